@@ -1,0 +1,150 @@
+"""Cases, their content-hashed ids, and the prediction file where the two wings meet.
+
+A case, as it stands in data/splits/test.jsonl:
+
+    {"case_id": "0f3a9c51d2b7e846", "premise": "A man is feeding two dogs.", "hypothesis": "A man feeds animals.",
+     "label": "entailment", "tags": ["hypernym"]}
+
+A prediction file (Parquet) holds one row a case; `PREDICTION_COLUMNS` lists its columns.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunediff.errors import TunediffError
+from tunediff.files import read_jsonl, replacing, shown, write_jsonl
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RIGHT, WRONG, INVALID = "right", "wrong", "invalid"
+
+PREDICTION_COLUMNS = {
+    "case_id": "id of the case",
+    "label": "gold label",
+    "prediction": "predicted label; null where the answer could not be parsed",
+    "outcome": "right, wrong or invalid",
+    "log_probs": "natural-log probability of each label, in the order of the labels; exp sums to 1",
+    "text": "the answer as the model gave it",
+    "finish_reason": "stop, length (the answer ran into the token limit) or none (nothing was generated)",
+    "scorer": "choices, generation or head",
+    "prompt_hash": "hash of the rendered prompt and choices",
+    "n_tokens": "tokens of the prompt",
+    "truncated": "whether the prompt was cut to fit the context",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One labelled example: its inputs by field name, its gold label, and tags such as the phenomenon it tests."""
+
+    case_id: str
+    inputs: Mapping[str, str]
+    label: str
+    tags: tuple[str, ...] = field(default=())
+
+
+def content_hash(value: object) -> str:
+    """16 hexadecimal digits that depend on the content of a JSON value and on nothing else."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def make_cases(rows: Iterable[tuple[Mapping[str, str], str, Sequence[str]]]) -> list[Case]:
+    """Cases with their ids from (inputs, label, tags), in the given order.
+
+    The id hashes the inputs, not the label, so that a corrected label keeps its case. Repeated inputs are told
+    apart by their occurrence.
+    """
+    seen: Counter[str] = Counter()
+    cases = []
+    for inputs, label, tags in rows:
+        key = content_hash(dict(inputs))
+        seen[key] += 1
+        case_id = key if seen[key] == 1 else content_hash([dict(inputs), seen[key]])
+        cases.append(Case(case_id, dict(inputs), label, tuple(tags)))
+    return cases
+
+
+def write_cases(path: Path, cases: Iterable[Case]) -> None:
+    """Write cases as JSON lines, inputs flat beside id, label and tags."""
+    write_jsonl(
+        path,
+        ({"case_id": c.case_id, **c.inputs, "label": c.label, "tags": list(c.tags)} for c in cases),
+    )
+
+
+def read_cases(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> list[Case]:
+    """Read cases that `write_cases` wrote.
+
+    Args:
+        path: a JSON lines file.
+        inputs: names of the input fields.
+        labels: the labels that a case may have.
+
+    Raises:
+        TunediffError: a row lacks a field or has an unknown label; or there is no row.
+    """
+    cases = []
+    for number, row in enumerate(read_jsonl(path), start=1):
+        for name in ("case_id", *inputs, "label"):
+            if not isinstance(row.get(name), str):
+                raise TunediffError(f"{path}, row {number}: {name}: found {shown(row.get(name))}, expected text")
+        if row["label"] not in labels:
+            raise TunediffError(
+                f"{path}, row {number}: label: found {shown(row['label'])}, expected one of {', '.join(labels)}"
+            )
+        tags = tuple(str(tag) for tag in row.get("tags", ()))
+        cases.append(Case(row["case_id"], {name: row[name] for name in inputs}, row["label"], tags))
+    if not cases:
+        raise TunediffError(f"{path}: has no case, expected at least one")
+    return cases
+
+
+def write_predictions(path: Path, frame: "pd.DataFrame", about: Mapping[str, object]) -> None:
+    """Write a prediction file: `frame` has `PREDICTION_COLUMNS`, `about` says what made it (labels, model, ...)."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [
+            *[(name, pa.string()) for name in ("case_id", "label", "prediction", "outcome")],
+            ("log_probs", pa.list_(pa.float64())),
+            *[(name, pa.string()) for name in ("text", "finish_reason", "scorer", "prompt_hash")],
+            ("n_tokens", pa.int32()),
+            ("truncated", pa.bool_()),
+        ],
+        metadata={"tunediff": json.dumps(about, sort_keys=True)},
+    )
+    table = pa.Table.from_pandas(frame[list(PREDICTION_COLUMNS)], schema=schema, preserve_index=False)
+    with replacing(path) as fresh:
+        pq.write_table(table.replace_schema_metadata(schema.metadata), fresh)
+
+
+def read_predictions(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
+    """Read a prediction file: the frame, and what made it.
+
+    Raises:
+        TunediffError: no such file, not Parquet, or a column is missing.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise TunediffError(f"{path}: there is no such file") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TunediffError(f"{path}: is not a Parquet file: {error}") from None
+    missing = [name for name in PREDICTION_COLUMNS if name not in table.column_names]
+    if missing:
+        raise TunediffError(f"{path}: has no column {', '.join(missing)}, expected {', '.join(PREDICTION_COLUMNS)}")
+    about = json.loads((table.schema.metadata or {}).get(b"tunediff", b"{}"))
+    frame = table.select(list(PREDICTION_COLUMNS)).to_pandas()
+    frame["prediction"] = frame["prediction"].astype(object).where(frame["prediction"].notna(), None)
+    return frame, about

@@ -1,0 +1,1 @@
+"""Two prediction files in, findings out: what changed, case by case."""

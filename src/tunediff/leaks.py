@@ -1,0 +1,120 @@
+"""Find test cases that training has seen already, in whole, in part or nearly.
+
+    leaks = find_leaks(test, train, params.task)
+    len(leaks.pairs)               # cases whose inputs all stand in one training case
+    leaks.near_duplicates          # {"0f3a9c51d2b7e846": ["77b0...", ...]}: test case -> training cases
+
+Near-duplicates have a Jaccard similarity of `NEARLY` or more: of all words and pairs of neighbouring words in the
+inputs of two cases, four fifths stand in both, in the same input. That is one word changed in 14 or more, and the
+threshold of Lee et al. 2022, "Deduplicating Training Data Makes Language Models Better". Letter case and punctuation do
+not count.
+
+The search is exact. Two sets this similar share one of their few rarest members (Bayardo et al. 2007, "Scaling Up All
+Pairs Similarity Search"), so only cases that do are compared: 10,000 SNLI cases against 18,000 take 2 to 3 s on one
+core, where the signatures of a MinHash index, which would also miss some, alone take 20 s.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tunediff.cases import Case
+from tunediff.sections import Task
+
+NEARLY = 4, 5
+"""The threshold of the similarity as a fraction, 4/5, so that whole numbers decide it."""
+
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """Ids of the cases that share something with the training cases, in the order of the cases."""
+
+    pairs: list[str]
+    """All inputs stand in one training case, character by character."""
+    premises: list[str]
+    """The source input (premise) stands in a training case."""
+    hypotheses: list[str]
+    """The input that the premise-free baseline reads stands in a training case."""
+    near_duplicates: dict[str, list[str]]
+    """The inputs together are nearly those of training cases and not the same: their ids, in training order."""
+
+    def counts(self) -> dict[str, int]:
+        """How many cases leak in each way, under the names of the metrics."""
+        return {
+            "leaked_pairs": len(self.pairs),
+            "shared_premises": len(self.premises),
+            "shared_hypotheses": len(self.hypotheses),
+            "near_duplicates": len(self.near_duplicates),
+        }
+
+
+def find_leaks(cases: Sequence[Case], train: Sequence[Case], task: Task) -> Leaks:
+    """What of `cases` stands in `train`, whatever the labels.
+
+    Args:
+        cases: the cases to measure on.
+        train: the cases to learn from.
+        task: names of the inputs.
+    """
+    pairs = {_pair(case, task) for case in train}
+    premises = {case.inputs[task.source_input] for case in train}
+    hypotheses = {case.inputs[task.premise_free_input] for case in train}
+    return Leaks(
+        pairs=[case.case_id for case in cases if _pair(case, task) in pairs],
+        premises=[case.case_id for case in cases if case.inputs[task.source_input] in premises],
+        hypotheses=[case.case_id for case in cases if case.inputs[task.premise_free_input] in hypotheses],
+        near_duplicates=_near_duplicates(cases, train, task),
+    )
+
+
+def _pair(case: Case, task: Task) -> tuple[str, ...]:
+    return tuple(case.inputs[name] for name in task.inputs)
+
+
+def _near_duplicates(cases: Sequence[Case], train: Sequence[Case], task: Task) -> dict[str, list[str]]:
+    many, of = NEARLY
+    left, right = [_shingles(case, task) for case in cases], [_shingles(case, task) for case in train]
+    counts = Counter(shingle for shingles in (*left, *right) for shingle in shingles)
+    rarest_first = sorted(counts, key=lambda shingle: (counts[shingle], shingle))
+    rank = {shingle: place for place, shingle in enumerate(rarest_first)}
+    lefts, rights = ([{rank[shingle] for shingle in shingles} for shingles in side] for side in (left, right))
+    having: dict[int, list[int]] = defaultdict(list)
+    for j, shingles in enumerate(rights):
+        for shingle in _rarest(shingles):
+            having[shingle].append(j)
+    found: dict[str, list[str]] = {}
+    for case, shingles in zip(cases, lefts, strict=True):
+        candidates = {j for shingle in _rarest(shingles) for j in having.get(shingle, ())}
+        near = sorted(
+            j
+            for j in candidates
+            if of * (both := len(shingles & rights[j])) >= many * (len(shingles) + len(rights[j]) - both)
+        )
+        ids = [train[j].case_id for j in near if _pair(train[j], task) != _pair(case, task)]
+        if ids:
+            found[case.case_id] = ids
+    return found
+
+
+def _shingles(case: Case, task: Task) -> set[str]:
+    """The words of each input and its pairs of neighbouring words, marked with the place of the input."""
+    found: set[str] = set()
+    for place, name in enumerate(task.inputs):
+        words = [f"{place} {word}" for word in _WORD.findall(case.inputs[name].casefold())]
+        found.update(words)
+        found.update(map(" ".join, pairwise(words)))
+    return found
+
+
+def _rarest(shingles: set[int]) -> list[int]:
+    """The rarest shingles, one of which any set has that is nearly the same as this one.
+
+    Such a set shares at least `ceil(4/5 * len(shingles))`; were all of those outside the rarest, too few would remain.
+    """
+    many, of = NEARLY
+    shared = -(-many * len(shingles) // of)
+    return sorted(shingles)[: len(shingles) - shared + 1]

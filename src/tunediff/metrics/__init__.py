@@ -1,0 +1,1 @@
+"""Scorers: gold, predictions and log-probabilities in, flat numbers out."""

@@ -1,0 +1,130 @@
+"""Which weights are trained: put on before training, saved after it, loaded for the second evaluation.
+
+trainable = adapt_model(network, params.adapt, seed=0)       # LoRA, new head, or every weight
+save_tuned(trainable, params.adapt, Path("models/tuned"))    # the trained weights alone, as safetensors
+"""
+
+from pathlib import Path
+
+import torch
+
+from tunediff.errors import TunediffError
+from tunediff.files import read_json, write_json
+from tunediff.models.count import matched_targets, new_head
+from tunediff.models.load import Network, one_line
+from tunediff.sections import Adapt
+
+TRAINED, ADAPTER = "trained.safetensors", "adapter_model.safetensors"
+
+
+def adapt_model(model: Network, adapt: Adapt, seed: int) -> Network:
+    """Make the weights that `adapt` names trainable, float32, and freeze the others.
+
+    A new head is always trained: its weights are random.
+
+    Raises:
+        TunediffError: a target of the adapter matches no layer; the line names the layers there are.
+    """
+    torch.manual_seed(seed)
+    if adapt.method in ("qlora", "lora"):
+        from peft import LoraConfig, get_peft_model
+
+        targets = matched_targets(model, adapt.target_modules or [])
+        config = LoraConfig(
+            r=adapt.r,
+            lora_alpha=adapt.lora_alpha,
+            lora_dropout=adapt.lora_dropout,
+            bias=adapt.bias,
+            target_modules=sorted(name for names in targets.values() for name in names),
+            modules_to_save=new_head(model) or None,
+        )
+        adapted: Network = get_peft_model(model, config)
+    else:
+        adapted = model
+        choose_trained(model, adapt)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            # Gradient scaling refuses half-precision weights, and small updates vanish in them.
+            parameter.data = parameter.data.float()
+    return adapted
+
+
+def choose_trained(model: Network, adapt: Adapt) -> None:
+    """Let a gradient be computed for the weights that method head or full trains, and for no other."""
+    model.requires_grad_(adapt.method == "full")
+    for name in new_head(model):
+        model.get_submodule(name).requires_grad_(True)
+
+
+def save_trained(model: Network, folder: Path) -> None:
+    """Write the weights that require a gradient, and nothing else, to `folder` as safetensors."""
+    from safetensors.torch import save_file
+
+    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.detach().cpu().contiguous() for name, value in trained.items()}, folder / TRAINED)
+
+
+def load_trained(model: Network, folder: Path) -> None:
+    """Put the weights that `save_trained` wrote back into an adapted model, in place.
+
+    Raises:
+        TunediffError: the file is missing, damaged, or of a model that is adapted in another way.
+    """
+    path = folder / TRAINED
+    weights = _read_weights(path)
+    own = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in own.items()}:
+        raise TunediffError(f"{path}: holds the weights of another model, or of one adapted in another way")
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(weights[name])
+
+
+def save_tuned(model: Network, adapt: Adapt, folder: Path) -> None:
+    """Write what fine-tuning made: a LoRA adapter in peft's layout, else the trained weights."""
+    if adapt.method in ("qlora", "lora"):
+        # Left to itself peft would add the base's own lm_head where that is a target, and ask the hub about others.
+        model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # peft's model card, empty but for headings
+        config = read_json(folder / "adapter_config.json")
+        # peft keeps names in a set, whose order changes from process to process.
+        config["target_modules"] = sorted(config["target_modules"])
+        write_json(folder / "adapter_config.json", config)
+    else:
+        save_trained(model, folder)
+
+
+def load_tuned(model: Network, adapt: Adapt, folder: Path) -> Network:
+    """The base `model` with what `save_tuned` wrote on it, ready to answer.
+
+    Raises:
+        TunediffError: the folder's weights are missing, damaged or of another model.
+    """
+    if adapt.method not in ("qlora", "lora"):
+        choose_trained(model, adapt)
+        load_trained(model, folder)
+        model.requires_grad_(False)
+        return model.eval()
+    from peft import PeftModel, get_peft_model_state_dict
+
+    # Read here first: peft would take a pickle where there is no safetensors file, and warn where weights are missing.
+    saved = _read_weights(folder / ADAPTER)
+    try:
+        tuned: Network = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise TunediffError(f"{folder}: cannot be loaded onto the base model: {one_line(error)}") from None
+    if get_peft_model_state_dict(tuned, save_embedding_layers=False).keys() != saved.keys():
+        raise TunediffError(f"{folder / ADAPTER}: holds the weights of another model, or of one adapted in another way")
+    return tuned.eval()
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights: dict[str, torch.Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise TunediffError(f"{path}: cannot be read: {one_line(error)}") from None
+    return weights

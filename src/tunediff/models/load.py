@@ -1,0 +1,264 @@
+"""Where a base model comes from, and how its weights are loaded: safetensors only, no code from outside.
+
+`models/base/` holds a manifest that pins what the base model is:
+
+    {"source": "hub", "id": "microsoft/phi-2", "revision": "ef382358ec9e...", "sha256": null}
+
+and its config.json. Weights trained from scratch lie beside the manifest; others stay where they are (the hub's cache,
+a Python package, a folder) and are checked against the manifest when they are loaded.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import torch
+
+from tunediff.errors import TunediffError
+from tunediff.files import read_json, shown, write_json
+from tunediff.models.count import layout, new_head, unpacked_modules, weight_bytes
+from tunediff.sections import Model
+from tunediff.sources.hub import snapshot
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+MANIFEST, CONFIG = "manifest.json", "config.json"
+# Endings of the files that a model is loaded from.
+LOADED = (".safetensors", ".json", ".txt", ".model")
+# One forward pass needs room beside the weights; a fifth is what small batches take.
+HEADROOM = 1.2
+
+
+# A PreTrainedModel of transformers, or peft's wrapper around one: they share these attributes, but no type.
+Network = Any
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that is ready to answer: its tokenizer, its context in tokens, and the id that pads rows."""
+
+    model: Network
+    tokenizer: "PreTrainedTokenizerBase"
+    context: int
+    pad: int
+
+
+def find_weights(model: Model) -> Path:
+    """The folder that holds config.json, tokenizer and model.safetensors of a model that is not from scratch.
+
+    Raises:
+        TunediffError: no such package or folder, nothing loadable in it, or the hub does not answer.
+    """
+    name = str(model.id)
+    if model.source == "hub":
+        folder = snapshot(name, str(model.revision), "model")
+    elif model.source == "package":
+        module_name = name.replace("-", "_")
+        # A name with dots would run the package that holds it, and one with anything else is no module's.
+        module = find_spec(module_name) if module_name.isidentifier() else None
+        if module is None or module.origin is None:
+            raise TunediffError(
+                f"params.yaml: model.id: found no installed package {name}; install it: pip install {name}"
+            )
+        folder = Path(module.origin).parent / "model"
+    else:
+        folder = Path(name)
+    for needed in (CONFIG, "model.safetensors"):
+        if not (folder / needed).is_file() and not (folder / f"{needed}.index.json").is_file():
+            raise TunediffError(
+                f"params.yaml: model.id: {name}: found no {needed} in {folder}; weights are read from safetensors alone"
+            )
+    return folder
+
+
+def write_manifest(folder: Path, model: Model, weights: Path) -> None:
+    """Pin a model that is not from scratch: its manifest and its config.json."""
+    config = read_json(weights / CONFIG)
+    if not isinstance(config, dict):
+        raise TunediffError(f"{weights / CONFIG}: found {shown(config)}, expected the layout as a JSON object")
+    write_json(folder / CONFIG, config)
+    # A hub revision pins its files already, and hashing gigabytes on every machine would buy nothing.
+    pinned = None if model.source == "hub" else model_hash(weights)
+    write_json(
+        folder / MANIFEST,
+        {"source": model.source, "id": model.id, "revision": model.revision, "sha256": pinned},
+    )
+
+
+def model_hash(folder: Path) -> str:
+    """SHA-256 over the names and bytes of what a model is loaded from: weights, layout and tokenizer."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.suffix in LOADED and path.name != MANIFEST):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _weights_of(base: Path, model: Model) -> Path:
+    """Where the weights lie that the manifest in `base` names."""
+    manifest = read_json(base / MANIFEST)
+    if (manifest.get("source"), manifest.get("id"), manifest.get("revision")) != (
+        model.source,
+        model.id,
+        model.revision,
+    ):
+        raise TunediffError(
+            f"{base / MANIFEST}: pins {manifest.get('id')}, but params.yaml names {model.id}: run dvc repro"
+        )
+    if model.source == "scratch":
+        return base
+    weights = find_weights(model)
+    if manifest["sha256"] is not None and model_hash(weights) != manifest["sha256"]:
+        raise TunediffError(
+            f"{weights}: the model's files are not the ones that {base / MANIFEST} pins; "
+            "to take the new ones: dvc repro --force base_model"
+        )
+    return weights
+
+
+def load_base(base: Path, model: Model, labels: list[str]) -> Loaded:
+    """Load the base model of `models/base/`, quantised as params.yaml says, on the GPU where there is one.
+
+    Args:
+        base: the folder that the stage base_model wrote.
+        model: the section model.
+        labels: label names; a classification head has an output for each.
+
+    Raises:
+        TunediffError: not enough memory, an unknown layout, or weights that are damaged or do not fit the layout.
+    """
+    from transformers import AutoTokenizer
+
+    weights, config = _weights_of(base, model), read_json(base / CONFIG)
+    check_memory(config, model, len(labels))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=True, trust_remote_code=False)
+        torch.manual_seed(model.head_seed)
+        network, report = _load_network(weights, config, model, len(labels))
+    # Files from outside: safetensors, tokenizers and transformers each say in their own way what is wrong with them.
+    except Exception as error:
+        raise TunediffError(f"{weights}: cannot be loaded: {one_line(error)}") from None
+    if model.head == "lm" and reads_both_ways(network.config):
+        raise TunediffError(
+            f"params.yaml: model.head: found lm, but a {network.config.model_type} model reads in both directions and "
+            "cannot go on with a text; expected classification"
+        )
+    _check_fit(weights, network, report)
+    # Any token may pad, since no row sees its padding; but a classifier of the Llama kind looks for it to find the end.
+    pad = next((int(i) for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
+    network.config.pad_token_id = pad
+    # What an adapter saves as the name of its base: never a path of this machine.
+    network.name_or_path = model.id if model.source in ("hub", "package") else "models/base"
+    network.eval()
+    network.requires_grad_(False)
+    return Loaded(network, tokenizer, _context(network, tokenizer, model), pad)
+
+
+def _check_fit(weights: Path, network: Network, report: dict[str, Any]) -> None:
+    """Refuse weights that lack a tensor of the layout, or have one of another shape; a new head may be either."""
+    new = (*(f"{name}." for name in new_head(network)), f"{network.base_model_prefix}.pooler.")
+    missing = [name for name in report["missing_keys"] if not name.startswith(new)]
+    wrong = [f"{name} is missing" for name in missing] + [
+        f"{name}: found {tuple(found)}, expected {tuple(expected)}"
+        for name, found, expected in report["mismatched_keys"]
+        if not name.startswith(new)
+    ]
+    if wrong:
+        raise TunediffError(
+            f"{weights}: {len(wrong)} of the weights do not fit the layout in config.json, the first: {wrong[0]}"
+        )
+
+
+def reads_both_ways(config: "PreTrainedConfig") -> bool:
+    """Whether a layout is an encoder such as BERT, where every token sees those behind it."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
+
+
+def _context(network: Network, tokenizer: "PreTrainedTokenizerBase", model: Model) -> int:
+    """Tokens that the model can read: its positions, or what its tokenizer says where that is less.
+
+    RoBERTa has 514 positions for 512 tokens. A tokenizer made here knows the length of the training sequences alone.
+    """
+    positions = getattr(network.config, "max_position_embeddings", None) or tokenizer.model_max_length
+    return int(positions if model.source == "scratch" else min(positions, tokenizer.model_max_length))
+
+
+def _load_network(weights: Path, config: dict[str, Any], model: Model, n_labels: int) -> tuple[Network, dict[str, Any]]:
+    """The network with its head, and transformers' account of missing and mismatched weights."""
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BitsAndBytesConfig
+
+    dtype = compute_dtype(model)
+    kind: Any = AutoModelForCausalLM
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "use_safetensors": True,
+        "local_files_only": True,
+        "trust_remote_code": False,
+        "output_loading_info": True,
+        # A head of another width is a new head; any other misfit is refused with its name.
+        "ignore_mismatched_sizes": True,
+        "device_map": {"": device()},
+    }
+    if model.head == "classification":
+        kind = AutoModelForSequenceClassification
+        options["num_labels"] = n_labels
+    if model.quantization == "nf4":
+        options["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+            llm_int8_skip_modules=unpacked_modules(layout(config, model.head, n_labels)),
+        )
+    network, report = kind.from_pretrained(weights, **options)
+    for module in network.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # bitsandbytes would repack the weights for a bfloat16 kernel at the first evaluation on a CPU that has
+            # one: other numbers than in training, and no gradient through the layer from then on.
+            module.support_avx512bf16_for_cpu = False
+    return network, report
+
+
+def device() -> str:
+    """`cuda` where a GPU is there, else `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def compute_dtype(model: Model) -> torch.dtype:
+    """The dtype that params.yaml names; auto: bfloat16 on a GPU that has it, float16 on others, float32 on the CPU."""
+    if model.dtype != "auto":
+        dtype: torch.dtype = getattr(torch, model.dtype)
+        return dtype
+    if not torch.cuda.is_available():
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def check_memory(config: dict[str, Any], model: Model, n_labels: int) -> None:
+    """Refuse a model that cannot fit before anything is loaded.
+
+    Raises:
+        TunediffError: the weights and some headroom are larger than the free memory of the device.
+    """
+    dtype = str(compute_dtype(model)).removeprefix("torch.")
+    weights = weight_bytes(config, head=model.head, labels=n_labels, quantization=model.quantization, dtype=dtype)
+    needed = HEADROOM * weights
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
+    if needed > free:
+        raise TunediffError(
+            f"not enough memory for {model.id or 'the model'}: found {free / 2**30:.1f} GiB free on {device()}, "
+            f"expected at least {needed / 2**30:.1f} GiB (quantization {model.quantization}, {dtype})"
+        )
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, without line ends and cut to 200 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:199]}…"

@@ -1,0 +1,38 @@
+"""Logits of a causal language model where they are wanted, and nowhere else.
+
+    logits_at(model, {"input_ids": tokens}, tokens == 7)      # of shape (n_sevens, vocabulary)
+
+The output layer is a fifth of a small model's work, and an answer is a few tokens of a long row.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tunediff.models.load import Network
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Layouts whose logits are the output layer's plain outcome, and whose attention takes a mask and positions of its own.
+# Others scale or cap their logits (Gemma, Cohere, Granite), have learned positions (GPT-2) or no attention (Mamba).
+PLAIN_LAYOUTS = {"llama", "phi", "qwen2", "qwen3", "gpt_neox", "mistral"}
+
+
+def logits_at(model: Network, inputs: Mapping[str, "Tensor"], places: Any) -> "Tensor":
+    """Logits at some places of a batch, float32, with a gradient where one is being recorded.
+
+    Args:
+        model: a causal language model of transformers, with or without an adapter.
+        inputs: what the model reads; input_ids has the shape (n_rows, width).
+        places: which of the rows and columns, as an index of a tensor: a mask of shape (n_rows, width), or the two
+            tensors of row and of column numbers.
+
+    Returns:
+        The shape of the places that were picked, and the vocabulary behind it.
+    """
+    if model.config.model_type not in PLAIN_LAYOUTS:
+        logits: Tensor = model(**inputs, use_cache=False).logits[places]
+        return logits.float()
+    hidden = model.get_decoder()(**inputs, use_cache=False).last_hidden_state
+    plain: Tensor = model.get_output_embeddings()(hidden[places])
+    return plain.float()

@@ -1,0 +1,1 @@
+"""The prediction engine: prompts, choices scored by log-likelihood, free generation, classification heads."""

@@ -1,0 +1,79 @@
+"""Batches with a budget of tokens, sorted by length, halved where memory runs out.
+
+    for batch in plan([12, 40, 13], budget=48): ...       # [[1], [2, 0]]
+
+The result of a case depends on its batch only by float rounding, and batches do not depend on the order of the cases.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from tqdm import tqdm
+
+from tunediff.errors import TunediffError
+
+Result = TypeVar("Result")
+
+
+def plan(rows: Sequence[Sequence[int]], budget: int) -> list[list[int]]:
+    """Indices of rows in batches of at most `budget` tokens, padding counted, longest rows first.
+
+    Longest first, so that too large a budget shows at once. Rows of one length are ordered by their tokens: the plan
+    is the same for any order of the rows. A row longer than the budget is a batch of its own.
+    """
+    order = sorted(range(len(rows)), key=lambda i: (-len(rows[i]), tuple(rows[i])))
+    batches: list[list[int]] = []
+    for i in order:
+        if batches and len(rows[batches[-1][0]]) * (len(batches[-1]) + 1) <= budget:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
+def run_batches(
+    rows: Sequence[Sequence[int]], budget: int, answer: Callable[[list[int]], Sequence[Result]], title: str
+) -> list[Result]:
+    """Answer every row, batch by batch, and give the results in the order of the rows.
+
+    Args:
+        rows: token ids of each row; their lengths decide the batches.
+        budget: tokens of one batch.
+        answer: results of the rows with the given indices, in that order.
+        title: what the progress bar says.
+
+    Raises:
+        TunediffError: memory does not suffice for a single row.
+    """
+    results: list[Result | None] = [None] * len(rows)
+    waiting = plan(rows, budget)[::-1]
+    with tqdm(total=len(rows), desc=title, unit="case", disable=None) as bar:
+        while waiting:
+            batch = waiting.pop()
+            try:
+                answers = answer(batch)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(batch) == 1:
+                    raise TunediffError(
+                        f"{title}: not enough memory for one case of {len(rows[batch[0]])} tokens"
+                    ) from None
+                middle = len(batch) // 2
+                waiting += [batch[middle:], batch[:middle]]
+                continue
+            for i, result in zip(batch, answers, strict=True):
+                results[i] = result
+            bar.update(len(batch))
+    return [result for result in results if result is not None]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch says with this error that memory ran out, on a GPU or on the CPU."""
+    text = str(error)
+    return (
+        isinstance(error, MemoryError | torch.OutOfMemoryError)
+        or "out of memory" in text
+        or "can't allocate memory" in text
+    )

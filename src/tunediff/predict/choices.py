@@ -1,0 +1,104 @@
+"""Log-likelihood of each choice after each prompt, in one forward pass a case.
+
+A row is a tree: the prompt, and behind it one branch for every choice of more than one token.
+
+    prompt tokens ........ p5 | " very" " good" | " not" " so" ...      a branch sees the prompt and itself,
+    positions  0 1 2 3 4   5  |   6       7     |   6      7            and its positions continue the prompt
+
+The first token of every choice is scored at the prompt's last position, the others inside their branch; a choice's
+last token is never fed. With choices of one token no branch is left and the row is the prompt alone.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from tunediff.models.load import Network
+from tunediff.models.logits import PLAIN_LAYOUTS, logits_at
+from tunediff.predict.batching import run_batches
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedConfig
+
+
+def score_choices(
+    model: Network, prompts: Sequence[list[int]], choices: Sequence[list[int]], batch_tokens: int, title: str
+) -> "Tensor":
+    """Sum of the log-probabilities of each choice's tokens after each prompt.
+
+    Args:
+        model: a causal language model of transformers, with or without an adapter.
+        prompts: token ids of each prompt.
+        choices: token ids of each choice, none empty.
+        batch_tokens: tokens of one batch.
+        title: what the progress bar says.
+
+    Returns:
+        Natural-log likelihoods of shape (n_cases, n_choices), float64, at most 0.
+    """
+
+    def rows_of(group: Sequence[list[int]]) -> list[list[int]]:
+        return [prompt + [token for choice in group for token in choice[:-1]] for prompt in prompts]
+
+    # A layout that takes no tree gets a row for each choice.
+    whole = _takes_tree(model.config, max(len(row) for row in rows_of(choices)))
+    columns = []
+    for group in [list(choices)] if whole else [[choice] for choice in choices]:
+        rows = rows_of(group)
+
+        def answer(batch: list[int], rows: list[list[int]] = rows, group: list[list[int]] = group) -> list["Tensor"]:
+            return list(_score_batch(model, [rows[i] for i in batch], [len(prompts[i]) for i in batch], group))
+
+        columns.append(torch.stack(run_batches(rows, batch_tokens, answer, title)))
+    return torch.cat(columns, dim=1)
+
+
+def _takes_tree(config: "PreTrainedConfig", longest: int) -> bool:
+    """Whether a layout takes rows of up to `longest` tokens as trees: their mask would lift a sliding window."""
+    window = getattr(config, "sliding_window", None)
+    return config.model_type in PLAIN_LAYOUTS and (window is None or longest <= window)
+
+
+@torch.inference_mode()
+def _score_batch(
+    model: Network, rows: list[list[int]], prompt_lengths: list[int], choices: list[list[int]]
+) -> "Tensor":
+    """Log-likelihoods of shape (n_rows, n_choices) for rows that hold a prompt and the branches of all choices."""
+    device = next(model.parameters()).device
+    width = max(len(row) for row in rows)
+    tokens = torch.zeros(len(rows), width, dtype=torch.long)
+    for i, row in enumerate(rows):
+        tokens[i, : len(row)] = torch.tensor(row)
+    lengths = torch.tensor(prompt_lengths)
+    branch_tokens = sum(len(choice) - 1 for choice in choices)
+    branches = sum(len(choice) > 1 for choice in choices)
+    inputs = {"input_ids": tokens}
+    if branches > 1:
+        inputs |= _tree(lengths, width, choices)
+    # Rows are padded on the right and read from the left: with one branch or none, no token can see the padding.
+    columns = torch.cat([lengths[:, None] - 1, lengths[:, None] + torch.arange(branch_tokens)], dim=1).to(device)
+    places = (torch.arange(len(rows), device=device)[:, None], columns)
+    log_probs = logits_at(model, {k: v.to(device) for k, v in inputs.items()}, places).log_softmax(-1)
+    scores, start = [], 1
+    for choice in choices:
+        at = [0, *range(start, start + len(choice) - 1)]
+        scores.append(log_probs[:, at, choice].double().sum(-1))
+        start += len(choice) - 1
+    return torch.stack(scores, dim=1).cpu()
+
+
+def _tree(lengths: "Tensor", width: int, choices: list[list[int]]) -> dict[str, "Tensor"]:
+    """Attention mask of shape (n_rows, 1, width, width), True where a token is seen, and positions (n_rows, width)."""
+    place = torch.arange(width)
+    branch_of, depth_of = [0], [0]  # of the prompt and of the padding; branches are numbered from 1
+    for number, choice in enumerate(choices, start=1):
+        branch_of += [number] * (len(choice) - 1)
+        depth_of += range(len(choice) - 1)
+    behind = (place - lengths[:, None] + 1).clamp(0, len(branch_of) - 1)  # 0 inside the prompt, then 1, 2, ...
+    branch = torch.tensor(branch_of)[behind]
+    positions = torch.where(branch == 0, place, lengths[:, None] + torch.tensor(depth_of)[behind])
+    causal = place[None, :] <= place[:, None]
+    sees = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
+    return {"attention_mask": (causal & sees)[:, None], "position_ids": positions}

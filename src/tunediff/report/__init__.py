@@ -1,0 +1,1 @@
+"""What the other stages found, as one page: findings in sentences, pictures, HTML and Markdown."""

@@ -1,0 +1,110 @@
+"""Rows of files on disk: .jsonl, .csv, .tsv and .parquet.
+
+rows = read_rows(Path("data/raw/test.jsonl"))
+rows[11]          # {"premise": "A man is feeding two dogs.", "hypothesis": "A man feeds animals.", "label": 0}
+rows[11].place    # "data/raw/test.jsonl, row 12"
+
+A .tsv file is what GLUE publishes: a tab ends a field, and a quotation mark is a character of the text. A .csv file
+follows RFC 4180, where quotation marks enclose a field. Values of both are text.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tunediff.errors import TunediffError
+from tunediff.files import read_text, shown
+from tunediff.sources import Row
+
+Numbered = Iterator[tuple[int, dict[str, Any]]]
+Lines = Iterator[tuple[int, list[str]]]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a file, each with its line number (Parquet: its position from 1); empty lines are skipped.
+
+    Raises:
+        TunediffError: the file is missing, is of another kind, has no row, or a row cannot be read.
+    """
+    readers: dict[str, Callable[[Path], Numbered]] = {
+        ".jsonl": _jsonl,
+        ".csv": _csv,
+        ".tsv": _tsv,
+        ".parquet": _parquet,
+    }
+    read = readers.get(path.suffix.lower())
+    if read is None:
+        raise TunediffError(f"{path}: found a name that ends in '{path.suffix}', expected {', '.join(readers)}")
+    rows = [Row(values, str(path), number) for number, values in read(path)]
+    if not rows:
+        raise TunediffError(f"{path}: has no row, expected at least one")
+    return rows
+
+
+def _text(path: Path) -> str:
+    # Programs on Windows put a byte order mark at the start, which would become part of the first column's name.
+    return read_text(path).removeprefix("\ufeff")
+
+
+def _jsonl(path: Path) -> Numbered:
+    # Not splitlines(): JSON text may hold U+2028 and other characters that it takes for line ends.
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            raise TunediffError(f"{path}, row {number}: is not JSON: {shown(line)}") from None
+        if not isinstance(values, dict):
+            raise TunediffError(f"{path}, row {number}: found {shown(line)}, expected a JSON object")
+        yield number, values
+
+
+def _csv(path: Path) -> Numbered:
+    return _table(path, _csv_lines(path))
+
+
+def _csv_lines(path: Path) -> Lines:
+    # Strict: a quotation mark that is never closed would otherwise swallow the rest of the file.
+    reader = csv.reader(io.StringIO(_text(path)), strict=True)
+    start = 1
+    try:
+        for fields in reader:
+            yield start, fields
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise TunediffError(f"{path}, row {start}: is not CSV: {error}") from None
+
+
+def _tsv(path: Path) -> Numbered:
+    lines = enumerate(_text(path).split("\n"), start=1)
+    return _table(path, ((number, line.split("\t")) for number, line in lines if line))
+
+
+def _table(path: Path, lines: Lines) -> Numbered:
+    """Rows by column name from lines of fields, the first of which names the columns."""
+    filled = ((number, fields) for number, fields in lines if fields)
+    _, header = next(filled, (0, []))
+    doubled = sorted({name for name in header if header.count(name) > 1})
+    if doubled:
+        raise TunediffError(f"{path}: names the column {shown(doubled[0])} twice")
+    for number, fields in filled:
+        if len(fields) != len(header):
+            raise TunediffError(f"{path}, row {number}: found {len(fields)} fields, expected {len(header)}")
+        yield number, dict(zip(header, fields, strict=True))
+
+
+def _parquet(path: Path) -> Numbered:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(path).to_pylist()
+    except FileNotFoundError:
+        raise TunediffError(f"{path}: there is no such file") from None
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise TunediffError(f"{path}: is not a Parquet file that can be read: {error}") from None
+    yield from enumerate(rows, start=1)

@@ -1,0 +1,1 @@
+"""What a case is in each task, and how a free answer is read."""

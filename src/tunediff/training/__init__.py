@@ -1,0 +1,1 @@
+"""The training engine: models from scratch, adapters, heads."""

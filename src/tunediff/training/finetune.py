@@ -1,0 +1,224 @@
+"""Fine-tuning: transformers' Trainer for the loop, our own rows, loss and saves.
+
+log = finetune(loaded, train_rows, validation_rows, train, scratch, "lm")    # the model is trained in place
+log[-1]                                  # {"epoch": 3, "step": 750, "train_loss": 0.31, "validation_loss": 0.35}
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from tunediff.cases import Case
+from tunediff.errors import TunediffError
+from tunediff.models.adapt import load_trained, save_trained
+from tunediff.models.load import Loaded, Network
+from tunediff.predict.heads import pad_rows
+from tunediff.predict.prompts import encode_cases, encode_choices
+from tunediff.sections import Prompt, Task, Train
+from tunediff.training.checkpoints import latest_whole, mark_whole
+from tunediff.training.loss import answer_loss, answer_rows, pad_answers
+from tunediff.training.progress import show_progress
+
+Batch = dict[str, torch.Tensor]
+# The loss of a batch: (sum in nats, number of targets).
+Loss = Callable[[Network, Batch], tuple[torch.Tensor, torch.Tensor]]
+
+
+def training_rows(loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Prompt, head: str) -> list[Any]:
+    """What the model learns from each case, in the order of the cases.
+
+    For a language model the prompt with its gold answer (see `loss.answer_rows`); for a classification head the
+    encoded case with the number of its gold label.
+    """
+    if head == "classification":
+        encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context)
+        return [(one, task.labels.index(case.label)) for one, case in zip(encoded, cases, strict=True)]
+    answers = encode_choices(loaded.tokenizer, {label: (prompt.choices or {})[label] for label in task.labels})
+    end = loaded.tokenizer.eos_token_id
+    reserved = max(len(answer) for answer in answers.values()) + (end is not None)
+    encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context, reserved)
+    return answer_rows([one.tokens for one in encoded], [answers[case.label] for case in cases], end)
+
+
+def chosen_epoch(log: list[dict[str, float]], train: Train) -> dict[str, float]:
+    """The row of the log whose weights `finetune` leaves in the model."""
+    return min(log, key=lambda row: row["validation_loss"]) if train.choose_epoch == "best" else log[-1]
+
+
+def head_loss(model: Network, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sum of the cross-entropy of the gold labels in nats, and the number of cases."""
+    labels = batch["labels"]
+    logits = model(**{name: values for name, values in batch.items() if name != "labels"}).logits.float()
+    return cross_entropy(logits, labels, reduction="sum"), torch.tensor(len(labels), device=labels.device)
+
+
+def finetune(
+    loaded: Loaded,
+    train_rows: Sequence[Any],
+    validation_rows: Sequence[Any],
+    train: Train,
+    scratch: Path,
+    head: str,
+) -> list[dict[str, float]]:
+    """Train the trainable weights of `loaded.model` in place.
+
+    Args:
+        loaded: the model, adapted: only what shall be trained requires a gradient.
+        train_rows: rows of `training_rows`.
+        validation_rows: the same of the validation split; measured after each epoch.
+        train: the section train.
+        scratch: folder for a save each epoch; a whole save that lies there is gone on from.
+        head: the model's head, lm or classification.
+
+    Returns:
+        A row an epoch: epoch, step, train_loss (mean over the epoch) and validation_loss, in nats per target.
+
+    Raises:
+        TunediffError: the loss is no longer a finite number, or the optimizer needs a GPU where there is none.
+    """
+    if train.optim.startswith("paged") and not torch.cuda.is_available():
+        raise TunediffError(f"params.yaml: train.optim: found {train.optim}, which needs a GPU; expected adamw_torch")
+
+    def collate(rows: list[Any]) -> Batch:
+        if head == "classification":
+            return pad_rows([one for one, _ in rows], loaded.pad) | {"labels": torch.tensor([y for _, y in rows])}
+        return pad_answers(rows, loaded.pad)
+
+    trainer = _EpochTrainer(
+        model=loaded.model,
+        args=_arguments(train, scratch, loaded.model.config.dtype),
+        train_dataset=list(train_rows),
+        eval_dataset=list(validation_rows),
+        data_collator=collate,
+        callbacks=[_MarkWhole()],
+        batch_loss=head_loss if head == "classification" else answer_loss,
+    )
+    show_progress(trainer, "train")
+    resumed = latest_whole(scratch)
+    if resumed is not None:
+        print(f"going on from {resumed}")
+    trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
+    return [
+        {
+            "epoch": round(entry["epoch"]),
+            "step": entry["step"],
+            "train_loss": entry["eval_train_loss"],
+            "validation_loss": entry["eval_loss"],
+        }
+        for entry in trainer.state.log_history
+        if "eval_loss" in entry
+    ]
+
+
+def _arguments(train: Train, scratch: Path, dtype: torch.dtype) -> TrainingArguments:
+    """The arguments of transformers for the section train."""
+    on_gpu = torch.cuda.is_available()
+    arguments = TrainingArguments(
+        output_dir=str(scratch),
+        learning_rate=train.learning_rate,
+        num_train_epochs=train.num_train_epochs,
+        per_device_train_batch_size=train.per_device_train_batch_size,
+        per_device_eval_batch_size=2 * train.per_device_train_batch_size,
+        gradient_accumulation_steps=train.gradient_accumulation_steps,
+        lr_scheduler_type=train.lr_scheduler_type,
+        warmup_steps=train.warmup_steps,
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm,
+        optim=train.optim,
+        seed=train.seed,
+        logging_steps=train.logging_steps,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=train.save_total_limit,
+        load_best_model_at_end=train.choose_epoch == "best",
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        fp16=on_gpu and dtype == torch.float16,  # scales the gradients; bfloat16 needs no scale
+        use_cpu=not on_gpu,
+        remove_unused_columns=False,
+        report_to=[],
+    )
+    # With several GPUs, transformers would put each batch on all of them, in a wrapper that our loss cannot look into.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
+
+
+class _MarkWhole(TrainerCallback):
+    """Marks a checkpoint as whole once transformers has written all of it."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+class _EpochTrainer(Trainer):
+    """Trainer with our loss, exact epoch means, and saves that hold the trained weights alone."""
+
+    def __init__(self, *, model: Network, batch_loss: Loss, **kwargs: Any) -> None:
+        # A 4-bit model without an adapter is refused, but what is trained here may be its head, which is not 4-bit.
+        quantized, model.is_quantized = getattr(model, "is_quantized", False), False
+        super().__init__(model=model, **kwargs)
+        model.is_quantized = quantized
+        self.model: Network
+        self.batch_loss = batch_loss
+        # Makes the Trainer count a step's targets over all its accumulated batches: the mean is then exact. Ours stand
+        # where they are predicted, so the first of a row counts too.
+        self.model_accepts_loss_kwargs = True
+        self._loss_shifts_labels = False
+        self._forget_epoch()
+
+    def _loss(self, model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The batch's loss, computed in the dtype of the base model; trained weights are float32 in any case."""
+        dtype = self.model.config.dtype
+        with torch.autocast(self.args.device.type, dtype, enabled=dtype != torch.float32):
+            return self.batch_loss(model, batch)
+
+    def _forget_epoch(self) -> None:
+        self.epoch_loss: torch.Tensor | float = 0.0
+        self.epoch_targets: torch.Tensor | int = 0
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Batch,
+        return_outputs: bool = False,  # noqa: ARG002
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        total, targets = self._loss(model, inputs)
+        self.epoch_loss = self.epoch_loss + total.detach()
+        self.epoch_targets = self.epoch_targets + targets
+        return total / (targets if num_items_in_batch is None else num_items_in_batch)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:  # noqa: ARG002
+        """Mean losses of the epoch that ends here: over its training targets, and over the validation split."""
+        train_loss = float(self.epoch_loss / self.epoch_targets)
+        self._forget_epoch()
+        self.model.eval()
+        total, targets = 0.0, 0
+        with torch.no_grad():
+            for batch in self.get_eval_dataloader():
+                batch_total, batch_targets = self._loss(self.model, self._prepare_inputs(batch))
+                total, targets = total + float(batch_total), targets + int(batch_targets)
+        self.model.train()
+        metrics = {"eval_loss": total / targets, "eval_train_loss": train_loss}
+        if not all(math.isfinite(loss) for loss in metrics.values()):
+            raise TunediffError(
+                f"train: found training loss {train_loss} and validation loss {total / targets} after step "
+                f"{self.state.global_step}, expected finite numbers; lower train.learning_rate or train.max_grad_norm"
+            )
+        self.log(metrics)
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _save(self, output_dir: str | None = None, state_dict: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+        save_trained(self.model, Path(output_dir or str(self.args.output_dir)))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        load_trained(self.model if model is None else model, Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        load_trained(self.model, Path(str(self.state.best_model_checkpoint)))

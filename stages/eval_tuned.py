@@ -1,0 +1,39 @@
+"""Measure the fine-tuned model on the same test split, with the same prompts.
+
+    python stages/eval_tuned.py --test data/splits/test.jsonl --base models/base --tuned models/tuned \
+        --predictions data/predictions/tuned.parquet --metrics metrics/eval_tuned.json \
+        --cost metrics/cost/eval_tuned.json
+"""
+
+from dataclasses import replace
+
+from tunediff.cases import read_cases, write_predictions
+from tunediff.cost import measured
+from tunediff.errors import run
+from tunediff.files import write_json
+from tunediff.metrics.classification import score
+from tunediff.metrics.summary import summary
+from tunediff.models.adapt import load_tuned
+from tunediff.models.load import load_base
+from tunediff.params import read_params
+from tunediff.predict.answers import predict_cases
+from tunediff.stage import PARAMS, arguments
+
+
+def main() -> None:
+    args = arguments(__doc__, reads=("test", "base", "tuned"), writes=("predictions", "metrics", "cost"))
+    params = read_params(PARAMS)
+    task = params.task
+    with measured(args.cost):
+        cases = read_cases(args.test, task.inputs, task.labels)
+        loaded = load_base(args.base, params.model, task.labels)
+        loaded = replace(loaded, model=load_tuned(loaded.model, params.adapt, args.tuned))
+        frame = predict_cases(loaded, cases, task, params.prompt, params.evaluate, "eval_tuned")
+        metrics = score(task.labels, frame["label"], frame["prediction"], frame["log_probs"])
+        write_predictions(args.predictions, frame, {"labels": task.labels, "model": "tuned"})
+        write_json(args.metrics, metrics)
+        print(summary("tuned", task.labels, frame, metrics))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,53 @@
+r"""Read the source rows, draw train, validation and test, and count what leaks between them.
+
+python stages/prepare.py --raw data/raw --splits data/splits --metrics metrics/prepare.json \
+    --cost metrics/cost/prepare.json
+"""
+
+from collections import Counter
+
+from tunediff.cases import write_cases
+from tunediff.cost import measured
+from tunediff.errors import run
+from tunediff.files import replacing, write_json
+from tunediff.leaks import find_leaks
+from tunediff.params import read_params
+from tunediff.sources import read_source
+from tunediff.splits import draw_splits
+from tunediff.stage import PARAMS, arguments
+from tunediff.tasks.classification import labelled_cases
+
+
+def main() -> None:
+    args = arguments(__doc__, reads=("raw",), writes=("splits", "metrics", "cost"))
+    params = read_params(PARAMS)
+    task, data = params.task, params.data
+    with measured(args.cost):
+        rows = read_source(data, args.raw)
+        sources = {name: labelled_cases(rows[name], task, data) for name in rows}
+        splits = draw_splits(sources, data, task.source_input)
+        train, validation, test = (splits[name].cases for name in ("train", "validation", "test"))
+        leaks = {name: find_leaks(cases, train, task) for name, cases in (("test", test), ("validation", validation))}
+        with replacing(args.splits) as folder:
+            for name, drawn in splits.items():
+                write_cases(folder / f"{name}.jsonl", drawn.cases)
+        metrics = {
+            **{f"{name}_n": len(drawn.cases) for name, drawn in splits.items()},
+            # Two splits may look at the same row of one source; it is dropped once.
+            "dropped_unlabelled": len({(d.source, row) for d in splits.values() for row in d.unlabelled}),
+            "dropped_shared_premises": len({(d.source, row) for d in splits.values() for row in d.shared_premise}),
+            **leaks["test"].counts(),
+            **{f"validation_{key}": n for key, n in leaks["validation"].counts().items()},
+        }
+        write_json(args.metrics, metrics)
+    for name, drawn in splits.items():
+        labels = Counter(case.label for case in drawn.cases)
+        shares = ", ".join(f"{label} {labels[label] / len(drawn.cases):.1%}" for label in task.labels)
+        print(f"{name}: {drawn.arithmetic} ({shares})")
+    for name, found in leaks.items():
+        counts = ", ".join(f"{key.replace('_', ' ')} {n:,}" for key, n in found.counts().items())
+        print(f"of {len(splits[name].cases):,} {name} cases also in train: {counts}")
+
+
+if __name__ == "__main__":
+    run(main)

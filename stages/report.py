@@ -1,0 +1,35 @@
+"""Stage `report`: everything the other stages found, as one HTML file and the same in Markdown.
+
+python stages/report.py --prepare metrics/prepare.json --count-params metrics/count_params.json \
+    --parameters data/parameters.csv --eval-base metrics/eval_base.json --eval-tuned metrics/eval_tuned.json \
+    --train metrics/train.json --train-log data/train_log.csv --diff-cases metrics/diff_cases.json \
+    --baselines metrics/baselines.json --cases data/cases.jsonl --costs metrics/cost \
+    --html reports/report.html --markdown reports/report.md --cost metrics/cost/report.json
+
+`--costs` is the folder that holds the cost of each stage before this one.
+"""
+
+from tunediff.cost import measured
+from tunediff.errors import run
+from tunediff.files import write_text
+from tunediff.params import read_params
+from tunediff.report.page import html_page, markdown_page, page_contents, plain_verdict
+from tunediff.report.results import SOURCES, read_results
+from tunediff.stage import PARAMS, arguments
+
+
+def main() -> None:
+    args = arguments(__doc__, reads=SOURCES, writes=("html", "markdown", "cost"))
+    params = read_params(PARAMS)
+    with measured(args.cost):
+        paths = {name: getattr(args, name) for name in SOURCES}
+        results = read_results(paths, params.task.labels, params.task.inputs)
+        contents = page_contents(results, params.task, params.report, params.diff.confidence)
+        write_text(args.html, html_page(contents))
+        write_text(args.markdown, markdown_page(contents))
+        print(plain_verdict(contents["found"]))
+        print(f"Report: {args.html} and {args.markdown}")
+
+
+if __name__ == "__main__":
+    run(main)

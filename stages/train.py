@@ -1,0 +1,53 @@
+"""Fine-tune the base model on the training split; the validation split may choose the epoch.
+
+    python stages/train.py --train data/splits/train.jsonl --validation data/splits/validation.jsonl \
+        --base models/base --tuned models/tuned --log data/train_log.csv --metrics metrics/train.json \
+        --cost metrics/cost/train.json
+"""
+
+import shutil
+from dataclasses import replace
+
+from tunediff.cases import read_cases
+from tunediff.cost import measured
+from tunediff.errors import run
+from tunediff.files import replacing, write_csv, write_json
+from tunediff.models.adapt import adapt_model, save_tuned
+from tunediff.models.load import load_base
+from tunediff.params import read_params
+from tunediff.stage import PARAMS, arguments
+from tunediff.training.checkpoints import scratch_folder
+from tunediff.training.finetune import chosen_epoch, finetune, training_rows
+
+
+def main() -> None:
+    args = arguments(__doc__, reads=("train", "validation", "base"), writes=("tuned", "log", "metrics", "cost"))
+    params = read_params(PARAMS)
+    task, prompt, train = params.task, params.prompt, params.train
+    sections = [task, prompt, params.model, params.adapt, train]
+    with measured(args.cost):
+        cases = [read_cases(path, task.inputs, task.labels) for path in (args.train, args.validation)]
+        loaded = load_base(args.base, params.model, task.labels)
+        loaded = replace(loaded, model=adapt_model(loaded.model, params.adapt, train.seed))
+        rows = [training_rows(loaded, split, task, prompt, params.model.head) for split in cases]
+        scratch = scratch_folder([section.model_dump() for section in sections], args.train, args.validation, args.base)
+        log = finetune(loaded, rows[0], rows[1], train, scratch, params.model.head)
+        with replacing(args.tuned) as folder:
+            save_tuned(loaded.model, params.adapt, folder)
+        chosen = chosen_epoch(log, train)
+        losses = {key: chosen[key] for key in ("train_loss", "validation_loss")}
+        write_csv(args.log, log)
+        write_json(args.metrics, {"epochs": len(log), "steps": log[-1]["step"], **losses})
+        shutil.rmtree(scratch, ignore_errors=True)
+        weights = sum(value.numel() for value in loaded.model.parameters() if value.requires_grad)
+        print(f"train: {weights:,} weights on {len(cases[0]):,} cases, {len(log)} epochs, {log[-1]['step']:,} steps")
+        for row in log:
+            kept = "  <- kept" if row is chosen else ""
+            print(
+                f"  epoch {row['epoch']}: training loss {row['train_loss']:.4f}, "
+                f"validation loss {row['validation_loss']:.4f}{kept}"
+            )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,172 @@
+import doctest
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tunediff.cases import make_cases
+from tunediff.compare import transitions as module
+from tunediff.compare.align import align
+from tunediff.compare.transitions import TRANSITIONS, case_records, transition_metrics, transitions
+from tunediff.errors import TunediffError
+
+LABELS = ["entailment", "neutral", "contradiction"]
+KEYS = (
+    *("n", "both_right", "repaired", "broken", "both_wrong_same", "both_wrong_changed"),
+    *("accuracy_base", "accuracy_tuned", "accuracy_delta", "accuracy_delta_low", "accuracy_delta_high"),
+    "mcnemar_p",
+)
+
+
+def predictions(gold, answers, ids=None):
+    ids = [f"case {i:03}" for i in range(len(gold))] if ids is None else ids
+    outcomes = [
+        "invalid" if answer is None else "right" if answer == label else "wrong"
+        for label, answer in zip(gold, answers, strict=True)
+    ]
+    return pd.DataFrame(
+        {
+            "case_id": ids,
+            "label": gold,
+            "prediction": answers,
+            "outcome": outcomes,
+            "log_probs": [np.log([0.5, 0.3, 0.2])] * len(gold),
+            "prompt_hash": "p",
+            "scorer": "choices",
+        }
+    )
+
+
+def cells_of(gold, before, after):
+    return transitions(align(predictions(gold, before), predictions(gold, after)))
+
+
+def test_the_documented_example_holds():
+    assert doctest.testmod(module).attempted > 0
+    assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("neutral", "neutral", "both_right"),
+        ("entailment", "neutral", "repaired"),
+        (None, "neutral", "repaired"),
+        ("neutral", "entailment", "broken"),
+        ("neutral", None, "broken"),
+        ("entailment", "entailment", "both_wrong_same"),
+        (None, None, "both_wrong_same"),
+        ("entailment", "contradiction", "both_wrong_changed"),
+        ("entailment", None, "both_wrong_changed"),
+        (None, "entailment", "both_wrong_changed"),
+    ],
+)
+def test_each_pair_of_outcomes_has_its_cell(before, after, expected):
+    assert cells_of(["neutral"], [before], [after]).tolist() == [expected]
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+@pytest.mark.parametrize("dtype", ["object", "str", "string"])
+def test_invalid_stays_invalid_however_a_table_stores_the_missing_prediction(dtype, missing):
+    base = predictions(["neutral"] * 3, [None, "neutral", "entailment"])
+    base["prediction"] = pd.Series([missing, "neutral", "entailment"], dtype=dtype)
+    tuned = base.assign(prediction=pd.Series([missing, missing, missing], dtype=dtype), outcome=["invalid"] * 3)
+    assert transitions(align(base, tuned)).tolist() == ["both_wrong_same", "broken", "both_wrong_changed"]
+
+
+def made_up_pair():
+    """39 both right, 49 repaired, 2 broken, 10 both wrong of which 4 changed."""
+    gold = ["neutral"] * 100
+    before = ["neutral"] * 39 + ["entailment"] * 49 + ["neutral"] * 2 + ["entailment"] * 10
+    after = ["neutral"] * 88 + ["entailment"] * 2 + ["entailment"] * 6 + ["contradiction"] * 3 + [None]
+    return gold, before, after
+
+
+def test_a_made_up_pair_prints_the_golden_values():
+    metrics = transition_metrics(cells_of(*made_up_pair()))
+    assert tuple(metrics) == KEYS
+    counts = {"both_right": 39, "repaired": 49, "broken": 2, "both_wrong_same": 6, "both_wrong_changed": 4}
+    assert {key: metrics[key] for key in counts} == counts
+    assert (metrics["n"], metrics["accuracy_base"], metrics["accuracy_tuned"]) == (100, 0.41, 0.88)
+    assert metrics["accuracy_delta"] == pytest.approx(0.47)
+    assert metrics["mcnemar_p"] == pytest.approx(1.1786127629e-12, rel=1e-10)
+    ends = metrics["accuracy_delta_low"], metrics["accuracy_delta_high"]
+    assert ends == pytest.approx((0.365, 0.575), abs=0.01)
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_two_runs_that_agree_have_p_of_one_and_still_an_interval():
+    metrics = transition_metrics(cells_of(["neutral"], ["neutral"], ["neutral"]))
+    assert (metrics["n"], metrics["both_right"], metrics["broken"], metrics["mcnemar_p"]) == (1, 1, 0, 1.0)
+    assert metrics["accuracy_delta_low"] < 0 < metrics["accuracy_delta_high"]
+
+
+answers = st.one_of(st.none(), st.sampled_from(LABELS))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(LABELS), answers, answers), min_size=1, max_size=50))
+def test_the_counts_add_up_and_agree_with_the_accuracies(rows):
+    gold, before, after = (list(column) for column in zip(*rows, strict=True))
+    metrics = transition_metrics(cells_of(gold, before, after))
+    n = len(rows)
+    assert sum(metrics[name] for name in TRANSITIONS) == metrics["n"] == n
+    assert metrics["accuracy_base"] == sum(g == b for g, b, _ in rows) / n
+    assert metrics["accuracy_tuned"] == sum(g == a for g, _, a in rows) / n
+    assert metrics["accuracy_delta"] == pytest.approx(metrics["accuracy_tuned"] - metrics["accuracy_base"])
+    backwards = transition_metrics(cells_of(gold, after, before))
+    assert (backwards["repaired"], backwards["broken"]) == (metrics["broken"], metrics["repaired"])
+
+
+def three_cases():
+    cases = make_cases(
+        [
+            ({"premise": "A man runs.", "hypothesis": "A man moves."}, "entailment", ["hypernym"]),
+            ({"premise": "A man runs.", "hypothesis": "<b>A man</b> sits."}, "contradiction", []),
+            ({"premise": "A dog.", "hypothesis": "A cat."}, "contradiction", ["noun", "swap"]),
+        ]
+    )
+    ids, gold = [case.case_id for case in cases], [case.label for case in cases]
+    aligned = align(
+        predictions(gold, ["neutral", None, "neutral"], ids).iloc[[2, 0, 1]],
+        predictions(gold, ["entailment", None, "entailment"], ids),
+    )
+    return cases, aligned, transitions(aligned)
+
+
+def test_case_records_stand_in_test_order_and_survive_json():
+    cases, aligned, cells = three_cases()
+    records = list(case_records(aligned, cells, cases))
+    assert json.loads(json.dumps(records, allow_nan=False)) == records
+    assert [record["case_id"] for record in records] == [case.case_id for case in cases]
+    assert [record["transition"] for record in records] == ["repaired", "both_wrong_same", "both_wrong_changed"]
+    assert records[1] == {
+        "case_id": cases[1].case_id,
+        "premise": "A man runs.",
+        "hypothesis": "<b>A man</b> sits.",
+        "label": "contradiction",
+        "base_prediction": None,
+        "tuned_prediction": None,
+        "transition": "both_wrong_same",
+        "base_log_probs": np.log([0.5, 0.3, 0.2]).tolist(),
+        "tuned_log_probs": np.log([0.5, 0.3, 0.2]).tolist(),
+        "tags": [],
+    }
+    assert records[2]["tags"] == ["noun", "swap"]
+
+
+def test_predictions_of_other_cases_than_the_test_split_are_refused():
+    cases, aligned, cells = three_cases()
+    for split in (cases[:2], [*cases, *make_cases([({"premise": "x"}, "neutral", [])])]):
+        with pytest.raises(TunediffError, match=f"found {len(split)} and 3 cases, {min(3, len(split))} of them"):
+            list(case_records(aligned, cells, split))
+
+
+def test_predictions_made_before_a_label_was_corrected_are_refused():
+    cases, aligned, cells = three_cases()
+    corrected = make_cases([(case.inputs, "neutral", case.tags) for case in cases[:1]]) + cases[1:]
+    with pytest.raises(TunediffError, match=f"label: found different ones for 1 of 3 cases .*{cases[0].case_id}"):
+        list(case_records(aligned, cells, corrected))

@@ -1,0 +1,126 @@
+"""What the documents say stands: links, names, the picture of the pipeline, file formats and figures."""
+
+import json
+import re
+
+import pytest
+import yaml
+
+from tests.imports import ROOT
+from tunediff.cases import PREDICTION_COLUMNS
+from tunediff.report.notation import duration, p_value, percent, points, signed, whole
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+README, RESULTS, ARCHITECTURE = (
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results.md", "docs/ARCHITECTURE.md")
+)
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
+TESTS = {
+    name
+    for path in (ROOT / "tests").rglob("test_*.py")
+    for name in [path.stem, *re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)]
+}
+
+
+def document(path):
+    return str(path.relative_to(ROOT))
+
+
+def paths(entries):
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=document)
+def test_every_link_of_a_document_leads_to_a_file(path):
+    links = re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8"))
+    own = [link.split("#")[0] for link in links if "://" not in link]
+    assert [link for link in own if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=document)
+def test_every_file_and_test_that_a_document_names_is_there(path):
+    text = path.read_text(encoding="utf-8")
+    files = re.findall(r"`((?:src|stages|tests|docs|recipes)/[a-z0-9_/.-]+)`", text)
+    assert [name for name in files if not (ROOT / name).exists()] == []
+    assert [name for name in re.findall(r"\btest_(?:[a-z0-9]+_){2,}\w+", text) if name not in TESTS] == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=document)
+def test_no_figure_is_left_to_fill_in(path):
+    assert re.findall(r"FIGURE\(.*?\)", path.read_text(encoding="utf-8")) == []
+
+
+def test_the_picture_of_the_pipeline_is_that_of_dvc_yaml():
+    [picture] = re.findall(r"```mermaid\nflowchart LR\n(.*?)```", README, flags=re.DOTALL)
+    drawn = set()
+    for line in picture.strip().splitlines():
+        sources, targets = (side.split("&") for side in line.split("-->"))
+        drawn |= {(source.strip(), target.strip()) for source in sources for target in targets}
+    written = {out: name for name, stage in STAGES.items() for out in paths([*stage["outs"], *stage.get("plots", [])])}
+    real = {
+        (source, name)
+        for name, stage in STAGES.items()
+        for dep in stage["deps"]
+        for out, source in written.items()
+        if dep == out or dep.startswith(f"{out}/")
+    }
+    # The report reads all of them; the picture shows its last step alone.
+    assert drawn == {(source, target) for source, target in real if target != "report"} | {("diff_cases", "report")}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_stands_in_the_readme_and_in_the_results(name):
+    assert f"`recipes/{name}.yaml`" in README
+    assert f"\n| {name} |" in RESULTS
+
+
+def test_the_columns_of_a_prediction_file_are_those_of_the_document():
+    [table] = re.findall(r"\*\*Prediction file\*\*.*?\n\n(.*?)\n\n", ARCHITECTURE, flags=re.DOTALL)
+    named = [name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    assert named == list(PREDICTION_COLUMNS)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "metrics").glob("*.json")), ids=document)
+def test_the_keys_of_a_metrics_file_are_those_of_the_document(path):
+    [keys] = re.findall(rf"^\| `{path.name}` \| (.*)", ARCHITECTURE, flags=re.MULTILINE)
+    assert re.findall(r"`(\w+)`", keys) == list(json.loads(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("name", re.findall(r"\(results/([\w-]+)\)", RESULTS))
+def test_the_figures_of_a_result_are_those_of_its_files(name):
+    folder = ROOT / "docs" / "results" / name
+
+    def read(path):
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    diff, baselines = read(folder / "diff_cases.json"), read(folder / "baselines.json")
+    seconds = sum(read(path)["seconds"] for path in (folder / "cost").glob("*.json"))
+    cells = [
+        whole(diff["n"]),
+        percent(diff["accuracy_base"]),
+        percent(diff["accuracy_tuned"]),
+        f"{points(diff['accuracy_delta'])} ({signed(100 * diff['accuracy_delta_low'])} to "
+        f"{signed(100 * diff['accuracy_delta_high'])})",
+        p_value(diff["mcnemar_p"]),
+        percent(baselines["majority_accuracy"]),
+        percent(baselines["premise_free_accuracy"]),
+        duration(seconds),
+    ]
+    expected = " | ".join(cells).replace("\N{NO-BREAK SPACE}", " ")
+    [row] = re.findall(rf"^\| {name} \| (.*)", RESULTS, flags=re.MULTILINE)
+    assert expected in row, f"the row should hold: {expected}"
+
+
+def test_the_readme_gives_the_figures_of_the_default_experiment():
+    diff = json.loads((ROOT / "docs" / "results" / "default" / "diff_cases.json").read_text(encoding="utf-8"))
+    said = (
+        f"{percent(diff['accuracy_base'])} before and {percent(diff['accuracy_tuned'])} after, on {whole(diff['n'])} "
+    )
+    assert said.replace("\N{NO-BREAK SPACE}", " ") in " ".join(README.split())
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=document)
+def test_every_make_target_that_a_document_names_is_in_the_makefile(path):
+    named = set(re.findall(r"(?:^|`)make ([a-z]+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE))
+    assert named <= set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))

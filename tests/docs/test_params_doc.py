@@ -1,0 +1,93 @@
+"""docs/params.md says of every key what the code says of it: kind, default, meaning, and the stages that read it.
+
+Where a test fails it shows the rows as they should stand in the document.
+"""
+
+import re
+import types
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import pytest
+import yaml
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+
+from tests.imports import ROOT
+from tunediff.params import Params
+from tunediff.sections import Draw, HubData, Section, World
+
+DOCUMENT = (ROOT / "docs" / "params.md").read_text(encoding="utf-8")
+TABLES = {
+    **{name: field.annotation for name, field in Params.model_fields.items()},
+    "data.world": World,
+    "data.hub": HubData,
+    "data.train, data.validation, data.test": Draw,
+}
+KINDS = {str: "text", int: "whole number", float: "number", type(None): "none", Any: "anything"}
+BOUNDS = {Ge: ("at least", "ge"), Gt: ("above", "gt"), Le: ("at most", "le"), Lt: ("below", "lt")}
+
+
+def kind(annotation):
+    """A type as the document writes it: `list of text`."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return kind(arguments[0])
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(kind(one) for one in arguments if one is not type(None))
+    if origin is list:
+        return f"list of {kind(arguments[0])}"
+    if origin is dict:
+        return f"{kind(arguments[0])} to {kind(arguments[1])}"
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return "section"
+    return KINDS[annotation]
+
+
+def bounds(field):
+    """Limits of a value: `, at least 1`."""
+    said = [f"{BOUNDS[type(m)][0]} {getattr(m, BOUNDS[type(m)][1]):g}" for m in field.metadata if type(m) in BOUNDS]
+    said += [f"at least {m.min_length} of them" for m in field.metadata if isinstance(m, MinLen) and m.min_length > 1]
+    return "".join(f", {one}" for one in said)
+
+
+def default(field):
+    if field.is_required():
+        return "required"
+    return "none" if field.default in (None, []) else f"`{field.default}`"
+
+
+def expected_rows(section):
+    return [
+        f"| `{name}` | {kind(field.annotation)}{bounds(field)} | {default(field)} | {field.description} |"
+        for name, field in section.model_fields.items()
+    ]
+
+
+def written_rows(heading):
+    """Rows of the table under a heading, header left out."""
+    [text] = re.findall(rf"^##+ {re.escape(heading)}\n(.*?)(?=^##|\Z)", DOCUMENT, flags=re.MULTILINE | re.DOTALL)
+    return [line for line in text.splitlines() if line.startswith("| `")]
+
+
+@pytest.mark.parametrize("heading", TABLES)
+def test_the_table_of_a_section_says_what_the_code_says(heading):
+    rows = expected_rows(TABLES[heading])
+    assert written_rows(heading) == rows, "\n".join(["the rows should be:", *rows])
+
+
+def test_the_document_has_no_section_that_params_yaml_has_not():
+    assert set(re.findall(r"^##+ (.*)", DOCUMENT, flags=re.MULTILINE)) == {
+        *TABLES,
+        "Which stages a change runs again",
+        "What must agree",
+    }
+
+
+def test_every_section_names_the_stages_that_read_it():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    rows = [
+        f"| `{section}` | {', '.join(f'`{name}`' for name, stage in stages.items() if section in stage['params'])} |"
+        for section in Params.model_fields
+    ]
+    assert written_rows("Which stages a change runs again") == rows, "\n".join(["the rows should be:", *rows])

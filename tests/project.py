@@ -1,0 +1,99 @@
+"""A copy of this project in a folder of its own, to run its pipeline for real."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from tests.imports import ROOT
+
+
+class Project:
+    """A working copy with its own git history and DVC cache."""
+
+    def __init__(self, folder: Path, **changes):
+        self.folder = folder
+        listed = git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+        for name in listed:
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        # A stranger's clone has the committed lock; results of other parameters must not be taken for ours.
+        self.change(**changes)
+        git(folder, "init", "--quiet")
+        self.commit("start")
+
+    def commit(self, message):
+        git(self.folder, "add", "--all")
+        git(
+            self.folder,
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@t",
+            "commit",
+            "--quiet",
+            "--allow-empty",
+            "-m",
+            message,
+        )
+
+    def params(self):
+        return yaml.safe_load((self.folder / "params.yaml").read_text(encoding="utf-8"))
+
+    def change(self, **changes):
+        """Change params.yaml: change(train={"learning_rate": 0.1})."""
+        params = self.params()
+        for section, values in changes.items():
+            params[section] = params[section] | values
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+
+    def run(self, *command, check=True, **env):
+        """Run a command in the project with this Python first on the path; its whole output."""
+        # No .resolve(): a virtual environment's python is a link to the one outside it.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=os.environ | {"PATH": path, "NO_COLOR": "1", "COLUMNS": "200"} | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stdout
+        return done.stdout
+
+    def stages_run(self, *command, **env):
+        """The stages that a `dvc` command ran, in order."""
+        lines = self.run(*command, **env).splitlines()
+        return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
+
+    def metrics(self, name):
+        return json.loads((self.folder / "metrics" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def git(folder, *arguments):
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+SMALL = {
+    "data": {"world": {"name": "captions", "seed": 1, "train": 240, "validation": 60, "test": 120}},
+    "model": {
+        "config": {
+            "model_type": "llama",
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "max_position_embeddings": 128,
+        }
+    },
+    "pretrain": {"documents": 200},
+    "train": {"num_train_epochs": 2},
+}

@@ -1,0 +1,244 @@
+import re
+
+import pytest
+
+from tests.report.made import LABELS, TASK, made_cases, made_results, usual_cases
+from tunediff.report.findings import findings
+from tunediff.sections import Task
+
+
+@pytest.fixture
+def find(tmp_path):
+    """Findings of made-up cases, with ordinary spaces."""
+
+    def find(cases, task=TASK, confidence=0.95, **changes):
+        results = made_results(tmp_path, cases, task.labels, task.inputs, confidence=confidence, **changes)
+        found = findings(results, task, confidence)
+
+        def plain(value):
+            if isinstance(value, str):
+                return value.replace("\N{NO-BREAK SPACE}", " ")
+            return type(value)(*map(plain, value)) if hasattr(value, "_fields") else tuple(map(plain, value))
+
+        return type(found)(*(plain(getattr(found, name)) for name in found.__dataclass_fields__))
+
+    return find
+
+
+def names(found):
+    return [caution.name for caution in found.cautions]
+
+
+def caution(found, name):
+    (sentence,) = [caution.sentence for caution in found.cautions if caution.name == name]
+    return sentence
+
+
+def flip(cases, who, prediction):
+    """The cases with one answer for all from one of the models, and the transitions that follow."""
+    flipped = []
+    for case in cases:
+        case = {**case, f"{who}_prediction": prediction}
+        right = (case["base_prediction"] == case["label"], case["tuned_prediction"] == case["label"])
+        same = case["base_prediction"] == case["tuned_prediction"]
+        wrong = "both_wrong_same" if same else "both_wrong_changed"
+        cell = {(True, True): "both_right", (False, True): "repaired", (True, False): "broken"}.get(right, wrong)
+        flipped.append({**case, "transition": cell})
+    return flipped
+
+
+def test_a_gain_is_told_with_its_intervals_and_test(find):
+    found = find(made_cases(both_right=39, repaired=49, broken=2, both_wrong_same=10))
+    assert found.headline == "Fine-tuning raised accuracy from 41.0 % to 88.0 % on 100 test cases."
+    assert found.sentences == (
+        "Both models answered the same 100 cases. The base model is right on 41.0 % (95 % interval 31.9 to 50.8 %), "
+        "the tuned model on 88.0 % (80.2 to 93.0 %).",
+        "The difference is +47.0 points (95 % interval +36.1 to +57.2 points; exact McNemar test, p = 1.2 × 10⁻¹²).",
+        "Of the 59 cases that the base model had wrong, fine-tuning repaired 49 (83.1 %); 10 stayed wrong. Of the 41 "
+        "that it had right, fine-tuning broke 2 (4.9 %).",
+        "On the same cases, always giving the most frequent training label scores 33.8 %, and a bag-of-words "
+        "classifier that reads only the hypothesis scores 41.1 %. Against these two the tuned model stands at +54.2 "
+        "points and +46.9 points.",
+    )
+
+
+def test_a_good_experiment_has_no_caution(find):
+    assert names(find(usual_cases())) == []
+
+
+def test_a_loss_is_called_worse(find):
+    found = find(made_cases(both_right=39, repaired=2, broken=49, both_wrong_same=10))
+    assert found.headline == "Fine-tuning made the model worse: accuracy fell from 88.0 % to 41.0 % on 100 test cases."
+    assert found.sentences[1].startswith("The difference is −47.0 points (95 % interval −57.2 to −36.1 points;")
+
+
+def test_no_evidence_either_way_is_not_called_equal(find):
+    found = find(made_cases(both_right=39, repaired=9, broken=7, both_wrong_same=10))
+    assert found.headline == "No difference was shown between the base and the tuned model on 65 test cases."
+    assert found.sentences[1].endswith(
+        "The interval includes zero: chance alone can explain it, which is no proof of equality."
+    )
+
+
+def test_a_difference_counts_only_where_test_and_interval_agree(find):
+    found = find(made_cases(both_right=10, repaired=5, both_wrong_same=5))
+    assert found.headline.startswith("No difference was shown")
+    assert "p = 0.0625" in found.sentences[1]
+    assert found.sentences[1].endswith("The interval leaves zero out, but the exact test does not rule out chance: "
+                                       "too few cases changed.")  # fmt: skip
+
+
+def test_the_confidence_moves_the_verdict(find):
+    cases = made_cases(both_right=10, repaired=7, both_wrong_same=5)
+    assert find(cases).headline.startswith("Fine-tuning raised accuracy")
+    found = find(cases, confidence=0.999)
+    assert found.headline.startswith("No difference was shown")
+    assert "99.9 % interval" in found.sentences[1]
+
+
+def test_nothing_changed_is_said_so(find):
+    found = find(made_cases(both_right=30, both_wrong_changed=10))
+    assert found.sentences[1].endswith("p = 1.00): not one case changed between right and wrong.")
+    assert "10 stayed wrong, 10 of them with another answer" in found.sentences[2]
+    assert "fine-tuning broke none" in found.sentences[2]
+    assert found.limits[0].startswith("No case changed between right and wrong")
+
+
+def test_one_case_shows_nothing(find):
+    found = find(made_cases(repaired=1))
+    assert found.headline == "No difference was shown between the base and the tuned model on 1 test case."
+    assert found.sentences[0].startswith("Both models answered the same single case. The base model is right on 0.0 %")
+    assert found.sentences[2] == (
+        "Of the 1 case that the base model had wrong, fine-tuning repaired 1 (100.0 %). The base model had no case "
+        "right, so none could break."
+    )
+    assert found.limits[0] == (
+        "With 1 of 1 case changed between right and wrong, no difference of any size would be shown reliably "
+        "(80 % power)."
+    )
+
+
+def test_no_broken_case_still_has_a_bound(find):
+    found = find(made_cases(both_right=30, repaired=20, both_wrong_same=10))
+    assert "No broken case among 30 still allows for a true rate of up to 11.6 % (exact 95 % interval)." in found.limits
+
+
+def test_a_perfect_model_still_has_a_bound(find):
+    found = find(made_cases(both_right=80, repaired=20))
+    assert found.limits[2] == (
+        "A tuned model without an error here may still be wrong in up to 3.7 % of such cases (95 % interval)."
+    )
+
+
+def test_all_right_both_times_leaves_nothing_to_repair(find):
+    found = find(made_cases(both_right=12))
+    assert found.sentences[2].startswith("The base model had no case wrong, so none could be repaired.")
+
+
+def test_the_smallest_difference_that_the_test_set_can_show_is_that_of_the_table(find):
+    # 8.8 points: McNemar's normal approximation for 100 cases, 10 % discordant, at 5 % and 80 % power.
+    found = find(made_cases(both_right=60, repaired=7, broken=3, both_wrong_same=30))
+    assert found.limits[0] == (
+        "With 100 cases, of which 10.0 % changed between right and wrong, a true difference below 8.8 points would "
+        "often go unseen (80 % power, two-sided 5 % level)."
+    )
+
+
+def test_cases_that_share_a_premise_are_no_independent_cases(find):
+    cases = made_cases(both_right=10, repaired=10)
+    for case in cases:
+        case["premise"] = f"Premise {int(case['case_id'], 16) // 2}."
+    assert any(limit.startswith("The 20 cases share 10 different premises.") for limit in find(cases).limits)
+    assert not any("share" in limit for limit in find(usual_cases()).limits)
+
+
+def test_one_gold_label_is_named(find):
+    found = find(made_cases(both_right=39, repaired=9, broken=7, both_wrong_same=10, gold="neutral"))
+    assert caution(found, "One gold label").startswith("Every test case has the gold label neutral:")
+
+
+def test_a_degenerate_base_model_is_named_with_its_label(find):
+    found = find(flip(made_cases(repaired=70, both_right=20, broken=9), "base", "neutral"))
+    assert "it answers 'neutral' for 100.0 % of 99 cases" in caution(found, "Degenerate base model")
+    assert "Degenerate tuned model" not in names(found)
+
+
+def test_a_degenerate_tuned_model_is_named(find):
+    found = find(flip(made_cases(both_right=60, both_wrong_same=39), "tuned", "entailment"))
+    assert "it answers 'entailment'" in caution(found, "Degenerate tuned model")
+
+
+def test_a_base_model_at_chance_is_named(find):
+    found = find(made_cases(both_right=33, repaired=60, both_wrong_same=7))
+    assert caution(found, "Base model at chance").startswith("Guessing among 3 labels scores 33.3 %")
+    better = find(made_cases(both_right=50, repaired=40, both_wrong_same=10))
+    assert "Base model at chance" not in names(better)
+
+
+def test_a_gain_that_a_cheap_baseline_matches_says_so_at_the_top(find):
+    cases = made_cases(both_right=45, repaired=15, both_wrong_same=40)
+    found = find(cases, baselines={"premise_free_accuracy": 0.60})
+    assert found.headline.endswith("to 60.0 % on 100 test cases, no more than a cheap baseline scores.")
+    assert caution(found, "No better than a cheap baseline") == (
+        "A baseline scores 60.0 % on these cases, the tuned model 60.0 %."
+    )
+
+
+def test_an_advantage_over_the_baselines_within_the_interval_is_named(find):
+    found = find(made_cases(both_right=45, repaired=15, both_wrong_same=40), baselines={"majority_accuracy": 0.55})
+    assert "reaches down to the 55.0 %" in caution(found, "Not clearly above the baselines")
+    assert found.headline.endswith("on 100 test cases.")
+
+
+def test_leaks_are_counted(find):
+    found = find(usual_cases(), prepare={"leaked_pairs": 3, "near_duplicates": 17})
+    assert caution(found, "Training knows test cases") == (
+        "Of the 1,200 test cases, 3 stand in training with the same inputs, 17 have a near-duplicate in training. "
+        "Part of what the tuned model has right may be memory."
+    )
+
+
+def test_invalid_answers_are_counted_and_tied_to_the_gain(find):
+    found = find(made_cases(both_right=40, repaired=50, broken=5, both_wrong_same=5, invalid_base=30))
+    assert caution(found, "Invalid answers of the base model") == (
+        "30 answers of the base model (30.0 %) fit no label and count as wrong. That is so for 30 of the 50 repaired "
+        "cases: what was gained there may be no more than the form of the answer."
+    )
+
+
+def test_rising_validation_loss_while_training_loss_falls_is_named(find):
+    losses = [(0.5763, 0.4711), (0.4187, 0.4581), (0.3727, 0.4723)]
+    assert caution(find(usual_cases(), losses=losses), "Overfitting") == (
+        "Validation loss was lowest in epoch 2 (0.458) and rose to 0.472 by epoch 3, while training loss went on "
+        "falling."
+    )
+    assert "Overfitting" not in names(find(usual_cases(), losses=[(0.5, 0.4), (0.6, 0.5)]))
+    assert "Overfitting" not in names(find(usual_cases(), losses=[(0.5, 0.4)]))
+
+
+def test_packed_storage_is_told_apart_from_parameters(find):
+    assert find(usual_cases()).parameters == (
+        "Fine-tuning trains 20,971,520 of 2,800,655,360 parameters, 0.749 %. Memory holds 1,542,364,160 elements, "
+        "because a 4-bit layer keeps two parameters in a byte. Tools that count elements would print 1.360 %: that "
+        "describes the storage, not the model."
+    )
+    plain = find(usual_cases(), count_params={"packed_total": 2800655360, "packed_trainable_percent": 0.74880758})
+    assert plain.parameters.endswith("No layer is packed: memory holds one element a parameter.")
+
+
+def test_a_task_with_one_input_has_no_premise_to_leave_out(find):
+    task = Task(
+        name="classification", inputs=["premise"], labels=LABELS, source_input="premise", premise_free_input="premise"
+    )
+    found = find(usual_cases(), task=task, prepare={"leaked_pairs": 2, "shared_premises": 2})
+    assert "a bag-of-words classifier scores" in found.sentences[3]
+    assert "premise" not in caution(found, "Training knows test cases")
+
+
+def test_every_sentence_ends_and_holds_no_leftover(find):
+    for cases in (usual_cases(), made_cases(repaired=1), made_cases(both_right=1), made_cases(broken=3)):
+        found = find(cases)
+        texts = [found.headline, *found.sentences, *found.limits, *(c.sentence for c in found.cautions)]
+        for text in texts:
+            assert text.endswith(".")
+            assert not re.search(r"nan|None|inf\b|\{|\}|  ", text)

@@ -1,0 +1,340 @@
+import re
+import shutil
+import struct
+import subprocess
+import zlib
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.report.made import TASK, made_cases, made_results, usual_cases
+from tunediff.report.page import TEMPLATES, html_page, markdown_page, markdown_text, page_contents, plain_verdict
+from tunediff.report.plots import DARKEST
+from tunediff.sections import Report, Task
+
+HOSTILE = [
+    "<script>alert('text became a script')</script>",
+    "{{ 7 * 7 }} {% raw %} {# comment #}",
+    "</td></tr></table></details></bdi>",
+    "a | b \\| c",
+    "[click](javascript:alert(1)) ![x](http://evil.example/x.png)",
+    '"><img src=http://evil.example/x.png onerror=alert(1)>',
+    "<!-- comment --> &lt;b&gt; &amp;",
+    "**bold** _it_ `code` ~~gone~~ $x$",
+    "one line\nand another\r\n| --- | --- |\n# heading",
+    "@team www.evil.example #12 http://evil.example",
+    "\u202eright to left\u2066 override",
+    "שלום עולם \u200f مرحبا",
+    "control \x00\x1b[31m\x9b characters",
+    "</style><style>body{display:none}</style>",
+    "word " * 400,
+]
+
+
+def contents(folder, cases, task=TASK, each=5, title="Captions: base against QLoRA", **changes):
+    results = made_results(folder, cases, task.labels, task.inputs, **changes)
+    return page_contents(results, task, Report(title=title, cases_per_transition=each), confidence=0.95)
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory):
+    """Contents of the report of an experiment that went well."""
+    return contents(tmp_path_factory.mktemp("usual"), usual_cases())
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """Contents of a report whose data set means harm."""
+    cases = made_cases(both_right=20, repaired=20, broken=20, both_wrong_same=20, both_wrong_changed=20)
+    for number, case in enumerate(cases):
+        text = HOSTILE[number % len(HOSTILE)]
+        case.update(premise=text, hypothesis=text[::-1] + str(number), tags=[text[:60]])
+    folder = tmp_path_factory.mktemp("hostile")
+    return contents(folder, cases, each=20, title="<i>Title</i> | {{ 1 }}")
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, and the text outside of the style."""
+
+    def __init__(self, html):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.words, self.open = [], [], []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return "".join(self.words)
+
+
+def test_the_page_holds_every_part_and_every_source(usual):
+    made = usual
+    page = Page(html_page(made))
+    for heading in (
+        *("Key numbers", "What became of each case", "Confusion before and after", "Accuracy by tag"),
+        *("Loss by epoch", "Cases of each transition", "Parameters", "Splits and leaks", "Cost", "How this was made"),
+    ):
+        assert heading in page.text
+    for source in made["results"].sources.values():
+        assert source in page.text
+    assert len([tag for tag, _ in page.elements if tag == "svg"]) == 5
+    assert page.open == []
+
+
+def test_both_forms_tell_the_same_figures(tmp_path):
+    made = contents(tmp_path, usual_cases(), prepare={"leaked_pairs": 3})
+    html, markdown = Page(html_page(made)).text, markdown_page(made)
+    for figure in ("36.1", "88.8", "+52.7", "653", "2,800,655,360", "1,542,364,160", "0.749", "00:17:02", "1.75"):
+        assert figure in html
+        assert figure in markdown
+    for text in (made["found"].headline, *made["found"].sentences, *made["found"].limits):
+        assert text in html
+        assert text in markdown
+
+
+def test_hostile_text_stays_text_in_html(usual, hostile):
+    page = Page(html_page(hostile))
+    allowed = Page(html_page(usual))
+    assert {tag for tag, _ in page.elements} == {tag for tag, _ in allowed.elements}
+    assert not {"script", "img", "iframe"} & {tag for tag, _ in page.elements}
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+    assert page.open == []
+    assert "alert('text became a script')" in page.text
+    assert "{{ 7 * 7 }}" in page.text
+    assert "\u202e" not in page.text
+    assert "⟨U+202E⟩right to left" in page.text
+    assert "שלום עולם" in page.text
+    assert "<i>Title</i> | {{ 1 }}" in page.text
+
+
+def test_the_page_loads_nothing_from_elsewhere(hostile):
+    html = html_page(hostile)
+    page = Page(html)
+    for tag, attributes in page.elements:
+        for name in ("src", "href", "srcset", "data", "action", "poster", "xlink:href"):
+            value = attributes.get(name, "")
+            assert value.startswith("#") or value in ("", "data:,"), (tag, name, value)
+        assert "url(" not in attributes.get("style", "")
+    style = (TEMPLATES / "style.css").read_text()
+    assert not re.search(r"url\(|@import|@font-face|http", style)
+    policy = [a["content"] for tag, a in page.elements if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
+
+
+def test_every_link_leads_to_a_place_in_the_page(usual):
+    page = Page(html_page(usual))
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [attributes["href"] for tag, attributes in page.elements if tag == "a"]
+    assert links
+    assert {link.removeprefix("#") for link in links} <= set(ids)
+
+
+def markdown_tokens(text):
+    markdown_it = pytest.importorskip("markdown_it", reason="markdown-it-py, which reads Markdown, is not installed")
+    return markdown_it.MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text)
+
+
+def flat(tokens):
+    for token in tokens:
+        yield token
+        yield from flat(token.children or ())
+
+
+def test_markdown_tables_stay_tables_under_hostile_text(hostile):
+    text = markdown_page(hostile)
+    tokens = list(flat(markdown_tokens(text)))
+    kinds = {token.type for token in tokens}
+    assert not kinds & {"link_open", "image", "html_inline", "em_open", "s_open"}
+    html = {line for token in tokens if token.type == "html_block" for line in token.content.split("\n")}
+    assert all(re.fullmatch(r"|</?details>|<details( open)?><summary>[\w:, &#;]+</summary>", line) for line in
+               (line.replace("\N{NO-BREAK SPACE}", " ") for line in html))  # fmt: skip
+    # Every row of a table has as many borders as its header: markdown-it pads and cuts, so the source is looked at.
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert len({line.count("|") for line in block.splitlines()}) == 1
+    assert sum(token.type == "table_open" for token in tokens) == 13
+
+
+def test_markdown_shows_hostile_text_as_it_is(hostile):
+    cells = [token.content for token in flat(markdown_tokens(markdown_page(hostile)))]
+    shown = " ".join(cells).replace("\N{WORD JOINER}", "")
+    assert "<script>alert('text became a script')</script>" in shown
+    assert "**bold** _it_ `code` ~~gone~~ $x$" in shown
+    assert "[click](javascript:alert(1))" in shown
+
+
+@given(st.text())
+def test_any_text_is_one_line_of_plain_markdown(text):
+    escaped = str(markdown_text(text))
+    assert not re.search(r"[\r\n|<>`*_\[\]\\]", escaped)
+    inline = [token for token in flat(markdown_tokens("x " + escaped + " x")) if token.type != "inline"]
+    assert {token.type for token in inline} <= {"paragraph_open", "paragraph_close", "text", "text_special"}
+
+
+def test_markdown_neither_mentions_nor_links():
+    for text in ("@team", "www.evil.example", "http://evil.example", "HTTPS://evil.example", "#12"):
+        assert text not in str(markdown_text(text)).replace("&#35;", "#")
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"repaired": 1},
+        {"both_right": 1},
+        {"broken": 2},
+        {"both_right": 30, "repaired": 70},
+        {"both_wrong_same": 4},
+        {"both_right": 39, "repaired": 49, "both_wrong_changed": 10, "invalid_base": 49},
+    ],
+)
+def test_tiny_and_perfect_results_are_whole_pages(tmp_path, counts):
+    made = contents(tmp_path, made_cases(**counts), losses=[(1.0, 0.9)])
+    for text in (Page(html_page(made)).text, markdown_page(made)):
+        assert not re.search(r"\bnan\b|None|undefined|\binf\b", text)
+    assert "No case took this transition." in html_page(made)
+
+
+def test_a_task_without_tags_has_no_such_part(tmp_path):
+    cases = usual_cases()
+    for case in cases:
+        case["tags"] = []
+    made = contents(tmp_path, cases)
+    assert "Accuracy by tag" not in html_page(made)
+    assert "Accuracy by tag" not in markdown_page(made)
+
+
+def test_a_task_of_two_labels_and_one_input_is_shown(tmp_path):
+    task = Task(
+        name="classification",
+        inputs=["sentence"],
+        labels=["no", "yes"],
+        source_input="sentence",
+        premise_free_input="sentence",
+    )
+    cases = made_cases(labels=task.labels, both_right=20, repaired=15, both_wrong_same=5)
+    for case in cases:
+        case["sentence"] = case.pop("premise")
+    made = contents(tmp_path, cases, task)
+    assert "sentence" in Page(html_page(made)).text
+    assert "hypothesis" not in html_page(made) + markdown_page(made)
+
+
+def test_several_devices_are_named_stage_by_stage(usual):
+    made = usual
+    costs = {**made["results"].costs, "train": {"seconds": 1, "peak_memory_bytes": 1, "device": "NVIDIA A40"}}
+    made = {**made, "results": replace(made["results"], costs=costs), "devices": ["CPU", "NVIDIA A40"]}
+    assert "NVIDIA A40" in Page(html_page(made)).text
+    assert "NVIDIA A40" in markdown_page(made)
+
+
+def test_the_verdict_for_a_terminal_names_the_cautions(tmp_path):
+    verdict = plain_verdict(contents(tmp_path, usual_cases(), prepare={"leaked_pairs": 3})["found"])
+    assert verdict.startswith("Fine-tuning raised accuracy")
+    assert "Training knows test cases" in verdict
+
+
+def luminance(colour):
+    """Relative luminance of `#rrggbb`, WCAG 2."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def mixed(front, back, opacity):
+    pairs = [(int(front[i : i + 2], 16), int(back[i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(opacity * a + (1 - opacity) * b):02x}" for a, b in pairs)
+
+
+@pytest.mark.parametrize("mode", [0, 1], ids=["light", "dark"])
+def test_text_is_readable_in_both_modes(mode):
+    block = re.findall(r":root \{(.*?)\}", (TEMPLATES / "style.css").read_text(), re.DOTALL)[mode]
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block))
+    for text in ("ink", "muted", "repaired", "broken", "tuned"):
+        for ground in ("paper", "panel", "caution-panel"):
+            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+    # The darkest cell of a confusion matrix, and what a picture draws.
+    assert contrast(colours["ink"], mixed(colours["tuned"], colours["paper"], DARKEST)) >= 4.5
+    for drawn in ("base", "tuned", "repaired", "broken"):
+        assert contrast(colours[drawn], colours["paper"]) >= 3
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """The program of a Chromium browser."""
+    programs = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome", "chrome"))
+    found = next((program for program in programs if program), None)
+    if found is None:
+        pytest.skip("no Chromium on the PATH: the page was not opened in a browser")
+    return found
+
+
+def opened(chromium, folder, html, *options):
+    """Open the page in a headless browser; what it printed on standard output, once no error is on its console."""
+    path = folder / "report.html"
+    path.write_text(html, encoding="utf-8")
+    done = subprocess.run(
+        [
+            *(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr"),
+            *(f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=2000", "--window-size=1100,900"),
+            *options,
+            path.as_uri(),
+        ],
+        capture_output=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    console = [line for line in done.stderr.decode(errors="replace").splitlines() if "CONSOLE" in line]
+    assert console == []
+    return done.stdout.decode(errors="replace")
+
+
+def first_pixel(path):
+    """Red, green and blue of the upper left pixel of a PNG file of 8 bits a colour."""
+    data, position, packed = path.read_bytes(), 8, b""
+    while position < len(data):
+        length, kind = struct.unpack(">I4s", data[position : position + 8])
+        if kind == b"IDAT":
+            packed += data[position + 8 : position + 8 + length]
+        position += 12 + length
+    # Whatever the row's filter, it has nothing to subtract from the first pixel of the first row.
+    return tuple(zlib.decompress(packed)[1:4])
+
+
+@pytest.mark.parametrize(("scheme", "pixel"), [(1, (0xFF, 0xFF, 0xFF)), (0, (0x15, 0x18, 0x1C))], ids=["light", "dark"])
+def test_a_browser_opens_the_page_without_a_complaint_in_both_modes(chromium, tmp_path, scheme, pixel, usual):
+    html, picture = html_page(usual), tmp_path / "page.png"
+    opened(chromium, tmp_path, html, f"--blink-settings=preferredColorScheme={scheme}", f"--screenshot={picture}")
+    assert first_pixel(picture) == pixel
+
+
+def test_a_browser_takes_hostile_text_for_text(chromium, tmp_path, hostile):
+    page = Page(opened(chromium, tmp_path, html_page(hostile), "--dump-dom"))
+    assert not {"script", "img"} & {tag for tag, _ in page.elements}
+    assert page.text.count("alert('text became a script')") >= 5
+    assert "<i>Title</i> | {{ 1 }}" in page.text
+
+
+def test_the_console_of_the_browser_is_heard(chromium, tmp_path, usual):
+    html = html_page(usual).replace("</body>", "<script>1</script></body>")
+    with pytest.raises(AssertionError, match="CONSOLE"):
+        opened(chromium, tmp_path, html, "--dump-dom")

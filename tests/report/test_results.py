@@ -1,0 +1,115 @@
+import json
+
+import pytest
+
+from tests.report.made import LABELS, TASK, made_cases, write_inputs
+from tunediff.errors import TunediffError
+from tunediff.report.results import STAGES, read_results
+
+
+@pytest.fixture
+def paths(tmp_path):
+    return write_inputs(tmp_path, made_cases(both_right=3, repaired=4, broken=1, both_wrong_changed=2))
+
+
+def read(paths):
+    return read_results(paths, LABELS, TASK.inputs)
+
+
+def refused(paths):
+    with pytest.raises(TunediffError) as caught:
+        read(paths)
+    (line,) = caught.value.args
+    assert "\n" not in line
+    return line
+
+
+def change(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def change_case(paths, **values):
+    first, *rest = paths["cases"].read_text().splitlines()
+    paths["cases"].write_text("\n".join([json.dumps({**json.loads(first), **values}), *rest]))
+
+
+def test_what_was_written_is_read_and_its_file_is_known(paths):
+    results = read(paths)
+    assert results.diff_cases["repaired"] == 4
+    assert len(results.cases) == 10
+    assert results.train_log[0]["train_loss"] == 1.021
+    assert list(results.costs) == list(STAGES)
+    assert results.sources["diff_cases"] == str(paths["diff_cases"])
+
+
+def test_a_loss_that_was_not_measured_is_none(paths):
+    paths["train_log"].write_text("epoch,step,train_loss,validation_loss\n1,500,0.9,\n")
+    assert read(paths).train_log == [{"epoch": 1, "step": 500, "train_loss": 0.9, "validation_loss": None}]
+
+
+def test_a_missing_file_is_named(paths):
+    paths["baselines"].unlink()
+    assert refused(paths) == f"{paths['baselines']}: there is no such file"
+
+
+def test_a_missing_cost_names_its_stage(paths):
+    (paths["costs"] / "train.json").unlink()
+    assert "train.json: there is no such file" in refused(paths)
+
+
+def test_a_missing_key_is_named(paths):
+    values = json.loads(paths["train"].read_text())
+    del values["steps"]
+    paths["train"].write_text(json.dumps(values))
+    assert f"{paths['train']}: found no steps" in refused(paths)
+
+
+def test_a_metric_that_is_no_number_is_named(paths):
+    change(paths["eval_tuned"], nll="low")
+    assert "nll: found 'low', expected a number" in refused(paths)
+
+
+def test_metrics_of_other_cases_are_refused(paths):
+    change(paths["eval_tuned"], n=11)
+    assert "found 10 cases (n)" in refused(paths)
+    assert "eval_tuned.json says 11" in refused(paths)
+
+
+def test_transitions_that_do_not_add_up_with_the_cases_are_refused(paths):
+    change(paths["diff_cases"], broken=2)
+    assert "found 1 cases (broken)" in refused(paths)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"label": "maybe"}, "label: found 'maybe', expected one of entailment, neutral, contradiction"),
+        ({"premise": None}, "premise: found None, expected text"),
+        ({"tuned_prediction": "maybe"}, "tuned_prediction: found 'maybe', expected null or a label"),
+        ({"transition": "fixed"}, "transition: found 'fixed', expected one of both_right"),
+        ({"base_log_probs": [-1.0, -2.0]}, "base_log_probs: found [-1.0, -2.0], expected 3 numbers"),
+        ({"base_log_probs": [-1.0, -2.0, float("nan")]}, "expected 3 numbers"),
+    ],
+)
+def test_a_case_at_fault_is_named_by_row(paths, values, message):
+    change_case(paths, **values)
+    line = refused(paths)
+    assert line.startswith(f"{paths['cases']}, row 1: ")
+    assert message in line
+
+
+def test_a_missing_column_of_a_table_is_named(paths):
+    paths["train_log"].write_text("epoch,step,loss\n1,1,1\n")
+    assert "found no column train_loss, validation_loss" in refused(paths)
+
+
+def test_a_word_in_a_column_of_numbers_is_named_by_row(paths):
+    paths["train_log"].write_text("epoch,step,train_loss,validation_loss\n1,1,high,1\n")
+    assert "row 1: train_loss: found 'high', expected a number" in refused(paths)
+
+
+def test_text_that_reorders_what_stands_around_it_is_made_visible(paths):
+    change_case(paths, hypothesis="ab\u202ecd", tags=["x\u2066y"])
+    case = read(paths).cases[0]
+    assert case["hypothesis"] == "ab⟨U+202E⟩cd"
+    assert case["tags"] == ["x⟨U+2066⟩y"]

@@ -1,0 +1,80 @@
+import math
+
+import pytest
+
+from tests.report.made import LABELS, made_cases
+from tunediff.report.tables import by_module, by_tag, examples
+from tunediff.stats.intervals import wilson
+
+
+def case(case_id, transition, base, tuned, label="neutral", tags=()):
+    """A case whose gold label has these probabilities."""
+    log_probs = {
+        who: [math.log(p) if name == label else math.log((1 - p) / 2) for name in LABELS]
+        for who, p in (("base", base), ("tuned", tuned))
+    }
+    return {
+        **{"case_id": case_id, "label": label, "transition": transition, "tags": list(tags)},
+        **{f"{who}_log_probs": values for who, values in log_probs.items()},
+    }
+
+
+def test_the_largest_change_of_the_gold_label_comes_first_in_either_direction():
+    cases = [
+        case("a", "repaired", 0.40, 0.90),
+        case("b", "repaired", 0.01, 0.90),
+        case("c", "broken", 0.60, 0.50),
+        case("d", "broken", 0.90, 0.001, label="entailment"),
+    ]
+    shown = examples(cases, LABELS, each=2)
+    assert [example.case["case_id"] for example in shown["repaired"]] == ["b", "a"]
+    assert [example.case["case_id"] for example in shown["broken"]] == ["d", "c"]
+    assert shown["broken"][0].base_probability == pytest.approx(0.90)
+    assert shown["broken"][0].tuned_probability == pytest.approx(0.001)
+    assert shown["both_right"] == []
+
+
+def test_examples_are_limited_and_do_not_depend_on_the_order_of_the_file():
+    cases = made_cases(both_right=20, repaired=20, broken=3)
+    ids = [
+        {name: [example.case["case_id"] for example in shown] for name, shown in examples(order, LABELS, 5).items()}
+        for order in (cases, cases[::-1])
+    ]
+    assert ids[0] == ids[1]
+    assert [len(ids[0][name]) for name in ("both_right", "repaired", "broken", "both_wrong_same")] == [5, 5, 3, 0]
+
+
+def test_equal_changes_are_ordered_by_case_id():
+    cases = [case(name, "repaired", 0.1, 0.8) for name in "cab"]
+    assert [example.case["case_id"] for example in examples(cases, LABELS, 3)["repaired"]] == ["a", "b", "c"]
+
+
+def test_accuracy_by_tag_counts_a_case_under_each_of_its_tags():
+    cases = [
+        case("a", "repaired", 0.1, 0.9, tags=["negation", "count"]),
+        case("b", "broken", 0.9, 0.1, tags=["negation", "negation"]),
+        case("c", "both_right", 0.9, 0.9, tags=["count"]),
+        case("d", "both_wrong_same", 0.1, 0.1),
+    ]
+    count, negation = by_tag(cases)
+    assert (count.tag, count.n, count.base, count.tuned, count.repaired, count.broken) == ("count", 2, 0.5, 1.0, 1, 0)
+    assert (negation.n, negation.base, negation.tuned, negation.repaired, negation.broken) == (2, 0.5, 0.5, 1, 1)
+    assert (negation.tuned_low, negation.tuned_high) == wilson(1, 2)
+
+
+def test_without_tags_there_is_no_row():
+    assert by_tag([case("a", "repaired", 0.1, 0.9)]) == []
+
+
+def test_repeated_layers_are_added_up_by_module_part_and_type():
+    def row(module, part, trainable, n):
+        return {
+            **{"module": module, "part": part, "dtype": "float32", "trainable": str(trainable)},
+            **{"base": 0 if part == "adapter" else n, "tuned": n, "stored": n, "bytes": 4 * n},
+        }
+
+    rows = [row(f"model.layers.{layer}.mlp.fc1", "base", False, 100) for layer in range(12)]
+    rows += [row(f"model.layers.{layer}.mlp.fc1", "adapter", True, 8) for layer in range(12)]
+    base, adapter = by_module(rows)
+    assert (base.module, base.tensors, base.base, base.bytes) == ("model.layers.*.mlp.fc1", 12, 1200, 4800)
+    assert (adapter.part, adapter.base, adapter.tuned, adapter.trainable) == ("adapter", 0, 96, True)

@@ -1,0 +1,158 @@
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tunediff.cases import (
+    PREDICTION_COLUMNS,
+    content_hash,
+    make_cases,
+    read_cases,
+    read_predictions,
+    write_cases,
+    write_predictions,
+)
+from tunediff.errors import TunediffError
+
+INPUTS, LABELS = ["premise", "hypothesis"], ["yes", "no"]
+TEXT = st.text(max_size=30)  # never a lone surrogate, which no UTF-8 file can hold
+EXAMPLES = st.lists(
+    st.tuples(
+        st.fixed_dictionaries({"premise": TEXT, "hypothesis": TEXT}),
+        st.sampled_from(LABELS),
+        st.lists(TEXT, max_size=2),
+    ),
+    max_size=10,
+)
+
+
+def example(premise="p", hypothesis="h", label="yes", tags=()):
+    return {"premise": premise, "hypothesis": hypothesis}, label, tags
+
+
+def error_of(call, *args):
+    with pytest.raises(TunediffError) as caught:
+        call(*args)
+    [line] = caught.value.args
+    return line
+
+
+def test_a_case_id_is_the_start_of_the_sha256_of_the_inputs_as_json():
+    [case] = make_cases([example("Ein Tier.", "é")])
+    assert case.case_id == hashlib.sha256(b'{"hypothesis":"\\u00e9","premise":"Ein Tier."}').hexdigest()[:16]
+
+
+def test_a_case_keeps_its_id_when_its_label_or_tags_are_corrected():
+    first, second = make_cases([example()]), make_cases([example(label="no", tags=("negation",))])
+    assert first[0].case_id == second[0].case_id
+
+
+def test_the_order_of_the_input_fields_does_not_change_the_id():
+    [case] = make_cases([({"hypothesis": "h", "premise": "p"}, "yes", ())])
+    assert case.case_id == make_cases([example()])[0].case_id
+
+
+def test_swapped_inputs_are_another_case():
+    first, second = make_cases([example("a", "b"), example("b", "a")])
+    assert first.case_id != second.case_id
+
+
+@given(rows=EXAMPLES)
+def test_ids_are_unique_also_where_inputs_repeat(rows):
+    cases = make_cases([*rows, *rows])
+    assert len({case.case_id for case in cases}) == len(cases)
+
+
+@given(rows=EXAMPLES)
+def test_an_id_depends_on_no_other_row(rows):
+    alone = [make_cases([row])[0].case_id for row in rows]
+    together = [case.case_id for case in make_cases(rows)]
+    inputs = [row[0] for row in rows]
+    first = [i for i, row in enumerate(inputs) if row not in inputs[:i]]
+    assert [alone[i] for i in first] == [together[i] for i in first]
+
+
+@given(value=st.dictionaries(TEXT, TEXT | st.integers() | st.none()))
+def test_a_content_hash_is_16_hexadecimal_digits(value):
+    assert len(content_hash(value)) == 16
+    assert int(content_hash(value), 16) >= 0
+    assert content_hash(value) == content_hash(dict(reversed(value.items())))
+
+
+@given(rows=EXAMPLES.filter(bool))
+def test_any_case_is_read_back_as_it_was_written(rows, tmp_path_factory):
+    path = tmp_path_factory.mktemp("cases") / "test.jsonl"
+    cases = make_cases(rows)
+    write_cases(path, cases)
+    assert read_cases(path, INPUTS, LABELS) == cases
+
+
+def write_lines(path, *lines):
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def test_a_case_without_one_of_its_fields_is_named(tmp_path):
+    good = '{"case_id": "0", "premise": "p", "hypothesis": "h", "label": "yes"}'
+    path = write_lines(tmp_path / "test.jsonl", good, '{"case_id": "1", "premise": "p", "label": "yes"}')
+    assert error_of(read_cases, path, INPUTS, LABELS) == f"{path}, row 2: hypothesis: found None, expected text"
+
+
+def test_a_case_with_an_unknown_label_is_named(tmp_path):
+    path = write_lines(tmp_path / "test.jsonl", '{"case_id": "0", "premise": "p", "hypothesis": "h", "label": "si"}')
+    assert error_of(read_cases, path, INPUTS, LABELS) == f"{path}, row 1: label: found 'si', expected one of yes, no"
+
+
+def test_a_file_without_a_case_is_refused(tmp_path):
+    path = write_lines(tmp_path / "test.jsonl", "")
+    assert error_of(read_cases, path, INPUTS, LABELS) == f"{path}: has no case, expected at least one"
+
+
+def predictions():
+    return pd.DataFrame(
+        {
+            "case_id": ["0f", "1e"],
+            "label": LABELS,
+            "prediction": ["yes", None],
+            "outcome": ["right", "invalid"],
+            "log_probs": [[-0.1, -2.3], [-0.7, np.log(0.5)]],
+            "text": ["yes", "perhaps\u2028 <b>"],
+            "finish_reason": ["stop", "length"],
+            "scorer": ["generation"] * 2,
+            "prompt_hash": ["aa", "bb"],
+            "n_tokens": [12, 13],
+            "truncated": [False, True],
+        }
+    )
+
+
+def test_predictions_are_read_back_with_what_made_them(tmp_path):
+    path, about = tmp_path / "base.parquet", {"labels": LABELS, "model": "base", "n": 2}
+    # Another order of the columns, and one more, as frames have them along the way.
+    write_predictions(path, predictions().assign(margin=1.0)[["margin", *reversed(PREDICTION_COLUMNS)]], about)
+    frame, read_about = read_predictions(path)
+    assert read_about == about
+    assert list(frame) == list(PREDICTION_COLUMNS)
+    assert frame["prediction"].tolist() == ["yes", None]
+    assert [list(row) for row in frame["log_probs"]] == predictions()["log_probs"].tolist()
+    for name in ("case_id", "text", "n_tokens", "truncated", "outcome"):
+        assert frame[name].tolist() == predictions()[name].tolist()
+
+
+def test_the_same_predictions_make_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        write_predictions(tmp_path / name, predictions(), {"model": "base", "labels": LABELS})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_prediction_file_that_is_missing_damaged_or_lacks_a_column_is_named(tmp_path):
+    assert error_of(read_predictions, tmp_path / "none.parquet").endswith("none.parquet: there is no such file")
+    (tmp_path / "text.parquet").write_text("case_id,label\n")
+    assert "text.parquet: is not a Parquet file" in error_of(read_predictions, tmp_path / "text.parquet")
+    predictions().drop(columns=["log_probs", "text"]).to_parquet(tmp_path / "less.parquet")
+    assert "less.parquet: has no column log_probs, text, expected" in error_of(
+        read_predictions, tmp_path / "less.parquet"
+    )

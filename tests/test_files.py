@@ -1,0 +1,149 @@
+import csv
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tunediff.errors import TunediffError
+from tunediff.files import (
+    output_path,
+    read_json,
+    read_jsonl,
+    read_text,
+    replacing,
+    shown,
+    write_csv,
+    write_json,
+    write_jsonl,
+    write_text,
+)
+
+TEXT = st.text(max_size=30)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def error_of(call, *args):
+    with pytest.raises(TunediffError) as caught:
+        call(*args)
+    [line] = caught.value.args
+    assert str(args[0]) in line
+    return line
+
+
+@pytest.mark.parametrize("text", ["../elsewhere", "/etc/passwd", ".", "a/../..", "link/x"])
+def test_a_path_that_leads_out_of_the_project_is_refused(text, tmp_path, monkeypatch):
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    (tmp_path / "project/link").symlink_to(tmp_path)
+    assert "leads out of the project" in error_of(output_path, text)
+
+
+def test_a_path_inside_the_project_is_kept_as_it_was_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(output_path("metrics/prepare.json")) == "metrics/prepare.json"
+
+
+def test_what_stood_there_stays_whole_when_writing_fails(tmp_path):
+    path = tmp_path / "metrics/prepare.json"
+    write_json(path, {"n": 1})
+    with pytest.raises(TypeError, match="set"), replacing(path) as fresh, fresh.open("w") as file:
+        json.dump({"n": 1, "more": {2}}, file)
+    assert read_json(path) == {"n": 1}
+    assert [p.name for p in path.parent.iterdir()] == ["prepare.json"]
+
+
+def test_a_folder_takes_the_place_of_the_one_before_in_whole(tmp_path):
+    folder = tmp_path / "splits"
+    for name in ("old", "new"):
+        with replacing(folder) as fresh:
+            write_text(fresh / f"{name}.txt", name)
+    assert [p.name for p in folder.iterdir()] == ["new.txt"]
+    assert [p.name for p in tmp_path.iterdir()] == ["splits"]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("x")
+    assert "cannot be written" in error_of(write_text, tmp_path / "file/inside.txt", "x")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    assert error_of(read_text, tmp_path / "none").endswith("there is no such file")
+    assert "cannot be read" in error_of(read_text, tmp_path)
+    (tmp_path / "latin").write_bytes("é".encode("latin-1"))
+    assert error_of(read_text, tmp_path / "latin").endswith("byte 0: found bytes that are not UTF-8 text")
+
+
+@given(values=st.dictionaries(TEXT, JSON, max_size=5))
+def test_any_json_object_is_read_back(values, tmp_path_factory):
+    path = tmp_path_factory.mktemp("json") / "values.json"
+    write_json(path, values)
+    assert read_json(path) == values
+    assert list(read_json(path)) == list(values)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_metric_that_is_not_a_finite_number_is_refused(value, tmp_path):
+    path = tmp_path / "metrics.json"
+    assert "accuracy: found" in error_of(write_json, path, {"n": 1, "accuracy": value})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["{", "", "[" * 100_000])
+def test_a_file_that_is_not_json_is_named(text, tmp_path):
+    (tmp_path / "a.json").write_text(text)
+    assert "is not JSON" in error_of(read_json, tmp_path / "a.json")
+
+
+@given(rows=st.lists(st.dictionaries(TEXT, JSON, max_size=4), max_size=5))
+def test_any_rows_are_read_back_also_with_line_separators_in_their_text(rows, tmp_path_factory):
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    write_jsonl(path, [*rows, {"text": "a\u2028b\u0085c\vd\r\ne"}])
+    assert read_jsonl(path) == [*rows, {"text": "a\u2028b\u0085c\vd\r\ne"}]
+    assert path.read_bytes().count(b"\n") == len(rows) + 1
+
+
+def test_a_row_that_is_not_json_or_not_an_object_is_named_by_its_line(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"n": 1}\n\n{"n": 2\n')
+    assert error_of(read_jsonl, path).endswith("row 3: is not JSON: '{\"n\": 2'")
+    path.write_text('{"n": 1}\n[2]\n')
+    assert error_of(read_jsonl, path).endswith("row 2: found '[2]', expected a JSON object")
+
+
+CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=30)
+
+
+@given(rows=st.lists(st.fixed_dictionaries({"module": CELL, "n": CELL}), min_size=1, max_size=5))
+def test_a_table_is_read_back_by_any_csv_reader(rows, tmp_path_factory):
+    path = tmp_path_factory.mktemp("csv") / "rows.csv"
+    write_csv(path, rows)
+    with path.open(encoding="utf-8", newline="") as file:
+        assert list(csv.DictReader(file)) == rows
+
+
+def test_a_table_without_rows_is_refused(tmp_path):
+    assert "there is no row to write" in error_of(write_csv, tmp_path / "rows.csv", [])
+
+
+def test_the_same_values_make_the_same_bytes(tmp_path):
+    write_json(tmp_path / "a.json", {"b": 1, "a": "é"})
+    assert (tmp_path / "a.json").read_bytes() == '{\n  "b": 1,\n  "a": "é"\n}\n'.encode()
+
+
+@given(value=JSON, width=st.integers(5, 80))
+def test_a_shown_value_is_one_line_and_never_too_long(value, width):
+    text = shown(value, width)
+    assert len(text) <= width
+    assert "\n" not in text
+    assert text == repr(value) or (text.endswith("…") and repr(value).startswith(text[:-1]))
+
+
+def test_json_files_hold_what_other_programs_expect(tmp_path):
+    write_jsonl(tmp_path / "rows.jsonl", [{"premise": "Zwei Hunde – grün"}])
+    assert (tmp_path / "rows.jsonl").read_text(encoding="utf-8") == '{"premise": "Zwei Hunde – grün"}\n'
+    assert json.loads((tmp_path / "rows.jsonl").read_bytes()) == {"premise": "Zwei Hunde – grün"}

@@ -1,0 +1,126 @@
+"""dvc.yaml keeps its promises: what a stage reads is what it declares."""
+
+import ast
+import hashlib
+import re
+
+import pytest
+import yaml
+
+from tests.imports import ROOT, all_project_imports
+from tunediff.params import Params
+
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+STAGES = PIPELINE["stages"]
+NAMES = ["prepare", "base_model", "count_params", "eval_base", "train", "eval_tuned", "diff_cases", "report"]
+
+
+def script(name):
+    return ROOT / "stages" / f"{name}.py"
+
+
+def paths(entries):
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
+
+
+def sections_read(name):
+    """Sections of params.yaml that a stage script takes: params.SECTION, wherever `params` is used at all."""
+    tree = ast.parse(script(name).read_text(encoding="utf-8"))
+    attributes = {
+        id(node.value): node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "params"
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id == "params" and isinstance(node.ctx, ast.Load):
+            assert id(node) in attributes, f"{name}, line {node.lineno}: hands on all of params.yaml"
+    return set(attributes.values())
+
+
+def test_the_eight_stages_are_there_and_each_has_its_script():
+    assert list(STAGES) == NAMES
+    assert sorted(path.stem for path in (ROOT / "stages").glob("*.py")) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stage_says_in_a_sentence_what_it_does(name):
+    assert len(STAGES[name]["desc"].split()) >= 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_deps_of_a_stage_are_its_script_and_every_module_it_imports(name):
+    imported = {str(path.relative_to(ROOT)) for path in all_project_imports(script(name))}
+    declared = {path for path in paths(STAGES[name]["deps"]) if path.endswith(".py")}
+    assert declared == imported | {f"stages/{name}.py"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_params_of_a_stage_are_the_sections_it_reads(name):
+    assert set(STAGES[name]["params"]) == sections_read(name)
+    assert sections_read(name) <= set(Params.model_fields)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_path_in_the_command_of_a_stage_is_a_declared_dep_or_out(name):
+    stage = STAGES[name]
+    given = re.findall(r"--\S+ (\S+)", stage["cmd"])
+    outs = paths(stage.get("outs", [])) + paths(stage.get("metrics", [])) + paths(stage.get("plots", []))
+    declared = paths(stage["deps"]) + outs
+    for path in given:
+        assert any(one == path or one.startswith(f"{path}/") or path.startswith(f"{one}/") for one in declared), path
+    for out in outs:
+        assert any(out == path or out.startswith(f"{path}/") for path in given), f"{out} is no argument of the command"
+
+
+def test_no_output_persists_and_none_is_kept_out_of_the_cache():
+    for name, stage in STAGES.items():
+        for entry in [*stage["outs"], *stage["metrics"], *stage.get("plots", [])]:
+            options = {} if isinstance(entry, str) else next(iter(entry.values()))
+            assert "persist" not in options, name
+        assert all(isinstance(entry, str) for entry in stage["outs"]), f"{name}: a plain out with options"
+        # In Git, not in the cache, and the run cache stays on: only metrics may say so.
+        assert all(entry == {path: {"cache": False}} for entry in stage["metrics"] for path in entry), name
+
+
+def test_every_output_has_one_writer():
+    outs = [
+        out for stage in STAGES.values() for key in ("outs", "metrics", "plots") for out in paths(stage.get(key, []))
+    ]
+    assert len(outs) == len(set(outs))
+    assert not [(a, b) for a in outs for b in outs if a != b and b.startswith(f"{a}/")]
+
+
+def test_no_stage_but_the_report_depends_on_costs():
+    for name, stage in STAGES.items():
+        costs = [path for path in paths(stage["deps"]) if path.startswith("metrics/cost")]
+        assert costs == [] or name == "report"
+
+
+def test_training_never_sees_the_test_split_and_the_base_is_never_measured_again_for_a_training_parameter():
+    assert not [path for path in paths(STAGES["train"]["deps"]) if "test" in path or path == "data/splits"]
+    assert "train" not in STAGES["eval_base"]["params"]
+    assert "adapt" not in STAGES["eval_base"]["params"]
+
+
+@pytest.mark.parametrize("name", ["prepare", "diff_cases", "report"])
+def test_light_stages_import_no_torch(name):
+    heavy = {"torch", "transformers", "peft", "bitsandbytes", "datasets", "evaluate"}
+    for path in [script(name), *all_project_imports(script(name))]:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            assert not heavy & {one.split(".")[0] for one in names}, path
+
+
+def test_the_committed_lock_is_of_the_committed_code_and_parameters():
+    lock = yaml.safe_load((ROOT / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    assert list(lock) == list(STAGES) or sorted(lock) == sorted(STAGES)
+    for name, stage in lock.items():
+        for dep in stage["deps"]:
+            path = ROOT / dep["path"]
+            if path.suffix in (".py", ".j2", ".css"):
+                digest = hashlib.md5(path.read_bytes()).hexdigest()
+                assert dep["md5"] == digest, f"{name}: {dep['path']} has changed since dvc.lock was written"
+        for section, values in stage["params"]["params.yaml"].items():
+            current = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))[section]
+            assert values == current, f"{name}: {section} of params.yaml has changed since dvc.lock was written"

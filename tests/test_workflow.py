@@ -1,0 +1,124 @@
+"""The pipeline as people use it through DVC: run for real, on a small experiment, in a project of its own."""
+
+import pytest
+
+from tests.project import SMALL, Project
+from tests.test_pipeline import NAMES
+
+AFTER_TRAINING = ["train", "eval_tuned", "diff_cases", "report"]
+DETERMINISTIC = ["prepare", "count_params", "eval_base", "train", "eval_tuned", "diff_cases", "baselines"]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("project"), **SMALL)
+    assert project.stages_run("dvc", "repro") == NAMES
+    project.commit("first run")
+    return project
+
+
+@pytest.fixture
+def learning_rate(project):
+    """The learning rate, put back after the test."""
+    rate = project.params()["train"]["learning_rate"]
+    yield rate
+    project.change(train={"learning_rate": rate})
+    project.run("dvc", "repro")
+
+
+def test_a_second_run_runs_nothing(project):
+    assert project.stages_run("dvc", "repro") == []
+
+
+def test_the_run_leaves_nothing_for_git_but_what_it_should(project):
+    assert project.run("git", "status", "--porcelain") == ""
+    assert not list((project.folder / ".scratch").glob("train/*"))
+
+
+def test_metrics_are_flat_numbers(project):
+    for name in DETERMINISTIC:
+        assert all(isinstance(value, int | float) for value in project.metrics(name).values()), name
+    for name in NAMES:
+        cost = project.metrics(f"cost/{name}")
+        assert cost["seconds"] > 0
+        assert cost["peak_memory_bytes"] > 0
+        assert isinstance(cost["device"], str)
+
+
+def test_a_changed_learning_rate_trains_again_and_leaves_the_base_alone(project, learning_rate):
+    project.change(train={"learning_rate": 10 * learning_rate})
+    assert project.stages_run("dvc", "repro") == AFTER_TRAINING
+
+
+def test_going_back_to_an_earlier_setting_runs_nothing(project, learning_rate):
+    before = project.metrics("diff_cases")
+    project.change(train={"learning_rate": 3 * learning_rate})
+    project.run("dvc", "repro")
+    project.change(train={"learning_rate": learning_rate})
+    assert project.stages_run("dvc", "repro") == []
+    assert project.metrics("diff_cases") == before
+
+
+def test_a_changed_diff_parameter_runs_the_last_two_stages_without_torch(project, tmp_path):
+    (tmp_path / "torch.py").write_text("raise ImportError('a light stage imported torch')\n")
+    confidence = project.params()["diff"]["confidence"]
+    project.change(diff={"confidence": 0.9})
+    assert project.stages_run("dvc", "repro", PYTHONPATH=str(tmp_path)) == ["diff_cases", "report"]
+    project.change(diff={"confidence": confidence})
+    project.run("dvc", "repro")
+
+
+def test_an_experiment_has_a_name_and_can_be_compared(project):
+    output = project.run("dvc", "exp", "run", "-S", "train.learning_rate=1.0e-4", "-n", "lr1e-4")
+    assert "lr1e-4" in output
+    assert "0.0001" in project.run("dvc", "exp", "show", "--csv")
+    assert "diff_cases.json" in project.run("dvc", "metrics", "diff", "--all", "HEAD")
+    assert "learning_rate" in project.run("dvc", "params", "diff", "HEAD")
+    project.run("dvc", "plots", "show")
+    assert (project.folder / "dvc_plots" / "index.html").exists()
+    project.run("git", "checkout", "--", ".")
+    project.run("dvc", "checkout")
+    assert project.stages_run("dvc", "repro") == []
+
+
+def test_queued_experiments_run_apart_from_the_workspace(project):
+    for rate in ("2.0e-4", "3.0e-4"):
+        project.run("dvc", "exp", "run", "--queue", "-S", f"train.learning_rate={rate}", "-n", f"queued-{rate[0]}")
+    project.run("dvc", "exp", "run", "--run-all")
+    shown = project.run("dvc", "exp", "show", "--csv")
+    assert "queued-2" in shown
+    assert "queued-3" in shown
+    assert project.run("git", "status", "--porcelain", "--untracked-files=no") == ""
+
+
+def test_two_cold_runs_give_the_same_splits_predictions_cases_and_metrics(project, tmp_path):
+    again = Project(tmp_path, **SMALL)
+    again.run("dvc", "repro", PYTHONHASHSEED="7")
+    for name in DETERMINISTIC:
+        assert again.metrics(name) == project.metrics(name), name
+    for name in ("data/cases.jsonl", "data/train_log.csv", "data/parameters.csv", "data/predictions/tuned.parquet"):
+        assert (again.folder / name).read_bytes() == (project.folder / name).read_bytes(), name
+    for folder in ("data/splits", "models/base", "models/tuned", "data/plots"):
+        for path in (again.folder / folder).iterdir():
+            assert path.read_bytes() == (project.folder / folder / path.name).read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"train": {"learning_rte": 1.0}}, "train.learning_rte: is not a known key (did you mean learning_rate?)"),
+        ({"train": {"learning_rate": "fast"}}, "train.learning_rate: found 'fast', expected"),
+        ({"adapt": {"target_modules": ["q_proj", "c_attn"]}}, "c_attn"),
+        ({"train": {"num_train_epochs": 0}, "report": {"titel": "x"}}, "report.titel: is not a known key"),
+    ],
+)
+def test_a_wrong_parameter_stops_the_run_in_a_line_and_leaves_the_results_alone(project, change, said):
+    params = (project.folder / "params.yaml").read_bytes()
+    tuned = sorted(path.name for path in (project.folder / "models/tuned").iterdir())
+    project.change(**change)
+    output = project.run("dvc", "repro", check=False)
+    (project.folder / "params.yaml").write_bytes(params)
+    assert any(line.startswith("tunediff: ") and said in line for line in output.splitlines()), output
+    assert "Traceback" not in output
+    assert project.stages_run("dvc", "repro") == []
+    assert sorted(path.name for path in (project.folder / "models/tuned").iterdir()) == tuned

@@ -1,0 +1,346 @@
+"""A fine-tuning run: what it reports, what it leaves in the model, and that it can be stopped and gone on with."""
+
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.tiny import (
+    CASES,
+    CHOICES,
+    LABELS,
+    PROMPT,
+    TASK,
+    adapt_section,
+    load,
+    train_section,
+    write_model,
+)
+from tunediff.errors import TunediffError
+from tunediff.models.adapt import adapt_model, load_tuned, save_tuned
+from tunediff.predict.choices import score_choices
+from tunediff.predict.heads import classify, pad_rows
+from tunediff.predict.prompts import encode_cases, encode_text
+from tunediff.sections import Prompt
+from tunediff.training import finetune as module
+from tunediff.training.finetune import chosen_epoch, finetune, head_loss, training_rows
+from tunediff.training.loss import answer_loss, pad_answers
+
+CPU_ONLY = pytest.mark.skipif(torch.cuda.is_available(), reason="to the bit on the CPU alone; this machine has a GPU")
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory, tokenizer, bert_tokenizer):
+    root = tmp_path_factory.mktemp("published")
+    write_model(root / "llama", "llama", tokenizer)
+    write_model(root / "bert", "bert", bert_tokenizer, "none")
+    return root
+
+
+@pytest.fixture
+def start(published, tmp_path):
+    """How a run starts: a fresh model with a fresh adapter, and its rows of training and validation."""
+
+    def start(name="llama", method="lora", seed=0, validation=CASES[:3], dtype="auto", quantization="none", **keys):
+        head = "lm" if name == "llama" else "classification"
+        prompt = PROMPT if head == "lm" else Prompt()
+        base = tmp_path / f"base-{name}-{quantization}-{dtype}"
+        loaded = load(base, published / name, head=head, dtype=dtype, quantization=quantization)
+        loaded = type(loaded)(
+            adapt_model(loaded.model, adapt_section(method, **keys), seed), loaded.tokenizer, loaded.context, loaded.pad
+        )
+        rows = [training_rows(loaded, cases, TASK, prompt, head) for cases in (CASES, validation)]
+        return loaded, *rows, head
+
+    return start
+
+
+def run(started, train, scratch):
+    loaded, rows, validation, head = started
+    log = finetune(loaded, rows, validation, train, scratch, head)
+    return log, weights_of(loaded.model)
+
+
+def weights_of(model):
+    return {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+# What a run reports
+
+
+def test_a_run_reports_each_epoch_and_learns(start, tmp_path):
+    log, _ = run(start(), train_section(num_train_epochs=4), tmp_path / "scratch")
+    assert [row["epoch"] for row in log] == [1, 2, 3, 4]
+    assert [row["step"] for row in log] == [2, 4, 6, 8]
+    assert all(set(row) == {"epoch", "step", "train_loss", "validation_loss"} for row in log)
+    losses = [row["train_loss"] for row in log]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@torch.no_grad()
+def mean_loss(started, rows):
+    loaded, _, _, head = started
+    if head == "lm":
+        parts = [answer_loss(loaded.model.eval(), pad_answers([row], 0)) for row in rows]
+    else:
+        batches = [pad_rows([one], 0) | {"labels": torch.tensor([label])} for one, label in rows]
+        parts = [head_loss(loaded.model.eval(), batch) for batch in batches]
+    return (sum(total for total, _ in parts) / sum(targets for _, targets in parts)).item()
+
+
+@pytest.mark.parametrize("name", ["llama", "bert"])
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_the_losses_of_an_epoch_are_means_over_its_targets(name, accumulation, start, tmp_path):
+    # Steps too small to change a digit, so the model before the epoch gives its losses; answers of many lengths, and
+    # batches that are not full.
+    keys = {} if name == "llama" else {"target_modules": ["query"]}
+    started = start(name, **keys)
+    expected = [mean_loss(started, rows) for rows in started[1:3]]
+    for layer in started[0].model.modules():
+        if isinstance(layer, torch.nn.Dropout):
+            layer.p = 0.0
+    train = train_section(
+        learning_rate=1e-12,
+        num_train_epochs=1,
+        per_device_train_batch_size=3,
+        gradient_accumulation_steps=accumulation,
+    )
+    [row] = run(started, train, tmp_path / "scratch")[0]
+    found = [row["train_loss"], row["validation_loss"]]
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert expected[0] != pytest.approx(expected[1], rel=1e-3)
+
+
+def test_the_loss_of_a_head_is_that_of_transformers(start):
+    loaded, rows, _, _ = start("bert", "head")
+    batch = pad_rows([one for one, _ in rows], 0) | {"labels": torch.tensor([label for _, label in rows])}
+    model = loaded.model.eval()
+    total, targets = head_loss(model, batch)
+    assert targets == len(CASES)
+    torch.testing.assert_close(total / targets, model(**batch).loss)
+    assert [label for _, label in rows] == [LABELS.index(case.label) for case in CASES]
+
+
+def test_rows_carry_the_gold_answer(start):
+    loaded, rows, _, _ = start()
+    for case, (tokens, targets), one in zip(
+        CASES, rows, encode_cases(loaded.tokenizer, CASES, PROMPT, 64), strict=True
+    ):
+        answer = encode_text(loaded.tokenizer, CHOICES[case.label])
+        assert tokens == one.tokens + answer
+        assert [token for token in targets if token != -100] == [*answer, loaded.tokenizer.eos_token_id]
+
+
+# The same run twice
+
+
+@CPU_ONLY
+def test_two_runs_are_the_same_to_the_bit_and_another_seed_is_not(start, tmp_path):
+    results = [
+        run(start(lora_dropout=0.2), train_section(num_train_epochs=2, seed=seed), tmp_path / name)
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    assert results[0][0] == results[1][0]
+    assert same(results[0][1], results[1][1])
+    assert not same(results[0][1], results[2][1])
+
+
+def test_two_batches_accumulated_are_one_batch(start, tmp_path):
+    one = run(start(), train_section(per_device_train_batch_size=6), tmp_path / "one")
+    two = run(start(), train_section(per_device_train_batch_size=3, gradient_accumulation_steps=2), tmp_path / "two")
+    assert [row["step"] for row in one[0]] == [row["step"] for row in two[0]] == [2, 4, 6]
+    for name, expected in one[1].items():
+        torch.testing.assert_close(two[1][name], expected, rtol=0, atol=1e-6)
+    for first, second in zip(one[0], two[0], strict=True):
+        assert second == pytest.approx(first, rel=1e-6)
+
+
+# Stopped and gone on with
+
+
+class Stop(BaseException):
+    """Stands in for Ctrl-C or the machine going away."""
+
+
+def stop_after_save(monkeypatch, step, marked=True):
+    """Stop the run at the save of a step, before or after it has been marked whole."""
+    real = module.mark_whole
+
+    def mark(checkpoint):
+        last = checkpoint.name == f"checkpoint-{step}"
+        if marked or not last:
+            real(checkpoint)
+        if last:
+            raise Stop
+
+    monkeypatch.setattr(module, "mark_whole", mark)
+
+
+def run_into_stop(started, train, scratch):
+    with pytest.raises(Stop):
+        run(started, train, scratch)
+
+
+WAYS = [
+    ("llama", {"lora_dropout": 0.2}, {}),
+    ("llama", {"lora_dropout": 0.2}, {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 2}),
+    ("llama", {"method": "qlora", "quantization": "nf4"}, {"lr_scheduler_type": "cosine", "warmup_steps": 0.1}),
+    ("llama", {"method": "full"}, {"weight_decay": 0.1}),
+    ("bert", {"method": "head"}, {"choose_epoch": "best"}),
+    ("bert", {"target_modules": ["query", "value"]}, {"save_total_limit": 1, "choose_epoch": "best"}),
+]
+
+
+@CPU_ONLY
+@pytest.mark.parametrize(
+    ("name", "adapt", "keys"), WAYS, ids=["dropout", "accumulation", "qlora", "full", "head", "best"]
+)
+@pytest.mark.parametrize("step", [2, 6], ids=["after the first epoch", "after the last epoch"])
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
+    name, adapt, keys, step, start, tmp_path, monkeypatch, capsys
+):
+    train = train_section(**keys)
+    whole = run(start(name, **adapt), train, tmp_path / "whole")
+    assert [row["step"] for row in whole[0]] == [2, 4, 6]
+    with monkeypatch.context() as patch:
+        stop_after_save(patch, step)
+        run_into_stop(start(name, **adapt), train, tmp_path / "stopped")
+    capsys.readouterr()
+    gone_on = run(start(name, **adapt), train, tmp_path / "stopped")
+    assert capsys.readouterr().out == f"going on from {tmp_path}/stopped/checkpoint-{step}\n"
+    assert gone_on[0] == whole[0]
+    assert same(gone_on[1], whole[1])
+
+
+@CPU_ONLY
+def test_a_run_stopped_within_an_epoch_goes_on_from_the_epoch_before(start, tmp_path, monkeypatch):
+    whole = run(start(), train_section(), tmp_path / "whole")
+    calls, real = [], module.answer_loss
+
+    def loss(model, batch):
+        calls.append(batch)
+        if len(calls) == 5:  # two batches of training and one of validation in each epoch
+            raise Stop
+        return real(model, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "answer_loss", loss)
+        run_into_stop(start(), train_section(), tmp_path / "stopped")
+    gone_on = run(start(), train_section(), tmp_path / "stopped")
+    assert gone_on[0] == whole[0]
+    assert same(gone_on[1], whole[1])
+
+
+@CPU_ONLY
+def test_a_save_that_was_not_finished_is_passed_over(start, tmp_path, monkeypatch, capsys):
+    whole = run(start(), train_section(), tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_after_save(patch, 4, marked=False)
+        run_into_stop(start(), train_section(), tmp_path / "stopped")
+    unfinished = tmp_path / "stopped" / "checkpoint-4"
+    (unfinished / "trained.safetensors").write_bytes(b"half a fi")
+    (unfinished / "optimizer.pt").unlink()
+    capsys.readouterr()
+    gone_on = run(start(), train_section(), tmp_path / "stopped")
+    assert "checkpoint-2\n" in capsys.readouterr().out
+    assert gone_on[0] == whole[0]
+    assert same(gone_on[1], whole[1])
+
+
+def test_a_save_holds_the_trained_weights_alone(start, tmp_path):
+    started = start()
+    run(started, train_section(num_train_epochs=1), tmp_path / "scratch")
+    saved = load_file(tmp_path / "scratch" / "checkpoint-2" / "trained.safetensors")
+    assert same(saved, weights_of(started[0].model))
+    assert all("lora" in name for name in saved)
+
+
+# Which epoch is kept
+
+
+@pytest.mark.parametrize("choose", ["best", "last"])
+def test_the_chosen_epochs_weights_are_left_in_the_model(choose, start, tmp_path):
+    # The validation answers are wrong, so every epoch of learning makes them less likely: the first is the best.
+    wrong = [type(case)(case.case_id, case.inputs, LABELS[LABELS.index(case.label) - 1]) for case in CASES]
+    train = train_section(choose_epoch=choose)
+    log, weights = run(start("bert", "full", validation=wrong), train, tmp_path / "scratch")
+    best = min(log, key=lambda row: row["validation_loss"])
+    assert best is not log[-1], "the test needs a best epoch that is not the last"
+    expected = best if choose == "best" else log[-1]
+    assert chosen_epoch(log, train) is expected
+    assert same(weights, load_file(tmp_path / "scratch" / f"checkpoint-{expected['step']}" / "trained.safetensors"))
+
+
+# What must not happen
+
+
+def test_a_loss_that_is_no_number_stops_in_one_line_and_is_not_saved(start, tmp_path):
+    with pytest.raises(TunediffError) as caught:
+        run(start(method="full"), train_section(learning_rate=1e30), tmp_path / "scratch")
+    [line] = caught.value.args
+    assert line.startswith("train: found training loss ")
+    assert "validation loss nan after step 2, expected finite numbers" in line
+    assert "lower train.learning_rate" in line
+    assert not list((tmp_path / "scratch").glob("checkpoint-*/whole"))
+
+
+def test_an_optimizer_that_needs_a_gpu_is_refused_where_there_is_none(start, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(TunediffError, match=r"train\.optim: found paged_adamw_8bit, which needs a GPU"):
+        run(start(), train_section(optim="paged_adamw_8bit"), tmp_path / "scratch")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("method", ["lora", "head", "full"])
+def test_half_precision_models_train_and_answer(method, dtype, start, published, tmp_path):
+    keys = {"target_modules": ["query"]} if method == "lora" else {}
+    started = start("bert", method, dtype=dtype, **keys)
+    log, _ = run(started, train_section(num_train_epochs=2), tmp_path / "scratch")
+    assert all(math.isfinite(row["validation_loss"]) for row in log)
+    adapt = adapt_section(method, **keys)
+    save_tuned(started[0].model, adapt, tmp_path / "tuned")
+    base = load(tmp_path / f"base-bert-none-{dtype}", published / "bert", head="classification", dtype=dtype)
+    model = load_tuned(base.model, adapt, tmp_path / "tuned")
+    found = classify(model, [one for one, _ in started[2]], 0, 1000, "test")
+    loss = torch.nn.functional.nll_loss(found, torch.tensor([label for _, label in started[2]])).item()
+    # As the last epoch measured it, but for rounding to half precision here and there.
+    assert loss == pytest.approx(log[-1]["validation_loss"], rel=0.05)
+
+
+def test_a_4_bit_model_trains_its_head_alone(start, tmp_path):
+    started = start("bert", "head", quantization="nf4")
+    before = weights_of(started[0].model)
+    _, after = run(started, train_section(), tmp_path / "scratch")
+    assert set(after) == {"classifier.weight", "classifier.bias"}
+    assert not same(before, after)
+
+
+def test_a_4_bit_model_trains_on_after_it_has_answered(start):
+    """bitsandbytes may repack its weights at the first answer on a CPU, for a kernel that has no gradient."""
+
+    def two_steps(answer_between):
+        loaded, rows, _, _ = start(method="qlora", quantization="nf4")
+        model, batch = loaded.model.train(), pad_answers(rows, 0)
+        optimizer = torch.optim.SGD([value for value in model.parameters() if value.requires_grad], lr=0.1)
+        for step in range(3):
+            optimizer.zero_grad()
+            total, targets = answer_loss(model, batch)
+            (total / targets).backward()
+            optimizer.step()
+            if answer_between and step < 2:
+                model.eval()
+                score_choices(model, [tokens for tokens, _ in rows], [[40, 41], [42]], 1000, "test")
+                model.train()
+        return weights_of(model)
+
+    alone, answering = two_steps(False), two_steps(True)
+    assert same(alone, answering)
+    fresh = weights_of(start(method="qlora", quantization="nf4")[0].model)
+    assert all((alone[name] - fresh[name]).abs().max() > 0 for name in fresh)
