@@ -191,7 +191,7 @@ def _doing(description: Description) -> str:
 
 
 def render(description: Description, passive: bool = False) -> str:
-    """Return the sentence that says a description, for example "A man is not reading." """
+    """Return the sentence that says a description, for example "A man is not reading"."""
     who, place = _who(description, ""), description.get("place", "")
     be = "is" if description["number"] == "one" else "are"
     activity = description.get("activity")
@@ -285,7 +285,11 @@ def _phenomenon(attribute: str, before: str | None, after: str, relation: str) -
         return "modifier_added" if attribute in _MODIFIERS else "unsupported_detail"
     if attribute in ("activity", "place"):
         return attribute
-    return ("modifier_dropped", "modifier_added", "modifier_swapped" if attribute in ("age", "thing") else "colour_swapped")[which]
+    return (
+        "modifier_dropped",
+        "modifier_added",
+        "modifier_swapped" if attribute in ("age", "thing") else "colour_swapped",
+    )[which]
 
 
 @cache
@@ -365,7 +369,7 @@ def _premise(hypothesis: Description, wanted: str, rng: Random) -> tuple[Descrip
         if "place" in hypothesis or "place" not in premise:
             return None
     else:
-        held = {} if not (phenomenon in ("unsupported_detail", "modifier_added")) else hypothesis
+        held = {} if phenomenon not in ("unsupported_detail", "modifier_added") else hypothesis
         fuller = _detail({**held, **premise}, rng, 0.2, 0.3)
         premise = {k: v for k, v in fuller.items() if k in premise or k not in held}
     if not plausible(premise) or label(premise, hypothesis) != wanted:
@@ -442,68 +446,20 @@ def _glimpse(scene: Description, rng: Random) -> Description | None:
     return seen if plausible(seen) and _part(seen) == "train" else None
 
 
-_ASPECTS = {
-    "noun": "who",
-    "number": "how many",
-    "age": "age",
-    "fur": "colour",
-    "thing": "size",
-    "activity": "what",
-    "patient": "whom",
-    "patient.number": "how many",
-    "patient.fur": "colour",
-    "place": "where",
-} | {g: g for g in lexicon.GARMENTS}
-import os
-MIX = eval(os.environ.get("MIX", "dict(scene=.5,diff=.5,new=.0,signs=.03)"))
-
-
-def _say(d: Description, rng: Random) -> str:
-    return render(d, "patient" in d and rng.random() < 0.25)
-
-
-def _differences(rng: Random, new: bool) -> str | None:
-    one = _draw(rng, 0.3, 0.5)
-    two = _glimpse(_detail(one, rng, 0.3, 0.4) if new else one, rng)
-    if two is None or _part(one) != "train":
-        return None
-    for _ in range(rng.choice((1, 1, 2)) if not new else rng.choice((0, 1))):
-        if rng.random() < .15 and "patient" in two:
-            two = _swap_roles(two)
-            continue
-        attribute = rng.choice([a for a in two])
-        options = [b for _, b in _options(attribute, two[attribute], "contradiction")]
-        if not options:
-            return None
-        two = _change(two, attribute, rng.choice(options), rng)
-    if not plausible(two) or _part(two) != "train":
-        return None
-    found = {a: _compare(a, one.get(a), v) for a, v in two.items()}
-    differ = list(dict.fromkeys(_ASPECTS[a] for a in _ASPECTS if found.get(a) == "contradiction"))
-    added = list(dict.fromkeys(_ASPECTS[a] for a in _ASPECTS if found.get(a) == "neutral"))
-    if not differ and not (new and added):
-        return None
-    lines = [_say(one, rng), _say(two, rng)]
-    if differ:
-        lines.append("What is different? " + ", ".join(differ) + ".")
-    if added and new:
-        lines.append("What is new? " + ", ".join(added) + ".")
-    return "\n".join(lines)
-
-
 def _story(rng: Random) -> str | None:
-    kind = rng.choices(list(MIX), list(MIX.values()))[0]
-    if kind == "signs":
-        return "\n".join(f"{lexicon.article(rng.choice(sorted(lexicon.PEOPLE))).capitalize()} is holding a sign that says{w}." for w in rng.sample((" yes", " no", " maybe"), 3))
-    if kind in ("diff", "new"):
-        return _differences(rng, kind == "new")
+    """Return three captions of one scene, as people who looked at the same picture would write them."""
     scene = _detail(_draw(rng), rng, 0.4, 0.6)
     seen = [d for d in (_glimpse(scene, rng) for _ in range(5)) if d is not None][:3]
-    return "\n".join(_say(d, rng) for d in seen) if len(seen) == 3 else None
+    if len(seen) < 3:
+        return None
+    return "\n".join(render(d, "patient" in d and rng.random() < 0.25) for d in seen)
 
 
 def text(documents: int, seed: int) -> list[str]:
-    """Return documents to learn the language of the world from, none of which judges one sentence by another."""
+    """Return documents to learn the language of the world from, none of which judges one sentence by another.
+
+    A document is three captions of one scene. No premise of the validation or test split stands in any.
+    """
     rng = Random(f"{seed} text")
     done: list[str] = []
     while len(done) < documents:
