@@ -17,6 +17,7 @@ from tunediff.stats.paired import (
     mcnemar_exact,
     mcnemar_midp,
     minimum_detectable_difference,
+    smallest_detectable,
 )
 
 Z = norm.ppf(0.975)
@@ -205,6 +206,28 @@ def test_detectable_difference_and_cases_needed_are_each_others_inverse(n, disco
 def test_too_few_cases_detect_nothing():
     assert minimum_detectable_difference(1, 0.5) is None
     assert minimum_detectable_difference(3, 0.9) is None
+
+
+@settings(deadline=None)
+@given(st.integers(1, 20_000), st.floats(0, 1))
+def test_the_smallest_detectable_difference_is_always_a_share_and_reachable(n, discordant):
+    smallest = smallest_detectable(n, discordant)
+    assert 0 < smallest <= 1
+    found = minimum_detectable_difference(n, discordant) if discordant else None
+    if found is not None:
+        assert smallest == found
+    elif smallest < 1:
+        # With every flip one way, this is the difference that so many cases just show.
+        assert minimum_detectable_difference(n, smallest) == pytest.approx(smallest, rel=1e-6) or (
+            minimum_detectable_difference(n, smallest * (1 + 1e-9)) == pytest.approx(smallest, rel=1e-6)
+        )
+
+
+def test_where_too_few_cases_flip_the_smallest_detectable_difference_goes_one_way():
+    # STATISTICS: 100 cases with 5 % discordant reach nothing. 8 of 100 all one way are shown with 80 % power.
+    assert smallest_detectable(100, 0.05) == smallest_detectable(100, 0.0) == pytest.approx(0.0767, abs=5e-5)
+    assert smallest_detectable(100, 0.10) == pytest.approx(0.088, abs=5e-4)
+    assert smallest_detectable(3, 0.5) == smallest_detectable(1, 0.0) == 1.0
 
 
 @pytest.mark.parametrize("difference", [0.0, 0.11, -0.11])

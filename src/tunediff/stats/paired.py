@@ -110,6 +110,34 @@ def minimum_detectable_difference(n: int, discordant: float, alpha: float = 0.05
     return difference if difference <= discordant else None
 
 
+def smallest_detectable(n: int, discordant: float, alpha: float = 0.05, power: float = 0.8) -> float:
+    """Return the smallest difference that n cases show with the given power, always a number in 0..1.
+
+    `minimum_detectable_difference` where it is reachable. Where too few cases flip for any difference to be shown,
+    the smallest one that would be if every flip went the same way, so that discordant = d:
+
+        sqrt(n d) = z(1 - alpha/2) + z(power) sqrt(1 - d)
+
+    and 1 where even that is more than all cases.
+
+    Args:
+        n: number of cases.
+        discordant: share of cases whose outcome flips, in 0..1.
+        alpha: two-sided level of the test.
+        power: chance to see a difference of that size, in 0.5..1.
+    """
+    found = minimum_detectable_difference(n, discordant, alpha, power) if discordant else None
+    if found is not None:
+        return found
+    z_alpha, z_power = _quantiles(alpha, power)
+    if n <= z_alpha**2:
+        return 1.0
+    # The equation is quadratic in the root of 1 - d.
+    root = (n - z_alpha**2) * (n + z_power**2) + (z_alpha * z_power) ** 2
+    unflipped = (sqrt(root) - z_alpha * z_power) / (n + z_power**2)
+    return 1 - unflipped**2
+
+
 def cases_needed(difference: float, discordant: float, alpha: float = 0.05, power: float = 0.8) -> int:
     """Return how many cases show a difference of that size with the given power.
 

@@ -1,0 +1,209 @@
+"""How far a model's probabilities can be believed: proper scores per case, calibration error, what sureness is worth.
+
+    log_probs = log_prob_array(frame["log_probs"])              # (n_cases, n_labels)
+    sure, right = confidence_of(log_probs), log_probs.argmax(axis=1) == gold
+    adaptive_ece(sure, right)                                   # 0.031: off by 3 points on average
+    reliability(sure, right)                                    # a row a bin: mean confidence, accuracy
+
+Everything here speaks of the probabilities of the labels: the answer is the most likely label, the confidence its
+probability. All bins hold the same number of cases (Nguyen and O'Connor 2015), so that none is nearly empty; cases of
+equal confidence stay in one bin, so that no result depends on the order of the cases.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import logsumexp
+
+from tunediff.errors import TunediffError
+from tunediff.stats.intervals import wilson
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.intp]
+
+BINS = 10
+
+
+def log_prob_array(column: Iterable[Sequence[float]]) -> Floats:
+    """Return a column of log-probabilities as one array of shape (n_cases, n_labels).
+
+    Raises:
+        TunediffError: the cases do not all have the same number of labels, at least two, or one is not finite.
+    """
+    rows = list(column)
+    try:
+        array = np.array(rows, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.empty(0)
+    if array.ndim != 2 or array.shape[1] < 2:
+        raise TunediffError("log-probabilities: found rows that are not all as long, expected one number a label")
+    if not np.isfinite(array).all():
+        row = int((~np.isfinite(array)).any(axis=1).argmax())
+        raise TunediffError(f"log-probabilities of case {row + 1}: found {array[row]}, expected finite numbers")
+    return array
+
+
+def label_codes(labels: Sequence[str], gold: Iterable[str]) -> Codes:
+    """Return the place in `labels` of each gold label, of shape (n_cases,).
+
+    Raises:
+        TunediffError: a gold label is not one of `labels`.
+    """
+    values = pd.Index(list(gold), dtype=object)
+    codes = pd.Index(list(labels), dtype=object).get_indexer(values)
+    if (codes < 0).any():
+        row = int((codes < 0).argmax())
+        raise TunediffError(f"label of case {row + 1}: found {values[row]!r}, expected one of {', '.join(labels)}")
+    return codes
+
+
+def confidence_of(log_probs: Floats) -> Floats:
+    """Return the probability of the most likely label of each case, of shape (n_cases,), in 0..1."""
+    return np.asarray(np.exp(log_probs.max(axis=1) - logsumexp(log_probs, axis=1)), dtype=np.float64)
+
+
+def gold_margins(log_probs: Floats, gold: Codes) -> Floats:
+    """Return how far each case's gold label leads the best other one in nats, of shape (n_cases,); below 0 it trails.
+
+    Args:
+        log_probs: of shape (n_cases, n_labels).
+        gold: place of each case's gold label.
+    """
+    at = np.arange(len(gold))
+    others = log_probs.copy()
+    others[at, gold] = -np.inf
+    return np.asarray(log_probs[at, gold] - others.max(axis=1), dtype=np.float64)
+
+
+def case_nll(log_probs: Floats, gold: Codes) -> Floats:
+    """Return the negative log-probability of each case's gold label in nats, of shape (n_cases,); 0 is best."""
+    return -log_probs[np.arange(len(gold)), gold]
+
+
+def case_brier(log_probs: Floats, gold: Codes) -> Floats:
+    """Return each case's squared distance of probabilities and gold label, of shape (n_cases,), in 0..2 (Brier 1950).
+
+    Summed over the labels; 0 is best.
+    """
+    distance = np.exp(log_probs)
+    distance[np.arange(len(gold)), gold] -= 1
+    squares: Floats = (distance**2).sum(axis=1)
+    return squares
+
+
+def adaptive_ece(confidence: Floats, right: Flags, bins: int = BINS) -> float:
+    """Return the expected calibration error over bins of equal mass, in 0..1; 0 is best.
+
+    The mean over the cases of |accuracy - mean confidence| of their bin (Guo et al. 2017; Nguyen and O'Connor 2015).
+    Never 0 for a finite sample: chance alone sets accuracy and confidence of a bin apart, the more the fewer cases.
+
+    Args:
+        confidence: of each case, of shape (n_cases,), in 0..1; at least one case.
+        right: whether the most likely label is the gold one, of shape (n_cases,).
+        bins: how many; fewer where cases of equal confidence cannot be set apart.
+    """
+    order = np.argsort(confidence, kind="stable")
+    sure = confidence[order]
+    gaps = right[order] - sure
+    return float(np.abs(np.add.reduceat(gaps, _bin_starts(sure, bins))).sum() / len(sure))
+
+
+def ece_interval(
+    confidence: Floats, right: Flags, level: float = 0.95, bins: int = BINS, replicates: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Return a bootstrap interval of `adaptive_ece`, both ends in 0..1.
+
+    Cases are drawn with replacement and the bins formed anew. A replicate adds chance of its own to an error that is
+    biased upward already, so its percentiles lie too high; the basic bootstrap (Davison and Hinkley 1997, section
+    5.2) reflects them at the estimate, which takes that bias back. The estimate itself is always inside.
+
+    Args:
+        confidence: as for `adaptive_ece`.
+        right: as for `adaptive_ece`.
+        level: of the interval.
+        bins: as for `adaptive_ece`.
+        replicates: at most so many; above 20,000 cases fewer, down to 200, because the interval is narrow there.
+        seed: of the draws.
+    """
+    n = len(confidence)
+    order = np.argsort(confidence, kind="stable")
+    sure = confidence[order]
+    gaps = right[order] - sure
+    first = np.searchsorted(sure, sure)
+    generator = np.random.default_rng(seed)
+    estimate = float(np.abs(np.add.reduceat(gaps, _bin_starts(sure, bins))).sum() / n)
+    drawn = []
+    for _ in range(max(200, min(replicates, 20_000_000 // n))):
+        weights = np.bincount(generator.integers(n, size=n), minlength=n)
+        cuts = np.searchsorted(np.cumsum(weights), np.arange(bins) * n / bins, side="right")
+        starts = np.unique(first[cuts])
+        starts[0] = 0
+        drawn.append(np.abs(np.add.reduceat(weights * gaps, starts)).sum() / n)
+    tail_low, tail_high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    low, high = 2 * estimate - tail_high, 2 * estimate - tail_low
+    return max(0.0, min(float(low), estimate)), min(1.0, max(float(high), estimate))
+
+
+def reliability(confidence: Floats, right: Flags, bins: int = BINS, level: float = 0.95) -> pd.DataFrame:
+    """Return the bins of `adaptive_ece`, one row a bin, by rising confidence.
+
+    Returns:
+        bin: from 1. cases. confidence: mean of the bin. accuracy: with its Wilson interval low..high; all in 0..1.
+    """
+    order = np.argsort(confidence, kind="stable")
+    sure, hits = confidence[order], right[order].astype(np.int64)
+    starts = _bin_starts(sure, bins)
+    cases = np.diff([*starts, len(sure)])
+    correct = np.add.reduceat(hits, starts)
+    intervals = [wilson(int(k), int(n), level) for k, n in zip(correct, cases, strict=True)]
+    return pd.DataFrame(
+        {
+            "bin": np.arange(1, len(starts) + 1),
+            "cases": cases,
+            "confidence": np.add.reduceat(sure, starts) / cases,
+            "accuracy": correct / cases,
+            "low": [low for low, _ in intervals],
+            "high": [high for _, high in intervals],
+        }
+    )
+
+
+def selective_accuracy(confidence: Floats, right: Flags, points: int = 100) -> pd.DataFrame:
+    """Return the accuracy on the cases that the model is surest of, by how many of them are answered.
+
+    Cases of equal confidence are answered together, so there may be fewer rows than asked for.
+
+    Args:
+        confidence: of each case, of shape (n_cases,).
+        right: whether the most likely label is the gold one, of shape (n_cases,).
+        points: at most so many rows.
+
+    Returns:
+        coverage: share of cases answered, 0..1, rising to 1. cases. threshold: the least confidence answered.
+        accuracy: of the answered cases, 0..1.
+    """
+    n = len(confidence)
+    order = np.argsort(-confidence, kind="stable")
+    falling = -confidence[order]
+    wanted = np.ceil(np.arange(1, points + 1) * n / points).astype(np.int64)
+    cases = np.unique(np.searchsorted(falling, falling[wanted - 1], side="right"))
+    correct = np.cumsum(right[order])
+    return pd.DataFrame(
+        {
+            "coverage": cases / n,
+            "cases": cases,
+            "threshold": -falling[cases - 1],
+            "accuracy": correct[cases - 1] / cases,
+        }
+    )
+
+
+def _bin_starts(sorted_confidence: Floats, bins: int) -> npt.NDArray[Any]:
+    """Where each bin begins; a start inside a run of equal values moves to the first of the run."""
+    n = len(sorted_confidence)
+    wanted = (np.arange(bins) * n) // bins
+    return np.unique(np.searchsorted(sorted_confidence, sorted_confidence[wanted]))

@@ -1,0 +1,148 @@
+"""Bootstrap intervals of anything that is computed from sums over cases: means, differences, F1, perplexity.
+
+Cases, clusters of cases, or documents are drawn with replacement. What a statistic needs of a unit is a row of
+totals, and units with equal rows are interchangeable: instead of drawing units one by one, each replicate draws how
+often every distinct row occurs. That is the same bootstrap, and for counts it costs the same for a hundred cases as
+for a million.
+
+    >>> change = np.repeat([0, 1, -1], [49, 49, 2])          # 49 of 100 cases repaired, 2 broken
+    >>> low, high = mean_interval(change)
+    >>> f"{low:.2f}..{high:.2f}"
+    '0.36..0.57'
+
+A difference of two models is the mean of the differences case by case; that is what makes it a paired bootstrap.
+A percentile interval of few units is too short, so the percentiles are taken further out, by Student's t (Hesterberg
+2015, The American Statistician 69, 371-386, "expanded percentile").
+"""
+
+from collections.abc import Callable, Sequence
+from math import sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import norm, t
+
+Floats = npt.NDArray[np.float64]
+# From summed totals of shape (replicates, columns) to values of shape (replicates,).
+Statistic = Callable[[Floats], Floats]
+
+REPLICATES = 5000
+# Where units are of so many kinds that the draws would take long, there are fewer replicates, down to this many.
+FEWEST = 1000
+_DRAWS = 10_000_000
+# Draws held at a time; 8 bytes each.
+AT_ONCE = 4_000_000
+
+
+class Units(NamedTuple):
+    """What is drawn: the distinct rows of totals, of shape (kinds, columns), and how many units have each."""
+
+    totals: Floats
+    counts: npt.NDArray[np.int64]
+
+
+def units(values: npt.ArrayLike, clusters: Sequence[Any] | pd.Series | None = None) -> Units:
+    """Return the units to draw from.
+
+    Args:
+        values: what the statistic sums up, of shape (n_cases,) or (n_cases, columns).
+        clusters: of length n_cases, such as the premise of each case; cases of one cluster are drawn together.
+            None draws cases.
+
+    Raises:
+        ValueError: no case, or clusters of another length.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    if len(table) == 0:
+        raise ValueError("found no case, expected at least one")
+    table = table.reshape(len(table), -1)
+    if clusters is not None:
+        if len(clusters) != len(table):
+            raise ValueError(f"found clusters of {len(clusters)} cases, expected {len(table)}")
+        codes = cluster_codes(clusters)
+        table = np.stack([np.bincount(codes, weights=column) for column in table.T], axis=1)
+    totals, counts = np.unique(table, axis=0, return_counts=True)
+    return Units(totals, counts)
+
+
+def cluster_codes(clusters: Sequence[Any] | pd.Series) -> npt.NDArray[np.intp]:
+    """Return the number of each case's cluster, from 0 without a gap; a case whose cluster is null has its own."""
+    codes, names = pd.factorize(pd.Series(clusters).reset_index(drop=True))
+    alone = codes < 0
+    codes[alone] = len(names) + np.arange(alone.sum())
+    return np.asarray(codes)
+
+
+def bootstrap_interval(
+    strata: Units | Sequence[Units],
+    statistic: Statistic,
+    confidence: float = 0.95,
+    replicates: int | None = None,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the expanded percentile interval of a statistic of sums.
+
+    Args:
+        strata: what `units` returns; several of them are drawn apart, each as many units as it has, so that no
+            replicate loses a class.
+        statistic: from the summed totals of shape (replicates, columns) to its values of shape (replicates,).
+        confidence: of the interval, in 0..1.
+        replicates: how many times to draw; None: 5,000, and 1,000 where units are of very many kinds.
+        seed: of the draws; the same seed gives the same interval.
+
+    Raises:
+        ValueError: a single unit in all, from which nothing can be said about the next one.
+    """
+    strata = [strata] if isinstance(strata, Units) else list(strata)
+    n = sum(int(stratum.counts.sum()) for stratum in strata)
+    if n < 2:
+        raise ValueError("found a single unit to draw from, expected at least two")
+    generator = np.random.default_rng(seed)
+    replicates = replicates or affordable(REPLICATES, sum(len(stratum.counts) for stratum in strata))
+    step = max(1, AT_ONCE // max(len(stratum.counts) for stratum in strata))
+    values = []
+    for start in range(0, replicates, step):
+        size = min(step, replicates - start)
+        sums = sum(
+            generator.multinomial(int(counts.sum()), counts / counts.sum(), size) @ totals for totals, counts in strata
+        )
+        values.append(statistic(np.asarray(sums)))
+    outside = norm.cdf(-sqrt(n / (n - 1)) * t.ppf((1 + confidence) / 2, n - 1))
+    low, high = np.quantile(np.concatenate(values), [outside, 1 - outside])
+    return float(low), float(high)
+
+
+def affordable(replicates: int, kinds: int) -> int:
+    """Return how many replicates to draw of units of that many kinds."""
+    return max(FEWEST, min(replicates, _DRAWS // kinds))
+
+
+def mean_interval(
+    values: npt.ArrayLike,
+    clusters: Sequence[Any] | pd.Series | None = None,
+    weights: npt.ArrayLike | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the bootstrap interval of a mean.
+
+    Of a score: `mean_interval(f1)`. Of a paired difference by paragraph: `mean_interval(after - before, paragraphs)`.
+    Of the perplexity of documents: np.exp(mean_interval(nll_per_token, documents, weights=tokens)); with the
+    differences of two models in the place of nll_per_token, of the ratio of their perplexities.
+
+    Args:
+        values: of length n_cases.
+        clusters: of length n_cases, drawn whole; None draws cases.
+        weights: of length n_cases, such as tokens; the mean is sum(weights values) / sum(weights).
+        confidence: of the interval, in 0..1.
+        seed: of the draws.
+
+    Raises:
+        ValueError: fewer than two cases or clusters, or lengths that differ.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    shares = np.ones_like(numbers) if weights is None else np.asarray(weights, dtype=np.float64)
+    drawn = units(np.stack([numbers * shares, shares], axis=1), clusters)
+    return bootstrap_interval(drawn, lambda sums: sums[:, 0] / sums[:, 1], confidence, seed=seed)
