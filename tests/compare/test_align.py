@@ -3,8 +3,9 @@ import doctest
 import pandas as pd
 import pytest
 
+from tunediff.cases import make_cases
 from tunediff.compare import align as module
-from tunediff.compare.align import align
+from tunediff.compare.align import align, input_ids
 from tunediff.errors import TunediffError
 
 
@@ -87,6 +88,35 @@ def test_different_labels_prompts_or_scorers_are_refused_even_where_the_order_di
     message = refusal(predictions(), tuned)
     assert message.startswith(f"base.parquet and tuned.parquet: {column}: found different ones for ")
     assert found in message
+
+
+def test_different_inputs_under_one_case_id_are_refused_where_they_are_shared():
+    base, tuned = predictions(premise=["A dog."] * 4), predictions(premise=["A dog."] * 3 + ["A <b>cat</b>." * 40])
+    assert align(base, tuned)["premise_tuned"].iloc[0] == "A dog."
+    with pytest.raises(TunediffError, match=r"premise: found different ones for 1 of 4 cases \(d; the first: 'A dog.'"):
+        align(base, tuned, shared=["premise"])
+    aligned = align(base, base, shared=["premise"])
+    assert aligned["premise"].tolist() == ["A dog."] * 4
+    assert not {"premise_base", "premise_tuned"} & set(aligned)
+
+
+@pytest.mark.parametrize("other", [("no", "yes"), ("yes", "no", "maybe")])
+def test_different_label_lists_are_refused(other):
+    base = predictions()
+    assert len(align(base, base, labels=(("yes", "no"), ["yes", "no"]))) == 4
+    assert len(align(base, base, labels=(("yes", "no"), None))) == 4
+    with pytest.raises(TunediffError, match=f"label list: found yes, no and {', '.join(other)}, expected the same"):
+        align(base, base, labels=(("yes", "no"), other))
+
+
+def test_cases_without_an_id_get_the_one_that_the_pipeline_gives_them():
+    texts = [("A dog.", "It runs."), ("A dog.", "It sits."), ("A dog.", "It runs."), ("é", "\u2028")] * 2
+    frame = pd.DataFrame(texts, columns=["premise", "hypothesis"], index=range(5, 13))
+    cases = make_cases([(dict(zip(frame.columns, pair, strict=True)), "yes", []) for pair in texts])
+    ids = input_ids(frame)
+    assert ids.tolist() == [case.case_id for case in cases]
+    assert ids.nunique() == 8
+    assert ids.index.tolist() == frame.index.tolist()
 
 
 def test_a_hash_that_both_files_lack_is_no_difference():

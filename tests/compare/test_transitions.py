@@ -10,14 +10,25 @@ from hypothesis import strategies as st
 from tunediff.cases import make_cases
 from tunediff.compare import transitions as module
 from tunediff.compare.align import align
-from tunediff.compare.transitions import TRANSITIONS, case_records, transition_metrics, transitions
+from tunediff.compare.transitions import (
+    TRANSITIONS,
+    case_records,
+    cube,
+    delta_interval,
+    negative_flips,
+    transition_metrics,
+    transitions,
+    validity_metrics,
+)
 from tunediff.errors import TunediffError
+from tunediff.stats.paired import minimum_detectable_difference
 
 LABELS = ["entailment", "neutral", "contradiction"]
 KEYS = (
     *("n", "both_right", "repaired", "broken", "both_wrong_same", "both_wrong_changed"),
     *("accuracy_base", "accuracy_tuned", "accuracy_delta", "accuracy_delta_low", "accuracy_delta_high"),
-    "mcnemar_p",
+    *("mcnemar_p", "mcnemar_midp", "churn"),
+    *("negative_flip_rate", "negative_flip_rate_low", "negative_flip_rate_high", "minimum_detectable_delta"),
 )
 
 
@@ -95,7 +106,86 @@ def test_a_made_up_pair_prints_the_golden_values():
     assert metrics["mcnemar_p"] == pytest.approx(1.1786127629e-12, rel=1e-10)
     ends = metrics["accuracy_delta_low"], metrics["accuracy_delta_high"]
     assert ends == pytest.approx((0.365, 0.575), abs=0.01)
+    assert metrics["mcnemar_midp"] == pytest.approx(6.1240e-13, rel=1e-4)
+    assert metrics["churn"] == pytest.approx(0.55)
+    rates = [metrics[f"negative_flip_rate{end}"] for end in ("", "_low", "_high")]
+    assert rates == pytest.approx([0.02, 0.0024, 0.0704], abs=5e-5)
+    assert metrics["minimum_detectable_delta"] == pytest.approx(minimum_detectable_difference(100, 0.51))
     json.dumps(metrics, allow_nan=False)
+
+
+def test_negative_flips_of_the_made_up_pair_have_the_golden_bounds():
+    flips = negative_flips(cells_of(*made_up_pair()))
+    assert (flips.broken, flips.n, flips.base_right) == (2, 100, 41)
+    assert (flips.low, flips.high) == pytest.approx((0.0024, 0.0704), abs=5e-5)
+    assert (flips.low_of_right, flips.high_of_right) == pytest.approx((0.0060, 0.1653), abs=5e-5)
+    assert flips.rate_of_right == pytest.approx(2 / 41)
+    # Right with 0.41, then wrong with 0.12, were the two unrelated: 4.92 of 100.
+    assert flips.expected_if_independent == pytest.approx(100 * 0.41 * 0.12)
+
+
+def test_two_unrelated_models_break_as_many_as_expected_of_them():
+    rng = np.random.default_rng(7)
+    gold = ["neutral"] * 20_000
+    before, after = (np.where(rng.random(20_000) < share, "neutral", "other").tolist() for share in (0.6, 0.8))
+    flips = negative_flips(cells_of(gold, before, after))
+    assert flips.broken == pytest.approx(flips.expected_if_independent, rel=0.06)
+
+
+def test_a_base_model_that_has_nothing_right_can_lose_nothing():
+    flips = negative_flips(cells_of(["neutral"] * 3, [None] * 3, ["neutral"] * 3))
+    assert (flips.broken, flips.base_right, flips.rate_of_right) == (0, 0, 0.0)
+    assert (flips.low_of_right, flips.high_of_right) == (0.0, 1.0)
+
+
+def test_where_no_case_shares_a_cluster_the_interval_is_tangos():
+    cells = cells_of(*made_up_pair())
+    assert delta_interval(cells, clusters=range(100)) == delta_interval(cells)
+    assert delta_interval(cells, clusters=[None] * 100) == delta_interval(cells)
+
+
+def test_cases_that_share_a_premise_widen_the_interval_by_themselves():
+    gold, before, after = (np.repeat(column, 10).tolist() for column in made_up_pair())
+    cells = cells_of(gold, before, after)
+    low, high = delta_interval(cells, clusters=np.repeat(np.arange(100), 10))
+    # A thousand copies of a hundred cases say what the hundred say.
+    assert (low, high) == pytest.approx(delta_interval(cells_of(*made_up_pair())), abs=0.02)
+    metrics = transition_metrics(cells, clusters=pd.Series(np.repeat(np.arange(100), 10), index=range(7, 1007)))
+    assert (metrics["accuracy_delta_low"], metrics["accuracy_delta_high"]) == (low, high)
+
+
+def test_clusters_never_shorten_the_interval_and_one_cluster_says_nothing():
+    cells = cells_of(["neutral"] * 6, ["neutral"] * 6, ["neutral"] * 6)
+    assert delta_interval(cells, clusters=[1, 1, 2, 2, 3, 3]) == delta_interval(cells)
+    assert delta_interval(cells, clusters=[1] * 6) == (-1.0, 1.0)
+
+
+def test_became_valid_and_invalid_count_across_the_cells():
+    answers = ["neutral", "entailment", None]
+    pairs = [(before, after) for before in answers for after in answers]
+    before, after = (list(column) for column in zip(*pairs, strict=True))
+    aligned = align(predictions(["neutral"] * 9, before), predictions(["neutral"] * 9, after))
+    assert validity_metrics(aligned) == {"became_valid": 2, "became_invalid": 2}
+    metrics = transition_metrics(transitions(aligned))
+    assert sum(metrics[name] for name in TRANSITIONS) == 9
+    assert metrics["churn"] == pytest.approx(6 / 9)
+
+
+def test_the_cube_counts_gold_by_before_by_after_with_invalid_apart_from_an_answer_of_that_name():
+    gold = ["neutral"] * 5
+    aligned = align(
+        predictions(gold, ["neutral", "neutral", None, "invalid", None]),
+        predictions(gold, ["entailment", "entailment", "neutral", "neutral", "neutral"]),
+    )
+    cells = cube(aligned)
+    assert cells.to_dict("list") == {
+        "gold": ["neutral"] * 3,
+        "before": ["invalid", "neutral", "invalid"],
+        "after": ["neutral", "entailment", "neutral"],
+        "outcome_base": ["invalid", "right", "wrong"],
+        "outcome_tuned": ["right", "wrong", "right"],
+        "cases": [2, 2, 1],
+    }
 
 
 def test_two_runs_that_agree_have_p_of_one_and_still_an_interval():

@@ -5,7 +5,10 @@
     right -> not right  broken, a negative flip
     not right twice     both_wrong_same where prediction and outcome stayed, else both_wrong_changed
 
-An invalid answer is not right: invalid twice is both_wrong_same, wrong then invalid is both_wrong_changed.
+An invalid answer is not right: invalid twice is both_wrong_same, wrong then invalid is both_wrong_changed. So the
+five sum to the number of cases. `validity_metrics` counts across them: became_valid are cases of repaired and
+both_wrong_changed whose first answer was invalid, became_invalid those of broken and both_wrong_changed whose second
+one is. `cube` is the whole table, gold by before by after, that all of them are sums of.
 `transitions` takes what `tunediff.compare.align.align` returns.
 
     >>> cells = pd.Series(["both_right"] * 39 + ["repaired"] * 49 + ["broken"] * 2 + ["both_wrong_same"] * 10)
@@ -15,16 +18,33 @@ An invalid answer is not right: invalid twice is both_wrong_same, wrong then inv
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from tunediff.cases import INVALID, RIGHT, Case
 from tunediff.errors import TunediffError
-from tunediff.stats.paired import difference_interval, mcnemar_exact
+from tunediff.stats.bootstrap import cluster_codes, mean_interval
+from tunediff.stats.intervals import clopper_pearson
+from tunediff.stats.paired import difference_interval, mcnemar_exact, mcnemar_midp, smallest_detectable
 
 TRANSITIONS = ("both_right", "repaired", "broken", "both_wrong_same", "both_wrong_changed")
+
+
+class NegativeFlips(NamedTuple):
+    """Broken cases as a share of all cases and of those that base had right, each with its exact interval."""
+
+    broken: int
+    n: int
+    rate: float
+    low: float
+    high: float
+    base_right: int
+    rate_of_right: float
+    low_of_right: float
+    high_of_right: float
+    expected_if_independent: float  # cases that two unrelated models of the same accuracies would break
 
 
 def transitions(aligned: pd.DataFrame) -> pd.Series:
@@ -36,22 +56,51 @@ def transitions(aligned: pd.DataFrame) -> pd.Series:
     return pd.Series(pd.Categorical(names, categories=TRANSITIONS), index=aligned.index, name="transition")
 
 
-def transition_metrics(cells: pd.Series, confidence: float = 0.95) -> dict[str, float]:
+def cube(aligned: pd.DataFrame) -> pd.DataFrame:
+    """Return the cases counted by gold label, answer before and answer after: the non-empty cells, largest first.
+
+    Returns:
+        gold, before, after (a prediction, or "invalid" where the outcome is), outcome_base, outcome_tuned, cases.
+    """
+    cells = pd.DataFrame(
+        {
+            "gold": aligned["label"],
+            "before": aligned["prediction_base"].where(aligned["outcome_base"] != INVALID, INVALID),
+            "after": aligned["prediction_tuned"].where(aligned["outcome_tuned"] != INVALID, INVALID),
+            "outcome_base": aligned["outcome_base"],
+            "outcome_tuned": aligned["outcome_tuned"],
+        }
+    )
+    names = list(cells.columns)
+    # An answer may read "invalid" and be none: the outcomes keep the two apart.
+    counted = cells.groupby(names, observed=True, dropna=False).size().rename("cases").reset_index()
+    return counted.sort_values(["cases", *names], ascending=[False] + [True] * len(names), ignore_index=True)
+
+
+def transition_metrics(
+    cells: pd.Series, confidence: float = 0.95, clusters: Sequence[Any] | pd.Series | None = None
+) -> dict[str, float]:
     """Return the counts of the transitions and what they say about the difference, flat.
 
     Args:
         cells: the transition of each case, of length n_cases, at least 1.
-        confidence: of the interval of the difference.
+        confidence: of the intervals; one minus it is the level that the minimum detectable difference is for.
+        clusters: what cases may share, such as their premise, of length n_cases. Where several cases share one, the
+            interval of the difference allows for it.
 
     Returns:
         n and the five transitions: cases. accuracy_base, accuracy_tuned: 0..1. accuracy_delta: tuned minus
-        base, in -1..1, with accuracy_delta_low and accuracy_delta_high (Tango 1998). mcnemar_p: two-sided
-        exact p-value.
+        base, in -1..1, with accuracy_delta_low and accuracy_delta_high (Tango 1998; see `delta_interval`).
+        mcnemar_p, mcnemar_midp: two-sided exact and mid-p value. churn: share of cases whose answer changed, two
+        right answers being the same one. negative_flip_rate: share of cases that broke, with the exact interval
+        negative_flip_rate_low, negative_flip_rate_high. minimum_detectable_delta: the smallest difference that so
+        many cases and flips show with 80 % power, in 0..1.
     """
     tally = cells.value_counts()
     counts = {name: int(tally.get(name, 0)) for name in TRANSITIONS}
     n, repaired, broken = len(cells), counts["repaired"], counts["broken"]
-    low, high = difference_interval(repaired, broken, n, confidence)
+    low, high = delta_interval(cells, confidence, clusters)
+    flips = negative_flips(cells, confidence)
     return {
         "n": n,
         **counts,
@@ -61,7 +110,87 @@ def transition_metrics(cells: pd.Series, confidence: float = 0.95) -> dict[str, 
         "accuracy_delta_low": low,
         "accuracy_delta_high": high,
         "mcnemar_p": mcnemar_exact(repaired, broken),
+        "mcnemar_midp": mcnemar_midp(repaired, broken),
+        "churn": (repaired + broken + counts["both_wrong_changed"]) / n,
+        "negative_flip_rate": flips.rate,
+        "negative_flip_rate_low": flips.low,
+        "negative_flip_rate_high": flips.high,
+        "minimum_detectable_delta": smallest_detectable(n, (repaired + broken) / n, alpha=1 - confidence),
     }
+
+
+def delta_interval(
+    cells: pd.Series, confidence: float = 0.95, clusters: Sequence[Any] | pd.Series | None = None
+) -> tuple[float, float]:
+    """Return the interval of the difference in accuracy, both ends in -1..1.
+
+    Tango's score interval. Where several cases share a cluster, each end is the farther one of Tango's and of the
+    cluster bootstrap's: a bootstrap alone has no length when nothing flips, Tango alone takes the cases of a cluster
+    for independent. Cases that all share one cluster say nothing about another: (-1, 1).
+
+    Args:
+        cells: the transition of each case, of length n_cases.
+        confidence: of the interval.
+        clusters: of length n_cases, or None.
+    """
+    repaired, broken = cells == "repaired", cells == "broken"
+    low, high = difference_interval(int(repaired.sum()), int(broken.sum()), len(cells), confidence)
+    found = len(cells) if clusters is None else int(cluster_codes(clusters).max()) + 1
+    if clusters is None or found == len(cells):
+        return low, high
+    if found == 1:
+        return -1.0, 1.0
+    change = repaired.to_numpy().astype(int) - broken.to_numpy()
+    drawn_low, drawn_high = mean_interval(change, clusters, confidence=confidence)
+    return max(-1.0, min(low, drawn_low)), min(1.0, max(high, drawn_high))
+
+
+def negative_flips(cells: pd.Series, confidence: float = 0.95) -> NegativeFlips:
+    """Return the broken cases as rates with exact intervals, and how many unrelated models would break.
+
+    Two models of accuracies a and b whose errors have nothing to do with each other break n a (1 - b) cases (Yan et
+    al. 2021). Fewer show that the tuned model kept what the base model knew.
+
+    Args:
+        cells: the transition of each case, of length n_cases, at least 1.
+        confidence: of the intervals (Clopper and Pearson 1934).
+    """
+    n, broken, repaired = len(cells), int((cells == "broken").sum()), int((cells == "repaired").sum())
+    right = int((cells == "both_right").sum()) + broken
+    wrong_after = n - (right - broken + repaired)
+    return NegativeFlips(
+        *(broken, n, broken / n, *clopper_pearson(broken, n, confidence)),
+        *(right, broken / right if right else 0.0, *clopper_pearson(broken, right, confidence)),
+        expected_if_independent=right * wrong_after / n,
+    )
+
+
+def validity_metrics(aligned: pd.DataFrame) -> dict[str, int]:
+    """Return became_valid and became_invalid: cases whose answer could be parsed only after, or only before."""
+    before, after = aligned["outcome_base"] == INVALID, aligned["outcome_tuned"] == INVALID
+    return {"became_valid": int((before & ~after).sum()), "became_invalid": int((~before & after).sum())}
+
+
+def in_split_order(aligned: pd.DataFrame, cases: Sequence[Case]) -> pd.DataFrame:
+    """Return the rows of `aligned` in the order of `cases` (the test split).
+
+    Raises:
+        TunediffError: predictions and test split hold different cases or labels.
+    """
+    places = pd.Index(aligned["case_id"]).get_indexer(pd.Index([case.case_id for case in cases]))
+    if (places < 0).any() or len(places) != len(aligned):
+        raise TunediffError(
+            f"test split and predictions: found {len(cases)} and {len(aligned)} cases, "
+            f"{int((places >= 0).sum())} of them in both, expected the same cases"
+        )
+    rows: pd.DataFrame = aligned.iloc[places]
+    relabelled = [case.case_id for case, label in zip(cases, rows["label"], strict=True) if case.label != label]
+    if relabelled:
+        raise TunediffError(
+            f"test split and predictions: label: found different ones for {len(relabelled)} of {len(cases)} cases "
+            f"(the first: {relabelled[0]}), expected the same in both"
+        )
+    return rows
 
 
 def case_records(aligned: pd.DataFrame, cells: pd.Series, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
@@ -80,19 +209,7 @@ def case_records(aligned: pd.DataFrame, cells: pd.Series, cases: Sequence[Case])
     Raises:
         TunediffError: predictions and test split hold different cases or labels.
     """
-    places = pd.Index(aligned["case_id"]).get_indexer(pd.Index([case.case_id for case in cases]))
-    if (places < 0).any() or len(places) != len(aligned):
-        raise TunediffError(
-            f"test split and predictions: found {len(cases)} and {len(aligned)} cases, "
-            f"{int((places >= 0).sum())} of them in both, expected the same cases"
-        )
-    rows = aligned.assign(transition=cells).iloc[places]
-    relabelled = [case.case_id for case, label in zip(cases, rows["label"], strict=True) if case.label != label]
-    if relabelled:
-        raise TunediffError(
-            f"test split and predictions: label: found different ones for {len(relabelled)} of {len(cases)} cases "
-            f"(the first: {relabelled[0]}), expected the same in both"
-        )
+    rows = in_split_order(aligned.assign(transition=cells), cases)
     columns = ["prediction_base", "prediction_tuned", "transition", "log_probs_base", "log_probs_tuned"]
     # A table may store a missing prediction as NaN, which JSON does not have.
     values = [rows[name].astype(object).where(rows[name].notna(), None) for name in columns]

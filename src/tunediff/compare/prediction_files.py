@@ -1,0 +1,141 @@
+"""Prediction files as people have them: JSON lines, CSV, Parquet, lm-evaluation-harness samples, SQuAD predictions.
+
+    read_predictions(Path("before.csv"), Fields(label="gold", prediction="answer", case_id="id"))
+    read_predictions(Path("samples_anli_r1_2026-11-20.jsonl"), Fields())
+    read_predictions(Path("predictions.json"), Fields(), data=Path("dev-v2.0.json"))
+
+The kind is known by the name and, of JSON lines, by the first line.
+"""
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tunediff.cases import RIGHT, WRONG, content_hash
+from tunediff.compare.harness import is_sample, read_samples
+from tunediff.compare.predictions import Fields, Predictions, from_rows, from_table
+from tunediff.errors import TunediffError
+from tunediff.files import numbered_jsonl, read_json, shown
+from tunediff.metrics.squad import exact_match, token_f1
+from tunediff.sources.local import read_rows
+
+KINDS = (".jsonl", ".csv", ".parquet", ".json")
+
+
+def read_predictions(
+    path: Path, fields: Fields, data: Path | None = None, metric: str | None = None, filter_name: str | None = None
+) -> Predictions:
+    """Read one model's predictions.
+
+    Args:
+        path: a file of one of `KINDS`.
+        fields: names of its columns; for samples of lm-evaluation-harness only the cluster, a field of the document.
+        data: the data set in SQuAD's layout, for a .json file of {question id: answer}.
+        metric: which metric of lm-evaluation-harness samples says what is right; None takes the first.
+        filter_name: which filter of such samples; None where there is only one.
+
+    Raises:
+        TunediffError: the file cannot be read, is of another kind, or lacks what is needed.
+    """
+    kind = path.suffix.lower()
+    if kind not in KINDS:
+        raise TunediffError(f"{path}: found a name that ends in '{path.suffix}', expected {', '.join(KINDS)}")
+    if kind == ".json":
+        if data is None:
+            raise TunediffError(f"{path}: is a file of SQuAD predictions by its name; expected its data set as --data")
+        return _squad(path, data)
+    if data is not None:
+        raise TunediffError(f"{path}: found a data set (--data) beside a {kind} file, expected SQuAD's .json")
+    if kind == ".parquet":
+        return _parquet(path, fields)
+    if kind == ".csv":
+        rows = ((row.number, row) for row in read_rows(path))
+        return from_table(from_rows(rows, fields.wanted()), fields, str(path))
+    lines = numbered_jsonl(path)
+    first = next(lines, None)
+    if first is None:
+        raise TunediffError(f"{path}: has no row, expected at least one")
+    lines = itertools.chain([first], lines)
+    if is_sample(first[1]):
+        return read_samples(lines, str(path), metric, filter_name, fields.cluster)
+    return from_table(from_rows(lines, fields.wanted()), fields, str(path))
+
+
+def _parquet(path: Path, fields: Fields) -> Predictions:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        wanted = [name for name in file.schema_arrow.names if name in fields.wanted()]
+        table = file.read(columns=wanted)
+    except FileNotFoundError:
+        raise TunediffError(f"{path}: there is no such file") from None
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise TunediffError(f"{path}: is not a Parquet file that can be read: {error}") from None
+    about = json.loads((file.schema_arrow.metadata or {}).get(b"tunediff", b"{}"))
+    frame = table.to_pandas(ignore_metadata=True).set_axis(pd.RangeIndex(1, table.num_rows + 1))
+    return from_table(frame.reindex(columns=file.schema_arrow.names), fields, str(path), about.get("labels"))
+
+
+def _squad(path: Path, data: Path) -> Predictions:
+    """Exact match as the outcome and token F1 as the score of every question of the data set.
+
+    The label shown is the first reference answer, empty for a question that has none. Answers to questions that
+    the data set does not have are left out, so that part of a data set can be looked at.
+    """
+    answers = read_json(path)
+    if not isinstance(answers, dict) or not all(isinstance(answer, str) for answer in answers.values()):
+        raise TunediffError(f"{path}: found no object of texts, expected {{question id: answer}}")
+    questions = list(_questions(data))
+    missing = [question["case_id"] for question in questions if question["case_id"] not in answers]
+    if missing:
+        first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise TunediffError(
+            f"{path}: found no answer to {len(missing)} of the {len(questions)} questions of {data} ({first}), "
+            "expected one to each"
+        )
+    for question in questions:
+        references, answer = question.pop("references"), answers[question["case_id"]]
+        right = exact_match(references, answer)
+        question |= {
+            "label": references[0] if references else "",
+            "prediction": answer,
+            "outcome": RIGHT if right else WRONG,
+            "f1": token_f1(references, answer),
+            "prompt_hash": None,
+            "scorer": "SQuAD exact match",
+        }
+    frame = pd.DataFrame(questions)
+    return Predictions(frame, ("question", "context"), same=("cluster", "answerable"))
+
+
+def _questions(data: Path) -> Iterator[dict[str, Any]]:
+    """The questions of a data set in SQuAD's layout: id, texts, reference answers, paragraph."""
+    content = read_json(data)
+    place = "data"
+    try:
+        found = 0
+        for article in content["data"]:
+            for paragraph in article["paragraphs"]:
+                place = f"paragraph {shown(paragraph['context'])}"
+                cluster = content_hash(paragraph["context"])
+                for question in paragraph["qas"]:
+                    place, found = f"question {question['id']}", found + 1
+                    references = [str(answer["text"]) for answer in question["answers"]]
+                    yield {
+                        "case_id": str(question["id"]),
+                        "question": str(question["question"]),
+                        "context": str(paragraph["context"]),
+                        "cluster": cluster,
+                        "answerable": bool(references),
+                        "references": references,
+                    }
+    except (KeyError, TypeError) as error:
+        raise TunediffError(f"{data}: {place}: is not SQuAD's layout: found no {error}") from None
+    if not found:
+        raise TunediffError(f"{data}: found no question, expected at least one")

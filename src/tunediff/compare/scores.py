@@ -1,0 +1,149 @@
+"""Scores per label from foreign files: which label each number belongs to, and log-probabilities.
+
+>>> label_order([[2.0, 1.0], [0.1, 0.7]], ["yes", "no"])
+{0: 'yes', 1: 'no'}
+>>> log_probabilities([[0.25, 0.75]]).round(3).tolist()        # or logits, or log-probabilities
+[[-1.386, -0.288]]
+"""
+
+import json
+from collections.abc import Sequence
+from itertools import chain
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tunediff.errors import TunediffError
+from tunediff.files import shown
+
+Table = npt.NDArray[np.float64]
+
+
+class Scored(NamedTuple):
+    """One file's scores of shape (n_cases, n_labels), its predictions, and its labels where they are known."""
+
+    scores: Table
+    predictions: pd.Series
+    labels: tuple[str, ...] | None
+
+
+def match_scores(before: Scored, after: Scored, names: tuple[str, str]) -> tuple[Table, Table, tuple[str, ...]]:
+    """Return the log-probabilities before and after, and the labels that both are in the order of.
+
+    Where neither file names its labels, the order is learnt from the predictions of both, see `label_order`.
+
+    Args:
+        before: of the base model.
+        after: of the tuned model.
+        names: what to call the two in an error.
+
+    Raises:
+        TunediffError: another label list or order in the two, or none that can be told.
+    """
+    both = f"{names[0]} and {names[1]}"
+    known = before.labels or after.labels or _learnt(before, after, both)
+    for file in (before, after):
+        if (file.labels or known) != known or file.scores.shape[1] != len(known):
+            found = ", ".join(file.labels or ()) or f"{file.scores.shape[1]} numbers a case"
+            raise TunediffError(
+                f"{both}: label list: found {', '.join(known)} in one and {found} in the other, expected the same"
+            )
+    return log_probabilities(before.scores), log_probabilities(after.scores), known
+
+
+def _learnt(before: Scored, after: Scored, both: str) -> tuple[str, ...]:
+    orders = label_order(before.scores, before.predictions), label_order(after.scores, after.predictions)
+    for place in sorted(orders[0].keys() & orders[1].keys()):
+        if orders[0][place] != orders[1][place]:
+            raise TunediffError(
+                f"{both}: label list: number {place + 1} of the scores is of {shown(orders[0][place])} in one and of "
+                f"{shown(orders[1][place])} in the other, expected the same order in both"
+            )
+    learnt = orders[0] | orders[1]
+    if sorted(learnt) != list(range(before.scores.shape[1])):
+        raise TunediffError(
+            f"{both}: scores: found no telling which label each number is of, as no prediction follows it as the "
+            "highest one; expected objects of the form {label: score}"
+        )
+    return tuple(learnt[place] for place in range(len(learnt)))
+
+
+def score_table(scores: pd.Series, name: str) -> tuple[Table, tuple[str, ...] | None]:
+    """Return the scores of shape (n_cases, n_labels), and their labels, sorted, where the scores name them.
+
+    Args:
+        scores: of each case a list of numbers, an object {label: number}, or either as JSON text.
+        name: of the file, for errors.
+
+    Raises:
+        TunediffError: a case without a finite number for every label.
+    """
+    values: list[Any] = [_json(value) if isinstance(value, str) else value for value in scores.astype(object)]
+    labels = tuple(sorted(map(str, values[0]))) if isinstance(values[0], dict) else None
+    size = len(values[0]) if isinstance(values[0], dict | list | tuple | np.ndarray) else 0
+    rows = map(itemgetter(*labels), values) if labels is not None and size > 1 else values
+    try:
+        if size < 2 or any(len(value) != size for value in values):
+            raise ValueError
+        flat = np.fromiter(chain.from_iterable(rows), dtype=np.float64, count=size * len(values))
+        if not np.isfinite(flat).all():
+            raise ValueError
+    except (TypeError, ValueError, KeyError):
+        bad = next((row for row, value in enumerate(values) if not _is_scores(value, labels, size)), 0)
+        raise TunediffError(
+            f"{name}, row {scores.index[bad]}: scores: found {shown(scores.iloc[bad])}, "
+            "expected a finite number for each label, the same labels in every row"
+        ) from None
+    return flat.reshape(-1, size), labels
+
+
+def _json(text: str) -> object:
+    """The value of a JSON text, None where it is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _is_scores(value: Any, labels: tuple[str, ...] | None, size: int) -> bool:
+    if labels is not None:
+        value = [value.get(label) for label in labels] if isinstance(value, dict) and len(value) == size else None
+    try:
+        row = np.array(list(value), dtype=np.float64)
+    except (TypeError, ValueError):
+        return False
+    return row.shape == (size,) and size >= 2 and bool(np.isfinite(row).all())
+
+
+def log_probabilities(scores: npt.ArrayLike) -> Table:
+    """Return natural-log probabilities, each row normalised over the labels.
+
+    Probabilities are known by their rows: none negative, each with a sum of 1. Everything else is taken for logits or
+    log-probabilities, which the same formula normalises.
+
+    Args:
+        scores: finite numbers of shape (n_cases, n_labels).
+    """
+    table = np.asarray(scores, dtype=np.float64)
+    if (table >= 0).all() and np.allclose(table.sum(axis=1), 1, atol=1e-3):
+        # A probability that was rounded to 0 has a logarithm all the same.
+        table = np.log(np.maximum(table, np.finfo(np.float64).tiny))
+    shifted = table - table.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def label_order(scores: npt.ArrayLike, predictions: Sequence[str | None] | pd.Series) -> dict[int, str]:
+    """Return the label of each place in the scores, learnt from the cases: where a place is highest, the prediction.
+
+    Empty where the predictions do not follow the highest score. A place that is never highest is left out.
+    """
+    table = np.asarray(scores, dtype=np.float64)
+    top = table.argmax(axis=1)
+    clear = (table == table.max(axis=1, keepdims=True)).sum(axis=1) == 1
+    rows = pd.DataFrame({"place": top, "label": pd.Series(predictions).to_numpy()})[clear].dropna().drop_duplicates()
+    if rows["place"].duplicated().any() or rows["label"].duplicated().any():
+        return {}
+    return {int(place): str(label) for place, label in sorted(rows.itertuples(index=False))}

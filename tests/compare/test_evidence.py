@@ -1,0 +1,225 @@
+"""The golden pair, 39 both right, 49 repaired, 2 broken and 10 both wrong, through all that there is to say of it."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.docs.test_documents import ARCHITECTURE
+from tunediff.cases import make_cases, outcome
+from tunediff.compare.evidence import gather
+from tunediff.compare.slices import COLUMNS
+from tunediff.compare.summary import diff_summary
+from tunediff.errors import TunediffError
+from tunediff.leaks import find_leaks
+from tunediff.sections import RESERVED, Diff, Task
+
+LABELS = ["entailment", "neutral", "contradiction"]
+TASK = Task(
+    name="nli", inputs=["premise", "hypothesis"], labels=LABELS, source_input="premise", premise_free_input="hypothesis"
+)
+GOLDEN = {(True, True): 39, (False, True): 49, (True, False): 2, (False, False): 10}
+WORDS = {"entailment": "a dog is outside", "neutral": "a dog is hungry", "contradiction": "no dog is here"}
+PROTOCOLS = ("generated", "premise_free_log_probs", "again_prediction", "few_shot_log_probs")
+
+
+def made_cases(n, split):
+    return make_cases(
+        (
+            {
+                "premise": f"A dog runs past the {split} house number {i // 2}.",
+                "hypothesis": f"{WORDS[LABELS[i % 3]]}, {split} {i}",
+            },
+            LABELS[i % 3],
+            ["even"] if i % 2 == 0 else [],
+        )
+        for i in range(n)
+    )
+
+
+TEST, TRAIN = made_cases(100, "test"), made_cases(90, "train")
+
+
+def predictions(right, seed, again=None, protocols=PROTOCOLS):
+    """Predictions right where `right` says so, and else the next label, with probabilities that say the same."""
+    generator = np.random.default_rng(seed)
+    gold = np.array([LABELS.index(case.label) for case in TEST])
+    answer = np.where(right, gold, (gold + 1) % 3)
+    scores = generator.normal(size=(100, 3))
+    scores[np.arange(100), answer] = scores.max(axis=1) + generator.exponential(size=100)
+    log_probs = (scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))).tolist()
+    answers = [LABELS[i] for i in answer]
+    columns = {
+        "case_id": [case.case_id for case in TEST],
+        "label": [case.label for case in TEST],
+        "prediction": answers,
+        "outcome": [outcome(one, case.label) for one, case in zip(answers, TEST, strict=True)],
+        "log_probs": log_probs,
+        "finish_reason": "none",
+        "prompt_hash": "p",
+        "scorer": "choices",
+    }
+    more = {
+        "generated": [None if i % 4 == 0 and seed == 1 else one for i, one in enumerate(answers)],
+        "premise_free_log_probs": [[-0.2, -2.0, -3.0]] * 100,
+        "again_prediction": again or answers,
+        "few_shot_log_probs": [[-0.2, -2.0, -3.0]] * 100,
+    }
+    return pd.DataFrame(columns | {name: more[name] for name in protocols})
+
+
+RIGHT = np.array([pair for pair, count in GOLDEN.items() for _ in range(count)])[
+    np.random.default_rng(5).permutation(100)
+]
+
+
+@pytest.fixture(scope="module")
+def pair():
+    again = predictions(RIGHT[:, 0], 1)["prediction"].tolist()
+    flipped = int(np.flatnonzero(~RIGHT[:, 0] & RIGHT[:, 1])[0])
+    again[flipped] = TEST[flipped].label
+    return predictions(RIGHT[:, 0], 1, again), predictions(RIGHT[:, 1], 2, protocols=PROTOCOLS[:2])
+
+
+def gathered(pair, train=TRAIN, **diff):
+    found = gather(*pair, train, TEST, find_leaks(TEST, train, TASK), TASK, Diff(**diff))
+    return found, list(found.records)
+
+
+def test_the_golden_pair_has_every_key_of_the_metrics_file_and_its_values(pair):
+    found, _ = gathered(pair)
+    metrics = found.metrics
+    [keys] = re.findall(r"^\| `diff_cases.json` \| (.*)", ARCHITECTURE, flags=re.MULTILINE)
+    assert re.findall(r"`(\w+)`", keys) == list(metrics)
+    assert [metrics[name] for name in ("both_right", "repaired", "broken", "both_wrong_same")] == [39, 49, 2, 10]
+    assert metrics["mcnemar_p"] == pytest.approx(1.1786127629e-12, rel=1e-9)
+    assert metrics["mcnemar_midp"] == pytest.approx(6.1240e-13, rel=1e-4)
+    assert metrics["negative_flip_rate_high"] == pytest.approx(0.0704, abs=5e-5)
+    assert metrics["noise_floor_flips"] == 1
+    # Of the 41 that the base had right, some did not parse; what all parts add up to is the gain under free text.
+    parse = np.arange(100) % 4 > 0
+    gain = RIGHT[:, 1].sum() - (RIGHT[:, 0] & parse).sum()
+    assert sum(metrics[f"gain_{part}"] for part in ("format", "prior", "cue", "rest")) == pytest.approx(gain / 100)
+    assert metrics["gain_format"] == pytest.approx((RIGHT[:, 0] & ~parse).sum() / 100)
+    assert metrics["gain_cue"] == 0
+
+
+def test_the_worth_is_over_the_best_of_all_cheap_baselines(pair):
+    found, _ = gathered(pair)
+    names = {"bag_of_words", "calibrated_base", "few_shot_base", "majority", "premise_free"}
+    assert set(found.baselines) == {f"{name}_accuracy" for name in names}
+    # The hypothesis gives the label away here, so the classifiers beat the tuned model.
+    assert found.metrics["baseline_best"] == max(found.baselines.values()) == 1.0
+    assert found.metrics["gain_over_baseline"] == pytest.approx(-0.12)
+    assert found.baselines["few_shot_base_accuracy"] == 0.34
+    rows = found.tables["baselines"]
+    assert rows["accuracy"].is_monotonic_decreasing
+    assert (rows["low"] <= rows["gain"]).all()
+    assert (rows["gain"] <= rows["high"]).all()
+
+
+def test_a_record_holds_margins_and_slices_and_every_flip_its_evidence(pair):
+    found, records = gathered(pair)
+    for record, case, right in zip(records, TEST, RIGHT, strict=True):
+        assert record["case_id"] == case.case_id
+        assert set(record) - {*TASK.inputs} <= RESERVED
+        assert (record["base_margin"] > 0, record["tuned_margin"] > 0) == tuple(right)
+        assert ("tag: even" in record["slices"]) == ("even" in case.tags)
+        flipped = bool(right[0] != right[1])
+        assert ("evidence" in record, "explanation" in record) == (flipped, flipped)
+        if flipped:
+            assert record["evidence"]["base_margin"] == record["base_margin"]
+            assert len(record["evidence"]["nearest"]) == 3
+            cited = {field for clause in record["clauses"] for field in clause["fields"]}
+            assert cited <= {*record["evidence"], "transition", "label"}
+    assert json.loads(json.dumps(records, allow_nan=False)) == records
+    unstable = [record for record in records if record.get("evidence", {}).get("base_stable") is False]
+    assert len(unstable) == found.metrics["noise_floor_flips"]
+    assert "may be noise" in unstable[0]["explanation"]
+
+
+def test_the_limit_keeps_the_clearest_flips_of_both_kinds(pair):
+    _, everything = gathered(pair)
+    _, records = gathered(pair, causes_limit=10)
+    explained = [record for record in records if "explanation" in record]
+    assert [record["transition"] for record in explained].count("broken") == 2
+    assert len(explained) == 10
+    change = {r["case_id"]: abs(r["tuned_margin"] - r["base_margin"]) for r in records if r["transition"] == "repaired"}
+    chosen = {r["case_id"] for r in explained if r["transition"] == "repaired"}
+    assert min(change[one] for one in chosen) > max(value for one, value in change.items() if one not in chosen)
+    # What is told of a case does not depend on how many others are explained.
+    told = {record["case_id"]: record["explanation"] for record in everything if "explanation" in record}
+    assert all(record["explanation"] == told[record["case_id"]] for record in explained)
+    assert not [record for record in gathered(pair, causes_limit=0)[1] if "explanation" in record]
+
+
+def test_the_tables_have_the_columns_of_the_document(pair):
+    tables = gathered(pair)[0].tables
+    assert list(tables["slices"]) == list(COLUMNS)
+    for name, table in tables.items():
+        [columns] = re.findall(rf"^\| [^|]*`{name}.csv`[^|]*\| (.*)", ARCHITECTURE, flags=re.MULTILINE)
+        assert re.findall(r"`(\w+)`", columns) == list(table), name
+    assert tables["cube"]["cases"].sum() == tables["transitions"]["cases"].sum() == len(tables["confusion_base"]) == 100
+
+
+def test_what_was_not_asked_for_is_left_out():
+    pair = predictions(RIGHT[:, 0], 1, protocols=()), predictions(RIGHT[:, 1], 2, protocols=())
+    found, records = gathered(pair)
+    absent = {"gain_format", "gain_cue", "noise_floor_flips", "few_shot_base_accuracy", "base_stable"}
+    fields = {field for record in records for field in record.get("evidence", ())}
+    assert not absent & {*found.metrics, *found.baselines, *fields}
+    assert found.metrics["gain_prior"] + found.metrics["gain_rest"] == pytest.approx(0.47)
+
+
+def test_leaked_cases_are_counted_and_the_table_is_made_again_without_them(pair):
+    found, _ = gathered(pair, train=[*TRAIN, *TEST[:30]])
+    flips = RIGHT[:30]
+    assert found.clean["leaked"] == 30
+    assert found.clean["repaired_leaked"] == int((~flips[:, 0] & flips[:, 1]).sum())
+    assert found.clean["clean_n"] == 70
+    assert found.tables["contamination"]["same_inputs"].sum() == 30
+
+
+def test_a_base_that_guesses_and_a_tuned_model_that_says_one_thing_are_alarms():
+    gold = np.array([LABELS.index(case.label) for case in TEST])
+    pair = predictions(np.arange(100) % 10 < 3, 1), predictions(gold == 0, 2).assign(prediction="entailment")
+    found, _ = gathered(pair)
+    assert [alarm.name for alarm in found.alarms] == [
+        "Base model at chance", "Degenerate base model", "Tuned model at chance", "Degenerate tuned model",
+    ]  # fmt: skip
+
+
+def test_a_tiny_or_perfect_pair_comes_through():
+    pair = predictions(np.ones(100, bool), 1), predictions(np.ones(100, bool), 2)
+    found, records = gathered(pair)
+    assert found.metrics["repaired"] == found.metrics["broken"] == 0
+    assert not [record for record in records if "explanation" in record]
+    one = [frame.head(1) for frame in pair]
+    found = gather(*one, TRAIN, TEST[:1], find_leaks(TEST[:1], TRAIN, TASK), TASK, Diff())
+    assert found.tables["slices"].empty
+    assert list(found.tables["slices"]) == list(COLUMNS)
+    assert len(list(found.records)) == found.metrics["n"] == 1
+    assert "nll_delta_low" not in found.calibration
+
+
+def test_predictions_of_another_split_are_refused(pair):
+    with pytest.raises(TunediffError, match="test split and predictions: found 99 and 100 cases"):
+        gather(*pair, TRAIN, TEST[:99], find_leaks(TEST, TRAIN, TASK), TASK, Diff())
+
+
+def test_the_order_of_the_predictions_makes_no_difference(pair):
+    first, records = gathered(pair)
+    turned, other = gathered([frame.iloc[::-1].reset_index(drop=True) for frame in pair])
+    assert first.metrics == pytest.approx(turned.metrics)
+    assert [r.get("explanation") for r in records] == [r.get("explanation") for r in other]
+    assert [r["slices"] for r in records] == [r["slices"] for r in other]
+
+
+def test_the_summary_shows_the_arithmetic_and_what_to_beware_of(pair):
+    text = diff_summary(gathered(pair, train=[*TRAIN, *TEST[:30]])[0], TASK, 0.95)
+    assert "accuracy 41.0% -> 88.0% on 100 cases: 49 repaired - 2 broken = +47" in text
+    assert "without training, at another batch size, 1 cases flip" in text
+    assert "over the best cheap baseline (premise free, 100.0%): -12.0" in text
+    assert "training has seen 30 cases or nearly so" in text
