@@ -10,6 +10,7 @@ from tunediff.cases import (
     PREDICTION_COLUMNS,
     content_hash,
     make_cases,
+    outcome,
     read_cases,
     read_predictions,
     write_cases,
@@ -101,6 +102,11 @@ def test_a_case_without_one_of_its_fields_is_named(tmp_path):
     assert error_of(read_cases, path, INPUTS, LABELS) == f"{path}, row 2: hypothesis: found None, expected text"
 
 
+def test_a_case_is_named_by_its_line_also_after_an_empty_one(tmp_path):
+    path = write_lines(tmp_path / "test.jsonl", "", '{"case_id": "1", "premise": "p", "label": "yes"}')
+    assert error_of(read_cases, path, INPUTS, LABELS) == f"{path}, row 2: hypothesis: found None, expected text"
+
+
 def test_a_case_with_an_unknown_label_is_named(tmp_path):
     path = write_lines(tmp_path / "test.jsonl", '{"case_id": "0", "premise": "p", "hypothesis": "h", "label": "si"}')
     assert error_of(read_cases, path, INPUTS, LABELS) == f"{path}, row 1: label: found 'si', expected one of yes, no"
@@ -140,6 +146,20 @@ def test_predictions_are_read_back_with_what_made_them(tmp_path):
     assert [list(row) for row in frame["log_probs"]] == predictions()["log_probs"].tolist()
     for name in ("case_id", "text", "n_tokens", "truncated", "outcome"):
         assert frame[name].tolist() == predictions()[name].tolist()
+
+
+def test_answers_to_other_ways_to_ask_are_read_back_where_there_are_any(tmp_path):
+    path = tmp_path / "base.parquet"
+    asked = {"generated": [None, "no"], "generated_text": ["hm", "no"], "premise_free_log_probs": [[-0.5, -1.0]] * 2}
+    write_predictions(path, predictions().assign(**asked), {})
+    frame, _ = read_predictions(path)
+    assert list(frame) == [*PREDICTION_COLUMNS, *asked]
+    assert frame["generated"].tolist() == [None, "no"]
+    assert [list(row) for row in frame["premise_free_log_probs"]] == asked["premise_free_log_probs"]
+
+
+def test_a_prediction_is_right_wrong_or_invalid():
+    assert [outcome(answer, "yes") for answer in ("yes", "no", None)] == ["right", "wrong", "invalid"]
 
 
 def test_the_same_predictions_make_the_same_bytes(tmp_path):

@@ -9,7 +9,13 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from tunediff.cost import measured
+from tunediff.cost import RUN, measured
+
+
+@pytest.fixture(autouse=True)
+def no_run(monkeypatch):
+    """No note of these stages where the tests themselves are part of a run."""
+    monkeypatch.delenv(RUN, raising=False)
 
 
 def cost_of(path):
@@ -46,6 +52,20 @@ def test_the_peak_counts_memory_that_was_given_back(tmp_path):
     assert 400_000_000 < cost_of(tmp_path / "cost.json")["peak_memory_bytes"] < 1_000_000_000
 
 
+def test_the_peak_does_not_count_the_memory_of_the_process_that_started_this_one(tmp_path):
+    # As DVC or pytest may hold it while a stage runs.
+    child = (
+        "import sys; from pathlib import Path; from tunediff.cost import measured\n"
+        "with measured(Path(sys.argv[1])): pass"
+    )
+    parent = (
+        "import subprocess, sys; block = b'x' * 600_000_000\n"
+        "subprocess.run([sys.executable, '-c', *sys.argv[1:]], check=True)"
+    )
+    subprocess.run([sys.executable, "-c", parent, child, str(tmp_path / "cost.json")], check=True)
+    assert 1_000_000 < cost_of(tmp_path / "cost.json")["peak_memory_bytes"] < 300_000_000
+
+
 def test_a_stage_that_fails_leaves_no_cost(tmp_path):
     with pytest.raises(ValueError, match="bad"), measured(tmp_path / "cost.json"):
         raise ValueError("bad")
@@ -62,32 +82,131 @@ def test_without_a_gpu_the_processor_is_named_with_its_cores_and_memory(tmp_path
     assert device.endswith(f"{psutil.virtual_memory().total / 2**30:.0f} GiB")
 
 
-def fake_torch(used):
+def fake_torch(*reserved):
+    """torch on a machine with GPUs of which a process has reserved so many bytes each; UUIDs are a-0, a-1, ..."""
     cuda = SimpleNamespace(
         is_available=lambda: True,
-        is_initialized=lambda: used,
-        max_memory_reserved=lambda: 3_586_000_000 if used else 0,
-        get_device_name=lambda: "NVIDIA A40",
+        is_initialized=lambda: bool(reserved),
+        device_count=lambda: len(reserved),
+        max_memory_reserved=lambda index: reserved[index],
+        get_device_name=lambda index: "NVIDIA A40",
+        get_device_properties=lambda index: SimpleNamespace(uuid=f"a-{index}"),
     )
     return SimpleNamespace(cuda=cuda)
 
 
-def test_on_a_gpu_its_memory_and_name_count(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", fake_torch(used=True))
-    with measured(tmp_path / "cost.json"):
+class FakeNvml(SimpleNamespace):
+    """pynvml with GPUs in another order than torch's; each reading is 1,500 mJ above the one before, or refused."""
+
+    class NVMLError(Exception):
         pass
-    cost = cost_of(tmp_path / "cost.json")
+
+    def __init__(self, gpus, driver=True, counts=True):
+        self.readings, self.open = dict.fromkeys(gpus, 7_000), 0
+        self.driver, self.counts, self.gpus = driver, counts, gpus
+
+    def nvmlInit(self):
+        if not self.driver:
+            raise self.NVMLError("NVML Shared Library Not Found")
+        self.open += 1
+
+    def nvmlShutdown(self):
+        self.open -= 1
+
+    def nvmlDeviceGetCount(self):
+        return len(self.gpus)
+
+    def nvmlDeviceGetHandleByIndex(self, index):
+        return self.gpus[index]
+
+    def nvmlDeviceGetUUID(self, handle):
+        return handle
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle):
+        if not self.counts:
+            raise self.NVMLError("Not Supported")
+        self.readings[handle] += 1_500
+        return self.readings[handle]
+
+
+@pytest.fixture
+def cost_with(tmp_path, monkeypatch):
+    """The cost of a stage with these modules in the place of torch and pynvml."""
+
+    def cost_with(torch, nvml=None):
+        monkeypatch.setitem(sys.modules, "torch", torch)
+        monkeypatch.setitem(sys.modules, "pynvml", nvml)
+        with measured(tmp_path / "cost.json"):
+            pass
+        return cost_of(tmp_path / "cost.json")
+
+    return cost_with
+
+
+def test_on_a_gpu_its_memory_and_name_and_seconds_count(cost_with):
+    cost = cost_with(fake_torch(3_586_000_000))
+    assert list(cost) == ["seconds", "peak_memory_bytes", "device", "gpu_seconds"]
     assert (cost["peak_memory_bytes"], cost["device"]) == (3_586_000_000, "NVIDIA A40")
+    assert cost["gpu_seconds"] == cost["seconds"]
 
 
-def test_a_stage_that_never_touched_the_gpu_is_not_booked_on_it(tmp_path, monkeypatch):
-    # count_params imports torch and computes nothing on any device.
-    monkeypatch.setitem(sys.modules, "torch", fake_torch(used=False))
-    with measured(tmp_path / "cost.json"):
-        pass
-    cost = cost_of(tmp_path / "cost.json")
-    assert cost["peak_memory_bytes"] > 1_000_000
-    assert cost["device"].startswith("CPU ")
+def test_the_energy_is_what_the_counter_rose_by(cost_with):
+    nvml = FakeNvml(["GPU-b", "GPU-a-0"])
+    assert cost_with(fake_torch(10), nvml)["energy_joules"] == 1.5
+    assert nvml.open == 0
+
+
+def test_of_several_gpus_those_that_were_used_count_together(cost_with):
+    cost = cost_with(fake_torch(10, 0, 30), FakeNvml(["GPU-a-2", "GPU-a-1", "GPU-a-0"]))
+    assert (cost["peak_memory_bytes"], cost["energy_joules"]) == (40, 3.0)
+    assert cost["device"] == "NVIDIA A40, NVIDIA A40"
+    assert cost["gpu_seconds"] == pytest.approx(2 * cost["seconds"], abs=0.002)
+
+
+@pytest.mark.parametrize(
+    "nvml",
+    [None, FakeNvml(["GPU-a-0"], driver=False), FakeNvml(["GPU-a-0"], counts=False), FakeNvml(["GPU-other"])],
+    ids=["no package", "no driver", "no counter", "another GPU"],
+)
+def test_without_a_reading_no_energy_is_claimed(nvml, cost_with):
+    assert set(cost_with(fake_torch(10), nvml)) == {"seconds", "peak_memory_bytes", "device", "gpu_seconds"}
+
+
+def test_a_stage_that_never_touched_the_gpu_is_not_booked_on_it(cost_with):
+    # count_params imports torch and computes nothing on any device; asking a GPU for its name takes no memory of it.
+    for torch in (fake_torch(), fake_torch(0)):
+        cost = cost_with(torch, FakeNvml(["GPU-a-0"]))
+        assert set(cost) == {"seconds", "peak_memory_bytes", "device"}
+        assert cost["peak_memory_bytes"] > 1_000_000
+        assert cost["device"].startswith("CPU ")
+
+
+def test_the_names_of_nvml_are_those_of_its_package():
+    import pynvml
+
+    fake = FakeNvml([])
+    for name in [name for name in dir(fake) if name.startswith("nvml") or name == "NVMLError"]:
+        assert callable(getattr(pynvml, name)), name
+
+
+def test_on_this_machine_nvml_tells_what_it_can_and_never_stops_a_stage(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from tunediff.cost import measured\n"
+        "with measured(Path(sys.argv[1])): pass"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "cost.json")], check=True)
+    assert set(cost_of(tmp_path / "cost.json")) == {"seconds", "peak_memory_bytes", "device"}
+
+
+def test_a_stage_of_a_noted_run_leaves_its_note_and_one_that_fails_leaves_its_beginning(tmp_path, monkeypatch):
+    monkeypatch.setenv(RUN, str(tmp_path / "run"))
+    before = time.time()
+    with measured(tmp_path / "train.json"):
+        assert cost_of(tmp_path / "run/train.json")["began"] <= before
+    assert cost_of(tmp_path / "run/train.json") == {"cost": cost_of(tmp_path / "train.json")}
+    with pytest.raises(ValueError, match="bad"), measured(tmp_path / "report.json"):
+        raise ValueError("bad")
+    assert set(cost_of(tmp_path / "run/report.json")) == {"began"}
 
 
 def test_measuring_does_not_import_torch():

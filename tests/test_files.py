@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tunediff.errors import TunediffError
 from tunediff.files import (
+    numbered_jsonl,
     output_path,
     read_json,
     read_jsonl,
@@ -93,6 +94,13 @@ def test_a_metric_that_is_not_a_finite_number_is_refused(value, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_list_of_objects_is_checked_as_one_object_is(tmp_path):
+    path = tmp_path / "alarms.json"
+    write_json(path, [{"name": "a"}, {"value": 0.5}])
+    assert read_json(path) == [{"name": "a"}, {"value": 0.5}]
+    assert "value: found nan" in error_of(write_json, path, [{"name": "a"}, {"value": float("nan")}])
+
+
 @pytest.mark.parametrize("text", ["{", "", "[" * 100_000])
 def test_a_file_that_is_not_json_is_named(text, tmp_path):
     (tmp_path / "a.json").write_text(text)
@@ -113,6 +121,24 @@ def test_a_row_that_is_not_json_or_not_an_object_is_named_by_its_line(tmp_path):
     assert error_of(read_jsonl, path).endswith("row 3: is not JSON: '{\"n\": 2'")
     path.write_text('{"n": 1}\n[2]\n')
     assert error_of(read_jsonl, path).endswith("row 2: found '[2]', expected a JSON object")
+
+
+def test_a_row_with_a_number_that_is_too_long_for_python_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"n": ' + "1" * 5000 + "}\n")
+    assert "row 1: is not JSON" in error_of(read_jsonl, path)
+
+
+def test_files_from_windows_read_like_any_other(tmp_path):
+    (tmp_path / "rows.jsonl").write_bytes(b'\xef\xbb\xbf{"n": 1}\r\n{"n": 2}\r\n')
+    assert read_jsonl(tmp_path / "rows.jsonl") == [{"n": 1}, {"n": 2}]
+    (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf{"n": 1}')
+    assert read_json(tmp_path / "a.json") == {"n": 1}
+
+
+def test_rows_have_the_numbers_of_their_lines(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('\n{"n": 1}\n\n{"n": 2}\n')
+    assert list(numbered_jsonl(tmp_path / "rows.jsonl")) == [(2, {"n": 1}), (4, {"n": 2})]
 
 
 CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=30)

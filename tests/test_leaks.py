@@ -1,11 +1,13 @@
 import re
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunediff.cases import make_cases
-from tunediff.leaks import find_leaks
+from tunediff.errors import TunediffError
+from tunediff.leaks import find_leaks, read_leaks, write_leaks
 from tunediff.sections import Task
 
 TASK = Task(
@@ -85,6 +87,17 @@ def test_a_task_with_one_input_is_measured_on_it():
         "shared_hypotheses": 1,
         "near_duplicates": 0,
     }
+
+
+def test_leaks_survive_their_file_and_another_file_is_named(tmp_path):
+    found = leaks([("a", "x"), (CAPTION, "y")], [("a", "x"), (CAPTION, "y !")])
+    assert found.pairs
+    assert found.near_duplicates
+    write_leaks(tmp_path / "leaks.json", found)
+    assert read_leaks(tmp_path / "leaks.json") == found
+    (tmp_path / "other.json").write_text('{"train_n": 3}')
+    with pytest.raises(TunediffError, match=r"other.json: found no leaks, expected the output of the stage prepare"):
+        read_leaks(tmp_path / "other.json")
 
 
 SENTENCE = st.lists(st.sampled_from(list("abcdef")), max_size=9).map(" ".join)

@@ -1,16 +1,20 @@
 """params.yaml is read whole: what is wrong in it is named, all of it at once, with the right name where one is near."""
 
 import copy
+from contextlib import suppress
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tunediff.cases import Case
+from tunediff.compare.transitions import case_records
 from tunediff.errors import TunediffError
 from tunediff.params import Params, read_params
-from tunediff.sections import Section
+from tunediff.sections import RESERVED, Section
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = [ROOT / "params.yaml", *sorted((ROOT / "recipes").glob("*.yaml"))]
@@ -150,7 +154,12 @@ def test_what_is_no_whole_number_is_refused_where_one_is_wanted(value, lines_of)
     [
         ("train__learning_rate", 0, "greater than 0"),
         ("train__learning_rate", -1e-3, "greater than 0"),
-        ("train__learning_rate", float("nan"), "greater than 0"),
+        ("train__learning_rate", float("nan"), "a finite number"),
+        ("train__learning_rate", float("inf"), "a finite number"),
+        ("train__max_grad_norm", "inf", "a finite number"),
+        ("adapt__lora_alpha", float("inf"), "a finite number"),
+        ("pretrain__weight_decay", float("inf"), "a finite number"),
+        ("train__num_train_epochs", float("inf"), "a finite number"),
         ("train__num_train_epochs", 0, "greater than or equal to 1"),
         ("adapt__lora_dropout", 1.0, "less than 1"),
         ("diff__confidence", 95, "less than 1"),
@@ -160,6 +169,51 @@ def test_what_is_no_whole_number_is_refused_where_one_is_wanted(value, lines_of)
 def test_a_number_out_of_range_is_refused_with_the_range(key, value, expected, lines_of):
     name = key.replace("__", ".")
     assert lines_of(**{key: value}) == [f"{name}: found {value!r}, expected {expected}"]
+
+
+@pytest.mark.parametrize("key", ["train__learning_rate", "adapt__r", "diff__confidence", "data__test__limit"])
+def test_a_truth_value_is_no_number(key, lines_of):
+    assert lines_of(**{key: True}) == [f"{key.replace('__', '.')}: found True, expected number"]
+
+
+SEEDS = ["train__seed", "pretrain__seed", "model__head_seed", "data__test__seed"]
+
+
+@pytest.mark.parametrize("key", SEEDS)
+@pytest.mark.parametrize(
+    ("seed", "expected"),
+    [(-1, "greater than or equal to 0"), (2**32, "less than or equal to 4294967295"), (True, "number")],
+)
+def test_a_seed_that_the_generators_do_not_take_is_refused(key, seed, expected, lines_of):
+    assert lines_of(**{key: seed}) == [f"{key.replace('__', '.')}: found {seed!r}, expected {expected}"]
+
+
+@pytest.mark.parametrize("key", SEEDS)
+def test_the_largest_seed_is_taken(key, read):
+    read(**{key: 2**32 - 1})
+
+
+def test_the_seed_of_a_world_has_the_same_limits(lines_of):
+    world = {"name": "captions", "seed": 2**32, "train": 9, "validation": 9, "test": 9}
+    assert "data.world.seed: found 4294967296, expected less than or equal to 4294967295" in lines_of(data__world=world)
+
+
+@pytest.mark.parametrize("value", ["q_proj", 3, True, [], ["q_proj", 3], [""], {"q_proj": 1}])
+def test_wrong_lora_targets_are_one_line(value, lines_of):
+    expected = "list of names of linear layers, or all-linear"
+    assert lines_of(adapt__target_modules=value) == [f"adapt.target_modules: found {value!r}, expected {expected}"]
+
+
+def test_a_wrong_value_of_the_label_column_is_one_line(lines_of):
+    assert lines_of(data__unlabelled=[-1, 1.5]) == [
+        "data.unlabelled.1: found 1.5, expected text in quotes or whole number"
+    ]
+
+
+def test_a_key_that_is_no_text_is_named_as_a_key(lines_of):
+    columns = {"premise": "a", "hypothesis": "b", "label": "c", 1: "d"}
+    assert lines_of(data__columns=columns) == ["data.columns: found the key 1, expected string"]
+    assert lines_of(**{"report": {"title": "x", 1: 2}}) == ["report.1: is not a known key"]
 
 
 # Names
@@ -267,6 +321,10 @@ CONTRADICTIONS = {
         ["data.labels: maps to ['entailment', 'neutral', 'other']", "task.labels"],
     ),
     "source input": ({"task__source_input": "text"}, ["task.source_input: found 'text'", "['premise', 'hypothesis']"]),
+    "a label of an outcome": (
+        {"task__labels": ["entailment", "invalid", "contradiction"]},
+        ["task.labels: found 'invalid', which names an answer without a label, expected another name"],
+    ),
     "label twice": ({"task__labels": ["a", "b", "a"]}, ["task.labels: found ['a', 'b', 'a'], expected no name twice"]),
     "data source": ({"data__source": "hub"}, ["data.source is hub, but data."]),
     "split of the files": (
@@ -285,6 +343,26 @@ CONTRADICTIONS = {
     "file outside": (
         {"data__files": {"train": "../x.jsonl", "validation": "b.jsonl", "test": "c.jsonl"}},
         ["data.files.train: found '../x.jsonl', expected a file inside data.path"],
+    ),
+    "a protocol twice": (
+        {"evaluate__protocols": ["generation", "generation"]},
+        ["evaluate.protocols: found ['generation', 'generation'], expected no name twice"],
+    ),
+    "noise of the same batches": (
+        {"evaluate__batch_tokens": 512, "evaluate__noise_batch_tokens": 512},
+        ["evaluate.noise_batch_tokens is 512", "evaluate.batch_tokens", "expected another number"],
+    ),
+    "free text of a head": (
+        {"evaluate__protocols": ["generation"], "evaluate__few_shot": 3, "model__head": "classification"},
+        ["evaluate.protocols has generation and evaluate.few_shot is 3", "model.head is classification"],
+    ),
+    "nothing to leave out": (
+        {
+            "evaluate__protocols": ["premise_free"],
+            "task__inputs": ["premise"],
+            "task__premise_free_input": "premise",
+        },
+        ["evaluate.protocols has premise_free", "task.inputs ['premise'] has no other input"],
     ),
     "an unlabelled label": (
         {"data__unlabelled": [0]},
@@ -321,6 +399,74 @@ def test_all_faults_are_shown_at_once(lines_of):
     ]
 
 
+def test_a_contradiction_is_shown_beside_wrong_keys_of_the_same_sections(lines_of):
+    lines = lines_of(
+        train__learning_rat=1,
+        model__dtype="float8",
+        adapt__method="full",
+        evaluate__batch_tokens=0,
+        evaluate__scorer="head",
+        task__source_input="text",
+        task__labels=[0, 1, 2],
+    )
+    assert [line.split(" ")[0].rstrip(":") for line in lines] == [
+        "task.source_input",
+        "model.dtype",
+        "evaluate.batch_tokens",
+        "adapt.r",
+        "adapt.lora_alpha",
+        "adapt.target_modules",
+        "train.learning_rat",
+        "data.labels",
+        "evaluate.scorer",
+        "adapt.method",
+        "prompt.choices",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "start"),
+    [
+        ({"model__quantization": "nf-4"}, "model.quantization"),
+        ({"model__quantization": GONE}, "model.quantization"),
+        ({"prompt": "a text"}, "prompt"),
+        ({"prompt": GONE}, "prompt"),
+        ({"task__inputs": "premise"}, "task.inputs"),
+        ({"data__columns": {"premise": 3}}, "data.columns.premise"),
+    ],
+)
+def test_what_depends_on_a_wrong_key_is_not_judged(changes, start, lines_of):
+    [line] = lines_of(**changes)
+    assert line.startswith(f"{start}: ")
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_an_input_with_the_name_of_another_field_of_a_record_is_refused(name, lines_of):
+    columns = {name: "premise", "hypothesis": "hypothesis", "label": "label"}
+    lines = lines_of(
+        task__inputs=[name, "hypothesis"],
+        task__source_input=name,
+        data__columns=columns,
+        prompt__template=f"{{{name}}} {{hypothesis}}",
+    )
+    assert f"task.inputs: found '{name}', which names another field of a case, expected another name" in lines
+
+
+def test_the_reserved_names_are_those_of_the_records():
+    case = Case("c1", {"text": "a"}, "yes", ())
+    log_probs = [[-0.1, -2.3]]
+    aligned = pd.DataFrame(
+        {"case_id": ["c1"], "label": "yes"}
+        | {f"prediction_{model}": "yes" for model in ("base", "tuned")}
+        | {f"log_probs_{model}": log_probs for model in ("base", "tuned")}
+    )
+    [record] = case_records(aligned, pd.Series(["kept right"]), [case])
+    assert set(record) - {"text"} <= RESERVED
+    assert RESERVED - set(record) == {
+        *("base_margin", "tuned_margin", "slices", "evidence", "clauses", "explanation", "prediction")
+    }
+
+
 def test_all_contradictions_between_sections_are_shown_at_once(lines_of):
     lines = lines_of(model__quantization="none", evaluate__scorer="head", prompt__template="{premise}")
     assert [line.split(" ")[0] for line in lines] == ["evaluate.scorer", "adapt.method", "prompt.template:"]
@@ -348,6 +494,101 @@ def test_a_file_that_holds_no_sections_is_one_line_a_fault(text, words, tmp_path
     assert all("\n" not in line for line in caught.value.args)
 
 
+@pytest.mark.parametrize("text", ["report: {title: 2026-02-30}", "[" * 5000, "a: " + "1" * 5000, "a: !!int ''"])
+def test_what_yaml_itself_fails_on_is_one_line(text, tmp_path):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(TunediffError) as caught:
+        read_params(tmp_path / "params.yaml")
+    [line] = caught.value.args
+    assert line.startswith(f"{tmp_path / 'params.yaml'}: is not YAML: ")
+
+
+@pytest.fixture
+def lines_of_text(tmp_path):
+    """The lines for the recipe with one text replaced by another, without the file's name at their beginning."""
+
+    def lines_of_text(old, new):
+        text = (ROOT / "recipes" / "tiny-snli-qlora.yaml").read_text(encoding="utf-8")
+        assert text.count(old) == 1
+        path = tmp_path / "params.yaml"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+        with pytest.raises(TunediffError) as caught:
+            read_params(path)
+        return [line.removeprefix(str(path)) for line in caught.value.args], path.read_text().split("\n")
+
+    return lines_of_text
+
+
+def test_a_repeated_key_is_refused_with_both_lines(lines_of_text):
+    lines, text = lines_of_text("  choose_epoch:", "  seed: 5\n  seed: 6\n  choose_epoch:")
+    first, second = text.index("  seed: 5") + 1, text.index("  seed: 6") + 1
+    assert f", line {second}: train.seed: found a second time, first in line {first}, expected once" in lines
+
+
+def test_a_repeated_section_is_refused_beside_the_other_errors(lines_of_text):
+    lines, text = lines_of_text("diff:\n", "diff: {confidence: 95}\ndiff:\n  confidance: 1\n")
+    first = text.index("diff: {confidence: 95}") + 1
+    assert lines == [
+        f", line {first + 1}: diff: found a second time, first in line {first}, expected once",
+        ": diff.confidance: is not a known key (did you mean confidence?)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "read_as"), [("no", "false"), ("No", "false"), ("yes", "true"), ("on", "true"), ("OFF", "false")]
+)
+def test_a_label_that_yaml_takes_for_a_truth_value_is_refused_once_with_its_line(word, read_as, lines_of_text):
+    lines, text = lines_of_text(
+        "  labels: [entailment, neutral, contradiction]", f"  labels:\n  - entailment\n  - neutral\n  - {word}"
+    )
+    number = text.index(f"  - {word}") + 1
+    found = f"found a bare {word}, which YAML reads as {read_as}, expected '{word}' in quotes, or {read_as}"
+    assert lines[0] == f", line {number}: task.labels.2: {found}"
+    # The rest is judged by the word that was meant.
+    assert lines[1].startswith(": data.labels: maps to ")
+    assert f"'{word}'" in lines[1]
+
+
+@pytest.mark.parametrize(("word", "read_as"), [("no", "false"), ("on", "true"), ("true", "true")])
+def test_a_key_that_yaml_takes_for_a_truth_value_is_refused_with_its_line(word, read_as, lines_of_text):
+    old = next(
+        line for line in Path(ROOT / "recipes/tiny-snli-qlora.yaml").read_text().splitlines() if "choices: {" in line
+    )
+    lines, text = lines_of_text(old, f'  choices:\n    {word}: " no"\n    neutral: " maybe"\n    entailment: " yes"')
+    number = text.index(f'    {word}: " no"') + 1
+    found = f"found a bare {word}, which YAML reads as {read_as}, expected '{word}' in quotes"
+    assert lines[0] == f", line {number}: prompt.choices.{word}: {found}"
+    assert [line.split(":")[1] for line in lines[1:]] == [" prompt.choices"]
+
+
+def test_true_as_a_label_is_to_be_quoted(lines_of):
+    lines = lines_of(task__labels=["entailment", "neutral", True])
+    assert lines == ["task.labels.2: found True, expected text in quotes"]
+
+
+def test_true_and_false_of_a_layout_stay_what_they_are(read):
+    layout = DEFAULT["model"]["config"] | {"tie_word_embeddings": True, "use_cache": False}
+    assert read(model__config=layout).model.config["tie_word_embeddings"] is True
+
+
+def test_quoted_words_are_labels(read):
+    labels = ["yes", "no", "true"]
+    params = read(
+        task__labels=labels,
+        data__labels=dict(enumerate(labels)),
+        prompt__choices={label: f" {label}" for label in labels},
+    )
+    assert params.task.labels == labels
+
+
+def test_an_alias_may_be_used_more_than_once(tmp_path):
+    text = (ROOT / "recipes" / "tiny-snli-qlora.yaml").read_text(encoding="utf-8")
+    text = text.replace("inputs: [premise, hypothesis]", "inputs: [&one premise, hypothesis]")
+    text = text.replace("source_input: premise", "source_input: *one")
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    assert read_params(tmp_path / "params.yaml").task.source_input == "premise"
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(TunediffError, match="params\\.yaml: there is no such file"):
         read_params(tmp_path / "params.yaml")
@@ -366,13 +607,30 @@ def test_parameters_do_not_change_after_they_were_read(read):
         params.train.learning_rate = 1.0
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=4))
-def test_no_value_of_a_section_ends_in_a_traceback(value):
-    import tempfile
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.integers() | st.booleans(), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+KEYS = [(section, key) for section, values in DEFAULT.items() for key in values]
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "params.yaml"
-        path.write_text(yaml.safe_dump(DEFAULT | {"train": value, "report": {"title": value}}), encoding="utf-8")
-        with pytest.raises(TunediffError) as caught:
-            read_params(path)
+
+@given(place=st.sampled_from(KEYS), value=VALUES)
+def test_no_value_of_a_key_ends_in_a_traceback(place, value, tmp_path_factory):
+    section, key = place
+    path = tmp_path_factory.mktemp("params") / "params.yaml"
+    values = DEFAULT | {section: DEFAULT[section] | {key: value}}
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    with suppress(TunediffError):
+        read_params(path)
+
+
+@given(value=VALUES)
+def test_no_value_of_a_section_ends_in_a_traceback(value, tmp_path_factory):
+    path = tmp_path_factory.mktemp("params") / "params.yaml"
+    path.write_text(yaml.safe_dump(DEFAULT | {"train": value, "report": {"title": value}}), encoding="utf-8")
+    with pytest.raises(TunediffError) as caught:
+        read_params(path)
     assert any("train" in line for line in caught.value.args)

@@ -5,7 +5,8 @@ A case, as it stands in data/splits/test.jsonl:
     {"case_id": "0f3a9c51d2b7e846", "premise": "A man is feeding two dogs.", "hypothesis": "A man feeds animals.",
      "label": "entailment", "tags": ["hypernym"]}
 
-A prediction file (Parquet) holds one row a case; `PREDICTION_COLUMNS` lists its columns.
+A prediction file (Parquet) holds one row a case; `PREDICTION_COLUMNS` lists its columns, `PROTOCOL_COLUMNS` those of
+the other ways to ask, which are there where they were asked for.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunediff.errors import TunediffError
-from tunediff.files import read_jsonl, replacing, shown, write_jsonl
+from tunediff.files import numbered_jsonl, replacing, shown, write_jsonl
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +38,19 @@ PREDICTION_COLUMNS = {
     "n_tokens": "tokens of the prompt",
     "truncated": "whether the prompt was cut to fit the context",
 }
+
+PROTOCOL_COLUMNS = {
+    "generated": "predicted label of the freely generated answer; null where it could not be parsed",
+    "generated_text": "that answer as the model gave it",
+    "premise_free_log_probs": "as log_probs, from the premise-free input alone",
+    "again_prediction": "predicted label of the same model at another batch size; null where it could not be parsed",
+    "few_shot_log_probs": "as log_probs, with solved examples before the prompt",
+}
+
+
+def outcome(prediction: str | None, label: str) -> str:
+    """Right, wrong, or invalid where there is no prediction."""
+    return INVALID if prediction is None else RIGHT if prediction == label else WRONG
 
 
 @dataclass(frozen=True)
@@ -91,7 +105,7 @@ def read_cases(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> list
         TunediffError: a row lacks a field or has an unknown label; or there is no row.
     """
     cases = []
-    for number, row in enumerate(read_jsonl(path), start=1):
+    for number, row in numbered_jsonl(path):
         for name in ("case_id", *inputs, "label"):
             if not isinstance(row.get(name), str):
                 raise TunediffError(f"{path}, row {number}: {name}: found {shown(row.get(name))}, expected text")
@@ -107,21 +121,26 @@ def read_cases(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> list
 
 
 def write_predictions(path: Path, frame: "pd.DataFrame", about: Mapping[str, object]) -> None:
-    """Write a prediction file: `frame` has `PREDICTION_COLUMNS`, `about` says what made it (labels, model, ...)."""
+    """Write a prediction file: `frame` has `PREDICTION_COLUMNS` and any of `PROTOCOL_COLUMNS`.
+
+    Args:
+        path: where to.
+        frame: a row a case; other columns are left out.
+        about: what made it (labels, model, ...).
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    kinds = {"n_tokens": pa.int32(), "truncated": pa.bool_()}
+    names = [*PREDICTION_COLUMNS, *(name for name in PROTOCOL_COLUMNS if name in frame)]
     schema = pa.schema(
         [
-            *[(name, pa.string()) for name in ("case_id", "label", "prediction", "outcome")],
-            ("log_probs", pa.list_(pa.float64())),
-            *[(name, pa.string()) for name in ("text", "finish_reason", "scorer", "prompt_hash")],
-            ("n_tokens", pa.int32()),
-            ("truncated", pa.bool_()),
+            (name, pa.list_(pa.float64()) if name.endswith("log_probs") else kinds.get(name, pa.string()))
+            for name in names
         ],
         metadata={"tunediff": json.dumps(about, sort_keys=True)},
     )
-    table = pa.Table.from_pandas(frame[list(PREDICTION_COLUMNS)], schema=schema, preserve_index=False)
+    table = pa.Table.from_pandas(frame[names], schema=schema, preserve_index=False)
     with replacing(path) as fresh:
         pq.write_table(table.replace_schema_metadata(schema.metadata), fresh)
 
@@ -145,6 +164,9 @@ def read_predictions(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
     if missing:
         raise TunediffError(f"{path}: has no column {', '.join(missing)}, expected {', '.join(PREDICTION_COLUMNS)}")
     about = json.loads((table.schema.metadata or {}).get(b"tunediff", b"{}"))
-    frame = table.select(list(PREDICTION_COLUMNS)).to_pandas()
-    frame["prediction"] = frame["prediction"].astype(object).where(frame["prediction"].notna(), None)
+    there = [name for name in PROTOCOL_COLUMNS if name in table.column_names]
+    frame = table.select([*PREDICTION_COLUMNS, *there]).to_pandas()
+    for name in ("prediction", "generated", "again_prediction"):
+        if name in frame:
+            frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
     return frame, about

@@ -1,7 +1,11 @@
-"""What a stage cost: seconds since its process started, peak memory, and the device it ran on.
+"""What a stage cost: seconds since its process started, peak memory, the device, and what it took of a GPU.
 
 with measured(Path("metrics/cost/train.json")):
     ...                                     # metrics/cost/train.json: seconds, peak_memory_bytes, device
+
+Where the stage computed on a GPU: also gpu_seconds, and energy_joules if NVML counts them. Under `tunediff repro` the
+stage leaves a note that it ran, in the folder that the environment variable `RUN` names: a stage that comes from the
+cache starts no process, so only one that ran can leave it.
 """
 
 import os
@@ -9,21 +13,39 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from tunediff.files import read_text, write_json
 
+RUN = "TUNEDIFF_RUN"
+
 
 @contextmanager
 def measured(path: Path) -> Iterator[None]:
-    """Write the cost of this process to `path` when the block ends well; start-up and imports are counted in."""
+    """Write the cost of this process to `path` when the block ends well; start-up and imports are counted in.
+
+    Keys: seconds; peak_memory_bytes (of the GPUs where some were used, of this process elsewhere); device. Where GPUs
+    were used: gpu_seconds (the seconds times their number, as a cluster books them) and energy_joules (of those GPUs
+    in this block, by NVML's counter: idling and other processes on them included).
+    """
+    note = Path(os.environ[RUN]) / path.name if os.environ.get(RUN) else None
+    if note:
+        write_json(note, {"began": time.time() - _seconds()})
+    before = _millijoules()
     yield
-    write_json(path, {"seconds": round(_seconds(), 3), "peak_memory_bytes": _peak_memory(), "device": _device()})
+    seconds, gpus = round(_seconds(), 3), _used_gpus()
+    cost: dict[str, object] = {"seconds": seconds, "peak_memory_bytes": _peak_memory(gpus), "device": _device(gpus)}
+    if gpus:
+        cost["gpu_seconds"] = round(seconds * len(gpus), 3)
+        if (joules := _joules(before, _millijoules(), gpus)) is not None:
+            cost["energy_joules"] = joules
+    write_json(path, cost)
+    if note:
+        write_json(note, {"cost": cost})
 
 
 def _seconds() -> float:
@@ -36,24 +58,61 @@ def _seconds() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _used_gpu() -> Any:
-    """torch.cuda where this process has computed on a GPU, else None; a stage that does not need torch has none."""
+def _used_gpus() -> list[int]:
+    """Numbers of the GPUs that this process has computed on; a stage that does not need torch has none."""
     torch = sys.modules.get("torch")
-    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
+    if torch is None or not torch.cuda.is_initialized():
+        return []
+    return [index for index in range(torch.cuda.device_count()) if torch.cuda.max_memory_reserved(index)]
 
 
-def _peak_memory() -> int:
-    """Bytes: of the GPU where one was used, of this process elsewhere."""
-    if gpu := _used_gpu():
-        return int(gpu.max_memory_reserved())
+def _millijoules() -> dict[str, int]:
+    """What each GPU of this machine has used since its driver was loaded, by UUID; none where NVML is not there."""
+    try:
+        import pynvml
+    except ImportError:
+        return {}
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:  # no driver, so no GPU
+        return {}
+    used = {}
+    for index in range(pynvml.nvmlDeviceGetCount()):
+        with suppress(pynvml.NVMLError):  # GPUs older than Volta, and parts of one, have no counter
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            used[pynvml.nvmlDeviceGetUUID(handle)] = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+    pynvml.nvmlShutdown()
+    return used
+
+
+def _joules(before: Mapping[str, int], after: Mapping[str, int], gpus: list[int]) -> float | None:
+    """What these GPUs used between two readings, or None where one of them has no counter."""
+    cuda = sys.modules["torch"].cuda
+    # Not by number: CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER count GPUs otherwise than NVML.
+    names = [f"GPU-{cuda.get_device_properties(index).uuid}" for index in gpus]
+    if not all(name in before and name in after for name in names):
+        return None
+    return sum(after[name] - before[name] for name in names) / 1000
+
+
+def _peak_memory(gpus: list[int]) -> int:
+    """Bytes: of the GPUs where some were used, of this process elsewhere."""
+    if gpus:
+        return sum(int(sys.modules["torch"].cuda.max_memory_reserved(index)) for index in gpus)
+    # On Linux a program that is started takes over the ru_maxrss of the one that starts it; VmHWM is its own.
+    status = Path("/proc/self/status")
+    lines = read_text(status).splitlines() if status.exists() else []
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return 1024 * int(line.split()[1])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if platform.system() == "Darwin" else peak * 1024
 
 
-def _device() -> str:
-    """Name of the GPU where this process used one, else of the processor, its cores and its memory."""
-    if gpu := _used_gpu():
-        return str(gpu.get_device_name())
+def _device(gpus: list[int]) -> str:
+    """Names of the GPUs where this process used some, else of the processor, its cores and its memory."""
+    if gpus:
+        return ", ".join(str(sys.modules["torch"].cuda.get_device_name(index)) for index in gpus)
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

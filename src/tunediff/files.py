@@ -60,7 +60,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file; one line names the file where it is missing or is not UTF-8 text."""
     try:
-        return path.read_text(encoding="utf-8")
+        # Programs on Windows put a byte order mark at the start, which would become part of the first word.
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise TunediffError(f"{path}: there is no such file") from None
     except UnicodeDecodeError as error:
@@ -85,33 +86,37 @@ def read_json(path: Path) -> Any:
         raise TunediffError(f"{path}: is not JSON: {error}") from None
 
 
-def write_json(path: Path, values: Mapping[str, object]) -> None:
-    """Write a JSON object, keys in the given order; a number that is not finite is refused.
+def write_json(path: Path, values: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
+    """Write a JSON object, keys in the given order, or a list of them; a number that is not finite is refused.
 
     Raises:
         TunediffError: a value is NaN or infinite, which JSON cannot hold and no metric should be.
     """
-    for key, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise TunediffError(f"{path}: {key}: found {value}, expected a finite number")
+    for one in [values] if isinstance(values, Mapping) else values:
+        for key, value in one.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise TunediffError(f"{path}: {key}: found {value}, expected a finite number")
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The rows of a file with one JSON object a line; empty lines are skipped."""
-    rows = []
+    return [row for _, row in numbered_jsonl(path)]
+
+
+def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows as `read_jsonl`, each after the number of its line, from 1."""
     # Not splitlines(): JSON text may hold U+2028 and other characters that it takes for line ends.
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             raise TunediffError(f"{path}, row {number}: is not JSON: {shown(line)}") from None
         if not isinstance(row, dict):
             raise TunediffError(f"{path}, row {number}: found {shown(line)}, expected a JSON object")
-        rows.append(row)
-    return rows
+        yield number, row
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:

@@ -17,10 +17,13 @@ core, where the signatures of a MinHash index, which would also miss some, alone
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
+from pathlib import Path
 
 from tunediff.cases import Case
+from tunediff.errors import TunediffError
+from tunediff.files import read_json, write_json
 from tunediff.sections import Task
 
 NEARLY = 4, 5
@@ -71,11 +74,32 @@ def find_leaks(cases: Sequence[Case], train: Sequence[Case], task: Task) -> Leak
     )
 
 
+def write_leaks(path: Path, leaks: Leaks) -> None:
+    """Write leaks as JSON, ids under the names of their fields."""
+    write_json(path, asdict(leaks))
+
+
+def read_leaks(path: Path) -> Leaks:
+    """Read leaks that `write_leaks` wrote.
+
+    Raises:
+        TunediffError: no such file, or it does not hold leaks.
+    """
+    try:
+        return Leaks(**read_json(path))
+    except TypeError:
+        raise TunediffError(f"{path}: found no leaks, expected the output of the stage prepare (dvc repro)") from None
+
+
 def _pair(case: Case, task: Task) -> tuple[str, ...]:
     return tuple(case.inputs[name] for name in task.inputs)
 
 
 def _near_duplicates(cases: Sequence[Case], train: Sequence[Case], task: Task) -> dict[str, list[str]]:
+    # Only who looks for near-duplicates waits for these two.
+    import numpy as np
+    from scipy.sparse import csr_array
+
     many, of = NEARLY
     left, right = [_shingles(case, task) for case in cases], [_shingles(case, task) for case in train]
     counts = Counter(shingle for shingles in (*left, *right) for shingle in shingles)
@@ -86,14 +110,19 @@ def _near_duplicates(cases: Sequence[Case], train: Sequence[Case], task: Task) -
     for j, shingles in enumerate(rights):
         for shingle in _rarest(shingles):
             having[shingle].append(j)
+    sizes = np.array([len(shingles) for shingles in rights], int)
+    ends = np.concatenate([[0], sizes.cumsum()]).astype(int)
+    columns = np.fromiter((shingle for shingles in rights for shingle in shingles), int, ends[-1])
+    table = csr_array((np.ones(ends[-1], int), columns, ends), shape=(len(rights), len(rank)))
     found: dict[str, list[str]] = {}
     for case, shingles in zip(cases, lefts, strict=True):
-        candidates = {j for shingle in _rarest(shingles) for j in having.get(shingle, ())}
-        near = sorted(
-            j
-            for j in candidates
-            if of * (both := len(shingles & rights[j])) >= many * (len(shingles) + len(rights[j]) - both)
-        )
+        near = np.unique([j for shingle in _rarest(shingles) for j in having.get(shingle, ())]).astype(int)
+        # Sets of very different sizes cannot share enough; looking at sizes is cheaper than at what is shared.
+        near = near[(many * len(shingles) <= of * sizes[near]) & (many * sizes[near] <= of * len(shingles))]
+        own = np.zeros(len(rank), int)
+        own[list(shingles)] = 1
+        both = table[near] @ own
+        near = near[of * both >= many * (len(shingles) + sizes[near] - both)]
         ids = [train[j].case_id for j in near if _pair(train[j], task) != _pair(case, task)]
         if ids:
             found[case.case_id] = ids

@@ -9,15 +9,16 @@ that a misspelt key of the last stage is found by the first one.
 
 import difflib
 import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Annotated, Any, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from tunediff.errors import TunediffError
 from tunediff.files import read_text, shown
-from tunediff.sections import Adapt, Data, Diff, Evaluate, Model, Pretrain, Prompt, Report, Section, Task, Train
+from tunediff.sections import Adapt, Cost, Data, Diff, Evaluate, Model, Pretrain, Prompt, Report, Section, Task, Train
 
 
 class Params(Section):
@@ -33,96 +34,221 @@ class Params(Section):
     train: Train
     diff: Diff
     report: Report
-
-    @model_validator(mode="after")
-    def _sections_agree(self) -> Self:
-        problems = [*_data_problems(self), *_model_problems(self), *_prompt_problems(self)]
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
+    cost: Cost = Cost()
 
 
-def _data_problems(params: Params) -> list[str]:
-    """Where task and data contradict each other: lines that name both keys."""
-    task, data, problems = params.task, params.data, []
-    columns = {*task.inputs, "label"}
-    if set(data.columns) != columns:
-        problems.append(
-            f"data.columns: found {sorted(data.columns)}, expected task.inputs and label: {sorted(columns)}"
-        )
-    if data.labels is not None and set(data.labels.values()) != set(task.labels):
-        problems.append(f"data.labels: maps to {sorted(set(data.labels.values()))}, but task.labels is {task.labels}")
-    return problems
+def _columns_name_all(inputs: list[str], columns: dict[str, str]) -> str | None:
+    expected = sorted({*inputs, "label"})
+    if sorted(columns) == expected:
+        return None
+    return f"data.columns: found {sorted(columns)}, expected task.inputs and label: {expected}"
 
 
-def _model_problems(params: Params) -> list[str]:
-    """Where model, pretrain, evaluate and adapt contradict each other."""
-    model, scorer, method, problems = params.model, params.evaluate.scorer, params.adapt.method, []
-    head = model.head == "classification"
-    if (model.source == "scratch") != (params.pretrain.text != "none"):
-        problems.append(
-            f"pretrain.text is {params.pretrain.text}, but model.source is {model.source}: "
-            "a model from scratch needs a text, any other has none"
-        )
-    if model.source == "scratch" and head:
-        problems.append("model.head is classification, but model.source is scratch; expected lm")
-    if (scorer == "head") != head:
-        problems.append(f"evaluate.scorer is {scorer}, but model.head is {model.head}")
-    if method == "head" and not head:
-        problems.append(f"adapt.method is head, but model.head is {model.head}, which adds no head to train")
-    if method == "qlora" and model.quantization != "nf4":
-        problems.append(f"adapt.method is qlora, but model.quantization is {model.quantization}; expected nf4")
-    if method in ("lora", "full") and model.quantization != "none":
-        problems.append(f"adapt.method is {method}, but model.quantization is {model.quantization}; expected none")
-    return problems
+def _values_name_all(labels: list[str], values: dict[str | int, str] | None) -> str | None:
+    if values is None or set(values.values()) == set(labels):
+        return None
+    return f"data.labels: maps to {sorted(set(values.values()))}, but task.labels is {labels}"
 
 
-def _prompt_problems(params: Params) -> list[str]:
-    """Where task, model and prompt contradict each other."""
-    task, prompt, problems = params.task, params.prompt, []
-    if params.model.head == "classification":
-        if prompt.choices is not None:
-            problems.append("prompt.choices: given, but model.head is classification, which answers without a text")
-    else:
-        if prompt.template is None:
-            problems.append("prompt.template: missing, expected a text with the names of task.inputs in braces")
-        if prompt.choices is None or set(prompt.choices) != set(task.labels):
-            found = sorted(prompt.choices or {})
-            problems.append(f"prompt.choices: found {found}, expected a text for each of task.labels {task.labels}")
-    used = set(re.findall(r"\{(\w+)\}", prompt.template or ""))
-    if prompt.template is not None and used != set(task.inputs):
-        problems.append(f"prompt.template: names {sorted(used)}, expected exactly task.inputs {task.inputs}")
-    texts = list((prompt.choices or {}).values())
-    if len({text.strip() for text in texts} - {""}) < len(texts):
-        problems.append(f"prompt.choices: found {texts}, expected a text of its own for each label")
-    return problems
+def _text_fits_source(source: str, text: str) -> str | None:
+    if (source == "scratch") == (text != "none"):
+        return None
+    return (
+        f"pretrain.text is {text}, but model.source is {source}: a model from scratch needs a text, any other has none"
+    )
+
+
+def _head_fits_source(source: str, head: str) -> str | None:
+    if source != "scratch" or head == "lm":
+        return None
+    return "model.head is classification, but model.source is scratch; expected lm"
+
+
+def _scorer_fits_head(scorer: str, head: str) -> str | None:
+    if (scorer == "head") == (head == "classification"):
+        return None
+    return f"evaluate.scorer is {scorer}, but model.head is {head}"
+
+
+def _protocols_fit_head(protocols: list[str], few_shot: int, head: str) -> str | None:
+    asked = ["evaluate.protocols has generation"] if "generation" in protocols else []
+    asked += [f"evaluate.few_shot is {few_shot}"] if few_shot else []
+    if head == "lm" or not asked:
+        return None
+    return f"{' and '.join(asked)}, but model.head is {head}, which neither writes nor reads a text"
+
+
+def _protocols_fit_inputs(protocols: list[str], inputs: list[str]) -> str | None:
+    if "premise_free" not in protocols or len(inputs) > 1:
+        return None
+    return f"evaluate.protocols has premise_free, but task.inputs {inputs} has no other input to leave out"
+
+
+def _method_fits_head(method: str, head: str) -> str | None:
+    if method != "head" or head == "classification":
+        return None
+    return f"adapt.method is head, but model.head is {head}, which adds no head to train"
+
+
+def _method_fits_weights(method: str, quantization: str) -> str | None:
+    expected = {"qlora": "nf4", "lora": "none", "full": "none"}.get(method, quantization)
+    if quantization == expected:
+        return None
+    return f"adapt.method is {method}, but model.quantization is {quantization}; expected {expected}"
+
+
+def _choices_fit_head(head: str, labels: list[str], choices: dict[str, str] | None) -> str | None:
+    if head == "classification":
+        if choices is None:
+            return None
+        return "prompt.choices: given, but model.head is classification, which answers without a text"
+    if set(choices or {}) == set(labels):
+        return None
+    return f"prompt.choices: found {sorted(choices or {})}, expected a text for each of task.labels {labels}"
+
+
+def _choices_differ(choices: dict[str, str] | None) -> str | None:
+    texts = list((choices or {}).values())
+    if len({text.strip() for text in texts} - {""}) == len(texts):
+        return None
+    return f"prompt.choices: found {texts}, expected a text of its own for each label"
+
+
+def _template_fits(head: str, inputs: list[str], template: str | None) -> str | None:
+    if template is None:
+        if head == "classification":
+            return None
+        return "prompt.template: missing, expected a text with the names of task.inputs in braces"
+    used = set(re.findall(r"\{(\w+)\}", template))
+    if used == set(inputs):
+        return None
+    return f"prompt.template: names {sorted(used)}, expected exactly task.inputs {inputs}"
+
+
+# Each rule, and the keys whose values it takes: it is judged where these are valid, whatever is wrong elsewhere.
+_RULES: dict[Callable[..., str | None], tuple[str, ...]] = {
+    _columns_name_all: ("task.inputs", "data.columns"),
+    _values_name_all: ("task.labels", "data.labels"),
+    _text_fits_source: ("model.source", "pretrain.text"),
+    _head_fits_source: ("model.source", "model.head"),
+    _scorer_fits_head: ("evaluate.scorer", "model.head"),
+    _protocols_fit_head: ("evaluate.protocols", "evaluate.few_shot", "model.head"),
+    _protocols_fit_inputs: ("evaluate.protocols", "task.inputs"),
+    _method_fits_head: ("adapt.method", "model.head"),
+    _method_fits_weights: ("adapt.method", "model.quantization"),
+    _template_fits: ("model.head", "task.inputs", "prompt.template"),
+    _choices_fit_head: ("model.head", "task.labels", "prompt.choices"),
+    _choices_differ: ("prompt.choices",),
+}
 
 
 def read_params(path: Path) -> Params:
     """Load and check params.yaml.
 
     Raises:
-        TunediffError: one line for every key that is missing, misspelt, of the wrong kind or in contradiction.
+        TunediffError: a line for every key that is missing, misspelt, repeated, of the wrong kind or in contradiction.
     """
-    try:
-        values = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise TunediffError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    values, lines = _load(path)
     if not isinstance(values, dict):
         raise TunediffError(f"{path}: found {shown(values)}, expected sections {', '.join(Params.model_fields)}")
+    params = None
     try:
-        return Params.model_validate(values)
+        params = Params.model_validate(values)
     except ValidationError as error:
-        lines = [line for problem in error.errors() for line in _lines(problem)]
-        raise TunediffError(*(f"{path}: {line}" for line in dict.fromkeys(lines))) from None
+        lines += [f"{path}: {line}" for problem in error.errors() for line in _lines(problem)]
+    lines += [f"{path}: {line}" for line in _contradictions(values)]
+    if params is None or lines:
+        raise TunediffError(*dict.fromkeys(lines))
+    return params
+
+
+def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
+    """Where sections contradict each other, judged wherever the keys in question are valid by themselves."""
+    for rule, keys in _RULES.items():
+        try:
+            found = [_valid(values, *key.split(".")) for key in keys]
+        except (LookupError, ValidationError):
+            continue
+        if line := rule(*found):
+            yield line
+
+
+def _valid(values: Mapping[str, Any], section: str, key: str) -> Any:
+    """The value of a key, or its default; raises where it is missing or wrong."""
+    holder, given = _section_at((section, key)), values[section]
+    if holder is None or not isinstance(given, dict):
+        raise LookupError(section)
+    field = holder.model_fields[key]
+    if key not in given and not field.is_required():
+        return field.get_default()
+    kind: Any = Annotated[field.annotation, field]
+    return TypeAdapter(kind).validate_python(given[key])
+
+
+_BOOLEAN, _TEXT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:str"
+
+
+def _load(path: Path) -> tuple[Any, list[str]]:
+    """The values of a YAML file, and a line for each word of it that YAML would take for another or drop."""
+    text = read_text(path)
+    try:
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        if root is None:
+            return None, []
+        faults = [f"{path}, line {number}: {fault}" for number, fault in _faults(root, "", set())]
+        return loader.construct_document(root), faults
+    except Exception as error:  # PyYAML lets through what its own conversions raise: ValueError for 2026-02-30
+        raise TunediffError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+
+
+def _faults(node: yaml.Node, key: str, seen: set[int]) -> Iterator[tuple[int, str]]:
+    """Repeated keys and bare words that YAML takes for truth values, each with the number of its line, from 1.
+
+    The words are marked as text, which they were meant to be, so that the rest of the file can be judged.
+    """
+    if id(node) in seen:  # an alias may stand inside of what it names
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        first: dict[object, int] = {}
+        for name, value in node.value:
+            inner = f"{key}.{name.value}".removeprefix(".")
+            if isinstance(name, yaml.ScalarNode):
+                if name.tag == _BOOLEAN:
+                    yield _bare_word(name, inner)
+                line = name.start_mark.line + 1
+                word = name.tag, name.value
+                if word in first:
+                    yield line, f"{inner}: found a second time, first in line {first[word]}, expected once"
+                first.setdefault(word, line)
+            yield from _faults(value, inner, seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _faults(item, f"{key}.{index}", seen)
+    elif node.tag == _BOOLEAN and node.value.lower() not in ("true", "false"):
+        number, fault = _bare_word(node, key)
+        yield number, f"{fault}, or {_reading(node)}"
+
+
+def _bare_word(node: yaml.Node, key: str) -> tuple[int, str]:
+    node.tag = _TEXT
+    found = f"found a bare {node.value}, which YAML reads as {_reading(node)}"
+    return node.start_mark.line + 1, f"{key}: {found}, expected '{node.value}' in quotes"
+
+
+def _reading(node: yaml.Node) -> str:
+    return "true" if node.value.lower() in ("yes", "on", "true") else "false"
 
 
 def _lines(problem: Any) -> list[str]:
     """What a user reads of one pydantic error: key, found, expected."""
-    key = ".".join(str(part) for part in problem["loc"])
-    found = shown(problem["input"])
+    path, found = problem["loc"], shown(problem["input"])
+    if path and path[-1] == "[key]":
+        path, found = path[:-2], f"the key {found}"
+    key = ".".join(str(part) for part in path)
     match problem["type"]:
-        case "extra_forbidden":
+        case "extra_forbidden" | "invalid_key":
             return [f"{key}: is not a known key{_nearest(problem['loc'])}"]
         case "missing":
             return [f"{key}: missing, expected {_description(problem['loc'])}"]
@@ -134,6 +260,8 @@ def _lines(problem: Any) -> list[str]:
             ]
         case "literal_error":
             return [f"{key}: found {found}, expected {problem['ctx']['expected']}{_nearest(problem['loc'], problem)}"]
+        case "string_type" if isinstance(problem["input"], bool):
+            return [f"{key}: found {found}, expected text in quotes"]
         case _:
             expected = problem["msg"].removeprefix("Input should be ").removeprefix("a valid ")
             return [f"{key}: found {found}, expected {expected[0].lower() + expected[1:]}"]

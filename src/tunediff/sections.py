@@ -5,14 +5,60 @@
 Keys that an upstream library knows carry that library's name (`lora_alpha`, `learning_rate`).
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, LiteralString, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
-LoraTargets = list[str] | Literal["all-linear"]
+# Names that stand beside the inputs in a record of a case.
+RESERVED = frozenset(
+    ["case_id", "label", "tags", "prediction", "transition", "slices", "evidence", "clauses", "explanation"]
+    + [f"{model}_{value}" for model in ("base", "tuned") for value in ("prediction", "log_probs", "margin")]
+)
+
+
+def _no_truth_value(value: object) -> object:
+    if isinstance(value, bool):  # which pydantic would take for 0 or 1
+        raise PydanticCustomError("expected", "number")
+    return value
+
+
+def _expected(what: LiteralString) -> WrapValidator:
+    """What a union expects, in one phrase: pydantic would tell of each of its types by itself."""
+
+    def check(value: object, validate: ValidatorFunctionWrapHandler) -> object:
+        if not isinstance(value, bool):
+            try:
+                return validate(value)
+            except ValidationError:
+                pass
+        raise PydanticCustomError("expected", what)
+
+    return WrapValidator(check)
+
+
+Whole = Annotated[int, BeforeValidator(_no_truth_value)]
+Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_truth_value)]
+# NumPy and transformers take no other seeds.
+Seed = Annotated[Whole, Field(ge=0, le=2**32 - 1)]
 Word = Annotated[str, Field(min_length=1)]
-# A label may be written as a bare YAML word that YAML reads as something else: `no`, `1`.
+SourceValue = Annotated[str | int, _expected("text in quotes or whole number")]
+LoraTargets = Annotated[
+    Annotated[list[Word], Field(min_length=1)] | Literal["all-linear"],
+    _expected("list of names of linear layers, or all-linear"),
+]
+# A label may be written as a bare word that YAML reads as a number.
 LabelName = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) and not isinstance(v, bool) else v)]
 
 
@@ -20,6 +66,16 @@ class Section(BaseModel):
     """One section of params.yaml: unknown keys are refused, values do not change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @model_validator(mode="after")
+    def _keys_agree(self) -> Self:
+        if lines := list(self._contradictions()):
+            raise ValueError("\n".join(lines))
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        """A line for each contradiction between keys that are valid by themselves."""
+        yield from ()
 
 
 class Task(Section):
@@ -31,17 +87,17 @@ class Task(Section):
     source_input: Word = Field(description="the input whose text cases share (SNLI: premise); splits never share one")
     premise_free_input: Word = Field(description="the input that the premise-free baseline reads alone")
 
-    @model_validator(mode="after")
-    def _names_agree(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         for key, values in (("inputs", self.inputs), ("labels", self.labels)):
             if len(set(values)) < len(values):
-                raise ValueError(f"task.{key}: found {values}, expected no name twice")
-        for reserved in {"case_id", "label", "tags"} & set(self.inputs):
-            raise ValueError(f"task.inputs: '{reserved}' is the name of another field of a case")
+                yield f"task.{key}: found {values}, expected no name twice"
+        for name in [name for name in self.inputs if name in RESERVED]:
+            yield f"task.inputs: found '{name}', which names another field of a case, expected another name"
+        if "invalid" in self.labels:
+            yield "task.labels: found 'invalid', which names an answer without a label, expected another name"
         for key in ("source_input", "premise_free_input"):
             if getattr(self, key) not in self.inputs:
-                raise ValueError(f"task.{key}: found '{getattr(self, key)}', expected one of task.inputs {self.inputs}")
-        return self
+                yield f"task.{key}: found '{getattr(self, key)}', expected one of task.inputs {self.inputs}"
 
 
 class Draw(Section):
@@ -52,30 +108,28 @@ class Draw(Section):
         default="all",
         description="every row; every k-th row; rows drawn at random; rows drawn at random within each label",
     )
-    every: int | None = Field(default=None, ge=1, description="stride: take rows 0, every, 2 * every, ...")
-    fraction: float | None = Field(default=None, gt=0, le=1, description="random, stratified: share of the rows")
-    seed: int = Field(default=0, ge=0, description="random, stratified: seed of the draw")
-    limit: int | None = Field(default=None, ge=1, description="at most so many rows")
+    every: Whole | None = Field(default=None, ge=1, description="stride: take rows 0, every, 2 * every, ...")
+    fraction: Number | None = Field(default=None, gt=0, le=1, description="random, stratified: share of the rows")
+    seed: Seed = Field(default=0, description="random, stratified: seed of the draw")
+    limit: Whole | None = Field(default=None, ge=1, description="at most so many rows")
 
-    @model_validator(mode="after")
-    def _keys_fit(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         if (self.every is None) == (self.select == "stride"):
-            raise ValueError(f"`every` goes with `select: stride`; found every: {self.every}, select: {self.select}")
+            yield f"`every` goes with `select: stride`; found every: {self.every}, select: {self.select}"
         if self.fraction is not None and self.select not in ("random", "stratified"):
-            raise ValueError(f"`fraction` goes with `select: random` or `stratified`; found select: {self.select}")
+            yield f"`fraction` goes with `select: random` or `stratified`; found select: {self.select}"
         if self.select in ("random", "stratified") and self.fraction is None and self.limit is None:
-            raise ValueError(f"`select: {self.select}` needs `fraction` or `limit`; found neither")
-        return self
+            yield f"`select: {self.select}` needs `fraction` or `limit`; found neither"
 
 
 class World(Section):
     """A built-in world that writes its own cases."""
 
     name: Literal["captions"] = Field(description="which world")
-    seed: int = Field(ge=0, description="seed of the world's cases")
-    train: int = Field(ge=1, description="rows to write for the source split `train`")
-    validation: int = Field(ge=1, description="rows to write for the source split `validation`")
-    test: int = Field(ge=1, description="rows to write for the source split `test`")
+    seed: Seed = Field(description="seed of the world's cases")
+    train: Whole = Field(ge=1, description="rows to write for the source split `train`")
+    validation: Whole = Field(ge=1, description="rows to write for the source split `validation`")
+    test: Whole = Field(ge=1, description="rows to write for the source split `test`")
 
 
 class HubData(Section):
@@ -97,11 +151,11 @@ class Data(Section):
     )
     hub: HubData | None = Field(default=None, description="source hub: which data set")
     columns: dict[str, str] = Field(description="column of the source for each input field and for `label`")
-    labels: dict[str | int, LabelName] | None = Field(
+    labels: dict[SourceValue, LabelName] | None = Field(
         default=None,
         description="label for each value of the label column, where the source does not use the labels' names",
     )
-    unlabelled: list[str | int | None] = Field(
+    unlabelled: list[SourceValue | None] = Field(
         default=[],
         description="values of the label column that mean: no gold label; such rows are dropped and counted",
     )
@@ -113,32 +167,33 @@ class Data(Section):
         description="rows of train and validation whose source input also stands in a later split",
     )
 
-    @model_validator(mode="after")
-    def _source_is_there(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
+        sources = list(self._source_contradictions())
+        # Without the right source nothing is known of its splits.
+        yield from sources or self._draw_contradictions()
+        both = {str(value) for value in self.labels or {}} & {str(value) for value in self.unlabelled}
+        if both:
+            yield f"data.unlabelled: found {sorted(both)}, which data.labels gives a label"
+
+    def _source_contradictions(self) -> Iterator[str]:
         for kind in ("world", "files", "hub"):
             if (getattr(self, kind) is None) == (self.source == kind):
                 state = "missing" if self.source == kind else "given"
-                raise ValueError(f"data.source is {self.source}, but data.{kind} is {state}")
+                yield f"data.source is {self.source}, but data.{kind} is {state}"
         for name, file in (self.files or {}).items():
             if Path(file).is_absolute() or ".." in Path(file).parts:
-                raise ValueError(f"data.files.{name}: found '{file}', expected a file inside data.path {self.path}")
-        return self
+                yield f"data.files.{name}: found '{file}', expected a file inside data.path {self.path}"
 
-    @model_validator(mode="after")
-    def _draws_fit(self) -> Self:
+    def _draw_contradictions(self) -> Iterator[str]:
         splits = {"train", "validation", "test"} if self.world else set(self.files or {})
         shares: dict[str, float] = {}
         for name, draw in (("train", self.train), ("validation", self.validation), ("test", self.test)):
             if self.hub is None and draw.source not in splits:
-                raise ValueError(f"data.{name}.source: found '{draw.source}', expected one of {sorted(splits)}")
+                yield f"data.{name}.source: found '{draw.source}', expected one of {sorted(splits)}"
             shares[draw.source] = shares.get(draw.source, 0) + (draw.fraction or 0)
         for source, share in shares.items():
             if share > 1 + 1e-9:
-                raise ValueError(f"data: the fractions drawn from '{source}' add up to {share:g}, expected at most 1")
-        both = {str(value) for value in self.labels or {}} & {str(value) for value in self.unlabelled}
-        if both:
-            raise ValueError(f"data.unlabelled: found {sorted(both)}, which data.labels gives a label")
-        return self
+                yield f"data: the fractions drawn from '{source}' add up to {share:g}, expected at most 1"
 
 
 class Model(Section):
@@ -157,23 +212,22 @@ class Model(Section):
     head: Literal["lm", "classification"] = Field(
         description="language-model head, or a classification head over the labels"
     )
-    head_seed: int = Field(default=0, ge=0, description="classification: seed of the new head's weights")
+    head_seed: Seed = Field(default=0, description="classification: seed of the new head's weights")
     quantization: Literal["nf4", "none"] = Field(description="nf4: 4-bit with double quantisation by bitsandbytes")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="of the computation; auto: bfloat16 where a GPU has it, float32 elsewhere"
+        default="auto",
+        description="of the computation; auto: bfloat16 on a GPU that has it, float16 on others, float32 on the CPU",
     )
 
-    @model_validator(mode="after")
-    def _source_fits(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         if self.source == "scratch" and (self.config is None or self.id is not None):
-            raise ValueError("model.source is scratch: expected model.config (the layout) and no model.id")
+            yield "model.source is scratch: expected model.config (the layout) and no model.id"
         if self.source != "scratch" and self.id is None:
-            raise ValueError(f"model.source is {self.source}, but model.id is missing")
+            yield f"model.source is {self.source}, but model.id is missing"
         if (self.revision is None) == (self.source == "hub"):
-            raise ValueError(f"model.revision goes with model.source hub; found {self.revision} and {self.source}")
+            yield f"model.revision goes with model.source hub; found {self.revision} and {self.source}"
         if self.config is not None and not isinstance(self.config.get("model_type"), str):
-            raise ValueError("model.config.model_type: missing, expected a layout's name such as llama, phi or bert")
-        return self
+            yield "model.config.model_type: missing, expected a layout's name such as llama, phi or bert"
 
 
 class Pretrain(Section):
@@ -185,25 +239,25 @@ class Pretrain(Section):
     )
     world: Literal["captions"] | None = Field(default=None, description="text world: which one")
     columns: list[str] = Field(default=[], description="text files: the columns whose sentences are read")
-    documents: int | None = Field(default=None, ge=1, description="at most so many documents (world: exactly)")
-    seed: int = Field(default=0, ge=0, description="of the text, the weights and the order")
-    vocab_size: int = Field(default=1000, ge=300, description="of the byte-level BPE tokenizer")
-    max_tokens: int = Field(default=128, ge=8, description="tokens of one training sequence")
-    num_train_epochs: float = Field(default=1.0, gt=0, description="passes over the text")
-    per_device_train_batch_size: int = Field(default=32, ge=1, description="sequences of one step")
-    learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate; cosine decay")
-    warmup_steps: float = Field(default=0.05, ge=0, description="steps that warm up; below 1: their share of all steps")
-    weight_decay: float = Field(default=0.01, ge=0, description="of AdamW")
+    documents: Whole | None = Field(default=None, ge=1, description="at most so many documents (world: exactly)")
+    seed: Seed = Field(default=0, description="of the text, the weights and the order")
+    vocab_size: Whole = Field(default=1000, ge=300, description="of the byte-level BPE tokenizer")
+    max_tokens: Whole = Field(default=128, ge=8, description="tokens of one training sequence")
+    num_train_epochs: Number = Field(default=1.0, gt=0, description="passes over the text")
+    per_device_train_batch_size: Whole = Field(default=32, ge=1, description="sequences of one step")
+    learning_rate: Number = Field(default=1e-3, gt=0, description="peak learning rate; cosine decay")
+    warmup_steps: Number = Field(
+        default=0.05, ge=0, description="steps that warm up; below 1: their share of all steps"
+    )
+    weight_decay: Number = Field(default=0.01, ge=0, description="of AdamW")
 
-    @model_validator(mode="after")
-    def _text_is_there(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         if (self.world is None) == (self.text == "world"):
-            raise ValueError(f"pretrain.world goes with pretrain.text world; found {self.world} and {self.text}")
+            yield f"pretrain.world goes with pretrain.text world; found {self.world} and {self.text}"
         if self.text == "world" and self.documents is None:
-            raise ValueError("pretrain.documents: missing, expected how many documents the world shall write")
+            yield "pretrain.documents: missing, expected how many documents the world shall write"
         if (not self.columns) == (self.text == "files"):
-            raise ValueError(f"pretrain.columns goes with pretrain.text files; found {self.columns} and {self.text}")
-        return self
+            yield f"pretrain.columns goes with pretrain.text files; found {self.columns} and {self.text}"
 
 
 class Prompt(Section):
@@ -213,7 +267,7 @@ class Prompt(Section):
         default=None, description="text with {input} names; none: the tokenizer's own (pair) form, for heads"
     )
     choices: dict[LabelName, str] | None = Field(default=None, description="the answer text of each label")
-    max_tokens: int | None = Field(default=None, ge=8, description="longest input; none: the model's context")
+    max_tokens: Whole | None = Field(default=None, ge=8, description="longest input; none: the model's context")
     too_long: Literal["refuse", "truncate"] = Field(
         default="refuse",
         description="a longer input stops the run, or loses the end of its longest field and is counted",
@@ -226,46 +280,56 @@ class Adapt(Section):
     method: Literal["qlora", "lora", "head", "full"] = Field(
         description="LoRA on NF4 weights, LoRA on plain weights, the new head alone, or every weight"
     )
-    r: int | None = Field(default=None, ge=1, description="lora: rank")
-    lora_alpha: float | None = Field(default=None, gt=0, description="lora: scale, divided by r")
-    lora_dropout: float = Field(default=0.0, ge=0, lt=1, description="lora: dropout of the adapter's input")
+    r: Whole | None = Field(default=None, ge=1, description="lora: rank")
+    lora_alpha: Number | None = Field(default=None, gt=0, description="lora: scale, divided by r")
+    lora_dropout: Number = Field(default=0.0, ge=0, lt=1, description="lora: dropout of the adapter's input")
     bias: Literal["none"] = Field(default="none", description="lora: biases stay frozen")
     target_modules: LoraTargets | None = Field(default=None, description="lora: names of linear layers, or all-linear")
 
-    @model_validator(mode="after")
-    def _lora_keys_fit(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         uses_lora = self.method in ("qlora", "lora")
         for key in ("r", "lora_alpha", "target_modules"):
             if (getattr(self, key) is None) == uses_lora:
-                raise ValueError(
+                yield (
                     f"adapt.{key} goes with adapt.method qlora or lora; found {getattr(self, key)} and {self.method}"
                 )
-        return self
 
 
 class Train(Section):
     """The fine-tuning run; names as in transformers.TrainingArguments."""
 
-    learning_rate: float = Field(gt=0, description="peak learning rate")
-    num_train_epochs: int = Field(ge=1, description="passes over the training split")
-    per_device_train_batch_size: int = Field(ge=1, description="cases of one forward pass")
-    gradient_accumulation_steps: int = Field(default=1, ge=1, description="forward passes of one step")
+    learning_rate: Number = Field(gt=0, description="peak learning rate")
+    num_train_epochs: Whole = Field(ge=1, description="passes over the training split")
+    per_device_train_batch_size: Whole = Field(ge=1, description="cases of one forward pass")
+    gradient_accumulation_steps: Whole = Field(default=1, ge=1, description="forward passes of one step")
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
         default="linear", description="how the learning rate falls"
     )
-    warmup_steps: float = Field(default=0, ge=0, description="steps that warm up; below 1: their share of all steps")
-    weight_decay: float = Field(default=0.0, ge=0, description="of AdamW")
-    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
-    optim: Literal["adamw_torch", "paged_adamw_8bit", "paged_adamw_32bit"] = Field(
+    warmup_steps: Number = Field(default=0, ge=0, description="steps that warm up; below 1: their share of all steps")
+    weight_decay: Number = Field(default=0.0, ge=0, description="of AdamW")
+    adam_beta2: Number = Field(
+        default=0.999, gt=0, lt=1, description="of AdamW: how long squared gradients are remembered"
+    )
+    max_grad_norm: Number = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
+    optim: Literal["adamw_torch", "adamw_torch_fused", "paged_adamw_8bit", "paged_adamw_32bit"] = Field(
         default="adamw_torch", description="optimizer; the paged ones need a GPU"
     )
-    logging_steps: int = Field(default=10, ge=1, description="steps between two lines of the log")
-    save_total_limit: int | None = Field(default=None, ge=1, description="keep so many of the per-epoch saves")
+    logging_steps: Whole = Field(default=10, ge=1, description="steps between two lines of the log")
+    save_total_limit: Whole | None = Field(default=None, ge=1, description="keep so many of the per-epoch saves")
+    train_sampling_strategy: Literal["random", "group_by_length"] = Field(
+        default="random", description="order of the cases: by chance, or such that a batch holds cases of like length"
+    )
+    prompt_loss_weight: Number = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="weight of a prompt's tokens in the loss of a language model; an answer's: 1",
+    )
     choose_epoch: Literal["last", "best"] = Field(
         default="last",
         description="the model after the last epoch, or after the one with the lowest validation loss",
     )
-    seed: int = Field(default=0, ge=0, description="of adapter weights, dropout and order")
+    seed: Seed = Field(default=0, description="of adapter weights, dropout and order")
 
 
 class Evaluate(Section):
@@ -274,18 +338,48 @@ class Evaluate(Section):
     scorer: Literal["choices", "generation", "head"] = Field(
         description="most likely choice after the prompt, text generated freely and parsed, or the classification head"
     )
-    batch_tokens: int = Field(default=8192, ge=1, description="tokens of one batch; halved where memory runs out")
-    max_new_tokens: int = Field(default=8, ge=1, description="generation: longest answer")
+    batch_tokens: Whole = Field(default=8192, ge=1, description="tokens of one batch; halved where memory runs out")
+    max_new_tokens: Whole = Field(default=8, ge=1, description="generation: longest answer")
+    protocols: list[Literal["generation", "premise_free"]] = Field(
+        default=[],
+        description="ways to ask beside the scorer: free text, and without all inputs but the premise-free one",
+    )
+    noise_batch_tokens: Whole | None = Field(
+        default=None, ge=1, description="tokens of a batch when the base model answers again; none: it does not"
+    )
+    few_shot: Whole = Field(
+        default=0, ge=0, description="solved validation cases before the prompt of a cheap baseline; 0: no baseline"
+    )
+
+    def _contradictions(self) -> Iterator[str]:
+        if len(set(self.protocols)) < len(self.protocols):
+            yield f"evaluate.protocols: found {self.protocols}, expected no name twice"
+        if self.noise_batch_tokens == self.batch_tokens:
+            yield (
+                f"evaluate.noise_batch_tokens is {self.noise_batch_tokens}, and so is evaluate.batch_tokens: "
+                "the same batches show no noise; expected another number"
+            )
 
 
 class Diff(Section):
     """How the two prediction files are compared."""
 
-    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="of every interval")
+    confidence: Number = Field(default=0.95, gt=0.5, lt=1, description="of every interval")
+    slice_min_cases: Whole = Field(default=20, ge=1, description="a slice of fewer test cases is not compared")
+    causes_limit: Whole = Field(
+        default=200, ge=0, description="flips that are explained, repaired and broken in turn, the clearest first"
+    )
 
 
 class Report(Section):
     """What the report shows."""
 
     title: Word = Field(description="heading of the report")
-    cases_per_transition: int = Field(default=5, ge=1, description="example cases of each transition")
+    cases_per_transition: Whole = Field(default=5, ge=1, description="example cases of each transition")
+
+
+class Cost(Section):
+    """What the machine costs that the stages run on."""
+
+    price_per_hour: Number | None = Field(default=None, ge=0, description="of the whole machine, its GPUs included")
+    currency: Word = Field(default="USD", description="of the price")

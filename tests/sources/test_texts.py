@@ -12,7 +12,7 @@ from tunediff.sources.texts import read_texts
 ROWS = [
     {"premise": "A man sleeps.", "hypothesis": " Nobody sleeps. ", "label": 2},
     {"premise": "A man sleeps.", "hypothesis": "A man rests.", "label": 0},
-    {"premise": "", "hypothesis": "Nobody sleeps.", "label": 2},
+    {"premise": "A man sleeps. ", "hypothesis": "Nobody sleeps.", "label": 2},
     {"premise": "Two dogs run.\u2028They bark.", "hypothesis": "Dogs run.", "label": 0},
 ]
 
@@ -61,10 +61,14 @@ def test_a_missing_column_is_named_with_its_row_and_those_there_are(path):
     assert "premise, hypothesis, label" in line
 
 
-def test_columns_without_text_are_one_line(tmp_path):
-    (tmp_path / "empty.csv").write_text('premise,hypothesis\n"","  "\n')
-    with pytest.raises(TunediffError, match="columns premise, hypothesis hold no text"):
-        read_texts(files(tmp_path / "empty.csv", "premise", "hypothesis"), tmp_path / "empty.csv")
+@pytest.mark.parametrize("value", [None, "", " \n", 2, ["A man sleeps."]])
+def test_a_row_without_text_is_refused_with_its_line_and_column(value, tmp_path):
+    path = tmp_path / "train.jsonl"
+    rows = [{"premise": "A man sleeps."}, {"premise": value}]
+    path.write_text("\n\n".join(json.dumps(row) for row in rows))
+    with pytest.raises(TunediffError) as caught:
+        read_texts(files(path, "premise"), path)
+    assert caught.value.args == (f"{path}, row 3: premise: found {value!r}, expected text that is not empty",)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

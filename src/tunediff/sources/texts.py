@@ -6,6 +6,7 @@ read_texts(params.pretrain, Path("data/raw"))        # ["A man is feeding two do
 from pathlib import Path
 
 from tunediff.errors import TunediffError
+from tunediff.files import shown
 from tunediff.sections import Pretrain
 from tunediff.sources.local import read_rows
 from tunediff.sources.worlds import captions
@@ -15,17 +16,17 @@ def read_texts(section: Pretrain, path: Path) -> list[str]:
     """The documents that the section pretrain names, each once, in the order of the source.
 
     Raises:
-        TunediffError: the file has no such column, or holds no text at all.
+        TunediffError: the file has no such column, or a row holds no text there.
     """
     if section.text == "world":
         return captions.text(section.documents or 0, section.seed)
     texts: dict[str, None] = {}
-    for number, row in enumerate(read_rows(path), start=1):
+    for row in read_rows(path):
         for column in section.columns:
             if column not in row:
-                raise TunediffError(f"{path}, row {number}: has no column {column}, expected one of {', '.join(row)}")
-            texts.setdefault(str(row[column]).strip())
-    texts.pop("", None)
-    if not texts:
-        raise TunediffError(f"{path}: columns {', '.join(section.columns)} hold no text")
+                raise TunediffError(f"{row.place}: has no column {column}, expected one of {', '.join(row)}")
+            text = row[column]
+            if not isinstance(text, str) or not text.strip():
+                raise TunediffError(f"{row.place}: {column}: found {shown(text)}, expected text that is not empty")
+            texts.setdefault(text.strip())
     return list(texts)[: section.documents]
