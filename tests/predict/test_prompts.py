@@ -95,8 +95,8 @@ def test_training_and_evaluation_read_the_same_tokens(monkeypatch):
     rows = training_rows(loaded, CASES, TASK, PROMPT, "lm")
     for prompt, (tokens, targets), one in zip(seen, rows, CASES, strict=True):
         answer = encode_text(TOKENIZER, CHOICES[one.label])
-        assert tokens == prompt + answer
-        assert targets == [-100] * (len(prompt) - 1) + answer + [TOKENIZER.eos_token_id]
+        assert tokens == [*prompt, *answer, TOKENIZER.eos_token_id]
+        assert targets == len(answer) + 1
 
 
 def test_the_hash_follows_what_is_read_and_not_the_answer():

@@ -91,7 +91,7 @@ def mean_loss(started, rows):
     else:
         batches = [pad_rows([one], 0) | {"labels": torch.tensor([label])} for one, label in rows]
         parts = [head_loss(loaded.model.eval(), batch) for batch in batches]
-    return (sum(total for total, _ in parts) / sum(targets for _, targets in parts)).item()
+    return (sum(loss.answers for loss in parts) / sum(loss.targets for loss in parts)).item()
 
 
 @pytest.mark.parametrize("name", ["llama", "bert"])
@@ -117,13 +117,25 @@ def test_the_losses_of_an_epoch_are_means_over_its_targets(name, accumulation, s
     assert expected[0] != pytest.approx(expected[1], rel=1e-3)
 
 
+def test_a_weight_on_the_prompt_changes_what_is_learned_and_not_what_is_reported(start, tmp_path):
+    train = train_section(learning_rate=1e-12, num_train_epochs=1)
+    logs = [run(start(), train.model_copy(update={"prompt_loss_weight": w}), tmp_path / str(w))[0] for w in (0.0, 1.0)]
+    for key, value in logs[0][0].items():
+        assert logs[1][0][key] == pytest.approx(value)
+    train = train_section()
+    weights = [
+        run(start(), train.model_copy(update={"prompt_loss_weight": w}), tmp_path / f"{w} b")[1] for w in (0.0, 1.0)
+    ]
+    assert not same(*weights)
+
+
 def test_the_loss_of_a_head_is_that_of_transformers(start):
     loaded, rows, _, _ = start("bert", "head")
     batch = pad_rows([one for one, _ in rows], 0) | {"labels": torch.tensor([label for _, label in rows])}
     model = loaded.model.eval()
-    total, targets = head_loss(model, batch)
-    assert targets == len(CASES)
-    torch.testing.assert_close(total / targets, model(**batch).loss)
+    loss = head_loss(model, batch)
+    assert loss.targets == len(CASES)
+    torch.testing.assert_close(loss.minimised / loss.targets, model(**batch).loss)
     assert [label for _, label in rows] == [LABELS.index(case.label) for case in CASES]
 
 
@@ -133,8 +145,8 @@ def test_rows_carry_the_gold_answer(start):
         CASES, rows, encode_cases(loaded.tokenizer, CASES, PROMPT, 64), strict=True
     ):
         answer = encode_text(loaded.tokenizer, CHOICES[case.label])
-        assert tokens == one.tokens + answer
-        assert [token for token in targets if token != -100] == [*answer, loaded.tokenizer.eos_token_id]
+        assert tokens == [*one.tokens, *answer, loaded.tokenizer.eos_token_id]
+        assert targets == len(answer) + 1
 
 
 # The same run twice
@@ -218,15 +230,46 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(name, adapt, keys, st
 
 
 @CPU_ONLY
+@pytest.mark.parametrize("name", ["llama", "bert"])
+def test_batches_of_like_length_pad_less_and_go_on_after_a_stop(name, start, tmp_path, monkeypatch):
+    train = train_section(train_sampling_strategy="group_by_length", per_device_train_batch_size=2)
+    keys = {} if name == "llama" else {"target_modules": ["query"]}
+
+    def begin():
+        loaded, rows, validation, head = start(name, **keys)
+        return loaded, rows * 8, validation, head
+
+    widths, real = {"random": [], "group_by_length": []}, module.BatchTrainer.training_step
+    for strategy, seen in widths.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                module.BatchTrainer,
+                "training_step",
+                lambda self, model, inputs, *rest, seen=seen: (
+                    seen.append(inputs["input_ids"].shape[1]) or real(self, model, inputs, *rest)
+                ),
+            )
+            one = train.model_copy(update={"train_sampling_strategy": strategy})
+            whole = run(begin(), one, tmp_path / strategy)
+    assert sum(widths["group_by_length"]) < sum(widths["random"])
+    with monkeypatch.context() as patch:
+        stop_after_save(patch, len(widths["group_by_length"]) // train.num_train_epochs)
+        run_into_stop(begin(), train, tmp_path / "stopped")
+    gone_on = run(begin(), train, tmp_path / "stopped")
+    assert gone_on[0] == whole[0]
+    assert same(gone_on[1], whole[1])
+
+
+@CPU_ONLY
 def test_a_run_stopped_within_an_epoch_goes_on_from_the_epoch_before(start, tmp_path, monkeypatch):
     whole = run(start(), train_section(), tmp_path / "whole")
     calls, real = [], module.answer_loss
 
-    def loss(model, batch):
+    def loss(model, batch, prompt_weight):
         calls.append(batch)
         if len(calls) == 5:  # two batches of training and one of validation in each epoch
             raise Stop
-        return real(model, batch)
+        return real(model, batch, prompt_weight)
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "answer_loss", loss)
@@ -330,8 +373,8 @@ def test_a_4_bit_model_trains_on_after_it_has_answered(start):
         optimizer = torch.optim.SGD([value for value in model.parameters() if value.requires_grad], lr=0.1)
         for step in range(3):
             optimizer.zero_grad()
-            total, targets = answer_loss(model, batch)
-            (total / targets).backward()
+            loss = answer_loss(model, batch)
+            (loss.minimised / loss.targets).backward()
             optimizer.step()
             if answer_between and step < 2:
                 model.eval()

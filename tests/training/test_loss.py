@@ -36,9 +36,10 @@ def theirs(model, rows, pad):
 
 def ours(model, rows, pad):
     batch = pad_answers(answer_rows([prompt for prompt, _ in rows], [answer for _, answer in rows], END), pad)
-    total, targets = answer_loss(model, batch)
-    assert targets == sum(len(answer) + 1 for _, answer in rows)
-    return total / targets
+    loss = answer_loss(model, batch)
+    assert loss.targets == sum(len(answer) + 1 for _, answer in rows)
+    torch.testing.assert_close(loss.minimised, loss.answers)
+    return loss.answers / loss.targets
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -68,15 +69,32 @@ def test_the_gradient_is_that_of_transformers(name):
 
 
 def test_rows_hold_prompt_answer_and_end_and_the_target_is_what_follows():
-    [(tokens, targets)] = answer_rows([[1, 10, 11]], [[20, 21]], 2)
-    assert tokens == [1, 10, 11, 20, 21]
-    assert targets == [IGNORED, IGNORED, 20, 21, 2]
-    [(tokens, targets)] = answer_rows([[1, 10, 11]], [[20, 21]], None)
-    assert tokens == [1, 10, 11, 20]
-    assert targets == [IGNORED, IGNORED, 20, 21]
+    batch = pad_answers(answer_rows([[1, 10, 11]], [[20, 21]], 2), 0)
+    assert batch["input_ids"].tolist() == [[1, 10, 11, 20, 21]]
+    assert batch["labels"].tolist() == [[IGNORED, IGNORED, 20, 21, 2]]
+    assert batch["prompt_labels"].tolist() == [[10, 11, IGNORED, IGNORED, IGNORED]]
+    batch = pad_answers(answer_rows([[1, 10, 11]], [[20, 21]], None), 0)
+    assert batch["input_ids"].tolist() == [[1, 10, 11, 20]]
+    assert batch["labels"].tolist() == [[IGNORED, IGNORED, 20, 21]]
 
 
 def test_padding_is_no_target_and_a_token_that_looks_like_padding_is():
-    batch = pad_answers([([1, 2, 5], [IGNORED, 2, 2]), ([1], [2])], 2)
+    batch = pad_answers([([1, 2, 5, 2], 2), ([1, 2], 1)], 2)
     assert batch["input_ids"].tolist() == [[1, 2, 5], [1, 2, 2]]
-    assert batch["labels"].tolist() == [[IGNORED, 2, 2], [2, IGNORED, IGNORED]]
+    assert batch["labels"].tolist() == [[IGNORED, 5, 2], [2, IGNORED, IGNORED]]
+    assert batch["prompt_labels"].tolist() == [[2, IGNORED, IGNORED], [IGNORED] * 3]
+
+
+@settings(deadline=None, max_examples=15)
+@given(rows=ROWS, weight=st.floats(0.01, 1.0))
+def test_the_prompt_counts_with_its_weight_and_the_answers_are_reported_alone(rows, weight):
+    model, batch = MODELS["llama"], pad_answers(answer_rows(*zip(*rows, strict=True), END), 0)
+    targets = torch.where(batch["labels"] == IGNORED, batch["prompt_labels"], batch["labels"])
+    with torch.no_grad():
+        loss, plain = answer_loss(model, batch, weight), answer_loss(model, batch)
+        logits = model(input_ids=batch["input_ids"]).logits
+        whole = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+    torch.testing.assert_close(loss.answers, plain.answers, rtol=1e-5, atol=1e-5)
+    assert loss.targets == plain.targets
+    expected = plain.answers + weight * (whole - plain.answers)
+    torch.testing.assert_close(loss.minimised, expected, rtol=1e-4, atol=1e-4)

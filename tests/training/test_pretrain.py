@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.tiny import SENTENCES, SMALL, small_tokenizer
 from tunediff.errors import TunediffError
 from tunediff.sections import Pretrain
-from tunediff.training.pretrain import pack, pretrain, train_tokenizer
+from tunediff.training.pretrain import document_rows, pad_rows, pretrain, train_tokenizer
 
 TOKENIZER = small_tokenizer()
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -50,40 +50,42 @@ def test_the_tokenizer_survives_its_files(tmp_path):
         assert loaded.decode(loaded(text).input_ids, skip_special_tokens=True) == text or "</s>" in text
 
 
-# Packing
+# Rows
 
 
 @settings(deadline=None)
 @given(st.lists(TEXT, min_size=1, max_size=8), st.integers(8, 40))
-def test_packing_loses_no_token_and_changes_no_order(texts, size):
-    rows = pack(texts, TOKENIZER, size)
-    assert all(len(row["input_ids"]) == len(row["labels"]) == size for row in rows)
-    read = [
-        token for row in rows for token, label in zip(row["input_ids"], row["labels"], strict=True) if label != -100
-    ]
+def test_rows_lose_no_token_that_can_be_learned_and_change_no_order(texts, size):
     expected = []
     for text in texts:
         ids = TOKENIZER(text, add_special_tokens=False, split_special_tokens=True).input_ids
-        expected += [TOKENIZER.bos_token_id, *ids, TOKENIZER.eos_token_id]
-    assert read == expected
-    for row in rows:
-        kept = [label != -100 for label in row["labels"]]
-        # What is not trained on stands at the end, and is padding.
-        assert kept == sorted(kept, reverse=True)
-        assert all(token == 0 for token, keep in zip(row["input_ids"], kept, strict=True) if not keep)
-        assert all(label in (-100, token) for token, label in zip(row["input_ids"], row["labels"], strict=True))
+        document = [TOKENIZER.bos_token_id, *ids, TOKENIZER.eos_token_id]
+        pieces = [document[at : at + size] for at in range(0, len(document), size)]
+        expected += [piece for piece in pieces if len(piece) > 1]
+    assert [row["input_ids"] for row in document_rows(texts, TOKENIZER, size)] == expected
 
 
-def test_a_document_that_fits_a_row_is_not_cut():
-    rows = pack(["a dog", "two dogs in the park", "a"] * 3, TOKENIZER, 24)
-    starts = sum(row["input_ids"].count(TOKENIZER.bos_token_id) for row in rows)
-    assert starts == 9
-    assert all(row["input_ids"][0] == TOKENIZER.bos_token_id for row in rows)
+@given(st.lists(st.lists(st.integers(1, 50), min_size=2, max_size=12), min_size=1, max_size=6))
+def test_padding_stands_at_the_end_and_is_no_target(rows):
+    batch = pad_rows([{"input_ids": row} for row in rows], pad=0)
+    width = max(map(len, rows))
+    assert batch["input_ids"].tolist() == [row + [0] * (width - len(row)) for row in rows]
+    assert batch["labels"].tolist() == [row + [-100] * (width - len(row)) for row in rows]
+
+
+def test_the_loss_of_a_padded_batch_is_that_of_its_documents():
+    model, _ = pretrain(SENTENCES, TOKENIZER, LAYOUT, section(num_train_epochs=2))
+    rows = document_rows(SENTENCES, TOKENIZER, 64)
+    assert len({len(row["input_ids"]) for row in rows}) > 1
+    with torch.no_grad():
+        together = model.eval()(**pad_rows(rows, pad=0)).loss
+        alone = [model(**pad_rows([row], pad=0)).loss * (len(row["input_ids"]) - 1) for row in rows]
+    torch.testing.assert_close(together, sum(alone) / sum(len(row["input_ids"]) - 1 for row in rows))
 
 
 def test_a_text_that_spells_a_special_token_keeps_it_as_text():
-    [row] = pack(["a</s><pad><s>b"], TOKENIZER, 40)
-    special = [token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label in (0, 1, 2)]
+    [row] = document_rows(["a</s><pad><s>b"], TOKENIZER, 40)
+    special = [token for token in row["input_ids"] if token in (0, 1, 2)]
     assert special == [TOKENIZER.bos_token_id, TOKENIZER.eos_token_id]
 
 

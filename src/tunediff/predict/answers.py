@@ -5,12 +5,12 @@
 The probabilities of the labels are always there: where the answer is generated freely, the choices are scored too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from tunediff.cases import INVALID, PREDICTION_COLUMNS, RIGHT, WRONG, Case
+from tunediff.cases import PREDICTION_COLUMNS, Case, outcome
 from tunediff.models.load import Loaded
 from tunediff.predict.choices import score_choices
 from tunediff.predict.generation import generate
@@ -21,6 +21,9 @@ from tunediff.tasks.classification import parse_answer
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# An answer's label, or None where it names none; its text; why it ended.
+Written = tuple[str | None, str, str]
 
 
 def predict_cases(
@@ -48,14 +51,25 @@ def predict_cases(
     encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context, reserved)
     prompts = [one.tokens for one in encoded]
     scores = score_choices(loaded.model, prompts, list(choices.values()), evaluate.batch_tokens, title)
-    log_probs = scores.log_softmax(-1)
-    answers: list[tuple[str | None, str, str]] | None = None
-    if generating:
-        written = generate(
-            loaded.model, loaded.tokenizer, prompts, evaluate.batch_tokens, evaluate.max_new_tokens, f"{title}, writing"
-        )
-        answers = [(parse_answer(text, texts), text, reason) for text, reason in written]
-    return _table(cases, task.labels, encoded, log_probs, evaluate.scorer, answers, texts)
+    answers = write_answers(loaded, encoded, texts, evaluate, f"{title}, writing") if generating else None
+    return _table(cases, task.labels, encoded, scores.log_softmax(-1), evaluate.scorer, answers, texts)
+
+
+def write_answers(
+    loaded: Loaded, encoded: Sequence[Encoded], texts: Mapping[str, str], evaluate: Evaluate, title: str
+) -> list[Written]:
+    """What the model writes freely about each case: the label that it names or None, the text, why it ended.
+
+    Args:
+        loaded: the model and its tokenizer.
+        encoded: the cases as the model reads them.
+        texts: the answer text of each label.
+        evaluate: how the model answers.
+        title: what the progress bar says.
+    """
+    prompts = [one.tokens for one in encoded]
+    written = generate(loaded.model, loaded.tokenizer, prompts, evaluate.batch_tokens, evaluate.max_new_tokens, title)
+    return [(parse_answer(text, texts), text, reason) for text, reason in written]
 
 
 def _table(
@@ -64,8 +78,8 @@ def _table(
     encoded: Sequence[Encoded],
     log_probs: "Tensor",
     scorer: str,
-    answers: Sequence[tuple[str | None, str, str]] | None,
-    texts: dict[str, str] | None = None,
+    answers: Sequence[Written] | None,
+    texts: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """The prediction rows; without generated `answers`, the most likely label is the prediction."""
     best = [labels[i] for i in log_probs.argmax(-1).tolist()]
@@ -75,7 +89,7 @@ def _table(
             "case_id": case.case_id,
             "label": case.label,
             "prediction": prediction,
-            "outcome": INVALID if prediction is None else RIGHT if prediction == case.label else WRONG,
+            "outcome": outcome(prediction, case.label),
             "log_probs": probabilities,
             "text": text,
             "finish_reason": reason,

@@ -6,27 +6,27 @@ log[-1]                                  # {"epoch": 3, "step": 750, "train_loss
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
 from tunediff.cases import Case
 from tunediff.errors import TunediffError
 from tunediff.models.adapt import load_trained, save_trained
 from tunediff.models.load import Loaded, Network
 from tunediff.predict.heads import pad_rows
-from tunediff.predict.prompts import encode_cases, encode_choices
+from tunediff.predict.prompts import Encoded, encode_cases, encode_choices
 from tunediff.sections import Prompt, Task, Train
+from tunediff.training.batches import BatchTrainer
 from tunediff.training.checkpoints import latest_whole, mark_whole
-from tunediff.training.loss import answer_loss, answer_rows, pad_answers
+from tunediff.training.loss import Loss, answer_loss, answer_rows, pad_answers
 from tunediff.training.progress import show_progress
 
 Batch = dict[str, torch.Tensor]
-# The loss of a batch: (sum in nats, number of targets).
-Loss = Callable[[Network, Batch], tuple[torch.Tensor, torch.Tensor]]
 
 
 def training_rows(loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Prompt, head: str) -> list[Any]:
@@ -50,11 +50,12 @@ def chosen_epoch(log: list[dict[str, float]], train: Train) -> dict[str, float]:
     return min(log, key=lambda row: row["validation_loss"]) if train.choose_epoch == "best" else log[-1]
 
 
-def head_loss(model: Network, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sum of the cross-entropy of the gold labels in nats, and the number of cases."""
+def head_loss(model: Network, batch: Batch) -> Loss:
+    """The cross-entropy of the gold labels; a case is one target."""
     labels = batch["labels"]
     logits = model(**{name: values for name, values in batch.items() if name != "labels"}).logits.float()
-    return cross_entropy(logits, labels, reduction="sum"), torch.tensor(len(labels), device=labels.device)
+    total = cross_entropy(logits, labels, reduction="sum")
+    return Loss(total, torch.tensor(len(labels), device=labels.device), total)
 
 
 def finetune(
@@ -89,6 +90,7 @@ def finetune(
             return pad_rows([one for one, _ in rows], loaded.pad) | {"labels": torch.tensor([y for _, y in rows])}
         return pad_answers(rows, loaded.pad)
 
+    lengths = [len(one.tokens if isinstance(one, Encoded) else one) for one, _ in train_rows]
     trainer = _EpochTrainer(
         model=loaded.model,
         args=_arguments(train, scratch, loaded.model.config.dtype),
@@ -96,7 +98,10 @@ def finetune(
         eval_dataset=list(validation_rows),
         data_collator=collate,
         callbacks=[_MarkWhole()],
-        batch_loss=head_loss if head == "classification" else answer_loss,
+        lengths=lengths if train.train_sampling_strategy == "group_by_length" else None,
+        batch_loss=head_loss
+        if head == "classification"
+        else partial(answer_loss, prompt_weight=train.prompt_loss_weight),
     )
     show_progress(trainer, "train")
     resumed = latest_whole(scratch)
@@ -128,6 +133,7 @@ def _arguments(train: Train, scratch: Path, dtype: torch.dtype) -> TrainingArgum
         lr_scheduler_type=train.lr_scheduler_type,
         warmup_steps=train.warmup_steps,
         weight_decay=train.weight_decay,
+        adam_beta2=train.adam_beta2,
         max_grad_norm=train.max_grad_norm,
         optim=train.optim,
         seed=train.seed,
@@ -155,10 +161,10 @@ class _MarkWhole(TrainerCallback):
         mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
-class _EpochTrainer(Trainer):
+class _EpochTrainer(BatchTrainer):
     """Trainer with our loss, exact epoch means, and saves that hold the trained weights alone."""
 
-    def __init__(self, *, model: Network, batch_loss: Loss, **kwargs: Any) -> None:
+    def __init__(self, *, model: Network, batch_loss: Callable[[Network, Batch], Loss], **kwargs: Any) -> None:
         # A 4-bit model without an adapter is refused, but what is trained here may be its head, which is not 4-bit.
         quantized, model.is_quantized = getattr(model, "is_quantized", False), False
         super().__init__(model=model, **kwargs)
@@ -171,7 +177,7 @@ class _EpochTrainer(Trainer):
         self._loss_shifts_labels = False
         self._forget_epoch()
 
-    def _loss(self, model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def _loss(self, model: Any, batch: Batch) -> Loss:
         """The batch's loss, computed in the dtype of the base model; trained weights are float32 in any case."""
         dtype = self.model.config.dtype
         with torch.autocast(self.args.device.type, dtype, enabled=dtype != torch.float32):
@@ -188,10 +194,10 @@ class _EpochTrainer(Trainer):
         return_outputs: bool = False,  # noqa: ARG002
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        total, targets = self._loss(model, inputs)
-        self.epoch_loss = self.epoch_loss + total.detach()
-        self.epoch_targets = self.epoch_targets + targets
-        return total / (targets if num_items_in_batch is None else num_items_in_batch)
+        loss = self._loss(model, inputs)
+        self.epoch_loss = self.epoch_loss + loss.answers.detach()
+        self.epoch_targets = self.epoch_targets + loss.targets
+        return loss.minimised / (loss.targets if num_items_in_batch is None else num_items_in_batch)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:  # noqa: ARG002
         """Mean losses of the epoch that ends here: over its training targets, and over the validation split."""
@@ -201,8 +207,8 @@ class _EpochTrainer(Trainer):
         total, targets = 0.0, 0
         with torch.no_grad():
             for batch in self.get_eval_dataloader():
-                batch_total, batch_targets = self._loss(self.model, self._prepare_inputs(batch))
-                total, targets = total + float(batch_total), targets + int(batch_targets)
+                loss = self._loss(self.model, self._prepare_inputs(batch))
+                total, targets = total + float(loss.answers), targets + int(loss.targets)
         self.model.train()
         metrics = {"eval_loss": total / targets, "eval_train_loss": train_loss}
         if not all(math.isfinite(loss) for loss in metrics.values()):

@@ -1,11 +1,11 @@
-"""The loss on the answer alone: logits are computed where there is something to predict, and nowhere else.
+"""The loss of a causal language model on answers: logits are computed where there is something to predict.
 
 A training row is the prompt, the answer's tokens and the end marker. Targets are marked by position, so a padding id
-that equals the end marker never hides it.
+that equals the end marker never hides it. The prompt's own tokens are targets too where they are given a weight.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -19,33 +19,49 @@ if TYPE_CHECKING:
 IGNORED = -100
 
 
+class Loss(NamedTuple):
+    """What a batch costs: the cross-entropy of its answers in nats, summed; how many targets; the loss to minimise."""
+
+    answers: "Tensor"
+    targets: "Tensor"
+    minimised: "Tensor"
+
+
 def answer_rows(
     prompts: Sequence[list[int]], answers: Sequence[list[int]], end: int | None
-) -> list[tuple[list[int], list[int]]]:
-    """Token ids and targets of each row; the target at a place is the token that follows it there, or IGNORED."""
-    rows = []
-    for prompt, answer in zip(prompts, answers, strict=True):
-        tokens = prompt + answer + ([] if end is None else [end])
-        targets = [IGNORED] * (len(prompt) - 1) + tokens[len(prompt) :]
-        rows.append((tokens[:-1], targets))  # nothing follows the last token
-    return rows
+) -> list[tuple[list[int], int]]:
+    """Token ids of each row, and how many of its last ones are targets: the answer and the end marker."""
+    ending = [] if end is None else [end]
+    return [
+        (prompt + answer + ending, len(answer) + len(ending)) for prompt, answer in zip(prompts, answers, strict=True)
+    ]
 
 
-def pad_answers(rows: Sequence[tuple[list[int], list[int]]], pad: int) -> dict[str, "Tensor"]:
-    """A batch padded on the right: input_ids and labels (the targets), of shape (n_rows, width)."""
-    width = max(len(tokens) for tokens, _ in rows)
-    return {
-        "input_ids": torch.tensor([tokens + [pad] * (width - len(tokens)) for tokens, _ in rows]),
-        "labels": torch.tensor([targets + [IGNORED] * (width - len(targets)) for _, targets in rows]),
-    }
+def pad_answers(rows: Sequence[tuple[list[int], int]], pad: int) -> dict[str, "Tensor"]:
+    """A batch padded on the right, each tensor of shape (n_rows, width).
+
+    input_ids; labels, the target at a place: the token that follows it there, IGNORED where it belongs to the prompt;
+    prompt_labels, the same for the prompt's tokens, IGNORED where they belong to the answer.
+    """
+    width = max(len(tokens) for tokens, _ in rows) - 1  # nothing follows the last token
+    batch: dict[str, list[list[int]]] = {"input_ids": [], "labels": [], "prompt_labels": []}
+    for tokens, targets in rows:
+        prompt, rest = len(tokens) - 1 - targets, [IGNORED] * (width + 1 - len(tokens))
+        batch["input_ids"].append(tokens[:-1] + [pad] * len(rest))
+        batch["labels"].append([IGNORED] * prompt + tokens[prompt + 1 :] + rest)
+        batch["prompt_labels"].append(tokens[1 : prompt + 1] + [IGNORED] * targets + rest)
+    return {name: torch.tensor(values) for name, values in batch.items()}
 
 
-def answer_loss(model: Network, batch: dict[str, "Tensor"]) -> tuple["Tensor", "Tensor"]:
-    """Sum of the cross-entropy over the targets in nats, and how many targets there are.
+def answer_loss(model: Network, batch: dict[str, "Tensor"], prompt_weight: float = 0.0) -> Loss:
+    """The loss of a batch of `pad_answers`; a token of a prompt weighs `prompt_weight` times one of an answer.
 
     Rows are padded on the right and read causally, so no attention mask is needed: nothing sees the padding.
     """
-    labels = batch["labels"]
-    wanted = labels != IGNORED
+    labels, prompt_labels = batch["labels"], batch["prompt_labels"]
+    answer = labels != IGNORED
+    wanted = answer | (prompt_labels != IGNORED) if prompt_weight else answer
     logits = logits_at(model, {"input_ids": batch["input_ids"]}, wanted)
-    return cross_entropy(logits, labels[wanted], reduction="sum"), wanted.sum()
+    losses = cross_entropy(logits, torch.where(answer, labels, prompt_labels)[wanted], reduction="none")
+    answers = losses[answer[wanted]].sum()
+    return Loss(answers, answer.sum(), (losses.sum() - answers) * prompt_weight + answers)

@@ -6,9 +6,9 @@
 The text holds no answer to the task; what the model knows of the world it is measured on, it read there.
 """
 
-import itertools
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,10 +17,13 @@ from tunediff.errors import TunediffError
 from tunediff.models.count import layout
 from tunediff.models.load import one_line, reads_both_ways
 from tunediff.sections import Pretrain
+from tunediff.training.batches import BatchTrainer
 from tunediff.training.progress import show_progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Row = dict[str, list[int]]
 
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
 
@@ -48,36 +51,21 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int, context: int) -> "Pre
     )
 
 
-def pack(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> list[dict[str, list[int]]]:
-    """Documents as training rows of `max_tokens` tokens each, whole documents side by side, none cut where it fits.
-
-    Every document starts with BOS and ends with EOS. A row takes documents while they fit; a document longer than
-    a row is cut into rows. What is left of a row is padding and is not trained on.
-    """
+def document_rows(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> list[Row]:
+    """Documents as training rows: BOS, the text, EOS; a document longer than `max_tokens` is cut into several rows."""
     documents = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True).input_ids
-    rows: list[list[int]] = []
-    for ids in documents:
-        document = [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
-        for piece in _pieces(document, max_tokens):
-            if rows and len(rows[-1]) + len(piece) <= max_tokens:
-                rows[-1] += piece
-            else:
-                rows.append(list(piece))
-    pad = tokenizer.pad_token_id
-    return [
-        {
-            "input_ids": row + [pad] * (max_tokens - len(row)),
-            "labels": row + [-100] * (max_tokens - len(row)),
-        }
-        for row in rows
-    ]
+    whole = [[tokenizer.bos_token_id, *ids, tokenizer.eos_token_id] for ids in documents]
+    pieces = [tokens[at : at + max_tokens] for tokens in whole for at in range(0, len(tokens), max_tokens)]
+    return [{"input_ids": piece} for piece in pieces if len(piece) > 1]  # nothing follows a single token
 
 
-def _pieces(document: list[int], size: int) -> Iterator[list[int]]:
-    for start in itertools.count(0, size):
-        if start >= len(document):
-            return
-        yield document[start : start + size]
+def pad_rows(rows: Sequence[Row], pad: int) -> dict[str, torch.Tensor]:
+    """A batch padded on the right, where no token attends to padding; padding is no target."""
+    width = max(len(row["input_ids"]) for row in rows)
+    return {
+        name: torch.tensor([row["input_ids"] + [filler] * (width - len(row["input_ids"])) for row in rows])
+        for name, filler in (("input_ids", pad), ("labels", -100))
+    }
 
 
 def pretrain(
@@ -98,11 +86,13 @@ def pretrain(
         TunediffError: the layout is unknown, no causal one or shorter than a training sequence; or the loss is no
             longer a finite number.
     """
-    from transformers import Trainer, TrainingArguments, default_data_collator
+    from transformers import TrainingArguments
 
     model = _new_model(tokenizer, config, section)
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = Trainer(
+        rows = document_rows(texts, tokenizer, section.max_tokens)
+        trainer = BatchTrainer(
+            lengths=[len(row["input_ids"]) for row in rows],
             model=model,
             args=TrainingArguments(
                 output_dir=scratch,
@@ -113,6 +103,8 @@ def pretrain(
                 weight_decay=section.weight_decay,
                 lr_scheduler_type="cosine",
                 seed=section.seed,
+                adam_beta2=0.95,  # as Llama was trained: 0.999 remembers the first steps for too long
+                remove_unused_columns=False,
                 logging_steps=50,
                 logging_nan_inf_filter=False,  # it would put the last finite loss in place of a NaN
                 save_strategy="no",
@@ -120,8 +112,8 @@ def pretrain(
                 bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
                 use_cpu=not torch.cuda.is_available(),
             ),
-            train_dataset=pack(texts, tokenizer, section.max_tokens),
-            data_collator=default_data_collator,
+            train_dataset=rows,
+            data_collator=partial(pad_rows, pad=model.config.pad_token_id),
         )
         show_progress(trainer, "pretrain")
         loss = float(trainer.train().training_loss)
