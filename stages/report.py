@@ -3,10 +3,12 @@
 python stages/report.py --prepare metrics/prepare.json --count-params metrics/count_params.json \
     --parameters data/parameters.csv --eval-base metrics/eval_base.json --eval-tuned metrics/eval_tuned.json \
     --train metrics/train.json --train-log data/train_log.csv --diff-cases metrics/diff_cases.json \
-    --baselines metrics/baselines.json --cases data/cases.jsonl --costs metrics/cost \
+    --baselines metrics/baselines.json --calibration metrics/calibration.json --plots data/plots \
+    --cases data/cases.jsonl --costs metrics/cost \
     --html reports/report.html --markdown reports/report.md --cost metrics/cost/report.json
 
-`--costs` is the folder that holds the cost of each stage before this one.
+`--costs` is the folder that holds the cost of each stage before this one, `--plots` that with the tables of the
+evidence: what was not asked for is not in it, and not in the report.
 """
 
 from tunediff.cost import measured
@@ -23,8 +25,9 @@ def main() -> None:
     params = read_params(PARAMS)
     with measured(args.cost):
         paths = {name: getattr(args, name) for name in SOURCES}
-        results = read_results(paths, params.task.labels, params.task.inputs)
-        contents = page_contents(results, params.task, params.report, params.diff.confidence)
+        task = params.task
+        results = read_results(paths, task.labels, task.inputs, task.source_input)
+        contents = page_contents(results, task, params.report, params.diff.confidence)
         write_text(args.html, html_page(contents))
         write_text(args.markdown, markdown_page(contents))
         print(plain_verdict(contents["found"]))

@@ -14,10 +14,12 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from tunediff.compare.transitions import transition_metrics
+from tunediff.compare.calibration import calibration
+from tunediff.compare.transitions import TRANSITIONS, transition_metrics
 from tunediff.files import write_csv, write_json, write_jsonl
 from tunediff.metrics.classification import score
 from tunediff.report.results import STAGES, Results, read_results
+from tunediff.report.tables import by_tag, margin
 from tunediff.sections import Task
 
 LABELS = ["entailment", "neutral", "contradiction"]
@@ -30,6 +32,23 @@ TASK = Task(
 )
 TAGS = ["hypernym", "modifier dropped", "modifier added", "colour swapped", "count swapped", "negation", "role swap"]
 CPU = "CPU Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz, 2 cores, 23 GiB"
+HOSTILE = [
+    "<script>alert('text became a script')</script>",
+    "{{ 7 * 7 }} {% raw %} {# comment #}",
+    "</td></tr></table></details></bdi>",
+    "a | b \\| c",
+    "[click](javascript:alert(1)) ![x](http://evil.example/x.png)",
+    '"><img src=http://evil.example/x.png onerror=alert(1)>',
+    "<!-- comment --> &lt;b&gt; &amp;",
+    "**bold** _it_ `code` ~~gone~~ $x$",
+    "one line\nand another\r\n| --- | --- |\n# heading",
+    "@team www.evil.example #12 http://evil.example",
+    "\u202eright to left\u2066 override",
+    "שלום עולם \u200f مرحبا",
+    "control \x00\x1b[31m\x9b characters",
+    "</style><style>body{display:none}</style>",
+    "word " * 400,
+]
 LOSSES = [(1.021, 0.874), (0.611, 0.522), (0.402, 0.431)]
 
 
@@ -79,19 +98,31 @@ def _log_probs(rng, labels, prediction, margin):
     return [value - total for value in scores]
 
 
+def many_cases():
+    """10,000 cases."""
+    return made_cases(both_right=4000, repaired=3500, broken=500, both_wrong_same=1200, both_wrong_changed=800)
+
+
 def usual_cases():
     """1,200 cases of an experiment that went well."""
     return made_cases(both_right=412, repaired=653, broken=21, both_wrong_same=71, both_wrong_changed=43)
 
 
-def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0.95, **changes):
-    """Write all that the stage reads; `changes` replaces keys of a metrics file, as in prepare={"leaked_pairs": 3}."""
+def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0.95, evidence=False, **changes):
+    """Write all that the stage reads; `changes` replaces keys of a metrics file, as in prepare={"leaked_pairs": 3}.
+
+    With `evidence` also what has to be asked for: parts of the gain, slices, causes, calibration, noise floor, leaks.
+    """
+    if evidence:
+        cases = with_causes(cases)
     paths = {
         **{name: folder / f"metrics/{name}.json" for name in ("prepare", "count_params", "eval_base", "eval_tuned")},
         **{name: folder / f"metrics/{name}.json" for name in ("train", "diff_cases", "baselines")},
         "train_log": folder / "data/train_log.csv",
         "parameters": folder / "data/parameters.csv",
+        "calibration": folder / "metrics/calibration.json",
         "cases": folder / "data/cases.jsonl",
+        "plots": folder / "data/plots",
         "costs": folder / "metrics/cost",
     }
     metrics = {
@@ -110,6 +141,7 @@ def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0
         },
         "diff_cases": transition_metrics(pd.Series([case["transition"] for case in cases]), confidence),
         "baselines": {"majority_accuracy": 0.338, "premise_free_accuracy": 0.411},
+        "calibration": {},
     }
     for who in ("base", "tuned"):
         metrics[f"eval_{who}"] = score(
@@ -119,6 +151,9 @@ def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0
             [case[f"{who}_log_probs"] for case in cases],
             confidence,
         )
+    paths["plots"].mkdir(parents=True, exist_ok=True)
+    if evidence:
+        write_evidence(paths, metrics, cases, labels)
     for name, values in metrics.items():
         write_json(paths[name], {**values, **changes.get(name, {})})
     rows = [
@@ -130,6 +165,7 @@ def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0
     write_jsonl(paths["cases"], cases)
     for number, stage in enumerate(STAGES, start=1):
         cost = {"seconds": 7.3 * number**2, "peak_memory_bytes": 2**28 * number, "device": CPU}
+        cost |= {"gpu_seconds": 6.0 * number, "energy_joules": 1500.0 * number} if evidence else {}
         write_json(paths["costs"] / f"{stage}.json", cost)
     return paths
 
@@ -151,9 +187,93 @@ def _parameters():
     return rows
 
 
-def made_results(folder: Path, cases, labels=LABELS, inputs=TASK.inputs, **changes) -> Results:
+def with_causes(cases):
+    """The cases with the fields that the evidence adds to them."""
+    return [
+        {
+            **case,
+            **{f"{who}_margin": margin(case, LABELS, who) or 0.5 for who in ("base", "tuned")},
+            "slices": [
+                f"tag: {case['tags'][0]}",
+                f"label: {case['label']}",
+                f"negation: {'in hypothesis' if 'not' in str(case.get('hypothesis')) else 'none'}",
+            ],
+            **(cause(case) if case["transition"] in ("repaired", "broken") else {}),
+        }
+        for case in cases
+    ]
+
+
+def cause(case):
+    """Evidence and explanation of a flipped case, in the form of `tunediff.compare.causes`."""
+    near = [{"case_id": f"{number:016x}", "label": case["label"], "distance": 0.1 * number} for number in (1, 2, 3)]
+    return {
+        "evidence": {
+            **{key: case[key] for key in ("case_id", "transition", "label", "base_prediction", "tuned_prediction")},
+            **{"base_margin": -2.31, "tuned_margin": 0.8, "base_calibrated_margin": 0.12, "base_parse": "parsed"},
+            **{"base_premise_free": "neutral", "base_stable": True, "negation": "none", "overlap": 0.25},
+            **{"subsequence": False, "alone": "hypothesis", "others": "premise", "nearest": near},
+        },
+        "explanation": "The gold label trailed by 2.31 nats before and leads by 0.80 after; without the base model's "
+        "preference among the labels it would have led before (by 0.12 nats).",
+    }
+
+
+def write_evidence(paths, metrics, cases, labels):
+    """Write the tables of the evidence, and add its keys to the metrics."""
+    n, diff, plots = len(cases), metrics["diff_cases"], paths["plots"]
+    net = diff["repaired"] - diff["broken"]
+    shares = {"format": 0.1, "prior": 0.25, "cue": -0.05, "rest": 0.7}
+    gain = [
+        {"part": part, "cases": round(share * net), "points": points, "low": points - 2, "high": points + 2}
+        for part, share in shares.items()
+        for points in [100 * share * net / n]
+    ]
+    write_csv(plots / "gain.csv", gain)
+    write_csv(
+        plots / "baselines.csv",
+        [
+            {"baseline": name, "accuracy": accuracy, "gain": diff["accuracy_tuned"] - accuracy,
+             "low": diff["accuracy_tuned"] - accuracy - 0.04, "high": diff["accuracy_tuned"] - accuracy + 0.04}
+            for name, accuracy in (("base, calibrated", 0.52), ("TF-IDF, hypothesis alone", 0.411), ("majority", 0.338))
+        ],
+    )  # fmt: skip
+    aligned = pd.DataFrame(
+        {
+            "case_id": [case["case_id"] for case in cases],
+            "label": [case["label"] for case in cases],
+            **{f"log_probs_{who}": [case[f"{who}_log_probs"] for case in cases] for who in ("base", "tuned")},
+        }
+    )
+    found = calibration(aligned, labels)
+    metrics["calibration"] = found.metrics
+    found.reliability.to_csv(plots / "reliability.csv", index=False)
+    found.coverage.to_csv(plots / "coverage.csv", index=False)
+    tagged = by_tag((case["slices"], case["transition"]) for case in cases)
+    rows = [dict(zip(("family", "value"), row["value"].split(": "), strict=True)) for row in tagged]
+    ranked = {"q": 0.003, "delta_rest": 0.2, "departure": -2.4}
+    write_csv(plots / "slices.csv", [{**row, **names, **ranked} for row, names in zip(tagged, rows, strict=True)])
+    counts = [
+        {"transition": name, "cases": diff[name], "same_inputs": 0, "near_duplicates": 0, "clean": diff[name]}
+        for name in TRANSITIONS
+    ]  # fmt: skip
+    write_csv(plots / "contamination.csv", counts)
+    clean = {"clean_n": n - 5, "clean_accuracy_delta": 0.5}
+    clean |= {"clean_accuracy_delta_low": 0.47, "clean_accuracy_delta_high": 0.53}
+    write_json(plots / "contamination.json", clean)
+    (plots / "alarms.json").write_text(
+        json.dumps([{"name": "Accuracy repeated", "sentence": "The accuracy stands twice."}])
+    )
+    best = diff["accuracy_tuned"] - 0.52
+    metrics["baselines"] |= {"base_calibrated_accuracy": 0.52}
+    diff |= {"noise_floor_flips": 3, "baseline_best": 0.52, "gain_over_baseline": best}
+    diff |= {"gain_over_baseline_low": best - 0.04, "gain_over_baseline_high": best + 0.04}
+    diff |= {"became_valid": 4, "became_invalid": 1, **{f"gain_{row['part']}": row["points"] / 100 for row in gain}}
+
+
+def made_results(folder: Path, cases, labels=LABELS, inputs=TASK.inputs, source_input=None, **changes) -> Results:
     """What `read_results` gives for such files."""
-    return read_results(write_inputs(folder, cases, labels, **changes), labels, inputs)
+    return read_results(write_inputs(folder, cases, labels, **changes), labels, inputs, source_input or inputs[0])
 
 
 def write_params(path: Path, **report):

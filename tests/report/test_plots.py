@@ -5,27 +5,50 @@ import altair as alt
 import numpy as np
 import pytest
 
-from tests.report.made import LABELS, LOSSES
-from tunediff.report import plots
+from tests.report.made import LABELS, LOSSES, TASK
+from tunediff.report import confusion, drawing, flow, plots
+from tunediff.report.findings import part_names
 from tunediff.report.page import TEMPLATES
-from tunediff.report.tables import TagAccuracy
+from tunediff.report.results import Cell, Flow
 
-DIFF = {"n": 100, "both_right": 39, "repaired": 49, "broken": 2, "both_wrong_same": 10, "both_wrong_changed": 0}
+FLOWS = [Flow("right", "right", "both_right", 39), Flow("wrong", "right", "repaired", 49),
+         Flow("right", "invalid", "broken", 2), Flow("wrong", "wrong", "both_wrong_same", 10)]  # fmt: skip
 COUNTS = np.array([[30, 3, 0, 1], [4, 20, 9, 0], [0, 0, 33, 0]])
 LOG = [{"epoch": n, "train_loss": t, "validation_loss": v} for n, (t, v) in enumerate(LOSSES, start=1)]
+GAIN = [
+    {"part": "format", "points": 12.0, "low": 10.0, "high": 14.5},
+    {"part": "prior", "points": -3.0, "low": -5.0, "high": -1.0},
+    {"part": "rest", "points": 0.0, "low": -1.0, "high": 1.0},
+]
+BINS = [
+    {"model": model, "bin": at + 1, "cases": 60, "confidence": 0.5 + 0.2 * at, "accuracy": 0.4 + 0.25 * at,
+     "low": 0.3 + 0.25 * at, "high": 0.5 + 0.25 * at}
+    for model in ("base", "tuned") for at in (0, 1)
+]  # fmt: skip
+CURVE = [{"model": model, "coverage": at / 4, "cases": at, "threshold": 0.5, "accuracy": 1 - at / 10}
+         for model in ("base", "tuned") for at in (1, 2, 3, 4)]  # fmt: skip
+COSTS = {"prepare": {"seconds": 3.2}, "train": {"seconds": 3671}}
 
 
-def tag(name, n=10):
-    return TagAccuracy(name, n, 0.4, 0.9, 0.7, 0.95, 5, 0)
+def row(name, n=10):
+    return {"family": "tag", "value": name, "n": n, "accuracy_base": 0.4, "accuracy_tuned": 0.9}
+
+
+DRAWN = {
+    "flow": lambda: flow.flow_picture(FLOWS),
+    "confusion": lambda: confusion.confusion_picture(LABELS, COUNTS, "base model", with_unlabelled=True),
+    "difference": lambda: confusion.difference_picture(LABELS, COUNTS, COUNTS[:, ::-1], with_unlabelled=True),
+    "gain": lambda: plots.gain_picture(GAIN, part_names(TASK)),
+    "loss": lambda: plots.loss_picture(LOG),
+    "slices": lambda: plots.slices_picture([row("negation"), row("hypernym")]),
+    "reliability": lambda: plots.reliability_picture(BINS),
+    "coverage": lambda: plots.coverage_picture(CURVE),
+    "cost": lambda: plots.cost_picture(COSTS),
+}
 
 
 def pictures():
-    return {
-        "transitions": plots.transitions_picture(DIFF),
-        "confusion": plots.confusion_picture(LABELS, COUNTS, "base", with_invalid=True),
-        "loss": plots.loss_picture(LOG),
-        "tags": plots.tags_picture([tag("negation"), tag("hypernym")]),
-    }
+    return {name: draw() for name, draw in DRAWN.items()}
 
 
 def texts(svg):
@@ -42,21 +65,14 @@ def test_each_picture_is_one_well_formed_svg_that_names_itself():
         assert re.search(r"\d", root.get("aria-label"))
 
 
-def test_charts_fit_the_schema_that_rendering_skips(monkeypatch):
-    monkeypatch.setattr(alt.LayerChart, "to_dict", lambda chart, validate: checked(chart))
-    monkeypatch.setattr(alt.Chart, "to_dict", lambda chart, validate: checked(chart))
-
-    def checked(chart):
+@pytest.mark.parametrize("name", [name for name in DRAWN if name != "flow"])
+def test_a_chart_fits_the_schema_that_rendering_skips(monkeypatch, name):
+    def checked(chart, validate):
         monkeypatch.undo()
         return chart.to_dict(validate=True)
 
-    for draw in (
-        lambda: plots.transitions_picture(DIFF),
-        lambda: plots.confusion_picture(LABELS, COUNTS, "base", with_invalid=True),
-        lambda: plots.loss_picture(LOG),
-        lambda: plots.tags_picture([tag("negation")]),
-    ):
-        draw()
+    monkeypatch.setattr(alt.LayerChart, "to_dict", checked)
+    assert "<svg" in DRAWN[name]()
 
 
 def test_pictures_load_nothing_and_run_nothing():
@@ -75,35 +91,74 @@ def test_every_colour_follows_the_page():
 
 def test_the_style_defines_the_colours_that_the_pictures_are_drawn_in():
     style = (TEMPLATES / "style.css").read_text()
-    for name, colour in plots.COLOURS.items():
+    for name, colour in drawing.COLOURS.items():
         assert f"--{name.replace('_', '-')}: {colour};" in style
 
 
-def test_transitions_show_every_count_also_zero():
-    read = texts(plots.transitions_picture(DIFF))
-    for text in ("39 (39.0 %)", "49 (49.0 %)", "2 (2.0 %)", "10 (10.0 %)", "0 (0.0 %)"):
-        assert text.replace(" %", "\N{NO-BREAK SPACE}%") in read
+def test_the_flow_shows_outcomes_with_their_counts_and_shares():
+    read = " ".join(texts(flow.flow_picture(FLOWS))).replace("\N{NO-BREAK SPACE}", " ")
+    for text in ("right before 41 (41.0 %)", "wrong before 59 (59.0 %)", "right after 88 (88.0 %)", "49 repaired",
+                 "invalid after 2 (2.0 %)"):  # fmt: skip
+        assert text in read
+    assert "invalid before" not in read
 
 
-def test_confusion_has_an_invalid_column_only_where_asked():
-    assert "(invalid)" in texts(plots.confusion_picture(LABELS, COUNTS, "base", with_invalid=True))
-    assert "(invalid)" not in texts(plots.confusion_picture(LABELS, COUNTS, "base", with_invalid=False))
+def test_the_bands_of_the_flow_are_as_thick_as_their_cases_are_many():
+    svg = ElementTree.fromstring(flow.flow_picture(FLOWS))
+    numbers = [[float(number) for number in re.findall(r"[\d.]+", path.get("d"))] for path in svg.iter("path")]
+    # M left top C ... right top V bottom: the height is that from the top at the end to the V.
+    heights = {path.get("fill"): at[8] - at[7] for path, at in zip(svg.iter("path"), numbers, strict=True)}
+    assert heights["var(--repaired)"] / heights["var(--both-right)"] == pytest.approx(49 / 39, rel=0.01)
+    assert heights["var(--broken)"] >= flow.THINNEST
+
+
+def test_the_flow_of_a_single_case_and_of_one_in_a_million_is_drawn():
+    for flows in ([Flow("wrong", "right", "repaired", 1)],
+                  [Flow("right", "right", "both_right", 999_999), Flow("right", "wrong", "broken", 1)]):  # fmt: skip
+        svg = flow.flow_picture(flows)
+        assert len(list(ElementTree.fromstring(svg).iter("path"))) == len(flows)
+        assert "nan" not in svg
+
+
+def test_the_parts_of_a_gain_add_up_in_the_picture():
+    read = " ".join(texts(plots.gain_picture(GAIN, part_names(TASK)))).replace("\N{NO-BREAK SPACE}", " ")
+    for text in ("the form of the answer", "+12.0 points (+10.0 to +14.5 points)", "−3.0 points", "together",
+                 "+9.0 points"):  # fmt: skip
+        assert text in read
+
+
+def test_confusion_counts_cases_and_puts_answers_without_a_label_last():
+    cells = [Cell("neutral", "neutral", None, 3), Cell("entailment", "neutral", "entailment", 4)]
+    base, tuned = confusion.confusion_tables(cells, LABELS)
+    assert base.tolist() == [[0, 4, 0, 0], [0, 3, 0, 0], [0, 0, 0, 0]]
+    assert tuned.tolist() == [[4, 0, 0, 0], [0, 0, 0, 3], [0, 0, 0, 0]]
+
+
+def test_the_difference_of_two_confusions_shows_its_signs():
+    other = COUNTS + np.array([[-5, 5, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    read = texts(confusion.difference_picture(LABELS, COUNTS, other, with_unlabelled=False))
+    assert {"−5", "+5", "0"} <= set(read)
+
+
+def test_confusion_has_a_column_for_answers_without_a_label_only_where_asked():
+    assert "(no label)" in texts(confusion.confusion_picture(LABELS, COUNTS, "base", with_unlabelled=True))
+    assert "(no label)" not in texts(confusion.confusion_picture(LABELS, COUNTS, "base", with_unlabelled=False))
 
 
 def test_confusion_keeps_the_order_of_the_labels():
-    read = texts(plots.confusion_picture(LABELS, COUNTS, "base", with_invalid=False))
+    read = texts(confusion.confusion_picture(LABELS, COUNTS, "base", with_unlabelled=False))
     assert [text for text in read if text in LABELS] == LABELS * 2
 
 
 def test_confusion_of_a_label_without_cases_is_drawn():
     counts = np.array([[5, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
-    assert "nan" not in plots.confusion_picture(LABELS, counts, "tuned", with_invalid=False).lower()
+    assert "nan" not in confusion.confusion_picture(LABELS, counts, "tuned", with_unlabelled=False).lower()
 
 
 @pytest.mark.parametrize("size", [2, 8, 30])
 def test_confusion_of_many_labels_stays_on_the_page(size):
     labels = [f"label {number}" for number in range(size)]
-    svg = plots.confusion_picture(labels, np.ones((size, size + 1), dtype=int), "base", with_invalid=False)
+    svg = confusion.confusion_picture(labels, np.ones((size, size + 1), dtype=int), "base", with_unlabelled=False)
     assert float(ElementTree.fromstring(svg).get("width")) < 750
 
 
@@ -112,19 +167,17 @@ def test_loss_of_a_single_epoch_and_without_validation_is_drawn():
         ElementTree.fromstring(plots.loss_picture(log))
 
 
-def test_of_many_tags_those_with_the_most_cases_are_drawn():
-    tags = [tag(f"tag {number:03d}", n=1000 - number) for number in range(100)]
-    read = " ".join(texts(plots.tags_picture(tags[::-1])))
-    assert "tag 039 (961)" in read
-    assert "tag 040" not in read
+def test_of_many_slices_the_first_are_drawn():
+    read = " ".join(texts(plots.slices_picture([row(f"tag {number:03d}", n=961) for number in range(100)])))
+    assert "tag: tag 024 (961)" in read
+    assert "tag 025" not in read
 
 
 def test_hostile_text_in_a_picture_stays_text():
     name = "</text></svg><script>alert(1)</script>\"' & \u202ex"
-    svg = plots.tags_picture([tag(name)])
-    root = ElementTree.fromstring(svg)
+    root = ElementTree.fromstring(plots.slices_picture([row(name)]))
     assert not list(root.iter("script"))
-    assert any(name[:20] in text for text in texts(svg))
+    assert any(name[:20] in text for text in texts(ElementTree.tostring(root, encoding="unicode")))
 
 
 def test_the_same_data_give_the_same_picture():

@@ -13,7 +13,7 @@ def paths(tmp_path):
 
 
 def read(paths):
-    return read_results(paths, LABELS, TASK.inputs)
+    return read_results(paths, LABELS, TASK.inputs, TASK.source_input)
 
 
 def refused(paths):
@@ -113,3 +113,46 @@ def test_text_that_reorders_what_stands_around_it_is_made_visible(paths):
     case = read(paths).cases[0]
     assert case["hypothesis"] == "ab⟨U+202E⟩cd"
     assert case["tags"] == ["x⟨U+2066⟩y"]
+
+
+def test_what_was_not_asked_for_is_empty_and_what_was_has_its_file(paths, tmp_path):
+    results = read(paths)
+    assert (results.gain, results.slices, results.reliability, results.alarms) == ((), (), (), ())
+    assert "gain" not in results.sources
+    asked = read(write_inputs(tmp_path / "asked", made_cases(repaired=20, broken=20), evidence=True))
+    assert [row["part"] for row in asked.gain] == ["format", "prior", "cue", "rest"]
+    assert {row["family"] for row in asked.slices} == {"tag", "label", "negation"}
+    assert {row["model"] for row in asked.reliability} == {"base", "tuned"}
+    assert asked.worth[0]["baseline"] == "base, calibrated"
+    assert asked.sources["worth"].endswith("plots/baselines.csv")
+    assert {"nll_delta", "brier_delta", "ece_tuned_high"} <= set(asked.calibration)
+
+
+def test_cases_are_counted_by_label_answers_and_outcomes(tmp_path):
+    results = read(write_inputs(tmp_path, made_cases(both_right=3, repaired=4, both_wrong_changed=2, invalid_base=1)))
+    assert sum(cell.cases for cell in results.cells) == 9
+    assert {(flow.before, flow.after): flow.cases for flow in results.flows} == {
+        ("right", "right"): 3,
+        ("wrong", "right"): 3,
+        ("invalid", "right"): 1,
+        ("wrong", "wrong"): 2,
+    }
+
+
+def test_a_row_after_an_empty_line_is_named_by_its_line(paths):
+    first, *rest = paths["cases"].read_text().splitlines()
+    bad = json.dumps({**json.loads(rest[0]), "label": "maybe"})
+    paths["cases"].write_text("\n".join([first, "", bad, *rest[1:]]))
+    assert refused(paths).startswith(f"{paths['cases']}, row 3: label: found 'maybe'")
+
+
+@pytest.mark.parametrize("text", ['{"name": "x"}', '[{"name": "x"}]', "[1]"])
+def test_alarms_of_another_shape_are_refused(paths, text):
+    (paths["plots"] / "alarms.json").write_text(text)
+    assert "alarms.json: found" in refused(paths)
+    assert "expected a list of objects with name, sentence" in refused(paths)
+
+
+def test_a_margin_that_is_no_number_is_named(paths):
+    change_case(paths, base_margin="far")
+    assert "row 1: base_margin: found 'far', expected a number of nats" in refused(paths)

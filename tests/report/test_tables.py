@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from tests.report.made import LABELS, made_cases
-from tunediff.report.tables import by_module, by_tag, examples
-from tunediff.stats.intervals import wilson
+from tests.report.made import LABELS, made_cases, made_results
+from tunediff.report.tables import by_module, by_tag, examples, key_numbers, margin
+from tunediff.stats.paired import difference_interval
 
 
 def case(case_id, transition, base, tuned, label="neutral", tags=()):
@@ -50,20 +50,46 @@ def test_equal_changes_are_ordered_by_case_id():
 
 
 def test_accuracy_by_tag_counts_a_case_under_each_of_its_tags():
-    cases = [
-        case("a", "repaired", 0.1, 0.9, tags=["negation", "count"]),
-        case("b", "broken", 0.9, 0.1, tags=["negation", "negation"]),
-        case("c", "both_right", 0.9, 0.9, tags=["count"]),
-        case("d", "both_wrong_same", 0.1, 0.1),
+    tagged = [
+        (["negation", "count"], "repaired"),
+        (["negation", "negation"], "broken"),
+        (["count"], "both_right"),
+        ([], "both_wrong_same"),
     ]
-    count, negation = by_tag(cases)
-    assert (count.tag, count.n, count.base, count.tuned, count.repaired, count.broken) == ("count", 2, 0.5, 1.0, 1, 0)
-    assert (negation.n, negation.base, negation.tuned, negation.repaired, negation.broken) == (2, 0.5, 0.5, 1, 1)
-    assert (negation.tuned_low, negation.tuned_high) == wilson(1, 2)
+    count, negation = by_tag(tagged)
+    keys = ("value", "n", "accuracy_base", "accuracy_tuned", "repaired", "broken")
+    assert [count[key] for key in keys] == ["count", 2, 0.5, 1.0, 1, 0]
+    assert [negation[key] for key in keys] == ["negation", 2, 0.5, 0.5, 1, 1]
+    assert (negation["low"], negation["high"]) == difference_interval(1, 1, 2)
 
 
 def test_without_tags_there_is_no_row():
-    assert by_tag([case("a", "repaired", 0.1, 0.9)]) == []
+    assert by_tag([([], "repaired")]) == []
+
+
+def test_a_tag_of_all_cases_is_no_part_of_them():
+    assert [row["value"] for row in by_tag([(["all", "some"], "repaired"), (["all"], "broken")])] == ["some"]
+
+
+def test_a_margin_is_that_to_the_best_other_label_and_none_where_nothing_is_known():
+    one = {"label": "neutral", "base_log_probs": [-0.5, -2.0, -1.5]}
+    assert margin(one, LABELS, "base") == -1.5
+    assert margin({**one, "base_margin": 0.25}, LABELS, "base") == 0.25
+    assert margin({"label": "neutral"}, LABELS, "base") is None
+    assert margin({**one, "label": "an answer in words"}, LABELS, "base") is None
+
+
+def test_key_numbers_take_intervals_from_the_calibration_where_it_was_measured(tmp_path):
+    cases = made_cases(both_right=20, repaired=20, broken=5)
+    plain, full = (
+        {row.name: row for row in key_numbers(made_results(tmp_path / name, cases, evidence=asked), 0.95)}
+        for name, asked in (("plain", False), ("full", True))
+    )
+    nll = "Negative log-likelihood of the gold label, nats"
+    assert plain[nll].interval == ""
+    assert " to " in full[nll].interval
+    assert plain[nll][:4] == full[nll][:4]
+    assert "Calibration error, 0 to 1" in full.keys() - plain.keys()
 
 
 def test_repeated_layers_are_added_up_by_module_part_and_type():

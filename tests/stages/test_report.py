@@ -21,7 +21,7 @@ def project(tmp_path):
 def stage(project, *before):
     paths = {name: f"metrics/{name}.json" for name in SOURCES}
     paths |= {name: f"data/{name}.csv" for name in ("train_log", "parameters")}
-    paths |= {"cases": "data/cases.jsonl", "costs": "metrics/cost"}
+    paths |= {"cases": "data/cases.jsonl", "plots": "data/plots", "costs": "metrics/cost"}
     paths |= {"html": "reports/report.html", "markdown": "reports/report.md", "cost": "metrics/cost/report.json"}
     options = [part for name, path in paths.items() for part in (f"--{name.replace('_', '-')}", path)]
     return subprocess.run(
@@ -39,6 +39,13 @@ def test_the_stage_writes_both_reports_and_prints_the_verdict(project):
     for name in ("report.html", "report.md"):
         assert "Captions: base against QLoRA" in (project / "reports" / name).read_text()
     assert json.loads((project / "metrics/cost/report.json").read_text())["seconds"] > 0
+
+
+def test_the_evidence_that_was_asked_for_is_in_both_reports(project):
+    write_inputs(project, usual_cases(), evidence=True)
+    assert stage(project).returncode == 0
+    for name in ("report.html", "report.md"):
+        assert "What the change consists of" in (project / "reports" / name).read_text()
 
 
 def test_the_same_results_give_the_same_reports(project):

@@ -2,7 +2,7 @@
 
     found = findings(results, task, confidence=0.95)
     found.headline             # Fine-tuning raised accuracy from 41.0 % to 88.0 % on 100 test cases.
-    found.cautions[0].name     # Base model at chance
+    found.sentences[1]         # The difference is +47.0 points (95 % interval +36.1 to +57.2 points; exact McNemar ...
 
 A difference is called one only where the exact test rejects chance and the interval leaves zero out. Where
 nothing was shown, the sentences say so, and what a test set of this size could have shown.
@@ -11,10 +11,13 @@ nothing was shown, the sentences say so, and what a test set of this size could 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tunediff.metrics.classification import confusion, degenerate_reason
+from tunediff.compare.power import power_sentence
+from tunediff.report.cautions import Caution, beaten, best_baseline, cautions
 from tunediff.report.notation import (
     counted,
     decimal,
+    duration,
+    gib,
     interval,
     level,
     p_value,
@@ -23,33 +26,48 @@ from tunediff.report.notation import (
     points_interval,
     whole,
 )
-from tunediff.report.results import Metrics, Results
+from tunediff.report.results import Metrics, Results, Row, Shape
 from tunediff.sections import Task
 from tunediff.stats.intervals import clopper_pearson
-from tunediff.stats.paired import minimum_detectable_difference
-
-POWER = 0.8
 
 
-class Caution(NamedTuple):
-    """A reason to read the numbers with care: what is the matter, and a sentence or two."""
+class Paragraph(NamedTuple):
+    """What a few sentences are about, and the sentences."""
 
-    name: str
-    sentence: str
+    about: str
+    sentences: tuple[str, ...]
+
+
+BASELINES = {
+    "majority": "majority label",
+    "bag_of_words": "bag of words of all inputs",
+    "premise_free": "bag of words of one input",
+    "calibrated_base": "base model without its label preference",
+    "few_shot_base": "base model with examples in its prompt",
+}
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The verdict in one line, the sentences that back it, what the test set cannot tell, the cautions, the counts."""
+    """The verdict in one line, the paragraphs that back it, what the test set cannot tell, the cautions, the counts.
+
+    The paragraphs tell, as far as it was measured: what changed, what that consists of, what was repaired and what
+    broke, how it compares with what costs nothing, what it cost.
+    """
 
     headline: str
-    sentences: tuple[str, ...]
+    paragraphs: tuple[Paragraph, ...]
     limits: tuple[str, ...]
     cautions: tuple[Caution, ...]
     parameters: str
 
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Those of all paragraphs."""
+        return tuple(sentence for paragraph in self.paragraphs for sentence in paragraph.sentences)
 
-def findings(results: Results, task: Task, confidence: float) -> Findings:
+
+def findings(results: Results, task: Task | Shape, confidence: float) -> Findings:
     """Put the results in words.
 
     Args:
@@ -57,17 +75,22 @@ def findings(results: Results, task: Task, confidence: float) -> Findings:
         task: names of labels and input fields.
         confidence: of every interval, in 0.5..1; one minus it is the level of the test.
     """
+    diff = results.diff_cases
+    told = {
+        "What changed": (_accuracies(results, confidence), _difference(diff, confidence)),
+        "What it consists of": (_gain(results, task, confidence),),
+        "What was repaired, what broke": (_flips(results), _preserved(diff, confidence), _noise(results)),
+        "Against what costs nothing": (_baselines(results, task),),
+        "How sure it is": (_calibration(results),),
+        "What it cost": (_cost(results),),
+    }
+    paragraphs = (Paragraph(about, tuple(filter(None, sentences))) for about, sentences in told.items())
     return Findings(
         headline=_headline(results, confidence),
-        sentences=(
-            _accuracies(results, confidence),
-            _difference(results.diff_cases, confidence),
-            _flips(results.diff_cases),
-            _baselines(results, task),
-        ),
+        paragraphs=tuple(paragraph for paragraph in paragraphs if paragraph.sentences),
         limits=tuple(_limits(results, task, confidence)),
-        cautions=tuple(_cautions(results, task)),
-        parameters=_parameters(results.count_params),
+        cautions=tuple(cautions(results, task, confidence)),
+        parameters=_parameters(results.count_params) if results.count_params else "",
     )
 
 
@@ -77,24 +100,30 @@ def shown(diff: Metrics, confidence: float) -> bool:
 
 
 def _headline(results: Results, confidence: float) -> str:
-    diff = results.diff_cases
+    diff, models = results.diff_cases, results.models
     base, tuned = percent(diff["accuracy_base"]), percent(diff["accuracy_tuned"])
-    cases = counted(int(diff["n"]), "test case")
+    cases, change = counted(int(diff["n"]), "test case"), models.change[0].upper() + models.change[1:]
     if not shown(diff, confidence):
-        return f"No difference was shown between the base and the tuned model on {cases}."
+        return f"No difference was shown between the {models.base} and the {models.tuned} on {cases}."
     if diff["accuracy_delta"] < 0:
-        return f"Fine-tuning made the model worse: accuracy fell from {base} to {tuned} on {cases}."
-    gain = f"Fine-tuning raised accuracy from {base} to {tuned} on {cases}"
-    return f"{gain}, no more than a cheap baseline scores." if _beaten(results) else f"{gain}."
+        return f"{change} made the model worse: accuracy fell from {base} to {tuned} on {cases}."
+    gain = f"{change} raised accuracy from {base} to {tuned} on {cases}"
+    return f"{gain}, no more than a cheap baseline scores." if beaten(results) else f"{gain}."
 
 
 def _accuracies(results: Results, confidence: float) -> str:
-    base, tuned = results.eval_base, results.eval_tuned
-    cases = "single case" if base["n"] == 1 else counted(int(base["n"]), "case")
+    base, tuned, models = results.eval_base, results.eval_tuned, results.models
+    diff = results.diff_cases
+    cases = "single case" if diff["n"] == 1 else counted(int(diff["n"]), "case")
+    if not base or not tuned:
+        return (
+            f"Both models answered the same {cases}. The {models.base} is right on {percent(diff['accuracy_base'])}, "
+            f"the {models.tuned} on {percent(diff['accuracy_tuned'])}."
+        )
     before, after = (interval(metrics["accuracy_low"], metrics["accuracy_high"]) for metrics in (base, tuned))
     return (
-        f"Both models answered the same {cases}. The base model is right on {percent(base['accuracy'])} "
-        f"({level(confidence)} interval {before}), the tuned model on {percent(tuned['accuracy'])} ({after})."
+        f"Both models answered the same {cases}. The {models.base} is right on {percent(base['accuracy'])} "
+        f"({level(confidence)} interval {before}), the {models.tuned} on {percent(tuned['accuracy'])} ({after})."
     )
 
 
@@ -113,57 +142,152 @@ def _difference(diff: Metrics, confidence: float) -> str:
     return f"{what}. The interval leaves zero out, but the exact test does not rule out chance: too few cases changed."
 
 
-def _flips(diff: Metrics) -> str:
+def part_names(task: Task | Shape) -> dict[str, str]:
+    """What the parts of a gain are called."""
+    return {
+        "format": "the form of the answer",
+        "prior": "a preference among the labels",
+        "cue": f"what the {task.premise_free_input} alone gives away",
+        "rest": "the rest, which takes the whole case" if len(task.inputs) > 1 else "the rest",
+    }
+
+
+def _gain(results: Results, task: Task | Shape, confidence: float) -> str:
+    """What the gain consists of."""
+    if not results.gain:
+        return ""
+    names, total = part_names(task), sum(row["points"] for row in results.gain) / 100
+    free = any(row["part"] == "format" for row in results.gain)
+    parts = [
+        f"{names.get(row['part'], row['part'])} {points(row['points'] / 100)} "
+        f"({points_interval(row['low'] / 100, row['high'] / 100)})"
+        for row in results.gain
+    ]
+    under = "answers written freely" if free else "a choice among the labels"
+    return (
+        f"Measured by {under} the change is {points(total)}. It consists of {', '.join(parts[:-1])} and {parts[-1]}; "
+        f"in brackets {level(confidence)} intervals."
+    )
+
+
+def _flips(results: Results) -> str:
+    diff, models = results.diff_cases, results.models
     repaired, broken = int(diff["repaired"]), int(diff["broken"])
     right = int(diff["both_right"]) + broken
     changed = int(diff["both_wrong_changed"])
     wrong = int(diff["n"]) - right
     if wrong == 0:
-        repairs = "The base model had no case wrong, so none could be repaired."
+        repairs = f"The {models.base} had no case wrong, so none could be repaired."
     else:
         still = wrong - repaired
         other = f", {whole(changed)} of them with another answer" if changed else ""
         rest = f"; {whole(still)} stayed wrong{other}" if still else ""
         repairs = (
-            f"Of the {counted(wrong, 'case')} that the base model had wrong, fine-tuning repaired {whole(repaired)} "
-            f"({percent(repaired / wrong)}){rest}."
+            f"Of the {counted(wrong, 'case')} that the {models.base} had wrong, {models.change} repaired "
+            f"{whole(repaired)} ({percent(repaired / wrong)}){rest}."
         )
     if right == 0:
-        return f"{repairs} The base model had no case right, so none could break."
+        return f"{repairs} The {models.base} had no case right, so none could break."
     breaks = f"{whole(broken)} ({percent(broken / right)})" if broken else "none"
-    return f"{repairs} Of the {whole(right)} that it had right, fine-tuning broke {breaks}."
+    return f"{repairs} Of the {whole(right)} that it had right, {models.change} broke {breaks}."
 
 
-def _baselines(results: Results, task: Task) -> str:
-    tuned = results.eval_tuned["accuracy"]
-    majority, words = results.baselines["majority_accuracy"], results.baselines["premise_free_accuracy"]
-    alone = f" that reads only the {task.premise_free_input}" if len(task.inputs) > 1 else ""
+def _preserved(diff: Metrics, confidence: float) -> str:
+    """The broken cases against those of two unrelated models."""
+    broken, n = int(diff["broken"]), int(diff["n"])
+    if broken == 0 or "negative_flip_rate" not in diff:
+        return ""
+    unrelated = n * diff["accuracy_base"] * (1 - diff["accuracy_tuned"])
+    ends = f"{level(confidence)} interval {interval(diff['negative_flip_rate_low'], diff['negative_flip_rate_high'])}"
     return (
-        f"On the same cases, always giving the most frequent training label scores {percent(majority)}, and a "
-        f"bag-of-words classifier{alone} scores {percent(words)}. Against these two the tuned model stands at "
-        f"{points(tuned - majority)} and {points(tuned - words)}."
+        f"Broken cases are {percent(diff['negative_flip_rate'])} of all (exact {ends}). Two unrelated models of these "
+        f"accuracies would break {decimal(unrelated, 0)}."
     )
 
 
-def _limits(results: Results, task: Task, confidence: float) -> list[str]:
+def _baselines(results: Results, task: Task | Shape) -> str:
+    diff, best = results.diff_cases, best_baseline(results)
+    if best is None:
+        return ""
+    majority, words = results.baselines["majority_accuracy"], results.baselines.get("premise_free_accuracy")
+    sentence = f"On the same cases, always giving the most frequent training label scores {percent(majority)}"
+    if words is not None:
+        alone = f" that reads only the {task.premise_free_input}" if len(task.inputs) > 1 else ""
+        sentence += f", and a bag-of-words classifier{alone} scores {percent(words)}"
+    tuned = f"the {results.models.tuned} stands at"
+    if "gain_over_baseline" not in diff:
+        gaps = [points(diff["accuracy_tuned"] - accuracy) for accuracy in (majority, words) if accuracy is not None]
+        return f"{sentence}. Against {'these two' if len(gaps) == 2 else 'it'} {tuned} {' and '.join(gaps)}."
+    ends = points_interval(diff["gain_over_baseline_low"], diff["gain_over_baseline_high"])
+    name = f" ({baseline_name(results.worth[0])}, {percent(best)})" if results.worth else f" ({percent(best)})"
+    return (
+        f"{sentence}. Against the best of all cheap baselines{name} {tuned} {points(diff['gain_over_baseline'])} "
+        f"({ends})."
+    )
+
+
+def baseline_name(row: Row) -> str:
+    """What a baseline is called."""
+    name = str(row["baseline"])
+    return BASELINES.get(name, name)
+
+
+def _noise(results: Results) -> str:
+    diff = results.diff_cases
+    if "noise_floor_flips" not in diff:
+        return ""
+    return (
+        f"Asked again at another batch size, the {results.models.base} flipped {whole(diff['noise_floor_flips'])} of "
+        f"{counted(int(diff['n']), 'case')} without any training; {results.models.change} flipped "
+        f"{whole(diff['repaired'] + diff['broken'])}."
+    )
+
+
+def _calibration(results: Results) -> str:
+    found = results.calibration
+    if not {"nll_delta", "nll_base", "nll_tuned"} <= set(found):
+        return ""
+    ends = ""
+    if {"nll_delta_low", "nll_delta_high"} <= set(found):
+        ends = f" (difference {decimal(found['nll_delta_low'])} to {decimal(found['nll_delta_high'])})"
+    error = ""
+    if {"ece_base", "ece_tuned"} <= set(found):
+        error = (
+            f"; its confidence is off by {decimal(100 * found['ece_tuned'], 1)} points on average, the "
+            f"{results.models.base}'s by {decimal(100 * found['ece_base'], 1)}"
+        )
+    return (
+        f"The {results.models.tuned}'s probabilities cost {decimal(found['nll_tuned'])} nats a case, the "
+        f"{results.models.base}'s {decimal(found['nll_base'])}{ends}{error}."
+    )
+
+
+def _cost(results: Results) -> str:
+    """What it took, and what a net repaired case took."""
+    if not results.costs:
+        return ""
+    seconds = sum(cost["seconds"] for cost in results.costs.values())
+    peak = max(cost["peak_memory_bytes"] for cost in results.costs.values())
+    sentence = f"All stages together took {duration(seconds)} (hours, minutes, seconds)"
+    if "train" in results.costs:
+        sentence += f", training {duration(results.costs['train']['seconds'])} of it"
+    sentence += f", and at most {gib(peak)} of memory"
+    diff = results.diff_cases
+    net = diff["repaired"] - diff["broken"]
+    if net <= 0:
+        return f"{sentence}; no case was gained for it." if net == 0 else f"{sentence}; cases were lost for it."
+    each = f"{sentence}. That is {decimal(seconds / net, 1)} seconds"
+    if diff["accuracy_delta_low"] > 0:
+        few, many = (seconds / (diff["n"] * diff[f"accuracy_delta_{end}"]) for end in ("high", "low"))
+        each += f" ({decimal(few, 1)} to {decimal(many, 1)})"
+    gained = "the one case" if net == 1 else f"each of the {whole(net)} cases"
+    return f"{each} for {gained} gained, repaired less broken."
+
+
+def _limits(results: Results, task: Task | Shape, confidence: float) -> list[str]:
     """What this test set cannot tell."""
-    diff, n = results.diff_cases, int(results.diff_cases["n"])
-    flips, sure = int(diff["repaired"] + diff["broken"]), level(confidence)
-    smallest = minimum_detectable_difference(n, flips / n, alpha=1 - confidence, power=POWER)
-    sentences = []
-    if flips == 0:
-        sentences.append("No case changed between right and wrong, so nothing can be said about small differences.")
-    elif smallest is None:
-        sentences.append(
-            f"With {whole(flips)} of {counted(n, 'case')} changed between right and wrong, no difference of any size "
-            f"would be shown reliably ({level(POWER)} power)."
-        )
-    else:
-        sentences.append(
-            f"With {counted(n, 'case')}, of which {percent(flips / n)} changed between right and wrong, a true "
-            f"difference below {decimal(100 * smallest, 1)} points would often go unseen "
-            f"({level(POWER)} power, two-sided {level(1 - confidence)} level)."
-        )
+    diff, n, sure = results.diff_cases, int(results.diff_cases["n"]), level(confidence)
+    sentences = [power_sentence(n, int(diff["repaired"]), int(diff["broken"]), 1 - confidence)]
     right = int(diff["both_right"] + diff["broken"])
     if diff["broken"] == 0 and right:
         _, high = clopper_pearson(0, right, confidence)
@@ -171,136 +295,23 @@ def _limits(results: Results, task: Task, confidence: float) -> list[str]:
             f"No broken case among {whole(right)} still allows for a true rate of up to {percent(high)} "
             f"(exact {sure} interval)."
         )
-    if results.eval_tuned["accuracy"] == 1:
+    if diff["accuracy_tuned"] == 1:
+        _, high = clopper_pearson(0, n, confidence)
         sentences.append(
-            "A tuned model without an error here may still be wrong in up to "
-            f"{percent(1 - results.eval_tuned['accuracy_low'])} of such cases ({sure} interval)."
+            f"A {results.models.tuned} without an error here may still be wrong in up to {percent(high)} of such "
+            f"cases (exact {sure} interval)."
         )
-    texts = len({case[task.source_input] for case in results.cases})
-    if len(task.inputs) > 1 and texts < n:
+    texts = results.source_texts
+    if texts is not None and texts < n and (len(task.inputs) > 1 or not results.prepare):
         sentences.append(
-            f"The {counted(n, 'case')} share {counted(texts, 'different ' + task.source_input)}. Intervals and test "
-            "take each case as independent of the others, and may promise too much for that."
+            f"The {counted(n, 'case')} share {counted(texts, f'different {task.source_input}')}. The interval of the "
+            "difference allows for that; the exact test takes each case as independent of the others."
         )
-    sentences.append("The model was trained once: how much another seed would change was not measured.")
+    if results.train:
+        sentences.append("The model was trained once: how much another seed would change was not measured.")
+    else:
+        sentences.append("Two files of answers do not tell why they differ, nor what another training run would give.")
     return sentences
-
-
-def _beaten(results: Results) -> bool:
-    """Whether a cheap baseline is at least as accurate as the tuned model."""
-    return results.eval_tuned["accuracy"] <= max(
-        results.baselines["majority_accuracy"], results.baselines["premise_free_accuracy"]
-    )
-
-
-def _cautions(results: Results, task: Task) -> list[Caution]:
-    return [
-        *_about_predictors(results, task),
-        *_about_chance(results, task),
-        *_about_data(results, task),
-        *_about_answers(results),
-        *_about_training(results),
-    ]
-
-
-def _about_predictors(results: Results, task: Task) -> list[Caution]:
-    cautions = []
-    gold = [case["label"] for case in results.cases]
-    for who in ("base", "tuned"):
-        counts = confusion(task.labels, gold, [case[f"{who}_prediction"] for case in results.cases])
-        if reason := degenerate_reason(task.labels, counts):
-            reason = reason.removeprefix("Degenerate predictor: ")
-            cautions.append(Caution(f"Degenerate {who} model", f"Its answers need no reading of the case: {reason}"))
-    return cautions
-
-
-def _about_chance(results: Results, task: Task) -> list[Caution]:
-    cautions, chance, tuned = [], 1 / len(task.labels), results.eval_tuned
-    gold = {case["label"] for case in results.cases}
-    if len(gold) == 1:
-        cautions.append(
-            Caution(
-                "One gold label",
-                f"Every test case has the gold label {gold.pop()}: this test set cannot tell a model that reads from "
-                "one that always gives that label.",
-            )
-        )
-    if results.eval_base["accuracy_low"] <= chance:
-        cautions.append(
-            Caution(
-                "Base model at chance",
-                f"Guessing among {counted(len(task.labels), 'label')} scores {percent(chance)}, and the base model is "
-                "not shown to do better. A gain then measures learning of the task from nothing.",
-            )
-        )
-    best = max(results.baselines["majority_accuracy"], results.baselines["premise_free_accuracy"])
-    if _beaten(results):
-        cautions.append(
-            Caution(
-                "No better than a cheap baseline",
-                f"A baseline scores {percent(best)} on these cases, the tuned model {percent(tuned['accuracy'])}.",
-            )
-        )
-    elif tuned["accuracy_low"] <= best:
-        cautions.append(
-            Caution(
-                "Not clearly above the baselines",
-                f"The interval of the tuned model reaches down to the {percent(best)} of a cheap baseline.",
-            )
-        )
-    return cautions
-
-
-def _about_data(results: Results, task: Task) -> list[Caution]:
-    prepare = results.prepare
-    kinds = [
-        ("leaked_pairs", "stand in training with the same inputs"),
-        ("near_duplicates", "have a near-duplicate in training"),
-    ]
-    if len(task.inputs) > 1:
-        kinds.insert(1, ("shared_premises", f"share their {task.source_input} with training"))
-    leaks = [f"{whole(prepare[key])} {what}" for key, what in kinds if prepare[key]]
-    if not leaks:
-        return []
-    sentence = f"Of the {counted(int(prepare['test_n']), 'test case')}, {', '.join(leaks)}."
-    return [Caution("Training knows test cases", f"{sentence} Part of what the tuned model has right may be memory.")]
-
-
-def _about_answers(results: Results) -> list[Caution]:
-    cautions, n = [], int(results.diff_cases["n"])
-    for who, metrics, cell, change in (
-        ("base", results.eval_base, "repaired", "gained"),
-        ("tuned", results.eval_tuned, "broken", "lost"),
-    ):
-        if not metrics["invalid"]:
-            continue
-        count = counted(int(metrics["invalid"]), "answer")
-        fit = "fits no label and counts" if metrics["invalid"] == 1 else "fit no label and count"
-        text = f"{count} of the {who} model ({percent(metrics['invalid'] / n)}) {fit} as wrong."
-        in_cell = sum(c["transition"] == cell and c[f"{who}_prediction"] is None for c in results.cases)
-        if in_cell:
-            text += (
-                f" That is so for {whole(in_cell)} of the {counted(int(results.diff_cases[cell]), f'{cell} case')}: "
-                f"what was {change} there may be no more than the form of the answer."
-            )
-        cautions.append(Caution(f"Invalid answers of the {who} model", text))
-    return cautions
-
-
-def _about_training(results: Results) -> list[Caution]:
-    log = [row for row in results.train_log if row["train_loss"] is not None and row["validation_loss"] is not None]
-    if len(log) < 2:
-        return []
-    best, last = min(log, key=lambda row: row["validation_loss"]), log[-1]
-    if not (last["validation_loss"] > best["validation_loss"] and last["train_loss"] < best["train_loss"]):
-        return []
-    return [
-        Caution(
-            "Overfitting",
-            f"Validation loss was lowest in epoch {best['epoch']:g} ({decimal(best['validation_loss'])}) and rose to "
-            f"{decimal(last['validation_loss'])} by epoch {last['epoch']:g}, while training loss went on falling.",
-        )
-    ]
 
 
 def _parameters(count: Metrics) -> str:

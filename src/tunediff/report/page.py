@@ -4,12 +4,15 @@ contents = page_contents(results, params.task, params.report, confidence=0.95)
 write_text(Path("reports/report.html"), html_page(contents))
 write_text(Path("reports/report.md"), markdown_page(contents))
 
-Whatever a template prints is escaped for where it stands, in Markdown too: text of a data set stays text.
+Whatever a template prints is escaped for where it stands, in Markdown too: text of a data set stays text. The cases are
+JSON in a block that no browser runs, and the one script of the page writes them as text; the page's policy names that
+script by its hash, so that no other one would run.
 """
 
+import base64
+import hashlib
 import re
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +20,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tunediff.compare.transitions import TRANSITIONS
-from tunediff.metrics.classification import confusion, per_class
-from tunediff.report import notation
-from tunediff.report.findings import Findings, findings
-from tunediff.report.plots import (
-    MOST_TAGS,
-    TRANSITION_NAMES,
-    confusion_picture,
-    loss_picture,
-    tags_picture,
-    transitions_picture,
-)
-from tunediff.report.results import Results
-from tunediff.report.tables import by_module, by_tag, examples
+from tunediff.metrics.classification import per_class
+from tunediff.report import notation, plots
+from tunediff.report.confusion import NO_LABEL, confusion_picture, confusion_tables, difference_picture
+from tunediff.report.drawing import TRANSITION_NAMES
+from tunediff.report.explorer import explorer_data
+from tunediff.report.findings import Findings, baseline_name, findings, part_names
+from tunediff.report.flow import flow_picture
+from tunediff.report.results import Results, Shape
+from tunediff.report.tables import by_module, by_tag, examples, key_numbers
 from tunediff.sections import Report, Task
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -41,16 +40,17 @@ FIGURES = (
 MARKUP = re.compile(r"[\\`*_\[\]<>&|~$#]")
 LINKS = re.compile(r"[@#](?=\w)|:(?=//)|www(?=\.)", re.IGNORECASE)
 MARKDOWN_TEXT = 300
+MARKDOWN_SLICES = 15
+COST_NAMES = {"gpu_seconds": "GPU seconds", "energy_joules": "Energy, joules"}
 
 
-def page_contents(results: Results, task: Task, report: Report, confidence: float) -> dict[str, Any]:
-    """Everything the templates print: findings, tables and pictures."""
-    gold = [case["label"] for case in results.cases]
-    base, tuned = (
-        confusion(task.labels, gold, [case[f"{who}_prediction"] for case in results.cases]) for who in ("base", "tuned")
-    )
-    with_invalid = bool(base[:, -1].any() or tuned[:, -1].any())
-    tags = by_tag(results.cases, confidence)
+def page_contents(results: Results, task: Task | Shape, report: Report, confidence: float) -> dict[str, Any]:
+    """Everything the templates print: findings, tables and pictures. What there is no evidence of is empty."""
+    slices = results.slices
+    if not slices and len(results.cases) == results.diff_cases["n"]:
+        slices = by_tag(((case["tags"], case["transition"]) for case in results.cases), confidence)
+    explorer = explorer_data(results, task.labels, task.inputs)
+    tables = _confusion(results, task) if results.cells else {}
     return {
         "title": report.title,
         "found": findings(results, task, confidence),
@@ -59,32 +59,61 @@ def page_contents(results: Results, task: Task, report: Report, confidence: floa
         "confidence": confidence,
         "transitions": TRANSITIONS,
         "transition_names": TRANSITION_NAMES,
-        "predicted": [*task.labels, "(invalid)"] if with_invalid else task.labels,
-        "confusion": (base.tolist(), tuned.tolist()),
-        "per_class": list(zip(per_class(task.labels, base), per_class(task.labels, tuned), strict=True)),
-        "tags": tags,
-        "most_tags": MOST_TAGS,
+        "numbers": key_numbers(results, confidence),
+        "tables": tables,
+        "slices": slices,
+        # Else accuracy by tag, which nobody compared with that of the other cases.
+        "ranked": any(row["departure"] is not None for row in slices),
+        "most_slices": plots.MOST_SLICES,
+        "markdown_slices": MARKDOWN_SLICES,
+        "slice_name": plots.slice_name,
+        "baseline_name": baseline_name,
+        "part_names": part_names(task),
+        "explorer": explorer,
+        "slice_menu": sorted(enumerate(explorer["slices"]), key=lambda entry: entry[1]),
+        "held": {
+            name: sum(case["transition"] == at for case in explorer["cases"]) for at, name in enumerate(TRANSITIONS)
+        },
+        "explained": any("evidence" in case for case in explorer["cases"]),
+        "cost_names": COST_NAMES,
         "examples": examples(results.cases, task.labels, report.cases_per_transition),
         "each": report.cases_per_transition,
         "modules": by_module(results.parameters),
         "split_rows": _split_rows(task),
         "longest": MARKDOWN_TEXT,
-        "signed_three": partial(notation.signed, digits=3),
-        "signed_whole": partial(notation.signed, digits=0),
         "devices": list(dict.fromkeys(cost["device"] for cost in results.costs.values())),
         "seconds": sum(cost["seconds"] for cost in results.costs.values()),
-        "peak": max(cost["peak_memory_bytes"] for cost in results.costs.values()),
+        "peak": max((cost["peak_memory_bytes"] for cost in results.costs.values()), default=0),
+        "measured_costs": [key for key in COST_NAMES if any(key in cost for cost in results.costs.values())],
         "pictures": {
-            "transitions": transitions_picture(results.diff_cases),
-            "base": confusion_picture(task.labels, base, "base", with_invalid),
-            "tuned": confusion_picture(task.labels, tuned, "tuned", with_invalid),
-            "loss": loss_picture(results.train_log),
-            "tags": tags_picture(tags) if tags else None,
+            "flow": flow_picture(results.flows),
+            "gain": plots.gain_picture(results.gain, part_names(task)) if results.gain else None,
+            "loss": plots.loss_picture(results.train_log) if results.train_log else None,
+            "slices": plots.slices_picture(slices) if slices else None,
+            "reliability": plots.reliability_picture(results.reliability) if results.reliability else None,
+            "coverage": plots.coverage_picture(results.coverage) if results.coverage else None,
+            "cost": plots.cost_picture(results.costs) if results.costs else None,
         },
     }
 
 
-def _split_rows(task: Task) -> list[tuple[str, str]]:
+def _confusion(results: Results, task: Task | Shape) -> dict[str, Any]:
+    """Confusion of both models as tables and pictures, and precision, recall and F1 by label."""
+    base, tuned = confusion_tables(results.cells, task.labels)
+    unlabelled = bool(base[:, -1].any() or tuned[:, -1].any())
+    return {
+        "predicted": [*task.labels, NO_LABEL] if unlabelled else list(task.labels),
+        "confusion": (base.tolist(), tuned.tolist()),
+        "per_class": list(zip(per_class(task.labels, base), per_class(task.labels, tuned), strict=True)),
+        "pictures": [
+            ("Before", confusion_picture(task.labels, base, results.models.base, unlabelled)),
+            ("After", confusion_picture(task.labels, tuned, results.models.tuned, unlabelled)),
+            ("After less before", difference_picture(task.labels, base, tuned, unlabelled)),
+        ],
+    }
+
+
+def _split_rows(task: Task | Shape) -> list[tuple[str, str]]:
     """Keys of metrics/prepare.json and what each counts."""
     rows = [
         ("train_n", "training cases"),
@@ -102,8 +131,14 @@ def _split_rows(task: Task) -> list[tuple[str, str]]:
 
 
 def html_page(contents: Mapping[str, Any]) -> str:
-    """One HTML file without script that loads nothing."""
-    return _environment().get_template("report.html.j2").render(contents)
+    """One HTML file that loads nothing; its one script shows the cases."""
+    script = (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment = _environment()
+    # In the order that the page names them, and as the text that they are.
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
+    ours = {"script": Markup(script), "script_hash": digest}  # noqa: S704  (a file of this package)
+    return environment.get_template("report.html.j2").render(contents, **ours)
 
 
 def markdown_page(contents: Mapping[str, Any]) -> str:

@@ -1,159 +1,21 @@
-"""The report's pictures: altair charts as inline SVG, in the colours of the page they stand in.
+"""The report's pictures of figures over something: parts of the gain, slices, loss, confidence, cost.
 
-picture = transitions_picture(results.diff_cases)
-picture              # '<svg class="picture" role="img" ...'; no script, no font, no reference to elsewhere
+    gain_picture(results.gain, part_names(task), confidence=0.95)
 
-Each colour in the SVG is a CSS variable of the page (`var(--repaired)`), so that one picture serves light mode, dark
-mode and print. Blue and vermilion carry the meaning, which the common kinds of colour blindness tell apart; text and
-dashes repeat it.
+Blue and vermilion carry the meaning, which the common kinds of colour blindness tell apart; text repeats it.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from tunediff.compare.transitions import TRANSITIONS
-from tunediff.metrics.classification import Counts
-from tunediff.report.notation import counted, decimal, percent, whole
-from tunediff.report.results import Metrics, Row
-from tunediff.report.tables import TagAccuracy
+from tunediff.report.drawing import COLOURS, chart, picture
+from tunediff.report.notation import counted, decimal, duration, percent, points, points_interval, whole
+from tunediff.report.results import Row
 
-# The colours that altair draws with, and the CSS variable each becomes; the page's style defines the variables.
-COLOURS = {
-    "ink": "#1c2127",
-    "muted": "#5b6571",
-    "line": "#dde1e7",
-    "repaired": "#0a6ebe",
-    "broken": "#bd4b08",
-    "both_right": "#8fb4d0",
-    "both_wrong_same": "#9aa0a7",
-    "both_wrong_changed": "#c3c8ce",
-    "base": "#7d8791",
-    "tuned": "#0b6fbf",
-}
-VARIABLES = {colour: f"var(--{name.replace('_', '-')})" for name, colour in COLOURS.items()}
-TRANSITION_NAMES = {
-    "both_right": "Right both times",
-    "repaired": "Repaired: wrong, then right",
-    "broken": "Broken: right, then wrong",
-    "both_wrong_same": "Wrong both times, same answer",
-    "both_wrong_changed": "Wrong both times, another answer",
-}
-STYLE = {
-    "background": "transparent",
-    # Fonts of one width everywhere: the SVG is laid out here and drawn with what the reader's machine has.
-    "font": "Arial, Helvetica, Liberation Sans, sans-serif",
-    "padding": 4,
-    "aria": False,
-    "view": {"stroke": None},
-    "text": {"fontSize": 13},
-    "axis": {
-        "labelColor": COLOURS["muted"],
-        "titleColor": COLOURS["muted"],
-        "gridColor": COLOURS["line"],
-        "tickColor": COLOURS["line"],
-        "domainColor": COLOURS["line"],
-        "labelFontSize": 13,
-        "titleFontSize": 13,
-        "titleFontWeight": "normal",
-        "labelLimit": 260,
-        "labelPadding": 6,
-    },
-    "legend": {"orient": "top", "title": None, "labelColor": COLOURS["ink"], "labelFontSize": 13, "labelLimit": 300},
-}
-MOST_TAGS = 40
-DARKEST = 0.5  # opacity of a full cell: text on it stays readable in both modes
-
-
-def transitions_picture(diff: Metrics) -> Markup:
-    """Bars: how many cases took each transition."""
-    import altair as alt
-
-    rows = [
-        {
-            "name": TRANSITION_NAMES[key],
-            "key": key,
-            "cases": diff[key],
-            "text": f"{whole(diff[key])} ({percent(diff[key] / diff['n'])})",
-        }
-        for key in TRANSITIONS
-    ]
-    bars = _chart(rows).encode(
-        y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(domain=False, ticks=False, labelColor=COLOURS["ink"])),
-        x=alt.X("cases:Q", axis=None, scale=alt.Scale(domain=[0, max(diff[key] for key in TRANSITIONS)])),
-    )
-    colour = alt.Color(
-        "key:N", legend=None, scale=alt.Scale(domain=list(TRANSITIONS), range=[COLOURS[key] for key in TRANSITIONS])
-    )
-    chart = bars.mark_bar(height=20).encode(color=colour) + bars.mark_text(
-        align="left", dx=7, color=COLOURS["ink"]
-    ).encode(text="text:N")
-    summary = ", ".join(f"{row['name']}: {row['text']}" for row in rows)
-    return _picture(chart.properties(width=480, height=160), "Test cases by transition", summary)
-
-
-def confusion_picture(labels: Sequence[str], counts: Counts, who: str, with_invalid: bool) -> Markup:
-    """Heat map of gold label by prediction; the shade is the share of the gold label's cases.
-
-    Args:
-        labels: the label list, of length n_labels.
-        counts: of shape (n_labels, n_labels + 1), the last column being the invalid answers.
-        who: whose predictions they are, such as "base".
-        with_invalid: whether to show the last column.
-    """
-    import altair as alt
-
-    names = [*labels, "(invalid)"] if with_invalid else list(labels)
-    rows = [
-        {
-            "gold": label,
-            "predicted": name,
-            "cases": int(cases),
-            "share": float(cases / max(row.sum(), 1)),
-            "text": whole(cases),
-            "percent": percent(cases / max(row.sum(), 1), 0),
-        }
-        for label, row in zip(labels, counts, strict=True)
-        for name, cases in zip(names, row, strict=False)
-    ]
-    # Cells shrink with the number of labels; small cells lose the second line of text, then the first.
-    cell = max(18, min(84, 330 // len(names)))
-    axis: dict[str, Any] = {
-        "domain": False,
-        "ticks": False,
-        "labelLimit": 110,
-        "labelOverlap": False,
-        "titlePadding": 8,
-    }
-    grid = _chart(rows).encode(
-        x=alt.X(
-            "predicted:N",
-            sort=names,
-            title="predicted",
-            axis=alt.Axis(orient="top", labelAngle=0 if 6.5 * max(map(len, names)) <= cell + 4 else -40, **axis),
-        ),
-        y=alt.Y("gold:N", sort=list(labels), title="gold label", axis=alt.Axis(**axis)),
-    )
-    chart = grid.mark_rect(color=COLOURS["tuned"], cornerRadius=2, stroke=COLOURS["line"]).encode(
-        fillOpacity=alt.FillOpacity("share:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0, DARKEST]))
-    )
-    if cell >= 24:
-        two_lines = cell >= 56
-        size = 13 if cell >= 36 else 10
-        chart += grid.mark_text(color=COLOURS["ink"], fontSize=size, dy=-7 if two_lines else 0).encode(text="text:N")
-        if two_lines:
-            chart += grid.mark_text(color=COLOURS["ink"], fontSize=11, dy=10).encode(text="percent:N")
-    summary = "; ".join(
-        f"gold {label}: " + ", ".join(f"{whole(cases)} {name}" for name, cases in zip(names, row, strict=False))
-        for label, row in zip(labels, counts, strict=True)
-    )
-    return _picture(
-        chart.properties(width=cell * len(names), height=min(cell, 62) * len(labels)),
-        f"Confusion of the {who} model",
-        summary,
-    )
+MOST_SLICES = 25
+WHEN = {"base": "before", "tuned": "after"}
 
 
 def loss_picture(log: Sequence[Row]) -> Markup:
@@ -169,8 +31,8 @@ def loss_picture(log: Sequence[Row]) -> Markup:
     ]
     epochs = [row["epoch"] for row in log]
     names, colours = list(series.values()), [COLOURS["base"], COLOURS["tuned"]]
-    chart = (
-        _chart(rows)
+    drawn = (
+        chart(rows)
         .mark_line(point=alt.OverlayMarkDef(size=45), strokeWidth=2)
         .encode(
             x=alt.X(
@@ -190,73 +52,170 @@ def loss_picture(log: Sequence[Row]) -> Markup:
     summary = "; ".join(
         f"{name}: " + ", ".join(decimal(row["loss"]) for row in rows if row["of"] == name) for name in names
     )
-    return _picture(chart.properties(width=720, height=220), "Loss by epoch", summary)
+    return picture(drawn.properties(width=720, height=220), "Loss by epoch", summary)
 
 
-def tags_picture(tags: Sequence[TagAccuracy]) -> Markup:
-    """Two dots a tag: accuracy before and after. Of more than `MOST_TAGS` tags, those with the most cases."""
+def gain_picture(gain: Sequence[Row], names: Mapping[str, str]) -> Markup:
+    """Waterfall: what each part adds to the change, in points, with the interval of the part, and the sum.
+
+    Args:
+        gain: rows with part, points, low and high, in percentage points.
+        names: what each part is called.
+    """
     import altair as alt
 
-    if len(tags) > MOST_TAGS:
-        most = set(sorted(tags, key=lambda row: (-row.n, row.tag))[:MOST_TAGS])
-        tags = [row for row in tags if row in most]
-    rows = [{"tag": f"{row.tag} ({whole(row.n)})", "base": row.base, "tuned": row.tuned} for row in tags]
-    names: list[Any] = ["base", "tuned"]
-    colours = [COLOURS["base"], COLOURS["tuned"]]
-    chart = _chart(rows).encode(
-        y=alt.Y(
-            "tag:N",
-            sort=None,
-            title=None,
-            axis=alt.Axis(domain=False, ticks=False, labelLimit=260, labelOverlap=False, labelColor=COLOURS["ink"]),
-        )
+    rows: list[dict[str, Any]] = []
+    at = 0.0
+    for row in gain:
+        said = f"{points(row['points'] / 100)} ({points_interval(row['low'] / 100, row['high'] / 100)})"
+        end = at + row["points"]
+        ends = {"start": at, "end": end, "low": at + row["low"], "high": at + row["high"]}
+        kind = "repaired" if row["points"] >= 0 else "broken"
+        rows.append({"name": names.get(row["part"], row["part"]), "kind": kind, "text": said, **ends})
+        at = end
+    rows.append(
+        {"name": "together", "kind": "base", "text": points(at / 100), "start": 0.0, "end": at, "low": at, "high": at}
     )
+    kinds: list[Any] = ["repaired", "broken", "base"]
+    lowest, highest = (pick(row[key] for row in rows for key in ("start", "end", "low", "high")) for pick in (min, max))
+    base = chart(rows).encode(y=alt.Y("name:N", sort=None, title=None, axis=_names_axis()))
     across = alt.X(
-        "base:Q",
-        title="accuracy",
-        scale=alt.Scale(domain=[0, 1]),
-        axis=alt.Axis(
-            values=[0, 0.25, 0.5, 0.75, 1], labelExpr="round(100 * datum.value) + ' %'", labelFlush=False, domain=False
-        ),
+        "start:Q",
+        title="points of accuracy",
+        scale=alt.Scale(domain=[min(lowest, 0), max(highest, 0, lowest + 1)], nice=True),
+        axis=alt.Axis(tickCount=6, domain=False),
     )
-    dots = (
-        chart.transform_fold(names, as_=["model", "accuracy"])
-        .mark_point(size=90, opacity=1, filled=True)
-        .encode(
-            x=alt.X("accuracy:Q"),
-            color=alt.Color("model:N", scale=alt.Scale(domain=names, range=colours)),
-            shape=alt.Shape("model:N", scale=alt.Scale(domain=names, range=["diamond", "circle"])),
-        )
-    )
-    lines = chart.mark_rule(strokeWidth=2, color=COLOURS["both_wrong_changed"]).encode(x=across, x2="tuned:Q")
-    summary = "; ".join(
-        f"{row.tag}, {counted(row.n, 'case')}: {percent(row.base)} before, {percent(row.tuned)} after" for row in tags
-    )
-    return _picture(
-        (lines + dots).properties(width=540, height=24 * len(rows)), "Accuracy before and after by tag", summary
-    )
+    colour = alt.Color("kind:N", legend=None, scale=alt.Scale(domain=kinds, range=[COLOURS[kind] for kind in kinds]))
+    bars = base.mark_bar(height=18).encode(x=across, x2="end:Q", color=colour)
+    whiskers = base.mark_rule(color=COLOURS["ink"], strokeWidth=1.5).encode(x=alt.X("low:Q"), x2="high:Q")
+    said = base.mark_text(align="left", dx=8, color=COLOURS["ink"]).encode(x=alt.X("most:Q"), text="text:N")
+    drawn = (bars + whiskers + said).transform_calculate(most="max(datum.start, datum.end, datum.high)")
+    summary = "; ".join(f"{row['name']}: {row['text']}" for row in rows)
+    return picture(drawn.properties(width=380, height=30 * len(rows)), "What the change consists of", summary)
 
 
-def _chart(rows: Sequence[Row]) -> Any:
+def slices_picture(slices: Sequence[Row]) -> Markup:
+    """Two dots a slice: accuracy before and after. Of more than `MOST_SLICES` slices, the first ones."""
     import altair as alt
 
-    return alt.Chart(alt.Data(values=list(rows)))  # type: ignore[no-untyped-call]
-
-
-def _picture(chart: Any, title: str, summary: str) -> Markup:
-    import vl_convert
-
-    # A chart of ours is checked by its test, so the second that altair's schema check takes is saved here.
-    svg = vl_convert.vegalite_to_svg(chart.to_dict(validate=False), config=STYLE, allowed_base_urls=[])
-    return _inline(svg, title, summary)
-
-
-def _inline(svg: str, title: str, summary: str) -> Markup:
-    """The SVG for use inside HTML: named for screen readers, colours as CSS variables, no namespace addresses."""
-    opening, rest = svg.split(">", 1)
-    size = re.search(r'width="\S+" height="\S+" viewBox="[^"]+"', opening)
-    rest = re.sub(r'(?<==")#[0-9a-f]{6}(?=")', lambda match: VARIABLES.get(match.group(), match.group()), rest)
-    return Markup(  # noqa: S704  (the SVG writer escapes text; what is added here is escaped here)
-        f'<svg class="picture" role="img" aria-label="{escape(title)}. {escape(summary)}." '
-        f"{size.group() if size else ''}><title>{escape(title)}</title>{rest}"
+    first = slices[:MOST_SLICES]
+    rows = [
+        {
+            "name": f"{slice_name(row)} ({whole(row['n'])})",
+            "before": row["accuracy_base"],
+            "after": row["accuracy_tuned"],
+        }
+        for row in first
+    ]
+    names: list[Any] = [*WHEN.values()]
+    drawn = chart(rows).encode(y=alt.Y("name:N", sort=None, title=None, axis=_names_axis()))
+    dots = (
+        drawn.transform_fold(names, as_=["model", "accuracy"])
+        .mark_point(size=90, opacity=1, filled=True)
+        .encode(x=alt.X("accuracy:Q"), color=_model_colour(), shape=_model_shape())
     )
+    across = alt.X("before:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]), axis=_share_axis())
+    lines = drawn.mark_rule(strokeWidth=2, color=COLOURS["both_wrong_changed"]).encode(x=across, x2="after:Q")
+    summary = "; ".join(
+        f"{slice_name(row)}, {counted(int(row['n']), 'case')}: {percent(row['accuracy_base'])} before, "
+        f"{percent(row['accuracy_tuned'])} after"
+        for row in first
+    )
+    return picture(
+        (lines + dots).properties(width=500, height=24 * len(rows)), "Accuracy before and after by slice", summary
+    )
+
+
+def slice_name(row: Row) -> str:
+    """A slice as the pictures and the cases call it."""
+    return f"{row['family']}: {row['value']}"
+
+
+def reliability_picture(reliability: Sequence[Row]) -> Markup:
+    """Accuracy over confidence by bin, with intervals; on the diagonal a model is as sure as it is right."""
+    import altair as alt
+
+    rows = [{**row, "model": WHEN[row["model"]], "least": row["low"], "most": row["high"]} for row in reliability]
+    share = alt.Scale(domain=[0, 1])
+    across = alt.X("confidence:Q", title="confidence, mean of the bin", scale=share, axis=_share_axis())
+    up = alt.Y("accuracy:Q", title="accuracy", scale=share, axis=_share_axis())
+    drawn = chart(rows).encode(x=across, color=_model_colour())
+    ideal = (
+        chart([{"at": 0.0}, {"at": 1.0}])
+        .mark_line(color=COLOURS["muted"], strokeDash=[4, 4], strokeWidth=1)
+        .encode(x=alt.X("at:Q"), y=alt.Y("at:Q"))
+    )
+    layers = (
+        ideal
+        + drawn.mark_rule(strokeWidth=1.5).encode(y=alt.Y("least:Q"), y2="most:Q")
+        + drawn.mark_line(strokeWidth=1.5).encode(y=up)
+        + drawn.mark_point(size=70, filled=True, opacity=1).encode(y=up, shape=_model_shape())
+    )
+    summary = "; ".join(
+        f"{row['model']}, {counted(int(row['cases']), 'case')}: {percent(row['confidence'])} sure, "
+        f"{percent(row['accuracy'])} right"
+        for row in rows
+    )
+    return picture(layers.properties(width=330, height=280), "Reliability before and after", summary)
+
+
+def coverage_picture(coverage: Sequence[Row]) -> Markup:
+    """Accuracy on the cases that a model is surest of, over the share of cases that it answers."""
+    import altair as alt
+
+    share = alt.Scale(domain=[0, 1])
+    rows = [{**row, "model": WHEN[row["model"]]} for row in coverage]
+    lines = chart(rows).encode(
+        x=alt.X("coverage:Q", title="share of cases answered, surest first", scale=share, axis=_share_axis()),
+        y=alt.Y("accuracy:Q", title="accuracy on those", scale=share, axis=_share_axis()),
+        color=_model_colour(),
+    )
+    last = {row["model"]: row for row in rows}
+    summary = "; ".join(f"{name}: {percent(row['accuracy'])} when all are answered" for name, row in last.items())
+    drawn = lines.mark_line(strokeWidth=2) + lines.mark_point(size=12, filled=True, opacity=1).encode(
+        shape=_model_shape()
+    )
+    return picture(drawn.properties(width=330, height=280), "Accuracy by share of cases answered", summary)
+
+
+def cost_picture(costs: Mapping[str, Row]) -> Markup:
+    """Bars: the time that each stage took."""
+    import altair as alt
+
+    rows = [
+        {"stage": name, "seconds": cost["seconds"], "text": duration(cost["seconds"])} for name, cost in costs.items()
+    ]
+    most = max((cost["seconds"] for cost in costs.values()), default=1.0) or 1.0
+    bars = chart(rows).encode(
+        y=alt.Y("stage:N", sort=None, title=None, axis=_names_axis()),
+        x=alt.X("seconds:Q", axis=None, scale=alt.Scale(domain=[0, most])),
+    )
+    said = bars.mark_text(align="left", dx=7, color=COLOURS["ink"]).encode(text="text:N")
+    drawn = bars.mark_bar(height=16, color=COLOURS["tuned"]) + said
+    summary = "; ".join(f"{row['stage']}: {row['text']}" for row in rows)
+    return picture(drawn.properties(width=480, height=26 * len(rows)), "Time by stage", summary)
+
+
+def _names_axis() -> Any:
+    import altair as alt
+
+    return alt.Axis(domain=False, ticks=False, labelLimit=260, labelOverlap=False, labelColor=COLOURS["ink"])
+
+
+def _share_axis() -> Any:
+    import altair as alt
+
+    in_words = "round(100 * datum.value) + ' %'"
+    return alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], labelExpr=in_words, labelFlush=False, domain=False)
+
+
+def _model_colour() -> Any:
+    import altair as alt
+
+    return alt.Color("model:N", scale=alt.Scale(domain=[*WHEN.values()], range=[COLOURS[name] for name in WHEN]))
+
+
+def _model_shape() -> Any:
+    import altair as alt
+
+    return alt.Shape("model:N", scale=alt.Scale(domain=[*WHEN.values()], range=["diamond", "circle"]))

@@ -1,4 +1,4 @@
-"""The rows behind the report's tables and pictures: accuracy by tag, example cases, parameters by module.
+"""The rows behind the report's tables and pictures: key numbers, accuracy by tag, example cases, parameters.
 
 first = examples(cases, labels=["yes", "no"], each=5)["repaired"][0]
 first.base_probability, first.tuned_probability      # 0.031, 0.974: of the gold label
@@ -6,35 +6,40 @@ first.base_probability, first.tuned_probability      # 0.031, 0.974: of the gold
 
 import math
 import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from tunediff.compare.transitions import TRANSITIONS
-from tunediff.stats.intervals import wilson
+from tunediff.report.notation import decimal, interval, level, percent, points, points_interval, signed, whole
+from tunediff.report.results import Results, Row
+from tunediff.stats.paired import difference_interval, mcnemar_exact
 
-Row = Mapping[str, Any]
-
-
-class TagAccuracy(NamedTuple):
-    """Accuracy before and after on the cases that carry a tag, in 0..1, with the interval of the tuned one."""
-
-    tag: str
-    n: int
-    base: float
-    tuned: float
-    tuned_low: float
-    tuned_high: float
-    repaired: int
-    broken: int
+UP, DOWN = "higher is better", "lower is better"
+PROBABILITIES = {
+    "nll": "Negative log-likelihood of the gold label, nats",
+    "brier": "Brier score, 0 to 2",
+    "ece": "Calibration error, 0 to 1",
+}
 
 
 class Example(NamedTuple):
-    """A case as the report shows it; the probabilities are those of the gold label, in 0..1."""
+    """A case as the report shows it; the probabilities are those of the gold label, in 0..1, None where unknown."""
 
     case: Row
-    base_probability: float
-    tuned_probability: float
+    base_probability: float | None
+    tuned_probability: float | None
+
+
+class Number(NamedTuple):
+    """A line of the key numbers, as text: a metric before and after, and the interval of the change."""
+
+    name: str
+    better: str
+    base: str
+    tuned: str
+    change: str
+    interval: str
 
 
 class Module(NamedTuple):
@@ -51,36 +56,108 @@ class Module(NamedTuple):
     trainable: bool
 
 
-def by_tag(cases: Sequence[Row], confidence: float = 0.95) -> list[TagAccuracy]:
-    """Accuracy by tag, best tuned accuracy first; a case with several tags counts under each."""
-    tagged = defaultdict(list)
-    for case in cases:
-        for tag in dict.fromkeys(case["tags"]):
-            tagged[tag].append(case["transition"])
-    rows = []
-    for tag, transitions in tagged.items():
-        n, repaired, broken = len(transitions), transitions.count("repaired"), transitions.count("broken")
-        both_right = transitions.count("both_right")
-        low, high = wilson(both_right + repaired, n, confidence)
-        tuned = (both_right + repaired) / n
-        rows.append(TagAccuracy(tag, n, (both_right + broken) / n, tuned, low, high, repaired, broken))
-    return sorted(rows, key=lambda row: (-row.tuned, -row.base, row.tag))
+def by_tag(tagged: Iterable[tuple[Sequence[str], str]], confidence: float = 0.95) -> list[Row]:
+    """Accuracy before and after by tag, largest first.
+
+    Args:
+        tagged: the tags and the transition of each case.
+        confidence: of the intervals.
+
+    Returns:
+        Rows like those of `tunediff.compare.slices.slices`, without a correction for their number (q) and without a
+        comparison with the other cases (delta_rest, departure), which are None. A case with several tags counts under
+        each; a tag that all cases carry is left out.
+    """
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    cases = 0
+    for tags, transition in tagged:
+        cases += 1
+        for tag in dict.fromkeys(tags):
+            counts[tag][transition] += 1
+    rows: list[Row] = []
+    for tag, count in counts.items():
+        if count.total() == cases:
+            continue
+        n, right, repaired, broken = count.total(), count["both_right"], count["repaired"], count["broken"]
+        low, high = difference_interval(repaired, broken, n, confidence)
+        rows.append(
+            {
+                **{"family": "tag", "value": tag, "n": n, "repaired": repaired, "broken": broken},
+                **{"accuracy_base": (right + broken) / n, "accuracy_tuned": (right + repaired) / n},
+                **{"delta": (repaired - broken) / n, "low": low, "high": high, "p": mcnemar_exact(repaired, broken)},
+                **{"q": None, "delta_rest": None, "departure": None},
+            }
+        )
+    return sorted(rows, key=lambda row: (-row["n"], row["value"]))
 
 
 def examples(cases: Sequence[Row], labels: Sequence[str], each: int) -> dict[str, list[Example]]:
     """The first `each` cases of every transition, those first whose gold label's log-probability changed most."""
     ranked = defaultdict(list)
     for case in cases:
-        gold = list(labels).index(case["label"])
-        base, tuned = case["base_log_probs"][gold], case["tuned_log_probs"][gold]
-        ranked[case["transition"]].append((-abs(tuned - base), case["case_id"], case, base, tuned))
+        base, tuned = (gold_log_prob(case, labels, who) for who in ("base", "tuned"))
+        change = 0.0 if base is None or tuned is None else -abs(tuned - base)
+        ranked[case["transition"]].append((change, case["case_id"], case, base, tuned))
     return {
         transition: [
-            Example(case, math.exp(base), math.exp(tuned))
+            Example(case, *(None if value is None else math.exp(value) for value in (base, tuned)))
             for _, _, case, base, tuned in sorted(ranked[transition], key=lambda entry: entry[:2])[:each]
         ]
         for transition in TRANSITIONS
     }
+
+
+def gold_log_prob(case: Row, labels: Sequence[str], who: str) -> float | None:
+    """The log-probability that a model gave the gold label; None where it is not known."""
+    scores = case.get(f"{who}_log_probs")
+    if scores is None or case["label"] not in labels:
+        return None
+    return float(scores[list(labels).index(case["label"])])
+
+
+def margin(case: Row, labels: Sequence[str], who: str) -> float | None:
+    """By how many nats a model puts the gold label before the best other one; None where it is not known."""
+    if f"{who}_margin" in case:
+        return float(case[f"{who}_margin"])
+    gold = gold_log_prob(case, labels, who)
+    if gold is None or len(labels) < 2:
+        return None
+    place = list(labels).index(case["label"])
+    others = (score for at, score in enumerate(case[f"{who}_log_probs"]) if at != place)
+    return gold - float(max(others))
+
+
+def key_numbers(results: Results, confidence: float) -> list[Number]:
+    """The metrics of both models, with an interval of the difference where there is one."""
+    diff, base, tuned = results.diff_cases, results.eval_base, results.eval_tuned
+    delta = points_interval(diff["accuracy_delta_low"], diff["accuracy_delta_high"])
+    before, after = diff["accuracy_base"], diff["accuracy_tuned"]
+    rows = [Number("Accuracy", UP, percent(before), percent(after), points(diff["accuracy_delta"]), delta)]
+    if base and tuned:
+        own, other = (interval(metrics["accuracy_low"], metrics["accuracy_high"]) for metrics in (base, tuned))
+        rows.append(Number(f"{level(confidence)} interval of the accuracy", "", own, other, "", ""))
+        before, after = base["balanced_accuracy"], tuned["balanced_accuracy"]
+        rows.append(Number("Balanced accuracy", UP, percent(before), percent(after), points(after - before), ""))
+        rows.append(_number("Macro F1", UP, base["macro_f1"], tuned["macro_f1"]))
+    # Its accuracy is in the first line.
+    for row in results.differences[1:]:
+        rows.append(_number(row.metric[0].upper() + row.metric[1:], UP, row.base, row.tuned, (row.low, row.high)))
+    for key, name in PROBABILITIES.items():
+        pair = [results.calibration.get(f"{key}_{who}", metrics.get(key)) for who, metrics in
+                (("base", base), ("tuned", tuned))]  # fmt: skip
+        ends = [results.calibration.get(f"{key}_delta_{end}") for end in ("low", "high")]
+        if pair[0] is not None and pair[1] is not None:
+            known = None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
+            rows.append(_number(name, DOWN, pair[0], pair[1], known))
+    if base and tuned:
+        before, after = base["invalid"], tuned["invalid"]
+        rows.append(Number("Invalid answers", DOWN, whole(before), whole(after), signed(after - before, 0), ""))
+    return rows
+
+
+def _number(name: str, better: str, base: float, tuned: float, ends: tuple[float, float] | None = None) -> Number:
+    between = f"{signed(ends[0], 3)} to {signed(ends[1], 3)}" if ends else ""
+    return Number(name, better, decimal(base), decimal(tuned), signed(tuned - base, 3), between)
 
 
 def by_module(parameters: Sequence[Row]) -> list[Module]:

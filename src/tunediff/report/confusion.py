@@ -1,0 +1,108 @@
+"""Pictures of what was taken for what: a heat map of gold label by answer, and of what changed in it.
+
+base, tuned = confusion_tables(results.cells, labels)
+confusion_picture(labels, base, "base model", with_unlabelled=False)
+difference_picture(labels, base, tuned, with_unlabelled=False)
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from tunediff.metrics.classification import Counts
+from tunediff.report.drawing import COLOURS, chart, picture
+from tunediff.report.notation import percent, signed, whole
+from tunediff.report.results import Cell, Row
+
+NO_LABEL = "(no label)"
+DARKEST = 0.5  # opacity of a full cell: text on it stays readable in both modes
+
+
+def confusion_tables(cells: Sequence[Cell], labels: Sequence[str]) -> tuple[Counts, Counts]:
+    """Return the confusion of both models, each of shape (n_labels, n_labels + 1), the last column without a label."""
+    place: dict[str | None, int] = {label: at for at, label in enumerate(labels)}
+    base, tuned = (np.zeros((len(labels), len(labels) + 1), dtype=np.int64) for _ in range(2))
+    for cell in cells:
+        base[place[cell.label], place.get(cell.before, -1)] += cell.cases
+        tuned[place[cell.label], place.get(cell.after, -1)] += cell.cases
+    return base, tuned
+
+
+def confusion_picture(labels: Sequence[str], counts: Counts, who: str, with_unlabelled: bool) -> Markup:
+    """Heat map of gold label by answer; the shade is the share of the gold label's cases.
+
+    Args:
+        labels: the label list, of length n_labels.
+        counts: of shape (n_labels, n_labels + 1), the last column being the answers that name no label.
+        who: whose answers they are, such as "base model".
+        with_unlabelled: whether to show the last column.
+    """
+    names = [*labels, NO_LABEL] if with_unlabelled else list(labels)
+    rows = [
+        {
+            **{"gold": label, "predicted": name, "share": float(cases / max(row.sum(), 1)), "sign": "more"},
+            **{"text": whole(cases), "percent": percent(cases / max(row.sum(), 1), 0)},
+        }
+        for label, row in zip(labels, counts, strict=True)
+        for name, cases in zip(names, row, strict=False)
+    ]
+    summary = "; ".join(
+        f"gold {label}: " + ", ".join(f"{whole(cases)} {name}" for name, cases in zip(names, row, strict=False))
+        for label, row in zip(labels, counts, strict=True)
+    )
+    return _heat_map(rows, labels, names, (f"Confusion of the {who}", summary))
+
+
+def difference_picture(labels: Sequence[str], base: Counts, tuned: Counts, with_unlabelled: bool) -> Markup:
+    """Heat map of what `confusion_picture` shows of the tuned model less what it shows of the base model."""
+    names = [*labels, NO_LABEL] if with_unlabelled else list(labels)
+    change = tuned - base
+    share = change / np.maximum(base.sum(axis=1, keepdims=True), 1)
+    rows = [
+        {
+            **{"gold": label, "predicted": name, "share": abs(float(part)), "sign": "more" if cases >= 0 else "fewer"},
+            **{"text": signed(cases, 0), "percent": f"{signed(100 * part, 0)} pts"},
+        }
+        for label, cells, parts in zip(labels, change, share, strict=True)
+        for name, cases, part in zip(names, cells, parts, strict=False)
+    ]
+    summary = "; ".join(
+        f"gold {label}: " + ", ".join(f"{signed(cases, 0)} {name}" for name, cases in zip(names, row, strict=False))
+        for label, row in zip(labels, change, strict=True)
+    )
+    return _heat_map(rows, labels, names, ("Change of the confusion", summary))
+
+
+def _heat_map(rows: Sequence[Row], labels: Sequence[str], names: Sequence[str], told: tuple[str, str]) -> Markup:
+    import altair as alt
+
+    # Cells shrink with the number of labels; small cells lose the second line of text, then the first.
+    cell = max(18, min(84, 330 // len(names)))
+    axis: dict[str, Any] = {"domain": False, "ticks": False, "labelLimit": 110, "labelOverlap": False}
+    flat = 6.5 * max(map(len, names)) <= cell + 4
+    grid = chart(rows).encode(
+        x=alt.X(
+            "predicted:N",
+            sort=list(names),
+            title="answer",
+            axis=alt.Axis(orient="top", labelAngle=0 if flat else -40, titlePadding=8, **axis),
+        ),
+        y=alt.Y("gold:N", sort=list(labels), title="gold label", axis=alt.Axis(titlePadding=8, **axis)),
+    )
+    drawn = grid.mark_rect(cornerRadius=2, stroke=COLOURS["line"]).encode(
+        fill=alt.Fill(
+            "sign:N",
+            legend=None,
+            scale=alt.Scale(domain=["more", "fewer"], range=[COLOURS["tuned"], COLOURS["broken"]]),
+        ),
+        fillOpacity=alt.FillOpacity("share:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0, DARKEST])),
+    )
+    if cell >= 24:
+        two_lines = cell >= 56
+        size = 13 if cell >= 36 else 10
+        drawn += grid.mark_text(color=COLOURS["ink"], fontSize=size, dy=-7 if two_lines else 0).encode(text="text:N")
+        if two_lines:
+            drawn += grid.mark_text(color=COLOURS["ink"], fontSize=11, dy=10).encode(text="percent:N")
+    return picture(drawn.properties(width=cell * len(names), height=min(cell, 62) * len(labels)), *told)

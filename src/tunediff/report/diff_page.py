@@ -1,0 +1,118 @@
+"""The report of `tunediff diff`: the page of the pipeline, as far as two prediction files go.
+
+pages = diff_pages(found, ("before.jsonl", "after.jsonl"), confidence=0.95)
+pages.html, pages.markdown
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tunediff.cases import INVALID
+from tunediff.compare.differences import MOST_LABELS
+from tunediff.report.explorer import chosen
+from tunediff.report.notation import visible
+from tunediff.report.page import html_page, markdown_page, page_contents
+from tunediff.report.results import Cell, Flow, Models, Results, Shape
+from tunediff.report.tables import by_tag
+from tunediff.sections import Report
+
+if TYPE_CHECKING:
+    from tunediff.diff import Diff
+
+REPORT = Report(title="What changed, case by case", cases_per_transition=5)
+MODELS = Models("model before", "model after", "the change")
+
+
+class Pages(NamedTuple):
+    """The report twice: one self-contained HTML file, and Markdown for a pull request."""
+
+    html: str
+    markdown: str
+
+
+def diff_pages(found: "Diff", names: tuple[str, str], confidence: float) -> Pages:
+    """Return the two reports.
+
+    Args:
+        found: what `tunediff.diff.compare` returns.
+        names: of the two files.
+        confidence: of the intervals.
+    """
+    labels = _labels(found)
+    results = Results(
+        diff_cases=found.metrics,
+        cases=list(_cases(found)),
+        flows=_flows(found),
+        cells=_cells(found, labels),
+        source_texts=int(found.cases["cluster"].nunique()) if "cluster" in found.cases else None,
+        models=MODELS,
+        differences=found.differences,
+        slices=_tags(found, confidence),
+        sources={"before": names[0], "after": names[1], "diff_cases": "metrics.json", "cases": "cases.jsonl"},
+    )
+    shape = Shape(found.inputs, labels, source_input="text", premise_free_input="")
+    contents = page_contents(results, shape, REPORT, confidence)
+    return Pages(html_page(contents), markdown_page(contents))
+
+
+def _labels(found: "Diff") -> tuple[str, ...]:
+    """The labels, in the order of the log-probabilities where there are any; none where answers are in words."""
+    labels = found.labels or tuple(sorted(found.cases["label"].unique()))
+    return labels if len(labels) <= MOST_LABELS else found.labels or ()
+
+
+def _cells(found: "Diff", labels: tuple[str, ...]) -> list[Cell]:
+    """Cases by gold label and answers, where answers are classes; an answer outside of the labels names none."""
+    if not 2 <= len(labels) <= MOST_LABELS or len(found.differences) < 3:
+        return []
+    known = {label: label for label in labels}
+    columns = (found.cube[name] for name in ("gold", "before", "after", "outcome_base", "outcome_tuned", "cases"))
+    return [
+        Cell(
+            gold,
+            None if outcome_before == INVALID else known.get(before),
+            None if outcome_after == INVALID else known.get(after),
+            cases,
+        )
+        for gold, before, after, outcome_before, outcome_after, cases in zip(*columns, strict=True)
+    ]
+
+
+def _flows(found: "Diff") -> list[Flow]:
+    names = ["outcome_base", "outcome_tuned", "transition"]
+    counts = found.cases.groupby(names, observed=True).size().reset_index(name="cases")
+    columns = (counts[name].tolist() for name in (*names, "cases"))
+    return [Flow(*row) for row in zip(*columns, strict=True)]
+
+
+def _tags(found: "Diff", confidence: float) -> list[Any]:
+    """Accuracy of questions with and without an answer, where there are both."""
+    if "answerable" not in found.cases or found.cases["answerable"].nunique() < 2:
+        return []
+    tagged = zip(found.cases["answerable"], found.cases["transition"], strict=True)
+    return by_tag(((_tag(answerable), transition) for answerable, transition in tagged), confidence)
+
+
+def _tag(answerable: bool) -> list[str]:
+    return ["has answer"] if answerable else ["no answer"]
+
+
+def _cases(found: "Diff") -> Iterator[dict[str, Any]]:
+    """The cases that the page holds, as a line of data/cases.jsonl each."""
+    rows = found.cases.iloc[chosen(found.cases["transition"].tolist())]
+    columns = {"case_id": "case_id", "label": "label", "transition": "transition"}
+    columns |= {f"{who}_prediction": f"prediction_{who}" for who in ("base", "tuned")}
+    columns |= {f"{who}_log_probs": f"log_probs_{who}" for who in ("base", "tuned") if f"log_probs_{who}" in rows}
+    values = [rows[column].astype(object).where(rows[column].notna(), None) for column in columns.values()]
+    texts = [rows[name].astype(str).map(visible) for name in found.inputs]
+    tags = [_tag(yes) for yes in rows["answerable"]] if "answerable" in rows else [[] for _ in range(len(rows))]
+    for own, own_texts, own_tags in zip(zip(*values, strict=True), _rows(texts, len(rows)), tags, strict=True):
+        yield {
+            **dict(zip(columns, own, strict=True)),
+            **dict(zip(found.inputs, own_texts, strict=True)),
+            "tags": own_tags,
+        }
+
+
+def _rows(columns: list[Any], n: int) -> list[tuple[Any, ...]]:
+    return list(zip(*columns, strict=True)) if columns else [()] * n

@@ -1,0 +1,136 @@
+"""The cases as the page holds them: JSON for its case explorer, no more of them than a browser is quick with.
+
+    data = explorer_data(results, task.labels, task.inputs)
+    data["cases"][0]     # {"id": "3f...", "texts": ["A man ...", "He ..."], "label": "neutral", "before": None, ...}
+
+Keys that a case has nothing for are left out. Margins are in nats: how far the gold label is before the best other.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tunediff.compare.transitions import TRANSITIONS
+from tunediff.report.notation import decimal, visible
+from tunediff.report.results import Results, Row
+from tunediff.report.tables import gold_log_prob, margin
+
+MOST_CASES = 10_000
+# Of a text, so that ten thousand long paragraphs still fit; cases.jsonl has the whole.
+LONGEST = 2_000
+# A menu of more is no help.
+MOST_LABELS = 50
+FLIPS = ("broken", "repaired")
+# What stands beside the evidence already.
+SHOWN = {
+    *("case_id", "transition", "label", "base_prediction", "tuned_prediction", "base_margin", "tuned_margin"),
+    *("clauses", "explanation", "alone", "others"),
+}
+NAMES = {
+    "base_calibrated_margin": "calibrated margin before, nats",
+    "tuned_calibrated_margin": "calibrated margin after, nats",
+    "base_parse": "form of the answer before",
+    "tuned_parse": "form of the answer after",
+    "base_stable": "same answer at another batch size, before",
+    "tuned_stable": "same answer at another batch size, after",
+    "overlap": "share of its words that the rest holds",
+    "subsequence": "stands word for word in the rest",
+    "negation": "negation",
+    "nearest": "nearest training cases",
+}
+
+
+def chosen(transitions: Sequence[str], most: int = MOST_CASES) -> list[int]:
+    """Return the places of the cases that the page holds: all, or where those are too many as many flips as fit.
+
+    Broken and repaired cases have half of the room each; what one of them leaves free the other one takes.
+    """
+    if len(transitions) <= most:
+        return list(range(len(transitions)))
+    broken, repaired = ([at for at, name in enumerate(transitions) if name == flip] for flip in FLIPS)
+    room = max(most // 2, most - len(repaired))
+    kept = broken[:room]
+    return sorted(kept + repaired[: most - len(kept)])
+
+
+def explorer_data(results: Results, labels: Sequence[str], inputs: Sequence[str]) -> dict[str, Any]:
+    """Return what the case explorer of the page works on, JSON-ready.
+
+    Args:
+        results: of the experiment.
+        labels: in the order of the log-probabilities; empty where that is not known.
+        inputs: names of the input fields.
+
+    Returns:
+        inputs: their names. labels: gold labels that occur, empty where there are too many for a menu. slices: the
+        slices, numbered by the cases. scored: whether there are margins to sort by. total: cases of the test set.
+        cases: what the page shows of each.
+    """
+    cases = [results.cases[at] for at in chosen([case["transition"] for case in results.cases])]
+    slices: dict[str, int] = {}
+    records = [_record(case, labels, inputs, slices) for case in cases]
+    gold = sorted({record["label"] for record in records})
+    return {
+        "inputs": list(inputs),
+        "labels": gold if len(gold) <= MOST_LABELS else [],
+        "slices": list(slices),
+        "scored": any("margins" in record for record in records),
+        "total": int(results.diff_cases["n"]),
+        "cases": records,
+    }
+
+
+def _record(case: Row, labels: Sequence[str], inputs: Sequence[str], slices: dict[str, int]) -> dict[str, Any]:
+    names = case.get("slices") or [f"tag: {tag}" for tag in case["tags"]]
+    record: dict[str, Any] = {
+        "id": visible(case["case_id"]),
+        "texts": [shortened(case[name]) for name in inputs],
+        "label": shortened(case["label"]),
+        "before": shortened(case["base_prediction"]),
+        "after": shortened(case["tuned_prediction"]),
+        "transition": TRANSITIONS.index(case["transition"]),
+        "slices": [slices.setdefault(name, len(slices)) for name in dict.fromkeys(names)],
+    }
+    gold = [gold_log_prob(case, labels, who) for who in ("base", "tuned")]
+    if gold[0] is not None and gold[1] is not None:
+        record["gold"] = [round(math.exp(gold[0]), 4), round(math.exp(gold[1]), 4)]
+    margins = [margin(case, labels, who) for who in ("base", "tuned")]
+    if margins[0] is not None and margins[1] is not None:
+        record["margins"] = [round(margins[0], 3), round(margins[1], 3)]
+    if case.get("explanation"):
+        record["explanation"] = visible(str(case["explanation"]))
+    if case.get("evidence"):
+        record["evidence"] = _evidence(case["evidence"])
+    return record
+
+
+def shortened(text: object) -> str | None:
+    """Text of a case as the page holds it; None stays None."""
+    if text is None:
+        return None
+    plain = visible(str(text))
+    return plain if len(plain) <= LONGEST else plain[: LONGEST - 1] + "…"
+
+
+def _evidence(fields: Mapping[str, Any]) -> list[list[str]]:
+    """The evidence as names and values in words."""
+    alone = fields.get("alone", "one input")
+    names = {f"{who}_premise_free": f"answer from the {alone} alone, {when}"
+             for who, when in (("base", "before"), ("tuned", "after"))}  # fmt: skip
+    return [
+        [NAMES.get(key) or names.get(key) or visible(key.replace("_", " ")), _words(value)]
+        for key, value in fields.items()
+        if key not in SHOWN and value is not None
+    ]
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return decimal(value, 2)
+    if isinstance(value, Mapping) and {"case_id", "label", "distance"} <= set(value):
+        return visible(f"{value['label']} at distance {float(value['distance']):.2f} ({value['case_id']})")
+    if isinstance(value, list):
+        return "; ".join(map(_words, value)) or "none"
+    return visible(str(value))

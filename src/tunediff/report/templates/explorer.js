@@ -1,0 +1,173 @@
+"use strict";
+// The case explorer: filters, sorts and pages the cases of the data block. Text of a case is only ever set as text.
+(() => {
+  const PAGE = 25;
+  const data = JSON.parse(document.getElementById("case-data").textContent);
+  const form = document.getElementById("filters");
+  const list = document.getElementById("case-list");
+  const shown = document.getElementById("shown");
+  const pager = document.getElementById("pager");
+  const [first, previous, next, last] = pager.querySelectorAll("button");
+  const template = document.getElementById("case-template");
+  const transitions = [...form.querySelectorAll("[name=transition]")];
+  const names = transitions.map((box) => box.dataset.name);
+  const classes = transitions.map((box) => box.value);
+
+  const change = (one) => (one.margins ? one.margins[1] - one.margins[0] : 0);
+  const before = (one) => (one.margins ? one.margins[0] : 0);
+  const after = (one) => (one.margins ? one.margins[1] : 0);
+  const ORDERS = {
+    change: (a, b) => Math.abs(change(b)) - Math.abs(change(a)),
+    gained: (a, b) => change(b) - change(a),
+    lost: (a, b) => change(a) - change(b),
+    before: (a, b) => before(a) - before(b),
+    after: (a, b) => after(a) - after(b),
+    sure: (a, b) => after(b) - after(a),
+    file: () => 0,
+  };
+
+  let found = [];
+  let page = 0;
+
+  function haystack(one) {
+    // Made when it is first searched, once a case.
+    one.words ??= [one.id, ...one.texts, one.label, one.before, one.after, one.explanation]
+      .filter(Boolean).join("\n").toLowerCase();
+    return one.words;
+  }
+
+  function refresh() {
+    const chosen = new Set(transitions.flatMap((box, at) => (box.checked ? [at] : [])));
+    const label = form.elements.label?.value ?? "";
+    const slice = form.elements.slice?.value ?? "";
+    const words = form.elements.text.value.toLowerCase().split(/\s+/).filter(Boolean);
+    found = data.cases.filter((one) =>
+      (!chosen.size || chosen.has(one.transition))
+      && (!label || one.label === data.labels[label])
+      && (!slice || one.slices.includes(Number(slice)))
+      && words.every((word) => haystack(one).includes(word)));
+    const order = form.elements.sort?.value ?? "file";
+    if (order !== "file") found.sort(ORDERS[order]);
+    show(0);
+  }
+
+  function show(number) {
+    const pages = Math.max(1, Math.ceil(found.length / PAGE));
+    page = Math.min(Math.max(number, 0), pages - 1);
+    const start = page * PAGE;
+    const part = found.slice(start, start + PAGE);
+    list.replaceChildren(...part.map(item));
+    list.start = start + 1;
+    if (list.firstElementChild) list.firstElementChild.tabIndex = 0;
+    const count = (n) => n.toLocaleString("en");
+    shown.textContent = part.length
+      ? `Cases ${count(start + 1)} to ${count(start + part.length)} of ${count(found.length)}`
+        + (found.length < data.cases.length ? ` that fit, ${count(data.cases.length)} in all.` : ".")
+      : "No case fits these filters.";
+    first.disabled = previous.disabled = page === 0;
+    next.disabled = last.disabled = page === pages - 1;
+    pager.hidden = pages === 1;
+  }
+
+  function put(parent, tag, text, className) {
+    const element = document.createElement(tag);
+    if (text !== undefined) element.textContent = text;
+    if (className) element.className = className;
+    parent.append(element);
+    return element;
+  }
+
+  function pair(parent, name, text) {
+    const row = put(parent, "div");
+    put(row, "dt", name);
+    const value = put(row, "dd", text);
+    value.dir = "auto";
+    return value;
+  }
+
+  function answer(element, text, share, margin) {
+    element.textContent = "";
+    if (text === null) put(element, "em", "no valid answer");
+    else if (text === "") put(element, "em", "empty answer");
+    else put(element, "bdi", text);
+    const figures = [];
+    if (share !== undefined) figures.push(`gold at ${(100 * share).toFixed(1)}\u00a0%`);
+    if (margin !== undefined) figures.push(`margin\u00a0${margin < 0 ? "−" : "+"}${Math.abs(margin).toFixed(2)}`);
+    if (figures.length) put(element, "span", ` · ${figures.join(", ")}`, "muted");
+    if (share === undefined) return;
+    const fill = put(put(element, "span", undefined, "bar"), "i");
+    fill.style.width = `${(100 * share).toFixed(1)}%`;
+  }
+
+  function item(one) {
+    const element = template.content.firstElementChild.cloneNode(true);
+    const part = (name) => element.querySelector(`[data-part=${name}]`);
+    element.tabIndex = -1;
+    const badge = part("transition");
+    badge.textContent = names[one.transition];
+    badge.classList.add(classes[one.transition]);
+    one.texts.forEach((text, at) => pair(part("inputs"), data.inputs[at], text));
+    part("label").textContent = one.label;
+    answer(part("before"), one.before, one.gold?.[0], one.margins?.[0]);
+    answer(part("after"), one.after, one.gold?.[1], one.margins?.[1]);
+    if (one.explanation) part("explanation").textContent = one.explanation;
+    else part("explanation").remove();
+    if (one.evidence) one.evidence.forEach(([name, value]) => pair(part("evidence"), name, value));
+    else element.querySelector("details").remove();
+    const foot = part("foot");
+    one.slices.forEach((at) => put(put(foot, "span", undefined, "tag"), "bdi", data.slices[at]));
+    put(foot, "code", one.id);
+    return element;
+  }
+
+  function move(step) {
+    const items = [...list.children];
+    const at = items.indexOf(document.activeElement.closest("#case-list > li"));
+    const pages = Math.ceil(found.length / PAGE);
+    if (at + step < 0 && page > 0) { show(page - 1); focus(list.lastElementChild); }
+    else if (at + step >= items.length && page < pages - 1) { show(page + 1); focus(list.firstElementChild); }
+    else focus(items[Math.min(Math.max(at + step, 0), items.length - 1)]);
+  }
+
+  function focus(element) {
+    if (!element) return;
+    for (const other of list.children) other.tabIndex = -1;
+    element.tabIndex = 0;
+    element.focus();
+  }
+
+  list.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const own = event.target.parentElement === list;
+    const steps = { ArrowDown: 1, ArrowUp: -1 };
+    if (event.key in steps) move(steps[event.key]);
+    else if (event.key === "ArrowRight" && !next.disabled) { show(page + 1); focus(list.firstElementChild); }
+    else if (event.key === "ArrowLeft" && !previous.disabled) { show(page - 1); focus(list.firstElementChild); }
+    else if (event.key === "Enter" && own) {
+      const details = event.target.querySelector("details");
+      if (details) details.open = !details.open;
+    } else return;
+    event.preventDefault();
+  });
+  for (const [button, to] of [[first, () => 0], [previous, () => page - 1], [next, () => page + 1],
+    [last, () => Math.ceil(found.length / PAGE) - 1]]) {
+    button.addEventListener("click", () => { show(to()); document.getElementById("cases").scrollIntoView(); });
+  }
+  form.addEventListener("input", refresh);
+  form.addEventListener("reset", () => setTimeout(refresh));
+  form.addEventListener("submit", (event) => event.preventDefault());
+
+  // Links of the tables above: the cases of a transition or of a slice.
+  for (const link of document.querySelectorAll("a[data-transition], a[data-slice]")) {
+    const slice = data.slices.indexOf(link.dataset.slice);
+    if (link.dataset.slice && slice < 0) { link.removeAttribute("href"); continue; }
+    link.addEventListener("click", () => {
+      form.reset();
+      transitions.forEach((box) => { box.checked = box.value === link.dataset.transition; });
+      if (link.dataset.slice) form.elements.slice.value = slice;
+      refresh();
+    });
+  }
+  document.getElementById("explorer").hidden = false;
+  refresh();
+})();
