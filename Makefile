@@ -1,4 +1,4 @@
-# make repro   set up .venv where needed, then run the pipeline of params.yaml
+# make repro   set up .venv where needed, run the pipeline of params.yaml, say what it cost and what the cache saved
 # make test    the same set-up, then the tests
 # make setup   the set-up alone
 # make lint    ruff and mypy, as before each commit
@@ -10,7 +10,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 .PHONY: repro test setup lint
 
 repro: setup
-	dvc repro
+	tunediff repro
 
 test: setup
 	python -m pytest

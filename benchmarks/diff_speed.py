@@ -1,0 +1,103 @@
+"""How long `tunediff diff` takes and how much memory it needs, from 10,000 to 1,000,000 cases.
+
+    python benchmarks/diff_speed.py --out benchmarks/results/diff_speed.json
+
+Makes two JSON lines files of that many cases (id, premise, hypothesis, label, prediction, three scores; three cases a
+premise), runs the program on them as a user would, and writes seconds and peak memory as the operating system counts
+them. Each size is run several times and the fastest is kept: what else the machine does only ever adds.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+LABELS = ("entailment", "neutral", "contradiction")
+SIZES = (1, 10_000, 30_000, 100_000, 300_000, 1_000_000)
+WORDS = ["a", "man", "woman", "dog", "child", "red", "shirt", "is", "feeding", "two", "animals", "near", "the", "river"]
+ARGUMENTS = ["--input-fields", "premise,hypothesis", "--scores-field", "scores", "--cluster-field", "premise"]
+
+
+def main() -> None:
+    """Measure every size and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="results, JSON")
+    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="numbers of cases")
+    parser.add_argument("--runs", type=int, default=2, help="runs of each size")
+    args = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for size in args.sizes:
+            files = write_files(Path(folder), size)
+            runs = [measure([*map(str, files), "--out", f"{folder}/out", *ARGUMENTS]) for _ in range(args.runs)]
+            seconds, peak = min(runs)
+            rows.append({"cases": size, "seconds": round(seconds, 2), "peak_memory_mib": round(peak / 2**20)})
+            # The start of Python and of its libraries is the same for every size; a run of one case is that.
+            if rows[0]["cases"] == 1 and size > 1:
+                rows[-1]["microseconds_per_case"] = round(1e6 * (seconds - rows[0]["seconds"]) / size, 1)
+            print(rows[-1], flush=True)
+    results = {"machine": machine(), "python": platform.python_version(), "rows": rows}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+def write_files(folder: Path, size: int) -> list[Path]:
+    """Two files of `size` cases: 41 % right before and 88 % after, answers independent."""
+    paths = []
+    for name, accuracy in (("before", 0.41), ("after", 0.88)):
+        path = folder / f"{name}.jsonl"
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows_of(size, accuracy))
+        paths.append(path)
+    return paths
+
+
+def rows_of(size: int, accuracy: float) -> Iterator[dict[str, object]]:
+    """The rows of one file; texts and labels do not depend on the accuracy."""
+    texts, answers = np.random.default_rng(0), np.random.default_rng(int(1000 * accuracy))
+    premise = ""
+    for row in range(size):
+        words = [WORDS[place] for place in texts.integers(0, len(WORDS), 18)]
+        premise = f"{' '.join(words[:12])} {row}" if row % 3 == 0 else premise
+        gold = int(texts.integers(3))
+        answer = gold if answers.random() < accuracy else (gold + int(answers.integers(1, 3))) % 3
+        scores = np.log(np.where(np.arange(3) == answer, 0.6, 0.2)) + answers.normal(0, 0.1, 3)
+        yield {
+            "case_id": f"case-{row:07d}",
+            "premise": premise,
+            "hypothesis": " ".join(words[12:]),
+            "label": LABELS[gold],
+            "prediction": LABELS[answer],
+            "scores": {label: round(float(score), 6) for label, score in zip(LABELS, scores, strict=True)},
+        }
+
+
+def measure(arguments: list[str]) -> tuple[float, int]:
+    """Seconds and peak bytes of one run of the program."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tunediff.commands.main", "diff", *arguments], stdout=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"tunediff diff ended with status {status}")
+    return time.perf_counter() - start, usage.ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+
+
+def machine() -> str:
+    """The processor and its cores."""
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+
+
+if __name__ == "__main__":
+    main()

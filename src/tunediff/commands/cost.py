@@ -1,0 +1,182 @@
+"""What each stage cost, whether the last run made it or took it from the cache, and what a repaired case cost.
+
+    tunediff cost
+
+Reads metrics/cost/, metrics/diff_cases.json and the section `cost` of params.yaml; runs nothing. The last run is the
+last `make repro` or `tunediff repro`; a `dvc repro` by itself leaves no note of what it ran.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tunediff.commands.runs import Cost, Outcome, Run, Stage, last_run, read_cost, read_stages
+from tunediff.compare.cost import figure, per_net_repair, per_net_repair_said
+from tunediff.errors import TunediffError
+from tunediff.files import read_json, shown
+from tunediff.params import Params, read_params
+from tunediff.stage import PARAMS
+
+DIFF = Path("metrics/diff_cases.json")
+STATES = {
+    "ran": "ran",
+    "cache": "from the cache",
+    "stopped": "stopped",
+    "not made": "not made",
+    "not known": "not known",
+}
+GPU = ("gpu_seconds", "energy_joules")
+PER_REPAIR = ("n", "repaired", "broken", "accuracy_delta", "accuracy_delta_low", "accuracy_delta_high")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`tunediff cost` takes none."""
+
+
+def main(_: argparse.Namespace) -> None:
+    """Run `tunediff cost`.
+
+    Raises:
+        TunediffError: there is no pipeline here, or a file is at fault.
+    """
+    print(said(read_stages()))
+
+
+def said(stages: Sequence[Stage]) -> str:
+    """What is printed.
+
+    Raises:
+        TunediffError: a file is at fault.
+    """
+    run, params = last_run(stages), read_params(PARAMS)
+    costs = {stage.name: read_cost(stage.cost) for stage in stages}
+    states = {name: state(name, cost, run) for name, cost in costs.items()}
+    # What lies there of a stage that was not made is of other code, data or parameters.
+    costs = {name: None if states[name] == STATES["not made"] else cost for name, cost in costs.items()}
+    price, currency = params.cost.price_per_hour, params.cost.currency
+    lines = [*table(costs, states, price, currency), "", *_summary(costs, states, run, price, currency)]
+    return "\n".join([*lines, *_per_repair(costs, params)])
+
+
+def seconds_of(costs: Mapping[str, Cost | None]) -> float:
+    """Seconds of all stages whose cost is known."""
+    return float(sum(cost["seconds"] for cost in costs.values() if cost))
+
+
+def state(name: str, cost: Cost | None, run: Run | None) -> str:
+    """What the last run did with a stage; another result may have taken its place since."""
+    outcome = (run.outcomes if run else {}).get(name, Outcome("not known", cost))
+    # DVC removes what a stage wrote before it runs, so one that stopped has no cost.
+    if cost != (None if outcome.state == "stopped" else outcome.cost):
+        return "changed since"
+    return STATES[outcome.state]
+
+
+def saved(costs: Mapping[str, Cost | None], states: Mapping[str, str]) -> dict[str, Cost]:
+    """The stages that the last run took from the cache, each with what it cost when it ran."""
+    return {name: cost for name, cost in costs.items() if cost and states[name] == STATES["cache"]}
+
+
+def table(costs: Mapping[str, Cost | None], states: Mapping[str, str], price: float | None, currency: str) -> list[str]:
+    """A line a stage and one for all; columns of a GPU, of money and of savings where there are such figures."""
+    kept = saved(costs, states)
+    rows = [["stage", "last run", "seconds", "peak memory", "GPU seconds", "GPU joules", currency, "saved seconds"]]
+    for name, cost in costs.items():
+        known = cost or {}
+        memory = f"{known['peak_memory_bytes'] / 2**20:,.0f} MiB" if cost else "-"
+        figures = [_decimals(known.get(key)) for key in GPU]
+        money, spared = _money(known.get("seconds"), price), _decimals(kept.get(name, {}).get("seconds"))
+        rows.append([name, states[name], _decimals(known.get("seconds")), memory, *figures, money, spared])
+    total = seconds_of(costs)
+    figures = [_decimals(sum(cost.get(key, 0) for cost in costs.values() if cost) or None) for key in GPU]
+    spared = _decimals(seconds_of(kept) if kept else None)
+    rows.append(["all", "", _decimals(total), "", *figures, _money(total, price), spared])
+    return [line.rstrip() for line in _aligned([one for one in zip(*rows, strict=True) if set(one[1:]) != {"-"}])]
+
+
+def _aligned(columns: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in columns]
+    for row in zip(*columns, strict=True):
+        cells = [
+            cell.ljust(width) if index < 2 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells)
+
+
+def _summary(
+    costs: Mapping[str, Cost | None], states: Mapping[str, str], run: Run | None, price: float | None, currency: str
+) -> Iterator[str]:
+    """What the last run did, in sentences."""
+
+    def spent(seconds: float) -> str:
+        return f"{seconds:,.1f} s" + (f" ({_money(seconds, price)} {currency})" if price is not None else "")
+
+    if run is None:
+        yield "No run of `make repro` or `tunediff repro` is noted here: what came from the cache is not known."
+        return
+    began = datetime.fromtimestamp(run.began).astimezone()
+    if run.ended is not None:
+        took = f"ended with exit code {run.exit_code} after {run.ended - run.began:,.1f} s"
+    else:
+        took = "is still at work" if run.alive else "did not come to its end: it was killed"
+    yield f"The last run began at {began:%Y-%m-%d %H:%M:%S} and {took}."
+    kept = saved(costs, states)
+    yield f"{len(kept)} of {len(costs)} stages came from the cache and saved {spent(seconds_of(kept))}."
+    ran = {name: cost for name, cost in costs.items() if states[name] == STATES["ran"]}
+    if ran:
+        yield f"{len(ran)} ran and took {spent(seconds_of(ran))}."
+    for name in [name for name, one in states.items() if one == STATES["stopped"]]:
+        cost = run.outcomes[name].cost
+        yield f"{name} was stopped" + (
+            f" after about {spent(cost['seconds'])}." if cost else "; how long it ran is not known."
+        )
+    for one, meaning in (
+        (STATES["not made"], "no result of the present code, data and parameters"),
+        ("changed since", "another result than at the end of that run"),
+        ("not known", "nothing is known of it, so nothing is counted as saved"),
+    ):
+        if names := [name for name, found in states.items() if found == one]:
+            yield f"{one}: {', '.join(names)} ({meaning})."
+
+
+def _per_repair(costs: Mapping[str, Cost | None], params: Params) -> Iterator[str]:
+    """Cost per net repaired case: of the training alone and of all stages."""
+    if None in costs.values() or not DIFF.exists():
+        yield "Cost per net repaired case: not known before every stage has its result."
+        return
+    diff = _diff()
+    n, repaired, broken = int(diff["n"]), int(diff["repaired"]), int(diff["broken"])
+    delta, low, high = (diff[key] for key in PER_REPAIR[3:])
+    yield (
+        f"Cost per net repaired case ({repaired:,} repaired - {broken:,} broken = {repaired - broken:+,} of {n:,} "
+        f"cases; difference {100 * low:+.1f} to {100 * high:+.1f} points):"
+    )
+    price, currency = params.cost.price_per_hour, params.cost.currency
+    for name, seconds in (
+        ("train alone", seconds_of({"train": costs.get("train")})),
+        ("all stages", seconds_of(costs)),
+    ):
+        for amount, unit in [(seconds, "s"), *([(seconds / 3600 * price, currency)] if price is not None else [])]:
+            found = per_net_repair(amount, n, delta, low, high)
+            words = per_net_repair_said(found, params.diff.confidence, unit)
+            yield f"  {name}, {figure(amount)} {unit}: {words}"
+
+
+def _diff() -> dict[str, Any]:
+    diff = read_json(DIFF)
+    for key in PER_REPAIR:
+        value = diff.get(key) if isinstance(diff, dict) else None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TunediffError(f"{DIFF}: {key}: found {shown(value)}, expected a number (dvc repro)")
+    return dict(diff)
+
+
+def _decimals(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}"
+
+
+def _money(seconds: float | None, price: float | None) -> str:
+    return "-" if seconds is None or price is None else figure(seconds / 3600 * price)

@@ -1,0 +1,123 @@
+"""Compare two prediction files case by case, without the pipeline.
+
+    tunediff diff before.jsonl after.jsonl --out findings
+    tunediff diff before.csv after.csv --id-field id --label-field gold --prediction-field answer --out findings
+    tunediff diff samples_anli_r1_before.jsonl samples_anli_r1_after.jsonl --out findings
+    tunediff diff base.json tuned.json --data dev-v2.0.json --out findings
+
+Reads JSON lines, CSV and Parquet, samples of lm-evaluation-harness (--log_samples), and SQuAD predictions with
+their data set. Writes metrics.json, cases.jsonl, report.md and report.html into the folder --out; all four or none.
+
+With --max-negative-flip-rate X it is a gate for CI: exit code 3 when the share of cases that broke may exceed X, that
+is when the upper end of its exact interval does. Bad input: one line and exit code 1.
+"""
+
+import argparse
+import gc
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from tunediff.compare.prediction_files import read_predictions
+from tunediff.compare.predictions import Fields
+from tunediff.diff import Diff, case_lines, compare
+from tunediff.errors import TunediffError
+from tunediff.files import replacing, write_json, write_text
+from tunediff.report.diff_page import diff_pages
+
+GATE_CLOSED = 3
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tunediff diff`."""
+    parser.add_argument("before", type=Path, help="predictions of the base model")
+    parser.add_argument("after", type=Path, help="predictions of the tuned model, on the same cases")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--label-field", default=Fields.label, help="column of the gold label (label)")
+    parser.add_argument("--prediction-field", default=Fields.prediction, help="column of the answer (prediction)")
+    parser.add_argument("--scores-field", help="column with a number a label: a list, or an object {label: number}")
+    parser.add_argument("--input-fields", help="columns of the inputs, with commas between them")
+    parser.add_argument("--id-field", help="column that tells one case from another (case_id, else the inputs)")
+    parser.add_argument("--cluster-field", help="column of what several cases may share, such as the premise")
+    parser.add_argument("--data", type=Path, help="the data set of SQuAD predictions")
+    parser.add_argument("--metric", help="metric of lm-evaluation-harness samples (the first one)")
+    parser.add_argument("--filter", help="filter of lm-evaluation-harness samples, where there are several")
+    parser.add_argument("--confidence", type=float, default=0.95, help="of every interval (0.95)")
+    parser.add_argument(
+        "--max-negative-flip-rate", type=float, metavar="X", help="exit code 3 when more than this may have broken"
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `tunediff diff`.
+
+    Raises:
+        TunediffError: an argument or a file is at fault; then nothing is written.
+    """
+    limit = args.max_negative_flip_rate
+    if limit is not None and not 0 <= limit <= 1:
+        raise TunediffError(f"--max-negative-flip-rate: found {limit}, expected a share in 0..1")
+    if args.out.exists() and not args.out.is_dir():
+        raise TunediffError(f"{args.out}: is no folder, expected one to write to (--out)")
+    fields = Fields(
+        label=args.label_field,
+        prediction=args.prediction_field,
+        scores=args.scores_field,
+        inputs=tuple(name for name in (args.input_fields or "").split(",") if name),
+        case_id=args.id_field,
+        cluster=args.cluster_field,
+    )
+    # Rows form no cycles, and looking for some walks all of those read so far again and again.
+    gc.disable()
+    before, after = (
+        read_predictions(path, fields, args.data, args.metric, args.filter) for path in (args.before, args.after)
+    )
+    names = str(args.before), str(args.after)
+    found = compare(before, after, names, args.confidence)
+    del before, after  # the inputs of a million cases, held twice
+    write(found, args.out, names, args.confidence)
+    print(summary(found, args.confidence))
+    print(f"  written to {args.out}: metrics.json, cases.jsonl, report.md, report.html")
+    high = found.metrics["negative_flip_rate_high"]
+    if limit is not None and high > limit:
+        print(
+            f"tunediff: negative-flip rate: up to {high:.4g} (upper end of the exact interval of "
+            f"{found.negative_flips.broken:,} in {found.negative_flips.n:,}), more than the {limit:.4g} allowed",
+            file=sys.stderr,
+        )
+        sys.exit(GATE_CLOSED)
+
+
+def write(found: Diff, folder: Path, names: tuple[str, str], confidence: float) -> None:
+    """Write the four files; none takes its place before all of them are whole."""
+    with ExitStack() as stack:
+        metrics, cases, markdown, html = (
+            stack.enter_context(replacing(folder / name))
+            for name in ("metrics.json", "cases.jsonl", "report.md", "report.html")
+        )
+        write_json(metrics, found.metrics)
+        with cases.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
+            file.writelines(_encode(line) + "\n" for line in case_lines(found))
+        pages = diff_pages(found, names, confidence)
+        write_text(markdown, pages.markdown)
+        write_text(html, pages.html)
+
+
+def summary(found: Diff, confidence: float) -> str:
+    """What is printed: the figures, with their arithmetic."""
+    metrics, flips = found.metrics, found.negative_flips
+    repaired, broken = int(metrics["repaired"]), int(metrics["broken"])
+    lines = [
+        f"diff: accuracy {metrics['accuracy_base']:.1%} -> {metrics['accuracy_tuned']:.1%} on {len(found.cases):,} "
+        f"cases: {repaired:,} repaired - {broken:,} broken = {repaired - broken:+,}",
+        f"  difference {100 * metrics['accuracy_delta']:+.1f} points, {confidence:.0%} interval "
+        f"{100 * metrics['accuracy_delta_low']:+.1f} to {100 * metrics['accuracy_delta_high']:+.1f}, exact McNemar "
+        f"p = {metrics['mcnemar_p']:.3g}",
+        f"  broken: {broken:,} of {flips.n:,} = {flips.rate:.2%} (exact interval {flips.low:.2%} to {flips.high:.2%}), "
+        f"{flips.rate_of_right:.2%} of the {flips.base_right:,} that were right; two unrelated models of these "
+        f"accuracies would break {flips.expected_if_independent:,.0f}",
+        f"  {found.power}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,37 @@
+"""The program `tunediff`.
+
+    tunediff diff before.jsonl after.jsonl --out findings
+    tunediff repro
+    tunediff cost
+
+A subcommand is a module with `add_arguments(parser)` and `main(args)`.
+"""
+
+import argparse
+from functools import partial
+
+from tunediff import errors
+from tunediff.commands import cost, diff, repro
+
+COMMANDS = {"diff": diff, "repro": repro, "cost": cost}
+
+
+def main() -> None:
+    """Run the subcommand that the arguments name; bad input ends in one line and exit code 1."""
+    parser = argparse.ArgumentParser(prog="tunediff", description="What did fine-tuning change, case by case.")
+    subparsers = parser.add_subparsers(dest="command", required=True)
+    for name, module in COMMANDS.items():
+        doc = module.__doc__ or ""
+        subparser = subparsers.add_parser(
+            name,
+            help=doc.split("\n", 1)[0],
+            description=doc,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(subparser)
+    args = parser.parse_args()
+    errors.run(partial(COMMANDS[args.command].main, args))
+
+
+if __name__ == "__main__":
+    main()

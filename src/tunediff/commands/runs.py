@@ -1,0 +1,184 @@
+"""What the last `tunediff repro` did with each stage: ran it, stopped in it, or took it from the cache.
+
+    folder = begin()                         # .scratch/repro/, empty; DVC runs with RUN=folder
+    end(folder, stages, exit_code)           # .scratch/repro/run.json holds an outcome a stage
+    run = last_run(stages)                   # also of a run that was killed and never came to its end
+
+A stage that runs leaves a note in the folder (`tunediff.cost`). One without a note came from the cache if DVC ended
+well, for then it went through all of them. If not, `dvc status` is asked which results are those of the present code,
+data and parameters; the others were not made.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, NamedTuple
+
+import psutil
+import yaml
+
+from tunediff.errors import TunediffError
+from tunediff.files import read_json, read_text, shown, write_json
+
+PIPELINE = Path("dvc.yaml")
+FOLDER = Path(".scratch/repro")
+COSTS = "metrics/cost"
+Cost = dict[str, Any]
+State = Literal["ran", "cache", "stopped", "not made", "not known"]
+
+
+class Stage(NamedTuple):
+    """A stage of dvc.yaml: the files it reads and writes, and the one that holds its cost."""
+
+    name: str
+    reads: list[str]
+    writes: list[str]
+    cost: Path
+
+
+class Outcome(NamedTuple):
+    """What a run did with a stage, and what its cost file held at the end of the run (stopped: the seconds it took)."""
+
+    state: State
+    cost: Cost | None
+
+
+class Run(NamedTuple):
+    """A run of the pipeline; times in seconds since 1970. One that was killed, or still runs, has no end."""
+
+    began: float
+    ended: float | None
+    exit_code: int | None
+    alive: bool
+    outcomes: Mapping[str, Outcome]
+
+
+def read_stages(path: Path = PIPELINE) -> list[Stage]:
+    """The stages of dvc.yaml that measure their cost, in its order."""
+    stages = yaml.safe_load(read_text(path))["stages"]
+    found = []
+    for name, stage in stages.items():
+        writes = [
+            entry if isinstance(entry, str) else next(iter(entry))
+            for key in ("outs", "metrics", "plots")
+            for entry in stage.get(key, [])
+        ]
+        costs = [out for out in writes if PurePosixPath(out).parent == PurePosixPath(COSTS)]
+        if costs:
+            found.append(Stage(name, list(stage.get("deps", [])), writes, Path(costs[0])))
+    return found
+
+
+def read_cost(path: Path) -> Cost | None:
+    """What a stage cost, or None where its result is not there.
+
+    Raises:
+        TunediffError: the file is not one that `tunediff.cost` wrote.
+    """
+    if not path.exists():
+        return None
+    cost = read_json(path)
+    for key in ("seconds", "peak_memory_bytes"):
+        value = cost.get(key) if isinstance(cost, dict) else None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TunediffError(f"{path}: {key}: found {shown(value)}, expected a number (dvc repro)")
+    return dict(cost)
+
+
+def begin(folder: Path = FOLDER) -> Path:
+    """Make an empty folder for the notes of a run; its absolute path.
+
+    Raises:
+        TunediffError: another run is at work.
+    """
+    note = folder / "run.json"
+    if note.exists() and _alive(held := read_json(note)):
+        raise TunediffError(f"{note}: another tunediff repro is running (process {held['process']}), expected its end")
+    if folder.exists():
+        shutil.rmtree(folder)
+    me = psutil.Process()
+    write_json(note, {"began": time.time(), "process": me.pid, "process_began": me.create_time()})
+    return folder.resolve()
+
+
+def end(folder: Path, stages: Sequence[Stage], exit_code: int) -> None:
+    """Write down the outcome of each stage, so that what is changed later does not change what is said of this run."""
+    run = read_json(folder / "run.json") | {"ended": time.time(), "exit_code": exit_code}
+    outcomes = _outcomes(folder, stages, exit_code, run["ended"])
+    write_json(folder / "run.json", run | {"stages": {name: one._asdict() for name, one in outcomes.items()}})
+
+
+def last_run(stages: Sequence[Stage], folder: Path = FOLDER) -> Run | None:
+    """The last run of `tunediff repro`, or None where there was none."""
+    if not (folder / "run.json").exists():
+        return None
+    run = read_json(folder / "run.json")
+    alive = _alive(run)
+    if "ended" in run:
+        outcomes = {name: Outcome(**one) for name, one in run["stages"].items()}
+    else:
+        outcomes = _outcomes(folder, stages, None, None)
+    return Run(run["began"], run.get("ended"), run.get("exit_code"), alive, outcomes)
+
+
+def _alive(run: Mapping[str, Any]) -> bool:
+    """The process of a run is there; another one may have its number by now."""
+    if "ended" in run:
+        return False
+    try:
+        return bool(psutil.Process(run["process"]).create_time() == run["process_began"])
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _outcomes(folder: Path, stages: Sequence[Stage], exit_code: int | None, ended: float | None) -> dict[str, Outcome]:
+    notes = {stage.name: read_json(path) for stage in stages if (path := folder / stage.cost.name).exists()}
+    outdated = set() if exit_code == 0 else _outdated(stages)
+    outcomes = {}
+    for stage in stages:
+        note = notes.get(stage.name)
+        if note is None and outdated is None:
+            outcomes[stage.name] = Outcome("not known", read_cost(stage.cost))
+        elif note is None:
+            made = stage.name not in (outdated or ())
+            outcomes[stage.name] = Outcome("cache" if made else "not made", read_cost(stage.cost))
+        elif "cost" in note:
+            outcomes[stage.name] = Outcome("ran", note["cost"])
+        else:
+            # It ended by itself or was stopped; DVC ends at once in either case.
+            seconds = None if ended is None else {"seconds": round(ended - note["began"], 3)}
+            outcomes[stage.name] = Outcome("stopped", seconds)
+    return outcomes
+
+
+def _outdated(stages: Sequence[Stage]) -> set[str] | None:
+    """Stages whose results are not those of the present code, data and parameters; None where DVC cannot tell."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "status", "--json"], capture_output=True, text=True, check=False, env=os.environ
+    )
+    try:
+        changed = set(json.loads(done.stdout)) if done.returncode == 0 else None
+    except ValueError:
+        changed = None
+    return None if changed is None else downstream(stages, changed)
+
+
+def downstream(stages: Sequence[Stage], changed: Iterable[str]) -> set[str]:
+    """The changed stages, and those that read what these write: DVC compares each with its own inputs alone."""
+    found = set(changed)
+    while True:
+        written = [PurePosixPath(out) for stage in stages if stage.name in found for out in stage.writes]
+        more = {
+            stage.name
+            for stage in stages
+            for dep in map(PurePosixPath, stage.reads)
+            if any(dep == out or out in dep.parents or dep in out.parents for out in written)
+        }
+        if more <= found:
+            return found
+        found |= more

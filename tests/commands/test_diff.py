@@ -1,0 +1,150 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.shared_data import shared_data
+from tests.test_diff import made_up_pair
+
+FILES = {"metrics.json", "cases.jsonl", "report.md", "report.html"}
+
+
+def tunediff(folder, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "tunediff.commands.main", *map(str, arguments)],
+        cwd=folder,
+        env=os.environ | {"COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A made-up pair as JSON lines and CSV, with hostile text in a case."""
+    folder = tmp_path_factory.mktemp("pair")
+    for name, table in zip(("before", "after"), made_up_pair(), strict=True):
+        table["text"] = [f"<img src=x onerror=alert({i})> | a *b* `c`" for i in range(100)]
+        table.to_json(folder / f"{name}.jsonl", orient="records", lines=True)
+        table.rename(columns={"label": "gold", "prediction": "answer"}).drop(columns="case_id").to_csv(
+            folder / f"{name}.csv", index=False
+        )
+    return folder
+
+
+def test_the_four_files_are_written_and_the_figures_printed(folder):
+    code, out, error = tunediff(folder, "diff", "before.jsonl", "after.jsonl", "--input-fields", "text", "--out", "a/b")
+    assert (code, error) == (0, "")
+    assert "accuracy 41.0% -> 88.0% on 100 cases: 49 repaired - 2 broken = +47" in out
+    assert "exact McNemar p = 1.18e-12" in out
+    assert "2 of 100 = 2.00% (exact interval 0.24% to 7.04%), 4.88% of the 41 that were right" in out
+    assert {path.name for path in (folder / "a/b").iterdir()} == FILES
+    metrics = json.loads((folder / "a/b/metrics.json").read_text())
+    assert (metrics["repaired"], metrics["broken"], metrics["became_invalid"]) == (49, 2, 0)
+    lines = [json.loads(line) for line in (folder / "a/b/cases.jsonl").read_text().splitlines()]
+    assert [line["transition"] for line in lines[39:41]] == ["repaired", "repaired"]
+    assert lines[7]["text"].startswith("<img src=x onerror=alert(7)>")
+
+
+def test_hostile_text_stays_text_in_both_reports(folder):
+    tunediff(folder, "diff", "before.jsonl", "after.jsonl", "--input-fields", "text", "--out", "hostile")
+    html, markdown = ((folder / "hostile" / name).read_text() for name in ("report.html", "report.md"))
+    assert "onerror=alert(88)" in html
+    assert "<img" not in html + markdown
+    assert "| a *b*" not in markdown
+    assert html.count("<script") == 2
+    assert "://" not in html
+
+
+def test_csv_without_an_id_gives_the_same_metrics(folder):
+    fields = ["--label-field", "gold", "--prediction-field", "answer", "--input-fields", "text"]
+    assert tunediff(folder, "diff", "before.csv", "after.csv", *fields, "--out", "csv")[0] == 0
+    assert tunediff(folder, "diff", "before.jsonl", "after.jsonl", "--out", "jsonl")[0] == 0
+    assert (folder / "csv/metrics.json").read_text() == (folder / "jsonl/metrics.json").read_text()
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("0.08", 0), ("0.0704", 3), ("0.02", 3), ("1", 0)])
+def test_the_gate_closes_where_the_exact_upper_bound_exceeds_the_limit(folder, limit, expected):
+    # 2 of 100: the rate is 0.02, its upper bound 0.07038, so a limit of the rate itself does not pass.
+    limit = "0.07" if limit == "0.0704" else limit
+    code, _, error = tunediff(
+        folder, "diff", "before.jsonl", "after.jsonl", "--out", f"gate{limit}", "--max-negative-flip-rate", limit
+    )
+    assert code == expected
+    assert {path.name for path in (folder / f"gate{limit}").iterdir()} == FILES
+    assert ("up to 0.07038" in error) == (expected == 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["before.jsonl", "missing.jsonl"], "missing.jsonl: there is no such file"),
+        (["before.jsonl", "after.csv", "--input-fields", "text"], "after.csv: found no column label, prediction"),
+        (["before.jsonl", "after.jsonl", "--id-field", "label"], "case_id: found 2 more than once (yes, no)"),
+        (["before.jsonl", "after.jsonl", "--max-negative-flip-rate", "7"], "found 7.0, expected a share in 0..1"),
+        (["before.jsonl", "after.jsonl", "--confidence", "95"], "confidence: found 95.0"),
+        (["before.jsonl", "after.jsonl", "--data", "dev.json"], "beside a .jsonl file"),
+    ],
+)
+def test_bad_input_ends_in_one_line_with_nothing_written(folder, arguments, message):
+    code, out, error = tunediff(folder, "diff", *arguments, "--out", "never")
+    assert (code, out) == (1, "")
+    assert error.startswith("tunediff: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (folder / "never").exists()
+
+
+def test_an_earlier_result_and_its_neighbours_stay_where_a_run_fails(folder):
+    (folder / "kept").mkdir()
+    (folder / "kept/metrics.json").write_text("old")
+    (folder / "kept/notes.txt").write_text("mine")
+    (folder / "bad.jsonl").write_text('{"case_id": 1}\n')
+    assert tunediff(folder, "diff", "before.jsonl", "bad.jsonl", "--out", "kept")[0] == 1
+    assert {path.name: path.read_text() for path in (folder / "kept").iterdir()} == {
+        "metrics.json": "old",
+        "notes.txt": "mine",
+    }
+    assert tunediff(folder, "diff", "before.jsonl", "after.jsonl", "--out", "kept")[0] == 0
+    assert {path.name for path in (folder / "kept").iterdir()} == FILES | {"notes.txt"}
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(folder):
+    (folder / "file").write_text("x")
+    code, _, error = tunediff(folder, "diff", "before.jsonl", "after.jsonl", "--out", "file")
+    assert (code, error) == (1, "tunediff: file: is no folder, expected one to write to (--out)\n")
+
+
+def test_help_names_the_commands_and_a_wrong_option_ends_without_a_traceback(folder):
+    assert "diff" in tunediff(folder, "--help")[1]
+    assert "--max-negative-flip-rate" in tunediff(folder, "diff", "--help")[1]
+    code, _, error = tunediff(folder, "diff", "before.jsonl", "after.jsonl", "--out", "x", "--nonsense")
+    assert code == 2
+    assert "Traceback" not in error
+
+
+def test_the_two_published_squad_files_are_compared_on_the_questions_of_both(tmp_path):
+    data = json.loads(shared_data("squad/dev-v2.0.json").read_text())
+    for article in data["data"]:
+        for paragraph in article["paragraphs"]:
+            paragraph["qas"] = [question for question in paragraph["qas"] if question["answers"]]
+    (tmp_path / "both.json").write_text(json.dumps(data))
+    bert, rnet = (
+        shared_data(f"squad/predictions-{name}.json").resolve() for name in ("v2.0-bert-single", "v1.1-r-net-plus")
+    )
+    assert tunediff(tmp_path, "diff", bert, rnet, "--data", "both.json", "--out", "out")[0] == 0
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert metrics["n"] == 5928
+    # The golden scores of BERT on the questions that have an answer.
+    assert 100 * metrics["accuracy_base"] == pytest.approx(74.10593792172739)
+    assert 100 * metrics["f1_base"] == pytest.approx(80.18183293833508)
+    assert metrics["f1_delta_low"] < metrics["f1_delta"] < metrics["f1_delta_high"]
+    # On the whole of version 2.0 R-Net has no answer to most questions: refused, not scored as wrong.
+    whole = shared_data("squad/dev-v2.0.json").resolve()
+    code, _, error = tunediff(tmp_path, "diff", bert, rnet, "--data", whole, "--out", "never")
+    assert code == 1
+    assert "found no answer to 5945 of the 11873 questions" in error

@@ -1,0 +1,282 @@
+"""`tunediff repro` on a pipeline of three stages that measure their cost as ours do, through DVC, for real."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from tests.imports import ROOT, SOURCE
+from tunediff.compare.cost import figure
+from tunediff.cost import RUN
+
+SCRIPT = """
+import json, sys, time
+from pathlib import Path
+from tunediff.cost import measured
+
+name, reads, writes = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+with measured(Path(f"metrics/cost/{name}.json")):
+    if name == "train" and Path("fail").exists():
+        sys.exit(7)
+    while name == "train" and Path("wait").exists():
+        Path("waiting").touch()
+        time.sleep(0.05)
+    writes.parent.mkdir(exist_ok=True)
+    if name == "diff_cases":
+        values = {"n": 100, "repaired": 49, "broken": 2, "accuracy_delta": 0.47}
+        writes.write_text(json.dumps(values | {"accuracy_delta_low": 0.361, "accuracy_delta_high": 0.572}))
+    else:
+        writes.write_text(reads.read_text() + name)
+"""
+NAMES = ["prepare", "train", "diff_cases"]
+
+
+def stage(name, reads, writes, sections, metrics=()):
+    cost = {f"metrics/cost/{name}.json": {"cache": False}}
+    outs = {"metrics": [*metrics, cost]} if metrics else {"outs": [writes], "metrics": [cost]}
+    return {
+        "cmd": f"python script.py {name} {reads} {writes}",
+        "deps": ["script.py", reads],
+        "params": sections,
+        **outs,
+    }
+
+
+STAGES = {
+    "prepare": stage("prepare", "raw.txt", "splits.txt", ["data"]),
+    "train": stage("train", "splits.txt", "tuned.txt", ["train"]),
+    "diff_cases": stage(
+        "diff_cases", "tuned.txt", "metrics/diff_cases.json", ["diff"], [{"metrics/diff_cases.json": {"cache": False}}]
+    ),
+}
+
+
+class Pipeline:
+    """A folder with the three stages; `python` is the one of these tests, and runs the code of this checkout."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.env = os.environ | {
+            "PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}",  # noqa: PTH120
+            "PYTHONPATH": str(SOURCE),
+        }
+        self.env.pop(RUN, None)
+        (folder / "script.py").write_text(SCRIPT)
+        (folder / "raw.txt").write_text("raw")
+        (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}, sort_keys=False))
+        shutil.copy(ROOT / "params.yaml", folder)
+        self.dvc("init", "--no-scm", "--quiet")
+        self.dvc("config", "core.analytics", "false")
+
+    def dvc(self, *arguments):
+        subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=self.folder, env=self.env, check=True)
+
+    def tunediff(self, command):
+        """Exit code, and what follows DVC's own lines."""
+        done = subprocess.run(
+            self.command(command), cwd=self.folder, env=self.env, capture_output=True, text=True, check=False
+        )
+        said = done.stdout[done.stdout.rfind("stage  ") :] if "stage  " in done.stdout else done.stdout
+        return done.returncode, said, done.stderr
+
+    def command(self, name):
+        return [sys.executable, "-m", "tunediff.commands.main", name]
+
+    def change(self, **changes):
+        path = self.folder / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        for section, values in changes.items():
+            params[section] |= values
+        path.write_text(yaml.safe_dump(params))
+
+    def seconds(self, *names):
+        costs = [json.loads((self.folder / f"metrics/cost/{name}.json").read_text()) for name in names]
+        return sum(cost["seconds"] for cost in costs)
+
+    def start_and_wait_in_train(self):
+        (self.folder / "wait").touch()
+        process = subprocess.Popen(
+            self.command("repro"),
+            cwd=self.folder,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        end = time.monotonic() + 120
+        while not (self.folder / "waiting").exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end, "train did not begin"
+            time.sleep(0.05)
+        return process
+
+
+@pytest.fixture
+def pipeline(tmp_path):
+    """Nothing has run yet."""
+    return Pipeline(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory):
+    pipeline = Pipeline(tmp_path_factory.mktemp("first"))
+    code, said, _ = pipeline.tunediff("repro")
+    assert (code, states(said)) == (0, all_are("ran"))
+    return pipeline.folder
+
+
+@pytest.fixture
+def made(pipeline, first_run):
+    """The state after a first run."""
+    shutil.copytree(first_run, pipeline.folder, dirs_exist_ok=True)
+    return pipeline
+
+
+def states(said):
+    """What is said of each stage."""
+    words = "ran|from the cache|stopped|not made|not known|changed since"
+    return {name: re.search(rf"^{name} +({words}) ", said, flags=re.MULTILINE)[1] for name in NAMES}
+
+
+def wait_for_the_end_of(group):
+    """DVC takes a killed process for a living one until the system has taken its number back."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+
+
+def all_are(word):
+    return dict.fromkeys(NAMES, word)
+
+
+def test_an_unchanged_second_run_saves_what_the_first_one_took(pipeline):
+    code, said, _ = pipeline.tunediff("repro")
+    assert (code, states(said)) == (0, all_are("ran"))
+    took = pipeline.seconds(*NAMES)
+    assert "0 of 3 stages came from the cache and saved 0.0 s.\n" in said
+    assert f"3 ran and took {took:,.1f} s.\n" in said
+    code, said, _ = pipeline.tunediff("repro")
+    assert (code, states(said)) == (0, all_are("from the cache"))
+    assert pipeline.seconds(*NAMES) == took
+    assert f"3 of 3 stages came from the cache and saved {took:,.1f} s.\n" in said
+    # And again, from the note alone.
+    assert pipeline.tunediff("cost") == (0, said, "")
+
+
+def test_what_is_changed_runs_and_an_earlier_setting_comes_from_the_cache(made):
+    earlier = made.seconds(*NAMES)
+    made.change(train={"learning_rate": 0.5})
+    said = made.tunediff("repro")[1]
+    assert states(said) == {"prepare": "from the cache", "train": "ran", "diff_cases": "from the cache"}
+    assert f"2 of 3 stages came from the cache and saved {made.seconds('prepare', 'diff_cases'):,.1f} s" in said
+    assert f"1 ran and took {made.seconds('train'):,.1f} s" in said
+    (made.folder / "raw.txt").write_text("other")
+    assert states(made.tunediff("repro")[1]) == all_are("ran")
+    (made.folder / "raw.txt").write_text("raw")
+    made.change(train={"learning_rate": 3.0e-3})
+    said = made.tunediff("repro")[1]
+    # Restored with the costs of the run that made them, not with those of the last one.
+    assert states(said) == all_are("from the cache")
+    assert made.seconds(*NAMES) == pytest.approx(earlier)
+
+
+def test_a_run_that_fails_half_way_says_what_was_not_made_and_passes_the_exit_code_on(made):
+    (made.folder / "fail").touch()
+    made.change(train={"learning_rate": 0.5})
+    code, said, error = made.tunediff("repro")
+    assert code != 0
+    assert "failed to reproduce 'train'" in error
+    assert states(said) == {"prepare": "from the cache", "train": "stopped", "diff_cases": "not made"}
+    assert f"ended with exit code {code} after" in said
+    assert f"1 of 3 stages came from the cache and saved {made.seconds('prepare'):,.1f} s" in said
+    assert re.search(r"train was stopped after about \d", said)
+    # What lies there of the comparison is of the earlier model.
+    assert re.search(rf"^all +{made.seconds('prepare'):,.1f} ", said, flags=re.MULTILINE)
+    assert "Cost per net repaired case: not known" in said
+
+
+def test_a_run_that_was_killed_is_not_told_as_if_it_had_ended(made):
+    made.change(train={"learning_rate": 0.5})
+    process = made.start_and_wait_in_train()
+    code, said, error = made.tunediff("repro")
+    assert (code, said) == (1, "")
+    assert f"another tunediff repro is running (process {process.pid})" in error
+    assert "is still at work." in made.tunediff("cost")[1]
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    wait_for_the_end_of(process.pid)
+    code, said, _ = made.tunediff("cost")
+    assert code == 0
+    assert "did not come to its end: it was killed." in said
+    assert states(said) == {"prepare": "from the cache", "train": "stopped", "diff_cases": "not made"}
+    assert "train was stopped; how long it ran is not known." in said
+    (made.folder / "wait").unlink()
+    assert states(made.tunediff("repro")[1])["train"] == "ran"
+
+
+def test_after_ctrl_c_the_end_of_the_run_is_told_all_the_same(pipeline):
+    process = pipeline.start_and_wait_in_train()
+    os.killpg(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert states(out) == {"prepare": "ran", "train": "stopped", "diff_cases": "not made"}
+    assert "Traceback" not in out[out.index("stage  ") :]
+
+
+def test_another_price_runs_nothing_and_is_used_at_once(made):
+    took = made.seconds(*NAMES)
+    made.change(cost={"price_per_hour": 3600.0, "currency": "EUR"})
+    assert f"3 ran and took {took:,.1f} s ({figure(took)} EUR)" in made.tunediff("cost")[1]
+    said = made.tunediff("repro")[1]
+    assert states(said) == all_are("from the cache")
+    assert f"  all stages, {figure(took)} EUR: {figure(took / 47)} EUR per net repaired case, 95% interval " in said
+
+
+def test_what_dvc_ran_by_itself_is_not_told_as_part_of_the_last_run(pipeline):
+    code, said, _ = pipeline.tunediff("cost")
+    assert (code, "No run of `make repro` or `tunediff repro` is noted here" in said) == (0, True)
+    pipeline.dvc("repro", "--quiet")
+    assert "saved" not in pipeline.tunediff("cost")[1].split("\n\n")[1]
+    pipeline.tunediff("repro")
+    pipeline.change(train={"learning_rate": 0.5})
+    pipeline.dvc("repro", "--quiet")
+    said = pipeline.tunediff("cost")[1]
+    assert states(said) == {"prepare": "from the cache", "train": "changed since", "diff_cases": "from the cache"}
+    assert f"2 of 3 stages came from the cache and saved {pipeline.seconds('prepare', 'diff_cases'):,.1f} s" in said
+
+
+def test_a_wrong_parameter_stops_the_run_before_anything_is_removed(made):
+    files = sorted(str(path) for path in made.folder.rglob("*") if ".dvc/" not in str(path))
+    note = (made.folder / ".scratch/repro/run.json").read_text()
+    made.change(train={"learning_rate": "fast"}, cost={"price": 1})
+    code, said, error = made.tunediff("repro")
+    assert (code, said) == (1, "")
+    assert "tunediff: params.yaml: train.learning_rate: found 'fast'" in error
+    assert "tunediff: params.yaml: cost.price: is not a known key" in error
+    assert sorted(str(path) for path in made.folder.rglob("*") if ".dvc/" not in str(path)) == files
+    assert (made.folder / ".scratch/repro/run.json").read_text() == note
+
+
+def test_outside_a_project_there_is_one_line(tmp_path):
+    for command in ("repro", "cost"):
+        done = subprocess.run(
+            [sys.executable, "-m", "tunediff.commands.main", command],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (1, "tunediff: dvc.yaml: there is no such file\n")
+        assert list(tmp_path.iterdir()) == []
