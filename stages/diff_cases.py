@@ -1,17 +1,17 @@
-"""Compare the two prediction files case by case: transitions, an exact paired test, cheap baselines.
+"""Compare the two prediction files case by case: what changed, what the gain consists of, how far to trust it.
 
     python stages/diff_cases.py --base data/predictions/base.parquet --tuned data/predictions/tuned.parquet \
         --splits data/splits --cases data/cases.jsonl --plots data/plots --metrics metrics/diff_cases.json \
-        --baselines metrics/baselines.json --cost metrics/cost/diff_cases.json
+        --baselines metrics/baselines.json --calibration metrics/calibration.json --cost metrics/cost/diff_cases.json
 """
 
 from tunediff.cases import read_cases, read_predictions
-from tunediff.compare.align import align
-from tunediff.compare.baselines import majority_label, tfidf_logistic
-from tunediff.compare.transitions import case_records, transition_metrics, transitions
+from tunediff.compare.evidence import gather
+from tunediff.compare.summary import diff_summary
 from tunediff.cost import measured
 from tunediff.errors import run
-from tunediff.files import replacing, write_csv, write_json, write_jsonl
+from tunediff.files import replacing, write_json, write_jsonl
+from tunediff.leaks import read_leaks
 from tunediff.params import read_params
 from tunediff.stage import PARAMS, arguments
 
@@ -20,7 +20,7 @@ def main() -> None:
     args = arguments(
         __doc__,
         reads=("base", "tuned", "splits"),
-        writes=("cases", "plots", "metrics", "baselines", "cost"),
+        writes=("cases", "plots", "metrics", "baselines", "calibration", "cost"),
     )
     params = read_params(PARAMS)
     task, diff = params.task, params.diff
@@ -28,43 +28,21 @@ def main() -> None:
         train, test = (
             read_cases(args.splits / f"{name}.jsonl", task.inputs, task.labels) for name in ("train", "test")
         )
-        aligned = align(read_predictions(args.base)[0], read_predictions(args.tuned)[0])
-        cells = transitions(aligned)
-        metrics = transition_metrics(cells, diff.confidence)
-        gold = [case.label for case in test]
-        alone = task.premise_free_input
-        majority = majority_label((case.label for case in train), gold)
-        premise_free = tfidf_logistic(
-            [case.inputs[alone] for case in train],
-            [case.label for case in train],
-            [case.inputs[alone] for case in test],
-            gold,
-        )
-        write_jsonl(args.cases, case_records(aligned, cells, test))
+        leaks = read_leaks(args.splits / "leaks.json")
+        (base, about_base), (tuned, about_tuned) = (read_predictions(path) for path in (args.base, args.tuned))
+        labels = about_base["labels"], about_tuned["labels"]
+        found = gather(base, tuned, train, test, leaks, task, diff, labels)
+        write_jsonl(args.cases, found.records)
         with replacing(args.plots) as folder:
-            counts = [{"transition": name, "cases": int((cells == name).sum())} for name in cells.cat.categories]
-            write_csv(folder / "transitions.csv", counts)
-            for name in ("base", "tuned"):
-                answers = aligned[f"prediction_{name}"].fillna("invalid")
-                rows = [{"label": a, "prediction": b} for a, b in zip(aligned["label"], answers, strict=True)]
-                write_csv(folder / f"confusion_{name}.csv", rows)
-        baselines = {"majority_accuracy": majority.accuracy, "premise_free_accuracy": premise_free.accuracy}
-        write_json(args.baselines, baselines)
-        write_json(args.metrics, metrics)
-        print(
-            f"diff_cases: accuracy {metrics['accuracy_base']:.1%} -> {metrics['accuracy_tuned']:.1%} on "
-            f"{metrics['n']:,} cases: {metrics['repaired']:,} repaired - {metrics['broken']:,} broken "
-            f"= {metrics['repaired'] - metrics['broken']:+,}"
-        )
-        print(
-            f"  difference {100 * metrics['accuracy_delta']:+.1f} points, {diff.confidence:.0%} interval "
-            f"{100 * metrics['accuracy_delta_low']:+.1f} to {100 * metrics['accuracy_delta_high']:+.1f}, "
-            f"exact McNemar p = {metrics['mcnemar_p']:.3g}"
-        )
-        print(
-            f"  for comparison: majority label {majority.accuracy:.1%}, "
-            f"{alone} alone (TF-IDF + logistic regression) {premise_free.accuracy:.1%}"
-        )
+            folder.mkdir()
+            for name, table in found.tables.items():
+                table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+            write_json(folder / "contamination.json", found.clean)
+            write_json(folder / "alarms.json", [alarm._asdict() for alarm in found.alarms])
+        write_json(args.baselines, found.baselines)
+        write_json(args.calibration, found.calibration)
+        write_json(args.metrics, found.metrics)
+        print(diff_summary(found, task, diff.confidence))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """Measure the base model on the test split, before any fine-tuning.
 
-    python stages/eval_base.py --test data/splits/test.jsonl --base models/base \
-        --predictions data/predictions/base.parquet --metrics metrics/eval_base.json --cost metrics/cost/eval_base.json
+    python stages/eval_base.py --test data/splits/test.jsonl --validation data/splits/validation.jsonl \
+        --base models/base --predictions data/predictions/base.parquet --metrics metrics/eval_base.json \
+        --cost metrics/cost/eval_base.json
+
+Of the validation split only the examples of the few-shot baseline are read.
 """
 
 from tunediff.cases import read_cases, write_predictions
@@ -13,17 +16,25 @@ from tunediff.metrics.summary import summary
 from tunediff.models.load import load_base
 from tunediff.params import read_params
 from tunediff.predict.answers import predict_cases
+from tunediff.predict.protocols import answered_again, few_shot_log_probs, other_protocols
 from tunediff.stage import PARAMS, arguments
 
 
 def main() -> None:
-    args = arguments(__doc__, reads=("test", "base"), writes=("predictions", "metrics", "cost"))
+    args = arguments(__doc__, reads=("test", "validation", "base"), writes=("predictions", "metrics", "cost"))
     params = read_params(PARAMS)
     task = params.task
     with measured(args.cost):
         cases = read_cases(args.test, task.inputs, task.labels)
         loaded = load_base(args.base, params.model, task.labels)
-        frame = predict_cases(loaded, cases, task, params.prompt, params.evaluate, "eval_base")
+        asked = task, params.prompt, params.evaluate, "eval_base"
+        frame = predict_cases(loaded, cases, *asked)
+        frame = frame.assign(**other_protocols(frame, loaded, cases, *asked))
+        if params.evaluate.noise_batch_tokens is not None:
+            frame["again_prediction"] = answered_again(loaded, cases, *asked)
+        if params.evaluate.few_shot:
+            solved = read_cases(args.validation, task.inputs, task.labels)
+            frame["few_shot_log_probs"] = few_shot_log_probs(loaded, cases, solved, *asked)
         metrics = score(task.labels, frame["label"], frame["prediction"], frame["log_probs"])
         write_predictions(args.predictions, frame, {"labels": task.labels, "model": "base"})
         write_json(args.metrics, metrics)

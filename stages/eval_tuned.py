@@ -17,6 +17,7 @@ from tunediff.models.adapt import load_tuned
 from tunediff.models.load import load_base
 from tunediff.params import read_params
 from tunediff.predict.answers import predict_cases
+from tunediff.predict.protocols import other_protocols
 from tunediff.stage import PARAMS, arguments
 
 
@@ -28,7 +29,9 @@ def main() -> None:
         cases = read_cases(args.test, task.inputs, task.labels)
         loaded = load_base(args.base, params.model, task.labels)
         loaded = replace(loaded, model=load_tuned(loaded.model, params.adapt, args.tuned))
-        frame = predict_cases(loaded, cases, task, params.prompt, params.evaluate, "eval_tuned")
+        asked = task, params.prompt, params.evaluate, "eval_tuned"
+        frame = predict_cases(loaded, cases, *asked)
+        frame = frame.assign(**other_protocols(frame, loaded, cases, *asked))
         metrics = score(task.labels, frame["label"], frame["prediction"], frame["log_probs"])
         write_predictions(args.predictions, frame, {"labels": task.labels, "model": "tuned"})
         write_json(args.metrics, metrics)

@@ -10,7 +10,7 @@ from tunediff.cases import write_cases
 from tunediff.cost import measured
 from tunediff.errors import run
 from tunediff.files import replacing, write_json
-from tunediff.leaks import find_leaks
+from tunediff.leaks import find_leaks, write_leaks
 from tunediff.params import read_params
 from tunediff.sources import read_source
 from tunediff.splits import draw_splits
@@ -31,6 +31,7 @@ def main() -> None:
         with replacing(args.splits) as folder:
             for name, drawn in splits.items():
                 write_cases(folder / f"{name}.jsonl", drawn.cases)
+            write_leaks(folder / "leaks.json", leaks["test"])
         metrics = {
             **{f"{name}_n": len(drawn.cases) for name, drawn in splits.items()},
             # Two splits may look at the same row of one source; it is dropped once.

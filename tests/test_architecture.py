@@ -11,7 +11,9 @@ from tests.imports import ROOT, SOURCE, project_imports
 PACKAGE = SOURCE / "tunediff"
 # As it stands in the document: floor, rooms of both wings, rooms of the model wing, rooms of the evidence wing.
 TABLE = """
-| 6 | | `training` | `report` |
+| 8 | | | `commands` |
+| 7 | | | `report` |
+| 6 | | `training` | `diff` |
 | 5 | | `predict` | `compare` |
 | 4 | `tasks` | `models` | `metrics` |
 | 3 | `sources` `splits` `leaks` | | `stats` |

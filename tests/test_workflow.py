@@ -1,12 +1,18 @@
 """The pipeline as people use it through DVC: run for real, on a small experiment, in a project of its own."""
 
+import re
+
 import pytest
 
+from tests.docs.test_documents import ARCHITECTURE
 from tests.project import SMALL, Project
 from tests.test_pipeline import NAMES
+from tunediff.files import read_jsonl
 
 AFTER_TRAINING = ["train", "eval_tuned", "diff_cases", "report"]
-DETERMINISTIC = ["prepare", "count_params", "eval_base", "train", "eval_tuned", "diff_cases", "baselines"]
+DETERMINISTIC = [
+    *("prepare", "count_params", "eval_base", "train", "eval_tuned", "diff_cases", "baselines", "calibration")
+]
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +51,17 @@ def test_metrics_are_flat_numbers(project):
         assert isinstance(cost["device"], str)
 
 
+def test_the_default_experiment_asks_for_all_evidence(project):
+    for name in ("diff_cases", "baselines", "calibration"):
+        [keys] = re.findall(rf"^\| `{name}.json` \| (.*)", ARCHITECTURE, flags=re.MULTILINE)
+        assert re.findall(r"`(\w+)`", keys) == list(project.metrics(name)), name
+    records = read_jsonl(project.folder / "data/cases.jsonl")
+    flips = [record for record in records if record["transition"] in ("repaired", "broken")]
+    assert [record for record in records if "evidence" in record] == flips
+    measured = {"nearest", "base_stable", "base_premise_free", "tuned_premise_free"}
+    assert all(measured <= set(record["evidence"]) for record in flips)
+
+
 def test_a_changed_learning_rate_trains_again_and_leaves_the_base_alone(project, learning_rate):
     project.change(train={"learning_rate": 10 * learning_rate})
     assert project.stages_run("dvc", "repro") == AFTER_TRAINING
@@ -74,8 +91,11 @@ def test_an_experiment_has_a_name_and_can_be_compared(project):
     assert "0.0001" in project.run("dvc", "exp", "show", "--csv")
     assert "diff_cases.json" in project.run("dvc", "metrics", "diff", "--all", "HEAD")
     assert "learning_rate" in project.run("dvc", "params", "diff", "HEAD")
-    project.run("dvc", "plots", "show")
-    assert (project.folder / "dvc_plots" / "index.html").exists()
+    project.run("dvc", "plots", "diff", "HEAD")
+    page = (project.folder / "dvc_plots" / "index.html").read_text(encoding="utf-8")
+    for title in ("Loss per epoch", "Transitions", "What the gain consists of", "Confusion, tuned", "Reliability"):
+        assert f'"{title}"' in page
+    assert "<DVC_METRIC" not in page
     project.run("git", "checkout", "--", ".")
     project.run("dvc", "checkout")
     assert project.stages_run("dvc", "repro") == []

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tests.imports import ROOT
-from tunediff.cases import PREDICTION_COLUMNS
+from tunediff.cases import PREDICTION_COLUMNS, PROTOCOL_COLUMNS
 from tunediff.report.notation import duration, p_value, percent, points, signed, whole
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -76,9 +76,11 @@ def test_every_recipe_stands_in_the_readme_and_in_the_results(name):
 
 
 def test_the_columns_of_a_prediction_file_are_those_of_the_document():
-    [table] = re.findall(r"\*\*Prediction file\*\*.*?\n\n(.*?)\n\n", ARCHITECTURE, flags=re.DOTALL)
-    named = [name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])]
-    assert named == list(PREDICTION_COLUMNS)
+    starts = {r"\*\*Prediction file\*\*": PREDICTION_COLUMNS, "Columns of the other ways to ask": PROTOCOL_COLUMNS}
+    for start, columns in starts.items():
+        [table] = re.findall(rf"{start}.*?\n\n(.*?)\n\n", ARCHITECTURE, flags=re.DOTALL)
+        named = [name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+        assert named == list(columns)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "metrics").glob("*.json")), ids=document)

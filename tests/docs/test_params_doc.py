@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from tests.imports import ROOT
 from tunediff.params import Params
-from tunediff.sections import Draw, HubData, Section, World
+from tunediff.sections import RESERVED, Draw, HubData, Model, Section, World
 
 DOCUMENT = (ROOT / "docs" / "params.md").read_text(encoding="utf-8")
 TABLES = {
@@ -46,7 +46,10 @@ def kind(annotation):
 
 def bounds(field):
     """Limits of a value: `, at least 1`."""
-    said = [f"{BOUNDS[type(m)][0]} {getattr(m, BOUNDS[type(m)][1]):g}" for m in field.metadata if type(m) in BOUNDS]
+    limits = [
+        (words, getattr(m, name)) for m in field.metadata for words, name in [BOUNDS.get(type(m), ("", ""))] if name
+    ]
+    said = [f"{words} {limit}" for words, limit in limits]
     said += [f"at least {m.min_length} of them" for m in field.metadata if isinstance(m, MinLen) and m.min_length > 1]
     return "".join(f", {one}" for one in said)
 
@@ -76,12 +79,38 @@ def test_the_table_of_a_section_says_what_the_code_says(heading):
     assert written_rows(heading) == rows, "\n".join(["the rows should be:", *rows])
 
 
+@pytest.mark.parametrize(
+    ("words", "gpu", "bfloat16"),
+    [
+        ("bfloat16 on a GPU that has it", True, True),
+        ("float16 on others", True, False),
+        ("float32 on the CPU", False, False),
+    ],
+)
+def test_the_dtype_that_auto_stands_for_is_the_one_that_is_said(words, gpu, bfloat16, monkeypatch):
+    import torch
+
+    from tunediff.models.load import compute_dtype
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bfloat16)
+    section = Model(source="folder", id="phi-2", head="lm", quantization="none", dtype="auto")
+    assert compute_dtype(section) == getattr(torch, words.split()[0])
+    assert f" {words}" in Model.model_fields["dtype"].description
+
+
 def test_the_document_has_no_section_that_params_yaml_has_not():
     assert set(re.findall(r"^##+ (.*)", DOCUMENT, flags=re.MULTILINE)) == {
         *TABLES,
         "Which stages a change runs again",
+        "What YAML would do silently",
         "What must agree",
     }
+
+
+def test_every_name_that_an_input_may_not_have_is_listed():
+    [rule] = re.findall(r"No input is called (.*?):", DOCUMENT, flags=re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", rule)) == RESERVED
 
 
 def test_every_section_names_the_stages_that_read_it():

@@ -1,0 +1,37 @@
+"""What tests need is installed by `make setup`, and in the versions that they ran with."""
+
+import re
+import tomllib
+from importlib.metadata import packages_distributions
+
+import pytest
+
+from tests.imports import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+def names(requirements):
+    """Names as package indexes compare them."""
+    return {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in requirements}
+
+
+DECLARED = names([*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["minilm"]])
+PINNED = names((ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()[1:])
+
+
+def test_every_declared_package_is_pinned():
+    assert set() == DECLARED - PINNED
+
+
+SKIPPED_WITHOUT = {
+    module
+    for path in (ROOT / "tests").rglob("test_*.py")
+    for module in re.findall(r"importorskip\(\"(\w+)\"", path.read_text(encoding="utf-8"))
+}
+
+
+@pytest.mark.parametrize("module", sorted(SKIPPED_WITHOUT))
+def test_no_test_is_skipped_for_want_of_a_package_that_the_setup_leaves_out(module):
+    assert names(packages_distributions()[module]) <= DECLARED
