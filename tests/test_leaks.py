@@ -5,18 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.small_tasks import PAIR as TASK
 from tunediff.cases import make_cases
 from tunediff.errors import TunediffError
 from tunediff.leaks import find_leaks, read_leaks, write_leaks
 from tunediff.sections import Task
 
-TASK = Task(
-    name="nli",
-    inputs=["premise", "hypothesis"],
-    labels=["yes", "no"],
-    source_input="premise",
-    premise_free_input="hypothesis",
-)
 CAPTION = "A young woman in a red coat is feeding two brown dogs in the park."
 
 

@@ -4,20 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.small_tasks import ONE
+from tests.small_tasks import PAIR as TASK
 from tunediff.cases import make_cases
 from tunediff.compare.baselines import cheap_baselines, majority_label, tfidf_logistic, worth, worth_metrics
 from tunediff.errors import TunediffError
-from tunediff.sections import Task
 from tunediff.stats.paired import difference_interval, mcnemar_exact
 
 SNLI = Path(__file__).parents[3] / "shared" / "data" / "snli"
-TASK = Task(
-    name="nli",
-    inputs=["premise", "hypothesis"],
-    labels=["yes", "no"],
-    source_input="premise",
-    premise_free_input="hypothesis",
-)
 
 
 def test_the_majority_label_is_the_one_of_the_training_rows():
@@ -147,13 +141,7 @@ def test_the_bag_of_all_inputs_tells_a_word_of_the_premise_from_one_of_the_hypot
 
 
 def test_a_task_with_one_input_has_one_bag_of_words():
-    task = Task(
-        name="classification",
-        inputs=["sentence"],
-        labels=["yes", "no"],
-        source_input="sentence",
-        premise_free_input="sentence",
-    )
+    task = ONE
     rows = make_cases(({"sentence": text}, label, ()) for text, label in [("good", "yes"), ("bad", "no")])
     assert list(cheap_baselines(rows, rows, task)) == ["majority", "premise_free"]
 

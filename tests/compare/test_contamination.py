@@ -1,19 +1,12 @@
 import pandas as pd
 import pytest
 
+from tests.small_tasks import PAIR as TASK
 from tunediff.cases import make_cases
 from tunediff.compare.contamination import clean_metrics, contamination, leaked
 from tunediff.compare.transitions import TRANSITIONS, transition_metrics
 from tunediff.leaks import Leaks, find_leaks
-from tunediff.sections import Task
 
-TASK = Task(
-    name="nli",
-    inputs=["premise", "hypothesis"],
-    labels=["yes", "no"],
-    source_input="premise",
-    premise_free_input="hypothesis",
-)
 CAPTION = "A young woman in a red coat is feeding two brown dogs in the park."
 
 

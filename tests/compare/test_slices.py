@@ -3,20 +3,12 @@ import pandas as pd
 import pytest
 from statsmodels.stats.multitest import multipletests
 
+from tests.small_tasks import PAIR as TASK
 from tunediff.cases import make_cases
 from tunediff.compare.slices import COLUMNS, slices, slices_of_cases
 from tunediff.compare.wording import wording
 from tunediff.errors import TunediffError
-from tunediff.sections import Task
 from tunediff.stats.paired import difference_interval, mcnemar_exact
-
-TASK = Task(
-    name="nli",
-    inputs=["premise", "hypothesis"],
-    labels=["yes", "no"],
-    source_input="premise",
-    premise_free_input="hypothesis",
-)
 
 
 def made_up(rows, inputs=None):

@@ -4,25 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.small_tasks import ONE
+from tests.small_tasks import PAIR as TASK
 from tunediff.cases import make_cases
 from tunediff.compare import wording as module
 from tunediff.compare.wording import RARE, wording
-from tunediff.sections import Task
-
-TASK = Task(
-    name="nli",
-    inputs=["premise", "hypothesis"],
-    labels=["yes", "no"],
-    source_input="premise",
-    premise_free_input="hypothesis",
-)
-ONE = Task(
-    name="classification",
-    inputs=["sentence"],
-    labels=["yes", "no"],
-    source_input="sentence",
-    premise_free_input="sentence",
-)
 
 
 def cases(*pairs):

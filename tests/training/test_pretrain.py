@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.tiny import SENTENCES, SMALL, small_tokenizer
 from tunediff.errors import TunediffError
 from tunediff.sections import Pretrain
-from tunediff.training.pretrain import document_rows, pad_rows, pretrain, train_tokenizer
+from tunediff.training.pretrain import document_rows, pad_documents, pretrain, train_tokenizer
 
 TOKENIZER = small_tokenizer()
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -67,7 +67,7 @@ def test_rows_lose_no_token_that_can_be_learned_and_change_no_order(texts, size)
 
 @given(st.lists(st.lists(st.integers(1, 50), min_size=2, max_size=12), min_size=1, max_size=6))
 def test_padding_stands_at_the_end_and_is_no_target(rows):
-    batch = pad_rows([{"input_ids": row} for row in rows], pad=0)
+    batch = pad_documents([{"input_ids": row} for row in rows], pad=0)
     width = max(map(len, rows))
     assert batch["input_ids"].tolist() == [row + [0] * (width - len(row)) for row in rows]
     assert batch["labels"].tolist() == [row + [-100] * (width - len(row)) for row in rows]
@@ -78,8 +78,8 @@ def test_the_loss_of_a_padded_batch_is_that_of_its_documents():
     rows = document_rows(SENTENCES, TOKENIZER, 64)
     assert len({len(row["input_ids"]) for row in rows}) > 1
     with torch.no_grad():
-        together = model.eval()(**pad_rows(rows, pad=0)).loss
-        alone = [model(**pad_rows([row], pad=0)).loss * (len(row["input_ids"]) - 1) for row in rows]
+        together = model.eval()(**pad_documents(rows, pad=0)).loss
+        alone = [model(**pad_documents([row], pad=0)).loss * (len(row["input_ids"]) - 1) for row in rows]
     torch.testing.assert_close(together, sum(alone) / sum(len(row["input_ids"]) - 1 for row in rows))
 
 

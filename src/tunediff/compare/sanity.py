@@ -39,7 +39,11 @@ def degenerate_alarm(
         TunediffError: a label outside `labels`.
     """
     reason = degenerate_reason(labels, confusion(labels, gold, predictions))
-    return Alarm(f"Degenerate {who}", reason) if reason else None
+    if reason is None:
+        return None
+    # The name of the alarm says already what the sentence begins with.
+    words = reason.removeprefix("Degenerate predictor: ")
+    return Alarm(f"Degenerate {who}", words[0].upper() + words[1:])
 
 
 def chance_alarm(right: int, n: int, n_labels: int, who: str = "base model", confidence: float = 0.95) -> Alarm | None:

@@ -46,7 +46,7 @@ def diff_summary(found: Evidence, task: Task, confidence: float) -> str:
     if leaked := int(found.clean["leaked"]):
         repaired = int(found.clean["repaired_leaked"])
         lines.append(f"  training has seen {leaked:,} cases or nearly so, {repaired:,} of them repaired")
-    alarms = [f"  {alarm.name}: {alarm.sentence.removeprefix('Degenerate predictor: ')}" for alarm in found.alarms]
+    alarms = [f"  {alarm.name}: {alarm.sentence}" for alarm in found.alarms]
     return "\n".join([*lines, *alarms])
 
 

@@ -66,16 +66,10 @@ def _about_models(results: Results, task: Task | Shape, confidence: float) -> li
     }
     alarms = [degenerate_alarm(task.labels, gold, given, who) for who, given in answers.items()]
     n, right = int(results.diff_cases["n"]), int(results.diff_cases["both_right"] + results.diff_cases["broken"])
-    found = [Caution(alarm.name, _told(alarm.sentence)) for alarm in alarms if alarm]
+    found = [Caution(alarm.name, alarm.sentence) for alarm in alarms if alarm]
     if alarm := chance_alarm(right, n, len(task.labels), results.models.base, confidence):
         found.append(Caution(alarm.name, f"{alarm.sentence} A gain then measures learning of the task from nothing."))
     return found
-
-
-def _told(sentence: str) -> str:
-    # The name of the caution says that it is one.
-    sentence = sentence.removeprefix("Degenerate predictor: ")
-    return sentence[0].upper() + sentence[1:]
 
 
 def _about_gold(results: Results) -> list[Caution]:

@@ -9,7 +9,7 @@ from tunediff.errors import TunediffError
 from tunediff.files import shown
 from tunediff.sections import Pretrain
 from tunediff.sources.local import read_rows
-from tunediff.sources.worlds import captions
+from tunediff.sources.worlds import stories
 
 
 def read_texts(section: Pretrain, path: Path) -> list[str]:
@@ -19,7 +19,7 @@ def read_texts(section: Pretrain, path: Path) -> list[str]:
         TunediffError: the file has no such column, or a row holds no text there.
     """
     if section.text == "world":
-        return captions.text(section.documents or 0, section.seed)
+        return stories.text(section.documents or 0, section.seed)
     texts: dict[str, None] = {}
     for row in read_rows(path):
         for column in section.columns:

@@ -19,7 +19,7 @@ from tunediff.errors import TunediffError
 from tunediff.models.adapt import load_trained, save_trained
 from tunediff.models.load import Loaded, Network
 from tunediff.predict.heads import pad_rows
-from tunediff.predict.prompts import Encoded, encode_cases, encode_choices
+from tunediff.predict.prompts import encode_cases, encode_choices
 from tunediff.sections import Prompt, Task, Train
 from tunediff.training.batches import BatchTrainer
 from tunediff.training.checkpoints import latest_whole, mark_whole
@@ -90,7 +90,9 @@ def finetune(
             return pad_rows([one for one, _ in rows], loaded.pad) | {"labels": torch.tensor([y for _, y in rows])}
         return pad_answers(rows, loaded.pad)
 
-    lengths = [len(one.tokens if isinstance(one, Encoded) else one) for one, _ in train_rows]
+    lengths = None
+    if train.train_sampling_strategy == "group_by_length":
+        lengths = [len(one.tokens if head == "classification" else one) for one, _ in train_rows]
     trainer = _EpochTrainer(
         model=loaded.model,
         args=_arguments(train, scratch, loaded.model.config.dtype),
@@ -98,7 +100,7 @@ def finetune(
         eval_dataset=list(validation_rows),
         data_collator=collate,
         callbacks=[_MarkWhole()],
-        lengths=lengths if train.train_sampling_strategy == "group_by_length" else None,
+        lengths=lengths,
         batch_loss=head_loss
         if head == "classification"
         else partial(answer_loss, prompt_weight=train.prompt_loss_weight),

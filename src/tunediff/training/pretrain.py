@@ -59,7 +59,7 @@ def document_rows(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", ma
     return [{"input_ids": piece} for piece in pieces if len(piece) > 1]  # nothing follows a single token
 
 
-def pad_rows(rows: Sequence[Row], pad: int) -> dict[str, torch.Tensor]:
+def pad_documents(rows: Sequence[Row], pad: int) -> dict[str, torch.Tensor]:
     """A batch padded on the right, where no token attends to padding; padding is no target."""
     width = max(len(row["input_ids"]) for row in rows)
     return {
@@ -113,7 +113,7 @@ def pretrain(
                 use_cpu=not torch.cuda.is_available(),
             ),
             train_dataset=rows,
-            data_collator=partial(pad_rows, pad=model.config.pad_token_id),
+            data_collator=partial(pad_documents, pad=model.config.pad_token_id),
         )
         show_progress(trainer, "pretrain")
         loss = float(trainer.train().training_loss)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tunediff.compare.baselines import tfidf_logistic
 from tunediff.errors import TunediffError
-from tunediff.sources.worlds import captions, lexicon
+from tunediff.sources.worlds import captions, lexicon, scenes, stories
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def world():
 
 @pytest.fixture(scope="module")
 def documents():
-    return captions.text(3000, seed=1)
+    return stories.text(3000, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def documents():
     ],
 )
 def test_the_label_follows_from_what_each_word_allows(premise, hypothesis, label):
-    assert captions.label(premise, hypothesis) == label
+    assert scenes.label(premise, hypothesis) == label
 
 
 def test_each_split_has_the_rows_asked_for_and_a_third_of_each_label(world):
@@ -133,7 +133,7 @@ def test_the_text_holds_no_premise_of_the_test_or_validation_split(world, docume
 
 
 def test_what_a_sign_says_does_not_depend_on_the_captions_before_it(documents):
-    signed = [d.rsplit("\n", 1) for d in captions.text(20_000, seed=2) if "A sign says" in d]
+    signed = [d.rsplit("\n", 1) for d in stories.text(20_000, seed=2) if "A sign says" in d]
     train, test = signed[: len(signed) * 3 // 4], signed[len(signed) * 3 // 4 :]
     found = tfidf_logistic(*([pair[i] for pair in pairs] for pairs in (train, test) for i in (0, 1)))
     assert len(test) > 500
@@ -142,7 +142,7 @@ def test_what_a_sign_says_does_not_depend_on_the_captions_before_it(documents):
 
 def test_a_document_has_three_lines_and_the_same_seed_gives_the_same(documents):
     assert all(len(document.split("\n")) == 3 for document in documents)
-    assert captions.text(100, seed=5) == captions.text(100, seed=5) != captions.text(100, seed=6)
+    assert stories.text(100, seed=5) == stories.text(100, seed=5) != stories.text(100, seed=6)
 
 
 def test_a_caption_of_both_pictures_says_nothing_that_one_of_them_rules_out(documents):

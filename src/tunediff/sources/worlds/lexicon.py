@@ -2,7 +2,7 @@
 
 An attribute (noun, colour, activity, place, ...) has a set of atoms, the finest things that can be the case.
 A value of an attribute names some of them: "person" is {man, woman, child}, "outdoors" is every place outside.
-All meanings here are plain sets, so that `captions.label` can decide entailment by comparing them.
+All meanings here are plain sets, so that `scenes.label` can decide entailment by comparing them.
 """
 
 from __future__ import annotations
