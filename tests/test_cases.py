@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from tunediff.cases import (
     PREDICTION_COLUMNS,
+    Answer,
+    Case,
     content_hash,
     make_cases,
     outcome,
@@ -176,3 +178,18 @@ def test_a_prediction_file_that_is_missing_damaged_or_lacks_a_column_is_named(tm
     assert "less.parquet: has no column log_probs, text, expected" in error_of(
         read_predictions, tmp_path / "less.parquet"
     )
+
+
+def test_the_answers_of_a_question_come_back_as_they_were_written(tmp_path):
+    path = tmp_path / "test.jsonl"
+    inputs = {"question": "Where?", "context": "It is in the park."}
+    case = Case("c1", inputs, "answerable", (), (Answer("in the park", 6), Answer("the park", None)))
+    write_cases(path, [case])
+    assert read_cases(path, ["question", "context"], ["answerable"]) == [case]
+
+
+def test_an_answer_that_is_no_text_is_named(tmp_path):
+    path = tmp_path / "test.jsonl"
+    path.write_text('{"case_id": "c1", "question": "q", "label": "answerable", "answers": ["park"]}\n')
+    with pytest.raises(TunediffError, match=r"row 1: answers: found 'park', expected"):
+        read_cases(path, ["question"], ["answerable"])

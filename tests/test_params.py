@@ -257,7 +257,11 @@ def test_a_misspelt_value_is_named_with_the_nearest_right_one(key, value, right,
     ("key", "line"),
     [
         ("train__learning_rate", "train.learning_rate: missing, expected peak learning rate"),
-        ("task__labels", "task.labels: missing, expected the labels, in the order of their scores"),
+        (
+            "task__labels",
+            "task.labels: missing, expected the labels, in the order of their scores; "
+            "question_answering: [answerable], or [answerable, unanswerable] where a question may have no answer",
+        ),
         ("train", "train: missing, expected a section"),
     ],
 )
@@ -268,6 +272,14 @@ def test_a_missing_key_is_named_with_what_it_is_for(key, line, lines_of):
 # Contradictions
 
 
+QUESTIONS = {
+    "name": "question_answering",
+    "inputs": ["question", "context"],
+    "labels": ["answerable", "unanswerable"],
+    "source_input": "context",
+    "premise_free_input": "question",
+}
+ANSWERED = {"question": "question", "context": "context", "answers": "answers"}
 CONTRADICTIONS = {
     "qlora without nf4": ({"model__quantization": "none"}, ["adapt.method is qlora", "model.quantization is none"]),
     "lora on nf4": ({"adapt__method": "lora"}, ["adapt.method is lora", "model.quantization is nf4"]),
@@ -350,6 +362,39 @@ CONTRADICTIONS = {
         {"evaluate__batch_tokens": 512, "evaluate__noise_batch_tokens": 512},
         ["evaluate.noise_batch_tokens is 512", "evaluate.batch_tokens", "expected another number"],
     ),
+    "a span head for labels": (
+        {"model__head": "span", "evaluate__scorer": "head"},
+        ["model.head is span, but task.name is nli"],
+    ),
+    "choices of questions": (
+        {"task": QUESTIONS, "data__columns": ANSWERED, "evaluate__scorer": "choices"},
+        ["evaluate.scorer is choices, but task.name is question_answering"],
+    ),
+    "answer texts of questions": (
+        {"task": QUESTIONS, "data__columns": ANSWERED},
+        ["prompt.choices: given, but task.name is question_answering"],
+    ),
+    "labels of questions": (
+        {"task": QUESTIONS | {"labels": ["yes", "no"]}},
+        ["task.labels: found ['yes', 'no'], expected [answerable] or [answerable, unanswerable]"],
+    ),
+    "inputs of questions": (
+        {"task": QUESTIONS | {"inputs": ["question", "text"], "source_input": "text"}},
+        ["task.inputs: found ['question', 'text'], expected [question, context]"],
+    ),
+    "columns of questions": (
+        {"task": QUESTIONS, "data__columns": {"question": "q", "context": "c", "label": "l"}},
+        ["data.columns: found ['context', 'label', 'question'], expected task.inputs and answers"],
+    ),
+    "other ways to ask a question": (
+        {"task": QUESTIONS, "data__columns": ANSWERED, "evaluate__protocols": ["premise_free"]},
+        ["evaluate.protocols is ['premise_free'], but task.name is question_answering"],
+    ),
+    "a template beside a span head": (
+        {"task": QUESTIONS, "model__head": "span", "evaluate__scorer": "head", "prompt__choices": None},
+        ["prompt.template: given, but model.head is span"],
+    ),
+    "one label": ({"task__labels": ["entailment"]}, ["task.labels: found ['entailment'], expected at least two"]),
     "free text of a head": (
         {"evaluate__protocols": ["generation"], "evaluate__few_shot": 3, "model__head": "classification"},
         ["evaluate.protocols has generation and evaluate.few_shot is 3", "model.head is classification"],
@@ -461,7 +506,7 @@ def test_the_reserved_names_are_those_of_the_records():
     [record] = case_records(aligned, pd.Series(["kept right"]), [case])
     assert set(record) - {"text"} <= RESERVED
     assert RESERVED - set(record) == {
-        *("base_margin", "tuned_margin", "slices", "evidence", "clauses", "explanation", "prediction")
+        *("base_margin", "tuned_margin", "slices", "evidence", "clauses", "explanation", "prediction", "answers")
     }
 
 

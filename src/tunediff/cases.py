@@ -5,8 +5,13 @@ A case, as it stands in data/splits/test.jsonl:
     {"case_id": "0f3a9c51d2b7e846", "premise": "A man is feeding two dogs.", "hypothesis": "A man feeds animals.",
      "label": "entailment", "tags": ["hypernym"]}
 
+A case of question answering has the texts that answer it besides, and its label says whether there are any:
+
+    {"case_id": "8d1f5a0c9b3e7264", "question": "Where is the dog?", "context": "The dog is in the park.",
+     "label": "answerable", "tags": [], "answers": [{"text": "in the park", "start": 11}]}
+
 A prediction file (Parquet) holds one row a case; `PREDICTION_COLUMNS` lists its columns, `PROTOCOL_COLUMNS` those of
-the other ways to ask, which are there where they were asked for.
+the other ways to ask, which are there where they were asked for, `ANSWER_COLUMNS` those of question answering.
 """
 
 import hashlib
@@ -15,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunediff.errors import TunediffError
 from tunediff.files import numbered_jsonl, replacing, shown, write_jsonl
@@ -28,9 +33,9 @@ RIGHT, WRONG, INVALID = "right", "wrong", "invalid"
 PREDICTION_COLUMNS = {
     "case_id": "id of the case",
     "label": "gold label",
-    "prediction": "predicted label; null where the answer could not be parsed",
+    "prediction": "predicted label, or answer (empty: there is none); null where what was written could not be parsed",
     "outcome": "right, wrong or invalid",
-    "log_probs": "natural-log probability of each label, in the order of the labels; exp sums to 1",
+    "log_probs": "natural-log probability of each label, in the order of the labels, exp sums to 1; null without one",
     "text": "the answer as the model gave it",
     "finish_reason": "stop, length (the answer ran into the token limit) or none (nothing was generated)",
     "scorer": "choices, generation or head",
@@ -47,20 +52,33 @@ PROTOCOL_COLUMNS = {
     "few_shot_log_probs": "as log_probs, with solved examples before the prompt",
 }
 
+ANSWER_COLUMNS = {
+    "answers": "gold answers, each as text; empty where there is none",
+    "f1": "words that prediction and gold answer share, as F1, 0..1",
+}
+
 
 def outcome(prediction: str | None, label: str) -> str:
     """Right, wrong, or invalid where there is no prediction."""
     return INVALID if prediction is None else RIGHT if prediction == label else WRONG
 
 
+class Answer(NamedTuple):
+    """A gold answer: its text, and where in the context it starts, in characters from 0; None where nobody said."""
+
+    text: str
+    start: int | None
+
+
 @dataclass(frozen=True)
 class Case:
-    """One labelled example: its inputs by field name, its gold label, and tags such as the phenomenon it tests."""
+    """One labelled example: its inputs by field name, its gold label, tags such as the phenomenon it tests, answers."""
 
     case_id: str
     inputs: Mapping[str, str]
     label: str
     tags: tuple[str, ...] = field(default=())
+    answers: tuple[Answer, ...] = field(default=())
 
 
 def content_hash(value: object) -> str:
@@ -86,11 +104,13 @@ def make_cases(rows: Iterable[tuple[Mapping[str, str], str, Sequence[str]]]) -> 
 
 
 def write_cases(path: Path, cases: Iterable[Case]) -> None:
-    """Write cases as JSON lines, inputs flat beside id, label and tags."""
-    write_jsonl(
-        path,
-        ({"case_id": c.case_id, **c.inputs, "label": c.label, "tags": list(c.tags)} for c in cases),
-    )
+    """Write cases as JSON lines, inputs flat beside id, label, tags and, where there are any, answers."""
+    write_jsonl(path, map(_case_line, cases))
+
+
+def _case_line(case: Case) -> dict[str, Any]:
+    line = {"case_id": case.case_id, **case.inputs, "label": case.label, "tags": list(case.tags)}
+    return line | ({"answers": [answer._asdict() for answer in case.answers]} if case.answers else {})
 
 
 def read_cases(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> list[Case]:
@@ -114,14 +134,22 @@ def read_cases(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> list
                 f"{path}, row {number}: label: found {shown(row['label'])}, expected one of {', '.join(labels)}"
             )
         tags = tuple(str(tag) for tag in row.get("tags", ()))
-        cases.append(Case(row["case_id"], {name: row[name] for name in inputs}, row["label"], tags))
+        answers = tuple(_answer(answer, f"{path}, row {number}") for answer in row.get("answers", ()))
+        cases.append(Case(row["case_id"], {name: row[name] for name in inputs}, row["label"], tags, answers))
     if not cases:
         raise TunediffError(f"{path}: has no case, expected at least one")
     return cases
 
 
+def _answer(value: Any, place: str) -> Answer:
+    start = value.get("start") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or not isinstance(value.get("text"), str) or not isinstance(start, int | None):
+        raise TunediffError(f'{place}: answers: found {shown(value)}, expected {{"text": TEXT, "start": NUMBER}}')
+    return Answer(value["text"], start)
+
+
 def write_predictions(path: Path, frame: "pd.DataFrame", about: Mapping[str, object]) -> None:
-    """Write a prediction file: `frame` has `PREDICTION_COLUMNS` and any of `PROTOCOL_COLUMNS`.
+    """Write a prediction file: `frame` has `PREDICTION_COLUMNS` and any of `PROTOCOL_COLUMNS` and `ANSWER_COLUMNS`.
 
     Args:
         path: where to.
@@ -131,8 +159,8 @@ def write_predictions(path: Path, frame: "pd.DataFrame", about: Mapping[str, obj
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {"n_tokens": pa.int32(), "truncated": pa.bool_()}
-    names = [*PREDICTION_COLUMNS, *(name for name in PROTOCOL_COLUMNS if name in frame)]
+    kinds = {"n_tokens": pa.int32(), "truncated": pa.bool_(), "f1": pa.float64(), "answers": pa.list_(pa.string())}
+    names = [*PREDICTION_COLUMNS, *(name for name in (*PROTOCOL_COLUMNS, *ANSWER_COLUMNS) if name in frame)]
     schema = pa.schema(
         [
             (name, pa.list_(pa.float64()) if name.endswith("log_probs") else kinds.get(name, pa.string()))
@@ -164,7 +192,7 @@ def read_predictions(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
     if missing:
         raise TunediffError(f"{path}: has no column {', '.join(missing)}, expected {', '.join(PREDICTION_COLUMNS)}")
     about = json.loads((table.schema.metadata or {}).get(b"tunediff", b"{}"))
-    there = [name for name in PROTOCOL_COLUMNS if name in table.column_names]
+    there = [name for name in (*PROTOCOL_COLUMNS, *ANSWER_COLUMNS) if name in table.column_names]
     frame = table.select([*PREDICTION_COLUMNS, *there]).to_pandas()
     for name in ("prediction", "generated", "again_prediction"):
         if name in frame:

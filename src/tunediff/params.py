@@ -37,11 +37,12 @@ class Params(Section):
     cost: Cost = Cost()
 
 
-def _columns_name_all(inputs: list[str], columns: dict[str, str]) -> str | None:
-    expected = sorted({*inputs, "label"})
+def _columns_name_all(name: str, inputs: list[str], columns: dict[str, str]) -> str | None:
+    gold = "answers" if name == "question_answering" else "label"
+    expected = sorted({*inputs, gold})
     if sorted(columns) == expected:
         return None
-    return f"data.columns: found {sorted(columns)}, expected task.inputs and label: {expected}"
+    return f"data.columns: found {sorted(columns)}, expected task.inputs and {gold}: {expected}"
 
 
 def _values_name_all(labels: list[str], values: dict[str | int, str] | None) -> str | None:
@@ -58,16 +59,22 @@ def _text_fits_source(source: str, text: str) -> str | None:
     )
 
 
-def _head_fits_source(source: str, head: str) -> str | None:
-    if source != "scratch" or head == "lm":
+def _head_fits_task(name: str, head: str) -> str | None:
+    if head == "lm" or (head == "span") == (name == "question_answering"):
         return None
-    return "model.head is classification, but model.source is scratch; expected lm"
+    return f"model.head is {head}, but task.name is {name}"
 
 
 def _scorer_fits_head(scorer: str, head: str) -> str | None:
-    if (scorer == "head") == (head == "classification"):
+    if (scorer == "head") == (head != "lm"):
         return None
     return f"evaluate.scorer is {scorer}, but model.head is {head}"
+
+
+def _scorer_fits_task(scorer: str, name: str) -> str | None:
+    if scorer != "choices" or name != "question_answering":
+        return None
+    return "evaluate.scorer is choices, but task.name is question_answering, whose answers are no choices"
 
 
 def _protocols_fit_head(protocols: list[str], few_shot: int, head: str) -> str | None:
@@ -78,6 +85,12 @@ def _protocols_fit_head(protocols: list[str], few_shot: int, head: str) -> str |
     return f"{' and '.join(asked)}, but model.head is {head}, which neither writes nor reads a text"
 
 
+def _protocols_fit_task(protocols: list[str], name: str) -> str | None:
+    if not protocols or name != "question_answering":
+        return None
+    return f"evaluate.protocols is {protocols}, but task.name is question_answering, which is asked in one way alone"
+
+
 def _protocols_fit_inputs(protocols: list[str], inputs: list[str]) -> str | None:
     if "premise_free" not in protocols or len(inputs) > 1:
         return None
@@ -85,7 +98,7 @@ def _protocols_fit_inputs(protocols: list[str], inputs: list[str]) -> str | None
 
 
 def _method_fits_head(method: str, head: str) -> str | None:
-    if method != "head" or head == "classification":
+    if method != "head" or head != "lm":
         return None
     return f"adapt.method is head, but model.head is {head}, which adds no head to train"
 
@@ -97,11 +110,13 @@ def _method_fits_weights(method: str, quantization: str) -> str | None:
     return f"adapt.method is {method}, but model.quantization is {quantization}; expected {expected}"
 
 
-def _choices_fit_head(head: str, labels: list[str], choices: dict[str, str] | None) -> str | None:
-    if head == "classification":
+def _choices_fit_head(name: str, head: str, labels: list[str], choices: dict[str, str] | None) -> str | None:
+    if head != "lm":
         if choices is None:
             return None
-        return "prompt.choices: given, but model.head is classification, which answers without a text"
+        return f"prompt.choices: given, but model.head is {head}, which answers without a text"
+    if name == "question_answering":
+        return None if choices is None else "prompt.choices: given, but task.name is question_answering"
     if set(choices or {}) == set(labels):
         return None
     return f"prompt.choices: found {sorted(choices or {})}, expected a text for each of task.labels {labels}"
@@ -116,9 +131,11 @@ def _choices_differ(choices: dict[str, str] | None) -> str | None:
 
 def _template_fits(head: str, inputs: list[str], template: str | None) -> str | None:
     if template is None:
-        if head == "classification":
+        if head != "lm":
             return None
         return "prompt.template: missing, expected a text with the names of task.inputs in braces"
+    if head == "span":
+        return "prompt.template: given, but model.head is span, which reads question and context side by side"
     used = set(re.findall(r"\{(\w+)\}", template))
     if used == set(inputs):
         return None
@@ -127,17 +144,19 @@ def _template_fits(head: str, inputs: list[str], template: str | None) -> str | 
 
 # Each rule, and the keys whose values it takes: it is judged where these are valid, whatever is wrong elsewhere.
 _RULES: dict[Callable[..., str | None], tuple[str, ...]] = {
-    _columns_name_all: ("task.inputs", "data.columns"),
+    _columns_name_all: ("task.name", "task.inputs", "data.columns"),
     _values_name_all: ("task.labels", "data.labels"),
     _text_fits_source: ("model.source", "pretrain.text"),
-    _head_fits_source: ("model.source", "model.head"),
+    _head_fits_task: ("task.name", "model.head"),
     _scorer_fits_head: ("evaluate.scorer", "model.head"),
+    _scorer_fits_task: ("evaluate.scorer", "task.name"),
     _protocols_fit_head: ("evaluate.protocols", "evaluate.few_shot", "model.head"),
+    _protocols_fit_task: ("evaluate.protocols", "task.name"),
     _protocols_fit_inputs: ("evaluate.protocols", "task.inputs"),
     _method_fits_head: ("adapt.method", "model.head"),
     _method_fits_weights: ("adapt.method", "model.quantization"),
     _template_fits: ("model.head", "task.inputs", "prompt.template"),
-    _choices_fit_head: ("model.head", "task.labels", "prompt.choices"),
+    _choices_fit_head: ("task.name", "model.head", "task.labels", "prompt.choices"),
     _choices_differ: ("prompt.choices",),
 }
 

@@ -21,9 +21,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+# The labels of question answering.
+ANSWERABLE, UNANSWERABLE = "answerable", "unanswerable"
+
 # Names that stand beside the inputs in a record of a case.
 RESERVED = frozenset(
-    ["case_id", "label", "tags", "prediction", "transition", "slices", "evidence", "clauses", "explanation"]
+    ["case_id", "label", "tags", "answers", "prediction", "transition", "slices", "evidence", "clauses", "explanation"]
     + [f"{model}_{value}" for model in ("base", "tuned") for value in ("prediction", "log_probs", "margin")]
 )
 
@@ -81,9 +84,16 @@ class Section(BaseModel):
 class Task(Section):
     """What a case is: its input fields and its labels."""
 
-    name: Literal["nli", "classification"] = Field(description="which task the cases belong to")
-    inputs: list[Word] = Field(min_length=1, description="names of a case's input fields, in reading order")
-    labels: list[LabelName] = Field(min_length=2, description="the labels, in the order of their scores")
+    name: Literal["nli", "classification", "question_answering"] = Field(description="which task the cases belong to")
+    inputs: list[Word] = Field(
+        min_length=1,
+        description="names of a case's input fields, in reading order; question_answering: [question, context]",
+    )
+    labels: list[LabelName] = Field(
+        min_length=1,
+        description="the labels, in the order of their scores; question_answering: [answerable], or "
+        "[answerable, unanswerable] where a question may have no answer",
+    )
     source_input: Word = Field(description="the input whose text cases share (SNLI: premise); splits never share one")
     premise_free_input: Word = Field(description="the input that the premise-free baseline reads alone")
 
@@ -93,6 +103,16 @@ class Task(Section):
                 yield f"task.{key}: found {values}, expected no name twice"
         for name in [name for name in self.inputs if name in RESERVED]:
             yield f"task.inputs: found '{name}', which names another field of a case, expected another name"
+        if self.name == "question_answering":
+            if self.inputs != ["question", "context"]:
+                yield f"task.inputs: found {self.inputs}, expected [question, context] for question_answering"
+            if self.labels not in ([ANSWERABLE], [ANSWERABLE, UNANSWERABLE]):
+                yield (
+                    f"task.labels: found {self.labels}, expected [answerable] or [answerable, unanswerable] for "
+                    "question_answering"
+                )
+        elif len(self.labels) < 2:
+            yield f"task.labels: found {self.labels}, expected at least two labels"
         if "invalid" in self.labels:
             yield "task.labels: found 'invalid', which names an answer without a label, expected another name"
         for key in ("source_input", "premise_free_input"):
@@ -150,7 +170,9 @@ class Data(Section):
         default=None, description="source files: file (.jsonl .csv .tsv .parquet) per source split"
     )
     hub: HubData | None = Field(default=None, description="source hub: which data set")
-    columns: dict[str, str] = Field(description="column of the source for each input field and for `label`")
+    columns: dict[str, str] = Field(
+        description="column of the source for each input field and for `label` (question_answering: `answers`)"
+    )
     labels: dict[SourceValue, LabelName] | None = Field(
         default=None,
         description="label for each value of the label column, where the source does not use the labels' names",
@@ -209,10 +231,11 @@ class Model(Section):
     config: dict[str, Any] | None = Field(
         default=None, description="layout as in config.json; lets a gated model be counted offline"
     )
-    head: Literal["lm", "classification"] = Field(
-        description="language-model head, or a classification head over the labels"
+    head: Literal["lm", "classification", "span"] = Field(
+        description="language-model head, a classification head over the labels, or a span head: where an answer "
+        "starts and ends in its context"
     )
-    head_seed: Seed = Field(default=0, description="classification: seed of the new head's weights")
+    head_seed: Seed = Field(default=0, description="classification, span: seed of the new head's weights")
     quantization: Literal["nf4", "none"] = Field(description="nf4: 4-bit with double quantisation by bitsandbytes")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
@@ -336,7 +359,7 @@ class Evaluate(Section):
     """How a model answers a case."""
 
     scorer: Literal["choices", "generation", "head"] = Field(
-        description="most likely choice after the prompt, text generated freely and parsed, or the classification head"
+        description="most likely choice after the prompt, text generated freely and parsed, or the model's new head"
     )
     batch_tokens: Whole = Field(default=8192, ge=1, description="tokens of one batch; halved where memory runs out")
     max_new_tokens: Whole = Field(default=8, ge=1, description="generation: longest answer")
