@@ -36,3 +36,8 @@ def all_project_imports(path: Path) -> set[Path]:
         found |= new
         waiting += new
     return found
+
+
+def templates(modules: set[Path]) -> set[Path]:
+    """Files that modules fill in: those of the folder `templates` beside them."""
+    return {file for module in modules for file in module.parent.glob("templates/*") if file.is_file()}

@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from tests.imports import ROOT, all_project_imports
+from tests.imports import ROOT, all_project_imports, templates
 from tunediff.params import Params
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
@@ -48,10 +48,11 @@ def test_a_stage_says_in_a_sentence_what_it_does(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_deps_of_a_stage_are_its_script_and_every_module_it_imports(name):
-    imported = {str(path.relative_to(ROOT)) for path in all_project_imports(script(name))}
-    declared = {path for path in paths(STAGES[name]["deps"]) if path.endswith(".py")}
-    assert declared == imported | {f"stages/{name}.py"}
+def test_the_deps_of_a_stage_are_its_script_every_module_it_imports_and_their_templates(name):
+    modules = all_project_imports(script(name))
+    needed = {str(path.relative_to(ROOT)) for path in modules | templates(modules)}
+    declared = {path for path in paths(STAGES[name]["deps"]) if path.startswith(("src/", "stages/"))}
+    assert declared == needed | {f"stages/{name}.py"}
 
 
 @pytest.mark.parametrize("name", NAMES)
