@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.tiny import adapt_section, load, small_model, small_tokenizer, write_model
 from tunediff.models.adapt import adapt_model
 from tunediff.models.logits import PLAIN_LAYOUTS
-from tunediff.predict.choices import score_choices
+from tunediff.predict.choices import WORTH_SHARING, score_choices
 
 TOKENIZER = small_tokenizer()
 # No special token: the embedding of the padding is zero, and a norm makes noise of zero.
@@ -43,9 +43,11 @@ def check(model, prompts, choices, budget):
 
 @pytest.mark.parametrize("name", TREES + OTHERS)
 @settings(deadline=None, max_examples=25)
-@given(prompts=PROMPTS, choices=CHOICES, budget=st.integers(1, 120))
-def test_scores_equal_one_row_a_choice(name, prompts, choices, budget):
-    check(MODELS[name], prompts, choices, budget)
+@given(
+    beginning=st.lists(TOKENS, max_size=2 * WORTH_SHARING), prompts=PROMPTS, choices=CHOICES, budget=st.integers(1, 120)
+)
+def test_scores_equal_one_row_a_choice(name, beginning, prompts, choices, budget):
+    check(MODELS[name], [beginning + prompt for prompt in prompts], choices, budget)
 
 
 def test_the_layouts_above_take_both_ways():
@@ -83,6 +85,24 @@ def test_all_choices_of_a_batch_cost_one_pass():
         hook.remove()
     # A choice's last token is never fed: the longest row is 3 + 1 + 0 + 2 tokens, and 3 with choices of one token.
     assert widths == [(2, 6), (2, 3)]
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_what_all_prompts_begin_with_is_read_once(name):
+    beginning = list(range(10, 10 + WORTH_SHARING))
+    read = []
+    hook = (
+        MODELS[name]
+        .get_decoder()
+        .register_forward_pre_hook(
+            lambda module, args, inputs: read.append(inputs["input_ids"].numel()), with_kwargs=True
+        )
+    )
+    try:
+        score_choices(MODELS[name], [[*beginning, 5, 6], [*beginning, 7, 9]], [[40], [41]], 12, "test")
+    finally:
+        hook.remove()
+    assert read == [WORTH_SHARING, 2, 2]
 
 
 @pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "lm_head"]])

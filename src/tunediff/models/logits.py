@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 PLAIN_LAYOUTS = {"llama", "phi", "qwen2", "qwen3", "gpt_neox", "mistral"}
 
 
-def logits_at(model: Network, inputs: Mapping[str, "Tensor"], places: Any) -> "Tensor":
+def logits_at(model: Network, inputs: Mapping[str, Any], places: Any) -> "Tensor":
     """Logits at some places of a batch, float32, with a gradient where one is being recorded.
 
     Args:
         model: a causal language model of transformers, with or without an adapter.
-        inputs: what the model reads; input_ids has the shape (n_rows, width).
+        inputs: what the model reads; input_ids has the shape (n_rows, width). past_key_values may hold what was read
+            before the rows (`tunediff.models.prefix`); only a plain layout takes them.
         places: which of the rows and columns, as an index of a tensor: a mask of shape (n_rows, width), or the two
             tensors of row and of column numbers.
 

@@ -6,7 +6,8 @@ A row is a tree: the prompt, and behind it one branch for every choice of more t
     positions  0 1 2 3 4   5  |   6       7     |   6      7            and its positions continue the prompt
 
 The first token of every choice is scored at the prompt's last position, the others inside their branch; a choice's
-last token is never fed. With choices of one token no branch is left and the row is the prompt alone.
+last token is never fed. With choices of one token no branch is left and the row is the prompt alone. What all prompts
+begin with (an instruction) is read once, and the rows go on from its keys and values.
 """
 
 from collections.abc import Sequence
@@ -16,11 +17,15 @@ import torch
 
 from tunediff.models.load import Network
 from tunediff.models.logits import PLAIN_LAYOUTS, logits_at
+from tunediff.models.prefix import Prefix, read_prefix, rows_after, shared_prefix
 from tunediff.predict.batching import run_batches
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedConfig
+
+# Tokens of a prefix. A shorter one, such as a BOS, costs a mask and a pass and saves next to nothing.
+WORTH_SHARING = 8
 
 
 def score_choices(
@@ -38,18 +43,25 @@ def score_choices(
     Returns:
         Natural-log likelihoods of shape (n_cases, n_choices), float64, at most 0.
     """
+    longest = max(map(len, prompts)) + sum(len(choice) - 1 for choice in choices)
+    # A layout that takes no tree gets a row for each choice.
+    whole = _takes_tree(model.config, longest)
+    beginning = shared_prefix(prompts) if whole else []
+    with torch.inference_mode():
+        prefix = read_prefix(model, beginning) if len(beginning) >= WORTH_SHARING else None
+    read = 0 if prefix is None else len(beginning)
 
+    # The budget counts the prefix too: its keys and values are there for every row.
     def rows_of(group: Sequence[list[int]]) -> list[list[int]]:
         return [prompt + [token for choice in group for token in choice[:-1]] for prompt in prompts]
 
-    # A layout that takes no tree gets a row for each choice.
-    whole = _takes_tree(model.config, max(len(row) for row in rows_of(choices)))
     columns = []
     for group in [list(choices)] if whole else [[choice] for choice in choices]:
         rows = rows_of(group)
 
         def answer(batch: list[int], rows: list[list[int]] = rows, group: list[list[int]] = group) -> list["Tensor"]:
-            return list(_score_batch(model, [rows[i] for i in batch], [len(prompts[i]) for i in batch], group))
+            rests, lengths = [rows[i][read:] for i in batch], [len(prompts[i]) - read for i in batch]
+            return list(_score_batch(model, rests, lengths, group, prefix))
 
         columns.append(torch.stack(run_batches(rows, batch_tokens, answer, title)))
     return torch.cat(columns, dim=1)
@@ -63,9 +75,17 @@ def _takes_tree(config: "PreTrainedConfig", longest: int) -> bool:
 
 @torch.inference_mode()
 def _score_batch(
-    model: Network, rows: list[list[int]], prompt_lengths: list[int], choices: list[list[int]]
+    model: Network, rows: list[list[int]], prompt_lengths: list[int], choices: list[list[int]], prefix: Prefix | None
 ) -> "Tensor":
-    """Log-likelihoods of shape (n_rows, n_choices) for rows that hold a prompt and the branches of all choices."""
+    """Log-likelihoods of shape (n_rows, n_choices).
+
+    Args:
+        model: the model.
+        rows: token ids of the rest of each prompt, and the branches of all choices.
+        prompt_lengths: tokens of the rest of each prompt.
+        choices: token ids of each choice.
+        prefix: what stands before every row.
+    """
     device = next(model.parameters()).device
     width = max(len(row) for row in rows)
     tokens = torch.zeros(len(rows), width, dtype=torch.long)
@@ -76,11 +96,13 @@ def _score_batch(
     branches = sum(len(choice) > 1 for choice in choices)
     inputs = {"input_ids": tokens}
     if branches > 1:
-        inputs |= _tree(lengths, width, choices)
+        inputs |= _tree(lengths, width, choices, 0 if prefix is None else prefix[0][0].shape[2])
     # Rows are padded on the right and read from the left: with one branch or none, no token can see the padding.
     columns = torch.cat([lengths[:, None] - 1, lengths[:, None] + torch.arange(branch_tokens)], dim=1).to(device)
     places = (torch.arange(len(rows), device=device)[:, None], columns)
-    log_probs = logits_at(model, {k: v.to(device) for k, v in inputs.items()}, places).log_softmax(-1)
+    inputs = {name: values.to(device) for name, values in inputs.items()}
+    past = None if prefix is None else rows_after(prefix, len(rows))
+    log_probs = logits_at(model, inputs | {"past_key_values": past}, places).log_softmax(-1)
     scores, start = [], 1
     for choice in choices:
         at = [0, *range(start, start + len(choice) - 1)]
@@ -89,8 +111,13 @@ def _score_batch(
     return torch.stack(scores, dim=1).cpu()
 
 
-def _tree(lengths: "Tensor", width: int, choices: list[list[int]]) -> dict[str, "Tensor"]:
-    """Attention mask of shape (n_rows, 1, width, width), True where a token is seen, and positions (n_rows, width)."""
+def _tree(lengths: "Tensor", width: int, choices: list[list[int]], before: int) -> dict[str, "Tensor"]:
+    """What a row of the tree sees, and where its tokens stand, with `before` tokens before every row.
+
+    Returns:
+        Attention mask of shape (n_rows, 1, width, before + width), True where a token is seen; positions of shape
+        (n_rows, width).
+    """
     place = torch.arange(width)
     branch_of, depth_of = [0], [0]  # of the prompt and of the padding; branches are numbered from 1
     for number, choice in enumerate(choices, start=1):
@@ -101,4 +128,5 @@ def _tree(lengths: "Tensor", width: int, choices: list[list[int]]) -> dict[str, 
     positions = torch.where(branch == 0, place, lengths[:, None] + torch.tensor(depth_of)[behind])
     causal = place[None, :] <= place[:, None]
     sees = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
-    return {"attention_mask": (causal & sees)[:, None], "position_ids": positions}
+    mask = torch.nn.functional.pad(causal & sees, (before, 0), value=True)
+    return {"attention_mask": mask[:, None], "position_ids": before + positions}
