@@ -3,21 +3,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tiny import small_model, small_tokenizer
-from tunediff.models.prefix import read_prefix, rows_after, shared_prefix
+from tunediff.models.prefix import WORTH_SHARING, read_prefix, rows_after, shared_prefix
 
 MODEL = small_model("llama", small_tokenizer())
 
 
-@given(rows=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=5))
-def test_the_shared_prefix_is_the_longest_that_leaves_every_row_a_token(rows):
-    prefix = shared_prefix(rows)
-
-    def fits(length):
-        return all(len(row) > length and row[:length] == rows[0][:length] for row in rows)
-
-    assert fits(len(prefix))
-    assert prefix == rows[0][: len(prefix)]
-    assert not fits(len(prefix) + 1)
+@given(
+    rows=st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=6), min_size=1, max_size=4),
+    beginning=st.lists(st.integers(0, 1), max_size=WORTH_SHARING + 2),
+)
+def test_the_shared_prefix_is_the_longest_that_leaves_every_row_a_token(rows, beginning):
+    rows = [beginning + row for row in rows]
+    longest = next(
+        length
+        for length in reversed(range(min(map(len, rows))))
+        if all(row[:length] == rows[0][:length] for row in rows)
+    )
+    assert shared_prefix(rows) == (rows[0][:longest] if longest >= WORTH_SHARING else [])
 
 
 def test_a_row_after_the_prefix_is_as_after_reading_both():

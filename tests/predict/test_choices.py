@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tests.tiny import adapt_section, load, small_model, small_tokenizer, write_model
 from tunediff.models.adapt import adapt_model
 from tunediff.models.logits import PLAIN_LAYOUTS
-from tunediff.predict.choices import WORTH_SHARING, score_choices
+from tunediff.models.prefix import WORTH_SHARING
+from tunediff.predict.choices import score_choices
 
 TOKENIZER = small_tokenizer()
 # No special token: the embedding of the padding is zero, and a norm makes noise of zero.

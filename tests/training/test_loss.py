@@ -68,6 +68,22 @@ def test_the_gradient_is_that_of_transformers(name):
     assert all(value.abs().max() > 0 for key, value in gradients[1].items() if "lora_B" in key)
 
 
+@pytest.mark.parametrize("name", ["llama", "phi", "gpt_neox"])
+def test_what_all_rows_begin_with_is_read_once_and_gradients_stay_the_same(name):
+    beginning, rows = [1, 9, 8, 7], [([40, 41], [50, 51]), ([60], [70])]
+    gradients = []
+    for shared in (False, True):
+        model = adapt_model(small_model(name, TOKENIZER), adapt_section("lora", target_modules="all-linear"), seed=0)
+        prompts = [prompt if shared else beginning + prompt for prompt, _ in rows]
+        batch = pad_answers(answer_rows(prompts, [answer for _, answer in rows], END), 0)
+        loss = answer_loss(model, batch, beginning=beginning if shared else [])
+        loss.minimised.backward()
+        gradients.append({"loss": loss.minimised.detach()})
+        gradients[-1] |= {key: value.grad for key, value in model.named_parameters() if value.requires_grad}
+    for key, expected in gradients[0].items():
+        torch.testing.assert_close(gradients[1][key], expected, rtol=1e-4, atol=1e-6)
+
+
 def test_rows_hold_prompt_answer_and_end_and_the_target_is_what_follows():
     batch = pad_answers(answer_rows([[1, 10, 11]], [[20, 21]], 2), 0)
     assert batch["input_ids"].tolist() == [[1, 10, 11, 20, 21]]

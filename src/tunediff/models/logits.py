@@ -12,10 +12,20 @@ from tunediff.models.load import Network
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedConfig
 
 # Layouts whose logits are the output layer's plain outcome, and whose attention takes a mask and positions of its own.
 # Others scale or cap their logits (Gemma, Cohere, Granite), have learned positions (GPT-2) or no attention (Mamba).
 PLAIN_LAYOUTS = {"llama", "phi", "qwen2", "qwen3", "gpt_neox", "mistral"}
+
+
+def takes_own_mask(config: "PreTrainedConfig", longest: int) -> bool:
+    """Whether a layout takes a mask and positions of ours for rows of up to `longest` tokens.
+
+    A mask of ours would lift a sliding window.
+    """
+    window = getattr(config, "sliding_window", None)
+    return config.model_type in PLAIN_LAYOUTS and (window is None or longest <= window)
 
 
 def logits_at(model: Network, inputs: Mapping[str, Any], places: Any) -> "Tensor":

@@ -1,6 +1,6 @@
 """The beginning that all rows share, read once: every row then goes on from its keys and values.
 
-    prefix = shared_prefix([[1, 7, 8, 30], [1, 7, 8, 41, 5]])        # [1, 7, 8]
+    prefix = shared_prefix([[*instruction, 30], [*instruction, 41, 5]])        # instruction
     cache = read_prefix(model, prefix)
     rows_after(cache, 2)                                             # what a batch of two rows takes as past_key_values
 
@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
 # Keys and values of each layer, each of shape (1, n_heads, n_tokens, head_size).
 Prefix = list[tuple["Tensor", "Tensor"]]
+# Tokens. A shorter beginning, such as a BOS, costs a mask and a pass and saves next to nothing.
+WORTH_SHARING = 8
 
 
 def shared_prefix(rows: Sequence[list[int]]) -> list[int]:
-    """The longest beginning that all rows share and that leaves at least one token of each."""
+    """The longest beginning that all rows share and that leaves at least one token of each; empty where it is short."""
     first, last = min(rows), max(rows)  # whatever these two share, all rows between them share
     end = min(map(len, rows)) - 1
     length = next((place for place in range(end) if first[place] != last[place]), end)
-    return first[:length]
+    return first[:length] if length >= WORTH_SHARING else []
 
 
 def read_prefix(model: Network, tokens: Sequence[int]) -> Prefix:

@@ -16,16 +16,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from tunediff.models.load import Network
-from tunediff.models.logits import PLAIN_LAYOUTS, logits_at
+from tunediff.models.logits import logits_at, takes_own_mask
 from tunediff.models.prefix import Prefix, read_prefix, rows_after, shared_prefix
 from tunediff.predict.batching import run_batches
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedConfig
-
-# Tokens of a prefix. A shorter one, such as a BOS, costs a mask and a pass and saves next to nothing.
-WORTH_SHARING = 8
 
 
 def score_choices(
@@ -45,11 +41,10 @@ def score_choices(
     """
     longest = max(map(len, prompts)) + sum(len(choice) - 1 for choice in choices)
     # A layout that takes no tree gets a row for each choice.
-    whole = _takes_tree(model.config, longest)
+    whole = takes_own_mask(model.config, longest)
     beginning = shared_prefix(prompts) if whole else []
     with torch.inference_mode():
-        prefix = read_prefix(model, beginning) if len(beginning) >= WORTH_SHARING else None
-    read = 0 if prefix is None else len(beginning)
+        prefix = read_prefix(model, beginning) if beginning else None
 
     # The budget counts the prefix too: its keys and values are there for every row.
     def rows_of(group: Sequence[list[int]]) -> list[list[int]]:
@@ -60,17 +55,12 @@ def score_choices(
         rows = rows_of(group)
 
         def answer(batch: list[int], rows: list[list[int]] = rows, group: list[list[int]] = group) -> list["Tensor"]:
-            rests, lengths = [rows[i][read:] for i in batch], [len(prompts[i]) - read for i in batch]
+            rests = [rows[i][len(beginning) :] for i in batch]
+            lengths = [len(prompts[i]) - len(beginning) for i in batch]
             return list(_score_batch(model, rests, lengths, group, prefix))
 
         columns.append(torch.stack(run_batches(rows, batch_tokens, answer, title)))
     return torch.cat(columns, dim=1)
-
-
-def _takes_tree(config: "PreTrainedConfig", longest: int) -> bool:
-    """Whether a layout takes rows of up to `longest` tokens as trees: their mask would lift a sliding window."""
-    window = getattr(config, "sliding_window", None)
-    return config.model_type in PLAIN_LAYOUTS and (window is None or longest <= window)
 
 
 @torch.inference_mode()

@@ -2,16 +2,20 @@
 
 A training row is the prompt, the answer's tokens and the end marker. Targets are marked by position, so a padding id
 that equals the end marker never hides it. The prompt's own tokens are targets too where they are given a weight.
+
+What all prompts begin with (an instruction) may be left out of the rows: a step reads it once, with its gradient, and
+all rows of the batch go on from there.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy
 
 from tunediff.models.load import Network
 from tunediff.models.logits import logits_at
+from tunediff.models.prefix import read_prefix, rows_after
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,15 +57,26 @@ def pad_answers(rows: Sequence[tuple[list[int], int]], pad: int) -> dict[str, "T
     return {name: torch.tensor(values) for name, values in batch.items()}
 
 
-def answer_loss(model: Network, batch: dict[str, "Tensor"], prompt_weight: float = 0.0) -> Loss:
-    """The loss of a batch of `pad_answers`; a token of a prompt weighs `prompt_weight` times one of an answer.
+def answer_loss(
+    model: Network, batch: dict[str, "Tensor"], prompt_weight: float = 0.0, beginning: Sequence[int] = ()
+) -> Loss:
+    """The loss of a batch of `pad_answers`.
 
     Rows are padded on the right and read causally, so no attention mask is needed: nothing sees the padding.
+
+    Args:
+        model: a causal language model.
+        batch: the rows, without the beginning.
+        prompt_weight: of a token of a prompt; one of an answer weighs 1. Tokens of the beginning weigh nothing.
+        beginning: token ids that stand before every row.
     """
     labels, prompt_labels = batch["labels"], batch["prompt_labels"]
     answer = labels != IGNORED
     wanted = answer | (prompt_labels != IGNORED) if prompt_weight else answer
-    logits = logits_at(model, {"input_ids": batch["input_ids"]}, wanted)
+    inputs: dict[str, Any] = {"input_ids": batch["input_ids"]}
+    if beginning:
+        inputs["past_key_values"] = rows_after(read_prefix(model, beginning), len(labels))
+    logits = logits_at(model, inputs, wanted)
     losses = cross_entropy(logits, torch.where(answer, labels, prompt_labels)[wanted], reduction="none")
     answers = losses[answer[wanted]].sum()
     return Loss(answers, answer.sum(), (losses.sum() - answers) * prompt_weight + answers)

@@ -1,0 +1,90 @@
+"""Scoring choices: one forward pass a case against one row a choice, as lm-evaluation-harness does it.
+
+    python benchmarks/choices.py [--labels multi|single|protocols] [--quick]
+
+Both sides get the same model, the same SNLI rows and the same threads. The harness runs inside this process through
+its own `HFLM.loglikelihood`; its start-up is not counted. Tokenising is part of both sides. `protocols` asks for three
+protocols (as asked, calibrated for the label prior, without the premise): the harness runs three times.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from setting import CASE, INSTRUCTION, conclude, in_turn, small_llama, snli
+
+from tunediff.cases import make_cases
+from tunediff.compare.prior import calibrated
+from tunediff.predict.choices import score_choices
+from tunediff.predict.prompts import encode_cases, encode_choices
+from tunediff.predict.protocols import premise_free
+from tunediff.sections import Prompt, Task
+
+LABELS = {
+    "multi": [" it follows from it", " it may be so", " it cannot be so"],
+    "single": [" yes", " maybe", " no"],
+}
+REACH = {"multi": 6.0, "single": 3.0, "protocols": 10.0}
+TASK = Task(
+    name="nli",
+    inputs=["premise", "hypothesis"],
+    labels=["entailment", "neutral", "contradiction"],
+    source_input="premise",
+    premise_free_input="hypothesis",
+)
+
+
+def main() -> None:
+    """Check that both sides agree, time them in turn, and print the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--labels", choices=REACH, default="multi", help="answer texts, or three protocols in one go")
+    parser.add_argument("--quick", action="store_true", help="100 rows and one round")
+    args = parser.parse_args()
+    rows = snli(100 if args.quick else 2000)
+    texts = LABELS["single" if args.labels == "single" else "multi"]
+    cases = make_cases(
+        [({"premise": row["premise"], "hypothesis": row["hypothesis"]}, TASK.labels[row["label"]], ()) for row in rows]
+    )
+    alone = [premise_free(case, TASK) for case in cases]
+    asked = [cases, alone] if args.labels == "protocols" else [cases]
+    read = [(INSTRUCTION + CASE).format(**case.inputs) + text for case in cases for text in texts]
+    model, tokenizer = small_llama(read)
+    prompt = Prompt(template=INSTRUCTION + CASE, choices=dict(zip(TASK.labels, texts, strict=True)))
+    # The batch size at which the harness is fastest here, of 8 to 128.
+    peer = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=64, add_bos_token=True)
+
+    def ours() -> list[torch.Tensor]:
+        choices = list(encode_choices(tokenizer, prompt.choices or {}).values())
+        scores = []
+        for group in asked:
+            prompts = [one.tokens for one in encode_cases(tokenizer, group, prompt, 1024, 8)]
+            scores.append(score_choices(model, prompts, choices, 8192, "tunediff"))
+        if args.labels == "protocols":
+            calibrated(scores[0].log_softmax(-1).numpy())
+        return scores
+
+    def theirs() -> list[torch.Tensor]:
+        # The calibrated protocol is a run of its own in the harness, with a template of its own for each prior.
+        groups = [cases, alone, cases] if args.labels == "protocols" else [cases]
+        return [harness_scores(peer, group, texts) for group in groups]
+
+    agreement = max(float((a - b).abs().max()) for a, b in zip(ours(), theirs(), strict=False))
+    seconds = in_turn({"tunediff": ours, "lm-evaluation-harness": theirs}, 1 if args.quick else 3)
+    conclude(f"choices, {args.labels}", seconds, REACH[args.labels], agreement, 1e-4)
+
+
+def harness_scores(peer: HFLM, cases: Sequence, texts: Sequence[str]) -> torch.Tensor:
+    """Log-likelihoods of shape (n_cases, n_choices) as the harness gives them."""
+    requests = [
+        Instance("loglikelihood", {}, ((INSTRUCTION + CASE).format(**case.inputs), text), i)
+        for i, case in enumerate(cases)
+        for text in texts
+    ]
+    found = [score for score, _ in peer.loglikelihood(requests, disable_tqdm=True)]
+    return torch.tensor(found, dtype=torch.float64).view(len(cases), len(texts))
+
+
+if __name__ == "__main__":
+    main()
