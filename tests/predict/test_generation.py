@@ -37,10 +37,11 @@ def one_by_one(model, prompts, limit=LIMIT):
 
 @pytest.mark.parametrize("name", ["llama", "phi", "gpt_neox", "gpt2"])
 @pytest.mark.parametrize("budget", [1, 60, 10_000])
-def test_a_batch_writes_what_each_prompt_gets_alone(name, budget):
-    model = ending_model(name)
-    found = generate(model, TOKENIZER, PROMPTS, budget, LIMIT, "test")
-    assert found == one_by_one(model, PROMPTS)
+@pytest.mark.parametrize("beginning", [[], [1, 124, 306, 281, 69, 192, 312, 245, 300, 36]], ids=["nothing shared", "a shared beginning"])
+def test_a_batch_writes_what_each_prompt_gets_alone(name, budget, beginning):
+    model, prompts = ending_model(name), [beginning + prompt for prompt in PROMPTS]
+    found = generate(model, TOKENIZER, prompts, budget, LIMIT, "test")
+    assert found == one_by_one(model, prompts)
     assert {reason for _, reason in found} == {"stop", "length"}, "the test needs both"
     assert len({text for text, _ in found}) > 2
 

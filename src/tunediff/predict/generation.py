@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from tunediff.models.load import Network
+from tunediff.models.logits import takes_own_mask
+from tunediff.models.prefix import read_prefix, rows_after, shared_prefix
 from tunediff.predict.batching import run_batches
 
 if TYPE_CHECKING:
@@ -26,16 +28,24 @@ def generate(
     """Text after each prompt and its finish reason: `stop`, an end marker came, or `length`, the limit was reached."""
     device, ends = next(model.parameters()).device, _end_markers(model, tokenizer)
     pad = next((i for i in (tokenizer.pad_token_id, *ends) if i is not None), 0)
+    longest = max(map(len, prompts)) + max_new_tokens
+    beginning = shared_prefix(prompts) if takes_own_mask(model.config, longest) else []
+    with torch.inference_mode():
+        prefix = read_prefix(model, beginning) if beginning else None
 
     @torch.inference_mode()
     def answer(batch: list[int]) -> list[tuple[str, str]]:
         width = max(len(prompts[i]) for i in batch)
-        # Padded on the left, so that every answer starts at the same column; the mask hides the padding.
-        tokens = torch.tensor([[pad] * (width - len(prompts[i])) + prompts[i] for i in batch], device=device)
-        mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in batch], device=device)
+        # Padded so that every answer starts at the same column, behind what was read already; the mask hides it.
+        tokens, mask = [], []
+        for i in batch:
+            padding = width - len(prompts[i])
+            tokens.append(beginning + [pad] * padding + prompts[i][len(beginning) :])
+            mask.append([1] * len(beginning) + [0] * padding + [1] * (len(prompts[i]) - len(beginning)))
         written = model.generate(
-            input_ids=tokens,
-            attention_mask=mask,
+            input_ids=torch.tensor(tokens, device=device),
+            attention_mask=torch.tensor(mask, device=device),
+            past_key_values=None if prefix is None else rows_after(prefix, len(batch)),
             max_new_tokens=max_new_tokens,
             do_sample=False,
             eos_token_id=ends or None,
