@@ -32,7 +32,9 @@ def main() -> None:
         return [text for text, _ in generate(model, tokenizer, prompts, 8192, NEW_TOKENS, "tunediff")]
 
     def theirs() -> list[str]:
-        return [text for at in range(0, n, PEER_BATCH) for text in peer(model, tokenizer, prompts[at : at + PEER_BATCH])]
+        return [
+            text for at in range(0, n, PEER_BATCH) for text in peer(model, tokenizer, prompts[at : at + PEER_BATCH])
+        ]
 
     different = sum(a != b for a, b in zip(ours(), theirs(), strict=True))
     seconds = in_turn({"tunediff": ours, "model.generate": theirs}, 1 if args.quick else 3)
@@ -40,12 +42,10 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def peer(model, tokenizer, prompts: Sequence[list[int]]) -> list[str]:  # noqa: ANN001
+def peer(model, tokenizer, prompts: Sequence[list[int]]) -> list[str]:
     """The texts of one batch, as the documentation of transformers shows it."""
     batch = tokenizer.pad({"input_ids": list(prompts)}, padding_side="left", return_tensors="pt").to(model.device)
-    written = model.generate(
-        **batch, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=tokenizer.pad_token_id
-    )
+    written = model.generate(**batch, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=tokenizer.pad_token_id)
     ends = [row[batch["input_ids"].shape[1] :].tolist() for row in written]
     stops = [row.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in row else len(row) for row in ends]
     return [tokenizer.decode(row[:stop], skip_special_tokens=False) for row, stop in zip(ends, stops, strict=True)]

@@ -11,6 +11,8 @@ TOKENIZER = small_tokenizer()
 LIMIT = 6
 # Prompts of many lengths, so that most rows of a batch are padded.
 PROMPTS = [[1, *encode_text(TOKENIZER, text[: 3 + 4 * i])] for i, text in enumerate(SENTENCES * 2)]
+# Behind it some answers end early and others do not, in each of the layouts.
+SHARED = [1, 124, 306, 281, 69, 192, 312, 245, 300, 36]
 
 
 def ending_model(name):
@@ -37,7 +39,9 @@ def one_by_one(model, prompts, limit=LIMIT):
 
 @pytest.mark.parametrize("name", ["llama", "phi", "gpt_neox", "gpt2"])
 @pytest.mark.parametrize("budget", [1, 60, 10_000])
-@pytest.mark.parametrize("beginning", [[], [1, 124, 306, 281, 69, 192, 312, 245, 300, 36]], ids=["nothing shared", "a shared beginning"])
+@pytest.mark.parametrize(
+    "beginning", [[], [1, 124, 306, 281, 69, 192, 312, 245, 300, 36]], ids=["nothing shared", "a shared beginning"]
+)
 def test_a_batch_writes_what_each_prompt_gets_alone(name, budget, beginning):
     model, prompts = ending_model(name), [beginning + prompt for prompt in PROMPTS]
     found = generate(model, TOKENIZER, prompts, budget, LIMIT, "test")

@@ -1,10 +1,12 @@
 """How long `tunediff diff` takes and how much memory it needs, from 10,000 to 1,000,000 cases.
 
-    python benchmarks/diff_speed.py --out benchmarks/results/diff_speed.json
+    python benchmarks/diff.py [--format jsonl|csv|parquet] [--quick] [--out benchmarks/results/diff.json]
 
-Makes two JSON lines files of that many cases (id, premise, hypothesis, label, prediction, three scores; three cases a
-premise), runs the program on them as a user would, and writes seconds and peak memory as the operating system counts
-them. Each size is run several times and the fastest is kept: what else the machine does only ever adds.
+Makes two files of that many cases (premise, hypothesis, label, prediction, three scores; three cases a premise; CSV
+without ids, the others with), runs the program on them as a user would, checks the counts that it writes against those
+of the rows, and takes seconds and peak memory as the operating system counts them. Each size is run several times and
+the fastest is kept: what else the machine does only ever adds. The ratio is that of the time per case, fewest cases to
+most: 1 is flat, below 1 it grows.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 LABELS = ("entailment", "neutral", "contradiction")
 SIZES = (1, 10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -27,37 +30,51 @@ ARGUMENTS = ["--input-fields", "premise,hypothesis", "--scores-field", "scores",
 
 
 def main() -> None:
-    """Measure every size and write the results."""
+    """Measure every size, print a row each, and the line that sums up."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="results, JSON")
-    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="numbers of cases")
-    parser.add_argument("--runs", type=int, default=2, help="runs of each size")
+    parser.add_argument("--format", choices=("jsonl", "csv", "parquet"), default="jsonl", help="of the two files")
+    parser.add_argument("--quick", action="store_true", help="10,000 and 30,000 cases, one run each")
+    parser.add_argument("--out", type=Path, help="file for the rows too, JSON")
     args = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for size in args.sizes:
-            files = write_files(Path(folder), size)
-            runs = [measure([*map(str, files), "--out", f"{folder}/out", *ARGUMENTS]) for _ in range(args.runs)]
+        for size in SIZES[:3] if args.quick else SIZES:
+            files, expected = write_files(Path(folder), size, args.format)
+            runs = [
+                measure([*map(str, files), "--out", f"{folder}/out", *ARGUMENTS]) for _ in range(1 + (not args.quick))
+            ]
+            found = json.loads(Path(folder, "out", "metrics.json").read_text(encoding="utf-8"))
+            if any(found[key] != value for key, value in expected.items()):
+                sys.exit(f"{size} cases: found {found}, expected {expected}")
             seconds, peak = min(runs)
             rows.append({"cases": size, "seconds": round(seconds, 2), "peak_memory_mib": round(peak / 2**20)})
             # The start of Python and of its libraries is the same for every size; a run of one case is that.
-            if rows[0]["cases"] == 1 and size > 1:
+            if size > 1:
                 rows[-1]["microseconds_per_case"] = round(1e6 * (seconds - rows[0]["seconds"]) / size, 1)
             print(rows[-1], flush=True)
-    results = {"machine": machine(), "python": platform.python_version(), "rows": rows}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    ratio = round(rows[1]["microseconds_per_case"] / rows[-1]["microseconds_per_case"], 2)
+    line = {"name": f"diff, {args.format}", "ratio": ratio, "reach": 0.8, "agreement": 0, "tolerance": 0}
+    line["device"] = machine()
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(line | {"rows": rows}, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(line))
 
 
-def write_files(folder: Path, size: int) -> list[Path]:
-    """Two files of `size` cases: 41 % right before and 88 % after, answers independent."""
-    paths = []
-    for name, accuracy in (("before", 0.41), ("after", 0.88)):
-        path = folder / f"{name}.jsonl"
-        with path.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows_of(size, accuracy))
-        paths.append(path)
-    return paths
+def write_files(folder: Path, size: int, kind: str) -> tuple[list[Path], dict[str, int]]:
+    """Two files of `size` cases, 41 % right before and 88 % after, answers independent; and what a diff must count."""
+    tables = [pd.DataFrame(rows_of(size, accuracy)) for accuracy in (0.41, 0.88)]
+    right = [table["prediction"] == table["label"] for table in tables]
+    paths = [folder / f"{name}.{kind}" for name in ("before", "after")]
+    for path, table in zip(paths, tables, strict=True):
+        if kind == "csv":
+            table.assign(scores=table["scores"].map(json.dumps)).drop(columns="case_id").to_csv(path, index=False)
+        elif kind == "parquet":
+            table.to_parquet(path)
+        else:
+            table.to_json(path, orient="records", lines=True)
+    repaired, broken = int((~right[0] & right[1]).sum()), int((right[0] & ~right[1]).sum())
+    return paths, {"n": size, "repaired": repaired, "broken": broken}
 
 
 def rows_of(size: int, accuracy: float) -> Iterator[dict[str, object]]:

@@ -1,0 +1,92 @@
+"""The pipeline as a whole: a cold run, a run with nothing to do, and one after a change of `diff.*` alone.
+
+    python benchmarks/pipeline.py [--quick]
+
+In a fresh clone of this checkout's last commit. Cold: the time that `dvc repro` takes over the sum of its stages' own
+seconds, as each stage measures them. Nothing to do: the time of a second `dvc repro` over that of a bare project of two
+stages, in turn. `--quick` leaves the cold run of the default experiment out and takes its outputs from the cache.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+from setting import device
+
+ROOT = Path(__file__).resolve().parents[1]
+BARE = {
+    "stages": {
+        "first": {"cmd": "cp in.txt first.txt", "deps": ["in.txt"], "outs": ["first.txt"]},
+        "second": {"cmd": "cp first.txt second.txt", "deps": ["first.txt"], "outs": ["second.txt"]},
+    }
+}
+
+
+def main() -> None:
+    """Measure the three runs and print a JSON line each, the last one for the run with nothing to do."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="take the stages' outputs from the cache of this checkout")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        clone, bare = Path(folder, "clone"), bare_project(Path(folder, "bare"))
+        run(Path(folder), "git", "clone", "--quiet", str(ROOT), str(clone))
+        if args.quick:
+            run(clone, "dvc", "cache", "dir", "--local", str(ROOT / ".dvc" / "cache"))
+            run(clone, "dvc", "checkout", "--quiet")
+        else:
+            seconds = run(clone, "dvc", "repro")
+            costs = [json.loads(path.read_text())["seconds"] for path in (clone / "metrics" / "cost").glob("*.json")]
+            print(f"cold run {seconds:.1f} s, its {len(costs)} stages {sum(costs):.1f} s")
+            conclude("pipeline, cold", seconds / sum(costs), 1.4)
+        again(clone)
+        turns = [(again(clone), again(bare)) for _ in range(3 if args.quick else 9)]
+        ours, theirs = (statistics.median(side) for side in zip(*turns, strict=True))
+        params = (clone / "params.yaml").read_text(encoding="utf-8")
+        changed = params.replace("  confidence: 0.95", "  confidence: 0.9")
+        assert changed != params
+        (clone / "params.yaml").write_text(changed, encoding="utf-8")
+        print(f"after a change of diff.confidence {run(clone, 'dvc', 'repro'):.1f} s, reach 8 s")
+        print(f"nothing to do {ours:.2f} s, a bare project {theirs:.2f} s")
+        conclude("pipeline, unchanged", statistics.median(a / b for a, b in turns), 1.5)
+
+
+def conclude(name: str, ratio: float, reach: float) -> None:
+    """Print the line of one ratio, which shall be at most `reach`; every run has ended well, or we were not here."""
+    line = {"name": name, "ratio": round(ratio, 2), "reach": reach, "agreement": 0, "tolerance": 0}
+    print(json.dumps(line | {"device": device()}))
+
+
+def bare_project(folder: Path) -> Path:
+    """A DVC project of two stages that copy a line, run once."""
+    folder.mkdir()
+    (folder / "in.txt").write_text("a line\n")
+    (folder / "dvc.yaml").write_text(yaml.safe_dump(BARE))
+    for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"], ["dvc", "repro", "--quiet"]):
+        run(folder, *command)
+    return folder
+
+
+def again(folder: Path) -> float:
+    """Seconds of `dvc repro` where nothing has changed."""
+    return run(folder, "dvc", "repro")
+
+
+def run(folder: Path, *command: str) -> float:
+    """Seconds that a command takes; ends the program where it fails."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    start = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ | {"PATH": path})
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} in {folder}: ended with {done.returncode}: {done.stderr[-500:]}")
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
