@@ -12,7 +12,7 @@ from tunediff.errors import run
 from tunediff.files import replacing, write_json
 from tunediff.leaks import find_leaks, write_leaks
 from tunediff.params import read_params
-from tunediff.sources import read_source
+from tunediff.sources.source import read_source
 from tunediff.splits import draw_splits
 from tunediff.stage import PARAMS, arguments
 from tunediff.tasks import cases_of

@@ -145,7 +145,9 @@ class Draw(Section):
 class World(Section):
     """A built-in world that writes its own cases."""
 
-    name: Literal["captions"] = Field(description="which world")
+    name: Literal["captions", "reviews", "questions"] = Field(
+        description="pairs of captions (nli), film reviews (classification), reports and questions (question_answering)"
+    )
     seed: Seed = Field(description="seed of the world's cases")
     train: Whole = Field(ge=1, description="rows to write for the source split `train`")
     validation: Whole = Field(ge=1, description="rows to write for the source split `validation`")

@@ -168,6 +168,29 @@ def test_the_world_of_captions_keeps_the_tags_of_its_rows(tmp_path):
     assert all(case.tags for case in cases)
 
 
+@pytest.mark.parametrize("world", ["reviews", "questions"])
+def test_the_other_worlds_become_cases_with_tags_and_share_nothing(world, tmp_path):
+    sections = REVIEWS if world == "reviews" else QUESTIONS
+    gold = "label" if world == "reviews" else "answers"
+    data = {
+        "source": "world",
+        "path": "data/raw",
+        "world": {"name": world, "seed": 1, "train": 300, "validation": 30, "test": 60},
+        "columns": {name: name for name in (*sections["task"]["inputs"], gold)},
+        **{name: {"source": name} for name in DRAWN_FIRST},
+    }
+    if world == "questions":
+        data["group"] = "title"
+    metrics, summary = prepared(project(tmp_path, data, **sections))
+    assert (metrics["train_n"], metrics["validation_n"], metrics["test_n"]) == (300, 30, 60)
+    assert (metrics["leaked_pairs"], metrics["shared_premises"], metrics["dropped_shared_premises"]) == (0, 0, 0)
+    task = sections["task"]
+    cases = read_cases(tmp_path / "data/splits/test.jsonl", task["inputs"], task["labels"])
+    assert {case.label for case in cases} == set(task["labels"])
+    assert all(case.tags for case in cases)
+    assert ("starts of the answers of test: " in summary) == (world == "questions")
+
+
 def test_a_failed_run_leaves_the_splits_of_the_last_good_one(tmp_path):
     prepared(project(tmp_path))
     before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("splits/*"))}

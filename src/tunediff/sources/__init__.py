@@ -1,15 +1,11 @@
-"""Where rows come from: files on disk, the Hugging Face hub, or a built-in world.
+"""Where rows come from: files on disk, the Hugging Face hub, or one of the built-in worlds.
 
-rows = read_source(params.data, Path("data/raw"))
-rows["test"][11]          # {"premise": "A man is feeding two dogs.", "hypothesis": "A man feeds animals.", "label": 0}
-rows["test"][11].place    # "data/raw/test.jsonl, row 12"
+row = Row({"premise": "A man is feeding two dogs.", "hypothesis": ..., "label": 0}, "data/raw/test.jsonl", 12)
+row.place    # "data/raw/test.jsonl, row 12"
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-from tunediff.sections import Data
 
 
 class Row(dict[str, Any]):
@@ -32,33 +28,3 @@ class Row(dict[str, Any]):
     def place(self) -> str:
         """Such as `data/raw/test.jsonl, row 12`."""
         return f"{self.source}, {self.name or f'row {self.number}'}"
-
-
-def read_source(data: Data, raw: Path) -> dict[str, list[Row]]:
-    """The rows of each source split that `data.train`, `data.validation` and `data.test` are drawn from.
-
-    Args:
-        data: section `data` of the parameters.
-        raw: folder of the files; other sources do not read it.
-
-    Raises:
-        TunediffError: a file or a data set cannot be read.
-    """
-    names = sorted({data.train.source, data.validation.source, data.test.source})
-    if data.files is not None:
-        from tunediff.sources.local import read_rows
-
-        return {name: read_rows(raw / data.files[name]) for name in names}
-    if data.hub is not None:
-        from tunediff.sources.hub import dataset_rows
-
-        return {name: dataset_rows(data.hub.id, data.hub.config, data.hub.revision, name) for name in names}
-    assert data.world is not None  # section data has exactly one of the three
-    from tunediff.sources.worlds import captions
-
-    world = data.world
-    splits = captions.rows(world.train, world.validation, world.test, world.seed)
-    return {
-        name: [Row(row, f"world {world.name}, {name}", number) for number, row in enumerate(splits[name], start=1)]
-        for name in names
-    }
