@@ -12,10 +12,12 @@ from tunediff.errors import run
 from tunediff.files import replacing, write_json
 from tunediff.leaks import find_leaks, write_leaks
 from tunediff.params import read_params
-from tunediff.sources import read_source
+from tunediff.sources.source import read_source
 from tunediff.splits import draw_splits
 from tunediff.stage import PARAMS, arguments
-from tunediff.tasks.classification import labelled_cases
+from tunediff.tasks import cases_of
+from tunediff.tasks.columns import groups_of
+from tunediff.tasks.question_answering import starts
 
 
 def main() -> None:
@@ -24,8 +26,9 @@ def main() -> None:
     task, data = params.task, params.data
     with measured(args.cost):
         rows = read_source(data, args.raw)
-        sources = {name: labelled_cases(rows[name], task, data) for name in rows}
-        splits = draw_splits(sources, data, task.source_input)
+        sources = {name: cases_of(rows[name], task, data) for name in rows}
+        groups = {name: groups_of(rows[name], data.group) for name in rows} if data.group else None
+        splits = draw_splits(sources, data, task.source_input, groups)
         train, validation, test = (splits[name].cases for name in ("train", "validation", "test"))
         leaks = {name: find_leaks(cases, train, task) for name, cases in (("test", test), ("validation", validation))}
         with replacing(args.splits) as folder:
@@ -44,7 +47,13 @@ def main() -> None:
     for name, drawn in splits.items():
         labels = Counter(case.label for case in drawn.cases)
         shares = ", ".join(f"{label} {labels[label] / len(drawn.cases):.1%}" for label in task.labels)
-        print(f"{name}: {drawn.arithmetic} ({shares})")
+        different = f"{drawn.premises:,} different {task.source_input}"
+        different += f", {drawn.groups:,} different {data.group}" if data.group else ""
+        print(f"{name}: {drawn.arithmetic} ({shares}; {different})")
+    if task.name == "question_answering":
+        for name in rows:
+            counts = ", ".join(f"{n:,} {how}" for how, n in starts(rows[name], sources[name], data).items())
+            print(f"starts of the answers of {name}: {counts}")
     for name, found in leaks.items():
         counts = ", ".join(f"{key.replace('_', ' ')} {n:,}" for key, n in found.counts().items())
         print(f"of {len(splits[name].cases):,} {name} cases also in train: {counts}")

@@ -104,6 +104,8 @@ def test_no_row_is_in_two_splits_and_every_row_is_accounted_for(rows, test, vali
     for drawn in splits.values():
         assert [case.case_id for case in drawn.cases] == [i for i in order if i in {c.case_id for c in drawn.cases}]
         lost = drawn.off_stride + len(drawn.unlabelled) + drawn.elsewhere + len(drawn.shared_premise) + drawn.left_out
+        assert drawn.premises == len({case.inputs["premise"] for case in drawn.cases})
+        assert (drawn.groups, drawn.shared_group) == (0, [])
         assert drawn.read == len(rows) == lost + len(drawn.cases)
         assert all(rows[i][1] is None for i in drawn.unlabelled)
 
@@ -271,3 +273,106 @@ def test_the_draw_is_the_same_on_every_machine(select, expected):
     cases = cases_of([(f"p{i}", "no" if i % 3 else "yes") for i in range(50)])
     how = {"select": select, "limit": 6, "seed": 1}
     assert hypotheses(draw(cases, test=how, validation={"limit": 1})["test"]) == expected
+
+
+def draw_groups(rows, **changes):
+    """Draw from rows of (group, label), each with a premise of its own."""
+    cases = cases_of([(f"p{i}", label) for i, (_, label) in enumerate(rows)])
+    return draw_splits({"source": cases}, section(**changes), "premise", {"source": [group for group, _ in rows]})
+
+
+GROUPED = st.lists(st.tuples(st.integers(0, 12).map("g{}".format), st.sampled_from(["yes", "no"])), min_size=4)
+
+
+@given(rows=GROUPED, test=DRAWS, validation=DRAWS, train=DRAWS)
+@settings(max_examples=300)
+def test_no_group_is_in_two_splits(rows, test, validation, train):
+    try:
+        splits = draw_groups(rows, test=test, validation=validation, train=train)
+    except TunediffError:
+        return
+    group = {f"h{i}": name for i, (name, _) in enumerate(rows)}
+    there = [{group[hypothesis] for hypothesis in hypotheses(drawn)} for drawn in splits.values()]
+    assert len(set.union(*there)) == sum(map(len, there))
+    for drawn, groups in zip(splits.values(), there, strict=True):
+        assert drawn.groups == len(groups)
+        lost = drawn.off_stride + drawn.elsewhere + len(drawn.shared_group) + drawn.left_out
+        assert drawn.read == lost + len(drawn.cases)
+
+
+@given(rows=GROUPED, draw_=DRAWS.filter(lambda how: how["select"] in ("random", "stratified")))
+@settings(max_examples=300)
+def test_a_random_or_stratified_draw_takes_whole_groups_and_keeps_the_limit(rows, draw_):
+    try:
+        drawn = draw_groups(rows, test=draw_, validation={"limit": 1})["test"]
+    except TunediffError:
+        return
+    sizes, chosen = Counter(name for name, _ in rows), Counter(rows[int(h[1:])][0] for h in hypotheses(drawn))
+    assert all(sizes[name] == n for name, n in chosen.items())
+    assert len(drawn.cases) <= (draw_["limit"] or len(rows))
+
+
+def test_a_fraction_of_groups_comes_near_the_share_of_rows_and_of_labels():
+    rows = [(f"g{i % 60}", "yes" if i % 60 < 20 else "no") for i in range(1200)]
+    how = {"select": "stratified", "seed": 1}
+    splits = draw_groups(
+        rows, test=how | {"fraction": 0.2}, validation=how | {"fraction": 0.1}, train=how | {"fraction": 0.7}
+    )
+    assert [len(drawn.cases) for drawn in splits.values()] == [840, 120, 240]
+    assert Counter(case.label for case in splits["test"].cases) == {"yes": 80, "no": 160}
+
+
+def test_rows_of_a_group_that_another_source_has_too_are_dropped_and_counted():
+    cases = {"train": plain(4), "test": plain(2)}
+    data = section(
+        test={"source": "test"},
+        validation={"source": "train", "limit": 1},
+        train={"source": "train"},
+        sources=("train", "test"),
+        shared_premises="keep",
+    )
+    groups = {"train": ["a", "b", "c", "c"], "test": ["a", "x"]}
+    splits = draw_splits(cases, data, "premise", groups)
+    assert splits["validation"].arithmetic == "4 rows read - 1 of a shared group - 2 left out = 1"
+    assert splits["train"].arithmetic == "4 rows read - 1 in another split - 1 of a shared group = 2"
+    assert (splits["train"].groups, splits["test"].groups) == (1, 2)
+
+
+def test_the_order_of_the_rows_does_not_change_which_groups_are_drawn():
+    rows = [(f"g{i % 7}", "yes" if i % 3 else "no") for i in range(70)]
+    how = {"test": {"select": "stratified", "fraction": 0.4, "seed": 5}, "validation": {"limit": 1}}
+    cases = cases_of([(f"p{i}", label) for i, (_, label) in enumerate(rows)])
+    drawn = [
+        {
+            case.case_id
+            for case in draw_splits(
+                {"source": [cases[i] for i in order]},
+                section(**how),
+                "premise",
+                {"source": [rows[i][0] for i in order]},
+            )["test"].cases
+        }
+        for order in (range(70), range(69, -1, -1))
+    ]
+    assert drawn[0] == drawn[1]
+
+
+def test_system_ds_stratified_split_of_sst2_is_80_to_20_and_shares_no_row():
+    lines = shared_data("sst2/train.tsv").read_text(encoding="utf-8").split("\n")[1:]
+    rows = [line.split("\t") for line in lines if line]
+    cases = make_cases(({"premise": sentence}, label, ()) for sentence, label in rows)
+    how = {"source": "train", "select": "stratified", "seed": 1}
+    data = section(
+        test={"source": "dev"},
+        validation=how | {"fraction": 0.2},
+        train=how | {"fraction": 0.8},
+        shared_premises="keep",
+        sources=("train", "dev"),
+    )
+    splits = draw_splits({"train": cases, "dev": plain(3)}, data, "premise")
+    train, validation = splits["train"].cases, splits["validation"].cases
+    assert (len(train), len(validation), len(rows)) == (53_879, 13_470, 67_349)
+    assert not {case.case_id for case in train} & {case.case_id for case in validation}
+    share = sum(label == "1" for _, label in rows) / len(rows)
+    for split in (train, validation):
+        assert sum(case.label == "1" for case in split) == pytest.approx(share * len(split), abs=1)

@@ -145,7 +145,9 @@ class Draw(Section):
 class World(Section):
     """A built-in world that writes its own cases."""
 
-    name: Literal["captions"] = Field(description="which world")
+    name: Literal["captions", "reviews", "questions"] = Field(
+        description="pairs of captions (nli), film reviews (classification), reports and questions (question_answering)"
+    )
     seed: Seed = Field(description="seed of the world's cases")
     train: Whole = Field(ge=1, description="rows to write for the source split `train`")
     validation: Whole = Field(ge=1, description="rows to write for the source split `validation`")
@@ -167,7 +169,7 @@ class Data(Section):
     path: Word = Field(description="folder of the files; it is hashed, so a changed file is noticed")
     world: World | None = Field(default=None, description="source world: which one")
     files: dict[str, str] | None = Field(
-        default=None, description="source files: file (.jsonl .csv .tsv .parquet) per source split"
+        default=None, description="source files: file (.jsonl .csv .tsv .parquet, SQuAD's .json) per source split"
     )
     hub: HubData | None = Field(default=None, description="source hub: which data set")
     columns: dict[str, str] = Field(
@@ -184,6 +186,11 @@ class Data(Section):
     train: Draw = Field(description="the rows that the model learns from")
     validation: Draw = Field(description="the rows that may choose the epoch")
     test: Draw = Field(description="the rows that both models are measured on")
+    group: Word | None = Field(
+        default=None,
+        description="column whose rows stay together: a random or stratified draw takes whole groups, and no group "
+        "stands in two splits",
+    )
     shared_premises: Literal["drop", "keep"] = Field(
         default="drop",
         description="rows of train and validation whose source input also stands in a later split",

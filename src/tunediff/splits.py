@@ -12,6 +12,10 @@ validation whose source text stands in a split that was drawn before are dropped
 machine, in any version of any library, and for any order of the rows. With `drop` the premise is what is hashed: rows
 of one premise are drawn together, and at most the last premises of a draw are cut in two and lose rows to the next.
 
+Where rows have groups (`data.group`, such as the articles of SQuAD), no group stands in two splits, and `random` and
+`stratified` draw whole groups: in the order of their rank, each that brings the number of rows (of each label) nearer
+to what was asked for and does not go beyond the limit. A row by itself is a group of one.
+
 A stride counts the rows as published, and rows without a gold label are dropped after it: that is how systems A and B
 chose theirs by row number. Every 550th of SNLI's 550,152 rows are 1,001, which `limit: 1000` makes 1,000 where none is
 without a label; every 100th of 10,000 are 100 (test: 100 with a label, validation: 99). Dropping before the stride
@@ -19,7 +23,7 @@ would shift it and choose other rows, 99 of each.
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,6 +40,10 @@ class Drawn:
 
     cases: list[Case]
     """In the order of the source."""
+    premises: int
+    """Different source texts of the cases."""
+    groups: int
+    """Groups of the cases; 0 where rows have none."""
     source: str
     """The source split."""
     read: int
@@ -48,6 +56,8 @@ class Drawn:
     """Rows that a split drawn before took."""
     shared_premise: list[int]
     """Rows (from 0) whose source text stands in a split drawn before."""
+    shared_group: list[int]
+    """Rows (from 0) whose group stands in a split drawn before."""
     left_out: int
     """Rows that the draw or its limit left."""
 
@@ -59,19 +69,26 @@ class Drawn:
             "without label": len(self.unlabelled),
             "in another split": self.elsewhere,
             "of a shared premise": len(self.shared_premise),
+            "of a shared group": len(self.shared_group),
             "left out": self.left_out,
         }
         lost = "".join(f" - {n:,} {reason}" for reason, n in losses.items() if n)
         return f"{self.read:,} rows read{lost} = {len(self.cases):,}"
 
 
-def draw_splits(sources: Mapping[str, Sequence[Case | None]], data: Data, source_input: str) -> dict[str, Drawn]:
+def draw_splits(
+    sources: Mapping[str, Sequence[Case | None]],
+    data: Data,
+    source_input: str,
+    groups: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Drawn]:
     """Draw the three splits.
 
     Args:
         sources: the cases of each source split in the order of its rows; None for a row without a gold label.
         data: section `data` of the parameters.
         source_input: the input that cases may share, such as the premise.
+        groups: the group of each row of each source split; None: rows have no groups.
 
     Returns:
         The splits `train`, `validation` and `test`, in this order.
@@ -82,6 +99,7 @@ def draw_splits(sources: Mapping[str, Sequence[Case | None]], data: Data, source
     whole = data.shared_premises == "drop"
     used: dict[str, set[int]] = defaultdict(set)
     premises: set[str] = set()
+    taken: set[str] = set()
     drawn = {}
     for name in DRAWN_FIRST:
         how: Draw = getattr(data, name)
@@ -89,16 +107,25 @@ def draw_splits(sources: Mapping[str, Sequence[Case | None]], data: Data, source
         at = range(0, len(cases), how.every or 1)
         labelled = {i: case for i in at if (case := cases[i]) is not None}
         free = {i: case for i, case in labelled.items() if i not in used[how.source]}
-        fresh = {i: case for i, case in free.items() if case.inputs[source_input] not in premises}
-        chosen = _choose(fresh, how, len(labelled), source_input if whole else None)
+        unshared = {i: case for i, case in free.items() if case.inputs[source_input] not in premises}
+        of = groups[how.source] if groups else None
+        fresh = {i: case for i, case in unshared.items() if of is None or of[i] not in taken}
+        if of is None:
+            ranked_by = {i: case.inputs[source_input] if whole else case.case_id for i, case in fresh.items()}
+        else:
+            ranked_by = {i: of[i] for i in fresh}
+        chosen = _choose(fresh, how, len(labelled), ranked_by, whole_groups=of is not None)
         split = Drawn(
             cases=[fresh[i] for i in chosen],
+            premises=len({fresh[i].inputs[source_input] for i in chosen}),
+            groups=len({of[i] for i in chosen}) if of else 0,
             source=how.source,
             read=len(cases),
             off_stride=len(cases) - len(at),
             unlabelled=[i for i in at if cases[i] is None],
             elsewhere=len(labelled) - len(free),
-            shared_premise=[i for i in free if i not in fresh],
+            shared_premise=[i for i in free if i not in unshared],
+            shared_group=[i for i in unshared if i not in fresh],
             left_out=len(fresh) - len(chosen),
         )
         if not chosen:
@@ -109,36 +136,46 @@ def draw_splits(sources: Mapping[str, Sequence[Case | None]], data: Data, source
         used[how.source].update(chosen)
         if whole:
             premises.update(case.inputs[source_input] for case in split.cases)
+        if of is not None:
+            taken.update(of[i] for i in chosen)
     return {name: drawn[name] for name in reversed(DRAWN_FIRST)}
 
 
-def _choose(cases: Mapping[int, Case], how: Draw, n_labelled: int, source_input: str | None) -> list[int]:
+def _choose(
+    cases: Mapping[int, Case], how: Draw, n_labelled: int, ranked_by: Mapping[int, str], whole_groups: bool
+) -> list[int]:
     """The rows that are drawn, in the order of the source.
 
     Args:
         cases: the cases to draw from, by row.
         how: the way to draw.
         n_labelled: how many rows `how.fraction` is a share of, those included that other splits have taken.
-        source_input: the input whose cases are drawn together; None: each case on its own.
+        ranked_by: the text by whose hash each row is ranked; rows of one text are drawn together.
+        whole_groups: whether rows of one text are drawn all or none.
     """
-    n = len(cases) if how.limit is None else min(len(cases), how.limit)
+    n = most = len(cases) if how.limit is None else min(len(cases), how.limit)
     if how.fraction is not None:
         n = min(n, round(how.fraction * n_labelled))
     if how.select in ("all", "stride"):
         return list(cases)[:n]
-    ranked = sorted(cases, key=lambda i: _rank(cases[i], how.seed, source_input))
-    if how.select == "stratified":
-        by_label: dict[str, list[int]] = defaultdict(list)
-        for i in ranked:
-            by_label[cases[i].label].append(i)
-        quotas = _shares({label: len(rows) for label, rows in by_label.items()}, n)
-        return sorted(i for label, rows in by_label.items() for i in rows[: quotas[label]])
-    return sorted(ranked[:n])
+    units: dict[str | int, list[int]] = defaultdict(list)
+    for i in sorted(cases, key=lambda i: (_rank(ranked_by[i], how.seed), cases[i].case_id)):
+        units[ranked_by[i] if whole_groups else i].append(i)
+    label = {i: case.label if how.select == "stratified" else "" for i, case in cases.items()}
+    missing = _shares(Counter(label.values()), n)
+    chosen: list[int] = []
+    for rows in units.values():
+        counts = Counter(label[i] for i in rows)
+        nearer = sum(abs(missing[one]) - abs(missing[one] - count) for one, count in counts.items())
+        if nearer > 0 and len(chosen) + len(rows) <= most:
+            chosen += rows
+            for one, count in counts.items():
+                missing[one] -= count
+    return sorted(chosen)
 
 
-def _rank(case: Case, seed: int, source_input: str | None) -> tuple[bytes, str]:
-    text = case.case_id if source_input is None else case.inputs[source_input]
-    return hashlib.sha256(f"{seed} {text}".encode()).digest(), case.case_id
+def _rank(text: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed} {text}".encode()).digest()
 
 
 def _shares(counts: Mapping[str, int], n: int) -> dict[str, int]:

@@ -56,10 +56,10 @@ PARAMS = {
 }
 
 
-def project(folder, data=None, rows=None):
+def project(folder, data=None, rows=None, **sections):
     """A project with its parameters, and small files to read."""
     (folder / "data/raw").mkdir(parents=True, exist_ok=True)
-    params = PARAMS | {"data": data or files_section()}
+    params = PARAMS | {"data": data or files_section()} | sections
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     for name in DRAWN_FIRST:
         made = (rows or {}).get(name) or [(f"{name} premise {i // 3}", f"hypothesis {i}", i % 3) for i in range(9)]
@@ -168,6 +168,29 @@ def test_the_world_of_captions_keeps_the_tags_of_its_rows(tmp_path):
     assert all(case.tags for case in cases)
 
 
+@pytest.mark.parametrize("world", ["reviews", "questions"])
+def test_the_other_worlds_become_cases_with_tags_and_share_nothing(world, tmp_path):
+    sections = REVIEWS if world == "reviews" else QUESTIONS
+    gold = "label" if world == "reviews" else "answers"
+    data = {
+        "source": "world",
+        "path": "data/raw",
+        "world": {"name": world, "seed": 1, "train": 300, "validation": 30, "test": 60},
+        "columns": {name: name for name in (*sections["task"]["inputs"], gold)},
+        **{name: {"source": name} for name in DRAWN_FIRST},
+    }
+    if world == "questions":
+        data["group"] = "title"
+    metrics, summary = prepared(project(tmp_path, data, **sections))
+    assert (metrics["train_n"], metrics["validation_n"], metrics["test_n"]) == (300, 30, 60)
+    assert (metrics["leaked_pairs"], metrics["shared_premises"], metrics["dropped_shared_premises"]) == (0, 0, 0)
+    task = sections["task"]
+    cases = read_cases(tmp_path / "data/splits/test.jsonl", task["inputs"], task["labels"])
+    assert {case.label for case in cases} == set(task["labels"])
+    assert all(case.tags for case in cases)
+    assert ("starts of the answers of test: " in summary) == (world == "questions")
+
+
 def test_a_failed_run_leaves_the_splits_of_the_last_good_one(tmp_path):
     prepared(project(tmp_path))
     before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("splits/*"))}
@@ -271,3 +294,135 @@ def test_snli_is_prepared_as_systems_a_and_b_chose_their_cases(tmp_path):
     assert (metrics["dropped_unlabelled"], metrics["leaked_pairs"], metrics["shared_premises"]) == (1, 0, 0)
     cases = read_cases(tmp_path / "data/splits/test.jsonl", ["premise", "hypothesis"], LABELS)
     assert Counter(case.label for case in cases) == {"entailment": 30, "neutral": 34, "contradiction": 36}
+
+
+QUESTIONS = {
+    "task": {
+        "name": "question_answering",
+        "inputs": ["question", "context"],
+        "labels": ["answerable", "unanswerable"],
+        "source_input": "context",
+        "premise_free_input": "question",
+    },
+    "model": {"source": "folder", "id": "model", "head": "span", "quantization": "none"},
+    "prompt": {},
+    "evaluate": {"scorer": "head"},
+}
+
+
+def questions_section(**changes):
+    """Section data for one file of SQuAD's, split by article."""
+    how = {"source": "dev", "select": "stratified", "seed": 1}
+    return {
+        "source": "files",
+        "path": "data/raw",
+        "files": {"dev": "dev-v2.0.json"},
+        "columns": {"question": "question", "context": "context", "answers": "answers"},
+        "group": "title",
+        "test": how | {"fraction": 0.2},
+        "validation": how | {"fraction": 0.1},
+        "train": how | {"fraction": 0.7},
+    } | changes
+
+
+def test_squad_is_split_by_article_and_its_summary_says_what_it_holds(tmp_path):
+    raw = shared_data("squad/dev-v2.0.json").parent.resolve()
+    metrics, summary = prepared(project(tmp_path, questions_section(), **QUESTIONS), raw=raw)
+    splits = {
+        name: read_cases(tmp_path / f"data/splits/{name}.jsonl", ["question", "context"], QUESTIONS["task"]["labels"])
+        for name in DRAWN_FIRST
+    }
+    content = json.loads((raw / "dev-v2.0.json").read_text(encoding="utf-8"))
+    article = {p["context"]: a["title"] for a in content["data"] for p in a["paragraphs"]}
+    titles = {name: {article[case.inputs["context"]] for case in cases} for name, cases in splits.items()}
+    assert len(set.union(*titles.values())) == sum(map(len, titles.values())) == 35
+    assert sum(map(len, splits.values())) == 11_873
+    assert metrics["test_n"] == len(splits["test"]) == pytest.approx(0.2 * 11_873, rel=0.05)
+    assert (metrics["shared_premises"], metrics["leaked_pairs"]) == (0, 0)
+    for case in [case for cases in splits.values() for case in cases]:
+        assert bool(case.answers) == (case.label == "answerable")
+        assert all(case.inputs["context"].startswith(text, start) for text, start in case.answers)
+    texts = len({case.inputs["context"] for case in splits["test"]})
+    share = sum(case.label == "answerable" for case in splits["test"]) / len(splits["test"])
+    assert (
+        f"= {metrics['test_n']:,} (answerable {share:.1%}, unanswerable {1 - share:.1%}; {texts} different" in summary
+    )
+    assert f"{texts} different context, {len(titles['test'])} different title)" in summary
+    assert "starts of the answers of dev: 10,279 as given, 0 found in the context, 0 nowhere" in summary
+
+
+def test_an_unanswerable_question_where_none_is_expected_is_named_by_article_paragraph_and_question(tmp_path):
+    raw = shared_data("squad/dev-v2.0.json").parent.resolve()
+    task = QUESTIONS["task"] | {"labels": ["answerable"]}
+    line = refused(project(tmp_path, questions_section(), **QUESTIONS | {"task": task}), raw=raw)
+    assert "dev-v2.0.json, article 1 (Normans), paragraph 1, question 6: answers: found no answer" in line
+
+
+def test_a_group_column_that_is_not_there_is_named(tmp_path):
+    line = refused(project(tmp_path, files_section(group="title")))
+    assert "row 1: has no column 'title'; its columns: premise, hypothesis, label" in line
+
+
+REVIEWS = {
+    "task": {
+        "name": "classification",
+        "inputs": ["sentence"],
+        "labels": ["negative", "positive"],
+        "source_input": "sentence",
+        "premise_free_input": "sentence",
+    },
+    "prompt": {"template": "{sentence}", "choices": {"negative": "bad", "positive": "good"}},
+}
+
+
+def sst2_section(**changes):
+    """Section data for SST-2 as system D splits it."""
+    how = {"source": "train", "select": "stratified", "seed": 1}
+    return {
+        "source": "files",
+        "path": "data/raw",
+        "files": {"train": "train.tsv", "dev": "dev.tsv"},
+        "columns": {"sentence": "sentence", "label": "label"},
+        "labels": {0: "negative", 1: "positive"},
+        "unlabelled": [-1],
+        "test": {"source": "dev"},
+        "validation": how | {"fraction": 0.2},
+        "train": how | {"fraction": 0.8},
+    } | changes
+
+
+@pytest.mark.parametrize(("shared", "leaked"), [("drop", 0), ("keep", 114)])
+def test_sst2_is_split_80_to_20_and_a_sentence_that_stands_twice_leaks_only_where_it_may(shared, leaked, tmp_path):
+    raw = shared_data("sst2/train.tsv").parent.resolve()
+    metrics, _ = prepared(project(tmp_path, sst2_section(shared_premises=shared), **REVIEWS), raw=raw)
+    assert (metrics["train_n"], metrics["validation_n"], metrics["test_n"]) == (53_879, 13_470, 872)
+    # With one input, the whole case is the source text and the premise-free text too.
+    assert [metrics[f"validation_{key}"] for key in ("leaked_pairs", "shared_premises", "shared_hypotheses")] == (
+        [leaked] * 3
+    )
+    assert metrics["leaked_pairs"] == 0
+    cases = read_cases(tmp_path / "data/splits/test.jsonl", ["sentence"], ["negative", "positive"])
+    assert Counter(case.label for case in cases) == {"negative": 428, "positive": 444}
+
+
+def test_the_hubs_layout_of_sst2_gives_the_cases_of_the_tsv(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    lines = shared_data("sst2/dev.tsv").read_text(encoding="utf-8").split("\n")[1:]
+    rows = [line.split("\t") for line in lines if line]
+    raw = tmp_path / "hub"
+    raw.mkdir()
+    sentences, labels = [text for text, _ in rows], [int(label) for _, label in rows]
+    table = {"sentence": [*sentences, "hidden"], "label": [*labels, -1], "idx": list(range(len(rows) + 1))}
+    pq.write_table(pa.table(table), raw / "dev.parquet")
+    (raw / "dev.tsv").write_bytes(shared_data("sst2/dev.tsv").read_bytes())
+    written = []
+    for name in ("dev.tsv", "dev.parquet"):
+        how = {"source": "dev", "select": "random", "seed": 1, "fraction": 0.2}
+        data = sst2_section(files={"dev": name}, validation=how, train=how, test=how)
+        folder = project(tmp_path / name, data, **REVIEWS)
+        metrics, _ = prepared(folder, raw=raw)
+        assert metrics["dropped_unlabelled"] == (1 if name == "dev.parquet" else 0)
+        written.append([(folder / "data/splits" / f"{split}.jsonl").read_bytes() for split in DRAWN_FIRST])
+    assert written[0] == written[1]

@@ -14,7 +14,6 @@ from __future__ import annotations
 from functools import cache
 from random import Random
 
-from tunediff.errors import TunediffError
 from tunediff.sources.worlds.scenes import (
     ALWAYS,
     LABELS,
@@ -30,6 +29,7 @@ from tunediff.sources.worlds.scenes import (
     with_change,
     with_detail,
 )
+from tunediff.sources.worlds.writing import WorldRow, write
 
 PHENOMENA = (
     "hypernym",
@@ -48,9 +48,6 @@ PHENOMENA = (
     "role_swapped",
     "negation",
 )
-LARGEST = 50_000
-"""The rows of a split that the world vouches for."""
-
 _RARE = {"negation": 0.05, "modifier_dropped": 0.4, "detail_dropped": 0.4}
 
 
@@ -134,23 +131,24 @@ def _premise(hypothesis: Description, wanted: str, rng: Random) -> tuple[Descrip
     return premise, phenomenon
 
 
-def _row(split: str, wanted: str, rng: Random) -> dict[str, object] | None:
-    """Return a row whose premise belongs to the split, or None where the hypothesis that was drawn allows none."""
+def _draw(split: str, n_rows: int, rng: Random) -> list[WorldRow]:
+    """Return a row whose premise belongs to the split, or none where the hypothesis that was drawn allows none."""
+    wanted = LABELS[n_rows % len(LABELS)]
     hypothesis = draw(rng)
     for _ in range(200):
         found = _premise(hypothesis, wanted, rng)
         if found is not None and split_of(found[0]) == split:
             break
     else:
-        return None
+        return []
     premise, phenomenon = found
     passive = "patient" in hypothesis and rng.random() < 0.15
     turned = not passive if phenomenon == "voice" else "patient" in premise and rng.random() < 0.15
     said = {"premise": render(premise, turned), "hypothesis": render(hypothesis, passive)}
-    return {**said, "label": wanted, "tags": [phenomenon]}
+    return [{**said, "label": wanted, "tags": [phenomenon]}] if said["premise"] != said["hypothesis"] else []
 
 
-def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[dict[str, object]]]:
+def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[WorldRow]]:
     """Return that many distinct rows for each split, a third of them for each label.
 
     A row is {"premise": str, "hypothesis": str, "label": one of LABELS, "tags": [one of PHENOMENA]}. The same numbers
@@ -158,18 +156,5 @@ def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[di
 
     Raises TunediffError when a number is below 0 or above LARGEST.
     """
-    done: dict[str, list[dict[str, object]]] = {}
-    for split, wanted in (("train", train), ("validation", validation), ("test", test)):
-        if not 0 <= wanted <= LARGEST:
-            raise TunediffError(f"captions: {split} asks for {wanted} rows, expected 0 to {LARGEST}")
-        rng = Random(f"{seed} {split}")
-        seen: set[tuple[object, object]] = set()
-        done[split] = []
-        while len(done[split]) < wanted:
-            row = _row(split, LABELS[len(done[split]) % 3], rng)
-            if row is None or (row["premise"], row["hypothesis"]) in seen or row["premise"] == row["hypothesis"]:
-                continue
-            seen.add((row["premise"], row["hypothesis"]))
-            done[split].append(row)
-        rng.shuffle(done[split])
-    return done
+    wanted = {"train": train, "validation": validation, "test": test}
+    return write("captions", wanted, seed, ("premise", "hypothesis"), _draw)
