@@ -1,4 +1,4 @@
-"""Two tasks with short labels: a pair of sentences, and one sentence."""
+"""Small tasks: a pair of sentences and one sentence, with short labels, and questions."""
 
 from tunediff.sections import Task
 
@@ -15,4 +15,11 @@ ONE = Task(
     labels=["yes", "no"],
     source_input="sentence",
     premise_free_input="sentence",
+)
+QUESTIONS = Task(
+    name="question_answering",
+    inputs=["question", "context"],
+    labels=["answerable", "unanswerable"],
+    source_input="context",
+    premise_free_input="question",
 )

@@ -45,7 +45,9 @@ def _columns_name_all(name: str, inputs: list[str], columns: dict[str, str]) -> 
     return f"data.columns: found {sorted(columns)}, expected task.inputs and {gold}: {expected}"
 
 
-def _values_name_all(labels: list[str], values: dict[str | int, str] | None) -> str | None:
+def _values_name_all(name: str, labels: list[str], values: dict[str | int, str] | None) -> str | None:
+    if values is not None and name == "question_answering":
+        return "data.labels: given, but task.name is question_answering, whose labels follow from the answers"
     if values is None or set(values.values()) == set(labels):
         return None
     return f"data.labels: maps to {sorted(set(values.values()))}, but task.labels is {labels}"
@@ -145,7 +147,7 @@ def _template_fits(head: str, inputs: list[str], template: str | None) -> str | 
 # Each rule, and the keys whose values it takes: it is judged where these are valid, whatever is wrong elsewhere.
 _RULES: dict[Callable[..., str | None], tuple[str, ...]] = {
     _columns_name_all: ("task.name", "task.inputs", "data.columns"),
-    _values_name_all: ("task.labels", "data.labels"),
+    _values_name_all: ("task.name", "task.labels", "data.labels"),
     _text_fits_source: ("model.source", "pretrain.text"),
     _head_fits_task: ("task.name", "model.head"),
     _scorer_fits_head: ("evaluate.scorer", "model.head"),

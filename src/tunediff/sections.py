@@ -167,7 +167,7 @@ class Data(Section):
     path: Word = Field(description="folder of the files; it is hashed, so a changed file is noticed")
     world: World | None = Field(default=None, description="source world: which one")
     files: dict[str, str] | None = Field(
-        default=None, description="source files: file (.jsonl .csv .tsv .parquet) per source split"
+        default=None, description="source files: file (.jsonl .csv .tsv .parquet, SQuAD's .json) per source split"
     )
     hub: HubData | None = Field(default=None, description="source hub: which data set")
     columns: dict[str, str] = Field(
@@ -184,6 +184,11 @@ class Data(Section):
     train: Draw = Field(description="the rows that the model learns from")
     validation: Draw = Field(description="the rows that may choose the epoch")
     test: Draw = Field(description="the rows that both models are measured on")
+    group: Word | None = Field(
+        default=None,
+        description="column whose rows stay together: a random or stratified draw takes whole groups, and no group "
+        "stands in two splits",
+    )
     shared_premises: Literal["drop", "keep"] = Field(
         default="drop",
         description="rows of train and validation whose source input also stands in a later split",

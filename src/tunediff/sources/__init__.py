@@ -19,18 +19,19 @@ class Row(dict[str, Any]):
         values: the value of each column.
         source: the file, or the data set and its split.
         number: from 1; the line as an editor shows it, or the position where the source has no lines.
+        name: what the source itself calls the place, where a number would not help to find it.
     """
 
-    __slots__ = ("number", "source")
+    __slots__ = ("name", "number", "source")
 
-    def __init__(self, values: Mapping[str, Any], source: str, number: int) -> None:
+    def __init__(self, values: Mapping[str, Any], source: str, number: int, name: str | None = None) -> None:
         super().__init__(values)
-        self.source, self.number = source, number
+        self.source, self.number, self.name = source, number, name
 
     @property
     def place(self) -> str:
         """Such as `data/raw/test.jsonl, row 12`."""
-        return f"{self.source}, row {self.number}"
+        return f"{self.source}, {self.name or f'row {self.number}'}"
 
 
 def read_source(data: Data, raw: Path) -> dict[str, list[Row]]:

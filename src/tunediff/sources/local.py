@@ -1,11 +1,12 @@
-"""Rows of files on disk: .jsonl, .csv, .tsv and .parquet.
+"""Rows of files on disk: .jsonl, .csv, .tsv, .parquet, and SQuAD's .json.
 
 rows = read_rows(Path("data/raw/test.jsonl"))
 rows[11]          # {"premise": "A man is feeding two dogs.", "hypothesis": "A man feeds animals.", "label": 0}
 rows[11].place    # "data/raw/test.jsonl, row 12"
 
 A .tsv file is what GLUE publishes: a tab ends a field, and a quotation mark is a character of the text. A .csv file
-follows RFC 4180, where quotation marks enclose a field. Values of both are text.
+follows RFC 4180, where quotation marks enclose a field. Values of both are text. A .json file is a data set in SQuAD's
+own layout (`tunediff.sources.squad`).
 """
 
 import csv
@@ -17,6 +18,7 @@ from typing import Any
 from tunediff.errors import TunediffError
 from tunediff.files import numbered_jsonl, read_text, shown
 from tunediff.sources import Row
+from tunediff.sources.squad import read_squad
 
 Numbered = Iterator[tuple[int, dict[str, Any]]]
 Lines = Iterator[tuple[int, list[str]]]
@@ -35,8 +37,10 @@ def read_rows(path: Path) -> list[Row]:
         ".parquet": _parquet,
     }
     read = readers.get(path.suffix.lower())
+    if path.suffix.lower() == ".json":
+        return read_squad(path)
     if read is None:
-        raise TunediffError(f"{path}: found a name that ends in '{path.suffix}', expected {', '.join(readers)}")
+        raise TunediffError(f"{path}: found a name that ends in '{path.suffix}', expected {', '.join(readers)}, .json")
     rows = [Row(values, str(path), number) for number, values in read(path)]
     if not rows:
         raise TunediffError(f"{path}: has no row, expected at least one")

@@ -14,9 +14,8 @@ from tunediff.errors import TunediffError
 from tunediff.files import shown
 from tunediff.sections import Data, Task
 from tunediff.sources import Row
+from tunediff.tasks.columns import key_of, tags_of, text_of, value_of
 
-# A surrogate without its partner is what JSON's "\ud800" becomes; no file can hold it.
-_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 _ENDS = ".,;:!?…\"'`´“”‘’«»)]}。，；：！？"
 
 
@@ -33,26 +32,22 @@ def labelled_cases(rows: Sequence[Row], task: Task, data: Data) -> list[Case | N
     Raises:
         TunediffError: a column is missing, a label is unknown, or an input is not text or is empty.
     """
-    labels = {_key(value): label for value, label in (data.labels or {name: name for name in task.labels}).items()}
-    unlabelled = {_key(value) for value in data.unlabelled}
+    labels = {key_of(value): label for value, label in (data.labels or {name: name for name in task.labels}).items()}
+    unlabelled = {key_of(value) for value in data.unlabelled}
     examples: list[tuple[Mapping[str, str], str, Sequence[str]] | None] = []
     for row in rows:
-        for column in data.columns.values():
-            if column not in row:
-                there = ", ".join(map(str, row)) or "none"
-                raise TunediffError(f"{row.place}: has no column '{column}'; its columns: {there}")
-        value = row[data.columns["label"]]
-        if _key(value) in unlabelled:
+        value, *_ = [value_of(row, data.columns[name]) for name in ("label", *task.inputs)]
+        if key_of(value) in unlabelled:
             examples.append(None)
             continue
-        if _key(value) not in labels:
+        if key_of(value) not in labels:
             expected = ", ".join(str(key) for key in labels)
             raise TunediffError(
                 f"{row.place}: {data.columns['label']}: found {shown(value)}, expected one of {expected}"
                 ", or a value that data.unlabelled lists"
             )
-        inputs = {name: _input(row, data.columns[name]) for name in task.inputs}
-        examples.append((inputs, labels[_key(value)], _tags(row)))
+        inputs = {name: text_of(row, data.columns[name]) for name in task.inputs}
+        examples.append((inputs, labels[key_of(value)], tags_of(row)))
     made = iter(make_cases(example for example in examples if example is not None))
     return [None if example is None else next(made) for example in examples]
 
@@ -89,25 +84,3 @@ def _starts_with(answer: str, choice: str) -> bool:
     if not choice or not answer.startswith(choice):
         return False
     return not re.fullmatch(r"\w\w", choice[-1] + answer[len(choice) : len(choice) + 1])
-
-
-def _key(value: object) -> str | None:
-    return None if value is None else str(value)
-
-
-def _input(row: Row, column: str) -> str:
-    value = row[column]
-    if not isinstance(value, str) or not value.strip():
-        raise TunediffError(f"{row.place}: {column}: found {shown(value)}, expected text that is not empty")
-    if found := _NOT_TEXT.search(value):
-        raise TunediffError(f"{row.place}: {column}: found the character {found[0]!r}, expected text without it")
-    return value
-
-
-def _tags(row: Row) -> Sequence[str]:
-    """The phenomena that the row tests, from a column `tags` (a list, or one text) where the source has one."""
-    value = row.get("tags")
-    tags = [str(tag) for tag in (value if isinstance(value, list) else [value]) if tag is not None and tag != ""]
-    if any(_NOT_TEXT.search(tag) for tag in tags):
-        raise TunediffError(f"{row.place}: tags: found {shown(value)}, expected text")
-    return tags

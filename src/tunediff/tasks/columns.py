@@ -1,0 +1,76 @@
+"""What every task reads from a row in the same way: texts, tags, the group, and the marks of a row without a label.
+
+text_of(row, "premise")        # "A man is feeding two dogs."
+tags_of(row)                   # ["hypernym"]
+"""
+
+import re
+from collections.abc import Sequence
+
+from tunediff.errors import TunediffError
+from tunediff.files import shown
+from tunediff.sources import Row
+
+# A surrogate without its partner is what JSON's "\ud800" becomes; no file can hold it.
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+
+
+def value_of(row: Row, column: str) -> object:
+    """What a row holds in a column.
+
+    Raises:
+        TunediffError: the row has no such column.
+    """
+    if column not in row:
+        raise TunediffError(f"{row.place}: has no column '{column}'; its columns: {', '.join(map(str, row)) or 'none'}")
+    return row[column]
+
+
+def text_of(row: Row, column: str) -> str:
+    """The text of a column, as it stands.
+
+    Raises:
+        TunediffError: no such column, or it holds no text, an empty one, or one that no file can hold.
+    """
+    return checked_text(value_of(row, column), f"{row.place}: {column}")
+
+
+def checked_text(value: object, place: str) -> str:
+    """The value, as text that is not empty and that a file can hold.
+
+    Raises:
+        TunediffError: it is anything else; the line starts with `place`.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise TunediffError(f"{place}: found {shown(value)}, expected text that is not empty")
+    if found := _NOT_TEXT.search(value):
+        raise TunediffError(f"{place}: found the character {found[0]!r}, expected text without it")
+    return value
+
+
+def key_of(value: object) -> str | None:
+    """A value of the label column as it is compared: `0` in the parameters stands for the "0" of a CSV file too."""
+    return None if value is None else str(value)
+
+
+def tags_of(row: Row) -> Sequence[str]:
+    """The phenomena that the row tests, from a column `tags` (a list, or one text) where the source has one."""
+    value = row.get("tags")
+    tags = [str(tag) for tag in (value if isinstance(value, list) else [value]) if tag is not None and tag != ""]
+    if any(_NOT_TEXT.search(tag) for tag in tags):
+        raise TunediffError(f"{row.place}: tags: found {shown(value)}, expected text")
+    return tags
+
+
+def groups_of(rows: Sequence[Row], column: str) -> list[str]:
+    """The group of each row.
+
+    Raises:
+        TunediffError: a row has no such column, or neither text nor a whole number there.
+    """
+    return [_group(row, column) for row in rows]
+
+
+def _group(row: Row, column: str) -> str:
+    value = value_of(row, column)
+    return str(value) if type(value) is int else text_of(row, column)
