@@ -30,6 +30,10 @@ from tunediff.errors import TunediffError
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
+# Above this the official script of 2.0 takes an answer for none, unless told otherwise: no probability is.
+CERTAIN = 1.0
+
+_NAMES = ("exact", "f1")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
@@ -96,8 +100,8 @@ def squad_v2_scores(
     Args:
         answers: the reference answers of each question; empty where it has none.
         predictions: one a question, empty for "no answer"; None is invalid and scores 0.
-        no_answer: probability of each question that it has no answer, in 0..1; None: nobody said, and there is
-            no best_*.
+        no_answer: probability of each question that it has no answer; None: nobody said, and there is no best_*.
+            As in the script it may be another number, such as a difference of scores; above 1 the answer is dropped.
 
     Returns:
         exact, f1, total; the same as HasAns_* of the questions with an answer and as NoAns_* of those without, where
@@ -119,17 +123,20 @@ def v2_dictionary(
     """`squad_v2_scores` of questions whose `case_scores` are known."""
     _some(len(exact))
     answerable = np.array([len(references) > 0 for references in answers])
+    said = None if no_answer is None else np.asarray(no_answer, dtype=np.float64)
+    kept = [one if said is None else at_threshold(one, answerable, said, CERTAIN) for one in (exact, f1)]
     scores: dict[str, float] = {}
     for prefix, part in (("", np.ones_like(answerable)), ("HasAns_", answerable), ("NoAns_", ~answerable)):
         if part.any():
             total = int(part.sum())
-            scores[f"{prefix}exact"] = 100 * sum(exact[part].tolist()) / total
-            scores[f"{prefix}f1"] = 100 * sum(f1[part].tolist()) / total
+            scores |= {
+                f"{prefix}{name}": 100 * sum(of[part].tolist()) / total for name, of in zip(_NAMES, kept, strict=True)
+            }
             scores[f"{prefix}total"] = total
-    if no_answer is not None:
+    if said is not None:
         silent = np.array([prediction == "" for prediction in predictions])
-        for name, of in (("exact", exact), ("f1", f1)):
-            best, threshold = best_threshold(of, answerable, silent, np.asarray(no_answer, dtype=np.float64))
+        for name, of in zip(_NAMES, (exact, f1), strict=True):
+            best, threshold = best_threshold(of, answerable, silent, said)
             scores |= {f"best_{name}": 100 * best, f"best_{name}_thresh": threshold}
     return scores
 
