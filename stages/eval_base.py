@@ -4,14 +4,15 @@
         --base models/base --predictions data/predictions/base.parquet --metrics metrics/eval_base.json \
         --cost metrics/cost/eval_base.json
 
-Of the validation split only the examples of the few-shot baseline are read.
+Of the validation split the examples of the few-shot baseline are read; and where a question may have no answer, it
+gives the threshold above which an answer is taken for none.
 """
 
 from tunediff.cases import read_cases, write_predictions
 from tunediff.cost import measured
 from tunediff.errors import run
 from tunediff.files import write_json
-from tunediff.metrics.classification import score
+from tunediff.metrics.scores import has_threshold, score
 from tunediff.metrics.summary import summary
 from tunediff.models.load import load_base
 from tunediff.params import read_params
@@ -35,10 +36,14 @@ def main() -> None:
         if params.evaluate.few_shot:
             solved = read_cases(args.validation, task.inputs, task.labels)
             frame["few_shot_log_probs"] = few_shot_log_probs(loaded, cases, solved, *asked)
-        metrics = score(task.labels, frame["label"], frame["prediction"], frame["log_probs"])
+        validation = None
+        if has_threshold(task, params.model):
+            held_out = read_cases(args.validation, task.inputs, task.labels)
+            validation = predict_cases(loaded, held_out, *asked)
+        metrics = score(task, frame, validation)
         write_predictions(args.predictions, frame, {"labels": task.labels, "model": "base"})
         write_json(args.metrics, metrics)
-        print(summary("base", task.labels, frame, metrics))
+        print(summary("base", task, frame, metrics))
 
 
 if __name__ == "__main__":

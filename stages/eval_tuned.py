@@ -1,8 +1,11 @@
 """Measure the fine-tuned model on the same test split, with the same prompts.
 
-    python stages/eval_tuned.py --test data/splits/test.jsonl --base models/base --tuned models/tuned \
-        --predictions data/predictions/tuned.parquet --metrics metrics/eval_tuned.json \
-        --cost metrics/cost/eval_tuned.json
+    python stages/eval_tuned.py --test data/splits/test.jsonl --validation data/splits/validation.jsonl \
+        --base models/base --tuned models/tuned --predictions data/predictions/tuned.parquet \
+        --metrics metrics/eval_tuned.json --cost metrics/cost/eval_tuned.json
+
+The validation split is read where a question may have no answer: it gives the threshold above which an answer is taken
+for none.
 """
 
 from dataclasses import replace
@@ -11,7 +14,7 @@ from tunediff.cases import read_cases, write_predictions
 from tunediff.cost import measured
 from tunediff.errors import run
 from tunediff.files import write_json
-from tunediff.metrics.classification import score
+from tunediff.metrics.scores import has_threshold, score
 from tunediff.metrics.summary import summary
 from tunediff.models.adapt import load_tuned
 from tunediff.models.load import load_base
@@ -22,7 +25,7 @@ from tunediff.stage import PARAMS, arguments
 
 
 def main() -> None:
-    args = arguments(__doc__, reads=("test", "base", "tuned"), writes=("predictions", "metrics", "cost"))
+    args = arguments(__doc__, reads=("test", "validation", "base", "tuned"), writes=("predictions", "metrics", "cost"))
     params = read_params(PARAMS)
     task = params.task
     with measured(args.cost):
@@ -32,10 +35,14 @@ def main() -> None:
         asked = task, params.prompt, params.evaluate, "eval_tuned"
         frame = predict_cases(loaded, cases, *asked)
         frame = frame.assign(**other_protocols(frame, loaded, cases, *asked))
-        metrics = score(task.labels, frame["label"], frame["prediction"], frame["log_probs"])
+        validation = None
+        if has_threshold(task, params.model):
+            held_out = read_cases(args.validation, task.inputs, task.labels)
+            validation = predict_cases(loaded, held_out, *asked)
+        metrics = score(task, frame, validation)
         write_predictions(args.predictions, frame, {"labels": task.labels, "model": "tuned"})
         write_json(args.metrics, metrics)
-        print(summary("tuned", task.labels, frame, metrics))
+        print(summary("tuned", task, frame, metrics))
 
 
 if __name__ == "__main__":

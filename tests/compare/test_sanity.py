@@ -75,6 +75,8 @@ def test_text_metrics_that_agree_with_the_f1_are_not_named():
     assert text_alarm(0.31, {"bleu": 0.1, "rouge1": 0.32, "meteor": 0.3}) is None
     # Answers of one word have no four words in a row.
     assert text_alarm(0.31, {"bleu": 0.0, "rouge1": 0.32}) is None
+    # Nor have they two.
+    assert text_alarm(0.31, {"ROUGE-2": 0.0, "rouge2": 0.0, "rouge1": 0.32}) is None
     # Both near zero is a poor model, and no contradiction.
     assert text_alarm(0.0, {"rouge1": 0.0}) is None
     assert text_alarm(0.31, {"rouge1": math.nan}) is not None

@@ -23,6 +23,7 @@ from tunediff.metrics.classification import confusion, confusion_rows, degenerat
 NLI = ["entailment", "neutral", "contradiction"]
 KEYS = (
     *("n", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1"),
+    *("precision", "recall", "f1"),
     *("invalid", "nll", "brier", "degenerate"),
 )
 
@@ -57,7 +58,8 @@ def test_every_metric_agrees_with_scikit_learn(labeling):
     labels, gold, predictions, log_probs = labeling
     ours, answers = score(labels, gold, predictions, log_probs), as_class(predictions)
     present = [label for label in labels if label in gold or label in answers]
-    assert tuple(ours) == KEYS
+    two = len(labels) == 2
+    assert tuple(ours) == (KEYS if two else tuple(key for key in KEYS if key not in ("precision", "recall", "f1")))
     assert ours["n"] == len(gold)
     assert ours["invalid"] == answers.count("invalid")
     assert ours["accuracy"] == pytest.approx(accuracy_score(gold, answers))
@@ -65,6 +67,9 @@ def test_every_metric_agrees_with_scikit_learn(labeling):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn says that "invalid" is no gold label
         assert ours["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(gold, answers))
+    if two:
+        positive = precision_recall_fscore_support(gold, answers, labels=labels[-1:], zero_division=0)
+        assert [ours["precision"], ours["recall"], ours["f1"]] == pytest.approx([float(of[0]) for of in positive[:3]])
     assert ours["nll"] == pytest.approx(log_loss(gold, np.exp(log_probs), labels=labels))
     one_hot = np.array([[label == right for label in labels] for right in gold])
     assert ours["brier"] == pytest.approx(((np.exp(log_probs) - one_hot) ** 2).sum(axis=1).mean())
@@ -81,6 +86,15 @@ def test_rows_per_class_and_confusion_agree_with_scikit_learn(labeling):
     columns = precision_recall_fscore_support(gold, answers, labels=labels, zero_division=0)
     for row, *values in zip(per_class(labels, counts), *columns, strict=True):
         assert [row["precision"], row["recall"], row["f1"], row["support"]] == pytest.approx(values)
+
+
+def test_of_two_labels_the_last_is_the_positive_one():
+    gold, predictions = ["positive"] * 4 + ["negative"] * 6, ["positive"] * 3 + ["negative"] * 5 + ["positive", None]
+    labels = ["negative", "positive"]
+    found = score(labels, gold, predictions, uniform(10, labels))
+    assert (found["precision"], found["recall"], found["f1"]) == (3 / 4, 3 / 4, 3 / 4)
+    turned = score(labels[::-1], gold, predictions, uniform(10, labels))
+    assert (turned["precision"], turned["recall"]) == (4 / 5, 4 / 6)
 
 
 def test_brier_agrees_with_scikit_learn():

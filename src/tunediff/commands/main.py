@@ -3,6 +3,7 @@
     tunediff diff before.jsonl after.jsonl --out findings
     tunediff repro
     tunediff cost
+    tunediff score --task squad_v2 --data dev-v2.0.json --predictions predictions.json
 
 A subcommand is a module with `add_arguments(parser)` and `main(args)`.
 """
@@ -11,9 +12,9 @@ import argparse
 from functools import partial
 
 from tunediff import errors
-from tunediff.commands import cost, diff, repro
+from tunediff.commands import cost, diff, repro, score
 
-COMMANDS = {"diff": diff, "repro": repro, "cost": cost}
+COMMANDS = {"diff": diff, "repro": repro, "cost": cost, "score": score}
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ The kind is known by the name and, of JSON lines, by the first line.
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,17 +88,8 @@ def _squad(path: Path, data: Path) -> Predictions:
     The label shown is the first reference answer, empty for a question that has none. Answers to questions that
     the data set does not have are left out, so that part of a data set can be looked at.
     """
-    answers = read_json(path)
-    if not isinstance(answers, dict) or not all(isinstance(answer, str) for answer in answers.values()):
-        raise TunediffError(f"{path}: found no object of texts, expected {{question id: answer}}")
     questions = list(_questions(data))
-    missing = [question["case_id"] for question in questions if question["case_id"] not in answers]
-    if missing:
-        first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise TunediffError(
-            f"{path}: found no answer to {len(missing)} of the {len(questions)} questions of {data} ({first}), "
-            "expected one to each"
-        )
+    answers = squad_answers(path, [question["case_id"] for question in questions], data)
     for question in questions:
         references, answer = question.pop("references"), answers[question["case_id"]]
         right = exact_match(references, answer)
@@ -112,6 +103,30 @@ def _squad(path: Path, data: Path) -> Predictions:
         }
     frame = pd.DataFrame(questions)
     return Predictions(frame, ("question", "context"), same=("cluster", "answerable"))
+
+
+def squad_answers(path: Path, ids: Sequence[str], data: Path) -> dict[str, str]:
+    """Read SQuAD predictions, an answer by question id.
+
+    Args:
+        path: a .json file of {question id: answer}.
+        ids: of the questions that have to be answered.
+        data: the data set that they come from, for errors.
+
+    Raises:
+        TunediffError: the file is of another kind, or a question has no answer.
+    """
+    answers = read_json(path)
+    if not isinstance(answers, dict) or not all(isinstance(answer, str) for answer in answers.values()):
+        raise TunediffError(f"{path}: found no object of texts, expected {{question id: answer}}")
+    missing = [one for one in ids if one not in answers]
+    if missing:
+        first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise TunediffError(
+            f"{path}: found no answer to {len(missing)} of the {len(ids)} questions of {data} ({first}), "
+            "expected one to each"
+        )
+    return answers
 
 
 def _questions(data: Path) -> Iterator[dict[str, Any]]:

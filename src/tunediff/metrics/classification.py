@@ -8,7 +8,7 @@
     [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 1]]
 
 Rules that hold everywhere: an invalid prediction is wrong and stays in the denominator, and an undefined
-precision, recall or F1 is 0.
+precision, recall or F1 is 0. Of two labels the last one is the positive one: labels: [negative, positive].
 """
 
 from collections.abc import Iterable, Sequence
@@ -47,9 +47,10 @@ def score(
     Returns:
         n: cases. accuracy, accuracy_low, accuracy_high: 0..1, with the Wilson interval. balanced_accuracy:
         mean recall over the labels that occur in gold, 0..1. macro_f1: mean F1 over the labels that occur in
-        gold or predictions, 0..1. invalid: cases. nll: mean negative log-probability of the gold label in
-        nats, 0 is best. brier: mean over cases of the squared distance between probabilities and gold, summed
-        over labels (Brier 1950), 0..2, 0 is best. degenerate: 1 where `degenerate_reason` gives one, else 0.
+        gold or predictions, 0..1. precision, recall, f1: 0..1, of the positive label, where there are two labels.
+        invalid: cases. nll: mean negative log-probability of the gold label in nats, 0 is best. brier: mean over
+        cases of the squared distance between probabilities and gold, summed over labels (Brier 1950), 0..2, 0 is
+        best. degenerate: 1 where `degenerate_reason` gives one, else 0.
 
     Raises:
         TunediffError: no case, a label outside `labels`, or log-probabilities that are of another shape, not
@@ -61,7 +62,8 @@ def score(
     if n == 0:
         raise TunediffError("found no case to score, expected at least one")
     scores = _checked(log_probs, (n, len(labels)))
-    _, recall, f1 = _rates(counts)
+    precision, recall, f1 = _rates(counts)
+    positive = {"precision": float(precision[-1]), "recall": float(recall[-1]), "f1": float(f1[-1])}
     support, predicted = counts.sum(axis=1), counts[:, :-1].sum(axis=0)
     low, high = wilson(right, n, confidence)
     distance = np.exp(scores)
@@ -73,6 +75,7 @@ def score(
         "accuracy_high": high,
         "balanced_accuracy": float(recall[support > 0].mean()),
         "macro_f1": float(f1[support + predicted > 0].mean()),
+        **(positive if len(labels) == 2 else {}),
         "invalid": int(counts[:, -1].sum()),
         "nll": float(-scores[np.arange(n), gold_codes].mean()),
         "brier": float((distance**2).sum(axis=1).mean()),

@@ -15,7 +15,7 @@ A percentile interval of few units is too short, so the percentiles are taken fu
 2015, The American Statistician 69, 371-386, "expanded percentile").
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -109,9 +109,39 @@ def bootstrap_interval(
             generator.multinomial(int(counts.sum()), counts / counts.sum(), size) @ totals for totals, counts in strata
         )
         values.append(statistic(np.asarray(sums)))
+    return expanded_percentiles(np.concatenate(values), n, confidence)
+
+
+def expanded_percentiles(values: Floats, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the ends of a percentile interval, taken further out for few units (see above).
+
+    Args:
+        values: of the statistic, one a replicate.
+        n: units that each replicate draws, at least two.
+        confidence: of the interval, in 0..1.
+    """
     outside = norm.cdf(-sqrt(n / (n - 1)) * t.ppf((1 + confidence) / 2, n - 1))
-    low, high = np.quantile(np.concatenate(values), [outside, 1 - outside])
+    low, high = np.quantile(values, [outside, 1 - outside])
     return float(low), float(high)
+
+
+def draws(n: int, replicates: int | None = None, seed: int = 0) -> Iterator[Floats]:
+    """Yield how often each of n units is drawn, some replicates at a time, of shape (some, n).
+
+    For a statistic that no sums over units give, such as one with a threshold that is tuned anew in each replicate.
+
+    Args:
+        n: units, drawn n times with replacement.
+        replicates: how many in all; None: 5,000, and down to 1,000 where there are many units.
+        seed: of the draws.
+    """
+    generator = np.random.default_rng(seed)
+    replicates = replicates or affordable(REPLICATES, n)
+    step = max(1, AT_ONCE // n)
+    for start in range(0, replicates, step):
+        size = min(step, replicates - start)
+        drawn = generator.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
 
 
 def affordable(replicates: int, kinds: int) -> int:

@@ -8,7 +8,7 @@ Swapping every case at random and computing the metric again is Yeh's approximat
 differences it is the sign-flip test. Cases that share a source are swapped together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from tunediff.stats.bootstrap import AT_ONCE, Floats, Statistic, Units, affordable, units
+
+Flags = npt.NDArray[np.bool_]
 
 REPLICATES = 10_000
 # With no more units than this, all swaps are counted instead of drawn.
@@ -55,6 +57,31 @@ def swap_test(pairs: Units, statistic: Statistic, replicates: int | None = None,
         sums = start + generator.binomial(counts, 0.5, (size, len(counts))) @ turned
         as_large += int(np.sum(np.abs(statistic(sums)) >= least))
     # The observed table is one of the possible ones: without it p could be 0, which no finite test shows.
+    return (as_large + 1) / (replicates + 1)
+
+
+def swap_test_of(statistic: Callable[[Flags], Floats], n: int, replicates: int | None = None, seed: int = 0) -> float:
+    """Return the p-value of `swap_test` for a statistic that no sums over units give.
+
+    Args:
+        statistic: the difference after minus before, of shape (some,), from whether each unit is swapped, of shape
+            (some, n); swapping every unit must turn its sign.
+        n: units.
+        replicates: how many swaps to draw where there are too many to count them all; None: 10,000, and down to 1,000
+            where there are many units.
+        seed: of the draws.
+    """
+    observed = abs(statistic(np.zeros((1, n), dtype=np.bool_))[0])
+    least = observed - 1e-9 * max(1.0, observed)
+    if n <= _COUNTED:
+        choices = (np.arange(2**n)[:, None] >> np.arange(n) & 1).astype(np.bool_)
+        return float(np.mean(np.abs(statistic(choices)) >= least))
+    generator = np.random.default_rng(seed)
+    replicates = replicates or affordable(REPLICATES, n)
+    step, as_large = max(1, AT_ONCE // n), 0
+    for first in range(0, replicates, step):
+        swapped = generator.random((min(step, replicates - first), n)) < 0.5
+        as_large += int(np.sum(np.abs(statistic(swapped)) >= least))
     return (as_large + 1) / (replicates + 1)
 
 

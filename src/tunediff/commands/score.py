@@ -1,0 +1,104 @@
+"""Score a file of SQuAD predictions, with the numbers of the official scripts.
+
+    tunediff score --task squad_v2 --data dev-v2.0.json --predictions predictions.json
+    tunediff score --task squad_v2 --data dev-v2.0.json --predictions predictions.json --na-probs na_prob.json --json
+    tunediff score --task squad --data dev-v1.1.json --predictions predictions.json
+
+Reads a data set in SQuAD's JSON, a file {question id: answer} that answers every question, and, for best_exact and
+best_f1 of squad_v2, a file {question id: probability that there is no answer}. Prints the dictionary of
+evaluate-v2.0.py or evaluate-v1.1.py as a table, or with --json as JSON.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tunediff.compare.prediction_files import squad_answers
+from tunediff.errors import TunediffError
+from tunediff.files import read_json, shown
+from tunediff.metrics.squad import squad_scores, squad_v2_scores
+from tunediff.sources.squad import read_squad
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tunediff score`."""
+    parser.add_argument("--task", choices=["squad", "squad_v2"], required=True, help="version 1.1 or 2.0 of SQuAD")
+    parser.add_argument("--data", type=Path, required=True, help="the data set")
+    parser.add_argument("--predictions", type=Path, required=True, help="{question id: answer}, empty for no answer")
+    parser.add_argument("--na-probs", type=Path, help="squad_v2: {question id: probability that there is no answer}")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `tunediff score`.
+
+    Raises:
+        TunediffError: an argument or a file is at fault.
+    """
+    scores = squad_file_scores(args.task, args.data, args.predictions, args.na_probs)
+    print(json.dumps(scores, indent=2) if args.json else table(scores))
+
+
+def squad_file_scores(task: str, data: Path, predictions: Path, na_probs: Path | None = None) -> dict[str, float]:
+    """Return the dictionary of the official script.
+
+    Args:
+        task: squad (version 1.1) or squad_v2.
+        data: a data set in SQuAD's JSON.
+        predictions: {question id: answer}.
+        na_probs: {question id: probability that there is no answer}, for best_exact and best_f1 of squad_v2.
+
+    Raises:
+        TunediffError: a file is at fault, a question has no prediction, or task and data do not go together.
+    """
+    references = {row["id"]: row["answers"]["text"] for row in read_squad(data)}
+    answers = squad_answers(predictions, list(references), data)
+    if task == "squad":
+        if na_probs is not None:
+            raise TunediffError(f"--na-probs: found {na_probs} beside --task squad, expected it with squad_v2 alone")
+        without = [one for one, texts in references.items() if not texts]
+        if without:
+            raise TunediffError(
+                f"{data}: found {len(without)} questions without an answer ({without[0]}), expected --task squad_v2"
+            )
+        return squad_scores(list(references.values()), [answers[one] for one in references])
+    # Of equal probabilities the script takes those first that come first in their file.
+    probabilities = None if na_probs is None else _probabilities(na_probs, list(references), data)
+    ids = list(references if probabilities is None else probabilities)
+    return squad_v2_scores(
+        [references[one] for one in ids],
+        [answers[one] for one in ids],
+        None if probabilities is None else list(probabilities.values()),
+    )
+
+
+def _probabilities(path: Path, ids: Sequence[str], data: Path) -> dict[str, float]:
+    """The probabilities of the questions, in the order of their file."""
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise TunediffError(f"{path}: found {shown(values)}, expected {{question id: probability}}")
+    missing = [one for one in ids if one not in values]
+    if missing:
+        raise TunediffError(
+            f"{path}: found no probability of {len(missing)} of the {len(ids)} questions of {data} ({missing[0]})"
+        )
+    wanted = set(ids)
+    found = {one: value for one, value in values.items() if one in wanted}
+    for one, value in found.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise TunediffError(f"{path}: {one}: found {shown(value)}, expected a number")
+    return found
+
+
+def table(scores: Mapping[str, float]) -> str:
+    """The scores for people: one a line, shares in percent with two decimals, counts and thresholds as they are."""
+    width = max(map(len, scores))
+    return "\n".join(f"{key:<{width}}  {_figure(key, value):>9}" for key, value in scores.items())
+
+
+def _figure(key: str, value: float) -> str:
+    if key.endswith("total"):
+        return f"{value:,}  "
+    return f"{value:.4g}  " if key.endswith("thresh") else f"{value:.2f} %"

@@ -1,0 +1,174 @@
+"""BLEU, ROUGE and METEOR of answers in words, by the libraries that people compare with.
+
+    >>> found = text_scores([["the cat sat on the mat"], ["a dog", "one dog"]], ["the cat sat on a mat", "one dog"])
+    >>> round(found["bleu"], 1), found["bleu_system_length"], round(found["rougeL"], 3)
+    (55.8, 8, 0.917)
+
+Several references of a case, each library in its own way:
+
+    BLEU      sacrebleu: a run of words counts as often as in the reference that has it most often, and the length is
+              that of the reference next in length. Cases may have different numbers of references.
+    ROUGE     rouge-score: the best reference of each case, for each ROUGE by itself (`score_multi`), then the mean
+              over the cases. `evaluate` takes the same scores; its own mean is the median of random draws.
+    METEOR    nltk: the best reference of each case, then the mean over the cases, as `evaluate` does.
+
+BLEU is a ratio of sums over the corpus, so what a case adds are counts: `bleu_counts`, summed, are all it needs.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tunediff.errors import TunediffError
+
+Floats = npt.NDArray[np.float64]
+Texts = Sequence[str]
+
+ORDERS = 4  # BLEU counts runs of one to four words
+ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+
+
+def text_scores(answers: Sequence[Texts], predictions: Texts) -> dict[str, float]:
+    """BLEU, ROUGE and METEOR of a corpus, flat.
+
+    Args:
+        answers: the reference texts of each case, at least one.
+        predictions: the predicted text of each case.
+
+    Returns:
+        bleu and bleu_precision_1 to _4 in 0..100; bleu_brevity_penalty in 0..1; bleu_system_length and
+        bleu_reference_length in words. rouge1, rouge2, rougeL, rougeLsum: F-measure, 0..1. meteor, or
+        meteor_without_synonyms where nltk finds no WordNet on this machine: 0..1.
+
+    Raises:
+        TunediffError: no case, or one without a reference.
+    """
+    found = bleu_dictionary(bleu_counts(answers, predictions).sum(axis=0))
+    found |= {name: float(scores.mean()) for name, scores in rouge_cases(answers, predictions).items()}
+    return found | {meteor_name(): float(meteor_cases(answers, predictions).mean())}
+
+
+def bleu_counts(answers: Sequence[Texts], predictions: Texts) -> Floats:
+    """What each case adds to BLEU, of shape (n_cases, 10).
+
+    The columns: words predicted, words of the reference next in length, runs of 1 to 4 words that a reference has
+    too, runs of 1 to 4 words predicted.
+
+    Raises:
+        TunediffError: no case, or one without a reference.
+    """
+    from sacrebleu.metrics import BLEU
+
+    _check(answers)
+    # Of a single case sacrebleu wants to be asked for the effective order; the counts are the same.
+    bleu = BLEU(effective_order=True)
+    rows = []
+    for references, prediction in zip(answers, predictions, strict=True):
+        score = bleu.sentence_score(prediction, list(dict.fromkeys(references)))
+        rows.append([score.sys_len, score.ref_len, *score.counts, *score.totals])
+    return np.array(rows, dtype=np.float64)
+
+
+def bleu_dictionary(sums: Floats) -> dict[str, float]:
+    """The figures of BLEU from summed `bleu_counts`, as sacrebleu gives them (smoothing: exp)."""
+    from sacrebleu.metrics import BLEU
+
+    whole = [int(value) for value in sums]
+    score = BLEU.compute_bleu(
+        whole[2 : 2 + ORDERS], whole[2 + ORDERS :], sys_len=whole[0], ref_len=whole[1], smooth_method="exp"
+    )
+    return {
+        "bleu": float(score.score),
+        **{f"bleu_precision_{order}": float(value) for order, value in enumerate(score.precisions, start=1)},
+        "bleu_brevity_penalty": float(score.bp),
+        "bleu_system_length": score.sys_len,
+        "bleu_reference_length": score.ref_len,
+    }
+
+
+def corpus_bleu(sums: Floats) -> Floats:
+    """BLEU of many corpora at once, in 0..100, of shape (corpora,), from summed `bleu_counts` of shape (corpora, 10).
+
+    The formula of sacrebleu with its smoothing `exp`: the k-th order without a shared run counts 1 / 2^k of one run
+    (method 3 of Chen and Cherry 2014).
+    """
+    predicted, reference = sums[:, 0], sums[:, 1]
+    shared, runs = sums[:, 2 : 2 + ORDERS], sums[:, 2 + ORDERS :]
+    missed = (shared == 0) & (runs > 0)
+    smoothed = np.where(missed, 0.5 ** np.cumsum(missed, axis=1), shared)
+    there = (runs > 0).all(axis=1) & (shared > 0).any(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.log(smoothed / runs).mean(axis=1)
+        brevity = np.minimum(0.0, 1 - reference / predicted)
+        return np.where(there, 100 * np.exp(precision + brevity), 0.0)
+
+
+def rouge_cases(answers: Sequence[Texts], predictions: Texts) -> dict[str, Floats]:
+    """F-measure of ROUGE-1, ROUGE-2, ROUGE-L and ROUGE-Lsum of each case, 0..1, each of shape (n_cases,).
+
+    Words as rouge-score cuts them, without stemming, as `evaluate` asks for them. ROUGE-Lsum takes lines for sentences.
+
+    Raises:
+        TunediffError: no case, or one without a reference.
+    """
+    from rouge_score.rouge_scorer import RougeScorer
+
+    _check(answers)
+    scorer = RougeScorer(list(ROUGE), use_stemmer=False)
+    rows = []
+    for references, prediction in zip(answers, predictions, strict=True):
+        best = scorer.score_multi(list(dict.fromkeys(references)), prediction)
+        rows.append([best[name].fmeasure for name in ROUGE])
+    return dict(zip(ROUGE, np.array(rows, dtype=np.float64).T, strict=True))
+
+
+def meteor_cases(answers: Sequence[Texts], predictions: Texts) -> Floats:
+    """METEOR of each case with nltk's parameters (alpha 0.9, beta 3, gamma 0.5), 0..1, of shape (n_cases,).
+
+    Words are matched exactly, then by stem, then by WordNet's synonyms; where nltk finds no WordNet on this machine
+    the last is left out, and `meteor_name` says so. Each text is cut into words as one line: nltk's division into
+    sentences needs a model that would have to be downloaded.
+
+    Raises:
+        TunediffError: no case, or one without a reference.
+    """
+    from nltk.tokenize import NLTKWordTokenizer
+    from nltk.translate.meteor_score import meteor_score
+
+    _check(answers)
+    words = NLTKWordTokenizer().tokenize
+    synonyms = _wordnet() or SimpleNamespace(synsets=lambda _: ())
+    scores = [
+        meteor_score([words(text) for text in dict.fromkeys(references)], words(prediction), wordnet=synonyms)
+        for references, prediction in zip(answers, predictions, strict=True)
+    ]
+    return np.array(scores, dtype=np.float64)
+
+
+def meteor_name() -> str:
+    """What to call the METEOR that this machine can compute."""
+    return "meteor" if _wordnet() else "meteor_without_synonyms"
+
+
+@cache
+def _wordnet() -> Any:
+    """The reader of WordNet that nltk has, None where its files are not found."""
+    from nltk.corpus import wordnet
+
+    try:
+        wordnet.ensure_loaded()
+    except LookupError:
+        return None
+    return wordnet
+
+
+def _check(answers: Sequence[Texts]) -> None:
+    if not len(answers):
+        raise TunediffError("found no text to score, expected at least one")
+    for number, references in enumerate(answers, start=1):
+        if not len(references):
+            raise TunediffError(f"text {number}: found no reference, expected at least one")
