@@ -4,8 +4,8 @@ import json
 import pytest
 
 from tests.shared_data import shared_data
-from tunediff.metrics import squad as module
-from tunediff.metrics.squad import exact_match, normalised, token_f1
+from tunediff import squad as module
+from tunediff.squad import exact_match, normalised, token_f1
 
 
 def test_the_documented_examples_hold():
