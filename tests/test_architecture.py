@@ -18,7 +18,7 @@ TABLE = """
 | 4 | `tasks` | `models` | `metrics` |
 | 3 | `sources` `splits` `leaks` | | `stats` |
 | 2 | `params` `cases` `cost` `stage` | | |
-| 1 | `files` `sections` | | |
+| 1 | `files` `sections` `squad` | | |
 | 0 | `errors` | | |
 """
 SHARED, MODEL, EVIDENCE = range(3)

@@ -144,6 +144,12 @@ def _template_fits(head: str, inputs: list[str], template: str | None) -> str | 
     return f"prompt.template: names {sorted(used)}, expected exactly task.inputs {inputs}"
 
 
+def _stride_fits(head: str, max_tokens: int | None, doc_stride: int) -> str | None:
+    if head != "span" or max_tokens is None or doc_stride < max_tokens:
+        return None
+    return f"prompt.doc_stride: found {doc_stride}, expected less than prompt.max_tokens {max_tokens}"
+
+
 # Each rule, and the keys whose values it takes: it is judged where these are valid, whatever is wrong elsewhere.
 _RULES: dict[Callable[..., str | None], tuple[str, ...]] = {
     _columns_name_all: ("task.name", "task.inputs", "data.columns"),
@@ -160,6 +166,7 @@ _RULES: dict[Callable[..., str | None], tuple[str, ...]] = {
     _template_fits: ("model.head", "task.inputs", "prompt.template"),
     _choices_fit_head: ("task.name", "model.head", "task.labels", "prompt.choices"),
     _choices_differ: ("prompt.choices",),
+    _stride_fits: ("model.head", "prompt.max_tokens", "prompt.doc_stride"),
 }
 
 

@@ -300,7 +300,11 @@ class Prompt(Section):
     max_tokens: Whole | None = Field(default=None, ge=8, description="longest input; none: the model's context")
     too_long: Literal["refuse", "truncate"] = Field(
         default="refuse",
-        description="a longer input stops the run, or loses the end of its longest field and is counted",
+        description="a longer input stops the run, or loses the end of its longest field and is counted; a span head "
+        "reads a longer context in windows, so this is of its questions alone",
+    )
+    doc_stride: Whole = Field(
+        default=128, ge=0, description="span: tokens of a long context that a window has in common with the one before"
     )
 
 
@@ -370,6 +374,7 @@ class Evaluate(Section):
     )
     batch_tokens: Whole = Field(default=8192, ge=1, description="tokens of one batch; halved where memory runs out")
     max_new_tokens: Whole = Field(default=8, ge=1, description="generation: longest answer")
+    max_answer_tokens: Whole = Field(default=30, ge=1, description="span: longest answer")
     protocols: list[Literal["generation", "premise_free"]] = Field(
         default=[],
         description="ways to ask beside the scorer: free text, and without all inputs but the premise-free one",

@@ -1,11 +1,11 @@
 import json
 
 import pytest
+from tests.metrics.test_squad import official_best
 
 from tests.commands.test_diff import tunediff
-from tests.metrics.test_squad import official_best
 from tests.shared_data import shared_data
-from tunediff.metrics.squad import exact_match, token_f1
+from tunediff.squad import exact_match, token_f1
 
 
 def question(name, *answers):

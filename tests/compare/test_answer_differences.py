@@ -6,8 +6,8 @@ from tests.shared_data import shared_data
 from tunediff.compare.answer_differences import text_differences, threshold_differences
 from tunediff.compare.sanity import text_alarm
 from tunediff.metrics.question_answering import score_answers
-from tunediff.metrics.squad import best_threshold
 from tunediff.metrics.text import bleu_counts, bleu_dictionary, text_scores
+from tunediff.squad import best_threshold
 
 WORDS = ["the", "a", "red", "green", "dog", "cat", "runs", "sits", "in", "on", "park", "mat"]
 

@@ -7,8 +7,8 @@ import pytest
 from tunediff.errors import TunediffError
 from tunediff.metrics import question_answering as module
 from tunediff.metrics.question_answering import Answered, score_answers
-from tunediff.metrics.squad import squad_v2_scores
 from tunediff.metrics.text import meteor_name, text_scores
+from tunediff.squad import squad_v2_scores
 from tunediff.stats.intervals import wilson
 
 ANSWERS = [["Paris", "in Paris"], ["the Seine"], [], []]

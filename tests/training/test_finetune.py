@@ -263,7 +263,7 @@ def test_batches_of_like_length_pad_less_and_go_on_after_a_stop(name, start, tmp
 @CPU_ONLY
 def test_a_run_stopped_within_an_epoch_goes_on_from_the_epoch_before(start, tmp_path, monkeypatch):
     whole = run(start(), train_section(), tmp_path / "whole")
-    calls, real = [], module.answer_loss
+    calls, real = [], answer_loss
 
     def loss(model, batch, prompt_weight):
         calls.append(batch)
@@ -272,7 +272,7 @@ def test_a_run_stopped_within_an_epoch_goes_on_from_the_epoch_before(start, tmp_
         return real(model, batch, prompt_weight)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "answer_loss", loss)
+        patch.setitem(module.HEADS, "lm", (pad_answers, loss))
         run_into_stop(start(), train_section(), tmp_path / "stopped")
     gone_on = run(start(), train_section(), tmp_path / "stopped")
     assert gone_on[0] == whole[0]

@@ -18,8 +18,8 @@ from pathlib import Path
 from tunediff.compare.prediction_files import squad_answers
 from tunediff.errors import TunediffError
 from tunediff.files import read_json, shown
-from tunediff.metrics.squad import squad_scores, squad_v2_scores
 from tunediff.sources.squad import read_squad
+from tunediff.squad import squad_scores, squad_v2_scores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

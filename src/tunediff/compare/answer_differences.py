@@ -20,9 +20,9 @@ import pandas as pd
 
 from tunediff.cases import RIGHT
 from tunediff.compare.differences import Difference, score_difference
-from tunediff.metrics.squad import threshold_gains
 from tunediff.metrics.text import bleu_counts, corpus_bleu, meteor_cases, meteor_name, rouge_cases
 from tunediff.sections import UNANSWERABLE
+from tunediff.squad import threshold_gains
 from tunediff.stats import permutation
 from tunediff.stats.bootstrap import (
     AT_ONCE,
@@ -44,7 +44,7 @@ Clusters = Sequence[Any] | pd.Series | None
 def threshold_differences(
     aligned: pd.DataFrame, confidence: float = 0.95, clusters: Clusters = None
 ) -> list[Difference]:
-    """Compare best exact match and best F1, as `tunediff.metrics.squad.best_threshold` defines them.
+    """Compare best exact match and best F1, as `tunediff.squad.best_threshold` defines them.
 
     Args:
         aligned: what `tunediff.compare.align.align` returns: label (answerable or unanswerable), and of both models

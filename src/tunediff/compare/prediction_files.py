@@ -20,8 +20,8 @@ from tunediff.compare.harness import is_sample, read_samples
 from tunediff.compare.predictions import Fields, Predictions, from_rows, from_table
 from tunediff.errors import TunediffError
 from tunediff.files import numbered_jsonl, read_json, shown
-from tunediff.metrics.squad import exact_match, token_f1
 from tunediff.sources.local import read_rows
+from tunediff.squad import exact_match, token_f1
 
 KINDS = (".jsonl", ".csv", ".parquet", ".json")
 

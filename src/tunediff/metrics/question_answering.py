@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tunediff.errors import TunediffError
-from tunediff.metrics.squad import Flags, Floats, at_threshold, case_scores, tuned_threshold, v2_dictionary
 from tunediff.metrics.text import text_scores
+from tunediff.squad import Flags, Floats, at_threshold, case_scores, tuned_threshold, v2_dictionary
 from tunediff.stats.intervals import wilson
 
 

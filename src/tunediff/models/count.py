@@ -32,27 +32,17 @@ from torch import nn
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForQuestionAnswering,
-    AutoModelForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers.pytorch_utils import Conv1D
 
 from tunediff.errors import TunediffError
+from tunediff.models.heads import Head, head_class
 
-Head = Literal["lm", "classification", "span", "none"]
 Quantization = Literal["none", "nf4"]
 Method = Literal["qlora", "lora", "head", "full"]
 
-AUTO_CLASSES: dict[Head, Any] = {
-    "lm": AutoModelForCausalLM,
-    "classification": AutoModelForSequenceClassification,
-    "span": AutoModelForQuestionAnswering,
-    "none": AutoModel,
-}
 ALL_LINEAR = "all-linear"
 # What is trained beside a frozen base is float32: peft casts half-precision adapters up, and gradient scaling
 # refuses half-precision parameters.
@@ -93,7 +83,7 @@ def layout(config: Mapping[str, Any], head: Head = "lm", labels: int = 2) -> Pre
         configuration.num_labels = labels if head == "classification" else 2
     try:
         with torch.device("meta"):
-            model: PreTrainedModel = AUTO_CLASSES[head].from_config(configuration, trust_remote_code=False)
+            model: PreTrainedModel = head_class(configuration, head).from_config(configuration, trust_remote_code=False)
     # Layouts check their sizes each in its own way (ValueError, RuntimeError, ZeroDivisionError, ...). Here all
     # of them mean the same: nothing can be built from this configuration.
     except Exception as error:
@@ -142,19 +132,31 @@ def unpacked_modules(model: PreTrainedModel) -> list[str]:
     """
     if model.base_model is model:
         return []
-    return [
+    names = [
         name
         for name, child in model.named_children()
         if child is not model.base_model and next(child.parameters(), None) is not None
     ]
+    pooler = getattr(model.base_model, "pooler", None)
+    return names + ([f"{model.base_model_prefix}.pooler"] if pooler is not None and _new_pooler(model) else [])
 
 
 def new_head(model: PreTrainedModel) -> list[str]:
     """Names of the modules that a task head adds to the base; empty for a language model or a bare one.
 
-    These are trained whole and never adapted: they belong in peft's `modules_to_save`.
+    These are trained whole and never adapted: they belong in peft's `modules_to_save`. A pooler that the base's
+    weights lack (a BERT that was trained on masked words alone) is among them: config.json says `new_pooler` then.
     """
     return unpacked_modules(model) if _output_embedding(model) is None else []
+
+
+def _new_pooler(model: PreTrainedModel) -> bool:
+    return bool(getattr(model.config, "new_pooler", False))
+
+
+def inside(name: str, modules: Sequence[str]) -> bool:
+    """Whether a dotted name is one of the modules, or lies in one."""
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
 def _output_embedding(model: PreTrainedModel) -> nn.Module | None:
@@ -176,11 +178,11 @@ def matched_targets(model: PreTrainedModel, target_modules: Sequence[str] | str 
     Raises:
         TunediffError: a target names no linear layer; the line names those targets and the linear layers that exist.
     """
-    heads = set(new_head(model))
+    heads = new_head(model)
     linear = {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, (nn.Linear, Conv1D)) and name.partition(".")[0] not in heads
+        if isinstance(module, (nn.Linear, Conv1D)) and not inside(name, heads)
     }
     if target_modules == ALL_LINEAR:
         output = _output_embedding(model)
@@ -263,23 +265,23 @@ def _model_rows(model: PreTrainedModel, quantization: Quantization, dtype: str) 
     # named_parameters leaves out the second name of a tied tensor.
     for name, tensor in model.named_parameters():
         module, _, parameter = name.rpartition(".")
-        owner, top = model.get_submodule(module), module.partition(".")[0]
+        owner, in_head = model.get_submodule(module), inside(module, heads)
         logical = tensor.numel()
         row = ParameterRow(
             module=module,
             parameter=parameter,
-            part="head" if top in heads else "base",
+            part="head" if in_head else "base",
             kind=_kind(owner),
             shape=tuple(tensor.shape),
             dtype=dtype,
-            base=0 if top in heads else logical,
+            base=0 if in_head else logical,
             tuned=logical,
             stored=logical,
             bytes=logical * _itemsize(dtype),
             trainable=False,
         )
         is_weight = parameter == "weight" and isinstance(owner, (nn.Linear, Conv1D))
-        if quantization == "nf4" and is_weight and top not in unpacked:
+        if quantization == "nf4" and is_weight and not inside(module, unpacked):
             row = row._replace(dtype="nf4", stored=ceil(logical / 2), bytes=nf4_bytes(logical))
         yield row
 
@@ -296,6 +298,8 @@ def _removed_rows(model: PreTrainedModel, base: PreTrainedModel) -> Iterator[Par
     """Rows of the base that the model with a new head lacks; named as they would be in it."""
     kept = {name for name, _ in model.base_model.named_parameters()}
     for row in _model_rows(base, "none", "float32"):
+        if _new_pooler(base) and inside(row.module, ["pooler"]):
+            continue  # it was never there
         if f"{row.module}.{row.parameter}" not in kept:
             module = f"{model.base_model_prefix}.{row.module}"
             yield row._replace(module=module, dtype="", tuned=0, stored=0, bytes=0)

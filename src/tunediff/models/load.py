@@ -19,7 +19,8 @@ import torch
 
 from tunediff.errors import TunediffError
 from tunediff.files import read_json, shown, write_json
-from tunediff.models.count import layout, new_head, unpacked_modules, weight_bytes
+from tunediff.models.count import inside, layout, new_head, unpacked_modules, weight_bytes
+from tunediff.models.heads import head_class
 from tunediff.sections import Model
 from tunediff.sources.hub import snapshot
 
@@ -80,6 +81,8 @@ def write_manifest(folder: Path, model: Model, weights: Path) -> None:
     config = read_json(weights / CONFIG)
     if not isinstance(config, dict):
         raise TunediffError(f"{weights / CONFIG}: found {shown(config)}, expected the layout as a JSON object")
+    if _lacks_pooler(config, weights):
+        config["new_pooler"] = True
     write_json(folder / CONFIG, config)
     # A hub revision pins its files already, and hashing gigabytes on every machine would buy nothing.
     pinned = None if model.source == "hub" else model_hash(weights)
@@ -97,6 +100,27 @@ def model_hash(folder: Path) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def _lacks_pooler(config: dict[str, Any], weights: Path) -> bool:
+    """Whether the layout has a pooler and the weights have none, as of a BERT that learned masked words alone."""
+    if getattr(layout(config, "none"), "pooler", None) is None:
+        return False
+    return not any("pooler" in name.split(".") for name in _tensor_names(weights))
+
+
+def _tensor_names(weights: Path) -> list[str]:
+    """Names of the tensors in a folder's safetensors files, read from their headers."""
+    from safetensors import SafetensorError, safe_open
+
+    names = []
+    for file in sorted(weights.glob("*.safetensors")):
+        try:
+            with safe_open(file, "pt") as tensors:
+                names += tensors.keys()
+        except (SafetensorError, OSError) as error:
+            raise TunediffError(f"{weights}: cannot be loaded: {file.name}: {one_line(error)}") from None
+    return names
 
 
 def _weights_of(base: Path, model: Model) -> Path:
@@ -127,7 +151,7 @@ def load_base(base: Path, model: Model, labels: list[str]) -> Loaded:
     Args:
         base: the folder that the stage base_model wrote.
         model: the section model.
-        labels: label names; a classification head has an output for each.
+        labels: label names; a classification head has an output for each, a span head two in any case.
 
     Raises:
         TunediffError: not enough memory, an unknown layout, or weights that are damaged or do not fit the layout.
@@ -146,8 +170,9 @@ def load_base(base: Path, model: Model, labels: list[str]) -> Loaded:
     if model.head == "lm" and reads_both_ways(network.config):
         raise TunediffError(
             f"params.yaml: model.head: found lm, but a {network.config.model_type} model reads in both directions and "
-            "cannot go on with a text; expected classification"
+            "cannot go on with a text; expected classification or span"
         )
+    network.config.new_pooler = config.get("new_pooler", False)
     _check_fit(weights, network, report)
     # Any token may pad, since no row sees its padding; but a classifier of the Llama kind looks for it to find the end.
     pad = next((int(i) for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
@@ -161,12 +186,12 @@ def load_base(base: Path, model: Model, labels: list[str]) -> Loaded:
 
 def _check_fit(weights: Path, network: Network, report: dict[str, Any]) -> None:
     """Refuse weights that lack a tensor of the layout, or have one of another shape; a new head may be either."""
-    new = (*(f"{name}." for name in new_head(network)), f"{network.base_model_prefix}.pooler.")
-    missing = [name for name in report["missing_keys"] if not name.startswith(new)]
+    new = new_head(network)
+    missing = [name for name in report["missing_keys"] if not inside(name, new)]
     wrong = [f"{name} is missing" for name in missing] + [
         f"{name}: found {tuple(found)}, expected {tuple(expected)}"
         for name, found, expected in report["mismatched_keys"]
-        if not name.startswith(new)
+        if not inside(name, new)
     ]
     if wrong:
         raise TunediffError(
@@ -192,10 +217,10 @@ def _context(network: Network, tokenizer: "PreTrainedTokenizerBase", model: Mode
 
 def _load_network(weights: Path, config: dict[str, Any], model: Model, n_labels: int) -> tuple[Network, dict[str, Any]]:
     """The network with its head, and transformers' account of missing and mismatched weights."""
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig
 
     dtype = compute_dtype(model)
-    kind: Any = AutoModelForCausalLM
+    empty = layout(config, model.head, n_labels)
     options: dict[str, Any] = {
         "dtype": dtype,
         "use_safetensors": True,
@@ -206,18 +231,17 @@ def _load_network(weights: Path, config: dict[str, Any], model: Model, n_labels:
         "ignore_mismatched_sizes": True,
         "device_map": {"": device()},
     }
-    if model.head == "classification":
-        kind = AutoModelForSequenceClassification
-        options["num_labels"] = n_labels
+    if model.head != "lm":
+        options["num_labels"] = empty.config.num_labels
     if model.quantization == "nf4":
         options["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
-            llm_int8_skip_modules=unpacked_modules(layout(config, model.head, n_labels)),
+            llm_int8_skip_modules=unpacked_modules(empty),
         )
-    network, report = kind.from_pretrained(weights, **options)
+    network, report = head_class(empty.config, model.head).from_pretrained(weights, **options)
     for module in network.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             # bitsandbytes would repack the weights for a bfloat16 kernel at the first evaluation on a CPU that has

@@ -24,8 +24,12 @@ def generate(
     batch_tokens: int,
     max_new_tokens: int,
     title: str,
+    until: str | None = None,
 ) -> list[tuple[str, str]]:
-    """Text after each prompt and its finish reason: `stop`, an end marker came, or `length`, the limit was reached."""
+    """Text after each prompt and its finish reason: `stop`, an end marker came, or `length`, the limit was reached.
+
+    The text ends before `until`, such as a line end, where that is given; it is an end marker then.
+    """
     device, ends = next(model.parameters()).device, _end_markers(model, tokenizer)
     pad = next((i for i in (tokenizer.pad_token_id, *ends) if i is not None), 0)
     longest = max(map(len, prompts)) + max_new_tokens
@@ -50,8 +54,9 @@ def generate(
             do_sample=False,
             eos_token_id=ends or None,
             pad_token_id=pad,
+            **({} if until is None else {"stop_strings": [until], "tokenizer": tokenizer}),
         )
-        return [_answer(tokenizer, row, ends) for row in written[:, width:].tolist()]
+        return [_answer(tokenizer, row, ends, until) for row in written[:, width:].tolist()]
 
     return run_batches(prompts, batch_tokens, answer, title)
 
@@ -63,7 +68,11 @@ def _end_markers(model: Network, tokenizer: "PreTrainedTokenizerBase") -> list[i
     return list(dict.fromkeys(int(i) for i in known if i is not None))
 
 
-def _answer(tokenizer: "PreTrainedTokenizerBase", tokens: list[int], ends: list[int]) -> tuple[str, str]:
+def _answer(
+    tokenizer: "PreTrainedTokenizerBase", tokens: list[int], ends: list[int], until: str | None
+) -> tuple[str, str]:
     stop = next((place for place, token in enumerate(tokens) if token in ends), None)
     text = str(tokenizer.decode(tokens[:stop], skip_special_tokens=False))
+    if until is not None and until in text:
+        return text[: text.index(until)], "stop"
     return text, "length" if stop is None else "stop"

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tunediff.models.heads import label_scores
 from tunediff.models.load import Network
 from tunediff.predict.batching import run_batches
-from tunediff.predict.prompts import Encoded
+from tunediff.predict.prompts import Encoded, Row
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,12 +24,12 @@ def classify(model: Network, encoded: Sequence[Encoded], pad: int, batch_tokens:
     def answer(batch: list[int]) -> list["Tensor"]:
         device = next(model.parameters()).device
         inputs = {name: values.to(device) for name, values in pad_rows([encoded[i] for i in batch], pad).items()}
-        return list(model(**inputs).logits.double().log_softmax(-1).cpu())
+        return list(label_scores(model, inputs).double().log_softmax(-1).cpu())
 
     return torch.stack(run_batches([one.tokens for one in encoded], batch_tokens, answer, title))
 
 
-def pad_rows(encoded: Sequence[Encoded], pad: int) -> dict[str, "Tensor"]:
+def pad_rows(encoded: Sequence[Row], pad: int) -> dict[str, "Tensor"]:
     """Rows padded on the right: input_ids, attention_mask and, where the layout has them, token_type_ids."""
     width = max(len(one.tokens) for one in encoded)
 

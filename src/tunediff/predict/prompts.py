@@ -13,25 +13,45 @@ from typing import TYPE_CHECKING
 
 from tunediff.cases import Case, content_hash
 from tunediff.errors import TunediffError
-from tunediff.sections import Prompt
+from tunediff.sections import UNANSWERABLE, Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """One case as the model reads it: token ids, the hash of what was rendered, and whether it was cut to fit."""
+class Row:
+    """What the model reads at once: token ids and, where the layout has them, token types."""
 
     tokens: list[int]
     token_types: list[int] | None
+
+
+@dataclass(frozen=True)
+class Encoded(Row):
+    """One case as the model reads it: its row, the hash of what was rendered, and whether it was cut to fit."""
+
     prompt_hash: str
     truncated: bool
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of the prompt."""
+        return len(self.tokens)
 
 
 def render(template: str, inputs: Mapping[str, str]) -> str:
     """Fill a template's {names} in one pass, so that braces inside an input are never read as names."""
     return re.sub(r"\{(\w+)\}", lambda match: inputs[match[1]], template)
+
+
+def written_answer(case: Case, prompt: Prompt) -> str:
+    """The text that a language model shall write about a question: its first gold answer, or that it has none.
+
+    One line, since a line end ends what is written; apart from the prompt by a space where that has none at its end.
+    """
+    text = " ".join(case.answers[0].text.split()) if case.answers else UNANSWERABLE
+    return text if (prompt.template or "")[-1:].isspace() else f" {text}"
 
 
 def encode_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
@@ -76,7 +96,7 @@ def encode_cases(
             or a head is to read inputs that its tokenizer cannot put side by side.
     """
     room = min(context, prompt.max_tokens or context) - reserved
-    encode = _prompt_encoder(tokenizer, prompt)
+    encode = _prompt_encoder(tokenizer, prompt, answered=prompt.choices is not None or reserved > 0)
     encoded, too_long = [], []
     for case in cases:
         inputs = dict(case.inputs)
@@ -85,7 +105,7 @@ def encode_cases(
         if truncated:
             too_long.append((len(tokens), case.case_id))
         if truncated and prompt.too_long == "truncate":
-            inputs = _cut(inputs, room, lambda shorter: len(encode(shorter)[0]))
+            inputs = cut(inputs, room, lambda shorter: len(encode(shorter)[0]))
             tokens, token_types = encode(inputs)
         content = {"inputs": inputs, "template": prompt.template, "choices": prompt.choices}
         encoded.append(Encoded(tokens, token_types, content_hash(content), truncated))
@@ -105,32 +125,32 @@ def encode_cases(
     return encoded
 
 
-def _cut(inputs: Mapping[str, str], room: int, count: Callable[[Mapping[str, str]], int]) -> dict[str, str]:
+def cut(inputs: Mapping[str, str], room: int, count: Callable[[Mapping[str, str]], int]) -> dict[str, str]:
     """The inputs, every one cut to the same number of characters: the greatest at which `count` is at most `room`.
 
     So the longest input loses its end first, and an input that is shorter stays whole.
     """
 
-    def cut(length: int) -> dict[str, str]:
+    def shorter(length: int) -> dict[str, str]:
         return {name: text[:length] for name, text in inputs.items()}
 
     low, high = 0, max(len(text) for text in inputs.values())
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if count(cut(middle)) <= room else (low, middle)
-    return cut(low)
+        low, high = (middle, high) if count(shorter(middle)) <= room else (low, middle)
+    return shorter(low)
 
 
 def _prompt_encoder(
-    tokenizer: "PreTrainedTokenizerBase", prompt: Prompt
+    tokenizer: "PreTrainedTokenizerBase", prompt: Prompt, answered: bool
 ) -> Callable[[Mapping[str, str]], tuple[list[int], list[int] | None]]:
     """How inputs become tokens (and token types, where the layout has them).
 
-    Before an answer stands the text alone, behind a BOS. A head, which has no choices, reads the tokenizer's own form
-    with all its special tokens, such as [CLS] premise [SEP] hypothesis [SEP].
+    Before an answer (`answered`) stands the text alone, behind a BOS. A head, which writes none, reads the tokenizer's
+    own form with all its special tokens, such as [CLS] premise [SEP] hypothesis [SEP].
     """
     template = prompt.template
-    if prompt.choices is None:
+    if not answered:
 
         def encode_fields(inputs: Mapping[str, str]) -> tuple[list[int], list[int] | None]:
             texts = list(inputs.values()) if template is None else [render(template, inputs)]

@@ -1,7 +1,9 @@
 """Fine-tuning: transformers' Trainer for the loop, our own rows, loss and saves.
 
-log = finetune(loaded, train_rows, validation_rows, train, scratch, "lm")    # the model is trained in place
-log[-1]                                  # {"epoch": 3, "step": 750, "train_loss": 0.31, "validation_loss": 0.35}
+    log = finetune(loaded, train_rows, validation_rows, train, scratch, "lm")    # the model is trained in place
+    log[-1]                                  # {"epoch": 3, "step": 750, "train_loss": 0.31, "validation_loss": 0.35}
+
+What differs from head to head stands in `HEADS`: what a batch of its rows is, and its loss.
 """
 
 import math
@@ -17,14 +19,16 @@ from transformers import TrainerCallback, TrainingArguments
 from tunediff.cases import Case
 from tunediff.errors import TunediffError
 from tunediff.models.adapt import load_trained, save_trained
+from tunediff.models.heads import label_scores
 from tunediff.models.load import Loaded, Network
 from tunediff.predict.heads import pad_rows
-from tunediff.predict.prompts import encode_cases, encode_choices
+from tunediff.predict.prompts import Encoded, encode_cases, encode_choices, encode_text, written_answer
 from tunediff.sections import Prompt, Task, Train
 from tunediff.training.batches import BatchTrainer
 from tunediff.training.checkpoints import latest_whole, mark_whole
 from tunediff.training.loss import Loss, answer_loss, answer_rows, pad_answers
 from tunediff.training.progress import show_progress
+from tunediff.training.spans import pad_spans, span_loss, span_rows
 
 Batch = dict[str, torch.Tensor]
 
@@ -33,16 +37,22 @@ def training_rows(loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Pro
     """What the model learns from each case, in the order of the cases.
 
     For a language model the prompt with its gold answer (see `loss.answer_rows`); for a classification head the
-    encoded case with the number of its gold label.
+    encoded case with the number of its gold label; for a span head the windows of the cases (see `spans.span_rows`).
     """
+    if head == "span":
+        return span_rows(loaded, cases, prompt)
     if head == "classification":
         encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context)
         return [(one, task.labels.index(case.label)) for one, case in zip(encoded, cases, strict=True)]
-    answers = encode_choices(loaded.tokenizer, {label: (prompt.choices or {})[label] for label in task.labels})
+    if task.name == "question_answering":
+        answers = [encode_text(loaded.tokenizer, written_answer(case, prompt)) for case in cases]
+    else:
+        choices = encode_choices(loaded.tokenizer, {label: (prompt.choices or {})[label] for label in task.labels})
+        answers = [choices[case.label] for case in cases]
     end = loaded.tokenizer.eos_token_id
-    reserved = max(len(answer) for answer in answers.values()) + (end is not None)
+    reserved = max(len(answer) for answer in answers) + (end is not None)
     encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context, reserved)
-    return answer_rows([one.tokens for one in encoded], [answers[case.label] for case in cases], end)
+    return answer_rows([one.tokens for one in encoded], answers, end)
 
 
 def chosen_epoch(log: list[dict[str, float]], train: Train) -> dict[str, float]:
@@ -50,12 +60,25 @@ def chosen_epoch(log: list[dict[str, float]], train: Train) -> dict[str, float]:
     return min(log, key=lambda row: row["validation_loss"]) if train.choose_epoch == "best" else log[-1]
 
 
+def pad_labels(rows: Sequence[tuple[Encoded, int]], pad: int) -> Batch:
+    """A batch as `pad_rows` makes it, with the numbers of the gold labels."""
+    return pad_rows([one for one, _ in rows], pad) | {"labels": torch.tensor([label for _, label in rows])}
+
+
 def head_loss(model: Network, batch: Batch) -> Loss:
     """The cross-entropy of the gold labels; a case is one target."""
     labels = batch["labels"]
-    logits = model(**{name: values for name, values in batch.items() if name != "labels"}).logits.float()
-    total = cross_entropy(logits, labels, reduction="sum")
+    scores = label_scores(model, {name: values for name, values in batch.items() if name != "labels"}).float()
+    total = cross_entropy(scores, labels, reduction="sum")
     return Loss(total, torch.tensor(len(labels), device=labels.device), total)
+
+
+# How rows of `training_rows` become a batch, and what the batch costs.
+HEADS: dict[str, tuple[Callable[..., Batch], Callable[..., Loss]]] = {
+    "lm": (pad_answers, answer_loss),
+    "classification": (pad_labels, head_loss),
+    "span": (pad_spans, span_loss),
+}
 
 
 def finetune(
@@ -74,7 +97,7 @@ def finetune(
         validation_rows: the same of the validation split; measured after each epoch.
         train: the section train.
         scratch: folder for a save each epoch; a whole save that lies there is gone on from.
-        head: the model's head, lm or classification.
+        head: the model's head, lm, classification or span.
 
     Returns:
         A row an epoch: epoch, step, train_loss (mean over the epoch) and validation_loss, in nats per target.
@@ -85,25 +108,21 @@ def finetune(
     if train.optim.startswith("paged") and not torch.cuda.is_available():
         raise TunediffError(f"params.yaml: train.optim: found {train.optim}, which needs a GPU; expected adamw_torch")
 
-    def collate(rows: list[Any]) -> Batch:
-        if head == "classification":
-            return pad_rows([one for one, _ in rows], loaded.pad) | {"labels": torch.tensor([y for _, y in rows])}
-        return pad_answers(rows, loaded.pad)
-
+    batch_of, batch_loss = HEADS[head]
+    if head == "lm":
+        batch_loss = partial(batch_loss, prompt_weight=train.prompt_loss_weight)
     lengths = None
     if train.train_sampling_strategy == "group_by_length":
-        lengths = [len(one.tokens if head == "classification" else one) for one, _ in train_rows]
+        lengths = [len(one if head == "lm" else one.tokens) for one, _ in train_rows]
     trainer = _EpochTrainer(
         model=loaded.model,
         args=_arguments(train, scratch, loaded.model.config.dtype),
         train_dataset=list(train_rows),
         eval_dataset=list(validation_rows),
-        data_collator=collate,
+        data_collator=partial(batch_of, pad=loaded.pad),
         callbacks=[_MarkWhole()],
         lengths=lengths,
-        batch_loss=head_loss
-        if head == "classification"
-        else partial(answer_loss, prompt_weight=train.prompt_loss_weight),
+        batch_loss=batch_loss,
     )
     show_progress(trainer, "train")
     resumed = latest_whole(scratch)

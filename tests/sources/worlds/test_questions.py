@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tunediff.compare.baselines import tfidf_logistic
 from tunediff.errors import TunediffError
-from tunediff.metrics.squad import exact_match
 from tunediff.sources.worlds import questions
+from tunediff.squad import exact_match
 
 ANNA = {"who": "Anna", "deed": "painting", "what": "a red chair", "where": "in the yard"}
 BEN = {"who": "Ben", "deed": "selling", "what": "a red chair", "when": "at noon"}

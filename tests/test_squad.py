@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.shared_data import shared_data
+from tunediff import squad as module
 from tunediff.errors import TunediffError
-from tunediff.metrics import squad as module
-from tunediff.metrics.squad import (
+from tunediff.squad import (
     at_threshold,
     best_threshold,
     case_scores,

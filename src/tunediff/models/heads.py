@@ -1,0 +1,73 @@
+"""Which class of transformers holds a base with which head, and what such a model says of each row.
+
+    head_class(configuration, "span")           # builds or loads any layout with the scores of start and end
+    label_scores(model, inputs)                 # of shape (n_rows, n_labels), of a classification head
+
+Two things are not left to transformers. Its span models of Llama and Qwen name their base `transformer`, so weights
+that were saved under `model` do not reach it; and it has none for Phi or Gemma. And its classifiers of decoders look
+for the last token that is not the padding's, which is another one than the last where a text ends with that token.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.modeling_layers import GenericForQuestionAnswering, GenericForSequenceClassification
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Head = Literal["lm", "classification", "span", "none"]
+
+_AUTO_CLASSES: dict[Head, Any] = {
+    "lm": AutoModelForCausalLM,
+    "classification": AutoModelForSequenceClassification,
+    "span": AutoModelForQuestionAnswering,
+    "none": AutoModel,
+}
+
+
+def head_class(configuration: PreTrainedConfig, head: Head) -> Any:
+    """The Auto class that makes a model with this head of this layout: `from_config` and `from_pretrained` are its.
+
+    Where transformers has no span model of a decoder, or one whose base has a name of its own, one is made of the
+    parts that its span models are made of, and the Auto class knows it from then on.
+    """
+    kind, auto = type(configuration), _AUTO_CLASSES[head]
+    if head == "span":
+        known: Any = auto._model_mapping.get(kind, None)
+        classifier: Any = AutoModelForSequenceClassification._model_mapping.get(kind, None)
+        is_decoder = classifier is not None and issubclass(classifier, GenericForSequenceClassification)
+        if is_decoder and (known is None or known.base_model_prefix != classifier.base_model_prefix):
+            [parent] = [base for base in classifier.__bases__ if issubclass(base, PreTrainedModel)]
+            name = classifier.__name__.replace("SequenceClassification", "QuestionAnswering")
+            parts = {"__module__": __name__, "base_model_prefix": classifier.base_model_prefix}
+            auto.register(kind, type(name, (GenericForQuestionAnswering, parent), parts), exist_ok=True)
+    return auto
+
+
+def label_scores(model: Any, inputs: Mapping[str, "Tensor"]) -> "Tensor":
+    """What a classification head says of each row, as logits of shape (n_rows, n_labels).
+
+    A decoder's head reads the last token of a row, whichever token that is.
+
+    Args:
+        model: a classifier of transformers, with or without an adapter.
+        inputs: a batch padded on the right; of shape (n_rows, width) each.
+    """
+    network = model.get_base_model() if hasattr(model, "peft_config") else model
+    if not hasattr(network, "score"):  # an encoder, which reads its first token or a mean under the mask
+        logits: Tensor = network(**inputs).logits
+        return logits
+    hidden = network.base_model(**inputs, use_cache=False).last_hidden_state
+    last = inputs["attention_mask"].sum(-1) - 1
+    scores: Tensor = network.score(hidden[torch.arange(len(hidden), device=hidden.device), last])
+    return scores
