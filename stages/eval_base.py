@@ -36,6 +36,11 @@ def main() -> None:
             solved = read_cases(args.validation, task.inputs, task.labels)
             frame["few_shot_log_probs"] = few_shot_log_probs(loaded, cases, solved, *asked)
         metrics = score(task.labels, frame["label"], frame["prediction"], frame["log_probs"])
+        if params.evaluate.noise_seed is not None:
+            del loaded  # two models at once may not fit
+            reseeded = params.model.model_copy(update={"head_seed": params.evaluate.noise_seed})
+            other = load_base(args.base, reseeded, task.labels)
+            frame["seed_prediction"] = predict_cases(other, cases, *asked)["prediction"]
         write_predictions(args.predictions, frame, {"labels": task.labels, "model": "base"})
         write_json(args.metrics, metrics)
         print(summary("base", task.labels, frame, metrics))
