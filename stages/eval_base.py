@@ -41,6 +41,11 @@ def main() -> None:
             held_out = read_cases(args.validation, task.inputs, task.labels)
             validation = predict_cases(loaded, held_out, *asked)
         metrics = score(task, frame, validation)
+        if params.evaluate.noise_seed is not None:
+            del loaded  # two models at once may not fit
+            reseeded = params.model.model_copy(update={"head_seed": params.evaluate.noise_seed})
+            other = load_base(args.base, reseeded, task.labels)
+            frame["seed_prediction"] = predict_cases(other, cases, *asked)["prediction"]
         write_predictions(args.predictions, frame, {"labels": task.labels, "model": "base"})
         write_json(args.metrics, metrics)
         print(summary("base", task, frame, metrics))

@@ -362,6 +362,14 @@ CONTRADICTIONS = {
         {"evaluate__batch_tokens": 512, "evaluate__noise_batch_tokens": 512},
         ["evaluate.noise_batch_tokens is 512", "evaluate.batch_tokens", "expected another number"],
     ),
+    "a seed of no head": (
+        {"evaluate__noise_seed": 3},
+        ["evaluate.noise_seed is 3, but model.head is lm: nothing in the base depends on a seed"],
+    ),
+    "noise of the same head": (
+        {"model__head": "classification", "model__head_seed": 3, "evaluate__noise_seed": 3},
+        ["evaluate.noise_seed is 3, and so is model.head_seed", "expected another number"],
+    ),
     "a span head for labels": (
         {"model__head": "span", "evaluate__scorer": "head"},
         ["model.head is span, but task.name is nli"],
@@ -506,7 +514,8 @@ def test_the_reserved_names_are_those_of_the_records():
     [record] = case_records(aligned, pd.Series(["kept right"]), [case])
     assert set(record) - {"text"} <= RESERVED
     assert RESERVED - set(record) == {
-        *("base_margin", "tuned_margin", "slices", "evidence", "clauses", "explanation", "prediction", "answers")
+        *("base_margin", "tuned_margin", "slices", "evidence", "clauses", "explanation", "prediction", "answers"),
+        *("base_f1", "tuned_f1"),
     }
 
 

@@ -49,6 +49,7 @@ PROTOCOL_COLUMNS = {
     "generated_text": "that answer as the model gave it",
     "premise_free_log_probs": "as log_probs, from the premise-free input alone",
     "again_prediction": "predicted label of the same model at another batch size; null where it could not be parsed",
+    "seed_prediction": "predicted label or answer of the same base with another new head; null where none was parsed",
     "few_shot_log_probs": "as log_probs, with solved examples before the prompt",
 }
 
@@ -194,7 +195,7 @@ def read_predictions(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
     about = json.loads((table.schema.metadata or {}).get(b"tunediff", b"{}"))
     there = [name for name in (*PROTOCOL_COLUMNS, *ANSWER_COLUMNS) if name in table.column_names]
     frame = table.select([*PREDICTION_COLUMNS, *there]).to_pandas()
-    for name in ("prediction", "generated", "again_prediction"):
+    for name in ("prediction", "generated", "again_prediction", "seed_prediction"):
         if name in frame:
             frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
     return frame, about

@@ -17,7 +17,8 @@ from typing import Any
 import pandas as pd
 
 from tunediff.compare.align import align
-from tunediff.compare.differences import Difference, class_differences, planned, score_difference
+from tunediff.compare.answers import answer_differences, answer_metrics
+from tunediff.compare.differences import Difference, class_differences, planned
 from tunediff.compare.power import power_sentence
 from tunediff.compare.predictions import Fields, Predictions, from_table
 from tunediff.compare.scores import Scored, match_scores
@@ -37,7 +38,7 @@ class Diff:
     """What changed between two models on the same cases.
 
     cases: a row a case: case_id, inputs, label, prediction_base and prediction_tuned (null where invalid), outcomes,
-    transition, and where there are any cluster, log_probs_base and log_probs_tuned, f1_base and f1_tuned.
+    transition, and where there are any cluster, log_probs_base and log_probs_tuned, answers, f1_base and f1_tuned.
     """
 
     metrics: dict[str, float]  # the keys of metrics/diff_cases.json, as far as two prediction files have them
@@ -94,40 +95,24 @@ def compare(
     cells = transitions(aligned)
     clusters = aligned.get("cluster")
     metrics = transition_metrics(cells, confidence, clusters) | validity_metrics(aligned)
-    differences = [
-        Difference("accuracy", *(metrics[f"accuracy_{key}"] for key in _DIFFERENCE), *[metrics["mcnemar_p"]] * 2),
-        *class_differences(aligned, labels or sorted(aligned["label"].unique()), confidence, clusters),
-    ]
     if "f1_base" in aligned:
-        differences.append(score_difference("F1", aligned["f1_base"], aligned["f1_tuned"], confidence, clusters))
-        metrics |= _score_metrics(aligned, differences[-1])
+        metrics |= answer_metrics(aligned, confidence, clusters)
+        differences = answer_differences(metrics)
+    else:
+        accuracy = [metrics[f"accuracy_{key}"] for key in ("base", "tuned", "delta", "delta_low", "delta_high")]
+        classes = class_differences(aligned, labels or sorted(aligned["label"].unique()), confidence, clusters)
+        differences = planned([Difference("accuracy", *accuracy, *[metrics["mcnemar_p"]] * 2), *classes])
     flips = int(metrics["repaired"]), int(metrics["broken"])
     return Diff(
         metrics=metrics,
         cases=aligned.assign(transition=cells),
         cube=cube(aligned),
-        differences=planned(differences),
+        differences=differences,
         negative_flips=negative_flips(cells, confidence),
         power=power_sentence(len(aligned), *flips, alpha=1 - confidence),
         inputs=before.inputs,
         labels=labels,
     )
-
-
-_DIFFERENCE = ("base", "tuned", "delta", "delta_low", "delta_high")
-
-
-def _score_metrics(aligned: pd.DataFrame, f1: Difference) -> dict[str, float]:
-    """F1 and, where there are both, exact match and F1 of questions with and without an answer; all in 0..1."""
-    metrics = dict(zip((f"f1_{key}" for key in _DIFFERENCE), f1[1:6], strict=True)) | {"f1_p": f1.p}
-    if aligned["answerable"].nunique() > 1:
-        for answerable, name in ((True, "has_answer"), (False, "no_answer")):
-            part = aligned[aligned["answerable"] == answerable]
-            metrics[f"{name}_n"] = len(part)
-            for who in ("base", "tuned"):
-                metrics[f"{name}_exact_{who}"] = float((part[f"outcome_{who}"] == "right").mean())
-                metrics[f"{name}_f1_{who}"] = float(part[f"f1_{who}"].mean())
-    return metrics
 
 
 def _scored(
@@ -162,8 +147,8 @@ def case_lines(found: Diff) -> Iterator[dict[str, Any]]:
         else:
             columns.append(cases[column].astype(object).where(cases[column].notna(), None))
     keys = tuple(names)
-    if "answerable" in cases:
-        keys = (*keys, "tags")
-        columns.append((["has answer"] if yes else ["no answer"]) for yes in cases["answerable"])
+    if "answers" in cases:
+        keys = (*keys, "answers")
+        columns.append([answer._asdict() for answer in answers] for answers in cases["answers"])
     for values in zip(*columns, strict=True):
         yield dict(zip(keys, values, strict=True))

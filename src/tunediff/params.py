@@ -99,6 +99,19 @@ def _protocols_fit_inputs(protocols: list[str], inputs: list[str]) -> str | None
     return f"evaluate.protocols has premise_free, but task.inputs {inputs} has no other input to leave out"
 
 
+def _noise_seed_fits_head(noise_seed: int | None, head: str, head_seed: int) -> str | None:
+    if noise_seed is None:
+        return None
+    if head == "lm":
+        return f"evaluate.noise_seed is {noise_seed}, but model.head is lm: nothing in the base depends on a seed"
+    if noise_seed != head_seed:
+        return None
+    return (
+        f"evaluate.noise_seed is {noise_seed}, and so is model.head_seed: the same head shows no noise; expected "
+        "another number"
+    )
+
+
 def _method_fits_head(method: str, head: str) -> str | None:
     if method != "head" or head != "lm":
         return None
@@ -161,6 +174,7 @@ _RULES: dict[Callable[..., str | None], tuple[str, ...]] = {
     _protocols_fit_head: ("evaluate.protocols", "evaluate.few_shot", "model.head"),
     _protocols_fit_task: ("evaluate.protocols", "task.name"),
     _protocols_fit_inputs: ("evaluate.protocols", "task.inputs"),
+    _noise_seed_fits_head: ("evaluate.noise_seed", "model.head", "model.head_seed"),
     _method_fits_head: ("adapt.method", "model.head"),
     _method_fits_weights: ("adapt.method", "model.quantization"),
     _template_fits: ("model.head", "task.inputs", "prompt.template"),

@@ -21,13 +21,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-# The labels of question answering.
+# A task, and its labels.
+QUESTION_ANSWERING = "question_answering"
 ANSWERABLE, UNANSWERABLE = "answerable", "unanswerable"
 
 # Names that stand beside the inputs in a record of a case.
 RESERVED = frozenset(
     ["case_id", "label", "tags", "answers", "prediction", "transition", "slices", "evidence", "clauses", "explanation"]
-    + [f"{model}_{value}" for model in ("base", "tuned") for value in ("prediction", "log_probs", "margin")]
+    + [f"{model}_{value}" for model in ("base", "tuned") for value in ("prediction", "log_probs", "margin", "f1")]
 )
 
 
@@ -381,6 +382,9 @@ class Evaluate(Section):
     )
     noise_batch_tokens: Whole | None = Field(
         default=None, ge=1, description="tokens of a batch when the base model answers again; none: it does not"
+    )
+    noise_seed: Seed | None = Field(
+        default=None, description="seed of another new head that the base model answers with too; none: it does not"
     )
     few_shot: Whole = Field(
         default=0, ge=0, description="solved validation cases before the prompt of a cheap baseline; 0: no baseline"

@@ -129,7 +129,7 @@ def test_everything_that_was_measured_is_told():
 def test_the_nearest_training_cases_come_nearest_first_with_label_and_distance():
     _, _, cases = made_up()
     known = train()
-    near = nearest(cases, known, TASK)
+    near = nearest(cases, known, TASK.inputs)
     assert [len(one) for one in near] == [3] * 4
     assert (near[0][0].case_id, near[0][0].label, near[0][0].distance) == (known[0].case_id, "yes", 0)
     assert near[1][0].case_id == known[2].case_id
@@ -152,14 +152,14 @@ def test_the_nearest_cases_agree_with_comparing_all_pairs_by_scikit_learn():
     vectorizer = TfidfVectorizer(token_pattern=r"\w+")
     features = vectorizer.fit_transform([" ".join(case.inputs.values()) for case in known])
     distances = cosine_distances(vectorizer.transform([" ".join(c.inputs.values()) for c in wanted]), features)
-    found = [[one.distance for one in near] for near in nearest(wanted, known, TASK)]
+    found = [[one.distance for one in near] for near in nearest(wanted, known, TASK.inputs)]
     assert np.array(found) == pytest.approx(np.sort(distances, axis=1)[:, :3], abs=1e-5)
 
 
 def test_training_cases_without_a_word_are_near_to_none():
     _, _, cases = made_up()
     silent = make_cases([({"premise": "?", "hypothesis": "!"}, "yes", ())])
-    assert nearest(cases, silent, TASK) == [[]] * 4
+    assert nearest(cases, silent, TASK.inputs) == [[]] * 4
     aligned, cells, _ = made_up()
     assert all("training" not in record["explanation"] for record in causes(aligned, cells, cases, TASK, silent))
 
@@ -202,23 +202,23 @@ measured = st.fixed_dictionaries({}, optional={name: values | st.none() for name
 
 @given(measured)
 def test_no_clause_lacks_a_field(fields):
-    for clause in explain(fields):
+    for clause in explain(fields, RULES):
         assert clause.fields
         assert all(fields[name] is not None for name in clause.fields)
         # Made of its fields alone: with nothing else measured it is the same.
-        assert clause in explain({name: fields[name] for name in clause.fields})
+        assert clause in explain({name: fields[name] for name in clause.fields}, RULES)
 
 
 @given(measured)
 def test_a_field_that_is_taken_away_takes_its_clauses_along(fields):
     for name in fields:
-        less = explain({key: value for key, value in fields.items() if key != name})
+        less = explain({key: value for key, value in fields.items() if key != name}, RULES)
         assert not any(name in clause.fields for clause in less)
 
 
 @given(measured)
 def test_every_figure_of_a_clause_stands_in_a_field_that_it_cites(fields):
-    for clause in explain(fields):
+    for clause in explain(fields, RULES):
         cited = json.dumps([fields[name] for name in clause.fields])
         numbers = [abs(float(number)) for number in re.findall(r"-?\d+\.?\d*(?:e[-+]?\d+)?", cited)]
         for figure in re.findall(r"\d+\.\d\d", clause.text):
@@ -227,7 +227,7 @@ def test_every_figure_of_a_clause_stands_in_a_field_that_it_cites(fields):
 
 @given(measured)
 def test_an_explanation_is_two_sentences_at_most(fields):
-    clauses = explain(fields)
+    clauses = explain(fields, RULES)
     assert len(clauses) <= MOST_CLAUSES
     text = sentences(clauses)
     assert len(re.findall(r"\.(?= |$)", text)) == (len(clauses) + 1) // 2
@@ -253,5 +253,5 @@ def test_each_rule_is_handed_the_fields_that_it_cites_and_every_rule_can_speak()
         **{f"{who}_stable": False for who in ("base", "tuned")},
         **{f"{who}_{kind}": 1.5 for who in ("base", "tuned") for kind in ("margin", "calibrated_margin")},
     }
-    said = [clause for cited, _ in RULES for clause in explain({name: telling[name] for name in cited})]
+    said = [clause for cited, _ in RULES for clause in explain({name: telling[name] for name in cited}, RULES)]
     assert {clause.fields for clause in said} == {cited for cited, _ in RULES}

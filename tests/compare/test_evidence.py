@@ -65,6 +65,7 @@ def predictions(right, seed, again=None, protocols=PROTOCOLS):
         "generated": [None if i % 4 == 0 and seed == 1 else one for i, one in enumerate(answers)],
         "premise_free_log_probs": [[-0.2, -2.0, -3.0]] * 100,
         "again_prediction": again or answers,
+        "seed_prediction": answers[1:] + answers[:1],
         "few_shot_log_probs": [[-0.2, -2.0, -3.0]] * 100,
     }
     return pd.DataFrame(columns | {name: more[name] for name in protocols})
@@ -171,6 +172,16 @@ def test_what_was_not_asked_for_is_left_out():
     fields = {field for record in records for field in record.get("evidence", ())}
     assert not absent & {*found.metrics, *found.baselines, *fields}
     assert found.metrics["gain_prior"] + found.metrics["gain_rest"] == pytest.approx(0.47)
+
+
+def test_the_flips_between_two_untrained_heads_stand_beside_those_of_training():
+    # The second head answers each case as the first one does the next.
+    base, tuned = (predictions(RIGHT[:, at], seed, protocols=("seed_prediction",)) for at, seed in ((0, 1), (1, 2)))
+    found, _ = gathered((base, tuned.drop(columns="seed_prediction")))
+    other = np.array([one == case.label for one, case in zip(base["seed_prediction"], TEST, strict=True)])
+    assert found.metrics["noise_floor_seed_flips"] == (other != RIGHT[:, 0]).sum() > 0
+    assert found.metrics["noise_floor_seed_changed"] == (base["seed_prediction"] != base["prediction"]).sum()
+    assert "noise_floor_flips" not in found.metrics
 
 
 def test_leaked_cases_are_counted_and_the_table_is_made_again_without_them(pair):

@@ -53,7 +53,7 @@ def shares(parts):
 def test_a_model_that_learned_only_the_format_is_all_format():
     gold, reads, cue, generator = world()
     base = MadeUp(reads, cue, parses=generator.random(N) < 0.4)
-    found = shares(gain_parts(compared(gold, base, MadeUp(reads, cue))))
+    found = shares(gain_parts(gain_steps(compared(gold, base, MadeUp(reads, cue)))))
     assert found["format"] > 0.2 * N
     assert (found["prior"], found["cue"], found["rest"]) == (0, 0, 0)
 
@@ -61,7 +61,7 @@ def test_a_model_that_learned_only_the_format_is_all_format():
 def test_a_model_that_only_shifts_its_prior_is_all_prior():
     gold, reads, cue, _ = world()
     bias = np.array([4.0, 0.0, -1.0])
-    found = shares(gain_parts(compared(gold, MadeUp(reads + bias, cue + bias), MadeUp(reads, cue))))
+    found = shares(gain_parts(gain_steps(compared(gold, MadeUp(reads + bias, cue + bias), MadeUp(reads, cue)))))
     assert found["prior"] > 0.1 * N
     assert (found["format"], found["cue"], found["rest"]) == (0, 0, 0)
 
@@ -69,7 +69,7 @@ def test_a_model_that_only_shifts_its_prior_is_all_prior():
 def test_a_prior_that_also_prefers_the_wrong_way_is_all_prior_and_negative():
     gold, reads, cue, _ = world()
     bias = np.array([4.0, 0.0, -1.0])
-    found = shares(gain_parts(compared(gold, MadeUp(reads, cue), MadeUp(reads + bias, cue + bias))))
+    found = shares(gain_parts(gain_steps(compared(gold, MadeUp(reads, cue), MadeUp(reads + bias, cue + bias)))))
     assert found["prior"] < -0.1 * N
     assert (found["format"], found["cue"], found["rest"]) == (0, 0, 0)
 
@@ -78,14 +78,14 @@ def test_a_prior_that_also_prefers_the_wrong_way_is_all_prior_and_negative():
 def test_a_model_that_reads_only_the_hypothesis_is_all_cue(bias):
     gold, _, cue, _ = world()
     says_the_same = np.zeros((N, 3)) + bias
-    found = shares(gain_parts(compared(gold, MadeUp(says_the_same, says_the_same), MadeUp(cue, cue))))
+    found = shares(gain_parts(gain_steps(compared(gold, MadeUp(says_the_same, says_the_same), MadeUp(cue, cue)))))
     assert found["cue"] > 0.1 * N
     assert (found["format"], found["prior"], found["rest"]) == (0, 0, 0)
 
 
 def test_a_model_that_learned_to_read_the_pair_is_all_rest():
     gold, reads, cue, _ = world()
-    found = shares(gain_parts(compared(gold, MadeUp(cue, cue), MadeUp(reads, cue))))
+    found = shares(gain_parts(gain_steps(compared(gold, MadeUp(cue, cue), MadeUp(reads, cue)))))
     assert found["rest"] > 0.1 * N
     assert (found["format"], found["prior"], found["cue"]) == (0, 0, 0)
 
@@ -93,7 +93,7 @@ def test_a_model_that_learned_to_read_the_pair_is_all_rest():
 def test_a_model_that_gave_up_the_premise_for_a_cue_has_a_negative_rest():
     gold, reads, cue, generator = world()
     blind = generator.normal(size=(N, 3))
-    found = shares(gain_parts(compared(gold, MadeUp(reads, blind), MadeUp(cue, cue))))
+    found = shares(gain_parts(gain_steps(compared(gold, MadeUp(reads, blind), MadeUp(cue, cue)))))
     assert found["cue"] > 0 > found["rest"]
 
 
@@ -108,7 +108,7 @@ def test_the_parts_add_up_to_the_whole_gain_exactly_in_every_case(rows):
     right = {name: [row["label"] == row[name] for _, row in answers.iterrows()] for name in columns}
     gain = np.array(right["generated_tuned"], int) - np.array(right["generated_base"], int)
     assert gain_steps(answers).sum(axis=1).tolist() == gain.tolist()
-    parts = gain_parts(answers)
+    parts = gain_parts(gain_steps(answers))
     assert parts["part"].tolist() == list(PARTS)
     assert parts["cases"].sum() == gain.sum()
     assert sum(gain_metrics(parts).values()) == pytest.approx(gain.mean())
@@ -122,7 +122,7 @@ def test_the_whole_gain_of_the_golden_pair_is_47_points_however_it_is_divided():
     after = ["neutral"] * 88 + ["entailment"] * 12
     free = {"generated_base": before, "generated_tuned": after}
     rest = {name: after for name in columns if not name.startswith("generated")}
-    metrics = gain_metrics(gain_parts(pd.DataFrame({"label": gold, **free, **rest})))
+    metrics = gain_metrics(gain_parts(gain_steps(pd.DataFrame({"label": gold, **free, **rest}))))
     assert metrics == {"gain_format": pytest.approx(0.47), "gain_prior": 0, "gain_cue": 0, "gain_rest": 0}
 
 
@@ -130,9 +130,9 @@ def test_a_protocol_that_was_not_asked_has_no_part_and_the_others_still_add_up()
     gold, reads, cue, _ = world()
     answers = compared(gold, MadeUp(cue, cue), MadeUp(reads, cue))
     head = answers.drop(columns=["generated_base", "generated_tuned"])
-    assert gain_parts(head)["part"].tolist() == ["prior", "cue", "rest"]
+    assert gain_parts(gain_steps(head))["part"].tolist() == ["prior", "cue", "rest"]
     one_input = head.drop(columns=["premise_free_base", "premise_free_tuned"])
-    parts = gain_parts(one_input)
+    parts = gain_parts(gain_steps(one_input))
     assert parts["part"].tolist() == ["prior", "rest"]
     gain = (answers["choices_tuned"] == gold).sum() - (answers["choices_base"] == gold).sum()
     assert parts["cases"].sum() == gain

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from tests.compare.test_harness import choice_sample
+from tests.made_answers import TASK, answers_of, made_questions
 from tests.shared_data import shared_data
 from tunediff.cases import write_predictions
 from tunediff.compare.prediction_files import read_predictions
@@ -65,6 +66,18 @@ def test_this_projects_own_file_brings_its_outcomes_and_label_list(tmp_path):
     assert found.frame["outcome"].tolist() == ["right", "invalid"]
     assert found.frame["scorer"].tolist() == ["generation"] * 2
     assert found.scores.tolist() == [[-0.1, -2.4], [-0.2, -1.7]]
+
+
+def test_this_projects_own_answers_bring_their_f1_and_an_empty_one_stays_an_answer(tmp_path):
+    frame = answers_of(made_questions(8, "test"), [True] * 8)
+    write_predictions(tmp_path / "own.parquet", frame, {"labels": TASK.labels})
+    found = read_predictions(tmp_path / "own.parquet", Fields())
+    assert found.frame["prediction"].tolist() == frame["prediction"].tolist()
+    assert "" in found.frame["prediction"].tolist()
+    assert found.frame["f1"].tolist() == [1.0] * 8
+    assert [[answer.text for answer in gold] for gold in found.frame["answers"]] == frame["answers"].tolist()
+    write_predictions(tmp_path / "unscored.parquet", frame.assign(log_probs=None), {"labels": TASK.labels})
+    assert read_predictions(tmp_path / "unscored.parquet", Fields()).scores is None
 
 
 def test_samples_of_the_harness_are_known_by_their_first_line(tmp_path):
@@ -160,9 +173,11 @@ def test_squad_predictions_are_scored_by_exact_match_and_f1_and_cluster_by_parag
     frame = found.frame
     assert frame["outcome"].tolist() == ["right", "wrong", "right"]
     assert frame["f1"].tolist() == pytest.approx([1.0, 2 * 0.5 * 0.25 / 0.75, 1.0])
-    assert frame["label"].tolist() == ["Normans", "the 10th and 11th centuries", ""]
+    assert frame["label"].tolist() == ["answerable", "answerable", "unanswerable"]
+    assert [[answer.text for answer in gold] for gold in frame["answers"]] == [
+        *(["Normans", "the Norman people"], ["the 10th and 11th centuries"], []),
+    ]
     assert (frame["cluster"] == frame["cluster"].iloc[0]).tolist() == [True, True, False]
-    assert frame["answerable"].tolist() == [True, True, False]
     assert found.inputs == ("question", "context")
 
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from tunediff.compare.align import align
-from tunediff.compare.gain import PARTS, gain_parts
+from tunediff.compare.gain import PARTS, gain_parts, gain_steps
 from tunediff.compare.noise import noise_floor
 from tunediff.compare.protocols import answered_again, most_likely, protocol_answers
 from tunediff.errors import TunediffError
@@ -46,11 +46,11 @@ def test_each_protocol_that_was_asked_is_a_column_for_both_models():
     assert found["generated_base"].tolist()[0] == "yes"
     assert found["generated_base"].isna().tolist() == [False, True, True, True]
     assert found["premise_free_tuned"].tolist() == GOLD  # calibrated, as it stands in the definition of the gain
-    assert gain_parts(found)["part"].tolist() == list(PARTS)
+    assert gain_parts(gain_steps(found))["part"].tolist() == list(PARTS)
 
 
 def test_a_base_that_only_prefers_a_label_gains_by_the_prior_alone():
-    parts = gain_parts(answers(predictions(BASE), predictions(TUNED))).set_index("part")["cases"]
+    parts = gain_parts(gain_steps(answers(predictions(BASE), predictions(TUNED)))).set_index("part")["cases"]
     assert parts.to_dict() == {"prior": 2, "rest": 0}
 
 
@@ -62,7 +62,7 @@ def test_free_text_that_is_what_was_scored_is_the_generated_answer():
 def test_a_protocol_that_one_model_alone_was_asked_is_refused():
     found = answers(predictions(BASE, generated=GOLD), predictions(TUNED))
     with pytest.raises(TunediffError, match="found no column generated_tuned"):
-        gain_parts(found)
+        gain_parts(gain_steps(found))
 
 
 def test_the_second_run_of_the_base_is_held_against_the_first():

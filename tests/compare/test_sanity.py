@@ -4,10 +4,19 @@ import math
 
 import pytest
 
-from tunediff.compare.sanity import chance_alarm, degenerate_alarm, perplexity_alarm, repeated_alarm, text_alarm
+from tunediff.compare.sanity import (
+    chance_alarm,
+    degenerate_alarm,
+    guessing,
+    never_answering,
+    perplexity_alarm,
+    repeated_alarm,
+    text_alarm,
+)
 from tunediff.metrics.classification import confusion, per_class
 
 LABELS = ["negative", "positive"]
+THREE = guessing(["entailment", "neutral", "contradiction"])
 
 
 def test_a_classifier_that_says_positive_for_everything_is_named_though_its_f1_looks_reasonable():
@@ -30,12 +39,22 @@ def test_a_model_that_answers_with_both_labels_and_is_right_is_not_named():
 
 
 def test_a_base_model_at_chance_is_named_with_its_interval():
-    alarm = chance_alarm(41, 100, 3)
+    alarm = chance_alarm(41, 100, THREE)
     assert alarm.name == "Base model at chance"
     assert "41.0 % (31.9 to 50.8 %) of 100 cases; guessing among 3 labels scores 33.3 %" in alarm.sentence
-    assert chance_alarm(88, 100, 3) is None
+    assert chance_alarm(88, 100, THREE) is None
     # 44 % of 100 are not distinguishable from 1/3 with 95 % confidence, 44 % of 1,000 are.
-    assert chance_alarm(440, 1000, 3) is None
+    assert chance_alarm(440, 1000, THREE) is None
+
+
+def test_a_model_that_is_right_no_more_often_than_one_that_never_answers_is_at_chance():
+    chance = never_answering(["answerable"] * 50 + ["unanswerable"] * 50)
+    alarm = chance_alarm(52, 100, chance, "tuned model")
+    assert "never answering scores 50.0 %" in alarm.sentence
+    assert chance_alarm(70, 100, chance) is None
+    # Where every question has an answer, a single right one is better than none.
+    assert chance_alarm(1, 100, never_answering(["answerable"] * 100)) is None
+    assert chance_alarm(0, 100, never_answering(["answerable"] * 100)) is not None
 
 
 def test_an_f1_that_repeats_the_accuracy_is_named():

@@ -8,12 +8,15 @@ reads the hypothesis alone shows what the test set gives away without the premis
 
     table = worth(gold, tuned_predictions, cheap_baselines(train, test, task, base_log_probs))
     worth_metrics(table)       # {"baseline_best": 0.64, "gain_over_baseline": 0.24, ...}
+
+Of question answering they are: no answer to any question, a name out of the likeliest sentence, and the base model.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import eq
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +24,9 @@ import pandas as pd
 
 from tunediff.cases import Case
 from tunediff.compare.prior import calibrated_predictions
+from tunediff.compare.questions import capitalised
 from tunediff.errors import TunediffError
-from tunediff.sections import Task
+from tunediff.sections import UNANSWERABLE, Task
 from tunediff.stats.intervals import wilson
 from tunediff.stats.paired import difference_interval, mcnemar_exact
 
@@ -127,18 +131,40 @@ def cheap_baselines(
     return answers
 
 
+def answer_baselines(test: Sequence[Case], labels: Sequence[str], base: Answers) -> dict[str, Answers]:
+    """Return the answers of every baseline to the test questions, in their order, by name.
+
+    Args:
+        test: the test cases, with question and context.
+        labels: the label list of the task.
+        base: answers of the base model, None where invalid.
+
+    Returns:
+        no_answer: none to any question, where questions may have none; capitalised: see
+        `tunediff.compare.questions.capitalised`; base: the base model as it stands.
+    """
+    never: dict[str, Answers] = {"no_answer": [""] * len(test)} if UNANSWERABLE in labels else {}
+    words = [capitalised(case.inputs["question"], case.inputs["context"]) for case in test]
+    return never | {"capitalised": words, "base": base}
+
+
 def worth(
-    gold: Sequence[str], tuned: Answers, baselines: Mapping[str, Answers], confidence: float = 0.95
+    gold: Sequence[Any],
+    tuned: Answers,
+    baselines: Mapping[str, Answers],
+    confidence: float = 0.95,
+    fits: Callable[[Any, str], bool | int] = eq,
 ) -> pd.DataFrame:
     """Return what the tuned model adds to each baseline on the same cases, best baseline first.
 
     The best baseline is the one that these cases show best, which is in its favour and not in the tuned model's.
 
     Args:
-        gold: the right label of each case.
+        gold: the right label of each case, or whatever `fits` holds an answer against.
         tuned: predictions of the tuned model, None where invalid, in the same order.
         baselines: predictions of each baseline by name, in the same order.
         confidence: of every interval.
+        fits: whether an answer is right, given the gold one first.
 
     Returns:
         baseline: its name. accuracy: its own, 0..1, with the Wilson interval low..high. repaired: cases that the
@@ -152,11 +178,15 @@ def worth(
     for name, answers in {"tuned model": tuned, **baselines}.items():
         if len(answers) != n or n == 0:
             raise TunediffError(f"worth: {name}: found {len(answers)} predictions for {n} cases, expected one each")
-    truth = np.array(gold, dtype=object)
-    right = np.array(tuned, dtype=object) == truth
+
+    def matches(answers: Answers) -> npt.NDArray[np.bool_]:
+        pairs = zip(gold, answers, strict=True)
+        return np.array([answer is not None and bool(fits(one, answer)) for one, answer in pairs])
+
+    right = matches(tuned)
     rows = []
     for name, answers in baselines.items():
-        own = np.array(answers, dtype=object) == truth
+        own = matches(answers)
         repaired, broken = int((right & ~own).sum()), int((own & ~right).sum())
         low, high = wilson(int(own.sum()), n, confidence)
         gain_low, gain_high = difference_interval(repaired, broken, n, confidence)

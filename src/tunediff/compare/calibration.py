@@ -39,6 +39,14 @@ class Calibration(NamedTuple):
     coverage: pd.DataFrame
 
 
+# Of models that gave no probabilities: no figure, and tables without a row.
+NOT_MEASURED = Calibration(
+    {},
+    pd.DataFrame(columns=["model", "bin", "cases", "confidence", "accuracy", "low", "high"]),
+    pd.DataFrame(columns=["model", "coverage", "cases", "threshold", "accuracy"]),
+)
+
+
 def calibration(aligned: pd.DataFrame, labels: Sequence[str], confidence: float = 0.95) -> Calibration:
     """Return what the probabilities of both models are worth.
 

@@ -8,7 +8,7 @@ A clause is written by a rule of `RULES`, which is handed the fields it cites an
 speak of what was not measured: where a cited field is missing, its clause is.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -31,6 +31,10 @@ NEAR = 0.5
 PARSED, NO_LABEL, CUT_OFF = "parsed", "no label", "cut off"
 
 
+# The fields that a clause cites, and what writes it from them alone; the most telling first.
+Rules = tuple[tuple[tuple[str, ...], Callable[..., str | None]], ...]
+
+
 class Clause(NamedTuple):
     """A piece of an explanation, and the evidence fields that it was made of."""
 
@@ -49,7 +53,7 @@ class Neighbour(NamedTuple):
 def causes(
     aligned: pd.DataFrame, cells: pd.Series, cases: Sequence[Case], task: Task, train: Sequence[Case] = ()
 ) -> Iterator[dict[str, Any]]:
-    """Yield the evidence and the explanation of each repaired or broken case, JSON-ready, in the order of `aligned`.
+    """Return the evidence and the explanation of each repaired or broken case, JSON-ready, in the order of `aligned`.
 
     Args:
         aligned: what `tunediff.compare.align.align` returns, with log_probs_base and log_probs_tuned; and where they
@@ -60,14 +64,19 @@ def causes(
         task: names of inputs and labels.
         train: the training cases; none: no neighbours.
 
-    Yields:
+    Returns:
         The fields of `evidence`, then clauses (text and fields of each) and explanation, a sentence or two.
 
     Raises:
         TunediffError: a flipped case is not among `cases`, or log-probabilities are no finite numbers, one a label.
     """
-    for fields in evidence(aligned, cells, cases, task, train):
-        clauses = explain(fields)
+    return told(evidence(aligned, cells, cases, task, train), RULES)
+
+
+def told(rows: Iterable[dict[str, Any]], rules: Rules) -> Iterator[dict[str, Any]]:
+    """Yield the evidence of each case with its clauses and its explanation."""
+    for fields in rows:
+        clauses = explain(fields, rules)
         yield {
             **fields,
             "clauses": [{"text": clause.text, "fields": list(clause.fields)} for clause in clauses],
@@ -90,15 +99,10 @@ def evidence(
         negation, overlap, subsequence: as `tunediff.compare.wording.wording` says. alone, others: names of the inputs
         that the last two compare. nearest: the nearest training cases with case_id, label and distance.
     """
-    flipped = np.flatnonzero(cells.isin(FLIPS).to_numpy())
-    rows = aligned.iloc[flipped]
-    by_id = {case.case_id: case for case in cases}
-    missing = [case_id for case_id in rows["case_id"] if case_id not in by_id]
-    if missing:
-        raise TunediffError(f"causes: found no case for prediction {missing[0]} ({len(missing)} such predictions)")
-    own = [by_id[case_id] for case_id in rows["case_id"]]
+    flipped, own = flipped_cases(aligned, cells, cases)
     if not own:
         return []
+    rows = aligned.iloc[flipped]
     columns: dict[str, Sequence[Any]] = {
         "case_id": rows["case_id"].tolist(),
         "transition": cells.iloc[flipped].astype(str).tolist(),
@@ -112,24 +116,41 @@ def evidence(
         columns["alone"] = [task.premise_free_input] * len(own)
         columns["others"] = [" and ".join(name for name in task.inputs if name != task.premise_free_input)] * len(own)
     if train:
-        columns["nearest"] = [[one._asdict() for one in near] for near in nearest(own, train, task)]
+        columns["nearest"] = [[one._asdict() for one in near] for near in nearest(own, train, task.inputs)]
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def nearest(cases: Sequence[Case], train: Sequence[Case], task: Task, k: int = 3) -> list[list[Neighbour]]:
+def flipped_cases(
+    aligned: pd.DataFrame, cells: pd.Series, cases: Sequence[Case]
+) -> tuple[npt.NDArray[np.intp], list[Case]]:
+    """Return the rows of `aligned` that are repaired or broken, and their cases.
+
+    Raises:
+        TunediffError: a flipped case is not among `cases`.
+    """
+    flipped = np.flatnonzero(cells.isin(FLIPS).to_numpy())
+    ids = aligned["case_id"].iloc[flipped]
+    by_id = {case.case_id: case for case in cases}
+    missing = [case_id for case_id in ids if case_id not in by_id]
+    if missing:
+        raise TunediffError(f"causes: found no case for prediction {missing[0]} ({len(missing)} such predictions)")
+    return flipped, [by_id[case_id] for case_id in ids]
+
+
+def nearest(cases: Sequence[Case], train: Sequence[Case], inputs: Sequence[str], k: int = 3) -> list[list[Neighbour]]:
     """Return the k nearest training cases of each case, nearest first; of equals, the first in training order.
 
-    By the cosine distance of TF-IDF weighted words of all inputs together.
+    By the cosine distance of TF-IDF weighted words of the inputs together.
     """
     # scikit-learn takes over a second to import: only who asks for neighbours pays for it.
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", dtype=np.float32)  # noqa: S106
     try:
-        known = vectorizer.fit_transform([_text(case, task) for case in train]).T.tocsc()
+        known = vectorizer.fit_transform([_text(case, inputs) for case in train]).T.tocsc()
     except ValueError:  # no word in any training text
         return [[] for _ in cases]
-    wanted = vectorizer.transform([_text(case, task) for case in cases])
+    wanted = vectorizer.transform([_text(case, inputs) for case in cases])
     found: list[list[Neighbour]] = []
     step = max(1, 16_000_000 // len(train))  # 64 MB of similarities at a time
     for at in range(0, len(cases), step):
@@ -145,11 +166,11 @@ def nearest(cases: Sequence[Case], train: Sequence[Case], task: Task, k: int = 3
     return found
 
 
-def explain(fields: Mapping[str, Any]) -> list[Clause]:
+def explain(fields: Mapping[str, Any], rules: Rules) -> list[Clause]:
     """Return the clauses that the evidence of one case supports, the most telling first, at most `MOST_CLAUSES`."""
     written = (
         Clause(text, cited)
-        for cited, rule in RULES
+        for cited, rule in rules
         if all(fields.get(name) is not None for name in cited) and (text := rule(*(fields[name] for name in cited)))
     )
     return list(islice(written, MOST_CLAUSES))
@@ -170,30 +191,31 @@ def _of_model(
     # The preference among the labels is that over all cases; the flipped ones alone would tell another.
     log_probs = log_prob_array(aligned[f"log_probs_{who}"])
     columns = {
-        "prediction": _plain(rows[f"prediction_{who}"]),
+        "prediction": plain(rows[f"prediction_{who}"]),
         "margin": gold_margins(log_probs[flipped], gold).tolist(),
         "calibrated_margin": gold_margins(calibrated(log_probs)[flipped], gold).tolist(),
-        "parse": _parse(rows, who),
+        "parse": parse_status(rows, who),
     }
     optional = {name: f"{name}_{who}" for name in ("premise_free", "stable")}
-    return columns | {name: _plain(rows[column]) for name, column in optional.items() if column in rows}
+    return columns | {name: plain(rows[column]) for name, column in optional.items() if column in rows}
 
 
-def _parse(rows: pd.DataFrame, who: str) -> list[str]:
+def parse_status(rows: pd.DataFrame, who: str) -> list[str]:
+    """Return of each answer whether it could be parsed: "parsed", "no label", or "cut off" at the token limit."""
     invalid = (rows[f"outcome_{who}"] == INVALID).to_numpy()
     reasons = rows.get(f"finish_reason_{who}")
     cut = invalid & (reasons == "length").to_numpy() if reasons is not None else np.zeros(len(rows), dtype=bool)
     return [str(status) for status in np.select([cut, invalid], [CUT_OFF, NO_LABEL], PARSED)]
 
 
-def _plain(column: pd.Series) -> list[Any]:
-    """The values as JSON has them, None where one is missing."""
+def plain(column: pd.Series) -> list[Any]:
+    """Return the values as JSON has them, None where one is missing."""
     values: list[Any] = column.astype(object).where(column.notna(), None).tolist()
     return values
 
 
-def _text(case: Case, task: Task) -> str:
-    return "\n".join(case.inputs[name] for name in task.inputs)
+def _text(case: Case, inputs: Sequence[str]) -> str:
+    return "\n".join(case.inputs[name] for name in inputs)
 
 
 def _distance(similarity: float) -> float:
@@ -228,7 +250,8 @@ def _preference(transition: str, base: float, tuned: float) -> str | None:
     return None
 
 
-def _unstable(who: str) -> Callable[[bool], str | None]:
+def unstable(who: str) -> Callable[[bool], str | None]:
+    """Return the rule that tells of an answer that is another one at another batch size."""
     text = f"the {who} model's answer changes with the batch size, so this flip may be noise"
     return lambda stable: None if stable else text
 
@@ -261,15 +284,14 @@ def _negation(negation: str) -> str | None:
     return None if negation == "none" else f"there is a negation {negation.replace('in ', 'in the ', 1)}"
 
 
-RULES: tuple[tuple[tuple[str, ...], Callable[..., str | None]], ...] = (
+RULES: Rules = (
     (("base_parse", "tuned_parse"), _form),
     (("base_margin", "tuned_margin"), _lead),
     (("transition", "base_calibrated_margin", "tuned_calibrated_margin"), _preference),
-    (("base_stable",), _unstable("base")),
-    (("tuned_stable",), _unstable("tuned")),
+    (("base_stable",), unstable("base")),
+    (("tuned_stable",), unstable("tuned")),
     (("base_premise_free", "tuned_premise_free", "alone"), _from_one_input),
     (("nearest", "label"), _neighbour),
     (("overlap", "subsequence", "alone", "others"), _wording),
     (("negation",), _negation),
 )
-"""The fields that a clause cites, and what writes it from them alone; the most telling first."""

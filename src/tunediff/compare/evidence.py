@@ -6,7 +6,8 @@
     next(found.records)                    # a line of data/cases.jsonl
 
 What was not measured is left out: without free text there is no format in the gain, without a second run of the base
-model no noise floor.
+model no noise floor. Question answering has the same keys and tables, with the exact match as accuracy, F1 besides, and
+in the place of predicted labels whether there is an answer.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,14 +17,17 @@ import pandas as pd
 
 from tunediff.cases import INVALID, RIGHT, Case
 from tunediff.compare.align import align
-from tunediff.compare.baselines import cheap_baselines, worth, worth_metrics
-from tunediff.compare.calibration import calibration
+from tunediff.compare.answer_causes import answer_causes
+from tunediff.compare.answers import answer_differences, answer_metrics, as_labels, with_answers
+from tunediff.compare.baselines import answer_baselines, cheap_baselines, worth, worth_metrics
+from tunediff.compare.calibration import NOT_MEASURED, calibration
 from tunediff.compare.causes import FLIPS, causes
 from tunediff.compare.contamination import clean_metrics, contamination
-from tunediff.compare.gain import gain_metrics, gain_parts
+from tunediff.compare.gain import answer_steps, gain_metrics, gain_parts, gain_steps
 from tunediff.compare.noise import noise_floor, stable
 from tunediff.compare.protocols import MODELS, answered_again, most_likely, protocol_answers
-from tunediff.compare.sanity import Alarm, chance_alarm, degenerate_alarm
+from tunediff.compare.questions import question_wording
+from tunediff.compare.sanity import Alarm, chance_alarm, degenerate_alarm, guessing, never_answering, one_kind_alarm
 from tunediff.compare.slices import slices, slices_of_cases
 from tunediff.compare.transitions import (
     case_records,
@@ -35,8 +39,9 @@ from tunediff.compare.transitions import (
 )
 from tunediff.compare.wording import wording
 from tunediff.leaks import Leaks
-from tunediff.metrics.calibration import gold_margins, label_codes, log_prob_array
-from tunediff.sections import Diff, Task
+from tunediff.metrics.calibration import Floats, gold_margins, label_codes, log_prob_array
+from tunediff.sections import QUESTION_ANSWERING, Diff, Task
+from tunediff.squad import exact_match
 
 # Fields of a cause that the record of its case has by another name or already.
 _OF_THE_RECORD = ("case_id", "transition", "label", "base_prediction", "tuned_prediction", "clauses", "explanation")
@@ -81,49 +86,76 @@ def gather(
     """
     aligned = in_split_order(align(base, tuned, labels=labels or (task.labels, task.labels)), test)
     aligned = aligned.reset_index(drop=True)
+    asked = task.name == QUESTION_ANSWERING
+    if asked:
+        aligned = with_answers(aligned, test)
     cells = transitions(aligned)
     clusters = pd.Series([case.inputs[task.source_input] for case in test])
     metrics = transition_metrics(cells, diff.confidence, clusters) | validity_metrics(aligned)
-    parts = gain_parts(protocol_answers(aligned, task.labels), diff.confidence, clusters)
+    if asked:
+        metrics |= answer_metrics(aligned, diff.confidence, clusters)
+    steps = answer_steps(aligned) if asked else gain_steps(protocol_answers(aligned, task.labels))
+    parts = gain_parts(steps, diff.confidence, clusters)
     metrics |= gain_metrics(parts)
     again = answered_again(base)
     if again is not None:
         metrics |= noise_floor(again)
         aligned["stable_base"] = aligned["case_id"].map(stable(again))
-    by_baseline = _baselines(aligned, train, test, task, diff.confidence)
+    other_head = answered_again(base, "seed_prediction")
+    if other_head is not None:
+        metrics |= noise_floor(other_head, "noise_floor_seed")
+    by_baseline = _worth(aligned, train, test, task, diff.confidence)
     metrics |= worth_metrics(by_baseline)
-    sure = calibration(aligned, task.labels, diff.confidence)
-    texts = wording(test, task, train)
+    sure = calibration(aligned, task.labels, diff.confidence) if _scored(aligned) else NOT_MEASURED
+    texts = question_wording(test) if asked else wording(test, task, train)
     by_slice = slices(aligned, test, texts, diff.confidence, diff.slice_min_cases)
     return Evidence(
         metrics=metrics,
         baselines={f"{name}_accuracy": float(by_baseline.loc[name, "accuracy"]) for name in sorted(by_baseline.index)},
         calibration=sure.metrics,
-        clean=clean_metrics(aligned, cells, leaks, diff.confidence),
-        alarms=_alarms(aligned, task.labels, diff.confidence),
+        clean=clean_metrics(aligned, cells, leaks, task, diff.confidence),
+        alarms=_alarms(aligned, task, diff.confidence),
         tables={
-            **_counts(aligned, cells),
+            **_counts(as_labels(aligned) if asked else aligned, cells),
             "gain": parts,
             "slices": by_slice,
             "reliability": sure.reliability,
             "coverage": sure.coverage,
             "baselines": _with_interval(by_baseline),
-            "contamination": contamination(aligned, cells, leaks),
+            "contamination": contamination(aligned, cells, leaks, task),
+            **({"differences": pd.DataFrame(answer_differences(metrics))} if asked else {}),
         },
         records=_records(aligned, cells, train, test, task, diff, slices_of_cases(aligned, test, texts, by_slice)),
     )
 
 
-def _baselines(
+def _scored(aligned: pd.DataFrame) -> bool:
+    """Whether both models gave a probability to each label of every case."""
+    return all(aligned[f"log_probs_{model}"].notna().all() for model in MODELS)
+
+
+def _worth(
     aligned: pd.DataFrame, train: Sequence[Case], test: Sequence[Case], task: Task, confidence: float
 ) -> pd.DataFrame:
     """What `worth` returns, by the name of the baseline."""
+    tuned = _valid(aligned, "tuned")
+    if task.name == QUESTION_ANSWERING:
+        answers = answer_baselines(test, task.labels, _valid(aligned, "base"))
+        gold = [[answer.text for answer in case.answers] for case in test]
+        return worth(gold, tuned, answers, confidence, exact_match).set_index("baseline")
     few_shot = None
     if "few_shot_log_probs_base" in aligned:
         few_shot = most_likely(log_prob_array(aligned["few_shot_log_probs_base"]), task.labels)
     answers = cheap_baselines(train, test, task, log_prob_array(aligned["log_probs_base"]), few_shot)
-    tuned = aligned["prediction_tuned"].astype(object).where(aligned["outcome_tuned"] != INVALID, None).tolist()
     return worth(aligned["label"].tolist(), tuned, answers, confidence).set_index("baseline")
+
+
+def _valid(aligned: pd.DataFrame, model: str) -> list[str | None]:
+    """The predictions of a model, None where one is invalid."""
+    given: list[str | None] = (
+        aligned[f"prediction_{model}"].astype(object).where(aligned[f"outcome_{model}"] != INVALID, None).tolist()
+    )
+    return given
 
 
 def _with_interval(by_baseline: pd.DataFrame) -> pd.DataFrame:
@@ -132,14 +164,16 @@ def _with_interval(by_baseline: pd.DataFrame) -> pd.DataFrame:
     return gain.rename(columns={"gain_low": "low", "gain_high": "high"}).reset_index()
 
 
-def _alarms(aligned: pd.DataFrame, labels: Sequence[str], confidence: float) -> list[Alarm]:
-    found = []
+def _alarms(aligned: pd.DataFrame, task: Task, confidence: float) -> list[Alarm]:
+    found, gold = [], aligned["label"].tolist()
+    asked = task.name == QUESTION_ANSWERING
+    chance = never_answering(gold) if asked else guessing(task.labels)
+    given = as_labels(aligned) if asked else aligned
     for model in MODELS:
-        outcomes = aligned[f"outcome_{model}"]
-        answers = aligned[f"prediction_{model}"].where(outcomes != INVALID, None)
+        right, answers, who = int((aligned[f"outcome_{model}"] == RIGHT).sum()), _valid(given, model), f"{model} model"
         found += [
-            chance_alarm(int((outcomes == RIGHT).sum()), len(aligned), len(labels), f"{model} model", confidence),
-            degenerate_alarm(labels, aligned["label"], answers, f"{model} model"),
+            chance_alarm(right, len(aligned), chance, who, confidence),
+            one_kind_alarm(gold, answers, who) if asked else degenerate_alarm(task.labels, gold, answers, who),
         ]
     return [alarm for alarm in found if alarm]
 
@@ -150,8 +184,9 @@ def _counts(aligned: pd.DataFrame, cells: pd.Series) -> dict[str, pd.DataFrame]:
     for model in MODELS:
         answers = aligned[f"prediction_{model}"].where(aligned[f"outcome_{model}"] != INVALID, INVALID)
         tables[f"confusion_{model}"] = pd.DataFrame({"label": aligned["label"], "prediction": answers})
-    # No label is called "invalid": the answers alone tell the outcomes.
-    tables["cube"] = cube(aligned).rename(columns={"gold": "label"})[["label", "before", "after", "cases"]]
+    # No label is called "invalid": the answers alone tell which are. Of questions they do not tell what is right.
+    counts = cube(aligned).rename(columns={"gold": "label"})
+    tables["cube"] = counts.groupby(["label", "before", "after"], sort=False)["cases"].sum().reset_index()
     return tables
 
 
@@ -165,27 +200,43 @@ def _records(
     member_of: Sequence[Sequence[str]],
 ) -> Iterator[dict[str, Any]]:
     """The lines of data/cases.jsonl; `aligned` and the slices of each case are in the order of `test`."""
-    gold = label_codes(task.labels, aligned["label"])
-    margins = {f"{model}_margin": gold_margins(log_prob_array(aligned[f"log_probs_{model}"]), gold) for model in MODELS}
-    for model in MODELS:
-        if f"premise_free_log_probs_{model}" in aligned:
-            alone = log_prob_array(aligned[f"premise_free_log_probs_{model}"])
-            aligned = aligned.assign(**{f"premise_free_{model}": most_likely(alone, task.labels)})
-    change = pd.Series(margins["tuned_margin"] - margins["base_margin"], index=aligned.index)
-    explained = cells.where(_clearest(cells, change, diff.causes_limit))
-    why = {cause["case_id"]: _told(cause) for cause in causes(aligned, explained, test, task, train)}
+    if task.name == QUESTION_ANSWERING:
+        own, change = {}, aligned["f1_tuned"] - aligned["f1_base"]
+        why = answer_causes(aligned, cells.where(_clearest(cells, change, diff.causes_limit)), test, train)
+    else:
+        own = _margins(aligned, task)
+        change = pd.Series(own["tuned_margin"] - own["base_margin"], index=aligned.index)
+        aligned = aligned.assign(**_alone(aligned, task))
+        why = causes(aligned, cells.where(_clearest(cells, change, diff.causes_limit)), test, task, train)
+    told = {cause["case_id"]: _told(cause) for cause in why}
     for at, record in enumerate(case_records(aligned, cells, test)):
-        own = {name: float(values[at]) for name, values in margins.items()}
-        yield record | own | {"slices": member_of[at]} | why.get(record["case_id"], {})
+        margins = {name: float(values[at]) for name, values in own.items()}
+        yield record | margins | {"slices": member_of[at]} | told.get(record["case_id"], {})
+
+
+def _margins(aligned: pd.DataFrame, task: Task) -> dict[str, Floats]:
+    """base_margin and tuned_margin of each case."""
+    gold = label_codes(task.labels, aligned["label"])
+    return {f"{model}_margin": gold_margins(log_prob_array(aligned[f"log_probs_{model}"]), gold) for model in MODELS}
+
+
+def _alone(aligned: pd.DataFrame, task: Task) -> dict[str, list[str]]:
+    """The answers from the premise-free input alone, where it was asked."""
+    asked = {model: aligned.get(f"premise_free_log_probs_{model}") for model in MODELS}
+    return {
+        f"premise_free_{model}": most_likely(log_prob_array(scores), task.labels)
+        for model, scores in asked.items()
+        if scores is not None
+    }
 
 
 def _told(cause: Mapping[str, Any]) -> dict[str, Any]:
-    fields = {name: value for name, value in cause.items() if name not in _OF_THE_RECORD}
+    fields = {name: value for name, value in cause.items() if name not in _OF_THE_RECORD and value is not None}
     return {"evidence": fields, "clauses": cause["clauses"], "explanation": cause["explanation"]}
 
 
 def _clearest(cells: pd.Series, change: pd.Series, limit: int) -> pd.Series:
-    """Whether a case is one of the `limit` flips with the greatest change of margin, repaired and broken in turn."""
+    """Whether a case is one of the `limit` flips that changed most, repaired and broken in turn."""
     flips = change[cells.isin(FLIPS)].abs().sort_values(ascending=False, kind="stable")
     turn = flips.groupby(cells[flips.index], observed=True).cumcount().sort_values(kind="stable")
     return pd.Series(cells.index.isin(turn.index[:limit]), index=cells.index)

@@ -18,7 +18,10 @@ They add up to the gain under free generation in every case, so they do in the s
 lost something: a model that stops reading the premise but finds a cue has a large cue and a negative rest.
 
     answers = pd.DataFrame({"label": [...], "generated_base": [...], "generated_tuned": [...], "choices_base": ...})
-    gain_parts(answers)                # part, cases, points, low, high
+    gain_parts(gain_steps(answers))    # part, cases, points, low, high
+
+Question answering is asked in one way. Its gain consists of answering what has an answer (has_answer), and of giving
+none where there is none (no_answer): `answer_steps`.
 """
 
 from math import sqrt
@@ -28,10 +31,13 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm
 
+from tunediff.cases import RIGHT
 from tunediff.errors import TunediffError
+from tunediff.sections import ANSWERABLE, UNANSWERABLE
 
 PROTOCOLS = ("generated", "choices", "calibrated", "premise_free")
 PARTS = ("format", "prior", "cue", "rest")
+ANSWER_PARTS = {"has_answer": ANSWERABLE, "no_answer": UNANSWERABLE}
 
 
 def gain_steps(answers: pd.DataFrame) -> pd.DataFrame:
@@ -70,23 +76,33 @@ def gain_steps(answers: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(steps, index=answers.index)
 
 
-def gain_parts(answers: pd.DataFrame, confidence: float = 0.95, clusters: pd.Series | None = None) -> pd.DataFrame:
-    """Return the parts of the gain, in the order of `PARTS`, one row each.
+def answer_steps(aligned: pd.DataFrame) -> pd.DataFrame:
+    """Return what each question adds to each of `ANSWER_PARTS`, -1, 0 or 1, on the index of `aligned`.
 
     Args:
-        answers: as for `gain_steps`; at least one case.
+        aligned: what `tunediff.compare.align.align` returns; label is answerable or unanswerable.
+
+    Returns:
+        A column for each part that has a question.
+    """
+    right = {who: (aligned[f"outcome_{who}"] == RIGHT).astype(np.int64) for who in ("base", "tuned")}
+    own = {part: aligned["label"] == label for part, label in ANSWER_PARTS.items()}
+    return pd.DataFrame({part: (right["tuned"] - right["base"]) * there for part, there in own.items() if there.any()})
+
+
+def gain_parts(steps: pd.DataFrame, confidence: float = 0.95, clusters: pd.Series | None = None) -> pd.DataFrame:
+    """Return the parts of the gain, one row each.
+
+    Args:
+        steps: what `gain_steps` or `answer_steps` returns; at least one case.
         confidence: of the intervals.
-        clusters: what cases share, such as the premise, on the index of `answers`; None: every case is its own.
+        clusters: what cases share, such as the premise, on the index of `steps`; None: every case is its own.
 
     Returns:
         part. cases: net cases that the part adds; the parts add up to the whole gain exactly. points: percentage
-        points of accuracy, with their paired interval low..high. The calibration is taken as given: the intervals do
+        points of accuracy, with their paired interval low..high. A calibration is taken as given: the intervals do
         not hold what another sample of cases would change about it.
-
-    Raises:
-        TunediffError: a column is missing.
     """
-    steps = gain_steps(answers)
     codes = None if clusters is None else pd.factorize(clusters)[0]
     rows = []
     for part in steps:
@@ -100,7 +116,7 @@ def gain_parts(answers: pd.DataFrame, confidence: float = 0.95, clusters: pd.Ser
 
 
 def gain_metrics(parts: pd.DataFrame) -> dict[str, float]:
-    """Return gain_format, gain_prior, gain_cue and gain_rest, as far as they were measured, as fractions in -2..2.
+    """Return gain_PART for each part, such as gain_format or gain_has_answer, as fractions in -2..2.
 
     Args:
         parts: what `gain_parts` returns.

@@ -4,8 +4,9 @@
     noise_floor(again)                 # {"noise_floor_flips": 3, "noise_floor_changed": 5}
     stable(again)                      # case_id -> whether the answer stayed
 
-Greedy answers in half precision depend on what a case shares its batch with. Flips by training mean something by as
-much as they exceed these.
+Greedy answers in half precision depend on what a case shares its batch with. A model with a new head depends on the
+seed of the head's weights: two of them flip many cases, and neither has learned anything. Flips by training mean
+something by as much as they exceed these.
 """
 
 import pandas as pd
@@ -24,15 +25,16 @@ def stable(again: pd.DataFrame) -> pd.Series:
     return pd.Series((same | both_invalid).to_numpy(dtype=bool), index=pd.Index(again["case_id"]), name="stable")
 
 
-def noise_floor(again: pd.DataFrame) -> dict[str, float]:
-    """Return how many cases come out differently when the same model answers twice.
+def noise_floor(again: pd.DataFrame, name: str = "noise_floor") -> dict[str, float]:
+    """Return how many cases come out differently when an untrained model answers twice.
 
     Args:
-        again: what `tunediff.compare.align.align` returns for two runs of one model.
+        again: what `tunediff.compare.align.align` returns for two runs.
+        name: what the figures begin with.
 
     Returns:
-        noise_floor_flips: cases right in one run and not in the other. noise_floor_changed: cases with another
-        answer, those included.
+        NAME_flips: cases right in one run and not in the other. NAME_changed: cases with another answer, those
+        included.
     """
     flips = (again["outcome_base"] == RIGHT) != (again["outcome_tuned"] == RIGHT)
-    return {"noise_floor_flips": int(flips.sum()), "noise_floor_changed": int((~stable(again)).sum())}
+    return {f"{name}_flips": int(flips.sum()), f"{name}_changed": int((~stable(again)).sum())}

@@ -15,15 +15,17 @@ from typing import Any
 
 import pandas as pd
 
-from tunediff.cases import RIGHT, WRONG, content_hash
+from tunediff.cases import RIGHT, WRONG, Answer, content_hash
 from tunediff.compare.harness import is_sample, read_samples
 from tunediff.compare.predictions import Fields, Predictions, from_rows, from_table
 from tunediff.errors import TunediffError
 from tunediff.files import numbered_jsonl, read_json, shown
+from tunediff.sections import ANSWERABLE, UNANSWERABLE
 from tunediff.sources.local import read_rows
 from tunediff.squad import exact_match, token_f1
 
 KINDS = (".jsonl", ".csv", ".parquet", ".json")
+LABELS = (ANSWERABLE, UNANSWERABLE)
 
 
 def read_predictions(
@@ -85,16 +87,15 @@ def _parquet(path: Path, fields: Fields) -> Predictions:
 def _squad(path: Path, data: Path) -> Predictions:
     """Exact match as the outcome and token F1 as the score of every question of the data set.
 
-    The label shown is the first reference answer, empty for a question that has none. Answers to questions that
-    the data set does not have are left out, so that part of a data set can be looked at.
+    The label is whether a question has an answer. Answers to questions that the data set does not have are left out,
+    so that part of a data set can be looked at.
     """
     questions = list(_questions(data))
     answers = squad_answers(path, [question["case_id"] for question in questions], data)
     for question in questions:
-        references, answer = question.pop("references"), answers[question["case_id"]]
+        references, answer = [gold.text for gold in question["answers"]], answers[question["case_id"]]
         right = exact_match(references, answer)
         question |= {
-            "label": references[0] if references else "",
             "prediction": answer,
             "outcome": RIGHT if right else WRONG,
             "f1": token_f1(references, answer),
@@ -102,7 +103,7 @@ def _squad(path: Path, data: Path) -> Predictions:
             "scorer": "SQuAD exact match",
         }
     frame = pd.DataFrame(questions)
-    return Predictions(frame, ("question", "context"), same=("cluster", "answerable"))
+    return Predictions(frame, ("question", "context"), labels=LABELS, same=("cluster", "answers"))
 
 
 def squad_answers(path: Path, ids: Sequence[str], data: Path) -> dict[str, str]:
@@ -130,7 +131,7 @@ def squad_answers(path: Path, ids: Sequence[str], data: Path) -> dict[str, str]:
 
 
 def _questions(data: Path) -> Iterator[dict[str, Any]]:
-    """The questions of a data set in SQuAD's layout: id, texts, reference answers, paragraph."""
+    """The questions of a data set in SQuAD's layout: id, texts, gold answers, paragraph."""
     content = read_json(data)
     place = "data"
     try:
@@ -141,14 +142,14 @@ def _questions(data: Path) -> Iterator[dict[str, Any]]:
                 cluster = content_hash(paragraph["context"])
                 for question in paragraph["qas"]:
                     place, found = f"question {question['id']}", found + 1
-                    references = [str(answer["text"]) for answer in question["answers"]]
+                    gold = tuple(Answer(str(one["text"]), one.get("answer_start")) for one in question["answers"])
                     yield {
                         "case_id": str(question["id"]),
                         "question": str(question["question"]),
                         "context": str(paragraph["context"]),
                         "cluster": cluster,
-                        "answerable": bool(references),
-                        "references": references,
+                        "label": ANSWERABLE if gold else UNANSWERABLE,
+                        "answers": gold,
                     }
     except (KeyError, TypeError) as error:
         raise TunediffError(f"{data}: {place}: is not SQuAD's layout: found no {error}") from None

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from tunediff.cases import INVALID, RIGHT, WRONG
+from tunediff.cases import ANSWER_COLUMNS, INVALID, RIGHT, WRONG, Answer
 from tunediff.compare.align import input_ids
 from tunediff.compare.scores import Table, score_table
 from tunediff.errors import TunediffError
@@ -43,14 +43,14 @@ class Fields:
     def wanted(self) -> tuple[str, ...]:
         """The columns to read: those named, and those of this project's own prediction files."""
         named = (self.label, self.prediction, self.scores, *self.inputs, self.case_id, self.cluster)
-        return tuple(dict.fromkeys(name for name in (*named, *OWN) if name is not None))
+        return tuple(dict.fromkeys(name for name in (*named, *OWN, *ANSWER_COLUMNS) if name is not None))
 
 
 class Predictions(NamedTuple):
     """One model's predictions, ready to be aligned.
 
     frame: case_id, label, prediction (null where invalid), outcome, prompt_hash, scorer (null where unknown), the
-    inputs, and where there are any cluster and f1 (0..1).
+    inputs, and where there are any cluster, answers (gold ones, a tuple of `tunediff.cases.Answer`) and f1 (0..1).
     """
 
     frame: pd.DataFrame
@@ -93,7 +93,9 @@ def from_table(table: pd.DataFrame, fields: Fields, name: str, labels: Sequence[
     inputs = pd.DataFrame({column: _filled(table[column], name, column) for column in fields.inputs})
     label = _filled(table[fields.label], name, fields.label)
     prediction = as_text(table[fields.prediction], name, fields.prediction)
-    prediction = prediction.where(prediction != "")
+    asked = own and all(column in table for column in ANSWER_COLUMNS)
+    if not asked:
+        prediction = prediction.where(prediction != "")
     frame = {
         CASE_ID: _filled(table[known_by], name, known_by) if known_by else input_ids(inputs),
         "label": label,
@@ -105,13 +107,25 @@ def from_table(table: pd.DataFrame, fields: Fields, name: str, labels: Sequence[
     }
     if fields.cluster:
         frame["cluster"] = as_text(table[fields.cluster], name, fields.cluster)
+    if asked:
+        frame |= _answers(table, name)
     # Without a label list, numbers that nobody asked for are no reason to refuse a file.
-    scores = fields.scores or ("log_probs" if own and labels else None)
+    scores = fields.scores or ("log_probs" if own and labels and table["log_probs"].notna().all() else None)
     table_of_scores, score_names = score_table(table[scores], name) if scores else (None, None)
-    same = ("cluster",) if fields.cluster else ()
+    same = (*(["cluster"] if fields.cluster else []), *(["answers"] if asked else []))
     return Predictions(
         pd.DataFrame(frame), fields.inputs, tuple(labels) if labels else score_names, table_of_scores, same
     )
+
+
+def _answers(table: pd.DataFrame, name: str) -> dict[str, pd.Series]:
+    """The gold answers and F1 of this project's own predictions of answers, where an empty one says: there is none."""
+    try:
+        gold = [tuple(Answer(str(text), None) for text in texts) for texts in table["answers"]]
+        f1 = table["f1"].astype(float)
+    except (TypeError, ValueError) as error:
+        raise TunediffError(f"{name}: answers, f1: found {error}, expected lists of texts, and numbers") from None
+    return {"answers": pd.Series(gold, index=table.index, dtype=object), "f1": f1}
 
 
 def outcomes(label: pd.Series, prediction: pd.Series) -> pd.Series:

@@ -1,6 +1,6 @@
 """One model under several protocols, and one protocol run twice: what the gain and the noise floor are taken from.
 
-answers = protocol_answers(aligned, labels)      # label, generated_base, ..., premise_free_tuned: for `gain_parts`
+answers = protocol_answers(aligned, labels)      # label, generated_base, ..., premise_free_tuned: for `gain_steps`
 again = answered_again(base)                     # for `noise_floor` and `stable`
 """
 
@@ -9,16 +9,17 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from tunediff.cases import outcome
+from tunediff.cases import INVALID, RIGHT, WRONG, outcome
 from tunediff.compare.align import align
 from tunediff.compare.prior import calibrated_predictions
 from tunediff.metrics.calibration import log_prob_array
+from tunediff.squad import exact_match
 
 MODELS = ("base", "tuned")
 
 
 def protocol_answers(aligned: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
-    """Return the predicted label of each case under each protocol, for `tunediff.compare.gain.gain_parts`.
+    """Return the predicted label of each case under each protocol, for `tunediff.compare.gain.gain_steps`.
 
     Args:
         aligned: what `tunediff.compare.align.align` returns of two prediction files.
@@ -48,15 +49,23 @@ def most_likely(log_probs: np.ndarray[tuple[int, int], np.dtype[np.float64]], la
     return [labels[place] for place in log_probs.argmax(axis=1).tolist()]
 
 
-def answered_again(base: pd.DataFrame) -> pd.DataFrame | None:
+def answered_again(base: pd.DataFrame, column: str = "again_prediction") -> pd.DataFrame | None:
     """Return both runs of the base model aligned as two models are; None where it answered once.
 
     Args:
-        base: a prediction file, with again_prediction where the base model answered at another batch size too.
+        base: a prediction file.
+        column: the second answers: again_prediction, at another batch size, or seed_prediction, with another head.
     """
-    if "again_prediction" not in base:
+    if column not in base:
         return None
-    again = base["again_prediction"].astype(object)
+    again = base[column].astype(object)
     again = again.where(again.notna(), None)  # a table may store a missing answer as NaN
-    outcomes = [outcome(answer, label) for answer, label in zip(again, base["label"], strict=True)]
-    return align(base, base.assign(prediction=again, outcome=outcomes), names=("base", "base, other batches"))
+    if "answers" in base:
+        outcomes = [_match(answer, gold) for answer, gold in zip(again, base["answers"], strict=True)]
+    else:
+        outcomes = [outcome(answer, label) for answer, label in zip(again, base["label"], strict=True)]
+    return align(base, base.assign(prediction=again, outcome=outcomes), names=("base", f"base, {column}"))
+
+
+def _match(answer: str | None, gold: Sequence[str]) -> str:
+    return INVALID if answer is None else RIGHT if exact_match(list(gold), answer) else WRONG

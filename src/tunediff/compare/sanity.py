@@ -13,7 +13,8 @@ comparisons went wrong:
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from tunediff.metrics.classification import Counts, confusion, degenerate_reason, per_class
+from tunediff.metrics.classification import ONE_LABEL_SHARE, Counts, confusion, degenerate_reason, per_class
+from tunediff.sections import ANSWERABLE, UNANSWERABLE
 from tunediff.stats.intervals import wilson
 
 
@@ -46,24 +47,59 @@ def degenerate_alarm(
     return Alarm(f"Degenerate {who}", words[0].upper() + words[1:])
 
 
-def chance_alarm(right: int, n: int, n_labels: int, who: str = "base model", confidence: float = 0.95) -> Alarm | None:
-    """Name a model that is not shown to do better than guessing among the labels.
+def one_kind_alarm(gold: Sequence[str], kinds: Sequence[str | None], who: str) -> Alarm | None:
+    """Name a model that answers nearly every question, or nearly none, where the questions are not of one kind.
+
+    Args:
+        gold: answerable or unanswerable, of each question.
+        kinds: the same of the model's answers, None where invalid.
+        who: what to call it, such as "tuned model".
+    """
+    for kind, said in ((ANSWERABLE, "an answer to"), (UNANSWERABLE, "no answer to")):
+        share, true = (list(values).count(kind) / len(gold) for values in (kinds, gold))
+        if share > ONE_LABEL_SHARE >= true:
+            return Alarm(
+                f"Degenerate {who}",
+                f"It gives {said} {100 * share:.1f} % of {len(gold):,} questions; {100 * true:.1f} % are {kind}.",
+            )
+    return None
+
+
+class Chance(NamedTuple):
+    """What is right without reading a case, as a share in 0..1, and in words."""
+
+    share: float
+    words: str
+
+
+def guessing(labels: Sequence[str]) -> Chance:
+    """Return what guessing among the labels scores."""
+    return Chance(1 / len(labels), f"guessing among {len(labels)} labels")
+
+
+def never_answering(gold: Iterable[str]) -> Chance:
+    """Return what giving no answer to any question scores, given whether each is answerable or unanswerable."""
+    labels = list(gold)
+    return Chance(labels.count(UNANSWERABLE) / len(labels), "never answering")
+
+
+def chance_alarm(right: int, n: int, chance: Chance, who: str = "base model", confidence: float = 0.95) -> Alarm | None:
+    """Name a model that is not shown to do better than chance.
 
     Args:
         right: cases it has right.
         n: cases.
-        n_labels: labels of the task.
+        chance: what `guessing` or `never_answering` returns.
         who: what to call it.
         confidence: of the Wilson interval that has to lie above chance.
     """
     low, high = wilson(right, n, confidence)
-    chance = 1 / n_labels
-    if low > chance:
+    if low > chance.share:
         return None
     return Alarm(
         f"{who.capitalize()} at chance",
         f"The {who} is right on {100 * right / n:.1f} % ({100 * low:.1f} to {100 * high:.1f} %) of {n:,} cases; "
-        f"guessing among {n_labels} labels scores {100 * chance:.1f} %.",
+        f"{chance.words} scores {100 * chance.share:.1f} %.",
     )
 
 

@@ -10,7 +10,7 @@ Many slices are looked at, so some differ by chance: q is the p-value after Benj
 slices with q below 0.05 about one in twenty is expected to be chance.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import sqrt
 from typing import Any
 
@@ -42,12 +42,13 @@ def slices(
     """Return the paired comparison on each slice of the test set.
 
     The slices are those of each task tag, gold label, quarter of the length, place of a negation, lexical overlap,
-    subsequence, number words and rare words. One that holds all cases is none.
+    subsequence, number words and rare words; of questions, those of the question word, the lengths of answer and
+    context, the overlaps and the third of the context that the answer starts in. One that holds all cases is none.
 
     Args:
         aligned: what `tunediff.compare.align.align` returns.
         cases: the test cases, in any order.
-        texts: what `tunediff.compare.wording.wording` returns for them.
+        texts: what `tunediff.compare.wording.wording` or, of questions, `question_wording` returns for them.
         confidence: of the intervals.
         min_cases: a smaller slice is left out, and not tested.
 
@@ -143,32 +144,55 @@ def _families(aligned: pd.DataFrame, cases: Sequence[Case], texts: pd.DataFrame)
     codes, names = pd.factorize(np.array([tag for _, tag in tags], dtype=object), sort=True)
     yield "tag", np.array([row for row, _ in tags], dtype=np.int64), codes.astype(np.int64), [*names]
     yield _family("label", aligned["label"])
-    yield _family("length", _quarters(texts["words"]))
-    yield _family("negation", texts["negation"])
-    yield _family("number words", _yes_no(texts["number_words"]))
-    if "overlap" in texts:
-        share = texts["overlap"]
-        yield _family(
-            "overlap", pd.Series(np.select([share == 1, share >= 0.5], ["all", "half or more"], "under half"))
-        )
-        yield _family("subsequence", _yes_no(texts["subsequence"]))
-    if "rare_words" in texts:
-        yield _family("rare words", texts["rare_words"])
+    for column, (name, of) in _FAMILIES.items():
+        if column in texts:
+            yield _family(name, texts[column], of)
 
 
-def _family(name: str, values: pd.Series) -> Members:
-    codes, names = pd.factorize(values.to_numpy(dtype=object), sort=True)
-    return name, np.arange(len(values)), codes.astype(np.int64), [str(value) for value in names]
+def _family(name: str, values: pd.Series, of: Callable[[pd.Series], npt.ArrayLike] = np.asarray) -> Members:
+    """The members of a family; a case without a value is in none of its slices."""
+    there = np.flatnonzero(values.notna().to_numpy())
+    codes, names = pd.factorize(np.asarray(of(values.iloc[there]), dtype=object), sort=True)
+    return name, there, codes.astype(np.int64), [str(value) for value in names]
 
 
-def _yes_no(flags: pd.Series) -> pd.Series:
-    return pd.Series(np.where(flags, "yes", "no"))
+def _yes_no(flags: pd.Series) -> npt.ArrayLike:
+    return np.where(flags, "yes", "no")
 
 
-def _quarters(words: pd.Series) -> pd.Series:
+def _share(shares: pd.Series) -> npt.ArrayLike:
+    return np.select([shares == 1, shares >= 0.5], ["all", "half or more"], "under half")
+
+
+def _third(places: pd.Series) -> npt.ArrayLike:
+    return np.select([places < 1 / 3, places < 2 / 3], ["first third", "second third"], "last third")
+
+
+def _quarters(words: pd.Series) -> npt.ArrayLike:
     """The quarter of the length that each case is in, as words; fewer than four where lengths are the same."""
-    lengths = words.to_numpy()
+    lengths = words.to_numpy(dtype=np.int64)
+    if not len(lengths):
+        return []
     ends = np.unique(np.quantile(lengths, [0.25, 0.5, 0.75, 1.0], method="lower")).astype(np.int64)
     starts = [int(lengths.min()), *(int(end) + 1 for end in ends[:-1])]
-    names = [f"{low} to {high} words" if low < high else f"{low} words" for low, high in zip(starts, ends, strict=True)]
-    return pd.Series(np.array(names, dtype=object)[np.searchsorted(ends, lengths)])
+    names = [
+        f"{low} to {high} words" if low < high else f"{low} word{'s' * (low != 1)}"
+        for low, high in zip(starts, ends, strict=True)
+    ]
+    return np.array(names, dtype=object)[np.searchsorted(ends, lengths)]
+
+
+# The columns of `texts`, what the family of each is called, and how its values become slices.
+_FAMILIES: dict[str, tuple[str, Callable[[pd.Series], npt.ArrayLike]]] = {
+    "words": ("length", _quarters),
+    "negation": ("negation", np.asarray),
+    "number_words": ("number words", _yes_no),
+    "overlap": ("overlap", _share),
+    "subsequence": ("subsequence", _yes_no),
+    "rare_words": ("rare words", np.asarray),
+    "question_word": ("question word", np.asarray),
+    "answer_words": ("answer length", _quarters),
+    "context_words": ("context length", _quarters),
+    "answer_overlap": ("overlap with the answer's sentence", _share),
+    "position": ("answer in the context", _third),
+}

@@ -197,31 +197,32 @@ def case_records(aligned: pd.DataFrame, cells: pd.Series, cases: Sequence[Case])
     """Yield one JSON-ready record a case, in the order of `cases` (the test split).
 
     Args:
-        aligned: what `align` returns, with log_probs_base and log_probs_tuned.
+        aligned: what `align` returns, with log_probs_base and log_probs_tuned; of question answering also f1_base and
+            f1_tuned.
         cells: the transition of each row of `aligned`.
         cases: the test split.
 
     Yields:
         case_id, the input fields (such as premise and hypothesis), label, base_prediction and tuned_prediction
         (None where invalid), transition, base_log_probs, tuned_log_probs (natural logarithms, in the order of the
-        label list), tags.
+        label list; left out where there are none), tags. Of question answering also answers, base_f1 and tuned_f1.
 
     Raises:
         TunediffError: predictions and test split hold different cases or labels.
     """
     rows = in_split_order(aligned.assign(transition=cells), cases)
-    columns = ["prediction_base", "prediction_tuned", "transition", "log_probs_base", "log_probs_tuned"]
+    columns = {"base_prediction": "prediction_base", "tuned_prediction": "prediction_tuned", "transition": "transition"}
+    columns |= {f"{who}_{name}": f"{name}_{who}" for name in ("log_probs", "f1") for who in ("base", "tuned")}
+    there = {key: rows[column] for key, column in columns.items() if column in rows}
     # A table may store a missing prediction as NaN, which JSON does not have.
-    values = [rows[name].astype(object).where(rows[name].notna(), None) for name in columns]
-    for case, before, after, transition, log_probs_before, log_probs_after in zip(cases, *values, strict=True):
-        yield {
-            "case_id": case.case_id,
-            **case.inputs,
-            "label": case.label,
-            "base_prediction": before,
-            "tuned_prediction": after,
-            "transition": transition,
-            "base_log_probs": [float(value) for value in log_probs_before],
-            "tuned_log_probs": [float(value) for value in log_probs_after],
-            "tags": list(case.tags),
-        }
+    values = [column.astype(object).where(column.notna(), None) for column in there.values()]
+    for case, *own in zip(cases, *values, strict=True):
+        record = {"case_id": case.case_id, **case.inputs, "label": case.label}
+        if "base_f1" in there:
+            record["answers"] = [answer._asdict() for answer in case.answers]
+        for key, value in zip(there, own, strict=True):
+            if not key.endswith("_log_probs"):
+                record[key] = value
+            elif value is not None:
+                record[key] = [float(one) for one in value]
+        yield record | {"tags": list(case.tags)}

@@ -9,7 +9,7 @@ baselines, the data, the answers and the training say.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tunediff.compare.sanity import chance_alarm, degenerate_alarm
+from tunediff.compare.sanity import chance_alarm, degenerate_alarm, guessing
 from tunediff.report.notation import counted, decimal, percent, points, points_interval, whole
 from tunediff.report.results import Flow, Results, Shape
 from tunediff.sections import Task
@@ -67,7 +67,7 @@ def _about_models(results: Results, task: Task | Shape, confidence: float) -> li
     alarms = [degenerate_alarm(task.labels, gold, given, who) for who, given in answers.items()]
     n, right = int(results.diff_cases["n"]), int(results.diff_cases["both_right"] + results.diff_cases["broken"])
     found = [Caution(alarm.name, alarm.sentence) for alarm in alarms if alarm]
-    if alarm := chance_alarm(right, n, len(task.labels), results.models.base, confidence):
+    if alarm := chance_alarm(right, n, guessing(task.labels), results.models.base, confidence):
         found.append(Caution(alarm.name, f"{alarm.sentence} A gain then measures learning of the task from nothing."))
     return found
 

@@ -1,0 +1,85 @@
+"""Made-up questions about made-up paragraphs, with answers and without, and the prediction files of two models.
+
+test = made_questions(100, "test")
+base, tuned = answers_of(test, right_before, seed=1), answers_of(test, right_after, seed=2)
+"""
+
+import numpy as np
+import pandas as pd
+
+from tunediff.cases import RIGHT, WRONG, Answer, Case, content_hash
+from tunediff.sections import Task
+from tunediff.squad import exact_match, token_f1
+
+TASK = Task(
+    name="question_answering",
+    inputs=["question", "context"],
+    labels=["answerable", "unanswerable"],
+    source_input="context",
+    premise_free_input="question",
+)
+# 39 both right, 49 repaired, 2 broken, 10 both wrong.
+GOLDEN = [(True, True)] * 39 + [(False, True)] * 49 + [(True, False)] * 2 + [(False, False)] * 10
+ASKED = ("What did {who} build?", "Where did {who} live?", "When did {who} die?", "How old was {who}?")
+
+
+def made_questions(n, split, labels=TASK.labels):
+    """Two questions a paragraph; of every four questions the last has no answer, where labels allow for it."""
+    cases = []
+    for number in range(n):
+        who = f"Ada {split.title()}son {number // 2}"
+        parts = {
+            "What": f"a grey mill of {number // 2 + 3} floors",
+            "Where": f"Port {split.title()} {number // 2}",
+            "When": str(1200 + number // 2),
+            "How": f"{20 + number // 2} years",
+        }
+        context = (
+            f"{who} built {parts['What']} by the river. After the flood the family lived in {parts['Where']}. "
+            f"In {parts['When']} she died at the age of {parts['How']}, and nobody else has lived there since."
+        )
+        asked = ASKED[number % len(ASKED)]
+        none = number % 4 == 3 and len(labels) > 1
+        question = f"Who painted {who}?" if none else asked.format(who=who)
+        text = parts[asked.split()[0]]
+        answers = () if none else (Answer(text, context.index(text)),)
+        inputs = {"question": question, "context": context}
+        label = "unanswerable" if none else "answerable"
+        cases.append(Case(content_hash(inputs), inputs, label, (f"{split} article {number // 20}",), answers))
+    return cases
+
+
+def answers_of(cases, right, seed=0, scored=True, **columns):
+    """A prediction file: the gold answer where `right` says so, else part of it, none, or one that is not there."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for case, fits in zip(cases, right, strict=True):
+        gold = [answer.text for answer in case.answers]
+        true = gold[0] if gold else ""
+        other = "the river" if not gold else ("", f"{true} by", "the flood")[generator.integers(3)]
+        given = true if fits else other
+        odds = (4 if given == "" else -4) + generator.normal()
+        rows.append(
+            {
+                "case_id": case.case_id,
+                "label": case.label,
+                "prediction": given,
+                "outcome": RIGHT if exact_match(gold, given) else WRONG,
+                "log_probs": [-np.logaddexp(0, odds), -np.logaddexp(0, -odds)] if scored else None,
+                "text": given,
+                "finish_reason": "none",
+                "scorer": "head",
+                "prompt_hash": f"p{case.case_id}",
+                "n_tokens": 60,
+                "truncated": False,
+                "answers": gold,
+                "f1": token_f1(gold, given),
+            }
+        )
+    return pd.DataFrame(rows).assign(**columns)
+
+
+def golden_pair(cases, **columns):
+    """Prediction files of a base and a tuned model with the transitions of `GOLDEN`, mixed."""
+    right = np.array(GOLDEN)[np.random.default_rng(5).permutation(len(GOLDEN))]
+    return answers_of(cases, right[:, 0], 1, **columns), answers_of(cases, right[:, 1], 2)
