@@ -3,17 +3,19 @@
     tunediff diff before.jsonl after.jsonl --out findings
     tunediff repro
     tunediff cost
+    tunediff count-params recipes/phi2-snli-a.yaml
 
-A subcommand is a module with `add_arguments(parser)` and `main(args)`.
+A subcommand is a module with `add_arguments(parser)` and `main(args)`. One that answers with a model imports the model
+wing inside `main`, so that `tunediff --help` starts without torch.
 """
 
 import argparse
 from functools import partial
 
 from tunediff import errors
-from tunediff.commands import cost, diff, repro
+from tunediff.commands import cost, count_params, diff, repro
 
-COMMANDS = {"diff": diff, "repro": repro, "cost": cost}
+COMMANDS = {"diff": diff, "repro": repro, "cost": cost, "count-params": count_params}
 
 
 def main() -> None:
