@@ -41,7 +41,7 @@ METRICS = {
         *("leaked_pairs", "shared_premises", "shared_hypotheses", "near_duplicates"),
     ),
     "count_params": (
-        *("base_total", "tuned_total", "trainable", "trainable_percent"),
+        *("base_total", "removed", "head_added", "adapter_added", "tuned_total", "trainable", "trainable_percent"),
         *("packed_total", "packed_trainable_percent"),
     ),
     "eval_base": _EVAL,
