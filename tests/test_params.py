@@ -96,11 +96,55 @@ def test_the_recipes_of_systems_a_to_c_are_as_published(name, r, targets, quanti
     assert (params.train.per_device_train_batch_size, params.train.gradient_accumulation_steps) == (batch, accumulation)
     draws = params.data.train, params.data.validation, params.data.test
     assert [(draw.select, draw.every) for draw in draws] == [("stride", 550), ("stride", 100), ("stride", 100)]
+    assert params.evaluate.scorer == "generation"
+    assert params.train.save_total_limit == 5  # of five epochs: a save each
     if name == "b":
         assert (params.adapt.lora_alpha, params.adapt.lora_dropout, params.adapt.bias) == (64, 0.05, "none")
         assert params.train.learning_rate == 2.5e-5
     if name == "c":
         assert (params.model.dtype, params.train.logging_steps, params.train.save_total_limit) == ("float16", 10, 5)
+
+
+@pytest.mark.parametrize("name", ["a", "b", "c"])
+def test_a_small_twin_trains_the_same_adapter_in_the_same_steps_and_is_asked_in_the_same_ways(name):
+    full, small = (read_params(ROOT / "recipes" / f"{start}phi2-snli-{name}.yaml") for start in ("", "small-"))
+    assert small.task == full.task
+    assert small.adapt == full.adapt
+    assert small.model.config["model_type"] == full.model.config["model_type"]
+    assert (small.model.head, small.model.quantization) == (full.model.head, full.model.quantization)
+    assert (small.evaluate.scorer, small.evaluate.protocols) == (full.evaluate.scorer, full.evaluate.protocols)
+    other = {"learning_rate": 0.0, "optim": ""}
+    assert small.train.model_dump() | other == full.train.model_dump() | other
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "task", "head"),
+    [
+        (
+            "llama-sst2",
+            ("nyu-mll/glue", "sst2", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"),
+            "classification",
+            "classification",
+        ),
+        (
+            "llama-squad",
+            ("rajpurkar/squad", "plain_text", "7b6d24c440a36b6815f21b70d25016731768db1f"),
+            "question_answering",
+            "span",
+        ),
+    ],
+)
+def test_the_recipes_of_system_d_are_as_published(name, data, task, head):
+    params = read_params(ROOT / "recipes" / f"{name}.yaml")
+    assert (params.model.id, params.model.revision) == (
+        "meta-llama/Llama-3.2-1B",
+        "4e20de362430cd3b72f300e6b0f18e50e7166e08",
+    )
+    assert (params.data.hub.id, params.data.hub.config, params.data.hub.revision) == data
+    assert (params.task.name, params.model.head, params.adapt.method) == (task, head, "head")
+    draws = {draw.fraction: (draw.source, draw.select, draw.seed) for draw in (params.data.train, params.data.test)}
+    assert draws == {0.8: ("train", "stratified", 1), 0.2: ("train", "stratified", 1)}
+    assert params.train.num_train_epochs == 3
 
 
 def test_every_key_has_its_sentence():

@@ -239,6 +239,9 @@ class Model(Section):
     config: dict[str, Any] | None = Field(
         default=None, description="layout as in config.json; lets a gated model be counted offline"
     )
+    published_parameters: Whole | None = Field(
+        default=None, ge=1, description="a parameter count as published; compared in count_params"
+    )
     head: Literal["lm", "classification", "span"] = Field(
         description="language-model head, a classification head over the labels, or a span head: where an answer "
         "starts and ends in its context"

@@ -8,6 +8,7 @@ import yaml
 
 from tests.imports import ROOT
 from tunediff.cases import PREDICTION_COLUMNS, PROTOCOL_COLUMNS
+from tunediff.commands import main
 from tunediff.report.notation import duration, p_value, percent, points, signed, whole
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -112,6 +113,28 @@ def test_the_figures_of_a_result_are_those_of_its_files(name):
     expected = " | ".join(cells).replace("\N{NO-BREAK SPACE}", " ")
     [row] = re.findall(rf"^\| {name} \| (.*)", RESULTS, flags=re.MULTILINE)
     assert expected in row, f"the row should hold: {expected}"
+
+
+SYSTEMS = [path.stem for path in (ROOT / "recipes").glob("*.yaml") if "published_parameters:" in path.read_text()]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_counts_of_a_published_system_are_what_the_command_prints(name, monkeypatch, capsys):
+    recipe, file = ROOT / "recipes" / f"{name}.yaml", ROOT / "docs" / "results" / "systems" / f"{name}.json"
+    monkeypatch.setattr("sys.argv", ["tunediff", "count-params", str(recipe), "--json"])
+    main.main()
+    assert capsys.readouterr().out == file.read_text(encoding="utf-8")
+    count = json.loads(file.read_text(encoding="utf-8"))
+    shares = [
+        percent(count["trainable_percent"] / 100, 4),
+        f"{percent(count['packed_trainable_percent'] / 100, 2)} of {whole(count['packed_total'])}"
+        if count["packed_total"] < count["tuned_total"]
+        else "not packed",
+    ]
+    figures = [whole(count[key]) for key in ("base_total", "tuned_total", "trainable")]
+    expected = " | ".join([*figures, *shares, whole(count["published_total"])]).replace("\N{NO-BREAK SPACE}", " ")
+    [row] = re.findall(rf"^\| {name} \| (.*)", RESULTS, flags=re.MULTILINE)
+    assert f"{expected}: " in row, f"the row should hold: {expected}"
 
 
 def test_the_readme_gives_the_figures_of_the_default_experiment():

@@ -19,13 +19,13 @@ from tests.models.layouts import (
     SMALL_PHI,
 )
 from tunediff.errors import TunediffError
+from tunediff.ledger import by_module, totals
 from tunediff.models.count import (
     count_parameters,
     layout,
     matched_targets,
     new_head,
     nf4_bytes,
-    totals,
     unpacked_modules,
     weight_bytes,
 )
@@ -124,6 +124,55 @@ def test_the_pooler_that_bert_loses_for_question_answering_stays_in_the_table():
     found = totals(rows)
     assert found["base_total"] == 109_482_240
     assert found["tuned_total"] == found["packed_total"] == 108_893_186
+
+
+def test_a_new_head_on_a_decoder_replaces_its_output_layer_unless_that_is_the_embedding():
+    rows = count_parameters(PHI_2, head="classification", labels=3, method="head")
+    assert [(row.module, row.parameter, row.base) for row in rows if row.dtype == "removed"] == [
+        ("lm_head", "weight", 51_200 * 2_560),
+        ("lm_head", "bias", 51_200),
+    ]
+    assert totals(rows)["base_total"] == 2_779_683_840
+    for head in ("classification", "span"):
+        rows = count_parameters(LLAMA_3_2_1B, head=head, method="head")
+        assert [(row.module, row.base) for row in rows if row.dtype == "removed"] == [("lm_head", 0)]
+
+
+def test_a_tied_output_layer_stands_in_the_table_and_counts_nothing():
+    [tied] = [
+        row
+        for row in count_parameters(SMALL_LLAMA, method="lora", r=2, target_modules=["q_proj"])
+        if row.dtype == "tied"
+    ]
+    assert (tied.module, tied.shape, tied.base, tied.tuned, tied.bytes) == ("lm_head", (101, 48), 0, 0, 0)
+
+
+def test_what_the_published_count_of_system_e_leaves_out_is_known_in_part():
+    """Any choice of tensors that makes the difference holds the pooler's weight and the position embeddings.
+
+    What remains, 66,816 parameters of biases, norms and token types, several choices make.
+    """
+    sizes: dict[str, int] = {}
+    for row in by_module(count_parameters(BERT_BASE_UNCASED, head="none")):
+        sizes[row.tensor] = row.base
+    difference = 109_482_240 - 108_432_384
+
+    def choices(sizes, target):
+        ways = {0: 1}
+        for size in sizes:
+            ways = {
+                total: ways.get(total, 0) + ways.get(total - size, 0)
+                for total in {*ways, *(one + size for one in ways)}
+                if total <= target
+            }
+        return ways.get(target, 0)
+
+    needed = [
+        name for name in sizes if not choices([size for other, size in sizes.items() if other != name], difference)
+    ]
+    assert needed == ["embeddings.position_embeddings.weight", "pooler.dense.weight"]
+    assert difference - sizes[needed[0]] - sizes[needed[1]] == 66_816
+    assert choices(sizes.values(), difference) > 1
 
 
 # The table

@@ -132,7 +132,8 @@ def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0
             "dropped_shared_premises": 143,
         },
         "count_params": {
-            **{"base_total": 2779683840, "tuned_total": 2800655360, "trainable": 20971520},
+            **{"base_total": 2779683840, "removed": 0, "head_added": 0, "adapter_added": 20971520},
+            **{"tuned_total": 2800655360, "trainable": 20971520},
             **{"trainable_percent": 0.74880758, "packed_total": 1542364160, "packed_trainable_percent": 1.35970275},
         },
         "train": {
@@ -173,7 +174,7 @@ def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0
 def _parameters():
     def row(module, parameter, part, dtype, base, tuned, stored, size, trainable):
         return {
-            **{"module": module, "parameter": parameter, "part": part, "kind": "linear", "shape": "(1, 1)"},
+            **{"module": module, "parameter": parameter, "part": part, "kind": "linear", "shape": "(10240, 2560)"},
             **{"dtype": dtype, "base": base, "tuned": tuned, "stored": stored, "bytes": size, "trainable": trainable},
         }
 

@@ -292,3 +292,13 @@ def test_text_is_readable_in_both_modes(mode):
     assert contrast(colours["ink"], mixed(colours["tuned"], colours["paper"], DARKEST)) >= 4.5
     for drawn in ("base", "tuned", "repaired", "broken"):
         assert contrast(colours[drawn], colours["paper"]) >= 3
+
+
+def test_what_a_head_adds_and_removes_stands_between_base_and_tuned(tmp_path):
+    count = {"base_total": 109482240, "removed": 590592, "head_added": 1538, "adapter_added": 0}
+    made = contents(tmp_path, usual_cases(), count_params={**count, "tuned_total": 108893186})
+    for page in (html_page(made), markdown_page(made)):
+        table = page[page.lower().index("base model, logical") : page.lower().index("tuned model, logical")]
+        assert "590,592" in table
+        assert "+1,538" in table
+        assert "dapter" not in table

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from tests.report.made import LABELS, made_cases, made_results
-from tunediff.report.tables import by_module, by_tag, examples, key_numbers, margin
+from tunediff.report.tables import by_tag, examples, key_numbers, margin
 from tunediff.stats.paired import difference_interval
 
 
@@ -90,17 +90,3 @@ def test_key_numbers_take_intervals_from_the_calibration_where_it_was_measured(t
     assert " to " in full[nll].interval
     assert plain[nll][:4] == full[nll][:4]
     assert "Calibration error, 0 to 1" in full.keys() - plain.keys()
-
-
-def test_repeated_layers_are_added_up_by_module_part_and_type():
-    def row(module, part, trainable, n):
-        return {
-            **{"module": module, "part": part, "dtype": "float32", "trainable": str(trainable)},
-            **{"base": 0 if part == "adapter" else n, "tuned": n, "stored": n, "bytes": 4 * n},
-        }
-
-    rows = [row(f"model.layers.{layer}.mlp.fc1", "base", False, 100) for layer in range(12)]
-    rows += [row(f"model.layers.{layer}.mlp.fc1", "adapter", True, 8) for layer in range(12)]
-    base, adapter = by_module(rows)
-    assert (base.module, base.tensors, base.base, base.bytes) == ("model.layers.*.mlp.fc1", 12, 1200, 4800)
-    assert (adapter.part, adapter.base, adapter.tuned, adapter.trainable) == ("adapter", 0, 96, True)

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tunediff.commands.columns import aligned
 from tunediff.commands.runs import Cost, Outcome, Run, Stage, last_run, read_cost, read_stages
 from tunediff.compare.cost import figure, per_net_repair, per_net_repair_said
 from tunediff.errors import TunediffError
@@ -93,17 +94,7 @@ def table(costs: Mapping[str, Cost | None], states: Mapping[str, str], price: fl
     figures = [_decimals(sum(cost.get(key, 0) for cost in costs.values() if cost) or None) for key in GPU]
     spared = _decimals(seconds_of(kept) if kept else None)
     rows.append(["all", "", _decimals(total), "", *figures, _money(total, price), spared])
-    return [line.rstrip() for line in _aligned([one for one in zip(*rows, strict=True) if set(one[1:]) != {"-"}])]
-
-
-def _aligned(columns: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in columns]
-    for row in zip(*columns, strict=True):
-        cells = [
-            cell.ljust(width) if index < 2 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells)
+    return aligned([one for one in zip(*rows, strict=True) if set(one[1:]) != {"-"}], left=2)
 
 
 def _summary(

@@ -4,17 +4,19 @@
     tunediff repro
     tunediff cost
     tunediff score --task squad_v2 --data dev-v2.0.json --predictions predictions.json
+    tunediff count-params recipes/phi2-snli-a.yaml
 
-A subcommand is a module with `add_arguments(parser)` and `main(args)`.
+A subcommand is a module with `add_arguments(parser)` and `main(args)`. One that answers with a model imports the model
+wing inside `main`, so that `tunediff --help` starts without torch.
 """
 
 import argparse
 from functools import partial
 
 from tunediff import errors
-from tunediff.commands import cost, diff, repro, score
+from tunediff.commands import cost, count_params, diff, repro, score
 
-COMMANDS = {"diff": diff, "repro": repro, "cost": cost, "score": score}
+COMMANDS = {"diff": diff, "score": score, "repro": repro, "cost": cost, "count-params": count_params}
 
 
 def main() -> None:

@@ -1,13 +1,5 @@
 """Parameter counts from a configuration alone, on the meta device: no weights, no download, a second.
 
-Three numbers are often mixed up, so each has a column of its own:
-
-- logical parameters (`base` before fine-tuning, `tuned` after): what a model card counts. Tied weights count
-  once.
-- `stored`: elements of the tensors in memory. NF4 keeps two weights in a byte, so a packed layer stores half
-  as many elements as it has parameters, and `sum(p.numel())` over a loaded 4-bit model gives this number.
-- `bytes`: what those tensors take, with the quantisation constants.
-
 Phi-2 in NF4 under LoRA of rank 32 on its attention (system A) trains 20,971,520 parameters. That is 0.749 %
 of 2,800,655,360 logical parameters, and 1.36 % of the 1,542,364,160 stored elements:
 
@@ -16,16 +8,16 @@ of 2,800,655,360 logical parameters, and 1.36 % of the 1,542,364,160 stored elem
     totals(rows)["trainable_percent"]         # 0.7488...
     totals(rows)["packed_trainable_percent"]  # 1.3597...
 
-The base is the model as it is published. With `head="lm"` that is the causal language model; with a new head
-(classification, span) it is the bare encoder or decoder, since the head is what fine-tuning adds. A head can
-also take something away: BERT's pooler is in the base and not in the question-answering model, so it stands in
-the table with 0 tuned parameters.
+The base is the model as it is published: a decoder with its language-model head, an encoder bare. A new head
+(classification, span) is what fine-tuning adds, and it can take something away: a decoder's `lm_head`, unless it is
+tied to the embedding, or BERT's pooler, which is not in the question-answering model. Both stand in the table with 0
+tuned parameters. `tunediff.ledger` adds the table up.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from math import ceil
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -35,10 +27,13 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 from transformers.pytorch_utils import Conv1D
 
 from tunediff.errors import TunediffError
+from tunediff.ledger import ParameterRow
 from tunediff.models.heads import Head, head_class
+from tunediff.sections import Adapt, Model, Task
 
 Quantization = Literal["none", "nf4"]
 Method = Literal["qlora", "lora", "head", "full"]
@@ -47,22 +42,6 @@ ALL_LINEAR = "all-linear"
 # What is trained beside a frozen base is float32: peft casts half-precision adapters up, and gradient scaling
 # refuses half-precision parameters.
 TRAINED_DTYPE = "float32"
-
-
-class ParameterRow(NamedTuple):
-    """One tensor of the tuned model, or one of the base that the tuned model no longer has."""
-
-    module: str  # as in the tuned model: "model.layers.0.self_attn.q_proj"
-    parameter: str  # weight, bias, lora_A or lora_B
-    part: str  # base, head or adapter
-    kind: str  # embedding, linear, norm or other
-    shape: tuple[int, ...]
-    dtype: str  # of the tensor in memory; "nf4" where it is packed
-    base: int  # logical parameters before fine-tuning
-    tuned: int  # logical parameters after
-    stored: int  # elements in memory after; two NF4 weights are one
-    bytes: int  # in memory after, quantisation constants included
-    trainable: bool
 
 
 def layout(config: Mapping[str, Any], head: Head = "lm", labels: int = 2) -> PreTrainedModel:
@@ -252,12 +231,32 @@ def count_parameters(
             row = row._replace(trainable=True, dtype=TRAINED_DTYPE, bytes=size)
         rows.append(row)
     if heads:
-        rows += _removed_rows(model, layout(config, "none"))
+        rows += _removed_rows(model, _published_base(config))
     if method in ("qlora", "lora"):
         if r is None:
             raise TunediffError(f"adapt.r: missing, expected the rank of the adapter of adapt.method {method!r}")
         rows += _adapter_rows(model, r, matched_targets(model, target_modules))
     return rows
+
+
+def count_recipe(config: Mapping[str, Any], task: Task, model: Model, adapt: Adapt) -> list[ParameterRow]:
+    """Count the parameters of an experiment: the layout `config` under the sections task, model and adapt.
+
+    `dtype: auto` is counted as float32, so that the table is the same on every machine.
+
+    Raises:
+        TunediffError: as `count_parameters`.
+    """
+    return count_parameters(
+        config,
+        head=model.head,
+        labels=len(task.labels),
+        quantization=model.quantization,
+        dtype="float32" if model.dtype == "auto" else model.dtype,
+        method=adapt.method,
+        r=adapt.r,
+        target_modules=adapt.target_modules,
+    )
 
 
 def _model_rows(model: PreTrainedModel, quantization: Quantization, dtype: str) -> Iterator[ParameterRow]:
@@ -284,6 +283,12 @@ def _model_rows(model: PreTrainedModel, quantization: Quantization, dtype: str) 
         if quantization == "nf4" and is_weight and not inside(module, unpacked):
             row = row._replace(dtype="nf4", stored=ceil(logical / 2), bytes=nf4_bytes(logical))
         yield row
+    counted = {name for name, _ in model.named_parameters()}
+    for name, tensor in model.named_parameters(remove_duplicate=False):
+        if name not in counted:
+            module, _, parameter = name.rpartition(".")
+            kind = _kind(model.get_submodule(module))
+            yield ParameterRow(module, parameter, "base", kind, tuple(tensor.shape), "tied", 0, 0, 0, 0, False)
 
 
 def _kind(owner: nn.Module) -> str:
@@ -294,15 +299,29 @@ def _kind(owner: nn.Module) -> str:
     return "norm" if "norm" in type(owner).__name__.lower() else "other"
 
 
+def _published_base(config: Mapping[str, Any]) -> PreTrainedModel:
+    """The model that a new head is put on: a decoder with its language-model head, an encoder bare."""
+    bare = layout(config, "none")
+    causal = bare.config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return layout(config, "lm") if causal and not reads_both_ways(bare.config) else bare
+
+
+def reads_both_ways(config: PreTrainedConfig) -> bool:
+    """Whether a layout is an encoder such as BERT, where every token sees those behind it."""
+    return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
+
+
 def _removed_rows(model: PreTrainedModel, base: PreTrainedModel) -> Iterator[ParameterRow]:
     """Rows of the base that the model with a new head lacks; named as they would be in it."""
     kept = {name for name, _ in model.base_model.named_parameters()}
+    own = "" if base.base_model is base else f"{base.base_model_prefix}."
     for row in _model_rows(base, "none", "float32"):
         if _new_pooler(base) and inside(row.module, ["pooler"]):
             continue  # it was never there
-        if f"{row.module}.{row.parameter}" not in kept:
-            module = f"{model.base_model_prefix}.{row.module}"
-            yield row._replace(module=module, dtype="", tuned=0, stored=0, bytes=0)
+        below = row.module.startswith(own)
+        module = f"{model.base_model_prefix}.{row.module.removeprefix(own)}" if below else row.module
+        if not below or f"{row.module.removeprefix(own)}.{row.parameter}" not in kept:
+            yield row._replace(module=module, dtype="removed", tuned=0, stored=0, bytes=0)
 
 
 def _adapter_rows(model: PreTrainedModel, r: int, matched: Mapping[str, list[str]]) -> Iterator[ParameterRow]:
@@ -359,24 +378,3 @@ def weight_bytes(
     Activations, gradients, optimiser states and the passing copies that loading makes come on top.
     """
     return sum(row.bytes for row in _model_rows(layout(config, head, labels), quantization, dtype))
-
-
-def totals(rows: Sequence[ParameterRow]) -> dict[str, float]:
-    """Add up the table to what stands in `metrics/count_params.json`.
-
-    `base_total` and `tuned_total` are logical parameters before and after (head and adapter included),
-    `trainable` those of the tuned model that training moves, `trainable_percent` its share of `tuned_total`, 0
-    to 100. `packed_total` is what is stored of the tuned model and `packed_trainable_percent` the share of
-    `trainable` in it: the two figures that tools print for a 4-bit model, there to be compared with, not quoted.
-    """
-    tuned = sum(row.tuned for row in rows)
-    stored = sum(row.stored for row in rows)
-    trainable = sum(row.tuned for row in rows if row.trainable)
-    return {
-        "base_total": sum(row.base for row in rows),
-        "tuned_total": tuned,
-        "trainable": trainable,
-        "trainable_percent": 100 * trainable / tuned,
-        "packed_total": stored,
-        "packed_trainable_percent": 100 * trainable / stored,
-    }

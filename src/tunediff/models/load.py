@@ -20,12 +20,13 @@ import torch
 from tunediff.errors import TunediffError
 from tunediff.files import read_json, shown, write_json
 from tunediff.models.count import inside, layout, new_head, unpacked_modules, weight_bytes
+from tunediff.models.count import reads_both_ways as reads_both_ways
 from tunediff.models.heads import head_class
 from tunediff.sections import Model
 from tunediff.sources.hub import snapshot
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 MANIFEST, CONFIG = "manifest.json", "config.json"
 # Endings of the files that a model is loaded from.
@@ -197,13 +198,6 @@ def _check_fit(weights: Path, network: Network, report: dict[str, Any]) -> None:
         raise TunediffError(
             f"{weights}: {len(wrong)} of the weights do not fit the layout in config.json, the first: {wrong[0]}"
         )
-
-
-def reads_both_ways(config: "PreTrainedConfig") -> bool:
-    """Whether a layout is an encoder such as BERT, where every token sees those behind it."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-    return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
 
 
 def _context(network: Network, tokenizer: "PreTrainedTokenizerBase", model: Model) -> int:

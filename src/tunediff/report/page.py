@@ -20,6 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tunediff.compare.transitions import TRANSITIONS
+from tunediff.ledger import by_module, read_rows
 from tunediff.metrics.classification import per_class
 from tunediff.report import notation, plots
 from tunediff.report.confusion import NO_LABEL, confusion_picture, confusion_tables, difference_picture
@@ -28,7 +29,7 @@ from tunediff.report.explorer import explorer_data
 from tunediff.report.findings import Findings, baseline_name, findings, part_names
 from tunediff.report.flow import flow_picture
 from tunediff.report.results import Results, Shape
-from tunediff.report.tables import by_module, by_tag, examples, key_numbers
+from tunediff.report.tables import by_tag, examples, key_numbers
 from tunediff.sections import Report, Task
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -78,7 +79,7 @@ def page_contents(results: Results, task: Task | Shape, report: Report, confiden
         "cost_names": COST_NAMES,
         "examples": examples(results.cases, task.labels, report.cases_per_transition),
         "each": report.cases_per_transition,
-        "modules": by_module(results.parameters),
+        "modules": by_module(read_rows(results.parameters)),
         "split_rows": _split_rows(task),
         "longest": MARKDOWN_TEXT,
         "devices": list(dict.fromkeys(cost["device"] for cost in results.costs.values())),

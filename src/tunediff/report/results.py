@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tunediff.compare.transitions import TRANSITIONS
 from tunediff.errors import TunediffError
 from tunediff.files import numbered_jsonl, read_json, read_text, shown
+from tunediff.ledger import ParameterRow
 from tunediff.report.notation import visible
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ METRICS = {
         *("leaked_pairs", "shared_premises", "shared_hypotheses", "near_duplicates"),
     ),
     "count_params": (
-        *("base_total", "tuned_total", "trainable", "trainable_percent"),
+        *("base_total", "removed", "head_added", "adapter_added", "tuned_total", "trainable", "trainable_percent"),
         *("packed_total", "packed_trainable_percent"),
     ),
     "eval_base": _EVAL,
@@ -55,7 +56,7 @@ METRICS = {
 }
 TABLES = {
     "train_log": ("epoch", "step", "train_loss", "validation_loss"),
-    "parameters": ("module", "part", "dtype", "base", "tuned", "stored", "bytes", "trainable"),
+    "parameters": ParameterRow._fields,
 }
 # In the folder of plots: there where the evidence was asked for.
 PLOTS = {
@@ -69,7 +70,10 @@ PLOTS = {
     "worth": ("baseline", "accuracy", "gain", "low", "high"),
     "contamination": ("transition", "cases", "same_inputs", "near_duplicates", "clean"),
 }
-WORDS = {"transition", "module", "part", "dtype", "trainable", "family", "value", "model", "baseline"}
+WORDS = {
+    *("transition", "family", "value", "model", "baseline"),
+    *("module", "parameter", "part", "kind", "shape", "dtype", "trainable"),
+}
 SOURCES = (*METRICS, *TABLES, "plots", "cases", "costs")
 
 

@@ -1,11 +1,10 @@
-"""The rows behind the report's tables and pictures: key numbers, accuracy by tag, example cases, parameters.
+"""The rows behind the report's tables and pictures: key numbers, accuracy by tag, example cases.
 
 first = examples(cases, labels=["yes", "no"], each=5)["repaired"][0]
 first.base_probability, first.tuned_probability      # 0.031, 0.974: of the gold label
 """
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -40,20 +39,6 @@ class Number(NamedTuple):
     tuned: str
     change: str
     interval: str
-
-
-class Module(NamedTuple):
-    """Parameters of all modules of one kind: logical before and after, stored elements, bytes."""
-
-    module: str
-    part: str
-    dtype: str
-    tensors: int
-    base: int
-    tuned: int
-    stored: int
-    bytes: int
-    trainable: bool
 
 
 def by_tag(tagged: Iterable[tuple[Sequence[str], str]], confidence: float = 0.95) -> list[Row]:
@@ -158,30 +143,3 @@ def key_numbers(results: Results, confidence: float) -> list[Number]:
 def _number(name: str, better: str, base: float, tuned: float, ends: tuple[float, float] | None = None) -> Number:
     between = f"{signed(ends[0], 3)} to {signed(ends[1], 3)}" if ends else ""
     return Number(name, better, decimal(base), decimal(tuned), signed(tuned - base, 3), between)
-
-
-def by_module(parameters: Sequence[Row]) -> list[Module]:
-    """The parameter table with the repeated layers of a model added up: `layers.0.mlp` is `layers.*.mlp`."""
-    groups: dict[tuple[str, str, str, bool], list[Row]] = {}
-    for row in parameters:
-        module = re.sub(r"\.\d+(?=\.|$)", ".*", row["module"])
-        key = (module, row["part"], row["dtype"], row["trainable"] == "True")
-        groups.setdefault(key, []).append(row)
-    return [
-        Module(
-            module,
-            part,
-            dtype,
-            tensors=len(rows),
-            base=_sum(rows, "base"),
-            tuned=_sum(rows, "tuned"),
-            stored=_sum(rows, "stored"),
-            bytes=_sum(rows, "bytes"),
-            trainable=trainable,
-        )
-        for (module, part, dtype, trainable), rows in groups.items()
-    ]
-
-
-def _sum(rows: Sequence[Row], column: str) -> int:
-    return int(sum(row[column] or 0 for row in rows))

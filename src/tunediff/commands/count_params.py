@@ -1,0 +1,106 @@
+"""The parameters of a recipe by module, before and after, from its layout alone: no weights, no network.
+
+    tunediff count-params recipes/phi2-snli-a.yaml
+    tunediff count-params recipes/phi2-snli-a.yaml --json
+
+The layout is `model.config` of the recipe. Without one it is that of the package or folder that the recipe names, or
+that of the base model of the hub that lies in models/base. A model from scratch has the vocabulary that
+`pretrain.vocab_size` asks for; its tokenizer may turn out smaller, which the stage count_params then counts.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunediff.commands.columns import aligned
+from tunediff.errors import TunediffError
+from tunediff.files import read_json
+from tunediff.ledger import ParameterRow, by_module, summary, totals
+from tunediff.params import Params, read_params
+
+HEADER = (
+    *("tensor", "part", "type", "trained", "shape", "tensors"),
+    *("base", "with head", "tuned", "stored", "bytes"),
+)
+WORDS = 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The recipe, and whether the totals are wanted as JSON."""
+    parser.add_argument("recipe", type=Path, help="a params.yaml, such as recipes/phi2-snli-a.yaml")
+    parser.add_argument("--json", action="store_true", help="print the keys of metrics/count_params.json instead")
+    parser.add_argument("--base", type=Path, default=Path("models/base"), help="folder of the stage base_model")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `tunediff count-params`.
+
+    Raises:
+        TunediffError: the recipe is at fault, its layout makes no model or is not known here.
+    """
+    from tunediff.models.count import count_recipe
+
+    params = read_params(args.recipe)
+    rows = count_recipe(layout_of(params, args.recipe, args.base), params.task, params.model, params.adapt)
+    published = params.model.published_parameters
+    if args.json:
+        print(json.dumps(totals(rows, published), indent=2))
+        return
+    print(*table(rows), "", f"{args.recipe}: {_named(params)}", *summary(rows, published), sep="\n")
+    if _vocabulary_is_asked_for(params):
+        print(f"  vocabulary: the {params.pretrain.vocab_size:,} tokens asked for; the tokenizer may have fewer")
+
+
+def _vocabulary_is_asked_for(params: Params) -> bool:
+    return params.model.source == "scratch" and "vocab_size" not in (params.model.config or {})
+
+
+def layout_of(params: Params, recipe: Path, base: Path) -> dict[str, Any]:
+    """The layout of the base model as in config.json.
+
+    Args:
+        params: the recipe.
+        recipe: its file, to be named where the layout is not known.
+        base: the folder that the stage base_model wrote, if it has run.
+
+    Raises:
+        TunediffError: the recipe has no layout, and none of its model is on this machine.
+    """
+    from tunediff.models.load import CONFIG, MANIFEST, find_weights
+
+    model = params.model
+    if model.source == "scratch":
+        return {"vocab_size": params.pretrain.vocab_size, **(model.config or {})}
+    if model.config is not None:
+        return dict(model.config)
+    if model.source != "hub":
+        return dict(read_json(find_weights(model) / CONFIG))
+    manifest = read_json(base / MANIFEST) if (base / MANIFEST).exists() else {}
+    if (manifest.get("id"), manifest.get("revision")) != (model.id, model.revision):
+        raise TunediffError(
+            f"{recipe}: model.config: missing, and {base} does not hold {model.id}; expected the layout in the recipe, "
+            "or its base model built (cp the recipe to params.yaml, dvc repro base_model)"
+        )
+    return dict(read_json(base / CONFIG))
+
+
+def table(rows: Sequence[ParameterRow]) -> list[str]:
+    """A line for each tensor of the layout, the repeated layers added up."""
+    return aligned(list(zip(HEADER, *_cells(rows), strict=True)), left=WORDS)
+
+
+def _cells(rows: Sequence[ParameterRow]) -> Iterator[tuple[str, ...]]:
+    for row in by_module(rows):
+        counts = (row.tensors, row.base, row.with_head, row.tuned, row.stored, row.bytes)
+        shape = " x ".join(map(str, row.shape))
+        yield row.tensor, row.part, row.dtype, "yes" if row.trainable else "no", shape, *(f"{one:,}" for one in counts)
+
+
+def _named(params: Params) -> str:
+    model, adapt = params.model, params.adapt
+    source = model.id or f"{(model.config or {})['model_type']} from scratch"
+    stored = "" if model.quantization == "none" else f", {model.quantization}"
+    rank = f" of rank {adapt.r}" if adapt.r else ""
+    return f"{source}{stored}, head {model.head}, trained by {adapt.method}{rank}"
