@@ -17,6 +17,7 @@ from tunediff.cases import content_hash
 from tunediff.errors import TunediffError
 from tunediff.files import read_text, shown
 from tunediff.sections import Pretrain
+from tunediff.sources import Row
 from tunediff.sources.hub import dataset_rows
 from tunediff.sources.local import read_rows
 from tunediff.sources.worlds import stories
@@ -48,8 +49,8 @@ def read_texts(section: Pretrain, path: Path) -> Texts:
         found = _world(section)
     elif section.hub is not None:
         hub = section.hub
-        rows = {name: dataset_rows(hub.id, hub.config, hub.revision, name) for name in Texts._fields}
-        found = Texts(*(list(wikitext_articles(str(row["text"]) for row in rows[name])) for name in Texts._fields))
+        splits = (dataset_rows(hub.id, hub.config, hub.revision, name) for name in Texts._fields)
+        found = Texts(*(list(wikitext_articles(map(_line, rows))) for rows in splits))
     elif section.files is not None and section.files.validation is not None:
         found = Texts(*(_documents(section, path / name) for name in (section.files.train, section.files.validation)))
     else:
@@ -108,6 +109,13 @@ def _sentences(file: Path, columns: Sequence[str]) -> dict[str, None]:
                 raise TunediffError(f"{row.place}: {column}: found {shown(text)}, expected text that is not empty")
             texts.setdefault(text.strip())
     return texts
+
+
+def _line(row: Row) -> str:
+    text = row.get("text")
+    if not isinstance(text, str):
+        raise TunediffError(f"{row.place}: text: found {shown(text)}, expected a line of WikiText")
+    return text
 
 
 def _paragraphs(lines: Iterable[str]) -> Iterator[str]:

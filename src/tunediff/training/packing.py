@@ -12,6 +12,7 @@ divided inside of it, where it would always get a random second part; and there 
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from random import Random
 from typing import NamedTuple
 
@@ -72,7 +73,7 @@ def sentence_pairs(documents: Sequence[Sequence[Sentence]], room: int, seed: int
                 waiting.extendleft(reversed(rest))
                 other = documents[(at + rng.randrange(1, len(documents))) % len(documents)]
                 start = rng.randrange(len(other))
-                yield Pair(first, _joined(other[start:])[: room - len(first)], False)
+                yield Pair(first, list(islice(chain.from_iterable(other[start:]), room - len(first))), False)
 
 
 def _fill(waiting: deque[Sentence], room: int) -> list[Sentence]:
@@ -89,4 +90,4 @@ def _fill(waiting: deque[Sentence], room: int) -> list[Sentence]:
 
 
 def _joined(parts: Sequence[Sentence]) -> Sentence:
-    return [token for part in parts for token in part]
+    return list(chain.from_iterable(parts))
