@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from tunediff.training.pretrain import train_tokenizer
+from tunediff.training.tokenizer import train_bpe
 
 SNLI = Path(__file__).resolve().parents[2] / "shared" / "data" / "snli" / "test.jsonl"
 INSTRUCTION = (
@@ -43,7 +43,7 @@ def small_llama(
     texts: Sequence[str], hidden: int = 256, layers: int = 4, vocabulary: int = 4000
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
     """A Llama layout with random weights and a tokenizer trained on the texts, float32, on the device there is."""
-    tokenizer = train_tokenizer(texts, vocabulary, 1024)
+    tokenizer = train_bpe(texts, vocabulary, 1024)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

@@ -7,7 +7,7 @@ from tests.models.layouts import SMALL_BERT, SMALL_GPT2, SMALL_LLAMA, SMALL_PHI
 from tunediff.cases import make_cases
 from tunediff.models.load import Loaded, load_base, write_manifest
 from tunediff.sections import Adapt, Model, Prompt, Task, Train
-from tunediff.training.pretrain import train_tokenizer
+from tunediff.training.tokenizer import train_bpe
 
 # The machines that run the tests have few cores, and threads that wait for each other cost more than they bring.
 torch.set_num_threads(1)
@@ -57,7 +57,7 @@ CASES = make_cases(
 
 def small_tokenizer(vocab_size=320):
     """Byte-level BPE as `pretrain` makes it: <pad> 0, <s> 1, </s> 2; it puts <s> before a text."""
-    return train_tokenizer(SENTENCES, vocab_size, 64)
+    return train_bpe(SENTENCES, vocab_size, 64)
 
 
 def small_bert_tokenizer():

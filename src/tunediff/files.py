@@ -124,16 +124,16 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write rows that share their keys as a CSV file with a header.
+def write_csv(path: Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> None:
+    """Write rows as a CSV file with a header: `columns`, else the keys that all rows share.
 
     Raises:
-        TunediffError: there is no row to take the header from.
+        TunediffError: there is neither a row nor a column to take the header from.
     """
-    if not rows:
+    if not rows and not columns:
         raise TunediffError(f"{path}: there is no row to write, expected at least one")
     with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, fieldnames=list(columns or rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

@@ -16,12 +16,12 @@ from tunediff.predict.protocols import (
     premise_free,
 )
 from tunediff.sections import Evaluate, Prompt
-from tunediff.training.pretrain import train_tokenizer
+from tunediff.training.tokenizer import train_bpe
 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
-    folder, tokenizer = tmp_path_factory.mktemp("lm"), train_tokenizer(SENTENCES, 320, 256)
+    folder, tokenizer = tmp_path_factory.mktemp("lm"), train_bpe(SENTENCES, 320, 256)
     return load(folder / "base", write_model(folder / "model", "llama", tokenizer, max_position_embeddings=256))
 
 

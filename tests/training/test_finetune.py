@@ -17,6 +17,7 @@ from tests.tiny import (
     train_section,
     write_model,
 )
+from tests.training.stopping import Stop, stop_after_save
 from tunediff.errors import TunediffError
 from tunediff.models.adapt import adapt_model, load_tuned, save_tuned
 from tunediff.predict.choices import score_choices
@@ -174,24 +175,6 @@ def test_two_batches_accumulated_are_one_batch(start, tmp_path):
 
 
 # Stopped and gone on with
-
-
-class Stop(BaseException):
-    """Stands in for Ctrl-C or the machine going away."""
-
-
-def stop_after_save(monkeypatch, step, marked=True):
-    """Stop the run at the save of a step, before or after it has been marked whole."""
-    real = module.mark_whole
-
-    def mark(checkpoint):
-        last = checkpoint.name == f"checkpoint-{step}"
-        if marked or not last:
-            real(checkpoint)
-        if last:
-            raise Stop
-
-    monkeypatch.setattr(module, "mark_whole", mark)
 
 
 def run_into_stop(started, train, scratch):

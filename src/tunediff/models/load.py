@@ -19,10 +19,9 @@ import torch
 
 from tunediff.errors import TunediffError
 from tunediff.files import read_json, shown, write_json
-from tunediff.models.count import inside, layout, new_head, unpacked_modules, weight_bytes
-from tunediff.models.count import reads_both_ways as reads_both_ways
+from tunediff.models.count import inside, layout, new_head, reads_both_ways, unpacked_modules, weight_bytes
 from tunediff.models.heads import head_class
-from tunediff.sections import Model
+from tunediff.sections import Base, Model
 from tunediff.sources.hub import snapshot
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class Loaded:
     pad: int
 
 
-def find_weights(model: Model) -> Path:
+def find_weights(model: Base) -> Path:
     """The folder that holds config.json, tokenizer and model.safetensors of a model that is not from scratch.
 
     Raises:
@@ -77,7 +76,7 @@ def find_weights(model: Model) -> Path:
     return folder
 
 
-def write_manifest(folder: Path, model: Model, weights: Path) -> None:
+def write_manifest(folder: Path, model: Base, weights: Path) -> None:
     """Pin a model that is not from scratch: its manifest and its config.json."""
     config = read_json(weights / CONFIG)
     if not isinstance(config, dict):
@@ -124,7 +123,7 @@ def _tensor_names(weights: Path) -> list[str]:
     return names
 
 
-def _weights_of(base: Path, model: Model) -> Path:
+def _weights_of(base: Path, model: Base) -> Path:
     """Where the weights lie that the manifest in `base` names."""
     manifest = read_json(base / MANIFEST)
     if (manifest.get("source"), manifest.get("id"), manifest.get("revision")) != (
@@ -203,10 +202,12 @@ def _check_fit(weights: Path, network: Network, report: dict[str, Any]) -> None:
 def _context(network: Network, tokenizer: "PreTrainedTokenizerBase", model: Model) -> int:
     """Tokens that the model can read: its positions, or what its tokenizer says where that is less.
 
-    RoBERTa has 514 positions for 512 tokens. A tokenizer made here knows the length of the training sequences alone.
+    RoBERTa has 514 positions for 512 tokens. A tokenizer of a model from scratch knows the length of the training
+    sequences alone: a decoder reads on, but an encoder learned no position behind it.
     """
     positions = getattr(network.config, "max_position_embeddings", None) or tokenizer.model_max_length
-    return int(positions if model.source == "scratch" else min(positions, tokenizer.model_max_length))
+    reads_on = model.source == "scratch" and not reads_both_ways(network.config)
+    return int(positions if reads_on else min(positions, tokenizer.model_max_length))
 
 
 def _load_network(weights: Path, config: dict[str, Any], model: Model, n_labels: int) -> tuple[Network, dict[str, Any]]:

@@ -12,6 +12,9 @@ import hashlib
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
 
 from tunediff.cases import content_hash
 
@@ -45,6 +48,13 @@ def _files_hash(paths: Iterable[Path]) -> str:
 def mark_whole(checkpoint: Path) -> None:
     """Say that everything of a checkpoint has been written."""
     (checkpoint / WHOLE).touch()
+
+
+class MarkWhole(TrainerCallback):
+    """Marks a checkpoint as whole once transformers has written all of it."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002, D102
+        mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 def latest_whole(folder: Path) -> Path | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import TrainerCallback, TrainingArguments
+from transformers import TrainingArguments
 
 from tunediff.cases import Case
 from tunediff.errors import TunediffError
@@ -25,7 +25,7 @@ from tunediff.predict.heads import pad_rows
 from tunediff.predict.prompts import Encoded, encode_cases, encode_choices, encode_text, written_answer
 from tunediff.sections import Prompt, Task, Train
 from tunediff.training.batches import BatchTrainer
-from tunediff.training.checkpoints import latest_whole, mark_whole
+from tunediff.training.checkpoints import MarkWhole, latest_whole
 from tunediff.training.loss import Loss, answer_loss, answer_rows, pad_answers
 from tunediff.training.progress import show_progress
 from tunediff.training.spans import pad_spans, span_loss, span_rows
@@ -120,7 +120,7 @@ def finetune(
         train_dataset=list(train_rows),
         eval_dataset=list(validation_rows),
         data_collator=partial(batch_of, pad=loaded.pad),
-        callbacks=[_MarkWhole()],
+        callbacks=[MarkWhole()],
         lengths=lengths,
         batch_loss=batch_loss,
     )
@@ -173,13 +173,6 @@ def _arguments(train: Train, scratch: Path, dtype: torch.dtype) -> TrainingArgum
     # With several GPUs, transformers would put each batch on all of them, in a wrapper that our loss cannot look into.
     arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments
-
-
-class _MarkWhole(TrainerCallback):
-    """Marks a checkpoint as whole once transformers has written all of it."""
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 class _EpochTrainer(BatchTrainer):
