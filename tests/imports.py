@@ -7,14 +7,10 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 
 
-def project_imports(path: Path, at_start: bool = False) -> set[Path]:
-    """Project modules that one file imports itself; `at_start` leaves out what its functions import when called."""
+def project_imports(path: Path) -> set[Path]:
+    """Project modules that one file imports itself."""
     names = set()
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    later = {id(node) for one in ast.walk(tree) if isinstance(one, ast.FunctionDef) for node in ast.walk(one)}
-    for node in ast.walk(tree):
-        if at_start and id(node) in later:
-            continue
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:

@@ -22,7 +22,7 @@ from tunediff.cases import Case, read_cases
 from tunediff.commands.diff import GATE_CLOSED
 from tunediff.commands.models import BASE, TUNED, both_answer, project
 from tunediff.commands.runs import read_stages
-from tunediff.commands.table import aligned
+from tunediff.commands.columns import aligned
 from tunediff.compare.steps import changed_cases, step_flips
 from tunediff.errors import TunediffError
 from tunediff.files import output_path, read_json, replacing, write_json
@@ -122,7 +122,7 @@ def _answers(params: Params, cases: Sequence[Case], folder: Path) -> dict[str, "
     return frames | {"merged": answers}
 
 
-def table(steps: Sequence[Mapping[str, Any]], confidence: float) -> Iterator[str]:
+def table(steps: Sequence[Mapping[str, Any]], confidence: float) -> list[str]:
     """The lines of a table, a step each."""
     level = f"{100 * confidence:g}% interval"
     rows = [["step", "cases", "changed", "flips", level, "repaired", level, "broken", level]]
@@ -131,7 +131,7 @@ def table(steps: Sequence[Mapping[str, Any]], confidence: float) -> Iterator[str
         for name in ("flips", "repaired", "broken"):
             row += [f"{step[name]:,}", f"{step[f'{name}_low']:.2%} to {step[f'{name}_high']:.2%}"]
         rows.append(row)
-    return aligned(rows, left=1)
+    return aligned(list(zip(*rows, strict=True)), left=1)
 
 
 def warning(step: Mapping[str, Any], changed: Sequence[Mapping[str, Any]]) -> Iterator[str]:

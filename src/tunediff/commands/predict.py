@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunediff.cases import Case, make_cases
 from tunediff.commands.models import both_answer, project
-from tunediff.commands.table import aligned
+from tunediff.commands.columns import aligned
 from tunediff.errors import TunediffError
 from tunediff.files import shown, write_jsonl
 from tunediff.report.notation import visible
@@ -158,7 +158,7 @@ def side_by_side(record: Record, inputs: Sequence[str], labels: Sequence[str]) -
     if None not in probabilities:
         rows += [[label, *(f"{each[label]:.1%}" for each in probabilities)] for label in labels]
         rows.append(["lead, nats", *_both(record, "lead", lambda lead: f"{lead:.2f}")])
-    yield from aligned(rows)
+    yield from aligned(list(zip(*rows, strict=True)), left=len(rows[0]))
     yield ""
     cut = " The prompt was cut to fit the context." if record["truncated"] else ""
     yield f"The answers {'differ' if record['differs'] else 'are the same'}.{cut}"
@@ -174,7 +174,7 @@ def _listed(found: Sequence[Record], inputs: Sequence[str]) -> Iterator[str]:
     for number, record in enumerate(found, start=1):
         text = " | ".join(_line(record[name]) for name in inputs)
         rows.append([str(number), *_both(record, "prediction", _said), "differs" * record["differs"], text[:80]])
-    yield from aligned(rows)
+    yield from aligned(list(zip(*rows, strict=True)), left=len(rows[0]))
 
 
 def _said(prediction: str | None) -> str:
