@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunediff.cases import Case, read_cases
+from tunediff.commands.columns import aligned
 from tunediff.commands.diff import GATE_CLOSED
 from tunediff.commands.models import BASE, TUNED, both_answer, project
 from tunediff.commands.runs import read_stages
-from tunediff.commands.columns import aligned
 from tunediff.compare.steps import changed_cases, step_flips
 from tunediff.errors import TunediffError
 from tunediff.files import output_path, read_json, replacing, write_json

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunediff.cases import Case, make_cases
-from tunediff.commands.models import both_answer, project
 from tunediff.commands.columns import aligned
+from tunediff.commands.models import both_answer, project
 from tunediff.errors import TunediffError
 from tunediff.files import shown, write_jsonl
 from tunediff.report.notation import visible
