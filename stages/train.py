@@ -25,20 +25,19 @@ def main() -> None:
     params = read_params(PARAMS)
     task, prompt, train = params.task, params.prompt, params.train
     sections = [task, prompt, params.model, params.adapt, train]
-    with measured(args.cost):
+    scratch = scratch_folder([section.model_dump() for section in sections], args.train, args.validation, args.base)
+    with measured(args.cost, scratch) as note_cost:
         cases = [read_cases(path, task.inputs, task.labels) for path in (args.train, args.validation)]
         loaded = load_base(args.base, params.model, task.labels)
         loaded = replace(loaded, model=adapt_model(loaded.model, params.adapt, train.seed))
         rows = [training_rows(loaded, split, task, prompt, params.model.head) for split in cases]
-        scratch = scratch_folder([section.model_dump() for section in sections], args.train, args.validation, args.base)
-        log = finetune(loaded, rows[0], rows[1], train, scratch, params.model.head)
+        log = finetune(loaded, rows[0], rows[1], train, scratch, params.model.head, saved=note_cost)
         with replacing(args.tuned) as folder:
             save_tuned(loaded.model, params.adapt, folder)
         chosen = chosen_epoch(log, train)
         losses = {key: chosen[key] for key in ("train_loss", "validation_loss")}
         write_csv(args.log, log)
         write_json(args.metrics, {"epochs": len(log), "steps": log[-1]["step"], **losses})
-        shutil.rmtree(scratch, ignore_errors=True)
         weights = sum(value.numel() for value in loaded.model.parameters() if value.requires_grad)
         print(f"train: {weights:,} weights on {len(cases[0]):,} cases, {len(log)} epochs, {log[-1]['step']:,} steps")
         for row in log:
@@ -47,6 +46,7 @@ def main() -> None:
                 f"  epoch {row['epoch']}: training loss {row['train_loss']:.4f}, "
                 f"validation loss {row['validation_loss']:.4f}{kept}"
             )
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from copy import copy
 from pathlib import Path
 
 import yaml
@@ -26,6 +27,13 @@ class Project:
         self.change(**changes)
         git(folder, "init", "--quiet")
         self.commit("start")
+
+    def copy(self, folder):
+        """The project as it stands, in another folder, for a test that changes it."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        other = copy(self)
+        other.folder = folder
+        return other
 
     def commit(self, message):
         git(self.folder, "add", "--all")

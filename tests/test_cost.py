@@ -1,6 +1,7 @@
 """What a stage cost is measured, and written only when the stage ended well."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from tunediff.cost import RUN, measured
+from tunediff.cost import RUN, added, measured
 
 
 @pytest.fixture(autouse=True)
@@ -207,6 +208,47 @@ def test_a_stage_of_a_noted_run_leaves_its_note_and_one_that_fails_leaves_its_be
     with pytest.raises(ValueError, match="bad"), measured(tmp_path / "report.json"):
         raise ValueError("bad")
     assert set(cost_of(tmp_path / "run/report.json")) == {"began"}
+
+
+def go_on(scratch, code):
+    """A process of a stage that goes on from `scratch`; its exit code."""
+    code = (
+        "import os, signal, sys, time; from pathlib import Path; from tunediff.cost import measured\n"
+        f"with measured(Path(sys.argv[1]), Path(sys.argv[2])) as note_cost: {code}"
+    )
+    arguments = [sys.executable, "-c", code, str(scratch.parent / "cost.json"), str(scratch)]
+    return subprocess.run(arguments, check=False, stderr=subprocess.DEVNULL).returncode
+
+
+def test_a_stage_that_was_stopped_and_killed_costs_what_all_of_its_processes_did(tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    assert go_on(scratch, "time.sleep(0.5); raise KeyboardInterrupt") != 0
+    assert not (tmp_path / "cost.json").exists()
+    assert go_on(scratch, "time.sleep(0.5); note_cost(); os.kill(os.getpid(), signal.SIGKILL)") == -signal.SIGKILL
+    noted = [cost_of(path) for path in sorted((scratch / "cost").iterdir())]
+    assert [cost["seconds"] > 0.5 for cost in noted] == [True, True]
+    assert go_on(scratch, "time.sleep(0.5)") == 0
+    cost = cost_of(tmp_path / "cost.json")
+    assert cost["seconds"] > sum(cost["seconds"] for cost in noted) + 0.5
+    assert cost["peak_memory_bytes"] >= max(cost["peak_memory_bytes"] for cost in noted)
+    assert cost["device"] == noted[0]["device"]
+
+
+def test_a_stage_that_fails_before_it_has_begun_to_save_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="bad"), measured(tmp_path / "cost.json", tmp_path / "scratch"):
+        raise ValueError("bad")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_costs_add_up_and_energy_only_where_each_process_on_a_gpu_measured_it():
+    gpu = {"seconds": 10.0, "peak_memory_bytes": 7, "device": "NVIDIA A40", "gpu_seconds": 10.0, "energy_joules": 1.5}
+    cpu = {"seconds": 1.5, "peak_memory_bytes": 9, "device": "CPU"}
+    assert added([gpu, gpu]) == gpu | {"seconds": 20.0, "gpu_seconds": 20.0, "energy_joules": 3.0}
+    assert added([cpu, gpu]) == gpu | {"seconds": 11.5, "peak_memory_bytes": 9, "device": "CPU, then NVIDIA A40"}
+    uncounted = {key: value for key, value in gpu.items() if key != "energy_joules"}
+    assert "energy_joules" not in added([gpu, uncounted])
+    assert added([cpu]) == cpu
 
 
 def test_measuring_does_not_import_torch():

@@ -3,7 +3,8 @@
 with measured(Path("metrics/cost/train.json")):
     ...                                     # metrics/cost/train.json: seconds, peak_memory_bytes, device
 
-Where the stage computed on a GPU: also gpu_seconds, and energy_joules if NVML counts them. Under `tunediff repro` the
+Where the stage computed on a GPU: also gpu_seconds, and energy_joules if NVML counts them. A stage that was stopped
+and went on costs what all of its processes did: see `measured`. Under `tunediff repro` the
 stage leaves a note that it ran, in the folder that the environment variable `RUN` names: a stage that comes from the
 cache starts no process, so only one that ran can leave it.
 """
@@ -13,39 +14,88 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from tunediff.files import read_text, write_json
+from tunediff.errors import TunediffError
+from tunediff.files import read_json, read_text, write_json
 
 RUN = "TUNEDIFF_RUN"
+Cost = dict[str, Any]
 
 
 @contextmanager
-def measured(path: Path) -> Iterator[None]:
+def measured(path: Path, scratch: Path | None = None) -> Iterator[Callable[[], None]]:
     """Write the cost of this process to `path` when the block ends well; start-up and imports are counted in.
 
     Keys: seconds; peak_memory_bytes (of the GPUs where some were used, of this process elsewhere); device. Where GPUs
     were used: gpu_seconds (the seconds times their number, as a cluster books them) and energy_joules (of those GPUs
     in this block, by NVML's counter: idling and other processes on them included).
+
+    Args:
+        path: the file to write.
+        scratch: a folder that outlives a process which is stopped, for a stage that then goes on. What each process
+            cost is noted in it, and what is written is the cost of all of them.
+
+    Yields:
+        A function that notes the cost so far, to be called at each save: of a process that is killed, that stays.
     """
     note = Path(os.environ[RUN]) / path.name if os.environ.get(RUN) else None
     if note:
         write_json(note, {"began": time.time() - _seconds()})
     before = _millijoules()
-    yield
+    notes = scratch / "cost" if scratch else None
+    earlier = [] if notes is None else [read_json(one) for one in sorted(notes.glob("*.json"))]
+
+    def note_cost() -> None:
+        if notes is not None:
+            write_json(notes / f"{len(earlier):06d}.json", _cost(before))
+
+    try:
+        yield note_cost
+    except BaseException:
+        # Without the folder nothing was begun that could go on.
+        if scratch is not None and scratch.exists():
+            with suppress(TunediffError):
+                note_cost()
+        raise
+    cost = added([*earlier, _cost(before)])
+    write_json(path, cost)
+    if note:
+        write_json(note, {"cost": cost})
+
+
+def added(costs: Sequence[Cost]) -> Cost:
+    """The cost of several processes that did one thing after each other: sums, the highest peak, every device.
+
+    Energy is there where each process that used a GPU measured it.
+    """
+    devices = dict.fromkeys(cost["device"] for cost in costs)
+    total: Cost = {
+        "seconds": round(sum(cost["seconds"] for cost in costs), 3),
+        "peak_memory_bytes": max(cost["peak_memory_bytes"] for cost in costs),
+        "device": ", then ".join(devices),
+    }
+    on_gpu = [cost for cost in costs if "gpu_seconds" in cost]
+    for key in ("gpu_seconds", "energy_joules"):
+        if on_gpu and all(key in cost for cost in on_gpu):
+            total[key] = round(sum(cost[key] for cost in on_gpu), 3)
+    return total
+
+
+def _cost(before: Mapping[str, int]) -> Cost:
+    """What this process cost so far; `before`: what each GPU had used when it began."""
     seconds, gpus = round(_seconds(), 3), _used_gpus()
-    cost: dict[str, object] = {"seconds": seconds, "peak_memory_bytes": _peak_memory(gpus), "device": _device(gpus)}
+    cost: Cost = {"seconds": seconds, "peak_memory_bytes": _peak_memory(gpus), "device": _device(gpus)}
     if gpus:
         cost["gpu_seconds"] = round(seconds * len(gpus), 3)
         if (joules := _joules(before, _millijoules(), gpus)) is not None:
             cost["energy_joules"] = joules
-    write_json(path, cost)
-    if note:
-        write_json(note, {"cost": cost})
+    return cost
 
 
 def _seconds() -> float:

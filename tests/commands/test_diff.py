@@ -1,26 +1,12 @@
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
+from tests.program import tunediff
 from tests.shared_data import shared_data
 from tests.test_diff import made_up_pair
 
 FILES = {"metrics.json", "cases.jsonl", "report.md", "report.html"}
-
-
-def tunediff(folder, *arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "tunediff.commands.main", *map(str, arguments)],
-        cwd=folder,
-        env=os.environ | {"COLUMNS": "120"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture(scope="module")

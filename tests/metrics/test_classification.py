@@ -180,6 +180,11 @@ def test_a_classifier_that_says_positive_for_everything_is_named_with_both_reaso
     )
 
 
+def test_one_case_is_one_case():
+    reason = degenerate_reason(NLI, confusion(NLI, ["neutral"], ["neutral"]))
+    assert reason.startswith("Degenerate predictor: it answers 'neutral' for 100.0 % of 1 case, and")
+
+
 @pytest.mark.parametrize(
     ("gold", "predictions", "log_probs", "message"),
     [

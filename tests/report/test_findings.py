@@ -4,18 +4,18 @@ import pytest
 
 from tests.report.made import LABELS, TASK, made_cases, made_results, usual_cases, write_inputs
 from tunediff.files import write_json
-from tunediff.report.findings import findings
+from tunediff.report.findings import NO_PRICE, findings
 from tunediff.report.results import read_results
-from tunediff.sections import Task
+from tunediff.sections import Cost, Task
 
 
 @pytest.fixture
 def find(tmp_path):
     """Findings of made-up cases, with ordinary spaces."""
 
-    def find(cases, task=TASK, confidence=0.95, **changes):
+    def find(cases, task=TASK, confidence=0.95, cost=NO_PRICE, **changes):
         results = made_results(tmp_path, cases, task.labels, task.inputs, confidence=confidence, **changes)
-        found = findings(results, task, confidence)
+        found = findings(results, task, confidence, cost)
 
         def plain(value):
             if isinstance(value, str):
@@ -70,8 +70,24 @@ def test_a_gain_is_told_with_its_intervals_and_test(find):
         "classifier that reads only the hypothesis scores 41.1 %. Against these two the tuned model stands at +54.2 "
         "points and +46.9 points.",
         "All stages together took 00:17:02 (hours, minutes, seconds), training 00:03:02 of it, and at most 1.75 GiB of "
-        "memory. That is 21.7 seconds (17.9 to 28.3) for each of the 47 cases gained, repaired less broken.",
+        "memory. That is 21.74 seconds (17.87 to 28.29) for each of the 47 cases gained, repaired less broken.",
     )
+
+
+def test_a_price_puts_the_cost_of_a_gained_case_in_money_beside_its_seconds_and_gpu_seconds(find):
+    found = find(usual_cases(), cost=Cost(price_per_hour=1.2, currency="EUR"), evidence=True)
+    # 1,022 s at 1.20 an hour; 632 of 1,200 cases, interval of the difference +49.6 to +55.7 points
+    assert "; at 1.20 EUR an hour that is 0.341 EUR. That is 1.62 seconds (1.53 to 1.72), " in found.sentences[-1]
+    assert (
+        "0.266 GPU seconds (0.252 to 0.282) and 0.000539 EUR (0.00051 to 0.000572) for each of the 632 cases "
+        in (found.sentences[-1])
+    )
+
+
+def test_no_price_no_money_and_no_gpu_no_gpu_seconds(find):
+    said = find(usual_cases()).sentences[-1]
+    assert "USD" not in said
+    assert "GPU" not in said
 
 
 def test_a_good_experiment_has_no_caution(find):
@@ -128,7 +144,9 @@ def test_one_case_shows_nothing(find):
         "right, so none could break."
     )
     assert found.limits[0] == "1 case cannot show any difference (two-sided 5 % level)."
-    assert found.sentences[-1].endswith("1,022.0 seconds for the one case gained, repaired less broken.")
+    assert found.sentences[-1].endswith(
+        "1,022.00 seconds (from 1,022.00 up) for the one case gained, repaired less broken."
+    )
 
 
 def test_no_broken_case_still_has_a_bound(find):

@@ -258,6 +258,14 @@ def test_several_devices_are_named_stage_by_stage(usual):
     assert "NVIDIA A40" in markdown_page(made)
 
 
+@pytest.mark.parametrize("evidence", [True, False])
+def test_energy_is_a_figure_or_said_not_to_have_been_measured(tmp_path, evidence):
+    made = contents(tmp_path, usual_cases(), evidence=evidence)
+    for text in (Page(html_page(made)).text, markdown_page(made)):
+        assert ("Energy, joules" in text) == evidence
+        assert ("Energy was not measured" in text) != evidence
+
+
 def test_the_verdict_for_a_terminal_names_the_cautions(tmp_path):
     verdict = plain_verdict(contents(tmp_path, usual_cases(), prepare={"leaked_pairs": 3})["found"])
     assert verdict.startswith("Fine-tuning raised accuracy")

@@ -177,6 +177,17 @@ def test_two_batches_accumulated_are_one_batch(start, tmp_path):
 # Stopped and gone on with
 
 
+def test_each_save_is_told_once_it_is_whole(start, tmp_path):
+    loaded, rows, validation, head = start()
+    saves = []
+
+    def saved():
+        saves.append(sorted(path.parent.name for path in (tmp_path / "scratch").glob("*/whole")))
+
+    finetune(loaded, rows, validation, train_section(num_train_epochs=2), tmp_path / "scratch", head, saved)
+    assert saves == [["checkpoint-2"], ["checkpoint-2", "checkpoint-4"]]
+
+
 def run_into_stop(started, train, scratch):
     with pytest.raises(Stop):
         run(started, train, scratch)

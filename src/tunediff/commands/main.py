@@ -3,6 +3,8 @@
     tunediff diff before.jsonl after.jsonl --out findings
     tunediff repro
     tunediff cost
+    tunediff predict premise="A man sleeps." hypothesis="A man is awake."
+    tunediff merge --out models/merged
     tunediff score --task squad_v2 --data dev-v2.0.json --predictions predictions.json
     tunediff count-params recipes/phi2-snli-a.yaml
 
@@ -14,9 +16,17 @@ import argparse
 from functools import partial
 
 from tunediff import errors
-from tunediff.commands import cost, count_params, diff, repro, score
+from tunediff.commands import cost, count_params, diff, merge, predict, repro, score
 
-COMMANDS = {"diff": diff, "score": score, "repro": repro, "cost": cost, "count-params": count_params}
+COMMANDS = {
+    "diff": diff,
+    "score": score,
+    "repro": repro,
+    "cost": cost,
+    "predict": predict,
+    "merge": merge,
+    "count-params": count_params,
+}
 
 
 def main() -> None:

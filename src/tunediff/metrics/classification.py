@@ -138,7 +138,8 @@ def degenerate_reason(labels: Sequence[str], counts: Counts) -> str | None:
     share = predicted[favourite] / n
     reasons = []
     if share > ONE_LABEL_SHARE:
-        reasons.append(f"it answers {labels[favourite]!r} for {100 * share:.1f} % of {n:,} cases")
+        cases = f"{n:,} case{'s' * (n != 1)}"
+        reasons.append(f"it answers {labels[favourite]!r} for {100 * share:.1f} % of {cases}")
     if right <= support[common]:
         reasons.append(
             f"its accuracy of {100 * right / n:.1f} % is no better than always answering {labels[common]!r} "

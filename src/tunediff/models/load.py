@@ -156,9 +156,23 @@ def load_base(base: Path, model: Model, labels: list[str]) -> Loaded:
     Raises:
         TunediffError: not enough memory, an unknown layout, or weights that are damaged or do not fit the layout.
     """
+    return load_model(_weights_of(base, model), read_json(base / CONFIG), model, labels)
+
+
+def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list[str]) -> Loaded:
+    """Load the weights and the tokenizer of a folder, as `load_base` does those that its manifest names.
+
+    Args:
+        weights: folder with config.json, tokenizer and safetensors.
+        config: the layout, as in config.json.
+        model: the section model: head, quantisation and dtype.
+        labels: label names.
+
+    Raises:
+        TunediffError: as `load_base`.
+    """
     from transformers import AutoTokenizer
 
-    weights, config = _weights_of(base, model), read_json(base / CONFIG)
     check_memory(config, model, len(labels))
     try:
         tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=True, trust_remote_code=False)

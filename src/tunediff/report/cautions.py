@@ -9,7 +9,8 @@ baselines, the data, the answers and the training say.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tunediff.compare.sanity import chance_alarm, degenerate_alarm, guessing
+from tunediff.compare.sanity import chance_alarm, degenerate_alarm, guessing, repeated_alarm
+from tunediff.metrics.classification import confusion
 from tunediff.report.notation import counted, decimal, percent, points, points_interval, whole
 from tunediff.report.results import Flow, Results, Shape
 from tunediff.sections import Task
@@ -32,6 +33,7 @@ def cautions(results: Results, task: Task | Shape, confidence: float) -> list[Ca
     """
     own = [
         *_about_models(results, task, confidence),
+        *_about_scores(results, task),
         *_about_gold(results),
         *_about_baselines(results),
         *_about_data(results, task),
@@ -69,6 +71,22 @@ def _about_models(results: Results, task: Task | Shape, confidence: float) -> li
     found = [Caution(alarm.name, alarm.sentence) for alarm in alarms if alarm]
     if alarm := chance_alarm(right, n, guessing(task.labels), results.models.base, confidence):
         found.append(Caution(alarm.name, f"{alarm.sentence} A gain then measures learning of the task from nothing."))
+    return found
+
+
+def _about_scores(results: Results, task: Task | Shape) -> list[Caution]:
+    """Scores of a metrics file that only repeat the accuracy."""
+    found = []
+    for who, metrics, side in (
+        (results.models.base, results.eval_base, "before"),
+        (results.models.tuned, results.eval_tuned, "after"),
+    ):
+        if not results.cells or "macro_f1" not in metrics:
+            continue
+        rows = [(cell.label, getattr(cell, side)) for cell in results.cells for _ in range(cell.cases)]
+        gold, given = zip(*rows, strict=True)
+        if alarm := repeated_alarm(metrics, task.labels, confusion(task.labels, gold, given)):
+            found.append(Caution(f"{alarm.name} ({who})", alarm.sentence))
     return found
 
 

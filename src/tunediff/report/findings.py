@@ -1,6 +1,6 @@
 """What the results say, in sentences a manager can read and a statistician will sign.
 
-    found = findings(results, task, confidence=0.95)
+    found = findings(results, task, confidence=0.95, cost=params.cost)
     found.headline             # Fine-tuning raised accuracy from 41.0 % to 88.0 % on 100 test cases.
     found.sentences[1]         # The difference is +47.0 points (95 % interval +36.1 to +57.2 points; exact McNemar ...
 
@@ -11,6 +11,7 @@ nothing was shown, the sentences say so, and what a test set of this size could 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tunediff.compare.cost import figure, per_net_repair
 from tunediff.compare.power import power_sentence
 from tunediff.report.cautions import Caution, beaten, best_baseline, cautions
 from tunediff.report.notation import (
@@ -27,7 +28,7 @@ from tunediff.report.notation import (
     whole,
 )
 from tunediff.report.results import Metrics, Results, Row, Shape
-from tunediff.sections import Task
+from tunediff.sections import Cost, Task
 from tunediff.stats.intervals import clopper_pearson
 
 
@@ -45,6 +46,9 @@ BASELINES = {
     "calibrated_base": "base model without its label preference",
     "few_shot_base": "base model with examples in its prompt",
 }
+
+
+NO_PRICE = Cost()
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,14 @@ class Findings:
         return tuple(sentence for paragraph in self.paragraphs for sentence in paragraph.sentences)
 
 
-def findings(results: Results, task: Task | Shape, confidence: float) -> Findings:
+def findings(results: Results, task: Task | Shape, confidence: float, cost: Cost = NO_PRICE) -> Findings:
     """Put the results in words.
 
     Args:
         results: what the other stages wrote.
         task: names of labels and input fields.
         confidence: of every interval, in 0.5..1; one minus it is the level of the test.
+        cost: the section cost: what an hour of the machine costs.
     """
     diff = results.diff_cases
     told = {
@@ -82,7 +87,7 @@ def findings(results: Results, task: Task | Shape, confidence: float) -> Finding
         "What was repaired, what broke": (_flips(results), _preserved(diff, confidence), _noise(results)),
         "Against what costs nothing": (_baselines(results, task),),
         "How sure it is": (_calibration(results),),
-        "What it cost": (_cost(results),),
+        "What it cost": (_cost(results, cost),),
     }
     paragraphs = (Paragraph(about, tuple(filter(None, sentences))) for about, sentences in told.items())
     return Findings(
@@ -262,26 +267,41 @@ def _calibration(results: Results) -> str:
     )
 
 
-def _cost(results: Results) -> str:
-    """What it took, and what a net repaired case took."""
+def _cost(results: Results, cost: Cost) -> str:
+    """What it took in time, memory and money, and what a net repaired case took."""
     if not results.costs:
         return ""
-    seconds = sum(cost["seconds"] for cost in results.costs.values())
-    peak = max(cost["peak_memory_bytes"] for cost in results.costs.values())
+    seconds, gpu_seconds = (
+        sum(one.get(key, 0) for one in results.costs.values()) for key in ("seconds", "gpu_seconds")
+    )
+    peak = max(one["peak_memory_bytes"] for one in results.costs.values())
     sentence = f"All stages together took {duration(seconds)} (hours, minutes, seconds)"
     if "train" in results.costs:
         sentence += f", training {duration(results.costs['train']['seconds'])} of it"
     sentence += f", and at most {gib(peak)} of memory"
+    amounts = [(seconds, "seconds"), *([(gpu_seconds, "GPU seconds")] if gpu_seconds else [])]
+    if cost.price_per_hour is not None:
+        price, money = cost.price_per_hour, seconds / 3600 * cost.price_per_hour
+        amounts.append((money, cost.currency))
+        sentence += f"; at {figure(price)} {cost.currency} an hour that is {figure(money)} {cost.currency}"
     diff = results.diff_cases
     net = diff["repaired"] - diff["broken"]
     if net <= 0:
         return f"{sentence}; no case was gained for it." if net == 0 else f"{sentence}; cases were lost for it."
-    each = f"{sentence}. That is {decimal(seconds / net, 1)} seconds"
-    if diff["accuracy_delta_low"] > 0:
-        few, many = (seconds / (diff["n"] * diff[f"accuracy_delta_{end}"]) for end in ("high", "low"))
-        each += f" ({decimal(few, 1)} to {decimal(many, 1)})"
+    each = [_each(amount, unit, diff) for amount, unit in amounts]
+    words = f"{', '.join(each[:-1])} and {each[-1]}" if len(each) > 1 else each[0]
     gained = "the one case" if net == 1 else f"each of the {whole(net)} cases"
-    return f"{each} for {gained} gained, repaired less broken."
+    return f"{sentence}. That is {words} for {gained} gained, repaired less broken."
+
+
+def _each(amount: float, unit: str, diff: Metrics) -> str:
+    """An amount by net repaired case, with the interval that follows from that of the difference."""
+    ends = (diff["accuracy_delta_low"], diff["accuracy_delta_high"])
+    found = per_net_repair(amount, int(diff["n"]), diff["accuracy_delta"], *ends)
+    assert found is not None  # more cases were repaired than broken
+    assert found.value is not None
+    between = f"from {figure(found.low)} up" if found.high is None else f"{figure(found.low)} to {figure(found.high)}"
+    return f"{figure(found.value)} {unit} ({between})"
 
 
 def _limits(results: Results, task: Task | Shape, confidence: float) -> list[str]:

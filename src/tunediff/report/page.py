@@ -1,6 +1,6 @@
 """The report as a page: one self-contained HTML file, and the same in Markdown for pull requests.
 
-contents = page_contents(results, params.task, params.report, confidence=0.95)
+contents = page_contents(results, params.task, params.report, confidence=0.95, cost=params.cost)
 write_text(Path("reports/report.html"), html_page(contents))
 write_text(Path("reports/report.md"), markdown_page(contents))
 
@@ -26,11 +26,11 @@ from tunediff.report import notation, plots
 from tunediff.report.confusion import NO_LABEL, confusion_picture, confusion_tables, difference_picture
 from tunediff.report.drawing import TRANSITION_NAMES
 from tunediff.report.explorer import explorer_data
-from tunediff.report.findings import Findings, baseline_name, findings, part_names
+from tunediff.report.findings import NO_PRICE, Findings, baseline_name, findings, part_names
 from tunediff.report.flow import flow_picture
 from tunediff.report.results import Results, Shape
 from tunediff.report.tables import by_tag, examples, key_numbers
-from tunediff.sections import Report, Task
+from tunediff.sections import Cost, Report, Task
 
 TEMPLATES = Path(__file__).parent / "templates"
 FIGURES = (
@@ -42,10 +42,13 @@ MARKUP = re.compile(r"[\\`*_\[\]<>&|~$#]")
 LINKS = re.compile(r"[@#](?=\w)|:(?=//)|www(?=\.)", re.IGNORECASE)
 MARKDOWN_TEXT = 300
 MARKDOWN_SLICES = 15
+NO_ENERGY = "Energy was not measured: no stage used a GPU that counts it."
 COST_NAMES = {"gpu_seconds": "GPU seconds", "energy_joules": "Energy, joules"}
 
 
-def page_contents(results: Results, task: Task | Shape, report: Report, confidence: float) -> dict[str, Any]:
+def page_contents(
+    results: Results, task: Task | Shape, report: Report, confidence: float, cost: Cost = NO_PRICE
+) -> dict[str, Any]:
     """Everything the templates print: findings, tables and pictures. What there is no evidence of is empty."""
     slices = results.slices
     if not slices and len(results.cases) == results.diff_cases["n"]:
@@ -54,7 +57,7 @@ def page_contents(results: Results, task: Task | Shape, report: Report, confiden
     tables = _confusion(results, task) if results.cells else {}
     return {
         "title": report.title,
-        "found": findings(results, task, confidence),
+        "found": findings(results, task, confidence, cost),
         "results": results,
         "task": task,
         "confidence": confidence,
@@ -77,6 +80,7 @@ def page_contents(results: Results, task: Task | Shape, report: Report, confiden
         },
         "explained": any("evidence" in case for case in explorer["cases"]),
         "cost_names": COST_NAMES,
+        "no_energy": NO_ENERGY,
         "examples": examples(results.cases, task.labels, report.cases_per_transition),
         "each": report.cases_per_transition,
         "modules": by_module(read_rows(results.parameters)),

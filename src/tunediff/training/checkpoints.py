@@ -9,7 +9,7 @@ well.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,14 @@ def mark_whole(checkpoint: Path) -> None:
 
 
 class MarkWhole(TrainerCallback):
-    """Marks a checkpoint as whole once transformers has written all of it."""
+    """Marks a checkpoint as whole once transformers has written all of it, and says so."""
+
+    def __init__(self, saved: Callable[[], None] = lambda: None) -> None:
+        self.saved = saved
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002, D102
         mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        self.saved()
 
 
 def latest_whole(folder: Path) -> Path | None:

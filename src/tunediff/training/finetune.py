@@ -88,6 +88,7 @@ def finetune(
     train: Train,
     scratch: Path,
     head: str,
+    saved: Callable[[], None] = lambda: None,
 ) -> list[dict[str, float]]:
     """Train the trainable weights of `loaded.model` in place.
 
@@ -98,6 +99,7 @@ def finetune(
         train: the section train.
         scratch: folder for a save each epoch; a whole save that lies there is gone on from.
         head: the model's head, lm, classification or span.
+        saved: called after each save.
 
     Returns:
         A row an epoch: epoch, step, train_loss (mean over the epoch) and validation_loss, in nats per target.
@@ -120,7 +122,7 @@ def finetune(
         train_dataset=list(train_rows),
         eval_dataset=list(validation_rows),
         data_collator=partial(batch_of, pad=loaded.pad),
-        callbacks=[MarkWhole()],
+        callbacks=[MarkWhole(saved)],
         lengths=lengths,
         batch_loss=batch_loss,
     )

@@ -1,0 +1,150 @@
+"""Merge the adapter into the base model's weights, and count the cases that each step on the way flips.
+
+    tunediff merge --out models/merged
+
+The steps: base -> base in 4 bits -> tuned (the adapter on it) -> merged (the adapter in the unquantised weights). Each
+model answers the test split as the evaluation asks it; the merged one is loaded from the folder that was written. The
+folder holds safetensors, layout and tokenizer, so transformers alone loads it, and merge.json with the figures. For
+adapt.method qlora and lora, after the pipeline has run.
+
+A merged model that answers otherwise than the tuned one is written and reported. With --max-flips N it is a gate for
+CI: exit code 3 when more than N cases flipped between right and not right from the tuned model to the merged one.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunediff.cases import Case, read_cases
+from tunediff.commands.columns import aligned
+from tunediff.commands.diff import GATE_CLOSED
+from tunediff.commands.models import BASE, TUNED, both_answer, project
+from tunediff.commands.runs import read_stages
+from tunediff.compare.steps import changed_cases, step_flips
+from tunediff.errors import TunediffError
+from tunediff.files import output_path, read_json, replacing, write_json
+from tunediff.params import Params
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEST = Path("data/splits/test.jsonl")
+FIGURES = "merge.json"
+NAMED = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tunediff merge`."""
+    parser.add_argument("--out", default="models/merged", help="folder to write to (models/merged)")
+    parser.add_argument("--max-flips", type=int, metavar="N", help="exit code 3 when the merged model flips more cases")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `tunediff merge`.
+
+    Raises:
+        TunediffError: an argument or a file is at fault, there is no model yet, or it has no adapter to merge; then
+            nothing is written.
+    """
+    if args.max_flips is not None and args.max_flips < 0:
+        raise TunediffError(f"--max-flips: found {args.max_flips}, expected a number of cases from 0 up")
+    out = _folder(args.out)
+    params = project()
+    if params.adapt.method not in ("qlora", "lora"):
+        raise TunediffError(
+            f"params.yaml: adapt.method: found {params.adapt.method}, which makes no adapter to merge; expected qlora "
+            "or lora"
+        )
+    cases = read_cases(TEST, params.task.inputs, params.task.labels)
+    with replacing(out) as folder:
+        frames = _answers(params, cases, folder)
+        names = list(frames)
+        pairs = [*pairwise(names), (names[0], names[-1])]
+        steps = [step_flips(frames[a], frames[b], (a, b), params.diff.confidence) for a, b in pairs]
+        changed = changed_cases(frames["tuned"], frames["merged"], ("tuned", "merged"))
+        figures = {"method": params.adapt.method, "confidence": params.diff.confidence}
+        write_json(folder / FIGURES, {**figures, "steps": steps, "changed_cases": changed})
+    print(f"merge: {' -> '.join(names)}, on {len(cases):,} test cases")
+    print("\n".join(table(steps, params.diff.confidence)))
+    print(f"  written to {out}, the figures to {out / FIGURES}")
+    last = next(step for step in steps if step["after"] == "merged")
+    sys.stdout.flush()
+    if changed:
+        print("\n".join(warning(last, changed)), file=sys.stderr)
+    else:
+        print(f"The merged model answers all {len(cases):,} cases as the tuned model does.")
+    if args.max_flips is not None and last["flips"] > args.max_flips:
+        print(f"tunediff: flips: found {last['flips']:,}, more than the {args.max_flips:,} allowed", file=sys.stderr)
+        sys.exit(GATE_CLOSED)
+
+
+def _folder(text: str) -> Path:
+    """The folder to write to: in the project, not part of what a stage writes, and new or of an earlier merge."""
+    path = output_path(text)
+    whole = path.resolve()
+    for stage in read_stages():
+        for made in (Path(name).resolve() for name in stage.writes):
+            if made == whole or made in whole.parents:
+                raise TunediffError(
+                    f"--out: found {path}, which the stage {stage.name} writes; expected another folder"
+                )
+    if path.exists() and not (path / FIGURES).is_file():
+        raise TunediffError(f"--out: found {path}, which is there and no earlier merge; expected a folder that is not")
+    return path
+
+
+def _answers(params: Params, cases: Sequence[Case], folder: Path) -> dict[str, "pd.DataFrame"]:
+    """Predictions of each model on the way to the merged one, by its name; the merged model is written to `folder`."""
+    from dataclasses import replace
+
+    from tunediff.models.adapt import load_tuned
+    from tunediff.models.load import CONFIG, load_base, load_model
+    from tunediff.models.merge import merge_adapter, save_merged
+    from tunediff.predict.answers import predict_cases
+
+    asked, labels = (params.task, params.prompt, params.evaluate), params.task.labels
+    plain = params.model.model_copy(update={"quantization": "none"})
+    quantized = params.model.quantization != "none"
+    frames = {}
+    loaded = load_base(BASE, plain, labels)
+    if quantized:
+        frames["base"] = predict_cases(loaded, cases, *asked, "base")
+    merged = merge_adapter(load_tuned(loaded.model, params.adapt, TUNED))
+    save_merged(replace(loaded, model=merged), folder)
+    del loaded, merged  # before the next copy of the weights is loaded
+    loaded = load_model(folder, read_json(folder / CONFIG), plain, labels)
+    answers = predict_cases(loaded, cases, *asked, "merged")
+    del loaded
+    frames["NF4 base" if quantized else "base"], frames["tuned"] = both_answer(params, cases)
+    return frames | {"merged": answers}
+
+
+def table(steps: Sequence[Mapping[str, Any]], confidence: float) -> list[str]:
+    """The lines of a table, a step each."""
+    level = f"{100 * confidence:g}% interval"
+    rows = [["step", "cases", "changed", "flips", level, "repaired", level, "broken", level]]
+    for step in steps:
+        row = [f"{step['before']} -> {step['after']}", f"{step['n']:,}", f"{step['changed']:,}"]
+        for name in ("flips", "repaired", "broken"):
+            row += [f"{step[name]:,}", f"{step[f'{name}_low']:.2%} to {step[f'{name}_high']:.2%}"]
+        rows.append(row)
+    return aligned(list(zip(*rows, strict=True)), left=1)
+
+
+def warning(step: Mapping[str, Any], changed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What is said where the merged model is another model than the tuned one."""
+    yield (
+        f"tunediff: THE MERGED MODEL IS NOT THE TUNED ONE: it answers {step['changed']:,} of {step['n']:,} cases "
+        f"otherwise ({step['repaired']:,} repaired, {step['broken']:,} broken). What was measured of the tuned model "
+        "does not hold for it."
+    )
+    for case in changed[:NAMED]:
+        yield (
+            f"  {case['case_id']} ({case['label']}): tuned {case['tuned_prediction']}, "
+            f"merged {case['merged_prediction']}"
+        )
+    if len(changed) > NAMED:
+        yield f"  and {len(changed) - NAMED:,} more in {FIGURES}"

@@ -1,0 +1,63 @@
+"""The two models of the project, for commands that answer with them.
+
+    params = project()                                   # params.yaml; models/base and models/tuned are there
+    base, tuned = both_answer(params, cases)             # prediction rows of cases.PREDICTION_COLUMNS, a row a case
+
+The model wing is imported inside the functions, so that `tunediff --help` and the commands without a model start
+without torch.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunediff.cases import Case
+from tunediff.errors import TunediffError
+from tunediff.params import Params, read_params
+from tunediff.stage import PARAMS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BASE, TUNED = Path("models/base"), Path("models/tuned")
+
+
+def project() -> Params:
+    """The parameters of the project in the current folder, whose models have been made.
+
+    Raises:
+        TunediffError: params.yaml is missing or at fault, or a model is not there.
+    """
+    params = read_params(PARAMS)
+    for folder in (BASE, TUNED):
+        if not folder.is_dir():
+            raise TunediffError(
+                f"{folder}: there is no such folder, expected the model that the pipeline makes: run dvc repro"
+            )
+    return params
+
+
+def both_answer(params: Params, cases: Sequence[Case]) -> tuple["pd.DataFrame", "pd.DataFrame"]:
+    """Predictions of the base model and of the tuned one, as `eval_base` and `eval_tuned` make them.
+
+    The weights of the base are loaded once: it answers first, then what fine-tuning made is put on it. So it is the
+    base itself that answers, whichever of its weights were trained.
+
+    Args:
+        params: those of the project.
+        cases: the cases, at least one.
+
+    Raises:
+        TunediffError: a model cannot be loaded, or a case is too long.
+    """
+    from dataclasses import replace
+
+    from tunediff.models.adapt import load_tuned
+    from tunediff.models.load import load_base
+    from tunediff.predict.answers import predict_cases
+
+    asked = params.task, params.prompt, params.evaluate
+    loaded = load_base(BASE, params.model, params.task.labels)
+    base = predict_cases(loaded, cases, *asked, "base")
+    loaded = replace(loaded, model=load_tuned(loaded.model, params.adapt, TUNED))
+    return base, predict_cases(loaded, cases, *asked, "tuned")

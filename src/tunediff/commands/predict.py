@@ -1,0 +1,188 @@
+"""Ask base and tuned model about one case, or about a file of them, and show the answers side by side.
+
+    tunediff predict premise="A man sleeps." hypothesis="A man is awake."
+    tunediff predict --file cases.csv
+    tunediff predict --file cases.jsonl --out predictions.jsonl
+
+A case is a NAME=TEXT for each of task.inputs of params.yaml; a file (.jsonl .csv .tsv .parquet) has columns of these
+names. Asks models/base and models/tuned as the evaluation does, so run the pipeline first. --out and --json give a
+JSON object a line: case_id, the inputs, and for both models the prediction (null: it could not be parsed), the
+probability of each label, and the lead, the log-probability of the likeliest label less that of the next, in nats.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunediff.cases import Case, make_cases
+from tunediff.commands.columns import aligned
+from tunediff.commands.models import both_answer, project
+from tunediff.errors import TunediffError
+from tunediff.files import shown, write_jsonl
+from tunediff.report.notation import visible
+from tunediff.sources.local import read_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MODELS = ("base", "tuned")
+Record = Mapping[str, Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tunediff predict`."""
+    parser.add_argument("inputs", nargs="*", metavar="NAME=TEXT", help="an input of the case, such as premise=TEXT")
+    parser.add_argument("--file", type=Path, help="cases to ask about, in place of one")
+    parser.add_argument("--out", type=Path, help="file to write the answers to (.jsonl)")
+    parser.add_argument("--json", action="store_true", help="print a JSON object a case")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `tunediff predict`.
+
+    Raises:
+        TunediffError: an argument or a file is at fault, or there is no model yet; then nothing is written.
+    """
+    if args.out and args.out.suffix != ".jsonl":
+        raise TunediffError(f"--out: found {args.out}, expected a name that ends in .jsonl")
+    if args.out and args.file and args.out.resolve() == args.file.resolve():
+        raise TunediffError(f"--out: found {args.out}, which is the file of the cases; expected another one")
+    params = project()
+    task = params.task
+    cases = _file_cases(args.file, task.inputs, args.inputs) if args.file else [_one_case(args.inputs, task.inputs)]
+    found = records(cases, task.labels, *both_answer(params, cases))
+    if args.out:
+        write_jsonl(args.out, found)
+    if args.json:
+        print("\n".join(json.dumps(record, ensure_ascii=False) for record in found))
+        return
+    if args.file is None:
+        print("\n".join(side_by_side(found[0], task.inputs, task.labels)))
+    else:
+        if args.out is None:
+            print("\n".join(_listed(found, task.inputs)))
+        differing = sum(record["differs"] for record in found)
+        print(f"predict: base and tuned model answer {differing:,} of {len(found):,} cases differently")
+    if args.out:
+        print(f"  written to {args.out}")
+
+
+def _one_case(given: Sequence[str], inputs: Sequence[str]) -> Case:
+    """The case that the arguments spell."""
+    expected = " ".join(f"{name}=TEXT" for name in inputs)
+    values: dict[str, str] = {}
+    for argument in given:
+        name, equals, text = argument.partition("=")
+        if not equals or name not in inputs:
+            raise TunediffError(f"predict: found {shown(argument)}, expected {expected}")
+        if name in values:
+            raise TunediffError(f"predict: {name}: found a second time, expected {expected}")
+        if any("\ud800" <= character <= "\udfff" for character in text):  # what Python makes of other bytes
+            raise TunediffError(f"predict: {name}: found bytes that are not UTF-8 text")
+        values[name] = text
+    if missing := [name for name in inputs if name not in values]:
+        raise TunediffError(f"predict: found no {', '.join(missing)}, expected {expected}, or a file of cases (--file)")
+    return make_cases([({name: values[name] for name in inputs}, "", ())])[0]
+
+
+def _file_cases(path: Path, inputs: Sequence[str], given: Sequence[str]) -> list[Case]:
+    """The cases of a file, in its order."""
+    if given:
+        raise TunediffError(f"predict: found {shown(given[0])} beside --file {path}, expected the one or the other")
+    rows = read_rows(path)
+    for row in rows:
+        for name in inputs:
+            if not isinstance(row.get(name), str):
+                raise TunediffError(f"{row.place}: {name}: found {shown(row.get(name))}, expected text")
+    # Nobody said what the right answer is, and nothing here asks.
+    return make_cases(({name: row[name] for name in inputs}, "", ()) for row in rows)
+
+
+def records(
+    cases: Sequence[Case], labels: Sequence[str], base: "pd.DataFrame", tuned: "pd.DataFrame"
+) -> list[dict[str, Any]]:
+    """What both models answered, one JSON-ready record a case.
+
+    Args:
+        cases: of length n_cases.
+        labels: the labels, in the order of the probabilities.
+        base: the base model's prediction rows, in the order of the cases.
+        tuned: the tuned model's.
+
+    Returns:
+        case_id, the inputs, differs, then of both models prediction (None: invalid), text (as the model gave it),
+        probabilities (0..1 by label; None where the model gives none), lead (nats, at least 0, or None); truncated:
+        the prompt was cut to fit.
+    """
+    found = []
+    for case, *rows in zip(cases, base.to_dict("records"), tuned.to_dict("records"), strict=True):
+        answers = [_answer(row, labels) for row in rows]
+        found.append(
+            {"case_id": case.case_id, **case.inputs}
+            | {"differs": answers[0]["prediction"] != answers[1]["prediction"], "truncated": rows[0]["truncated"]}
+            | {
+                f"{model}_{key}": value
+                for model, answer in zip(MODELS, answers, strict=True)
+                for key, value in answer.items()
+            }
+        )
+    return found
+
+
+def _answer(row: Mapping[Any, Any], labels: Sequence[str]) -> dict[str, Any]:
+    scores, prediction = row["log_probs"], row["prediction"]
+    known = isinstance(scores, Sequence) and len(scores) > 1
+    first, second = sorted(scores, reverse=True)[:2] if known else (0.0, 0.0)
+    return {
+        # A table may hold a missing answer as NaN.
+        "prediction": prediction if isinstance(prediction, str) else None,
+        "text": row["text"],
+        "probabilities": dict(zip(labels, map(math.exp, scores), strict=True)) if known else None,
+        "lead": first - second if known else None,
+    }
+
+
+def side_by_side(record: Record, inputs: Sequence[str], labels: Sequence[str]) -> Iterator[str]:
+    """The lines about one case: its inputs, then a column a model."""
+    width = max(map(len, inputs))
+    for name in inputs:
+        yield f"{name:<{width}}  {_line(record[name])}"
+    yield ""
+    rows = [["", *MODELS], ["answer", *_both(record, "prediction", _said)]]
+    if None in _both(record, "prediction"):
+        rows.append(["written", *_both(record, "text", lambda text: shown(text, 40))])
+    probabilities = _both(record, "probabilities")
+    if None not in probabilities:
+        rows += [[label, *(f"{each[label]:.1%}" for each in probabilities)] for label in labels]
+        rows.append(["lead, nats", *_both(record, "lead", lambda lead: f"{lead:.2f}")])
+    yield from aligned(list(zip(*rows, strict=True)), left=len(rows[0]))
+    yield ""
+    cut = " The prompt was cut to fit the context." if record["truncated"] else ""
+    yield f"The answers {'differ' if record['differs'] else 'are the same'}.{cut}"
+
+
+def _both(record: Record, key: str, say: Callable[[Any], Any] = lambda value: value) -> list[Any]:
+    return [say(record[f"{model}_{key}"]) for model in MODELS]
+
+
+def _listed(found: Sequence[Record], inputs: Sequence[str]) -> Iterator[str]:
+    """A line a case: both answers, a mark where they differ, and the beginning of the inputs."""
+    rows = [["", *MODELS, "", " | ".join(inputs)]]
+    for number, record in enumerate(found, start=1):
+        text = " | ".join(_line(record[name]) for name in inputs)
+        rows.append([str(number), *_both(record, "prediction", _said), "differs" * record["differs"], text[:80]])
+    yield from aligned(list(zip(*rows, strict=True)), left=len(rows[0]))
+
+
+def _said(prediction: str | None) -> str:
+    if prediction is None:
+        return "(invalid)"
+    return _line(prediction) or "(no answer)"
+
+
+def _line(text: str) -> str:
+    """Text of a case on one line of a terminal, where nothing in it can be a control sequence."""
+    return visible(" ".join(text.split()))

@@ -1,0 +1,46 @@
+"""An adapter merged into the weights of its base: a model of its own, which transformers loads by itself.
+
+    merged = merge_adapter(load_tuned(loaded.model, params.adapt, Path("models/tuned")))
+    save_merged(replace(loaded, model=merged), Path("models/merged"))
+
+Merged are the base's unquantised weights. What was trained beside 4-bit weights was fitted to their rounding, so the
+merged model is another model than the tuned one, and has to be measured: `tunediff merge` does.
+"""
+
+from pathlib import Path
+
+from torch import nn
+
+from tunediff.errors import TunediffError
+from tunediff.models.load import Loaded, Network, one_line
+
+
+def merge_adapter(model: Network) -> Network:
+    """Return the base with the adapter's change added to its own weights; `model` is used up by it.
+
+    Where the output layer is adapted and shares its weights with the input embedding, it gets weights of its own
+    first: else the change would reach the input too.
+
+    Args:
+        model: an unquantised base with a LoRA adapter on it, as `load_tuned` returns it.
+
+    Raises:
+        TunediffError: a merged weight is no finite number in the base's dtype.
+    """
+    base = model.get_base_model()
+    output, embedding = base.get_output_embeddings(), base.get_input_embeddings()
+    inner = getattr(output, "base_layer", None)
+    if inner is not None and inner.weight is embedding.weight:
+        inner.weight = nn.Parameter(inner.weight.detach().clone(), requires_grad=False)
+        base.config.tie_word_embeddings = False
+    try:
+        merged: Network = model.merge_and_unload(safe_merge=True)
+    except ValueError as error:
+        raise TunediffError(f"the adapter cannot be merged into the base model: {one_line(error)}") from None
+    return merged
+
+
+def save_merged(loaded: Loaded, folder: Path) -> None:
+    """Write weights as safetensors, layout and tokenizer to `folder`, in the form that models are published in."""
+    loaded.model.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)

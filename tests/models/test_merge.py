@@ -1,0 +1,98 @@
+"""An adapter in the base's own weights answers as it did beside them, and transformers loads it alone."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.tiny import (
+    CASES,
+    LABELS,
+    PROMPT,
+    adapt_section,
+    load,
+    model_section,
+    small_bert_tokenizer,
+    small_tokenizer,
+    write_model,
+)
+from tunediff.errors import TunediffError
+from tunediff.files import read_json
+from tunediff.models.adapt import adapt_model
+from tunediff.models.load import load_model
+from tunediff.models.merge import merge_adapter, save_merged
+from tunediff.predict.prompts import encode_cases
+
+
+def adapted(tmp_path, name, head="lm", targets="all-linear", **config):
+    """A model and its adapter, whose change is as large as the weights."""
+    tokenizer = small_bert_tokenizer() if name == "bert" else small_tokenizer()
+    folder = write_model(tmp_path / "model", name, tokenizer, **config)
+    loaded = load(tmp_path / "base", folder, head=head)
+    model = adapt_model(loaded.model, adapt_section("lora", target_modules=targets), seed=1)
+    torch.manual_seed(2)
+    for key, value in model.named_parameters():
+        if "lora_B" in key or "modules_to_save" in key:
+            torch.nn.init.normal_(value, std=0.3)
+    return replace(loaded, model=model.eval())
+
+
+def logits(loaded):
+    prompt = PROMPT if loaded.tokenizer.bos_token else PROMPT.model_copy(update={"template": None, "choices": None})
+    rows = [torch.tensor([one.tokens]) for one in encode_cases(loaded.tokenizer, CASES, prompt, loaded.context)]
+    with torch.no_grad():
+        return [loaded.model(row).logits for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "targets", "config"),
+    [
+        ("llama", "lm", "all-linear", {}),
+        ("phi", "lm", ["q_proj", "fc1", "lm_head"], {}),
+        ("llama", "lm", ["q_proj", "lm_head"], {"tie_word_embeddings": True}),
+        ("gpt2", "lm", ["c_attn"], {}),
+        ("bert", "classification", ["query", "value"], {}),
+        ("llama", "classification", "all-linear", {}),
+    ],
+)
+def test_the_merged_model_loaded_from_its_folder_computes_what_the_adapter_did(tmp_path, name, head, targets, config):
+    loaded = adapted(tmp_path, name, head, targets, **config)
+    before = logits(loaded)
+    with torch.no_grad(), loaded.model.disable_adapter():
+        base = logits(loaded)
+    section = model_section(tmp_path / "merged", head=head)
+    save_merged(replace(loaded, model=merge_adapter(loaded.model)), tmp_path / "merged")
+    merged = load_model(tmp_path / "merged", read_json(tmp_path / "merged/config.json"), section, LABELS)
+    for one, other, untrained in zip(logits(merged), before, base, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(other, untrained, atol=0.1)
+
+
+def test_an_adapted_output_layer_leaves_the_embedding_that_it_shared_alone(tmp_path):
+    loaded = adapted(tmp_path, "llama", targets=["lm_head"], tie_word_embeddings=True)
+    embedding = loaded.model.get_input_embeddings().weight.clone()
+    merged = merge_adapter(loaded.model)
+    assert torch.equal(merged.get_input_embeddings().weight, embedding)
+    assert not torch.allclose(merged.get_output_embeddings().weight, embedding)
+    assert merged.config.tie_word_embeddings is False
+
+
+def test_transformers_loads_it_by_itself_and_no_file_names_a_path_of_this_machine(tmp_path):
+    loaded = adapted(tmp_path, "llama")
+    before, folder = logits(loaded), tmp_path / "merged"
+    save_merged(replace(loaded, model=merge_adapter(loaded.model)), folder)
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
+    assert not any(str(tmp_path) in path.read_text() for path in folder.glob("*.json"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer("A man.").input_ids == loaded.tokenizer("A man.").input_ids
+    alone = replace(loaded, model=AutoModelForCausalLM.from_pretrained(folder).eval(), tokenizer=tokenizer)
+    for one, other in zip(logits(alone), before, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    loaded = adapted(tmp_path, "llama")
+    next(value for key, value in loaded.model.named_parameters() if "lora_B" in key).data.fill_(float("nan"))
+    with pytest.raises(TunediffError, match="cannot be merged"):
+        merge_adapter(loaded.model)
