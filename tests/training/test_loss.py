@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.tiny import adapt_section, small_model, small_tokenizer
 from tunediff.models.adapt import adapt_model
-from tunediff.training.loss import IGNORED, answer_loss, answer_rows, pad_answers
+from tunediff.training.loss import IGNORED, answer_loss, answer_rows, pad_answers, without_beginning
 
 TOKENIZER = small_tokenizer()
 END = TOKENIZER.eos_token_id
@@ -82,6 +82,15 @@ def test_what_all_rows_begin_with_is_read_once_and_gradients_stay_the_same(name)
         gradients[-1] |= {key: value.grad for key, value in model.named_parameters() if value.requires_grad}
     for key, expected in gradients[0].items():
         torch.testing.assert_close(gradients[1][key], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_beginning_of_all_prompts_is_cut_off_and_never_an_answer():
+    beginning = list(range(10, 22))
+    rows = answer_rows([[*beginning, 5], [*beginning, 5]], [[7, 8], [7, 9]], END)
+    found, (first, second) = without_beginning(MODELS["llama"].config, [rows[:1], rows[1:]])
+    assert found == beginning  # the 5 is shared too, but each row keeps a token of its prompt
+    assert (first, second) == ([([5, 7, 8, END], 3)], [([5, 7, 9, END], 3)])
+    assert without_beginning(MODELS["gpt2"].config, [rows]) == ([], [rows])
 
 
 def test_rows_hold_prompt_answer_and_end_and_the_target_is_what_follows():

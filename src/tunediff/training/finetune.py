@@ -26,7 +26,7 @@ from tunediff.predict.prompts import Encoded, encode_cases, encode_choices, enco
 from tunediff.sections import Prompt, Task, Train
 from tunediff.training.batches import BatchTrainer
 from tunediff.training.checkpoints import MarkWhole, latest_whole
-from tunediff.training.loss import Loss, answer_loss, answer_rows, pad_answers
+from tunediff.training.loss import Loss, answer_loss, answer_rows, pad_answers, without_beginning
 from tunediff.training.progress import show_progress
 from tunediff.training.spans import pad_spans, span_loss, span_rows
 
@@ -111,8 +111,11 @@ def finetune(
         raise TunediffError(f"params.yaml: train.optim: found {train.optim}, which needs a GPU; expected adamw_torch")
 
     batch_of, batch_loss = HEADS[head]
-    if head == "lm":
+    if head == "lm" and train.prompt_loss_weight:
         batch_loss = partial(batch_loss, prompt_weight=train.prompt_loss_weight)
+    elif head == "lm":
+        beginning, (train_rows, validation_rows) = without_beginning(loaded.model.config, [train_rows, validation_rows])
+        batch_loss = partial(batch_loss, beginning=beginning)
     lengths = None
     if train.train_sampling_strategy == "group_by_length":
         lengths = [len(one if head == "lm" else one.tokens) for one, _ in train_rows]

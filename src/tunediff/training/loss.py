@@ -14,11 +14,12 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from tunediff.models.load import Network
-from tunediff.models.logits import logits_at
-from tunediff.models.prefix import read_prefix, rows_after
+from tunediff.models.logits import logits_at, takes_own_mask
+from tunediff.models.prefix import read_prefix, rows_after, shared_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedConfig
 
 IGNORED = -100
 
@@ -39,6 +40,22 @@ def answer_rows(
     return [
         (prompt + answer + ending, len(answer) + len(ending)) for prompt, answer in zip(prompts, answers, strict=True)
     ]
+
+
+def without_beginning(
+    config: "PreTrainedConfig", splits: Sequence[Sequence[tuple[list[int], int]]]
+) -> tuple[list[int], list[list[tuple[list[int], int]]]]:
+    """What the prompts of all rows begin with, and the rows of each split without it.
+
+    Args:
+        config: the model's layout; one that does not take a mask of ours gets its rows back as they are.
+        splits: rows of `answer_rows`.
+    """
+    rows = [row for split in splits for row in split]
+    beginning: list[int] = []
+    if takes_own_mask(config, max(len(tokens) for tokens, _ in rows)):
+        beginning = shared_prefix([tokens[: len(tokens) - targets] for tokens, targets in rows])
+    return beginning, [[(tokens[len(beginning) :], targets) for tokens, targets in split] for split in splits]
 
 
 def pad_answers(rows: Sequence[tuple[list[int], int]], pad: int) -> dict[str, "Tensor"]:
