@@ -47,8 +47,8 @@ def main() -> None:
     for name, drawn in splits.items():
         labels = Counter(case.label for case in drawn.cases)
         shares = ", ".join(f"{label} {labels[label] / len(drawn.cases):.1%}" for label in task.labels)
-        different = f"{drawn.premises:,} different {task.source_input}"
-        different += f", {drawn.groups:,} different {data.group}" if data.group else ""
+        different = f"{task.source_input}: {drawn.premises:,} different"
+        different += f", {data.group}: {drawn.groups:,} different" if data.group else ""
         print(f"{name}: {drawn.arithmetic} ({shares}; {different})")
     if task.name == "question_answering":
         for name in rows:

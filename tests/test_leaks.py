@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.small_tasks import ONE, QUESTIONS
 from tests.small_tasks import PAIR as TASK
 from tunediff.cases import make_cases
 from tunediff.errors import TunediffError
 from tunediff.leaks import find_leaks, read_leaks, write_leaks
-from tunediff.sections import Task
 
 CAPTION = "A young woman in a red coat is feeding two brown dogs in the park."
 
@@ -67,20 +67,38 @@ def test_texts_without_a_word_are_no_near_duplicates():
 
 
 def test_a_task_with_one_input_is_measured_on_it():
-    task = Task(
-        name="classification",
-        inputs=["sentence"],
-        labels=["positive", "negative"],
-        source_input="sentence",
-        premise_free_input="sentence",
-    )
-    made = make_cases([({"sentence": "a good film"}, "positive", ())])
-    assert find_leaks(made, made, task).counts() == {
+    made = make_cases([({"sentence": "a good film"}, "yes", ())])
+    assert find_leaks(made, made, ONE).counts() == {
         "leaked_pairs": 1,
         "shared_premises": 1,
         "shared_hypotheses": 1,
         "near_duplicates": 0,
     }
+
+
+def test_one_input_has_near_duplicates_of_its_own():
+    test, *train = make_cases(
+        ({"sentence": text}, "yes", ()) for text in (CAPTION, CAPTION.replace("red", "blue"), "Two men sleep.", CAPTION)
+    )
+    found = find_leaks([test], train, ONE)
+    assert found.near_duplicates == {test.case_id: [train[0].case_id]}
+    assert found.pairs == found.premises == found.hypotheses == [test.case_id]
+
+
+def test_questions_share_a_context_or_a_question_and_are_nearly_the_same_only_where_both_are():
+    context = "The Normans were the people who in the 10th and 11th centuries gave their name to Normandy, in France."
+    test, *train = make_cases(
+        ({"question": question, "context": text}, "answerable", ())
+        for question, text in [
+            ("Who gave their name to Normandy?", context),
+            ("Who gave a name to Normandy?", context),
+            ("In what country is it, and when did it all begin, and who began it, and why was that?", context),
+            ("Who gave their name to Normandy?", "Vikings settled in the north of the country."),
+        ]
+    )
+    found = find_leaks([test], train, QUESTIONS)
+    assert (found.pairs, found.premises, found.hypotheses) == ([], [test.case_id], [test.case_id])
+    assert found.near_duplicates == {test.case_id: [train[0].case_id]}
 
 
 def test_leaks_survive_their_file_and_another_file_is_named(tmp_path):

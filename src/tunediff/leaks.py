@@ -15,16 +15,23 @@ core, where the signatures of a MinHash index, which would also miss some, alone
 """
 
 import re
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tunediff.cases import Case
 from tunediff.errors import TunediffError
 from tunediff.files import read_json, write_json
 from tunediff.sections import Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Numbers = npt.NDArray[np.int32]
 
 NEARLY = 4, 5
 """The threshold of the similarity as a fraction, 4/5, so that whole numbers decide it."""
@@ -100,28 +107,28 @@ def _near_duplicates(cases: Sequence[Case], train: Sequence[Case], task: Task) -
     import numpy as np
     from scipy.sparse import csr_array
 
+    if not cases or not train:
+        return {}
     many, of = NEARLY
-    left, right = [_shingles(case, task) for case in cases], [_shingles(case, task) for case in train]
-    counts = Counter(shingle for shingles in (*left, *right) for shingle in shingles)
-    rarest_first = sorted(counts, key=lambda shingle: (counts[shingle], shingle))
-    rank = {shingle: place for place, shingle in enumerate(rarest_first)}
-    lefts, rights = ([{rank[shingle] for shingle in shingles} for shingles in side] for side in (left, right))
-    having: dict[int, list[int]] = defaultdict(list)
-    for j, shingles in enumerate(rights):
-        for shingle in _rarest(shingles):
-            having[shingle].append(j)
-    sizes = np.array([len(shingles) for shingles in rights], int)
+    left, right = _shingles(cases, train, task)
+    sizes = np.array([len(shingles) for shingles in right], int)
     ends = np.concatenate([[0], sizes.cumsum()]).astype(int)
-    columns = np.fromiter((shingle for shingles in rights for shingle in shingles), int, ends[-1])
-    table = csr_array((np.ones(ends[-1], int), columns, ends), shape=(len(rights), len(rank)))
+    n_shingles = 1 + max((int(shingles[-1]) for shingles in (*left, *right) if len(shingles)), default=0)
+    # A row a training case: all of its shingles in one table, only its rarest in the other, to be asked by shingle.
+    all_of = csr_array((np.ones(ends[-1], np.int8), np.concatenate(right), ends), shape=(len(right), n_shingles))
+    rarest = [_rarest(shingles) for shingles in right]
+    starts = np.concatenate([[0], np.cumsum([len(some) for some in rarest])]).astype(int)
+    rare_in = csr_array((np.ones(starts[-1], np.int8), np.concatenate(rarest), starts), shape=all_of.shape).tocsc()
+    own = np.zeros(n_shingles, int)
     found: dict[str, list[str]] = {}
-    for case, shingles in zip(cases, lefts, strict=True):
-        near = np.unique([j for shingle in _rarest(shingles) for j in having.get(shingle, ())]).astype(int)
+    for case, shingles in zip(cases, left, strict=True):
+        spans = [rare_in.indptr[one : one + 2] for one in _rarest(shingles)]
+        near = np.unique(np.concatenate([np.empty(0, int), *(rare_in.indices[start:end] for start, end in spans)]))
         # Sets of very different sizes cannot share enough; looking at sizes is cheaper than at what is shared.
         near = near[(many * len(shingles) <= of * sizes[near]) & (many * sizes[near] <= of * len(shingles))]
-        own = np.zeros(len(rank), int)
-        own[list(shingles)] = 1
-        both = table[near] @ own
+        own[shingles] = 1
+        both = all_of[near] @ own
+        own[shingles] = 0
         near = near[of * both >= many * (len(shingles) + sizes[near] - both)]
         ids = [train[j].case_id for j in near if _pair(train[j], task) != _pair(case, task)]
         if ids:
@@ -129,21 +136,37 @@ def _near_duplicates(cases: Sequence[Case], train: Sequence[Case], task: Task) -
     return found
 
 
-def _shingles(case: Case, task: Task) -> set[str]:
-    """The words of each input and its pairs of neighbouring words, marked with the place of the input."""
-    found: set[str] = set()
-    for place, name in enumerate(task.inputs):
-        words = [f"{place} {word}" for word in _WORD.findall(case.inputs[name].casefold())]
-        found.update(words)
-        found.update(map(" ".join, pairwise(words)))
-    return found
+def _shingles(cases: Sequence[Case], train: Sequence[Case], task: Task) -> "tuple[list[Numbers], list[Numbers]]":
+    """The words of each case and their pairs of neighbouring words, apart for each input, as numbers that ascend.
+
+    The rarer a word or pair among all cases, the smaller its number. A text that many cases share is read once.
+    """
+    import numpy as np
+
+    number: dict[str, int] = {}
+
+    @cache
+    def read(place: int, text: str) -> "Numbers":
+        words = [f"{place} {word}" for word in _WORD.findall(text.casefold())]
+        shingles = dict.fromkeys([*words, *map(" ".join, pairwise(words))])
+        return np.array([number.setdefault(shingle, len(number)) for shingle in shingles], np.int32)
+
+    def of(side: Sequence[Case]) -> "list[Numbers]":
+        places = list(enumerate(task.inputs))
+        return [np.concatenate([read(place, case.inputs[name]) for place, name in places]) for case in side]
+
+    left, right = of(cases), of(train)
+    counts = np.bincount(np.concatenate([*left, *right]), minlength=len(number))
+    by_rarity = np.empty(len(number), np.int32)
+    by_rarity[np.argsort(counts, kind="stable")] = np.arange(len(number), dtype=np.int32)
+    return [np.sort(by_rarity[some]) for some in left], [np.sort(by_rarity[some]) for some in right]
 
 
-def _rarest(shingles: set[int]) -> list[int]:
+def _rarest(shingles: "Numbers") -> "Numbers":
     """The rarest shingles, one of which any set has that is nearly the same as this one.
 
     Such a set shares at least `ceil(4/5 * len(shingles))`; were all of those outside the rarest, too few would remain.
     """
     many, of = NEARLY
     shared = -(-many * len(shingles) // of)
-    return sorted(shingles)[: len(shingles) - shared + 1]
+    return shingles[: len(shingles) - shared + 1]

@@ -13,8 +13,9 @@ machine, in any version of any library, and for any order of the rows. With `dro
 of one premise are drawn together, and at most the last premises of a draw are cut in two and lose rows to the next.
 
 Where rows have groups (`data.group`, such as the articles of SQuAD), no group stands in two splits, and `random` and
-`stratified` draw whole groups: in the order of their rank, each that brings the number of rows (of each label) nearer
-to what was asked for and does not go beyond the limit. A row by itself is a group of one.
+`stratified` draw whole groups: in the order of their rank, each that brings the number of rows, of all and of each
+label, nearer to what was asked for and does not go beyond the limit. Rows without a group are drawn by the same rule,
+one by one.
 
 A stride counts the rows as published, and rows without a gold label are dropped after it: that is how systems A and B
 chose theirs by row number. Every 550th of SNLI's 550,152 rows are 1,001, which `limit: 1000` makes 1,000 where none is
@@ -166,7 +167,8 @@ def _choose(
     chosen: list[int] = []
     for rows in units.values():
         counts = Counter(label[i] for i in rows)
-        nearer = sum(abs(missing[one]) - abs(missing[one] - count) for one, count in counts.items())
+        nearer = abs(n - len(chosen)) - abs(n - len(chosen) - len(rows))
+        nearer += sum(abs(missing[one]) - abs(missing[one] - count) for one, count in counts.items())
         if nearer > 0 and len(chosen) + len(rows) <= most:
             chosen += rows
             for one, count in counts.items():

@@ -345,9 +345,10 @@ def test_squad_is_split_by_article_and_its_summary_says_what_it_holds(tmp_path):
     texts = len({case.inputs["context"] for case in splits["test"]})
     share = sum(case.label == "answerable" for case in splits["test"]) / len(splits["test"])
     assert (
-        f"= {metrics['test_n']:,} (answerable {share:.1%}, unanswerable {1 - share:.1%}; {texts} different" in summary
+        f"= {metrics['test_n']:,} (answerable {share:.1%}, unanswerable {1 - share:.1%}; context: {texts} different"
+        in summary
     )
-    assert f"{texts} different context, {len(titles['test'])} different title)" in summary
+    assert f"context: {texts} different, title: {len(titles['test'])} different)" in summary
     assert "starts of the answers of dev: 10,279 as given, 0 found in the context, 0 nowhere" in summary
 
 

@@ -259,11 +259,11 @@ def test_a_run_stopped_within_an_epoch_goes_on_from_the_epoch_before(start, tmp_
     whole = run(start(), train_section(), tmp_path / "whole")
     calls, real = [], answer_loss
 
-    def loss(model, batch, prompt_weight):
+    def loss(model, batch, **keys):
         calls.append(batch)
         if len(calls) == 5:  # two batches of training and one of validation in each epoch
             raise Stop
-        return real(model, batch, prompt_weight)
+        return real(model, batch, **keys)
 
     with monkeypatch.context() as patch:
         patch.setitem(module.HEADS, "lm", (pad_answers, loss))
