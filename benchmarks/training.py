@@ -1,0 +1,153 @@
+"""QLoRA on SNLI: our training step against TRL's SFTTrainer, same weights, adapter, order, optimizer and steps.
+
+    python benchmarks/training.py [--peer defaults|best] [--quick]
+
+2,000 rows in prompt-completion form, one epoch. TRL reads the whole prompt of each row, computes logits at every place
+and, by its defaults, recomputes activations (gradient checkpointing); `best` switches that off, the fastest settings
+that we found for it here. Both start from one adapter and see the same batches, so that the losses agree step by step,
+and the tuned models are compared on 500 other rows. TRL would round the adapter of a 4-bit model to bfloat16; here it
+stays float32 on both sides.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
+from setting import CASE, INSTRUCTION, conclude, small_llama, snli
+from trl import SFTConfig, SFTTrainer
+
+from tunediff.models.adapt import adapt_model
+from tunediff.models.load import Loaded, load_base, write_manifest
+from tunediff.predict.choices import score_choices
+from tunediff.predict.prompts import encode_text
+from tunediff.sections import Adapt, Model, Train
+from tunediff.training.finetune import finetune
+from tunediff.training.loss import answer_rows
+
+ANSWERS = [" it follows from it", " it may be so", " it cannot be so"]
+ADAPT = Adapt(method="qlora", r=16, lora_alpha=32, target_modules="all-linear")
+REACH = {"defaults": 3.0, "best": 2.0}
+
+
+def main() -> None:
+    """Train on both sides, check that losses and tuned models agree, and print the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", choices=REACH, default="defaults", help="settings of TRL")
+    parser.add_argument("--quick", action="store_true", help="160 rows and 40 test rows, one round")
+    args = parser.parse_args()
+    train_n, test_n = (160, 40) if args.quick else (2000, 500)
+    rows = snli(train_n + test_n)
+    texts = [(INSTRUCTION + CASE).format(**row) for row in rows]
+    train = Train(
+        learning_rate=5e-4,
+        num_train_epochs=1,
+        per_device_train_batch_size=16,
+        logging_steps=1,
+        lr_scheduler_type="constant",
+        seed=1,
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = Model(source="scratch", config={"model_type": "llama"}, head="lm", quantization="nf4")
+        write_base(folder / "base", texts + ANSWERS, model)
+        seconds: dict[str, list[float]] = {"tunediff": [], f"TRL, {args.peer}": []}
+        for turn in range(1 if args.quick else 2):
+            losses, scores = [], []
+            for side, train_side in zip(seconds, (ours, theirs), strict=True):
+                loaded = start(folder, model)
+                began = time.perf_counter()
+                out = folder / f"{side} {turn}"
+                losses.append(train_side(loaded, texts[:train_n], rows[:train_n], train, out, args.peer))
+                seconds[side].append(time.perf_counter() - began)
+                scores.append(answers(loaded, texts[train_n:]))
+        apart = max(abs(a - b) for a, b in zip(*losses, strict=True))
+        right = [
+            float((s.argmax(-1) == torch.tensor([r["label"] for r in rows[train_n:]])).double().mean()) for s in scores
+        ]
+        same = float((scores[0].argmax(-1) == scores[1].argmax(-1)).double().mean())
+        print(f"{len(losses[0])} steps, losses at most {apart:.2g} apart; accuracy {right[0]:.3f} and {right[1]:.3f}, "
+              f"the same answer to {same:.1%}")  # fmt: skip
+        conclude(f"training, TRL {args.peer}", seconds, REACH[args.peer], apart, 1e-3)
+
+
+def write_base(folder: Path, texts: list[str], model: Model) -> None:
+    """A small Llama layout and its tokenizer, as the stage base_model writes them."""
+    network, tokenizer = small_llama(texts)
+    network.cpu().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    write_manifest(folder, model, folder)
+
+
+def start(folder: Path, model: Model) -> Loaded:
+    """The base in NF4 under one adapter, the same each time."""
+    loaded = load_base(folder / "base", model, ["e", "n", "c"])
+    loaded = replace(loaded, model=adapt_model(loaded.model, ADAPT, seed=1))
+    first = folder / "adapter.safetensors"
+    trained = {name: value for name, value in loaded.model.named_parameters() if value.requires_grad}
+    if not first.exists():
+        save_file({name: value.detach().cpu().contiguous() for name, value in trained.items()}, first)
+    with torch.no_grad():
+        for name, value in load_file(first).items():
+            trained[name].copy_(value)
+    return loaded
+
+
+def ours(loaded: Loaded, texts: list[str], rows: list[Any], train: Train, out: Path, _: str) -> list[float]:
+    """Train as the stage train does; the loss of each step."""
+    tokenizer = loaded.tokenizer
+    prompts = [[tokenizer.bos_token_id, *encode_text(tokenizer, text)] for text in texts]
+    own = [encode_text(tokenizer, ANSWERS[row["label"]]) for row in rows]
+    split = answer_rows(prompts, own, tokenizer.eos_token_id)
+    finetune(loaded, split, split[:1], train, out, "lm")
+    [state] = out.glob("checkpoint-*/trainer_state.json")
+    return [entry["loss"] for entry in json.loads(state.read_text())["log_history"] if "loss" in entry]
+
+
+def theirs(loaded: Loaded, texts: list[str], rows: list[Any], train: Train, out: Path, peer: str) -> list[float]:
+    """Train with TRL, the same schedule and order; the loss of each step."""
+    data = Dataset.from_list(
+        [{"prompt": t, "completion": ANSWERS[r["label"]]} for t, r in zip(texts, rows, strict=True)]
+    )
+    best = {"gradient_checkpointing": False} if peer == "best" else {}
+    shared = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "logging_steps", "lr_scheduler_type")
+    trainer = SFTTrainer(
+        model=loaded.model,
+        processing_class=loaded.tokenizer,
+        train_dataset=data,
+        args=SFTConfig(
+            output_dir=str(out),
+            **{key: getattr(train, key) for key in shared},
+            seed=train.seed,
+            optim=train.optim,
+            completion_only_loss=True,
+            use_cpu=not torch.cuda.is_available(),
+            bf16=False,
+            report_to=[],
+            disable_tqdm=True,
+            **best,
+        ),
+    )
+    for weight in trainer.model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+    trainer.train()
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def answers(loaded: Loaded, texts: list[str]) -> torch.Tensor:
+    """Log-likelihoods of the three answers, of shape (n_texts, 3)."""
+    tokenizer = loaded.tokenizer
+    prompts = [[tokenizer.bos_token_id, *encode_text(tokenizer, text)] for text in texts]
+    choices = [encode_text(tokenizer, text) for text in ANSWERS]
+    return score_choices(loaded.model.eval(), prompts, choices, 8192, "test")
+
+
+if __name__ == "__main__":
+    main()
