@@ -440,7 +440,15 @@ CONTRADICTIONS = {
     ),
     "other ways to ask a question": (
         {"task": QUESTIONS, "data__columns": ANSWERED, "evaluate__protocols": ["premise_free"]},
-        ["evaluate.protocols is ['premise_free'], but task.name is question_answering"],
+        ["evaluate.protocols is ['premise_free']", "but task.name is question_answering"],
+    ),
+    "examples before a question": (
+        {"task": QUESTIONS, "data__columns": ANSWERED, "evaluate__few_shot": 3},
+        ["evaluate.few_shot is 3", "task.name is question_answering"],
+    ),
+    "windows that share all their tokens": (
+        {"model__head": "span", "prompt__max_tokens": 128},
+        ["prompt.doc_stride: found 128, expected less than prompt.max_tokens 128"],
     ),
     "a template beside a span head": (
         {"task": QUESTIONS, "model__head": "span", "evaluate__scorer": "head", "prompt__choices": None},

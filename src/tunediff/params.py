@@ -87,10 +87,12 @@ def _protocols_fit_head(protocols: list[str], few_shot: int, head: str) -> str |
     return f"{' and '.join(asked)}, but model.head is {head}, which neither writes nor reads a text"
 
 
-def _protocols_fit_task(protocols: list[str], name: str) -> str | None:
-    if not protocols or name != "question_answering":
+def _protocols_fit_task(protocols: list[str], few_shot: int, name: str) -> str | None:
+    asked = [f"evaluate.protocols is {protocols}"] if protocols else []
+    asked += [f"evaluate.few_shot is {few_shot}"] if few_shot else []
+    if not asked or name != "question_answering":
         return None
-    return f"evaluate.protocols is {protocols}, but task.name is question_answering, which is asked in one way alone"
+    return f"{' and '.join(asked)}, but task.name is question_answering, which is asked in one way alone"
 
 
 def _protocols_fit_inputs(protocols: list[str], inputs: list[str]) -> str | None:
@@ -172,7 +174,7 @@ _RULES: dict[Callable[..., str | None], tuple[str, ...]] = {
     _scorer_fits_head: ("evaluate.scorer", "model.head"),
     _scorer_fits_task: ("evaluate.scorer", "task.name"),
     _protocols_fit_head: ("evaluate.protocols", "evaluate.few_shot", "model.head"),
-    _protocols_fit_task: ("evaluate.protocols", "task.name"),
+    _protocols_fit_task: ("evaluate.protocols", "evaluate.few_shot", "task.name"),
     _protocols_fit_inputs: ("evaluate.protocols", "task.inputs"),
     _noise_seed_fits_head: ("evaluate.noise_seed", "model.head", "model.head_seed"),
     _method_fits_head: ("adapt.method", "model.head"),

@@ -164,6 +164,19 @@ def test_a_head_for_other_labels_is_replaced_and_one_for_as_many_is_kept(tmp_pat
     assert new.model.classifier.weight.shape == (3, 36)
 
 
+def test_a_pooler_that_the_weights_lack_is_noted_where_the_layout_has_one(tmp_path, bert_tokenizer):
+    from transformers import BertForMaskedLM
+
+    from tests.tiny import small_config
+
+    BertForMaskedLM(small_config("bert", bert_tokenizer)).save_pretrained(tmp_path / "masked")
+    bert_tokenizer.save_pretrained(tmp_path / "masked")
+    whole = write_model(tmp_path / "whole", "bert", bert_tokenizer, "none")
+    for folder, lacking in ((tmp_path / "masked", True), (whole, False)):
+        base = pin(tmp_path / f"base-{folder.name}", folder, model_section(folder))
+        assert json.loads((base / CONFIG).read_text()).get("new_pooler", False) is lacking
+
+
 def test_a_head_of_several_layers_may_be_new(tmp_path, bert_tokenizer):
     from transformers import DistilBertConfig, DistilBertModel
 
@@ -255,6 +268,12 @@ def test_weights_that_end_too_early_are_one_line(folder, tmp_path):
     file.write_bytes(b"")
     pin(tmp_path / "empty", folder, model_section(folder))
     error_of(lambda: load(tmp_path / "empty", folder), f"{folder}: cannot be loaded")
+
+
+def test_bert_weights_that_end_too_early_are_one_line_when_they_are_pinned(published, tmp_path):
+    folder = shutil.copytree(published / "bert", tmp_path / "model")
+    (folder / "model.safetensors").write_bytes(b"")
+    error_of(lambda: pin(tmp_path / "base", folder, model_section(folder)), f"{folder}: cannot be loaded")
 
 
 def change_weights(folder, change):

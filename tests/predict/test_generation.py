@@ -76,3 +76,13 @@ def test_an_answer_that_spells_a_special_token_keeps_it_as_text():
     with torch.no_grad():
         model.lm_head.bias[1] = 100.0  # writes <s> and nothing else
     assert generate(model, TOKENIZER, PROMPTS[:2], 100, 2, "test") == [("<s><s>", "length")] * 2
+
+
+@pytest.mark.parametrize("budget", [1, 10_000])
+def test_an_answer_ends_before_the_text_that_ends_it(budget):
+    model = ending_model("llama")
+    whole = generate(model, TOKENIZER, PROMPTS, 10_000, LIMIT, "test")
+    # A letter that the random model writes in some answers and not in others.
+    letter = next(one for text, _ in whole for one in text[1:] if 0 < sum(one in other for other, _ in whole) < 8)
+    found = generate(model, TOKENIZER, PROMPTS, budget, LIMIT, "test", until=letter)
+    assert found == [(text.split(letter)[0], "stop" if letter in text else reason) for text, reason in whole]

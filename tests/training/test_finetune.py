@@ -1,11 +1,15 @@
 """A fine-tuning run: what it reports, what it leaves in the model, and that it can be stopped and gone on with."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.questions import CASES as QUESTIONS
+from tests.questions import LABELS as QUESTION_LABELS
+from tests.questions import QUESTIONS as QUESTION_TASK
 from tests.tiny import (
     CASES,
     CHOICES,
@@ -23,6 +27,8 @@ from tunediff.models.adapt import adapt_model, load_tuned, save_tuned
 from tunediff.predict.choices import score_choices
 from tunediff.predict.heads import classify, pad_rows
 from tunediff.predict.prompts import encode_cases, encode_text
+from tunediff.predict.spans import find_spans
+from tunediff.predict.windows import read_documents
 from tunediff.sections import Prompt
 from tunediff.training import finetune as module
 from tunediff.training.finetune import chosen_epoch, finetune, head_loss, training_rows
@@ -148,6 +154,43 @@ def test_rows_carry_the_gold_answer(start):
         answer = encode_text(loaded.tokenizer, CHOICES[case.label])
         assert tokens == [*one.tokens, *answer, loaded.tokenizer.eos_token_id]
         assert targets == len(answer) + 1
+
+
+# Questions
+
+
+def test_a_span_head_learns_its_windows(tmp_path, published):
+    loaded = load(tmp_path / "base", published / "bert", QUESTION_LABELS, head="span")
+    for adapt in (adapt_section("full"), adapt_section("lora", target_modules=["query", "value"])):
+        started = load(tmp_path / "base", published / "bert", QUESTION_LABELS, head="span")
+        started = replace(started, model=adapt_model(started.model, adapt, 0))
+        rows = training_rows(started, QUESTIONS, QUESTION_TASK, Prompt(max_tokens=48, doc_stride=8), "span")
+        assert len(rows) > len(QUESTIONS)
+        train = train_section(num_train_epochs=6, train_sampling_strategy="group_by_length")
+        log = finetune(started, rows, rows[:4], train, tmp_path / adapt.method, "span")
+        assert log[-1]["train_loss"] < 0.8 * log[0]["train_loss"]
+        save_tuned(started.model, adapt, tmp_path / f"tuned-{adapt.method}")
+        model = load_tuned(
+            load(tmp_path / "base", published / "bert", QUESTION_LABELS, head="span").model,
+            adapt,
+            tmp_path / f"tuned-{adapt.method}",
+        )
+        documents = read_documents(loaded.tokenizer, QUESTIONS, Prompt(max_tokens=48, doc_stride=8), 64)
+        found, expected = (find_spans(one, documents, 0, 1000, 6, "test") for one in (model, started.model.eval()))
+        assert [one.spans[0][:2] for one in found] == [one.spans[0][:2] for one in expected]
+
+
+def test_a_language_model_learns_to_write_the_first_gold_answer_or_that_there_is_none(tmp_path, published):
+    loaded = replace(load(tmp_path / "base", published / "llama", QUESTION_LABELS), context=500)
+    for template, before in (("{context}\n{question}\nAnswer:", " "), ("{context}\n{question}\n", "")):
+        prompt = Prompt(template=template)
+        rows = training_rows(loaded, QUESTIONS, QUESTION_TASK, prompt, "lm")
+        for case, (tokens, targets) in zip(QUESTIONS, rows, strict=True):
+            answer = case.answers[0].text if case.answers else "unanswerable"
+            assert tokens[0] == loaded.tokenizer.bos_token_id
+            assert loaded.tokenizer.decode(tokens[-targets:]) == f"{before}{answer}</s>"
+            asked = template.format(**case.inputs)
+            assert loaded.tokenizer.decode(tokens) == f"<s>{asked}{before}{answer}</s>"
 
 
 # The same run twice

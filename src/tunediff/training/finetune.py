@@ -26,6 +26,7 @@ from tunediff.predict.prompts import Encoded, encode_cases, encode_choices, enco
 from tunediff.sections import Prompt, Task, Train
 from tunediff.training.batches import BatchTrainer
 from tunediff.training.checkpoints import MarkWhole, latest_whole
+from tunediff.training.features import frozen_base
 from tunediff.training.loss import Loss, answer_loss, answer_rows, pad_answers, without_beginning
 from tunediff.training.progress import show_progress
 from tunediff.training.spans import pad_spans, span_loss, span_rows
@@ -133,7 +134,9 @@ def finetune(
     resumed = latest_whole(scratch)
     if resumed is not None:
         print(f"going on from {resumed}")
-    trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
+    rows = [] if head == "lm" else [one for one, _ in (*train_rows, *validation_rows)]
+    with frozen_base(loaded, rows, head):
+        trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
     return [
         {
             "epoch": round(entry["epoch"]),

@@ -1,0 +1,138 @@
+"""A frozen base is run once: the head learns the same as if it ran in every epoch."""
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModel
+
+from tests.questions import CASES as QUESTIONS
+from tests.questions import LABELS as QUESTION_LABELS
+from tests.questions import QUESTIONS as QUESTION_TASK
+from tests.tiny import (
+    CASES,
+    LABELS,
+    TASK,
+    adapt_section,
+    load,
+    small_bert_tokenizer,
+    small_tokenizer,
+    train_section,
+    write_model,
+)
+from tunediff.models.adapt import adapt_model
+from tunediff.sections import Prompt
+from tunediff.training import features
+from tunediff.training.features import frozen_base
+from tunediff.training.finetune import HEADS, finetune, training_rows
+
+BERT, BPE = small_bert_tokenizer(), small_tokenizer()
+# A few units wide; encoders whose classifiers read the first token, the pooler, or every token.
+ENCODERS = {
+    "bert": {},
+    "roberta": {"pad_token_id": 0, "max_position_embeddings": 70},
+    "electra": {"embedding_size": 16},
+    "albert": {"embedding_size": 16},
+    "mpnet": {"pad_token_id": 0, "max_position_embeddings": 70},
+    "distilbert": {"dim": 32, "hidden_dim": 48, "n_layers": 1, "n_heads": 2},
+    "camembert": {"pad_token_id": 0, "max_position_embeddings": 70},
+    "modernbert": {"pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3},
+}
+WIDTHS = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 64,
+}
+
+
+@pytest.fixture
+def start(tmp_path):
+    """A model with a new head on a frozen base, and its rows."""
+
+    def start(name, head, method="head"):
+        folder = tmp_path / f"{name}-{head}"
+        if name in ENCODERS:
+            torch.manual_seed(0)
+            config = AutoConfig.for_model(name, **({"vocab_size": len(BERT), **WIDTHS} | ENCODERS[name]))
+            AutoModel.from_config(config).save_pretrained(folder / "model")
+            BERT.save_pretrained(folder / "model")
+        elif not folder.exists():
+            write_model(folder / "model", name, BPE)
+        span = head == "span"
+        labels, cases, task = (QUESTION_LABELS, QUESTIONS, QUESTION_TASK) if span else (LABELS, CASES, TASK)
+        prompt = Prompt(template=None if span or name in ENCODERS else "{premise} {hypothesis}", doc_stride=8)
+        loaded = load(folder / "base", folder / "model", labels, head=head)
+        adapt_model(loaded.model, adapt_section(method), 0)
+        return loaded, training_rows(loaded, cases, task, prompt, head)
+
+    return start
+
+
+@pytest.mark.parametrize("head", ["classification", "span"])
+@pytest.mark.parametrize("name", [*ENCODERS, "llama", "phi", "gpt_neox", "gpt2", "qwen2"])
+def test_the_loss_and_its_gradient_are_those_of_the_ordinary_way(name, head, start):
+    loaded, rows = start(name, head)
+    batch_of, loss_of = HEADS[head]
+
+    def losses():
+        found = []
+        for at in range(0, len(rows), 3):
+            loaded.model.zero_grad()
+            loss = loss_of(loaded.model.eval(), batch_of(rows[at : at + 3], pad=loaded.pad))
+            loss.minimised.backward()
+            gradients = [value.grad.clone() for value in loaded.model.parameters() if value.requires_grad]
+            found.append((loss.minimised.detach(), gradients))
+        return found
+
+    expected = losses()
+    with frozen_base(loaded, [one for one, _ in rows], head):
+        assert "Frozen" in type(loaded.model.base_model).__name__
+        found = losses()
+    assert "Frozen" not in type(loaded.model.base_model).__name__
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert len(expected[0][1]) >= 1
+
+
+@pytest.mark.parametrize(("name", "head"), [("bert", "classification"), ("bert", "span"), ("llama", "classification")])
+def test_a_run_is_the_same_whether_the_outputs_are_kept_or_not(name, head, start, tmp_path, monkeypatch, capsys):
+    logs, weights, passes = [], [], []
+    for kept in (features.KEPT_BYTES, 100):
+        monkeypatch.setattr(features, "KEPT_BYTES", kept)
+        loaded, rows = start(name, head)
+        base, calls = loaded.model.base_model, []
+        base.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        logs.append(finetune(loaded, rows, rows[:3], train_section(num_train_epochs=4), tmp_path / str(kept), head))
+        weights.append([value.detach().clone() for value in loaded.model.parameters() if value.requires_grad])
+        passes.append(len(calls))
+        assert loaded.model.base_model is base
+        said = capsys.readouterr().out
+        assert ("it runs in every epoch" in said) == (kept == 100)
+    for one, other in zip(*logs, strict=True):
+        assert other == pytest.approx(one, abs=1e-4)
+    torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-4)
+    assert passes[0] == 1
+    assert passes[1] >= 4 * 2
+
+
+def test_a_frozen_base_has_no_dropout_and_the_head_keeps_its_own(start):
+    loaded, rows = start("bert", "classification")
+    with frozen_base(loaded, [one for one, _ in rows], "classification"):
+        loaded.model.train()
+        assert loaded.model.dropout.training
+        assert not any(module.training for module in loaded.model.base_model.modules())
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_base_that_is_trained_is_left_alone(method, start, tmp_path):
+    loaded, rows = start("bert", "classification", "head")
+    if method == "full":
+        loaded.model.requires_grad_(True)
+    else:
+        loaded = type(loaded)(
+            adapt_model(loaded.model, adapt_section("lora", target_modules=["query"]), 0),
+            loaded.tokenizer,
+            loaded.context,
+            loaded.pad,
+        )
+    with frozen_base(loaded, [one for one, _ in rows], "classification"):
+        assert not [m for m in loaded.model.modules() if "Frozen" in type(m).__name__]
