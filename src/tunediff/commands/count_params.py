@@ -68,7 +68,7 @@ def layout_of(params: Params, recipe: Path, base: Path) -> dict[str, Any]:
     Raises:
         TunediffError: the recipe has no layout, and none of its model is on this machine.
     """
-    from tunediff.models.load import CONFIG, MANIFEST, find_weights
+    from tunediff.models.load import CONFIG, MANIFEST, find_weights, read_layout
 
     model = params.model
     if model.source == "scratch":
@@ -76,7 +76,7 @@ def layout_of(params: Params, recipe: Path, base: Path) -> dict[str, Any]:
     if model.config is not None:
         return dict(model.config)
     if model.source != "hub":
-        return dict(read_json(find_weights(model) / CONFIG))
+        return read_layout(find_weights(model))
     manifest = read_json(base / MANIFEST) if (base / MANIFEST).exists() else {}
     if (manifest.get("id"), manifest.get("revision")) != (model.id, model.revision):
         raise TunediffError(
