@@ -72,7 +72,13 @@ def layout_of(params: Params, recipe: Path, base: Path) -> dict[str, Any]:
 
     model = params.model
     if model.source == "scratch":
-        return {"vocab_size": params.pretrain.vocab_size, **(model.config or {})}
+        config, tokenizer = model.config or {}, params.pretrain.tokenizer
+        if tokenizer is not None and "vocab_size" not in config:
+            raise TunediffError(
+                f"{recipe}: model.config.vocab_size: missing, and pretrain.tokenizer names {tokenizer.id}, whose size "
+                "is not in the recipe; expected the number of its tokens"
+            )
+        return {"vocab_size": params.pretrain.vocab_size, **config}
     if model.config is not None:
         return dict(model.config)
     if model.source != "hub":
