@@ -68,15 +68,21 @@ def layout_of(params: Params, recipe: Path, base: Path) -> dict[str, Any]:
     Raises:
         TunediffError: the recipe has no layout, and none of its model is on this machine.
     """
-    from tunediff.models.load import CONFIG, MANIFEST, find_weights
+    from tunediff.models.load import CONFIG, MANIFEST, find_weights, read_layout
 
     model = params.model
     if model.source == "scratch":
-        return {"vocab_size": params.pretrain.vocab_size, **(model.config or {})}
+        config, tokenizer = model.config or {}, params.pretrain.tokenizer
+        if tokenizer is not None and "vocab_size" not in config:
+            raise TunediffError(
+                f"{recipe}: model.config.vocab_size: missing, and pretrain.tokenizer names {tokenizer.id}, whose size "
+                "is not in the recipe; expected the number of its tokens"
+            )
+        return {"vocab_size": params.pretrain.vocab_size, **config}
     if model.config is not None:
         return dict(model.config)
     if model.source != "hub":
-        return dict(read_json(find_weights(model) / CONFIG))
+        return read_layout(find_weights(model))
     manifest = read_json(base / MANIFEST) if (base / MANIFEST).exists() else {}
     if (manifest.get("id"), manifest.get("revision")) != (model.id, model.revision):
         raise TunediffError(

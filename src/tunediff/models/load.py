@@ -78,18 +78,21 @@ def find_weights(model: Base) -> Path:
 
 def write_manifest(folder: Path, model: Base, weights: Path) -> None:
     """Pin a model that is not from scratch: its manifest and its config.json."""
-    config = read_json(weights / CONFIG)
-    if not isinstance(config, dict):
-        raise TunediffError(f"{weights / CONFIG}: found {shown(config)}, expected the layout as a JSON object")
-    if _lacks_pooler(config, weights):
-        config["new_pooler"] = True
-    write_json(folder / CONFIG, config)
+    write_json(folder / CONFIG, read_layout(weights))
     # A hub revision pins its files already, and hashing gigabytes on every machine would buy nothing.
     pinned = None if model.source == "hub" else model_hash(weights)
     write_json(
         folder / MANIFEST,
         {"source": model.source, "id": model.id, "revision": model.revision, "sha256": pinned},
     )
+
+
+def read_layout(weights: Path) -> dict[str, Any]:
+    """The config.json beside some weights, with `new_pooler` where the layout has a pooler that the weights lack."""
+    config = read_json(weights / CONFIG)
+    if not isinstance(config, dict):
+        raise TunediffError(f"{weights / CONFIG}: found {shown(config)}, expected the layout as a JSON object")
+    return config | ({"new_pooler": True} if _lacks_pooler(config, weights) else {})
 
 
 def model_hash(folder: Path) -> str:
