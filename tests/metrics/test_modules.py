@@ -114,6 +114,15 @@ def test_a_module_in_a_folder_is_computed_beside_the_metrics(modules, tmp_path):
     }
 
 
+def test_two_modules_of_one_name_are_refused(modules, tmp_path):
+    paths = []
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        paths.append(script(tmp_path / folder, "same", BOTH_TEXT, "{'same': 1}"))
+    with pytest.raises(TunediffError, match="found evaluate_same, which another module gives too"):
+        named_scores(paths, PAIR, LABELS)
+
+
 def test_answers_are_given_in_the_form_that_a_module_asks_for(modules, tmp_path):
     one = script(tmp_path, "one", BOTH_TEXT, f"{{'same': {SAME}}}")
     features = "{'predictions': TEXT, 'references': datasets.Sequence(TEXT)}"

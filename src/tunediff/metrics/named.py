@@ -44,7 +44,8 @@ def named_scores(names: Sequence[str], task: Task, frame: "pd.DataFrame") -> dic
         name; of a list of at most ten, evaluate_NAME_KEY_1 and so on. What is no finite number is left out.
 
     Raises:
-        TunediffError: a module cannot be loaded, wants what this task has not, fails, or gives no number.
+        TunediffError: a module cannot be loaded, wants what this task has not, fails, gives no number, or one of
+            the name of another module's.
     """
     scores: dict[str, float] = {}
     for name in names:
@@ -60,6 +61,8 @@ def named_scores(names: Sequence[str], task: Task, frame: "pd.DataFrame") -> dic
         numbers = _numbers(Path(name).name.removesuffix(".py"), found)
         if not numbers:
             raise TunediffError(f"{place}: found {shown(found)}, expected a number at least")
+        if both := sorted(scores.keys() & numbers.keys()):
+            raise TunediffError(f"{place}: found {both[0]}, which another module gives too, expected other names")
         scores |= numbers
     return scores
 
