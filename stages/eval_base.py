@@ -12,6 +12,7 @@ from tunediff.cases import read_cases, write_predictions
 from tunediff.cost import measured
 from tunediff.errors import run
 from tunediff.files import write_json
+from tunediff.metrics.named import named_scores
 from tunediff.metrics.scores import has_threshold, score
 from tunediff.metrics.summary import summary
 from tunediff.models.load import load_base
@@ -40,7 +41,7 @@ def main() -> None:
         if has_threshold(task, params.model):
             held_out = read_cases(args.validation, task.inputs, task.labels)
             validation = predict_cases(loaded, held_out, *asked)
-        metrics = score(task, frame, validation)
+        metrics = score(task, frame, validation) | named_scores(params.evaluate.metrics, task, frame)
         if params.evaluate.noise_seed is not None:
             del loaded  # two models at once may not fit
             reseeded = params.model.model_copy(update={"head_seed": params.evaluate.noise_seed})

@@ -450,6 +450,11 @@ class Evaluate(Section):
     noise_seed: Seed | None = Field(
         default=None, description="seed of another new head that the base model answers with too; none: it does not"
     )
+    metrics: list[Word] = Field(
+        default=[],
+        description="modules that `evaluate.load` finds: folders, or names on the hub; their code runs here, their "
+        "numbers stand beside the metrics as evaluate_NAME_KEY",
+    )
     few_shot: Whole = Field(
         default=0, ge=0, description="solved validation cases before the prompt of a cheap baseline; 0: no baseline"
     )
@@ -457,6 +462,8 @@ class Evaluate(Section):
     def _contradictions(self) -> Iterator[str]:
         if len(set(self.protocols)) < len(self.protocols):
             yield f"evaluate.protocols: found {self.protocols}, expected no name twice"
+        if len(set(self.metrics)) < len(self.metrics):
+            yield f"evaluate.metrics: found {self.metrics}, expected no name twice"
         if self.noise_batch_tokens == self.batch_tokens:
             yield (
                 f"evaluate.noise_batch_tokens is {self.noise_batch_tokens}, and so is evaluate.batch_tokens: "

@@ -129,9 +129,8 @@ def v2_dictionary(
     for prefix, part in (("", np.ones_like(answerable)), ("HasAns_", answerable), ("NoAns_", ~answerable)):
         if part.any():
             total = int(part.sum())
-            scores |= {
-                f"{prefix}{name}": 100 * sum(of[part].tolist()) / total for name, of in zip(_NAMES, kept, strict=True)
-            }
+            for name, of in zip(_NAMES, kept, strict=True):
+                scores[f"{prefix}{name}"] = 100 * sum(of[part].tolist()) / total
             scores[f"{prefix}total"] = total
     if said is not None:
         silent = np.array([prediction == "" for prediction in predictions])

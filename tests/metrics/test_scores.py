@@ -1,7 +1,10 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from tests.imports import ROOT
 from tests.small_tasks import PAIR, QUESTIONS
 from tunediff.cases import read_predictions, write_predictions
 from tunediff.metrics import classification
@@ -84,3 +87,11 @@ def test_the_summary_of_labels_names_each_label_and_a_degenerate_predictor():
     assert lines[0].startswith("tuned: 1 of 3 right = 33.3% (")
     assert [line.split(":")[0].strip() for line in lines[1:3]] == ["yes", "no"]
     assert "Degenerate predictor: it answers 'yes' for 100.0 % of 3 cases" in lines[3]
+
+
+@pytest.mark.parametrize(("task", "frame"), [(PAIR, LABELS), (QUESTIONS, ANSWERED)], ids=["labels", "answers"])
+def test_every_metric_stands_in_the_document(task, frame):
+    document = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)`", document))
+    named |= {f"{key}_thresh" for key in named} | {f"bleu_precision_{order}" for order in (2, 3)}
+    assert set(score(task, frame, frame)) <= named

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap as scipy_bootstrap
 
 from tunediff.stats import bootstrap as module
-from tunediff.stats.bootstrap import bootstrap_interval, cluster_codes, mean_interval, units
+from tunediff.stats.bootstrap import (
+    bootstrap_interval,
+    cluster_codes,
+    draws,
+    expanded_percentiles,
+    mean_interval,
+    units,
+)
 
 
 def test_the_documented_example_holds():
@@ -105,3 +112,17 @@ def test_the_interval_lies_within_the_values(values):
 def test_too_little_to_draw_from_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_drawing_units_one_by_one_is_the_same_bootstrap():
+    scores = np.random.default_rng(82).normal(0, 1, 80)
+    drawn = np.concatenate(list(draws(80, replicates=4000)))
+    assert drawn.shape == (4000, 80)
+    assert (drawn.sum(axis=1) == 80).all()
+    found = expanded_percentiles(drawn @ scores / 80, 80)
+    assert found == pytest.approx(mean_interval(scores), abs=0.02)
+
+
+def test_many_units_are_drawn_some_replicates_at_a_time(monkeypatch):
+    monkeypatch.setattr(module, "AT_ONCE", 250)
+    assert [len(some) for some in draws(100, replicates=5)] == [2, 2, 1]

@@ -10,7 +10,7 @@ from scipy.stats import permutation_test
 from tunediff.stats import permutation as module
 from tunediff.stats.bootstrap import units
 from tunediff.stats.paired import mcnemar_exact
-from tunediff.stats.permutation import sign_flip, swap_test
+from tunediff.stats.permutation import sign_flip, swap_test, swap_test_of
 
 
 def test_the_documented_example_holds():
@@ -72,3 +72,13 @@ def test_a_corpus_metric_is_computed_again_after_every_swap():
         one, two = np.where(swaps, after, before).sum(), np.where(swaps, before, after).sum()
         as_large += abs(two**2 - one**2) >= observed - 1e-9
     assert swap_test(units(table), squares) == as_large / 8
+
+
+@pytest.mark.parametrize("n", [7, 60])
+def test_a_statistic_of_the_swaps_is_tested_as_one_of_sums(n):
+    change = np.random.default_rng(81).normal(0.2, 1, n)
+
+    def mean(swapped):
+        return np.where(swapped, -change, change).mean(axis=1)
+
+    assert swap_test_of(mean, n) == pytest.approx(sign_flip(change), abs=0.0 if n == 7 else 0.02)

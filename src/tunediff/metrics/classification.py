@@ -45,29 +45,54 @@ def score(
         confidence: of the interval of the accuracy.
 
     Returns:
-        n: cases. accuracy, accuracy_low, accuracy_high: 0..1, with the Wilson interval. balanced_accuracy:
-        mean recall over the labels that occur in gold, 0..1. macro_f1: mean F1 over the labels that occur in
-        gold or predictions, 0..1. precision, recall, f1: 0..1, of the positive label, where there are two labels.
-        invalid: cases. nll: mean negative log-probability of the gold label in nats, 0 is best. brier: mean over
-        cases of the squared distance between probabilities and gold, summed over labels (Brier 1950), 0..2, 0 is
-        best. degenerate: 1 where `degenerate_reason` gives one, else 0.
+        What `label_scores` returns, and before `degenerate`: nll: mean negative log-probability of the gold label in
+        nats, 0 is best. brier: mean over cases of the squared distance between probabilities and gold, summed over
+        labels (Brier 1950), 0..2, 0 is best.
 
     Raises:
         TunediffError: no case, a label outside `labels`, or log-probabilities that are of another shape, not
             finite or not normalised.
     """
+    gold = list(gold)
+    found = label_scores(labels, gold, predictions, confidence)
     gold_codes = _codes(labels, gold, "gold label")
-    counts = _count(labels, gold_codes, _codes(labels, predictions, "prediction"))
+    scores = _checked(log_probs, (len(gold), len(labels)))
+    cases = np.arange(len(gold))
+    distance = np.exp(scores)
+    distance[cases, gold_codes] -= 1
+    degenerate = found.pop("degenerate")
+    sureness = {"nll": float(-scores[cases, gold_codes].mean()), "brier": float((distance**2).sum(axis=1).mean())}
+    return found | sureness | {"degenerate": degenerate}
+
+
+def label_scores(
+    labels: Sequence[str], gold: Iterable[str], predictions: Iterable[str | None], confidence: float = 0.95
+) -> dict[str, float]:
+    """Return the metrics that labels alone give, flat.
+
+    Args:
+        labels: the label list of the task, of length n_labels.
+        gold: the right label of each case, of length n_cases.
+        predictions: the predicted label of each case, None (or NaN) where the answer is invalid.
+        confidence: of the interval of the accuracy.
+
+    Returns:
+        n: cases. accuracy, accuracy_low, accuracy_high: 0..1, with the Wilson interval. balanced_accuracy:
+        mean recall over the labels that occur in gold, 0..1. macro_f1: mean F1 over the labels that occur in
+        gold or predictions, 0..1. precision, recall, f1: 0..1, of the positive label, where there are two labels.
+        invalid: cases. degenerate: 1 where `degenerate_reason` gives one, else 0.
+
+    Raises:
+        TunediffError: no case, or a label outside `labels`.
+    """
+    counts = confusion(labels, gold, predictions)
     n, right = int(counts.sum()), int(counts.trace())
     if n == 0:
         raise TunediffError("found no case to score, expected at least one")
-    scores = _checked(log_probs, (n, len(labels)))
     precision, recall, f1 = _rates(counts)
     positive = {"precision": float(precision[-1]), "recall": float(recall[-1]), "f1": float(f1[-1])}
     support, predicted = counts.sum(axis=1), counts[:, :-1].sum(axis=0)
     low, high = wilson(right, n, confidence)
-    distance = np.exp(scores)
-    distance[np.arange(n), gold_codes] -= 1
     return {
         "n": n,
         "accuracy": right / n,
@@ -77,8 +102,6 @@ def score(
         "macro_f1": float(f1[support + predicted > 0].mean()),
         **(positive if len(labels) == 2 else {}),
         "invalid": int(counts[:, -1].sum()),
-        "nll": float(-scores[np.arange(n), gold_codes].mean()),
-        "brier": float((distance**2).sum(axis=1).mean()),
         "degenerate": int(degenerate_reason(labels, counts) is not None),
     }
 

@@ -98,7 +98,8 @@ def _no_answer(log_probs: Iterable[Sequence[float]] | Floats, n: int) -> Floats:
         table = np.empty(0)
     if table.shape != (n, 2) or not np.isfinite(table).all():
         raise TunediffError(f"log-probabilities: expected two finite numbers for each of {n} questions, found others")
-    return np.exp(table[:, 1])
+    # Rounding must not take a probability above 1, where the official script drops an answer.
+    return np.minimum(np.exp(table[:, 1]), 1.0)
 
 
 def _validated(test: _Scored, validation: _Scored) -> dict[str, float]:
