@@ -18,7 +18,15 @@ from functools import partial
 from tunediff import errors
 from tunediff.commands import cost, count_params, diff, merge, predict, repro, score
 
-COMMANDS = {"diff": diff, "score": score, "repro": repro, "cost": cost, "predict": predict, "merge": merge, "count-params": count_params}
+COMMANDS = {
+    "diff": diff,
+    "score": score,
+    "repro": repro,
+    "cost": cost,
+    "predict": predict,
+    "merge": merge,
+    "count-params": count_params,
+}
 
 
 def main() -> None:
