@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from tests.program import tunediff
-from tunediff.cases import read_predictions
+from tunediff.cases import make_cases, read_predictions
+from tunediff.commands.predict import records, side_by_side
 from tunediff.files import read_jsonl
 from tunediff.params import read_params
 
@@ -131,6 +132,22 @@ def test_what_would_steer_the_terminal_is_shown_as_text(folder):
     _, out, _ = tunediff(folder, "predict", "premise=A man\x1b[31m\nsleeps.", "hypothesis=A man is awake.")
     assert "premise     A man␛[31m sleeps." in out
     assert "\x1b" not in out
+
+
+def test_an_answer_in_words_none_at_all_and_one_that_could_not_be_read_are_told_apart():
+    case = make_cases([({"question": "Where?", "context": "In Rome."}, "", ())])
+    row = {"log_probs": None, "truncated": True}
+    said = [row | {"prediction": "", "text": "Rome"}, row | {"prediction": None, "text": "I do not\nknow"}]
+    [record] = records(case, ["answerable"], *(pd.DataFrame([one]) for one in said))
+    assert (record["base_prediction"], record["tuned_prediction"], record["differs"]) == ("", None, True)
+    assert record["base_probabilities"] is record["tuned_lead"] is None
+    lines = [" ".join(line.split()) for line in side_by_side(record, ["question", "context"], ["answerable"])]
+    assert lines[4:] == [
+        "answer (no answer) (invalid)",
+        r"written 'Rome' 'I do not\nknow'",
+        "",
+        "The answers differ. The prompt was cut to fit the context.",
+    ]
 
 
 @pytest.mark.parametrize(
