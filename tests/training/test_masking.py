@@ -117,7 +117,7 @@ def test_no_row_is_longer_than_asked_and_all_text_is_there():
             for token in row.tokens[1 : end[0] if row.follows is False else None]
             if token != SEP
         ]
-        assert own == sum(ids, [])
+        assert own == [token for one in ids for token in one]
 
 
 def test_wikitexts_unknown_word_is_the_unknown_token_and_any_other_special_token_is_text():

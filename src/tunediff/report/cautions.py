@@ -9,7 +9,7 @@ baselines, the data, the answers and the training say.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tunediff.compare.sanity import chance_alarm, degenerate_alarm
+from tunediff.compare.sanity import chance_alarm, degenerate_alarm, perplexity_alarm
 from tunediff.report.notation import counted, decimal, percent, points, points_interval, whole
 from tunediff.report.results import Flow, Results, Shape
 from tunediff.sections import Task
@@ -32,6 +32,7 @@ def cautions(results: Results, task: Task | Shape, confidence: float) -> list[Ca
     """
     own = [
         *_about_models(results, task, confidence),
+        *_about_pretraining(results),
         *_about_gold(results),
         *_about_baselines(results),
         *_about_data(results, task),
@@ -70,6 +71,14 @@ def _about_models(results: Results, task: Task | Shape, confidence: float) -> li
     if alarm := chance_alarm(right, n, len(task.labels), results.models.base, confidence):
         found.append(Caution(alarm.name, f"{alarm.sentence} A gain then measures learning of the task from nothing."))
     return found
+
+
+def _about_pretraining(results: Results) -> list[Caution]:
+    figures = results.base_model
+    if not {"perplexity", "vocab_size"} <= set(figures):
+        return []
+    alarm = perplexity_alarm(figures["perplexity"], int(figures["vocab_size"]))
+    return [Caution(alarm.name, alarm.sentence)] if alarm else []
 
 
 def _about_gold(results: Results) -> list[Caution]:
