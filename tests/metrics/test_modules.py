@@ -14,8 +14,8 @@ from tests.small_tasks import PAIR, QUESTIONS
 from tunediff.errors import TunediffError
 from tunediff.metrics.classification import label_scores
 from tunediff.metrics.named import named_scores
-from tunediff.squad import squad_scores, squad_v2_scores
 from tunediff.metrics.text import text_scores
+from tunediff.squad import squad_scores, squad_v2_scores
 
 
 @pytest.fixture(scope="module")

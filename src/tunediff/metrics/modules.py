@@ -18,8 +18,8 @@ from datasets import Features, Value
 from datasets import Sequence as ListOf
 
 from tunediff.metrics.classification import label_scores
-from tunediff.squad import squad_scores, squad_v2_scores
 from tunediff.metrics.text import bleu_counts, bleu_dictionary, meteor_cases, meteor_name, rouge_cases
+from tunediff.squad import squad_scores, squad_v2_scores
 
 _TEXT = Value("string")
 _ANSWERS = {"id": _TEXT, "answers": {"text": ListOf(_TEXT), "answer_start": ListOf(Value("int32"))}}
