@@ -11,19 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from tunediff.cases import INVALID, RIGHT, Case
+from tunediff.cases import INVALID, RIGHT, Case, answered
 from tunediff.compare.differences import Difference, planned, score_difference
 from tunediff.compare.gain import ANSWER_PARTS
 from tunediff.compare.protocols import MODELS
 from tunediff.errors import TunediffError
-from tunediff.sections import ANSWERABLE, UNANSWERABLE
 
 _KEYS = ("base", "tuned", "delta", "delta_low", "delta_high", "p")
-
-
-def answered(prediction: str | None) -> str | None:
-    """Whether an answer says that there is one: answerable, unanswerable where it is empty, None where invalid."""
-    return None if prediction is None else ANSWERABLE if prediction else UNANSWERABLE
 
 
 def with_answers(aligned: pd.DataFrame, cases: Sequence[Case]) -> pd.DataFrame:
