@@ -20,6 +20,11 @@ PROBABILITIES = {
     "brier": "Brier score, 0 to 2",
     "ece": "Calibration error, 0 to 1",
 }
+# Of these an evaluation knows alone: the validation split is not at hand where two models are compared.
+VALIDATED = {
+    "validated_exact": "Exact match, no answer above the threshold of the validation split",
+    "validated_f1": "F1, no answer above the threshold of the validation split",
+}
 ANSWER_PROBABILITIES = {key: f"{name}, of whether there is an answer" for key, name in PROBABILITIES.items()} | {
     "nll": "Negative log-likelihood of whether there is an answer, nats"
 }
@@ -137,6 +142,9 @@ def key_numbers(results: Results, confidence: float) -> list[Number]:
         rows.append(write(row.metric[0].upper() + row.metric[1:], UP, row.base, row.tuned, (row.low, row.high)))
     for key, name in _kinds(diff):
         rows.append(write(name, UP, diff[f"{key}_base"], diff[f"{key}_tuned"]))
+    for key, name in VALIDATED.items() if results.of_questions else ():
+        if key in base and key in tuned:
+            rows.append(write(name, UP, base[key] / 100, tuned[key] / 100))
     for key, name in (ANSWER_PROBABILITIES if results.of_questions else PROBABILITIES).items():
         pair = [results.calibration.get(f"{key}_{who}", metrics.get(key)) for who, metrics in
                 (("base", base), ("tuned", tuned))]  # fmt: skip
