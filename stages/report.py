@@ -27,7 +27,7 @@ def main() -> None:
     with measured(args.cost):
         paths = {name: getattr(args, name) for name in SOURCES}
         task = params.task
-        results = read_results(paths, task.labels, task.inputs, task.source_input)
+        results = read_results(paths, task)
         contents = page_contents(results, task, params.report, params.diff.confidence, params.cost)
         write_text(args.html, html_page(contents))
         write_text(args.markdown, markdown_page(contents))

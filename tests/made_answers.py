@@ -4,12 +4,22 @@ test = made_questions(100, "test")
 base, tuned = answers_of(test, right_before, seed=1), answers_of(test, right_after, seed=2)
 """
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
+import yaml
 
-from tunediff.cases import RIGHT, WRONG, Answer, Case, content_hash
+from tests.imports import ROOT
+from tests.report.made import made_cases, write_inputs, write_params
+from tunediff.cases import INVALID, RIGHT, WRONG, Answer, Case, content_hash, write_cases, write_predictions
+from tunediff.files import write_json
+from tunediff.leaks import find_leaks, write_leaks
 from tunediff.sections import Task
 from tunediff.squad import exact_match, token_f1
+from tunediff.stats.intervals import wilson
 
 TASK = Task(
     name="question_answering",
@@ -83,3 +93,46 @@ def golden_pair(cases, **columns):
     """Prediction files of a base and a tuned model with the transitions of `GOLDEN`, mixed."""
     right = np.array(GOLDEN)[np.random.default_rng(5).permutation(len(GOLDEN))]
     return answers_of(cases, right[:, 0], 1, **columns), answers_of(cases, right[:, 1], 2)
+
+
+def write_run(folder, test, train, base, tuned, task=TASK):
+    """All that the stages diff_cases and report read of a run, with the figures of made-up training."""
+    paths = write_inputs(folder, made_cases(both_right=1))
+    for name, cases in (("train", train), ("validation", train[:2]), ("test", test)):
+        write_cases(folder / f"data/splits/{name}.jsonl", cases)
+    write_leaks(folder / "data/splits/leaks.json", find_leaks(test, train, task))
+    for name, frame in (("base", base), ("tuned", tuned)):
+        write_predictions(folder / f"data/predictions/{name}.parquet", frame, {"labels": task.labels})
+        right = int((frame["outcome"] == RIGHT).sum())
+        low, high = wilson(right, len(frame))
+        exact = {"exact": 100 * right / len(frame), "exact_low": 100 * low, "exact_high": 100 * high}
+        write_json(
+            paths[f"eval_{name}"],
+            {
+                "n": len(frame),
+                **exact,
+                "f1": 100 * frame["f1"].mean(),
+                "invalid": int((frame["outcome"] == INVALID).sum()),
+            },
+        )
+    write_params(folder / "params.yaml", title="Questions: an untrained span head against a trained one")
+    params = json.loads((folder / "params.yaml").read_text())
+    columns = {"question": "question", "context": "context", "answers": "answers"}
+    changes = {
+        "task": task.model_dump(),
+        "data": {"columns": columns, "labels": None},
+        "model": {"head": "span"},
+        "prompt": {"template": None, "choices": None},
+        "evaluate": {"scorer": "head", "protocols": [], "few_shot": 0},
+    }
+    for section, values in changes.items():
+        params[section] |= values
+    (folder / "params.yaml").write_text(json.dumps(params))
+
+
+def run_stage(folder, name):
+    """Run the script of a stage in a folder; the finished process."""
+    cmd = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][name]["cmd"]
+    arguments = cmd.split(f"stages/{name}.py")[1].split()
+    script = ROOT / "stages" / f"{name}.py"
+    return subprocess.run([sys.executable, script, *arguments], cwd=folder, capture_output=True, text=True, check=False)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunediff.errors import TunediffError
 from tunediff.files import numbered_jsonl, replacing, shown, write_jsonl
+from tunediff.sections import ANSWERABLE, UNANSWERABLE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +63,11 @@ ANSWER_COLUMNS = {
 def outcome(prediction: str | None, label: str) -> str:
     """Right, wrong, or invalid where there is no prediction."""
     return INVALID if prediction is None else RIGHT if prediction == label else WRONG
+
+
+def answered(prediction: str | None) -> str | None:
+    """Whether an answer says that there is one: answerable, unanswerable where it is empty, None where invalid."""
+    return None if prediction is None else ANSWERABLE if prediction else UNANSWERABLE
 
 
 class Answer(NamedTuple):

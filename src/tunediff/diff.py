@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from tunediff.compare.align import align
-from tunediff.compare.answers import answer_differences, answer_metrics
+from tunediff.compare.answers import answer_differences, answer_metrics, threshold_metrics
 from tunediff.compare.differences import Difference, class_differences, planned
 from tunediff.compare.power import power_sentence
 from tunediff.compare.predictions import Fields, Predictions, from_table
@@ -97,7 +97,8 @@ def compare(
     metrics = transition_metrics(cells, confidence, clusters) | validity_metrics(aligned)
     if "f1_base" in aligned:
         metrics |= answer_metrics(aligned, confidence, clusters)
-        differences = answer_differences(metrics)
+        differences = answer_differences(aligned, metrics, confidence, clusters)
+        metrics |= threshold_metrics(differences)
     else:
         accuracy = [metrics[f"accuracy_{key}"] for key in ("base", "tuned", "delta", "delta_low", "delta_high")]
         classes = class_differences(aligned, labels or sorted(aligned["label"].unique()), confidence, clusters)

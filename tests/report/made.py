@@ -285,7 +285,8 @@ def write_evidence(paths, metrics, cases, labels):
 
 def made_results(folder: Path, cases, labels=LABELS, inputs=TASK.inputs, source_input=None, **changes) -> Results:
     """What `read_results` gives for such files."""
-    return read_results(write_inputs(folder, cases, labels, **changes), labels, inputs, source_input or inputs[0])
+    task = TASK.model_copy(update={"labels": labels, "inputs": inputs, "source_input": source_input or inputs[0]})
+    return read_results(write_inputs(folder, cases, labels, **changes), task)
 
 
 def write_params(path: Path, **report):

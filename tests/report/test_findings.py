@@ -330,7 +330,7 @@ def test_what_is_left_without_leaked_cases_is_told(find):
 def test_a_training_split_that_no_classifier_learns_from_leaves_the_majority_label(tmp_path):
     paths = write_inputs(tmp_path, usual_cases())
     write_json(paths["baselines"], {"majority_accuracy": 0.338})
-    found = findings(read_results(paths, LABELS, TASK.inputs, TASK.source_input), TASK, 0.95)
+    found = findings(read_results(paths, TASK), TASK, 0.95)
     (told,) = [paragraph.sentences for paragraph in found.paragraphs if paragraph.about == "Against what costs nothing"]
     assert told[0].replace("\N{NO-BREAK SPACE}", " ") == (
         "On the same cases, always giving the most frequent training label scores 33.8 %. Against it the tuned model "

@@ -38,9 +38,9 @@ DRAWN = {
     "flow": lambda: flow.flow_picture(FLOWS),
     "confusion": lambda: confusion.confusion_picture(LABELS, COUNTS, "base model", with_unlabelled=True),
     "difference": lambda: confusion.difference_picture(LABELS, COUNTS, COUNTS[:, ::-1], with_unlabelled=True),
-    "gain": lambda: plots.gain_picture(GAIN, part_names(TASK)),
+    "gain": lambda: plots.gain_picture(GAIN, part_names(TASK), "accuracy"),
     "loss": lambda: plots.loss_picture(LOG),
-    "slices": lambda: plots.slices_picture([row("negation"), row("hypernym")]),
+    "slices": lambda: plots.slices_picture([row("negation"), row("hypernym")], "accuracy"),
     "reliability": lambda: plots.reliability_picture(BINS),
     "coverage": lambda: plots.coverage_picture(CURVE),
     "cost": lambda: plots.cost_picture(COSTS),
@@ -121,7 +121,7 @@ def test_the_flow_of_a_single_case_and_of_one_in_a_million_is_drawn():
 
 
 def test_the_parts_of_a_gain_add_up_in_the_picture():
-    read = " ".join(texts(plots.gain_picture(GAIN, part_names(TASK)))).replace("\N{NO-BREAK SPACE}", " ")
+    read = " ".join(texts(plots.gain_picture(GAIN, part_names(TASK), "accuracy"))).replace("\N{NO-BREAK SPACE}", " ")
     for text in ("the form of the answer", "+12.0 points (+10.0 to +14.5 points)", "−3.0 points", "together",
                  "+9.0 points"):  # fmt: skip
         assert text in read
@@ -168,14 +168,14 @@ def test_loss_of_a_single_epoch_and_without_validation_is_drawn():
 
 
 def test_of_many_slices_the_first_are_drawn():
-    read = " ".join(texts(plots.slices_picture([row(f"tag {number:03d}", n=961) for number in range(100)])))
+    read = " ".join(texts(plots.slices_picture([row(f"tag {number:03d}", n=961) for number in range(100)], "accuracy")))
     assert "tag: tag 024 (961)" in read
     assert "tag 025" not in read
 
 
 def test_hostile_text_in_a_picture_stays_text():
     name = "</text></svg><script>alert(1)</script>\"' & \u202ex"
-    root = ElementTree.fromstring(plots.slices_picture([row(name)]))
+    root = ElementTree.fromstring(plots.slices_picture([row(name)], "accuracy"))
     assert not list(root.iter("script"))
     assert any(name[:20] in text for text in texts(ElementTree.tostring(root, encoding="unicode")))
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tests.report.made import LABELS, TASK, made_cases, write_inputs
+from tests.report.made import TASK, made_cases, write_inputs
 from tunediff.errors import TunediffError
 from tunediff.report.results import STAGES, read_results
 
@@ -13,7 +13,7 @@ def paths(tmp_path):
 
 
 def read(paths):
-    return read_results(paths, LABELS, TASK.inputs, TASK.source_input)
+    return read_results(paths, TASK)
 
 
 def refused(paths):

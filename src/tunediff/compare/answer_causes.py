@@ -80,7 +80,8 @@ def answer_evidence(
     for who in MODELS:
         columns |= {f"{who}_{name}": values for name, values in _of_model(rows, own, who).items()}
     texts = question_wording(own)
-    columns |= {name: plain(texts[name]) for name in ("question_word", "answer_words", "answer_overlap", "position")}
+    columns |= {name: plain(texts[name]) for name in ("question_word", "answer_overlap", "position")}
+    columns["answer_words"] = [None if pd.isna(count) else int(count) for count in texts["answer_words"]]
     if train:
         columns["nearest"] = _nearest_questions(own, train)
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

@@ -11,19 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from tunediff.cases import INVALID, RIGHT, Case
+from tunediff.cases import INVALID, RIGHT, Case, answered
+from tunediff.compare.answer_differences import text_differences, threshold_differences
 from tunediff.compare.differences import Difference, planned, score_difference
 from tunediff.compare.gain import ANSWER_PARTS
 from tunediff.compare.protocols import MODELS
 from tunediff.errors import TunediffError
-from tunediff.sections import ANSWERABLE, UNANSWERABLE
 
 _KEYS = ("base", "tuned", "delta", "delta_low", "delta_high", "p")
-
-
-def answered(prediction: str | None) -> str | None:
-    """Whether an answer says that there is one: answerable, unanswerable where it is empty, None where invalid."""
-    return None if prediction is None else ANSWERABLE if prediction else UNANSWERABLE
 
 
 def with_answers(aligned: pd.DataFrame, cases: Sequence[Case]) -> pd.DataFrame:
@@ -85,13 +80,40 @@ def answer_metrics(
     return metrics
 
 
-def answer_differences(metrics: Mapping[str, float]) -> list[Difference]:
-    """Return the metrics of answers that are compared, p-values adjusted for their number: exact match first, then F1.
+def answer_differences(
+    aligned: pd.DataFrame,
+    metrics: Mapping[str, float],
+    confidence: float = 0.95,
+    clusters: Sequence[Any] | pd.Series | None = None,
+) -> list[Difference]:
+    """Return every metric of answers that is compared, p-values adjusted for their number; exact match first, then F1.
 
     Args:
+        aligned: as for `answer_metrics`, with the gold answers and, where there are any, log_probs.
         metrics: those of `tunediff.compare.transitions.transition_metrics` and `answer_metrics`.
+        confidence: of the intervals.
+        clusters: of length n_cases, such as the paragraph; None where every question stands for itself.
     """
-    rows = [("exact match", "accuracy", "mcnemar_p"), ("F1", "f1", "f1_p")]
-    return planned(
-        [Difference(name, *(metrics[f"{key}_{end}"] for end in _KEYS[:5]), *[metrics[p]] * 2) for name, key, p in rows]
-    )
+    known = [("exact match", "accuracy", "mcnemar_p"), ("F1", "f1", "f1_p")]
+    rows = [
+        Difference(name, *(metrics[f"{key}_{end}"] for end in _KEYS[:5]), *[metrics[p]] * 2) for name, key, p in known
+    ]
+    rows += threshold_differences(aligned, confidence, clusters)
+    gold = [[answer.text for answer in answers] for answers in aligned["answers"]]
+    rows += text_differences(gold, aligned["prediction_base"], aligned["prediction_tuned"], confidence, clusters)
+    return planned(rows)
+
+
+def threshold_metrics(differences: Sequence[Difference]) -> dict[str, float]:
+    """Return best_exact and best_f1 of base and tuned and their difference with its interval, where they are there.
+
+    Args:
+        differences: what `answer_differences` returns.
+    """
+    keys = {"best exact match": "best_exact", "best F1": "best_f1"}
+    return {
+        f"{keys[row.metric]}_{end}": value
+        for row in differences
+        if row.metric in keys
+        for end, value in zip(_KEYS, row[1:7], strict=True)
+    }

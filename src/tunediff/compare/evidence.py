@@ -18,7 +18,7 @@ import pandas as pd
 from tunediff.cases import INVALID, RIGHT, Case
 from tunediff.compare.align import align
 from tunediff.compare.answer_causes import answer_causes
-from tunediff.compare.answers import answer_differences, answer_metrics, as_labels, with_answers
+from tunediff.compare.answers import answer_differences, answer_metrics, as_labels, threshold_metrics, with_answers
 from tunediff.compare.baselines import answer_baselines, cheap_baselines, worth, worth_metrics
 from tunediff.compare.calibration import NOT_MEASURED, calibration
 from tunediff.compare.causes import FLIPS, causes
@@ -92,8 +92,11 @@ def gather(
     cells = transitions(aligned)
     clusters = pd.Series([case.inputs[task.source_input] for case in test])
     metrics = transition_metrics(cells, diff.confidence, clusters) | validity_metrics(aligned)
+    differences = []
     if asked:
         metrics |= answer_metrics(aligned, diff.confidence, clusters)
+        differences = answer_differences(aligned, metrics, diff.confidence, clusters)
+        metrics |= threshold_metrics(differences)
     steps = answer_steps(aligned) if asked else gain_steps(protocol_answers(aligned, task.labels))
     parts = gain_parts(steps, diff.confidence, clusters)
     metrics |= gain_metrics(parts)
@@ -123,7 +126,7 @@ def gather(
             "coverage": sure.coverage,
             "baselines": _with_interval(by_baseline),
             "contamination": contamination(aligned, cells, leaks, task),
-            **({"differences": pd.DataFrame(answer_differences(metrics))} if asked else {}),
+            **({"differences": pd.DataFrame(differences)} if asked else {}),
         },
         records=_records(aligned, cells, train, test, task, diff, slices_of_cases(aligned, test, texts, by_slice)),
     )

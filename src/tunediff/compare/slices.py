@@ -193,6 +193,6 @@ _FAMILIES: dict[str, tuple[str, Callable[[pd.Series], npt.ArrayLike]]] = {
     "question_word": ("question word", np.asarray),
     "answer_words": ("answer length", _quarters),
     "context_words": ("context length", _quarters),
-    "answer_overlap": ("overlap with the answer's sentence", _share),
+    "answer_overlap": ("sentence overlap", _share),
     "position": ("answer in the context", _third),
 }

@@ -9,7 +9,15 @@ baselines, the data, the answers and the training say.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tunediff.compare.sanity import chance_alarm, degenerate_alarm, guessing, perplexity_alarm, repeated_alarm
+from tunediff.compare.sanity import (
+    chance_alarm,
+    degenerate_alarm,
+    guessing,
+    never_answering,
+    one_kind_alarm,
+    perplexity_alarm,
+    repeated_alarm,
+)
 from tunediff.metrics.classification import confusion
 from tunediff.report.notation import counted, decimal, percent, points, points_interval, whole
 from tunediff.report.results import Flow, Results, Shape
@@ -67,10 +75,15 @@ def _about_models(results: Results, task: Task | Shape, confidence: float) -> li
         results.models.base: [cell.before for cell in results.cells for _ in range(cell.cases)],
         results.models.tuned: [cell.after for cell in results.cells for _ in range(cell.cases)],
     }
-    alarms = [degenerate_alarm(task.labels, gold, given, who) for who, given in answers.items()]
+    asked = results.of_questions
+    alarms = [
+        one_kind_alarm(gold, given, who) if asked else degenerate_alarm(task.labels, gold, given, who)
+        for who, given in answers.items()
+    ]
     n, right = int(results.diff_cases["n"]), int(results.diff_cases["both_right"] + results.diff_cases["broken"])
     found = [Caution(alarm.name, alarm.sentence) for alarm in alarms if alarm]
-    if alarm := chance_alarm(right, n, guessing(task.labels), results.models.base, confidence):
+    chance = never_answering(gold) if asked else guessing(task.labels)
+    if alarm := chance_alarm(right, n, chance, results.models.base, confidence):
         found.append(Caution(alarm.name, f"{alarm.sentence} A gain then measures learning of the task from nothing."))
     return found
 
@@ -101,7 +114,7 @@ def _about_pretraining(results: Results) -> list[Caution]:
 
 def _about_gold(results: Results) -> list[Caution]:
     gold = {cell.label for cell in results.cells}
-    if len(gold) != 1:
+    if len(gold) != 1 or results.of_questions:
         return []
     return [
         Caution(
@@ -171,7 +184,10 @@ def _about_answers(results: Results) -> list[Caution]:
         invalid = _invalid(results.flows, side)
         if not invalid:
             continue
-        fit = "names no label and counts" if invalid == 1 else "name no label and count"
+        if results.of_questions:
+            fit = "could not be read and counts" if invalid == 1 else "could not be read and count"
+        else:
+            fit = "names no label and counts" if invalid == 1 else "name no label and count"
         text = f"{counted(invalid, 'answer')} of the {model} ({percent(invalid / n)}) {fit} as wrong."
         in_cell = _invalid([flow for flow in results.flows if flow.transition == cell], side)
         if in_cell:

@@ -12,11 +12,13 @@ from tunediff.compare.differences import MOST_LABELS
 from tunediff.report.explorer import chosen
 from tunediff.report.notation import visible
 from tunediff.report.page import html_page, markdown_page, page_contents
-from tunediff.report.results import Cell, Flow, Models, Results, Shape
+from tunediff.report.results import Cell, Flow, Models, Results, Shape, cells_of, marked_answer
 from tunediff.report.tables import by_tag
 from tunediff.sections import Report
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tunediff.diff import Diff
 
 REPORT = Report(title="What changed, case by case", cases_per_transition=5)
@@ -50,7 +52,8 @@ def diff_pages(found: "Diff", names: tuple[str, str], confidence: float) -> Page
         slices=_tags(found, confidence),
         sources={"before": names[0], "after": names[1], "diff_cases": "metrics.json", "cases": "cases.jsonl"},
     )
-    shape = Shape(found.inputs, labels, source_input="text", premise_free_input="")
+    source = "context" if "context" in found.inputs else "text"
+    shape = Shape(found.inputs, labels, source_input=source, premise_free_input="")
     contents = page_contents(results, shape, REPORT, confidence)
     return Pages(html_page(contents), markdown_page(contents))
 
@@ -63,8 +66,10 @@ def _labels(found: "Diff") -> tuple[str, ...]:
 
 def _cells(found: "Diff", labels: tuple[str, ...]) -> list[Cell]:
     """Cases by gold label and answers, where answers are classes; an answer outside of the labels names none."""
-    if not 2 <= len(labels) <= MOST_LABELS or len(found.differences) < 3:
+    if not 2 <= len(labels) <= MOST_LABELS or not ("answers" in found.cases or len(found.differences) >= 3):
         return []
+    if "answers" in found.cases:
+        return cells_of(list(_columns(found.cases)))
     known = {label: label for label in labels}
     columns = (found.cube[name] for name in ("gold", "before", "after", "outcome_base", "outcome_tuned", "cases"))
     return [
@@ -86,32 +91,38 @@ def _flows(found: "Diff") -> list[Flow]:
 
 
 def _tags(found: "Diff", confidence: float) -> list[Any]:
-    """Accuracy of questions with and without an answer, where there are both."""
-    if "answerable" not in found.cases or found.cases["answerable"].nunique() < 2:
+    """Exact match of questions with and without an answer, where there are both."""
+    if "answers" not in found.cases:
         return []
-    tagged = zip(found.cases["answerable"], found.cases["transition"], strict=True)
-    return by_tag(((_tag(answerable), transition) for answerable, transition in tagged), confidence)
-
-
-def _tag(answerable: bool) -> list[str]:
-    return ["has answer"] if answerable else ["no answer"]
+    tagged = zip(found.cases["label"], found.cases["transition"], strict=True)
+    return by_tag((([label], transition) for label, transition in tagged), confidence)
 
 
 def _cases(found: "Diff") -> Iterator[dict[str, Any]]:
     """The cases that the page holds, as a line of data/cases.jsonl each."""
     rows = found.cases.iloc[chosen(found.cases["transition"].tolist())]
-    columns = {"case_id": "case_id", "label": "label", "transition": "transition"}
-    columns |= {f"{who}_prediction": f"prediction_{who}" for who in ("base", "tuned")}
-    columns |= {f"{who}_log_probs": f"log_probs_{who}" for who in ("base", "tuned") if f"log_probs_{who}" in rows}
-    values = [rows[column].astype(object).where(rows[column].notna(), None) for column in columns.values()]
-    texts = [rows[name].astype(str).map(visible) for name in found.inputs]
-    tags = [_tag(yes) for yes in rows["answerable"]] if "answerable" in rows else [[] for _ in range(len(rows))]
-    for own, own_texts, own_tags in zip(zip(*values, strict=True), _rows(texts, len(rows)), tags, strict=True):
+    texts = [rows[name].astype(str) for name in found.inputs]
+    for case, own in zip(_columns(rows), _rows(texts, len(rows)), strict=True):
+        inputs = dict(zip(found.inputs, own, strict=True))
+        if "answers" in case:
+            case["answers"] = [marked_answer(inputs.get("context", ""), *answer) for answer in case["answers"]]
         yield {
-            **dict(zip(columns, own, strict=True)),
-            **dict(zip(found.inputs, own_texts, strict=True)),
-            "tags": own_tags,
+            **case,
+            **{name: visible(text) for name, text in inputs.items()},
+            "tags": [case["label"]] * ("answers" in case),
         }
+
+
+def _columns(rows: "pd.DataFrame") -> Iterator[dict[str, Any]]:
+    """What a record has beside the inputs."""
+    columns = {"case_id": "case_id", "label": "label", "transition": "transition", "answers": "answers"}
+    columns |= {
+        f"{who}_{name}": f"{name}_{who}" for name in ("prediction", "log_probs", "f1") for who in ("base", "tuned")
+    }
+    there = {key: rows[column] for key, column in columns.items() if column in rows}
+    values = [column.astype(object).where(column.notna(), None) for column in there.values()]
+    for own in zip(*values, strict=True):
+        yield dict(zip(there, own, strict=True))
 
 
 def _rows(columns: list[Any], n: int) -> list[tuple[Any, ...]]:

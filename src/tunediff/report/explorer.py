@@ -8,6 +8,7 @@ Keys that a case has nothing for are left out. Margins are in nats: how far the 
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from tunediff.compare.transitions import TRANSITIONS
@@ -18,13 +19,15 @@ from tunediff.report.tables import gold_log_prob, margin
 MOST_CASES = 10_000
 # Of a text, so that ten thousand long paragraphs still fit; cases.jsonl has the whole.
 LONGEST = 2_000
+# Of a context cut to that length, so much stands before the answer that the cut is around.
+BEFORE = 500
 # A menu of more is no help.
 MOST_LABELS = 50
 FLIPS = ("broken", "repaired")
 # What stands beside the evidence already.
 SHOWN = {
     *("case_id", "transition", "label", "base_prediction", "tuned_prediction", "base_margin", "tuned_margin"),
-    *("clauses", "explanation", "alone", "others"),
+    *("clauses", "explanation", "alone", "others", "base_f1", "tuned_f1", "base_answered", "tuned_answered"),
 }
 NAMES = {
     "base_calibrated_margin": "calibrated margin before, nats",
@@ -37,7 +40,19 @@ NAMES = {
     "subsequence": "stands word for word in the rest",
     "negation": "negation",
     "nearest": "nearest training cases",
+    "base_in_sentence": "answer before stands in the sentence with the gold one",
+    "tuned_in_sentence": "answer after stands in the sentence with the gold one",
+    "base_no_answer_odds": "log-odds of no answer before, nats",
+    "tuned_no_answer_odds": "log-odds of no answer after, nats",
+    "question_word": "question word",
+    "answer_words": "words of the gold answer",
+    "answer_overlap": "share of the question's words in the sentence with the answer",
+    "position": "place of the answer in the context, 0 to 1",
 }
+
+
+# What cases are sorted by, and the key of a record that holds it before and after.
+SCORES = {"margin": "margins", "F1": "f1"}
 
 
 def chosen(transitions: Sequence[str], most: int = MOST_CASES) -> list[int]:
@@ -63,8 +78,8 @@ def explorer_data(results: Results, labels: Sequence[str], inputs: Sequence[str]
 
     Returns:
         inputs: their names. labels: gold labels that occur, empty where there are too many for a menu. slices: the
-        slices, numbered by the cases. scored: whether there are margins to sort by. total: cases of the test set.
-        cases: what the page shows of each.
+        slices, numbered by the cases. score: what there is to sort by, margin or F1, empty where there is neither.
+        total: cases of the test set. cases: what the page shows of each; a text in pieces has every second one marked.
     """
     cases = [results.cases[at] for at in chosen([case["transition"] for case in results.cases])]
     slices: dict[str, int] = {}
@@ -74,7 +89,7 @@ def explorer_data(results: Results, labels: Sequence[str], inputs: Sequence[str]
         "inputs": list(inputs),
         "labels": gold if len(gold) <= MOST_LABELS else [],
         "slices": list(slices),
-        "scored": any("margins" in record for record in records),
+        "score": next((score for score in SCORES if any(SCORES[score] in record for record in records)), ""),
         "total": int(results.diff_cases["n"]),
         "cases": records,
     }
@@ -84,24 +99,66 @@ def _record(case: Row, labels: Sequence[str], inputs: Sequence[str], slices: dic
     names = case.get("slices") or [f"tag: {tag}" for tag in case["tags"]]
     record: dict[str, Any] = {
         "id": visible(case["case_id"]),
-        "texts": [shortened(case[name]) for name in inputs],
+        "texts": [_text(case, name) for name in inputs],
         "label": shortened(case["label"]),
         "before": shortened(case["base_prediction"]),
         "after": shortened(case["tuned_prediction"]),
         "transition": TRANSITIONS.index(case["transition"]),
         "slices": [slices.setdefault(name, len(slices)) for name in dict.fromkeys(names)],
     }
-    gold = [gold_log_prob(case, labels, who) for who in ("base", "tuned")]
-    if gold[0] is not None and gold[1] is not None:
-        record["gold"] = [round(math.exp(gold[0]), 4), round(math.exp(gold[1]), 4)]
-    margins = [margin(case, labels, who) for who in ("base", "tuned")]
-    if margins[0] is not None and margins[1] is not None:
-        record["margins"] = [round(margins[0], 3), round(margins[1], 3)]
+    if "base_f1" in case:
+        record["answers"] = list(dict.fromkeys(shortened(answer["text"]) for answer in case["answers"]))
+        record["f1"] = [round(case[f"{who}_f1"], 4) for who in ("base", "tuned")]
+    else:
+        record |= _probabilities(case, labels)
     if case.get("explanation"):
         record["explanation"] = visible(str(case["explanation"]))
     if case.get("evidence"):
         record["evidence"] = _evidence(case["evidence"])
     return record
+
+
+def _probabilities(case: Row, labels: Sequence[str]) -> dict[str, list[float]]:
+    """The probability of the gold label and its margin, before and after, where both are known."""
+    found = {}
+    gold = [gold_log_prob(case, labels, who) for who in ("base", "tuned")]
+    if gold[0] is not None and gold[1] is not None:
+        found["gold"] = [round(math.exp(gold[0]), 4), round(math.exp(gold[1]), 4)]
+    margins = [margin(case, labels, who) for who in ("base", "tuned")]
+    if margins[0] is not None and margins[1] is not None:
+        found["margins"] = [round(margins[0], 3), round(margins[1], 3)]
+    return found
+
+
+def _text(case: Row, name: str) -> str | list[str] | None:
+    """An input as the page holds it: a context in pieces, of which every second one is a gold answer."""
+    pieces = pieces_of(case[name], case["answers"]) if name == "context" and case.get("answers") else []
+    return pieces if len(pieces) > 1 else shortened(case[name])
+
+
+def pieces_of(context: str, answers: Sequence[Row]) -> list[str]:
+    """Return a context cut at its gold answers: plain, answer, plain, ...; where it is long, the part around them.
+
+    Args:
+        context: visible text.
+        answers: each with text and start, None where it does not stand in the context.
+    """
+    marked: list[list[int]] = []
+    for start, end in sorted(
+        (one["start"], one["start"] + len(one["text"])) for one in answers if one["start"] is not None
+    ):
+        if marked and start <= marked[-1][1]:
+            marked[-1][1] = max(marked[-1][1], end)
+        elif end > start:
+            marked.append([start, end])
+    # A later answer that leaves no room for the first one is cut off with the end.
+    first = max(0, min(marked[0][0] - BEFORE, len(context) - LONGEST)) if marked and len(context) > LONGEST else 0
+    last = min(len(context), first + LONGEST)
+    places = [first, *(min(place, last) for span in marked for place in span if span[0] < last), last]
+    pieces = [context[start:end] for start, end in pairwise(places)]
+    pieces[0] = "…" * (first > 0) + pieces[0]
+    pieces[-1] += "…" * (last < len(context))
+    return pieces
 
 
 def shortened(text: object) -> str | None:
@@ -131,6 +188,11 @@ def _words(value: Any) -> str:
         return decimal(value, 2)
     if isinstance(value, Mapping) and {"case_id", "label", "distance"} <= set(value):
         return visible(f"{value['label']} at distance {float(value['distance']):.2f} ({value['case_id']})")
+    if isinstance(value, Mapping) and {"question", "answer", "distance"} <= set(value):
+        answer = value["answer"] or "no answer"
+        return visible(
+            f"{value['question']} → {answer}, at distance {float(value['distance']):.2f} ({value['case_id']})"
+        )
     if isinstance(value, list):
         return "; ".join(map(_words, value)) or "none"
     return visible(str(value))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tunediff.compare.cost import figure, per_net_repair
+from tunediff.compare.gain import ANSWER_PARTS
 from tunediff.compare.power import power_sentence
 from tunediff.report.cautions import Caution, beaten, best_baseline, cautions
 from tunediff.report.notation import (
@@ -45,6 +46,9 @@ BASELINES = {
     "premise_free": "bag of words of one input",
     "calibrated_base": "base model without its label preference",
     "few_shot_base": "base model with examples in its prompt",
+    "no_answer": "no answer to any question",
+    "capitalised": "a name out of the likeliest sentence",
+    "base": "base model as it stands",
 }
 
 
@@ -82,9 +86,17 @@ def findings(results: Results, task: Task | Shape, confidence: float, cost: Cost
     """
     diff = results.diff_cases
     told = {
-        "What changed": (_accuracies(results, confidence), _difference(diff, confidence)),
+        "What changed": (
+            *(_accuracies(results, confidence), _difference(diff, confidence)),
+            *(_f1(diff, confidence), _with_and_without(diff)),
+        ),
         "What it consists of": (_gain(results, task, confidence),),
-        "What was repaired, what broke": (_flips(results), _preserved(diff, confidence), _noise(results)),
+        "What was repaired, what broke": (
+            _flips(results),
+            _preserved(diff, confidence),
+            _noise(results),
+            _draw(results),
+        ),
         "Against what costs nothing": (_baselines(results, task),),
         "How sure it is": (_calibration(results),),
         "What it cost": (_cost(results, cost),),
@@ -111,8 +123,8 @@ def _headline(results: Results, confidence: float) -> str:
     if not shown(diff, confidence):
         return f"No difference was shown between the {models.base} and the {models.tuned} on {cases}."
     if diff["accuracy_delta"] < 0:
-        return f"{change} made the model worse: accuracy fell from {base} to {tuned} on {cases}."
-    gain = f"{change} raised accuracy from {base} to {tuned} on {cases}"
+        return f"{change} made the model worse: {results.measure} fell from {base} to {tuned} on {cases}."
+    gain = f"{change} raised {results.measure} from {base} to {tuned} on {cases}"
     return f"{gain}, no more than a cheap baseline scores." if beaten(results) else f"{gain}."
 
 
@@ -147,6 +159,30 @@ def _difference(diff: Metrics, confidence: float) -> str:
     return f"{what}. The interval leaves zero out, but the exact test does not rule out chance: too few cases changed."
 
 
+def _f1(diff: Metrics, confidence: float) -> str:
+    """The words that answers and gold answers have in common."""
+    if "f1_delta" not in diff:
+        return ""
+    return (
+        f"F1, which counts the words in common with the gold answer, went from {percent(diff['f1_base'])} to "
+        f"{percent(diff['f1_tuned'])}: {points(diff['f1_delta'])} ({level(confidence)} interval "
+        f"{points_interval(diff['f1_delta_low'], diff['f1_delta_high'])}; sign-flip test, {p_value(diff['f1_p'])})."
+    )
+
+
+def _with_and_without(diff: Metrics) -> str:
+    """The exact match of questions that have an answer and of those that have none."""
+    if "has_answer_n" not in diff:
+        return ""
+    has, none = (
+        f"from {percent(diff[f'{part}_exact_base'])} to {percent(diff[f'{part}_exact_tuned'])}" for part in ANSWER_PARTS
+    )
+    return (
+        f"On the {whole(diff['has_answer_n'])} questions that have an answer exact match went {has}, on the "
+        f"{whole(diff['no_answer_n'])} that have none {none}."
+    )
+
+
 def part_names(task: Task | Shape) -> dict[str, str]:
     """What the parts of a gain are called."""
     return {
@@ -154,12 +190,14 @@ def part_names(task: Task | Shape) -> dict[str, str]:
         "prior": "a preference among the labels",
         "cue": f"what the {task.premise_free_input} alone gives away",
         "rest": "the rest, which takes the whole case" if len(task.inputs) > 1 else "the rest",
+        "has_answer": "answering what has an answer",
+        "no_answer": "giving none where there is none",
     }
 
 
 def _gain(results: Results, task: Task | Shape, confidence: float) -> str:
     """What the gain consists of."""
-    if not results.gain:
+    if len(results.gain) < 2:
         return ""
     names, total = part_names(task), sum(row["points"] for row in results.gain) / 100
     free = any(row["part"] == "format" for row in results.gain)
@@ -168,7 +206,9 @@ def _gain(results: Results, task: Task | Shape, confidence: float) -> str:
         f"({points_interval(row['low'] / 100, row['high'] / 100)})"
         for row in results.gain
     ]
-    under = "answers written freely" if free else "a choice among the labels"
+    under = (
+        results.measure if results.of_questions else "answers written freely" if free else "a choice among the labels"
+    )
     return (
         f"Measured by {under} the change is {points(total)}. It consists of {', '.join(parts[:-1])} and {parts[-1]}; "
         f"in brackets {level(confidence)} intervals."
@@ -214,14 +254,26 @@ def _baselines(results: Results, task: Task | Shape) -> str:
     diff, best = results.diff_cases, best_baseline(results)
     if best is None:
         return ""
-    majority, words = results.baselines["majority_accuracy"], results.baselines.get("premise_free_accuracy")
-    sentence = f"On the same cases, always giving the most frequent training label scores {percent(majority)}"
-    if words is not None:
-        alone = f" that reads only the {task.premise_free_input}" if len(task.inputs) > 1 else ""
-        sentence += f", and a bag-of-words classifier{alone} scores {percent(words)}"
+    reader = "a bag-of-words classifier" + (
+        f" that reads only the {task.premise_free_input}" if len(task.inputs) > 1 else ""
+    )
+    told = {
+        "majority": "always giving the most frequent training label",
+        "premise_free": reader,
+        "no_answer": "never answering",
+        "capitalised": "taking a name out of the sentence most like the question",
+    }
+    scores = {
+        words: results.baselines[f"{name}_accuracy"]
+        for name, words in told.items()
+        if f"{name}_accuracy" in results.baselines
+    }
+    sentence = "On the same cases, " + ", and ".join(
+        f"{words} scores {percent(score)}" for words, score in scores.items()
+    )
     tuned = f"the {results.models.tuned} stands at"
     if "gain_over_baseline" not in diff:
-        gaps = [points(diff["accuracy_tuned"] - accuracy) for accuracy in (majority, words) if accuracy is not None]
+        gaps = [points(diff["accuracy_tuned"] - score) for score in scores.values()]
         return f"{sentence}. Against {'these two' if len(gaps) == 2 else 'it'} {tuned} {' and '.join(gaps)}."
     ends = points_interval(diff["gain_over_baseline_low"], diff["gain_over_baseline_high"])
     name = f" ({baseline_name(results.worth[0])}, {percent(best)})" if results.worth else f" ({percent(best)})"
@@ -245,6 +297,17 @@ def _noise(results: Results) -> str:
         f"Asked again at another batch size, the {results.models.base} flipped {whole(diff['noise_floor_flips'])} of "
         f"{counted(int(diff['n']), 'case')} without any training; {results.models.change} flipped "
         f"{whole(diff['repaired'] + diff['broken'])}."
+    )
+
+
+def _draw(results: Results) -> str:
+    """What another new head flips, which has learned as little."""
+    diff = results.diff_cases
+    if "noise_floor_seed_flips" not in diff:
+        return ""
+    return (
+        f"With another new head, which has learned as little, the {results.models.base} flipped "
+        f"{whole(diff['noise_floor_seed_flips'])}: which cases count as repaired or broken depends on that draw."
     )
 
 

@@ -28,7 +28,7 @@ from tunediff.report.drawing import TRANSITION_NAMES
 from tunediff.report.explorer import explorer_data
 from tunediff.report.findings import NO_PRICE, Findings, baseline_name, findings, part_names
 from tunediff.report.flow import flow_picture
-from tunediff.report.results import Results, Shape
+from tunediff.report.results import Results, Row, Shape
 from tunediff.report.tables import by_tag, examples, key_numbers
 from tunediff.sections import Cost, Report, Task
 
@@ -43,6 +43,13 @@ LINKS = re.compile(r"[@#](?=\w)|:(?=//)|www(?=\.)", re.IGNORECASE)
 MARKDOWN_TEXT = 300
 MARKDOWN_SLICES = 15
 NO_ENERGY = "Energy was not measured: no stage used a GPU that counts it."
+SEEN = {
+    "same_inputs": "Same inputs",
+    "near_duplicates": "Near-duplicate",
+    "same_context": "Same context",
+    "same_question": "Same question",
+    "clean": "Clean",
+}
 COST_NAMES = {"gpu_seconds": "GPU seconds", "energy_joules": "Energy, joules"}
 
 
@@ -79,6 +86,7 @@ def page_contents(
             name: sum(case["transition"] == at for case in explorer["cases"]) for at, name in enumerate(TRANSITIONS)
         },
         "explained": any("evidence" in case for case in explorer["cases"]),
+        "seen_ways": [(key, name) for key, name in SEEN.items() if any(key in row for row in results.contamination)],
         "cost_names": COST_NAMES,
         "no_energy": NO_ENERGY,
         "examples": examples(results.cases, task.labels, report.cases_per_transition),
@@ -94,9 +102,11 @@ def page_contents(
         "measured_costs": [key for key in COST_NAMES if any(key in cost for cost in results.costs.values())],
         "pictures": {
             "flow": flow_picture(results.flows),
-            "gain": plots.gain_picture(results.gain, part_names(task)) if results.gain else None,
+            "gain": plots.gain_picture(results.gain, part_names(task), results.measure)
+            if len(results.gain) > 1
+            else None,
             "loss": plots.loss_picture(results.train_log) if results.train_log else None,
-            "slices": plots.slices_picture(slices) if slices else None,
+            "slices": plots.slices_picture(slices, results.measure) if slices else None,
             "reliability": plots.reliability_picture(results.reliability) if results.reliability else None,
             "coverage": plots.coverage_picture(results.coverage) if results.coverage else None,
             "cost": plots.cost_picture(results.costs) if results.costs else None,
@@ -155,6 +165,21 @@ def markdown_page(contents: Mapping[str, Any]) -> str:
     return environment.get_template("report.md.j2").render(contents)
 
 
+def gold_answer(case: Row) -> str:
+    """What the right answer to a case is: its label, or the gold answers to a question."""
+    if "answers" not in case:
+        return str(case["label"])
+    return " / ".join(dict.fromkeys(answer["text"] for answer in case["answers"])) or "(no answer)"
+
+
+def given_answer(case: Row, who: str) -> str:
+    """What a model answered."""
+    given = case[f"{who}_prediction"]
+    if "answers" in case:
+        return "(not readable)" if given is None else given or "(no answer)"
+    return "(no label)" if given is None else str(given)
+
+
 def plain_verdict(found: Findings) -> str:
     """The verdict for a terminal."""
     cautions = "".join(f"\n  {caution.name}: {caution.sentence}" for caution in found.cautions)
@@ -187,4 +212,5 @@ def _environment(**options: Any) -> Environment:
     )
     environment.filters.update({figure.__name__: figure for figure in FIGURES})
     environment.globals.update({figure.__name__: figure for figure in FIGURES})
+    environment.globals.update(gold_answer=gold_answer, given_answer=given_answer)
     return environment

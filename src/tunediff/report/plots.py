@@ -1,6 +1,6 @@
 """The report's pictures of figures over something: parts of the gain, slices, loss, confidence, cost.
 
-    gain_picture(results.gain, part_names(task), confidence=0.95)
+    gain_picture(results.gain, part_names(task), results.measure)
 
 Blue and vermilion carry the meaning, which the common kinds of colour blindness tell apart; text repeats it.
 """
@@ -55,12 +55,13 @@ def loss_picture(log: Sequence[Row]) -> Markup:
     return picture(drawn.properties(width=720, height=220), "Loss by epoch", summary)
 
 
-def gain_picture(gain: Sequence[Row], names: Mapping[str, str]) -> Markup:
+def gain_picture(gain: Sequence[Row], names: Mapping[str, str], measure: str) -> Markup:
     """Waterfall: what each part adds to the change, in points, with the interval of the part, and the sum.
 
     Args:
         gain: rows with part, points, low and high, in percentage points.
         names: what each part is called.
+        measure: what the points are of.
     """
     import altair as alt
 
@@ -81,7 +82,7 @@ def gain_picture(gain: Sequence[Row], names: Mapping[str, str]) -> Markup:
     base = chart(rows).encode(y=alt.Y("name:N", sort=None, title=None, axis=_names_axis()))
     across = alt.X(
         "start:Q",
-        title="points of accuracy",
+        title=f"points of {measure}",
         scale=alt.Scale(domain=[min(lowest, 0), max(highest, 0, lowest + 1)], nice=True),
         axis=alt.Axis(tickCount=6, domain=False),
     )
@@ -94,8 +95,8 @@ def gain_picture(gain: Sequence[Row], names: Mapping[str, str]) -> Markup:
     return picture(drawn.properties(width=380, height=30 * len(rows)), "What the change consists of", summary)
 
 
-def slices_picture(slices: Sequence[Row]) -> Markup:
-    """Two dots a slice: accuracy before and after. Of more than `MOST_SLICES` slices, the first ones."""
+def slices_picture(slices: Sequence[Row], measure: str) -> Markup:
+    """Two dots a slice: accuracy (called `measure`) before and after. Of more than `MOST_SLICES`, the first ones."""
     import altair as alt
 
     first = slices[:MOST_SLICES]
@@ -114,16 +115,15 @@ def slices_picture(slices: Sequence[Row]) -> Markup:
         .mark_point(size=90, opacity=1, filled=True)
         .encode(x=alt.X("accuracy:Q"), color=_model_colour(), shape=_model_shape())
     )
-    across = alt.X("before:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]), axis=_share_axis())
+    across = alt.X("before:Q", title=measure, scale=alt.Scale(domain=[0, 1]), axis=_share_axis())
     lines = drawn.mark_rule(strokeWidth=2, color=COLOURS["both_wrong_changed"]).encode(x=across, x2="after:Q")
     summary = "; ".join(
         f"{slice_name(row)}, {counted(int(row['n']), 'case')}: {percent(row['accuracy_base'])} before, "
         f"{percent(row['accuracy_tuned'])} after"
         for row in first
     )
-    return picture(
-        (lines + dots).properties(width=500, height=24 * len(rows)), "Accuracy before and after by slice", summary
-    )
+    drawn = (lines + dots).properties(width=500, height=24 * len(rows))
+    return picture(drawn, f"{measure.capitalize()} before and after by slice", summary)
 
 
 def slice_name(row: Row) -> str:

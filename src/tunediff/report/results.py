@@ -1,6 +1,6 @@
 """What the other stages found, loaded and checked to belong together.
 
-    results = read_results({"prepare": Path("metrics/prepare.json"), ...}, labels, inputs, source_input="premise")
+    results = read_results({"prepare": Path("metrics/prepare.json"), ...}, params.task)
     results.diff_cases["accuracy_delta"]       # 0.47
 
 The report has no figure of its own: each comes from one of these files, and `Results.sources` names it. What was not
@@ -14,16 +14,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from tunediff.cases import answered
+from tunediff.compare.differences import Difference
 from tunediff.compare.transitions import TRANSITIONS
 from tunediff.errors import TunediffError
 from tunediff.files import numbered_jsonl, read_json, read_text, shown
 from tunediff.ledger import ParameterRow
 from tunediff.report.notation import visible
-
-if TYPE_CHECKING:
-    from tunediff.compare.differences import Difference
+from tunediff.sections import QUESTION_ANSWERING, Task
 
 Metrics = Mapping[str, float]
 Row = Mapping[str, Any]
@@ -55,6 +55,13 @@ METRICS = {
     "baselines": ("majority_accuracy",),
     "calibration": (),
 }
+# What differs where the cases are questions; exact match is in 0..100 there, as in SQuAD's own script.
+ANSWER_METRICS = {
+    "eval_base": ("n", "exact", "exact_low", "exact_high", "f1", "invalid"),
+    "eval_tuned": ("n", "exact", "exact_low", "exact_high", "f1", "invalid"),
+    "diff_cases": (*METRICS["diff_cases"], "f1_base", "f1_tuned", "f1_delta", "f1_delta_low", "f1_delta_high", "f1_p"),
+    "baselines": ("base_accuracy",),
+}
 TABLES = {
     "pretrain_log": ("epoch", "step", "train_loss", "perplexity", "mlm_accuracy", "nsp_accuracy"),
     "train_log": ("epoch", "step", "train_loss", "validation_loss"),
@@ -71,11 +78,15 @@ PLOTS = {
     "coverage": ("model", "coverage", "cases", "threshold", "accuracy"),
     "worth": ("baseline", "accuracy", "gain", "low", "high"),
     "contamination": ("transition", "cases", "same_inputs", "near_duplicates", "clean"),
+    "differences": ("metric", "base", "tuned", "delta", "low", "high", "p", "p_holm"),
 }
+# Columns of theirs that only questions have.
+ANSWER_COLUMNS = {"contamination": ("same_context", "same_question")}
 WORDS = {
-    *("transition", "family", "value", "model", "baseline"),
+    *("transition", "family", "value", "model", "baseline", "metric"),
     *("module", "parameter", "part", "kind", "shape", "dtype", "trainable"),
 }
+PREDICTIONS = ("base_prediction", "tuned_prediction")
 SOURCES = (*METRICS, *TABLES, "plots", "cases", "costs")
 
 
@@ -128,7 +139,7 @@ class Results:
     cells: Sequence[Cell] = ()
     source_texts: int | None = None  # different texts that the cases are about, such as premises
     models: Models = field(default_factory=Models)
-    differences: "Sequence[Difference]" = ()
+    differences: Sequence[Difference] = ()
     base_model: Metrics = field(default_factory=dict)
     prepare: Metrics = field(default_factory=dict)
     count_params: Metrics = field(default_factory=dict)
@@ -151,30 +162,40 @@ class Results:
     costs: Mapping[str, Row] = field(default_factory=dict)  # seconds, peak_memory_bytes and device by stage
     sources: Mapping[str, str] = field(default_factory=dict)  # path by field name
 
+    @property
+    def of_questions(self) -> bool:
+        """Whether the cases are questions, which a model answers in words of the text."""
+        return "f1_delta" in self.diff_cases
 
-def read_results(paths: Mapping[str, Path], labels: Sequence[str], inputs: Sequence[str], source_input: str) -> Results:
+    @property
+    def measure(self) -> str:
+        """What the share of right cases is called."""
+        return "exact match" if self.of_questions else "accuracy"
+
+
+def read_results(paths: Mapping[str, Path], task: Task) -> Results:
     """Read what the report shows.
 
     Args:
         paths: a file for each name in `SOURCES`; `costs` is a folder with a file per stage, `plots` one with the
             tables that were asked for.
-        labels: the label list of the task.
-        inputs: names of the input fields of a case.
-        source_input: the input that several cases may share.
+        task: names of labels and input fields.
 
     Raises:
         TunediffError: a file or a key is missing, a value is of the wrong kind, or two files tell of different
             cases.
     """
-    metrics: dict[str, Any] = {name: _metrics(paths[name], keys) for name, keys in METRICS.items()}
+    asked = task.name == QUESTION_ANSWERING
+    needed = METRICS | (ANSWER_METRICS if asked else {})
+    metrics: dict[str, Any] = {name: _metrics(paths[name], keys) for name, keys in needed.items()}
+    for name in ("eval_base", "eval_tuned") if asked else ():
+        metrics[name] |= {f"accuracy{end}": metrics[name][f"exact{end}"] / 100 for end in ("", "_low", "_high")}
     tables: dict[str, Any] = {name: _table(paths[name], columns) for name, columns in TABLES.items()}
     for name, rows in tables.items():
         if not rows and name != "pretrain_log":  # which is empty where others trained the base
             raise TunediffError(f"{paths[name]}: found no row, expected at least one")
     plots, plot_sources = _plots(paths["plots"])
-    cases = [
-        _case(f"{paths['cases']}, row {number}", row, labels, inputs) for number, row in numbered_jsonl(paths["cases"])
-    ]
+    cases = [_case(f"{paths['cases']}, row {number}", row, task) for number, row in numbered_jsonl(paths["cases"])]
     _check_same_cases(paths, metrics, cases)
     return Results(
         **metrics,
@@ -182,17 +203,23 @@ def read_results(paths: Mapping[str, Path], labels: Sequence[str], inputs: Seque
         **plots,
         cases=cases,
         flows=flows_of(cases),
-        cells=cells_of(cases),
-        source_texts=len({case[source_input] for case in cases}),
+        # Of questions that all have an answer there is nothing to confuse.
+        cells=cells_of(cases) if len(task.labels) > 1 else (),
+        source_texts=len({case[task.source_input] for case in cases}),
         costs={stage: _cost(paths["costs"] / f"{stage}.json") for stage in STAGES},
         sources={name: str(paths[name]) for name in SOURCES} | plot_sources,
     )
 
 
 def cells_of(cases: Sequence[Row]) -> list[Cell]:
-    """Return the cases counted by gold label and the two answers."""
-    counts = Counter((case["label"], case["base_prediction"], case["tuned_prediction"]) for case in cases)
-    return [Cell(*key, cases=count) for key, count in counts.items()]
+    """Return the cases counted by gold label and the two answers; of questions, by whether there is an answer."""
+    counts = Counter((case["label"], *(_as_label(case, name) for name in PREDICTIONS)) for case in cases)
+    return [Cell(label, before, after, count) for (label, before, after), count in counts.items()]
+
+
+def _as_label(case: Row, name: str) -> str | None:
+    given: str | None = case[name]
+    return answered(given) if "base_f1" in case else given
 
 
 def flows_of(cases: Sequence[Row]) -> list[Flow]:
@@ -217,7 +244,9 @@ def _plots(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     for name, columns in PLOTS.items():
         path = folder / ("baselines.csv" if name == "worth" else f"{name}.csv")
         if path.exists():
-            found[name], sources[name] = _table(path, columns), str(path)
+            found[name], sources[name] = _table(path, columns, ANSWER_COLUMNS.get(name, ())), str(path)
+    if "differences" in found:
+        found["differences"] = [Difference(**row) for row in found["differences"]]
     clean, alarms = folder / "contamination.json", folder / "alarms.json"
     if clean.exists():
         found["clean"], sources["clean"] = _metrics(clean, ()), str(clean)
@@ -255,9 +284,10 @@ def _object(path: Path, keys: Sequence[str]) -> dict[str, Any]:
     return dict(values)
 
 
-def _table(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+def _table(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The rows of a CSV file: numbers as numbers, an empty cell as None."""
     reader = csv.DictReader(io.StringIO(read_text(path)))
+    columns = [*columns, *(column for column in optional if column in (reader.fieldnames or ()))]
     missing = [column for column in columns if column not in (reader.fieldnames or ())]
     if missing:
         raise TunediffError(f"{path}: found no column {', '.join(missing)}, expected {', '.join(columns)}")
@@ -277,30 +307,54 @@ def _table(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def _case(place: str, case: Row, labels: Sequence[str], inputs: Sequence[str]) -> Row:
+def _case(place: str, case: Row, task: Task) -> Row:
     """The case once checked, its text made visible."""
-    for name in ("case_id", *inputs):
+    labels, asked = task.labels, task.name == QUESTION_ANSWERING
+    for name in ("case_id", *task.inputs):
         if not isinstance(case.get(name), str):
             raise TunediffError(f"{place}: {name}: found {shown(case.get(name))}, expected text")
     if case.get("label") not in labels:
         raise TunediffError(f"{place}: label: found {shown(case.get('label'))}, expected one of {', '.join(labels)}")
-    for name in ("base_prediction", "tuned_prediction"):
-        if case.get(name, "") not in (None, *labels):
-            raise TunediffError(f"{place}: {name}: found {shown(case.get(name))}, expected null or a label")
+    for name in PREDICTIONS:
+        given = case.get(name, 0)
+        if not (given is None or (isinstance(given, str) and (asked or given in labels))):
+            expected = "text" if asked else "a label"
+            raise TunediffError(f"{place}: {name}: found {shown(case.get(name))}, expected null or {expected}")
     if case.get("transition") not in TRANSITIONS:
         raise TunediffError(
             f"{place}: transition: found {shown(case.get('transition'))}, expected one of {', '.join(TRANSITIONS)}"
         )
     for name in ("base_log_probs", "tuned_log_probs"):
         scores = case.get(name)
+        if asked and scores is None:
+            continue
         numbers = [score for score in scores if isinstance(score, int | float)] if isinstance(scores, list) else []
         if len(numbers) != len(labels) or not all(map(math.isfinite, numbers)):
             raise TunediffError(f"{place}: {name}: found {shown(scores)}, expected {len(labels)} numbers, one a label")
-    for name in ("base_margin", "tuned_margin"):
-        if not isinstance(case.get(name, 0.0), int | float) or not math.isfinite(case.get(name, 0.0)):
-            raise TunediffError(f"{place}: {name}: found {shown(case[name])}, expected a number of nats")
+    measured = ("base_f1", "tuned_f1") if asked else ()
+    for name in (*measured, *(name for name in ("base_margin", "tuned_margin") if name in case)):
+        if not isinstance(case.get(name), int | float) or not math.isfinite(case[name]):
+            unit = "in 0..1" if asked else "of nats"
+            raise TunediffError(f"{place}: {name}: found {shown(case.get(name))}, expected a number {unit}")
     marks = {name: [visible(str(mark)) for mark in case.get(name) or ()] for name in ("tags", "slices") if name in case}
-    return {"tags": [], **case, **{name: visible(case[name]) for name in inputs}, **marks}
+    gold = {"answers": _answers(place, case)} if asked else {}
+    return {"tags": [], **case, **{name: visible(case[name]) for name in task.inputs}, **marks, **gold}
+
+
+def _answers(place: str, case: Row) -> list[dict[str, Any]]:
+    """The gold answers, each at its place in the visible context."""
+    answers = case.get("answers")
+    if not isinstance(answers, list) or not all(
+        isinstance(one, dict) and isinstance(one.get("text"), str) for one in answers
+    ):
+        raise TunediffError(f"{place}: answers: found {shown(answers)}, expected a list of texts and their places")
+    return [marked_answer(case["context"], one["text"], one.get("start")) for one in answers]
+
+
+def marked_answer(context: str, text: str, start: int | None) -> dict[str, Any]:
+    """A gold answer and where it stands once the context is visible; None where it does not stand there."""
+    there = isinstance(start, int) and start >= 0 and context.startswith(text, start)
+    return {"text": visible(text), "start": len(visible(context[:start])) if there else None}
 
 
 def _check_same_cases(paths: Mapping[str, Path], metrics: Mapping[str, Metrics], cases: Sequence[Row]) -> None:

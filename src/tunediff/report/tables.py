@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tunediff.compare.transitions import TRANSITIONS
 from tunediff.report.notation import decimal, interval, level, percent, points, points_interval, signed, whole
-from tunediff.report.results import Results, Row
+from tunediff.report.results import Metrics, Results, Row
 from tunediff.stats.paired import difference_interval, mcnemar_exact
 
 UP, DOWN = "higher is better", "lower is better"
@@ -19,6 +19,14 @@ PROBABILITIES = {
     "nll": "Negative log-likelihood of the gold label, nats",
     "brier": "Brier score, 0 to 2",
     "ece": "Calibration error, 0 to 1",
+}
+# Of these an evaluation knows alone: the validation split is not at hand where two models are compared.
+VALIDATED = {
+    "validated_exact": "Exact match, no answer above the threshold of the validation split",
+    "validated_f1": "F1, no answer above the threshold of the validation split",
+}
+ANSWER_PROBABILITIES = {key: f"{name}, of whether there is an answer" for key, name in PROBABILITIES.items()} | {
+    "nll": "Negative log-likelihood of whether there is an answer, nats"
 }
 
 
@@ -77,11 +85,13 @@ def by_tag(tagged: Iterable[tuple[Sequence[str], str]], confidence: float = 0.95
 
 
 def examples(cases: Sequence[Row], labels: Sequence[str], each: int) -> dict[str, list[Example]]:
-    """The first `each` cases of every transition, those first whose gold label's log-probability changed most."""
+    """The first `each` cases of every transition, those first whose gold label's log-probability or F1 changed most."""
     ranked = defaultdict(list)
     for case in cases:
         base, tuned = (gold_log_prob(case, labels, who) for who in ("base", "tuned"))
         change = 0.0 if base is None or tuned is None else -abs(tuned - base)
+        if "base_f1" in case:
+            base, tuned, change = None, None, -abs(case["tuned_f1"] - case["base_f1"])
         ranked[case["transition"]].append((change, case["case_id"], case, base, tuned))
     return {
         transition: [
@@ -117,17 +127,25 @@ def key_numbers(results: Results, confidence: float) -> list[Number]:
     diff, base, tuned = results.diff_cases, results.eval_base, results.eval_tuned
     delta = points_interval(diff["accuracy_delta_low"], diff["accuracy_delta_high"])
     before, after = diff["accuracy_base"], diff["accuracy_tuned"]
-    rows = [Number("Accuracy", UP, percent(before), percent(after), points(diff["accuracy_delta"]), delta)]
+    name = results.measure.capitalize()
+    rows = [Number(name, UP, percent(before), percent(after), points(diff["accuracy_delta"]), delta)]
     if base and tuned:
         own, other = (interval(metrics["accuracy_low"], metrics["accuracy_high"]) for metrics in (base, tuned))
-        rows.append(Number(f"{level(confidence)} interval of the accuracy", "", own, other, "", ""))
+        rows.append(Number(f"{level(confidence)} interval of the {results.measure}", "", own, other, "", ""))
+    if base and tuned and not results.of_questions:
         before, after = base["balanced_accuracy"], tuned["balanced_accuracy"]
         rows.append(Number("Balanced accuracy", UP, percent(before), percent(after), points(after - before), ""))
         rows.append(_number("Macro F1", UP, base["macro_f1"], tuned["macro_f1"]))
     # Its accuracy is in the first line.
+    write = _share if results.of_questions else _number
     for row in results.differences[1:]:
-        rows.append(_number(row.metric[0].upper() + row.metric[1:], UP, row.base, row.tuned, (row.low, row.high)))
-    for key, name in PROBABILITIES.items():
+        rows.append(write(row.metric[0].upper() + row.metric[1:], UP, row.base, row.tuned, (row.low, row.high)))
+    for key, name in _kinds(diff):
+        rows.append(write(name, UP, diff[f"{key}_base"], diff[f"{key}_tuned"]))
+    for key, name in VALIDATED.items() if results.of_questions else ():
+        if key in base and key in tuned:
+            rows.append(write(name, UP, base[key] / 100, tuned[key] / 100))
+    for key, name in (ANSWER_PROBABILITIES if results.of_questions else PROBABILITIES).items():
         pair = [results.calibration.get(f"{key}_{who}", metrics.get(key)) for who, metrics in
                 (("base", base), ("tuned", tuned))]  # fmt: skip
         ends = [results.calibration.get(f"{key}_delta_{end}") for end in ("low", "high")]
@@ -140,6 +158,23 @@ def key_numbers(results: Results, confidence: float) -> list[Number]:
     return rows
 
 
+def _kinds(diff: Metrics) -> list[tuple[str, str]]:
+    """The metrics of questions with and without an answer, where there are both."""
+    if "has_answer_n" not in diff:
+        return []
+    kinds = {"has_answer": "questions with an answer", "no_answer": "questions without one"}
+    return [
+        (f"{kind}_{key}", f"{metric}, {whole(diff[f'{kind}_n'])} {words}")
+        for kind, words in kinds.items()
+        for key, metric in (("exact", "Exact match"), ("f1", "F1"))
+    ]
+
+
 def _number(name: str, better: str, base: float, tuned: float, ends: tuple[float, float] | None = None) -> Number:
     between = f"{signed(ends[0], 3)} to {signed(ends[1], 3)}" if ends else ""
     return Number(name, better, decimal(base), decimal(tuned), signed(tuned - base, 3), between)
+
+
+def _share(name: str, better: str, base: float, tuned: float, ends: tuple[float, float] | None = None) -> Number:
+    between = points_interval(*ends) if ends else ""
+    return Number(name, better, percent(base), percent(tuned), points(tuned - base), between)

@@ -13,9 +13,10 @@
   const names = transitions.map((box) => box.dataset.name);
   const classes = transitions.map((box) => box.value);
 
-  const change = (one) => (one.margins ? one.margins[1] - one.margins[0] : 0);
-  const before = (one) => (one.margins ? one.margins[0] : 0);
-  const after = (one) => (one.margins ? one.margins[1] : 0);
+  const scores = (one) => one.margins ?? one.f1 ?? [0, 0];
+  const change = (one) => scores(one)[1] - scores(one)[0];
+  const before = (one) => scores(one)[0];
+  const after = (one) => scores(one)[1];
   const ORDERS = {
     change: (a, b) => Math.abs(change(b)) - Math.abs(change(a)),
     gained: (a, b) => change(b) - change(a),
@@ -31,7 +32,8 @@
 
   function haystack(one) {
     // Made when it is first searched, once a case.
-    one.words ??= [one.id, ...one.texts, one.label, one.before, one.after, one.explanation]
+    const texts = one.texts.map((text) => [text].flat().join(""));
+    one.words ??= [one.id, ...texts, one.label, ...(one.answers ?? []), one.before, one.after, one.explanation]
       .filter(Boolean).join("\n").toLowerCase();
     return one.words;
   }
@@ -58,6 +60,11 @@
     const part = found.slice(start, start + PAGE);
     list.replaceChildren(...part.map(item));
     list.start = start + 1;
+    // A long text stands in a box of its own: its answer is to be seen at once.
+    for (const mark of list.querySelectorAll("mark:first-of-type")) {
+      const box = mark.parentElement;
+      box.scrollTop = mark.offsetTop - box.offsetTop - box.clientHeight / 2;
+    }
     if (list.firstElementChild) list.firstElementChild.tabIndex = 0;
     const count = (n) => n.toLocaleString("en");
     shown.textContent = part.length
@@ -80,23 +87,37 @@
   function pair(parent, name, text) {
     const row = put(parent, "div");
     put(row, "dt", name);
-    const value = put(row, "dd", text);
+    const value = put(row, "dd");
     value.dir = "auto";
+    // Of a text in pieces every second one is a gold answer.
+    [text].flat().forEach((piece, at) => { if (at % 2) put(value, "mark", piece); else value.append(piece); });
     return value;
   }
 
-  function answer(element, text, share, margin) {
+  function answer(element, one, at) {
+    const text = at ? one.after : one.before;
+    const share = (one.gold ?? one.f1)?.[at];
+    const margin = one.margins?.[at];
     element.textContent = "";
     if (text === null) put(element, "em", "no valid answer");
-    else if (text === "") put(element, "em", "empty answer");
+    else if (text === "") put(element, "em", one.answers ? "no answer" : "empty answer");
     else put(element, "bdi", text);
     const figures = [];
-    if (share !== undefined) figures.push(`gold at ${(100 * share).toFixed(1)}\u00a0%`);
+    if (one.f1) figures.push(`F1\u00a0${share.toFixed(2)}`);
+    else if (share !== undefined) figures.push(`gold at ${(100 * share).toFixed(1)}\u00a0%`);
     if (margin !== undefined) figures.push(`margin\u00a0${margin < 0 ? "−" : "+"}${Math.abs(margin).toFixed(2)}`);
     if (figures.length) put(element, "span", ` · ${figures.join(", ")}`, "muted");
     if (share === undefined) return;
     const fill = put(put(element, "span", undefined, "bar"), "i");
     fill.style.width = `${(100 * share).toFixed(1)}%`;
+  }
+
+  function gold(element, one) {
+    if (one.answers && !one.answers.length) put(element, "em", "no answer");
+    (one.answers ?? [one.label]).forEach((text, at) => {
+      if (at) element.append(" / ");
+      put(element, "bdi", text);
+    });
   }
 
   function item(one) {
@@ -107,9 +128,9 @@
     badge.textContent = names[one.transition];
     badge.classList.add(classes[one.transition]);
     one.texts.forEach((text, at) => pair(part("inputs"), data.inputs[at], text));
-    part("label").textContent = one.label;
-    answer(part("before"), one.before, one.gold?.[0], one.margins?.[0]);
-    answer(part("after"), one.after, one.gold?.[1], one.margins?.[1]);
+    gold(part("label"), one);
+    answer(part("before"), one, 0);
+    answer(part("after"), one, 1);
     if (one.explanation) part("explanation").textContent = one.explanation;
     else part("explanation").remove();
     if (one.evidence) one.evidence.forEach(([name, value]) => pair(part("evidence"), name, value));
