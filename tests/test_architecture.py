@@ -22,14 +22,11 @@ TABLE = """
 | 0 | `errors` | | |
 """
 SHARED, MODEL, EVIDENCE = range(3)
-<<<<<<< HEAD
 # They stand on both wings, as stages do. What they take of the model wing they import inside a function: below, every
 # module outside that wing starts without torch.
 JOINING = {"commands"}
-=======
 # For users of `evaluate`, which imports torch; nothing of this project imports it.
 FOR_OTHERS = PACKAGE / "metrics/modules.py"
->>>>>>> 52d7536 (Our metrics as modules of evaluate, and modules named in evaluate.metrics)
 TORCH = {"torch", "transformers", "peft", "bitsandbytes", "accelerate"}
 
 ROOMS = {
