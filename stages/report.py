@@ -2,7 +2,8 @@
 
 python stages/report.py --prepare metrics/prepare.json --count-params metrics/count_params.json \
     --parameters data/parameters.csv --eval-base metrics/eval_base.json --eval-tuned metrics/eval_tuned.json \
-    --train metrics/train.json --train-log data/train_log.csv --diff-cases metrics/diff_cases.json \
+    --train metrics/train.json --train-log data/train_log.csv --base-model metrics/base_model.json \
+    --pretrain-log data/pretrain_log.csv --diff-cases metrics/diff_cases.json \
     --baselines metrics/baselines.json --calibration metrics/calibration.json --plots data/plots \
     --cases data/cases.jsonl --costs metrics/cost \
     --html reports/report.html --markdown reports/report.md --cost metrics/cost/report.json

@@ -9,6 +9,7 @@ import yaml
 
 from tests.imports import ROOT, all_project_imports, templates
 from tunediff.params import Params
+from tunediff.sections import Base
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = PIPELINE["stages"]
@@ -57,8 +58,26 @@ def test_the_deps_of_a_stage_are_its_script_every_module_it_imports_and_their_te
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_params_of_a_stage_are_the_sections_it_reads(name):
-    assert set(STAGES[name]["params"]) == sections_read(name)
+    assert {key.partition(".")[0] for key in STAGES[name]["params"]} == sections_read(name)
     assert sections_read(name) <= set(Params.model_fields)
+
+
+def test_the_base_model_depends_on_where_it_comes_from_and_on_nothing_else_of_the_model():
+    # Two experiments with another head share the base. The stage takes `params.model` as a Base, so mypy refuses it
+    # any other key.
+    assert STAGES["base_model"]["params"] == [*(f"model.{key}" for key in Base.model_fields), "pretrain"]
+    assert "base: Base = params.model" in script("base_model").read_text(encoding="utf-8")
+    assert script("base_model").read_text(encoding="utf-8").count("params.model") == 1
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "params.yaml", *sorted((ROOT / "recipes").glob("*.yaml"))], ids=lambda p: p.stem
+)
+def test_every_recipe_has_the_keys_that_dvc_asks_for_by_name(path):
+    given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for stage in STAGES.values():
+        for section, _, key in (name.partition(".") for name in stage["params"]):
+            assert key in given[section] if key else section in given
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -122,6 +141,8 @@ def test_the_committed_lock_is_of_the_committed_code_and_parameters():
             if path.suffix in (".py", ".j2", ".css"):
                 digest = hashlib.md5(path.read_bytes()).hexdigest()
                 assert dep["md5"] == digest, f"{name}: {dep['path']} has changed since dvc.lock was written"
-        for section, values in stage["params"]["params.yaml"].items():
-            current = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))[section]
-            assert values == current, f"{name}: {section} of params.yaml has changed since dvc.lock was written"
+        for entry, values in stage["params"]["params.yaml"].items():
+            current = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+            for key in entry.split("."):
+                current = current[key]
+            assert values == current, f"{name}: {entry} of params.yaml has changed since dvc.lock was written"

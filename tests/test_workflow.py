@@ -11,7 +11,17 @@ from tunediff.files import read_jsonl
 
 AFTER_TRAINING = ["train", "eval_tuned", "diff_cases", "report"]
 DETERMINISTIC = [
-    *("prepare", "count_params", "eval_base", "train", "eval_tuned", "diff_cases", "baselines", "calibration")
+    *(
+        "prepare",
+        "base_model",
+        "count_params",
+        "eval_base",
+        "train",
+        "eval_tuned",
+        "diff_cases",
+        "baselines",
+        "calibration",
+    )
 ]
 
 
@@ -85,6 +95,26 @@ def test_a_changed_diff_parameter_runs_the_last_two_stages_without_torch(project
     project.run("dvc", "repro")
 
 
+def test_experiments_with_another_head_share_the_base(project):
+    params = (project.folder / "params.yaml").read_bytes()
+    project.change(
+        model={"head": "classification", "quantization": "none"},
+        prompt={"template": None, "choices": None},
+        evaluate={"scorer": "head", "protocols": [], "few_shot": 0},
+        adapt={"method": "head", "r": None, "lora_alpha": None, "target_modules": None},
+    )
+    assert "base_model" not in project.stages_run("dvc", "repro", "eval_base")
+    # And where the workspace has lost it, the run cache has not.
+    project.run("rm", "-r", "models/base", "data/pretrain_log.csv", "metrics/base_model.json", "dvc.lock")
+    output = project.run("dvc", "repro", "base_model")
+    assert "Stage 'base_model' is cached - skipping run" in output
+    assert project.stages_run("dvc", "repro", "base_model") == []
+    (project.folder / "params.yaml").write_bytes(params)
+    project.run("git", "checkout", "--", ".")
+    project.run("dvc", "checkout")
+    assert project.stages_run("dvc", "repro") == []
+
+
 def test_an_experiment_has_a_name_and_can_be_compared(project):
     output = project.run("dvc", "exp", "run", "-S", "train.learning_rate=1.0e-4", "-n", "lr1e-4")
     assert "lr1e-4" in output
@@ -93,7 +123,14 @@ def test_an_experiment_has_a_name_and_can_be_compared(project):
     assert "learning_rate" in project.run("dvc", "params", "diff", "HEAD")
     project.run("dvc", "plots", "diff", "HEAD")
     page = (project.folder / "dvc_plots" / "index.html").read_text(encoding="utf-8")
-    for title in ("Loss per epoch", "Transitions", "What the gain consists of", "Confusion, tuned", "Reliability"):
+    for title in (
+        "Perplexity of the base model per epoch",
+        "Loss per epoch",
+        "Transitions",
+        "What the gain consists of",
+        "Confusion, tuned",
+        "Reliability",
+    ):
         assert f'"{title}"' in page
     assert "<DVC_METRIC" not in page
     project.run("git", "checkout", "--", ".")
@@ -116,7 +153,13 @@ def test_two_cold_runs_give_the_same_splits_predictions_cases_and_metrics(projec
     again.run("dvc", "repro", PYTHONHASHSEED="7")
     for name in DETERMINISTIC:
         assert again.metrics(name) == project.metrics(name), name
-    for name in ("data/cases.jsonl", "data/train_log.csv", "data/parameters.csv", "data/predictions/tuned.parquet"):
+    for name in (
+        "data/cases.jsonl",
+        "data/train_log.csv",
+        "data/pretrain_log.csv",
+        "data/parameters.csv",
+        "data/predictions/tuned.parquet",
+    ):
         assert (again.folder / name).read_bytes() == (project.folder / name).read_bytes(), name
     for folder in ("data/splits", "models/base", "models/tuned", "data/plots"):
         for path in (again.folder / folder).iterdir():

@@ -13,16 +13,18 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from tests.imports import ROOT
 from tunediff.params import Params
-from tunediff.sections import RESERVED, Draw, HubData, Model, Section, World
+from tunediff.sections import RESERVED, Draw, HubData, Model, Section, TextFiles, Tokenizer, World
 
 DOCUMENT = (ROOT / "docs" / "params.md").read_text(encoding="utf-8")
 TABLES = {
     **{name: field.annotation for name, field in Params.model_fields.items()},
     "data.world": World,
-    "data.hub": HubData,
+    "data.hub, pretrain.hub": HubData,
     "data.train, data.validation, data.test": Draw,
+    "pretrain.files": TextFiles,
+    "pretrain.tokenizer": Tokenizer,
 }
-KINDS = {str: "text", int: "whole number", float: "number", type(None): "none", Any: "anything"}
+KINDS = {bool: "true or false", str: "text", int: "whole number", float: "number", type(None): "none", Any: "anything"}
 BOUNDS = {Ge: ("at least", "ge"), Gt: ("above", "gt"), Le: ("at most", "le"), Lt: ("below", "lt")}
 
 
@@ -57,6 +59,8 @@ def bounds(field):
 def default(field):
     if field.is_required():
         return "required"
+    if isinstance(field.default, bool):
+        return f"`{str(field.default).lower()}`"  # as YAML writes it
     return "none" if field.default in (None, []) else f"`{field.default}`"
 
 
@@ -115,8 +119,15 @@ def test_every_name_that_an_input_may_not_have_is_listed():
 
 def test_every_section_names_the_stages_that_read_it():
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+
+    def said(name, section):
+        """A stage, and the keys of the section where it reads not all of them: `base_model` (source, id)."""
+        named = [key.partition(".") for key in stages[name]["params"]]
+        keys = [key for start, _, key in named if start == section]
+        return [] if not keys else [f"`{name}`" if keys == [""] else f"`{name}` ({', '.join(keys)})"]
+
     rows = [
-        f"| `{section}` | {', '.join(f'`{name}`' for name, stage in stages.items() if section in stage['params'])} |"
+        f"| `{section}` | {', '.join(words for name in stages for words in said(name, section))} |"
         for section in Params.model_fields
     ]
     assert written_rows("Which stages a change runs again") == rows, "\n".join(["the rows should be:", *rows])

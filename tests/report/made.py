@@ -49,6 +49,13 @@ HOSTILE = [
     "</style><style>body{display:none}</style>",
     "word " * 400,
 ]
+PRETRAINED = [
+    {
+        **{"epoch": epoch, "step": 900 * epoch, "train_loss": 8.5 - epoch, "validation_loss": math.log(perplexity)},
+        **{"perplexity": perplexity, "mlm_accuracy": 0.1 * epoch, "nsp_accuracy": 0.5 + 0.1 * epoch},
+    }
+    for epoch, perplexity in ((1, 940.0), (2, 412.5))
+]
 LOSSES = [(1.021, 0.874), (0.611, 0.522), (0.402, 0.431)]
 
 
@@ -118,6 +125,8 @@ def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0
     paths = {
         **{name: folder / f"metrics/{name}.json" for name in ("prepare", "count_params", "eval_base", "eval_tuned")},
         **{name: folder / f"metrics/{name}.json" for name in ("train", "diff_cases", "baselines")},
+        "base_model": folder / "metrics/base_model.json",
+        "pretrain_log": folder / "data/pretrain_log.csv",
         "train_log": folder / "data/train_log.csv",
         "parameters": folder / "data/parameters.csv",
         "calibration": folder / "metrics/calibration.json",
@@ -126,6 +135,7 @@ def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0
         "costs": folder / "metrics/cost",
     }
     metrics = {
+        "base_model": {"vocab_size": 51200} | (PRETRAINED[-1] if evidence else {}),
         "prepare": {
             **{"train_n": 8000, "validation_n": 500, "test_n": len(cases), "dropped_unlabelled": 12},
             **{"leaked_pairs": 0, "shared_premises": 0, "shared_hypotheses": 911, "near_duplicates": 0},
@@ -162,6 +172,7 @@ def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0
         for number, (train, validation) in enumerate(losses, start=1)
     ]
     write_csv(paths["train_log"], rows)
+    write_csv(paths["pretrain_log"], PRETRAINED if evidence else [], list(PRETRAINED[0]))
     write_csv(paths["parameters"], _parameters())
     write_jsonl(paths["cases"], cases)
     for number, stage in enumerate(STAGES, start=1):

@@ -240,6 +240,16 @@ def test_invalid_answers_are_counted_and_tied_to_the_gain(find):
     )
 
 
+def test_a_perplexity_above_the_vocabulary_is_an_alarm_and_one_below_is_none(find):
+    said = caution(
+        find(usual_cases(), base_model={"perplexity": 3_482_913.0, "vocab_size": 30522}),
+        "Perplexity above the vocabulary",
+    )
+    assert said.startswith("The perplexity of 3,482,913 is above that of guessing evenly among 30,522 tokens")
+    for figures in ({"perplexity": 412.5, "vocab_size": 30522}, {"vocab_size": 30522}):
+        assert "Perplexity above the vocabulary" not in names(find(usual_cases(), base_model=figures))
+
+
 def test_rising_validation_loss_while_training_loss_falls_is_named(find):
     losses = [(0.5763, 0.4711), (0.4187, 0.4581), (0.3727, 0.4723)]
     assert caution(find(usual_cases(), losses=losses), "Overfitting") == (

@@ -47,6 +47,15 @@ def test_a_loss_that_was_not_measured_is_none(paths):
     assert read(paths).train_log == [{"epoch": 1, "step": 500, "train_loss": 0.9, "validation_loss": None}]
 
 
+def test_a_base_that_others_trained_has_an_empty_log_and_a_vocabulary(paths):
+    results = read(paths)
+    assert results.pretrain_log == []
+    assert results.base_model == {"vocab_size": 51200}
+    paths["pretrain_log"].write_text(f"{paths['pretrain_log'].read_text()}1,9,2.5,2.0,7.4,,\n")
+    [row] = read(paths).pretrain_log
+    assert (row["perplexity"], row["mlm_accuracy"], row["nsp_accuracy"]) == (7.4, None, None)
+
+
 def test_a_missing_file_is_named(paths):
     paths["baselines"].unlink()
     assert refused(paths) == f"{paths['baselines']}: there is no such file"

@@ -20,7 +20,7 @@ def project(tmp_path):
 
 def stage(project, *before):
     paths = {name: f"metrics/{name}.json" for name in SOURCES}
-    paths |= {name: f"data/{name}.csv" for name in ("train_log", "parameters")}
+    paths |= {name: f"data/{name}.csv" for name in ("train_log", "pretrain_log", "parameters")}
     paths |= {"cases": "data/cases.jsonl", "plots": "data/plots", "costs": "metrics/cost"}
     paths |= {"html": "reports/report.html", "markdown": "reports/report.md", "cost": "metrics/cost/report.json"}
     options = [part for name, path in paths.items() for part in (f"--{name.replace('_', '-')}", path)]

@@ -9,7 +9,7 @@ baselines, the data, the answers and the training say.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tunediff.compare.sanity import chance_alarm, degenerate_alarm, guessing, repeated_alarm
+from tunediff.compare.sanity import chance_alarm, degenerate_alarm, guessing, perplexity_alarm, repeated_alarm
 from tunediff.metrics.classification import confusion
 from tunediff.report.notation import counted, decimal, percent, points, points_interval, whole
 from tunediff.report.results import Flow, Results, Shape
@@ -34,6 +34,7 @@ def cautions(results: Results, task: Task | Shape, confidence: float) -> list[Ca
     own = [
         *_about_models(results, task, confidence),
         *_about_scores(results, task),
+        *_about_pretraining(results),
         *_about_gold(results),
         *_about_baselines(results),
         *_about_data(results, task),
@@ -88,6 +89,14 @@ def _about_scores(results: Results, task: Task | Shape) -> list[Caution]:
         if alarm := repeated_alarm(metrics, task.labels, confusion(task.labels, gold, given)):
             found.append(Caution(f"{alarm.name} ({who})", alarm.sentence))
     return found
+
+
+def _about_pretraining(results: Results) -> list[Caution]:
+    figures = results.base_model
+    if not {"perplexity", "vocab_size"} <= set(figures):
+        return []
+    alarm = perplexity_alarm(figures["perplexity"], int(figures["vocab_size"]))
+    return [Caution(alarm.name, alarm.sentence)] if alarm else []
 
 
 def _about_gold(results: Results) -> list[Caution]:

@@ -85,6 +85,8 @@ def page_contents(
         "each": report.cases_per_transition,
         "modules": by_module(read_rows(results.parameters)),
         "split_rows": _split_rows(task),
+        # Only an encoder fills masks.
+        "masked": any(row["mlm_accuracy"] is not None for row in results.pretrain_log),
         "longest": MARKDOWN_TEXT,
         "devices": list(dict.fromkeys(cost["device"] for cost in results.costs.values())),
         "seconds": sum(cost["seconds"] for cost in results.costs.values()),

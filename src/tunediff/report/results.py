@@ -36,6 +36,7 @@ _EVAL = (
     *("invalid", "nll", "brier", "degenerate"),
 )
 METRICS = {
+    "base_model": (),  # perplexity and the like where it was trained from scratch
     "prepare": (
         *("train_n", "validation_n", "test_n", "dropped_unlabelled", "dropped_shared_premises"),
         *("leaked_pairs", "shared_premises", "shared_hypotheses", "near_duplicates"),
@@ -55,6 +56,7 @@ METRICS = {
     "calibration": (),
 }
 TABLES = {
+    "pretrain_log": ("epoch", "step", "train_loss", "perplexity", "mlm_accuracy", "nsp_accuracy"),
     "train_log": ("epoch", "step", "train_loss", "validation_loss"),
     "parameters": ParameterRow._fields,
 }
@@ -127,6 +129,7 @@ class Results:
     source_texts: int | None = None  # different texts that the cases are about, such as premises
     models: Models = field(default_factory=Models)
     differences: "Sequence[Difference]" = ()
+    base_model: Metrics = field(default_factory=dict)
     prepare: Metrics = field(default_factory=dict)
     count_params: Metrics = field(default_factory=dict)
     eval_base: Metrics = field(default_factory=dict)
@@ -134,6 +137,7 @@ class Results:
     train: Metrics = field(default_factory=dict)
     baselines: Metrics = field(default_factory=dict)
     calibration: Metrics = field(default_factory=dict)
+    pretrain_log: Sequence[Row] = ()  # a row an epoch; a decoder has no accuracies: None
     train_log: Sequence[Row] = ()  # a row an epoch; a loss that was not measured is None
     parameters: Sequence[Row] = ()  # a row a tensor
     gain: Sequence[Row] = ()  # a row a part
@@ -165,7 +169,7 @@ def read_results(paths: Mapping[str, Path], labels: Sequence[str], inputs: Seque
     metrics: dict[str, Any] = {name: _metrics(paths[name], keys) for name, keys in METRICS.items()}
     tables: dict[str, Any] = {name: _table(paths[name], columns) for name, columns in TABLES.items()}
     for name, rows in tables.items():
-        if not rows:
+        if not rows and name != "pretrain_log":  # which is empty where others trained the base
             raise TunediffError(f"{paths[name]}: found no row, expected at least one")
     plots, plot_sources = _plots(paths["plots"])
     cases = [
