@@ -1,6 +1,7 @@
 """Packing loses no token, mixes no documents but in random pairs, and takes half of the pairs at random."""
 
 import itertools
+import random
 
 import pytest
 from hypothesis import given, settings
@@ -74,6 +75,23 @@ def test_half_of_the_pairs_follow_and_random_parts_come_from_anywhere(sentence):
     starts = {token: at for document in documents for at, token in enumerate(part[0] for part in document)}
     drawn = [starts[pair.second[0]] for pair in pairs if not pair.follows]
     assert set(drawn) == set(range(20))
+
+
+def test_a_random_part_is_not_told_by_its_length_or_its_end():
+    rng = random.Random(1)
+    documents = documents_of([[min(60, 3 + int(rng.expovariate(1 / 22))) for _ in range(100)] for _ in range(30)])
+    pairs = list(sentence_pairs(documents, room=125, seed=1))
+    ends = {sentence[-1] for document in documents for sentence in document}
+    looks = {
+        follows: [
+            (len(pair.first) + len(pair.second), pair.second[-1] in ends) for pair in pairs if pair.follows is follows
+        ]
+        for follows in (True, False)
+    }
+    whole = {follows: sum(end for _, end in look) / len(look) for follows, look in looks.items()}
+    length = {follows: sum(size for size, _ in look) / len(look) for follows, look in looks.items()}
+    assert min(whole.values()) > 0.97
+    assert length[True] == pytest.approx(length[False], rel=0.05)
 
 
 @pytest.mark.parametrize(

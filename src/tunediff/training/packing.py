@@ -12,7 +12,7 @@ divided inside of it, where it would always get a random second part; and there 
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from random import Random
 from typing import NamedTuple
 
@@ -72,8 +72,7 @@ def sentence_pairs(documents: Sequence[Sequence[Sentence]], room: int, seed: int
             else:
                 waiting.extendleft(reversed(rest))
                 other = documents[(at + rng.randrange(1, len(documents))) % len(documents)]
-                start = rng.randrange(len(other))
-                yield Pair(first, list(islice(chain.from_iterable(other[start:]), room - len(first))), False)
+                yield Pair(first, _excerpt(other, room - len(first), rng), False)
 
 
 def _fill(waiting: deque[Sentence], room: int) -> list[Sentence]:
@@ -87,6 +86,19 @@ def _fill(waiting: deque[Sentence], room: int) -> list[Sentence]:
         waiting.appendleft(long[room:])
         chunk.append(long[:room])
     return chunk
+
+
+def _excerpt(document: Sequence[Sentence], room: int, rng: Random) -> Sentence:
+    """Whole sentences from a random place, as many as fit: a part that follows is made so, and looks no different.
+
+    Where none of ten places has a sentence that fits, the beginning of one.
+    """
+    start = 0
+    for _ in range(10):
+        start = rng.randrange(len(document))
+        if len(document[start]) <= room:
+            break
+    return _joined(_fill(deque(document[start : start + room]), room))
 
 
 def _joined(parts: Sequence[Sentence]) -> Sentence:
