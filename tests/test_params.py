@@ -446,6 +446,7 @@ CONTRADICTIONS = {
         {"task": QUESTIONS, "data__columns": ANSWERED, "evaluate__few_shot": 3},
         ["evaluate.few_shot is 3", "task.name is question_answering"],
     ),
+    "a mean without a classifier": ({"model__pooling": "mean"}, ["model.pooling is mean, but model.head is lm"]),
     "windows that share all their tokens": (
         {"model__head": "span", "prompt__max_tokens": 128},
         ["prompt.doc_stride: found 128, expected less than prompt.max_tokens 128"],

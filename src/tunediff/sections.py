@@ -263,11 +263,21 @@ class Model(Base):
         "starts and ends in its context"
     )
     head_seed: Seed = Field(default=0, description="classification, span: seed of the new head's weights")
+    pooling: Literal["own", "mean"] = Field(
+        default="own",
+        description="classification: an encoder's head reads what the layout gives it (first token or pooler), or the "
+        "mean of all tokens, as sentence encoders were trained to be read; transformers by itself reads the first",
+    )
     quantization: Literal["nf4", "none"] = Field(description="nf4: 4-bit with double quantisation by bitsandbytes")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
         description="of the computation; auto: bfloat16 on a GPU that has it, float16 on others, float32 on the CPU",
     )
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from super()._contradictions()
+        if self.pooling == "mean" and self.head != "classification":
+            yield f"model.pooling is mean, but model.head is {self.head}; expected classification"
 
 
 class TextFiles(Section):

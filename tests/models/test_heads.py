@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from transformers import AutoConfig, BertForMaskedLM, BertForPreTraining
+from transformers import AutoConfig, AutoModel, BertForMaskedLM, BertForPreTraining
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from tests.models.layouts import LLAMA_3_2_1B, PHI_2
 from tests.tiny import (
@@ -15,6 +16,7 @@ from tests.tiny import (
     small_tokenizer,
     write_model,
 )
+from tunediff.errors import TunediffError
 from tunediff.models.adapt import adapt_model, load_tuned, save_tuned
 from tunediff.models.count import count_parameters, layout, new_head, totals
 from tunediff.models.heads import head_class, label_scores
@@ -204,3 +206,38 @@ def test_classifiers_of_decoders_have_their_head_under_one_name():
     """`label_scores` knows a decoder's head by it; a new version of transformers may change that."""
     for name in DECODERS:
         assert hasattr(small_model(name, BPE, "classification"), "score")
+
+
+# The mean of the tokens
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "mpnet", "distilbert", "electra"])
+def test_a_head_may_read_the_mean_of_the_tokens_and_of_no_padding(name, tmp_path):
+    widths = {"dim": 32, "hidden_dim": 48, "n_layers": 1, "n_heads": 2} if name == "distilbert" else {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "max_position_embeddings": 70,
+    }  # fmt: skip
+    config = AutoConfig.for_model(name, vocab_size=len(BERT), pad_token_id=0, **widths)
+    torch.manual_seed(0)
+    model = AutoModel.from_config(config)
+    model.save_pretrained(tmp_path / "model")
+    BERT.save_pretrained(tmp_path / "model")
+    own, mean = (load(tmp_path / "base", tmp_path / "model", head="classification", pooling=p) for p in ("own", "mean"))
+    rows = [Row(row, None) for row in ([2, 40, 41, 42, 3], [2, 40, 3], [2, 60, 61, 3])]
+    with torch.no_grad():
+        found = label_scores(mean.model, pad_rows(rows, 0))
+        states = [own.model.base_model(torch.tensor([row.tokens])).last_hidden_state[0].mean(0) for row in rows]
+        # The model's own head on a base that says the mean and nothing else.
+        own.model.base_model.register_forward_hook(
+            lambda *_: BaseModelOutputWithPooling(
+                last_hidden_state=torch.stack(states)[:, None], pooler_output=torch.stack(states)
+            )
+        )
+        expected = own.model(**pad_rows(rows, 0)).logits
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_decoder_has_no_mean_to_read(tmp_path):
+    folder = write_model(tmp_path / "model", "llama", BPE)
+    with pytest.raises(TunediffError, match=r"model\.pooling: found mean, but the head of a llama"):
+        load(tmp_path / "base", folder, head="classification", pooling="mean")

@@ -21,6 +21,7 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.modeling_layers import GenericForQuestionAnswering, GenericForSequenceClassification
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,6 +55,20 @@ def head_class(configuration: PreTrainedConfig, head: Head) -> Any:
     return auto
 
 
+def read_mean(network: PreTrainedModel) -> None:
+    """Let the classification head of an encoder read the mean of a row's last hidden states, from now on.
+
+    It is put in the place of the first token and of the pooler's output, of which every encoder's head reads one.
+    """
+
+    def mean(_: Any, __: Any, inputs: dict[str, Any], output: Any) -> Any:
+        weights = inputs["attention_mask"].unsqueeze(-1).to(output.last_hidden_state.dtype)
+        means = (output.last_hidden_state * weights).sum(1) / weights.sum(1)
+        return BaseModelOutputWithPooling(last_hidden_state=means[:, None], pooler_output=means)
+
+    network.base_model.register_forward_hook(mean, with_kwargs=True)
+
+
 def label_scores(model: Any, inputs: Mapping[str, "Tensor"]) -> "Tensor":
     """What a classification head says of each row, as logits of shape (n_rows, n_labels).
 
@@ -64,7 +79,7 @@ def label_scores(model: Any, inputs: Mapping[str, "Tensor"]) -> "Tensor":
         inputs: a batch padded on the right; of shape (n_rows, width) each.
     """
     network = model.get_base_model() if hasattr(model, "peft_config") else model
-    if not hasattr(network, "score"):  # an encoder, which reads its first token or a mean under the mask
+    if not hasattr(network, "score"):  # an encoder, which reads its first token or, see `read_mean`, the mean
         logits: Tensor = network(**inputs).logits
         return logits
     hidden = network.base_model(**inputs, use_cache=False).last_hidden_state

@@ -20,7 +20,7 @@ import torch
 from tunediff.errors import TunediffError
 from tunediff.files import read_json, shown, write_json
 from tunediff.models.count import inside, layout, new_head, reads_both_ways, unpacked_modules, weight_bytes
-from tunediff.models.heads import head_class
+from tunediff.models.heads import head_class, read_mean
 from tunediff.sections import Base, Model
 from tunediff.sources.hub import snapshot
 
@@ -189,6 +189,13 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
             f"params.yaml: model.head: found lm, but a {network.config.model_type} model reads in both directions and "
             "cannot go on with a text; expected classification or span"
         )
+    if model.pooling == "mean":
+        if not reads_both_ways(network.config):
+            raise TunediffError(
+                f"params.yaml: model.pooling: found mean, but the head of a {network.config.model_type} model reads "
+                "the last token, the only one that has seen them all; expected own"
+            )
+        read_mean(network)
     network.config.new_pooler = config.get("new_pooler", False)
     _check_fit(weights, network, report)
     # Any token may pad, since no row sees its padding; but a classifier of the Llama kind looks for it to find the end.
