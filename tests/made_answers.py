@@ -115,6 +115,9 @@ def write_run(folder, test, train, base, tuned, task=TASK):
                 "invalid": int((frame["outcome"] == INVALID).sum()),
             },
         )
+    # Of the stages themselves nothing is there yet.
+    paths["cases"].unlink()
+    paths["plots"].rmdir()
     write_params(folder / "params.yaml", title="Questions: an untrained span head against a trained one")
     params = json.loads((folder / "params.yaml").read_text())
     columns = {"question": "question", "context": "context", "answers": "answers"}

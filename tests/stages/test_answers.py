@@ -139,7 +139,7 @@ def test_models_without_probabilities_and_questions_that_all_have_an_answer_make
     base, tuned = (answers_of(test, given, seed, scored=False) for seed, given in ((1, right), (2, np.arange(40) < 30)))
     # The base model's answers to two questions could not be read.
     base.loc[:1, ["prediction", "outcome", "f1"]] = [None, "invalid", 0.0]
-    write_run(tmp_path, test, TRAIN, base, tuned, task)
+    write_run(tmp_path, test, made_questions(60, "train", task.labels), base, tuned, task)
     for name in ("diff_cases", "report"):
         done = run_stage(tmp_path, name)
         assert done.returncode == 0, done.stderr

@@ -137,11 +137,12 @@ def _nearest_questions(cases: Sequence[Case], train: Sequence[Case]) -> list[lis
 
 
 def _form(base: str, tuned: str) -> str | None:
-    said = {CUT_OFF: "ran into the token limit"}
     if (base == PARSED) == (tuned == PARSED):
         return None
-    who, status = ("base", base) if base != PARSED else ("tuned", tuned)
-    return f"the {who} model's answer {said.get(status, 'could not be read')}, the other model's could"
+    who, other, status = ("tuned", "base", tuned) if base == PARSED else ("base", "tuned", base)
+    if status == CUT_OFF:
+        return f"the {who} model's answer ran into the token limit, the {other} model's did not"
+    return f"the {who} model's answer could not be read, the {other} model's could"
 
 
 def _abstained(label: str, base: bool, tuned: bool) -> str | None:

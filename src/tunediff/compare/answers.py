@@ -46,7 +46,8 @@ def as_labels(aligned: pd.DataFrame) -> pd.DataFrame:
     """Return `aligned` with answerable or unanswerable in the place of each answer, None where it is invalid."""
     columns = {}
     for model in MODELS:
-        given = aligned[f"prediction_{model}"].where(aligned[f"outcome_{model}"] != INVALID, None)
+        # As objects: a column of texts would store None as NaN.
+        given = aligned[f"prediction_{model}"].astype(object).where(aligned[f"outcome_{model}"] != INVALID, None)
         columns[f"prediction_{model}"] = pd.Series([answered(answer) for answer in given], aligned.index, dtype=object)
     return aligned.assign(**columns)
 
