@@ -114,8 +114,10 @@ def hub_problem(error: Exception, id: str, kind: Literal["model", "dataset"] = "
         return f"{missing}the hub does not know your token (HF_TOKEN, or that of hf auth login)"
     if status == 429:
         return f"{missing}the hub has had too many requests from here; wait a few minutes, or run: hf auth login"
-    if status is not None:
-        return f"{missing}the hub answered with status {status}"
+    if status == 403:
+        return f"{missing}your token does not give that right (HF_TOKEN, or that of hf auth login)"
+    if isinstance(error, HfHubHTTPError) and status is not None:
+        return f"{missing}the hub answered with status {status}{f': {m}' if (m := error.server_message) else ''}"
     if isinstance(error, FileMetadataError):
         return f"{missing}what answers at {ENDPOINT} is no hub: it names no commit"
     if isinstance(error, httpx2.ConnectError | httpx2.TimeoutException):
