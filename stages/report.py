@@ -1,4 +1,4 @@
-"""Stage `report`: everything the other stages found, as one HTML file and the same in Markdown.
+"""Stage `report`: everything the other stages found, as one HTML file, as Markdown, and as the card of the model.
 
 python stages/report.py --prepare metrics/prepare.json --count-params metrics/count_params.json \
     --parameters data/parameters.csv --eval-base metrics/eval_base.json --eval-tuned metrics/eval_tuned.json \
@@ -6,7 +6,8 @@ python stages/report.py --prepare metrics/prepare.json --count-params metrics/co
     --pretrain-log data/pretrain_log.csv --diff-cases metrics/diff_cases.json \
     --baselines metrics/baselines.json --calibration metrics/calibration.json --plots data/plots \
     --cases data/cases.jsonl --costs metrics/cost \
-    --html reports/report.html --markdown reports/report.md --cost metrics/cost/report.json
+    --html reports/report.html --markdown reports/report.md --model-card reports/model_card.md \
+    --cost metrics/cost/report.json
 
 `--costs` is the folder that holds the cost of each stage before this one, `--plots` that with the tables of the
 evidence: what was not asked for is not in it, and not in the report.
@@ -16,13 +17,14 @@ from tunediff.cost import measured
 from tunediff.errors import run
 from tunediff.files import write_text
 from tunediff.params import read_params
+from tunediff.report.model_card import Setup, model_card
 from tunediff.report.page import html_page, markdown_page, page_contents, plain_verdict
 from tunediff.report.results import SOURCES, read_results
 from tunediff.stage import PARAMS, arguments
 
 
 def main() -> None:
-    args = arguments(__doc__, reads=SOURCES, writes=("html", "markdown", "cost"))
+    args = arguments(__doc__, reads=SOURCES, writes=("html", "markdown", "model_card", "cost"))
     params = read_params(PARAMS)
     with measured(args.cost):
         paths = {name: getattr(args, name) for name in SOURCES}
@@ -31,8 +33,10 @@ def main() -> None:
         contents = page_contents(results, task, params.report, params.diff.confidence, params.cost)
         write_text(args.html, html_page(contents))
         write_text(args.markdown, markdown_page(contents))
+        setup = Setup(params.data, params.model, params.prompt, params.evaluate, params.adapt)
+        write_text(args.model_card, model_card(contents, setup))
         print(plain_verdict(contents["found"]))
-        print(f"Report: {args.html} and {args.markdown}")
+        print(f"Report: {args.html} and {args.markdown}; model card: {args.model_card}")
 
 
 if __name__ == "__main__":

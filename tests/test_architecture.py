@@ -12,7 +12,7 @@ PACKAGE = SOURCE / "tunediff"
 # As it stands in the document: floor, rooms of both wings, rooms of the model wing, rooms of the evidence wing.
 TABLE = """
 | 8 | `commands` | | |
-| 7 | | | `report` |
+| 7 | | `publish` | `report` |
 | 6 | | `training` | `diff` |
 | 5 | | `predict` | `compare` |
 | 4 | `tasks` | `models` | `metrics` |

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.hub_server import files_of, serve
 from tests.tiny import LABELS, load, model_section, pin, small_model, write_model
 from tunediff.errors import TunediffError
 from tunediff.models.load import CONFIG, MANIFEST, check_memory, find_weights, load_base, write_manifest
@@ -108,6 +110,45 @@ def test_a_hub_model_that_has_only_a_pickle_is_refused(hub_cache):
 def test_a_hub_model_that_is_not_there_is_one_line(hub_cache):
     section = Model(source="hub", id="someone/other", revision=REVISION, head="lm", quantization="none")
     error_of(lambda: find_weights(section), "someone/other", REVISION)
+
+
+LOAD = """
+import sys
+from pathlib import Path
+from tunediff.errors import run
+from tunediff.models.load import find_weights, load_base, write_manifest
+from tunediff.sections import Model
+import torch
+torch.set_num_threads(1)
+id, revision, base = sys.argv[1:]
+def main():
+    section = Model(source="hub", id=id, revision=revision, head="lm", quantization="none")
+    write_manifest(Path(base), section, find_weights(section))
+    loaded = load_base(Path(base), section, ["yes", "no"])
+    print(loaded.model(torch.tensor([loaded.tokenizer("A dog").input_ids])).logits[0, -1].tolist())
+run(main)
+"""
+
+
+def test_a_model_is_fetched_from_the_hub_at_its_commit_once_and_needs_no_network_later(published, tmp_path, tokenizer):
+    with serve() as hub:
+        revision = hub.commit("model", "someone/llama", files_of(published / "llama"))
+        hub.commit("model", "someone/llama", {"config.json": b"main has moved on"})
+
+        def run(**env):
+            command = [sys.executable, "-c", LOAD, "someone/llama", revision, str(tmp_path / "base")]
+            env = hub.environment(tmp_path / "home", **env)
+            return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+        first = run()
+        assert first.returncode == 0, first.stderr
+        small = small_model("llama", tokenizer)
+        expected = small(torch.tensor([tokenizer("A dog").input_ids])).logits[0, -1]
+        assert torch.allclose(torch.tensor(json.loads(first.stdout)), expected, atol=1e-6)
+        hub.requests.clear()
+        again = run(HF_HUB_OFFLINE="1")
+        assert again.stdout == first.stdout
+        assert hub.requests == []
 
 
 def test_the_pretrained_minilm_is_loaded_from_its_package(tmp_path):

@@ -1,16 +1,18 @@
 """The hub's own cache layout, written here, and a hub of our own that speaks its protocol on this machine."""
 
 import hashlib
-import http.server
 import json
-import threading
+import subprocess
+import sys
 import time
 
 import huggingface_hub.constants as constants
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import close_session
 
+from tests.hub_server import LOCAL, TOKEN, UNKNOWN_TOKEN, serve
 from tunediff.errors import TunediffError
 from tunediff.sources.hub import dataset_rows, snapshot
 
@@ -40,7 +42,7 @@ def empty_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
+        monkeypatch.setenv(name, LOCAL)
     return tmp_path / "hub"
 
 
@@ -60,6 +62,8 @@ MODEL = {
     name: name.encode()
     for name in ("config.json", "model.safetensors", "tokenizer.json", "merges.txt", "chat_template.jinja")
 }
+# The end of the address that large files are fetched from.
+WEIGHTS = f"{hashlib.sha256(MODEL['model.safetensors']).hexdigest()}/model.safetensors"
 HOSTILE = dict.fromkeys(("pytorch_model.bin", "modeling_x.py", "data.pkl", "sub/weights.pt", "tf.h5"), b"never")
 
 
@@ -80,66 +84,24 @@ def fill_cache(cache, id, kind, files, revision=REVISION):
 
 @pytest.fixture
 def hub(monkeypatch):
-    """A hub that serves `hub.repos` and notes in `hub.fetched` which files were asked for."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_HEAD(self):
-            self.do_GET()
-
-        def do_GET(self):
-            path = self.path.split("?")[0].removeprefix("/api").strip("/")
-            for (kind, id), files in server.repos.items():
-                prefix = f"{kind}s/{id}" if path.startswith("datasets/") or "/tree/" in path else id
-                if not path.startswith(f"{prefix}/"):
-                    continue
-                what, revision, *name = path.removeprefix(f"{prefix}/").split("/", 2)
-                if isinstance(files, str):
-                    return self.answer(403, b"", {"X-Error-Code": files})
-                if revision != REVISION:
-                    return self.answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
-                if what == "tree":
-                    listed = [
-                        {"type": "file", "path": n, "size": len(c), "oid": hashlib.sha1(c).hexdigest()}
-                        for n, c in files.items()
-                    ]
-                    return self.answer(200, json.dumps(listed).encode(), {"Content-Type": "application/json"})
-                server.fetched.add(name[0])
-                content = files[name[0]]
-                headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": REVISION}
-                return self.answer(200, content, headers)
-            return self.answer(401, b"", {"X-Error-Code": "RepoNotFound"})
-
-        def answer(self, status, body, headers):
-            self.send_response(status)
-            for key, value in {"Content-Length": str(len(body)), **headers}.items():
-                self.send_header(key, value)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
-
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.repos, server.fetched = {}, set()
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    url = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    thread = threading.Thread(target=server.serve_forever, args=[0.05], daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    """A hub that answers this process; it does not wait before it asks again."""
+    with serve() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+        url = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(time, "sleep", lambda seconds: None)
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+            monkeypatch.delenv(name, raising=False)
+        yield hub
+        close_session()
 
 
 def error_of(call, *args):
     with pytest.raises(TunediffError) as caught:
         call(*args)
     [line] = caught.value.args
-    assert REVISION in line or "b" * 40 in line
+    assert any(revision in line for revision in args if revision is not None and len(revision) == 40)
     return line
 
 
@@ -165,28 +127,29 @@ def test_an_id_that_cannot_be_one_is_refused():
 
 
 def test_scripts_and_pickles_are_never_fetched(hub):
-    hub.repos["model", "a/model"] = MODEL | HOSTILE
-    folder = snapshot("a/model", REVISION, "model")
-    assert hub.fetched == set(MODEL)
+    revision = hub.commit("model", "a/model", MODEL | HOSTILE)
+    folder = snapshot("a/model", revision, "model")
+    assert set(hub.fetched) == set(MODEL)
     assert (folder / "config.json").read_bytes() == b"config.json"
-    snapshot("a/model", REVISION, "model", ["*"])
-    assert hub.fetched == set(MODEL)
+    snapshot("a/model", revision, "model", ["*"])
+    assert set(hub.fetched) == set(MODEL)
 
 
 def test_what_was_fetched_once_needs_no_network(hub, monkeypatch):
-    hub.repos["model", "a/model"] = MODEL
-    folder = snapshot("a/model", REVISION)
+    revision = hub.commit("model", "a/model", MODEL)
+    folder = snapshot("a/model", revision)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert snapshot("a/model", REVISION) == folder
+    assert snapshot("a/model", revision) == folder
     (folder / "model.safetensors").unlink()
-    assert "not whole in the local cache" in error_of(snapshot, "a/model", REVISION)
+    assert "not whole in the local cache" in error_of(snapshot, "a/model", revision)
 
 
 def test_a_gated_model_names_the_page_that_gives_access(hub):
-    hub.repos["model", "meta-llama/Llama-3.2-1B"] = "GatedRepo"
-    line = error_of(snapshot, "meta-llama/Llama-3.2-1B", REVISION)
-    assert "meta-llama/Llama-3.2-1B" in line
-    assert "is gated; ask for access on its page https://huggingface.co/meta-llama/Llama-3.2-1B" in line
+    name = "meta-llama/Llama-3.2-1B"
+    revision = hub.commit("model", name, MODEL)
+    hub.repo("model", name).gated = True
+    said = f"hub model {name} at {revision}: is gated; ask for access on its page {hub.endpoint}/{name}, then run: "
+    assert error_of(snapshot, name, revision) == f"{said}hf auth login"
 
 
 def test_a_model_that_does_not_exist_is_named(hub):
@@ -195,9 +158,124 @@ def test_a_model_that_does_not_exist_is_named(hub):
 
 
 def test_a_revision_that_does_not_exist_is_named(hub):
-    hub.repos["dataset", "a/glue"] = GLUE
+    hub.commit("dataset", "a/glue", GLUE)
     line = error_of(snapshot, "a/glue", "b" * 40, "dataset")
     assert line == f"hub dataset a/glue at {'b' * 40}: the data set has no such revision, expected a commit of it"
+
+
+def test_a_token_opens_a_gated_or_private_model_and_a_wrong_one_is_named(hub, monkeypatch):
+    revision = hub.commit("model", "a/model", MODEL)
+    hub.repo("model", "a/model").private = True
+    assert "the hub has no such model, or it is private" in error_of(snapshot, "a/model", revision)
+    monkeypatch.setenv("HF_TOKEN", UNKNOWN_TOKEN)
+    line = error_of(snapshot, "a/model", revision)
+    assert line.endswith("the hub does not know your token (HF_TOKEN, or that of hf auth login)")
+    assert UNKNOWN_TOKEN not in line
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    assert (snapshot("a/model", revision) / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("what", "fault", "said"),
+    [
+        ("list", 429, "the hub has had too many requests from here"),
+        ("list", 503, "the hub answered with status 503"),
+        ("list", "hang", "the hub cannot be reached at http://127.0.0.1"),
+        ("weights", 429, "the hub has had too many requests from here"),
+        ("weights", "hang", "the hub cannot be reached at http://127.0.0.1"),
+        ("weights", "cut", "the connection to the hub broke off"),
+    ],
+)
+def test_a_hub_that_fails_ends_in_a_line_and_leaves_no_model(hub, monkeypatch, capfd, what, fault, said):
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
+    revision = hub.commit("model", "a/model", MODEL)
+    hub.faults[f"tree/{revision}" if what == "list" else WEIGHTS] = fault
+    assert said in error_of(snapshot, "a/model", revision)
+    assert not capfd.readouterr().out
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "is not whole in the local cache" in error_of(snapshot, "a/model", revision)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    hub.faults.clear()
+    assert (snapshot("a/model", revision) / "model.safetensors").read_bytes() == MODEL["model.safetensors"]
+
+
+def test_a_download_goes_on_where_the_connection_broke_off(hub):
+    revision = hub.commit("model", "a/model", MODEL)
+    hub.faults[WEIGHTS] = "cut"
+    error_of(snapshot, "a/model", revision)
+    hub.faults.clear()
+    hub.requests.clear()
+    snapshot("a/model", revision)
+    assert (snapshot("a/model", revision) / "model.safetensors").read_bytes() == MODEL["model.safetensors"]
+    assert not [path for _, path, _ in hub.requests if path.endswith("tokenizer.json")]
+
+
+@pytest.mark.parametrize("name", ["../model.safetensors", "a/../../../model.safetensors", "/tmp/model.safetensors"])
+def test_a_file_whose_path_leads_out_is_not_followed(hub, empty_cache, name):
+    revision = hub.commit("model", "a/model", MODEL | {name: b"outside"})
+    assert "Invalid filename" in error_of(snapshot, "a/model", revision)
+    assert not [path for path in empty_cache.parent.rglob("*") if path.is_file() and path.read_bytes() == b"outside"]
+
+
+def test_a_changed_main_does_not_change_what_is_loaded(hub):
+    revision = hub.commit("model", "a/model", MODEL)
+    hub.commit("model", "a/model", MODEL | {"config.json": b"changed", "new.json": b"{}"})
+    folder = snapshot("a/model", revision)
+    assert (folder / "config.json").read_bytes() == MODEL["config.json"]
+    assert not (folder / "new.json").exists()
+
+
+SNLI = """---
+configs:
+- config_name: plain_text
+  data_files:
+  - {split: test, path: plain_text/test-*}
+  - {split: train, path: plain_text/train-*}
+---
+"""
+PAIRS = {"premise": ["A dog sleeps.", "A man runs."], "hypothesis": ["It rests.", "He sits."], "label": [0, -1]}
+READ = """
+import json, sys
+from pathlib import Path
+from tunediff.errors import run
+from tunediff.sources.hub import dataset_rows
+id, revision = sys.argv[1:]
+def main():
+    print(json.dumps(dataset_rows(id, "plain_text", revision, "train")))
+    print("torch" in sys.modules)
+run(main)
+"""
+
+
+def test_a_process_of_its_own_fetches_a_data_set_once_and_reads_it_offline_later(hub, tmp_path):
+    files = {"README.md": SNLI.encode(), "plain_text/train-00000-of-00001.parquet": parquet(**PAIRS)}
+    revision = hub.commit("dataset", "stanfordnlp/snli", files)
+
+    def read(**env):
+        return subprocess.run(
+            [sys.executable, "-c", READ, "stanfordnlp/snli", revision],
+            env=hub.environment(tmp_path / "home", **env),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    first = read()
+    assert first.returncode == 0, first.stderr
+    expected = [dict(zip(PAIRS, row, strict=True)) for row in zip(*PAIRS.values(), strict=True)]
+    assert json.loads(first.stdout.splitlines()[0]) == expected
+    hub.requests.clear()
+    hub.commit("dataset", "stanfordnlp/snli", {"README.md": b"gone"})
+    again = read(HF_HUB_OFFLINE="1")
+    assert again.stdout == first.stdout
+    assert hub.requests == []
+    fresh = read(HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "empty"))
+    assert fresh.returncode == 1
+    assert fresh.stdout == ""
+    assert fresh.stderr == (
+        f"tunediff: hub dataset stanfordnlp/snli at {revision}: is not whole in the local cache, and HF_HUB_OFFLINE "
+        "is set\n"
+    )
 
 
 def test_without_network_the_error_is_one_line_and_nothing_else_is_printed(monkeypatch, capfd):
@@ -221,9 +299,9 @@ def test_a_data_set_gives_its_rows_with_class_labels_as_numbers(empty_cache):
 
 
 def test_only_the_files_of_the_split_are_fetched(hub):
-    hub.repos["dataset", "a/glue"] = GLUE | HOSTILE | {"sst2/train-script.py": b"never"}
-    assert len(dataset_rows("a/glue", "sst2", REVISION, "train")) == 3
-    assert hub.fetched == {"README.md", "sst2/train-00000-of-00001.parquet"}
+    revision = hub.commit("dataset", "a/glue", GLUE | HOSTILE | {"sst2/train-script.py": b"never"})
+    assert len(dataset_rows("a/glue", "sst2", revision, "train")) == 3
+    assert set(hub.fetched) == {"README.md", "sst2/train-00000-of-00001.parquet"}
 
 
 def test_a_data_set_without_a_card_is_read_by_the_names_of_its_files(empty_cache):

@@ -22,7 +22,8 @@ def stage(project, *before):
     paths = {name: f"metrics/{name}.json" for name in SOURCES}
     paths |= {name: f"data/{name}.csv" for name in ("train_log", "pretrain_log", "parameters")}
     paths |= {"cases": "data/cases.jsonl", "plots": "data/plots", "costs": "metrics/cost"}
-    paths |= {"html": "reports/report.html", "markdown": "reports/report.md", "cost": "metrics/cost/report.json"}
+    paths |= {"html": "reports/report.html", "markdown": "reports/report.md"}
+    paths |= {"model_card": "reports/model_card.md", "cost": "metrics/cost/report.json"}
     options = [part for name, path in paths.items() for part in (f"--{name.replace('_', '-')}", path)]
     return subprocess.run(
         [sys.executable, *(before or [str(SCRIPT)]), *options], cwd=project, capture_output=True, text=True, timeout=120
@@ -35,7 +36,9 @@ def test_the_stage_writes_both_reports_and_prints_the_verdict(project):
     assert done.stdout.splitlines()[0].replace("\N{NO-BREAK SPACE}", " ") == (
         "Fine-tuning raised accuracy from 36.1 % to 88.8 % on 1,200 test cases."
     )
-    assert done.stdout.splitlines()[-1] == "Report: reports/report.html and reports/report.md"
+    assert done.stdout.splitlines()[-1] == (
+        "Report: reports/report.html and reports/report.md; model card: reports/model_card.md"
+    )
     for name in ("report.html", "report.md"):
         assert "Captions: base against QLoRA" in (project / "reports" / name).read_text()
     assert json.loads((project / "metrics/cost/report.json").read_text())["seconds"] > 0

@@ -7,6 +7,7 @@
     tunediff merge --out models/merged
     tunediff score --task squad_v2 --data dev-v2.0.json --predictions predictions.json
     tunediff count-params recipes/phi2-snli-a.yaml
+    tunediff publish --repo-id me/my-model
 
 A subcommand is a module with `add_arguments(parser)` and `main(args)`. One that answers with a model imports the model
 wing inside `main`, so that `tunediff --help` starts without torch.
@@ -16,7 +17,7 @@ import argparse
 from functools import partial
 
 from tunediff import errors
-from tunediff.commands import cost, count_params, diff, merge, predict, repro, score
+from tunediff.commands import cost, count_params, diff, merge, predict, publish, repro, score
 
 COMMANDS = {
     "diff": diff,
@@ -25,6 +26,7 @@ COMMANDS = {
     "cost": cost,
     "predict": predict,
     "merge": merge,
+    "publish": publish,
     "count-params": count_params,
 }
 

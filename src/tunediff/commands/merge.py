@@ -21,11 +21,10 @@ from typing import TYPE_CHECKING, Any
 from tunediff.cases import Case, read_cases
 from tunediff.commands.columns import aligned
 from tunediff.commands.diff import GATE_CLOSED
-from tunediff.commands.models import BASE, TUNED, both_answer, project
-from tunediff.commands.runs import read_stages
+from tunediff.commands.models import BASE, TUNED, both_answer, folder_beside, project
 from tunediff.compare.steps import changed_cases, step_flips
 from tunediff.errors import TunediffError
-from tunediff.files import output_path, read_json, replacing, write_json
+from tunediff.files import read_json, replacing, write_json
 from tunediff.params import Params
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def main(args: argparse.Namespace) -> None:
     """
     if args.max_flips is not None and args.max_flips < 0:
         raise TunediffError(f"--max-flips: found {args.max_flips}, expected a number of cases from 0 up")
-    out = _folder(args.out)
+    out = folder_beside(args.out, FIGURES)
     params = project()
     if params.adapt.method not in ("qlora", "lora"):
         raise TunediffError(
@@ -79,21 +78,6 @@ def main(args: argparse.Namespace) -> None:
     if args.max_flips is not None and last["flips"] > args.max_flips:
         print(f"tunediff: flips: found {last['flips']:,}, more than the {args.max_flips:,} allowed", file=sys.stderr)
         sys.exit(GATE_CLOSED)
-
-
-def _folder(text: str) -> Path:
-    """The folder to write to: in the project, not part of what a stage writes, and new or of an earlier merge."""
-    path = output_path(text)
-    whole = path.resolve()
-    for stage in read_stages():
-        for made in (Path(name).resolve() for name in stage.writes):
-            if made == whole or made in whole.parents:
-                raise TunediffError(
-                    f"--out: found {path}, which the stage {stage.name} writes; expected another folder"
-                )
-    if path.exists() and not (path / FIGURES).is_file():
-        raise TunediffError(f"--out: found {path}, which is there and no earlier merge; expected a folder that is not")
-    return path
 
 
 def _answers(params: Params, cases: Sequence[Case], folder: Path) -> dict[str, "pd.DataFrame"]:

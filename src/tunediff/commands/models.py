@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunediff.cases import Case
+from tunediff.commands.runs import read_stages
 from tunediff.errors import TunediffError
+from tunediff.files import output_path
 from tunediff.params import Params, read_params
 from tunediff.stage import PARAMS
 
@@ -35,6 +37,29 @@ def project() -> Params:
                 f"{folder}: there is no such folder, expected the model that the pipeline makes: run dvc repro"
             )
     return params
+
+
+def folder_beside(text: str, mark: str) -> Path:
+    """The folder for a model made of these: in the project, not part of what a stage writes, and new or ours.
+
+    Args:
+        text: the folder.
+        mark: a file that the command writes into its folder; one that is there must hold it.
+
+    Raises:
+        TunediffError: the folder is another one.
+    """
+    path = output_path(text)
+    whole = path.resolve()
+    for stage in read_stages():
+        for made in (Path(name).resolve() for name in stage.writes):
+            if made == whole or made in whole.parents:
+                raise TunediffError(
+                    f"--out: found {path}, which the stage {stage.name} writes; expected another folder"
+                )
+    if path.exists() and not (path / mark).is_file():
+        raise TunediffError(f"--out: found {path}, which is there without {mark}; expected a folder that is not")
+    return path
 
 
 def both_answer(params: Params, cases: Sequence[Case]) -> tuple["pd.DataFrame", "pd.DataFrame"]:

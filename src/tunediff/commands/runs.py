@@ -138,14 +138,14 @@ def _alive(run: Mapping[str, Any]) -> bool:
 
 def _outcomes(folder: Path, stages: Sequence[Stage], exit_code: int | None, ended: float | None) -> dict[str, Outcome]:
     notes = {stage.name: read_json(path) for stage in stages if (path := folder / stage.cost.name).exists()}
-    outdated = set() if exit_code == 0 else _outdated(stages)
+    stale = set() if exit_code == 0 else outdated(stages)
     outcomes = {}
     for stage in stages:
         note = notes.get(stage.name)
-        if note is None and outdated is None:
+        if note is None and stale is None:
             outcomes[stage.name] = Outcome("not known", read_cost(stage.cost))
         elif note is None:
-            made = stage.name not in (outdated or ())
+            made = stage.name not in (stale or ())
             outcomes[stage.name] = Outcome("cache" if made else "not made", read_cost(stage.cost))
         elif "cost" in note:
             outcomes[stage.name] = Outcome("ran", note["cost"])
@@ -156,7 +156,7 @@ def _outcomes(folder: Path, stages: Sequence[Stage], exit_code: int | None, ende
     return outcomes
 
 
-def _outdated(stages: Sequence[Stage]) -> set[str] | None:
+def outdated(stages: Sequence[Stage]) -> set[str] | None:
     """Stages whose results are not those of the present code, data and parameters; None where DVC cannot tell."""
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "status", "--json"], capture_output=True, text=True, check=False, env=os.environ

@@ -25,7 +25,7 @@ from tunediff.sections import Base, Model
 from tunediff.sources.hub import snapshot
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 MANIFEST, CONFIG = "manifest.json", "config.json"
 # Endings of the files that a model is loaded from.
@@ -126,8 +126,12 @@ def _tensor_names(weights: Path) -> list[str]:
     return names
 
 
-def _weights_of(base: Path, model: Base) -> Path:
-    """Where the weights lie that the manifest in `base` names."""
+def weights_of(base: Path, model: Base) -> Path:
+    """Where the weights lie that the manifest in `base` names.
+
+    Raises:
+        TunediffError: the manifest is of another model, or the weights are not those that it pins.
+    """
     manifest = read_json(base / MANIFEST)
     if (manifest.get("source"), manifest.get("id"), manifest.get("revision")) != (
         model.source,
@@ -159,7 +163,7 @@ def load_base(base: Path, model: Model, labels: list[str]) -> Loaded:
     Raises:
         TunediffError: not enough memory, an unknown layout, or weights that are damaged or do not fit the layout.
     """
-    return load_model(_weights_of(base, model), read_json(base / CONFIG), model, labels)
+    return load_model(weights_of(base, model), read_json(base / CONFIG), model, labels)
 
 
 def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list[str]) -> Loaded:
@@ -205,7 +209,7 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
     network.name_or_path = model.id if model.source in ("hub", "package") else "models/base"
     network.eval()
     network.requires_grad_(False)
-    return Loaded(network, tokenizer, _context(network, tokenizer, model), pad)
+    return Loaded(network, tokenizer, context_length(network.config, tokenizer, model), pad)
 
 
 def _check_fit(weights: Path, network: Network, report: dict[str, Any]) -> None:
@@ -223,14 +227,14 @@ def _check_fit(weights: Path, network: Network, report: dict[str, Any]) -> None:
         )
 
 
-def _context(network: Network, tokenizer: "PreTrainedTokenizerBase", model: Model) -> int:
+def context_length(configuration: "PreTrainedConfig", tokenizer: "PreTrainedTokenizerBase", model: Model) -> int:
     """Tokens that the model can read: its positions, or what its tokenizer says where that is less.
 
     RoBERTa has 514 positions for 512 tokens. A tokenizer of a model from scratch knows the length of the training
     sequences alone: a decoder reads on, but an encoder learned no position behind it.
     """
-    positions = getattr(network.config, "max_position_embeddings", None) or tokenizer.model_max_length
-    reads_on = model.source == "scratch" and not reads_both_ways(network.config)
+    positions = getattr(configuration, "max_position_embeddings", None) or tokenizer.model_max_length
+    reads_on = model.source == "scratch" and not reads_both_ways(configuration)
     return int(positions if reads_on else min(positions, tokenizer.model_max_length))
 
 

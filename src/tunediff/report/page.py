@@ -158,11 +158,11 @@ def html_page(contents: Mapping[str, Any]) -> str:
     return environment.get_template("report.html.j2").render(contents, **ours)
 
 
-def markdown_page(contents: Mapping[str, Any]) -> str:
-    """The same in GitHub's Markdown, tables in place of pictures."""
+def markdown_page(contents: Mapping[str, Any], template: str = "report.md.j2") -> str:
+    """The same in GitHub's Markdown, tables in place of pictures; or what another template makes of it."""
     environment = _environment(finalize=markdown_text)
     environment.filters["code"] = _code
-    return environment.get_template("report.md.j2").render(contents)
+    return environment.get_template(template).render(contents)
 
 
 def gold_answer(case: Row) -> str:

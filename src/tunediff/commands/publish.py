@@ -1,0 +1,156 @@
+"""Put the tuned model on the Hugging Face hub, with a model card, and check that what lies there answers as measured.
+
+    tunediff publish --repo-id me/my-model --dry-run        # writes the folder models/publish and checks it; no network
+    tunediff publish --repo-id me/my-model --private
+
+An adapter whose base is on the hub goes alone; any other base goes with it. Files there that have the names of ours
+are replaced, others stay. The token is that of `hf auth login` or HF_TOKEN.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from tunediff.cases import read_cases, read_predictions
+from tunediff.commands.models import BASE, TUNED, folder_beside, project
+from tunediff.commands.runs import outdated, read_stages
+from tunediff.errors import TunediffError
+from tunediff.files import read_text, replacing, write_text
+from tunediff.params import Params
+from tunediff.report.model_card import NAME
+from tunediff.sources.hub import hub_problem, snapshot
+from tunediff.stage import PARAMS
+
+if TYPE_CHECKING:
+    from tunediff.publish import Check
+
+TEST, PREDICTIONS = Path("data/splits/test.jsonl"), Path("data/predictions/tuned.parquet")
+CARD, METRICS = Path("reports/model_card.md"), Path("metrics")
+DIFF = METRICS / "diff_cases.json"
+README = "README.md"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tunediff publish`."""
+    parser.add_argument("--repo-id", required=True, metavar="NAMESPACE/NAME", help="name of the model on the hub")
+    parser.add_argument("--private", action="store_true", help="only you and your organisation may see it")
+    parser.add_argument("--dry-run", action="store_true", help="write and check the folder, upload nothing")
+    parser.add_argument("--out", default="models/publish", help="folder to write, in the project (models/publish)")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `tunediff publish`.
+
+    Raises:
+        TunediffError: the results are not of the present code, data and parameters, the hub refuses, or the model
+            answers otherwise than it was measured; then nothing is uploaded, or the line says what was.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # exported without saying so
+
+    try:
+        validate_repo_id(args.repo_id)
+    except HFValidationError:
+        args.repo_id = ""
+    if "/" not in args.repo_id:
+        raise TunediffError("--repo-id: found a name that the hub cannot have, expected NAMESPACE/NAME")
+    out, params = folder_beside(args.out, str(DIFF)), project()
+    _check_results()
+    said = _write(out, params, args.repo_id)
+    files = [path for path in out.rglob("*") if path.is_file()]
+    print(f"publish: {out}: {len(files)} files, {sum(path.stat().st_size for path in files) / 2**20:,.1f} MiB")
+    print(f"  {said}")
+    if args.dry_run:
+        print("  nothing was uploaded (--dry-run)")
+        return
+    commit, address = upload(out, args.repo_id, args.private)
+    print(f"  uploaded to {address} at commit {commit}")
+    with TemporaryDirectory() as cache:
+        said = _checked(
+            snapshot(args.repo_id, commit, "model", cache=Path(cache)), params, f"{args.repo_id} at {commit}"
+        )
+    print(f"  fetched from there: {said}")
+
+
+def _check_results() -> None:
+    """Refuse results that are not of the present code, data and parameters."""
+    stages = outdated(read_stages())
+    if stages is None:
+        raise TunediffError("dvc.lock: dvc status cannot tell whether the results belong to it; expected a DVC project")
+    if stages:
+        raise TunediffError(
+            f"dvc.lock: the results of {', '.join(sorted(stages))} are not of the present code, data and parameters; "
+            "run dvc repro first"
+        )
+
+
+def _write(out: Path, params: Params, repo_id: str) -> str:
+    """Write the folder, whole and checked or not at all; what the check found."""
+    from tunediff.publish import write_model
+
+    with replacing(out) as folder:
+        folder.mkdir()
+        write_model(folder, BASE, TUNED, params, repo_id)
+        write_text(folder / README, read_text(CARD).replace(NAME, repo_id))
+        shutil.copyfile(PARAMS, folder / PARAMS.name)
+        shutil.copytree(METRICS, folder / METRICS.name, ignore=shutil.ignore_patterns(".*"))
+        return _checked(folder, params, str(out))
+
+
+def _checked(folder: Path, params: Params, place: str) -> str:
+    """What the check found, in words.
+
+    Raises:
+        TunediffError: the folder's model answers otherwise than the tuned model was measured.
+    """
+    from tunediff.publish import check_model
+
+    cases = read_cases(TEST, params.task.inputs, params.task.labels)
+    evaluated, _ = read_predictions(PREDICTIONS)
+    check: Check = check_model(folder, BASE, params, cases, evaluated, "publish")
+    if check.differing:
+        named = ", ".join(check.differing[:5]) + (", ..." if len(check.differing) > 5 else "")
+        raise TunediffError(
+            f"{place}: {len(check.differing)} of {check.n} test cases are answered otherwise than in {PREDICTIONS} "
+            f"(log-probabilities off by up to {check.furthest:.2g} nats): {named}"
+        )
+    return (
+        f"{check.n:,} of {len(cases):,} test cases asked again, all answered as in {PREDICTIONS}, log-probabilities "
+        f"within {check.furthest:.1g} nats"
+    )
+
+
+def upload(folder: Path, repo_id: str, private: bool) -> tuple[str, str]:
+    """Upload a folder as a commit of `main`, and make the repository where there is none; commit and address.
+
+    Raises:
+        TunediffError: there is no token, or the hub refuses; or the repository is public and shall not be, or holds
+            weights of another model, which would be loaded in place of ours or beside them.
+    """
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.constants import is_offline_mode
+
+    if not is_offline_mode() and get_token() is None:
+        raise TunediffError(f"hub model {repo_id}: found no token, expected one that may write; run: hf auth login")
+    api, weights = HfApi(), {path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")}
+    try:
+        address = api.create_repo(repo_id, private=private or None, exist_ok=True)
+        there = api.model_info(repo_id)
+        if private and not there.private:
+            raise TunediffError(f"hub model {repo_id}: is there already and public, expected another name (--private)")
+        others = {file.rfilename for file in there.siblings or () if file.rfilename.endswith(".safetensors")} - weights
+        if others:
+            raise TunediffError(
+                f"hub model {repo_id}: holds {', '.join(sorted(others))} of another model, expected another name; or "
+                "remove that there"
+            )
+        commit = api.upload_folder(
+            repo_id=repo_id, folder_path=folder, commit_message="Model, card, parameters and metrics by tunediff"
+        )
+    except TunediffError:
+        raise
+    except Exception as error:  # whatever the hub's HTTP library raises
+        raise TunediffError(f"hub model {repo_id}: {hub_problem(error, repo_id)}") from None
+    return str(commit.oid), str(address)

@@ -1,0 +1,173 @@
+"""The model card: what a stranger who finds the model on the hub must know, from the metrics and nothing else.
+
+    card = model_card(contents, Setup(params.data, params.model, params.prompt, params.evaluate, params.adapt))
+    write_text(Path("reports/model_card.md"), card)
+
+The front matter holds a model index (task, data set, metrics with their values), which the hub shows beside the model.
+The licence is left to whoever publishes. `NAME` stands where the name on the hub belongs; `tunediff publish` puts that
+in.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from markupsafe import Markup
+
+from tunediff.cases import content_hash
+from tunediff.report.page import markdown_page
+from tunediff.sections import Adapt, Data, Evaluate, Model, Prompt, Task
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+NAME = "NAMESPACE/NAME"
+LORA = ("qlora", "lora")
+# What the hub calls a task of ours; by head, the class of transformers and the pipeline.
+TASKS = {
+    "nli": ("text-classification", "Natural language inference"),
+    "classification": ("text-classification", "Text classification"),
+    "question_answering": ("question-answering", "Question answering"),
+}
+CLASSES = {
+    "lm": "AutoModelForCausalLM",
+    "classification": "AutoModelForSequenceClassification",
+    "span": "AutoModelForQuestionAnswering",
+}
+PIPELINES = {"lm": "text-generation", "classification": "text-classification", "span": "question-answering"}
+# Keys of metrics/eval_tuned.json that the hub knows, with its name and ours.
+METRICS = {
+    "accuracy": ("accuracy", "Accuracy"),
+    "balanced_accuracy": ("balanced_accuracy", "Balanced accuracy"),
+    "macro_f1": ("f1", "Macro F1"),
+    "exact": ("exact_match", "Exact match"),
+    "f1": ("f1", "F1"),
+}
+
+
+class Setup(NamedTuple):
+    """The sections of params.yaml that a model card tells of, beside the task."""
+
+    data: Data
+    model: Model
+    prompt: Prompt
+    evaluate: Evaluate
+    adapt: Adapt
+
+
+def protocol_hash(prompt: Prompt, evaluate: Evaluate, case_ids: Sequence[str]) -> str:
+    """16 hexadecimal digits over how the cases were asked: template, answers, decoding, scorer and the cases.
+
+    Two models with the same hash were asked the same questions in the same way; their figures can be compared.
+
+    Args:
+        prompt: how a case becomes input.
+        evaluate: how the model answers.
+        case_ids: the cases, in any order.
+    """
+    generated = {"greedy": True, "max_new_tokens": evaluate.max_new_tokens} if evaluate.scorer == "generation" else None
+    return content_hash(
+        {"prompt": prompt.model_dump(), "scorer": evaluate.scorer, "decoding": generated, "cases": sorted(case_ids)}
+    )
+
+
+def model_card(contents: Mapping[str, Any], setup: Setup) -> str:
+    """The model card in the hub's Markdown: front matter, then what was measured, how, and how to load the model.
+
+    Args:
+        contents: as `page.page_contents` gives them, of a whole pipeline.
+        setup: the sections of params.yaml.
+    """
+    from huggingface_hub import ModelCardData
+
+    model, adapt, task = setup.model, setup.adapt, contents["task"]
+    lora, on_hub = adapt.method in LORA, model.source == "hub"
+    front = ModelCardData(
+        license="unknown",
+        library_name="peft" if lora else "transformers",
+        pipeline_tag=PIPELINES[model.head],
+        base_model=model.id if on_hub else None,
+        base_model_relation=("adapter" if lora else "finetune") if on_hub else None,
+        datasets=[setup.data.hub.id] if setup.data.hub else None,
+        tags=["tunediff", *([adapt.method] if lora else [])],
+        model_name=contents["title"],
+        eval_results=list(_results(contents["results"].eval_tuned, task, setup.data)),
+        ignore_metadata_errors=False,
+    )
+    told = {
+        "what": _what(model, adapt),
+        "model": model,
+        "loading": Markup(loading_code(model, adapt, len(task.labels))),  # noqa: S704  (code of ours, in a code block)
+        "data_name": data_name(setup.data),
+        "scorer": setup.evaluate.scorer,
+        "protocol": protocol_hash(
+            setup.prompt, setup.evaluate, [case["case_id"] for case in contents["results"].cases]
+        ),
+    }
+    return f"---\n{front.to_yaml()}\n---\n\n{markdown_page({**contents, **told}, 'model_card.md.j2').lstrip()}"
+
+
+def data_name(data: Data) -> str:
+    """What the data is called, without a path of this machine."""
+    if data.hub:
+        return data.hub.id if data.hub.config is None else f"{data.hub.id}, {data.hub.config}"
+    return f"{data.world.name}, a built-in world" if data.world else PurePath(data.path).name
+
+
+def loading_code(model: Model, adapt: Adapt, n_labels: int) -> str:
+    """Python that loads the published model and its tokenizer, with `NAME` for its name on the hub."""
+    kind, options = CLASSES[model.head], ""
+    imports, lines = [f"from transformers import {kind}, AutoTokenizer"], []
+    if model.quantization == "nf4":
+        imports[0] += ", BitsAndBytesConfig"
+        packed = 'load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True'
+        lines.append(f"quantization = BitsAndBytesConfig({packed})")
+        options = ", quantization_config=quantization"
+    if adapt.method not in LORA:
+        lines.append(f'model = {kind}.from_pretrained("{NAME}"{options})')
+        lines.append(f'tokenizer = AutoTokenizer.from_pretrained("{NAME}")')
+        return "\n".join([*imports, "", *lines])
+    imports.insert(0, "from peft import PeftModel")
+    if model.head == "classification":
+        options = f", num_labels={n_labels}{options}"
+    base, adapter = f'"{model.id}", revision="{model.revision}"', f'"{NAME}"'
+    if model.source != "hub":
+        imports.insert(0, "from huggingface_hub import snapshot_download")
+        lines.append(f'folder = snapshot_download("{NAME}")')
+        base, adapter = 'f"{folder}/base"', "folder"
+    lines.append(f"base = {kind}.from_pretrained({base}{options})")
+    lines.append(f"model = PeftModel.from_pretrained(base, {adapter})")
+    lines.append(f"tokenizer = AutoTokenizer.from_pretrained({base})")
+    return "\n".join([*imports, "", *lines])
+
+
+def _what(model: Model, adapt: Adapt) -> str:
+    """What was published, in the beginning of a sentence."""
+    base = (
+        f"{model.id} at commit {model.revision}" if model.source == "hub" else "a base model that is part of this one"
+    )
+    head = "" if model.head == "lm" else f" with a {model.head} head"
+    if adapt.method in LORA:
+        return f"A LoRA adapter{head} for {base}"
+    return f"{'All weights' if adapt.method == 'full' else 'A head'} trained on {base}{head}"
+
+
+def _results(metrics: Mapping[str, float], task: Task, data: Data) -> Iterator["EvalResult"]:
+    """A line of the model index for each metric that the hub knows."""
+    from huggingface_hub import EvalResult
+
+    task_type, task_name = TASKS[task.name]
+    for key, (metric_type, metric_name) in METRICS.items():
+        if key in metrics:
+            yield EvalResult(
+                task_type=task_type,
+                task_name=task_name,
+                dataset_type=data.hub.id if data.hub else data.world.name if data.world else PurePath(data.path).name,
+                dataset_name=data_name(data),
+                dataset_config=data.hub.config if data.hub else None,
+                dataset_split=data.test.source,
+                dataset_revision=data.hub.revision if data.hub else None,
+                metric_type=metric_type,
+                metric_name=metric_name,
+                metric_value=metrics[key],
+            )
