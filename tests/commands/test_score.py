@@ -1,10 +1,10 @@
 import json
 
 import pytest
-from tests.metrics.test_squad import official_best
 
 from tests.commands.test_diff import tunediff
 from tests.shared_data import shared_data
+from tests.test_squad import official_best
 from tunediff.squad import exact_match, token_f1
 
 
