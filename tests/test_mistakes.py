@@ -74,8 +74,9 @@ def test_1_packed_storage_is_never_reported_as_the_number_of_parameters(tmp_path
     # The write-up printed 1,542,364,160 parameters, of which 1.36 % were trained.
     assert (counts["tuned_total"], round(counts["trainable_percent"], 3)) == (2_800_655_360, 0.749)
     assert (counts["packed_total"], round(counts["packed_trainable_percent"], 2)) == (1_542_364_160, 1.36)
-    assert "2,800,655,360" in out
-    assert "of 1,542,364,160 stored elements (two 4-bit weights in one)" in out.replace("\n", " ")
+    assert "20,971,520 = 0.7488 % of 2,800,655,360" in out
+    assert "1,542,364,160 elements: 2,516,582,400 4-bit parameters in 1,258,291,200" in out
+    assert "of stored elements 1.3597 % are trained" in out
 
 
 def test_2_target_modules_that_the_model_has_not_stop_the_run(tmp_path):
