@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from tests.imports import ROOT
-from tests.models.layouts import BERT_BASE_UNCASED
 from tunediff.commands import main
 
 RECIPES = ROOT / "recipes"
@@ -87,28 +86,9 @@ def changed(tmp_path):
     return changed
 
 
-@pytest.fixture
-def recipe(changed):
-    """The file of a system's recipe; of system E, where its recipe is not there, that of D with E's model."""
-
-    def recipe(name):
-        path = RECIPES / f"{name}.yaml"
-        if path.exists():
-            return path
-        bert = {
-            "id": "google-bert/bert-base-uncased",
-            "revision": "86b5e0934494bd15c9632b12f734a8a67f723594",
-            "config": BERT_BASE_UNCASED,
-            "published_parameters": 108_432_384,
-        }
-        return changed(name.replace("bert", "llama"), model=bert, adapt={"method": "full"})
-
-    return recipe
-
-
 @pytest.mark.parametrize("name", COUNTS)
-def test_the_counts_of_a_published_system_follow_from_its_recipe_alone(name, recipe, count):
-    code, out, error = count(recipe(name), "--json")
+def test_the_counts_of_a_published_system_follow_from_its_recipe_alone(name, count):
+    code, out, error = count(RECIPES / f"{name}.yaml", "--json")
     assert (code, error) == (0, "")
     found = json.loads(out)
     assert {key: found.get(key) for key in COUNTS[name]} == COUNTS[name]
@@ -150,8 +130,11 @@ def test_a_head_that_replaces_the_output_layer_is_seen_to(changed, count):
     assert " 0 lm_head (tied to the embedding, which stays)\n" in count(RECIPES / "llama-sst2.yaml")[1]
 
 
-def test_a_published_count_that_nothing_explains_is_said_to_be_unexplained(recipe, count):
-    assert "108,432,384 1,049,856 fewer than the base; nothing in the layout tells why" in count(recipe("bert-sst2"))[1]
+def test_a_published_count_that_nothing_explains_is_said_to_be_unexplained(count):
+    assert (
+        "108,432,384 1,049,856 fewer than the base; nothing in the layout tells why"
+        in count(RECIPES / "bert-sst2.yaml")[1]
+    )
 
 
 def test_a_recipe_without_a_layout_is_counted_once_its_base_is_there(changed, count, tmp_path):
