@@ -5,6 +5,7 @@
 """
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from tunediff.cost import measured
@@ -24,13 +25,14 @@ def main() -> None:
     args = arguments(__doc__, reads=("text",), writes=("base", "log", "metrics", "cost"))
     params = read_params(PARAMS)
     base: Base = params.model  # neither head nor dtype: experiments that differ there share the base
-    with measured(args.cost):
+    scratch = scratch_of(base, params.pretrain, args.text) if base.source == "scratch" else None
+    with measured(args.cost, scratch) as note_cost:
         log: list[dict[str, float]] = []
         metrics: dict[str, float] = {}
         with replacing(args.base) as folder:
             folder.mkdir()
-            if base.source == "scratch":
-                log, metrics = train_base(base, params.pretrain, args.text, folder)
+            if scratch is not None:
+                log, metrics = train_base(base, params.pretrain, args.text, folder, scratch, note_cost)
             else:
                 weights = find_weights(base)
                 write_manifest(folder, base, weights)
@@ -38,39 +40,46 @@ def main() -> None:
             config = read_json(folder / CONFIG)
         write_csv(args.log, log, LOG)
         write_json(args.metrics, metrics | {key: config[key] for key in ("vocab_size",) if key in config})
+    if scratch is not None:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+# A pinned model needs no training code: it would cost seconds of start-up.
+
+
+def scratch_of(base: Base, section: Pretrain, text: Path) -> Path:
+    """Where an interrupted pretraining goes on."""
+    from tunediff.training.checkpoints import scratch_folder
+
+    given = section.tokenizer
+    read = [text, Path(given.id)] if given is not None and given.source == "folder" else [text]
+    return scratch_folder([base.model_dump(include=set(Base.model_fields)), section.model_dump()], *read)
 
 
 def train_base(
-    base: Base, section: Pretrain, text: Path, folder: Path
+    base: Base, section: Pretrain, text: Path, folder: Path, scratch: Path, saved: Callable[[], None]
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
     """Train from scratch into the folder; the log, and its last row with what was read."""
-    # A pinned model needs no training code: it would cost seconds of start-up.
-    from tunediff.training.checkpoints import scratch_folder
     from tunediff.training.pretrain import find_tokenizer, pretrain
 
     texts, config = read_texts(section, text), dict(base.config or {})
     tokenizer = find_tokenizer(texts.train, config, section)
-    given = section.tokenizer
-    read = [text, Path(given.id)] if given is not None and given.source == "folder" else [text]
-    scratch = scratch_folder([base.model_dump(include=set(Base.model_fields)), section.model_dump()], *read)
-    network, log = pretrain(texts, tokenizer, config, section, scratch)
+    network, log = pretrain(texts, tokenizer, config, section, scratch, saved)
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_manifest(folder, base, folder)
-    shutil.rmtree(scratch, ignore_errors=True)
-    vocabulary, last = len(tokenizer), log[-1]
+    read, validated, vocabulary = len(texts.train), len(texts.validation), len(tokenizer)
     print(f"base model: {sum(p.numel() for p in network.parameters()):,} parameters from scratch")
-    print(f"  read {len(texts.train):,} documents, validated on {len(texts.validation):,}, vocabulary {vocabulary:,}")
+    print(f"  read {read:,} documents, validated on {validated:,}, vocabulary {vocabulary:,}")
     for row in log:
         accuracies = "".join(f", {key[:3].upper()} accuracy {row[key]:.1%}" for key in LOG[5:] if key in row)
         print(
             f"  epoch {row['epoch']:g}: loss {row['train_loss']:.3f}, perplexity {row['perplexity']:,.1f}{accuracies}"
         )
-    if last["perplexity"] > vocabulary:
+    if log[-1]["perplexity"] > vocabulary:
         print(f"  ALARM: a perplexity above {vocabulary:,} is worse than guessing evenly among all tokens")
-    measured_last = {key: value for key, value in last.items() if key not in ("epoch", "step")}
-    counts = {"documents": len(texts.train), "validation_documents": len(texts.validation)}
-    return log, {"epochs": last["epoch"], "steps": last["step"], **measured_last, **counts}
+    last = {{"epoch": "epochs", "step": "steps"}.get(key, key): value for key, value in log[-1].items()}
+    return log, {**last, "documents": read, "validation_documents": validated}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from tunediff.cases import Case
 from tunediff.compare.transitions import case_records
 from tunediff.errors import TunediffError
 from tunediff.params import Params, read_params
-from tunediff.sections import RESERVED, Section
+from tunediff.sections import RESERVED, Base, Section
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = [ROOT / "params.yaml", *sorted((ROOT / "recipes").glob("*.yaml"))]
@@ -145,6 +145,71 @@ def test_the_recipes_of_system_d_are_as_published(name, data, task, head):
     draws = {draw.fraction: (draw.source, draw.select, draw.seed) for draw in (params.data.train, params.data.test)}
     assert draws == {0.8: ("train", "stratified", 1), 0.2: ("train", "stratified", 1)}
     assert params.train.num_train_epochs == 3
+
+
+E = {"sst2": ("nyu-mll/glue", "sst2", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c", "classification", "classification")}
+E["squad"] = (
+    *("rajpurkar/squad_v2", "squad_v2", "3ffb306f725f7d2ce8394bc1873b24868140c412"),
+    *("question_answering", "span"),
+)
+
+
+@pytest.mark.parametrize("name", E)
+def test_the_recipes_of_system_e_are_as_published(name):
+    params = read_params(ROOT / "recipes" / f"bert-{name}.yaml")
+    data, pretrain = params.data.hub, params.pretrain
+    assert (data.id, data.config, data.revision, params.task.name, params.model.head) == E[name]
+    assert params.model.source == "scratch"
+    assert (pretrain.hub.id, pretrain.hub.config, pretrain.hub.revision) == (
+        *("Salesforce/wikitext", "wikitext-2-raw-v1"),
+        "b08601e04326c79dfdd32d625aee71d232d685c3",
+    )
+    assert (pretrain.tokenizer.id, pretrain.tokenizer.revision) == (
+        "google-bert/bert-base-uncased",
+        "86b5e0934494bd15c9632b12f734a8a67f723594",
+    )
+    assert (pretrain.learning_rate, pretrain.num_train_epochs, pretrain.max_tokens) == (5e-5, 5, 512)
+    assert (pretrain.mlm_probability, pretrain.whole_word_mask) == (0.15, False)
+
+
+@pytest.mark.parametrize("start", ["bert", "small-bert"])
+def test_the_two_recipes_of_a_bert_share_its_base(start):
+    one, other = (read_params(ROOT / "recipes" / f"{start}-{name}.yaml") for name in E)
+    assert one.pretrain == other.pretrain
+    assert all(getattr(one.model, key) == getattr(other.model, key) for key in Base.model_fields)
+    assert one.model.head != other.model.head
+
+
+WIKITEXT = {"text": "wikitext", "columns": []}
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        ({"text": "wikitext"}, "columns goes with pretrain.text columns; found ['premise', 'hypothesis'] and wikitext"),
+        (
+            {"text": "none", "columns": [], "files": {"train": "a"}},
+            "files: given, but pretrain.text is none, which reads no file",
+        ),
+        (
+            {"hub": {"id": "a/b", "revision": 40 * "a"}},
+            "hub goes with pretrain.text wikitext; found columns",
+        ),
+        (
+            {**WIKITEXT, "hub": {"id": "a/b", "revision": 40 * "a"}, "files": {"train": "a"}},
+            "hub and pretrain.files: found both, expected one of them",
+        ),
+        ({"files": {"train": "../a"}}, "files.train: found '../a', expected a file inside pretrain.path"),
+        ({"files": {"train": "a", "validation": "/b"}}, "files.validation: found '/b', expected a file inside"),
+        ({"tokenizer": {"source": "hub", "id": "a/b"}}, "tokenizer.revision goes with source hub; found None and hub"),
+        ({"whole_word_mask": "yes"}, "whole_word_mask: found 'yes', expected boolean"),
+        ({"mlm_probability": 1}, "mlm_probability: found 1, expected less than 1"),
+        ({"held_out": 0}, "held_out: found 0, expected greater than 0"),
+    ],
+)
+def test_a_text_that_cannot_be_read_is_refused(keys, line, lines_of):
+    found = lines_of(**{f"pretrain__{key}": value for key, value in keys.items()})
+    assert any(one.startswith(("pretrain.", "pretrain: ")) and line in one for one in found), found
 
 
 def test_every_key_has_its_sentence():

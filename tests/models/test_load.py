@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.hub_server import files_of, serve
-from tests.tiny import LABELS, load, model_section, pin, small_model, write_model
+from tests.tiny import LABELS, SMALL, load, model_section, pin, small_config, small_model, write_model
 from tunediff.errors import TunediffError
 from tunediff.models.load import CONFIG, MANIFEST, check_memory, find_weights, load_base, write_manifest
 from tunediff.sections import Model
@@ -227,6 +227,36 @@ def test_a_head_of_several_layers_may_be_new(tmp_path, bert_tokenizer):
     bert_tokenizer.save_pretrained(tmp_path / "model")
     loaded = load(tmp_path / "base", tmp_path / "model", head="classification")
     assert loaded.model.pre_classifier.weight.shape == (16, 16)
+
+
+def test_a_bert_that_was_pretrained_here_keeps_its_pooler_and_loses_its_heads(tmp_path, bert_tokenizer):
+    from transformers import BertForPreTraining
+
+    torch.manual_seed(4)
+    pretrained = BertForPreTraining(small_config("bert", bert_tokenizer))
+    section = Model(source="scratch", config=SMALL["bert"], head="classification", quantization="none")
+    base = tmp_path / "base"
+    base.mkdir()
+    pretrained.save_pretrained(base)
+    bert_tokenizer.save_pretrained(base)
+    write_manifest(base, section, base)
+    loaded = load_base(base, section, LABELS)
+    assert torch.equal(loaded.model.bert.pooler.dense.weight, pretrained.bert.pooler.dense.weight)
+    assert not [name for name, _ in loaded.model.named_parameters() if name.startswith("cls.")]
+    assert loaded.model.classifier.weight.shape[0] == 3
+
+
+def test_an_encoder_from_scratch_reads_no_further_than_it_learned_and_a_decoder_does(
+    tmp_path, tokenizer, bert_tokenizer
+):
+    for name, given, head, context in (("bert", bert_tokenizer, "classification", 24), ("llama", tokenizer, "lm", 64)):
+        base = tmp_path / name
+        write_model(base, name, given, "none" if name == "bert" else "lm")
+        given = type(given).from_pretrained(base, model_max_length=24)
+        given.save_pretrained(base)
+        section = Model(source="scratch", config=SMALL[name], head=head, quantization="none")
+        write_manifest(base, section, base)
+        assert load_base(base, section, LABELS).context == context
 
 
 def test_an_encoder_is_refused_where_text_shall_be_continued(published, tmp_path):

@@ -125,7 +125,12 @@ def fill_masks(model: Network, batch: Batch) -> Answered:
 
 
 def pretrain(
-    texts: Texts, tokenizer: "PreTrainedTokenizerBase", config: dict[str, Any], section: Pretrain, scratch: Path
+    texts: Texts,
+    tokenizer: "PreTrainedTokenizerBase",
+    config: dict[str, Any],
+    section: Pretrain,
+    scratch: Path,
+    saved: Callable[[], None] = lambda: None,
 ) -> tuple["PreTrainedModel", list[dict[str, float]]]:
     """Train a model of the given layout on `texts.train`; after each epoch, measure it on `texts.validation`.
 
@@ -135,6 +140,7 @@ def pretrain(
         config: the model's layout as in config.json; vocabulary and special tokens come from the tokenizer.
         section: the section pretrain.
         scratch: folder for a save each epoch; a whole save that lies there is gone on from.
+        saved: called after each save.
 
     Returns:
         The model, float32 on the CPU, and a row an epoch: epoch, step, train_loss (the epoch's mean) and
@@ -148,7 +154,7 @@ def pretrain(
     """
     model = _new_model(tokenizer, config, section)
     objective = _objective(texts, tokenizer, model, section)
-    trainer = _Pretrainer(objective, model, section, scratch)
+    trainer = _Pretrainer(objective, model, section, scratch, saved)
     resumed = latest_whole(scratch)
     if resumed is not None:
         print(f"going on from {resumed}")
@@ -225,7 +231,14 @@ def _objective(
 class _Pretrainer(BatchTrainer):
     """Trainer with our objective, measured after each epoch."""
 
-    def __init__(self, objective: Objective, model: "PreTrainedModel", section: Pretrain, scratch: Path) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        model: "PreTrainedModel",
+        section: Pretrain,
+        scratch: Path,
+        saved: Callable[[], None],
+    ) -> None:
         from transformers import TrainingArguments
 
         on_gpu = torch.cuda.is_available()
@@ -257,7 +270,7 @@ class _Pretrainer(BatchTrainer):
             train_dataset=objective.train_rows,
             eval_dataset=objective.validation_rows,
             data_collator=objective.collate,
-            callbacks=[MarkWhole()],
+            callbacks=[MarkWhole(saved)],
         )
         self.model: Network
         self.objective: Objective = objective
