@@ -11,6 +11,7 @@ from tunediff.compare.align import align
 from tunediff.compare.answers import answer_metrics, as_labels, with_answers
 from tunediff.compare.baselines import answer_baselines, worth
 from tunediff.compare.contamination import contamination, leaked
+from tunediff.compare.evidence import gather
 from tunediff.compare.gain import answer_steps, gain_parts
 from tunediff.compare.noise import noise_floor
 from tunediff.compare.prediction_files import read_predictions
@@ -20,6 +21,7 @@ from tunediff.compare.transitions import TRANSITIONS, transitions
 from tunediff.diff import compare
 from tunediff.errors import TunediffError
 from tunediff.leaks import find_leaks
+from tunediff.sections import Diff
 from tunediff.squad import exact_match, normalised
 
 TEST = made_questions(100, "test")
@@ -129,3 +131,15 @@ def test_another_head_is_right_where_its_answer_matches_a_gold_one():
     assert noise_floor(again, "x")["x_changed"] > 0
     assert (transitions(again) != "broken").all()
     assert answered_again(base, "seed_prediction") is None
+
+
+def test_texts_that_are_not_those_that_f1_was_computed_from_raise_the_alarm():
+    train = made_questions(40, "train")
+    leaks = find_leaks(TEST, train, TASK)
+    base, tuned = golden_pair(TEST)
+    assert not [alarm for alarm in gather(base, tuned, train, TEST, leaks, TASK, Diff()).alarms if "Text" in alarm.name]
+    # As system E printed it: the answers belong to other questions.
+    moved = tuned.assign(prediction=[f"x{number}" if text else "" for number, text in enumerate(tuned["prediction"])])
+    [alarm] = [one for one in gather(base, moved, train, TEST, leaks, TASK, Diff()).alarms if "Text" in one.name]
+    assert alarm.name == "Text metrics of the tuned model near zero"
+    assert "ROUGE-1 0" in alarm.sentence

@@ -16,7 +16,9 @@ from tunediff.compare.answer_differences import text_differences, threshold_diff
 from tunediff.compare.differences import Difference, planned, score_difference
 from tunediff.compare.gain import ANSWER_PARTS
 from tunediff.compare.protocols import MODELS
+from tunediff.compare.sanity import Alarm, text_alarm
 from tunediff.errors import TunediffError
+from tunediff.sections import ANSWERABLE
 
 _KEYS = ("base", "tuned", "delta", "delta_low", "delta_high", "p")
 
@@ -103,6 +105,23 @@ def answer_differences(
     gold = [[answer.text for answer in answers] for answers in aligned["answers"]]
     rows += text_differences(gold, aligned["prediction_base"], aligned["prediction_tuned"], confidence, clusters)
     return planned(rows)
+
+
+def text_alarms(aligned: pd.DataFrame, differences: Sequence[Difference]) -> list[Alarm]:
+    """Return the alarms of text metrics that contradict the F1 of the questions with an answer.
+
+    Args:
+        aligned: as for `answer_metrics`.
+        differences: what `answer_differences` returns; empty where the task is another, which has no such alarm.
+    """
+    texts = [row for row in differences if row.metric.startswith(("BLEU", "ROUGE", "METEOR"))]
+    if not texts:
+        return []
+    found = []
+    for model in MODELS:
+        f1 = float(aligned[f"f1_{model}"][aligned["label"] == ANSWERABLE].mean())
+        found.append(text_alarm(f1, {row.metric: getattr(row, model) for row in texts}, f"{model} model"))
+    return [alarm for alarm in found if alarm]
 
 
 def threshold_metrics(differences: Sequence[Difference]) -> dict[str, float]:

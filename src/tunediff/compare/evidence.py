@@ -18,7 +18,14 @@ import pandas as pd
 from tunediff.cases import INVALID, RIGHT, Case
 from tunediff.compare.align import align
 from tunediff.compare.answer_causes import answer_causes
-from tunediff.compare.answers import answer_differences, answer_metrics, as_labels, threshold_metrics, with_answers
+from tunediff.compare.answers import (
+    answer_differences,
+    answer_metrics,
+    as_labels,
+    text_alarms,
+    threshold_metrics,
+    with_answers,
+)
 from tunediff.compare.baselines import answer_baselines, cheap_baselines, worth, worth_metrics
 from tunediff.compare.calibration import NOT_MEASURED, calibration
 from tunediff.compare.causes import FLIPS, causes
@@ -117,7 +124,7 @@ def gather(
         baselines={f"{name}_accuracy": float(by_baseline.loc[name, "accuracy"]) for name in sorted(by_baseline.index)},
         calibration=sure.metrics,
         clean=clean_metrics(aligned, cells, leaks, task, diff.confidence),
-        alarms=_alarms(aligned, task, diff.confidence),
+        alarms=[*_alarms(aligned, task, diff.confidence), *text_alarms(aligned, differences)],
         tables={
             **_counts(as_labels(aligned) if asked else aligned, cells),
             "gain": parts,

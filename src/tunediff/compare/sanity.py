@@ -142,7 +142,7 @@ def perplexity_alarm(perplexity: float, vocab_size: int) -> Alarm | None:
     )
 
 
-def text_alarm(f1: float, text_metrics: Mapping[str, float]) -> Alarm | None:
+def text_alarm(f1: float, text_metrics: Mapping[str, float], who: str = "model") -> Alarm | None:
     """Name text metrics near zero beside a token F1 that is not: they score other texts than it does.
 
     Args:
@@ -150,6 +150,7 @@ def text_alarm(f1: float, text_metrics: Mapping[str, float]) -> Alarm | None:
         text_metrics: BLEU, ROUGE, METEOR and the like in 0..1, by name, from the same predictions. BLEU is truly 0
             where no four words in a row are right, and ROUGE-2 where all answers have one word, so these two alone
             raise no alarm.
+        who: what to call it.
     """
     low = {name: value for name, value in text_metrics.items() if not value >= f1 / 100}
     telling = [name for name in low if not name.lower().replace("-", "").startswith(("bleu", "rouge2"))]
@@ -157,6 +158,6 @@ def text_alarm(f1: float, text_metrics: Mapping[str, float]) -> Alarm | None:
         return None
     figures = ", ".join(f"{name} {value:.2g}" for name, value in low.items())
     return Alarm(
-        "Text metrics near zero",
+        f"Text metrics of the {who} near zero",
         f"Beside a token F1 of {f1:.3f} stand {figures}: predictions and references are probably not aligned.",
     )
