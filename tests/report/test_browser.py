@@ -1,10 +1,7 @@
 """The page in a headless Chromium: what a reader sees and can do."""
 
-import shutil
-
 import pytest
 
-from tests.report.browser import Browser
 from tests.report.made import HOSTILE, TASK, made_cases, made_results, many_cases, usual_cases
 from tunediff.report.page import html_page, page_contents
 from tunediff.sections import Report
@@ -12,16 +9,6 @@ from tunediff.sections import Report
 CASES = "[...document.querySelectorAll('#case-list > li')]"
 BADGES = f"{CASES}.map(one => one.querySelector('[data-part=transition]').textContent)"
 REPORT = Report(title="Captions: base against QLoRA", cases_per_transition=5)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    programs = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome", "chrome"))
-    found = next((program for program in programs if program), None)
-    if found is None:
-        pytest.skip("no Chromium on the PATH: the page was not opened in a browser")
-    with Browser(found, tmp_path_factory.mktemp("browser")) as browser:
-        yield browser
 
 
 @pytest.fixture
