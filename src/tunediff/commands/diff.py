@@ -110,8 +110,8 @@ def summary(found: Diff, confidence: float) -> str:
     metrics, flips = found.metrics, found.negative_flips
     repaired, broken = int(metrics["repaired"]), int(metrics["broken"])
     lines = [
-        f"diff: {found.differences[0].metric} {metrics['accuracy_base']:.1%} -> {metrics['accuracy_tuned']:.1%} on {len(found.cases):,} "
-        f"cases: {repaired:,} repaired - {broken:,} broken = {repaired - broken:+,}",
+        f"diff: {found.differences[0].metric} {metrics['accuracy_base']:.1%} -> {metrics['accuracy_tuned']:.1%} on "
+        f"{len(found.cases):,} cases: {repaired:,} repaired - {broken:,} broken = {repaired - broken:+,}",
         f"  difference {100 * metrics['accuracy_delta']:+.1f} points, {confidence:.0%} interval "
         f"{100 * metrics['accuracy_delta_low']:+.1f} to {100 * metrics['accuracy_delta_high']:+.1f}, exact McNemar "
         f"p = {metrics['mcnemar_p']:.3g}",
