@@ -74,7 +74,7 @@ def test_the_tables_have_the_columns_of_the_document_and_count_every_question_on
     for path in folder.glob("*.csv"):
         [columns] = re.findall(rf"^\| [^|]*`{path.name}`[^|]*\| (.*)", ARCHITECTURE, flags=re.MULTILINE)
         optional = {"same_context", "same_question"} if path.name == "contamination.csv" else set()
-        assert set(re.findall(r"`(\w+)`", columns)) | optional == set(pd.read_csv(path)), path.name
+        assert {*re.findall(r"`(\w+)`", columns), *optional} == set(pd.read_csv(path)), path.name
     confusion = pd.read_csv(folder / "confusion_tuned.csv")
     assert set(confusion["prediction"]) <= set(TASK.labels)
     assert len(confusion) == pd.read_csv(folder / "cube.csv")["cases"].sum() == 100
