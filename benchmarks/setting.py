@@ -20,7 +20,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from tunediff.training.tokenizer import train_bpe
 
-SNLI = Path(__file__).resolve().parents[2] / "shared" / "data" / "snli" / "test.jsonl"
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+SNLI = DATA / "snli" / "test.jsonl"
 INSTRUCTION = (
     "Instruct: Does the premise entail the hypothesis, contradict it, or neither?\nAnswer with one word alone, and "
     "think of what a picture of the premise would show.\n"
