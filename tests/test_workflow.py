@@ -99,7 +99,7 @@ def test_experiments_with_another_head_share_the_base(project):
     params = (project.folder / "params.yaml").read_bytes()
     project.change(
         model={"head": "classification", "quantization": "none"},
-        prompt={"template": None, "choices": None},
+        prompt={"choices": None},
         evaluate={"scorer": "head", "protocols": [], "few_shot": 0},
         adapt={"method": "head", "r": None, "lora_alpha": None, "target_modules": None},
     )
