@@ -15,14 +15,13 @@ import yaml
 from scipy.special import log_softmax
 
 from tests.imports import ROOT, SOURCE
+from tests.made_answers import golden_pair, made_questions, run_stage, write_run
 from tests.program import tunediff
 from tests.project import SMALL
 from tests.report.made import made_cases, usual_cases, write_inputs, write_params
 from tunediff.cases import PROTOCOL_COLUMNS, outcome, read_cases, write_predictions
 from tunediff.compare.prior import calibrated
-from tunediff.compare.sanity import perplexity_alarm, text_alarm
 from tunediff.files import read_jsonl
-from tunediff.report.results import SOURCES
 
 LABELS = ["entailment", "neutral", "contradiction"]
 
@@ -89,13 +88,16 @@ def test_2_target_modules_that_the_model_has_not_stop_the_run(tmp_path):
 # 3, 5: the report of files that a run wrote, or that somebody wrote over
 
 
-def report(folder, cases, **changes):
+def report(folder, cases):
     """The paths of a run's results, and a function that runs `report` on them."""
-    paths = write_inputs(folder, cases, **changes)
+    paths = write_inputs(folder, cases)
     write_params(folder / "params.yaml")
-    assert set(paths) == set(SOURCES)
-    written = {"html": "report.html", "markdown": "report.md", "cost": "metrics/cost/report.json"}
-    return paths, lambda: stage(folder, "report", **paths, **written)
+
+    def run():
+        done = run_stage(folder, "report")
+        return done.returncode, done.stdout, done.stderr
+
+    return paths, run
 
 
 def test_3_no_figure_of_the_report_is_a_blank_to_fill_in_or_prose_of_its_own(tmp_path):
@@ -103,7 +105,7 @@ def test_3_no_figure_of_the_report_is_a_blank_to_fill_in_or_prose_of_its_own(tmp
     params = yaml.safe_load((tmp_path / "params.yaml").read_text())
     assert params["train"]["num_train_epochs"] != 3
     assert run()[0] == 0
-    text = (tmp_path / "report.md").read_text().replace("\N{NO-BREAK SPACE}", " ")
+    text = (tmp_path / "reports/report.md").read_text().replace("\N{NO-BREAK SPACE}", " ")
     # The run wrote three epochs and these seconds; what params.yaml says today is not what was run.
     assert "Trained for 3 epochs" in text
     assert "training 00:03:02 of it" in text
@@ -118,13 +120,13 @@ def test_5_an_f1_that_is_the_accuracy_to_six_digits_is_named(tmp_path):
     cases = made_cases(both_right=30, repaired=40, broken=2, both_wrong_same=20)
     paths, run = report(tmp_path, cases)
     assert run()[0] == 0
-    assert "Accuracy repeated" not in (tmp_path / "report.md").read_text()
+    assert "Accuracy repeated" not in (tmp_path / "reports/report.md").read_text()
     scores = read_json(paths["eval_tuned"])
     true = scores["macro_f1"]
     assert true != pytest.approx(scores["accuracy"], abs=1e-4)
     paths["eval_tuned"].write_text(json.dumps(scores | {"macro_f1": scores["accuracy"]}))
     assert run()[0] == 0
-    text = (tmp_path / "report.md").read_text().replace("&#95;", "_")
+    text = (tmp_path / "reports/report.md").read_text().replace("&#95;", "_")
     assert "**Accuracy repeated (tuned model).**" in text
     assert f"also stands as macro_f1 (by the counts {true:.6f})" in text
 
@@ -284,9 +286,27 @@ def test_10_a_gain_that_only_takes_back_a_label_preference_is_not_called_reasoni
     assert 0 < prior["low"] < prior["points"] == pytest.approx(100 * metrics["accuracy_delta"])
 
 
-# 7: until pretraining and the metrics of answers have their stages, the judgement itself
+# 7: figures of pretraining and of answers in words
 
 
-def test_7_a_perplexity_above_the_vocabulary_and_text_metrics_near_zero_are_alarms():
-    assert "1,430,521" in perplexity_alarm(1_430_521.3, 30_522).sentence
-    assert "not aligned" in text_alarm(0.31, {"rouge1": 1.2e-5, "rougeL": 1.1e-5}).sentence
+def test_7_a_perplexity_above_the_vocabulary_and_text_metrics_near_zero_are_alarms(tmp_path):
+    paths, run = report(tmp_path / "pretrained", usual_cases())
+    figures = read_json(paths["base_model"])
+    assert run()[0] == 0
+    assert "Perplexity above" not in (tmp_path / "pretrained/reports/report.md").read_text()
+    paths["base_model"].write_text(json.dumps(figures | {"perplexity": 1_430_521.3, "vocab_size": 30_522}))
+    assert run()[0] == 0
+    text = (tmp_path / "pretrained/reports/report.md").read_text()
+    assert "The perplexity of 1,430,521 is above that of guessing evenly among 30,522 tokens" in text
+
+    test, train = made_questions(100, "test"), made_questions(60, "train")
+    write_run(tmp_path / "questions", test, train, *golden_pair(test))
+    assert run_stage(tmp_path / "questions", "diff_cases").returncode == 0
+    scores = tmp_path / "questions/metrics/eval_tuned.json"
+    # As the write-up printed them: beside this F1, ROUGE of predictions held against the answers of other questions.
+    for rouge, named in ((0.8, False), (1.2e-5, True)):
+        scores.write_text(json.dumps(read_json(scores) | {"rouge1": rouge, "rougeL": rouge}))
+        done = run_stage(tmp_path / "questions", "report")
+        assert done.returncode == 0, done.stderr
+        assert ("Text metrics near zero (tuned model)" in done.stdout) == named
+        assert ("predictions and references are probably not aligned" in done.stdout) == named

@@ -17,6 +17,7 @@ from tunediff.compare.sanity import (
     one_kind_alarm,
     perplexity_alarm,
     repeated_alarm,
+    text_alarm,
 )
 from tunediff.metrics.classification import confusion
 from tunediff.report.notation import counted, decimal, percent, points, points_interval, whole
@@ -89,17 +90,23 @@ def _about_models(results: Results, task: Task | Shape, confidence: float) -> li
 
 
 def _about_scores(results: Results, task: Task | Shape) -> list[Caution]:
-    """Scores of a metrics file that only repeat the accuracy."""
+    """Scores of a metrics file that only repeat the accuracy, or that are of other texts than its F1."""
     found = []
     for who, metrics, side in (
         (results.models.base, results.eval_base, "before"),
         (results.models.tuned, results.eval_tuned, "after"),
     ):
-        if not results.cells or "macro_f1" not in metrics:
-            continue
-        rows = [(cell.label, getattr(cell, side)) for cell in results.cells for _ in range(cell.cases)]
-        gold, given = zip(*rows, strict=True)
-        if alarm := repeated_alarm(metrics, task.labels, confusion(task.labels, gold, given)):
+        if results.of_questions:
+            texts = {name: value for name, value in metrics.items() if name.startswith(("rouge", "meteor"))}
+            # They are of the questions that have an answer.
+            alarm = text_alarm(metrics.get("HasAns_f1", metrics.get("f1", 0)) / 100, texts)
+        elif results.cells and "macro_f1" in metrics:
+            rows = [(cell.label, getattr(cell, side)) for cell in results.cells for _ in range(cell.cases)]
+            gold, given = zip(*rows, strict=True)
+            alarm = repeated_alarm(metrics, task.labels, confusion(task.labels, gold, given))
+        else:
+            alarm = None
+        if alarm:
             found.append(Caution(f"{alarm.name} ({who})", alarm.sentence))
     return found
 
