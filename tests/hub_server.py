@@ -4,7 +4,7 @@
         revision = hub.commit("model", "a/model", {"config.json": b"{}"})
         hub.repo("model", "a/model").gated = True
         hub.faults["config.json"] = "cut"            # or "hang", or a status such as 429
-        subprocess.run(..., env=hub.environment(home))
+        subprocess.run(..., env=os.environ | hub.environment(home))
 
 What `huggingface_hub` 2.4 asks for is answered and nothing else. Files of `LFS` go the way of large files: sent as LFS
 objects, fetched by a redirect whose headers hold size and hash.
@@ -14,13 +14,16 @@ import base64
 import hashlib
 import http.server
 import json
-import os
 import re
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
+
+import huggingface_hub.constants as constants
+from huggingface_hub import close_session
 
 LFS = (".safetensors", ".bin", ".parquet")
 LOCAL = "127.0.0.1,localhost"
@@ -51,6 +54,7 @@ class Hub(http.server.ThreadingHTTPServer):
         self.fetched: list[str] = []
         self.requests: list[tuple[str, str, str | None]] = []  # method, path, authorization
         self.faults: dict[str, str | int] = {}
+        self.replaced: dict[str, bytes] = {}  # what is kept of a file that is uploaded, by its name
         self.closing = threading.Event()
 
     def repo(self, kind, id):
@@ -65,11 +69,12 @@ class Hub(http.server.ThreadingHTTPServer):
         return repo.main
 
     def environment(self, home, **env):
-        """What a process needs to take this hub for the real one, with an empty cache at `home` and no token."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        return own | {
+        """What to set so that a process takes this hub for the real one: an empty cache at `home`, no token."""
+        return {
             "HF_ENDPOINT": self.endpoint,
             "HF_HOME": str(home),
+            "HF_TOKEN": "",
+            "HF_HUB_OFFLINE": "0",
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "NO_PROXY": LOCAL,
@@ -91,6 +96,26 @@ def serve():
         hub.shutdown()
         thread.join()
         hub.server_close()
+
+
+@contextmanager
+def serve_here(monkeypatch, home):
+    """A hub that this process itself takes for the real one; it does not wait before it asks again."""
+    with serve() as hub:
+        for name, value in {
+            "ENDPOINT": hub.endpoint,
+            "HUGGINGFACE_CO_URL_TEMPLATE": hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_CACHE": str(home / "hub"),
+            "HF_TOKEN_PATH": str(home / "token"),
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True,
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        for name, value in hub.environment(home).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(time, "sleep", lambda seconds: None)
+        yield hub
+        close_session()
 
 
 def files_of(folder):
@@ -183,7 +208,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def about(self, kind, id, revision=None):
         if found := self.files(kind, id, revision):
             names = [{"rfilename": name} for name in found[1]]
-            self.answer({"id": id, "sha": found[0], "private": False, "tags": [], "siblings": names, "downloads": 0})
+            private = self.server.repo(kind, id).private
+            self.answer({"id": id, "sha": found[0], "private": private, "tags": [], "siblings": names})
 
     def tree(self, kind, id, revision):
         if found := self.files(kind, id, revision):
@@ -283,7 +309,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 files[value["path"]] = self.server.objects[value["oid"]]
             elif entry["key"] == "deletedFile":
                 del files[value["path"]]
-        commit = self.server.commit(kind, id, files)
+        commit = self.server.commit(kind, id, files | self.server.replaced)
         self.answer({"commitUrl": f"{self.server.endpoint}/{id}/commit/{commit}", "commitOid": commit})
 
 

@@ -1,6 +1,7 @@
 """What goes to the hub is loaded by others, with plain libraries, and answers as it was measured."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -153,7 +154,7 @@ def test_the_code_of_the_model_card_loads_each_from_the_hub_with_plain_libraries
         done = subprocess.run(
             [sys.executable, "-c", STRANGER.replace("TOKENS", str(TOKENS))],
             input=json.dumps(codes),
-            env=hub.environment(tmp_path / "home"),
+            env=os.environ | hub.environment(tmp_path / "home"),
             capture_output=True,
             text=True,
             check=False,

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -137,7 +138,7 @@ def test_a_model_is_fetched_from_the_hub_at_its_commit_once_and_needs_no_network
 
         def run(**env):
             command = [sys.executable, "-c", LOAD, "someone/llama", revision, str(tmp_path / "base")]
-            env = hub.environment(tmp_path / "home", **env)
+            env = os.environ | hub.environment(tmp_path / "home", **env)
             return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
         first = run()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -10,9 +11,8 @@ import huggingface_hub.constants as constants
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from huggingface_hub import close_session
 
-from tests.hub_server import LOCAL, TOKEN, UNKNOWN_TOKEN, serve
+from tests.hub_server import TOKEN, UNKNOWN_TOKEN, serve_here
 from tunediff.errors import TunediffError
 from tunediff.sources.hub import dataset_rows, snapshot
 
@@ -41,8 +41,6 @@ def empty_cache(tmp_path, monkeypatch):
     """A cache of its own and no network, unless the test brings a hub."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, LOCAL)
     return tmp_path / "hub"
 
 
@@ -83,18 +81,10 @@ def fill_cache(cache, id, kind, files, revision=REVISION):
 
 
 @pytest.fixture
-def hub(monkeypatch):
-    """A hub that answers this process; it does not wait before it asks again."""
-    with serve() as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
-        url = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(time, "sleep", lambda seconds: None)
-        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-            monkeypatch.delenv(name, raising=False)
+def hub(monkeypatch, empty_cache):
+    """A hub that answers this process."""
+    with serve_here(monkeypatch, empty_cache.parent) as hub:
         yield hub
-        close_session()
 
 
 def error_of(call, *args):
@@ -254,7 +244,7 @@ def test_a_process_of_its_own_fetches_a_data_set_once_and_reads_it_offline_later
     def read(**env):
         return subprocess.run(
             [sys.executable, "-c", READ, "stanfordnlp/snli", revision],
-            env=hub.environment(tmp_path / "home", **env),
+            env=os.environ | hub.environment(tmp_path / "home", **env),
             capture_output=True,
             text=True,
             check=False,

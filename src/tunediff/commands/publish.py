@@ -9,6 +9,7 @@ are replaced, others stay. The token is that of `hf auth login` or HF_TOKEN.
 
 import argparse
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from tunediff.cases import read_cases, read_predictions
 from tunediff.commands.models import BASE, TUNED, folder_beside, project
 from tunediff.commands.runs import outdated, read_stages
 from tunediff.errors import TunediffError
-from tunediff.files import read_text, replacing, write_text
+from tunediff.files import read_text, replacing, shown, write_text
 from tunediff.params import Params
 from tunediff.report.model_card import NAME
 from tunediff.sources.hub import hub_problem, snapshot
@@ -47,15 +48,7 @@ def main(args: argparse.Namespace) -> None:
         TunediffError: the results are not of the present code, data and parameters, the hub refuses, or the model
             answers otherwise than it was measured; then nothing is uploaded, or the line says what was.
     """
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # exported without saying so
-
-    try:
-        validate_repo_id(args.repo_id)
-    except HFValidationError:
-        args.repo_id = ""
-    if "/" not in args.repo_id:
-        raise TunediffError("--repo-id: found a name that the hub cannot have, expected NAMESPACE/NAME")
+    _check_name(args.repo_id)
     out, params = folder_beside(args.out, str(DIFF)), project()
     _check_results()
     said = _write(out, params, args.repo_id)
@@ -72,6 +65,17 @@ def main(args: argparse.Namespace) -> None:
             snapshot(args.repo_id, commit, "model", cache=Path(cache)), params, f"{args.repo_id} at {commit}"
         )
     print(f"  fetched from there: {said}")
+
+
+def _check_name(repo_id: str) -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # exported without saying so
+
+    with suppress(HFValidationError):
+        validate_repo_id(repo_id)
+        if "/" in repo_id:
+            return
+    raise TunediffError(f"--repo-id: found {shown(repo_id)}, expected NAMESPACE/NAME")
 
 
 def _check_results() -> None:
