@@ -10,6 +10,7 @@ import sys
 import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
+from safetensors.torch import load_file, save_file
 
 from tests.hub_server import TOKEN, files_of, serve
 from tests.program import tunediff
@@ -204,8 +205,6 @@ def test_results_of_other_parameters_are_not_published(hub, project):
 def test_an_upload_that_the_hub_changes_is_found_out_and_the_cases_are_named(hub, project, tmp_path):
     """The weights of another adapter lie there after the upload."""
     other = tmp_path / "other.safetensors"
-    from safetensors.torch import load_file, save_file
-
     name = "adapter_model.safetensors"
     weights = load_file(project.folder / "models/tuned" / name)
     save_file({key: 5 - value for key, value in weights.items()}, other, metadata={"format": "pt"})

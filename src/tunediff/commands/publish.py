@@ -61,10 +61,8 @@ def main(args: argparse.Namespace) -> None:
     commit, address = upload(out, args.repo_id, args.private)
     print(f"  uploaded to {address} at commit {commit}")
     with TemporaryDirectory() as cache:
-        said = _checked(
-            snapshot(args.repo_id, commit, "model", cache=Path(cache)), params, f"{args.repo_id} at {commit}"
-        )
-    print(f"  fetched from there: {said}")
+        fetched = snapshot(args.repo_id, commit, "model", cache=Path(cache))
+        print(f"  fetched from there: {_checked(fetched, params, f'hub model {args.repo_id} at {commit}')}")
 
 
 def _check_name(repo_id: str) -> None:
