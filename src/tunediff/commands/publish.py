@@ -120,7 +120,7 @@ def _checked(folder: Path, params: Params, place: str) -> str:
         )
     return (
         f"{check.n:,} of {len(cases):,} test cases asked again, all answered as in {PREDICTIONS}, log-probabilities "
-        f"within {check.furthest:.1g} nats"
+        f"off by at most {check.furthest:.1g} nats"
     )
 
 
