@@ -120,14 +120,14 @@ def test_5_an_f1_that_is_the_accuracy_to_six_digits_is_named(tmp_path):
     cases = made_cases(both_right=30, repaired=40, broken=2, both_wrong_same=20)
     paths, run = report(tmp_path, cases)
     assert run()[0] == 0
-    assert "Accuracy repeated" not in (tmp_path / "reports/report.md").read_text()
+    assert "Accuracy of the" not in (tmp_path / "reports/report.md").read_text()
     scores = read_json(paths["eval_tuned"])
     true = scores["macro_f1"]
     assert true != pytest.approx(scores["accuracy"], abs=1e-4)
     paths["eval_tuned"].write_text(json.dumps(scores | {"macro_f1": scores["accuracy"]}))
     assert run()[0] == 0
     text = (tmp_path / "reports/report.md").read_text().replace("&#95;", "_")
-    assert "**Accuracy repeated (tuned model).**" in text
+    assert "**Accuracy of the tuned model repeated.**" in text
     assert f"also stands as macro_f1 (by the counts {true:.6f})" in text
 
 
@@ -308,5 +308,5 @@ def test_7_a_perplexity_above_the_vocabulary_and_text_metrics_near_zero_are_alar
         scores.write_text(json.dumps(read_json(scores) | {"rouge1": rouge, "rougeL": rouge}))
         done = run_stage(tmp_path / "questions", "report")
         assert done.returncode == 0, done.stderr
-        assert ("Text metrics near zero (tuned model)" in done.stdout) == named
+        assert ("Text metrics of the tuned model near zero" in done.stdout) == named
         assert ("predictions and references are probably not aligned" in done.stdout) == named

@@ -110,6 +110,8 @@ class Pipeline:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # A shell starts what runs in the background with Ctrl-C ignored, and so would this be.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         end = time.monotonic() + 120
         while not (self.folder / "waiting").exists():

@@ -103,7 +103,9 @@ def chance_alarm(right: int, n: int, chance: Chance, who: str = "base model", co
     )
 
 
-def repeated_alarm(metrics: Mapping[str, float], labels: Sequence[str], counts: Counts) -> Alarm | None:
+def repeated_alarm(
+    metrics: Mapping[str, float], labels: Sequence[str], counts: Counts, who: str = "model"
+) -> Alarm | None:
     """Name F1 scores, precision or recall that repeat the accuracy to six digits where the counts say otherwise.
 
     Args:
@@ -111,6 +113,7 @@ def repeated_alarm(metrics: Mapping[str, float], labels: Sequence[str], counts: 
             three of the last label, the positive one of two).
         labels: the label list of the task.
         counts: what `tunediff.metrics.classification.confusion` returns for the predictions.
+        who: what to call it.
     """
     rows = per_class(labels, counts)
     there = [row["f1"] for row, column in zip(rows, counts.sum(axis=0), strict=False) if row["support"] or column]
@@ -123,7 +126,9 @@ def repeated_alarm(metrics: Mapping[str, float], labels: Sequence[str], counts: 
     ]
     if not repeated:
         return None
-    return Alarm("Accuracy repeated", f"The accuracy {accuracy:.6f} also stands as {', '.join(repeated)}.")
+    return Alarm(
+        f"Accuracy of the {who} repeated", f"The accuracy {accuracy:.6f} also stands as {', '.join(repeated)}."
+    )
 
 
 def perplexity_alarm(perplexity: float, vocab_size: int) -> Alarm | None:

@@ -99,15 +99,15 @@ def _about_scores(results: Results, task: Task | Shape) -> list[Caution]:
         if results.of_questions:
             texts = {name: value for name, value in metrics.items() if name.startswith(("rouge", "meteor"))}
             # They are of the questions that have an answer.
-            alarm = text_alarm(metrics.get("HasAns_f1", metrics.get("f1", 0)) / 100, texts)
+            alarm = text_alarm(metrics.get("HasAns_f1", metrics.get("f1", 0)) / 100, texts, who)
         elif results.cells and "macro_f1" in metrics:
             rows = [(cell.label, getattr(cell, side)) for cell in results.cells for _ in range(cell.cases)]
             gold, given = zip(*rows, strict=True)
-            alarm = repeated_alarm(metrics, task.labels, confusion(task.labels, gold, given))
+            alarm = repeated_alarm(metrics, task.labels, confusion(task.labels, gold, given), who)
         else:
             alarm = None
         if alarm:
-            found.append(Caution(f"{alarm.name} ({who})", alarm.sentence))
+            found.append(Caution(alarm.name, alarm.sentence))
     return found
 
 
