@@ -18,7 +18,7 @@ import pandas as pd
 
 from tunediff.compare.align import align
 from tunediff.compare.answers import answer_differences, answer_metrics, threshold_metrics
-from tunediff.compare.differences import Difference, class_differences, planned
+from tunediff.compare.differences import Difference, classification_differences
 from tunediff.compare.power import power_sentence
 from tunediff.compare.predictions import Fields, Predictions, from_table
 from tunediff.compare.scores import Scored, match_scores
@@ -100,9 +100,8 @@ def compare(
         differences = answer_differences(aligned, metrics, confidence, clusters)
         metrics |= threshold_metrics(differences)
     else:
-        accuracy = [metrics[f"accuracy_{key}"] for key in ("base", "tuned", "delta", "delta_low", "delta_high")]
-        classes = class_differences(aligned, labels or sorted(aligned["label"].unique()), confidence, clusters)
-        differences = planned([Difference("accuracy", *accuracy, *[metrics["mcnemar_p"]] * 2), *classes])
+        names_of_labels = labels or sorted(aligned["label"].unique())
+        differences = classification_differences(aligned, metrics, names_of_labels, confidence, clusters)
     flips = int(metrics["repaired"]), int(metrics["broken"])
     return Diff(
         metrics=metrics,

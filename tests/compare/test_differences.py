@@ -1,9 +1,16 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import balanced_accuracy_score, f1_score
+from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score, recall_score
 
-from tunediff.compare.differences import Difference, class_differences, planned, score_difference
+from tunediff.compare.differences import (
+    Difference,
+    class_differences,
+    classification_differences,
+    planned,
+    score_difference,
+)
+from tunediff.stats.multiple import holm
 
 LABELS = ["entailment", "neutral", "contradiction"]
 
@@ -38,6 +45,34 @@ def test_the_values_are_those_of_scikit_learn():
     with pytest.warns(UserWarning, match="y_pred contains classes"):
         theirs = balanced_accuracy_score(frame["label"], filled)
     assert class_differences(frame, LABELS)[0].base == pytest.approx(theirs)
+
+
+def test_of_two_labels_the_last_has_precision_recall_and_f1_of_its_own():
+    rng = np.random.default_rng(4)
+    gold = pd.Series(rng.choice(["negative", "positive"], 200))
+    frame = pd.DataFrame({"label": gold})
+    for who, share in (("base", 0.6), ("tuned", 0.9)):
+        other = gold.map({"negative": "positive", "positive": "negative"})
+        frame[f"prediction_{who}"] = gold.where(rng.random(200) < share, other)
+        frame[f"outcome_{who}"] = np.where(frame[f"prediction_{who}"] == gold, "right", "wrong")
+    rows = {row.metric: row for row in class_differences(frame, ["negative", "positive"])}
+    for name, theirs in (("precision", precision_score), ("recall", recall_score), ("F1", f1_score)):
+        row = rows[f"{name} of positive"]
+        for who in ("base", "tuned"):
+            assert getattr(row, who) == pytest.approx(theirs(gold, frame[f"prediction_{who}"], pos_label="positive"))
+        assert 0 < row.low < row.delta < row.high < 1
+        assert row.p < 0.001
+
+
+def test_accuracy_is_adjusted_together_with_the_rates_of_classes():
+    frame = aligned_pair()
+    accuracy = {"base": 0.4, "tuned": 0.6, "delta": 0.2, "delta_low": 0.1, "delta_high": 0.3}
+    metrics = {f"accuracy_{end}": value for end, value in accuracy.items()} | {"mcnemar_p": 0.01}
+    rows = classification_differences(frame, metrics, LABELS)
+    assert [row.metric for row in rows] == ["accuracy", "balanced accuracy", "macro F1"]
+    assert rows[0].p == 0.01
+    assert rows[0].p_holm >= 0.01
+    assert [row.p_holm for row in rows] == holm([row.p for row in rows])
 
 
 def test_the_intervals_are_those_of_a_bootstrap_case_by_case():

@@ -11,6 +11,7 @@ from tunediff.metrics.calibration import (
     case_brier,
     case_nll,
     confidence_of,
+    ece_difference_interval,
     ece_interval,
     gold_margins,
     label_codes,
@@ -144,6 +145,23 @@ def test_the_interval_of_a_model_in_balance_reaches_down_to_nothing():
     confidence, right = answers(100)
     assert adaptive_ece(confidence, right) > 0.03
     assert ece_interval(confidence, right)[0] < 0.01
+
+
+def test_the_paired_interval_of_two_calibration_errors_covers_their_true_difference():
+    inside = []
+    for seed in range(60):
+        _, right = answers(800, seed, certain=0.15)
+        pair = [answers(800, seed, certain=certain) for certain in (0.05, 0.15)]
+        assert all(np.array_equal(right, model[1]) for model in pair)
+        low, high = ece_difference_interval(*pair, replicates=200)
+        assert low <= adaptive_ece(*pair[1]) - adaptive_ece(*pair[0]) <= high
+        inside.append(low <= 0.10 <= high)
+    assert np.mean(inside) > 0.88
+
+
+def test_a_model_and_its_copy_have_the_same_calibration_error():
+    model = answers(200)
+    assert ece_difference_interval(model, model) == (0, 0)
 
 
 def test_selective_accuracy_by_hand():

@@ -21,6 +21,7 @@ from tunediff.metrics.calibration import (
     case_brier,
     case_nll,
     confidence_of,
+    ece_difference_interval,
     ece_interval,
     label_codes,
     log_prob_array,
@@ -58,7 +59,9 @@ def calibration(aligned: pd.DataFrame, labels: Sequence[str], confidence: float 
     Returns:
         metrics, flat. For nll (nats, 0 is best) and brier (0..2, 0 is best): KEY_base, KEY_tuned, KEY_delta (tuned
         minus base) with the paired t interval KEY_delta_low and KEY_delta_high, which is left out for a single case.
-        For each model ece (0..1, 0 is best; over bins of equal mass): ece_MODEL, ece_MODEL_low, ece_MODEL_high.
+        For each model ece (0..1, 0 is best; over bins of equal mass): ece_MODEL, ece_MODEL_low, ece_MODEL_high; and
+        ece_delta with its paired bootstrap interval, left out
+        for a single case too.
         reliability, coverage: `reliability` and `selective_accuracy` of tunediff.metrics.calibration for both models,
         with the column `model` before theirs.
 
@@ -72,13 +75,18 @@ def calibration(aligned: pd.DataFrame, labels: Sequence[str], confidence: float 
         before, after = (of(scores[model], gold) for model in MODELS)
         metrics |= {f"{name}_base": float(before.mean()), f"{name}_tuned": float(after.mean())}
         metrics |= _paired(name, before, after, confidence)
-    bins, curves = [], []
+    bins, curves, pair = [], [], []
     for model in MODELS:
         sure, right = confidence_of(scores[model]), scores[model].argmax(axis=1) == gold
+        pair.append((sure, right))
         low, high = ece_interval(sure, right, confidence)
         metrics |= {f"ece_{model}": adaptive_ece(sure, right), f"ece_{model}_low": low, f"ece_{model}_high": high}
         bins.append(reliability(sure, right, level=confidence))
         curves.append(selective_accuracy(sure, right))
+    metrics["ece_delta"] = metrics["ece_tuned"] - metrics["ece_base"]
+    if len(gold) > 1:
+        low, high = ece_difference_interval(pair[0], pair[1], confidence)
+        metrics |= {"ece_delta_low": low, "ece_delta_high": high}
     return Calibration(metrics, _of_both(bins), _of_both(curves))
 
 

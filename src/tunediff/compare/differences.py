@@ -1,13 +1,13 @@
 """Metrics of a classifier before and after on the same cases: difference, paired interval, paired test.
 
     [row.metric for row in class_differences(aligned, ["entailment", "neutral", "contradiction"])]
-    # ['balanced accuracy', 'macro F1']
+    # ['balanced accuracy', 'macro F1']; of two labels besides 'precision of yes', 'recall of yes', 'F1 of yes'
 
 The cube gold x before x after has all that these metrics need, so its cells are what is drawn and swapped: the cost
 does not grow with the number of cases. With clusters, the cubes of the clusters are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,10 +73,11 @@ def class_differences(
     confidence: float = 0.95,
     clusters: Sequence[Any] | pd.Series | None = None,
 ) -> list[Difference]:
-    """Compare balanced accuracy (bootstrap stratified by gold label) and macro F1 (bootstrap), tested by swapping.
+    """Compare the rates of classes by bootstrap, test them by swapping; balanced accuracy is stratified by gold label.
 
     Definitions are those of `tunediff.metrics.classification.score`: an undefined rate is 0, balanced accuracy is the
-    mean recall over the labels that occur in gold, macro F1 the mean over those in gold or predictions.
+    mean recall over the labels that occur in gold, macro F1 the mean over those in gold or predictions; precision,
+    recall and F1 are those of the last of two labels.
 
     Args:
         aligned: what `tunediff.compare.align.align` returns.
@@ -116,8 +117,15 @@ def class_differences(
     if sum(int(stratum.counts.sum()) for stratum in strata) < 2:
         return []
     everything = (counts @ kept)[None]
+    rates: list[tuple[str, Any, list[Units]]] = [
+        ("balanced accuracy", _balanced, strata),
+        ("macro F1", _macro_f1, [together]),
+    ]
+    if size == 2:
+        of_one = {"precision": _precision, "recall": _recall, "F1": _f1}
+        rates += [(f"{name} of {labels[-1]}", rate, [together]) for name, rate in of_one.items()]
     rows = []
-    for metric, rate, drawn in (("balanced accuracy", _balanced, strata), ("macro F1", _macro_f1, [together])):
+    for metric, rate, drawn in rates:
 
         def difference(sums: Floats, rate: Any = rate) -> Floats:
             return np.asarray(rate(sums, size, 1) - rate(sums, size, 0))
@@ -127,6 +135,27 @@ def class_differences(
         base, tuned = (float(rate(everything, size, who)[0]) for who in (0, 1))
         rows.append(Difference(metric, base, tuned, tuned - base, low, high, p, p))
     return rows
+
+
+def classification_differences(
+    aligned: pd.DataFrame,
+    metrics: Mapping[str, float],
+    labels: Sequence[str],
+    confidence: float = 0.95,
+    clusters: Sequence[Any] | pd.Series | None = None,
+) -> list[Difference]:
+    """Return every metric of labels that is compared, p-values adjusted for their number; accuracy first.
+
+    Args:
+        aligned: what `tunediff.compare.align.align` returns.
+        metrics: those of `tunediff.compare.transitions.transition_metrics`.
+        labels: the label list.
+        confidence: of the intervals.
+        clusters: as for `class_differences`.
+    """
+    ends = ("base", "tuned", "delta", "delta_low", "delta_high")
+    accuracy = Difference("accuracy", *(metrics[f"accuracy_{end}"] for end in ends), *[metrics["mcnemar_p"]] * 2)
+    return planned([accuracy, *class_differences(aligned, labels, confidence, clusters)])
 
 
 def _totals(gold: npt.NDArray[np.intp], before: npt.NDArray[np.intp], after: npt.NDArray[np.intp], size: int) -> Floats:
@@ -155,3 +184,18 @@ def _macro_f1(sums: Floats, size: int, who: int) -> Floats:
     gold, right, predicted = _parts(sums, size, who)
     found = gold + predicted
     return np.asarray((2 * right / np.maximum(found, 1)).sum(axis=1) / np.maximum((found > 0).sum(axis=1), 1))
+
+
+def _precision(sums: Floats, size: int, who: int) -> Floats:
+    _, right, predicted = _parts(sums, size, who)
+    return np.asarray(right[:, -1] / np.maximum(predicted[:, -1], 1))
+
+
+def _recall(sums: Floats, size: int, who: int) -> Floats:
+    gold, right, _ = _parts(sums, size, who)
+    return np.asarray(right[:, -1] / np.maximum(gold[:, -1], 1))
+
+
+def _f1(sums: Floats, size: int, who: int) -> Floats:
+    gold, right, predicted = _parts(sums, size, who)
+    return np.asarray(2 * right[:, -1] / np.maximum(gold[:, -1] + predicted[:, -1], 1))

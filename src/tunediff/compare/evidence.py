@@ -30,6 +30,7 @@ from tunediff.compare.baselines import answer_baselines, cheap_baselines, worth,
 from tunediff.compare.calibration import NOT_MEASURED, calibration
 from tunediff.compare.causes import FLIPS, causes
 from tunediff.compare.contamination import clean_metrics, contamination
+from tunediff.compare.differences import classification_differences
 from tunediff.compare.gain import answer_steps, gain_metrics, gain_parts, gain_steps
 from tunediff.compare.noise import noise_floor, stable
 from tunediff.compare.protocols import MODELS, answered_again, most_likely, protocol_answers
@@ -99,11 +100,12 @@ def gather(
     cells = transitions(aligned)
     clusters = pd.Series([case.inputs[task.source_input] for case in test])
     metrics = transition_metrics(cells, diff.confidence, clusters) | validity_metrics(aligned)
-    differences = []
     if asked:
         metrics |= answer_metrics(aligned, diff.confidence, clusters)
         differences = answer_differences(aligned, metrics, diff.confidence, clusters)
         metrics |= threshold_metrics(differences)
+    else:
+        differences = classification_differences(aligned, metrics, task.labels, diff.confidence, clusters)
     steps = answer_steps(aligned) if asked else gain_steps(protocol_answers(aligned, task.labels))
     parts = gain_parts(steps, diff.confidence, clusters)
     metrics |= gain_metrics(parts)
@@ -133,7 +135,7 @@ def gather(
             "coverage": sure.coverage,
             "baselines": _with_interval(by_baseline),
             "contamination": contamination(aligned, cells, leaks, task),
-            **({"differences": pd.DataFrame(differences)} if asked else {}),
+            "differences": pd.DataFrame(differences),
         },
         records=_records(aligned, cells, train, test, task, diff, slices_of_cases(aligned, test, texts, by_slice)),
     )

@@ -10,7 +10,7 @@ probability. All bins hold the same number of cases (Nguyen and O'Connor 2015), 
 equal confidence stay in one bin, so that no result depends on the order of the cases.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -129,23 +129,64 @@ def ece_interval(
         replicates: at most so many; above 20,000 cases fewer, down to 200, because the interval is narrow there.
         seed: of the draws.
     """
-    n = len(confidence)
+    error = _weighted_ece(confidence, right, bins)
+    low, high = _reflected(error, len(confidence), level, replicates, seed)
+    return max(0.0, low), min(1.0, high)
+
+
+def ece_difference_interval(
+    before: tuple[Floats, Flags],
+    after: tuple[Floats, Flags],
+    level: float = 0.95,
+    bins: int = BINS,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return a paired bootstrap interval of the difference of two models' `adaptive_ece`, after minus before.
+
+    A replicate draws the same cases of both models; the rest is as in `ece_interval`.
+
+    Args:
+        before: confidence and right of the one model, as for `adaptive_ece`.
+        after: those of the other on the same cases.
+        level: of the interval.
+        bins: as for `ece_interval`.
+        replicates: as for `ece_interval`.
+        seed: of the draws.
+    """
+    errors = [_weighted_ece(*model, bins) for model in (before, after)]
+    return _reflected(lambda weights: errors[1](weights) - errors[0](weights), len(before[0]), level, replicates, seed)
+
+
+def _weighted_ece(confidence: Floats, right: Flags, bins: int) -> Callable[[Codes], float]:
+    """The calibration error of cases that count so many times each, in their order."""
     order = np.argsort(confidence, kind="stable")
     sure = confidence[order]
     gaps = right[order] - sure
     first = np.searchsorted(sure, sure)
-    generator = np.random.default_rng(seed)
-    estimate = float(np.abs(np.add.reduceat(gaps, _bin_starts(sure, bins))).sum() / n)
-    drawn = []
-    for _ in range(max(200, min(replicates, 20_000_000 // n))):
-        weights = np.bincount(generator.integers(n, size=n), minlength=n)
+
+    def error(weights: Codes) -> float:
+        weights, n = weights[order], int(weights.sum())
         cuts = np.searchsorted(np.cumsum(weights), np.arange(bins) * n / bins, side="right")
         starts = np.unique(first[cuts])
         starts[0] = 0
-        drawn.append(np.abs(np.add.reduceat(weights * gaps, starts)).sum() / n)
+        return float(np.abs(np.add.reduceat(weights * gaps, starts)).sum() / n)
+
+    return error
+
+
+def _reflected(
+    value: Callable[[Codes], float], n: int, level: float, replicates: int, seed: int
+) -> tuple[float, float]:
+    """The basic bootstrap interval of a value of weighted cases; the estimate is always inside."""
+    generator = np.random.default_rng(seed)
+    estimate = value(np.ones(n, dtype=np.intp))
+    drawn = [
+        value(np.bincount(generator.integers(n, size=n), minlength=n))
+        for _ in range(max(200, min(replicates, 20_000_000 // n)))
+    ]
     tail_low, tail_high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    low, high = 2 * estimate - tail_high, 2 * estimate - tail_low
-    return max(0.0, min(float(low), estimate)), min(1.0, max(float(high), estimate))
+    return min(float(2 * estimate - tail_high), estimate), max(float(2 * estimate - tail_low), estimate)
 
 
 def reliability(confidence: Floats, right: Flags, bins: int = BINS, level: float = 0.95) -> pd.DataFrame:

@@ -132,22 +132,17 @@ def key_numbers(results: Results, confidence: float) -> list[Number]:
     if base and tuned:
         own, other = (interval(metrics["accuracy_low"], metrics["accuracy_high"]) for metrics in (base, tuned))
         rows.append(Number(f"{level(confidence)} interval of the {results.measure}", "", own, other, "", ""))
-    if base and tuned and not results.of_questions:
-        before, after = base["balanced_accuracy"], tuned["balanced_accuracy"]
-        rows.append(Number("Balanced accuracy", UP, percent(before), percent(after), points(after - before), ""))
-        rows.append(_number("Macro F1", UP, base["macro_f1"], tuned["macro_f1"]))
     # Its accuracy is in the first line.
-    write = _share if results.of_questions else _number
     for row in results.differences[1:]:
         # A threshold that was chosen on the cases it is measured on flatters.
         told = ", threshold chosen on these cases" if row.metric.startswith("best ") else ""
         name = row.metric[0].upper() + row.metric[1:] + told
-        rows.append(write(name, UP, row.base, row.tuned, (row.low, row.high)))
+        rows.append(_share(name, UP, row.base, row.tuned, (row.low, row.high)))
     for key, name in _kinds(diff):
-        rows.append(write(name, UP, diff[f"{key}_base"], diff[f"{key}_tuned"]))
+        rows.append(_share(name, UP, diff[f"{key}_base"], diff[f"{key}_tuned"]))
     for key, name in VALIDATED.items() if results.of_questions else ():
         if key in base and key in tuned:
-            rows.append(write(name, UP, base[key] / 100, tuned[key] / 100))
+            rows.append(_share(name, UP, base[key] / 100, tuned[key] / 100))
     for key, name in (ANSWER_PROBABILITIES if results.of_questions else PROBABILITIES).items():
         pair = [results.calibration.get(f"{key}_{who}", metrics.get(key)) for who, metrics in
                 (("base", base), ("tuned", tuned))]  # fmt: skip
