@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -59,14 +60,11 @@ STAGES = {
 
 
 class Pipeline:
-    """A folder with the three stages; `python` is the one of these tests, and runs the code of this checkout."""
+    """A folder with the three stages, where no environment is activated and `python` is another one."""
 
     def __init__(self, folder):
         self.folder = folder
-        self.env = os.environ | {
-            "PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}",  # noqa: PTH120
-            "PYTHONPATH": str(SOURCE),
-        }
+        self.env = os.environ | {"PATH": os.defpath, "PYTHONPATH": str(SOURCE)}
         self.env.pop(RUN, None)
         (folder / "script.py").write_text(SCRIPT)
         (folder / "raw.txt").write_text("raw")
@@ -76,7 +74,8 @@ class Pipeline:
         self.dvc("config", "core.analytics", "false")
 
     def dvc(self, *arguments):
-        subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=self.folder, env=self.env, check=True)
+        activated = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}"}
+        subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=self.folder, env=self.env | activated, check=True)
 
     def tunediff(self, command):
         """Exit code, and what follows DVC's own lines."""

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 from tunediff.commands.cost import said
 from tunediff.commands.runs import begin, end, read_stages
@@ -31,7 +32,10 @@ def main(_: argparse.Namespace) -> None:
     stages = read_stages()
     read_params(PARAMS)  # DVC removes what a stage wrote before the stage can find a fault
     folder = begin()
-    process = subprocess.Popen([sys.executable, "-m", "dvc", "repro"], env=os.environ | {RUN: str(folder)})
+    # A stage's `python` is the one that runs this, also where nobody activated its environment.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    environment = os.environ | {RUN: str(folder), "PATH": path}
+    process = subprocess.Popen([sys.executable, "-m", "dvc", "repro"], env=environment)
     while process.poll() is None:
         # Ctrl-C reaches DVC too, which ends its stage and then itself.
         with suppress(KeyboardInterrupt):
