@@ -1,6 +1,11 @@
 """Text metrics give what their libraries publish."""
 
 import doctest
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU
 
+from tests.imports import SOURCE
 from tunediff.errors import TunediffError
 from tunediff.metrics import text as module
 from tunediff.metrics.text import (
@@ -122,16 +128,59 @@ def test_meteor_without_synonyms_knows_stems_and_no_synonyms(no_wordnet):
     assert synonym == pytest.approx(0.5 * (1 - 0.5))
 
 
-def test_meteor_is_that_of_nltk_s_documentation():
-    if meteor_name() != "meteor":
-        pytest.skip("nltk finds no WordNet on this machine")
-    prediction = "It is a guide to action which ensures that the military always obeys the commands of the party"
-    references = [
-        "It is a guide to action that ensures that the military will forever heed Party commands",
-        "It is the guiding principle which guarantees the military forces always being under the command of the Party",
-        "It is the practical guide for the army always to heed the directions of the party",
-    ]
-    assert meteor_cases([references], [prediction]).tolist() == pytest.approx([0.6944], abs=5e-5)
+# The lexicographer files of WordNet 3.0 in their order (lexnames(5WN)): Debian leaves the list out, nltk reads it.
+LEXNAMES = {
+    "adj": "all pert",
+    "adv": "all",
+    "noun": (
+        "Tops act animal artifact attribute body cognition communication event feeling food group location motive "
+        "object person phenomenon plant possession process quantity relation shape state substance time"
+    ),
+    "verb": (
+        "body change cognition communication competition consumption contact creation emotion motion perception "
+        "possession social stative weather"
+    ),
+    "adj ": "ppl",
+}
+PARTS_OF_SPEECH = {"noun": 1, "verb": 2, "adj": 3, "adv": 4}
+IN_NLTK_S_DOCUMENTATION = """
+from tunediff.metrics.text import meteor_cases, meteor_name
+prediction = "It is a guide to action which ensures that the military always obeys the commands of the party"
+references = [
+    "It is a guide to action that ensures that the military will forever heed Party commands",
+    "It is the guiding principle which guarantees the military forces always being under the command of the Party",
+    "It is the practical guide for the army always to heed the directions of the party",
+]
+print(meteor_name(), meteor_cases([references], [prediction]).tolist()[0])
+"""
+
+
+@pytest.fixture
+def nltk_data(tmp_path):
+    """A folder where nltk finds WordNet; None where it finds it already."""
+    if meteor_name() == "meteor":
+        return None
+    debian = Path("/usr/share/wordnet")
+    if not (debian / "index.sense").exists():
+        pytest.skip("there is no WordNet on this machine: neither nltk's nor Debian's wordnet-sense-index")
+    folder = tmp_path / "corpora/wordnet"
+    shutil.copytree(debian, folder)
+    names = [(part.strip(), name) for part, all_of_it in LEXNAMES.items() for name in all_of_it.split()]
+    lines = [f"{at:02}\t{part}.{name}\t{PARTS_OF_SPEECH[part]}\n" for at, (part, name) in enumerate(names)]
+    (folder / "lexnames").write_text("".join(lines))
+    return tmp_path
+
+
+def test_meteor_is_that_of_nltk_s_documentation(nltk_data):
+    # In a process of its own: WordNet once found stays found.
+    env = os.environ | {"PYTHONPATH": str(SOURCE)} | ({} if nltk_data is None else {"NLTK_DATA": str(nltk_data)})
+    done = subprocess.run(
+        [sys.executable, "-c", IN_NLTK_S_DOCUMENTATION], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    name, value = done.stdout.split()
+    assert name == "meteor"
+    assert float(value) == pytest.approx(0.6944, abs=5e-5)
 
 
 def test_the_scores_are_flat_and_an_empty_prediction_is_a_text_without_words():
