@@ -166,7 +166,7 @@ def test_a_span_head_learns_its_windows(tmp_path, published):
         started = replace(started, model=adapt_model(started.model, adapt, 0))
         rows = training_rows(started, QUESTIONS, QUESTION_TASK, Prompt(max_tokens=48, doc_stride=8), "span")
         assert len(rows) > len(QUESTIONS)
-        train = train_section(num_train_epochs=6, train_sampling_strategy="group_by_length")
+        train = train_section(num_train_epochs=12, train_sampling_strategy="group_by_length")
         log = finetune(started, rows, rows[:4], train, tmp_path / adapt.method, "span")
         assert log[-1]["train_loss"] < log[0]["train_loss"]
         save_tuned(started.model, adapt, tmp_path / f"tuned-{adapt.method}")
