@@ -13,7 +13,7 @@ repro: setup
 	tunediff repro
 
 test: setup
-	python -m pytest
+	python -m pytest --numprocesses auto --dist loadfile
 
 lint: setup
 	ruff check .

@@ -115,6 +115,25 @@ def test_the_figures_of_a_result_are_those_of_its_files(name):
     assert expected in row, f"the row should hold: {expected}"
 
 
+@pytest.mark.parametrize("name", sorted(name for name in RECIPES if name.startswith("small-")))
+def test_the_figures_of_a_small_twin_are_those_of_its_files(name):
+    folder = ROOT / "docs" / "results" / "small" / name
+    diff = json.loads((folder / "diff_cases.json").read_text(encoding="utf-8"))
+    seconds = sum(json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in (folder / "cost").glob("*.json"))
+    cells = [
+        whole(diff["n"]),
+        percent(diff["accuracy_base"]),
+        percent(diff["accuracy_tuned"]),
+        f"{points(diff['accuracy_delta'])} ({signed(100 * diff['accuracy_delta_low'])} to "
+        f"{signed(100 * diff['accuracy_delta_high'])})",
+        f"{percent(diff['f1_base'])} to {percent(diff['f1_tuned'])}" if "f1_base" in diff else "",
+    ]
+    expected = " | ".join(cells).replace("\N{NO-BREAK SPACE}", " ")
+    [row] = re.findall(rf"^\| {name} \| (.*)", RESULTS, flags=re.MULTILINE)
+    assert expected in row, f"the row should hold: {expected}"
+    assert f" | {duration(seconds)} | [results/small/{name}](results/small/{name}) |" in row
+
+
 SYSTEMS = [path.stem for path in (ROOT / "recipes").glob("*.yaml") if "published_parameters:" in path.read_text()]
 
 

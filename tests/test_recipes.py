@@ -1,0 +1,70 @@
+"""Each small twin of a published system through its whole pipeline, as it stands in recipes/, from a fresh copy."""
+
+import shutil
+
+import pytest
+import yaml
+
+from tests.imports import ROOT
+from tests.project import Project
+from tests.shared_data import shared_data
+
+STAGES = set(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+# Right answers of the tuned model, in 0..1: what a head on the frozen encoder, and one on an adapted encoder, must reach.
+REACH = {"small-sst2-head": 0.75, "small-sst2-lora": 0.85}
+
+
+def started(folder, name):
+    """A fresh copy of the project with the recipe as its params.yaml, the data where they lie on this machine."""
+    shared_data("README.md")
+    project = Project(folder)
+    take(project, name)
+    return project
+
+
+def take(project, name):
+    shutil.copy(ROOT / "recipes" / f"{name}.yaml", project.folder / "params.yaml")
+    params, shared = project.params(), str(shared_data("snli").parent.resolve())
+    moved = {
+        section: {"path": params[section]["path"].replace("../shared/data", shared)} for section in ("data", "pretrain")
+    }
+    project.change(**moved)
+
+
+@pytest.mark.parametrize(
+    "name", ["small-phi2-snli-a", "small-phi2-snli-b", "small-phi2-snli-c", "small-sst2-head", "small-sst2-lora"]
+)
+def test_a_small_twin_runs_whole_and_learns(tmp_path, name):
+    project = started(tmp_path, name)
+    assert set(project.stages_run("dvc", "repro")) == STAGES
+    found = project.metrics("diff_cases")
+    assert found["accuracy_tuned"] >= REACH.get(name, 0)
+    assert f"{found['n']:,} test cases" in report_of(project)
+
+
+def test_a_span_head_beats_its_untrained_self_on_articles_that_it_has_not_seen(tmp_path):
+    project = started(tmp_path, "small-squad-head")
+    assert set(project.stages_run("dvc", "repro")) == STAGES
+    found = project.metrics("diff_cases")
+    assert found["accuracy_delta_low"] > 0
+    assert found["f1_delta_low"] > 0
+    assert found["accuracy_tuned"] > 5 * found["accuracy_base"]
+    assert f"{found['n']:,} test cases" in report_of(project)
+
+
+def test_the_two_twins_of_system_e_share_one_pretrained_base(tmp_path):
+    project = started(tmp_path, "small-bert-sst2")
+    assert set(project.stages_run("dvc", "repro")) == STAGES
+    base = project.metrics("base_model")
+    assert base["perplexity"] < base["vocab_size"] / 4
+    assert project.metrics("diff_cases")["accuracy_delta_low"] > 0
+    take(project, "small-bert-squad")
+    assert set(project.stages_run("dvc", "repro")) == STAGES - {"base_model", "count_params"}
+    assert project.metrics("base_model") == base
+    # It learns to say that there is no answer, which is right of half the questions, and the report calls that by name.
+    assert project.metrics("diff_cases")["accuracy_delta_low"] > 0
+    assert "Degenerate tuned model" in report_of(project)
+
+
+def report_of(project):
+    return (project.folder / "reports/report.md").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
