@@ -10,7 +10,7 @@ from tests.project import Project
 from tests.shared_data import shared_data
 
 STAGES = set(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
-# Right answers of the tuned model, in 0..1: what a head on the frozen encoder, and one on an adapted encoder, must reach.
+# Least accuracy of the tuned model, 0..1: of a head on the frozen encoder, and of one on the adapted encoder.
 REACH = {"small-sst2-head": 0.75, "small-sst2-lora": 0.85}
 
 
