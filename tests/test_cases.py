@@ -1,4 +1,5 @@
 import hashlib
+from operator import attrgetter
 
 import numpy as np
 import pandas as pd
@@ -70,12 +71,29 @@ def test_ids_are_unique_also_where_inputs_repeat(rows):
 
 
 @given(rows=EXAMPLES)
-def test_an_id_depends_on_no_other_row(rows):
+def test_an_id_depends_on_no_other_row_that_has_other_inputs(rows):
     alone = [make_cases([row])[0].case_id for row in rows]
     together = [case.case_id for case in make_cases(rows)]
     inputs = [row[0] for row in rows]
-    first = [i for i, row in enumerate(inputs) if row not in inputs[:i]]
-    assert [alone[i] for i in first] == [together[i] for i in first]
+    once = [i for i, row in enumerate(inputs) if inputs.count(row) == 1]
+    assert [alone[i] for i in once] == [together[i] for i in once]
+    assert set(alone) <= set(together)
+
+
+@given(rows=EXAMPLES, data=st.data())
+def test_the_cases_are_the_same_for_any_order_of_the_rows_repeated_inputs_with_other_labels_included(rows, data):
+    rows = [*rows, *((inputs, "no", tags) for inputs, _, tags in rows)]
+    shuffled = data.draw(st.permutations(rows))
+    key = attrgetter("case_id")
+    assert sorted(make_cases(shuffled), key=key) == sorted(make_cases(rows), key=key)
+
+
+def test_a_question_that_stands_twice_with_other_answers_has_the_same_ids_in_any_order():
+    inputs = {"question": "Where?", "context": "In Rome, in June."}
+    rows = [(inputs, "answerable", (), (Answer(text, None),)) for text in ("Rome", "June", "in Rome")]
+    ids = {case.answers: case.case_id for case in make_cases(rows)}
+    assert len(set(ids.values())) == 3
+    assert {case.answers: case.case_id for case in make_cases(rows[::-1])} == ids
 
 
 @given(value=st.dictionaries(TEXT, TEXT | st.integers() | st.none()))
