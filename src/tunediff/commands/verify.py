@@ -4,10 +4,10 @@
     tunediff verify --sample 500 --stage eval_tuned
 
 What the last run wrote may come from another machine, by dvc pull or the run cache, or from older libraries. The splits
-are drawn again and the parameters counted again, whole. Base and tuned model answer --sample cases of the test split,
-those with the first case ids, which are hashes: the same ones each time. A case agrees where no log-probability differs
-from the file by more than rounding does (0.001 nats; 0.1 where the model computes in 16 bits) and the prediction is the
-same one, or one that the file has within that of the first. A model is not trained again: that is as long as the stage.
+are drawn again and the parameters counted again, whole. Base and tuned model answer --sample cases, spread over the
+test split, with their scorer. A case agrees where its prompt is the same, no log-probability is off by more than other
+batches explain (0.001 nats in float32, 0.1 in float16, 0.3 in bfloat16), and the prediction is the same one or was as
+likely within that. A model is not trained again: that takes as long as the stage.
 
 Writes nothing. Exit code 3 when something differs. Bad input: one line and exit code 1.
 """
@@ -23,7 +23,7 @@ from tunediff.cases import Case, environment_of, read_cases, read_predictions
 from tunediff.commands.columns import aligned
 from tunediff.commands.diff import GATE_CLOSED
 from tunediff.commands.models import BASE, both_models, project
-from tunediff.compare.agreement import agreement
+from tunediff.commands.runs import outdated, read_stages
 from tunediff.errors import TunediffError
 from tunediff.files import read_json
 from tunediff.params import Params, read_params
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 SPLITS, COUNTS = Path("data/splits"), Path("metrics/count_params.json")
 PREDICTIONS = {"eval_base": Path("data/predictions/base.parquet"), "eval_tuned": Path("data/predictions/tuned.parquet")}
 STAGES = ("prepare", "count_params", *PREDICTIONS)
-ROUNDING, ROUNDING_16 = 1e-3, 0.1
 NAMED = 5
 
 
@@ -48,7 +47,7 @@ class Checked(NamedTuple):
     of: int
     agree: int
     same: int | None = None  # predictions
-    largest: float | None = None  # difference of a log-probability, nats
+    furthest: float | None = None  # nats that a log-probability was off by
     notes: Sequence[str] = ()
 
 
@@ -67,7 +66,7 @@ def main(args: argparse.Namespace) -> None:
     if args.sample < 1:
         raise TunediffError(f"--sample: found {args.sample}, expected a number of cases from 1 up")
     stages = [args.stage] if args.stage else list(STAGES)
-    params = project() if set(stages) & set(PREDICTIONS) else read_params(PARAMS)
+    params = project() if "eval_tuned" in stages else read_params(PARAMS)
     found = [check(params) for name, check in (("prepare", _splits), ("count_params", _counts)) if name in stages]
     found += _evaluations(params, [name for name in PREDICTIONS if name in stages], args.sample)
     print("\n".join(table(found)))
@@ -78,12 +77,18 @@ def main(args: argparse.Namespace) -> None:
     sys.stdout.flush()
     if differing:
         print(
-            f"tunediff: what the cache holds of {', '.join(differing)} is not what is computed here; "
-            f"to compute it anew: dvc repro --force --single-item {differing[0]}",
+            f"tunediff: {', '.join(differing)}: found other results than are computed here; {_next(differing)}",
             file=sys.stderr,
         )
         sys.exit(GATE_CLOSED)
     print("The cache tells the truth here, as far as it was checked.")
+
+
+def _next(differing: Sequence[str]) -> str:
+    """What to do about stages that differ."""
+    if set(differing) & (outdated(read_stages()) or set()):
+        return "they are not of the present code, data and parameters: run dvc repro"
+    return f"to compute them anew: dvc repro --force --single-item {' '.join(differing)}"
 
 
 def _splits(params: Params) -> Checked:
@@ -124,27 +129,25 @@ def _counts(params: Params) -> Checked:
 
 
 def _evaluations(params: Params, stages: Sequence[str], n: int) -> Iterator[Checked]:
-    """The first `n` cases, by their ids, answered again by the models of these stages."""
+    """Cases of the test split answered again, at most `n` by each of the models of these stages."""
     if not stages:
         return
     cases = read_cases(SPLITS / "test.jsonl", params.task.inputs, params.task.labels)
-    sample = sorted(cases, key=lambda case: case.case_id)[:n]
     for stage, loaded in zip(PREDICTIONS, both_models(params), strict=False):
         if stage in stages:
-            yield _evaluation(stage, params, loaded, sample)
+            yield _evaluation(stage, params, loaded, cases, n)
         if stage == stages[-1]:
             return
 
 
-def _evaluation(stage: str, params: Params, loaded: "Loaded", sample: Sequence[Case]) -> Checked:
+def _evaluation(stage: str, params: Params, loaded: "Loaded", cases: Sequence[Case], n: int) -> Checked:
     from tunediff.models.environment import environment
-    from tunediff.predict.answers import predict_cases
+    from tunediff.predict.agreement import ask_again, spread
 
     held, about = read_predictions(PREDICTIONS[stage])
     then, here = environment_of(about), environment(loaded.model)
-    rounding = ROUNDING if here["dtype"] == "float32" else ROUNDING_16
-    answers = predict_cases(loaded, sample, params.task, params.prompt, params.evaluate, f"{stage}, again")
-    found = agreement(held.set_index("case_id"), answers.set_index("case_id"), rounding)
+    asked = params.task, params.prompt, params.evaluate
+    found = ask_again(loaded, spread(cases, n), held, *asked, f"{stage}, again")
     notes = [
         f"{name}: computed with {then.get(name, 'what nobody wrote down')}, here {here[name]}"
         for name in here
@@ -153,8 +156,8 @@ def _evaluation(stage: str, params: Params, loaded: "Loaded", sample: Sequence[C
     if found.differing:
         named = ", ".join(found.differing[:NAMED]) + ", ..." * (len(found.differing) > NAMED)
         notes.append(f"{len(found.differing):,} cases differ by more than rounding: {named}")
-    agree = len(sample) - len(found.differing)
-    return Checked(stage, "cases", len(sample), len(held), agree, found.same, found.largest, notes)
+    furthest = found.furthest if held["log_probs"].notna().any() else None
+    return Checked(stage, "cases", found.n, len(cases), found.n - len(found.differing), found.same, furthest, notes)
 
 
 def table(found: Sequence[Checked]) -> list[str]:
@@ -163,6 +166,6 @@ def table(found: Sequence[Checked]) -> list[str]:
     for one in found:
         part = f"{one.run:,} of {one.of:,}" if one.run < one.of else f"all {one.of:,}"
         same = "" if one.same is None else f"{one.same:,}"
-        largest = "" if one.largest is None else f"{one.largest:.2g}"
-        rows.append([one.stage, f"{part} {one.what}", f"{one.agree:,}", same, largest])
+        furthest = "" if one.furthest is None else f"{one.furthest:.2g}"
+        rows.append([one.stage, f"{part} {one.what}", f"{one.agree:,}", same, furthest])
     return aligned(list(zip(*rows, strict=True)), left=2)
