@@ -12,6 +12,7 @@ from tunediff.cases import (
     Answer,
     Case,
     content_hash,
+    environment_of,
     make_cases,
     outcome,
     read_cases,
@@ -211,3 +212,17 @@ def test_an_answer_that_is_no_text_is_named(tmp_path):
     path.write_text('{"case_id": "c1", "question": "q", "label": "answerable", "answers": ["park"]}\n')
     with pytest.raises(TunediffError, match=r"row 1: answers: found 'park', expected"):
         read_cases(path, ["question"], ["answerable"])
+
+
+def test_what_a_prediction_file_was_computed_with_is_read_back(tmp_path):
+    where = {"torch": "2.13.0", "device": "NVIDIA H200"}
+    write_predictions(tmp_path / "base.parquet", predictions(), {"labels": LABELS, "environment": where})
+    assert environment_of(read_predictions(tmp_path / "base.parquet")[1]) == where
+
+
+@given(about=st.recursive(st.none() | st.integers() | TEXT, lambda one: st.lists(one) | st.dictionaries(TEXT, one)))
+def test_an_environment_is_short_printable_text_whatever_a_file_of_others_says(about):
+    for said in (about, {"environment": about}, {"environment": {"\x1b[31m": "\u202e" * 1000, "device": about}}):
+        found = environment_of(said)
+        assert len(found) <= 20
+        assert all(text.isprintable() and len(text) <= 100 for pair in found.items() for text in pair)
