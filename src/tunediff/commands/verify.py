@@ -25,7 +25,7 @@ from tunediff.commands.diff import GATE_CLOSED
 from tunediff.commands.models import BASE, both_models, project
 from tunediff.commands.runs import outdated, read_stages
 from tunediff.errors import TunediffError
-from tunediff.files import read_json
+from tunediff.files import read_json, shown
 from tunediff.params import Params, read_params
 from tunediff.stage import PARAMS
 
@@ -121,6 +121,8 @@ def _counts(params: Params) -> Checked:
     from tunediff.models.load import CONFIG
 
     held = read_json(COUNTS)
+    if not isinstance(held, dict):
+        raise TunediffError(f"{COUNTS}: found {shown(held)}, expected the counts as a JSON object")
     rows = count_recipe(read_json(BASE / CONFIG), params.task, params.model, params.adapt)
     counted = totals(rows, params.model.published_parameters)
     wrong = [name for name in {**held, **counted} if held.get(name) != counted.get(name)]
@@ -148,11 +150,10 @@ def _evaluation(stage: str, params: Params, loaded: "Loaded", cases: Sequence[Ca
     then, here = environment_of(about), environment(loaded.model)
     asked = params.task, params.prompt, params.evaluate
     found = ask_again(loaded, spread(cases, n), held, *asked, f"{stage}, again")
-    notes = [
-        f"{name}: computed with {then.get(name, 'what nobody wrote down')}, here {here[name]}"
-        for name in here
-        if here[name] != then.get(name)
-    ]
+    changed = [name for name in here if here[name] != then.get(name)]
+    notes = [f"{name}: computed with {then.get(name, 'none')}, here {here[name]}" for name in changed]
+    if not then:
+        notes = ["the file does not say what it was computed with"]
     if found.differing:
         named = ", ".join(found.differing[:NAMED]) + ", ..." * (len(found.differing) > NAMED)
         notes.append(f"{len(found.differing):,} cases differ by more than rounding: {named}")

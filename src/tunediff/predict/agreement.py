@@ -4,7 +4,9 @@ found = ask_again(loaded, spread(cases, 200), evaluated, task, prompt, evaluate,
 found.differing                          # ids of the cases that rounding does not explain: none
 """
 
+import math
 from collections.abc import Sequence
+from operator import sub
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -68,14 +70,14 @@ def ask_again(
         if then is None:
             differing.append(str(now["case_id"]))
             continue
-        off = 0.0
-        if then["log_probs"] is not None and now["log_probs"] is not None:
-            off = max(abs(a - b) for a, b in zip(now["log_probs"], then["log_probs"], strict=True))
-            furthest = max(furthest, off)
+        first, second = _scores(then), _scores(now)
+        off = max(map(abs, map(sub, first, second)), default=0.0) if len(first) == len(second) else math.inf
+        furthest = max(furthest, off)
         equal = _answer(now) == _answer(then)
         same += equal
         agree = equal or _tied(now, then, task, evaluate, limit)
-        if now["prompt_hash"] != then["prompt_hash"] or off > limit or not agree:
+        # Not `off > limit`: a number that is none is above no limit.
+        if now["prompt_hash"] != then["prompt_hash"] or not off <= limit or not agree:
             differing.append(str(now["case_id"]))
     return Agreement(len(cases), same, furthest, differing)
 
@@ -85,11 +87,16 @@ def _answer(row: "pd.Series[Any]") -> str | None:
     return row["prediction"] if isinstance(row["prediction"], str) else None
 
 
+def _scores(row: "pd.Series[Any]") -> list[float]:
+    """The log-probabilities of the labels; none where the answer is in words."""
+    return [] if row["log_probs"] is None else list(row["log_probs"])
+
+
 def _tied(now: "pd.Series[Any]", then: "pd.Series[Any]", task: Task, evaluate: Evaluate, limit: float) -> bool:
     """Whether the two answers are labels whose measured log-probabilities are as good as equal."""
     answers = (_answer(now), _answer(then))
     chosen = evaluate.scorer != "generation" and task.name != "question_answering"
-    if not chosen or not set(answers) <= set(task.labels):
+    if not chosen or not set(answers) <= set(task.labels) or len(_scores(then)) != len(task.labels):
         return False
-    now_at, then_at = (then["log_probs"][task.labels.index(str(answer))] for answer in answers)
+    now_at, then_at = (_scores(then)[task.labels.index(str(answer))] for answer in answers)
     return bool(abs(now_at - then_at) <= limit)
