@@ -5,7 +5,7 @@
         --baselines metrics/baselines.json --calibration metrics/calibration.json --cost metrics/cost/diff_cases.json
 """
 
-from tunediff.cases import read_cases, read_predictions
+from tunediff.cases import environment_of, read_cases, read_predictions
 from tunediff.compare.evidence import gather
 from tunediff.compare.summary import diff_summary
 from tunediff.cost import measured
@@ -31,7 +31,8 @@ def main() -> None:
         leaks = read_leaks(args.splits / "leaks.json")
         (base, about_base), (tuned, about_tuned) = (read_predictions(path) for path in (args.base, args.tuned))
         labels = about_base["labels"], about_tuned["labels"]
-        found = gather(base, tuned, train, test, leaks, task, diff, labels)
+        environments = environment_of(about_base), environment_of(about_tuned)
+        found = gather(base, tuned, train, test, leaks, task, diff, labels, environments)
         write_jsonl(args.cases, found.records)
         with replacing(args.plots) as folder:
             folder.mkdir()

@@ -2,7 +2,7 @@
 
     python stages/eval_base.py --test data/splits/test.jsonl --validation data/splits/validation.jsonl \
         --base models/base --predictions data/predictions/base.parquet --metrics metrics/eval_base.json \
-        --cost metrics/cost/eval_base.json
+        --environment metrics/environment/eval_base.json --cost metrics/cost/eval_base.json
 
 Of the validation split the examples of the few-shot baseline are read; and where a question may have no answer, it
 gives the threshold above which an answer is taken for none.
@@ -15,6 +15,7 @@ from tunediff.files import write_json
 from tunediff.metrics.named import named_scores
 from tunediff.metrics.scores import has_threshold, score
 from tunediff.metrics.summary import summary
+from tunediff.models.environment import environment
 from tunediff.models.load import load_base
 from tunediff.params import read_params
 from tunediff.predict.answers import predict_cases
@@ -23,12 +24,15 @@ from tunediff.stage import PARAMS, arguments
 
 
 def main() -> None:
-    args = arguments(__doc__, reads=("test", "validation", "base"), writes=("predictions", "metrics", "cost"))
+    args = arguments(
+        __doc__, reads=("test", "validation", "base"), writes=("predictions", "metrics", "environment", "cost")
+    )
     params = read_params(PARAMS)
     task = params.task
     with measured(args.cost):
         cases = read_cases(args.test, task.inputs, task.labels)
         loaded = load_base(args.base, params.model, task.labels)
+        where = environment(loaded.model)
         asked = task, params.prompt, params.evaluate, "eval_base"
         frame = predict_cases(loaded, cases, *asked)
         frame = frame.assign(**other_protocols(frame, loaded, cases, *asked))
@@ -47,8 +51,9 @@ def main() -> None:
             reseeded = params.model.model_copy(update={"head_seed": params.evaluate.noise_seed})
             other = load_base(args.base, reseeded, task.labels)
             frame["seed_prediction"] = predict_cases(other, cases, *asked)["prediction"]
-        write_predictions(args.predictions, frame, {"labels": task.labels, "model": "base"})
+        write_predictions(args.predictions, frame, {"labels": task.labels, "model": "base", "environment": where})
         write_json(args.metrics, metrics)
+        write_json(args.environment, where)
         print(summary("base", task, frame, metrics))
 
 

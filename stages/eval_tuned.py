@@ -2,7 +2,8 @@
 
     python stages/eval_tuned.py --test data/splits/test.jsonl --validation data/splits/validation.jsonl \
         --base models/base --tuned models/tuned --predictions data/predictions/tuned.parquet \
-        --metrics metrics/eval_tuned.json --cost metrics/cost/eval_tuned.json
+        --metrics metrics/eval_tuned.json --environment metrics/environment/eval_tuned.json \
+        --cost metrics/cost/eval_tuned.json
 
 The validation split is read where a question may have no answer: it gives the threshold above which an answer is taken
 for none.
@@ -18,6 +19,7 @@ from tunediff.metrics.named import named_scores
 from tunediff.metrics.scores import has_threshold, score
 from tunediff.metrics.summary import summary
 from tunediff.models.adapt import load_tuned
+from tunediff.models.environment import environment
 from tunediff.models.load import load_base
 from tunediff.params import read_params
 from tunediff.predict.answers import predict_cases
@@ -26,13 +28,15 @@ from tunediff.stage import PARAMS, arguments
 
 
 def main() -> None:
-    args = arguments(__doc__, reads=("test", "validation", "base", "tuned"), writes=("predictions", "metrics", "cost"))
+    reads, writes = ("test", "validation", "base", "tuned"), ("predictions", "metrics", "environment", "cost")
+    args = arguments(__doc__, reads, writes)
     params = read_params(PARAMS)
     task = params.task
     with measured(args.cost):
         cases = read_cases(args.test, task.inputs, task.labels)
         loaded = load_base(args.base, params.model, task.labels)
         loaded = replace(loaded, model=load_tuned(loaded.model, params.adapt, args.tuned))
+        where = environment(loaded.model)
         asked = task, params.prompt, params.evaluate, "eval_tuned"
         frame = predict_cases(loaded, cases, *asked)
         frame = frame.assign(**other_protocols(frame, loaded, cases, *asked))
@@ -41,8 +45,9 @@ def main() -> None:
             held_out = read_cases(args.validation, task.inputs, task.labels)
             validation = predict_cases(loaded, held_out, *asked)
         metrics = score(task, frame, validation) | named_scores(params.evaluate.metrics, task, frame)
-        write_predictions(args.predictions, frame, {"labels": task.labels, "model": "tuned"})
+        write_predictions(args.predictions, frame, {"labels": task.labels, "model": "tuned", "environment": where})
         write_json(args.metrics, metrics)
+        write_json(args.environment, where)
         print(summary("tuned", task, frame, metrics))
 
 

@@ -5,11 +5,12 @@ python stages/report.py --prepare metrics/prepare.json --count-params metrics/co
     --train metrics/train.json --train-log data/train_log.csv --base-model metrics/base_model.json \
     --pretrain-log data/pretrain_log.csv --diff-cases metrics/diff_cases.json \
     --baselines metrics/baselines.json --calibration metrics/calibration.json --plots data/plots \
-    --cases data/cases.jsonl --costs metrics/cost \
+    --cases data/cases.jsonl --environments metrics/environment --costs metrics/cost \
     --html reports/report.html --markdown reports/report.md --model-card reports/model_card.md \
     --cost metrics/cost/report.json
 
-`--costs` is the folder that holds the cost of each stage before this one, `--plots` that with the tables of the
+`--costs` is the folder that holds the cost of each stage before this one, `--environments` that with the environment of
+each that computed with a model, `--plots` that with the tables of the
 evidence: what was not asked for is not in it, and not in the report.
 """
 

@@ -2,7 +2,7 @@
 
     python stages/train.py --train data/splits/train.jsonl --validation data/splits/validation.jsonl \
         --base models/base --tuned models/tuned --log data/train_log.csv --metrics metrics/train.json \
-        --cost metrics/cost/train.json
+        --environment metrics/environment/train.json --cost metrics/cost/train.json
 """
 
 import shutil
@@ -13,6 +13,7 @@ from tunediff.cost import measured
 from tunediff.errors import run
 from tunediff.files import replacing, write_csv, write_json
 from tunediff.models.adapt import adapt_model, save_tuned
+from tunediff.models.environment import environment
 from tunediff.models.load import load_base
 from tunediff.params import read_params
 from tunediff.stage import PARAMS, arguments
@@ -21,7 +22,9 @@ from tunediff.training.finetune import chosen_epoch, finetune, training_rows
 
 
 def main() -> None:
-    args = arguments(__doc__, reads=("train", "validation", "base"), writes=("tuned", "log", "metrics", "cost"))
+    args = arguments(
+        __doc__, reads=("train", "validation", "base"), writes=("tuned", "log", "metrics", "environment", "cost")
+    )
     params = read_params(PARAMS)
     task, prompt, train = params.task, params.prompt, params.train
     sections = [task, prompt, params.model, params.adapt, train]
@@ -38,6 +41,7 @@ def main() -> None:
         losses = {key: chosen[key] for key in ("train_loss", "validation_loss")}
         write_csv(args.log, log)
         write_json(args.metrics, {"epochs": len(log), "steps": log[-1]["step"], **losses})
+        write_json(args.environment, environment(loaded.model))
         weights = sum(value.numel() for value in loaded.model.parameters() if value.requires_grad)
         print(f"train: {weights:,} weights on {len(cases[0]):,} cases, {len(log)} epochs, {log[-1]['step']:,} steps")
         for row in log:

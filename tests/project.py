@@ -84,6 +84,17 @@ class Project:
     def metrics(self, name):
         return json.loads((self.folder / "metrics" / f"{name}.json").read_text(encoding="utf-8"))
 
+    def outputs(self):
+        """What the stages wrote, by path, but for what differs from run to run: costs and the report with them."""
+        found = {}
+        for name, stage in yaml.safe_load((self.folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items():
+            entries = [entry for key in ("outs", "metrics", "plots") for entry in stage.get(key, [])]
+            paths = [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
+            for path in (self.folder / path for path in paths if name != "report" and "cost" not in path):
+                for file in [path] if path.is_file() else sorted(path.rglob("*")):
+                    found[str(file.relative_to(self.folder))] = file.read_bytes()
+        return found
+
 
 def git(folder, *arguments):
     done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)

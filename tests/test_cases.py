@@ -1,4 +1,5 @@
 import hashlib
+from operator import attrgetter
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from tunediff.cases import (
     Answer,
     Case,
     content_hash,
+    environment_of,
     make_cases,
     outcome,
     read_cases,
@@ -70,12 +72,29 @@ def test_ids_are_unique_also_where_inputs_repeat(rows):
 
 
 @given(rows=EXAMPLES)
-def test_an_id_depends_on_no_other_row(rows):
+def test_an_id_depends_on_no_other_row_that_has_other_inputs(rows):
     alone = [make_cases([row])[0].case_id for row in rows]
     together = [case.case_id for case in make_cases(rows)]
     inputs = [row[0] for row in rows]
-    first = [i for i, row in enumerate(inputs) if row not in inputs[:i]]
-    assert [alone[i] for i in first] == [together[i] for i in first]
+    once = [i for i, row in enumerate(inputs) if inputs.count(row) == 1]
+    assert [alone[i] for i in once] == [together[i] for i in once]
+    assert set(alone) <= set(together)
+
+
+@given(rows=EXAMPLES, data=st.data())
+def test_the_cases_are_the_same_for_any_order_of_the_rows_repeated_inputs_with_other_labels_included(rows, data):
+    rows = [*rows, *((inputs, "no", tags) for inputs, _, tags in rows)]
+    shuffled = data.draw(st.permutations(rows))
+    key = attrgetter("case_id")
+    assert sorted(make_cases(shuffled), key=key) == sorted(make_cases(rows), key=key)
+
+
+def test_a_question_that_stands_twice_with_other_answers_has_the_same_ids_in_any_order():
+    inputs = {"question": "Where?", "context": "In Rome, in June."}
+    rows = [(inputs, "answerable", (), (Answer(text, None),)) for text in ("Rome", "June", "in Rome")]
+    ids = {case.answers: case.case_id for case in make_cases(rows)}
+    assert len(set(ids.values())) == 3
+    assert {case.answers: case.case_id for case in make_cases(rows[::-1])} == ids
 
 
 @given(value=st.dictionaries(TEXT, TEXT | st.integers() | st.none()))
@@ -193,3 +212,17 @@ def test_an_answer_that_is_no_text_is_named(tmp_path):
     path.write_text('{"case_id": "c1", "question": "q", "label": "answerable", "answers": ["park"]}\n')
     with pytest.raises(TunediffError, match=r"row 1: answers: found 'park', expected"):
         read_cases(path, ["question"], ["answerable"])
+
+
+def test_what_a_prediction_file_was_computed_with_is_read_back(tmp_path):
+    where = {"torch": "2.13.0", "device": "NVIDIA H200"}
+    write_predictions(tmp_path / "base.parquet", predictions(), {"labels": LABELS, "environment": where})
+    assert environment_of(read_predictions(tmp_path / "base.parquet")[1]) == where
+
+
+@given(about=st.recursive(st.none() | st.integers() | TEXT, lambda one: st.lists(one) | st.dictionaries(TEXT, one)))
+def test_an_environment_is_short_printable_text_whatever_a_file_of_others_says(about):
+    for said in (about, {"environment": about}, {"environment": {"\x1b[31m": "\u202e" * 1000, "device": about}}):
+        found = environment_of(said)
+        assert len(found) <= 20
+        assert all(text.isprintable() and len(text) <= 100 for pair in found.items() for text in pair)

@@ -16,7 +16,7 @@ the other ways to ask, which are there where they were asked for, `ANSWER_COLUMN
 
 import hashlib
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RIGHT, WRONG, INVALID = "right", "wrong", "invalid"
+# More than any file of ours has.
+ENVIRONMENT_KEYS = 20
 
 PREDICTION_COLUMNS = {
     "case_id": "id of the case",
@@ -94,20 +96,31 @@ def content_hash(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def make_cases(rows: Iterable[tuple[Mapping[str, str], str, Sequence[str]]]) -> list[Case]:
-    """Cases with their ids from (inputs, label, tags), in the given order.
+# Inputs, label, tags, and of a question the answers.
+Example = tuple[Mapping[str, str], str, Sequence[str]] | tuple[Mapping[str, str], str, Sequence[str], Sequence[Answer]]
+
+
+def make_cases(examples: Iterable[Example]) -> list[Case]:
+    """Cases with their ids from (inputs, label, tags) or (inputs, label, tags, answers), in the given order.
 
     The id hashes the inputs, not the label, so that a corrected label keeps its case. Repeated inputs are told
-    apart by their occurrence.
+    apart by their number among their like; these are counted in an order of their own, which label, tags and answers
+    give: the ids are the same for any order of the examples.
     """
-    seen: Counter[str] = Counter()
-    cases = []
-    for inputs, label, tags in rows:
-        key = content_hash(dict(inputs))
-        seen[key] += 1
-        case_id = key if seen[key] == 1 else content_hash([dict(inputs), seen[key]])
-        cases.append(Case(case_id, dict(inputs), label, tuple(tags)))
-    return cases
+    given = list(examples)
+    ids = [content_hash(dict(inputs)) for inputs, *_ in given]
+    like: dict[str, list[int]] = defaultdict(list)
+    for at, key in enumerate(ids):
+        like[key].append(at)
+    for places in like.values():
+        if len(places) > 1:
+            places.sort(key=lambda at: content_hash(given[at][1:]))
+        for number, at in enumerate(places[1:], start=2):
+            ids[at] = content_hash([dict(given[at][0]), number])
+    return [
+        Case(key, dict(inputs), label, tuple(tags), *map(tuple, answers))
+        for key, (inputs, label, tags, *answers) in zip(ids, given, strict=True)
+    ]
 
 
 def write_cases(path: Path, cases: Iterable[Case]) -> None:
@@ -161,7 +174,7 @@ def write_predictions(path: Path, frame: "pd.DataFrame", about: Mapping[str, obj
     Args:
         path: where to.
         frame: a row a case; other columns are left out.
-        about: what made it (labels, model, ...).
+        about: what made it: labels, model, environment.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -205,3 +218,17 @@ def read_predictions(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
         if name in frame:
             frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
     return frame, about
+
+
+def environment_of(about: Any) -> dict[str, str]:
+    """What a model computed with (`tunediff.models.environment`), as a prediction file tells; empty where it does not.
+
+    The file may be anybody's: what is told is text of one short line, whatever stands there.
+    """
+    told = about.get("environment") if isinstance(about, dict) else None
+    pairs = list(told.items())[:ENVIRONMENT_KEYS] if isinstance(told, dict) else []
+    return {_plain(name): _plain(value) for name, value in pairs}
+
+
+def _plain(value: object) -> str:
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value)[:100])

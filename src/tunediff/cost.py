@@ -163,10 +163,13 @@ def _device(gpus: list[int]) -> str:
     """Names of the GPUs where this process used some, else of the processor, its cores and its memory."""
     if gpus:
         return ", ".join(str(sys.modules["torch"].cuda.get_device_name(index)) for index in gpus)
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in read_text(cpuinfo).splitlines() if "model name" in line]
-        name = names[0] if names else name
     memory = psutil.virtual_memory().total / 2**30
-    return f"CPU {name}, {os.cpu_count()} cores, {memory:.0f} GiB"
+    return f"CPU {processor()}, {os.cpu_count()} cores, {memory:.0f} GiB"
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = read_text(cpuinfo).splitlines() if cpuinfo.exists() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    return next(names, platform.processor() or platform.machine())

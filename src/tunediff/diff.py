@@ -21,6 +21,7 @@ from tunediff.compare.answers import answer_differences, answer_metrics, thresho
 from tunediff.compare.differences import Difference, classification_differences
 from tunediff.compare.power import power_sentence
 from tunediff.compare.predictions import Fields, Predictions, from_table
+from tunediff.compare.sanity import Alarm, environment_alarm
 from tunediff.compare.scores import Scored, match_scores
 from tunediff.compare.transitions import (
     NegativeFlips,
@@ -49,6 +50,7 @@ class Diff:
     power: str  # what so many cases can show, in a sentence or two
     inputs: tuple[str, ...]
     labels: tuple[str, ...] | None  # in the order of the log-probabilities
+    alarms: list[Alarm]  # what the files say themselves that should make one doubt a figure
 
 
 def diff(
@@ -112,6 +114,7 @@ def compare(
         power=power_sentence(len(aligned), *flips, alpha=1 - confidence),
         inputs=before.inputs,
         labels=labels,
+        alarms=[alarm for alarm in [environment_alarm(before.environment, after.environment)] if alarm],
     )
 
 

@@ -12,9 +12,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import torch
+from typing import TYPE_CHECKING
 
 from tunediff.cases import Case
 from tunediff.files import read_json, write_json
@@ -22,7 +20,7 @@ from tunediff.models.adapt import ADAPTER, load_tuned
 from tunediff.models.count import layout
 from tunediff.models.load import CONFIG, Loaded, context_length, load_base, load_model, weights_of
 from tunediff.params import Params
-from tunediff.predict.answers import predict_cases
+from tunediff.predict.agreement import Agreement, ask_again, spread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,16 +32,6 @@ LORA = ("qlora", "lora")
 # question and context apart, so an adapter with one is left to the plain class.
 PEFT_TASKS = {"lm": "CAUSAL_LM", "classification": "SEQ_CLS", "span": None}
 SAMPLE = 200
-# Other batches round otherwise: nats that a log-probability may be off by.
-TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.3}
-
-
-class Check(NamedTuple):
-    """How many cases were answered again, by how many nats log-probabilities were off, and who differs."""
-
-    n: int
-    furthest: float
-    differing: list[str]
 
 
 def write_model(folder: Path, base: Path, tuned: Path, params: Params, name: str) -> None:
@@ -126,11 +114,8 @@ def load_published(folder: Path, base: Path, params: Params) -> Loaded:
 
 def check_model(
     folder: Path, base: Path, params: Params, cases: Sequence[Case], evaluated: "pd.DataFrame", title: str
-) -> Check:
-    """Ask a published model a sample of the test cases again, and compare with the predictions that were measured.
-
-    A case differs where its prompt is another one, a log-probability is off by more than `TOLERANCE`, or the answer is
-    another one although the measured log-probabilities of the two are further apart than that.
+) -> Agreement:
+    """Ask a published model a sample of the test cases again, and compare: `tunediff.predict.agreement.ask_again`.
 
     Args:
         folder: the published model, as `load_published` takes it.
@@ -144,26 +129,4 @@ def check_model(
         TunediffError: the model cannot be loaded.
     """
     loaded = load_published(folder, base, params)
-    sample = [cases[i * len(cases) // min(SAMPLE, len(cases))] for i in range(min(SAMPLE, len(cases)))]
-    asked = predict_cases(loaded, sample, params.task, params.prompt, params.evaluate, title)
-    measured = evaluated.set_index("case_id").loc[[case.case_id for case in sample]].reset_index()
-    limit, furthest, differing = TOLERANCE[loaded.model.config.dtype], 0.0, []
-    for (_, now), (_, then) in zip(asked.iterrows(), measured.iterrows(), strict=True):
-        off = 0.0
-        if then["log_probs"] is not None and now["log_probs"] is not None:
-            off = max(abs(a - b) for a, b in zip(now["log_probs"], then["log_probs"], strict=True))
-        furthest = max(furthest, off)
-        same = now["prediction"] == then["prediction"] or _tied(now, then, params, limit)
-        if now["prompt_hash"] != then["prompt_hash"] or off > limit or not same:
-            differing.append(str(then["case_id"]))
-    return Check(len(sample), furthest, differing)
-
-
-def _tied(now: "pd.Series[Any]", then: "pd.Series[Any]", params: Params, limit: float) -> bool:
-    """Whether the two answers are labels whose measured log-probabilities are as good as equal."""
-    labels, answers = params.task.labels, (now["prediction"], then["prediction"])
-    chosen = params.evaluate.scorer != "generation" and params.task.name != "question_answering"
-    if not chosen or not set(answers) <= set(labels):
-        return False
-    now_at, then_at = (then["log_probs"][labels.index(answer)] for answer in answers)
-    return bool(abs(now_at - then_at) <= limit)
+    return ask_again(loaded, spread(cases, SAMPLE), evaluated, params.task, params.prompt, params.evaluate, title)

@@ -8,9 +8,10 @@ Test is drawn first, then validation, then train, so that what the model is meas
 from. A row goes into one split at most. With `shared_premises: drop` neither does a premise: rows of train and
 validation whose source text stands in a split that was drawn before are dropped and counted.
 
-`random` and `stratified` rank the rows by a hash of seed and text and take the first ones. So a draw is the same on any
-machine, in any version of any library, and for any order of the rows. With `drop` the premise is what is hashed: rows
-of one premise are drawn together, and at most the last premises of a draw are cut in two and lose rows to the next.
+`random` and `stratified` rank the rows by a hash of seed and text, take the first ones and write them in that order. So
+a split is the same on any machine, in any version of any library, and for any order of the rows; `all` and `stride` go
+by the number of a row and keep the order of the source. With `drop` the premise is what is hashed: rows of one premise
+are drawn together, and at most the last premises of a draw are cut in two and lose rows to the next.
 
 Where rows have groups (`data.group`, such as the articles of SQuAD), no group stands in two splits, and `random` and
 `stratified` draw whole groups: in the order of their rank, each that brings the number of rows, of all and of each
@@ -40,7 +41,7 @@ class Drawn:
     """A split, and what became of the other rows of its source; each row is counted once, under the first that fits."""
 
     cases: list[Case]
-    """In the order of the source."""
+    """In the order of the source (all, stride) or of their rank (random, stratified)."""
     premises: int
     """Different source texts of the cases."""
     groups: int
@@ -145,7 +146,7 @@ def draw_splits(
 def _choose(
     cases: Mapping[int, Case], how: Draw, n_labelled: int, ranked_by: Mapping[int, str], whole_groups: bool
 ) -> list[int]:
-    """The rows that are drawn, in the order of the source.
+    """The rows that are drawn: all and stride in the order of the source, random and stratified in that of their rank.
 
     Args:
         cases: the cases to draw from, by row.
@@ -173,7 +174,7 @@ def _choose(
             chosen += rows
             for one, count in counts.items():
                 missing[one] -= count
-    return sorted(chosen)
+    return chosen
 
 
 def _rank(text: str, seed: int) -> bytes:

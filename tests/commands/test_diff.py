@@ -5,6 +5,7 @@ import pytest
 from tests.program import tunediff
 from tests.shared_data import shared_data
 from tests.test_diff import made_up_pair
+from tunediff.cases import write_predictions
 
 FILES = {"metrics.json", "cases.jsonl", "report.md", "report.html"}
 
@@ -97,6 +98,23 @@ def test_an_earlier_result_and_its_neighbours_stay_where_a_run_fails(folder):
     }
     assert tunediff(folder, "diff", "before.jsonl", "after.jsonl", "--out", "kept")[0] == 0
     assert {path.name for path in (folder / "kept").iterdir()} == FILES | {"notes.txt"}
+
+
+def test_files_that_were_computed_in_different_environments_are_told_of_in_print_and_on_both_pages(tmp_path):
+    for name, table, torch in zip(("before", "after"), made_up_pair(), ("2.12.0", "2.13.0"), strict=True):
+        outcomes = ["right" if a == b else "wrong" for a, b in zip(table["prediction"], table["label"], strict=True)]
+        frame = table.assign(outcome=outcomes, log_probs=None, text="", finish_reason="none", scorer="head")
+        frame = frame.assign(prompt_hash="p", n_tokens=3, truncated=False)
+        about = {"labels": ["yes", "no"], "environment": {"torch": torch, "device": "NVIDIA A40"}}
+        write_predictions(tmp_path / f"{name}.parquet", frame, about)
+    code, out, error = tunediff(tmp_path, "diff", "before.parquet", "after.parquet", "--out", "out")
+    assert (code, error) == (0, "")
+    line = "Environment changed between the evaluations: torch 2.12.0 before, 2.13.0 after. "
+    assert line in out
+    for name in ("report.md", "report.html"):
+        assert "torch 2.12.0 before, 2.13.0 after. " in (tmp_path / "out" / name).read_text()
+    _, out, _ = tunediff(tmp_path, "diff", "before.parquet", "before.parquet", "--out", "same")
+    assert "Environment" not in out + (tmp_path / "same/report.md").read_text()
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(folder):

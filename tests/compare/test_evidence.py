@@ -84,8 +84,9 @@ def pair():
     return predictions(RIGHT[:, 0], 1, again), predictions(RIGHT[:, 1], 2, protocols=PROTOCOLS[:2])
 
 
-def gathered(pair, train=TRAIN, **diff):
-    found = gather(*pair, train, TEST, find_leaks(TEST, train, TASK), TASK, Diff(**diff))
+def gathered(pair, train=TRAIN, environments=({}, {}), **diff):
+    leaks = find_leaks(TEST, train, TASK)
+    found = gather(*pair, train, TEST, leaks, TASK, Diff(**diff), environments=environments)
     return found, list(found.records)
 
 
@@ -105,6 +106,16 @@ def test_the_golden_pair_has_every_key_of_the_metrics_file_and_its_values(pair):
     assert sum(metrics[f"gain_{part}"] for part in ("format", "prior", "cue", "rest")) == pytest.approx(gain / 100)
     assert metrics["gain_format"] == pytest.approx((RIGHT[:, 0] & ~parse).sum() / 100)
     assert metrics["gain_cue"] == 0
+
+
+def test_another_environment_of_the_second_evaluation_is_an_alarm_and_is_printed(pair):
+    where = {"torch": "2.13.0", "device": "NVIDIA A40", "dtype": "bfloat16"}
+    found, _ = gathered(pair, environments=(where, where | {"device": "NVIDIA H200"}))
+    [alarm] = [alarm for alarm in found.alarms if alarm.name == "Environment changed between the evaluations"]
+    assert alarm.sentence.startswith("device NVIDIA A40 before, NVIDIA H200 after. ")
+    assert alarm.sentence in diff_summary(found, TASK, 0.95)
+    same, _ = gathered(pair, environments=(where, where))
+    assert alarm.name not in [one.name for one in same.alarms]
 
 
 def test_the_worth_is_over_the_best_of_all_cheap_baselines(pair):

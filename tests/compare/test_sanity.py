@@ -7,6 +7,7 @@ import pytest
 from tunediff.compare.sanity import (
     chance_alarm,
     degenerate_alarm,
+    environment_alarm,
     guessing,
     never_answering,
     perplexity_alarm,
@@ -99,3 +100,14 @@ def test_text_metrics_that_agree_with_the_f1_are_not_named():
     # Both near zero is a poor model, and no contradiction.
     assert text_alarm(0.0, {"rouge1": 0.0}) is None
     assert text_alarm(0.31, {"rouge1": math.nan}) is not None
+
+
+def test_two_evaluations_in_different_environments_are_named_with_what_differs():
+    before = {"torch": "2.12.0", "device": "NVIDIA A40", "attention": "sdpa"}
+    alarm = environment_alarm(before, before | {"torch": "2.13.0", "threads": "4"})
+    assert alarm.name == "Environment changed between the evaluations"
+    assert alarm.sentence.startswith("torch 2.12.0 before, 2.13.0 after; threads none before, 4 after. ")
+    assert environment_alarm(before, dict(before)) is None
+    # A file of another program says nothing.
+    assert environment_alarm(before, {}) is None
+    assert environment_alarm({}, before) is None

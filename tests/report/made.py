@@ -18,7 +18,7 @@ from tunediff.compare.calibration import calibration
 from tunediff.compare.transitions import TRANSITIONS, transition_metrics
 from tunediff.files import write_csv, write_json, write_jsonl
 from tunediff.metrics.classification import score
-from tunediff.report.results import STAGES, Results, read_results
+from tunediff.report.results import STAGES, WITH_MODEL, Results, read_results
 from tunediff.report.tables import by_tag, margin
 from tunediff.sections import Task
 
@@ -31,6 +31,11 @@ TASK = Task(
     premise_free_input="hypothesis",
 )
 TAGS = ["hypernym", "modifier dropped", "modifier added", "colour swapped", "count swapped", "negation", "role swap"]
+ENVIRONMENT = {
+    **{"torch": "2.13.0+cpu", "transformers": "5.23.0", "peft": "0.21.0", "bitsandbytes": "0.50.0"},
+    **{"device": "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz, AVX512", "threads": "2"},
+    **{"attention": "sdpa", "dtype": "float32"},
+}
 CPU = "CPU Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz, 2 cores, 23 GiB"
 HOSTILE = [
     "<script>alert('text became a script')</script>",
@@ -132,6 +137,7 @@ def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0
         "calibration": folder / "metrics/calibration.json",
         "cases": folder / "data/cases.jsonl",
         "plots": folder / "data/plots",
+        "environments": folder / "metrics/environment",
         "costs": folder / "metrics/cost",
     }
     metrics = {
@@ -175,6 +181,8 @@ def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0
     write_csv(paths["pretrain_log"], PRETRAINED if evidence else [], list(PRETRAINED[0]))
     write_csv(paths["parameters"], _parameters())
     write_jsonl(paths["cases"], cases)
+    for stage in WITH_MODEL:
+        write_json(paths["environments"] / f"{stage}.json", ENVIRONMENT | changes.get(f"environment_{stage}", {}))
     for number, stage in enumerate(STAGES, start=1):
         cost = {"seconds": 7.3 * number**2, "peak_memory_bytes": 2**28 * number, "device": CPU}
         cost |= {"gpu_seconds": 6.0 * number, "energy_joules": 1500.0 * number} if evidence else {}

@@ -3,6 +3,7 @@ import hashlib
 import json
 import re
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -257,6 +258,16 @@ def test_several_devices_are_named_stage_by_stage(usual):
     made = {**made, "results": replace(made["results"], costs=costs), "devices": ["CPU", "NVIDIA A40"]}
     assert "NVIDIA A40" in Page(html_page(made)).text
     assert "NVIDIA A40" in markdown_page(made)
+
+
+def test_both_pages_say_what_each_stage_computed_with_stages_of_one_environment_together(tmp_path):
+    made = contents(tmp_path, usual_cases(), environment_train={"torch": "2.12.0", "device": "NVIDIA A40 <b>"})
+    for text in (Page(html_page(made)).text, unescape(markdown_page(made))):
+        text = " ".join(text.split())
+        assert "Computed by eval_base, eval_tuned with torch 2.13.0+cpu, transformers 5.23.0, " in text
+        assert "Computed by train with torch 2.12.0, " in text
+        assert "device NVIDIA A40 <b>, threads 2, attention sdpa, dtype float32" in text
+    assert "<b>" not in html_page(made) + markdown_page(made)
 
 
 @pytest.mark.parametrize("evidence", [True, False])

@@ -1,5 +1,6 @@
 import json
 import os
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -154,6 +155,30 @@ def test_two_runs_give_the_same_bytes_whatever_the_hash_seed(source, tmp_path):
         written.append([(folder / "data/splits" / f"{name}.jsonl").read_bytes() for name in DRAWN_FIRST])
         written[-1].append((folder / "metrics/prepare.json").read_bytes())
     assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("shared", ["drop", "keep"])
+@pytest.mark.parametrize("select", ["random", "stratified"])
+def test_rows_in_another_order_give_the_same_bytes_where_they_are_drawn_by_what_they_say(select, shared, tmp_path):
+    # Three hypotheses a premise; one pair stands twice, and one with two labels.
+    made = [(f"premise {i // 3}", f"hypothesis {i % 37}", i % 4 - 1) for i in range(120)]
+    made += [made[7], (*made[9][:2], (made[9][2] + 2) % 3)]
+    how = {"source": "train", "select": select, "seed": 2}
+    data = files_section(
+        shared_premises=shared,
+        test=how | {"fraction": 0.3},
+        validation=how | {"fraction": 0.2},
+        train=how | {"fraction": 1.0},
+    )
+    written = []
+    for seed in (None, 1, 2):
+        rows = random.Random(seed).sample(made, len(made)) if seed else made
+        folder = project(tmp_path / str(seed), data, {"train": rows})
+        prepared(folder, hash_seed=str(seed or 0))
+        paths = [*(folder / "data/splits").iterdir(), folder / "metrics/prepare.json"]
+        written.append({path.name: path.read_bytes() for path in paths})
+    assert written[0] == written[1] == written[2]
+    assert set(written[0]) == {"train.jsonl", "validation.jsonl", "test.jsonl", "leaks.json", "prepare.json"}
 
 
 def test_the_world_of_captions_keeps_the_tags_of_its_rows(tmp_path):

@@ -119,5 +119,6 @@ def summary(found: Diff, confidence: float) -> str:
         f"{flips.rate_of_right:.2%} of the {flips.base_right:,} that were right; two unrelated models of these "
         f"accuracies would break {flips.expected_if_independent:,.0f}",
         f"  {found.power}",
+        *(f"  {alarm.name}: {alarm.sentence}" for alarm in found.alarms),
     ]
     return "\n".join(lines)

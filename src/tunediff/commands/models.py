@@ -7,7 +7,7 @@ The model wing is imported inside the functions, so that `tunediff --help` and t
 without torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ from tunediff.stage import PARAMS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from tunediff.models.load import Loaded
 
 BASE, TUNED = Path("models/base"), Path("models/tuned")
 
@@ -65,9 +67,6 @@ def folder_beside(text: str, mark: str) -> Path:
 def both_answer(params: Params, cases: Sequence[Case]) -> tuple["pd.DataFrame", "pd.DataFrame"]:
     """Predictions of the base model and of the tuned one, as `eval_base` and `eval_tuned` make them.
 
-    The weights of the base are loaded once: it answers first, then what fine-tuning made is put on it. So it is the
-    base itself that answers, whichever of its weights were trained.
-
     Args:
         params: those of the project.
         cases: the cases, at least one.
@@ -75,14 +74,31 @@ def both_answer(params: Params, cases: Sequence[Case]) -> tuple["pd.DataFrame", 
     Raises:
         TunediffError: a model cannot be loaded, or a case is too long.
     """
+    from tunediff.predict.answers import predict_cases
+
+    asked = params.task, params.prompt, params.evaluate
+    models = zip(both_models(params), ("base", "tuned"), strict=True)
+    base, tuned = (predict_cases(loaded, cases, *asked, title) for loaded, title in models)
+    return base, tuned
+
+
+def both_models(params: Params) -> Iterator["Loaded"]:
+    """The base model, ready to answer, and when it has answered the tuned one.
+
+    The weights of the base are loaded once: it answers first, then what fine-tuning made is put on it. So it is the
+    base itself that answers, whichever of its weights were trained.
+
+    Args:
+        params: those of the project.
+
+    Raises:
+        TunediffError: a model cannot be loaded.
+    """
     from dataclasses import replace
 
     from tunediff.models.adapt import load_tuned
     from tunediff.models.load import load_base
-    from tunediff.predict.answers import predict_cases
 
-    asked = params.task, params.prompt, params.evaluate
     loaded = load_base(BASE, params.model, params.task.labels)
-    base = predict_cases(loaded, cases, *asked, "base")
-    loaded = replace(loaded, model=load_tuned(loaded.model, params.adapt, TUNED))
-    return base, predict_cases(loaded, cases, *asked, "tuned")
+    yield loaded
+    yield replace(loaded, model=load_tuned(loaded.model, params.adapt, TUNED))

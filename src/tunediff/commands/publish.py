@@ -12,7 +12,6 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from tunediff.cases import read_cases, read_predictions
 from tunediff.commands.models import BASE, TUNED, folder_beside, project
@@ -23,9 +22,6 @@ from tunediff.params import Params
 from tunediff.report.model_card import NAME
 from tunediff.sources.hub import hub_problem, snapshot
 from tunediff.stage import PARAMS
-
-if TYPE_CHECKING:
-    from tunediff.publish import Check
 
 TEST, PREDICTIONS = Path("data/splits/test.jsonl"), Path("data/predictions/tuned.parquet")
 CARD, METRICS = Path("reports/model_card.md"), Path("metrics")
@@ -111,7 +107,7 @@ def _checked(folder: Path, params: Params, place: str) -> str:
 
     cases = read_cases(TEST, params.task.inputs, params.task.labels)
     evaluated, _ = read_predictions(PREDICTIONS)
-    check: Check = check_model(folder, BASE, params, cases, evaluated, "publish")
+    check = check_model(folder, BASE, params, cases, evaluated, "publish")
     if check.differing:
         named = ", ".join(check.differing[:5]) + (", ..." if len(check.differing) > 5 else "")
         raise TunediffError(

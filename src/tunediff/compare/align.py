@@ -27,7 +27,7 @@ SHARED = ("label", "prompt_hash", "scorer")
 def input_ids(inputs: pd.DataFrame) -> pd.Series:
     """Return the case id of each row of input fields: 16 hexadecimal digits hashed from names and texts.
 
-    The same as `tunediff.cases.make_cases` gives: repeated inputs are told apart by their occurrence.
+    The same as `tunediff.cases.make_cases` gives, but that repeated inputs are told apart by their occurrence alone.
     """
     # As objects: reading Arrow's texts one by one takes as long as hashing them.
     texts = zip(*(inputs[name].astype(object) for name in inputs), strict=True)

@@ -35,7 +35,15 @@ from tunediff.compare.gain import answer_steps, gain_metrics, gain_parts, gain_s
 from tunediff.compare.noise import noise_floor, stable
 from tunediff.compare.protocols import MODELS, answered_again, most_likely, protocol_answers
 from tunediff.compare.questions import question_wording
-from tunediff.compare.sanity import Alarm, chance_alarm, degenerate_alarm, guessing, never_answering, one_kind_alarm
+from tunediff.compare.sanity import (
+    Alarm,
+    chance_alarm,
+    degenerate_alarm,
+    environment_alarm,
+    guessing,
+    never_answering,
+    one_kind_alarm,
+)
 from tunediff.compare.slices import slices, slices_of_cases
 from tunediff.compare.transitions import (
     case_records,
@@ -76,6 +84,7 @@ def gather(
     task: Task,
     diff: Diff,
     labels: tuple[Sequence[str], Sequence[str]] | None = None,
+    environments: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
 ) -> Evidence:
     """Compare two prediction files in every way there is.
 
@@ -88,6 +97,7 @@ def gather(
         task: names of inputs and labels.
         diff: how to compare.
         labels: the label list that each file was written with; None: that of the task.
+        environments: what each model computed with, as its file says.
 
     Raises:
         TunediffError: the files do not belong together, or hold other cases than the test split.
@@ -121,12 +131,13 @@ def gather(
     sure = calibration(aligned, task.labels, diff.confidence) if _scored(aligned) else NOT_MEASURED
     texts = question_wording(test) if asked else wording(test, task, train)
     by_slice = slices(aligned, test, texts, diff.confidence, diff.slice_min_cases)
+    changed = [alarm for alarm in [environment_alarm(*environments)] if alarm]
     return Evidence(
         metrics=metrics,
         baselines={f"{name}_accuracy": float(by_baseline.loc[name, "accuracy"]) for name in sorted(by_baseline.index)},
         calibration=sure.metrics,
         clean=clean_metrics(aligned, cells, leaks, task, diff.confidence),
-        alarms=[*_alarms(aligned, task, diff.confidence), *text_alarms(aligned, differences)],
+        alarms=[*changed, *_alarms(aligned, task, diff.confidence), *text_alarms(aligned, differences)],
         tables={
             **_counts(as_labels(aligned) if asked else aligned, cells),
             "gain": parts,

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from tunediff.cases import RIGHT, WRONG, Answer, content_hash
+from tunediff.cases import RIGHT, WRONG, Answer, content_hash, environment_of
 from tunediff.compare.harness import is_sample, read_samples
 from tunediff.compare.predictions import Fields, Predictions, from_rows, from_table
 from tunediff.errors import TunediffError
@@ -81,7 +81,8 @@ def _parquet(path: Path, fields: Fields) -> Predictions:
         raise TunediffError(f"{path}: is not a Parquet file that can be read: {error}") from None
     about = json.loads((file.schema_arrow.metadata or {}).get(b"tunediff", b"{}"))
     frame = table.to_pandas(ignore_metadata=True).set_axis(pd.RangeIndex(1, table.num_rows + 1))
-    return from_table(frame.reindex(columns=file.schema_arrow.names), fields, str(path), about.get("labels"))
+    predictions = from_table(frame.reindex(columns=file.schema_arrow.names), fields, str(path), about.get("labels"))
+    return predictions._replace(environment=environment_of(about))
 
 
 def _squad(path: Path, data: Path) -> Predictions:

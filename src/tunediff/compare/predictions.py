@@ -9,8 +9,9 @@ A label is compared as text: 0 and "0" are the same label, "Yes" and "yes" are n
 invalid. A case is known by its id where there is one, else by the hash of its input fields.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,6 +59,7 @@ class Predictions(NamedTuple):
     labels: tuple[str, ...] | None = None  # in the order of the scores, where it is known
     scores: Table | None = None  # of shape (n_cases, n_labels)
     same: tuple[str, ...] = ()  # columns beside the inputs that must be equal in both files
+    environment: Mapping[str, str] = MappingProxyType({})  # what the model computed with, where the file says it
 
 
 def from_table(table: pd.DataFrame, fields: Fields, name: str, labels: Sequence[str] | None = None) -> Predictions:

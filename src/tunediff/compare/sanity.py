@@ -7,6 +7,7 @@ comparisons went wrong:
     chance_alarm        a base model that guesses, so that the gain is learning from nothing
     repeated_alarm      an F1 that is the accuracy to six digits
     perplexity_alarm    a perplexity in the millions
+    environment_alarm   two models that answered on other machines or with other libraries
     text_alarm          ROUGE near 1e-5 beside an F1 that is not: predictions and references were not aligned
 """
 
@@ -165,4 +166,24 @@ def text_alarm(f1: float, text_metrics: Mapping[str, float], who: str = "model")
     return Alarm(
         f"Text metrics of the {who} near zero",
         f"Beside a token F1 of {f1:.3f} stand {figures}: predictions and references are probably not aligned.",
+    )
+
+
+def environment_alarm(base: Mapping[str, str], tuned: Mapping[str, str]) -> Alarm | None:
+    """Name what differs between the environments of two evaluations, as `tunediff.models.environment` describes them.
+
+    Args:
+        base: of the evaluation before; empty where nobody wrote it down.
+        tuned: of the one after.
+    """
+    if not base or not tuned:
+        return None
+    names = [name for name in {**base, **tuned} if base.get(name) != tuned.get(name)]
+    if not names:
+        return None
+    changes = "; ".join(f"{name} {base.get(name, 'none')} before, {tuned.get(name, 'none')} after" for name in names)
+    return Alarm(
+        "Environment changed between the evaluations",
+        f"{changes}. Some of the flipped cases may be rounding and not what changed the model; tunediff verify says "
+        "whether the evaluations give the same here.",
     )

@@ -50,6 +50,7 @@ def diff_pages(found: "Diff", names: tuple[str, str], confidence: float) -> Page
         models=MODELS,
         differences=found.differences,
         slices=_tags(found, confidence),
+        alarms=[alarm._asdict() for alarm in found.alarms],
         sources={"before": names[0], "after": names[1], "diff_cases": "metrics.json", "cases": "cases.jsonl"},
     )
     source = "context" if "context" in found.inputs else "text"

@@ -29,7 +29,7 @@ from tunediff.report.explorer import explorer_data
 from tunediff.report.findings import NO_PRICE, Findings, baseline_name, findings, part_names
 from tunediff.report.flow import flow_picture
 from tunediff.report.results import Results, Row, Shape
-from tunediff.report.tables import by_tag, examples, key_numbers
+from tunediff.report.tables import by_tag, environments, examples, key_numbers
 from tunediff.sections import Cost, Report, Task
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -96,6 +96,7 @@ def page_contents(
         # Only an encoder fills masks.
         "masked": any(row["mlm_accuracy"] is not None for row in results.pretrain_log),
         "longest": MARKDOWN_TEXT,
+        "environments": environments(results),
         "devices": list(dict.fromkeys(cost["device"] for cost in results.costs.values())),
         "seconds": sum(cost["seconds"] for cost in results.costs.values()),
         "peak": max((cost["peak_memory_bytes"] for cost in results.costs.values()), default=0),

@@ -30,6 +30,8 @@ Row = Mapping[str, Any]
 
 # The stages before this one, in the order of the pipeline. A stage's cost is metrics/cost/STAGE.json.
 STAGES = ("prepare", "base_model", "count_params", "eval_base", "train", "eval_tuned", "diff_cases")
+# Those that write what they computed with.
+WITH_MODEL = ("eval_base", "train", "eval_tuned")
 
 _EVAL = (
     *("n", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1"),
@@ -87,7 +89,7 @@ WORDS = {
     *("module", "parameter", "part", "kind", "shape", "dtype", "trainable"),
 }
 PREDICTIONS = ("base_prediction", "tuned_prediction")
-SOURCES = (*METRICS, *TABLES, "plots", "cases", "costs")
+SOURCES = (*METRICS, *TABLES, "plots", "cases", "environments", "costs")
 
 
 class Models(NamedTuple):
@@ -159,6 +161,7 @@ class Results:
     contamination: Sequence[Row] = ()  # a row a transition
     clean: Metrics = field(default_factory=dict)  # without the cases that training has seen
     alarms: Sequence[Row] = ()
+    environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # what a stage's model computed with
     costs: Mapping[str, Row] = field(default_factory=dict)  # seconds, peak_memory_bytes and device by stage
     sources: Mapping[str, str] = field(default_factory=dict)  # path by field name
 
@@ -177,8 +180,8 @@ def read_results(paths: Mapping[str, Path], task: Task) -> Results:
     """Read what the report shows.
 
     Args:
-        paths: a file for each name in `SOURCES`; `costs` is a folder with a file per stage, `plots` one with the
-            tables that were asked for.
+        paths: a file for each name in `SOURCES`; `costs` and `environments` are folders with a file per stage, `plots`
+            one with the tables that were asked for.
         task: names of labels and input fields.
 
     Raises:
@@ -206,6 +209,7 @@ def read_results(paths: Mapping[str, Path], task: Task) -> Results:
         # Of questions that all have an answer there is nothing to confuse.
         cells=cells_of(cases) if len(task.labels) > 1 else (),
         source_texts=len({case[task.source_input] for case in cases}),
+        environments={stage: _environment(paths["environments"] / f"{stage}.json") for stage in WITH_MODEL},
         costs={stage: _cost(paths["costs"] / f"{stage}.json") for stage in STAGES},
         sources={name: str(paths[name]) for name in SOURCES} | plot_sources,
     )
@@ -274,6 +278,11 @@ def _cost(path: Path) -> dict[str, Any]:
     values = _object(path, ("seconds", "peak_memory_bytes", "device"))
     _metrics(path, ("seconds", "peak_memory_bytes"))
     return values
+
+
+def _environment(path: Path) -> dict[str, str]:
+    values = _object(path, ("torch", "device"))
+    return {visible(str(name)): visible(str(value)) for name, value in values.items()}
 
 
 def _object(path: Path, keys: Sequence[str]) -> dict[str, Any]:

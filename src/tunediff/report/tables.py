@@ -176,3 +176,11 @@ def _number(name: str, better: str, base: float, tuned: float, ends: tuple[float
 def _share(name: str, better: str, base: float, tuned: float, ends: tuple[float, float] | None = None) -> Number:
     between = points_interval(*ends) if ends else ""
     return Number(name, better, percent(base), percent(tuned), points(tuned - base), between)
+
+
+def environments(results: Results) -> list[tuple[str, str]]:
+    """Stages that computed with a model, those of one environment together, and that environment in words."""
+    stages: dict[str, list[str]] = {}
+    for stage, values in results.environments.items():
+        stages.setdefault(", ".join(f"{name} {value}" for name, value in values.items()), []).append(stage)
+    return [(", ".join(names), words) for words, names in stages.items()]

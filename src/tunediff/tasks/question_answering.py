@@ -13,7 +13,6 @@ A question whose lists are empty has the label `unanswerable`.
 import string
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 from tunediff.cases import Answer, Case, make_cases
 from tunediff.errors import TunediffError
@@ -50,12 +49,13 @@ def question_cases(rows: Sequence[Row], task: Task, data: Data) -> list[Case | N
                 {name: text_of(row, data.columns[name]) for name in task.inputs},
                 ANSWERABLE if there else UNANSWERABLE,
                 tags_of(row),
+                there,
             )
             for row, there in zip(rows, answers, strict=True)
             if there is not None
         )
     )
-    return [None if there is None else replace(next(made), answers=there) for there in answers]
+    return [None if there is None else next(made) for there in answers]
 
 
 def starts(rows: Sequence[Row], cases: Sequence[Case | None], data: Data) -> dict[str, int]:
