@@ -1,0 +1,15 @@
+"""Which of several processes of a stage this is, as its environment says; `tunediff.models.processes` starts them.
+
+first()        # True: this one writes and prints, the first of several or the only one
+"""
+
+import os
+
+# Of a stage: how many hosts there are, which one this is, where they meet. Of each process: how many there are.
+HOSTS, HOST, ADDRESS = "TUNEDIFF_HOSTS", "TUNEDIFF_HOST", "TUNEDIFF_ADDRESS"
+PROCESSES = "TUNEDIFF_PROCESSES"
+
+
+def first() -> bool:
+    """Whether this process is the one that writes and prints: the first of several, or the only one."""
+    return PROCESSES not in os.environ or os.environ.get("RANK", "0") == "0"
