@@ -5,8 +5,8 @@ with measured(Path("metrics/cost/train.json")):
 
 Where the stage computed on a GPU: also gpu_seconds, and energy_joules if NVML counts them. A stage that was stopped
 and went on costs what all of its processes did, and so does one that runs in several at once: see `measured`. Under
-`tunediff repro` the stage leaves a note that it ran, in the folder that the environment variable `RUN` names: a stage that comes from the
-cache starts no process, so only one that ran can leave it.
+`tunediff repro` the stage leaves a note that it ran, in the folder that the environment variable `RUN` names: a stage
+that comes from the cache starts no process, so only one that ran can leave it.
 """
 
 import os

@@ -5,9 +5,10 @@ first()        # True: this one writes and prints, the first of several or the o
 
 import os
 
-# Of a stage: how many hosts there are, which one this is, where they meet. Of each process: how many there are.
+# Of a stage: how many hosts there are, which one this is, where they meet. Of each process: how many there are, and the
+# id of the one that started them on this host.
 HOSTS, HOST, ADDRESS = "TUNEDIFF_HOSTS", "TUNEDIFF_HOST", "TUNEDIFF_ADDRESS"
-PROCESSES = "TUNEDIFF_PROCESSES"
+PROCESSES, PARENT = "TUNEDIFF_PROCESSES", "TUNEDIFF_PARENT"
 
 
 def first() -> bool:

@@ -3,6 +3,7 @@
     tunediff diff before.jsonl after.jsonl --out findings
     tunediff repro
     tunediff cost
+    tunediff launch train --hosts 2 --host 0 --address 10.0.0.1:29500
     tunediff predict premise="A man sleeps." hypothesis="A man is awake."
     tunediff merge --out models/merged
     tunediff score --task squad_v2 --data dev-v2.0.json --predictions predictions.json
@@ -17,13 +18,14 @@ import argparse
 from functools import partial
 
 from tunediff import errors
-from tunediff.commands import cost, count_params, diff, merge, predict, publish, repro, score
+from tunediff.commands import cost, count_params, diff, launch, merge, predict, publish, repro, score
 
 COMMANDS = {
     "diff": diff,
     "score": score,
     "repro": repro,
     "cost": cost,
+    "launch": launch,
     "predict": predict,
     "merge": merge,
     "publish": publish,

@@ -29,7 +29,7 @@ import torch
 import torch.distributed as dist
 
 from tunediff.errors import TunediffError
-from tunediff.ranks import ADDRESS, HOST, HOSTS, PROCESSES, first
+from tunediff.ranks import ADDRESS, HOST, HOSTS, PARENT, PROCESSES, first
 from tunediff.stage import PARAMS
 
 Value = TypeVar("Value")
@@ -109,7 +109,7 @@ def _launch(num_processes: int, here: int, hosts: int) -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     address, host = os.environ.get(ADDRESS, "localhost:0"), int(os.environ.get(HOST, 0))
-    os.environ[PROCESSES] = str(num_processes)
+    os.environ |= {PROCESSES: str(num_processes), PARENT: str(os.getpid())}
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // here)))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what ends a process is said here, in one line
     if hosts > 1:
@@ -176,7 +176,8 @@ def _interface(address: str) -> str:
 
 def _join(reads: tuple[Path, ...]) -> None:
     """Become one of the processes: meet the others, on a GPU of its own where there are some."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    # Not by the present parent: the one that started this process may have been killed since.
+    threading.Thread(target=_end_with, args=(int(os.environ[PARENT]),), daemon=True).start()
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group()

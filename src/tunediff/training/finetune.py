@@ -10,9 +10,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
+from torch.distributed.fsdp import register_fsdp_forward_method
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
@@ -20,7 +22,7 @@ from transformers import TrainingArguments
 
 from tunediff.cases import Case
 from tunediff.errors import TunediffError
-from tunediff.models.adapt import load_trained, save_trained
+from tunediff.models.adapt import gather_trained, load_trained, save_weights, whole_weights
 from tunediff.models.heads import label_scores
 from tunediff.models.load import Loaded, Network
 from tunediff.models.processes import gathered, part, shared
@@ -141,6 +143,7 @@ def finetune(
     rows = [] if head == "lm" else [one for one, _ in (*train_rows, *validation_rows)]
     with frozen_base(loaded, rows, head):
         trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
+    gather_trained(loaded.model)
     return [
         {
             "epoch": round(entry["epoch"]),
@@ -181,6 +184,8 @@ def _arguments(train: Train, scratch: Path, dtype: torch.dtype) -> TrainingArgum
         use_cpu=not on_gpu,
         remove_unused_columns=False,
         report_to=[],
+        fsdp=None if train.fsdp is None else True,
+        fsdp_config=None if train.fsdp is None else dict(train.fsdp),
     )
     # With several GPUs, transformers would put each batch on all of them, in a wrapper that our loss cannot look into.
     arguments._n_gpu = min(1, arguments.n_gpu)
@@ -228,11 +233,11 @@ class _EpochTrainer(BatchTrainer):
 
     def _wrap_model(self, model: Network, training: bool = True, dataloader: Any = None) -> Network:
         """As transformers does it, but what averages gradients over processes is put around model and loss at once."""
-        if self.args.world_size == 1:
+        if self.args.world_size == 1 or self.is_fsdp_enabled:
             return super()._wrap_model(model, training, dataloader)
         # Each process has loaded the same weights. A pooler may be trained that no loss reads.
         return DistributedDataParallel(
-            _Costing(model, self._loss), init_sync=False, broadcast_buffers=False, find_unused_parameters=True
+            _Costing(model, self._loss), init_sync=False, forward_sync_buffers=False, find_unused_parameters=True
         )
 
     def _loss(self, model: Any, batch: Batch) -> Loss:
@@ -244,6 +249,15 @@ class _EpochTrainer(BatchTrainer):
     def _forget_epoch(self) -> None:
         self.epoch_loss: torch.Tensor | float = 0.0
         self.epoch_targets: torch.Tensor | int = 0
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> tuple[Network, Any]:
+        """FSDP gathers weights around what it takes for a forward pass: the loss, which calls parts of the model."""
+        model, loader = super()._prepare_for_training(*args, **kwargs)
+        if self.is_fsdp_enabled:
+            model.cost = MethodType(self.batch_loss, model)
+            register_fsdp_forward_method(model, "cost")
+            self.batch_loss = lambda model, batch: model.cost(batch)
+        return model, loader
 
     def compute_loss(
         self,
@@ -266,7 +280,8 @@ class _EpochTrainer(BatchTrainer):
         self._forget_epoch()
         self.model.eval()
         total, targets = 0.0, 0
-        number, processes = part()
+        # Sharded weights are gathered in every pass, for which all processes have to make the same passes.
+        number, processes = (0, 1) if self.is_fsdp_enabled else part()
         rows, size = range(len(self.eval_dataset)), self.args.eval_batch_size
         own = [rows[at : at + size] for at in rows[::size]][number::processes]
         with torch.no_grad():
@@ -285,7 +300,9 @@ class _EpochTrainer(BatchTrainer):
         return metrics
 
     def _save(self, output_dir: str | None = None, state_dict: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
-        save_trained(self.model, Path(output_dir or str(self.args.output_dir)))
+        whole = whole_weights(self.model)
+        if self.args.should_save:
+            save_weights(whole, Path(output_dir or str(self.args.output_dir)))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         load_trained(self.model if model is None else model, Path(resume_from_checkpoint))
