@@ -17,9 +17,11 @@ from tunediff.metrics.scores import has_threshold, score
 from tunediff.metrics.summary import summary
 from tunediff.models.environment import environment
 from tunediff.models.load import load_base
+from tunediff.models.processes import gathered, launched
 from tunediff.params import read_params
 from tunediff.predict.answers import predict_cases
 from tunediff.predict.protocols import answered_again, few_shot_log_probs, other_protocols
+from tunediff.ranks import first
 from tunediff.stage import PARAMS, arguments
 
 
@@ -29,7 +31,9 @@ def main() -> None:
     )
     params = read_params(PARAMS)
     task = params.task
-    with measured(args.cost):
+    if launched(params.evaluate.num_processes, args.test, args.validation, args.base):
+        return
+    with measured(args.cost, gathered=gathered):
         cases = read_cases(args.test, task.inputs, task.labels)
         loaded = load_base(args.base, params.model, task.labels)
         where = environment(loaded.model)
@@ -45,12 +49,14 @@ def main() -> None:
         if has_threshold(task, params.model):
             held_out = read_cases(args.validation, task.inputs, task.labels)
             validation = predict_cases(loaded, held_out, *asked)
-        metrics = score(task, frame, validation) | named_scores(params.evaluate.metrics, task, frame)
         if params.evaluate.noise_seed is not None:
             del loaded  # two models at once may not fit
             reseeded = params.model.model_copy(update={"head_seed": params.evaluate.noise_seed})
             other = load_base(args.base, reseeded, task.labels)
             frame["seed_prediction"] = predict_cases(other, cases, *asked)["prediction"]
+        if not first():
+            return
+        metrics = score(task, frame, validation) | named_scores(params.evaluate.metrics, task, frame)
         write_predictions(args.predictions, frame, {"labels": task.labels, "model": "base", "environment": where})
         write_json(args.metrics, metrics)
         write_json(args.environment, where)

@@ -21,9 +21,11 @@ from tunediff.metrics.summary import summary
 from tunediff.models.adapt import load_tuned
 from tunediff.models.environment import environment
 from tunediff.models.load import load_base
+from tunediff.models.processes import gathered, launched
 from tunediff.params import read_params
 from tunediff.predict.answers import predict_cases
 from tunediff.predict.protocols import other_protocols
+from tunediff.ranks import first
 from tunediff.stage import PARAMS, arguments
 
 
@@ -32,7 +34,9 @@ def main() -> None:
     args = arguments(__doc__, reads, writes)
     params = read_params(PARAMS)
     task = params.task
-    with measured(args.cost):
+    if launched(params.evaluate.num_processes, args.test, args.validation, args.base, args.tuned):
+        return
+    with measured(args.cost, gathered=gathered):
         cases = read_cases(args.test, task.inputs, task.labels)
         loaded = load_base(args.base, params.model, task.labels)
         loaded = replace(loaded, model=load_tuned(loaded.model, params.adapt, args.tuned))
@@ -44,6 +48,8 @@ def main() -> None:
         if has_threshold(task, params.model):
             held_out = read_cases(args.validation, task.inputs, task.labels)
             validation = predict_cases(loaded, held_out, *asked)
+        if not first():
+            return
         metrics = score(task, frame, validation) | named_scores(params.evaluate.metrics, task, frame)
         write_predictions(args.predictions, frame, {"labels": task.labels, "model": "tuned", "environment": where})
         write_json(args.metrics, metrics)

@@ -15,7 +15,9 @@ from tunediff.files import replacing, write_csv, write_json
 from tunediff.models.adapt import adapt_model, save_tuned
 from tunediff.models.environment import environment
 from tunediff.models.load import load_base
+from tunediff.models.processes import gathered, launched
 from tunediff.params import read_params
+from tunediff.ranks import first
 from tunediff.stage import PARAMS, arguments
 from tunediff.training.checkpoints import scratch_folder
 from tunediff.training.finetune import chosen_epoch, finetune, training_rows
@@ -27,14 +29,18 @@ def main() -> None:
     )
     params = read_params(PARAMS)
     task, prompt, train = params.task, params.prompt, params.train
+    if launched(train.num_processes, args.train, args.validation, args.base):
+        return
     sections = [task, prompt, params.model, params.adapt, train]
     scratch = scratch_folder([section.model_dump() for section in sections], args.train, args.validation, args.base)
-    with measured(args.cost, scratch) as note_cost:
+    with measured(args.cost, scratch, gathered) as note_cost:
         cases = [read_cases(path, task.inputs, task.labels) for path in (args.train, args.validation)]
         loaded = load_base(args.base, params.model, task.labels)
         loaded = replace(loaded, model=adapt_model(loaded.model, params.adapt, train.seed))
         rows = [training_rows(loaded, split, task, prompt, params.model.head) for split in cases]
         log = finetune(loaded, rows[0], rows[1], train, scratch, params.model.head, saved=note_cost)
+        if not first():
+            return
         with replacing(args.tuned) as folder:
             save_tuned(loaded.model, params.adapt, folder)
         chosen = chosen_epoch(log, train)

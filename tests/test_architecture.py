@@ -19,7 +19,7 @@ TABLE = """
 | 3 | `sources` `splits` `leaks` | | `stats` |
 | 2 | `params` `cases` `cost` `stage` `ledger` | | |
 | 1 | `files` `sections` `squad` | | |
-| 0 | `errors` | | |
+| 0 | `errors` `ranks` | | |
 """
 SHARED, MODEL, EVIDENCE = range(3)
 # They stand on both wings, as stages do. What they take of the model wing they import inside a function: below, every

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from tunediff.cost import RUN, added, measured
+from tunediff.cost import RUN, added, at_once, measured
+from tunediff.ranks import PROCESSES
 
 
 @pytest.fixture(autouse=True)
@@ -249,6 +250,28 @@ def test_costs_add_up_and_energy_only_where_each_process_on_a_gpu_measured_it():
     uncounted = {key: value for key, value in gpu.items() if key != "energy_joules"}
     assert "energy_joules" not in added([gpu, uncounted])
     assert added([cpu]) == cpu
+
+
+def test_processes_at_once_cost_the_longest_time_and_all_of_their_memory_and_gpus():
+    gpu = {"seconds": 10.0, "peak_memory_bytes": 7, "device": "NVIDIA A40", "gpu_seconds": 10.0, "energy_joules": 1.5}
+    cost = at_once([gpu, gpu | {"seconds": 12.0, "gpu_seconds": 12.0}])
+    assert cost == {
+        "seconds": 12.0,
+        "peak_memory_bytes": 14,
+        "device": "2 processes on NVIDIA A40",
+        "gpu_seconds": 24.0,
+        "energy_joules": 3.0,
+    }
+    assert at_once([gpu]) == gpu
+
+
+def test_the_first_of_several_processes_writes_what_all_of_them_cost(tmp_path, monkeypatch):
+    monkeypatch.setenv(PROCESSES, "2")
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        with measured(tmp_path / "cost.json", gathered=lambda cost: [cost, cost | {"seconds": 1e6}]):
+            assert not (tmp_path / "cost.json").exists()
+    assert cost_of(tmp_path / "cost.json")["seconds"] == 1e6
 
 
 def test_measuring_does_not_import_torch():

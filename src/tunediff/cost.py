@@ -4,9 +4,9 @@ with measured(Path("metrics/cost/train.json")):
     ...                                     # metrics/cost/train.json: seconds, peak_memory_bytes, device
 
 Where the stage computed on a GPU: also gpu_seconds, and energy_joules if NVML counts them. A stage that was stopped
-and went on costs what all of its processes did: see `measured`. Under `tunediff repro` the
-stage leaves a note that it ran, in the folder that the environment variable `RUN` names: a stage that comes from the
-cache starts no process, so only one that ran can leave it.
+and went on costs what all of its processes did, and so does one that runs in several at once: see `measured`. Under
+`tunediff repro` the stage leaves a note that it ran, in the folder that the environment variable `RUN` names: a stage
+that comes from the cache starts no process, so only one that ran can leave it.
 """
 
 import os
@@ -23,13 +23,16 @@ import psutil
 
 from tunediff.errors import TunediffError
 from tunediff.files import read_json, read_text, write_json
+from tunediff.ranks import PROCESSES, first
 
 RUN = "TUNEDIFF_RUN"
 Cost = dict[str, Any]
 
 
 @contextmanager
-def measured(path: Path, scratch: Path | None = None) -> Iterator[Callable[[], None]]:
+def measured(
+    path: Path, scratch: Path | None = None, gathered: Callable[[Cost], list[Cost]] = lambda cost: [cost]
+) -> Iterator[Callable[[], None]]:
     """Write the cost of this process to `path` when the block ends well; start-up and imports are counted in.
 
     Keys: seconds; peak_memory_bytes (of the GPUs where some were used, of this process elsewhere); device. Where GPUs
@@ -40,31 +43,35 @@ def measured(path: Path, scratch: Path | None = None) -> Iterator[Callable[[], N
         path: the file to write.
         scratch: a folder that outlives a process which is stopped, for a stage that then goes on. What each process
             cost is noted in it, and what is written is the cost of all of them.
+        gathered: gives what all processes of the stage pass to it, where it runs in several; the first one writes.
 
     Yields:
-        A function that notes the cost so far, to be called at each save: of a process that is killed, that stays.
+        A function that notes the cost so far, to be called at each save, in all processes: of a process that is
+        killed, that stays.
     """
-    note = Path(os.environ[RUN]) / path.name if os.environ.get(RUN) else None
+    note = Path(os.environ[RUN]) / path.name if os.environ.get(RUN) and first() else None
     if note:
         write_json(note, {"began": time.time() - _seconds()})
     before = _millijoules()
     notes = scratch / "cost" if scratch else None
     earlier = [] if notes is None else [read_json(one) for one in sorted(notes.glob("*.json"))]
 
-    def note_cost() -> None:
-        if notes is not None:
-            write_json(notes / f"{len(earlier):06d}.json", _cost(before))
+    def note_cost(costs: Sequence[Cost] = ()) -> None:
+        cost = at_once(costs or gathered(_cost(before)))
+        if notes is not None and first():
+            write_json(notes / f"{len(earlier):06d}.json", cost)
 
     try:
         yield note_cost
     except BaseException:
-        # Without the folder nothing was begun that could go on.
+        # Without the folder nothing was begun that could go on. The other processes may be gone; they cost as much.
         if scratch is not None and scratch.exists():
             with suppress(TunediffError):
-                note_cost()
+                note_cost([_cost(before)] * int(os.environ.get(PROCESSES, 1)))
         raise
-    cost = added([*earlier, _cost(before)])
-    write_json(path, cost)
+    cost = added([*earlier, at_once(gathered(_cost(before)))])
+    if first():
+        write_json(path, cost)
     if note:
         write_json(note, {"cost": cost})
 
@@ -87,6 +94,23 @@ def added(costs: Sequence[Cost]) -> Cost:
     return total
 
 
+def at_once(costs: Sequence[Cost]) -> Cost:
+    """The cost of processes that did one thing together: the longest time, all of their memory and GPUs."""
+    if len(costs) == 1:
+        return dict(costs[0])
+    names = [cost["device"] for cost in costs]
+    total: Cost = {
+        "seconds": max(cost["seconds"] for cost in costs),
+        "peak_memory_bytes": sum(cost["peak_memory_bytes"] for cost in costs),
+        "device": " + ".join(f"{names.count(name)} processes on {name}" for name in dict.fromkeys(names)),
+    }
+    if all("gpu_seconds" in cost for cost in costs):
+        total["gpu_seconds"] = round(total["seconds"] * len(costs), 3)
+    if all("energy_joules" in cost for cost in costs):
+        total["energy_joules"] = round(sum(cost["energy_joules"] for cost in costs), 3)
+    return total
+
+
 def _cost(before: Mapping[str, int]) -> Cost:
     """What this process cost so far; `before`: what each GPU had used when it began."""
     seconds, gpus = round(_seconds(), 3), _used_gpus()
@@ -99,10 +123,11 @@ def _cost(before: Mapping[str, int]) -> Cost:
 
 
 def _seconds() -> float:
-    """Since this process began."""
-    stat = Path("/proc/self/stat")
+    """Since this process began, or the one that started it and others for one stage."""
+    process = os.getppid() if PROCESSES in os.environ else os.getpid()
+    stat = Path(f"/proc/{process}/stat")
     if not stat.exists():
-        return time.time() - psutil.Process().create_time()
+        return time.time() - psutil.Process(process).create_time()
     # On Linux psutil adds to the boot time, which the kernel gives in whole seconds; field 22 counts from the boot.
     ticks = int(read_text(stat).rpartition(")")[2].split()[19])
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")

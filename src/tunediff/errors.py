@@ -7,9 +7,15 @@ Every bad input ends in one line that names the file, the row or key, what was f
 and exit code 1, without a traceback.
 """
 
+import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
+from pathlib import Path
+
+# Set in each of several processes of a stage, by torchrun's agent.
+_ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 
 
 class TunediffError(Exception):
@@ -25,13 +31,25 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except TunediffError as error:
-        for line in error.args:
-            print(f"tunediff: {' '.join(str(line).split())}", file=sys.stderr)
+        _say("\n".join(f"tunediff: {' '.join(str(line).split())}" for line in error.args))
         sys.exit(1)
     except KeyboardInterrupt:
-        print("tunediff: stopped; the same command goes on from the last whole save", file=sys.stderr)
+        _say("tunediff: stopped; the same command goes on from the last whole save")
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output went away; Python would complain again while closing it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception:
+        if _ERROR_FILE not in os.environ:
+            raise
+        _say(traceback.format_exc())
+        sys.exit(1)
+
+
+def _say(text: str) -> None:
+    """On standard error; one of several processes leaves it to the one that started them, which says it once."""
+    if _ERROR_FILE in os.environ:
+        Path(os.environ[_ERROR_FILE]).write_text(json.dumps({"message": text}), encoding="utf-8")
+    else:
+        print(text, file=sys.stderr)

@@ -127,6 +127,12 @@ def _method_fits_weights(method: str, quantization: str) -> str | None:
     return f"adapt.method is {method}, but model.quantization is {quantization}; expected {expected}"
 
 
+def _sharing_fits_weights(fsdp: dict[str, Any] | None, quantization: str) -> str | None:
+    if fsdp is None or quantization == "none":
+        return None
+    return f"train.fsdp is given, but model.quantization is {quantization}; expected none"
+
+
 def _choices_fit_head(name: str, head: str, labels: list[str], choices: dict[str, str] | None) -> str | None:
     if head != "lm":
         if choices is None:
@@ -179,6 +185,7 @@ _RULES: dict[Callable[..., str | None], tuple[str, ...]] = {
     _noise_seed_fits_head: ("evaluate.noise_seed", "model.head", "model.head_seed"),
     _method_fits_head: ("adapt.method", "model.head"),
     _method_fits_weights: ("adapt.method", "model.quantization"),
+    _sharing_fits_weights: ("train.fsdp", "model.quantization"),
     _template_fits: ("model.head", "task.inputs", "prompt.template"),
     _choices_fit_head: ("task.name", "model.head", "task.labels", "prompt.choices"),
     _choices_differ: ("prompt.choices",),

@@ -434,11 +434,21 @@ class Train(Section):
         le=1,
         description="weight of a prompt's tokens in the loss of a language model; an answer's: 1",
     )
+    num_processes: Whole = Field(
+        default=1, ge=1, description="processes, one a GPU, of all hosts; a step learns from the batches of all"
+    )
+    fsdp: dict[str, Any] | None = Field(
+        default=None, description="fsdp_config of transformers: weights are shared out over the processes; none: copied"
+    )
     choose_epoch: Literal["last", "best"] = Field(
         default="last",
         description="the model after the last epoch, or after the one with the lowest validation loss",
     )
     seed: Seed = Field(default=0, description="of adapter weights, dropout and order")
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.fsdp is not None and self.num_processes == 1:
+            yield "train.fsdp goes with train.num_processes above 1; found 1"
 
 
 class Evaluate(Section):
@@ -448,6 +458,9 @@ class Evaluate(Section):
         description="most likely choice after the prompt, text generated freely and parsed, or the model's new head"
     )
     batch_tokens: Whole = Field(default=8192, ge=1, description="tokens of one batch; halved where memory runs out")
+    num_processes: Whole = Field(
+        default=1, ge=1, description="processes, one a GPU, of all hosts; they share the cases"
+    )
     max_new_tokens: Whole = Field(default=8, ge=1, description="generation: longest answer")
     max_answer_tokens: Whole = Field(default=30, ge=1, description="span: longest answer")
     protocols: list[Literal["generation", "premise_free"]] = Field(

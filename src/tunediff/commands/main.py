@@ -4,6 +4,7 @@
     tunediff repro
     tunediff cost
     tunediff verify
+    tunediff launch train --hosts 2 --host 0 --address 10.0.0.1:29500
     tunediff predict premise="A man sleeps." hypothesis="A man is awake."
     tunediff merge --out models/merged
     tunediff score --task squad_v2 --data dev-v2.0.json --predictions predictions.json
@@ -18,7 +19,7 @@ import argparse
 from functools import partial
 
 from tunediff import errors
-from tunediff.commands import cost, count_params, diff, merge, predict, publish, repro, score, verify
+from tunediff.commands import cost, count_params, diff, launch, merge, predict, publish, repro, score, verify
 
 COMMANDS = {
     "diff": diff,
@@ -26,6 +27,7 @@ COMMANDS = {
     "repro": repro,
     "cost": cost,
     "verify": verify,
+    "launch": launch,
     "predict": predict,
     "merge": merge,
     "publish": publish,

@@ -4,9 +4,11 @@ trainable = adapt_model(network, params.adapt, seed=0)       # LoRA, new head, o
 save_tuned(trainable, params.adapt, Path("models/tuned"))    # the trained weights alone, as safetensors
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tunediff.errors import TunediffError
 from tunediff.files import read_json, write_json
@@ -58,11 +60,32 @@ def choose_trained(model: Network, adapt: Adapt) -> None:
 
 def save_trained(model: Network, folder: Path) -> None:
     """Write the weights that require a gradient, and nothing else, to `folder` as safetensors."""
+    save_weights(whole_weights(model), folder)
+
+
+def whole_weights(model: Network) -> dict[str, torch.Tensor]:
+    """The weights that require a gradient, on the CPU; where they are shared out, every process has to ask for them."""
+    trained = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
+    return {
+        name: (value.full_tensor() if isinstance(value, DTensor) else value).cpu().contiguous()
+        for name, value in trained.items()
+    }
+
+
+def save_weights(weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Write weights to `folder` as safetensors."""
     from safetensors.torch import save_file
 
-    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.detach().cpu().contiguous() for name, value in trained.items()}, folder / TRAINED)
+    save_file(dict(weights), folder / TRAINED)
+
+
+def gather_trained(model: Network) -> None:
+    """Give each process the whole of the trained weights that are shared out over several; it runs no more after it."""
+    for name, value in whole_weights(model).items():
+        holder, _, last = name.rpartition(".")
+        if isinstance(getattr(model.get_submodule(holder), last), DTensor):
+            setattr(model.get_submodule(holder), last, torch.nn.Parameter(value))
 
 
 def load_trained(model: Network, folder: Path) -> None:
@@ -78,7 +101,10 @@ def load_trained(model: Network, folder: Path) -> None:
         raise TunediffError(f"{path}: holds the weights of another model, or of one adapted in another way")
     with torch.no_grad():
         for name, value in own.items():
-            value.copy_(weights[name])
+            whole = weights[name]
+            if isinstance(value, DTensor):
+                whole = distribute_tensor(whole.to(value.device), value.device_mesh, value.placements)
+            value.copy_(whole)
 
 
 def save_tuned(model: Network, adapt: Adapt, folder: Path) -> None:

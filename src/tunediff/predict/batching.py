@@ -3,15 +3,18 @@
     for batch in plan([12, 40, 13], budget=48): ...       # [[1], [2, 0]]
 
 The result of a case depends on its batch only by float rounding, and batches do not depend on the order of the cases.
+Several processes answer the same batches as one, each its part of them.
 """
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
+from torch.utils._pytree import tree_map_only
 from tqdm import tqdm
 
 from tunediff.errors import TunediffError
+from tunediff.models.processes import gathered, part
 
 Result = TypeVar("Result")
 
@@ -35,7 +38,7 @@ def plan(rows: Sequence[Sequence[int]], budget: int) -> list[list[int]]:
 def run_batches(
     rows: Sequence[Sequence[int]], budget: int, answer: Callable[[list[int]], Sequence[Result]], title: str
 ) -> list[Result]:
-    """Answer every row, batch by batch, and give the results in the order of the rows.
+    """Answer every row, batch by batch, and give the results in the order of the rows, in every process.
 
     Args:
         rows: token ids of each row; their lengths decide the batches.
@@ -47,8 +50,10 @@ def run_batches(
         TunediffError: memory does not suffice for a single row.
     """
     results: list[Result | None] = [None] * len(rows)
-    waiting = plan(rows, budget)[::-1]
-    with tqdm(total=len(rows), desc=title, unit="case", disable=None) as bar:
+    number, processes = part()
+    waiting = plan(rows, budget)[number::processes][::-1]
+    own = sum(map(len, waiting))
+    with tqdm(total=own, desc=title, unit="case", disable=True if number else None) as bar:
         while waiting:
             batch = waiting.pop()
             try:
@@ -66,7 +71,19 @@ def run_batches(
             for i, result in zip(batch, answers, strict=True):
                 results[i] = result
             bar.update(len(batch))
-    return [result for result in results if result is not None]
+    return [result for result in _together(results) if result is not None]
+
+
+def _together(results: list[Result | None]) -> list[Result | None]:
+    """The results of all processes; of each row one of them has one."""
+    if part() == (0, 1):
+        return results
+    found = {i: result for i, result in enumerate(results) if result is not None}
+    # A row of a batch's tensor would be sent with all of the batch.
+    for some in gathered(tree_map_only(torch.Tensor, torch.clone, found)):
+        for i, result in some.items():
+            results[i] = result
+    return results
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -13,7 +13,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import Sampler
+from accelerate.data_loader import SeedableRandomSampler
+from accelerate.utils import synchronize_rng_states
+from torch.utils.data import BatchSampler, DataLoader, Sampler
 from transformers import Trainer
 
 # Batches whose rows are sorted together: enough for little padding, few enough to mix the rows anew in every epoch.
@@ -43,6 +45,45 @@ class LikeLengths(Sampler[int]):
             yield from batch
 
 
+class Parts(Sampler[list[int]]):
+    """What one of several processes takes of each batch that all of them make a step on: every n-th row.
+
+    accelerate gives whole batches to each and fills up the end of an epoch with rows of its beginning, which would
+    count twice. A process that gets no row of the last batch gets its first one with NOTHING behind it.
+    """
+
+    NOTHING = -1
+
+    def __init__(self, sampler: Sampler[int], batch_size: int, number: int, processes: int) -> None:
+        self.sampler, self.number, self.processes = sampler, number, processes
+        self.batches = BatchSampler(sampler, batch_size * processes, drop_last=False)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def set_epoch(self, epoch: int) -> None:
+        """What a sampler that draws another order in each epoch goes by."""
+        if isinstance(self.sampler, SeedableRandomSampler):
+            self.sampler.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        synchronize_rng_states(["torch"])  # another state would draw another order
+        for batch in self.batches:
+            yield batch[self.number :: self.processes] or [batch[0], self.NOTHING]
+
+
+class _Rows(list[Any]):
+    """The training rows; `Parts.NOTHING` is none of them."""
+
+    def __getitem__(self, at: Any) -> Any:
+        return None if at == Parts.NOTHING else super().__getitem__(at)
+
+
+def counts(batch: dict[str, Any]) -> bool:
+    """Whether a batch has rows of its own, or stands in for one that has none."""
+    return "nothing" not in batch
+
+
 class BatchTrainer(Trainer):
     """transformers' Trainer on batches of like length, where lengths of the training rows are given."""
 
@@ -53,7 +94,22 @@ class BatchTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.lengths is None:
             return super()._get_train_sampler(train_dataset)
-        return LikeLengths(self.lengths, self.args.train_batch_size)
+        return LikeLengths(self.lengths, self.args.train_batch_size * self.args.world_size)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The batches of this process; of one that makes every step alone, as transformers has them."""
+        if self.args.world_size == 1:
+            return super().get_train_dataloader()
+        rows, collate = self.train_dataset, self.data_collator
+        sampler = SeedableRandomSampler(rows) if self.lengths is None else self._get_train_sampler()
+        parts = Parts(sampler, self.args.train_batch_size, self.args.process_index, self.args.world_size)
+
+        def collated(drawn: list[Any]) -> dict[str, Any]:
+            return collate(drawn) if drawn[-1] is not None else collate(drawn[:-1]) | {"nothing": True}
+
+        loader = DataLoader(_Rows(rows), batch_sampler=parts, collate_fn=collated)
+        loader.set_epoch = parts.set_epoch
+        return loader
 
     def floating_point_ops(self, inputs: Any) -> int:  # noqa: ARG002
         """Nothing: nobody reads the figure, and counting would walk through all modules at every step."""

@@ -17,6 +17,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from tunediff.cases import content_hash
+from tunediff.models.processes import gathered
 
 SCRATCH = Path(".scratch/train")
 WHOLE = "whole"
@@ -51,13 +52,15 @@ def mark_whole(checkpoint: Path) -> None:
 
 
 class MarkWhole(TrainerCallback):
-    """Marks a checkpoint as whole once transformers has written all of it, and says so."""
+    """Marks a checkpoint as whole once transformers has written all of it, in every process, and says so."""
 
     def __init__(self, saved: Callable[[], None] = lambda: None) -> None:
         self.saved = saved
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002, D102
-        mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        gathered(None)  # all have written theirs
+        if state.is_world_process_zero:
+            mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
         self.saved()
 
 

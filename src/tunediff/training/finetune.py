@@ -10,24 +10,29 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
+from torch.distributed.fsdp import register_fsdp_forward_method
 from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
 from tunediff.cases import Case
 from tunediff.errors import TunediffError
-from tunediff.models.adapt import load_trained, save_trained
+from tunediff.models.adapt import gather_trained, load_trained, save_weights, whole_weights
 from tunediff.models.heads import label_scores
 from tunediff.models.load import Loaded, Network
+from tunediff.models.processes import gathered, part, shared
 from tunediff.predict.heads import pad_rows
 from tunediff.predict.prompts import Encoded, encode_cases, encode_choices, encode_text, written_answer
 from tunediff.sections import Prompt, Task, Train
-from tunediff.training.batches import BatchTrainer
+from tunediff.training.batches import BatchTrainer, counts
 from tunediff.training.checkpoints import MarkWhole, latest_whole
 from tunediff.training.features import frozen_base
-from tunediff.training.loss import Loss, answer_loss, answer_rows, pad_answers, without_beginning
+from tunediff.training.loss import IGNORED, Loss, answer_loss, answer_rows, pad_answers, without_beginning
 from tunediff.training.progress import show_progress
 from tunediff.training.spans import pad_spans, span_loss, span_rows
 
@@ -98,9 +103,9 @@ def finetune(
         train_rows: rows of `training_rows`.
         validation_rows: the same of the validation split; measured after each epoch.
         train: the section train.
-        scratch: folder for a save each epoch; a whole save that lies there is gone on from.
+        scratch: folder for a save each epoch; a whole save that lies there is gone on from. Several processes share it.
         head: the model's head, lm, classification or span.
-        saved: called after each save.
+        saved: called after each save, in each process.
 
     Returns:
         A row an epoch: epoch, step, train_loss (mean over the epoch) and validation_loss, in nats per target.
@@ -131,12 +136,14 @@ def finetune(
         batch_loss=batch_loss,
     )
     show_progress(trainer, "train")
+    shared(scratch)
     resumed = latest_whole(scratch)
     if resumed is not None:
         print(f"going on from {resumed}")
     rows = [] if head == "lm" else [one for one, _ in (*train_rows, *validation_rows)]
     with frozen_base(loaded, rows, head):
         trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
+    gather_trained(loaded.model)
     return [
         {
             "epoch": round(entry["epoch"]),
@@ -177,10 +184,29 @@ def _arguments(train: Train, scratch: Path, dtype: torch.dtype) -> TrainingArgum
         use_cpu=not on_gpu,
         remove_unused_columns=False,
         report_to=[],
+        fsdp=None if train.fsdp is None else True,
+        fsdp_config=None if train.fsdp is None else dict(train.fsdp),
     )
     # With several GPUs, transformers would put each batch on all of them, in a wrapper that our loss cannot look into.
     arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments
+
+
+class _Costing(torch.nn.Module):
+    """A model whose forward pass is the loss of a batch, so that a wrapper around it sees the pass as a whole."""
+
+    def __init__(self, model: Network, loss: Callable[[Network, Batch], Loss]) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: Batch) -> Loss:
+        return self.loss(self.model, batch)
+
+
+def _mean(total: float, targets: int) -> float:
+    """The mean over the targets of all processes, from what this one summed up."""
+    totals, numbers = zip(*gathered((total, targets)), strict=True)
+    return float(sum(totals) / sum(numbers))
 
 
 class _EpochTrainer(BatchTrainer):
@@ -193,11 +219,26 @@ class _EpochTrainer(BatchTrainer):
         model.is_quantized = quantized
         self.model: Network
         self.batch_loss = batch_loss
-        # Makes the Trainer count a step's targets over all its accumulated batches: the mean is then exact. Ours stand
-        # where they are predicted, so the first of a row counts too.
+        # Makes the Trainer count a step's targets over all its accumulated batches: the mean is then exact.
         self.model_accepts_loss_kwargs = True
-        self._loss_shifts_labels = False
         self._forget_epoch()
+
+    def _get_num_items_in_batch(self, batch_samples: Sequence[Batch], device: torch.device) -> torch.Tensor:
+        """Targets of a step, of all its batches in all processes; a row without labels of its own is one."""
+        targets = torch.zeros((), dtype=torch.long, device=device)
+        for batch in filter(counts, batch_samples):
+            targets += (batch["labels"] != IGNORED).sum() if "labels" in batch else len(batch["input_ids"])
+        every: torch.Tensor = self.accelerator.reduce(targets)
+        return every
+
+    def _wrap_model(self, model: Network, training: bool = True, dataloader: Any = None) -> Network:
+        """As transformers does it, but what averages gradients over processes is put around model and loss at once."""
+        if self.args.world_size == 1 or self.is_fsdp_enabled:
+            return super()._wrap_model(model, training, dataloader)
+        # Each process has loaded the same weights. A pooler may be trained that no loss reads.
+        return DistributedDataParallel(
+            _Costing(model, self._loss), init_sync=False, forward_sync_buffers=False, find_unused_parameters=True
+        )
 
     def _loss(self, model: Any, batch: Batch) -> Loss:
         """The batch's loss, computed in the dtype of the base model; trained weights are float32 in any case."""
@@ -209,6 +250,15 @@ class _EpochTrainer(BatchTrainer):
         self.epoch_loss: torch.Tensor | float = 0.0
         self.epoch_targets: torch.Tensor | int = 0
 
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> tuple[Network, Any]:
+        """FSDP gathers weights around what it takes for a forward pass: the loss, which calls parts of the model."""
+        model, loader = super()._prepare_for_training(*args, **kwargs)
+        if self.is_fsdp_enabled:
+            model.cost = MethodType(self.batch_loss, model)
+            register_fsdp_forward_method(model, "cost")
+            self.batch_loss = lambda model, batch: model.cost(batch)
+        return model, loader
+
     def compute_loss(
         self,
         model: Any,
@@ -216,26 +266,33 @@ class _EpochTrainer(BatchTrainer):
         return_outputs: bool = False,  # noqa: ARG002
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        loss = self._loss(model, inputs)
-        self.epoch_loss = self.epoch_loss + loss.answers.detach()
-        self.epoch_targets = self.epoch_targets + loss.targets
-        return loss.minimised / (loss.targets if num_items_in_batch is None else num_items_in_batch)
+        own = counts(inputs)
+        inputs = {name: values for name, values in inputs.items() if name != "nothing"}
+        loss = model(inputs) if isinstance(model, DistributedDataParallel) else self._loss(model, inputs)
+        self.epoch_loss = self.epoch_loss + loss.answers.detach() * own
+        self.epoch_targets = self.epoch_targets + loss.targets * own
+        # Gradients are averaged over the processes, and are to be summed: the targets are those of all.
+        return loss.minimised * own * self.args.world_size / num_items_in_batch
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:  # noqa: ARG002
         """Mean losses of the epoch that ends here: over its training targets, and over the validation split."""
-        train_loss = float(self.epoch_loss / self.epoch_targets)
+        train_loss = _mean(float(self.epoch_loss), int(self.epoch_targets))
         self._forget_epoch()
         self.model.eval()
         total, targets = 0.0, 0
+        # Sharded weights are gathered in every pass, for which all processes have to make the same passes.
+        number, processes = (0, 1) if self.is_fsdp_enabled else part()
+        rows, size = range(len(self.eval_dataset)), self.args.eval_batch_size
+        own = [rows[at : at + size] for at in rows[::size]][number::processes]
         with torch.no_grad():
-            for batch in self.get_eval_dataloader():
+            for batch in DataLoader(self.eval_dataset, batch_sampler=own, collate_fn=self.data_collator):
                 loss = self._loss(self.model, self._prepare_inputs(batch))
                 total, targets = total + float(loss.answers), targets + int(loss.targets)
         self.model.train()
-        metrics = {"eval_loss": total / targets, "eval_train_loss": train_loss}
+        metrics = {"eval_loss": _mean(total, targets), "eval_train_loss": train_loss}
         if not all(math.isfinite(loss) for loss in metrics.values()):
             raise TunediffError(
-                f"train: found training loss {train_loss} and validation loss {total / targets} after step "
+                f"train: found training loss {train_loss} and validation loss {metrics['eval_loss']} after step "
                 f"{self.state.global_step}, expected finite numbers; lower train.learning_rate or train.max_grad_norm"
             )
         self.log(metrics)
@@ -243,7 +300,9 @@ class _EpochTrainer(BatchTrainer):
         return metrics
 
     def _save(self, output_dir: str | None = None, state_dict: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
-        save_trained(self.model, Path(output_dir or str(self.args.output_dir)))
+        whole = whole_weights(self.model)
+        if self.args.should_save:
+            save_weights(whole, Path(output_dir or str(self.args.output_dir)))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         load_trained(self.model if model is None else model, Path(resume_from_checkpoint))

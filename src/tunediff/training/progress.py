@@ -21,7 +21,9 @@ class _Bar(TrainerCallback):
         self.title = title
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.title, unit="step", disable=None)
+        silent = None if state.is_world_process_zero else True  # None: where the output is no terminal
+        steps = state.max_steps
+        self.bar = tqdm(total=steps, initial=state.global_step, desc=self.title, unit="step", disable=silent)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         self.bar.update(state.global_step - self.bar.n)

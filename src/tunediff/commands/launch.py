@@ -1,0 +1,62 @@
+"""Run one stage on several hosts that share the project folder: the same command on each, but for the host's number.
+
+    tunediff launch train --hosts 2 --host 0 --address 10.0.0.1:29500     # on the host that has this address
+    tunediff launch train --hosts 2 --host 1 --address 10.0.0.1:29500     # on the other one
+
+Host 0 runs `dvc repro --single-item` of the stage and writes what it makes; the others run the stage's command and
+join. Each runs its share of `num_processes` (section train or evaluate). A host waits ten minutes for the others.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+
+import yaml
+
+from tunediff.commands.runs import PIPELINE, downstream, outdated, read_stages
+from tunediff.errors import TunediffError
+from tunediff.files import read_text
+from tunediff.ranks import ADDRESS, HOST, HOSTS
+
+STAGES = ("train", "eval_base", "eval_tuned")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The stage, the hosts, and where they meet."""
+    parser.add_argument("stage", choices=STAGES, help="what to run")
+    parser.add_argument("--hosts", type=int, required=True, help="how many hosts there are")
+    parser.add_argument("--host", type=int, required=True, help="the number of this one, from 0")
+    parser.add_argument("--address", required=True, help="HOST:PORT, an address of host 0 and a free port there")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `tunediff launch`; it ends with the exit code of the stage.
+
+    Raises:
+        TunediffError: there is no such host, or, on host 0, the stage reads what is out of date.
+    """
+    if not 0 <= args.host < args.hosts:
+        raise TunediffError(
+            f"--host: found {args.host}, expected a number from 0 to {args.hosts - 1}, --hosts less one"
+        )
+    if args.host == 0:
+        _refuse_stale(args.stage)
+        command = [sys.executable, "-m", "dvc", "repro", "--single-item", args.stage]
+    else:
+        command = ["/bin/sh", "-c", yaml.safe_load(read_text(PIPELINE))["stages"][args.stage]["cmd"]]
+    hosts = {HOSTS: str(args.hosts), HOST: str(args.host), ADDRESS: args.address}
+    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # torch tells of every address that has no name
+    code = subprocess.run(command, env=quiet | os.environ | hosts, check=False).returncode  # noqa: S603  (dvc.yaml's own)
+    sys.exit(code if code >= 0 else 128 - code)
+
+
+def _refuse_stale(stage: str) -> None:
+    """What the stage reads has to be made: other hosts would read it before it is."""
+    stages = read_stages()
+    stale = outdated(stages) or set()
+    before = [one.name for one in stages if one.name in stale - {stage} and stage in downstream(stages, [one.name])]
+    if before:
+        raise TunediffError(
+            f"{stage}: reads what {before[0]} has not made, expected it up to date (dvc repro {before[-1]})"
+        )

@@ -1,0 +1,160 @@
+"""Stages in several processes, run as DVC runs them: on one host, and on two that are network namespaces."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+
+from tests.imports import ROOT
+from tests.tiny import CASES, PROMPT, TASK, adapt_section, load, train_section, write_model
+from tunediff.cases import read_predictions, write_cases, write_predictions
+from tunediff.files import read_json
+from tunediff.models.adapt import adapt_model
+from tunediff.predict.answers import predict_cases
+from tunediff.predict.protocols import other_protocols
+from tunediff.ranks import ADDRESS, HOST, HOSTS
+from tunediff.sections import Evaluate
+from tunediff.training.finetune import finetune, training_rows
+
+PATIENCE = 400  # seconds; a machine with other work on it may take long
+EPOCHS = 30
+SMALL = train_section(per_device_train_batch_size=2, num_train_epochs=EPOCHS, learning_rate=1e-3, num_processes=2)
+TRAIN = ("--train", "cases.jsonl", "--validation", "cases.jsonl", "--base", "base", "--tuned", "tuned")
+TRAIN += ("--log", "log.csv", "--metrics", "metrics.json", "--cost", "cost.json")
+EVALUATE = ("--test", "cases.jsonl", "--validation", "cases.jsonl", "--base", "base", "--predictions", "base.parquet")
+EVALUATE += ("--metrics", "metrics.json", "--cost", "cost.json")
+EVALUATION = {"scorer": "choices", "batch_tokens": 128, "protocols": ["generation"], "num_processes": 2}
+
+
+@pytest.fixture
+def project(tmp_path, tokenizer, monkeypatch):
+    """A folder with a small model, its cases, and parameters that ask for two processes."""
+    monkeypatch.chdir(tmp_path)  # the model's id is a path from here
+    write_model(Path("published"), "llama", tokenizer)
+    load(Path("base"), Path("published"))
+    write_cases(Path("cases.jsonl"), CASES[:7])
+    params = yaml.safe_load((ROOT / "recipes" / "minilm-snli.yaml").read_text(encoding="utf-8"))
+    params |= {"task": TASK.model_dump(), "prompt": PROMPT.model_dump(), "evaluate": EVALUATION}
+    params |= {"adapt": adapt_section("lora").model_dump(), "train": SMALL.model_dump()}
+    params["pretrain"] = {"path": "published", "text": "none"}
+    params["model"] = {"source": "folder", "id": "published", "head": "lm", "quantization": "none"}
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    return tmp_path
+
+
+def start(stage, options, host=None, **env):
+    """The stage's command; on a host where one is given."""
+    command = [sys.executable, str(ROOT / "stages" / f"{stage}.py"), *options]
+    command = ["ip", "netns", "exec", host, *command] if host else command
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src")} | env
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def end(process):
+    """Exit code, standard output, and the lines of standard error that tunediff wrote."""
+    out, err = process.communicate(timeout=PATIENCE)
+    return process.returncode, out, [line for line in err.splitlines() if "Warning" not in line], err
+
+
+def loaded():
+    model = load(Path("base"), Path("published"))
+    return replace(model, model=adapt_model(model.model, adapt_section("lora"), SMALL.seed))
+
+
+@pytest.fixture
+def hosts(request):
+    """Two hosts and the address of the first: network namespaces with a cable between them, and nothing else."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("needs root and the program ip, to make network namespaces")
+    names = [f"tunediff-{os.getpid()}-{number}" for number in range(2)]
+
+    def ip(*arguments):
+        done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no network namespaces here: ip {' '.join(arguments)}: {done.stderr.strip()}")
+
+    try:
+        for name in names:
+            ip("netns", "add", name)
+        ip("link", "add", "cable", "netns", names[0], "type", "veth", "peer", "name", "cable", "netns", names[1])
+        for number, name in enumerate(names, start=1):
+            ip("-n", name, "address", "add", f"10.99.0.{number}/30", "dev", "cable")
+            for device in ("lo", "cable"):
+                ip("-n", name, "link", "set", device, "up")
+        yield names, "10.99.0.1:29500"
+    finally:
+        for name in names:
+            inside = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False).stdout
+            for process in map(int, inside.split()):
+                with suppress(psutil.NoSuchProcess):
+                    psutil.Process(process).kill()
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+
+
+def wait_for(what, processes):
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until and all(process.poll() is None for process in processes):
+        if found := what():
+            return found
+        time.sleep(0.05)
+    for process in processes:
+        process.kill()
+    pytest.fail("\n".join(process.communicate()[1] for process in processes))
+
+
+def test_a_worker_killed_on_one_of_two_hosts_ends_the_run_in_a_line_and_one_host_goes_on(hosts, project):
+    names, address = hosts
+    environment = {HOSTS: "2", ADDRESS: address, "TORCH_CPP_LOG_LEVEL": "ERROR"}  # as tunediff launch sets it
+    running = [start("train", TRAIN, name, **environment, **{HOST: str(i)}) for i, name in enumerate(names)]
+    saved = wait_for(lambda: sorted(Path(".scratch/train").glob("*/checkpoint-*/whole")), running)
+    workers = [worker for process in running for worker in psutil.Process(process.pid).children(recursive=True)]
+    assert len(workers) == 2
+    victim = psutil.Process(running[1].pid).children(recursive=True)[0]
+    victim.send_signal(signal.SIGKILL)
+    (code_0, _, lines_0, _), (code_1, _, lines_1, _) = map(end, running)
+    assert (code_0, code_1) == (1, 1)
+    goes_on = "the same command goes on from the last whole save"
+    assert lines_1 == [f"tunediff: process 1 of 2 was killed (SIGKILL); {goes_on}"]
+    assert lines_0 == [f"tunediff: another process went away, or its host; {goes_on}"]
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
+    assert not Path("tuned").exists()
+    assert not Path("log.csv").exists()
+
+    # How many hosts there are is no parameter: what two began, one ends.
+    code, out, _, err = end(start("train", TRAIN))
+    assert code == 0, err
+    last = max(int(path.parent.name.rpartition("-")[2]) for path in saved)
+    begun = int(out.split("going on from")[1].split()[0].rpartition("-")[2])
+    assert last <= begun < 2 * EPOCHS
+    rows = training_rows(model := loaded(), CASES[:7], TASK, PROMPT, "lm")
+    one = SMALL.model_copy(update={"num_processes": 1, "per_device_train_batch_size": 4})
+    expected = finetune(model, rows, rows, one, project / "one", "lm")
+    log = pd.read_csv("log.csv").to_dict("records")
+    assert len(log) == EPOCHS
+    for found, row in zip(log, expected, strict=True):
+        assert found == pytest.approx(row, abs=1e-4, rel=0)
+    cost = read_json(Path("cost.json"))
+    assert "2 processes on CPU" in cost["device"]
+    assert list(Path(".scratch/train").iterdir()) == []
+
+
+def test_two_processes_answer_every_case_once_and_as_one_does(project):
+    code, out, lines, _ = end(start("eval_base", EVALUATE))
+    assert (code, lines) == (0, [])
+    assert out.count("base") >= 1
+    section = Evaluate(**EVALUATION | {"num_processes": 1})
+    asked = load(Path("base"), Path("published")), CASES[:7], TASK, PROMPT, section, "base"
+    alone = predict_cases(*asked)
+    alone = alone.assign(**other_protocols(alone, *asked))
+    write_predictions(Path("alone.parquet"), alone, {"labels": TASK.labels, "model": "base"})
+    pd.testing.assert_frame_equal(*(read_predictions(Path(f"{name}.parquet"))[0] for name in ("base", "alone")))
