@@ -18,7 +18,9 @@ from tunediff.metrics.summary import summary
 from tunediff.models.load import load_base
 from tunediff.params import read_params
 from tunediff.predict.answers import predict_cases
+from tunediff.predict.finished import finished_batches
 from tunediff.predict.protocols import answered_again, few_shot_log_probs, other_protocols
+from tunediff.scratch import mark_done, scratch_folder
 from tunediff.stage import PARAMS, arguments
 
 
@@ -26,7 +28,9 @@ def main() -> None:
     args = arguments(__doc__, reads=("test", "validation", "base"), writes=("predictions", "metrics", "cost"))
     params = read_params(PARAMS)
     task = params.task
-    with measured(args.cost):
+    settings = [section.model_dump() for section in (task, params.prompt, params.model, params.evaluate)]
+    scratch = scratch_folder("eval_base", settings, args.test, args.validation, args.base)
+    with measured(args.cost, scratch) as note_cost, finished_batches(scratch, note_cost):
         cases = read_cases(args.test, task.inputs, task.labels)
         loaded = load_base(args.base, params.model, task.labels)
         asked = task, params.prompt, params.evaluate, "eval_base"
@@ -50,6 +54,7 @@ def main() -> None:
         write_predictions(args.predictions, frame, {"labels": task.labels, "model": "base"})
         write_json(args.metrics, metrics)
         print(summary("base", task, frame, metrics))
+        mark_done(scratch)
 
 
 if __name__ == "__main__":

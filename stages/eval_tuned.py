@@ -21,7 +21,9 @@ from tunediff.models.adapt import load_tuned
 from tunediff.models.load import load_base
 from tunediff.params import read_params
 from tunediff.predict.answers import predict_cases
+from tunediff.predict.finished import finished_batches
 from tunediff.predict.protocols import other_protocols
+from tunediff.scratch import mark_done, scratch_folder
 from tunediff.stage import PARAMS, arguments
 
 
@@ -29,7 +31,9 @@ def main() -> None:
     args = arguments(__doc__, reads=("test", "validation", "base", "tuned"), writes=("predictions", "metrics", "cost"))
     params = read_params(PARAMS)
     task = params.task
-    with measured(args.cost):
+    settings = [section.model_dump() for section in (task, params.prompt, params.model, params.evaluate, params.adapt)]
+    scratch = scratch_folder("eval_tuned", settings, args.test, args.validation, args.base, args.tuned)
+    with measured(args.cost, scratch) as note_cost, finished_batches(scratch, note_cost):
         cases = read_cases(args.test, task.inputs, task.labels)
         loaded = load_base(args.base, params.model, task.labels)
         loaded = replace(loaded, model=load_tuned(loaded.model, params.adapt, args.tuned))
@@ -44,6 +48,7 @@ def main() -> None:
         write_predictions(args.predictions, frame, {"labels": task.labels, "model": "tuned"})
         write_json(args.metrics, metrics)
         print(summary("tuned", task, frame, metrics))
+        mark_done(scratch)
 
 
 if __name__ == "__main__":

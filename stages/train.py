@@ -5,8 +5,8 @@
         --cost metrics/cost/train.json
 """
 
-import shutil
 from dataclasses import replace
+from functools import partial
 
 from tunediff.cases import read_cases
 from tunediff.cost import measured
@@ -15,9 +15,9 @@ from tunediff.files import replacing, write_csv, write_json
 from tunediff.models.adapt import adapt_model, save_tuned
 from tunediff.models.load import load_base
 from tunediff.params import read_params
+from tunediff.scratch import mark_done, scratch_folder
 from tunediff.stage import PARAMS, arguments
-from tunediff.training.checkpoints import scratch_folder
-from tunediff.training.finetune import chosen_epoch, finetune, training_rows
+from tunediff.training.finetune import chosen_epoch, finetune, row_case_ids, training_rows
 
 
 def main() -> None:
@@ -25,13 +25,16 @@ def main() -> None:
     params = read_params(PARAMS)
     task, prompt, train = params.task, params.prompt, params.train
     sections = [task, prompt, params.model, params.adapt, train]
-    scratch = scratch_folder([section.model_dump() for section in sections], args.train, args.validation, args.base)
+    scratch = scratch_folder(
+        "train", [section.model_dump() for section in sections], args.train, args.validation, args.base
+    )
     with measured(args.cost, scratch) as note_cost:
         cases = [read_cases(path, task.inputs, task.labels) for path in (args.train, args.validation)]
         loaded = load_base(args.base, params.model, task.labels)
         loaded = replace(loaded, model=adapt_model(loaded.model, params.adapt, train.seed))
         rows = [training_rows(loaded, split, task, prompt, params.model.head) for split in cases]
-        log = finetune(loaded, rows[0], rows[1], train, scratch, params.model.head, saved=note_cost)
+        case_ids = partial(row_case_ids, loaded, cases[0], prompt, params.model.head)
+        log = finetune(loaded, rows[0], rows[1], train, scratch, params.model.head, note_cost, case_ids)
         with replacing(args.tuned) as folder:
             save_tuned(loaded.model, params.adapt, folder)
         chosen = chosen_epoch(log, train)
@@ -46,7 +49,7 @@ def main() -> None:
                 f"  epoch {row['epoch']}: training loss {row['train_loss']:.4f}, "
                 f"validation loss {row['validation_loss']:.4f}{kept}"
             )
-    shutil.rmtree(scratch, ignore_errors=True)
+        mark_done(scratch)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,27 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="the long trials too: many more kills, inputs and rows")
+
+
+@pytest.fixture(scope="session")
+def long(request) -> bool:
+    """Whether the long trials were asked for."""
+    return request.config.getoption("--long")
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory):
+    """The small experiment, run once for all tests: they copy it."""
+    from tests.project import SMALL, Project
+
+    project = Project(tmp_path_factory.mktemp("small-run"), **SMALL)
+    project.run("dvc", "repro")
+    project.commit("first run")
+    return project
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     """The small byte-level tokenizer."""

@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from tunediff.errors import TunediffError
+from tunediff.predict.finished import journal
 
 Result = TypeVar("Result")
 
@@ -37,6 +38,8 @@ def run_batches(
 ) -> list[Result]:
     """Answer every row, batch by batch, and give the results in the order of the rows.
 
+    Inside `finished_batches` results are JSON values, lists for tuples, and no batch that lies there is answered again.
+
     Args:
         rows: token ids of each row; their lengths decide the batches.
         budget: tokens of one batch.
@@ -46,11 +49,15 @@ def run_batches(
     Raises:
         TunediffError: memory does not suffice for a single row.
     """
-    results: list[Result | None] = [None] * len(rows)
     waiting = plan(rows, budget)[::-1]
-    with tqdm(total=len(rows), desc=title, unit="case", disable=None) as bar:
+    with journal(len(rows), title) as kept, tqdm(total=len(rows), desc=title, unit="case", disable=None) as bar:
+        results: dict[int, Result] = kept.results
+        bar.update(len(results))
         while waiting:
-            batch = waiting.pop()
+            # Of a batch that was halved, one half may have been answered.
+            batch = [i for i in waiting.pop() if i not in results]
+            if not batch:
+                continue
             try:
                 answers = answer(batch)
             except (MemoryError, RuntimeError) as error:
@@ -63,10 +70,10 @@ def run_batches(
                 middle = len(batch) // 2
                 waiting += [batch[middle:], batch[:middle]]
                 continue
-            for i, result in zip(batch, answers, strict=True):
-                results[i] = result
+            results |= dict(zip(batch, answers, strict=True))
+            kept.add(batch, list(answers))
             bar.update(len(batch))
-    return [result for result in results if result is not None]
+    return [results[i] for i in range(len(rows))]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

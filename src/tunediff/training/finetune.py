@@ -24,7 +24,7 @@ from tunediff.models.load import Loaded, Network
 from tunediff.predict.heads import pad_rows
 from tunediff.predict.prompts import Encoded, encode_cases, encode_choices, encode_text, written_answer
 from tunediff.sections import Prompt, Task, Train
-from tunediff.training.batches import BatchTrainer
+from tunediff.training.batches import ROWS, BatchTrainer, Tally, in_halves
 from tunediff.training.checkpoints import MarkWhole, latest_whole
 from tunediff.training.features import frozen_base
 from tunediff.training.loss import Loss, answer_loss, answer_rows, pad_answers, without_beginning
@@ -54,6 +54,13 @@ def training_rows(loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Pro
     reserved = max(len(answer) for answer in answers) + (end is not None)
     encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context, reserved)
     return answer_rows([one.tokens for one in encoded], answers, end)
+
+
+def row_case_ids(loaded: Loaded, cases: Sequence[Case], prompt: Prompt, head: str) -> list[str]:
+    """The id of the case that each row of `training_rows` was made of."""
+    if head == "span":
+        return [case.case_id for case in cases for _ in span_rows(loaded, [case], prompt)]
+    return [case.case_id for case in cases]
 
 
 def chosen_epoch(log: list[dict[str, float]], train: Train) -> dict[str, float]:
@@ -90,6 +97,7 @@ def finetune(
     scratch: Path,
     head: str,
     saved: Callable[[], None] = lambda: None,
+    case_ids: Callable[[], Sequence[str]] | None = None,
 ) -> list[dict[str, float]]:
     """Train the trainable weights of `loaded.model` in place.
 
@@ -101,12 +109,14 @@ def finetune(
         scratch: folder for a save each epoch; a whole save that lies there is gone on from.
         head: the model's head, lm, classification or span.
         saved: called after each save.
+        case_ids: gives the case of each training row, to name those of a batch that went wrong.
 
     Returns:
         A row an epoch: epoch, step, train_loss (mean over the epoch) and validation_loss, in nats per target.
 
     Raises:
-        TunediffError: the loss is no longer a finite number, or the optimizer needs a GPU where there is none.
+        TunediffError: the loss is no longer a finite number or has exploded, there is not enough memory for one row, or
+            the optimizer needs a GPU where there is none.
     """
     if train.optim.startswith("paged") and not torch.cuda.is_available():
         raise TunediffError(f"params.yaml: train.optim: found {train.optim}, which needs a GPU; expected adamw_torch")
@@ -123,10 +133,12 @@ def finetune(
     trainer = _EpochTrainer(
         model=loaded.model,
         args=_arguments(train, scratch, loaded.model.config.dtype),
-        train_dataset=list(train_rows),
-        eval_dataset=list(validation_rows),
-        data_collator=partial(batch_of, pad=loaded.pad),
-        callbacks=[MarkWhole(saved)],
+        title="train",
+        train_rows=train_rows,
+        eval_dataset=list(enumerate(validation_rows)),
+        collate=partial(batch_of, pad=loaded.pad),
+        names=case_ids,
+        callbacks=[MarkWhole(saved, keep=train.save_total_limit)],
         lengths=lengths,
         batch_loss=batch_loss,
     )
@@ -167,9 +179,9 @@ def _arguments(train: Train, scratch: Path, dtype: torch.dtype) -> TrainingArgum
         optim=train.optim,
         seed=train.seed,
         logging_steps=train.logging_steps,
+        logging_nan_inf_filter=False,  # BatchTrainer stops instead
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=train.save_total_limit,
         load_best_model_at_end=train.choose_epoch == "best",
         metric_for_best_model="eval_loss",
         greater_is_better=False,
@@ -197,17 +209,12 @@ class _EpochTrainer(BatchTrainer):
         # where they are predicted, so the first of a row counts too.
         self.model_accepts_loss_kwargs = True
         self._loss_shifts_labels = False
-        self._forget_epoch()
 
     def _loss(self, model: Any, batch: Batch) -> Loss:
         """The batch's loss, computed in the dtype of the base model; trained weights are float32 in any case."""
         dtype = self.model.config.dtype
         with torch.autocast(self.args.device.type, dtype, enabled=dtype != torch.float32):
             return self.batch_loss(model, batch)
-
-    def _forget_epoch(self) -> None:
-        self.epoch_loss: torch.Tensor | float = 0.0
-        self.epoch_targets: torch.Tensor | int = 0
 
     def compute_loss(
         self,
@@ -217,20 +224,21 @@ class _EpochTrainer(BatchTrainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         loss = self._loss(model, inputs)
-        self.epoch_loss = self.epoch_loss + loss.answers.detach()
-        self.epoch_targets = self.epoch_targets + loss.targets
-        return loss.minimised / (loss.targets if num_items_in_batch is None else num_items_in_batch)
+        self.tally = self.tally.add(loss.answers, loss.targets)
+        if num_items_in_batch is None:
+            return loss.minimised / loss.targets * self.share
+        return loss.minimised / num_items_in_batch
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:  # noqa: ARG002
         """Mean losses of the epoch that ends here: over its training targets, and over the validation split."""
-        train_loss = float(self.epoch_loss / self.epoch_targets)
-        self._forget_epoch()
+        train_loss, self.tally = self.tally.mean(), Tally()
         self.model.eval()
         total, targets = 0.0, 0
         with torch.no_grad():
             for batch in self.get_eval_dataloader():
-                loss = self._loss(self.model, self._prepare_inputs(batch))
-                total, targets = total + float(loss.answers), targets + int(loss.targets)
+                batch.pop(ROWS)
+                for loss in in_halves(partial(self._loss, self.model), self._prepare_inputs(batch), "train"):
+                    total, targets = total + float(loss.answers), targets + int(loss.targets)
         self.model.train()
         metrics = {"eval_loss": total / targets, "eval_train_loss": train_loss}
         if not all(math.isfinite(loss) for loss in metrics.values()):
