@@ -4,7 +4,6 @@
         --metrics metrics/base_model.json --cost metrics/cost/base_model.json
 """
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tunediff.errors import run
 from tunediff.files import read_json, replacing, write_csv, write_json
 from tunediff.models.load import CONFIG, find_weights, write_manifest
 from tunediff.params import read_params
+from tunediff.scratch import mark_done, scratch_folder
 from tunediff.sections import Base, Pretrain
 from tunediff.sources.texts import read_texts
 from tunediff.stage import PARAMS, arguments
@@ -40,8 +40,8 @@ def main() -> None:
             config = read_json(folder / CONFIG)
         write_csv(args.log, log, LOG)
         write_json(args.metrics, metrics | {key: config[key] for key in ("vocab_size",) if key in config})
-    if scratch is not None:
-        shutil.rmtree(scratch, ignore_errors=True)
+        if scratch is not None:
+            mark_done(scratch)
 
 
 # A pinned model needs no training code: it would cost seconds of start-up.
@@ -49,11 +49,9 @@ def main() -> None:
 
 def scratch_of(base: Base, section: Pretrain, text: Path) -> Path:
     """Where an interrupted pretraining goes on."""
-    from tunediff.training.checkpoints import scratch_folder
-
     given = section.tokenizer
     read = [text, Path(given.id)] if given is not None and given.source == "folder" else [text]
-    return scratch_folder([base.model_dump(include=set(Base.model_fields)), section.model_dump()], *read)
+    return scratch_folder("base_model", [base.model_dump(include=set(Base.model_fields)), section.model_dump()], *read)
 
 
 def train_base(

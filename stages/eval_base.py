@@ -20,8 +20,10 @@ from tunediff.models.load import load_base
 from tunediff.models.processes import gathered, launched
 from tunediff.params import read_params
 from tunediff.predict.answers import predict_cases
+from tunediff.predict.finished import finished_batches
 from tunediff.predict.protocols import answered_again, few_shot_log_probs, other_protocols
 from tunediff.ranks import first
+from tunediff.scratch import mark_done, scratch_folder
 from tunediff.stage import PARAMS, arguments
 
 
@@ -33,7 +35,9 @@ def main() -> None:
     task = params.task
     if launched(params.evaluate.num_processes, args.test, args.validation, args.base):
         return
-    with measured(args.cost, gathered=gathered):
+    settings = [section.model_dump() for section in (task, params.prompt, params.model, params.evaluate)]
+    scratch = scratch_folder("eval_base", settings, args.test, args.validation, args.base)
+    with measured(args.cost, scratch, gathered) as note_cost, finished_batches(scratch, note_cost):
         cases = read_cases(args.test, task.inputs, task.labels)
         loaded = load_base(args.base, params.model, task.labels)
         where = environment(loaded.model)
@@ -61,6 +65,7 @@ def main() -> None:
         write_json(args.metrics, metrics)
         write_json(args.environment, where)
         print(summary("base", task, frame, metrics))
+        mark_done(scratch)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,10 @@ from tunediff.models.load import load_base
 from tunediff.models.processes import gathered, launched
 from tunediff.params import read_params
 from tunediff.predict.answers import predict_cases
+from tunediff.predict.finished import finished_batches
 from tunediff.predict.protocols import other_protocols
 from tunediff.ranks import first
+from tunediff.scratch import mark_done, scratch_folder
 from tunediff.stage import PARAMS, arguments
 
 
@@ -36,7 +38,9 @@ def main() -> None:
     task = params.task
     if launched(params.evaluate.num_processes, args.test, args.validation, args.base, args.tuned):
         return
-    with measured(args.cost, gathered=gathered):
+    settings = [section.model_dump() for section in (task, params.prompt, params.model, params.evaluate, params.adapt)]
+    scratch = scratch_folder("eval_tuned", settings, args.test, args.validation, args.base, args.tuned)
+    with measured(args.cost, scratch, gathered) as note_cost, finished_batches(scratch, note_cost):
         cases = read_cases(args.test, task.inputs, task.labels)
         loaded = load_base(args.base, params.model, task.labels)
         loaded = replace(loaded, model=load_tuned(loaded.model, params.adapt, args.tuned))
@@ -55,6 +59,7 @@ def main() -> None:
         write_json(args.metrics, metrics)
         write_json(args.environment, where)
         print(summary("tuned", task, frame, metrics))
+        mark_done(scratch)
 
 
 if __name__ == "__main__":

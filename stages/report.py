@@ -21,6 +21,7 @@ from tunediff.params import read_params
 from tunediff.report.model_card import Setup, model_card
 from tunediff.report.page import html_page, markdown_page, page_contents, plain_verdict
 from tunediff.report.results import SOURCES, read_results
+from tunediff.scratch import clear_done
 from tunediff.stage import PARAMS, arguments
 
 
@@ -37,6 +38,7 @@ def main() -> None:
         setup = Setup(params.data, params.model, params.prompt, params.evaluate, params.adapt)
         write_text(args.model_card, model_card(contents, setup))
         print(plain_verdict(contents["found"]))
+        clear_done()
         print(f"Report: {args.html} and {args.markdown}; model card: {args.model_card}")
 
 

@@ -5,8 +5,8 @@
         --environment metrics/environment/train.json --cost metrics/cost/train.json
 """
 
-import shutil
 from dataclasses import replace
+from functools import partial
 
 from tunediff.cases import read_cases
 from tunediff.cost import measured
@@ -18,9 +18,9 @@ from tunediff.models.load import load_base
 from tunediff.models.processes import gathered, launched
 from tunediff.params import read_params
 from tunediff.ranks import first
+from tunediff.scratch import mark_done, scratch_folder
 from tunediff.stage import PARAMS, arguments
-from tunediff.training.checkpoints import scratch_folder
-from tunediff.training.finetune import chosen_epoch, finetune, training_rows
+from tunediff.training.finetune import chosen_epoch, finetune, row_case_ids, training_rows
 
 
 def main() -> None:
@@ -32,13 +32,16 @@ def main() -> None:
     if launched(train.num_processes, args.train, args.validation, args.base):
         return
     sections = [task, prompt, params.model, params.adapt, train]
-    scratch = scratch_folder([section.model_dump() for section in sections], args.train, args.validation, args.base)
+    scratch = scratch_folder(
+        "train", [section.model_dump() for section in sections], args.train, args.validation, args.base
+    )
     with measured(args.cost, scratch, gathered) as note_cost:
         cases = [read_cases(path, task.inputs, task.labels) for path in (args.train, args.validation)]
         loaded = load_base(args.base, params.model, task.labels)
         loaded = replace(loaded, model=adapt_model(loaded.model, params.adapt, train.seed))
         rows = [training_rows(loaded, split, task, prompt, params.model.head) for split in cases]
-        log = finetune(loaded, rows[0], rows[1], train, scratch, params.model.head, saved=note_cost)
+        case_ids = partial(row_case_ids, loaded, cases[0], prompt, params.model.head)
+        log = finetune(loaded, rows[0], rows[1], train, scratch, params.model.head, note_cost, case_ids)
         if not first():
             return
         with replacing(args.tuned) as folder:
@@ -56,7 +59,7 @@ def main() -> None:
                 f"  epoch {row['epoch']}: training loss {row['train_loss']:.4f}, "
                 f"validation loss {row['validation_loss']:.4f}{kept}"
             )
-    shutil.rmtree(scratch, ignore_errors=True)
+        mark_done(scratch)
 
 
 if __name__ == "__main__":

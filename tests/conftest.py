@@ -20,6 +20,17 @@ def long(request) -> bool:
 
 
 @pytest.fixture(scope="session")
+def small_run(tmp_path_factory):
+    """The small experiment, run once for all tests: they copy it."""
+    from tests.project import SMALL, Project
+
+    project = Project(tmp_path_factory.mktemp("small-run"), **SMALL)
+    project.run("dvc", "repro")
+    project.commit("first run")
+    return project
+
+
+@pytest.fixture(scope="session")
 def tokenizer():
     """The small byte-level tokenizer."""
     from tests.tiny import small_tokenizer

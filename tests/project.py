@@ -35,6 +35,14 @@ class Project:
         other.folder = folder
         return other
 
+    def results(self):
+        """Everything that the run made and that must be the same each time: bytes by path, without costs and pages."""
+        kept = ["data/cases.jsonl", "data/train_log.csv", "data/pretrain_log.csv", "data/parameters.csv"]
+        folders = ["data/splits", "data/predictions", "data/plots", "models/base", "models/tuned", "metrics"]
+        found = [self.folder / name for name in kept]
+        found += [path for name in folders for path in sorted((self.folder / name).iterdir()) if path.is_file()]
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in found}
+
     def commit(self, message):
         git(self.folder, "add", "--all")
         git(

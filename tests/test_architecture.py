@@ -16,7 +16,7 @@ TABLE = """
 | 6 | | `training` | `diff` |
 | 5 | | `predict` | `compare` |
 | 4 | `tasks` | `models` | `metrics` |
-| 3 | `sources` `splits` `leaks` | | `stats` |
+| 3 | `sources` `splits` `leaks` `scratch` | | `stats` |
 | 2 | `params` `cases` `cost` `stage` `ledger` | | |
 | 1 | `files` `sections` `squad` | | |
 | 0 | `errors` `ranks` | | |

@@ -7,6 +7,7 @@ Every bad input ends in one line that names the file, the row or key, what was f
 and exit code 1, without a traceback.
 """
 
+import errno
 import json
 import os
 import sys
@@ -17,6 +18,9 @@ from pathlib import Path
 # Set in each of several processes of a stage, by torchrun's agent.
 _ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 
+# The disk or its quota is full, or the file larger than allowed; the folder cannot be written to; the disk is broken.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+
 
 class TunediffError(Exception):
     """Bad input, in one line: file, row or key, found, expected. Several arguments are several such lines."""
@@ -25,8 +29,8 @@ class TunediffError(Exception):
 def run(main: Callable[[], None]) -> None:
     """Call `main`; end in one line on standard error where the input is at fault.
 
-    Exit code 1 for a `TunediffError`, 130 for Ctrl-C (as shells report it). Anything else is a defect of
-    this project and keeps its traceback.
+    Exit code 1 for a `TunediffError` and for a file that cannot be written, 130 for Ctrl-C (as shells report it).
+    Anything else is a defect of this project and keeps its traceback.
     """
     try:
         main()
@@ -40,10 +44,12 @@ def run(main: Callable[[], None]) -> None:
         # The reader of our output went away; Python would complain again while closing it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except Exception:
-        if _ERROR_FILE not in os.environ:
+    except Exception as error:
+        reason = unwritable(error)
+        if reason is None and _ERROR_FILE not in os.environ:
             raise
-        _say(traceback.format_exc())
+        said = f"tunediff: {reason}; the same command goes on from the last whole save"
+        _say(said if reason else traceback.format_exc())
         sys.exit(1)
 
 
@@ -53,3 +59,21 @@ def _say(text: str) -> None:
         Path(os.environ[_ERROR_FILE]).write_text(json.dumps({"message": text}), encoding="utf-8")
     else:
         print(text, file=sys.stderr)
+
+
+def unwritable(error: BaseException) -> str | None:
+    """Why a file could not be written, where that is what an error says; each library says it in its own way.
+
+    safetensors and tokenizers have the number in their text; torch says which of its own lines failed.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in UNWRITABLE:
+            return f"{seen.filename or 'a file'}: {os.strerror(seen.errno)}"
+        for number in UNWRITABLE:
+            if f"(os error {number})" in str(seen):
+                return f"a file cannot be written: {os.strerror(number)}"
+        if isinstance(seen, RuntimeError) and ("inline_container" in str(seen) or "iostream error" in str(seen)):
+            return "a file cannot be written: the disk may be full"
+        seen = seen.__cause__ or seen.__context__
+    return None

@@ -5,17 +5,22 @@ rows = read_jsonl(Path("data/splits/test.jsonl"))
 """
 
 import csv
+import fcntl
+import glob
 import json
 import math
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tunediff.errors import TunediffError
+
+# Between a name and the random end of its scratch path: no file of a user is called so.
+BEING_WRITTEN = ".being-written-"
 
 
 def output_path(text: str) -> Path:
@@ -34,15 +39,26 @@ def output_path(text: str) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """A scratch path beside `path` that takes its place when the block ends well, and vanishes when it does not.
 
-    The block writes a file or a folder at the scratch path. What stood at `path` before is replaced.
+    The block writes a file or a folder at the scratch path. What stood at `path` before is replaced. A scratch path
+    that a killed process left is removed.
+
+    Raises:
+        TunediffError: the disk is full, the folder is read-only, or the like.
     """
+    prefix = f".{path.name}{BEING_WRITTEN}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        for left in path.parent.glob(f"{glob.escape(prefix)}*"):
+            if _is_free(left):
+                shutil.rmtree(left, ignore_errors=True)
+        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     except OSError as error:
         raise TunediffError(f"{path}: cannot be written: {error.strerror}") from None
     fresh = scratch / path.name
+    lock = os.open(scratch, os.O_RDONLY)
     try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield fresh
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -55,6 +71,22 @@ def replacing(path: Path) -> Iterator[Path]:
         raise TunediffError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        os.close(lock)
+
+
+def _is_free(scratch: Path) -> bool:
+    """Whether the process that was writing here is gone: its lock went with it. No where that cannot be told."""
+    try:
+        folder = os.open(scratch, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(folder)
+    return True
 
 
 def read_text(path: Path) -> str:

@@ -77,7 +77,7 @@ def test_a_bert_from_scratch_has_a_row_an_epoch_and_its_last_figures(base_model,
     assert f"vocabulary {metrics['vocab_size']}" in printed
     assert f"epoch 2: loss {last['train_loss']:.3f}, perplexity {last['perplexity']:.1f}, MLM accuracy" in printed
     assert "ALARM" not in printed
-    assert not list((tmp_path / ".scratch/train").iterdir())
+    assert [path.name for path in (tmp_path / ".scratch/base_model").glob("*/*")] == ["done"]
     files = {path.name: path.read_bytes() for path in (tmp_path / "base").iterdir()}
     assert {"config.json", "manifest.json", "model.safetensors", "tokenizer.json"} <= set(files)
     # Another seed of the head and another dtype: the same base, to the byte.

@@ -1,7 +1,9 @@
 """A fine-tuning run: what it reports, what it leaves in the model, and that it can be stopped and gone on with."""
 
 import math
+import re
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -31,7 +33,7 @@ from tunediff.predict.spans import find_spans
 from tunediff.predict.windows import read_documents
 from tunediff.sections import Prompt
 from tunediff.training import finetune as module
-from tunediff.training.finetune import chosen_epoch, finetune, head_loss, training_rows
+from tunediff.training.finetune import chosen_epoch, finetune, head_loss, row_case_ids, training_rows
 from tunediff.training.loss import answer_loss, pad_answers
 
 CPU_ONLY = pytest.mark.skipif(torch.cuda.is_available(), reason="to the bit on the CPU alone; this machine has a GPU")
@@ -236,6 +238,19 @@ def run_into_stop(started, train, scratch):
         run(started, train, scratch)
 
 
+def watch_losses(monkeypatch):
+    """The loss of every batch as it is learned: the step that is at work, and nats, all their digits."""
+    curve, real = [], module.BatchTrainer.training_step
+
+    def step(self, *batch):
+        loss = real(self, *batch)
+        curve.append((self.state.global_step, float(loss)))
+        return loss
+
+    monkeypatch.setattr(module.BatchTrainer, "training_step", step)
+    return curve
+
+
 WAYS = [
     ("llama", {"lora_dropout": 0.2}, {}),
     ("llama", {"lora_dropout": 0.2}, {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 2}),
@@ -252,18 +267,23 @@ WAYS = [
 )
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(name, adapt, keys, start, tmp_path, monkeypatch, capsys):
     train = train_section(**keys)
+    curve = watch_losses(monkeypatch)
     whole = run(start(name, **adapt), train, tmp_path / "whole")
     assert [row["step"] for row in whole[0]] == [2, 4, 6]
+    uninterrupted = list(curve)
     for step in (2, 6):  # after the first epoch, and after the last, before anything was made of it
         scratch = tmp_path / f"stopped-{step}"
         with monkeypatch.context() as patch:
             stop_after_save(patch, step)
             run_into_stop(start(name, **adapt), train, scratch)
         capsys.readouterr()
+        curve.clear()
         gone_on = run(start(name, **adapt), train, scratch)
         assert capsys.readouterr().out == f"going on from {scratch}/checkpoint-{step}\n"
         assert gone_on[0] == whole[0]
         assert same(gone_on[1], whole[1])
+        # Each step after the save costs what it cost, and no step before it is taken again.
+        assert curve == [one for one in uninterrupted if one[0] >= step]
 
 
 @CPU_ONLY
@@ -359,14 +379,113 @@ def test_the_chosen_epochs_weights_are_left_in_the_model(choose, start, tmp_path
 # What must not happen
 
 
-def test_a_loss_that_is_no_number_stops_in_one_line_and_is_not_saved(start, tmp_path):
+def test_a_step_that_explodes_stops_in_one_line_with_its_cases_before_it_is_taken_or_saved(start, tmp_path):
+    loaded, rows, validation, head = start(method="full")
+    train = train_section(learning_rate=1e30)
+    ids = partial(row_case_ids, loaded, CASES, PROMPT, head)
     with pytest.raises(TunediffError) as caught:
-        run(start(method="full"), train_section(learning_rate=1e30), tmp_path / "scratch")
+        finetune(loaded, rows, validation, train, tmp_path / "scratch", head, case_ids=ids)
     [line] = caught.value.args
-    assert line.startswith("train: found training loss ")
-    assert "validation loss nan after step 2, expected finite numbers" in line
+    assert re.search(r"^train: found a .* at step 2, expected finite numbers", line)
     assert "lower train.learning_rate" in line
+    # The other half of the cases is the batch of step 2.
+    found = re.findall(r"\b[0-9a-f]{16}\b", line)
+    assert len(found) == 4
+    assert set(found) < {case.case_id for case in CASES}
     assert not list((tmp_path / "scratch").glob("checkpoint-*/whole"))
+
+
+@pytest.mark.parametrize(("value", "said"), [(math.nan, "no finite number"), (1e4, "nats a target")])
+def test_the_batch_that_is_at_fault_is_named_among_those_of_its_step(value, said, start, tmp_path, monkeypatch):
+    loaded, rows, validation, head = start()
+    train = train_section(per_device_train_batch_size=1, gradient_accumulation_steps=4, num_train_epochs=1)
+    before = weights_of(loaded.model)
+    seen = []
+
+    def loss(model, batch, **keys):
+        seen.append(batch["input_ids"].tolist())
+        found = answer_loss(model, batch, **keys)
+        return found._replace(answers=found.targets * value) if len(seen) == 2 else found
+
+    monkeypatch.setitem(module.HEADS, "lm", (pad_answers, loss))
+    ids = partial(row_case_ids, loaded, CASES, PROMPT, head)
+    with pytest.raises(TunediffError) as caught:
+        finetune(loaded, rows, validation, train, tmp_path / "scratch", head, case_ids=ids)
+    assert said in caught.value.args[0]
+    assert "at step 1," in caught.value.args[0]
+    assert same(weights_of(loaded.model), before)
+    named = re.findall(r"\b[0-9a-f]{16}\b", caught.value.args[0])
+    if math.isnan(value):
+        [name] = named
+        [row] = [tokens for case, (tokens, _) in zip(CASES, rows, strict=True) if case.case_id == name]
+        # Rows stand without what they all begin with, and without their last token.
+        [[*read]] = seen[1]
+        assert row[-1 - len(read) : -1] == read
+    else:
+        assert len(named) == 4
+
+
+def test_windows_are_named_by_their_cases(published, tmp_path):
+    loaded = load(tmp_path / "base", published / "bert", QUESTION_LABELS, head="span")
+    prompt = Prompt(max_tokens=48, doc_stride=8)
+    rows = training_rows(loaded, QUESTIONS, QUESTION_TASK, prompt, "span")
+    names = row_case_ids(loaded, QUESTIONS, prompt, "span")
+    assert len(names) == len(rows) > len(QUESTIONS)
+    assert list(dict.fromkeys(names)) == [case.case_id for case in QUESTIONS]
+
+
+# Memory that runs out
+
+
+def too_small_for(rows, real, error="CUDA out of memory. Tried to allocate 2.00 GiB"):
+    """A loss that has memory for so many rows, and fails half-way through the backward pass of more."""
+
+    def loss(model, batch, **keys):
+        found = real(model, batch, **keys)
+        if len(batch["input_ids"]) > rows:
+            if torch.is_grad_enabled():
+                found.minimised.backward(retain_graph=True)
+            raise torch.OutOfMemoryError(error)
+        return found
+
+    return loss
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("head", ["lm", "classification"])
+def test_a_batch_that_memory_does_not_hold_is_learned_in_parts(
+    head, accumulation, start, tmp_path, monkeypatch, capsys
+):
+    name, keys = {"lm": ("llama", {}), "classification": ("bert", {"target_modules": ["query"]})}[head]
+
+    def begin():
+        started = start(name, **keys)
+        for layer in started[0].model.modules():
+            if isinstance(layer, torch.nn.Dropout):
+                layer.p = 0.0
+        return started
+
+    train = train_section(per_device_train_batch_size=3, gradient_accumulation_steps=accumulation)
+    whole = run(begin(), train, tmp_path / "whole")
+    collate, real = module.HEADS[head]
+    monkeypatch.setitem(module.HEADS, head, (collate, too_small_for(1, real)))
+    capsys.readouterr()
+    parts = run(begin(), train, tmp_path / "parts")
+    out = capsys.readouterr().out
+    assert "train: memory ran out at step 1: batches in 2 parts\n" in out
+    assert "train: memory ran out at step 1: batches in 4 parts\n" in out
+    assert out.count("memory ran out") == 2
+    assert [row["step"] for row in parts[0]] == [row["step"] for row in whole[0]]
+    for one, other in zip(whole[0], parts[0], strict=True):
+        assert other == pytest.approx(one, rel=1e-5)
+    for key, value in whole[1].items():
+        torch.testing.assert_close(parts[1][key], value, rtol=0, atol=1e-5)
+
+
+def test_a_row_that_memory_does_not_hold_ends_in_one_line(start, tmp_path, monkeypatch):
+    monkeypatch.setitem(module.HEADS, "lm", (pad_answers, too_small_for(0, answer_loss)))
+    with pytest.raises(TunediffError, match=r"^train: not enough memory for one row at step 1 \(rows "):
+        run(start(), train_section(), tmp_path / "scratch")
 
 
 def test_an_optimizer_that_needs_a_gpu_is_refused_where_there_is_none(start, tmp_path):

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from tunediff.errors import TunediffError
 from tunediff.models.processes import gathered, part
+from tunediff.predict.finished import journal
 
 Result = TypeVar("Result")
 
@@ -40,6 +41,8 @@ def run_batches(
 ) -> list[Result]:
     """Answer every row, batch by batch, and give the results in the order of the rows, in every process.
 
+    Inside `finished_batches` results are JSON values, lists for tuples, and no batch that lies there is answered again.
+
     Args:
         rows: token ids of each row; their lengths decide the batches.
         budget: tokens of one batch.
@@ -49,13 +52,21 @@ def run_batches(
     Raises:
         TunediffError: memory does not suffice for a single row.
     """
-    results: list[Result | None] = [None] * len(rows)
     number, processes = part()
     waiting = plan(rows, budget)[number::processes][::-1]
-    own = sum(map(len, waiting))
-    with tqdm(total=own, desc=title, unit="case", disable=True if number else None) as bar:
+    own = {i for batch in waiting for i in batch}
+    hidden = True if number else None
+    with (
+        journal(len(rows), title) as kept,
+        tqdm(total=len(own), desc=title, unit="case", disable=hidden) as bar,
+    ):
+        results: dict[int, Result] = kept.results
+        bar.update(len(own & results.keys()))
         while waiting:
-            batch = waiting.pop()
+            # Of a batch that was halved, one half may have been answered.
+            batch = [i for i in waiting.pop() if i not in results]
+            if not batch:
+                continue
             try:
                 answers = answer(batch)
             except (MemoryError, RuntimeError) as error:
@@ -68,22 +79,14 @@ def run_batches(
                 middle = len(batch) // 2
                 waiting += [batch[middle:], batch[:middle]]
                 continue
-            for i, result in zip(batch, answers, strict=True):
-                results[i] = result
+            results |= dict(zip(batch, answers, strict=True))
+            kept.add(batch, list(answers))
             bar.update(len(batch))
-    return [result for result in _together(results) if result is not None]
-
-
-def _together(results: list[Result | None]) -> list[Result | None]:
-    """The results of all processes; of each row one of them has one."""
-    if part() == (0, 1):
-        return results
-    found = {i: result for i, result in enumerate(results) if result is not None}
-    # A row of a batch's tensor would be sent with all of the batch.
-    for some in gathered(tree_map_only(torch.Tensor, torch.clone, found)):
-        for i, result in some.items():
-            results[i] = result
-    return results
+    if processes > 1:
+        # A row of a batch's tensor would be sent with all of the batch.
+        for some in gathered(tree_map_only(torch.Tensor, torch.clone, results)):
+            results |= some
+    return [results[i] for i in range(len(rows))]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

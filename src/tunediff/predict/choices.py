@@ -54,12 +54,13 @@ def score_choices(
     for group in [list(choices)] if whole else [[choice] for choice in choices]:
         rows = rows_of(group)
 
-        def answer(batch: list[int], rows: list[list[int]] = rows, group: list[list[int]] = group) -> list["Tensor"]:
+        def answer(batch: list[int], rows: list[list[int]] = rows, group: list[list[int]] = group) -> list[list[float]]:
             rests = [rows[i][len(beginning) :] for i in batch]
             lengths = [len(prompts[i]) - len(beginning) for i in batch]
-            return list(_score_batch(model, rests, lengths, group, prefix))
+            scores: list[list[float]] = _score_batch(model, rests, lengths, group, prefix).tolist()
+            return scores
 
-        columns.append(torch.stack(run_batches(rows, batch_tokens, answer, title)))
+        columns.append(torch.tensor(run_batches(rows, batch_tokens, answer, title), dtype=torch.float64))
     return torch.cat(columns, dim=1)
 
 

@@ -58,7 +58,7 @@ def generate(
         )
         return [_answer(tokenizer, row, ends, until) for row in written[:, width:].tolist()]
 
-    return run_batches(prompts, batch_tokens, answer, title)
+    return [(text, reason) for text, reason in run_batches(prompts, batch_tokens, answer, title)]
 
 
 def _end_markers(model: Network, tokenizer: "PreTrainedTokenizerBase") -> list[int]:

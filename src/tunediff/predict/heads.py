@@ -21,12 +21,14 @@ def classify(model: Network, encoded: Sequence[Encoded], pad: int, batch_tokens:
     """Natural-log probability of each label, of shape (n_cases, n_labels), float64."""
 
     @torch.inference_mode()
-    def answer(batch: list[int]) -> list["Tensor"]:
+    def answer(batch: list[int]) -> list[list[float]]:
         device = next(model.parameters()).device
         inputs = {name: values.to(device) for name, values in pad_rows([encoded[i] for i in batch], pad).items()}
-        return list(label_scores(model, inputs).double().log_softmax(-1).cpu())
+        log_probs: list[list[float]] = label_scores(model, inputs).double().log_softmax(-1).tolist()
+        return log_probs
 
-    return torch.stack(run_batches([one.tokens for one in encoded], batch_tokens, answer, title))
+    found = run_batches([one.tokens for one in encoded], batch_tokens, answer, title)
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def pad_rows(encoded: Sequence[Row], pad: int) -> dict[str, "Tensor"]:

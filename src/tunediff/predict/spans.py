@@ -68,13 +68,15 @@ def find_spans(
     windows = [window for document in documents for window in document.windows]
 
     @torch.inference_mode()
-    def answer(batch: list[int]) -> list[Found]:
+    def answer(batch: list[int]) -> list[tuple[list[Span], float]]:
         device = next(model.parameters()).device
         rows = [windows[i] for i in batch]
         scored = model(**{name: values.to(device) for name, values in pad_rows(rows, pad).items()})
-        return best_spans(scored.start_logits.double(), scored.end_logits.double(), rows, max_answer_tokens)
+        found = best_spans(scored.start_logits.double(), scored.end_logits.double(), rows, max_answer_tokens)
+        return [(one.spans, one.null) for one in found]
 
-    found = iter(run_batches([window.tokens for window in windows], batch_tokens, answer, title))
+    answers = run_batches([window.tokens for window in windows], batch_tokens, answer, title)
+    found = iter([Found([Span(*span) for span in spans], null) for spans, null in answers])
     return [_merged([next(found) for _ in document.windows]) for document in documents]
 
 

@@ -1,67 +1,48 @@
-"""Where an interrupted training goes on: a scratch folder outside every output, keyed by all that the result hangs on.
+"""Where an interrupted training goes on: the newest checkpoint in its scratch folder that is whole.
 
-    folder = scratch_folder([params.train.model_dump()], Path("data/splits/train.jsonl"))    # .scratch/train/8c1d02...
-    latest_whole(folder)                                         # .scratch/train/8c1d02.../checkpoint-250
+    latest_whole(scratch_folder("train", ...))                   # .scratch/train/8c1d02.../checkpoint-250
 
-Changed parameters, data or code give another key, so they never meet an old checkpoint. A checkpoint counts only when
-it was marked whole after its last byte. Git and DVC ignore the scratch folder; it is removed when training has ended
-well.
+A checkpoint counts only when it was marked whole after its last byte had reached the disk, and an older one goes only
+after that: there is always one to go on from, whenever the process or the machine stops.
 """
 
-import hashlib
-from collections.abc import Callable, Iterable
-from importlib.metadata import version
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
+from transformers.trainer_utils import rotate_checkpoints
 
-from tunediff.cases import content_hash
 from tunediff.models.processes import gathered
 
-SCRATCH = Path(".scratch/train")
 WHOLE = "whole"
 
 
-def scratch_folder(settings: object, *inputs: Path) -> Path:
-    """The folder for the checkpoints of one run.
-
-    Args:
-        settings: every parameter that the run depends on, as a JSON value.
-        inputs: every file or folder that the run reads.
-    """
-    versions = {name: version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")}
-    code = Path(__file__).parents[1].rglob("*.py")
-    return SCRATCH / content_hash([settings, versions, _files_hash(inputs), _files_hash(code)])
-
-
-def _files_hash(paths: Iterable[Path]) -> str:
-    """SHA-256 over the names and bytes of files, folders walked."""
-    digest = hashlib.sha256()
-    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
-    for file in sorted(files):
-        digest.update(str(file).encode() + b"\0")
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
-
-
 def mark_whole(checkpoint: Path) -> None:
-    """Say that everything of a checkpoint has been written."""
+    """Say that everything of a checkpoint has been written, once it has reached the disk."""
+    for path in checkpoint.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
     (checkpoint / WHOLE).touch()
 
 
 class MarkWhole(TrainerCallback):
-    """Marks a checkpoint as whole once transformers has written all of it, in every process, and says so."""
+    """Marks a checkpoint as whole once every process has written its part, says so, and then removes older ones.
 
-    def __init__(self, saved: Callable[[], None] = lambda: None) -> None:
-        self.saved = saved
+    transformers itself would remove them (`save_total_limit`) before the new one is marked.
+    """
+
+    def __init__(self, saved: Callable[[], None], keep: int | None) -> None:
+        self.saved, self.keep = saved, keep
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002, D102
         gathered(None)  # all have written theirs
         if state.is_world_process_zero:
             mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
         self.saved()
+        if state.is_world_process_zero:
+            rotate_checkpoints(args.output_dir, self.keep, state.best_model_checkpoint)
 
 
 def latest_whole(folder: Path) -> Path | None:

@@ -29,7 +29,7 @@ from tunediff.models.processes import gathered, part, shared
 from tunediff.predict.heads import pad_rows
 from tunediff.predict.prompts import Encoded, encode_cases, encode_choices, encode_text, written_answer
 from tunediff.sections import Prompt, Task, Train
-from tunediff.training.batches import BatchTrainer, counts
+from tunediff.training.batches import ROWS, BatchTrainer, Tally, counts, in_halves
 from tunediff.training.checkpoints import MarkWhole, latest_whole
 from tunediff.training.features import frozen_base
 from tunediff.training.loss import IGNORED, Loss, answer_loss, answer_rows, pad_answers, without_beginning
@@ -59,6 +59,13 @@ def training_rows(loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Pro
     reserved = max(len(answer) for answer in answers) + (end is not None)
     encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context, reserved)
     return answer_rows([one.tokens for one in encoded], answers, end)
+
+
+def row_case_ids(loaded: Loaded, cases: Sequence[Case], prompt: Prompt, head: str) -> list[str]:
+    """The id of the case that each row of `training_rows` was made of."""
+    if head == "span":
+        return [case.case_id for case in cases for _ in span_rows(loaded, [case], prompt)]
+    return [case.case_id for case in cases]
 
 
 def chosen_epoch(log: list[dict[str, float]], train: Train) -> dict[str, float]:
@@ -95,6 +102,7 @@ def finetune(
     scratch: Path,
     head: str,
     saved: Callable[[], None] = lambda: None,
+    case_ids: Callable[[], Sequence[str]] | None = None,
 ) -> list[dict[str, float]]:
     """Train the trainable weights of `loaded.model` in place.
 
@@ -106,12 +114,14 @@ def finetune(
         scratch: folder for a save each epoch; a whole save that lies there is gone on from. Several processes share it.
         head: the model's head, lm, classification or span.
         saved: called after each save, in each process.
+        case_ids: gives the case of each training row, to name those of a batch that went wrong.
 
     Returns:
         A row an epoch: epoch, step, train_loss (mean over the epoch) and validation_loss, in nats per target.
 
     Raises:
-        TunediffError: the loss is no longer a finite number, or the optimizer needs a GPU where there is none.
+        TunediffError: the loss is no longer a finite number or has exploded, there is not enough memory for one row, or
+            the optimizer needs a GPU where there is none.
     """
     if train.optim.startswith("paged") and not torch.cuda.is_available():
         raise TunediffError(f"params.yaml: train.optim: found {train.optim}, which needs a GPU; expected adamw_torch")
@@ -128,10 +138,12 @@ def finetune(
     trainer = _EpochTrainer(
         model=loaded.model,
         args=_arguments(train, scratch, loaded.model.config.dtype),
-        train_dataset=list(train_rows),
-        eval_dataset=list(validation_rows),
-        data_collator=partial(batch_of, pad=loaded.pad),
-        callbacks=[MarkWhole(saved)],
+        title="train",
+        train_rows=train_rows,
+        eval_dataset=list(enumerate(validation_rows)),
+        collate=partial(batch_of, pad=loaded.pad),
+        names=case_ids,
+        callbacks=[MarkWhole(saved, keep=train.save_total_limit)],
         lengths=lengths,
         batch_loss=batch_loss,
     )
@@ -174,9 +186,9 @@ def _arguments(train: Train, scratch: Path, dtype: torch.dtype) -> TrainingArgum
         optim=train.optim,
         seed=train.seed,
         logging_steps=train.logging_steps,
+        logging_nan_inf_filter=False,  # BatchTrainer stops instead
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=train.save_total_limit,
         load_best_model_at_end=train.choose_epoch == "best",
         metric_for_best_model="eval_loss",
         greater_is_better=False,
@@ -184,7 +196,7 @@ def _arguments(train: Train, scratch: Path, dtype: torch.dtype) -> TrainingArgum
         use_cpu=not on_gpu,
         remove_unused_columns=False,
         report_to=[],
-        fsdp=None if train.fsdp is None else True,
+        fsdp=None if train.fsdp is None else True,  # type: ignore[arg-type]  # a text was of old
         fsdp_config=None if train.fsdp is None else dict(train.fsdp),
     )
     # With several GPUs, transformers would put each batch on all of them, in a wrapper that our loss cannot look into.
@@ -221,7 +233,6 @@ class _EpochTrainer(BatchTrainer):
         self.batch_loss = batch_loss
         # Makes the Trainer count a step's targets over all its accumulated batches: the mean is then exact.
         self.model_accepts_loss_kwargs = True
-        self._forget_epoch()
 
     def _get_num_items_in_batch(self, batch_samples: Sequence[Batch], device: torch.device) -> torch.Tensor:
         """Targets of a step, of all its batches in all processes; a row without labels of its own is one."""
@@ -246,13 +257,9 @@ class _EpochTrainer(BatchTrainer):
         with torch.autocast(self.args.device.type, dtype, enabled=dtype != torch.float32):
             return self.batch_loss(model, batch)
 
-    def _forget_epoch(self) -> None:
-        self.epoch_loss: torch.Tensor | float = 0.0
-        self.epoch_targets: torch.Tensor | int = 0
-
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> tuple[Network, Any]:
         """FSDP gathers weights around what it takes for a forward pass: the loss, which calls parts of the model."""
-        model, loader = super()._prepare_for_training(*args, **kwargs)
+        model, loader = super()._prepare_for_training(*args, **kwargs)  # type: ignore[no-untyped-call]
         if self.is_fsdp_enabled:
             model.cost = MethodType(self.batch_loss, model)
             register_fsdp_forward_method(model, "cost")
@@ -269,25 +276,28 @@ class _EpochTrainer(BatchTrainer):
         own = counts(inputs)
         inputs = {name: values for name, values in inputs.items() if name != "nothing"}
         loss = model(inputs) if isinstance(model, DistributedDataParallel) else self._loss(model, inputs)
-        self.epoch_loss = self.epoch_loss + loss.answers.detach() * own
-        self.epoch_targets = self.epoch_targets + loss.targets * own
+        self.tally = self.tally.add(loss.answers * own, loss.targets * own)
+        if num_items_in_batch is None:
+            return loss.minimised / loss.targets * self.share
         # Gradients are averaged over the processes, and are to be summed: the targets are those of all.
-        return loss.minimised * own * self.args.world_size / num_items_in_batch
+        mean: torch.Tensor = loss.minimised * own * self.args.world_size / num_items_in_batch
+        return mean
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:  # noqa: ARG002
         """Mean losses of the epoch that ends here: over its training targets, and over the validation split."""
-        train_loss = _mean(float(self.epoch_loss), int(self.epoch_targets))
-        self._forget_epoch()
+        train_loss, self.tally = _mean(float(self.tally.nats), int(self.tally.targets)), Tally()
         self.model.eval()
         total, targets = 0.0, 0
         # Sharded weights are gathered in every pass, for which all processes have to make the same passes.
         number, processes = (0, 1) if self.is_fsdp_enabled else part()
-        rows, size = range(len(self.eval_dataset)), self.args.eval_batch_size
-        own = [rows[at : at + size] for at in rows[::size]][number::processes]
+        dataset: Any = self.eval_dataset
+        rows, size = range(len(dataset)), self.args.eval_batch_size
+        own = [list(rows[at : at + size]) for at in rows[::size]][number::processes]
         with torch.no_grad():
-            for batch in DataLoader(self.eval_dataset, batch_sampler=own, collate_fn=self.data_collator):
-                loss = self._loss(self.model, self._prepare_inputs(batch))
-                total, targets = total + float(loss.answers), targets + int(loss.targets)
+            for batch in DataLoader(dataset, batch_sampler=own, collate_fn=self.data_collator):
+                batch.pop(ROWS)
+                for loss in in_halves(partial(self._loss, self.model), self._prepare_inputs(batch), "train"):
+                    total, targets = total + float(loss.answers), targets + int(loss.targets)
         self.model.train()
         metrics = {"eval_loss": _mean(total, targets), "eval_train_loss": train_loss}
         if not all(math.isfinite(loss) for loss in metrics.values()):

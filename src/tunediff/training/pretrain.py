@@ -23,7 +23,7 @@ from tunediff.models.count import layout, reads_both_ways
 from tunediff.models.load import Network, one_line
 from tunediff.sections import Pretrain
 from tunediff.sources.texts import Texts
-from tunediff.training.batches import BatchTrainer
+from tunediff.training.batches import BatchTrainer, Tally, in_halves
 from tunediff.training.checkpoints import MarkWhole, latest_whole
 from tunediff.training.masking import NO_TARGET, encoder_rows, marks_of, mask_row, pad_masked
 from tunediff.training.progress import show_progress
@@ -254,33 +254,28 @@ class _Pretrainer(BatchTrainer):
             adam_beta2=0.95,  # as Llama was trained: 0.999 remembers the first steps for too long
             remove_unused_columns=False,
             logging_steps=50,
-            logging_nan_inf_filter=False,  # it would put the last finite loss in place of a NaN
+            logging_nan_inf_filter=False,  # BatchTrainer stops instead
             eval_strategy="epoch",
             save_strategy="epoch",
-            save_total_limit=1,
             report_to=[],
             use_cpu=not on_gpu,
         )
         # With several GPUs, transformers would put each batch on all of them, in a wrapper that hides the model.
         arguments._n_gpu = min(1, arguments.n_gpu)
         super().__init__(
+            title="pretrain",
             lengths=[objective.length(row) for row in objective.train_rows],
             model=model,
             args=arguments,
-            train_dataset=objective.train_rows,
+            train_rows=objective.train_rows,
             eval_dataset=objective.validation_rows,
-            data_collator=objective.collate,
-            callbacks=[MarkWhole(saved)],
+            collate=objective.collate,
+            callbacks=[MarkWhole(saved, keep=1)],
         )
         self.model: Network
         self.objective: Objective = objective
         self.half = on_gpu and torch.cuda.is_bf16_supported()
-        self._forget_epoch()
         show_progress(self, "pretrain")
-
-    def _forget_epoch(self) -> None:
-        self.epoch_nats: torch.Tensor | float = 0.0
-        self.epoch_tokens: torch.Tensor | int = 0
 
     def _answer(self, batch: Batch) -> Answered:
         with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.half):
@@ -288,20 +283,19 @@ class _Pretrainer(BatchTrainer):
 
     def compute_loss(self, model: Any, inputs: Batch, **_: Any) -> torch.Tensor:  # type: ignore[override]  # noqa: ARG002
         answered = self._answer(inputs)
-        self.epoch_nats = self.epoch_nats + answered.nats
-        self.epoch_tokens = self.epoch_tokens + answered.tokens
-        return answered.minimised
+        self.tally = self.tally.add(answered.nats, answered.tokens)
+        return answered.minimised * self.share
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:  # noqa: ARG002
         """Figures of the epoch that ends here, over its training text and over the validation text."""
-        train_loss = float(self.epoch_nats / max(1, int(self.epoch_tokens)))
-        self._forget_epoch()
+        train_loss, self.tally = self.tally.mean(), Tally()
         size, rows = 2 * self.args.per_device_train_batch_size, self.objective.validation_rows
         self.model.eval()
         with torch.no_grad():
             # Not the trainer's loader, which would draw from the generator that training goes on with.
             batches = (self.objective.collate_validation(rows[at : at + size]) for at in range(0, len(rows), size))
-            answered = [self._answer(self._prepare_inputs(batch)) for batch in batches]
+            prepared = (self._prepare_inputs(batch) for batch in batches)
+            answered = [one for batch in prepared for one in in_halves(self._answer, batch, "pretrain")]
         self.model.train()
         metrics = _figures(train_loss, answered, masked=self.objective.answer is fill_masks)
         self.log({f"eval_{key}": value for key, value in metrics.items()})

@@ -1,0 +1,116 @@
+"""What would stop the next run of DVC, or spoil it, cleared away before it starts.
+
+    for line in clear_leftovers(): print(line)
+
+DVC writes its notes in place, so a kill can leave half of one; and it takes the note of a killed process for that of a
+living one where another process has its number by now, as after a restart of the machine or in a container. And it
+trusts a file of its cache that is read-only, whatever is in it: what a broken disk changed would go on as a result.
+"""
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from tunediff.errors import TunediffError
+from tunediff.files import read_text, write_text
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOCK = Path("dvc.lock")
+# What DVC stored, by hash; who reads and writes which paths, and the file that DVC locks while it changes that.
+CACHE = Path(".dvc/cache/files/md5")
+READERS, GUARD = Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/rwlock.lock")
+
+
+def clear_leftovers() -> list[str]:
+    """Remove notes that say nothing true; a line about each."""
+    return [*_clear_lock(), *_clear_readers(), *_clear_cache()]
+
+
+def _clear_lock() -> list[str]:
+    """Remove a dvc.lock that was cut off; one with the marks of a merge is left to whoever merges."""
+    if not LOCK.exists() or "<<<<<<<" in (text := read_text(LOCK)):
+        return []
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+
+    try:
+        COMPILED_LOCKFILE_SCHEMA(yaml.load(text, LOADER))  # noqa: S506  (LOADER is a safe one)
+    except Exception:  # yaml and the schema have errors of their own
+        LOCK.unlink()
+    else:
+        return []
+    return [f"{LOCK}: was cut off by a kill and is removed; what was made comes from DVC's run cache"]
+
+
+def _clear_readers() -> list[str]:
+    """Remove what processes noted that are gone."""
+    if not READERS.exists() or not GUARD.exists():
+        return []
+    with GUARD.open("r+") as guard:
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # DVC is changing it this moment
+            return []
+        try:
+            noted = json.loads(read_text(READERS))
+            reads = {path: [one for one in many if _works(one)] for path, many in noted.get("read", {}).items()}
+            writes = {path: one for path, one in noted.get("write", {}).items() if _works(one)}
+        except (TunediffError, ValueError, AttributeError, TypeError, KeyError):
+            noted, reads, writes = None, {}, {}
+        held = {"read": {path: many for path, many in reads.items() if many}, "write": writes}
+        if noted == {} or noted == held or noted == {key: value for key, value in held.items() if value}:
+            return []
+        write_text(READERS, json.dumps(held))
+    return [f"{READERS}: the locks of a killed run are removed"]
+
+
+def _clear_cache() -> list[str]:
+    """Remove stored files that are not what their names say, so that DVC makes them again."""
+    if not LOCK.exists():
+        return []
+    try:
+        stages = yaml.load(read_text(LOCK), LOADER)["stages"].values()  # noqa: S506
+        stored = {out["md5"]: out["path"] for stage in stages for out in stage.get("outs", []) if out.get("md5")}
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError):  # a merge, or another DVC
+        return []
+    said = []
+    for name, path in stored.items():
+        for file in _stored_files(name):
+            with file.open("rb") as stream:
+                found = hashlib.file_digest(stream, "md5").hexdigest()
+            if found != (file.parent.name + file.name).removesuffix(".dir"):
+                file.unlink()
+                said.append(f"{file}: is damaged and is removed; {path} is made again where it is not whole")
+    return said
+
+
+def _stored_files(name: str) -> Iterator[Path]:
+    """The files of the cache that hold one output, a folder's members after their list; those that are there."""
+    listed = CACHE / name[:2] / name[2:]
+    if not listed.exists():
+        return
+    yield listed
+    if name.endswith(".dir") and listed.exists():
+        try:
+            members = {str(one["md5"]) for one in json.loads(read_text(listed))}
+        except (TunediffError, ValueError, TypeError, KeyError):
+            return
+        for member in sorted(members):
+            file = CACHE / member[:2] / member[2:]
+            if len(member) == 32 and member.isalnum() and file.is_file():
+                yield file
+
+
+def _works(note: Mapping[str, Any]) -> bool:
+    """Whether the process of a note is there and is DVC."""
+    try:
+        return any("dvc" in Path(part).name for part in psutil.Process(int(note["pid"])).cmdline())
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True

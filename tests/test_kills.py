@@ -1,0 +1,179 @@
+"""Kill anything, any time: the pipeline is killed at random moments, and what comes out is what nobody killed.
+
+pytest tests/test_kills.py                   # two kills
+pytest tests/test_kills.py --long            # fifty, in every stage: figures in docs/reliability.md
+"""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+
+import pytest
+import yaml
+
+from tests.project import SMALL, Project
+from tests.test_pipeline import NAMES
+
+SEED = 20
+# Behind the end of a stage, DVC stores what it wrote.
+STORING = 0.8
+
+
+def environment():
+    path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"  # noqa: PTH120
+    return os.environ | {"PATH": path, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def start(project, *command):
+    """Start a command in a process group of its own, with Ctrl-C as on a terminal."""
+    return subprocess.Popen(
+        command,
+        cwd=project.folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        # A shell starts what runs in the background with Ctrl-C ignored, and so would this be.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def stop_in(process, stages, seconds, sign):
+    """Send a signal to the group so long after one of the stages began; what was said, and the stage it was in."""
+    said, began, at = [], threading.Event(), []
+
+    def read():
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith("Running stage"):
+                at.append(line.split("'")[1])
+                if at[-1] in stages:
+                    began.set()
+        began.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    began.wait()
+    time.sleep(seconds)
+    if process.poll() is None:
+        os.killpg(process.pid, sign)
+    process.wait()
+    reader.join()
+    # DVC takes a killed process for a living one until the system has taken its number back.
+    while True:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.02)
+    return "".join(said), at[-1] if at else None
+
+
+def newest_saves(project):
+    """The newest whole save of each training that was begun, by its folder."""
+    found = {}
+    for mark in (project.folder / ".scratch").glob("*/*/checkpoint-*/whole"):
+        step = int(mark.parent.name.rpartition("-")[2])
+        folder = str(mark.parents[1].relative_to(project.folder))
+        found[folder] = max(step, found.get(folder, 0))
+    return found
+
+
+def kill_again_and_again(project, kills, seconds, draw):
+    """Kill `dvc repro` in the given stages, one after the other; where each hit, and what went on from where."""
+    hits, gone_on, saves = Counter(), 0, {}
+    for name in kills:
+        later = NAMES[NAMES.index(name) :]
+        process = start(project, "dvc", "repro")
+        said, hit = stop_in(process, later, draw.uniform(0, seconds[name] + STORING), signal.SIGKILL)
+        hits[hit] += process.returncode == -signal.SIGKILL
+        assert process.returncode in (0, -signal.SIGKILL), said
+        gone_on += check_saves(said, saves)
+        saves = newest_saves(project)
+    return hits, gone_on, saves
+
+
+def check_saves(said, saves):
+    """No run went on from an older save than the newest that was whole: it repeats less than a save interval."""
+    found = re.findall(r"going on from (\.scratch/(?:train|base_model)/\w+)/checkpoint-(\d+)", said)
+    for folder, step in found:
+        assert int(step) == saves[folder], said
+    return len(found)
+
+
+def seconds_of(project):
+    return {name: project.metrics(f"cost/{name}")["seconds"] for name in NAMES}
+
+
+def deterministic(results):
+    """Without what depends on the clock."""
+    return {path: data for path, data in results.items() if not path.startswith("metrics/cost")}
+
+
+def nothing_is_left(project):
+    assert not list(project.folder.rglob("*being-written*"))
+    assert [path.name for path in (project.folder / ".scratch").glob("*/*") if path.is_dir()] == []
+
+
+def forget(project, *stages):
+    """Let DVC forget what these stages made, so that they run again."""
+    lock = project.folder / "dvc.lock"
+    found = yaml.safe_load(lock.read_text())
+    for name in stages:
+        del found["stages"][name]
+    lock.write_text(yaml.safe_dump(found, sort_keys=False))
+    shutil.rmtree(project.folder / ".dvc/cache/runs")
+
+
+def test_a_killed_training_and_a_killed_evaluation_end_as_if_nobody_had_killed_them(small_run, tmp_path):
+    project, draw = small_run.copy(tmp_path), random.Random(SEED)
+    forget(project, "eval_base", "train")
+    seconds = seconds_of(project)
+    hits, _, saves = kill_again_and_again(project, ["eval_base", "train"], seconds, draw)
+    assert hits.total() == 2
+    said = project.run("dvc", "repro")
+    check_saves(said, saves)
+    assert deterministic(project.results()) == deterministic(small_run.results())
+    nothing_is_left(project)
+
+
+def test_fifty_kills_change_nothing(small_run, tmp_path, long, capsys):
+    if not long:
+        pytest.skip("fifty kills take a quarter of an hour: --long")
+    project, draw = Project(tmp_path, **SMALL), random.Random(SEED)
+    kills = sorted([NAMES[i % len(NAMES)] for i in range(50)], key=NAMES.index)
+    hits, gone_on, saves = kill_again_and_again(project, kills, seconds_of(small_run), draw)
+    said = project.run("dvc", "repro")
+    gone_on += check_saves(said, saves)
+    assert deterministic(project.results()) == deterministic(small_run.results())
+    nothing_is_left(project)
+    with capsys.disabled():
+        where = ", ".join(f"{name} {hits[name]}" for name in NAMES)
+        print(f"\n{hits.total()} kills ({where}); {gone_on} times training went on from its newest whole save")
+    assert hits.total() >= 45
+    assert all(hits[name] for name in NAMES)
+
+
+@pytest.mark.parametrize("program", ["dvc", "tunediff"])
+def test_ctrl_c_ends_in_a_line_that_says_how_to_go_on(program, small_run, tmp_path):
+    project = small_run.copy(tmp_path)
+    forget(project, "diff_cases")
+    # Before the stage reads its data, when its parameters are there.
+    command = {"dvc": ("dvc",), "tunediff": (sys.executable, "-m", "tunediff.commands.main")}[program]
+    process = start(project, *command, "repro")
+    said, hit = stop_in(process, ["diff_cases"], 1.5, signal.SIGINT)
+    assert hit == "diff_cases"
+    assert process.returncode != 0
+    if program == "tunediff":
+        assert said.rstrip().endswith("tunediff: stopped; the same command goes on from the last whole save"), said
+    project.run("dvc", "repro")
+    assert deterministic(project.results()) == deterministic(small_run.results())
+    nothing_is_left(project)
