@@ -82,8 +82,8 @@ def test_another_model_than_the_one_that_was_measured_differs(counted, tmp_path)
     weights = {name: value + 0.1 * torch.randn_like(value) for name, value in load_file(path).items()}
     path.unlink()
     save_file(weights, path, metadata={"format": "pt"})
-    code, out, _ = tunediff(project.folder, "verify", "--stage", "eval_tuned", "--sample", 30)
-    assert code == 3
+    code, out, error = tunediff(project.folder, "verify", "--stage", "eval_tuned", "--sample", 30)
+    assert code == 3, error
     assert list(rows(out)) == ["eval_tuned"]
     assert int(rows(out)["eval_tuned"][5]) < 30
     assert float(rows(out)["eval_tuned"][7]) > 1e-3
