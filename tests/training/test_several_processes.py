@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from accelerate import DistributedType, PartialState
 from torch.distributed.tensor import DTensor
 
 from tests.questions import CASES as QUESTIONS
@@ -87,11 +88,25 @@ def test_weights_that_are_shared_out_learn_what_copies_learn_and_go_on_after_a_s
     log, weights = learn(kind, 9, tmp_path / "one", 4)
     keys = {"fsdp": {"transformer_layer_cls_to_wrap": layer}, "num_processes": 2, "choose_epoch": "best"}
 
+    def on_cpu():
+        # accelerate shares weights out on accelerators alone; the rest of the way is the same on a CPU with gloo.
+        real = PartialState.__init__
+
+        def init(self, *arguments, **keywords):
+            real(self, *arguments, **keywords)
+            if self.distributed_type == DistributedType.MULTI_CPU:
+                self.distributed_type = DistributedType.MULTI_GPU
+
+        pytest.MonkeyPatch().setattr(PartialState, "__init__", init)
+        pytest.MonkeyPatch().setattr(module, "_refuse_sharing_on_cpu", lambda train: None)
+
     def stopped():
+        on_cpu()
         stop_after_save(pytest.MonkeyPatch(), 2 * log[0]["step"])
         learn(kind, 9, tmp_path / "two", 2, **keys)
 
     def gone_on():
+        on_cpu()
         real, shared_out = module.gather_trained, []
 
         def gather(model):

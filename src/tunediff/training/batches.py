@@ -161,7 +161,7 @@ class BatchTrainer(Trainer):
             return super()._get_train_sampler(train_dataset)
         return LikeLengths(self.lengths, self.args.train_batch_size * self.args.world_size)
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
+    def get_train_dataloader(self) -> Any:
         """The batches of this process; of one that makes every step alone, as transformers has them."""
         if self.args.world_size == 1:
             return super().get_train_dataloader()

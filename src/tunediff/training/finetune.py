@@ -121,10 +121,11 @@ def finetune(
 
     Raises:
         TunediffError: the loss is no longer a finite number or has exploded, there is not enough memory for one row, or
-            the optimizer needs a GPU where there is none.
+            the optimizer or fsdp needs a GPU where there is none.
     """
     if train.optim.startswith("paged") and not torch.cuda.is_available():
         raise TunediffError(f"params.yaml: train.optim: found {train.optim}, which needs a GPU; expected adamw_torch")
+    _refuse_sharing_on_cpu(train)
 
     batch_of, batch_loss = HEADS[head]
     if head == "lm" and train.prompt_loss_weight:
@@ -166,6 +167,12 @@ def finetune(
         for entry in trainer.state.log_history
         if "eval_loss" in entry
     ]
+
+
+def _refuse_sharing_on_cpu(train: Train) -> None:
+    """Where there is no GPU, accelerate would take no notice of fsdp."""
+    if train.fsdp is not None and not torch.cuda.is_available():
+        raise TunediffError("params.yaml: train.fsdp: given, which needs GPUs; expected null on this machine")
 
 
 def _arguments(train: Train, scratch: Path, dtype: torch.dtype) -> TrainingArguments:
