@@ -1,8 +1,8 @@
 """Fine-tune the base model on the training split; the validation split may choose the epoch.
 
     python stages/train.py --train data/splits/train.jsonl --validation data/splits/validation.jsonl \
-        --base models/base --tuned models/tuned --log data/train_log.csv --metrics metrics/train.json \
-        --cost metrics/cost/train.json
+        --base models/base --features data/features.safetensors --tuned models/tuned --log data/train_log.csv \
+        --metrics metrics/train.json --cost metrics/cost/train.json
 """
 
 import shutil
@@ -17,11 +17,14 @@ from tunediff.models.load import load_base
 from tunediff.params import read_params
 from tunediff.stage import PARAMS, arguments
 from tunediff.training.checkpoints import scratch_folder
+from tunediff.training.features import read_features
 from tunediff.training.finetune import chosen_epoch, finetune, training_rows
 
 
 def main() -> None:
-    args = arguments(__doc__, reads=("train", "validation", "base"), writes=("tuned", "log", "metrics", "cost"))
+    args = arguments(
+        __doc__, reads=("train", "validation", "base", "features"), writes=("tuned", "log", "metrics", "cost")
+    )
     params = read_params(PARAMS)
     task, prompt, train = params.task, params.prompt, params.train
     sections = [task, prompt, params.model, params.adapt, train]
@@ -31,7 +34,8 @@ def main() -> None:
         loaded = load_base(args.base, params.model, task.labels)
         loaded = replace(loaded, model=adapt_model(loaded.model, params.adapt, train.seed))
         rows = [training_rows(loaded, split, task, prompt, params.model.head) for split in cases]
-        log = finetune(loaded, rows[0], rows[1], train, scratch, params.model.head, saved=note_cost)
+        features = read_features(args.features)
+        log = finetune(loaded, rows[0], rows[1], train, scratch, params.model.head, note_cost, features)
         with replacing(args.tuned) as folder:
             save_tuned(loaded.model, params.adapt, folder)
         chosen = chosen_epoch(log, train)
