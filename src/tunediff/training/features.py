@@ -161,7 +161,7 @@ def frozen_base(loaded: Loaded, rows: Sequence[Row], head: str, features: Featur
         )
     prefix = model.base_model_prefix
     base = getattr(model, prefix)
-    setattr(model, prefix, _FrozenBase(base, _kept_places(model, head), features))
+    setattr(model, prefix, _FrozenBase(base, features))
     try:
         yield
     finally:
@@ -178,31 +178,31 @@ def _kept_places(model: Network, head: str) -> Callable[[int], slice]:
 
 
 class _FrozenBase(torch.nn.Module):
-    """Stands in for a base: its outputs for known rows where there are any."""
+    """Stands in for a base: what it said of known rows, or without that, the base itself."""
 
-    def __init__(self, base: Network, places: Callable[[int], slice], features: Features) -> None:
+    def __init__(self, base: Network, features: Features) -> None:
         super().__init__()
-        self.base, self.places, self.features = base.eval(), places, features
+        # With features, its weights need not be walked through at every step.
+        self.base, self.features = None if features else base.eval(), features
 
     def train(self, mode: bool = True) -> "_FrozenBase":  # noqa: ARG002
         """Never with dropout: a frozen base has nothing to learn from it."""
         return super().train(False)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **others: Any) -> Any:
-        if not self.features:
+        if self.base is not None:
             with torch.no_grad():
                 return self.base(input_ids=input_ids, attention_mask=attention_mask, **others)
-        lengths = attention_mask.sum(1).tolist()
+        width, lengths = input_ids.shape[1], attention_mask.sum(1).tolist()
         known = [
             self.features[tuple(tokens[:length])] for tokens, length in zip(input_ids.tolist(), lengths, strict=True)
         ]
-        hidden = torch.zeros(*input_ids.shape, known[0].hidden.shape[1], dtype=known[0].hidden.dtype)
-        for i, (one, length) in enumerate(zip(known, lengths, strict=True)):
-            hidden[i, self.places(length)] = one.hidden
-        pooled = (
-            None if known[0].pooled is None else torch.stack([one.pooled for one in known if one.pooled is not None])
-        )
+        states, pooled = zip(*known, strict=True)
+        if all(len(one) == 1 for one in states):  # the head reads one place alone, so it may find it at any
+            hidden = torch.stack(states).expand(-1, width, -1)
+        else:
+            hidden = torch.nn.utils.rnn.pad_sequence(list(states), batch_first=True)
         device = input_ids.device
         return BaseModelOutputWithPooling(
-            last_hidden_state=hidden.to(device), pooler_output=None if pooled is None else pooled.to(device)
+            last_hidden_state=hidden.to(device), pooler_output=None if pooled[0] is None else torch.stack(pooled).to(device)
         )
