@@ -2,7 +2,7 @@
 
     python benchmarks/heads.py [--quick]
 
-Pretrained MiniLM, its mean pooling and one new head, on 6,000 rows of SST-2, measured on the dev split after each epoch.
+Pretrained MiniLM, its mean pooling and one new head, on 6,000 rows of SST-2, measured on the dev split each epoch.
 transformers' Trainer runs the same model with the base's weights frozen, as its documentation shows it, and so reads
 every row in every epoch. Both sides have the same head, batches, order and optimizer, and no dropout, which would be
 drawn differently. A second figure says how many times the first epoch, in which the base runs, takes a later one.
@@ -12,6 +12,7 @@ import json
 import tempfile
 import time
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def main() -> None:
             ends.append(ended)
             accuracies.append(accuracy(loaded, rows[1]))
     apart = max(abs(a - b) for a, b in zip(*losses, strict=True))
-    epochs = [[b - a for a, b in zip(ended, ended[1:], strict=False)] for ended in ends]
+    epochs = [[b - a for a, b in pairwise(ended)] for ended in ends]
     later = epochs[0][0] / (sum(epochs[0][1:]) / len(epochs[0][1:]))
     for side, each in zip(rounds, epochs, strict=True):
         print(f"{side:40} epochs {', '.join(f'{one:.2f} s' for one in each)}")

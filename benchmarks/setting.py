@@ -2,7 +2,7 @@
 
 args = parse(__doc__, quick="100 rows and one round")
 model, tokenizer = small_llama(texts)
-rounds, answers = in_turn({"tunediff": ours, "peer": theirs}, rounds=3)      # {"tunediff": [Seconds(1.2, 2.3), ...], ...}
+rounds, answers = in_turn({"tunediff": ours, "peer": theirs}, rounds=3)         # {"tunediff": [Seconds(1.2, 2.3)], ...}
 conclude(args, "choices", rounds, reach=6.0, agreement=1e-6, tolerance=1e-4)
 """
 

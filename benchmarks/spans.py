@@ -51,7 +51,9 @@ def main() -> None:
 
     few = cases[:COMPARED]
     expected = theirs(loaded, few, n_best=10**6)
-    rounds, (found, _) = in_turn({"tunediff": ours, "run_qa": lambda: theirs(loaded, cases, 20)}, 1 if args.quick else 3)
+    rounds, (found, _) = in_turn(
+        {"tunediff": ours, "run_qa": lambda: theirs(loaded, cases, 20)}, 1 if args.quick else 3
+    )
     apart = sum(a != expected[case.case_id] for a, case in zip(found, few, strict=False))
     conclude(args, "spans", rounds, reach=1.5, agreement=apart, tolerance=0)
 

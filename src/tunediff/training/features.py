@@ -204,5 +204,6 @@ class _FrozenBase(torch.nn.Module):
             hidden = torch.nn.utils.rnn.pad_sequence(list(states), batch_first=True)
         device = input_ids.device
         return BaseModelOutputWithPooling(
-            last_hidden_state=hidden.to(device), pooler_output=None if pooled[0] is None else torch.stack(pooled).to(device)
+            last_hidden_state=hidden.to(device),
+            pooler_output=None if pooled[0] is None else torch.stack(pooled).to(device),
         )
