@@ -32,7 +32,7 @@ PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "lm-eval", "trl", "
 
 
 class Seconds(NamedTuple):
-    """What one round of one side took: on the clock, and of the processor by all its threads."""
+    """What one round of one side took: on the clock, and of the processor by all threads and child processes."""
 
     clock: float
     processor: float
@@ -106,11 +106,11 @@ def timed(side: Callable[[], Any]) -> tuple[Seconds, Any]:
     """What a call took, and what it returned."""
     import torch
 
-    start = time.perf_counter(), time.process_time()
+    start = time.perf_counter(), sum(os.times()[:4])
     result = side()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return Seconds(time.perf_counter() - start[0], time.process_time() - start[1]), result
+    return Seconds(time.perf_counter() - start[0], sum(os.times()[:4]) - start[1]), result
 
 
 def in_turn(sides: Mapping[str, Callable[[], Any]], rounds: int) -> tuple[Rounds, list[Any]]:
