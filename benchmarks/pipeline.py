@@ -41,9 +41,7 @@ def main() -> None:
         else:
             seconds = run(clone, "dvc", "repro")
             costs = [json.loads(path.read_text())["seconds"] for path in (clone / "metrics" / "cost").glob("*.json")]
-            print(
-                f"cold run {seconds:.1f} s, its {len(costs)} stages {sum(costs):.1f} s; reach 90 s and 1.4 times the stages"
-            )
+            print(f"cold run {seconds:.1f} s, its {len(costs)} stages {sum(costs):.1f} s; reach 90 s and 1.4 x")
             more["cold"] = {"seconds": round(seconds, 1), "reach_seconds": 90, "stages": round(sum(costs), 1)}
             more["cold"] |= {"ratio": round(seconds / sum(costs), 2), "reach": 1.4}
         again(clone)

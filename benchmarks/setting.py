@@ -72,12 +72,13 @@ def snli(n: int) -> list[dict[str, str]]:
 
 
 def small_llama(
-    texts: Sequence[str], hidden: int = 256, layers: int = 6, vocabulary: int = 16_000
+    texts: Sequence[str], hidden: int = 256, layers: int = 8, vocabulary: int = 8000
 ) -> "tuple[LlamaForCausalLM, PreTrainedTokenizerBase]":
     """A Llama layout with random weights and a tokenizer trained on the texts, float32, on the device there is.
 
-    As in Llama 3.2 1B (2,048 and 128,256), the vocabulary is 63 times the hidden size, and two query heads share a key.
-    The texts are too few for as many different tokens, so some rows of the output layer name none.
+    The output layer is 26 % of the weights that a token goes through, in Llama 3.2 1B 21 % and in Qwen2.5 0.5B 28 %: to
+    run it at every place costs here about what it costs there. Where the texts are too few for as many different
+    tokens, some of its rows name none.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
