@@ -9,7 +9,6 @@ the fastest is kept: what else the machine does only ever adds. The ratio is tha
 most: 1 is flat, below 1 it grows.
 """
 
-import argparse
 import json
 import os
 import platform
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from setting import device, finish, parse
 
 LABELS = ("entailment", "neutral", "contradiction")
 SIZES = (1, 10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -31,11 +31,8 @@ ARGUMENTS = ["--input-fields", "premise,hypothesis", "--scores-field", "scores",
 
 def main() -> None:
     """Measure every size, print a row each, and the line that sums up."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--format", choices=("jsonl", "csv", "parquet"), default="jsonl", help="of the two files")
-    parser.add_argument("--quick", action="store_true", help="10,000 and 30,000 cases, one run each")
-    parser.add_argument("--out", type=Path, help="file for the rows too, JSON")
-    args = parser.parse_args()
+    form = ("jsonl", ["jsonl", "csv", "parquet"], "of the two files")
+    args = parse(__doc__, quick="10,000 and 30,000 cases, one run each", format=form)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for size in SIZES[:3] if args.quick else SIZES:
@@ -54,11 +51,7 @@ def main() -> None:
             print(rows[-1], flush=True)
     ratio = round(rows[1]["microseconds_per_case"] / rows[-1]["microseconds_per_case"], 2)
     line = {"name": f"diff, {args.format}", "ratio": ratio, "reach": 0.8, "agreement": 0, "tolerance": 0}
-    line["device"] = machine()
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(line | {"rows": rows}, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(line))
+    finish(args, line | {"device": device()}, None, rows=rows)
 
 
 def write_files(folder: Path, size: int, kind: str) -> tuple[list[Path], dict[str, int]]:
@@ -107,13 +100,6 @@ def measure(arguments: list[str]) -> tuple[float, int]:
     if status:
         sys.exit(f"tunediff diff ended with status {status}")
     return time.perf_counter() - start, usage.ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
-
-
-def machine() -> str:
-    """The processor and its cores."""
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@
 to 16 tokens on the same model and threads, and must write the same texts.
 """
 
-import argparse
 from collections.abc import Sequence
 
 import torch
-from setting import CASE, INSTRUCTION, conclude, in_turn, small_llama, snli
+from setting import CASE, INSTRUCTION, conclude, in_turn, parse, small_llama, snli
 
 from tunediff.predict.generation import generate
 from tunediff.predict.prompts import encode_text
@@ -20,9 +19,7 @@ NEW_TOKENS, PEER_BATCH = 16, 8
 
 def main() -> None:
     """Check that both sides write the same, time them in turn, and print the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="40 prompts and one round")
-    args = parser.parse_args()
+    args = parse(__doc__, quick="40 prompts and one round")
     n = 40 if args.quick else 500
     texts = [(INSTRUCTION + CASE).format(**row) for row in snli(n)]
     model, tokenizer = small_llama(texts)
@@ -36,9 +33,9 @@ def main() -> None:
             text for at in range(0, n, PEER_BATCH) for text in peer(model, tokenizer, prompts[at : at + PEER_BATCH])
         ]
 
-    different = sum(a != b for a, b in zip(ours(), theirs(), strict=True))
-    seconds = in_turn({"tunediff": ours, "model.generate": theirs}, 1 if args.quick else 3)
-    conclude("generation", seconds, reach=2.0, agreement=different, tolerance=0)
+    rounds, written = in_turn({"tunediff": ours, "model.generate": theirs}, 1 if args.quick else 3)
+    different = sum(a != b for a, b in zip(*written, strict=True))
+    conclude(args, "generation", rounds, reach=2.0, agreement=different, tolerance=0)
 
 
 @torch.inference_mode()

@@ -8,7 +8,6 @@ the 20 likeliest starts and ends in Python. Its answers are compared on the firs
 the likeliest starts of an untrained head lie anywhere.
 """
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from setting import DATA, conclude, in_turn
+from setting import conclude, data_file, in_turn, parse
 
 from tunediff.models.load import Loaded, find_weights, load_base, write_manifest
 from tunediff.predict.spans import find_spans
@@ -35,10 +34,8 @@ LONGEST, PEER_BATCH, COMPARED = 30, 8, 50
 
 def main() -> None:
     """Check that both sides answer alike, time them in turn, and print the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="60 questions and one round")
-    args = parser.parse_args()
-    cases = squad(DATA / "squad" / "dev-v2.0.json", 60 if args.quick else 1000)
+    args = parse(__doc__, quick="60 questions and one round")
+    cases = squad(data_file("squad/dev-v2.0.json"), 60 if args.quick else 1000)
     with tempfile.TemporaryDirectory() as folder:
         write_manifest(Path(folder), MODEL, find_weights(MODEL))
         loaded = load_base(Path(folder), MODEL, ["answerable", "unanswerable"])
@@ -54,15 +51,15 @@ def main() -> None:
 
     few = cases[:COMPARED]
     expected = theirs(loaded, few, n_best=10**6)
-    apart = sum(a != expected[case.case_id] for a, case in zip(ours(), few, strict=False))
-    seconds = in_turn({"tunediff": ours, "run_qa": lambda: theirs(loaded, cases, 20)}, 1 if args.quick else 3)
-    conclude("spans", seconds, reach=1.5, agreement=apart, tolerance=0)
+    rounds, (found, _) = in_turn(
+        {"tunediff": ours, "run_qa": lambda: theirs(loaded, cases, 20)}, 1 if args.quick else 3
+    )
+    apart = sum(a != expected[case.case_id] for a, case in zip(found, few, strict=False))
+    conclude(args, "spans", rounds, reach=1.5, agreement=apart, tolerance=0)
 
 
 def squad(path: Path, n: int) -> list[Any]:
     """The first n questions of a file in SQuAD's layout."""
-    if not path.is_file():
-        sys.exit(f"{path}: there is no such file, expected SQuAD's dev split")
     names = {"question": "question", "context": "context"}
     task = Task(
         name="question_answering",

@@ -1,8 +1,8 @@
 """Fine-tune the base model on the training split; the validation split may choose the epoch.
 
     python stages/train.py --train data/splits/train.jsonl --validation data/splits/validation.jsonl \
-        --base models/base --tuned models/tuned --log data/train_log.csv --metrics metrics/train.json \
-        --environment metrics/environment/train.json --cost metrics/cost/train.json
+        --base models/base --features data/features.safetensors --tuned models/tuned --log data/train_log.csv \
+        --metrics metrics/train.json --environment metrics/environment/train.json --cost metrics/cost/train.json
 """
 
 from dataclasses import replace
@@ -20,12 +20,15 @@ from tunediff.params import read_params
 from tunediff.ranks import first
 from tunediff.scratch import mark_done, scratch_folder
 from tunediff.stage import PARAMS, arguments
+from tunediff.training.features import read_features
 from tunediff.training.finetune import chosen_epoch, finetune, row_case_ids, training_rows
 
 
 def main() -> None:
     args = arguments(
-        __doc__, reads=("train", "validation", "base"), writes=("tuned", "log", "metrics", "environment", "cost")
+        __doc__,
+        reads=("train", "validation", "base", "features"),
+        writes=("tuned", "log", "metrics", "environment", "cost"),
     )
     params = read_params(PARAMS)
     task, prompt, train = params.task, params.prompt, params.train
@@ -41,7 +44,8 @@ def main() -> None:
         loaded = replace(loaded, model=adapt_model(loaded.model, params.adapt, train.seed))
         rows = [training_rows(loaded, split, task, prompt, params.model.head) for split in cases]
         case_ids = partial(row_case_ids, loaded, cases[0], prompt, params.model.head)
-        log = finetune(loaded, rows[0], rows[1], train, scratch, params.model.head, note_cost, case_ids)
+        features = read_features(args.features)
+        log = finetune(loaded, rows[0], rows[1], train, scratch, params.model.head, note_cost, case_ids, features)
         if not first():
             return
         with replacing(args.tuned) as folder:

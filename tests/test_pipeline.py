@@ -13,7 +13,17 @@ from tunediff.sections import Base
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = PIPELINE["stages"]
-NAMES = ["prepare", "base_model", "count_params", "eval_base", "train", "eval_tuned", "diff_cases", "report"]
+NAMES = [
+    "prepare",
+    "base_model",
+    "count_params",
+    "eval_base",
+    "features",
+    "train",
+    "eval_tuned",
+    "diff_cases",
+    "report",
+]
 
 
 def script(name):
@@ -38,7 +48,7 @@ def sections_read(name):
     return set(attributes.values())
 
 
-def test_the_eight_stages_are_there_and_each_has_its_script():
+def test_the_nine_stages_are_there_and_each_has_its_script():
     assert list(STAGES) == NAMES
     assert sorted(path.stem for path in (ROOT / "stages").glob("*.py")) == sorted(NAMES)
 
@@ -120,6 +130,11 @@ def test_training_never_sees_the_test_split_and_the_base_is_never_measured_again
     assert not [path for path in paths(STAGES["train"]["deps"]) if "test" in path or path == "data/splits"]
     assert "train" not in STAGES["eval_base"]["params"]
     assert "adapt" not in STAGES["eval_base"]["params"]
+
+
+def test_the_features_of_a_frozen_base_do_not_depend_on_how_its_head_is_trained():
+    assert "train" not in STAGES["features"]["params"]
+    assert "data/features.safetensors" in STAGES["train"]["deps"]
 
 
 @pytest.mark.parametrize("name", ["prepare", "diff_cases", "report"])

@@ -89,7 +89,7 @@ def project(tmp_path, monkeypatch):
 def test_the_cost_of_a_repair_is_said_for_the_training_and_for_all_stages(project):
     text = project(150, 50, 0.08, 0.125)
     assert "(150 repaired - 50 broken = +100 of 1,000 cases; difference +8.0 to +12.5 points):" in text
-    assert "train alone, 1,800.00 s: 18.00 s per net repaired case, 95% interval 14.40 to 22.50 s" in text
+    assert "features and train, 1,800.00 s: 18.00 s per net repaired case, 95% interval 14.40 to 22.50 s" in text
     assert "all stages, 1,860.00 s: 18.60 s per net repaired case, 95% interval 14.88 to 23.25 s" in text
     assert "No run of `make repro` or `tunediff repro` is noted here" in text
 
@@ -98,8 +98,8 @@ def test_the_cost_of_a_repair_is_said_for_the_training_and_for_all_stages(projec
     ("counts", "words"),
     [
         ((10, 8, -0.005, 0.01), "900.00 s per net repaired case, 95% interval from 180.00 s up, no upper end"),
-        ((8, 10, -0.01, 0.005), "train alone, 1,800.00 s: no net repaired case, 95% interval from 360.00 s up"),
-        ((0, 90, -0.11, -0.07), "train alone, 1,800.00 s: no case was repaired on balance"),
+        ((8, 10, -0.01, 0.005), "features and train, 1,800.00 s: no net repaired case, 95% interval from 360.00 s up"),
+        ((0, 90, -0.11, -0.07), "features and train, 1,800.00 s: no case was repaired on balance"),
     ],
 )
 def test_an_open_or_missing_end_is_said_plainly(counts, words, project):

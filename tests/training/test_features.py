@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModel
 
 from tests.questions import CASES as QUESTIONS
@@ -18,10 +19,11 @@ from tests.tiny import (
     train_section,
     write_model,
 )
+from tunediff.errors import TunediffError
 from tunediff.models.adapt import adapt_model
 from tunediff.sections import Prompt
 from tunediff.training import features
-from tunediff.training.features import frozen_base
+from tunediff.training.features import frozen_base, read_features, read_rows, write_features
 from tunediff.training.finetune import HEADS, finetune, training_rows
 
 BERT, BPE = small_bert_tokenizer(), small_tokenizer()
@@ -70,7 +72,7 @@ def start(tmp_path):
 
 @pytest.mark.parametrize("head", ["classification", "span"])
 @pytest.mark.parametrize("name", [*ENCODERS, "llama", "phi", "gpt_neox", "gpt2", "qwen2"])
-def test_the_loss_and_its_gradient_are_those_of_the_ordinary_way(name, head, start):
+def test_the_loss_and_its_gradient_are_those_of_the_ordinary_way(name, head, start, tmp_path):
     loaded, rows = start(name, head)
     batch_of, loss_of = HEADS[head]
 
@@ -84,8 +86,9 @@ def test_the_loss_and_its_gradient_are_those_of_the_ordinary_way(name, head, sta
             found.append((loss.minimised.detach(), gradients))
         return found
 
-    expected = losses()
-    with frozen_base(loaded, [one for one, _ in rows], head):
+    expected, inputs = losses(), [one for one, _ in rows]
+    write_features(tmp_path / "features", read_rows(loaded, inputs, head))
+    with frozen_base(loaded, inputs, head, read_features(tmp_path / "features")):
         assert "Frozen" in type(loaded.model.base_model).__name__
         found = losses()
     assert "Frozen" not in type(loaded.model.base_model).__name__
@@ -101,7 +104,9 @@ def test_a_run_is_the_same_whether_the_outputs_are_kept_or_not(name, head, start
         loaded, rows = start(name, head)
         base, calls = loaded.model.base_model, []
         base.register_forward_hook(lambda *_, calls=calls: calls.append(1))
-        logs.append(finetune(loaded, rows, rows[:3], train_section(num_train_epochs=4), tmp_path / str(kept), head))
+        found = read_rows(loaded, [one for one, _ in rows], head)
+        train, folder = train_section(num_train_epochs=4), tmp_path / str(kept)
+        logs.append(finetune(loaded, rows, rows[:3], train, folder, head, features=found))
         weights.append([value.detach().clone() for value in loaded.model.parameters() if value.requires_grad])
         passes.append(len(calls))
         assert loaded.model.base_model is base
@@ -116,7 +121,7 @@ def test_a_run_is_the_same_whether_the_outputs_are_kept_or_not(name, head, start
 
 def test_a_frozen_base_has_no_dropout_and_the_head_keeps_its_own(start):
     loaded, rows = start("bert", "classification")
-    with frozen_base(loaded, [one for one, _ in rows], "classification"):
+    with frozen_base(loaded, [one for one, _ in rows], "classification", {}):
         loaded.model.train()
         assert loaded.model.dropout.training
         assert not any(module.training for module in loaded.model.base_model.modules())
@@ -134,5 +139,31 @@ def test_a_base_that_is_trained_is_left_alone(method, start, tmp_path):
             loaded.context,
             loaded.pad,
         )
-    with frozen_base(loaded, [one for one, _ in rows], "classification"):
+    with frozen_base(loaded, [one for one, _ in rows], "classification", {}):
         assert not [m for m in loaded.model.modules() if "Frozen" in type(m).__name__]
+
+
+def test_features_of_other_rows_stop_the_run(start):
+    loaded, rows = start("bert", "classification")
+    inputs = [one for one, _ in rows]
+    found = read_rows(loaded, inputs[1:], "classification")
+    with (
+        pytest.raises(TunediffError, match=f"no features of 1 of {len(rows)} rows"),
+        frozen_base(loaded, inputs, "classification", found),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("text", [b"", b"not safetensors", b"\x08" + b"\0" * 7 + b"{}      "[:4]])
+def test_a_damaged_file_is_named(text, tmp_path):
+    (tmp_path / "features.safetensors").write_bytes(text)
+    with pytest.raises(TunediffError, match=r"features\.safetensors: cannot be read"):
+        read_features(tmp_path / "features.safetensors")
+
+
+def test_a_file_of_other_tensors_is_named_and_one_of_none_holds_no_features(tmp_path):
+    save_file({"weight": torch.zeros(2)}, tmp_path / "features.safetensors")
+    with pytest.raises(TunediffError, match=r"features\.safetensors: cannot be read"):
+        read_features(tmp_path / "features.safetensors")
+    write_features(tmp_path / "features.safetensors", {})
+    assert read_features(tmp_path / "features.safetensors") == {}

@@ -147,7 +147,7 @@ def _per_repair(costs: Mapping[str, Cost | None], params: Params) -> Iterator[st
     )
     price, currency = params.cost.price_per_hour, params.cost.currency
     for name, seconds in (
-        ("train alone", seconds_of({"train": costs.get("train")})),
+        ("features and train", seconds_of({name: costs.get(name) for name in ("features", "train")})),
         ("all stages", seconds_of(costs)),
     ):
         for amount, unit in [(seconds, "s"), *([(seconds / 3600 * price, currency)] if price is not None else [])]:

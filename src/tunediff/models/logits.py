@@ -42,7 +42,10 @@ def logits_at(model: Network, inputs: Mapping[str, Any], places: Any) -> "Tensor
         The shape of the places that were picked, and the vocabulary behind it.
     """
     if model.config.model_type not in PLAIN_LAYOUTS:
-        logits: Tensor = model(**inputs, use_cache=False).logits[places]
+        rows, columns = places if isinstance(places, tuple) else places.nonzero(as_tuple=True)
+        # Of these layouts every row gives its logits at the columns where any row's are wanted.
+        kept, at = columns.unique(return_inverse=True)
+        logits: Tensor = model(**inputs, use_cache=False, logits_to_keep=kept).logits[rows, at]
         return logits.float()
     hidden = model.get_decoder()(**inputs, use_cache=False).last_hidden_state
     plain: Tensor = model.get_output_embeddings()(hidden[places])

@@ -6,6 +6,7 @@ classify(model, encoded, pad=0, batch_tokens=8192, title="base")        # of sha
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from tunediff.models.heads import label_scores
@@ -36,7 +37,8 @@ def pad_rows(encoded: Sequence[Row], pad: int) -> dict[str, "Tensor"]:
     width = max(len(one.tokens) for one in encoded)
 
     def padded(rows: list[list[int]], value: int) -> "Tensor":
-        return torch.tensor([row + [value] * (width - len(row)) for row in rows])
+        # By way of NumPy, which reads lists of lists several times as fast.
+        return torch.from_numpy(np.array([row + [value] * (width - len(row)) for row in rows]))
 
     inputs = {
         "input_ids": padded([one.tokens for one in encoded], pad),

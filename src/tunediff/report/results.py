@@ -29,7 +29,7 @@ Metrics = Mapping[str, float]
 Row = Mapping[str, Any]
 
 # The stages before this one, in the order of the pipeline. A stage's cost is metrics/cost/STAGE.json.
-STAGES = ("prepare", "base_model", "count_params", "eval_base", "train", "eval_tuned", "diff_cases")
+STAGES = ("prepare", "base_model", "count_params", "eval_base", "features", "train", "eval_tuned", "diff_cases")
 # Those that write what they computed with.
 WITH_MODEL = ("eval_base", "train", "eval_tuned")
 

@@ -1,19 +1,25 @@
-"""What a frozen base says of a row is the same in every epoch: computed once, then read by the head as often as needed.
+"""What a frozen base says of a row is the same in every epoch and in every experiment: computed once and kept.
 
-    with frozen_base(loaded, rows, head):            # rows of the training and the validation split
+    features = read_rows(loaded, rows, head)         # the stage features; rows of the training and validation splits
+    write_features(path, features)
+    with frozen_base(loaded, rows, head, read_features(path)):           # the stage train
         ...                                          # the head is trained; the base itself is not run again
 
-A frozen base runs without dropout, whether its outputs are kept or, where they are too large for that, are not.
+The stage has a file of its own, so that a sweep over `train.*` takes it from the cache. A frozen base runs without
+dropout, whether its outputs are kept or, where they are too large for that, are not.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from tunediff.models.load import Loaded, Network
+from tunediff.errors import TunediffError
+from tunediff.files import replacing
+from tunediff.models.load import Loaded, Network, one_line
 from tunediff.predict.batching import run_batches
 from tunediff.predict.heads import pad_rows
 from tunediff.predict.prompts import Row
@@ -25,32 +31,137 @@ BATCH_TOKENS = 8192
 READ_FIRST = {"albert", "bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta"}
 
 
-class _Output(NamedTuple):
+class Output(NamedTuple):
     """Of one row: the hidden states that are kept, of shape (n_kept, hidden), and the pooler's where it has one."""
 
     hidden: torch.Tensor
     pooled: torch.Tensor | None
 
 
-@contextmanager
-def frozen_base(loaded: Loaded, rows: Sequence[Row], head: str) -> Iterator[None]:
-    """While this is open, a model whose base is frozen reads `rows` from what the base said of them once.
+# By the row's token ids: token types follow from them.
+Features = Mapping[tuple[int, ...], Output]
 
-    Nothing changes for a model whose base is trained, in part or with an adapter.
+
+def is_frozen(model: Network, head: str) -> bool:
+    """Whether nothing below the head is trained, neither the base's own weights nor an adapter's.
+
+    Args:
+        model: the model, adapted.
+        head: its head.
+    """
+    base = getattr(model, model.base_model_prefix, None)
+    if hasattr(model, "peft_config") or head == "lm" or base is None:
+        return False
+    return not any(value.requires_grad for value in base.parameters())
+
+
+def read_rows(loaded: Loaded, rows: Sequence[Row], head: str) -> Features:
+    """What the frozen base says of each row, once for rows that are alike; nothing where that takes too much memory.
+
+    Args:
+        loaded: the model, adapted: see `is_frozen`.
+        rows: every row that will be learned from or measured.
+        head: the model's head.
+    """
+    base, places = getattr(loaded.model, loaded.model.base_model_prefix).eval(), _kept_places(loaded.model, head)
+    unlike = list({tuple(row.tokens): row for row in rows}.values())
+    lengths = [len(range(len(row.tokens))[places(len(row.tokens))]) for row in unlike]
+    n_bytes = (sum(lengths) + len(unlike)) * base.config.hidden_size * base.dtype.itemsize
+    if n_bytes > KEPT_BYTES:
+        print(
+            f"features: what the frozen base says of {len(unlike):,} rows takes {n_bytes / 2**30:.1f} GiB, of which "
+            f"{KEPT_BYTES / 2**30:.0f} are kept at most: it runs in every epoch"
+        )
+        return {}
+
+    @torch.inference_mode()
+    def read(batch: list[int]) -> list[Output]:
+        inputs = pad_rows([unlike[i] for i in batch], loaded.pad)
+        output = base(**{name: values.to(base.device) for name, values in inputs.items()})
+        pooled = getattr(output, "pooler_output", None)
+        kept = [places(len(unlike[i].tokens)) for i in batch]
+        return [
+            Output(states[place].cpu().clone(), None if pooled is None else pooled[i].cpu().clone())
+            for i, (states, place) in enumerate(zip(output.last_hidden_state, kept, strict=True))
+        ]
+
+    outputs = run_batches([row.tokens for row in unlike], BATCH_TOKENS, read, "features")
+    return {tuple(row.tokens): one for row, one in zip(unlike, outputs, strict=True)}
+
+
+def write_features(path: Path, features: Features) -> None:
+    """Write features as safetensors, whole or not at all; without any, a file without tensors.
+
+    Tensors: tokens and hidden of all rows one after the other, how many of each are of a row, and pooled.
+    """
+    from safetensors.torch import save_file
+
+    tensors: dict[str, torch.Tensor] = {}
+    if features:
+        outputs = list(features.values())
+        tensors = {
+            "tokens": torch.tensor([token for row in features for token in row], dtype=torch.int32),
+            "n_tokens": torch.tensor([len(row) for row in features], dtype=torch.int32),
+            "hidden": torch.cat([one.hidden for one in outputs]),
+            "n_hidden": torch.tensor([len(one.hidden) for one in outputs], dtype=torch.int32),
+        }
+        pooled = [one.pooled for one in outputs if one.pooled is not None]
+        if pooled:
+            tensors["pooled"] = torch.stack(pooled)
+    with replacing(path) as part:
+        save_file(tensors, part)
+
+
+def read_features(path: Path) -> Features:
+    """The features of a file of `write_features`; none where it holds none.
+
+    Raises:
+        TunediffError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+        if not tensors:
+            return {}
+        tokens = torch.split(tensors["tokens"], tensors["n_tokens"].tolist())
+        hidden = torch.split(tensors["hidden"], tensors["n_hidden"].tolist())
+        pooled = tensors["pooled"] if "pooled" in tensors else [None] * len(hidden)
+        outputs = [Output(*pair) for pair in zip(hidden, pooled, strict=True)]
+        return {tuple(row.tolist()): one for row, one in zip(tokens, outputs, strict=True)}
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise TunediffError(f"{path}: cannot be read as features of a frozen base: {one_line(error)}") from None
+
+
+@contextmanager
+def frozen_base(loaded: Loaded, rows: Sequence[Row], head: str, features: Features) -> Iterator[None]:
+    """While this is open, a model whose base is frozen takes what the base says of `rows` from `features`.
+
+    Where there are none the base runs, without dropout. Nothing changes for a model whose base is trained, in part or
+    with an adapter.
 
     Args:
         loaded: the model, adapted.
         rows: every row that will be read.
         head: the model's head.
+        features: what the base said of each row, or nothing.
+
+    Raises:
+        TunediffError: the features are of other rows.
     """
     model = loaded.model
-    prefix = model.base_model_prefix
-    base = getattr(model, prefix, None)
-    adapted = hasattr(model, "peft_config")
-    if adapted or head == "lm" or base is None or any(value.requires_grad for value in base.parameters()):
+    if not is_frozen(model, head):
         yield
         return
-    setattr(model, prefix, _FrozenBase(base, _kept_places(model, head), rows, loaded.pad))
+    missing = sum(tuple(row.tokens) not in features for row in rows)
+    if features and missing:
+        raise TunediffError(
+            f"train: found no features of {missing:,} of {len(rows):,} rows, expected those of all: run dvc repro"
+        )
+    prefix = model.base_model_prefix
+    base = getattr(model, prefix)
+    setattr(model, prefix, _FrozenBase(base, features))
     try:
         yield
     finally:
@@ -67,56 +178,32 @@ def _kept_places(model: Network, head: str) -> Callable[[int], slice]:
 
 
 class _FrozenBase(torch.nn.Module):
-    """Stands in for a base: its outputs for known rows, from memory where they fit."""
+    """Stands in for a base: what it said of known rows, or without that, the base itself."""
 
-    def __init__(self, base: Network, places: Callable[[int], slice], rows: Sequence[Row], pad: int) -> None:
+    def __init__(self, base: Network, features: Features) -> None:
         super().__init__()
-        self.base, self.places = base.eval(), places
-        # By token ids: token types follow from them.
-        self.outputs: dict[tuple[int, ...], _Output] = {}
-        unlike = list({tuple(row.tokens): row for row in rows}.values())
-        lengths = [len(range(len(row.tokens))[places(len(row.tokens))]) for row in unlike]
-        n_bytes = (sum(lengths) + len(unlike)) * base.config.hidden_size * base.dtype.itemsize
-        if n_bytes > KEPT_BYTES:
-            print(
-                f"train: what the frozen base says of {len(unlike):,} rows takes {n_bytes / 2**30:.1f} GiB, of which "
-                f"{KEPT_BYTES / 2**30:.0f} are kept at most: it runs in every epoch"
-            )
-            return
-
-        @torch.inference_mode()
-        def read(batch: list[int]) -> list[_Output]:
-            inputs = pad_rows([unlike[i] for i in batch], pad)
-            output = base(**{name: values.to(base.device) for name, values in inputs.items()})
-            pooled = getattr(output, "pooler_output", None)
-            kept = [places(len(unlike[i].tokens)) for i in batch]
-            return [
-                _Output(states[place].cpu().clone(), None if pooled is None else pooled[i].cpu().clone())
-                for i, (states, place) in enumerate(zip(output.last_hidden_state, kept, strict=True))
-            ]
-
-        outputs = run_batches([row.tokens for row in unlike], BATCH_TOKENS, read, "train, features of the frozen base")
-        self.outputs = {tuple(row.tokens): one for row, one in zip(unlike, outputs, strict=True)}
+        # With features, its weights need not be walked through at every step.
+        self.base, self.features = None if features else base.eval(), features
 
     def train(self, mode: bool = True) -> "_FrozenBase":  # noqa: ARG002
         """Never with dropout: a frozen base has nothing to learn from it."""
         return super().train(False)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **others: Any) -> Any:
-        if not self.outputs:
+        if self.base is not None:
             with torch.no_grad():
                 return self.base(input_ids=input_ids, attention_mask=attention_mask, **others)
-        lengths = attention_mask.sum(1).tolist()
+        width, lengths = input_ids.shape[1], attention_mask.sum(1).tolist()
         known = [
-            self.outputs[tuple(tokens[:length])] for tokens, length in zip(input_ids.tolist(), lengths, strict=True)
+            self.features[tuple(tokens[:length])] for tokens, length in zip(input_ids.tolist(), lengths, strict=True)
         ]
-        hidden = torch.zeros(*input_ids.shape, known[0].hidden.shape[1], dtype=known[0].hidden.dtype)
-        for i, (one, length) in enumerate(zip(known, lengths, strict=True)):
-            hidden[i, self.places(length)] = one.hidden
-        pooled = (
-            None if known[0].pooled is None else torch.stack([one.pooled for one in known if one.pooled is not None])
-        )
+        states, pooled = zip(*known, strict=True)
+        if all(len(one) == 1 for one in states):  # the head reads one place alone, so it may find it at any
+            hidden = torch.stack(states).expand(-1, width, -1)
+        else:
+            hidden = torch.nn.utils.rnn.pad_sequence(list(states), batch_first=True)
         device = input_ids.device
         return BaseModelOutputWithPooling(
-            last_hidden_state=hidden.to(device), pooler_output=None if pooled is None else pooled.to(device)
+            last_hidden_state=hidden.to(device),
+            pooler_output=None if pooled[0] is None else torch.stack(pooled).to(device),
         )

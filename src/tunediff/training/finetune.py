@@ -31,7 +31,7 @@ from tunediff.predict.prompts import Encoded, encode_cases, encode_choices, enco
 from tunediff.sections import Prompt, Task, Train
 from tunediff.training.batches import ROWS, BatchTrainer, Tally, counts, in_halves
 from tunediff.training.checkpoints import MarkWhole, latest_whole
-from tunediff.training.features import frozen_base
+from tunediff.training.features import Features, frozen_base
 from tunediff.training.loss import IGNORED, Loss, answer_loss, answer_rows, pad_answers, without_beginning
 from tunediff.training.progress import show_progress
 from tunediff.training.spans import pad_spans, span_loss, span_rows
@@ -103,6 +103,7 @@ def finetune(
     head: str,
     saved: Callable[[], None] = lambda: None,
     case_ids: Callable[[], Sequence[str]] | None = None,
+    features: Features | None = None,
 ) -> list[dict[str, float]]:
     """Train the trainable weights of `loaded.model` in place.
 
@@ -115,6 +116,7 @@ def finetune(
         head: the model's head, lm, classification or span.
         saved: called after each save, in each process.
         case_ids: gives the case of each training row, to name those of a batch that went wrong.
+        features: what a frozen base said of these rows; without any, the base runs in every epoch.
 
     Returns:
         A row an epoch: epoch, step, train_loss (mean over the epoch) and validation_loss, in nats per target.
@@ -154,7 +156,7 @@ def finetune(
     if resumed is not None:
         print(f"going on from {resumed}")
     rows = [] if head == "lm" else [one for one, _ in (*train_rows, *validation_rows)]
-    with frozen_base(loaded, rows, head):
+    with frozen_base(loaded, rows, head, features or {}):
         trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
     gather_trained(loaded.model)
     return [
