@@ -9,6 +9,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="the long trials too: many more kills, inputs and rows")
+
+
+@pytest.fixture
+def long(request) -> bool:
+    """Whether the long trials are asked for."""
+    return request.config.getoption("--long")
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     """The small byte-level tokenizer."""

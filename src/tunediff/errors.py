@@ -11,9 +11,23 @@ import os
 import sys
 from collections.abc import Callable
 
+# A line longer than this is cut: a name in a file may be as long as the file.
+LONGEST = 2000
+
 
 class TunediffError(Exception):
     """Bad input, in one line: file, row or key, found, expected. Several arguments are several such lines."""
+
+
+def printed(line: object) -> str:
+    r"""A line as it is printed: one line, cut to `LONGEST`, and nothing in it that a terminal would act on.
+
+    >>> printed("a.csv: names the column \x1b[31m\n twice")
+    'a.csv: names the column \\x1b[31m twice'
+    """
+    text = " ".join(str(line).split())[:LONGEST]
+    text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return text if len(text) < LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def run(main: Callable[[], None]) -> None:
@@ -26,7 +40,7 @@ def run(main: Callable[[], None]) -> None:
         main()
     except TunediffError as error:
         for line in error.args:
-            print(f"tunediff: {' '.join(str(line).split())}", file=sys.stderr)
+            print(f"tunediff: {printed(line)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("tunediff: stopped; the same command goes on from the last whole save", file=sys.stderr)

@@ -123,8 +123,12 @@ def _answers(table: pd.DataFrame, name: str) -> dict[str, pd.Series]:
     try:
         gold = [tuple(Answer(str(text), None) for text in texts) for texts in table["answers"]]
         f1 = table["f1"].astype(float)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise TunediffError(f"{name}: answers, f1: found {error}, expected lists of texts, and numbers") from None
+    outside = ~f1.between(0, 1)
+    if outside.any():
+        row = f1.index[int(outside.to_numpy().argmax())]
+        raise TunediffError(f"{name}, row {row}: f1: found {shown(table['f1'][row])}, expected a number in 0..1")
     return {"answers": pd.Series(gold, index=table.index, dtype=object), "f1": f1}
 
 
