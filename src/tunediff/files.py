@@ -81,13 +81,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file; one line names the file where it is missing or is not UTF-8 text."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise TunediffError(f"{path}: is {'a folder' if path.is_dir() else 'no ordinary file'}, expected a file")
-        if status.st_size > (free := psutil.virtual_memory().available):
-            raise TunediffError(
-                f"{path}: found {status.st_size:,} bytes, more than the {free:,} of memory that are free"
-            )
+        if (size := _bytes_of(path)) > (free := psutil.virtual_memory().available):
+            raise TunediffError(f"{path}: found {size:,} bytes, more than the {free:,} of memory that are free")
         # Programs on Windows put a byte order mark at the start, which would become part of the first word.
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -96,6 +91,20 @@ def read_text(path: Path) -> str:
         raise TunediffError(f"{path}: byte {error.start}: found bytes that are not UTF-8 text") from None
     except OSError as error:
         raise TunediffError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _bytes_of(path: Path) -> int:
+    """The size of an ordinary file; others, such as a pipe or a device, may never end.
+
+    Raises:
+        OSError: there is no such file.
+        TunediffError: it is no ordinary file.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "no ordinary file"
+        raise TunediffError(f"{path}: cannot be read: it is {what}")
+    return status.st_size
 
 
 def write_text(path: Path, text: str) -> None:
@@ -191,22 +200,21 @@ def read_parquet(path: Path, wanted: Sequence[str] | None = None) -> tuple["pa.T
     import pyarrow.parquet as pq
 
     try:
-        if not path.exists():
-            raise TunediffError(f"{path}: there is no such file")
-        if not path.is_file():
-            raise TunediffError(f"{path}: is {'a folder' if path.is_dir() else 'no ordinary file'}, expected a file")
+        size = _bytes_of(path)
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
             if len(set(names)) < len(names):
                 raise TunediffError(f"{path}: names the column {shown(_repeated(names))} twice")
             columns = [name for name in names if wanted is None or name in wanted]
             schema = pa.schema([file.schema_arrow.field(name) for name in columns], file.schema_arrow.metadata)
-            batches, grown, bound = [], 0, GROWN + GROWTH * path.stat().st_size
-            for batch in file.iter_batches(_rows_at_once(path, file), columns=columns):
+            batches, grown, bound = [], 0, GROWN + GROWTH * size
+            for batch in file.iter_batches(_rows_at_once(path, size, file), columns=columns):
                 batches.append(batch)
                 if (grown := grown + batch.nbytes) > bound:
-                    raise TunediffError(f"{path}: found more than {bound:,} bytes, packed into {path.stat().st_size:,}")
+                    raise TunediffError(f"{path}: found more than {bound:,} bytes, packed into {size:,}")
             return pa.Table.from_batches(batches, schema), names
+    except FileNotFoundError:
+        raise TunediffError(f"{path}: there is no such file") from None
     except (pa.ArrowException, ValueError, OSError) as error:
         raise TunediffError(f"{path}: is not a Parquet file that can be read: {error}") from None
 
@@ -215,13 +223,13 @@ def _repeated(names: Sequence[str]) -> str:
     return next(name for name, count in Counter(names).items() if count > 1)
 
 
-def _rows_at_once(path: Path, file: "pq.ParquetFile") -> int:
+def _rows_at_once(path: Path, size: int, file: "pq.ParquetFile") -> int:
     """How many rows surely fit into `AT_ONCE`, though each of them named the largest text of a dictionary.
 
     Raises:
         TunediffError: there are far more rows than bytes, or a column chunk is far larger than the file.
     """
-    size, about = path.stat().st_size, file.metadata
+    about = file.metadata
     if about.num_rows > ROWS_PER_BYTE * size:
         found = f"found {about.num_rows:,} rows in {size:,} bytes"
         raise TunediffError(f"{path}: {found}, expected at most {ROWS_PER_BYTE} a byte")

@@ -246,7 +246,7 @@ def _check_shards(folder: Path) -> None:
     for tensor, name in shards.items():
         if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
             raise TunediffError(
-                f"{index}: weight_map: {shown(tensor)}: found {shown(name)}, expected a safetensors file beside it"
+                f"{index}: weight_map: {shown(tensor)}: found {shown(name, 200)}, expected a safetensors file beside it"
             )
 
 
