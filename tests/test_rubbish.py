@@ -20,11 +20,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.imports import ROOT
-from tests.rubbish import ODD, SPECIAL, TEXTS, broken, json_lines, json_text, refusal, table, torn
+from tests.rubbish import ODD, SPECIAL, TEXTS, broken, json_lines, json_text, nested, refusal, table, torn, within
 from tunediff.commands import diff, predict, score
 from tunediff.params import read_params
 from tunediff.predict.prompts import encode_cases
 from tunediff.sections import Prompt
+from tunediff.sources.local import read_rows
 
 PREPARE = runpy.run_path(str(ROOT / "stages" / "prepare.py"))["main"]
 SHARE = {"params": 150, "prepare": 150, "diff": 130, "score": 40, "predict": 30}
@@ -274,7 +275,7 @@ SAMPLES = [
         "acc": 1.0,
         "acc_norm": 0.0,
     }
-    for n in range(6)
+    for n in range(3)
 ]
 ANSWERS = {row["id"]: "Ann" if n % 2 else "" for n, row in enumerate(SQUAD)}
 FIELDS = [
@@ -327,6 +328,58 @@ def test_prediction_files_of_diff(fuzz, tmp_path, monkeypatch, capsys):
 
     fuzz("diff", prediction_pairs(tmp_path), check)
     assert not capsys.readouterr().err
+
+
+ONE = {"case_id": "a", "label": "x", "prediction": "x"}
+SAMPLE = SAMPLES[0]
+
+
+@pytest.mark.parametrize(
+    ("row", "options"),
+    [
+        (SAMPLE | {"metrics": 3, "acc": 0.5}, []),
+        (SAMPLE | {"metrics": [[1]], "acc": 0.5}, []),
+        (SAMPLE | {"target": "\ud800"}, []),
+        (SAMPLE | {"doc": nested(900)}, []),
+        (SAMPLE | {"filtered_resps": [[10**400, "False"], ["-1", "True"]]}, []),
+        (ONE | {"label": "\ud800"}, []),
+        (ONE | {"text": "x\udfff"}, ["--input-fields", "text"]),
+        (ONE | {"log_probs": [10**400, 1]}, ["--scores-field", "log_probs"]),
+        (ONE | {"log_probs": "[" * 900 + "]" * 900}, ["--scores-field", "log_probs"]),
+        (ONE | {"label": nested(900)}, []),
+    ],
+)
+def test_a_row_of_predictions_that_once_ended_in_a_traceback(row, options, tmp_path):
+    path = tmp_path / "before.jsonl"
+    path.write_text(json_text(row))
+    [line] = refusal(lambda: run(diff, str(path), str(path), "--out", str(tmp_path / "out"), *options), str(path))
+    assert "row 1" in line
+
+
+@pytest.mark.parametrize("change", [{"target": "²"}, {"target": "9" * 5000}, {"arguments": [["P", " a"]]}])
+def test_a_sample_whose_choices_have_no_names_is_compared_by_their_numbers(change, tmp_path):
+    path = tmp_path / "before.jsonl"
+    path.write_text(json_text(SAMPLE | change))
+    assert not refusal(lambda: run(diff, str(path), str(path), "--out", str(tmp_path / "out")))
+
+
+@pytest.mark.parametrize("made", ["[1", "[]", '{"labels": 3}', '{"labels": [3]}', "\ud800"])
+def test_what_a_parquet_file_says_of_itself_is_checked(made, tmp_path):
+    path = tmp_path / "before.parquet"
+    table = pa.table({name: [value] for name, value in ONE.items()})
+    pq.write_table(table.replace_schema_metadata({"tunediff": made.encode("utf-8", "surrogatepass")}), path)
+    [line] = refusal(lambda: run(diff, str(path), str(path), "--out", str(tmp_path / "out")), str(path))
+    assert "what made it (metadata tunediff)" in line
+
+
+def test_a_table_of_many_columns_or_of_a_long_text_is_read(tmp_path):
+    wide, long = tmp_path / "wide.csv", tmp_path / "long.csv"
+    names = [f"c{at}" for at in range(100_000)]
+    wide.write_text(f"{','.join(names)}\n{','.join(names)}\n")
+    long.write_text(f"text,label\n{'x' * 2**20},0\n")
+    with within():
+        assert len(read_rows(wide)[0]) == len(names)
+        assert len(read_rows(long)[0]["text"]) == 2**20
 
 
 @st.composite

@@ -56,7 +56,7 @@ def read_predictions(
         return _parquet(path, fields)
     if kind == ".csv":
         rows = ((row.number, row) for row in read_rows(path))
-        return from_table(from_rows(rows, fields.wanted()), fields, str(path))
+        return from_table(from_rows(rows, fields.wanted(), str(path)), fields, str(path))
     lines = numbered_jsonl(path)
     first = next(lines, None)
     if first is None:
@@ -64,7 +64,7 @@ def read_predictions(
     lines = itertools.chain([first], lines)
     if is_sample(first[1]):
         return read_samples(lines, str(path), metric, filter_name, fields.cluster)
-    return from_table(from_rows(lines, fields.wanted()), fields, str(path))
+    return from_table(from_rows(lines, fields.wanted(), str(path)), fields, str(path))
 
 
 def _parquet(path: Path, fields: Fields) -> Predictions:
