@@ -2,12 +2,13 @@
 # make test    the same set-up, then the tests
 # make setup   the set-up alone
 # make lint    ruff and mypy, as before each commit
+# make audit   secrets in what git keeps, known vulnerabilities in what constraints.txt pins
 
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
-.PHONY: repro test setup lint
+.PHONY: repro test setup lint audit
 
 repro: setup
 	tunediff repro
@@ -19,6 +20,9 @@ lint: setup
 	ruff check .
 	ruff format --check .
 	mypy
+
+audit: setup
+	.ci/audit
 
 setup: .venv/installed
 

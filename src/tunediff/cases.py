@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunediff.errors import TunediffError
-from tunediff.files import numbered_jsonl, replacing, shown, write_jsonl
+from tunediff.files import from_json, numbered_jsonl, read_parquet, replacing, shown, write_jsonl
 from tunediff.sections import ANSWERABLE, UNANSWERABLE
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 RIGHT, WRONG, INVALID = "right", "wrong", "invalid"
 # More than any file of ours has.
@@ -193,25 +194,36 @@ def write_predictions(path: Path, frame: "pd.DataFrame", about: Mapping[str, obj
         pq.write_table(table.replace_schema_metadata(schema.metadata), fresh)
 
 
+def about_predictions(path: Path, table: "pa.Table") -> dict[str, Any]:
+    """What made the predictions of a Parquet file; empty where it does not say so.
+
+    Raises:
+        TunediffError: what it says is no JSON object, or its labels are no list of texts.
+    """
+    about: Any
+    try:
+        about = from_json((table.schema.metadata or {}).get(b"tunediff", b"{}").decode())
+    except ValueError as error:
+        raise TunediffError(f"{path}: what made it (metadata tunediff): is not JSON: {error}") from None
+    labels = about.get("labels", []) if isinstance(about, dict) else None
+    if not isinstance(about, dict) or not isinstance(labels, list) or not all(isinstance(one, str) for one in labels):
+        raise TunediffError(
+            f"{path}: what made it (metadata tunediff): found {shown(about)}, expected an object, its labels texts"
+        )
+    return about
+
+
 def read_predictions(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
     """Read a prediction file: the frame, and what made it.
 
     Raises:
         TunediffError: no such file, not Parquet, or a column is missing.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError:
-        raise TunediffError(f"{path}: there is no such file") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise TunediffError(f"{path}: is not a Parquet file: {error}") from None
+    table, _ = read_parquet(path)
     missing = [name for name in PREDICTION_COLUMNS if name not in table.column_names]
     if missing:
         raise TunediffError(f"{path}: has no column {', '.join(missing)}, expected {', '.join(PREDICTION_COLUMNS)}")
-    about = json.loads((table.schema.metadata or {}).get(b"tunediff", b"{}"))
+    about = about_predictions(path, table)
     there = [name for name in (*PROTOCOL_COLUMNS, *ANSWER_COLUMNS) if name in table.column_names]
     frame = table.select([*PREDICTION_COLUMNS, *there]).to_pandas()
     for name in ("prediction", "generated", "again_prediction", "seed_prediction"):

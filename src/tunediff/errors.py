@@ -21,9 +21,23 @@ _ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 # The disk or its quota is full, or the file larger than allowed; the folder cannot be written to; the disk is broken.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
+# A line longer than this is cut: a name in a file may be as long as the file.
+LONGEST = 2000
+
 
 class TunediffError(Exception):
     """Bad input, in one line: file, row or key, found, expected. Several arguments are several such lines."""
+
+
+def printed(line: object) -> str:
+    r"""A line as it is printed: one line, cut to `LONGEST`, and nothing in it that a terminal would act on.
+
+    >>> printed("a.csv: names the column \x1b[31m\n twice")
+    'a.csv: names the column \\x1b[31m twice'
+    """
+    text = " ".join(str(line).split())[:LONGEST]
+    text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return text if len(text) < LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def run(main: Callable[[], None]) -> None:
@@ -35,7 +49,7 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except TunediffError as error:
-        _say("\n".join(f"tunediff: {' '.join(str(line).split())}" for line in error.args))
+        _say("\n".join(f"tunediff: {printed(line)}" for line in error.args))
         sys.exit(1)
     except KeyboardInterrupt:
         _say("tunediff: stopped; the same command goes on from the last whole save")

@@ -10,17 +10,38 @@ import glob
 import json
 import math
 import os
+import re
 import shutil
+import stat
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import psutil
 
 from tunediff.errors import TunediffError
 
 # Between a name and the random end of its scratch path: no file of a user is called so.
 BEING_WRITTEN = ".being-written-"
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+# What no text in a file may hold. Half of a surrogate pair is what JSON's "\ud800" becomes.
+NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+# Levels of lists and objects in JSON. Data have five; a thousand end Python's own stack in whoever walks them.
+DEEPEST = 100
+# Rows of a Parquet file for each of its bytes. Rows that can be told apart take more than a bit each.
+ROWS_PER_BYTE = 64
+# Bytes that a Parquet file may become in memory: so many, and so many for each of its own. Text shrinks to a tenth at
+# best; but one that stands in the file once and that every row names has no bound of its own.
+GROWN, GROWTH = 2**30, 200
+# Bytes that may be read of it before they are counted.
+AT_ONCE = 2**30
 
 
 def output_path(text: str) -> Path:
@@ -92,6 +113,8 @@ def _is_free(scratch: Path) -> bool:
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file; one line names the file where it is missing or is not UTF-8 text."""
     try:
+        if (size := _bytes_of(path)) > (free := psutil.virtual_memory().available):
+            raise TunediffError(f"{path}: found {size:,} bytes, more than the {free:,} of memory that are free")
         # Programs on Windows put a byte order mark at the start, which would become part of the first word.
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -100,6 +123,20 @@ def read_text(path: Path) -> str:
         raise TunediffError(f"{path}: byte {error.start}: found bytes that are not UTF-8 text") from None
     except OSError as error:
         raise TunediffError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _bytes_of(path: Path) -> int:
+    """The size of an ordinary file; others, such as a pipe or a device, may never end.
+
+    Raises:
+        OSError: there is no such file.
+        TunediffError: it is no ordinary file.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "no ordinary file"
+        raise TunediffError(f"{path}: cannot be read: it is {what}")
+    return status.st_size
 
 
 def write_text(path: Path, text: str) -> None:
@@ -113,9 +150,32 @@ def write_text(path: Path, text: str) -> None:
 def read_json(path: Path) -> Any:
     """The value of a JSON file."""
     try:
-        return json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
+        return from_json(read_text(path))
+    except ValueError as error:
         raise TunediffError(f"{path}: is not JSON: {error}") from None
+
+
+def from_json(text: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is not JSON, or has more levels than `DEEPEST`.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"found more than {DEEPEST} levels of lists and objects") from None
+    if text.count("[") + text.count("{") > DEEPEST and _levels(value) > DEEPEST:
+        raise ValueError(f"found more than {DEEPEST} levels of lists and objects")
+    return value
+
+
+def _levels(value: Any) -> int:
+    """How deep lists and objects stand in each other."""
+    depth, level = 0, [value]
+    while level := [one for one in level if isinstance(one, dict | list)]:
+        depth, level = depth + 1, [part for one in level for part in (one.values() if isinstance(one, dict) else one)]
+    return depth
 
 
 def write_json(path: Path, values: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
@@ -143,8 +203,8 @@ def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
+            row = from_json(line)
+        except ValueError:
             raise TunediffError(f"{path}, row {number}: is not JSON: {shown(line)}") from None
         if not isinstance(row, dict):
             raise TunediffError(f"{path}, row {number}: found {shown(line)}, expected a JSON object")
@@ -154,6 +214,87 @@ def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Write one JSON object a line."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_parquet(path: Path, wanted: Sequence[str] | None = None) -> tuple["pa.Table", list[str]]:
+    """The table of a Parquet file, and the names of all its columns.
+
+    Nothing is read of a file that would become far larger than it is: see `GROWN` and the bounds above it.
+
+    Args:
+        path: the file.
+        wanted: columns to read, where they are there; None: all.
+
+    Raises:
+        TunediffError: the file is missing, is no Parquet that can be read, names a column twice, or is past a bound.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        size = _bytes_of(path)
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if len(set(names)) < len(names):
+                raise TunediffError(f"{path}: names the column {shown(_repeated(names))} twice")
+            columns = [name for name in names if wanted is None or name in wanted]
+            schema = pa.schema([file.schema_arrow.field(name) for name in columns], file.schema_arrow.metadata)
+            batches, grown, bound = [], 0, GROWN + GROWTH * size
+            for batch in file.iter_batches(_rows_at_once(path, size, file), columns=columns):
+                batches.append(batch)
+                if (grown := grown + batch.nbytes) > bound:
+                    raise TunediffError(f"{path}: found more than {bound:,} bytes, packed into {size:,}")
+            return pa.Table.from_batches(batches, schema), names
+    except FileNotFoundError:
+        raise TunediffError(f"{path}: there is no such file") from None
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise TunediffError(f"{path}: is not a Parquet file that can be read: {error}") from None
+
+
+def _repeated(names: Sequence[str]) -> str:
+    return next(name for name, count in Counter(names).items() if count > 1)
+
+
+def _rows_at_once(path: Path, size: int, file: "pq.ParquetFile") -> int:
+    """How many rows surely fit into `AT_ONCE`, though each of them named the largest text of a dictionary.
+
+    Raises:
+        TunediffError: there are far more rows than bytes, or a column chunk is far larger than the file.
+    """
+    about = file.metadata
+    if about.num_rows > ROWS_PER_BYTE * size:
+        found = f"found {about.num_rows:,} rows in {size:,} bytes"
+        raise TunediffError(f"{path}: {found}, expected at most {ROWS_PER_BYTE} a byte")
+    groups = [about.row_group(at) for at in range(about.num_row_groups)]
+    chunks = [group.column(at) for group in groups for at in range(group.num_columns)]
+    bound = GROWN + GROWTH * size
+    if (claimed := sum(chunk.total_uncompressed_size for chunk in chunks)) > bound:
+        raise TunediffError(f"{path}: found {claimed:,} bytes packed into {size:,}, expected at most {bound:,}")
+    with path.open("rb") as stream:
+        largest = max((_dictionary_bytes(stream, chunk) for chunk in chunks), default=0)
+    return max(1, min(2**16, AT_ONCE // max(largest, 1)))
+
+
+def _dictionary_bytes(stream: BinaryIO, chunk: "pq.ColumnChunkMetaData") -> int:
+    """Bytes of the dictionary of a column chunk, unpacked; 0 where it has none.
+
+    Its page header begins, in Thrift's compact form, with two numbers: the kind of the page (2: a dictionary), and the
+    bytes of the page unpacked (apache/parquet-format, parquet.thrift, PageHeader).
+    """
+    starts = [at for at in (chunk.dictionary_page_offset, chunk.data_page_offset) if at]
+    stream.seek(max(0, min(starts, default=0)))
+    head = iter(stream.read(16))
+    found = []
+    for _ in range(2):
+        next(head, 0)  # the field's number and kind
+        number = shift = 0
+        for byte in head:
+            number |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        found.append(number >> 1)  # zigzag: what is not negative is doubled
+    return found[1] if found[0] == 2 else 0
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> None:
@@ -172,5 +313,8 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]], columns: Sequenc
 
 def shown(value: object, width: int = 60) -> str:
     """A value as an error message shows it: quoted, escaped, cut to `width` characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of more digits than Python writes, or lists in lists
+        text = f"a {type(value).__name__} too large to show"
     return text if len(text) <= width else text[: width - 1] + "…"

@@ -8,6 +8,7 @@ that a misspelt key of the last stage is found by the first one.
 """
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from tunediff.errors import TunediffError
-from tunediff.files import read_text, shown
+from tunediff.files import NOT_TEXT, read_text, shown
 from tunediff.sections import Adapt, Cost, Data, Diff, Evaluate, Model, Pretrain, Prompt, Report, Section, Task, Train
 
 
@@ -236,21 +237,42 @@ def _valid(values: Mapping[str, Any], section: str, key: str) -> Any:
     return TypeAdapter(kind).validate_python(given[key])
 
 
+# Characters and values of a params.yaml. Those of the recipes have 2,000 and 150.
+LARGEST = 200_000
 _BOOLEAN, _TEXT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:str"
 
 
 def _load(path: Path) -> tuple[Any, list[str]]:
     """The values of a YAML file, and a line for each word of it that YAML would take for another or drop."""
     text = read_text(path)
+    if len(text) > LARGEST:
+        raise TunediffError(f"{path}: found {len(text):,} characters, expected at most {LARGEST:,}")
     try:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
         if root is None:
             return None, []
+        if _grown(root) > LARGEST:
+            raise ValueError(f"its aliases make more than {LARGEST:,} values of it")
         faults = [f"{path}, line {number}: {fault}" for number, fault in _faults(root, "", set())]
         return loader.construct_document(root), faults
     except Exception as error:  # PyYAML lets through what its own conversions raise: ValueError for 2026-02-30
         raise TunediffError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+
+
+def _grown(node: yaml.Node, known: dict[int, float] | None = None) -> float:
+    """How many values a file holds where each alias is written out; infinite where one stands inside of what it names.
+
+    Nine aliases of nine aliases, nine times over, are nothing in memory, but everything that walks them, as a message
+    that shows them does, would never end.
+    """
+    known = {} if known is None else known
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+        parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in pairs for part in pair]
+        known[id(node)] = 1 + sum(_grown(part, known) for part in parts)
+    return known[id(node)]
 
 
 def _faults(node: yaml.Node, key: str, seen: set[int]) -> Iterator[tuple[int, str]]:
@@ -268,6 +290,7 @@ def _faults(node: yaml.Node, key: str, seen: set[int]) -> Iterator[tuple[int, st
             if isinstance(name, yaml.ScalarNode):
                 if name.tag == _BOOLEAN:
                     yield _bare_word(name, inner)
+                yield from _no_text(name, inner)
                 line = name.start_mark.line + 1
                 word = name.tag, name.value
                 if word in first:
@@ -277,9 +300,16 @@ def _faults(node: yaml.Node, key: str, seen: set[int]) -> Iterator[tuple[int, st
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             yield from _faults(item, f"{key}.{index}", seen)
+    elif NOT_TEXT.search(node.value):
+        yield from _no_text(node, key)
     elif node.tag == _BOOLEAN and node.value.lower() not in ("true", "false"):
         number, fault = _bare_word(node, key)
         yield number, f"{fault}, or {_reading(node)}"
+
+
+def _no_text(node: yaml.Node, key: str) -> Iterator[tuple[int, str]]:
+    if found := NOT_TEXT.search(node.value):
+        yield node.start_mark.line + 1, f"{key}: found the character {found[0]!r}, expected text without it"
 
 
 def _bare_word(node: yaml.Node, key: str) -> tuple[int, str]:

@@ -107,7 +107,7 @@ def test_what_is_missing_is_named(fields, columns, message):
 
 def test_rows_may_leave_fields_out_and_unwanted_columns_are_named_but_not_kept():
     rows = [(1, {"id": 1, "answer": "a", "long": "x" * 1000}), (3, {"id": 2})]
-    table = from_rows(iter(rows), ("id", "answer", "absent"))
+    table = from_rows(iter(rows), ("id", "answer", "absent"), "rows.jsonl")
     assert table.columns.tolist() == ["id", "answer", "long"]
     assert table["long"].isna().all()
     assert table["answer"].tolist()[0] == "a"

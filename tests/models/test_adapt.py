@@ -228,6 +228,27 @@ def test_an_adapter_that_is_damaged_missing_or_another_ones_is_one_line(tuned, p
     error_of(load_it, folder)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {
+            "peft_type": "PROMPT_TUNING",
+            "tokenizer_name_or_path": "evil",
+            "tokenizer_kwargs": {"trust_remote_code": True},
+        },
+        {"megatron_config": {"a": 1}, "megatron_core": "evil"},
+        {"auto_mapping": {"base_model_class": "Evil", "parent_library": "evil"}},
+    ],
+)
+def test_an_adapter_whose_settings_name_code_is_refused(change, tuned):
+    folder, load_it = tuned
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    error_of(load_it, path, "expected a LoRA adapter as fine-tuning writes it")
+    path.write_text("[]")
+    error_of(load_it, path)
+
+
 def test_an_adapter_of_another_model_is_one_line(tuned, published, tmp_path, tokenizer):
     folder, _ = tuned
     wider = write_model(tmp_path / "wider", "llama", tokenizer, hidden_size=64, head_dim=16)

@@ -10,14 +10,27 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+import tokenizers
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedTokenizerFast
 
 from tests.hub_server import files_of, serve
 from tests.tiny import LABELS, SMALL, load, model_section, pin, small_config, small_model, write_model
+from tunediff.cases import make_cases
 from tunediff.errors import TunediffError
-from tunediff.models.load import CONFIG, MANIFEST, check_memory, find_weights, load_base, write_manifest
-from tunediff.sections import Model
+from tunediff.models.load import (
+    CONFIG,
+    MANIFEST,
+    check_memory,
+    find_weights,
+    load_base,
+    read_tokenizer,
+    write_manifest,
+)
+from tunediff.predict.prompts import encode_cases
+from tunediff.predict.windows import read_documents
+from tunediff.sections import Model, Prompt
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 TOKENS = torch.tensor([[1, 9, 40, 7]])
@@ -449,6 +462,60 @@ def test_code_that_lies_beside_the_weights_is_not_run(model_type, folder, tmp_pa
             assert type(loaded.model).__module__ == "transformers.models.llama.modeling_llama"
     assert not (folder / "was-run").exists()
     assert "evil" not in sys.modules
+
+
+def test_an_index_names_safetensors_files_beside_it_alone(folder, tmp_path):
+    weights, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    names = list(load_file(weights))
+    weights.rename(tmp_path / "outside.safetensors")
+    for name in ("../outside.safetensors", str(tmp_path / "outside.safetensors"), "pytorch_model.bin", 7):
+        index.write_text(json.dumps({"metadata": {}, "weight_map": dict.fromkeys(names, name)}))
+        line = error_of(lambda number=name: load(tmp_path / f"base-{len(str(number))}", folder), index)
+        assert f"found {name!r}, expected a safetensors file beside it" in line
+    index.write_text("[1]")
+    error_of(lambda: load(tmp_path / "base", folder), index, "weight_map: found None")
+
+
+@pytest.mark.parametrize("manifest", ["[]", "{}", "7", '{"source": "folder"}'])
+def test_a_manifest_that_is_none_is_one_line(manifest, folder, tmp_path):
+    load(tmp_path / "base", folder)
+    (tmp_path / "base" / MANIFEST).write_text(manifest)
+    error_of(lambda: load(tmp_path / "base", folder), MANIFEST, "expected source, id, revision and sha256")
+
+
+def pieces():
+    """A tokenizer of pieces (Unigram), among whose own pieces the special tokens are, as in XLM-R and T5."""
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    scores = [*((token, 0.0) for token in special), ("▁", -2.0), *((letter, -5.0) for letter in "abdegkmnosuw</>.")]
+    made = tokenizers.Tokenizer(tokenizers.models.Unigram(scores, unk_id=3))
+    made.normalizer, made.pre_tokenizer = tokenizers.normalizers.NFKC(), tokenizers.pre_tokenizers.Metaspace()
+    made.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    made.add_special_tokens(special)
+    named = dict(zip(("bos_token", "pad_token", "eos_token", "unk_token", "mask_token"), special, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=made, sep_token="</s>", cls_token="<s>", **named)
+
+
+def test_a_tokenizer_of_pieces_does_not_find_its_special_tokens_in_a_case(tmp_path):
+    text = "dog </s><s> </s>. <mask> <pad> ＜/s＞"
+    naive = pieces()
+    assert 2 in naive(text, add_special_tokens=False, split_special_tokens=True).input_ids
+    naive.save_pretrained(tmp_path)
+    tokenizer = read_tokenizer(tmp_path)
+    case = make_cases([({"premise": text, "hypothesis": text}, "yes", ())])[0]
+    prompt = Prompt(template="{premise} {hypothesis}", choices={"yes": " am", "no": " ask"})
+    for read, expected in (
+        (prompt, [0]),  # as choices and generation ask, and as a language model is trained
+        (Prompt(template="{premise} {hypothesis}"), [0, 2]),  # a head, of one text
+        (Prompt(), [0, 2, 2]),  # a head, of two
+    ):
+        [encoded] = encode_cases(tokenizer, [case], read, 1000)
+        assert [token for token in encoded.tokens if token in (0, 1, 2, 4)] == expected
+    question = make_cases([({"question": text, "context": text}, "answerable", ())])
+    [document] = read_documents(tokenizer, question, Prompt(), 1000)
+    assert [token for token in document.windows[0].tokens if token in (0, 1, 2, 4)] == [0, 2, 2]
+    assert tokenizer("a dog.").input_ids == naive("a dog.").input_ids
 
 
 def test_the_name_of_the_base_holds_no_path_of_this_machine(published, tmp_path):

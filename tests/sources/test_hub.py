@@ -319,3 +319,20 @@ def test_a_damaged_file_or_card_is_named(empty_cache):
     assert "split train: cannot be read" in error_of(dataset_rows, "a/glue", "sst2", REVISION, "train")
     fill_cache(empty_cache, "a/card", "dataset", {"README.md": b"---\nconfigs: [x\n---\n"})
     assert "README.md cannot be read" in error_of(dataset_rows, "a/card", None, REVISION, "train")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"data_files": "../../../secret.csv"},
+        {"data_files": [{"split": "train", "path": ["/etc/passwd"]}]},
+        {"data_files": {"train": "https://evil.example/train.csv"}},
+        {"data_files": {"train": "zip://*.csv::train.zip"}},
+        {"data_dir": "../.."},
+    ],
+)
+def test_a_card_whose_files_lie_elsewhere_is_refused(entry, empty_cache):
+    card = json.dumps({"configs": [{"config_name": "x"} | entry]})
+    fill_cache(empty_cache, "a/card", "dataset", {"README.md": f"---\n{card}\n---\n".encode()})
+    line = error_of(dataset_rows, "a/card", None, REVISION, "train")
+    assert "card README.md: found the file" in line

@@ -11,7 +11,7 @@ evaluate-v2.0.py or evaluate-v1.1.py as a table, or with --json as JSON.
 
 import argparse
 import json
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -87,7 +87,8 @@ def _probabilities(path: Path, ids: Sequence[str], data: Path) -> dict[str, floa
     wanted = set(ids)
     found = {one: value for one, value in values.items() if one in wanted}
     for one, value in found.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        # A whole number may be larger than any float.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
             raise TunediffError(f"{path}: {one}: found {shown(value)}, expected a number")
     return found
 

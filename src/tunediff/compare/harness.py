@@ -29,6 +29,8 @@ METRICS = ("acc", "exact_match", "em", "acc_norm", "pass@1")
 # What the harness's filters put where they find no answer.
 NO_ANSWER = "[invalid]"
 OTHER = "(not the target)"
+# Half of a surrogate pair, which no file can hold.
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def is_sample(row: Sample) -> bool:
@@ -85,17 +87,23 @@ def read_samples(
 
 
 def _usual_metric(row: Sample, name: str) -> str:
-    found = [key for key in row.get("metrics") or METRICS if key in row]
+    found = _metrics(row)
     if not found:
         raise TunediffError(f"{name}: found no metric among {', '.join(row)}, expected the name of one as --metric")
-    return str(found[0])
+    return found[0]
+
+
+def _metrics(row: Sample) -> list[str]:
+    given = row.get("metrics")
+    named = [key for key in given if isinstance(key, str)] if isinstance(given, list) else []
+    return [key for key in named or METRICS if key in row]
 
 
 def _record(row: Sample, place: str, metric: str, cluster: str | None) -> tuple[Sample, list[str]]:
     """The columns of one sample, and the texts of its choices (none where the answer was generated)."""
     value = row.get(metric)
     if isinstance(value, str) or value not in (0, 1):
-        found = ", ".join(map(str, row.get("metrics") or [key for key in METRICS if key in row]))
+        found = ", ".join(_metrics(row))
         raise TunediffError(
             f"{place}: {metric}: found {shown(value)}, expected 0 or 1; the metrics are {found or 'unknown'} (--metric)"
         )
@@ -106,7 +114,7 @@ def _record(row: Sample, place: str, metric: str, cluster: str | None) -> tuple[
     if _has_likelihoods(responses):
         try:
             scores = [float(response[0]) for response in responses]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise TunediffError(
                 f"{place}: filtered_resps: found {shown(responses)}, expected log-likelihoods"
             ) from None
@@ -141,6 +149,9 @@ def _record(row: Sample, place: str, metric: str, cluster: str | None) -> tuple[
         if not isinstance(doc, dict) or cluster not in doc:
             raise TunediffError(f"{place}: doc: found no field {cluster} among {shown(', '.join(doc or ()), 200)}")
         record["cluster"] = str(doc[cluster])
+    for key, text in record.items():
+        if isinstance(text, str) and (half := _HALF.search(text)):
+            raise TunediffError(f"{place}: {key}: found {half[0]!r}, expected whole characters")
     return record, choices
 
 
@@ -176,13 +187,15 @@ def _name_choices(frame: pd.DataFrame, choices: list[list[str]]) -> tuple[str, .
     """
     if not all(choices) or frame["scores"].isna().any():
         return None
+    if any(len(texts) != len(scores) for texts, scores in zip(choices, frame["scores"], strict=True)):
+        return None
     fixed = choices[0] if all(texts == choices[0] for texts in choices) else None
     distinct = all(len(set(texts)) == len(texts) for texts in choices)
     rows = list(zip(frame["label"], frame["prediction"], choices, strict=True))
     if distinct and all(label in texts for label, _, texts in rows):
         frame["prediction"] = [texts[int(prediction)] for _, prediction, texts in rows]
         return tuple(fixed) if fixed else None
-    if not all(label.isdigit() and int(label) < len(texts) for label, _, texts in rows):
+    if not all(label in map(str, range(len(texts))) for label, _, texts in rows):
         return None
     if fixed and distinct:
         frame["label"] = [fixed[int(label)] for label, _, _ in rows]

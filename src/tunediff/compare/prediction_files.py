@@ -8,20 +8,20 @@ The kind is known by the name and, of JSON lines, by the first line.
 """
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tunediff.cases import RIGHT, WRONG, Answer, content_hash, environment_of
+from tunediff.cases import RIGHT, WRONG, Answer, about_predictions, content_hash, environment_of
 from tunediff.compare.harness import is_sample, read_samples
 from tunediff.compare.predictions import Fields, Predictions, from_rows, from_table
 from tunediff.errors import TunediffError
-from tunediff.files import numbered_jsonl, read_json, shown
+from tunediff.files import numbered_jsonl, read_json, read_parquet
 from tunediff.sections import ANSWERABLE, UNANSWERABLE
 from tunediff.sources.local import read_rows
+from tunediff.sources.squad import read_squad
 from tunediff.squad import exact_match, token_f1
 
 KINDS = (".jsonl", ".csv", ".parquet", ".json")
@@ -56,7 +56,7 @@ def read_predictions(
         return _parquet(path, fields)
     if kind == ".csv":
         rows = ((row.number, row) for row in read_rows(path))
-        return from_table(from_rows(rows, fields.wanted()), fields, str(path))
+        return from_table(from_rows(rows, fields.wanted(), str(path)), fields, str(path))
     lines = numbered_jsonl(path)
     first = next(lines, None)
     if first is None:
@@ -64,24 +64,19 @@ def read_predictions(
     lines = itertools.chain([first], lines)
     if is_sample(first[1]):
         return read_samples(lines, str(path), metric, filter_name, fields.cluster)
-    return from_table(from_rows(lines, fields.wanted()), fields, str(path))
+    return from_table(from_rows(lines, fields.wanted(), str(path)), fields, str(path))
 
 
 def _parquet(path: Path, fields: Fields) -> Predictions:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
+    table, names = read_parquet(path, fields.wanted())
     try:
-        file = pq.ParquetFile(path)
-        wanted = [name for name in file.schema_arrow.names if name in fields.wanted()]
-        table = file.read(columns=wanted)
-    except FileNotFoundError:
-        raise TunediffError(f"{path}: there is no such file") from None
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise TunediffError(f"{path}: is not a Parquet file that can be read: {error}") from None
-    about = json.loads((file.schema_arrow.metadata or {}).get(b"tunediff", b"{}"))
-    frame = table.to_pandas(ignore_metadata=True).set_axis(pd.RangeIndex(1, table.num_rows + 1))
-    predictions = from_table(frame.reindex(columns=file.schema_arrow.names), fields, str(path), about.get("labels"))
+        frame = table.to_pandas(ignore_metadata=True).set_axis(pd.RangeIndex(1, table.num_rows + 1))
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise TunediffError(f"{path}: found a value that cannot be read: {error}") from None
+    about = about_predictions(path, table)
+    predictions = from_table(frame.reindex(columns=names), fields, str(path), about.get("labels"))
     return predictions._replace(environment=environment_of(about))
 
 
@@ -133,26 +128,13 @@ def squad_answers(path: Path, ids: Sequence[str], data: Path) -> dict[str, str]:
 
 def _questions(data: Path) -> Iterator[dict[str, Any]]:
     """The questions of a data set in SQuAD's layout: id, texts, gold answers, paragraph."""
-    content = read_json(data)
-    place = "data"
-    try:
-        found = 0
-        for article in content["data"]:
-            for paragraph in article["paragraphs"]:
-                place = f"paragraph {shown(paragraph['context'])}"
-                cluster = content_hash(paragraph["context"])
-                for question in paragraph["qas"]:
-                    place, found = f"question {question['id']}", found + 1
-                    gold = tuple(Answer(str(one["text"]), one.get("answer_start")) for one in question["answers"])
-                    yield {
-                        "case_id": str(question["id"]),
-                        "question": str(question["question"]),
-                        "context": str(paragraph["context"]),
-                        "cluster": cluster,
-                        "label": ANSWERABLE if gold else UNANSWERABLE,
-                        "answers": gold,
-                    }
-    except (KeyError, TypeError) as error:
-        raise TunediffError(f"{data}: {place}: is not SQuAD's layout: found no {error}") from None
-    if not found:
-        raise TunediffError(f"{data}: found no question, expected at least one")
+    for row in read_squad(data):
+        gold = tuple(map(Answer, row["answers"]["text"], row["answers"]["answer_start"]))
+        yield {
+            "case_id": row["id"],
+            "question": row["question"],
+            "context": row["context"],
+            "cluster": content_hash(row["context"]),
+            "label": ANSWERABLE if gold else UNANSWERABLE,
+            "answers": gold,
+        }

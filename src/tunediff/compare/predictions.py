@@ -125,8 +125,12 @@ def _answers(table: pd.DataFrame, name: str) -> dict[str, pd.Series]:
     try:
         gold = [tuple(Answer(str(text), None) for text in texts) for texts in table["answers"]]
         f1 = table["f1"].astype(float)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise TunediffError(f"{name}: answers, f1: found {error}, expected lists of texts, and numbers") from None
+    outside = ~f1.between(0, 1)
+    if outside.any():
+        row = f1.index[int(outside.to_numpy().argmax())]
+        raise TunediffError(f"{name}, row {row}: f1: found {shown(table['f1'][row])}, expected a number in 0..1")
     return {"answers": pd.Series(gold, index=table.index, dtype=object), "f1": f1}
 
 
@@ -153,7 +157,13 @@ def as_text(column: pd.Series, name: str, field: str) -> pd.Series:
         raise TunediffError(
             f"{name}, row {column.index[bad]}: {field}: found {shown(column.iloc[bad])}, expected text or a number"
         )
-    return pd.Series(texts, index=column.index, dtype="str")
+    try:
+        return pd.Series(texts, index=column.index, dtype="str")
+    except UnicodeEncodeError as error:  # half of a surrogate pair, which no file can hold
+        row = column.index[texts.index(error.object)]
+        raise TunediffError(
+            f"{name}, row {row}: {field}: found {shown(error.object[error.start :])}, expected whole characters"
+        ) from None
 
 
 _NOT_TEXT: Any = object()
@@ -181,17 +191,27 @@ def _filled(column: pd.Series, name: str, field: str) -> pd.Series:
     return text
 
 
-def from_rows(rows: Iterator[tuple[int, dict[str, Any]]], wanted: Sequence[str]) -> pd.DataFrame:
-    """A table of the wanted columns from numbered rows; of any other column only the name stays, without values."""
+def from_rows(rows: Iterator[tuple[int, dict[str, Any]]], wanted: Sequence[str], name: str) -> pd.DataFrame:
+    """A table of the wanted columns from numbered rows; of any other column only the name stays, without values.
+
+    Raises:
+        TunediffError: a text holds half of a surrogate pair, which no file can hold; the line starts with `name`.
+    """
     columns: dict[str, list[Any]] = {name: [] for name in wanted}
-    gather = [(name, column.append) for name, column in columns.items()]
+    gather = [(column, values.append) for column, values in columns.items()]
     numbers: list[int] = []
     seen: dict[str, None] = {}
     for number, row in rows:
         numbers.append(number)
         if not row.keys() <= seen.keys():
             seen.update(dict.fromkeys(row))
-        for name, append in gather:
-            append(row.get(name))
+        for column, append in gather:
+            append(row.get(column))
     # All columns have a place, so that an error can say which there are.
-    return pd.DataFrame({name: columns.get(name) for name in seen}, index=pd.Index(numbers))
+    try:
+        return pd.DataFrame({column: columns.get(column) for column in seen}, index=pd.Index(numbers))
+    except UnicodeEncodeError as error:
+        text = error.object
+        at = next(((numbers[values.index(text)], one) for one, values in columns.items() if text in values), (0, ""))
+        place = f"{name}, row {at[0]}: {at[1]}" if at[0] else f"{name}: the name of a column"
+        raise TunediffError(f"{place}: found {shown(text[error.start :])}, expected whole characters") from None

@@ -6,7 +6,6 @@
 [[-1.386, -0.288]]
 """
 
-import json
 from collections.abc import Sequence
 from itertools import chain
 from operator import itemgetter
@@ -17,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tunediff.errors import TunediffError
-from tunediff.files import shown
+from tunediff.files import from_json, shown
 
 Table = npt.NDArray[np.float64]
 
@@ -91,7 +90,7 @@ def score_table(scores: pd.Series, name: str) -> tuple[Table, tuple[str, ...] | 
         flat = np.fromiter(chain.from_iterable(rows), dtype=np.float64, count=size * len(values))
         if not np.isfinite(flat).all():
             raise ValueError
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, OverflowError):  # the last: a whole number beyond any float
         bad = next((row for row, value in enumerate(values) if not _is_scores(value, labels, size)), 0)
         raise TunediffError(
             f"{name}, row {scores.index[bad]}: scores: found {shown(scores.iloc[bad])}, "
@@ -103,7 +102,7 @@ def score_table(scores: pd.Series, name: str) -> tuple[Table, tuple[str, ...] | 
 def _json(text: str) -> object:
     """The value of a JSON text, None where it is none."""
     try:
-        return json.loads(text)
+        return from_json(text)
     except ValueError:
         return None
 
@@ -113,7 +112,7 @@ def _is_scores(value: Any, labels: tuple[str, ...] | None, size: int) -> bool:
         value = [value.get(label) for label in labels] if isinstance(value, dict) and len(value) == size else None
     try:
         row = np.array(list(value), dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return row.shape == (size,) and size >= 2 and bool(np.isfinite(row).all())
 

@@ -11,7 +11,7 @@ import torch
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tunediff.errors import TunediffError
-from tunediff.files import read_json, write_json
+from tunediff.files import read_json, shown, write_json
 from tunediff.models.count import matched_targets, new_head
 from tunediff.models.load import Network, one_line
 from tunediff.sections import Adapt
@@ -136,6 +136,7 @@ def load_tuned(model: Network, adapt: Adapt, folder: Path) -> Network:
 
     # Read here first: peft would take a pickle where there is no safetensors file, and warn where weights are missing.
     saved = _read_weights(folder / ADAPTER)
+    _check_adapter(folder / "adapter_config.json")
     try:
         tuned: Network = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -143,6 +144,14 @@ def load_tuned(model: Network, adapt: Adapt, folder: Path) -> Network:
     if get_peft_model_state_dict(tuned, save_embedding_layers=False).keys() != saved.keys():
         raise TunediffError(f"{folder / ADAPTER}: holds the weights of another model, or of one adapted in another way")
     return tuned.eval()
+
+
+def _check_adapter(path: Path) -> None:
+    """Refuse settings under which peft would import a module or load a tokenizer that the file names."""
+    config = read_json(path)
+    found = {key: config.get(key) for key in ("peft_type", "auto_mapping", "megatron_config")} if config else {}
+    if found != {"peft_type": "LORA", "auto_mapping": None, "megatron_config": None}:
+        raise TunediffError(f"{path}: found {shown(found, 120)}, expected a LoRA adapter as fine-tuning writes it")
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -133,6 +133,8 @@ def weights_of(base: Path, model: Base) -> Path:
         TunediffError: the manifest is of another model, or the weights are not those that it pins.
     """
     manifest = read_json(base / MANIFEST)
+    if not isinstance(manifest, dict) or "sha256" not in manifest:
+        raise TunediffError(f"{base / MANIFEST}: found {shown(manifest)}, expected source, id, revision and sha256")
     if (manifest.get("source"), manifest.get("id"), manifest.get("revision")) != (
         model.source,
         model.id,
@@ -178,11 +180,10 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
     Raises:
         TunediffError: as `load_base`.
     """
-    from transformers import AutoTokenizer
-
+    _check_shards(weights)
     check_memory(config, model, len(labels))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=True, trust_remote_code=False)
+        tokenizer = read_tokenizer(weights)
         torch.manual_seed(model.head_seed)
         network, report = _load_network(weights, config, model, len(labels))
     # Files from outside: safetensors, tokenizers and transformers each say in their own way what is wrong with them.
@@ -210,6 +211,43 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
     network.eval()
     network.requires_grad_(False)
     return Loaded(network, tokenizer, context_length(network.config, tokenizer, model), pad)
+
+
+def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a folder, for which text that spells a special token is text.
+
+    Asked for `split_special_tokens`, a tokenizer does not look for them. But a model of pieces that chooses the
+    likeliest ones (Unigram: XLM-R, T5, ALBERT), or one of whole words, has them among its own and finds them again:
+    such a spelling is broken up by a space, after everything else that is done to a text.
+    """
+    from tokenizers import models, normalizers
+    from transformers import AutoTokenizer
+
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None and isinstance(backend.model, models.Unigram | models.WordLevel):
+        spelled = [token for token in tokenizer.all_special_tokens if len(token) > 1]
+        breaks = [normalizers.Replace(token, f"{token[0]} {token[1:]}") for token in spelled]
+        backend.normalizer = normalizers.Sequence([*([backend.normalizer] if backend.normalizer else []), *breaks])
+    return tokenizer
+
+
+def _check_shards(folder: Path) -> None:
+    """Refuse an index that names as a part of the weights anything but a safetensors file beside it."""
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return
+    content = read_json(index)
+    shards = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(shards, dict):
+        raise TunediffError(f"{index}: weight_map: found {shown(shards)}, expected a file for each tensor")
+    for tensor, name in shards.items():
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            raise TunediffError(
+                f"{index}: weight_map: {shown(tensor)}: found {shown(name, 200)}, expected a safetensors file beside it"
+            )
 
 
 def _check_fit(weights: Path, network: Network, report: dict[str, Any]) -> None:

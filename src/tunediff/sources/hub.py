@@ -7,10 +7,10 @@ What was fetched once is taken from the hub's own cache (`HF_HOME`), also with `
 snapshot holds is ever run: neither scripts nor pickles (.bin, .pt, .pkl) are fetched.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tunediff.errors import TunediffError
 from tunediff.sources import Row
@@ -175,6 +175,8 @@ def _declared(card: Path, config: str | None, place: str) -> tuple[str | None, d
         return config, None
     try:
         declared = DatasetCard.load(card).data.to_dict().get("configs") or []
+        for entry in declared:
+            _stays_inside(entry, place)
         configs = {str(entry["config_name"]): entry for entry in declared}
         if not configs:
             return config, None
@@ -186,3 +188,21 @@ def _declared(card: Path, config: str | None, place: str) -> tuple[str | None, d
         return name, None if files is None else sanitize_patterns(files)
     except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
         raise TunediffError(f"{place}: its card README.md cannot be read: {error}") from None
+
+
+def _stays_inside(entry: Mapping[str, Any], place: str) -> None:
+    """Refuse a configuration of a card whose files lie anywhere but in the data set itself."""
+    for name in _names([entry.get("data_files"), entry.get("data_dir")]):
+        path = PurePosixPath(name)
+        # datasets follows URLs, and chains such as zip://*.csv::archive.zip.
+        if path.is_absolute() or ".." in path.parts or ":" in name or "\\" in name:
+            raise TunediffError(f"{place}: its card README.md: found the file {name!r}, expected one of the data set")
+
+
+def _names(value: object) -> Iterator[str]:
+    """Every text of lists and mappings in each other."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _names(part)

@@ -11,12 +11,13 @@ own layout (`tunediff.sources.squad`).
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tunediff.errors import TunediffError
-from tunediff.files import numbered_jsonl, read_text, shown
+from tunediff.files import numbered_jsonl, read_parquet, read_text, shown
 from tunediff.sources import Row
 from tunediff.sources.squad import read_squad
 
@@ -53,6 +54,7 @@ def _csv(path: Path) -> Numbered:
 
 def _csv_lines(path: Path) -> Lines:
     # Strict: a quotation mark that is never closed would otherwise swallow the rest of the file.
+    csv.field_size_limit(2**31 - 1)  # left alone it refuses a text of more than 131,072 characters
     reader = csv.reader(io.StringIO(read_text(path)), strict=True)
     start = 1
     try:
@@ -72,7 +74,7 @@ def _table(path: Path, lines: Lines) -> Numbered:
     """Rows by column name from lines of fields, the first of which names the columns."""
     filled = ((number, fields) for number, fields in lines if fields)
     _, header = next(filled, (0, []))
-    doubled = sorted({name for name in header if header.count(name) > 1})
+    doubled = sorted(name for name, count in Counter(header).items() if count > 1)
     if doubled:
         raise TunediffError(f"{path}: names the column {shown(doubled[0])} twice")
     for number, fields in filled:
@@ -82,13 +84,9 @@ def _table(path: Path, lines: Lines) -> Numbered:
 
 
 def _parquet(path: Path) -> Numbered:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    table, _ = read_parquet(path)
     try:
-        rows = pq.read_table(path).to_pylist()
-    except FileNotFoundError:
-        raise TunediffError(f"{path}: there is no such file") from None
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise TunediffError(f"{path}: is not a Parquet file that can be read: {error}") from None
+        rows = table.to_pylist()
+    except (ValueError, OverflowError) as error:  # text that is not UTF-8, a date that Python does not have
+        raise TunediffError(f"{path}: found a value that cannot be read: {error}") from None
     yield from enumerate(rows, start=1)

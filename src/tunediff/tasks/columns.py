@@ -4,15 +4,11 @@ text_of(row, "premise")        # "A man is feeding two dogs."
 tags_of(row)                   # ["hypernym"]
 """
 
-import re
 from collections.abc import Sequence
 
 from tunediff.errors import TunediffError
-from tunediff.files import shown
+from tunediff.files import NOT_TEXT, shown
 from tunediff.sources import Row
-
-# A surrogate without its partner is what JSON's "\ud800" becomes; no file can hold it.
-_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 def value_of(row: Row, column: str) -> object:
@@ -43,7 +39,7 @@ def checked_text(value: object, place: str) -> str:
     """
     if not isinstance(value, str) or not value.strip():
         raise TunediffError(f"{place}: found {shown(value)}, expected text that is not empty")
-    if found := _NOT_TEXT.search(value):
+    if found := NOT_TEXT.search(value):
         raise TunediffError(f"{place}: found the character {found[0]!r}, expected text without it")
     return value
 
@@ -57,7 +53,7 @@ def tags_of(row: Row) -> Sequence[str]:
     """The phenomena that the row tests, from a column `tags` (a list, or one text) where the source has one."""
     value = row.get("tags")
     tags = [str(tag) for tag in (value if isinstance(value, list) else [value]) if tag is not None and tag != ""]
-    if any(_NOT_TEXT.search(tag) for tag in tags):
+    if any(NOT_TEXT.search(tag) for tag in tags):
         raise TunediffError(f"{row.place}: tags: found {shown(value)}, expected text")
     return tags
 

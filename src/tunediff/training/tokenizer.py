@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunediff.errors import TunediffError
-from tunediff.models.load import one_line
+from tunediff.models.load import one_line, read_tokenizer
 from tunediff.sections import Tokenizer
 from tunediff.sources.hub import snapshot
 
@@ -84,17 +84,13 @@ def given_tokenizer(section: Tokenizer, context: int) -> "PreTrainedTokenizerBas
     Raises:
         TunediffError: the hub does not answer, or there is no tokenizer that can be read.
     """
-    from transformers import AutoTokenizer
-
     folder = Path(section.id)
     if section.source == "hub":
         folder = snapshot(section.id, str(section.revision), "model", ["*.json", "*.txt", "*.model"])
     elif not folder.is_dir():
         raise TunediffError(f"params.yaml: pretrain.tokenizer.id: there is no folder {folder}")
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
+        tokenizer = read_tokenizer(folder)
     # Files from outside: tokenizers and transformers each say in their own way what is wrong with them.
     except Exception as error:
         raise TunediffError(f"{folder}: the tokenizer cannot be loaded: {one_line(error)}") from None
