@@ -237,7 +237,6 @@ def test_an_adapter_that_is_damaged_missing_or_another_ones_is_one_line(tuned, p
             "tokenizer_kwargs": {"trust_remote_code": True},
         },
         {"megatron_config": {"a": 1}, "megatron_core": "evil"},
-        {"auto_mapping": {"base_model_class": "Evil", "parent_library": "evil"}},
     ],
 )
 def test_an_adapter_whose_settings_name_code_is_refused(change, tuned):

@@ -149,8 +149,8 @@ def load_tuned(model: Network, adapt: Adapt, folder: Path) -> Network:
 def _check_adapter(path: Path) -> None:
     """Refuse settings under which peft would import a module or load a tokenizer that the file names."""
     config = read_json(path)
-    found = {key: config.get(key) for key in ("peft_type", "auto_mapping", "megatron_config")} if config else {}
-    if found != {"peft_type": "LORA", "auto_mapping": None, "megatron_config": None}:
+    found = {key: config.get(key) for key in ("peft_type", "megatron_config")} if isinstance(config, dict) else config
+    if found != {"peft_type": "LORA", "megatron_config": None}:
         raise TunediffError(f"{path}: found {shown(found, 120)}, expected a LoRA adapter as fine-tuning writes it")
 
 
