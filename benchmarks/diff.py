@@ -1,12 +1,15 @@
 """How long `tunediff diff` takes and how much memory it needs, from 10,000 to 1,000,000 cases.
 
-    python benchmarks/diff.py [--format jsonl|csv|parquet] [--quick] [--out benchmarks/results/diff.json]
+    python benchmarks/diff.py [--format jsonl|csv|parquet] [--quick | --cases 10000000]
 
 Makes two files of that many cases (premise, hypothesis, label, prediction, three scores; three cases a premise; CSV
 without ids, the others with), runs the program on them as a user would, checks the counts that it writes against those
 of the rows, and takes seconds and peak memory as the operating system counts them. Each size is run several times and
 the fastest is kept: what else the machine does only ever adds. The ratio is that of the time per case, fewest cases to
 most: 1 is flat, below 1 it grows.
+
+`--cases 10000000` is that size beside the smallest two, run once. It takes some 10 GB in the folder of temporary files
+(TMPDIR). The files are made and written some rows at a time too.
 """
 
 import json
@@ -17,28 +20,37 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from setting import device, finish, parse
 
 LABELS = ("entailment", "neutral", "contradiction")
 SIZES = (1, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 WORDS = ["a", "man", "woman", "dog", "child", "red", "shirt", "is", "feeding", "two", "animals", "near", "the", "river"]
+# Written at a time; three cases share a premise.
+ROWS = 99_999
 ARGUMENTS = ["--input-fields", "premise,hypothesis", "--scores-field", "scores", "--cluster-field", "premise"]
 
 
 def main() -> None:
     """Measure every size, print a row each, and the line that sums up."""
     form = ("jsonl", ["jsonl", "csv", "parquet"], "of the two files")
-    args = parse(__doc__, quick="10,000 and 30,000 cases, one run each", format=form)
+    cases = ("1000000", ["1000000", "10000000"], "at most; ten million beside the smallest two, once")
+    args = parse(__doc__, quick="10,000 and 30,000 cases, one run each", format=form, cases=cases)
     rows = []
+    most = int(args.cases)
+    sizes = SIZES[:3] if args.quick else SIZES if most == SIZES[-1] else (*SIZES[:2], most)
     with tempfile.TemporaryDirectory() as folder:
-        for size in SIZES[:3] if args.quick else SIZES:
+        for size in sizes:
             files, expected = write_files(Path(folder), size, args.format)
             runs = [
-                measure([*map(str, files), "--out", f"{folder}/out", *ARGUMENTS]) for _ in range(1 + (not args.quick))
+                measure([*map(str, files), "--out", f"{folder}/out", *ARGUMENTS])
+                for _ in range(2 if sizes == SIZES else 1)
             ]
             found = json.loads(Path(folder, "out", "metrics.json").read_text(encoding="utf-8"))
             if any(found[key] != value for key, value in expected.items()):
@@ -56,38 +68,52 @@ def main() -> None:
 
 def write_files(folder: Path, size: int, kind: str) -> tuple[list[Path], dict[str, int]]:
     """Two files of `size` cases, 41 % right before and 88 % after, answers independent; and what a diff must count."""
-    tables = [pd.DataFrame(rows_of(size, accuracy)) for accuracy in (0.41, 0.88)]
-    right = [table["prediction"] == table["label"] for table in tables]
     paths = [folder / f"{name}.{kind}" for name in ("before", "after")]
-    for path, table in zip(paths, tables, strict=True):
-        if kind == "csv":
-            table.assign(scores=table["scores"].map(json.dumps)).drop(columns="case_id").to_csv(path, index=False)
-        elif kind == "parquet":
-            table.to_parquet(path)
-        else:
-            table.to_json(path, orient="records", lines=True)
-    repaired, broken = int((~right[0] & right[1]).sum()), int((right[0] & ~right[1]).sum())
-    return paths, {"n": size, "repaired": repaired, "broken": broken}
+    before, after = (
+        write_tables(path, tables(size, accuracy), kind) for path, accuracy in zip(paths, (0.41, 0.88), strict=True)
+    )
+    return paths, {"n": size, "repaired": int((~before & after).sum()), "broken": int((before & ~after).sum())}
 
 
-def rows_of(size: int, accuracy: float) -> Iterator[dict[str, object]]:
-    """The rows of one file; texts and labels do not depend on the accuracy."""
+def write_tables(path: Path, parts: Iterator[pd.DataFrame], kind: str) -> np.ndarray:
+    """Write tables one after the other, and return which rows are right."""
+    right = []
+    with path.open("wb") as file, ExitStack() as stack:
+        for table in parts:
+            right.append((table["prediction"] == table["label"]).to_numpy())
+            if kind == "csv":
+                table = table.assign(scores=table["scores"].map(json.dumps)).drop(columns="case_id")
+                table.to_csv(file, index=False, header=len(right) == 1)
+            elif kind == "jsonl":
+                table.to_json(file, orient="records", lines=True)
+            else:
+                part = pa.Table.from_pandas(table)
+                if len(right) == 1:
+                    writer = stack.enter_context(pq.ParquetWriter(file, part.schema))
+                writer.write_table(part)
+    return np.concatenate(right)
+
+
+def tables(size: int, accuracy: float) -> Iterator[pd.DataFrame]:
+    """The rows of one file, some at a time; texts and labels do not depend on the accuracy."""
     texts, answers = np.random.default_rng(0), np.random.default_rng(int(1000 * accuracy))
-    premise = ""
-    for row in range(size):
-        words = [WORDS[place] for place in texts.integers(0, len(WORDS), 18)]
-        premise = f"{' '.join(words[:12])} {row}" if row % 3 == 0 else premise
-        gold = int(texts.integers(3))
-        answer = gold if answers.random() < accuracy else (gold + int(answers.integers(1, 3))) % 3
-        scores = np.log(np.where(np.arange(3) == answer, 0.6, 0.2)) + answers.normal(0, 0.1, 3)
-        yield {
-            "case_id": f"case-{row:07d}",
-            "premise": premise,
-            "hypothesis": " ".join(words[12:]),
-            "label": LABELS[gold],
-            "prediction": LABELS[answer],
-            "scores": {label: round(float(score), 6) for label, score in zip(LABELS, scores, strict=True)},
-        }
+    for first in range(0, size, ROWS):
+        n = min(ROWS, size - first)
+        words = np.array(WORDS, dtype=object)[texts.integers(0, len(WORDS), (n, 18))]
+        gold = texts.integers(3, size=n)
+        answer = np.where(answers.random(n) < accuracy, gold, (gold + answers.integers(1, 3, n)) % 3)
+        scores = np.log(np.where(np.arange(3) == answer[:, None], 0.6, 0.2)) + answers.normal(0, 0.1, (n, 3))
+        premises = [f"{' '.join(words[row, :12])} {first + row}" for row in range(0, n, 3)]
+        yield pd.DataFrame(
+            {
+                "case_id": [f"case-{row:08d}" for row in range(first, first + n)],
+                "premise": [premises[row // 3] for row in range(n)],
+                "hypothesis": [" ".join(row) for row in words[:, 12:]],
+                "label": [LABELS[one] for one in gold],
+                "prediction": [LABELS[one] for one in answer],
+                "scores": [dict(zip(LABELS, row, strict=True)) for row in scores.round(6).tolist()],
+            }
+        )
 
 
 def measure(arguments: list[str]) -> tuple[float, int]:

@@ -3,10 +3,12 @@ from operator import attrgetter
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tunediff import cases
 from tunediff.cases import (
     PREDICTION_COLUMNS,
     Answer,
@@ -167,6 +169,13 @@ def test_predictions_are_read_back_with_what_made_them(tmp_path):
     assert [list(row) for row in frame["log_probs"]] == predictions()["log_probs"].tolist()
     for name in ("case_id", "text", "n_tokens", "truncated", "outcome"):
         assert frame[name].tolist() == predictions()[name].tolist()
+
+
+def test_predictions_lie_in_row_groups_that_can_be_read_one_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(cases, "ROWS", 3)
+    write_predictions(tmp_path / "base.parquet", pd.concat([predictions()] * 4), {})
+    file = pq.ParquetFile(tmp_path / "base.parquet")
+    assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [3, 3, 2]
 
 
 def test_answers_to_other_ways_to_ask_are_read_back_where_there_are_any(tmp_path):

@@ -10,8 +10,9 @@ A case of question answering has the texts that answer it besides, and its label
     {"case_id": "8d1f5a0c9b3e7264", "question": "Where is the dog?", "context": "The dog is in the park.",
      "label": "answerable", "tags": [], "answers": [{"text": "in the park", "start": 11}]}
 
-A prediction file (Parquet) holds one row a case; `PREDICTION_COLUMNS` lists its columns, `PROTOCOL_COLUMNS` those of
-the other ways to ask, which are there where they were asked for, `ANSWER_COLUMNS` those of question answering.
+A prediction file (Parquet) holds one row a case, in row groups of `ROWS`; `PREDICTION_COLUMNS` lists its columns,
+`PROTOCOL_COLUMNS` those of the other ways to ask, which are there where they were asked for, `ANSWER_COLUMNS` those of
+question answering.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunediff.errors import TunediffError
-from tunediff.files import from_json, numbered_jsonl, read_parquet, replacing, shown, write_jsonl
+from tunediff.files import ROWS, from_json, numbered_jsonl, read_parquet, replacing, shown, write_jsonl
 from tunediff.sections import ANSWERABLE, UNANSWERABLE
 
 if TYPE_CHECKING:
@@ -191,10 +192,10 @@ def write_predictions(path: Path, frame: "pd.DataFrame", about: Mapping[str, obj
     )
     table = pa.Table.from_pandas(frame[names], schema=schema, preserve_index=False)
     with replacing(path) as fresh:
-        pq.write_table(table.replace_schema_metadata(schema.metadata), fresh)
+        pq.write_table(table.replace_schema_metadata(schema.metadata), fresh, row_group_size=ROWS)
 
 
-def about_predictions(path: Path, table: "pa.Table") -> dict[str, Any]:
+def about_predictions(path: Path, schema: "pa.Schema") -> dict[str, Any]:
     """What made the predictions of a Parquet file; empty where it does not say so.
 
     Raises:
@@ -202,7 +203,7 @@ def about_predictions(path: Path, table: "pa.Table") -> dict[str, Any]:
     """
     about: Any
     try:
-        about = from_json((table.schema.metadata or {}).get(b"tunediff", b"{}").decode())
+        about = from_json((schema.metadata or {}).get(b"tunediff", b"{}").decode())
     except ValueError as error:
         raise TunediffError(f"{path}: what made it (metadata tunediff): is not JSON: {error}") from None
     labels = about.get("labels", []) if isinstance(about, dict) else None
@@ -223,7 +224,7 @@ def read_predictions(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
     missing = [name for name in PREDICTION_COLUMNS if name not in table.column_names]
     if missing:
         raise TunediffError(f"{path}: has no column {', '.join(missing)}, expected {', '.join(PREDICTION_COLUMNS)}")
-    about = about_predictions(path, table)
+    about = about_predictions(path, table.schema)
     there = [name for name in (*PROTOCOL_COLUMNS, *ANSWER_COLUMNS) if name in table.column_names]
     frame = table.select([*PREDICTION_COLUMNS, *there]).to_pandas()
     for name in ("prediction", "generated", "again_prediction", "seed_prediction"):

@@ -40,6 +40,8 @@ ROWS_PER_BYTE = 64
 # Bytes that a Parquet file may become in memory: so many, and so many for each of its own. Text shrinks to a tenth at
 # best; but one that stands in the file once and that every row names has no bound of its own.
 GROWN, GROWTH = 2**30, 200
+# Rows that are read, compared or turned into tokens at a time, and those of a row group of a Parquet file of ours.
+ROWS = 65_536
 # Bytes that may be read of it before they are counted.
 AT_ONCE = 2**30
 
@@ -125,6 +127,26 @@ def read_text(path: Path) -> str:
         raise TunediffError(f"{path}: cannot be read: {error.strerror}") from None
 
 
+def text_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 file one by one, each with the line feed that ends it; errors are those of `read_text`.
+
+    Only a line feed ends a line: JSON text may hold U+2028 and other characters that `splitlines` takes for ends.
+    """
+    start = 0
+    try:
+        _bytes_of(path)
+        with path.open("rb") as file:
+            for line in file:
+                yield line.decode("utf-8" if start else "utf-8-sig")
+                start += len(line)
+    except FileNotFoundError:
+        raise TunediffError(f"{path}: there is no such file") from None
+    except UnicodeDecodeError as error:
+        raise TunediffError(f"{path}: byte {start + error.start}: found bytes that are not UTF-8 text") from None
+    except OSError as error:
+        raise TunediffError(f"{path}: cannot be read: {error.strerror}") from None
+
+
 def _bytes_of(path: Path) -> int:
     """The size of an ordinary file; others, such as a pipe or a device, may never end.
 
@@ -197,9 +219,9 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows as `read_jsonl`, each after the number of its line, from 1."""
-    # Not splitlines(): JSON text may hold U+2028 and other characters that it takes for line ends.
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    """The rows as `read_jsonl`, each after the number of its line, from 1; one row is held at a time."""
+    for number, line in enumerate(text_lines(path), start=1):
+        line = line.removesuffix("\n")
         if not line.strip():
             continue
         try:
@@ -212,12 +234,25 @@ def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Write one JSON object a line."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    """Write one JSON object a line; one row is held at a time."""
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    # Half of a surrogate pair becomes a question mark, as in `write_text`.
+    with replacing(path) as fresh, fresh.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
+        file.writelines(encode(row) + "\n" for row in rows)
 
 
 def read_parquet(path: Path, wanted: Sequence[str] | None = None) -> tuple["pa.Table", list[str]]:
-    """The table of a Parquet file, and the names of all its columns.
+    """The table of a Parquet file, and the names of all its columns; arguments and errors are of `parquet_batches`."""
+    import pyarrow as pa
+
+    schema, names, batches = parquet_batches(path, wanted)
+    return pa.Table.from_batches(list(batches), schema), names
+
+
+def parquet_batches(
+    path: Path, wanted: Sequence[str] | None = None
+) -> tuple["pa.Schema", list[str], Iterator["pa.RecordBatch"]]:
+    """The columns of a Parquet file that are read, the names of all, and the rows, some at a time.
 
     Nothing is read of a file that would become far larger than it is: see `GROWN` and the bounds above it.
 
@@ -231,20 +266,35 @@ def read_parquet(path: Path, wanted: Sequence[str] | None = None) -> tuple["pa.T
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with _reading_parquet(path):
         size = _bytes_of(path)
-        with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            if len(set(names)) < len(names):
-                raise TunediffError(f"{path}: names the column {shown(_repeated(names))} twice")
-            columns = [name for name in names if wanted is None or name in wanted]
-            schema = pa.schema([file.schema_arrow.field(name) for name in columns], file.schema_arrow.metadata)
-            batches, grown, bound = [], 0, GROWN + GROWTH * size
-            for batch in file.iter_batches(_rows_at_once(path, size, file), columns=columns):
-                batches.append(batch)
-                if (grown := grown + batch.nbytes) > bound:
-                    raise TunediffError(f"{path}: found more than {bound:,} bytes, packed into {size:,}")
-            return pa.Table.from_batches(batches, schema), names
+        # What is buffered ahead stays in memory to the end of the file.
+        file = pq.ParquetFile(path, pre_buffer=False)
+        names = file.schema_arrow.names
+        if len(set(names)) < len(names):
+            raise TunediffError(f"{path}: names the column {shown(_repeated(names))} twice")
+        columns = [name for name in names if wanted is None or name in wanted]
+        schema = pa.schema([file.schema_arrow.field(name) for name in columns], file.schema_arrow.metadata)
+        return schema, names, _batches(path, size, file, _rows_at_once(path, size, file), columns)
+
+
+def _batches(
+    path: Path, size: int, file: "pq.ParquetFile", rows: int, columns: Sequence[str]
+) -> Iterator["pa.RecordBatch"]:
+    grown, bound = 0, GROWN + GROWTH * size
+    with _reading_parquet(path), file:
+        for batch in file.iter_batches(rows, columns=columns):
+            yield batch
+            if (grown := grown + batch.nbytes) > bound:
+                raise TunediffError(f"{path}: found more than {bound:,} bytes, packed into {size:,}")
+
+
+@contextmanager
+def _reading_parquet(path: Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
     except FileNotFoundError:
         raise TunediffError(f"{path}: there is no such file") from None
     except (pa.ArrowException, ValueError, OSError) as error:
@@ -272,7 +322,7 @@ def _rows_at_once(path: Path, size: int, file: "pq.ParquetFile") -> int:
         raise TunediffError(f"{path}: found {claimed:,} bytes packed into {size:,}, expected at most {bound:,}")
     with path.open("rb") as stream:
         largest = max((_dictionary_bytes(stream, chunk) for chunk in chunks), default=0)
-    return max(1, min(2**16, AT_ONCE // max(largest, 1)))
+    return max(1, min(ROWS, AT_ONCE // max(largest, 1)))
 
 
 def _dictionary_bytes(stream: BinaryIO, chunk: "pq.ColumnChunkMetaData") -> int:

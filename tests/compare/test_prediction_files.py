@@ -35,7 +35,7 @@ def write(folder, kind, rows=ROWS):
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
 def test_the_three_kinds_of_table_say_the_same(tmp_path, kind):
-    found = read_predictions(write(tmp_path, kind), FIELDS)
+    (found,) = read_predictions(write(tmp_path, kind), FIELDS)
     assert found.frame["case_id"].tolist() == ["7", "8"]
     assert found.frame["premise"].tolist() == [row["premise"] for row in ROWS]
     assert found.frame["label"].tolist() == ["0", "1"]
@@ -61,7 +61,7 @@ def test_this_projects_own_file_brings_its_outcomes_and_label_list(tmp_path):
         }
     )
     write_predictions(tmp_path / "own.parquet", frame, {"labels": ["yes", "no"]})
-    found = read_predictions(tmp_path / "own.parquet", Fields())
+    (found,) = read_predictions(tmp_path / "own.parquet", Fields())
     assert found.labels == ("yes", "no")
     assert found.frame["outcome"].tolist() == ["right", "invalid"]
     assert found.frame["scorer"].tolist() == ["generation"] * 2
@@ -71,20 +71,21 @@ def test_this_projects_own_file_brings_its_outcomes_and_label_list(tmp_path):
 def test_this_projects_own_answers_bring_their_f1_and_an_empty_one_stays_an_answer(tmp_path):
     frame = answers_of(made_questions(8, "test"), [True] * 8)
     write_predictions(tmp_path / "own.parquet", frame, {"labels": TASK.labels})
-    found = read_predictions(tmp_path / "own.parquet", Fields())
+    (found,) = read_predictions(tmp_path / "own.parquet", Fields())
     assert found.frame["prediction"].tolist() == frame["prediction"].tolist()
     assert "" in found.frame["prediction"].tolist()
     assert found.frame["f1"].tolist() == [1.0] * 8
     assert [[answer.text for answer in gold] for gold in found.frame["answers"]] == frame["answers"].tolist()
     write_predictions(tmp_path / "unscored.parquet", frame.assign(log_probs=None), {"labels": TASK.labels})
-    assert read_predictions(tmp_path / "unscored.parquet", Fields()).scores is None
+    (unscored,) = read_predictions(tmp_path / "unscored.parquet", Fields())
+    assert unscored.scores is None
 
 
 def test_samples_of_the_harness_are_known_by_their_first_line(tmp_path):
     path = tmp_path / "samples_anli_r1_2026-11-20.jsonl"
     rows = [choice_sample(i, i, [-1, -2, -3], float(i == 0)) for i in range(2)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    found = read_predictions(path, Fields(cluster="premise"), metric="acc")
+    (found,) = read_predictions(path, Fields(cluster="premise"), metric="acc")
     assert found.frame["outcome"].tolist() == ["right", "wrong"]
     assert found.frame["cluster"].nunique() == 1
 
@@ -92,7 +93,7 @@ def test_samples_of_the_harness_are_known_by_their_first_line(tmp_path):
 def test_text_in_a_csv_file_is_what_stands_there(tmp_path):
     path = tmp_path / "p.csv"
     path.write_text("case_id,label,prediction\r\n01,NA,NA\r\n02,null,\r\n03,1.0,1\r\n", encoding="utf-8")
-    frame = read_predictions(path, Fields()).frame
+    frame = next(read_predictions(path, Fields())).frame
     assert frame["case_id"].tolist() == ["01", "02", "03"]
     assert frame["label"].tolist() == ["NA", "null", "1.0"]
     assert frame["outcome"].tolist() == ["right", "invalid", "wrong"]
@@ -127,7 +128,7 @@ def test_a_file_that_cannot_be_read_is_refused_in_a_line(tmp_path, name, content
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(TunediffError, match=message) as error:
-        read_predictions(path, Fields())
+        list(read_predictions(path, Fields()))
     assert len(error.value.args) == 1
     assert "\n" not in str(error.value).strip()
 
@@ -135,7 +136,7 @@ def test_a_file_that_cannot_be_read_is_refused_in_a_line(tmp_path, name, content
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
 def test_a_file_that_is_not_there_is_named(tmp_path, kind):
     with pytest.raises(TunediffError, match=f"missing.{kind}: there is no such file"):
-        read_predictions(tmp_path / f"missing.{kind}", Fields())
+        list(read_predictions(tmp_path / f"missing.{kind}", Fields()))
 
 
 def squad(folder, answers, questions):
@@ -169,7 +170,7 @@ def test_squad_predictions_are_scored_by_exact_match_and_f1_and_cluster_by_parag
             ("Two.", [("q3", [])]),
         ],
     )
-    found = read_predictions(path, Fields(), data)
+    (found,) = read_predictions(path, Fields(), data)
     frame = found.frame
     assert frame["outcome"].tolist() == ["right", "wrong", "right"]
     assert frame["f1"].tolist() == pytest.approx([1.0, 2 * 0.5 * 0.25 / 0.75, 1.0])
@@ -184,7 +185,7 @@ def test_squad_predictions_are_scored_by_exact_match_and_f1_and_cluster_by_parag
 def test_squad_questions_without_an_answer_in_the_file_are_counted(tmp_path):
     path, data = squad(tmp_path, {"q1": "a"}, [("One.", [(f"q{i}", ["a"]) for i in range(1, 6)])])
     with pytest.raises(TunediffError, match=r"no answer to 4 of the 5 questions of .*dev.json \(q2, q3, q4, ...\)"):
-        read_predictions(path, Fields(), data)
+        list(read_predictions(path, Fields(), data))
 
 
 @pytest.mark.parametrize(
@@ -192,10 +193,14 @@ def test_squad_questions_without_an_answer_in_the_file_are_counted(tmp_path):
     [
         ([1], None, "found no object of texts"),
         ({"q1": 3}, None, "found no object of texts"),
-        ({"q1": "a"}, {"data": []}, "found no question"),
-        ({"q1": "a"}, {"rows": []}, "is not SQuAD's layout: found no 'data'"),
-        ({"q1": "a"}, {"data": [{"paragraphs": [{"context": "One.", "qas": [{"id": "q1"}]}]}]}, "question q1: is not"),
-        ({"q1": "a"}, [1, 2], "is not SQuAD's layout"),
+        ({"q1": "a"}, {"data": []}, "has no question"),
+        ({"q1": "a"}, {"rows": []}, "data: found None, expected a list, as in SQuAD's JSON"),
+        (
+            {"q1": "a"},
+            {"data": [{"paragraphs": [{"context": "One.", "qas": [{"id": "q1"}]}]}]},
+            "article 1, paragraph 1, question 1: question: found None",
+        ),
+        ({"q1": "a"}, [1, 2], 'expected an object with "data"'),
     ],
 )
 def test_what_is_not_squads_layout_is_refused(tmp_path, answers, data, message):
@@ -203,11 +208,11 @@ def test_what_is_not_squads_layout_is_refused(tmp_path, answers, data, message):
     if data is not None:
         dev.write_text(json.dumps(data), encoding="utf-8")
     with pytest.raises(TunediffError, match=message):
-        read_predictions(path, Fields(), dev)
+        list(read_predictions(path, Fields(), dev))
 
 
 def test_the_published_squad_predictions_give_the_golden_exact_and_f1():
-    found = read_predictions(
+    (found,) = read_predictions(
         shared_data("squad/predictions-v2.0-bert-single.json"), Fields(), shared_data("squad/dev-v2.0.json")
     )
     assert len(found.frame) == 11873

@@ -6,7 +6,7 @@ import pytest
 
 from tunediff.cases import make_cases
 from tunediff.compare import predictions as module
-from tunediff.compare.predictions import Fields, as_text, from_rows, from_table
+from tunediff.compare.predictions import Fields, as_text, from_rows, from_table, in_tables
 from tunediff.errors import TunediffError
 
 
@@ -49,11 +49,12 @@ def test_an_empty_or_missing_prediction_is_invalid_and_case_and_spaces_count():
 
 
 def test_without_an_id_cases_are_known_by_the_hash_of_their_inputs():
-    table = pd.DataFrame({"text": ["one", "two", "one"], "label": "a", "prediction": "a"})
+    table = pd.DataFrame({"text": ["one", "two", "é\u2028"], "label": "a", "prediction": "a"})
     found = from_table(table, Fields(inputs=("text",)), "f")
     cases = make_cases([({"text": text}, "a", []) for text in table["text"]])
     assert found.frame["case_id"].tolist() == [case.case_id for case in cases]
-    assert found.frame["text"].tolist() == ["one", "two", "one"]
+    assert found.hashed
+    assert found.frame["text"].tolist() == table["text"].tolist()
 
 
 def test_outcomes_of_this_projects_own_files_are_taken_as_they_are():
@@ -113,3 +114,13 @@ def test_rows_may_leave_fields_out_and_unwanted_columns_are_named_but_not_kept()
     assert table["answer"].tolist()[0] == "a"
     assert pd.isna(table["answer"].tolist()[1])
     assert table.index.tolist() == [1, 3]
+
+
+def test_many_rows_come_as_several_tables_with_the_columns_of_the_first(monkeypatch):
+    monkeypatch.setattr(module, "ROWS", 2)
+    rows = [(1, {"id": 1}), (2, {"id": 2, "answer": "a"}), (3, {"other": 0}), (4, {"id": 4}), (5, {"id": 5})]
+    tables = list(in_tables(rows, ("id", "answer")))
+    assert [table.columns.tolist() for table in tables] == [["id", "answer"]] * 3
+    assert [table.index.tolist() for table in tables] == [[1, 2], [3, 4], [5]]
+    assert tables[2]["id"].tolist() == [5]
+    assert tables[2]["answer"].isna().all()

@@ -46,6 +46,7 @@ def test_a_base_model_at_chance_is_named_with_its_interval():
     assert chance_alarm(88, 100, THREE) is None
     # 44 % of 100 are not distinguishable from 1/3 with 95 % confidence, 44 % of 1,000 are.
     assert chance_alarm(440, 1000, THREE) is None
+    assert "of 1 case;" in chance_alarm(1, 1, THREE).sentence
 
 
 def test_a_model_that_is_right_no_more_often_than_one_that_never_answers_is_at_chance():

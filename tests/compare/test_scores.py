@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tunediff.compare import scores as module
-from tunediff.compare.scores import Scored, label_order, log_probabilities, match_scores, score_table
+from tunediff.compare.scores import Scored, common_labels, log_probabilities, score_table
 from tunediff.errors import TunediffError
 
 NAMES = ("before.jsonl", "after.jsonl")
@@ -58,34 +58,46 @@ def test_logits_log_probabilities_and_probabilities_give_the_same(logits):
 def scored(places, predictions, labels=None):
     table = np.full((len(places), 3), -2.0)
     table[np.arange(len(places)), places] = -0.1
-    return Scored(table, pd.Series(predictions), labels)
+    found = Scored(3, labels)
+    for at in range(len(places)):  # cases come some at a time: here one
+        found.look(table[at : at + 1], predictions[at : at + 1])
+    return found
 
 
 def test_the_order_of_the_labels_is_learnt_from_both_files():
     # The base model always answers the same, as base models do: the tuned one shows the rest.
     before, after = scored([2, 2, 2], ["c", "c", None]), scored([0, 1, 2], ["a", "b", "c"])
-    assert label_order(before.scores, before.predictions) == {2: "c"}
-    first, second, labels = match_scores(before, after, NAMES)
-    assert labels == ("a", "b", "c")
-    assert np.exp(first).sum(axis=1) == pytest.approx(1)
-    assert second.argmax(axis=1).tolist() == [0, 1, 2]
+    assert before.order == {2: "c"}
+    assert common_labels(before, after, NAMES) == ("a", "b", "c")
+
+
+def test_what_the_scores_are_is_known_of_all_cases_together():
+    probabilities, logits = [[0.25, 0.75]], [[1.0, -3.0]]
+    found = Scored(2, None)
+    found.look(probabilities, ["b"])
+    assert found.probable
+    found.look(logits, ["a"])
+    assert not found.probable
+    whole = log_probabilities([*probabilities, *logits])
+    parts = [log_probabilities(part, found.probable) for part in (probabilities, logits)]
+    assert np.concatenate(parts).tolist() == whole.tolist()
 
 
 def test_another_order_in_the_second_file_is_refused():
     with pytest.raises(TunediffError, match="number 1 of the scores is of 'a' in one and of 'b' in the other"):
-        match_scores(scored([0, 1, 2], ["a", "b", "c"]), scored([0, 1, 2], ["b", "a", "c"]), NAMES)
+        common_labels(scored([0, 1, 2], ["a", "b", "c"]), scored([0, 1, 2], ["b", "a", "c"]), NAMES)
 
 
 @pytest.mark.parametrize(("before", "after"), [(["a", "b", "a"], ["a", "b", "b"]), (["b", "a", "a"], ["a", "b", "c"])])
 def test_an_order_that_cannot_be_told_is_refused(before, after):
     with pytest.raises(TunediffError, match=r"label list: number|expected objects of the form \{label: score\}"):
-        match_scores(scored([0, 1, 0], before), scored([1, 0, 0], after), NAMES)
+        common_labels(scored([0, 1, 0], before), scored([1, 0, 0], after), NAMES)
 
 
 def test_label_lists_that_differ_are_refused():
     before = scored([0, 1, 2], ["a", "b", "c"], ("a", "b", "c"))
     for other in (("a", "c", "b"), ("a", "b", "d")):
         with pytest.raises(TunediffError, match=f"found a, b, c in one and {', '.join(other)} in the other"):
-            match_scores(before, before._replace(labels=other), NAMES)
+            common_labels(before, Scored(3, other), NAMES)
     with pytest.raises(TunediffError, match="found a, b, c in one and 2 numbers a case in the other"):
-        match_scores(before, before._replace(scores=before.scores[:, :2], labels=None), NAMES)
+        common_labels(before, Scored(2, None), NAMES)

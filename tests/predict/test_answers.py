@@ -94,6 +94,15 @@ def test_another_batch_size_changes_no_more_than_rounding(loaded):
     pd.testing.assert_frame_equal(small[columns], large[columns])
 
 
+def test_cases_that_are_read_in_several_parts_get_the_answers_that_they_get_at_once(loaded, monkeypatch):
+    whole = predict(loaded, "choices")
+    monkeypatch.setattr(answers, "ROWS", 3)
+    parts = predict(loaded, "choices")
+    check_rows(parts)
+    pd.testing.assert_frame_equal(parts.drop(columns="log_probs"), whole.drop(columns="log_probs"))
+    np.testing.assert_allclose(parts["log_probs"].tolist(), whole["log_probs"].tolist(), atol=1e-5)
+
+
 def test_rows_survive_their_file(loaded, tmp_path):
     frame = predict(loaded, "generation")
     write_predictions(tmp_path / "base.parquet", frame, {"labels": LABELS})

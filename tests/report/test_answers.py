@@ -31,7 +31,7 @@ def found(cases=TEST, change=lambda frame: frame):
         frame["cluster"] = [gold[one].inputs["context"] for one in frame["case_id"]]
         for name in TASK.inputs:
             frame[name] = [gold[one].inputs[name] for one in frame["case_id"]]
-        files.append(Predictions(frame, ("question", "context"), tuple(TASK.labels), same=("cluster", "answers")))
+        files.append([Predictions(frame, ("question", "context"), tuple(TASK.labels), same=("cluster", "answers"))])
     return compare(*files)
 
 

@@ -120,7 +120,7 @@ def test_a_missing_file_is_named(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.tsv"])
 def test_a_file_that_is_not_text_is_named(name, tmp_path):
-    assert "not UTF-8" in error_of(write(tmp_path, name, b"text,label\n\xff\xfe,0\n"))
+    assert "not UTF-8" in error_of(write(tmp_path, name, b'{"text": "a"}\n\xff\xfe,0\n'))
 
 
 def test_a_file_that_is_not_parquet_is_named(tmp_path):

@@ -13,6 +13,7 @@ from tunediff.stats.bootstrap import (
     draws,
     expanded_percentiles,
     mean_interval,
+    merged,
     units,
 )
 
@@ -126,3 +127,10 @@ def test_drawing_units_one_by_one_is_the_same_bootstrap():
 def test_many_units_are_drawn_some_replicates_at_a_time(monkeypatch):
     monkeypatch.setattr(module, "AT_ONCE", 250)
     assert [len(some) for some in draws(100, replicates=5)] == [2, 2, 1]
+
+
+def test_units_made_some_at_a_time_are_those_made_at_once():
+    table = np.random.default_rng(0).integers(3, size=(50, 2)).astype(float)
+    whole, some = units(table), merged(units(table[start : start + 7]) for start in range(0, 50, 7))
+    assert some.totals.tolist() == whole.totals.tolist()
+    assert some.counts.tolist() == whole.counts.tolist()

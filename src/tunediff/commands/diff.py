@@ -13,7 +13,6 @@ is when the upper end of its exact interval does. Bad input: one line and exit c
 """
 
 import argparse
-import gc
 import json
 import sys
 from contextlib import ExitStack
@@ -69,14 +68,13 @@ def main(args: argparse.Namespace) -> None:
         case_id=args.id_field,
         cluster=args.cluster_field,
     )
-    # Rows form no cycles, and looking for some walks all of those read so far again and again.
-    gc.disable()
     before, after = (
         read_predictions(path, fields, args.data, args.metric, args.filter) for path in (args.before, args.after)
     )
     names = str(args.before), str(args.after)
-    found = compare(before, after, names, args.confidence)
-    del before, after  # the inputs of a million cases, held twice
+    # Beside what is written: where the system has its temporary files may be in memory.
+    folder = next(one for one in (args.out, *args.out.absolute().parents) if one.is_dir())
+    found = compare(before, after, names, args.confidence, folder)
     write(found, args.out, names, args.confidence)
     print(summary(found, args.confidence))
     print(f"  written to {args.out}: metrics.json, cases.jsonl, report.md, report.html")
@@ -111,7 +109,7 @@ def summary(found: Diff, confidence: float) -> str:
     repaired, broken = int(metrics["repaired"]), int(metrics["broken"])
     lines = [
         f"diff: {found.differences[0].metric} {metrics['accuracy_base']:.1%} -> {metrics['accuracy_tuned']:.1%} on "
-        f"{len(found.cases):,} cases: {repaired:,} repaired - {broken:,} broken = {repaired - broken:+,}",
+        f"{int(metrics['n']):,} cases: {repaired:,} repaired - {broken:,} broken = {repaired - broken:+,}",
         f"  difference {100 * metrics['accuracy_delta']:+.1f} points, {confidence:.0%} interval "
         f"{100 * metrics['accuracy_delta_low']:+.1f} to {100 * metrics['accuracy_delta_high']:+.1f}, exact McNemar "
         f"p = {metrics['mcnemar_p']:.3g}",

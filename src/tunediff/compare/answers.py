@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from tunediff.cases import INVALID, RIGHT, Case, answered
-from tunediff.compare.answer_differences import text_differences, threshold_differences
+from tunediff.compare.corpus_differences import text_differences, threshold_differences
 from tunediff.compare.differences import Difference, planned, score_difference
 from tunediff.compare.gain import ANSWER_PARTS
 from tunediff.compare.protocols import MODELS

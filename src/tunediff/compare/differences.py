@@ -16,12 +16,14 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from tunediff.cases import RIGHT
-from tunediff.stats.bootstrap import Floats, Units, bootstrap_interval, cluster_codes, mean_interval, units
+from tunediff.stats.bootstrap import Floats, Units, bootstrap_interval, cluster_codes, mean_interval, merged, units
 from tunediff.stats.multiple import holm
 from tunediff.stats.permutation import sign_flip, swap_test
 
 # Beyond this, gold labels are answers in words rather than classes, and per-class rates mean little.
 MOST_LABELS = 10
+# Clusters whose totals are held at a time.
+CLUSTERS = 65_536
 
 
 class Difference(NamedTuple):
@@ -91,17 +93,22 @@ def class_differences(
     """
     size = len(labels)
     names = pd.Index(list(labels))
-    gold = names.get_indexer(pd.Index(aligned["label"]))
+    # Small numbers: of ten million cases each copy of them counts.
+    gold = names.get_indexer(pd.Index(aligned["label"])).astype(np.int16)
     if not 2 <= size <= MOST_LABELS or (gold < 0).any() or len(aligned) < 2:
         return []
     # An answer outside the list, or none, is in no column: -1 becomes the place after the last label.
-    answers = [names.get_indexer(pd.Index(aligned[f"prediction_{who}"])) % (size + 1) for who in ("base", "tuned")]
+    answers = [
+        names.get_indexer(pd.Index(aligned[f"prediction_{who}"])).astype(np.int16) % (size + 1)
+        for who in ("base", "tuned")
+    ]
     for answer, who in zip(answers, ("base", "tuned"), strict=True):
         if ((answer == gold) != (aligned[f"outcome_{who}"] == RIGHT)).any():
             return []
-    codes, cell_of_case, counts = np.unique(
-        (gold * (size + 1) + answers[0]) * (size + 1) + answers[1], return_inverse=True, return_counts=True
-    )
+    code_of_case = (gold * (size + 1) + answers[0]) * (size + 1) + answers[1]
+    found = np.bincount(code_of_case)
+    codes = np.flatnonzero(found)
+    counts = found[codes]
     rest, after = np.divmod(codes, size + 1)
     kind, before = np.divmod(rest, size + 1)
     kept, swapped = _totals(kind, before, after, size), _totals(kind, after, before, size)
@@ -110,8 +117,10 @@ def class_differences(
         strata = [Units(kept[kind == code], counts[kind == code]) for code in np.unique(kind)]
         together = Units(kept, counts)
     else:
-        by_cluster = csr_array((np.ones(len(gold)), (cluster_codes(clusters), cell_of_case)))
-        pairs = units(by_cluster @ np.hstack([kept, swapped]))
+        cases = np.ones(len(gold), dtype=np.int32)
+        by_cluster = csr_array((cases, (cluster_codes(clusters), np.searchsorted(codes, code_of_case))))
+        both, starts = np.hstack([kept, swapped]), range(0, by_cluster.shape[0], CLUSTERS)
+        pairs = merged(units(np.asarray(by_cluster[start : start + CLUSTERS] @ both)) for start in starts)
         together = Units(pairs.totals[:, : kept.shape[1]], pairs.counts)
         strata = [together]
     if sum(int(stratum.counts.sum()) for stratum in strata) < 2:

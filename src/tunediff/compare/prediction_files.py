@@ -1,10 +1,11 @@
 """Prediction files as people have them: JSON lines, CSV, Parquet, lm-evaluation-harness samples, SQuAD predictions.
 
-    read_predictions(Path("before.csv"), Fields(label="gold", prediction="answer", case_id="id"))
-    read_predictions(Path("samples_anli_r1_2026-11-20.jsonl"), Fields())
-    read_predictions(Path("predictions.json"), Fields(), data=Path("dev-v2.0.json"))
+    for some in read_predictions(Path("before.csv"), Fields(label="gold", prediction="answer", case_id="id")): ...
+    (all,) = read_predictions(Path("samples_anli_r1_2026-11-20.jsonl"), Fields())
+    (all,) = read_predictions(Path("predictions.json"), Fields(), data=Path("dev-v2.0.json"))
 
-The kind is known by the name and, of JSON lines, by the first line.
+The kind is known by the name and, of JSON lines, by the first line. JSON lines, CSV and Parquet are read some cases at
+a time; samples of lm-evaluation-harness and SQuAD's JSON, where all rows say what one of them means, are read at once.
 """
 
 import itertools
@@ -16,11 +17,12 @@ import pandas as pd
 
 from tunediff.cases import RIGHT, WRONG, Answer, about_predictions, content_hash, environment_of
 from tunediff.compare.harness import is_sample, read_samples
-from tunediff.compare.predictions import Fields, Predictions, from_rows, from_table
+from tunediff.compare.predictions import Fields, Predictions, from_table, in_tables
 from tunediff.errors import TunediffError
-from tunediff.files import numbered_jsonl, read_json, read_parquet
+from tunediff.files import numbered_jsonl, parquet_batches, read_json
 from tunediff.sections import ANSWERABLE, UNANSWERABLE
-from tunediff.sources.local import read_rows
+from tunediff.sources import Row
+from tunediff.sources.local import numbered_csv
 from tunediff.sources.squad import read_squad
 from tunediff.squad import exact_match, token_f1
 
@@ -30,8 +32,8 @@ LABELS = (ANSWERABLE, UNANSWERABLE)
 
 def read_predictions(
     path: Path, fields: Fields, data: Path | None = None, metric: str | None = None, filter_name: str | None = None
-) -> Predictions:
-    """Read one model's predictions.
+) -> Iterator[Predictions]:
+    """Read one model's predictions, some cases at a time.
 
     Args:
         path: a file of one of `KINDS`.
@@ -49,35 +51,41 @@ def read_predictions(
     if kind == ".json":
         if data is None:
             raise TunediffError(f"{path}: is a file of SQuAD predictions by its name; expected its data set as --data")
-        return _squad(path, data)
+        yield _squad(path, data)
+        return
     if data is not None:
         raise TunediffError(f"{path}: found a data set (--data) beside a {kind} file, expected SQuAD's .json")
     if kind == ".parquet":
-        return _parquet(path, fields)
-    if kind == ".csv":
-        rows = ((row.number, row) for row in read_rows(path))
-        return from_table(from_rows(rows, fields.wanted(), str(path)), fields, str(path))
-    lines = numbered_jsonl(path)
-    first = next(lines, None)
+        yield from _parquet(path, fields)
+        return
+    rows = numbered_csv(path) if kind == ".csv" else numbered_jsonl(path)
+    first = next(rows, None)
     if first is None:
         raise TunediffError(f"{path}: has no row, expected at least one")
-    lines = itertools.chain([first], lines)
-    if is_sample(first[1]):
-        return read_samples(lines, str(path), metric, filter_name, fields.cluster)
-    return from_table(from_rows(lines, fields.wanted(), str(path)), fields, str(path))
+    rows = itertools.chain([first], rows)
+    if kind == ".jsonl" and is_sample(first[1]):
+        yield read_samples(rows, str(path), metric, filter_name, fields.cluster)
+        return
+    for table in in_tables(rows, fields.wanted(), str(path)):
+        yield from_table(table, fields, str(path))
 
 
-def _parquet(path: Path, fields: Fields) -> Predictions:
+def _parquet(path: Path, fields: Fields) -> Iterator[Predictions]:
     import pyarrow as pa
 
-    table, names = read_parquet(path, fields.wanted())
-    try:
-        frame = table.to_pandas(ignore_metadata=True).set_axis(pd.RangeIndex(1, table.num_rows + 1))
-    except (pa.ArrowException, ValueError, OverflowError) as error:
-        raise TunediffError(f"{path}: found a value that cannot be read: {error}") from None
-    about = about_predictions(path, table)
-    predictions = from_table(frame.reindex(columns=names), fields, str(path), about.get("labels"))
-    return predictions._replace(environment=environment_of(about))
+    schema, names, batches = parquet_batches(path, fields.wanted())
+    about = about_predictions(path, schema)
+    start = 1
+    for batch in batches:
+        try:
+            frame = batch.to_pandas(ignore_metadata=True).set_axis(pd.RangeIndex(start, start + len(batch)))
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            raise TunediffError(f"{path}: found a value that cannot be read: {error}") from None
+        predictions = from_table(frame.reindex(columns=names), fields, str(path), about.get("labels"))
+        yield predictions._replace(environment=environment_of(about))
+        start += len(batch)
+    if start == 1:
+        raise TunediffError(f"{path}: has no row, expected at least one")
 
 
 def _squad(path: Path, data: Path) -> Predictions:
@@ -86,7 +94,7 @@ def _squad(path: Path, data: Path) -> Predictions:
     The label is whether a question has an answer. Answers to questions that the data set does not have are left out,
     so that part of a data set can be looked at.
     """
-    questions = list(_questions(data))
+    questions = list(map(_question, read_squad(data)))
     answers = squad_answers(path, [question["case_id"] for question in questions], data)
     for question in questions:
         references, answer = [gold.text for gold in question["answers"]], answers[question["case_id"]]
@@ -126,15 +134,18 @@ def squad_answers(path: Path, ids: Sequence[str], data: Path) -> dict[str, str]:
     return answers
 
 
-def _questions(data: Path) -> Iterator[dict[str, Any]]:
-    """The questions of a data set in SQuAD's layout: id, texts, gold answers, paragraph."""
-    for row in read_squad(data):
-        gold = tuple(map(Answer, row["answers"]["text"], row["answers"]["answer_start"]))
-        yield {
-            "case_id": row["id"],
-            "question": row["question"],
-            "context": row["context"],
-            "cluster": content_hash(row["context"]),
-            "label": ANSWERABLE if gold else UNANSWERABLE,
-            "answers": gold,
-        }
+def _question(row: Row) -> dict[str, Any]:
+    """The columns of a question of `read_squad`: texts, gold answers, paragraph; a start outside of it is none."""
+    length = len(row["context"])
+    gold = tuple(
+        Answer(text, start if start is not None and 0 <= start < length else None)
+        for text, start in zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)
+    )
+    return {
+        "case_id": row["id"],
+        "question": row["question"],
+        "context": row["context"],
+        "cluster": content_hash(row["context"]),
+        "label": ANSWERABLE if gold else UNANSWERABLE,
+        "answers": gold,
+    }

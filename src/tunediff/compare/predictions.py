@@ -6,11 +6,13 @@
     [['0', '0', 'right'], ['1', '-', 'invalid']]
 
 A label is compared as text: 0 and "0" are the same label, "Yes" and "yes" are not. An empty or missing prediction is
-invalid. A case is known by its id where there is one, else by the hash of its input fields.
+invalid. A case is known by its id where there is one, else by the hash of its input fields. Files come as several such
+tables, so that they need not fit memory.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -21,7 +23,7 @@ from tunediff.cases import ANSWER_COLUMNS, INVALID, RIGHT, WRONG, Answer
 from tunediff.compare.align import input_ids
 from tunediff.compare.scores import Table, score_table
 from tunediff.errors import TunediffError
-from tunediff.files import shown
+from tunediff.files import ROWS, shown
 
 CASE_ID = "case_id"
 # The columns that make a table one of this project's own prediction files, whose outcomes are taken as they are.
@@ -48,7 +50,7 @@ class Fields:
 
 
 class Predictions(NamedTuple):
-    """One model's predictions, ready to be aligned.
+    """Some or all of one model's predictions, ready to be paired.
 
     frame: case_id, label, prediction (null where invalid), outcome, prompt_hash, scorer (null where unknown), the
     inputs, and where there are any cluster, answers (gold ones, a tuple of `tunediff.cases.Answer`) and f1 (0..1).
@@ -60,6 +62,7 @@ class Predictions(NamedTuple):
     scores: Table | None = None  # of shape (n_cases, n_labels)
     same: tuple[str, ...] = ()  # columns beside the inputs that must be equal in both files
     environment: Mapping[str, str] = MappingProxyType({})  # what the model computed with, where the file says it
+    hashed: bool = False  # whether case_id is the hash of the inputs, which does not tell repeated ones apart
 
 
 def from_table(table: pd.DataFrame, fields: Fields, name: str, labels: Sequence[str] | None = None) -> Predictions:
@@ -102,7 +105,7 @@ def from_table(table: pd.DataFrame, fields: Fields, name: str, labels: Sequence[
         CASE_ID: _filled(table[known_by], name, known_by) if known_by else input_ids(inputs),
         "label": label,
         "prediction": prediction,
-        "outcome": table["outcome"] if own else outcomes(label, prediction),
+        "outcome": as_text(table["outcome"], name, "outcome") if own else outcomes(label, prediction),
         "prompt_hash": as_text(table["prompt_hash"], name, "prompt_hash") if "prompt_hash" in table else None,
         "scorer": as_text(table["scorer"], name, "scorer") if "scorer" in table else None,
         **{column: inputs[column] for column in fields.inputs},
@@ -116,7 +119,12 @@ def from_table(table: pd.DataFrame, fields: Fields, name: str, labels: Sequence[
     table_of_scores, score_names = score_table(table[scores], name) if scores else (None, None)
     same = (*(["cluster"] if fields.cluster else []), *(["answers"] if asked else []))
     return Predictions(
-        pd.DataFrame(frame), fields.inputs, tuple(labels) if labels else score_names, table_of_scores, same
+        pd.DataFrame(frame),
+        fields.inputs,
+        tuple(labels) if labels else score_names,
+        table_of_scores,
+        same,
+        hashed=known_by is None,
     )
 
 
@@ -184,14 +192,20 @@ def _filled(column: pd.Series, name: str, field: str) -> pd.Series:
     text = as_text(column, name, field)
     if text.isna().any():
         row = int(text.isna().to_numpy().argmax())
-        raise TunediffError(
-            f"{name}, row {column.index[row]}: {field}: found nothing ({text.isna().sum()} such rows), "
-            "expected a value in each"
-        )
+        raise TunediffError(f"{name}, row {column.index[row]}: {field}: found nothing, expected a value in each row")
     return text
 
 
-def from_rows(rows: Iterator[tuple[int, dict[str, Any]]], wanted: Sequence[str], name: str) -> pd.DataFrame:
+def in_tables(rows: Iterable[tuple[int, dict[str, Any]]], wanted: Sequence[str], name: str) -> Iterator[pd.DataFrame]:
+    """Tables of at most `ROWS` numbered rows each, as `from_rows` makes them; all have the columns of the first."""
+    rows = iter(rows)
+    columns = None
+    while len(table := from_rows(islice(rows, ROWS), wanted, name)):
+        columns = table.columns if columns is None else columns
+        yield table.reindex(columns=columns)
+
+
+def from_rows(rows: Iterable[tuple[int, dict[str, Any]]], wanted: Sequence[str], name: str) -> pd.DataFrame:
     """A table of the wanted columns from numbered rows; of any other column only the name stays, without values.
 
     Raises:

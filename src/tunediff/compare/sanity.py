@@ -61,7 +61,8 @@ def one_kind_alarm(gold: Sequence[str], kinds: Sequence[str | None], who: str) -
         if share > ONE_LABEL_SHARE >= true:
             return Alarm(
                 f"Degenerate {who}",
-                f"It gives {said} {100 * share:.1f} % of {len(gold):,} questions; {100 * true:.1f} % are {kind}.",
+                f"It gives {said} {100 * share:.1f} % of {_counted(len(gold), 'question')}; "
+                f"{100 * true:.1f} % are {kind}.",
             )
     return None
 
@@ -99,7 +100,8 @@ def chance_alarm(right: int, n: int, chance: Chance, who: str = "base model", co
         return None
     return Alarm(
         f"{who.capitalize()} at chance",
-        f"The {who} is right on {100 * right / n:.1f} % ({100 * low:.1f} to {100 * high:.1f} %) of {n:,} cases; "
+        f"The {who} is right on {100 * right / n:.1f} % ({100 * low:.1f} to {100 * high:.1f} %) of "
+        f"{_counted(n, 'case')}; "
         f"{chance.words} scores {100 * chance.share:.1f} %.",
     )
 
@@ -187,3 +189,7 @@ def environment_alarm(base: Mapping[str, str], tuned: Mapping[str, str]) -> Alar
         f"{changes}. Some of the flipped cases may be rounding and not what changed the model; tunediff verify says "
         "whether the evaluations give the same here.",
     )
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'s' * (n != 1)}"

@@ -1,6 +1,8 @@
 """Scores per label from foreign files: which label each number belongs to, and log-probabilities.
 
->>> label_order([[2.0, 1.0], [0.1, 0.7]], ["yes", "no"])
+>>> scored = Scored(size=2, labels=None)
+>>> scored.look([[2.0, 1.0], [0.1, 0.7]], ["yes", "no"])
+>>> scored.order
 {0: 'yes', 1: 'no'}
 >>> log_probabilities([[0.25, 0.75]]).round(3).tolist()        # or logits, or log-probabilities
 [[-1.386, -0.288]]
@@ -9,7 +11,7 @@
 from collections.abc import Sequence
 from itertools import chain
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,18 +23,43 @@ from tunediff.files import from_json, shown
 Table = npt.NDArray[np.float64]
 
 
-class Scored(NamedTuple):
-    """One file's scores of shape (n_cases, n_labels), its predictions, and its labels where they are known."""
+class Scored:
+    """What there is to know of one file's scores before they are turned into log-probabilities.
 
-    scores: Table
-    predictions: pd.Series
-    labels: tuple[str, ...] | None
+    size: numbers a case. labels: in their order, where the file says it. probable: whether they are probabilities.
+    Cases are handed to `look` some at a time.
+    """
+
+    def __init__(self, size: int, labels: tuple[str, ...] | None) -> None:
+        self.size, self.labels, self.probable = size, labels, True
+        self._tops: set[tuple[int, str]] = set()
+
+    def look(self, scores: npt.ArrayLike, predictions: Sequence[str | None] | pd.Series) -> None:
+        """Take note of more cases: scores of shape (n_cases, size) and the predictions that go with them."""
+        table = np.asarray(scores, dtype=np.float64)
+        self.probable = self.probable and _probable(table)
+        # More pairs than places: the predictions do not follow the scores, and never will.
+        if len(self._tops) <= self.size:
+            top = table.argmax(axis=1)
+            clear = (table == table.max(axis=1, keepdims=True)).sum(axis=1) == 1
+            rows = pd.DataFrame({"place": top, "label": pd.Series(predictions).to_numpy()})[clear]
+            pairs = rows.dropna().drop_duplicates().itertuples(index=False)
+            self._tops |= {(int(place), str(label)) for place, label in pairs}
+
+    @property
+    def order(self) -> dict[int, str]:
+        """The label of each place in the scores, learnt from the cases: where a place is highest, the prediction.
+
+        Empty where the predictions do not follow the highest score. A place that is never highest is left out.
+        """
+        places, labels = ({pair[at] for pair in self._tops} for at in (0, 1))
+        return dict(sorted(self._tops)) if len(places) == len(labels) == len(self._tops) else {}
 
 
-def match_scores(before: Scored, after: Scored, names: tuple[str, str]) -> tuple[Table, Table, tuple[str, ...]]:
-    """Return the log-probabilities before and after, and the labels that both are in the order of.
+def common_labels(before: Scored, after: Scored, names: tuple[str, str]) -> tuple[str, ...]:
+    """Return the labels that the scores of both files are in the order of.
 
-    Where neither file names its labels, the order is learnt from the predictions of both, see `label_order`.
+    Where neither file names its labels, the order is learnt from the predictions of both, see `Scored.order`.
 
     Args:
         before: of the base model.
@@ -45,24 +72,24 @@ def match_scores(before: Scored, after: Scored, names: tuple[str, str]) -> tuple
     both = f"{names[0]} and {names[1]}"
     known = before.labels or after.labels or _learnt(before, after, both)
     for file in (before, after):
-        if (file.labels or known) != known or file.scores.shape[1] != len(known):
-            found = ", ".join(file.labels or ()) or f"{file.scores.shape[1]} numbers a case"
+        if (file.labels or known) != known or file.size != len(known):
+            found = ", ".join(file.labels or ()) or f"{file.size} numbers a case"
             raise TunediffError(
                 f"{both}: label list: found {', '.join(known)} in one and {found} in the other, expected the same"
             )
-    return log_probabilities(before.scores), log_probabilities(after.scores), known
+    return known
 
 
 def _learnt(before: Scored, after: Scored, both: str) -> tuple[str, ...]:
-    orders = label_order(before.scores, before.predictions), label_order(after.scores, after.predictions)
-    for place in sorted(orders[0].keys() & orders[1].keys()):
-        if orders[0][place] != orders[1][place]:
+    first, second = before.order, after.order
+    for place in sorted(first.keys() & second.keys()):
+        if first[place] != second[place]:
             raise TunediffError(
-                f"{both}: label list: number {place + 1} of the scores is of {shown(orders[0][place])} in one and of "
-                f"{shown(orders[1][place])} in the other, expected the same order in both"
+                f"{both}: label list: number {place + 1} of the scores is of {shown(first[place])} in one and of "
+                f"{shown(second[place])} in the other, expected the same order in both"
             )
-    learnt = orders[0] | orders[1]
-    if sorted(learnt) != list(range(before.scores.shape[1])):
+    learnt = first | second
+    if sorted(learnt) != list(range(before.size)):
         raise TunediffError(
             f"{both}: scores: found no telling which label each number is of, as no prediction follows it as the "
             "highest one; expected objects of the form {label: score}"
@@ -117,7 +144,7 @@ def _is_scores(value: Any, labels: tuple[str, ...] | None, size: int) -> bool:
     return row.shape == (size,) and size >= 2 and bool(np.isfinite(row).all())
 
 
-def log_probabilities(scores: npt.ArrayLike) -> Table:
+def log_probabilities(scores: npt.ArrayLike, probable: bool | None = None) -> Table:
     """Return natural-log probabilities, each row normalised over the labels.
 
     Probabilities are known by their rows: none negative, each with a sum of 1. Everything else is taken for logits or
@@ -125,24 +152,15 @@ def log_probabilities(scores: npt.ArrayLike) -> Table:
 
     Args:
         scores: finite numbers of shape (n_cases, n_labels).
+        probable: whether they are probabilities, where these cases are not all that there are; None: look.
     """
     table = np.asarray(scores, dtype=np.float64)
-    if (table >= 0).all() and np.allclose(table.sum(axis=1), 1, atol=1e-3):
+    if _probable(table) if probable is None else probable:
         # A probability that was rounded to 0 has a logarithm all the same.
         table = np.log(np.maximum(table, np.finfo(np.float64).tiny))
     shifted = table - table.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
-def label_order(scores: npt.ArrayLike, predictions: Sequence[str | None] | pd.Series) -> dict[int, str]:
-    """Return the label of each place in the scores, learnt from the cases: where a place is highest, the prediction.
-
-    Empty where the predictions do not follow the highest score. A place that is never highest is left out.
-    """
-    table = np.asarray(scores, dtype=np.float64)
-    top = table.argmax(axis=1)
-    clear = (table == table.max(axis=1, keepdims=True)).sum(axis=1) == 1
-    rows = pd.DataFrame({"place": top, "label": pd.Series(predictions).to_numpy()})[clear].dropna().drop_duplicates()
-    if rows["place"].duplicated().any() or rows["label"].duplicated().any():
-        return {}
-    return {int(place): str(label) for place, label in sorted(rows.itertuples(index=False))}
+def _probable(table: Table) -> bool:
+    return bool((table >= 0).all() and np.allclose(table.sum(axis=1), 1, atol=1e-3))

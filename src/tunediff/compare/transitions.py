@@ -62,18 +62,16 @@ def cube(aligned: pd.DataFrame) -> pd.DataFrame:
     Returns:
         gold, before, after (a prediction, or "invalid" where the outcome is), outcome_base, outcome_tuned, cases.
     """
-    cells = pd.DataFrame(
-        {
-            "gold": aligned["label"],
-            "before": aligned["prediction_base"].where(aligned["outcome_base"] != INVALID, INVALID),
-            "after": aligned["prediction_tuned"].where(aligned["outcome_tuned"] != INVALID, INVALID),
-            "outcome_base": aligned["outcome_base"],
-            "outcome_tuned": aligned["outcome_tuned"],
-        }
-    )
-    names = list(cells.columns)
+    columns = {"label": "gold", "prediction_base": "before", "prediction_tuned": "after"}
+    found = [*columns, "outcome_base", "outcome_tuned"]
+    cells = aligned.groupby(found, observed=True, dropna=False).size().rename("cases").reset_index()
+    # As objects: numbers of labels have an order of their own, and no place for "invalid".
+    cells = cells.rename(columns=columns).astype(dict.fromkeys([*columns.values(), *found[-2:]], object))
+    for name, who in (("before", "base"), ("after", "tuned")):
+        cells[name] = cells[name].where(cells[f"outcome_{who}"] != INVALID, INVALID)
+    names = [*columns.values(), *found[-2:]]
     # An answer may read "invalid" and be none: the outcomes keep the two apart.
-    counted = cells.groupby(names, observed=True, dropna=False).size().rename("cases").reset_index()
+    counted = cells.groupby(names, dropna=False)["cases"].sum().reset_index()
     return counted.sort_values(["cases", *names], ascending=[False] + [True] * len(names), ignore_index=True)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from tunediff.cases import INVALID, PREDICTION_COLUMNS, RIGHT, WRONG, Case, outcome
+from tunediff.files import ROWS
 from tunediff.models.load import Loaded
 from tunediff.predict.choices import score_choices
 from tunediff.predict.generation import generate
@@ -34,7 +35,7 @@ Written = tuple[str | None, str, str]
 def predict_cases(
     loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Prompt, evaluate: Evaluate, title: str
 ) -> pd.DataFrame:
-    """Predictions of a model, one row a case, in the order of the cases.
+    """Predictions of a model, one row a case, in the order of the cases; `ROWS` of them are tokens at a time.
 
     Args:
         loaded: the model and its tokenizer, ready to answer.
@@ -44,6 +45,14 @@ def predict_cases(
         evaluate: how the model answers.
         title: what the progress bar says.
     """
+    parts = [cases[start : start + ROWS] for start in range(0, max(1, len(cases)), ROWS)]
+    frames = [_predict(loaded, part, task, prompt, evaluate, title) for part in parts]
+    return pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+
+
+def _predict(
+    loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Prompt, evaluate: Evaluate, title: str
+) -> pd.DataFrame:
     if task.name == "question_answering":
         ask = _spans if evaluate.scorer == "head" else _written_answers
         return _answer_table(cases, evaluate.scorer, *ask(loaded, cases, task, prompt, evaluate, title))

@@ -4,6 +4,7 @@ pages = diff_pages(found, ("before.jsonl", "after.jsonl"), confidence=0.95)
 pages.html, pages.markdown
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +13,7 @@ from tunediff.compare.differences import MOST_LABELS
 from tunediff.report.explorer import chosen
 from tunediff.report.notation import visible
 from tunediff.report.page import html_page, markdown_page, page_contents
-from tunediff.report.results import Cell, Flow, Models, Results, Shape, cells_of, marked_answer
+from tunediff.report.results import Cell, Flow, Models, Results, Shape, marked_answer
 from tunediff.report.tables import by_tag
 from tunediff.sections import Report
 
@@ -40,13 +41,12 @@ def diff_pages(found: "Diff", names: tuple[str, str], confidence: float) -> Page
         names: of the two files.
         confidence: of the intervals.
     """
-    labels = _labels(found)
     results = Results(
         diff_cases=found.metrics,
         cases=list(_cases(found)),
         flows=_flows(found),
-        cells=_cells(found, labels),
-        source_texts=int(found.cases["cluster"].nunique()) if "cluster" in found.cases else None,
+        cells=_cells(found),
+        source_texts=int(found.outcomes["cluster"].nunique()) if "cluster" in found.outcomes else None,
         models=MODELS,
         differences=found.differences,
         slices=_tags(found, confidence),
@@ -54,54 +54,46 @@ def diff_pages(found: "Diff", names: tuple[str, str], confidence: float) -> Page
         sources={"before": names[0], "after": names[1], "diff_cases": "metrics.json", "cases": "cases.jsonl"},
     )
     source = "context" if "context" in found.inputs else "text"
-    shape = Shape(found.inputs, labels, source_input=source, premise_free_input="")
+    shape = Shape(found.inputs, found.classes, source_input=source, premise_free_input="")
     contents = page_contents(results, shape, REPORT, confidence)
     return Pages(html_page(contents), markdown_page(contents))
 
 
-def _labels(found: "Diff") -> tuple[str, ...]:
-    """The labels, in the order of the log-probabilities where there are any; none where answers are in words."""
-    labels = found.labels or tuple(sorted(found.cases["label"].unique()))
-    return labels if len(labels) <= MOST_LABELS else found.labels or ()
-
-
-def _cells(found: "Diff", labels: tuple[str, ...]) -> list[Cell]:
+def _cells(found: "Diff") -> list[Cell]:
     """Cases by gold label and answers, where answers are classes; an answer outside of the labels names none."""
-    if not 2 <= len(labels) <= MOST_LABELS or not ("answers" in found.cases or len(found.differences) >= 3):
+    asked = "f1_delta" in found.metrics
+    if not 2 <= len(found.classes) <= MOST_LABELS or not (asked or len(found.differences) >= 3):
         return []
-    if "answers" in found.cases:
-        return cells_of(list(_columns(found.cases)))
-    known = {label: label for label in labels}
+    counts: Counter[tuple[str, str | None, str | None]] = Counter()
+    known = {label: label for label in found.classes}
     columns = (found.cube[name] for name in ("gold", "before", "after", "outcome_base", "outcome_tuned", "cases"))
-    return [
-        Cell(
-            gold,
-            None if outcome_before == INVALID else known.get(before),
-            None if outcome_after == INVALID else known.get(after),
-            cases,
-        )
-        for gold, before, after, outcome_before, outcome_after, cases in zip(*columns, strict=True)
-    ]
+    for gold, before, after, outcome_before, outcome_after, cases in zip(*columns, strict=True):
+        answers = ((before, outcome_before), (after, outcome_after))
+        given = (None if outcome == INVALID else known.get(answer) for answer, outcome in answers)
+        counts[(gold, *given)] += cases
+    return [Cell(*key, cases) for key, cases in counts.items()]
 
 
 def _flows(found: "Diff") -> list[Flow]:
     names = ["outcome_base", "outcome_tuned", "transition"]
-    counts = found.cases.groupby(names, observed=True).size().reset_index(name="cases")
+    counts = found.outcomes.groupby(names, observed=True).size().reset_index(name="cases")
     columns = (counts[name].tolist() for name in (*names, "cases"))
     return [Flow(*row) for row in zip(*columns, strict=True)]
 
 
 def _tags(found: "Diff", confidence: float) -> list[Any]:
     """Exact match of questions with and without an answer, where there are both."""
-    if "answers" not in found.cases:
+    if "f1_delta" not in found.metrics:
         return []
-    tagged = zip(found.cases["label"], found.cases["transition"], strict=True)
+    tagged = zip(found.outcomes["label"], found.outcomes["transition"], strict=True)
     return by_tag((([label], transition) for label, transition in tagged), confidence)
 
 
 def _cases(found: "Diff") -> Iterator[dict[str, Any]]:
     """The cases that the page holds, as a line of data/cases.jsonl each."""
-    rows = found.cases.iloc[chosen(found.cases["transition"].tolist())]
+    places = chosen(found.outcomes["transition"])
+    rows = found.pairs.at(places)
+    rows = rows.assign(transition=found.outcomes["transition"].iloc[places])
     texts = [rows[name].astype(str) for name in found.inputs]
     for case, own in zip(_columns(rows), _rows(texts, len(rows)), strict=True):
         inputs = dict(zip(found.inputs, own, strict=True))

@@ -11,6 +11,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
 from tunediff.compare.transitions import TRANSITIONS
 from tunediff.report.notation import decimal, visible
 from tunediff.report.results import Results, Row
@@ -55,17 +59,17 @@ NAMES = {
 SCORES = {"margin": "margins", "F1": "f1"}
 
 
-def chosen(transitions: Sequence[str], most: int = MOST_CASES) -> list[int]:
+def chosen(transitions: Sequence[str] | pd.Series, most: int = MOST_CASES) -> npt.NDArray[np.int64]:
     """Return the places of the cases that the page holds: all, or where those are too many as many flips as fit.
 
     Broken and repaired cases have half of the room each; what one of them leaves free the other one takes.
     """
     if len(transitions) <= most:
-        return list(range(len(transitions)))
-    broken, repaired = ([at for at, name in enumerate(transitions) if name == flip] for flip in FLIPS)
-    room = max(most // 2, most - len(repaired))
-    kept = broken[:room]
-    return sorted(kept + repaired[: most - len(kept)])
+        return np.arange(len(transitions))
+    names = pd.Series(transitions)
+    broken, repaired = (np.flatnonzero(names == flip) for flip in FLIPS)
+    kept = broken[: max(most // 2, most - len(repaired))]
+    return np.sort(np.concatenate([kept, repaired[: most - len(kept)]]))
 
 
 def explorer_data(results: Results, labels: Sequence[str], inputs: Sequence[str]) -> dict[str, Any]:
@@ -81,7 +85,7 @@ def explorer_data(results: Results, labels: Sequence[str], inputs: Sequence[str]
         slices, numbered by the cases. score: what there is to sort by, margin or F1, empty where there is neither.
         total: cases of the test set. cases: what the page shows of each; a text in pieces has every second one marked.
     """
-    cases = [results.cases[at] for at in chosen([case["transition"] for case in results.cases])]
+    cases = [results.cases[at] for at in chosen([case["transition"] for case in results.cases]).tolist()]
     slices: dict[str, int] = {}
     records = [_record(case, labels, inputs, slices) for case in cases]
     gold = sorted({record["label"] for record in records})

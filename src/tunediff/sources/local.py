@@ -10,14 +10,13 @@ own layout (`tunediff.sources.squad`).
 """
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tunediff.errors import TunediffError
-from tunediff.files import numbered_jsonl, read_parquet, read_text, shown
+from tunediff.files import numbered_jsonl, read_parquet, shown, text_lines
 from tunediff.sources import Row
 from tunediff.sources.squad import read_squad
 
@@ -33,7 +32,7 @@ def read_rows(path: Path) -> list[Row]:
     """
     readers: dict[str, Callable[[Path], Numbered]] = {
         ".jsonl": numbered_jsonl,
-        ".csv": _csv,
+        ".csv": numbered_csv,
         ".tsv": _tsv,
         ".parquet": _parquet,
     }
@@ -48,14 +47,19 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _csv(path: Path) -> Numbered:
+def numbered_csv(path: Path) -> Numbered:
+    """The rows of a .csv file, each after the number of the line that it starts in; one row is held at a time.
+
+    Raises:
+        TunediffError: the file or a row cannot be read.
+    """
     return _table(path, _csv_lines(path))
 
 
 def _csv_lines(path: Path) -> Lines:
     # Strict: a quotation mark that is never closed would otherwise swallow the rest of the file.
     csv.field_size_limit(2**31 - 1)  # left alone it refuses a text of more than 131,072 characters
-    reader = csv.reader(io.StringIO(read_text(path)), strict=True)
+    reader = csv.reader(text_lines(path), strict=True)
     start = 1
     try:
         for fields in reader:
@@ -66,7 +70,7 @@ def _csv_lines(path: Path) -> Lines:
 
 
 def _tsv(path: Path) -> Numbered:
-    lines = enumerate(read_text(path).split("\n"), start=1)
+    lines = ((number, line.removesuffix("\n")) for number, line in enumerate(text_lines(path), start=1))
     return _table(path, ((number, line.split("\t")) for number, line in lines if line))
 
 

@@ -15,7 +15,7 @@ A percentile interval of few units is too short, so the percentiles are taken fu
 2015, The American Statistician 69, 371-386, "expanded percentile").
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -65,6 +65,13 @@ def units(values: npt.ArrayLike, clusters: Sequence[Any] | pd.Series | None = No
         table = np.stack([np.bincount(codes, weights=column) for column in table.T], axis=1)
     totals, counts = np.unique(table, axis=0, return_counts=True)
     return Units(totals, counts)
+
+
+def merged(parts: Iterable[Units]) -> Units:
+    """Return units that were made some at a time as one: equal rows are counted together."""
+    totals, counts = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    kinds, place = np.unique(totals, axis=0, return_inverse=True)
+    return Units(kinds, np.bincount(place.ravel(), weights=counts).astype(np.int64))
 
 
 def cluster_codes(clusters: Sequence[Any] | pd.Series) -> npt.NDArray[np.intp]:

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from tests.shared_data import shared_data
-from tunediff.compare.answer_differences import text_differences, threshold_differences
+from tunediff.compare.corpus_differences import text_differences, threshold_differences
 from tunediff.compare.sanity import text_alarm
 from tunediff.metrics.question_answering import score_answers
 from tunediff.metrics.text import bleu_counts, bleu_dictionary, text_scores
