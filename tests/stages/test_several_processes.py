@@ -26,7 +26,7 @@ from tunediff.ranks import ADDRESS, HOST, HOSTS
 from tunediff.sections import Evaluate
 from tunediff.training.finetune import finetune, training_rows
 
-PATIENCE = 400  # seconds; a machine with other work on it may take long
+PATIENCE = 900  # seconds; a machine with other work on it may take long
 EPOCHS = 30
 SMALL = train_section(per_device_train_batch_size=2, num_train_epochs=EPOCHS, learning_rate=1e-3, num_processes=2)
 TRAIN = ("--train", "cases.jsonl", "--validation", "cases.jsonl", "--base", "base", "--tuned", "tuned")
@@ -62,7 +62,10 @@ def start(stage, options, host=None, **env):
 
 def end(process):
     """Exit code, standard output, and the lines of standard error that tunediff wrote."""
-    out, err = process.communicate(timeout=PATIENCE)
+    try:
+        out, err = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()  # its processes end with it
     return process.returncode, out, [line for line in err.splitlines() if "Warning" not in line], err
 
 

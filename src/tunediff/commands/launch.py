@@ -8,13 +8,11 @@ join. Each runs its share of `num_processes` (section train or evaluate). A host
 """
 
 import argparse
-import os
-import subprocess
 import sys
 
 import yaml
 
-from tunediff.commands.runs import PIPELINE, downstream, outdated, read_stages
+from tunediff.commands.runs import PIPELINE, downstream, outdated, read_stages, run_program
 from tunediff.errors import TunediffError
 from tunediff.files import read_text
 from tunediff.ranks import ADDRESS, HOST, HOSTS
@@ -47,8 +45,7 @@ def main(args: argparse.Namespace) -> None:
         command = ["/bin/sh", "-c", yaml.safe_load(read_text(PIPELINE))["stages"][args.stage]["cmd"]]
     hosts = {HOSTS: str(args.hosts), HOST: str(args.host), ADDRESS: args.address}
     quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # torch tells of every address that has no name
-    code = subprocess.run(command, env=quiet | os.environ | hosts, check=False).returncode  # noqa: S603  (dvc.yaml's own)
-    sys.exit(code if code >= 0 else 128 - code)
+    sys.exit(run_program(command, quiet | hosts))
 
 
 def _refuse_stale(stage: str) -> None:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
@@ -124,6 +125,18 @@ def last_run(stages: Sequence[Stage], folder: Path = FOLDER) -> Run | None:
     else:
         outcomes = _outcomes(folder, stages, None, None)
     return Run(run["began"], run.get("ended"), run.get("exit_code"), alive, outcomes)
+
+
+def run_program(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run DVC or a stage to its end, also through Ctrl-C, with these variables besides; its exit code as shells tell it."""
+    # A stage's `python` is the one that runs this, also where nobody activated its environment.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    process = subprocess.Popen(command, env=os.environ | {"PATH": path} | environment)  # noqa: S603
+    while process.poll() is None:
+        # Ctrl-C reaches DVC too, which ends its stage and then itself.
+        with suppress(KeyboardInterrupt):
+            process.wait()
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
 def _alive(run: Mapping[str, Any]) -> bool:
