@@ -45,7 +45,8 @@ def main(args: argparse.Namespace) -> None:
         command = ["/bin/sh", "-c", yaml.safe_load(read_text(PIPELINE))["stages"][args.stage]["cmd"]]
     hosts = {HOSTS: str(args.hosts), HOST: str(args.host), ADDRESS: args.address}
     quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # torch tells of every address that has no name
-    sys.exit(run_program(command, quiet | hosts))
+    code, _ = run_program(command, quiet | hosts)
+    sys.exit(code)
 
 
 def _refuse_stale(stage: str) -> None:

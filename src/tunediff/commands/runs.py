@@ -12,6 +12,7 @@ data and parameters; the others were not made.
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,8 @@ from tunediff.files import read_json, read_text, shown, write_json
 PIPELINE = Path("dvc.yaml")
 FOLDER = Path(".scratch/repro")
 COSTS = "metrics/cost"
+# Seconds that DVC and its stage have to end by themselves after Ctrl-C.
+GRACE = 5.0
 Cost = dict[str, Any]
 State = Literal["ran", "cache", "stopped", "not made", "not known"]
 
@@ -127,16 +130,30 @@ def last_run(stages: Sequence[Stage], folder: Path = FOLDER) -> Run | None:
     return Run(run["began"], run.get("ended"), run.get("exit_code"), alive, outcomes)
 
 
-def run_program(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run DVC or a stage to its end, also through Ctrl-C, with these variables besides; its exit code as shells tell it."""
-    # A stage's `python` is the one that runs this, also where nobody activated its environment.
+def run_program(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, bool]:
+    """Run DVC or a stage to its end, with these variables besides.
+
+    A stage's `python` is the one that runs this, also where nobody activated its environment. On a terminal Ctrl-C
+    reaches the program and all that it started, and they end. A signal to this process alone is passed on.
+
+    Returns:
+        The exit code as shells tell it, and whether Ctrl-C asked for the end.
+    """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    process = subprocess.Popen(command, env=os.environ | {"PATH": path} | environment)  # noqa: S603
+    process = subprocess.Popen(command, env={**os.environ, "PATH": path, **environment})  # noqa: S603
+    stopped = passed_on = False
     while process.poll() is None:
-        # Ctrl-C reaches DVC too, which ends its stage and then itself.
-        with suppress(KeyboardInterrupt):
-            process.wait()
-    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+        try:
+            process.wait(GRACE if stopped and not passed_on else None)
+        except KeyboardInterrupt:
+            stopped = True
+        except subprocess.TimeoutExpired:
+            passed_on = True
+            with suppress(psutil.NoSuchProcess):
+                root = psutil.Process(process.pid)
+                for one in [root, *root.children(recursive=True)]:
+                    one.send_signal(signal.SIGINT)
+    return (process.returncode if process.returncode >= 0 else 128 - process.returncode), stopped
 
 
 def _alive(run: Mapping[str, Any]) -> bool:
