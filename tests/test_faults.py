@@ -31,7 +31,7 @@ def project(small_run, tmp_path_factory):
 
 def run_stage(project, name, limit=None):
     """Run a stage's command by hand, with files of so many bytes at most; exit code and what was said."""
-    command = yaml.safe_load((project.folder / "dvc.yaml").read_text())["stages"][name]["cmd"]
+    command = yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"][name]["cmd"]
     done = subprocess.run(
         command.replace("python", sys.executable, 1),
         shell=True,

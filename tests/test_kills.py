@@ -31,7 +31,7 @@ def environment():
     return os.environ | {"PATH": path, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def start(project, *command):
+def begin(project, *command):
     """Start a command in a process group of its own, with Ctrl-C as on a terminal."""
     return subprocess.Popen(
         command,
@@ -46,23 +46,36 @@ def start(project, *command):
     )
 
 
-def stop_in(process, stages, seconds, sign):
-    """Send a signal to the group so long after one of the stages began; what was said, and the stage it was in."""
-    said, began, at = [], threading.Event(), []
+def stop_in(process, stages, sign, ready, seconds):
+    """Send a signal to the group, in one of the stages; what was said, and the stage it was in.
+
+    Args:
+        process: as `start` gives it.
+        stages: the signal waits for one of them to begin.
+        sign: the signal.
+        ready: whether the stage has come as far as the signal shall wait for; the next stage ends the wait too.
+        seconds: from then on.
+    """
+    said, at, ended = [], [], threading.Event()
 
     def read():
         for line in process.stdout:
             said.append(line)
             if line.startswith("Running stage"):
                 at.append(line.split("'")[1])
-                if at[-1] in stages:
-                    began.set()
-        began.set()
+        ended.set()
 
     reader = threading.Thread(target=read)
     reader.start()
-    began.wait()
-    time.sleep(seconds)
+    began = None
+    while not ended.is_set():
+        here = at[-1] if at else None
+        if began is None and here in stages:
+            began = here
+        if began is not None and (here != began or ready()):
+            break
+        time.sleep(0.02)
+    ended.wait(seconds)
     if process.poll() is None:
         os.killpg(process.pid, sign)
     process.wait()
@@ -77,6 +90,27 @@ def stop_in(process, stages, seconds, sign):
     return "".join(said), at[-1] if at else None
 
 
+def progress(project):
+    """How much interrupted stages have done so far: saves that are whole, and bytes of answers."""
+    scratch = project.folder / ".scratch"
+    answers = sum(path.stat().st_size for path in scratch.glob("*/*/*.jsonl"))
+    return len(list(scratch.glob("*/*/*/whole"))) + answers
+
+
+def moment(project, name, number, seconds, draw):
+    """When the kill of a stage with this number comes: where it has something new to lose, or at any time, in turn."""
+    if number % 2 == 0 and name in ("base_model", "train", "eval_base", "eval_tuned"):
+        before = progress(project)
+        return (lambda: progress(project) > before), draw.uniform(0, 0.3)
+    drawn, first = draw.uniform(0, seconds), []
+
+    def after_a_while():
+        first.append(time.monotonic())
+        return first[-1] - first[0] > drawn
+
+    return after_a_while, 0.0
+
+
 def newest_saves(project):
     """The newest whole save of each training that was begun, by its folder."""
     found = {}
@@ -89,13 +123,13 @@ def newest_saves(project):
 
 def kill_again_and_again(project, kills, seconds, draw):
     """Kill `dvc repro` in the given stages, one after the other; where each hit, and what went on from where."""
-    hits, gone_on, saves = Counter(), 0, {}
-    for name in kills:
+    hits, gone_on, saves = Counter(), Counter(), {}
+    for number, name in enumerate(kills):
         later = NAMES[NAMES.index(name) :]
-        process = start(project, "dvc", "repro")
-        said, hit = stop_in(process, later, draw.uniform(0, seconds[name] + STORING), signal.SIGKILL)
-        hits[hit] += process.returncode == -signal.SIGKILL
-        assert process.returncode in (0, -signal.SIGKILL), said
+        when = moment(project, name, kills[:number].count(name), seconds[name] + STORING, draw)
+        said, hit = stop_in(start := begin(project, "dvc", "repro"), later, signal.SIGKILL, *when)
+        assert start.returncode in (0, -signal.SIGKILL), said
+        hits[hit] += start.returncode == -signal.SIGKILL
         gone_on += check_saves(said, saves)
         saves = newest_saves(project)
     return hits, gone_on, saves
@@ -106,7 +140,8 @@ def check_saves(said, saves):
     found = re.findall(r"going on from (\.scratch/(?:train|base_model)/\w+)/checkpoint-(\d+)", said)
     for folder, step in found:
         assert int(step) == saves[folder], said
-    return len(found)
+    answered = re.findall(r"were answered before the run was stopped", said)
+    return Counter(saves=len(found), answers=len(answered))
 
 
 def seconds_of(project):
@@ -137,10 +172,12 @@ def test_a_killed_training_and_a_killed_evaluation_end_as_if_nobody_had_killed_t
     project, draw = small_run.copy(tmp_path), random.Random(SEED)
     forget(project, "eval_base", "train")
     seconds = seconds_of(project)
-    hits, _, saves = kill_again_and_again(project, ["eval_base", "train"], seconds, draw)
+    hits, gone_on, saves = kill_again_and_again(project, ["eval_base", "train"], seconds, draw)
     assert hits.total() == 2
-    said = project.run("dvc", "repro")
-    check_saves(said, saves)
+    gone_on += check_saves(project.run("dvc", "repro"), saves)
+    # Both were killed where they had something to lose.
+    assert gone_on["saves"] == 1
+    assert gone_on["answers"] >= 1
     assert deterministic(project.results()) == deterministic(small_run.results())
     nothing_is_left(project)
 
@@ -151,14 +188,15 @@ def test_fifty_kills_change_nothing(small_run, tmp_path, long, capsys):
     project, draw = Project(tmp_path, **SMALL), random.Random(SEED)
     kills = sorted([NAMES[i % len(NAMES)] for i in range(50)], key=NAMES.index)
     hits, gone_on, saves = kill_again_and_again(project, kills, seconds_of(small_run), draw)
-    said = project.run("dvc", "repro")
-    gone_on += check_saves(said, saves)
+    gone_on += check_saves(project.run("dvc", "repro"), saves)
     assert deterministic(project.results()) == deterministic(small_run.results())
     nothing_is_left(project)
     with capsys.disabled():
         where = ", ".join(f"{name} {hits[name]}" for name in NAMES)
-        print(f"\n{hits.total()} kills ({where}); {gone_on} times training went on from its newest whole save")
-    assert hits.total() >= 45
+        print(f"\n{hits.total()} kills ({where})")
+        print(f"{gone_on['saves']} times a training went on from its newest whole save")
+        print(f"{gone_on['answers']} times an evaluation did not ask again what had been answered")
+    assert hits.total() == 50
     assert all(hits[name] for name in NAMES)
 
 
@@ -168,8 +206,8 @@ def test_ctrl_c_ends_in_a_line_that_says_how_to_go_on(program, small_run, tmp_pa
     forget(project, "diff_cases")
     # Before the stage reads its data, when its parameters are there.
     command = {"dvc": ("dvc",), "tunediff": (sys.executable, "-m", "tunediff.commands.main")}[program]
-    process = start(project, *command, "repro")
-    said, hit = stop_in(process, ["diff_cases"], 1.5, signal.SIGINT)
+    process = begin(project, *command, "repro")
+    said, hit = stop_in(process, ["diff_cases"], signal.SIGINT, lambda: True, 1.5)
     assert hit == "diff_cases"
     assert process.returncode != 0
     if program == "tunediff":

@@ -295,6 +295,7 @@ def test_a_tokenizer_that_does_not_fit_the_layout_is_one_line(train):
 
 def test_a_loss_that_is_no_number_is_one_line(train):
     with pytest.raises(
-        TunediffError, match=r"pretrain: found training loss nan .*, expected finite numbers; lower pretrain\.learn"
+        TunediffError,
+        match=r"pretrain: found a loss that is no finite number at step 2, expected finite .* lower pretrain\.learn",
     ):
         train(SENTENCES * 8, learning_rate=1e30, num_train_epochs=3, warmup_steps=0)
