@@ -19,7 +19,7 @@ def stage(folder, **evaluate):
     params["evaluate"] = {"scorer": "head", "batch_tokens": 512, **evaluate}
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     paths = {"test": "test.jsonl", "validation": "test.jsonl", "base": "base", "predictions": "base.parquet"}
-    paths |= {"metrics": "metrics.json", "cost": "cost.json"}
+    paths |= {"metrics": "metrics.json", "environment": "environment.json", "cost": "cost.json"}
     options = [part for name, path in paths.items() for part in (f"--{name}", path)]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *options], cwd=folder, capture_output=True, text=True, timeout=300, check=False

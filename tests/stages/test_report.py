@@ -22,6 +22,7 @@ def stage(project, *before):
     paths = {name: f"metrics/{name}.json" for name in SOURCES}
     paths |= {name: f"data/{name}.csv" for name in ("train_log", "pretrain_log", "parameters")}
     paths |= {"cases": "data/cases.jsonl", "plots": "data/plots", "costs": "metrics/cost"}
+    paths |= {"environments": "metrics/environment"}
     paths |= {"html": "reports/report.html", "markdown": "reports/report.md"}
     paths |= {"model_card": "reports/model_card.md", "cost": "metrics/cost/report.json"}
     options = [part for name, path in paths.items() for part in (f"--{name.replace('_', '-')}", path)]
