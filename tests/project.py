@@ -43,6 +43,13 @@ class Project:
         found += [path for name in folders for path in sorted((self.folder / name).iterdir()) if path.is_file()]
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in found}
 
+    def clone(self, folder, *options):
+        """What a colleague gets of it from Git: no results, no settings of one's own."""
+        git(self.folder, "clone", "--quiet", *options, str(self.folder), str(folder))
+        other = copy(self)
+        other.folder = folder
+        return other
+
     def commit(self, message):
         git(self.folder, "add", "--all")
         git(

@@ -17,7 +17,7 @@ def names(requirements):
     return {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in requirements}
 
 
-DECLARED = names([*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["minilm"]])
+DECLARED = names([*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["minilm"], *EXTRAS["remotes"]])
 PINNED = names((ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()[1:])
 
 
