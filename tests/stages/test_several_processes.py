@@ -27,7 +27,7 @@ from tunediff.sections import Evaluate
 from tunediff.training.finetune import finetune, training_rows
 
 PATIENCE = 900  # seconds; a machine with other work on it may take long
-EPOCHS = 30
+EPOCHS = 15
 SMALL = train_section(per_device_train_batch_size=2, num_train_epochs=EPOCHS, learning_rate=1e-3, num_processes=2)
 TRAIN = ("--train", "cases.jsonl", "--validation", "cases.jsonl", "--base", "base", "--tuned", "tuned")
 TRAIN += ("--log", "log.csv", "--metrics", "metrics.json", "--cost", "cost.json")

@@ -11,7 +11,7 @@ goes with the label, a model trained on that order follows the drift.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from accelerate.data_loader import SeedableRandomSampler
@@ -165,7 +165,7 @@ class BatchTrainer(Trainer):
         """The batches of this process; of one that makes every step alone, as transformers has them."""
         if self.args.world_size == 1:
             return super().get_train_dataloader()
-        rows: Any = self.train_dataset
+        rows: Any = _Rows(cast(list[Any], self.train_dataset))
         collate = self.data_collator
         sampler = SeedableRandomSampler(rows) if self.lengths is None else self._get_train_sampler()
         parts = Parts(sampler, self.args.train_batch_size, self.args.process_index, self.args.world_size)
@@ -173,11 +173,9 @@ class BatchTrainer(Trainer):
         def collated(drawn: list[Any]) -> dict[str, Any]:
             return collate(drawn) if drawn[-1] is not None else collate(drawn[:-1]) | {"nothing": True}
 
-        numbered: Any = _Rows(rows)
-        loader: Any = DataLoader(numbered, batch_sampler=parts, collate_fn=collated)
+        loader: Any = DataLoader(rows, batch_sampler=parts, collate_fn=collated)
         loader.set_epoch = parts.set_epoch
-        every_part: DataLoader[Any] = loader
-        return every_part
+        return loader
 
     def floating_point_ops(self, inputs: Any) -> int:  # noqa: ARG002
         """Nothing: nobody reads the figure, and counting would walk through all modules at every step."""
