@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import torch
 from accelerate.data_loader import SeedableRandomSampler
 from accelerate.utils import synchronize_rng_states
+from torch.distributed.tensor import DTensor
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 from transformers import Trainer
 
@@ -246,6 +247,8 @@ class BatchTrainer(Trainer):
             TunediffError: the loss or the gradient is no finite number, or the loss has exploded.
         """
         norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
+        if isinstance(norm, DTensor):  # of gradients that are shared out; all processes are here
+            norm = norm.full_tensor()
         _, batches, nats = self.step
         targets = max(1, int(self.tally.targets - self.tally_before.targets))
         # At once: each reading waits for the GPU. float16 looks for gradients that overflow itself.
