@@ -32,7 +32,7 @@ def main() -> None:
     )
     params = read_params(PARAMS)
     task, prompt, train = params.task, params.prompt, params.train
-    if launched(train.num_processes, args.train, args.validation, args.base):
+    if launched(train.num_processes, args.train, args.validation, args.base, args.features):
         return
     sections = [task, prompt, params.model, params.adapt, train]
     scratch = scratch_folder(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -77,11 +78,14 @@ def test_a_bert_from_scratch_has_a_row_an_epoch_and_its_last_figures(base_model,
     assert f"vocabulary {metrics['vocab_size']}" in printed
     assert f"epoch 2: loss {last['train_loss']:.3f}, perplexity {last['perplexity']:.1f}, MLM accuracy" in printed
     assert "ALARM" not in printed
-    assert [path.name for path in (tmp_path / ".scratch/base_model").glob("*/*")] == ["done"]
+    [scratch] = (tmp_path / ".scratch/base_model").iterdir()
+    assert {"done", "cost", f"checkpoint-{metrics['steps']}"} == {path.name for path in scratch.iterdir()}
     files = {path.name: path.read_bytes() for path in (tmp_path / "base").iterdir()}
     assert {"config.json", "manifest.json", "model.safetensors", "tokenizer.json"} <= set(files)
     # Another seed of the head and another dtype: the same base, to the byte.
+    shutil.rmtree(scratch)  # as the report does
     base_model(**sections | {"model": model | {"head_seed": 5, "dtype": "bfloat16"}}, **head)
+    assert list(scratch.parent.iterdir()) == [scratch]
     assert {path.name: path.read_bytes() for path in (tmp_path / "base").iterdir()} == files
 
 
@@ -89,7 +93,7 @@ def test_a_perplexity_above_the_vocabulary_is_an_alarm(base_model):
     model = {"source": "scratch", "config": LAYOUT, "head": "classification", "quantization": "none"}
     printed = base_model(
         model=model,
-        pretrain=PRETRAIN | {"learning_rate": 3.0, "warmup_steps": 0},
+        pretrain=PRETRAIN | {"learning_rate": 0.5, "warmup_steps": 0},
         prompt={},
         evaluate={"scorer": "head"},
     )

@@ -24,15 +24,17 @@ from tunediff.predict.answers import predict_cases
 from tunediff.predict.protocols import other_protocols
 from tunediff.ranks import ADDRESS, HOST, HOSTS
 from tunediff.sections import Evaluate
+from tunediff.training.features import write_features
 from tunediff.training.finetune import finetune, training_rows
 
 PATIENCE = 900  # seconds; a machine with other work on it may take long
 EPOCHS = 15
 SMALL = train_section(per_device_train_batch_size=2, num_train_epochs=EPOCHS, learning_rate=1e-3, num_processes=2)
-TRAIN = ("--train", "cases.jsonl", "--validation", "cases.jsonl", "--base", "base", "--tuned", "tuned")
-TRAIN += ("--log", "log.csv", "--metrics", "metrics.json", "--cost", "cost.json")
+TRAIN = ("--train", "cases.jsonl", "--validation", "cases.jsonl", "--base", "base", "--features", "features")
+TRAIN += ("--tuned", "tuned", "--log", "log.csv", "--metrics", "metrics.json")
+TRAIN += ("--environment", "environment.json", "--cost", "cost.json")
 EVALUATE = ("--test", "cases.jsonl", "--validation", "cases.jsonl", "--base", "base", "--predictions", "base.parquet")
-EVALUATE += ("--metrics", "metrics.json", "--cost", "cost.json")
+EVALUATE += ("--metrics", "metrics.json", "--environment", "environment.json", "--cost", "cost.json")
 EVALUATION = {"scorer": "choices", "batch_tokens": 128, "protocols": ["generation"], "num_processes": 2}
 
 
@@ -43,6 +45,7 @@ def project(tmp_path, tokenizer, monkeypatch):
     write_model(Path("published"), "llama", tokenizer)
     load(Path("base"), Path("published"))
     write_cases(Path("cases.jsonl"), CASES[:7])
+    write_features(Path("features"), {})  # no base is frozen under an adapter
     params = yaml.safe_load((ROOT / "recipes" / "minilm-snli.yaml").read_text(encoding="utf-8"))
     params |= {"task": TASK.model_dump(), "prompt": PROMPT.model_dump(), "evaluate": EVALUATION}
     params |= {"adapt": adapt_section("lora").model_dump(), "train": SMALL.model_dump()}
@@ -148,7 +151,7 @@ def test_a_worker_killed_on_one_of_two_hosts_ends_the_run_in_a_line_and_one_host
         assert found == pytest.approx(row, abs=1e-4, rel=0)
     cost = read_json(Path("cost.json"))
     assert "2 processes on CPU" in cost["device"]
-    assert list(Path(".scratch/train").iterdir()) == []
+    assert [path.parent.parent for path in Path(".scratch").rglob("done")] == [Path(".scratch/train")]
 
 
 def test_two_processes_answer_every_case_once_and_as_one_does(project):
