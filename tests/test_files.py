@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tunediff import files as module
 from tunediff.errors import TunediffError, printed
 from tunediff.files import (
     numbered_jsonl,
@@ -205,11 +206,20 @@ def test_what_is_no_ordinary_file_is_not_read(tmp_path):
 
 
 def test_a_file_larger_than_the_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    with (tmp_path / "large.jsonl").open("wb") as file:
+    with (tmp_path / "large.json").open("wb") as file:
         file.truncate(2**40)  # a hole, which takes no room
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**36))
-    line = refused(read_jsonl, tmp_path / "large.jsonl")
+    line = refused(read_json, tmp_path / "large.json")
     assert line.endswith("found 1,099,511,627,776 bytes, more than the 68,719,476,736 of memory that are free")
+
+
+def test_a_line_that_never_ends_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LONGEST_LINE", 100)
+    path = tmp_path / "long.jsonl"
+    path.write_text('{"a": 1}\n{"a": "' + "x" * 89 + '"}\n')
+    assert len(read_jsonl(path)) == 2
+    path.write_text('{"a": 1}\n{"a": "' + "x" * 91 + '"}\n')
+    assert refused(read_jsonl, path).endswith("long.jsonl: byte 9: found a line of 100 bytes or more")
 
 
 def test_json_of_a_hundred_levels_is_read_and_of_more_is_not(tmp_path):

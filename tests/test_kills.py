@@ -90,18 +90,18 @@ def stop_in(process, stages, sign, ready, seconds):
     return "".join(said), at[-1] if at else None
 
 
-def progress(project):
-    """How much interrupted stages have done so far: saves that are whole, and bytes of answers."""
-    scratch = project.folder / ".scratch"
-    answers = sum(path.stat().st_size for path in scratch.glob("*/*/*.jsonl"))
-    return len(list(scratch.glob("*/*/*/whole"))) + answers
+def progress(project, name):
+    """How much an interrupted stage has done so far: saves that are whole, and bytes of answers."""
+    scratch = project.folder / ".scratch" / name
+    answers = sum(path.stat().st_size for path in scratch.glob("*/*.jsonl"))
+    return len(list(scratch.glob("*/*/whole"))) + answers
 
 
 def moment(project, name, number, seconds, draw):
     """When the kill of a stage with this number comes: where it has something new to lose, or at any time, in turn."""
     if number % 2 == 0 and name in ("base_model", "train", "eval_base", "eval_tuned"):
-        before = progress(project)
-        return (lambda: progress(project) > before), draw.uniform(0, 0.3)
+        before = progress(project, name)
+        return (lambda: progress(project, name) > before), draw.uniform(0, 0.3)
     drawn, first = draw.uniform(0, seconds), []
 
     def after_a_while():

@@ -148,7 +148,9 @@ def test_a_tokenizer_knows_what_the_model_can_read(models, tmp_path, tokenizer):
     params = models["lora, lm"].params
     layout = {"model_type": "llama"}
     scratch = params.model.model_copy(update={"source": "scratch", "id": None, "config": layout})
-    (weights / "manifest.json").write_text(json.dumps({"source": "scratch", "id": None, "revision": None}))
+    (weights / "manifest.json").write_text(
+        json.dumps({"source": "scratch", "id": None, "revision": None, "sha256": None})
+    )
     out = tmp_path / "out"
     out.mkdir()
     changed = SimpleNamespace(**{**vars(params), "model": scratch})

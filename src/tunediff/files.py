@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 # What no text in a file may hold. Half of a surrogate pair is what JSON's "\ud800" becomes.
 NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+# Bytes that a line is shorter than: one that never ends would fill the memory.
+LONGEST_LINE = 2**28
 # Levels of lists and objects in JSON. Data have five; a thousand end Python's own stack in whoever walks them.
 DEEPEST = 100
 # Rows of a Parquet file for each of its bytes. Rows that can be told apart take more than a bit each.
@@ -136,7 +138,9 @@ def text_lines(path: Path) -> Iterator[str]:
     try:
         _bytes_of(path)
         with path.open("rb") as file:
-            for line in file:
+            while line := file.readline(LONGEST_LINE):
+                if len(line) == LONGEST_LINE:
+                    raise TunediffError(f"{path}: byte {start}: found a line of {LONGEST_LINE:,} bytes or more")
                 yield line.decode("utf-8" if start else "utf-8-sig")
                 start += len(line)
     except FileNotFoundError:

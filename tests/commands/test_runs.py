@@ -25,7 +25,7 @@ def test_every_stage_of_our_pipeline_is_there_with_its_cost():
         # diff_cases does not read the model itself, and the report neither.
         (["train"], ["train", "eval_tuned", "diff_cases", "report"]),
         # train reads files inside of the folder that prepare writes.
-        (["prepare"], ["prepare", "eval_base", "train", "eval_tuned", "diff_cases", "report"]),
+        (["prepare"], ["prepare", "eval_base", "features", "train", "eval_tuned", "diff_cases", "report"]),
         (["base_model"], [name for name in NAMES if name != "prepare"]),
     ],
 )

@@ -119,7 +119,7 @@ def test_rows_may_leave_fields_out_and_unwanted_columns_are_named_but_not_kept()
 def test_many_rows_come_as_several_tables_with_the_columns_of_the_first(monkeypatch):
     monkeypatch.setattr(module, "ROWS", 2)
     rows = [(1, {"id": 1}), (2, {"id": 2, "answer": "a"}), (3, {"other": 0}), (4, {"id": 4}), (5, {"id": 5})]
-    tables = list(in_tables(rows, ("id", "answer")))
+    tables = list(in_tables(rows, ("id", "answer"), "rows.jsonl"))
     assert [table.columns.tolist() for table in tables] == [["id", "answer"]] * 3
     assert [table.index.tolist() for table in tables] == [[1, 2], [3, 4], [5]]
     assert tables[2]["id"].tolist() == [5]

@@ -124,7 +124,7 @@ def test_a_worker_killed_on_one_of_two_hosts_ends_the_run_in_a_line_and_one_host
     running = [start("train", TRAIN, name, **environment, **{HOST: str(i)}) for i, name in enumerate(names)]
     saved = wait_for(lambda: sorted(Path(".scratch/train").glob("*/checkpoint-*/whole")), running)
     workers = [worker for process in running for worker in psutil.Process(process.pid).children(recursive=True)]
-    assert len(workers) == 2
+    assert len(workers) >= 2
     victim = psutil.Process(running[1].pid).children(recursive=True)[0]
     victim.send_signal(signal.SIGKILL)
     (code_0, _, lines_0, _), (code_1, _, lines_1, _) = map(end, running)

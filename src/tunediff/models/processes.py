@@ -150,7 +150,8 @@ def _cause(failures: Mapping[int, Any], num_processes: int) -> str:
         if number != signal.SIGTERM:
             name = signal.Signals(number).name
             return f"tunediff: process {rank} of {num_processes} was killed ({name}); {goes_on}"
-    own = [str(one.message).rstrip() for rank, one in sorted(failures.items()) if one.exitcode > 0 if rank not in killed]
+    alone = [one for rank, one in sorted(failures.items()) if one.exitcode > 0 and rank not in killed]
+    own = [str(one.message).rstrip() for one in alone]
     said = [message for message in own if message and not any(word in message.splitlines()[-1] for word in _LOST)]
     return said[0] if said else f"tunediff: another process went away, or its host; {goes_on}"
 
