@@ -4,7 +4,7 @@
     dvc exp run
 
 What a run costs does not depend on the values of the weights, and its accuracy says nothing. The rows are those of
-../shared/data, the tokenizer is trained on them, and one epoch is trained but for the recipes of Phi-2, which keep theirs.
+../shared/data, the tokenizer is trained on them. The recipes of Phi-2 keep their epochs, the others train one.
 """
 
 import argparse
