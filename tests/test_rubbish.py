@@ -257,9 +257,13 @@ OWN = [
     {
         **{"case_id": f"c{n}", "label": "yes", "prediction": ["yes", "no", None][n % 3], "text": f"Room {n}."},
         **{"outcome": ["right", "wrong", "invalid"][n % 3], "log_probs": [-0.1, -2.4], "scorer": "choices"},
-        **{"prompt_hash": f"{n:x}", "answers": ["yes"], "f1": 0.5, "premise": f"p{n % 4}"},
+        **{"prompt_hash": f"{n:x}", "premise": f"p{n % 4}"},
     }
     for n in range(9)
+]
+OWN_ANSWERS = [
+    row | {"label": "answerable" if n % 2 else "unanswerable", "answers": ["yes"] * (n % 2), "f1": 0.5}
+    for n, row in enumerate(OWN)
 ]
 SAMPLES = [
     {
@@ -294,7 +298,7 @@ FIELDS = [
 def prediction_pairs(draw, folder):
     """Kind, options, and the bytes of two prediction files and a data set."""
     kind = draw(st.sampled_from([".jsonl", ".jsonl", ".csv", ".parquet", "samples", ".json"]))
-    whole = {"samples": SAMPLES, ".json": ANSWERS}.get(kind, OWN)
+    whole = {"samples": SAMPLES, ".json": ANSWERS}.get(kind) or draw(st.sampled_from([OWN, OWN, OWN_ANSWERS]))
     made = {
         ".csv": lambda rows: table(rows, ","),
         ".parquet": lambda rows: parquet(rows, folder / "made.parquet"),
@@ -438,7 +442,7 @@ def test_files_of_cases(fuzz, tmp_path, monkeypatch, capsys, tokenizer):
         kind, data = given
         (tmp_path / f"cases{kind}").write_bytes(data)
         lines = refusal(lambda: run(predict, "--file", f"cases{kind}", "--out", "said.jsonl"), f"cases{kind}")
-        assert lines or all(json.loads(line) for line in (tmp_path / "said.jsonl").read_text().splitlines())
+        assert lines or all(json.loads(line) for line in (tmp_path / "said.jsonl").read_text().split("\n")[:-1])
         return lines or refusal(lambda: run(predict, "--file", f"cases{kind}"), f"cases{kind}")
 
     fuzz("predict", case_files(tmp_path), check)

@@ -21,7 +21,7 @@ from tunediff.cases import Case, make_cases
 from tunediff.commands.columns import aligned
 from tunediff.commands.models import both_answer, project
 from tunediff.errors import TunediffError
-from tunediff.files import shown, write_jsonl
+from tunediff.files import NOT_TEXT, shown, write_jsonl
 from tunediff.report.notation import visible
 from tunediff.sources.local import read_rows
 
@@ -97,6 +97,8 @@ def _file_cases(path: Path, inputs: Sequence[str], given: Sequence[str]) -> list
         for name in inputs:
             if not isinstance(row.get(name), str):
                 raise TunediffError(f"{row.place}: {name}: found {shown(row.get(name))}, expected text")
+            if found := NOT_TEXT.search(row[name]):
+                raise TunediffError(f"{row.place}: {name}: found the character {found[0]!r}, expected text without it")
     # Nobody said what the right answer is, and nothing here asks.
     return make_cases(({name: row[name] for name in inputs}, "", ()) for row in rows)
 

@@ -24,6 +24,7 @@ from tunediff.compare.align import input_ids
 from tunediff.compare.scores import Table, score_table
 from tunediff.errors import TunediffError
 from tunediff.files import ROWS, shown
+from tunediff.sections import ANSWERABLE, UNANSWERABLE
 
 CASE_ID = "case_id"
 # The columns that make a table one of this project's own prediction files, whose outcomes are taken as they are.
@@ -113,7 +114,7 @@ def from_table(table: pd.DataFrame, fields: Fields, name: str, labels: Sequence[
     if fields.cluster:
         frame["cluster"] = as_text(table[fields.cluster], name, fields.cluster)
     if asked:
-        frame |= _answers(table, name)
+        frame |= _answers(table, label, name)
     # Without a label list, numbers that nobody asked for are no reason to refuse a file.
     scores = fields.scores or ("log_probs" if own and labels and table["log_probs"].notna().all() else None)
     table_of_scores, score_names = score_table(table[scores], name) if scores else (None, None)
@@ -128,13 +129,18 @@ def from_table(table: pd.DataFrame, fields: Fields, name: str, labels: Sequence[
     )
 
 
-def _answers(table: pd.DataFrame, name: str) -> dict[str, pd.Series]:
+def _answers(table: pd.DataFrame, label: pd.Series, name: str) -> dict[str, pd.Series]:
     """The gold answers and F1 of this project's own predictions of answers, where an empty one says: there is none."""
     try:
         gold = [tuple(Answer(str(text), None) for text in texts) for texts in table["answers"]]
         f1 = table["f1"].astype(float)
     except (TypeError, ValueError, OverflowError) as error:
         raise TunediffError(f"{name}: answers, f1: found {error}, expected lists of texts, and numbers") from None
+    other = ~label.isin([ANSWERABLE, UNANSWERABLE])
+    if other.any():
+        row = f1.index[int(other.to_numpy().argmax())]
+        found = shown(label[row])
+        raise TunediffError(f"{name}, row {row}: label: found {found}, expected {ANSWERABLE} or {UNANSWERABLE}")
     outside = ~f1.between(0, 1)
     if outside.any():
         row = f1.index[int(outside.to_numpy().argmax())]
