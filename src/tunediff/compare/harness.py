@@ -108,13 +108,13 @@ def _record(row: Sample, place: str, metric: str, cluster: str | None) -> tuple[
             f"{place}: {metric}: found {shown(value)}, expected 0 or 1; the metrics are {found or 'unknown'} (--metric)"
         )
     responses, arguments = row["filtered_resps"], _arguments(row.get("arguments"))
-    prompt = arguments[0][0] if arguments else ""
+    prompt = arguments[0][0] if arguments and arguments[0] else ""
     scores, choices, target = None, [], str(row["target"])
     outcome = RIGHT if value else WRONG
     if _has_likelihoods(responses):
         try:
             scores = [float(response[0]) for response in responses]
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError, IndexError, KeyError):
             raise TunediffError(
                 f"{place}: filtered_resps: found {shown(responses)}, expected log-likelihoods"
             ) from None
