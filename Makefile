@@ -14,7 +14,7 @@ repro: setup
 	tunediff repro
 
 test: setup
-	python -m pytest --numprocesses auto --dist loadfile
+	python -m pytest --numprocesses auto --dist worksteal
 
 lint: setup
 	ruff check .
