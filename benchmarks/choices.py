@@ -1,10 +1,12 @@
 """Scoring choices: one forward pass a case against one row a choice, as lm-evaluation-harness does it.
 
-    python benchmarks/choices.py [--labels multi|single|protocols] [--quick]
+    python benchmarks/choices.py [--labels multi|single|protocols] [--model FOLDER] [--quick]
 
 Both sides get the same model, the same SNLI rows and the same threads. The harness runs inside this process through
 its own `HFLM.loglikelihood`; its start-up is not counted. Tokenising is part of both sides. `protocols` asks for three
 protocols (as asked, calibrated for the label prior, without the premise): the harness runs three times.
+
+A last run of our side, in no round, counts the tokens that its model reads: what it uses of the device's matrix rate.
 """
 
 from collections.abc import Sequence
@@ -12,10 +14,12 @@ from collections.abc import Sequence
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from setting import CASE, INSTRUCTION, conclude, in_turn, parse, small_llama, snli
+from setting import CASE, INSTRUCTION, conclude, decoder, in_turn, parse, snli
+from work import utilisation, watched
 
 from tunediff.cases import make_cases
 from tunediff.compare.prior import calibrated
+from tunediff.predict.agreement import TOLERANCE
 from tunediff.predict.choices import score_choices
 from tunediff.predict.prompts import encode_cases, encode_choices
 from tunediff.predict.protocols import premise_free
@@ -25,8 +29,9 @@ LABELS = {
     "multi": [" it follows from it", " it may be so", " it cannot be so"],
     "single": [" yes", " maybe", " no"],
 }
-# Each side at the size that is fastest for it on a CPU: of 1,024 to 8,192 tokens here, of 8 to 128 rows there.
-BATCH_TOKENS, PEER_BATCH = 2048, 64
+# Each side at the size that is fastest for it on a CPU: of 1,024 to 8,192 tokens here, of 8 to 128 rows there. On a GPU
+# as many rows, which is some 16 times as many tokens as on the CPU on both sides.
+BATCH_TOKENS, PEER_BATCH = (32768, 1024) if torch.cuda.is_available() else (2048, 64)
 REACH = {"multi": 6.0, "single": 3.0, "protocols": 10.0}
 TASK = Task(
     name="nli",
@@ -40,7 +45,7 @@ TASK = Task(
 def main() -> None:
     """Check that both sides agree, time them in turn, and print the ratio."""
     labels = ("multi", list(REACH), "answer texts, or three protocols in one go")
-    args = parse(__doc__, quick="100 rows and one round", labels=labels)
+    args = parse(__doc__, quick="100 rows and one round", model=True, labels=labels)
     rows = snli(100 if args.quick else 2000)
     texts = LABELS["single" if args.labels == "single" else "multi"]
     cases = make_cases(
@@ -49,7 +54,7 @@ def main() -> None:
     alone = [premise_free(case, TASK) for case in cases]
     asked = [cases, alone] if args.labels == "protocols" else [cases]
     read = [(INSTRUCTION + CASE).format(**case.inputs) + text for case in cases for text in texts]
-    model, tokenizer = small_llama(read)
+    model, tokenizer = decoder(args.model, read)
     prompt = Prompt(template=INSTRUCTION + CASE, choices=dict(zip(TASK.labels, texts, strict=True)))
     peer = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=PEER_BATCH, add_bos_token=True)
 
@@ -72,7 +77,12 @@ def main() -> None:
 
     rounds, scores = in_turn({"tunediff": ours, "lm-evaluation-harness": theirs}, 1 if args.quick else 2)
     agreement = max(float((a - b).abs().max()) for a, b in zip(*scores, strict=True))
-    conclude(args, f"choices, {args.labels}", rounds, REACH[args.labels], agreement, 1e-4)
+    with watched(model, tokenizer.pad_token_id) as seen:
+        ours()
+    # Of fewer bits than float32, two batches of the same case differ by more.
+    tolerance = 1e-4 if model.dtype == torch.float32 else TOLERANCE[model.dtype]
+    used = utilisation(model, seen, per_weight=2)
+    conclude(args, f"choices, {args.labels}", rounds, REACH[args.labels], agreement, tolerance, **used)
 
 
 def harness_scores(peer: HFLM, cases: Sequence, texts: Sequence[str]) -> torch.Tensor:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # torch would count as memory of the programs that benchmarks/diff.py starts
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+    from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 INSTRUCTION = (
@@ -41,17 +41,23 @@ class Seconds(NamedTuple):
 Rounds = dict[str, list[Seconds]]
 
 
-def parse(doc: str | None, quick: str, **choices: tuple[str, Sequence[str], str]) -> argparse.Namespace:
+def parse(
+    doc: str | None, quick: str, model: bool = False, **choices: tuple[str, Sequence[str], str]
+) -> argparse.Namespace:
     """The arguments of a script.
 
     Args:
         doc: its docstring.
         quick: what `--quick` does.
+        model: whether it takes another model than the small one.
         choices: options of its own, each a default, the values it may have, and what it is.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--out", type=Path, help="file for the result too, JSON: benchmarks/results/NAME.json")
+    if model:
+        text = "folder of a causal language model, instead of the small layout: layout.py writes one"
+        parser.add_argument("--model", type=Path, help=text)
     for name, (default, values, text) in choices.items():
         parser.add_argument(f"--{name}", choices=values, default=default, help=text)
     return parser.parse_args()
@@ -101,6 +107,17 @@ def small_llama(
     )
     model = LlamaForCausalLM(config).eval()
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
+
+
+def decoder(folder: Path | None, texts: Sequence[str]) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """The model of a folder and its tokenizer, in the folder's dtype, or the small layout without one."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if folder is None:
+        return small_llama(texts)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True).eval()
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), AutoTokenizer.from_pretrained(folder)
 
 
 def timed(side: Callable[[], Any]) -> tuple[Seconds, Any]:

@@ -1,6 +1,6 @@
 """QLoRA on SNLI: our training step against TRL's SFTTrainer, same weights, adapter, order, optimizer and steps.
 
-    python benchmarks/training.py [--peer defaults|best] [--quick]
+    python benchmarks/training.py [--peer defaults|best] [--model FOLDER] [--quick]
 
 2,000 rows in prompt-completion form, one epoch. TRL reads the whole prompt of each row, computes logits at every place
 and, by its defaults, recomputes activations (gradient checkpointing); `best` switches that off, the fastest settings
@@ -19,11 +19,13 @@ from typing import Any
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
-from setting import CASE, INSTRUCTION, Rounds, conclude, parse, small_llama, snli, timed
+from setting import CASE, INSTRUCTION, Rounds, conclude, decoder, parse, snli, timed
 from trl import SFTConfig, SFTTrainer
+from work import utilisation, watched
 
 from tunediff.models.adapt import adapt_model
 from tunediff.models.load import Loaded, load_base, write_manifest
+from tunediff.predict.agreement import TOLERANCE
 from tunediff.predict.choices import score_choices
 from tunediff.predict.prompts import encode_text
 from tunediff.sections import Adapt, Model, Train
@@ -38,7 +40,7 @@ REACH = {"defaults": 3.0, "best": 2.0}
 def main() -> None:
     """Train on both sides, check that losses and tuned models agree, and print the ratio."""
     peer = ("defaults", list(REACH), "settings of TRL")
-    args = parse(__doc__, quick="160 rows and 40 test rows", peer=peer)
+    args = parse(__doc__, quick="160 rows and 40 test rows", model=True, peer=peer)
     train_n, test_n = (160, 40) if args.quick else (2000, 500)
     rows = snli(train_n + test_n)
     texts = [(INSTRUCTION + CASE).format(**row) for row in rows]
@@ -52,16 +54,18 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = Model(source="scratch", config={"model_type": "llama"}, head="lm", quantization="nf4")
-        write_base(folder / "base", texts + ANSWERS, model)
+        model = write_base(folder / "base", args.model, texts + ANSWERS)
         rounds: Rounds = {}
-        losses, scores = [], []
+        losses, scores, used = [], [], []
         for side, train_side in {"tunediff": ours, f"TRL, {args.peer}": theirs}.items():
             loaded = start(folder, model)
             call = partial(train_side, loaded, texts[:train_n], rows[:train_n], train, folder / side, args.peer)
-            seconds, found = timed(call)
+            with watched(loaded.model, loaded.pad) as seen:
+                seconds, found = timed(call)
             rounds[side] = [seconds]
             losses.append(found)
+            # Forward, and backward to what each layer was given; the base's own weights have no gradient.
+            used.append(utilisation(loaded.model, seen, per_weight=4))
             scores.append(answers(loaded, texts[train_n:]))
         apart = max(abs(a - b) for a, b in zip(*losses, strict=True))
         right = [
@@ -71,15 +75,22 @@ def main() -> None:
         print(f"{len(losses[0])} steps, losses at most {apart:.2g} apart; accuracy {right[0]:.3f} and {right[1]:.3f}, "
               f"the same answer to {same:.1%}")  # fmt: skip
         apart = max(apart, abs(right[0] - right[1]))
-        conclude(args, f"training, TRL {args.peer}", rounds, REACH[args.peer], apart, 1e-3)
+        dtype = loaded.model.config.dtype
+        tolerance = 1e-3 if dtype == torch.float32 else TOLERANCE[dtype]
+        conclude(
+            args, f"training, TRL {args.peer}", rounds, REACH[args.peer], apart, tolerance, **used[0], peer=used[1]
+        )
 
 
-def write_base(folder: Path, texts: list[str], model: Model) -> None:
-    """A small Llama layout and its tokenizer, as the stage base_model writes them."""
-    network, tokenizer = small_llama(texts)
+def write_base(folder: Path, given: Path | None, texts: list[str]) -> Model:
+    """The given model, or a small Llama layout, and its tokenizer, as the stage base_model writes them; its section."""
+    network, tokenizer = decoder(given, texts)
+    layout = {"model_type": network.config.model_type}
+    model = Model(source="scratch", config=layout, head="lm", quantization="nf4")
     network.cpu().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_manifest(folder, model, folder)
+    return model
 
 
 def start(folder: Path, model: Model) -> Loaded:

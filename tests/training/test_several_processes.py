@@ -1,5 +1,6 @@
 """Training in two processes: what one learns that has the batches of both, and the same model in each of them."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -13,9 +14,12 @@ from tests.questions import QUESTIONS as QUESTION_TASK
 from tests.several import in_processes
 from tests.tiny import CASES, PROMPT, TASK, adapt_section, load, train_section, write_model
 from tests.training.stopping import stop_after_save
+from tunediff.errors import TunediffError
 from tunediff.models.adapt import adapt_model
+from tunediff.models.processes import part
 from tunediff.sections import Prompt
 from tunediff.training import finetune as module
+from tunediff.training.batches import ROWS, BatchTrainer
 from tunediff.training.finetune import finetune, training_rows
 
 # The model, what is trained of it, and keys of train; an adapter on a decoder, whole encoders.
@@ -81,6 +85,34 @@ def test_two_processes_learn_what_one_learns_from_the_batches_of_both(kind, n, l
         # Not where a layer ends in a bias that changes no answer: AdamW blows its gradient, which is rounding, up.
         if kind.startswith("lm"):
             torch.testing.assert_close(both[0][1][name], value, atol=1e-4, rtol=0)
+
+
+def test_a_loss_that_is_no_number_in_one_process_is_told_by_all_with_the_rows_of_that_one(learn, tmp_path):
+    def said():
+        patch, own, rows = pytest.MonkeyPatch(), module.HEADS["lm"], []
+        real = BatchTrainer.training_step
+
+        def step(self, model, inputs, *rest):
+            rows.append(inputs[ROWS].tolist())
+            return real(self, model, inputs, *rest)
+
+        def loss(model, batch, **keys):
+            found = own[1](model, batch, **keys)
+            bad = part()[0] == 1 and len(rows) == 2
+            return found._replace(answers=found.answers * math.nan) if bad else found
+
+        patch.setattr(BatchTrainer, "training_step", step)
+        patch.setitem(module.HEADS, "lm", (own[0], loss))
+        with pytest.raises(TunediffError) as caught:
+            learn("lm", 9, tmp_path / "two", 2)
+        return str(caught.value), rows[1]
+
+    learn("lm", 9, tmp_path / "one", 4)  # writes the base
+    (line, others), (same, rows) = in_processes(2, tmp_path / "both", said)
+    assert line == same
+    assert "found a loss that is no finite number at step 2" in line
+    assert line.endswith(f"look at rows {rows[0]}, {rows[1]}")
+    assert not set(rows) & set(others)
 
 
 def test_weights_that_are_shared_out_learn_what_copies_learn_and_go_on_after_a_stop(learn, tmp_path):

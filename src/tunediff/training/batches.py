@@ -21,6 +21,7 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 from transformers import Trainer
 
 from tunediff.errors import TunediffError
+from tunediff.models.processes import gathered
 from tunediff.predict.batching import is_out_of_memory
 
 Batch = dict[str, torch.Tensor]
@@ -116,6 +117,35 @@ class Part(NamedTuple):
     inputs: Batch
     counted: Any
     rows: list[int]
+
+
+class Share(NamedTuple):
+    """What a process has of a step: the loss of each of its batches in nats, all targets, the rows of each batch."""
+
+    losses: list[float]
+    targets: int
+    rows: list[list[int]]
+
+
+def fault(shares: Sequence[Share], gradient: float) -> tuple[str, list[int]]:
+    """What is wrong with a step, empty where nothing is, and the rows that it may come from.
+
+    Args:
+        shares: of all processes.
+        gradient: norm of the step's gradient.
+    """
+    at_fault = []
+    for losses, _, rows in shares:
+        # Behind the first of a process, its losses say nothing more.
+        first = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
+        at_fault += rows[first] if first is not None else []
+    if at_fault:
+        return "a loss that is no finite number", at_fault
+    every = [row for share in shares for rows in share.rows for row in rows]
+    mean = sum(sum(share.losses) for share in shares) / max(1, sum(share.targets for share in shares))
+    if mean > EXPLODED:
+        return f"a loss of {mean:.4g} nats a target", every
+    return "" if math.isfinite(gradient) else "a gradient that is no finite number", every
 
 
 class BatchTrainer(Trainer):
@@ -250,24 +280,18 @@ class BatchTrainer(Trainer):
         if isinstance(norm, DTensor):  # of gradients that are shared out; all processes are here
             norm = norm.full_tensor()
         _, batches, nats = self.step
-        targets = max(1, int(self.tally.targets - self.tally_before.targets))
         # At once: each reading waits for the GPU. float16 looks for gradients that overflow itself.
         *losses, size = torch.stack([*nats, torch.as_tensor(norm, device=nats[0].device)]).tolist()
-        found, bad = "", batches
-        first = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
-        if first is not None:  # behind it, the sum says nothing more
-            bad = batches[first : first + 1]
-            found = "a loss that is no finite number"
-        elif sum(losses) / targets > EXPLODED:
-            found = f"a loss of {sum(losses) / targets:.4g} nats a target"
-        elif not math.isfinite(size) and self.accelerator.scaler is None:
-            found = "a gradient that is no finite number"
+        targets = int(self.tally.targets - self.tally_before.targets)
+        # Of several processes, each has batches of its own, and all have to say the same of the step.
+        each = gathered(Share(losses, targets, [batch.rows for batch in batches]))
+        found, bad = fault(each, size if self.accelerator.scaler is None else 0.0)
         step = self.state.global_step + 1
         if found:
             raise TunediffError(
                 f"{self.title}: found {found} at step {step}, expected finite numbers and at most "
                 f"{EXPLODED:g} nats a target; lower {self.title}.learning_rate, or look at "
-                f"{self._named([i for batch in bad for i in batch.rows])}"
+                f"{self._named(bad)}"
             )
         return norm
 

@@ -1,0 +1,162 @@
+"""Each benchmark ends with exit code 1 where its two sides do not agree: here one side is broken on purpose.
+
+pytest tests/test_benchmarks.py --long -s        # all scripts; choices and training need `pip install -e .[bench]`
+"""
+
+import importlib
+import json
+import runpy
+import subprocess
+import sys
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+
+import tunediff.predict.choices
+import tunediff.predict.generation
+import tunediff.predict.spans
+import tunediff.training.finetune
+from tests.imports import ROOT
+from tests.shared_data import shared_data
+from tests.tiny import small_model, small_tokenizer
+
+FOLDER = ROOT / "benchmarks"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a script with --quick; its last line, and the line that it ended with, None where it ended well."""
+    shared_data("README.md")
+    monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
+
+    def run(script, *options):
+        monkeypatch.setattr(sys, "argv", [script, "--quick", *options])
+        ended = None
+        try:
+            runpy.run_path(str(FOLDER / script), run_name="__main__")
+        except SystemExit as error:
+            ended = error.code
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith('{"name"')]
+        return json.loads(lines[-1]) if lines else None, ended
+
+    return run
+
+
+@pytest.fixture
+def minutes(long):
+    """For scripts that take up to half a minute, twice."""
+    if not long:
+        pytest.skip("takes minutes: --long")
+
+
+def changed(monkeypatch, module, name, change):
+    """Let a function of the engine return something else."""
+    own = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *args, **named: change(own(*args, **named)))
+
+
+def test_a_single_text_that_differs_ends_the_generation_benchmark(run, monkeypatch, tmp_path):
+    line, ended = run("generation.py")
+    assert line["agreement"] == 0
+    assert line["ratio"] > 0
+    assert ended is None
+    changed(monkeypatch, tunediff.predict.generation, "generate", lambda out: [("other", None), *list(out)[1:]])
+    line, ended = run("generation.py", "--out", str(tmp_path / "line.json"))
+    assert ended == "generation: the sides differ by 1, expected at most 0"
+    # A result that is wrong is no result.
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_goes_through_a_model_is_counted_without_padding(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
+    work = importlib.import_module("work")
+    monkeypatch.setattr(work, "matrix_rate", lambda dtype: 1e6)
+    model = small_model("llama", small_tokenizer())
+    with work.watched(model, 0) as seen:
+        model(torch.tensor([[0, 5, 6], [7, 8, 9]]))
+        model(torch.tensor([[5]]))
+    assert seen.tokens == 6
+    seen.seconds = 2.0
+    layers = [one.weight.numel() for one in model.get_decoder().modules() if isinstance(one, torch.nn.Linear)]
+    found = work.utilisation(model, seen, per_weight=2)
+    assert found["utilisation"] == round(2 * sum(layers) * 6 / 2.0 / 1e6, 3)
+    assert found["tokens"] == 6
+
+
+@pytest.mark.usefixtures("minutes")
+@pytest.mark.parametrize("labels", ["multi", "single", "protocols"])
+def test_a_log_likelihood_that_is_off_ends_the_choices_benchmark(labels, run, monkeypatch):
+    pytest.importorskip("lm_eval", reason="needs the extra [bench]")
+    line, ended = run("choices.py", "--labels", labels)
+    assert ended is None
+    assert line["agreement"] <= line["tolerance"] == 1e-4
+
+    def off(scores):
+        scores[7, 1] += 1e-3
+        return scores
+
+    changed(monkeypatch, tunediff.predict.choices, "score_choices", off)
+    line, ended = run("choices.py", "--labels", labels)
+    assert ended.startswith(f"choices, {labels}: the sides differ by 0.001")
+
+
+@pytest.mark.usefixtures("minutes")
+@pytest.mark.parametrize("script", ["training.py", "heads.py"])
+def test_another_learning_rate_ends_the_training_benchmarks(script, run, monkeypatch):
+    if script == "training.py":
+        pytest.importorskip("trl", reason="needs the extra [bench]")
+    line, ended = run(script)
+    assert ended is None
+    assert line["agreement"] <= line["tolerance"]
+    own = tunediff.training.finetune.finetune
+
+    def faster(loaded, train, dev, section, *rest):
+        return own(loaded, train, dev, section.model_copy(update={"learning_rate": 2 * section.learning_rate}), *rest)
+
+    monkeypatch.setattr(tunediff.training.finetune, "finetune", faster)
+    line, ended = run(script)
+    assert "the sides differ by" in ended
+
+
+@pytest.mark.usefixtures("minutes")
+def test_an_answer_that_is_a_character_longer_ends_the_spans_benchmark(run, monkeypatch):
+    assert run("spans.py")[1] is None
+
+    def longer(found):
+        [best, *others] = found[0].spans
+        # The score of no answer below the span's, so that the span is the answer.
+        first = replace(found[0], spans=[best._replace(end=best.end + 1), *others], null=best.score - 1)
+        return [first, *found[1:]]
+
+    changed(monkeypatch, tunediff.predict.spans, "find_spans", longer)
+    assert run("spans.py")[1] == "spans: the sides differ by 1, expected at most 0"
+
+
+@pytest.mark.usefixtures("minutes")
+def test_a_log_probability_in_the_last_digit_ends_the_loads_benchmark(run, monkeypatch):
+    assert run("loads.py")[1] is None
+    tables = []
+
+    def off(table):
+        tables.append(table)
+        if len(tables) == 1:
+            table.loc[0, "log_probs"][0] += 1e-9
+        return table
+
+    changed(monkeypatch, pd, "read_parquet", off)
+    assert "the sides differ by 1e-09" in run("loads.py")[1]
+
+
+@pytest.mark.usefixtures("minutes")
+def test_before_and_after_in_each_others_place_end_the_diff_benchmark(run, monkeypatch):
+    assert run("diff.py")[1] is None
+    own = subprocess.Popen
+
+    def swapped(command, **named):
+        at = command.index("diff") + 1
+        return own([*command[:at], command[at + 1], command[at], *command[at + 2 :]], **named)
+
+    monkeypatch.setattr(subprocess, "Popen", swapped)
+    assert "expected" in run("diff.py")[1]
