@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from filelock import FileLock
 
 # Before any of them is imported. One thread: see tests/tiny.py.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -21,10 +22,22 @@ def long(request) -> bool:
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory):
-    """The small experiment, run once for all tests: they copy it."""
+    """The small experiment, run once for all tests, also those of several workers: they copy it."""
     from tests.project import SMALL, Project
 
-    project = Project(tmp_path_factory.mktemp("small-run"), **SMALL)
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return run_and_commit(Project(base / "small-run", **SMALL))
+    folder, done = base.parent / "small-run", base.parent / "small-run.done"
+    with FileLock(base.parent / "small-run.lock"):
+        if done.exists():
+            return Project.at(folder)
+        project = run_and_commit(Project(folder, **SMALL))
+        done.touch()
+        return project
+
+
+def run_and_commit(project):
     project.run("dvc", "repro")
     project.commit("first run")
     return project

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from copy import copy
 from pathlib import Path
 
 import yaml
@@ -28,12 +27,17 @@ class Project:
         git(folder, "init", "--quiet")
         self.commit("start")
 
+    @classmethod
+    def at(cls, folder):
+        """The working copy that another process has made."""
+        project = cls.__new__(cls)
+        project.folder = folder
+        return project
+
     def copy(self, folder):
         """The project as it stands, in another folder, for a test that changes it."""
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
-        other = copy(self)
-        other.folder = folder
-        return other
+        return Project.at(folder)
 
     def results(self):
         """Everything that the run made and that must be the same each time: bytes by path, without costs and pages."""
@@ -46,9 +50,7 @@ class Project:
     def clone(self, folder, *options):
         """What a colleague gets of it from Git: no results, no settings of one's own."""
         git(self.folder, "clone", "--quiet", *options, str(self.folder), str(folder))
-        other = copy(self)
-        other.folder = folder
-        return other
+        return Project.at(folder)
 
     def commit(self, message):
         git(self.folder, "add", "--all")
