@@ -97,7 +97,9 @@ def ours(loaded: Loaded, train: list[Any], dev: list[Any], out: Path) -> tuple[l
     """Train as the stages features and train do; the losses, and when the run began and each epoch ended."""
     ends = [time.perf_counter()]
     features = read_rows(loaded, [one for one, _ in (*train, *dev)], "classification")
-    finetune(loaded, train, dev, TRAIN, out, "classification", lambda: ends.append(time.perf_counter()), features)
+    finetune(
+        loaded, train, dev, TRAIN, out, "classification", lambda: ends.append(time.perf_counter()), features=features
+    )
     # The best epoch's save may lie beside the last one's.
     states = [json.loads(path.read_text()) for path in out.glob("checkpoint-*/trainer_state.json")]
     return losses_of(max(states, key=lambda state: state["global_step"])["log_history"]), ends
