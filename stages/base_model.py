@@ -76,7 +76,8 @@ def train_base(
         )
     if log[-1]["perplexity"] > vocabulary:
         print(f"  ALARM: a perplexity above {vocabulary:,} is worse than guessing evenly among all tokens")
-    last = {{"epoch": "epochs", "step": "steps"}.get(key, key): value for key, value in log[-1].items()}
+    # In the order of the log: a save that was gone on from has sorted them.
+    last = {{"epoch": "epochs", "step": "steps"}.get(key, key): log[-1][key] for key in LOG if key in log[-1]}
     return log, {**last, "documents": read, "validation_documents": validated}
 
 

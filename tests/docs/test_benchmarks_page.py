@@ -1,0 +1,55 @@
+"""benchmarks/README.md: its figures are those of the files that it names, and none falls short without a word."""
+
+import re
+from statistics import median
+
+import pytest
+
+from tests.imports import ROOT
+from tunediff.files import read_json
+
+FOLDER = ROOT / "benchmarks"
+PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
+ROW = re.compile(
+    r"\| \[(?P<name>[\w-]+)\]\(results/(?P=name)\.json\) \| (?P<ratio>[\d.]+) x \| (?P<reach>[\d.]+) x"
+    r" \| (?P<ours>[\d.]+) s \| (?P<theirs>[\d.]+) s \| (?P<apart>\S+) \| (?P<most>\S+) \|"
+)
+ROWS = [match.groupdict() for match in ROW.finditer(PAGE)]
+
+
+def test_each_row_of_the_first_table_has_its_result():
+    scripts = set(re.findall(r"^\| `(\w+)\.py", PAGE, re.MULTILINE))
+    assert {path.stem for path in FOLDER.glob("*.py")} - {"setting", "work", "layout"} == scripts
+    assert {row["name"].partition("-")[0] for row in ROWS} == scripts - {"diff", "pipeline"}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
+def test_a_row_says_what_its_file_says(row):
+    result = read_json(FOLDER / "results" / f"{row['name']}.json")
+    ours, *_, theirs = result["seconds"].values()
+    assert float(row["ratio"]) == result["ratio"]
+    assert float(row["reach"]) == result["reach"]
+    assert float(row["ours"]) == pytest.approx(median(ours), abs=0.051)
+    assert float(row["theirs"]) == pytest.approx(median(theirs), abs=0.051)
+    assert float(row["apart"]) == pytest.approx(result["agreement"], rel=0.5)
+    assert float(row["most"]) == result["tolerance"] >= result["agreement"]
+    assert result["command"].endswith(f"--out benchmarks/results/{row['name']}.json")
+    assert "--quick" not in result["command"]
+
+
+def test_the_table_of_diff_says_what_its_file_says():
+    found = re.findall(r"^\| ([\d,]+) \| ([\d.]+) s \| (\d+) MiB \| (\d+) µs \|$", PAGE, re.MULTILINE)
+    expected = [
+        (
+            f"{row['cases']:,}",
+            f"{row['seconds']:.1f}",
+            str(row["peak_memory_mib"]),
+            f"{row['microseconds_per_case']:.0f}",
+        )
+        for row in read_json(FOLDER / "results" / "diff.json")["rows"][1:]
+    ]
+    assert found == expected
+
+
+def test_the_later_epochs_of_a_head_are_those_of_the_file():
+    assert f"is {read_json(FOLDER / 'results' / 'heads.json')['later_epochs']} times as fast" in PAGE
