@@ -26,7 +26,8 @@ def nested(depth, inner=None):
 
 
 ODD = st.one_of(
-    st.sampled_from([None, True, False, [], {}, [[]], [None], {"": None}, ["a", 1], {"text": []}]),
+    # Copies: a fault that is put into a fault would change this list.
+    st.sampled_from([None, True, False, [], {}, [[]], [None], {"": None}, ["a", 1], {"text": []}]).map(copy.deepcopy),
     st.sampled_from(NUMBERS),
     st.sampled_from(TEXTS),
     st.text(st.characters(), max_size=8),  # lone surrogates too

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # What no text in a file may hold. Half of a surrogate pair is what JSON's "\ud800" becomes.
 NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+HALF_PAIR = re.compile("[\ud800-\udfff]")
 # Bytes that a line is shorter than: one that never ends would fill the memory.
 LONGEST_LINE = 2**28
 # Levels of lists and objects in JSON. Data have five; a thousand end Python's own stack in whoever walks them.

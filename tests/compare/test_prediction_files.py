@@ -201,6 +201,12 @@ def test_squad_questions_without_an_answer_in_the_file_are_counted(tmp_path):
             "article 1, paragraph 1, question 1: question: found None",
         ),
         ({"q1": "a"}, [1, 2], 'expected an object with "data"'),
+        ({"q1": "a \ud800"}, None, r"answers.json: q1: found '\\ud800', expected whole characters"),
+        (
+            {"q1": "a"},
+            {"data": [{"paragraphs": [{"context": "One.\udfff", "qas": []}]}]},
+            r"article 1, paragraph 1: context: found '\\udfff', expected whole characters",
+        ),
     ],
 )
 def test_what_is_not_squads_layout_is_refused(tmp_path, answers, data, message):

@@ -20,7 +20,7 @@ import pandas as pd
 from tunediff.cases import INVALID, RIGHT, WRONG, content_hash
 from tunediff.compare.predictions import Predictions
 from tunediff.errors import TunediffError
-from tunediff.files import shown
+from tunediff.files import HALF_PAIR, shown
 
 Sample = dict[str, Any]
 
@@ -29,8 +29,6 @@ METRICS = ("acc", "exact_match", "em", "acc_norm", "pass@1")
 # What the harness's filters put where they find no answer.
 NO_ANSWER = "[invalid]"
 OTHER = "(not the target)"
-# Half of a surrogate pair, which no file can hold.
-_HALF = re.compile("[\ud800-\udfff]")
 
 
 def is_sample(row: Sample) -> bool:
@@ -150,7 +148,7 @@ def _record(row: Sample, place: str, metric: str, cluster: str | None) -> tuple[
             raise TunediffError(f"{place}: doc: found no field {cluster} among {shown(', '.join(doc or ()), 200)}")
         record["cluster"] = str(doc[cluster])
     for key, text in record.items():
-        if isinstance(text, str) and (half := _HALF.search(text)):
+        if isinstance(text, str) and (half := HALF_PAIR.search(text)):
             raise TunediffError(f"{place}: {key}: found {half[0]!r}, expected whole characters")
     return record, choices
 

@@ -19,7 +19,7 @@ from tunediff.cases import RIGHT, WRONG, Answer, about_predictions, content_hash
 from tunediff.compare.harness import is_sample, read_samples
 from tunediff.compare.predictions import Fields, Predictions, from_table, in_tables
 from tunediff.errors import TunediffError
-from tunediff.files import numbered_jsonl, parquet_batches, read_json
+from tunediff.files import HALF_PAIR, numbered_jsonl, parquet_batches, read_json
 from tunediff.sections import ANSWERABLE, UNANSWERABLE
 from tunediff.sources import Row
 from tunediff.sources.local import numbered_csv
@@ -119,7 +119,7 @@ def squad_answers(path: Path, ids: Sequence[str], data: Path) -> dict[str, str]:
         data: the data set that they come from, for errors.
 
     Raises:
-        TunediffError: the file is of another kind, or a question has no answer.
+        TunediffError: the file is of another kind, or a question has no answer, or one that no file can hold.
     """
     answers = read_json(path)
     if not isinstance(answers, dict) or not all(isinstance(answer, str) for answer in answers.values()):
@@ -131,6 +131,9 @@ def squad_answers(path: Path, ids: Sequence[str], data: Path) -> dict[str, str]:
             f"{path}: found no answer to {len(missing)} of the {len(ids)} questions of {data} ({first}), "
             "expected one to each"
         )
+    for one in ids:
+        if half := HALF_PAIR.search(answers[one]):
+            raise TunediffError(f"{path}: {one}: found {half[0]!r}, expected whole characters")
     return answers
 
 

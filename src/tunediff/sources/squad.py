@@ -14,7 +14,7 @@ from types import NoneType
 from typing import Any
 
 from tunediff.errors import TunediffError
-from tunediff.files import read_json, shown
+from tunediff.files import HALF_PAIR, read_json, shown
 from tunediff.sources import Row
 
 _CALLED = {str: "text", list: "a list", int: "a whole number", bool: "true or false", NoneType: "nothing"}
@@ -64,4 +64,6 @@ def _value(holder: Any, key: str, place: str, *kinds: type) -> Any:
     if type(value) not in kinds:
         expected = " or ".join(_CALLED[kind] for kind in kinds)
         raise TunediffError(f"{place}: {key}: found {shown(value)}, expected {expected}, as in SQuAD's JSON")
+    if isinstance(value, str) and (half := HALF_PAIR.search(value)):
+        raise TunediffError(f"{place}: {key}: found {half[0]!r}, expected whole characters")
     return value
