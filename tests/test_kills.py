@@ -185,10 +185,10 @@ def forget(project, *stages):
     lock = project.folder / "dvc.lock"
     try:
         found = yaml.safe_load(lock.read_text())
-    except (FileNotFoundError, yaml.YAMLError):  # nothing yet, or a kill cut it off
+        for name in found["stages"].keys() & set(stages):
+            del found["stages"][name]
+    except (FileNotFoundError, yaml.YAMLError, TypeError, AttributeError):  # nothing yet, or a kill cut it off
         return
-    for name in found["stages"].keys() & set(stages):
-        del found["stages"][name]
     lock.write_text(yaml.safe_dump(found, sort_keys=False))
     shutil.rmtree(project.folder / ".dvc/cache/runs", ignore_errors=True)
 
