@@ -63,7 +63,7 @@ def test_a_span_head_beats_its_untrained_self_on_articles_that_it_has_not_seen(t
     found = project.metrics("diff_cases")
     assert found["accuracy_delta_low"] > 0
     assert found["f1_delta_low"] > 0
-    assert found["accuracy_tuned"] > 5 * found["accuracy_base"]
+    assert found["accuracy_tuned"] - found["accuracy_base"] > 0.2
     assert f"{found['n']:,} test cases" in report_of(project)
 
 
