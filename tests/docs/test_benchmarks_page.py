@@ -53,3 +53,12 @@ def test_the_table_of_diff_says_what_its_file_says():
 
 def test_the_later_epochs_of_a_head_are_those_of_the_file():
     assert f"is {read_json(FOLDER / 'results' / 'heads.json')['later_epochs']} times as fast" in PAGE
+
+
+def test_the_readme_quotes_the_files():
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    ratio = {
+        name: read_json(FOLDER / "results" / f"{name}.json")["ratio"] for name in ("choices-multi", "training-best")
+    }
+    assert f"{ratio['choices-multi']} times as fast as by lm-evaluation-harness" in readme
+    assert f"QLoRA takes {ratio['training-best']} times as many rows a second as TRL at its best settings" in readme
