@@ -9,6 +9,7 @@ import runpy
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pandas as pd
 import pytest
@@ -51,6 +52,12 @@ def minutes(long):
         pytest.skip("takes minutes: --long")
 
 
+def needs(peer):
+    """Skip where the extra with the peers is not installed: the set-up for the tests leaves it out."""
+    if find_spec(peer) is None:
+        pytest.skip(f"needs {peer}: pip install -e .[bench]")
+
+
 def changed(monkeypatch, module, name, change):
     """Let a function of the engine return something else."""
     own = getattr(module, name)
@@ -88,7 +95,7 @@ def test_what_goes_through_a_model_is_counted_without_padding(monkeypatch):
 @pytest.mark.usefixtures("minutes")
 @pytest.mark.parametrize("labels", ["multi", "single", "protocols"])
 def test_a_log_likelihood_that_is_off_ends_the_choices_benchmark(labels, run, monkeypatch):
-    pytest.importorskip("lm_eval", reason="needs the extra [bench]")
+    needs("lm_eval")
     line, ended = run("choices.py", "--labels", labels)
     assert ended is None
     assert line["agreement"] <= line["tolerance"] == 1e-4
@@ -106,7 +113,7 @@ def test_a_log_likelihood_that_is_off_ends_the_choices_benchmark(labels, run, mo
 @pytest.mark.parametrize("script", ["training.py", "heads.py"])
 def test_another_learning_rate_ends_the_training_benchmarks(script, run, monkeypatch):
     if script == "training.py":
-        pytest.importorskip("trl", reason="needs the extra [bench]")
+        needs("trl")
     line, ended = run(script)
     assert ended is None
     assert line["agreement"] <= line["tolerance"]

@@ -26,11 +26,8 @@ DETERMINISTIC = [
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    project = Project(tmp_path_factory.mktemp("project"), **SMALL)
-    assert project.stages_run("dvc", "repro") == NAMES
-    project.commit("first run")
-    return project
+def project(small_run, tmp_path_factory):
+    return small_run.copy(tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture
@@ -150,7 +147,7 @@ def test_queued_experiments_run_apart_from_the_workspace(project):
 
 def test_two_cold_runs_give_the_same_splits_predictions_cases_and_metrics(project, tmp_path):
     again = Project(tmp_path, **SMALL)
-    again.run("dvc", "repro", PYTHONHASHSEED="7")
+    assert again.stages_run("dvc", "repro", PYTHONHASHSEED="7") == NAMES
     first, second = project.outputs(), again.outputs()
     assert len(first) > 40
     assert {"data/predictions/base.parquet", "metrics/environment/train.json", "data/splits/leaks.json"} <= set(first)

@@ -20,16 +20,16 @@ def figures(folder):
 
 
 @pytest.fixture(scope="module")
-def merged(evaluated, tmp_path_factory):
+def merged(small_run, tmp_path_factory):
     """The small project with its adapter merged, and what was said."""
-    project = evaluated.copy(tmp_path_factory.mktemp("merged"))
+    project = small_run.copy(tmp_path_factory.mktemp("merged"))
     return project, tunediff(project.folder, "merge", "--max-flips", "120")
 
 
 @pytest.fixture(scope="module")
-def rough(evaluated, tmp_path_factory):
+def rough(small_run, tmp_path_factory):
     """A project whose base has weights that four bits hold badly: there a merged model answers otherwise."""
-    project = evaluated.copy(tmp_path_factory.mktemp("rough"))
+    project = small_run.copy(tmp_path_factory.mktemp("rough"))
     path = project.folder / "models/base/model.safetensors"
     torch.manual_seed(0)
     save_file({name: value + 0.2 * torch.randn_like(value) for name, value in load_file(path).items()}, path,
@@ -88,8 +88,8 @@ def test_a_merged_model_that_answers_otherwise_is_reported_and_a_gate_closes_whe
     assert figures(rough.folder) == found
 
 
-def test_without_quantisation_the_merged_model_is_the_tuned_one(evaluated, tmp_path):
-    project = evaluated.copy(tmp_path)
+def test_without_quantisation_the_merged_model_is_the_tuned_one(small_run, tmp_path):
+    project = small_run.copy(tmp_path)
     project.change(model={"quantization": "none"}, adapt={"method": "lora"})
     project.run("dvc", "repro", "train")
     code, out, error = tunediff(project.folder, "merge", "--max-flips", "0")
@@ -113,16 +113,16 @@ def test_without_quantisation_the_merged_model_is_the_tuned_one(evaluated, tmp_p
         (["--max-flips", "-1"], "--max-flips: found -1, expected a number of cases from 0 up"),
     ],
 )
-def test_what_stands_in_the_way_is_left_alone(evaluated, arguments, message):
-    code, out, error = tunediff(evaluated.folder, "merge", *arguments)
+def test_what_stands_in_the_way_is_left_alone(small_run, arguments, message):
+    code, out, error = tunediff(small_run.folder, "merge", *arguments)
     assert (code, out, error.count("\n")) == (1, "", 1)
     assert message in error
-    assert evaluated.run("git", "status", "--porcelain", "--untracked-files=all", "models", "README.md") == ""
+    assert small_run.run("git", "status", "--porcelain", "--untracked-files=all", "models", "README.md") == ""
 
 
 @pytest.mark.parametrize("method", ["full", "head"])
-def test_a_model_without_an_adapter_is_refused(evaluated, tmp_path, method):
-    project = evaluated.copy(tmp_path)
+def test_a_model_without_an_adapter_is_refused(small_run, tmp_path, method):
+    project = small_run.copy(tmp_path)
     head = {"head": "classification"} if method == "head" else {}
     project.change(
         model={"quantization": "none"} | head,

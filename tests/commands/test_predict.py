@@ -18,8 +18,8 @@ EXPECTED = "premise=TEXT hypothesis=TEXT"
 
 
 @pytest.fixture(scope="module")
-def folder(evaluated):
-    return evaluated.folder
+def folder(small_run):
+    return small_run.folder
 
 
 def ask(folder, *arguments):
@@ -176,8 +176,8 @@ def test_bad_input_ends_in_one_line(folder, arguments, message):
 
 
 @pytest.mark.parametrize("missing", ["models/base", "models/tuned"])
-def test_without_a_model_the_line_says_how_to_make_one(evaluated, tmp_path, missing):
-    project = evaluated.copy(tmp_path)
+def test_without_a_model_the_line_says_how_to_make_one(small_run, tmp_path, missing):
+    project = small_run.copy(tmp_path)
     shutil.rmtree(project.folder / missing)
     code, out, error = tunediff(project.folder, "predict", *(f"{name}={text}" for name, text in CASE.items()))
     assert (code, out) == (1, "")

@@ -12,11 +12,9 @@ from tunediff.cases import read_predictions, write_predictions
 
 
 @pytest.fixture(scope="module")
-def counted(evaluated, tmp_path_factory):
-    """The small project with its parameters counted; tests leave it as it is."""
-    project = evaluated.copy(tmp_path_factory.mktemp("counted"))
-    project.run("dvc", "repro", "count_params")
-    return project
+def counted(small_run, tmp_path_factory):
+    """The small project in a folder of its own; tests leave it as it is."""
+    return small_run.copy(tmp_path_factory.mktemp("counted"))
 
 
 def rows(out):
@@ -104,8 +102,8 @@ def test_a_prediction_file_says_what_it_was_computed_with_and_so_do_the_metrics(
         (["--stage", "prepare"], "data/splits/train.jsonl: there is no such file"),
     ],
 )
-def test_what_cannot_be_checked_is_named_in_a_line(evaluated, tmp_path, arguments, message):
-    project = evaluated.copy(tmp_path)
+def test_what_cannot_be_checked_is_named_in_a_line(small_run, tmp_path, arguments, message):
+    project = small_run.copy(tmp_path)
     (project.folder / "data/predictions/base.parquet").unlink()
     (project.folder / "data/splits/train.jsonl").unlink()
     code, out, error = tunediff(project.folder, "verify", *arguments)
