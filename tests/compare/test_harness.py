@@ -138,6 +138,8 @@ def test_a_field_of_the_document_can_be_the_cluster():
     assert found.frame["cluster"].tolist() == ["Premise 0.", "Premise 0.", "Premise 1.", "Premise 1."]
     with pytest.raises(TunediffError, match=r"row 1: doc: found no field passage among 'premise, hypothesis, label'"):
         read(*rows, cluster="passage")
+    with pytest.raises(TunediffError, match=r"row 1: doc: found \[.*, expected an object with the field premise"):
+        read(rows[0] | {"doc": [rows[0]["doc"]]}, cluster="premise")
 
 
 @pytest.mark.parametrize(

@@ -144,8 +144,10 @@ def _record(row: Sample, place: str, metric: str, cluster: str | None) -> tuple[
         "scores": scores,
     }
     if cluster:
-        if not isinstance(doc, dict) or cluster not in doc:
-            raise TunediffError(f"{place}: doc: found no field {cluster} among {shown(', '.join(doc or ()), 200)}")
+        if not isinstance(doc, dict):
+            raise TunediffError(f"{place}: doc: found {shown(doc)}, expected an object with the field {cluster}")
+        if cluster not in doc:
+            raise TunediffError(f"{place}: doc: found no field {cluster} among {shown(', '.join(doc), 200)}")
         record["cluster"] = str(doc[cluster])
     for key, text in record.items():
         if isinstance(text, str) and (half := HALF_PAIR.search(text)):
