@@ -37,18 +37,26 @@ def test_a_row_says_what_its_file_says(row):
     assert "--quick" not in result["command"]
 
 
-def test_the_table_of_diff_says_what_its_file_says():
+def test_the_table_of_diff_says_what_its_files_say():
     found = re.findall(r"^\| ([\d,]+) \| ([\d.]+) s \| (\d+) MiB \| (\d+) µs \|$", PAGE, re.MULTILINE)
+    rows = [
+        *read_json(FOLDER / "results" / "diff.json")["rows"][1:],
+        read_json(FOLDER / "results" / "diff-10m.json")["rows"][-1],
+    ]
     expected = [
-        (
-            f"{row['cases']:,}",
-            f"{row['seconds']:.1f}",
-            str(row["peak_memory_mib"]),
-            f"{row['microseconds_per_case']:.0f}",
-        )
-        for row in read_json(FOLDER / "results" / "diff.json")["rows"][1:]
+        (f"{r['cases']:,}", f"{r['seconds']:.1f}", str(r["peak_memory_mib"]), f"{r['microseconds_per_case']:.0f}")
+        for r in rows
     ]
     assert found == expected
+
+
+def test_the_table_of_the_pipeline_says_what_its_file_says():
+    result = read_json(FOLDER / "results" / "pipeline.json")
+    ours, theirs = (median(side) for side in zip(*result["seconds"], strict=True))
+    cold = result["cold"]
+    assert f"| {cold['seconds']} s | {cold['stages']} s of its nine stages | {cold['ratio']} x |" in PAGE
+    assert f"| {ours:.2f} s | {theirs:.2f} s of a bare project of two stages | {result['ratio']} x |" in PAGE
+    assert f"`diff.confidence` | {result['diff_changed']['seconds']} s |" in PAGE
 
 
 def test_the_later_epochs_of_a_head_are_those_of_the_file():
