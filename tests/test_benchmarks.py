@@ -119,8 +119,9 @@ def test_another_learning_rate_ends_the_training_benchmarks(script, run, monkeyp
     assert line["agreement"] <= line["tolerance"]
     own = tunediff.training.finetune.finetune
 
-    def faster(loaded, train, dev, section, *rest):
-        return own(loaded, train, dev, section.model_copy(update={"learning_rate": 2 * section.learning_rate}), *rest)
+    def faster(loaded, train, dev, section, *rest, **named):
+        section = section.model_copy(update={"learning_rate": 2 * section.learning_rate})
+        return own(loaded, train, dev, section, *rest, **named)
 
     monkeypatch.setattr(tunediff.training.finetune, "finetune", faster)
     line, ended = run(script)
@@ -149,7 +150,7 @@ def test_a_log_probability_in_the_last_digit_ends_the_loads_benchmark(run, monke
     def off(table):
         tables.append(table)
         if len(tables) == 1:
-            table.loc[0, "log_probs"][0] += 1e-9
+            table.at[0, "log_probs"] = table.at[0, "log_probs"] + [1e-9, 0, 0]
         return table
 
     changed(monkeypatch, pd, "read_parquet", off)
