@@ -30,7 +30,7 @@ LABELS = {
     "single": [" yes", " maybe", " no"],
 }
 # Each side at the size that is fastest for it on a CPU: of 1,024 to 8,192 tokens here, of 8 to 128 rows there. On a GPU
-# as many rows, which is some 16 times as many tokens as on the CPU on both sides.
+# sixteen times as much on both sides, which nobody has tried yet.
 BATCH_TOKENS, PEER_BATCH = (32768, 1024) if torch.cuda.is_available() else (2048, 64)
 REACH = {"multi": 6.0, "single": 3.0, "protocols": 10.0}
 TASK = Task(

@@ -76,6 +76,14 @@ def test_a_single_text_that_differs_ends_the_generation_benchmark(run, monkeypat
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_that_fails_ends_the_pipeline_benchmark(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
+    pipeline = importlib.import_module("pipeline")
+    assert pipeline.run(tmp_path, sys.executable, "-c", "pass") > 0
+    with pytest.raises(SystemExit, match="ended with 3: no stage"):
+        pipeline.run(tmp_path, sys.executable, "-c", "import sys; print('no stage', file=sys.stderr); sys.exit(3)")
+
+
 def test_what_goes_through_a_model_is_counted_without_padding(monkeypatch):
     monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
     work = importlib.import_module("work")
