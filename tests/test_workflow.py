@@ -135,13 +135,10 @@ def test_an_experiment_has_a_name_and_can_be_compared(project):
     assert project.stages_run("dvc", "repro") == []
 
 
-def test_queued_experiments_run_apart_from_the_workspace(project):
-    for rate in ("2.0e-4", "3.0e-4"):
-        project.run("dvc", "exp", "run", "--queue", "-S", f"train.learning_rate={rate}", "-n", f"queued-{rate[0]}")
+def test_a_queued_experiment_runs_apart_from_the_workspace(project):
+    project.run("dvc", "exp", "run", "--queue", "-S", "train.learning_rate=2.0e-4", "-n", "queued")
     project.run("dvc", "exp", "run", "--run-all")
-    shown = project.run("dvc", "exp", "show", "--csv")
-    assert "queued-2" in shown
-    assert "queued-3" in shown
+    assert "queued" in project.run("dvc", "exp", "show", "--csv")
     assert project.run("git", "status", "--porcelain", "--untracked-files=no") == ""
 
 

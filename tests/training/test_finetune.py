@@ -138,6 +138,35 @@ def test_a_weight_on_the_prompt_changes_what_is_learned_and_not_what_is_reported
     assert not same(*weights)
 
 
+DROPOUTS = {
+    "llama": ["attention_dropout"],
+    "phi": ["attention_dropout", "resid_pdrop", "embd_pdrop"],
+    "bert": ["attention_probs_dropout_prob", "hidden_dropout_prob", "classifier_dropout"],
+}
+
+
+@pytest.mark.parametrize("name", DROPOUTS)
+def test_without_dropout_a_model_learns_what_a_layout_that_has_none_learns(name, tmp_path, tokenizer, bert_tokenizer):
+    encoder = name == "bert"
+    head, prompt = ("classification", Prompt()) if encoder else ("lm", PROMPT)
+
+    def learned(kind, dropout, lora_dropout=0.0, **keys):
+        folder = tmp_path / kind
+        layout = dict.fromkeys(DROPOUTS[name], dropout)
+        write_model(folder, name, *((bert_tokenizer, "none") if encoder else (tokenizer,)), **layout)
+        loaded = load(tmp_path / f"base-{kind}", folder, head=head)
+        adapted = adapt_model(loaded.model, adapt_section("lora", lora_dropout=lora_dropout), 0)
+        loaded = type(loaded)(adapted, loaded.tokenizer, loaded.context, loaded.pad)
+        rows = training_rows(loaded, CASES, TASK, prompt, head)
+        return run((loaded, rows, rows[:3], head), train_section(**keys), tmp_path / f"{kind} scratch")[1]
+
+    plain = learned("plain", 0.0)
+    assert not same(learned("left", 0.5), plain)
+    assert same(learned("disabled", 0.5, disable_dropout=True), plain)
+    # That of an adapter is another parameter.
+    assert not same(learned("adapter", 0.5, lora_dropout=0.5, disable_dropout=True), plain)
+
+
 def test_the_loss_of_a_head_is_that_of_transformers(start):
     loaded, rows, _, _ = start("bert", "head")
     batch = pad_rows([one for one, _ in rows], 0) | {"labels": torch.tensor([label for _, label in rows])}

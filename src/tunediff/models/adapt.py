@@ -51,6 +51,15 @@ def adapt_model(model: Network, adapt: Adapt, seed: int) -> Network:
     return adapted
 
 
+def disable_dropout(model: Network) -> None:
+    """Let the base leave nothing out in training, whatever its layout says; an adapter has its own `lora_dropout`."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Dropout) and "lora_dropout" not in name:
+            module.p = 0.0
+        elif isinstance(getattr(module, "attention_dropout", None), float):  # the probability itself, in decoders
+            module.attention_dropout = 0.0
+
+
 def choose_trained(model: Network, adapt: Adapt) -> None:
     """Let a gradient be computed for the weights that method head or full trains, and for no other."""
     model.requires_grad_(adapt.method == "full")

@@ -22,7 +22,7 @@ from transformers import TrainingArguments
 
 from tunediff.cases import Case
 from tunediff.errors import TunediffError
-from tunediff.models.adapt import gather_trained, load_trained, save_weights, whole_weights
+from tunediff.models.adapt import disable_dropout, gather_trained, load_trained, save_weights, whole_weights
 from tunediff.models.heads import label_scores
 from tunediff.models.load import Loaded, Network
 from tunediff.models.processes import gathered, part, shared
@@ -128,6 +128,8 @@ def finetune(
     if train.optim.startswith("paged") and not torch.cuda.is_available():
         raise TunediffError(f"params.yaml: train.optim: found {train.optim}, which needs a GPU; expected adamw_torch")
     _refuse_sharing_on_cpu(train)
+    if train.disable_dropout:
+        disable_dropout(loaded.model)
 
     batch_of, batch_loss = HEADS[head]
     if head == "lm" and train.prompt_loss_weight:
