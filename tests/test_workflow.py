@@ -136,9 +136,9 @@ def test_an_experiment_has_a_name_and_can_be_compared(project):
 
 
 def test_a_queued_experiment_runs_apart_from_the_workspace(project):
-    project.run("dvc", "exp", "run", "--queue", "-S", "train.learning_rate=2.0e-4", "-n", "queued")
+    project.run("dvc", "exp", "run", "--queue", "-S", "train.learning_rate=2.0e-4", "-n", "rate-2e-4")
     project.run("dvc", "exp", "run", "--run-all")
-    assert "queued" in project.run("dvc", "exp", "show", "--csv")
+    assert "rate-2e-4" in project.run("dvc", "exp", "show", "--csv")
     assert project.run("git", "status", "--porcelain", "--untracked-files=no") == ""
 
 

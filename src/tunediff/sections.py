@@ -434,9 +434,7 @@ class Train(Section):
         le=1,
         description="weight of a prompt's tokens in the loss of a language model; an answer's: 1",
     )
-    disable_dropout: bool = Field(
-        default=False, description="train without the base's own dropout, which on a CPU takes up to a third of a step"
-    )
+    disable_dropout: bool = Field(default=False, description="train without the base's own dropout")
     num_processes: Whole = Field(
         default=1, ge=1, description="processes, one a GPU, of all hosts; a step learns from the batches of all"
     )

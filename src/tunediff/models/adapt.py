@@ -54,10 +54,13 @@ def adapt_model(model: Network, adapt: Adapt, seed: int) -> Network:
 def disable_dropout(model: Network) -> None:
     """Let the base leave nothing out in training, whatever its layout says; an adapter has its own `lora_dropout`."""
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Dropout) and "lora_dropout" not in name:
+        if "lora_dropout" in name:
+            continue
+        if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-        elif isinstance(getattr(module, "attention_dropout", None), float):  # the probability itself, in decoders
-            module.attention_dropout = 0.0
+        for key, value in vars(module).items():
+            if key.endswith("dropout") and isinstance(value, float):  # some layouts hold the probability itself
+                setattr(module, key, 0.0)
 
 
 def choose_trained(model: Network, adapt: Adapt) -> None:
