@@ -17,13 +17,13 @@ from lm_eval.models.huggingface import HFLM
 from setting import CASE, INSTRUCTION, conclude, decoder, in_turn, parse, snli
 from work import utilisation, watched
 
-from tunediff.cases import make_cases
-from tunediff.compare.prior import calibrated
-from tunediff.predict.agreement import TOLERANCE
-from tunediff.predict.choices import score_choices
-from tunediff.predict.prompts import encode_cases, encode_choices
-from tunediff.predict.protocols import premise_free
-from tunediff.sections import Prompt, Task
+from tunediff.compare.effects.label_bias import calibrated
+from tunediff.config.sections import Prompt, Task
+from tunediff.data.cases import make_cases
+from tunediff.engines.agreement import TOLERANCE
+from tunediff.engines.local.choices import score_choices
+from tunediff.engines.other_settings import premise_free
+from tunediff.inputs.prompts import encode_cases, encode_choices
 
 LABELS = {
     "multi": [" it follows from it", " it may be so", " it cannot be so"],

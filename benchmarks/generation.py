@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from setting import CASE, INSTRUCTION, conclude, in_turn, parse, small_llama, snli
 
-from tunediff.predict.generation import generate
-from tunediff.predict.prompts import encode_text
+from tunediff.engines.local.generation import generate
+from tunediff.inputs.prompts import encode_text
 
 NEW_TOKENS, PEER_BATCH = 16, 8
 

@@ -20,12 +20,12 @@ import torch
 from setting import Rounds, conclude, data_file, parse, timed
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
-from tunediff.cases import make_cases
+from tunediff.config.sections import Adapt, Model, Prompt, Task, Train
+from tunediff.data.cases import make_cases
+from tunediff.data.sources.table_files import read_rows as read_table
+from tunediff.engines.local.labels import classify
 from tunediff.models.adapt import adapt_model
 from tunediff.models.load import Loaded, find_weights, load_base, write_manifest
-from tunediff.predict.heads import classify
-from tunediff.sections import Adapt, Model, Prompt, Task, Train
-from tunediff.sources.local import read_rows as read_table
 from tunediff.training.features import read_rows
 from tunediff.training.finetune import finetune, training_rows
 

@@ -68,7 +68,7 @@ def write_model(config: dict[str, Any], files: list[Path], folder: Path) -> None
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForPreTraining
 
-    from tunediff.training.tokenizer import train_bpe, train_wordpiece
+    from tunediff.pretraining.tokenizer import train_bpe, train_wordpiece
 
     encoder = config["model_type"] == "bert"
     texts = list(chain.from_iterable(file.read_text(encoding="utf-8").splitlines() for file in files))

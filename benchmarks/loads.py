@@ -19,12 +19,12 @@ import pandas as pd
 import torch
 from setting import CASE, INSTRUCTION, conclude, in_turn, parse, small_llama, snli
 
-from tunediff.cases import make_cases, read_cases, write_cases
-from tunediff.commands.models import BASE, TUNED, both_answer
+from tunediff.commands.project import BASE, TUNED, both_answer
+from tunediff.config.sections import Adapt, Evaluate, Model, Prompt, Task
+from tunediff.data.cases import make_cases, read_cases, write_cases
+from tunediff.engines.asking import predict_cases
 from tunediff.models.adapt import adapt_model, load_tuned, save_tuned
 from tunediff.models.load import load_base, write_manifest
-from tunediff.predict.answers import predict_cases
-from tunediff.sections import Adapt, Evaluate, Model, Prompt, Task
 
 LABELS = ["entailment", "neutral", "contradiction"]
 TASK = Task(

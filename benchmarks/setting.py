@@ -89,7 +89,7 @@ def small_llama(
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from tunediff.training.tokenizer import train_bpe
+    from tunediff.pretraining.tokenizer import train_bpe
 
     tokenizer = train_bpe(texts, vocabulary, 1024)
     torch.manual_seed(0)

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from setting import conclude, data_file, in_turn, parse
 
+from tunediff.config.sections import Data, Model, Prompt, Task
+from tunediff.data.sources.squad_json import read_squad
+from tunediff.engines.local.spans import find_spans
+from tunediff.inputs.windows import read_documents
 from tunediff.models.load import Loaded, find_weights, load_base, write_manifest
-from tunediff.predict.spans import find_spans
-from tunediff.predict.windows import read_documents
-from tunediff.sections import Data, Model, Prompt, Task
-from tunediff.sources.squad import read_squad
 from tunediff.tasks.question_answering import question_cases
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))

@@ -23,12 +23,12 @@ from setting import CASE, INSTRUCTION, Rounds, conclude, decoder, parse, snli, t
 from trl import SFTConfig, SFTTrainer
 from work import utilisation, watched
 
+from tunediff.config.sections import Adapt, Model, Train
+from tunediff.engines.agreement import TOLERANCE
+from tunediff.engines.local.choices import score_choices
+from tunediff.inputs.prompts import encode_text
 from tunediff.models.adapt import adapt_model
 from tunediff.models.load import Loaded, load_base, write_manifest
-from tunediff.predict.agreement import TOLERANCE
-from tunediff.predict.choices import score_choices
-from tunediff.predict.prompts import encode_text
-from tunediff.sections import Adapt, Model, Train
 from tunediff.training.finetune import finetune
 from tunediff.training.loss import answer_rows
 

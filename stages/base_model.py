@@ -7,15 +7,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tunediff.cost import measured
-from tunediff.errors import run
-from tunediff.files import read_json, replacing, write_csv, write_json
+from tunediff.config.params import read_params
+from tunediff.config.sections import Base, Pretrain
 from tunediff.models.load import CONFIG, find_weights, write_manifest
-from tunediff.params import read_params
-from tunediff.scratch import mark_done, scratch_folder
-from tunediff.sections import Base, Pretrain
-from tunediff.sources.texts import read_texts
-from tunediff.stage import PARAMS, arguments
+from tunediff.pretraining.texts import read_texts
+from tunediff.runtime.cost import measured
+from tunediff.runtime.errors import run
+from tunediff.runtime.files import read_json, replacing, write_csv, write_json
+from tunediff.runtime.scratch import mark_done, scratch_folder
+from tunediff.runtime.stage import PARAMS, arguments
 
 # A base that others trained has the header alone, and a decoder no accuracies.
 LOG = ("epoch", "step", "train_loss", "validation_loss", "perplexity", "mlm_accuracy", "nsp_accuracy")
@@ -58,7 +58,7 @@ def train_base(
     base: Base, section: Pretrain, text: Path, folder: Path, scratch: Path, saved: Callable[[], None]
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
     """Train from scratch into the folder; the log, and its last row with what was read."""
-    from tunediff.training.pretrain import find_tokenizer, pretrain
+    from tunediff.pretraining.pretrain import find_tokenizer, pretrain
 
     texts, config = read_texts(section, text), dict(base.config or {})
     tokenizer = find_tokenizer(texts.train, config, section)

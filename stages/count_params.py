@@ -4,14 +4,14 @@
         --metrics metrics/count_params.json --cost metrics/cost/count_params.json
 """
 
-from tunediff.cost import measured
-from tunediff.errors import run
-from tunediff.files import read_json, write_csv, write_json
-from tunediff.ledger import summary, totals
-from tunediff.models.count import count_recipe
+from tunediff.config.params import read_params
+from tunediff.models.counts import count_recipe
 from tunediff.models.load import CONFIG
-from tunediff.params import read_params
-from tunediff.stage import PARAMS, arguments
+from tunediff.models.parameters import summary, totals
+from tunediff.runtime.cost import measured
+from tunediff.runtime.errors import run
+from tunediff.runtime.files import read_json, write_csv, write_json
+from tunediff.runtime.stage import PARAMS, arguments
 
 
 def main() -> None:

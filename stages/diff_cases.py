@@ -5,15 +5,15 @@
         --baselines metrics/baselines.json --calibration metrics/calibration.json --cost metrics/cost/diff_cases.json
 """
 
-from tunediff.cases import environment_of, read_cases, read_predictions
+from tunediff.compare.diff_summary import diff_summary
 from tunediff.compare.evidence import gather
-from tunediff.compare.summary import diff_summary
-from tunediff.cost import measured
-from tunediff.errors import run
-from tunediff.files import replacing, write_json, write_jsonl
-from tunediff.leaks import read_leaks
-from tunediff.params import read_params
-from tunediff.stage import PARAMS, arguments
+from tunediff.config.params import read_params
+from tunediff.data.cases import environment_of, read_cases, read_predictions
+from tunediff.data.leaks import read_leaks
+from tunediff.runtime.cost import measured
+from tunediff.runtime.errors import run
+from tunediff.runtime.files import replacing, write_json, write_jsonl
+from tunediff.runtime.stage import PARAMS, arguments
 
 
 def main() -> None:

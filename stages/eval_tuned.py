@@ -11,24 +11,24 @@ for none.
 
 from dataclasses import replace
 
-from tunediff.cases import read_cases, write_predictions
-from tunediff.cost import measured
-from tunediff.errors import run
-from tunediff.files import write_json
+from tunediff.config.params import read_params
+from tunediff.data.cases import read_cases, write_predictions
+from tunediff.engines.asking import predict_cases
+from tunediff.engines.local.journal import finished_batches
+from tunediff.engines.other_settings import other_protocols
+from tunediff.metrics.eval_summary import summary
 from tunediff.metrics.named import named_scores
 from tunediff.metrics.scores import has_threshold, score
-from tunediff.metrics.summary import summary
 from tunediff.models.adapt import load_tuned
 from tunediff.models.environment import environment
 from tunediff.models.load import load_base
-from tunediff.models.processes import gathered, launched
-from tunediff.params import read_params
-from tunediff.predict.answers import predict_cases
-from tunediff.predict.finished import finished_batches
-from tunediff.predict.protocols import other_protocols
-from tunediff.ranks import first
-from tunediff.scratch import mark_done, scratch_folder
-from tunediff.stage import PARAMS, arguments
+from tunediff.runtime.cost import measured
+from tunediff.runtime.errors import run
+from tunediff.runtime.files import write_json
+from tunediff.runtime.processes import gathered, launched
+from tunediff.runtime.ranks import first
+from tunediff.runtime.scratch import mark_done, scratch_folder
+from tunediff.runtime.stage import PARAMS, arguments
 
 
 def main() -> None:

@@ -11,13 +11,13 @@ from argparse import Namespace
 
 from safetensors.numpy import save_file
 
-from tunediff.cases import read_cases
-from tunediff.cost import measured
-from tunediff.errors import run
-from tunediff.files import replacing
-from tunediff.params import read_params
-from tunediff.sections import Adapt, Model, Prompt, Task
-from tunediff.stage import PARAMS, arguments
+from tunediff.config.params import read_params
+from tunediff.config.sections import Adapt, Model, Prompt, Task
+from tunediff.data.cases import read_cases
+from tunediff.runtime.cost import measured
+from tunediff.runtime.errors import run
+from tunediff.runtime.files import replacing
+from tunediff.runtime.stage import PARAMS, arguments
 
 
 def main() -> None:

@@ -6,15 +6,15 @@ python stages/prepare.py --raw data/raw --splits data/splits --metrics metrics/p
 
 from collections import Counter
 
-from tunediff.cases import write_cases
-from tunediff.cost import measured
-from tunediff.errors import run
-from tunediff.files import replacing, write_json
-from tunediff.leaks import find_leaks, write_leaks
-from tunediff.params import read_params
-from tunediff.sources.source import read_source
-from tunediff.splits import draw_splits
-from tunediff.stage import PARAMS, arguments
+from tunediff.config.params import read_params
+from tunediff.data.cases import write_cases
+from tunediff.data.leaks import find_leaks, write_leaks
+from tunediff.data.sources.source import read_source
+from tunediff.data.splits import draw_splits
+from tunediff.runtime.cost import measured
+from tunediff.runtime.errors import run
+from tunediff.runtime.files import replacing, write_json
+from tunediff.runtime.stage import PARAMS, arguments
 from tunediff.tasks import cases_of
 from tunediff.tasks.columns import groups_of
 from tunediff.tasks.question_answering import starts

@@ -14,15 +14,15 @@ each that computed with a model, `--plots` that with the tables of the
 evidence: what was not asked for is not in it, and not in the report.
 """
 
-from tunediff.cost import measured
-from tunediff.errors import run
-from tunediff.files import write_text
-from tunediff.params import read_params
+from tunediff.config.params import read_params
 from tunediff.report.model_card import Setup, model_card
 from tunediff.report.page import html_page, markdown_page, page_contents, plain_verdict
 from tunediff.report.results import SOURCES, read_results
-from tunediff.scratch import clear_done
-from tunediff.stage import PARAMS, arguments
+from tunediff.runtime.cost import measured
+from tunediff.runtime.errors import run
+from tunediff.runtime.files import write_text
+from tunediff.runtime.scratch import clear_done
+from tunediff.runtime.stage import PARAMS, arguments
 
 
 def main() -> None:

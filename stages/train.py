@@ -8,18 +8,18 @@
 from dataclasses import replace
 from functools import partial
 
-from tunediff.cases import read_cases
-from tunediff.cost import measured
-from tunediff.errors import run
-from tunediff.files import replacing, write_csv, write_json
+from tunediff.config.params import read_params
+from tunediff.data.cases import read_cases
 from tunediff.models.adapt import adapt_model, save_tuned
 from tunediff.models.environment import environment
 from tunediff.models.load import load_base
-from tunediff.models.processes import gathered, launched
-from tunediff.params import read_params
-from tunediff.ranks import first
-from tunediff.scratch import mark_done, scratch_folder
-from tunediff.stage import PARAMS, arguments
+from tunediff.runtime.cost import measured
+from tunediff.runtime.errors import run
+from tunediff.runtime.files import replacing, write_csv, write_json
+from tunediff.runtime.processes import gathered, launched
+from tunediff.runtime.ranks import first
+from tunediff.runtime.scratch import mark_done, scratch_folder
+from tunediff.runtime.stage import PARAMS, arguments
 from tunediff.training.features import read_features
 from tunediff.training.finetune import chosen_epoch, finetune, row_case_ids, training_rows
 

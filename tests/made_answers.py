@@ -14,11 +14,12 @@ import yaml
 
 from tests.imports import ROOT
 from tests.report.made import made_cases, write_inputs, write_params
-from tunediff.cases import INVALID, RIGHT, WRONG, Answer, Case, content_hash, write_cases, write_predictions
-from tunediff.files import write_json
-from tunediff.leaks import find_leaks, write_leaks
-from tunediff.sections import Task
-from tunediff.squad import exact_match, token_f1
+from tunediff.config.sections import Task
+from tunediff.data.cases import INVALID, RIGHT, WRONG, Answer, Case, write_cases, write_predictions
+from tunediff.data.leaks import find_leaks, write_leaks
+from tunediff.metrics.squad import exact_match, token_f1
+from tunediff.runtime.files import write_json
+from tunediff.runtime.hashing import content_hash
 from tunediff.stats.intervals import wilson
 
 TASK = Task(

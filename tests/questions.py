@@ -2,8 +2,8 @@
 
 import json
 
-from tunediff.cases import Answer, Case
-from tunediff.sections import ANSWERABLE, UNANSWERABLE, Task
+from tunediff.config.sections import ANSWERABLE, UNANSWERABLE, Task
+from tunediff.data.cases import Answer, Case
 
 LABELS = [ANSWERABLE, UNANSWERABLE]
 QUESTIONS = Task(

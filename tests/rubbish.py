@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from hypothesis import strategies as st
 
 from tests.report.made import HOSTILE
-from tunediff.errors import TunediffError, printed
+from tunediff.runtime.errors import TunediffError, printed
 
 DEEP = 300
 SPECIAL = ["<s>", "</s>", "[SEP]", "<unk>", "<pad>", "[CLS]", "<|endoftext|>", "<mask>"]

@@ -1,40 +1,29 @@
-"""The floors and wings of docs/ARCHITECTURE.md are those of the code."""
+"""The order of docs/ARCHITECTURE.md is that of the code."""
 
 import ast
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
 from tests.imports import ROOT, SOURCE, project_imports
 
 PACKAGE = SOURCE / "tunediff"
-# As it stands in the document: floor, rooms of both wings, rooms of the model wing, rooms of the evidence wing.
-TABLE = """
-| 8 | `commands` | | |
-| 7 | | `publish` | `report` |
-| 6 | | `training` | `diff` |
-| 5 | | `predict` | `compare` |
-| 4 | `tasks` | `models` | `metrics` |
-| 3 | `sources` `splits` `leaks` `scratch` | | `stats` |
-| 2 | `params` `cases` `cost` `stage` `ledger` | | |
-| 1 | `files` `sections` `squad` | | |
-| 0 | `errors` `ranks` | | |
-"""
-SHARED, MODEL, EVIDENCE = range(3)
-# They stand on both wings, as stages do. What they take of the model wing they import inside a function: below, every
-# module outside that wing starts without torch.
-JOINING = {"commands"}
-# For users of `evaluate`, which imports torch; nothing of this project imports it.
-FOR_OTHERS = PACKAGE / "metrics/modules.py"
+# A package imports those after it in this list, and none before it.
+ORDER = [
+    *("commands", "report", "compare", "pretraining", "training", "engines", "tasks", "models", "inputs"),
+    *("metrics", "stats", "data", "config", "runtime"),
+]
+# They need torch. What others take of them they import inside a function, so that everything else starts without it.
+MODEL_SIDE = {"training", "pretraining", "engines", "models", "inputs"}
+# Of those, these too start without it; and these outside of them may need it.
+EXCEPT = {"engines/__init__.py", "inputs/__init__.py", "models/parameters.py"}
+ALSO = {"runtime/memory.py", "runtime/processes.py"}
 TORCH = {"torch", "transformers", "peft", "bitsandbytes", "accelerate"}
+# A subcommand and a section of params.yaml are called as what they are about.
+NAMED_AFTER_OTHERS = {"commands", "config"}
 
-ROOMS = {
-    room.strip("`"): (int(floor), wing)
-    for floor, *wings in (line.strip("|").split("|") for line in TABLE.split("\n") if line)
-    for wing, rooms in enumerate(wings)
-    for room in rooms.split()
-}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
@@ -43,52 +32,55 @@ def name(path):
 
 
 def room(path):
-    """The room of a module: its package, or the module itself where it has none."""
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+    """The package of a module."""
+    return path.relative_to(PACKAGE).parts[0]
 
 
-def test_the_document_shows_the_same_floors():
-    assert TABLE.strip() in (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+def needs_torch(path):
+    return name(path) in ALSO or (room(path) in MODEL_SIDE and name(path) not in EXCEPT)
 
 
-def test_every_module_has_its_room_and_every_room_its_module():
-    assert {room(path) for path in FILES} == set(ROOMS)
+WITHOUT_TORCH = [path for path in FILES if not needs_torch(path)]
+
+
+def test_the_document_shows_the_same_order():
+    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    places = [text.index(f"\n{package}/") for package in ORDER]
+    assert places == sorted(places)
+
+
+def test_every_package_has_its_place_and_no_module_stands_beside_them():
+    assert {room(path) for path in FILES} == set(ORDER)
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)
-def test_a_module_imports_only_floors_below_its_own_and_never_the_other_wing(path):
-    floor, wing = ROOMS[room(path)]
+def test_a_module_imports_only_packages_after_its_own(path):
     for other in {room(imported) for imported in project_imports(path)} - {room(path)}:
-        other_floor, other_wing = ROOMS[other]
-        assert other_floor < floor, f"{name(path)} on floor {floor} imports {other} on floor {other_floor}"
-        joins = room(path) in JOINING
-        assert joins or other_wing in (SHARED, wing), f"{name(path)} imports {other} of the other wing"
+        assert ORDER.index(other) > ORDER.index(room(path)), f"{name(path)} imports {other}"
+
+
+def test_a_file_name_stands_once():
+    names = Counter(path.name for path in FILES if room(path) not in NAMED_AFTER_OTHERS)
+    assert [one for one, count in names.items() if count > 1 and one != "__init__.py"] == []
 
 
 def test_no_module_imports_a_stage_or_a_test():
     assert [name(path) for path in FILES if imported_packages(path) & {"stages", "tests"}] == []
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if ROOMS[room(path)][1] != MODEL], ids=name)
-def test_no_module_outside_the_model_wing_imports_torch_even_inside_a_function(path):
+@pytest.mark.parametrize("path", WITHOUT_TORCH, ids=name)
+def test_only_the_model_side_imports_torch_even_inside_a_function(path):
     assert not imported_packages(path) & TORCH
 
 
-def test_everything_outside_the_model_wing_starts_without_torch():
+def test_everything_outside_the_model_side_starts_without_torch():
     modules = [
-        ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
-        for path in FILES
-        if ROOMS[room(path)][1] != MODEL and path != FOR_OTHERS
+        ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__") for path in WITHOUT_TORCH
     ]
     code = f"import importlib, sys\nfor name in {modules}: importlib.import_module(name)\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not TORCH & set(done.stdout.split())
-
-
-def test_nothing_imports_the_modules_of_evaluate():
-    everything = [*FILES, *(ROOT / "stages").glob("*.py")]
-    assert [path for path in everything if FOR_OTHERS in project_imports(path)] == []
 
 
 def imported_packages(path):

@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 import torch
 
-import tunediff.predict.choices
-import tunediff.predict.generation
-import tunediff.predict.spans
+import tunediff.engines.local.choices
+import tunediff.engines.local.generation
+import tunediff.engines.local.spans
 import tunediff.training.finetune
 from tests.imports import ROOT
 from tests.shared_data import shared_data
@@ -69,7 +69,7 @@ def test_a_single_text_that_differs_ends_the_generation_benchmark(run, monkeypat
     assert line["agreement"] == 0
     assert line["ratio"] > 0
     assert ended is None
-    changed(monkeypatch, tunediff.predict.generation, "generate", lambda out: [("other", None), *list(out)[1:]])
+    changed(monkeypatch, tunediff.engines.local.generation, "generate", lambda out: [("other", None), *list(out)[1:]])
     line, ended = run("generation.py", "--out", str(tmp_path / "line.json"))
     assert ended == "generation: the sides differ by 1, expected at most 0"
     # A result that is wrong is no result.
@@ -112,7 +112,7 @@ def test_a_log_likelihood_that_is_off_ends_the_choices_benchmark(labels, run, mo
         scores[7, 1] += 1e-3
         return scores
 
-    changed(monkeypatch, tunediff.predict.choices, "score_choices", off)
+    changed(monkeypatch, tunediff.engines.local.choices, "score_choices", off)
     line, ended = run("choices.py", "--labels", labels)
     assert ended.startswith(f"choices, {labels}: the sides differ by 0.001")
 
@@ -146,7 +146,7 @@ def test_an_answer_that_is_a_character_longer_ends_the_spans_benchmark(run, monk
         first = replace(found[0], spans=[best._replace(end=best.end + 1), *others], null=best.score - 1)
         return [first, *found[1:]]
 
-    changed(monkeypatch, tunediff.predict.spans, "find_spans", longer)
+    changed(monkeypatch, tunediff.engines.local.spans, "find_spans", longer)
     assert run("spans.py")[1] == "spans: the sides differ by 1, expected at most 0"
 
 

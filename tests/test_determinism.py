@@ -10,7 +10,7 @@ import random
 import pytest
 
 from tests.project import SMALL, Project
-from tunediff.sources.worlds import captions
+from tunediff.data.synthetic import captions
 
 SPLITS = ("train", "validation", "test")
 # Drawn by what the rows say: `all` and `stride` go by their number.

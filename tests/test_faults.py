@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from tests.imports import ROOT
 from tests.test_kills import deterministic, environment, nothing_is_left
 from tests.tiny import small_tokenizer
-from tunediff.errors import unwritable
-from tunediff.files import write_text
+from tunediff.runtime.errors import unwritable
+from tunediff.runtime.files import write_text
 
 PREDICTIONS = "data/predictions/tuned.parquet"
 
@@ -229,7 +229,7 @@ def test_a_remote_that_goes_away_in_the_middle_of_a_push_is_filled_by_the_next_o
 
 
 def test_a_scratch_path_of_a_killed_process_is_removed_and_that_of_a_living_one_is_not(tmp_path):
-    script = "import sys, os, signal, time\nfrom pathlib import Path\nfrom tunediff.files import replacing\n"
+    script = "import sys, os, signal, time\nfrom pathlib import Path\nfrom tunediff.runtime.files import replacing\n"
     script += "with replacing(Path('out')) as fresh:\n    fresh.write_text('half')\n    print('here', flush=True)\n"
     script += "    sys.stdin.read() or os.kill(os.getpid(), signal.SIGKILL)\n"
     env = os.environ | {"PYTHONPATH": str(ROOT / "src")}

@@ -17,8 +17,8 @@ from tests.program import tunediff
 from tests.project import Project
 from tests.test_pipeline import NAMES
 from tests.tiny import LABELS, small_tokenizer, write_model
-from tunediff.cases import read_cases, read_predictions
-from tunediff.sources.worlds.captions import rows
+from tunediff.data.cases import read_cases, read_predictions
+from tunediff.data.synthetic.captions import rows
 
 MODEL, DATA, PUBLISHED = "someone/small-llama", "someone/captions", "me/captions-lora"
 CARD = """---

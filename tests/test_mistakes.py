@@ -19,9 +19,9 @@ from tests.made_answers import golden_pair, made_questions, run_stage, write_run
 from tests.program import tunediff
 from tests.project import SMALL
 from tests.report.made import made_cases, usual_cases, write_inputs, write_params
-from tunediff.cases import PROTOCOL_COLUMNS, outcome, read_cases, write_predictions
-from tunediff.compare.prior import calibrated
-from tunediff.files import read_jsonl
+from tunediff.compare.effects.label_bias import calibrated
+from tunediff.data.cases import PROTOCOL_COLUMNS, outcome, read_cases, write_predictions
+from tunediff.runtime.files import read_jsonl
 
 LABELS = ["entailment", "neutral", "contradiction"]
 

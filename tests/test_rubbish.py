@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from tests.imports import ROOT
 from tests.rubbish import ODD, SPECIAL, TEXTS, broken, json_lines, json_text, nested, refusal, table, torn, within
 from tunediff.commands import diff, predict, score
-from tunediff.params import read_params
-from tunediff.predict.prompts import encode_cases
-from tunediff.sections import Prompt
-from tunediff.sources.local import read_rows
+from tunediff.config.params import read_params
+from tunediff.config.sections import Prompt
+from tunediff.data.sources.table_files import read_rows
+from tunediff.inputs.prompts import encode_cases
 
 PREPARE = runpy.run_path(str(ROOT / "stages" / "prepare.py"))["main"]
 SHARE = {"params": 150, "prepare": 150, "diff": 130, "score": 40, "predict": 30}

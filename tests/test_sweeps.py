@@ -11,7 +11,7 @@ import yaml
 
 from tests.imports import ROOT
 from tests.project import Project, git
-from tunediff.params import read_params
+from tunediff.config.params import read_params
 
 SCRIPT = ROOT / "recipes/sweeps/slurm.sbatch"
 LIST = ROOT / "recipes/sweeps/learning_rate.txt"

@@ -7,7 +7,7 @@ import pytest
 from tests.docs.test_documents import ARCHITECTURE
 from tests.project import SMALL, Project
 from tests.test_pipeline import NAMES
-from tunediff.files import read_jsonl
+from tunediff.runtime.files import read_jsonl
 
 AFTER_TRAINING = ["train", "eval_tuned", "diff_cases", "report"]
 DETERMINISTIC = [

@@ -4,10 +4,10 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, BertTokenizer
 
 from tests.models.layouts import SMALL_BERT, SMALL_GPT2, SMALL_LLAMA, SMALL_PHI
-from tunediff.cases import make_cases
+from tunediff.config.sections import Adapt, Model, Prompt, Task, Train
+from tunediff.data.cases import make_cases
 from tunediff.models.load import Loaded, load_base, write_manifest
-from tunediff.sections import Adapt, Model, Prompt, Task, Train
-from tunediff.training.tokenizer import train_bpe
+from tunediff.pretraining.tokenizer import train_bpe
 
 # The machines that run the tests have few cores, and threads that wait for each other cost more than they bring.
 torch.set_num_threads(1)

@@ -6,7 +6,7 @@ import pytest
 
 from tunediff.commands.cost import said, saved, seconds_of, state, table
 from tunediff.commands.runs import Outcome, Run, read_stages
-from tunediff.errors import TunediffError
+from tunediff.runtime.errors import TunediffError
 
 CPU = {"seconds": 30.0, "peak_memory_bytes": 100 * 2**20, "device": "CPU"}
 GPU = {"seconds": 1800.0, "peak_memory_bytes": 2**30, "device": "A40", "gpu_seconds": 1800.0, "energy_joules": 9e4}

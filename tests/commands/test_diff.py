@@ -1,11 +1,11 @@
 import json
 
 import pytest
+from tests.test_diff import made_up_pair
 
 from tests.program import tunediff
 from tests.shared_data import shared_data
-from tests.test_diff import made_up_pair
-from tunediff.cases import write_predictions
+from tunediff.data.cases import write_predictions
 
 FILES = {"metrics.json", "cases.jsonl", "report.md", "report.html"}
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.program import tunediff
 from tunediff.commands import launch
-from tunediff.errors import TunediffError
+from tunediff.runtime.errors import TunediffError
 
 SHOW = "import json, os; print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('TUNEDIFF_H')}))"
 PIPELINE = f"""

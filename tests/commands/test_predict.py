@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from tests.program import tunediff
-from tunediff.cases import make_cases, read_predictions
 from tunediff.commands.predict import records, side_by_side
-from tunediff.files import read_jsonl
-from tunediff.params import read_params
+from tunediff.config.params import read_params
+from tunediff.data.cases import make_cases, read_predictions
+from tunediff.runtime.files import read_jsonl
 
 CASE = {"premise": "A man is sleeping.", "hypothesis": "A man is awake."}
 EXPECTED = "premise=TEXT hypothesis=TEXT"

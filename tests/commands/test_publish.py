@@ -12,7 +12,7 @@ import yaml
 from tests.hub_server import TOKEN, UNKNOWN_TOKEN, serve_here
 from tests.program import tunediff
 from tunediff.commands.publish import upload
-from tunediff.errors import TunediffError
+from tunediff.runtime.errors import TunediffError
 
 NAME = "me/my-model"
 

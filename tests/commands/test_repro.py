@@ -14,13 +14,13 @@ import pytest
 import yaml
 
 from tests.imports import ROOT, SOURCE
-from tunediff.compare.cost import figure
-from tunediff.cost import RUN
+from tunediff.compare.effects.net_repair_cost import figure
+from tunediff.runtime.cost import RUN
 
 SCRIPT = """
 import json, sys, time
 from pathlib import Path
-from tunediff.cost import measured
+from tunediff.runtime.cost import measured
 
 name, reads, writes = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 with measured(Path(f"metrics/cost/{name}.json")):

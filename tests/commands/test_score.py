@@ -1,11 +1,11 @@
 import json
 
 import pytest
+from tests.test_squad import official_best
 
 from tests.commands.test_diff import tunediff
 from tests.shared_data import shared_data
-from tests.test_squad import official_best
-from tunediff.squad import exact_match, token_f1
+from tunediff.metrics.squad import exact_match, token_f1
 
 
 def question(name, *answers):

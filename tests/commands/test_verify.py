@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.program import tunediff
-from tunediff.cases import read_predictions, write_predictions
+from tunediff.data.cases import read_predictions, write_predictions
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 
 from tests.docs.test_documents import ARCHITECTURE
-from tunediff.cases import make_cases, outcome
+from tunediff.compare.diff_summary import diff_summary
+from tunediff.compare.effects.slices import COLUMNS
 from tunediff.compare.evidence import gather
-from tunediff.compare.slices import COLUMNS
-from tunediff.compare.summary import diff_summary
-from tunediff.errors import TunediffError
-from tunediff.leaks import find_leaks
-from tunediff.sections import RESERVED, Diff, Task
+from tunediff.config.sections import RESERVED, Diff, Task
+from tunediff.data.cases import make_cases, outcome
+from tunediff.data.leaks import find_leaks
+from tunediff.runtime.errors import TunediffError
 
 LABELS = ["entailment", "neutral", "contradiction"]
 TASK = Task(

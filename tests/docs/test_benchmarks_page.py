@@ -6,7 +6,7 @@ from statistics import median
 import pytest
 
 from tests.imports import ROOT
-from tunediff.files import read_json
+from tunediff.runtime.files import read_json
 
 FOLDER = ROOT / "benchmarks"
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")

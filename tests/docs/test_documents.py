@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from tests.imports import ROOT
-from tunediff.cases import PREDICTION_COLUMNS, PROTOCOL_COLUMNS
 from tunediff.commands import main
+from tunediff.data.cases import PREDICTION_COLUMNS, PROTOCOL_COLUMNS
 from tunediff.report.notation import duration, p_value, percent, points, signed, whole
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

@@ -12,8 +12,8 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from tests.imports import ROOT
-from tunediff.params import Params
-from tunediff.sections import RESERVED, Draw, HubData, Model, Section, TextFiles, Tokenizer, World
+from tunediff.config.params import Params
+from tunediff.config.sections import RESERVED, Draw, HubData, Model, Section, TextFiles, Tokenizer, World
 
 DOCUMENT = (ROOT / "docs" / "params.md").read_text(encoding="utf-8")
 TABLES = {

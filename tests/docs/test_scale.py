@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.imports import ROOT
-from tunediff.files import read_json
+from tunediff.runtime.files import read_json
 
 PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
 RATE = re.compile(

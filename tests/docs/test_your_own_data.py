@@ -10,8 +10,8 @@ import yaml
 
 from tests.imports import ROOT
 from tests.stages.test_prepare import prepared
-from tunediff.cases import read_cases
-from tunediff.params import read_params
+from tunediff.config.params import read_params
+from tunediff.data.cases import read_cases
 
 DOCUMENT = (ROOT / "docs" / "your-own-data.md").read_text(encoding="utf-8")
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
-from tunediff.errors import TunediffError
+from tunediff.metrics.accuracy import score
 from tunediff.metrics.calibration import (
     adaptive_ece,
     case_brier,
@@ -19,7 +19,7 @@ from tunediff.metrics.calibration import (
     reliability,
     selective_accuracy,
 )
-from tunediff.metrics.classification import score
+from tunediff.runtime.errors import TunediffError
 
 LABELS = ["a", "b", "c"]
 

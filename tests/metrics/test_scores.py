@@ -6,12 +6,12 @@ import pytest
 
 from tests.imports import ROOT
 from tests.small_tasks import PAIR, QUESTIONS
-from tunediff.cases import read_predictions, write_predictions
-from tunediff.metrics import classification
-from tunediff.metrics.question_answering import score_answers
+from tunediff.config.sections import Model
+from tunediff.data.cases import read_predictions, write_predictions
+from tunediff.metrics import accuracy
+from tunediff.metrics.answer_scores import score_answers
+from tunediff.metrics.eval_summary import summary
 from tunediff.metrics.scores import has_threshold, score
-from tunediff.metrics.summary import summary
-from tunediff.sections import Model
 
 SURE = np.log([0.8, 0.2]).tolist()
 
@@ -39,7 +39,7 @@ LABELS = rows(
 
 
 def test_a_task_with_labels_is_scored_as_one():
-    expected = classification.score(PAIR.labels, LABELS["label"], LABELS["prediction"], LABELS["log_probs"])
+    expected = accuracy.score(PAIR.labels, LABELS["label"], LABELS["prediction"], LABELS["log_probs"])
     assert score(PAIR, LABELS) == expected
 
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU
 
 from tests.imports import SOURCE
-from tunediff.errors import TunediffError
 from tunediff.metrics import text as module
 from tunediff.metrics.text import (
     bleu_counts,
@@ -25,6 +24,7 @@ from tunediff.metrics.text import (
     rouge_cases,
     text_scores,
 )
+from tunediff.runtime.errors import TunediffError
 
 # The example of sacrebleu's README: two references a sentence, BLEU = 48.530827009929865.
 SYSTEM = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."]

@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from tests.models.layouts import PHI_2
 from tests.tiny import SMALL, adapt_section, load, small_model, write_model
-from tunediff.errors import TunediffError
-from tunediff.ledger import totals
 from tunediff.models.adapt import adapt_model, load_trained, load_tuned, save_trained, save_tuned
-from tunediff.models.count import count_parameters, layout
+from tunediff.models.counts import count_parameters, layout
+from tunediff.models.parameters import totals
+from tunediff.runtime.errors import TunediffError
 
 TOKENS = torch.tensor([[3, 9, 40, 7, 12], [5, 5, 8, 30, 31]])
 

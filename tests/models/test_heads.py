@@ -16,13 +16,13 @@ from tests.tiny import (
     small_tokenizer,
     write_model,
 )
-from tunediff.errors import TunediffError
-from tunediff.ledger import totals
+from tunediff.inputs.padding import pad_rows
+from tunediff.inputs.prompts import Row
 from tunediff.models.adapt import adapt_model, load_tuned, save_tuned
-from tunediff.models.count import count_parameters, layout, new_head
+from tunediff.models.counts import count_parameters, layout, new_head
 from tunediff.models.heads import head_class, label_scores
-from tunediff.predict.heads import pad_rows
-from tunediff.predict.prompts import Row
+from tunediff.models.parameters import totals
+from tunediff.runtime.errors import TunediffError
 
 BERT, BPE = small_bert_tokenizer(), small_tokenizer()
 DECODERS = ["llama", "phi", "gpt_neox", "qwen2", "mistral", "gpt2", "gemma2"]

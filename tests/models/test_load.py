@@ -17,8 +17,10 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.hub_server import files_of, serve
 from tests.tiny import LABELS, SMALL, load, model_section, pin, small_config, small_model, write_model
-from tunediff.cases import make_cases
-from tunediff.errors import TunediffError
+from tunediff.config.sections import Model, Prompt
+from tunediff.data.cases import make_cases
+from tunediff.inputs.prompts import encode_cases
+from tunediff.inputs.windows import read_documents
 from tunediff.models.load import (
     CONFIG,
     MANIFEST,
@@ -28,9 +30,7 @@ from tunediff.models.load import (
     read_tokenizer,
     write_manifest,
 )
-from tunediff.predict.prompts import encode_cases
-from tunediff.predict.windows import read_documents
-from tunediff.sections import Model, Prompt
+from tunediff.runtime.errors import TunediffError
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 TOKENS = torch.tensor([[1, 9, 40, 7]])
@@ -129,9 +129,9 @@ def test_a_hub_model_that_is_not_there_is_one_line(hub_cache):
 LOAD = """
 import sys
 from pathlib import Path
-from tunediff.errors import run
+from tunediff.runtime.errors import run
 from tunediff.models.load import find_weights, load_base, write_manifest
-from tunediff.sections import Model
+from tunediff.config.sections import Model
 import torch
 torch.set_num_threads(1)
 id, revision, base = sys.argv[1:]

@@ -17,12 +17,12 @@ from tests.tiny import (
     small_tokenizer,
     write_model,
 )
-from tunediff.errors import TunediffError
-from tunediff.files import read_json
+from tunediff.inputs.prompts import encode_cases
 from tunediff.models.adapt import adapt_model
 from tunediff.models.load import load_model
 from tunediff.models.merge import merge_adapter, save_merged
-from tunediff.predict.prompts import encode_cases
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import read_json
 
 
 def adapted(tmp_path, name, head="lm", targets="all-linear", **config):

@@ -14,13 +14,13 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from tunediff.compare.calibration import calibration
-from tunediff.compare.transitions import TRANSITIONS, transition_metrics
-from tunediff.files import write_csv, write_json, write_jsonl
-from tunediff.metrics.classification import score
+from tunediff.compare.effects.probabilities import calibration
+from tunediff.compare.effects.transitions import TRANSITIONS, transition_metrics
+from tunediff.config.sections import Task
+from tunediff.metrics.accuracy import score
 from tunediff.report.results import STAGES, WITH_MODEL, Results, read_results
 from tunediff.report.tables import by_tag, margin
-from tunediff.sections import Task
+from tunediff.runtime.files import write_csv, write_json, write_jsonl
 
 LABELS = ["entailment", "neutral", "contradiction"]
 TASK = Task(
@@ -226,7 +226,7 @@ def with_causes(cases):
 
 
 def cause(case):
-    """Evidence and explanation of a flipped case, in the form of `tunediff.compare.causes`."""
+    """Evidence and explanation of a flipped case, in the form of `tunediff.compare.explanations.causes`."""
     near = [{"case_id": f"{number:016x}", "label": case["label"], "distance": 0.1 * number} for number in (1, 2, 3)]
     return {
         "evidence": {

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from tests.made_answers import TASK, golden_pair, made_questions
 from tests.report.made import HOSTILE
 from tests.report.test_browser import CASES, choose, status, tick
-from tunediff.cases import Answer
-from tunediff.compare.predictions import Predictions
-from tunediff.diff import case_lines, compare
-from tunediff.errors import TunediffError
+from tunediff.compare.comparison import case_lines, compare
+from tunediff.compare.pairs.predictions import Predictions
+from tunediff.data.cases import Answer
 from tunediff.report.diff_page import diff_pages
 from tunediff.report.explorer import LONGEST, pieces_of
 from tunediff.report.results import _case, marked_answer
+from tunediff.runtime.errors import TunediffError
 
 TEST = made_questions(100, "test")
 

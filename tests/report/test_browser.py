@@ -3,8 +3,8 @@
 import pytest
 
 from tests.report.made import HOSTILE, TASK, made_cases, made_results, many_cases, usual_cases
+from tunediff.config.sections import Report
 from tunediff.report.page import html_page, page_contents
-from tunediff.sections import Report
 
 CASES = "[...document.querySelectorAll('#case-list > li')]"
 BADGES = f"{CASES}.map(one => one.querySelector('[data-part=transition]').textContent)"

@@ -4,10 +4,10 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-
 from tests.test_diff import made_up_pair
-from tunediff.compare.predictions import Fields
-from tunediff.diff import diff
+
+from tunediff.compare.comparison import diff
+from tunediff.compare.pairs.predictions import Fields
 from tunediff.report import diff_page, explorer
 from tunediff.report.diff_page import diff_pages
 

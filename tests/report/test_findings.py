@@ -3,10 +3,10 @@ import re
 import pytest
 
 from tests.report.made import LABELS, TASK, made_cases, made_results, usual_cases, write_inputs
-from tunediff.files import write_json
+from tunediff.config.sections import Cost, Task
 from tunediff.report.findings import NO_PRICE, findings
 from tunediff.report.results import read_results
-from tunediff.sections import Cost, Task
+from tunediff.runtime.files import write_json
 
 
 @pytest.fixture

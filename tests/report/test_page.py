@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.report.made import HOSTILE, TASK, made_cases, made_results, usual_cases
+from tunediff.config.sections import Report, Task
 from tunediff.report.confusion import DARKEST
 from tunediff.report.page import TEMPLATES, html_page, markdown_page, markdown_text, page_contents, plain_verdict
-from tunediff.sections import Report, Task
 
 
 def contents(folder, cases, task=TASK, each=5, title="Captions: base against QLoRA", **changes):

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from tests.report.made import TASK, made_cases, write_inputs
-from tunediff.errors import TunediffError
 from tunediff.report.results import STAGES, read_results
+from tunediff.runtime.errors import TunediffError
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from tests.tiny import CASES, TASK, model_section, pin, small_bert_tokenizer, write_model
-from tunediff.cases import read_predictions, write_cases
+from tunediff.data.cases import read_predictions, write_cases
 
 SCRIPT = Path(__file__).parents[2] / "stages" / "eval_base.py"
 RECIPE = Path(__file__).parents[2] / "recipes" / "minilm-snli.yaml"

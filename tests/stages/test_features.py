@@ -11,7 +11,7 @@ import yaml
 from safetensors.torch import load_file
 
 from tests.tiny import CASES, TASK, model_section, pin, small_bert_tokenizer, write_model
-from tunediff.cases import write_cases
+from tunediff.data.cases import write_cases
 from tunediff.training import features
 
 STAGES = Path(__file__).parents[2] / "stages"

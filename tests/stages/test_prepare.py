@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from tests.shared_data import SHARED, shared_data
-from tunediff.cases import read_cases
-from tunediff.splits import DRAWN_FIRST
+from tunediff.data.cases import read_cases
+from tunediff.data.splits import DRAWN_FIRST
 
 ROOT = Path(__file__).parents[2]
 LABELS = ["entailment", "neutral", "contradiction"]

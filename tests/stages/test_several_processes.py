@@ -17,13 +17,13 @@ import yaml
 
 from tests.imports import ROOT
 from tests.tiny import CASES, PROMPT, TASK, adapt_section, load, train_section, write_model
-from tunediff.cases import read_predictions, write_cases, write_predictions
-from tunediff.files import read_json
+from tunediff.config.sections import Evaluate
+from tunediff.data.cases import read_predictions, write_cases, write_predictions
+from tunediff.engines.asking import predict_cases
+from tunediff.engines.other_settings import other_protocols
 from tunediff.models.adapt import adapt_model
-from tunediff.predict.answers import predict_cases
-from tunediff.predict.protocols import other_protocols
-from tunediff.ranks import ADDRESS, HOST, HOSTS, PROCESSES
-from tunediff.sections import Evaluate
+from tunediff.runtime.files import read_json
+from tunediff.runtime.ranks import ADDRESS, HOST, HOSTS, PROCESSES
 from tunediff.training.features import write_features
 from tunediff.training.finetune import finetune, training_rows
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tunediff.errors import TunediffError
-from tunediff.sections import Data, Task
-from tunediff.sources import Row
+from tunediff.config.sections import Data, Task
+from tunediff.data.sources import Row
+from tunediff.runtime.errors import TunediffError
 from tunediff.tasks import classification
 from tunediff.tasks.classification import labelled_cases, parse_answer
 

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from tests.shared_data import shared_data
 from tests.small_tasks import QUESTIONS
-from tunediff.cases import Answer, read_cases, write_cases
-from tunediff.errors import TunediffError
-from tunediff.sections import Data
-from tunediff.sources import Row
-from tunediff.sources.squad import read_squad
+from tunediff.config.sections import Data
+from tunediff.data.cases import Answer, read_cases, write_cases
+from tunediff.data.sources import Row
+from tunediff.data.sources.squad_json import read_squad
+from tunediff.runtime.errors import TunediffError
 from tunediff.tasks import cases_of, question_answering
 from tunediff.tasks.question_answering import parse_answer, starts
 

@@ -19,9 +19,9 @@ from tests.tiny import (
     train_section,
     write_model,
 )
-from tunediff.errors import TunediffError
+from tunediff.config.sections import Prompt
 from tunediff.models.adapt import adapt_model
-from tunediff.sections import Prompt
+from tunediff.runtime.errors import TunediffError
 from tunediff.training import features
 from tunediff.training.features import frozen_base, read_features, read_rows, write_features
 from tunediff.training.finetune import HEADS, finetune, training_rows

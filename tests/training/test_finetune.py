@@ -24,14 +24,15 @@ from tests.tiny import (
     write_model,
 )
 from tests.training.stopping import Stop, stop_after_save
-from tunediff.errors import TunediffError
+from tunediff.config.sections import Prompt
+from tunediff.engines.local.choices import score_choices
+from tunediff.engines.local.labels import classify
+from tunediff.engines.local.spans import find_spans
+from tunediff.inputs.padding import pad_rows
+from tunediff.inputs.prompts import encode_cases, encode_text
+from tunediff.inputs.windows import read_documents
 from tunediff.models.adapt import adapt_model, load_tuned, save_tuned
-from tunediff.predict.choices import score_choices
-from tunediff.predict.heads import classify, pad_rows
-from tunediff.predict.prompts import encode_cases, encode_text
-from tunediff.predict.spans import find_spans
-from tunediff.predict.windows import read_documents
-from tunediff.sections import Prompt
+from tunediff.runtime.errors import TunediffError
 from tunediff.training import finetune as module
 from tunediff.training.finetune import chosen_epoch, finetune, head_loss, row_case_ids, training_rows
 from tunediff.training.loss import answer_loss, pad_answers

@@ -14,13 +14,13 @@ from tests.questions import QUESTIONS as QUESTION_TASK
 from tests.several import in_processes
 from tests.tiny import CASES, PROMPT, TASK, adapt_section, load, train_section, write_model
 from tests.training.stopping import stop_after_save
-from tunediff.errors import TunediffError
+from tunediff.config.sections import Prompt
 from tunediff.models.adapt import adapt_model
-from tunediff.models.processes import part
-from tunediff.sections import Prompt
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.processes import part
 from tunediff.training import finetune as module
-from tunediff.training.batches import ROWS, BatchTrainer
 from tunediff.training.finetune import finetune, training_rows
+from tunediff.training.loop import ROWS, BatchTrainer
 
 # The model, what is trained of it, and keys of train; an adapter on a decoder, whole encoders.
 TRAININGS = {

@@ -12,13 +12,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tunediff.commands.columns import aligned
 from tunediff.commands.runs import Cost, Outcome, Run, Stage, last_run, read_cost, read_stages
-from tunediff.compare.cost import figure, per_net_repair, per_net_repair_said
-from tunediff.errors import TunediffError
-from tunediff.files import read_json, shown
-from tunediff.params import Params, read_params
-from tunediff.stage import PARAMS
+from tunediff.commands.table import aligned
+from tunediff.compare.effects.net_repair_cost import figure, per_net_repair, per_net_repair_said
+from tunediff.config.params import Params, read_params
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import read_json, shown
+from tunediff.runtime.stage import PARAMS
 
 DIFF = Path("metrics/diff_cases.json")
 STATES = {

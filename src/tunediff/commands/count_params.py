@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunediff.commands.columns import aligned
-from tunediff.errors import TunediffError
-from tunediff.files import read_json
-from tunediff.ledger import ParameterRow, by_module, summary, totals
-from tunediff.params import Params, read_params
+from tunediff.commands.table import aligned
+from tunediff.config.params import Params, read_params
+from tunediff.models.parameters import ParameterRow, by_module, summary, totals
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import read_json
 
 HEADER = (
     *("tensor", "part", "type", "trained", "shape", "tensors"),
@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> None:
     Raises:
         TunediffError: the recipe is at fault, its layout makes no model or is not known here.
     """
-    from tunediff.models.count import count_recipe
+    from tunediff.models.counts import count_recipe
 
     params = read_params(args.recipe)
     rows = count_recipe(layout_of(params, args.recipe, args.base), params.task, params.model, params.adapt)

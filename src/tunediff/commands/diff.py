@@ -18,12 +18,12 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from tunediff.compare.prediction_files import read_predictions
-from tunediff.compare.predictions import Fields
-from tunediff.diff import Diff, case_lines, compare
-from tunediff.errors import TunediffError
-from tunediff.files import replacing, write_json, write_text
+from tunediff.compare.comparison import Diff, case_lines, compare
+from tunediff.compare.pairs.prediction_files import read_predictions
+from tunediff.compare.pairs.predictions import Fields
 from tunediff.report.diff_page import diff_pages
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import replacing, write_json, write_text
 
 GATE_CLOSED = 3
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode

@@ -13,9 +13,9 @@ import sys
 import yaml
 
 from tunediff.commands.runs import PIPELINE, downstream, outdated, read_stages, run_program
-from tunediff.errors import TunediffError
-from tunediff.files import read_text
-from tunediff.ranks import ADDRESS, HOST, HOSTS
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import read_text
+from tunediff.runtime.ranks import ADDRESS, HOST, HOSTS
 
 STAGES = ("train", "eval_base", "eval_tuned")
 

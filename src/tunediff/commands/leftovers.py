@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 import yaml
 
-from tunediff.errors import TunediffError
-from tunediff.files import read_text, write_text
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import read_text, write_text
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 LOCK = Path("dvc.lock")

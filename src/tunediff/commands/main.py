@@ -18,8 +18,8 @@ wing inside `main`, so that `tunediff --help` starts without torch.
 import argparse
 from functools import partial
 
-from tunediff import errors
 from tunediff.commands import cost, count_params, diff, launch, merge, predict, publish, repro, score, verify
+from tunediff.runtime import errors
 
 COMMANDS = {
     "diff": diff,

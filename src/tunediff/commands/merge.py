@@ -18,14 +18,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunediff.cases import Case, read_cases
-from tunediff.commands.columns import aligned
 from tunediff.commands.diff import GATE_CLOSED
-from tunediff.commands.models import BASE, TUNED, both_answer, folder_beside, project
-from tunediff.compare.steps import changed_cases, step_flips
-from tunediff.errors import TunediffError
-from tunediff.files import read_json, replacing, write_json
-from tunediff.params import Params
+from tunediff.commands.project import BASE, TUNED, both_answer, folder_beside, project
+from tunediff.commands.table import aligned
+from tunediff.compare.effects.chain import changed_cases, step_flips
+from tunediff.config.params import Params
+from tunediff.data.cases import Case, read_cases
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import read_json, replacing, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,10 +84,10 @@ def _answers(params: Params, cases: Sequence[Case], folder: Path) -> dict[str, "
     """Predictions of each model on the way to the merged one, by its name; the merged model is written to `folder`."""
     from dataclasses import replace
 
+    from tunediff.engines.asking import predict_cases
     from tunediff.models.adapt import load_tuned
     from tunediff.models.load import CONFIG, load_base, load_model
     from tunediff.models.merge import merge_adapter, save_merged
-    from tunediff.predict.answers import predict_cases
 
     asked, labels = (params.task, params.prompt, params.evaluate), params.task.labels
     plain = params.model.model_copy(update={"quantization": "none"})

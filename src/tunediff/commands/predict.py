@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunediff.cases import Case, make_cases
-from tunediff.commands.columns import aligned
-from tunediff.commands.models import both_answer, project
-from tunediff.errors import TunediffError
-from tunediff.files import NOT_TEXT, shown, write_jsonl
+from tunediff.commands.project import both_answer, project
+from tunediff.commands.table import aligned
+from tunediff.data.cases import Case, make_cases
+from tunediff.data.sources.table_files import read_rows
 from tunediff.report.notation import visible
-from tunediff.sources.local import read_rows
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import NOT_TEXT, shown, write_jsonl
 
 if TYPE_CHECKING:
     import pandas as pd

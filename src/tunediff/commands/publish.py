@@ -13,15 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tunediff.cases import read_cases, read_predictions
-from tunediff.commands.models import BASE, TUNED, folder_beside, project
+from tunediff.commands.project import BASE, TUNED, folder_beside, project
 from tunediff.commands.runs import outdated, read_stages
-from tunediff.errors import TunediffError
-from tunediff.files import read_text, replacing, shown, write_text
-from tunediff.params import Params
+from tunediff.config.params import Params
+from tunediff.data.cases import read_cases, read_predictions
 from tunediff.report.model_card import NAME
-from tunediff.sources.hub import hub_problem, snapshot
-from tunediff.stage import PARAMS
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import read_text, replacing, shown, write_text
+from tunediff.runtime.hub import hub_problem, snapshot
+from tunediff.runtime.stage import PARAMS
 
 TEST, PREDICTIONS = Path("data/splits/test.jsonl"), Path("data/predictions/tuned.parquet")
 CARD, METRICS = Path("reports/model_card.md"), Path("metrics")
@@ -86,7 +86,7 @@ def _check_results() -> None:
 
 def _write(out: Path, params: Params, repo_id: str) -> str:
     """Write the folder, whole and checked or not at all; what the check found."""
-    from tunediff.publish import write_model
+    from tunediff.models.publish import write_model
 
     with replacing(out) as folder:
         folder.mkdir()
@@ -103,7 +103,7 @@ def _checked(folder: Path, params: Params, place: str) -> str:
     Raises:
         TunediffError: the folder's model answers otherwise than the tuned model was measured.
     """
-    from tunediff.publish import check_model
+    from tunediff.engines.agreement import check_model
 
     cases = read_cases(TEST, params.task.inputs, params.task.labels)
     evaluated, _ = read_predictions(PREDICTIONS)

@@ -13,9 +13,9 @@ import sys
 from tunediff.commands.cost import said
 from tunediff.commands.leftovers import clear_leftovers
 from tunediff.commands.runs import begin, end, read_stages, run_program
-from tunediff.cost import RUN
-from tunediff.params import read_params
-from tunediff.stage import PARAMS
+from tunediff.config.params import read_params
+from tunediff.runtime.cost import RUN
+from tunediff.runtime.stage import PARAMS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

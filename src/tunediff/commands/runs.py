@@ -4,9 +4,9 @@
     end(folder, stages, exit_code)           # .scratch/repro/run.json holds an outcome a stage
     run = last_run(stages)                   # also of a run that was killed and never came to its end
 
-A stage that runs leaves a note in the folder (`tunediff.cost`). One without a note came from the cache if DVC ended
-well, for then it went through all of them. If not, `dvc status` is asked which results are those of the present code,
-data and parameters; the others were not made.
+A stage that runs leaves a note in the folder (`tunediff.runtime.cost`). One without a note came from the cache if DVC
+ended well, for then it went through all of them. If not, `dvc status` is asked which results are those of the present
+code, data and parameters; the others were not made.
 """
 
 import json
@@ -24,8 +24,8 @@ from typing import Any, Literal, NamedTuple
 import psutil
 import yaml
 
-from tunediff.errors import TunediffError
-from tunediff.files import read_json, read_text, shown, write_json
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import read_json, read_text, shown, write_json
 
 PIPELINE = Path("dvc.yaml")
 FOLDER = Path(".scratch/repro")
@@ -82,7 +82,7 @@ def read_cost(path: Path) -> Cost | None:
     """What a stage cost, or None where its result is not there.
 
     Raises:
-        TunediffError: the file is not one that `tunediff.cost` wrote.
+        TunediffError: the file is not one that `tunediff.runtime.cost` wrote.
     """
     if not path.exists():
         return None

@@ -15,11 +15,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tunediff.compare.prediction_files import squad_answers
-from tunediff.errors import TunediffError
-from tunediff.files import read_json, shown
-from tunediff.sources.squad import read_squad
-from tunediff.squad import squad_scores, squad_v2_scores
+from tunediff.compare.pairs.prediction_files import squad_answers
+from tunediff.data.sources.squad_json import read_squad
+from tunediff.metrics.squad import squad_scores, squad_v2_scores
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import read_json, shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,15 +19,15 @@ from operator import eq
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tunediff.cases import Case, environment_of, read_cases, read_predictions
-from tunediff.commands.columns import aligned
 from tunediff.commands.diff import GATE_CLOSED
-from tunediff.commands.models import BASE, both_models, project
+from tunediff.commands.project import BASE, both_models, project
 from tunediff.commands.runs import outdated, read_stages
-from tunediff.errors import TunediffError
-from tunediff.files import read_json, shown
-from tunediff.params import Params, read_params
-from tunediff.stage import PARAMS
+from tunediff.commands.table import aligned
+from tunediff.config.params import Params, read_params
+from tunediff.data.cases import Case, environment_of, read_cases, read_predictions
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import read_json, shown
+from tunediff.runtime.stage import PARAMS
 
 if TYPE_CHECKING:
     from tunediff.models.load import Loaded
@@ -93,8 +93,8 @@ def _next(differing: Sequence[str]) -> str:
 
 def _splits(params: Params) -> Checked:
     """The splits drawn again from the rows of the source."""
-    from tunediff.sources.source import read_source
-    from tunediff.splits import draw_splits
+    from tunediff.data.sources.source import read_source
+    from tunediff.data.splits import draw_splits
     from tunediff.tasks import cases_of
     from tunediff.tasks.columns import groups_of
 
@@ -116,9 +116,9 @@ def _splits(params: Params) -> Checked:
 
 def _counts(params: Params) -> Checked:
     """The parameters counted again from the layout."""
-    from tunediff.ledger import totals
-    from tunediff.models.count import count_recipe
+    from tunediff.models.counts import count_recipe
     from tunediff.models.load import CONFIG
+    from tunediff.models.parameters import totals
 
     held = read_json(COUNTS)
     if not isinstance(held, dict):
@@ -143,8 +143,8 @@ def _evaluations(params: Params, stages: Sequence[str], n: int) -> Iterator[Chec
 
 
 def _evaluation(stage: str, params: Params, loaded: "Loaded", cases: Sequence[Case], n: int) -> Checked:
+    from tunediff.engines.agreement import ask_again, spread
     from tunediff.models.environment import environment
-    from tunediff.predict.agreement import ask_again, spread
 
     held, about = read_predictions(PREDICTIONS[stage])
     then, here = environment_of(about), environment(loaded.model)

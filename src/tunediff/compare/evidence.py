@@ -15,27 +15,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from tunediff.cases import INVALID, RIGHT, Case
-from tunediff.compare.align import align
-from tunediff.compare.answer_causes import answer_causes
-from tunediff.compare.answers import (
-    answer_differences,
-    answer_metrics,
-    as_labels,
-    text_alarms,
-    threshold_metrics,
-    with_answers,
-)
-from tunediff.compare.baselines import answer_baselines, cheap_baselines, worth, worth_metrics
-from tunediff.compare.calibration import NOT_MEASURED, calibration
-from tunediff.compare.causes import FLIPS, causes
-from tunediff.compare.contamination import clean_metrics, contamination
-from tunediff.compare.differences import classification_differences
-from tunediff.compare.gain import answer_steps, gain_metrics, gain_parts, gain_steps
-from tunediff.compare.noise import noise_floor, stable
-from tunediff.compare.protocols import MODELS, answered_again, most_likely, protocol_answers
-from tunediff.compare.questions import question_wording
-from tunediff.compare.sanity import (
+from tunediff.compare.checks import (
     Alarm,
     chance_alarm,
     degenerate_alarm,
@@ -44,8 +24,23 @@ from tunediff.compare.sanity import (
     never_answering,
     one_kind_alarm,
 )
-from tunediff.compare.slices import slices, slices_of_cases
-from tunediff.compare.transitions import (
+from tunediff.compare.effects.answer_differences import (
+    answer_differences,
+    answer_metrics,
+    as_labels,
+    text_alarms,
+    threshold_metrics,
+    with_answers,
+)
+from tunediff.compare.effects.baselines import answer_baselines, cheap_baselines, worth, worth_metrics
+from tunediff.compare.effects.contamination import clean_metrics, contamination
+from tunediff.compare.effects.decomposition import answer_steps, gain_metrics, gain_parts, gain_steps
+from tunediff.compare.effects.differences import classification_differences
+from tunediff.compare.effects.evaluation_settings import MODELS, answered_again, most_likely, protocol_answers
+from tunediff.compare.effects.noise import noise_floor, stable
+from tunediff.compare.effects.probabilities import NOT_MEASURED, calibration
+from tunediff.compare.effects.slices import slices, slices_of_cases
+from tunediff.compare.effects.transitions import (
     case_records,
     cube,
     in_split_order,
@@ -53,11 +48,16 @@ from tunediff.compare.transitions import (
     transitions,
     validity_metrics,
 )
-from tunediff.compare.wording import wording
-from tunediff.leaks import Leaks
+from tunediff.compare.explanations.answer_causes import answer_causes
+from tunediff.compare.explanations.causes import FLIPS, causes
+from tunediff.compare.explanations.question_wording import question_wording
+from tunediff.compare.explanations.wording import wording
+from tunediff.compare.pairs.align import align
+from tunediff.config.sections import QUESTION_ANSWERING, Diff, Task
+from tunediff.data.cases import INVALID, RIGHT, Case
+from tunediff.data.leaks import Leaks
 from tunediff.metrics.calibration import Floats, gold_margins, label_codes, log_prob_array
-from tunediff.sections import QUESTION_ANSWERING, Diff, Task
-from tunediff.squad import exact_match
+from tunediff.metrics.squad import exact_match
 
 # Fields of a cause that the record of its case has by another name or already.
 _OF_THE_RECORD = ("case_id", "transition", "label", "base_prediction", "tuned_prediction", "clauses", "explanation")
@@ -89,7 +89,7 @@ def gather(
     """Compare two prediction files in every way there is.
 
     Args:
-        base: predictions before, as `tunediff.cases.read_predictions` gives them.
+        base: predictions before, as `tunediff.data.cases.read_predictions` gives them.
         tuned: predictions after.
         train: the training cases.
         test: the test cases.

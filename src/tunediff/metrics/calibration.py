@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import logsumexp
 
-from tunediff.errors import TunediffError
+from tunediff.runtime.errors import TunediffError
 from tunediff.stats.intervals import wilson
 
 Floats = npt.NDArray[np.float64]

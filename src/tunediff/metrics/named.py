@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tunediff.errors import TunediffError
-from tunediff.files import shown
+from tunediff.config.sections import Task
 from tunediff.metrics.scores import answers_of
-from tunediff.sections import Task
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import shown
 
 if TYPE_CHECKING:
     import pandas as pd

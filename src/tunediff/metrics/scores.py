@@ -5,9 +5,9 @@ metrics = score(params.task, frame)        # metrics/eval_base.json, but for wha
 
 from typing import TYPE_CHECKING
 
-from tunediff.metrics import classification
-from tunediff.metrics.question_answering import Answered, score_answers
-from tunediff.sections import UNANSWERABLE, Model, Task
+from tunediff.config.sections import UNANSWERABLE, Model, Task
+from tunediff.metrics import accuracy
+from tunediff.metrics.answer_scores import Answered, score_answers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,11 +18,11 @@ def score(task: Task, frame: "pd.DataFrame", validation: "pd.DataFrame | None" =
 
     Args:
         task: its name says which metrics, its labels are those of the log-probabilities.
-        frame: a row a case, with `tunediff.cases.PREDICTION_COLUMNS`, and ANSWER_COLUMNS for question_answering.
+        frame: a row a case, with `tunediff.data.cases.PREDICTION_COLUMNS`, and ANSWER_COLUMNS for question_answering.
         validation: question_answering: rows of other cases, on which to find the threshold of validated_*.
 
     Returns:
-        What `tunediff.metrics.question_answering.score_answers` or `tunediff.metrics.classification.score` gives.
+        What `tunediff.metrics.answer_scores.score_answers` or `tunediff.metrics.accuracy.score` gives.
 
     Raises:
         TunediffError: see there.
@@ -30,7 +30,7 @@ def score(task: Task, frame: "pd.DataFrame", validation: "pd.DataFrame | None" =
     if task.name == "question_answering":
         answered = answers_of(frame)
         return score_answers(*answered, validation=None if validation is None else answers_of(validation))
-    return classification.score(task.labels, frame["label"], frame["prediction"], frame["log_probs"])
+    return accuracy.score(task.labels, frame["label"], frame["prediction"], frame["log_probs"])
 
 
 def has_threshold(task: Task, model: Model) -> bool:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tunediff.errors import TunediffError
+from tunediff.runtime.errors import TunediffError
 
 Floats = npt.NDArray[np.float64]
 Texts = Sequence[str]

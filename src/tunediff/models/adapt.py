@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from tunediff.errors import TunediffError
-from tunediff.files import read_json, shown, write_json
-from tunediff.models.count import matched_targets, new_head
+from tunediff.config.sections import Adapt
+from tunediff.models.counts import matched_targets, new_head
 from tunediff.models.load import Network, one_line
-from tunediff.sections import Adapt
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import read_json, shown, write_json
 
 TRAINED, ADAPTER = "trained.safetensors", "adapter_model.safetensors"
 

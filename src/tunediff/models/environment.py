@@ -12,8 +12,8 @@ from importlib.metadata import version
 
 import torch
 
-from tunediff.cost import processor
 from tunediff.models.load import Network, device
+from tunediff.runtime.cost import processor
 
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 
-from tunediff.errors import TunediffError
-from tunediff.files import read_json, shown, write_json
-from tunediff.models.count import inside, layout, new_head, reads_both_ways, unpacked_modules, weight_bytes
+from tunediff.config.sections import Base, Model
+from tunediff.models.counts import inside, layout, new_head, reads_both_ways, unpacked_modules, weight_bytes
 from tunediff.models.heads import head_class, read_mean
-from tunediff.sections import Base, Model
-from tunediff.sources.hub import snapshot
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import read_json, shown, write_json
+from tunediff.runtime.hub import snapshot
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase

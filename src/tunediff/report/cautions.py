@@ -2,14 +2,14 @@
 
     [caution.name for caution in cautions(results, task, confidence=0.95)]     # ["Base model at chance"]
 
-Those of `tunediff.compare.sanity` first, which judge a model's answers; then the stage's own alarms, then what the
+Those of `tunediff.compare.checks` first, which judge a model's answers; then the stage's own alarms, then what the
 baselines, the data, the answers and the training say.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tunediff.compare.sanity import (
+from tunediff.compare.checks import (
     chance_alarm,
     degenerate_alarm,
     guessing,
@@ -19,10 +19,10 @@ from tunediff.compare.sanity import (
     repeated_alarm,
     text_alarm,
 )
-from tunediff.metrics.classification import confusion
+from tunediff.config.sections import Task
+from tunediff.metrics.accuracy import confusion
 from tunediff.report.notation import counted, decimal, percent, points, points_interval, whole
 from tunediff.report.results import Flow, Results, Shape
-from tunediff.sections import Task
 
 
 class Caution(NamedTuple):

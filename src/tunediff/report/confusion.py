@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from tunediff.metrics.classification import Counts
+from tunediff.metrics.accuracy import Counts
 from tunediff.report.drawing import COLOURS, chart, picture
 from tunediff.report.notation import percent, signed, whole
 from tunediff.report.results import Cell, Row

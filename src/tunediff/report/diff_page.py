@@ -8,19 +8,19 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tunediff.cases import INVALID
-from tunediff.compare.differences import MOST_LABELS
+from tunediff.compare.effects.differences import MOST_LABELS
+from tunediff.config.sections import Report
+from tunediff.data.cases import INVALID
 from tunediff.report.explorer import chosen
 from tunediff.report.notation import visible
 from tunediff.report.page import html_page, markdown_page, page_contents
 from tunediff.report.results import Cell, Flow, Models, Results, Shape, marked_answer
 from tunediff.report.tables import by_tag
-from tunediff.sections import Report
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tunediff.diff import Diff
+    from tunediff.compare.comparison import Diff
 
 REPORT = Report(title="What changed, case by case", cases_per_transition=5)
 MODELS = Models("model before", "model after", "the change")
@@ -37,7 +37,7 @@ def diff_pages(found: "Diff", names: tuple[str, str], confidence: float) -> Page
     """Return the two reports.
 
     Args:
-        found: what `tunediff.diff.compare` returns.
+        found: what `tunediff.compare.comparison.compare` returns.
         names: of the two files.
         confidence: of the intervals.
     """

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tunediff.compare.transitions import TRANSITIONS
+from tunediff.compare.effects.transitions import TRANSITIONS
 from tunediff.report.notation import decimal, visible
 from tunediff.report.results import Results, Row
 from tunediff.report.tables import gold_log_prob, margin

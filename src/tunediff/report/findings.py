@@ -11,9 +11,10 @@ nothing was shown, the sentences say so, and what a test set of this size could 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tunediff.compare.cost import figure, per_net_repair
-from tunediff.compare.gain import ANSWER_PARTS
-from tunediff.compare.power import power_sentence
+from tunediff.compare.effects.decomposition import ANSWER_PARTS
+from tunediff.compare.effects.net_repair_cost import figure, per_net_repair
+from tunediff.compare.effects.power import power_sentence
+from tunediff.config.sections import Cost, Task
 from tunediff.report.cautions import Caution, beaten, best_baseline, cautions
 from tunediff.report.notation import (
     counted,
@@ -29,7 +30,6 @@ from tunediff.report.notation import (
     whole,
 )
 from tunediff.report.results import Metrics, Results, Row, Shape
-from tunediff.sections import Cost, Task
 from tunediff.stats.intervals import clopper_pearson
 
 

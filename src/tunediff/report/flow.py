@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 
-from tunediff.compare.transitions import TRANSITIONS
+from tunediff.compare.effects.transitions import TRANSITIONS
 from tunediff.report.drawing import TRANSITION_NAMES
 from tunediff.report.notation import counted, percent, whole
 from tunediff.report.results import Flow

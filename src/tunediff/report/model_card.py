@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
 
-from tunediff.cases import content_hash
+from tunediff.config.sections import Adapt, Data, Evaluate, Model, Prompt, Task
 from tunediff.report.page import markdown_page
-from tunediff.sections import Adapt, Data, Evaluate, Model, Prompt, Task
+from tunediff.runtime.hashing import content_hash
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

@@ -19,9 +19,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from tunediff.compare.transitions import TRANSITIONS
-from tunediff.ledger import by_module, read_rows
-from tunediff.metrics.classification import per_class
+from tunediff.compare.effects.transitions import TRANSITIONS
+from tunediff.config.sections import Cost, Report, Task
+from tunediff.metrics.accuracy import per_class
+from tunediff.models.parameters import by_module, read_rows
 from tunediff.report import notation, plots
 from tunediff.report.confusion import NO_LABEL, confusion_picture, confusion_tables, difference_picture
 from tunediff.report.drawing import TRANSITION_NAMES
@@ -30,7 +31,6 @@ from tunediff.report.findings import NO_PRICE, Findings, baseline_name, findings
 from tunediff.report.flow import flow_picture
 from tunediff.report.results import Results, Row, Shape
 from tunediff.report.tables import by_tag, environments, examples, key_numbers
-from tunediff.sections import Cost, Report, Task
 
 TEMPLATES = Path(__file__).parent / "templates"
 FIGURES = (

@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tunediff.cases import answered
-from tunediff.compare.differences import Difference
-from tunediff.compare.transitions import TRANSITIONS
-from tunediff.errors import TunediffError
-from tunediff.files import numbered_jsonl, read_json, read_text, shown
-from tunediff.ledger import ParameterRow
+from tunediff.compare.effects.differences import Difference
+from tunediff.compare.effects.transitions import TRANSITIONS
+from tunediff.config.sections import QUESTION_ANSWERING, Task
+from tunediff.data.cases import answered
+from tunediff.models.parameters import ParameterRow
 from tunediff.report.notation import visible
-from tunediff.sections import QUESTION_ANSWERING, Task
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import numbered_jsonl, read_json, read_text, shown
 
 Metrics = Mapping[str, float]
 Row = Mapping[str, Any]

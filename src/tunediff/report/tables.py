@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from tunediff.compare.transitions import TRANSITIONS
+from tunediff.compare.effects.transitions import TRANSITIONS
 from tunediff.report.notation import decimal, interval, level, percent, points, points_interval, signed, whole
 from tunediff.report.results import Metrics, Results, Row
 from tunediff.stats.paired import difference_interval, mcnemar_exact
@@ -57,9 +57,9 @@ def by_tag(tagged: Iterable[tuple[Sequence[str], str]], confidence: float = 0.95
         confidence: of the intervals.
 
     Returns:
-        Rows like those of `tunediff.compare.slices.slices`, without a correction for their number (q) and without a
-        comparison with the other cases (delta_rest, departure), which are None. A case with several tags counts under
-        each; a tag that all cases carry is left out.
+        Rows like those of `tunediff.compare.effects.slices.slices`, without a correction for their number (q) and
+        without a comparison with the other cases (delta_rest, departure), which are None. A case with several tags
+        counts under each; a tag that all cases carry is left out.
     """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     cases = 0

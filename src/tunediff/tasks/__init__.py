@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from tunediff.cases import Case
-from tunediff.sections import Data, Task
-from tunediff.sources import Row
+from tunediff.config.sections import Data, Task
+from tunediff.data.cases import Case
+from tunediff.data.sources import Row
 from tunediff.tasks.classification import labelled_cases
 from tunediff.tasks.question_answering import question_cases
 

@@ -9,11 +9,11 @@ A row of SNLI and the case that it becomes (`data.labels` is {0: entailment, 1: 
 import re
 from collections.abc import Mapping, Sequence
 
-from tunediff.cases import Case, make_cases
-from tunediff.errors import TunediffError
-from tunediff.files import shown
-from tunediff.sections import Data, Task
-from tunediff.sources import Row
+from tunediff.config.sections import Data, Task
+from tunediff.data.cases import Case, make_cases
+from tunediff.data.sources import Row
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import shown
 from tunediff.tasks.columns import key_of, tags_of, text_of, value_of
 
 _ENDS = ".,;:!?…\"'`´“”‘’«»)]}。，；：！？"

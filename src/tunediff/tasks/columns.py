@@ -6,9 +6,9 @@ tags_of(row)                   # ["hypernym"]
 
 from collections.abc import Sequence
 
-from tunediff.errors import TunediffError
-from tunediff.files import NOT_TEXT, shown
-from tunediff.sources import Row
+from tunediff.data.sources import Row
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import NOT_TEXT, shown
 
 
 def value_of(row: Row, column: str) -> object:

@@ -14,11 +14,11 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
-from tunediff.cases import Answer, Case, make_cases
-from tunediff.errors import TunediffError
-from tunediff.files import shown
-from tunediff.sections import ANSWERABLE, UNANSWERABLE, Data, Task
-from tunediff.sources import Row
+from tunediff.config.sections import ANSWERABLE, UNANSWERABLE, Data, Task
+from tunediff.data.cases import Answer, Case, make_cases
+from tunediff.data.sources import Row
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import shown
 from tunediff.tasks.columns import checked_text, key_of, tags_of, text_of, value_of
 
 _LAYOUT = '{"text": [TEXT, ...], "answer_start": [NUMBER, ...]}'

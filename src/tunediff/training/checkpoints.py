@@ -14,7 +14,7 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_utils import rotate_checkpoints
 
-from tunediff.models.processes import gathered
+from tunediff.runtime.processes import gathered
 
 WHOLE = "whole"
 

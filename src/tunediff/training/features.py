@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from tunediff.errors import TunediffError
-from tunediff.files import replacing
+from tunediff.engines.local.batching import run_batches
+from tunediff.inputs.padding import pad_rows
+from tunediff.inputs.prompts import Row
 from tunediff.models.load import Loaded, Network, one_line
-from tunediff.predict.batching import run_batches
-from tunediff.predict.heads import pad_rows
-from tunediff.predict.prompts import Row
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import replacing
 
 # More than this is not kept: the base runs in every epoch then.
 KEPT_BYTES = 4 * 2**30

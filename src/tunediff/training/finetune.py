@@ -20,21 +20,21 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
-from tunediff.cases import Case
-from tunediff.errors import TunediffError
+from tunediff.config.sections import Prompt, Task, Train
+from tunediff.data.cases import Case
+from tunediff.inputs.padding import pad_rows
+from tunediff.inputs.prompts import Encoded, encode_cases, encode_choices, encode_text, written_answer
 from tunediff.models.adapt import disable_dropout, gather_trained, load_trained, save_weights, whole_weights
 from tunediff.models.heads import label_scores
 from tunediff.models.load import Loaded, Network
-from tunediff.models.processes import gathered, part, shared
-from tunediff.predict.heads import pad_rows
-from tunediff.predict.prompts import Encoded, encode_cases, encode_choices, encode_text, written_answer
-from tunediff.sections import Prompt, Task, Train
-from tunediff.training.batches import ROWS, BatchTrainer, Tally, counts, in_halves
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.processes import gathered, part, shared
 from tunediff.training.checkpoints import MarkWhole, latest_whole
 from tunediff.training.features import Features, frozen_base
+from tunediff.training.loop import ROWS, BatchTrainer, Tally, counts, in_halves
 from tunediff.training.loss import IGNORED, Loss, answer_loss, answer_rows, pad_answers, without_beginning
 from tunediff.training.progress import show_progress
-from tunediff.training.spans import pad_spans, span_loss, span_rows
+from tunediff.training.span_targets import pad_spans, span_loss, span_rows
 
 Batch = dict[str, torch.Tensor]
 

@@ -1,0 +1,1 @@
+"""What changed, each figure with its interval."""

@@ -1,0 +1,210 @@
+"""Metrics of a classifier before and after on the same cases: difference, paired interval, paired test.
+
+    [row.metric for row in class_differences(aligned, ["entailment", "neutral", "contradiction"])]
+    # ['balanced accuracy', 'macro F1']; of two labels besides 'precision of yes', 'recall of yes', 'F1 of yes'
+
+The cube gold x before x after has all that these metrics need, so its cells are what is drawn and swapped: the cost
+does not grow with the number of cases. With clusters, the cubes of the clusters are.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.sparse import csr_array
+
+from tunediff.data.cases import RIGHT
+from tunediff.stats.bootstrap import Floats, Units, bootstrap_interval, cluster_codes, mean_interval, merged, units
+from tunediff.stats.multiple import holm
+from tunediff.stats.permutation import sign_flip, swap_test
+
+# Beyond this, gold labels are answers in words rather than classes, and per-class rates mean little.
+MOST_LABELS = 10
+# Clusters whose totals are held at a time.
+CLUSTERS = 65_536
+
+
+class Difference(NamedTuple):
+    """A metric before and after, tuned minus base with its interval, and p before and after Holm's adjustment."""
+
+    metric: str
+    base: float
+    tuned: float
+    delta: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+
+
+def planned(rows: Sequence[Difference]) -> list[Difference]:
+    """Return the rows with their p-values adjusted for their number (Holm 1979)."""
+    return [row._replace(p_holm=p) for row, p in zip(rows, holm([row.p for row in rows]), strict=True)]
+
+
+def score_difference(
+    metric: str,
+    before: npt.ArrayLike,
+    after: npt.ArrayLike,
+    confidence: float = 0.95,
+    clusters: Sequence[Any] | pd.Series | None = None,
+) -> Difference:
+    """Compare a per-case score, such as token F1: paired bootstrap and sign-flip test, both by cluster.
+
+    Args:
+        metric: what to call it.
+        before: score of each case, of length n_cases, in 0..1.
+        after: the same after.
+        confidence: of the interval.
+        clusters: of length n_cases, such as the paragraph; None where every case stands for itself.
+    """
+    scores = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    change = scores[1] - scores[0]
+    drawn = len(change) if clusters is None else cluster_codes(clusters).max() + 1
+    # A single unit says nothing about the next one.
+    low, high = mean_interval(change, clusters, confidence=confidence) if drawn > 1 else (-1.0, 1.0)
+    p = sign_flip(change, clusters)
+    return Difference(metric, float(scores[0].mean()), float(scores[1].mean()), float(change.mean()), low, high, p, p)
+
+
+def class_differences(
+    aligned: pd.DataFrame,
+    labels: Sequence[str],
+    confidence: float = 0.95,
+    clusters: Sequence[Any] | pd.Series | None = None,
+) -> list[Difference]:
+    """Compare the rates of classes by bootstrap, test them by swapping; balanced accuracy is stratified by gold label.
+
+    Definitions are those of `tunediff.metrics.accuracy.score`: an undefined rate is 0, balanced accuracy is the
+    mean recall over the labels that occur in gold, macro F1 the mean over those in gold or predictions; precision,
+    recall and F1 are those of the last of two labels.
+
+    Args:
+        aligned: what `tunediff.compare.pairs.align.align` returns.
+        labels: the label list.
+        confidence: of the intervals.
+        clusters: of length n_cases, drawn and swapped whole; strata are given up for them, which cross classes.
+
+    Returns:
+        Nothing where the labels are not classes: fewer than two or more than ten, a gold label outside the list, or an
+        outcome that is not the comparison of prediction and label.
+    """
+    size = len(labels)
+    names = pd.Index(list(labels))
+    # Small numbers: of ten million cases each copy of them counts.
+    gold = names.get_indexer(pd.Index(aligned["label"])).astype(np.int16)
+    if not 2 <= size <= MOST_LABELS or (gold < 0).any() or len(aligned) < 2:
+        return []
+    # An answer outside the list, or none, is in no column: -1 becomes the place after the last label.
+    answers = [
+        names.get_indexer(pd.Index(aligned[f"prediction_{who}"])).astype(np.int16) % (size + 1)
+        for who in ("base", "tuned")
+    ]
+    for answer, who in zip(answers, ("base", "tuned"), strict=True):
+        if ((answer == gold) != (aligned[f"outcome_{who}"] == RIGHT)).any():
+            return []
+    code_of_case = (gold * (size + 1) + answers[0]) * (size + 1) + answers[1]
+    found = np.bincount(code_of_case)
+    codes = np.flatnonzero(found)
+    counts = found[codes]
+    rest, after = np.divmod(codes, size + 1)
+    kind, before = np.divmod(rest, size + 1)
+    kept, swapped = _totals(kind, before, after, size), _totals(kind, after, before, size)
+    if clusters is None:
+        pairs = Units(np.hstack([kept, swapped]), counts)
+        strata = [Units(kept[kind == code], counts[kind == code]) for code in np.unique(kind)]
+        together = Units(kept, counts)
+    else:
+        cases = np.ones(len(gold), dtype=np.int32)
+        by_cluster = csr_array((cases, (cluster_codes(clusters), np.searchsorted(codes, code_of_case))))
+        both, starts = np.hstack([kept, swapped]), range(0, by_cluster.shape[0], CLUSTERS)
+        pairs = merged(units(np.asarray(by_cluster[start : start + CLUSTERS] @ both)) for start in starts)
+        together = Units(pairs.totals[:, : kept.shape[1]], pairs.counts)
+        strata = [together]
+    if sum(int(stratum.counts.sum()) for stratum in strata) < 2:
+        return []
+    everything = (counts @ kept)[None]
+    rates: list[tuple[str, Any, list[Units]]] = [
+        ("balanced accuracy", _balanced, strata),
+        ("macro F1", _macro_f1, [together]),
+    ]
+    if size == 2:
+        of_one = {"precision": _precision, "recall": _recall, "F1": _f1}
+        rates += [(f"{name} of {labels[-1]}", rate, [together]) for name, rate in of_one.items()]
+    rows = []
+    for metric, rate, drawn in rates:
+
+        def difference(sums: Floats, rate: Any = rate) -> Floats:
+            return np.asarray(rate(sums, size, 1) - rate(sums, size, 0))
+
+        low, high = bootstrap_interval(drawn, difference, confidence)
+        p = swap_test(pairs, difference)
+        base, tuned = (float(rate(everything, size, who)[0]) for who in (0, 1))
+        rows.append(Difference(metric, base, tuned, tuned - base, low, high, p, p))
+    return rows
+
+
+def classification_differences(
+    aligned: pd.DataFrame,
+    metrics: Mapping[str, float],
+    labels: Sequence[str],
+    confidence: float = 0.95,
+    clusters: Sequence[Any] | pd.Series | None = None,
+) -> list[Difference]:
+    """Return every metric of labels that is compared, p-values adjusted for their number; accuracy first.
+
+    Args:
+        aligned: what `tunediff.compare.pairs.align.align` returns.
+        metrics: those of `tunediff.compare.effects.transitions.transition_metrics`.
+        labels: the label list.
+        confidence: of the intervals.
+        clusters: as for `class_differences`.
+    """
+    ends = ("base", "tuned", "delta", "delta_low", "delta_high")
+    accuracy = Difference("accuracy", *(metrics[f"accuracy_{end}"] for end in ends), *[metrics["mcnemar_p"]] * 2)
+    return planned([accuracy, *class_differences(aligned, labels, confidence, clusters)])
+
+
+def _totals(gold: npt.NDArray[np.intp], before: npt.NDArray[np.intp], after: npt.NDArray[np.intp], size: int) -> Floats:
+    """Per cell, by label: gold; right and predicted before; right and predicted after. Of shape (cells, 5 size)."""
+    table = np.zeros((len(gold), 5, size + 1))
+    row = np.arange(len(gold))
+    table[row, 0, gold] = 1
+    for place, answer in ((1, before), (3, after)):
+        table[row, place, gold] = answer == gold
+        table[row, place + 1, answer] = 1
+    return table[:, :, :size].reshape(len(gold), -1)
+
+
+def _parts(sums: Floats, size: int, who: int) -> tuple[Floats, Floats, Floats]:
+    """Gold, right and predicted of one model, each of shape (replicates, size)."""
+    table = sums.reshape(len(sums), 5, size)
+    return table[:, 0], table[:, 1 + 2 * who], table[:, 2 + 2 * who]
+
+
+def _balanced(sums: Floats, size: int, who: int) -> Floats:
+    gold, right, _ = _parts(sums, size, who)
+    return np.asarray((right / np.maximum(gold, 1)).sum(axis=1) / np.maximum((gold > 0).sum(axis=1), 1))
+
+
+def _macro_f1(sums: Floats, size: int, who: int) -> Floats:
+    gold, right, predicted = _parts(sums, size, who)
+    found = gold + predicted
+    return np.asarray((2 * right / np.maximum(found, 1)).sum(axis=1) / np.maximum((found > 0).sum(axis=1), 1))
+
+
+def _precision(sums: Floats, size: int, who: int) -> Floats:
+    _, right, predicted = _parts(sums, size, who)
+    return np.asarray(right[:, -1] / np.maximum(predicted[:, -1], 1))
+
+
+def _recall(sums: Floats, size: int, who: int) -> Floats:
+    gold, right, _ = _parts(sums, size, who)
+    return np.asarray(right[:, -1] / np.maximum(gold[:, -1], 1))
+
+
+def _f1(sums: Floats, size: int, who: int) -> Floats:
+    gold, right, predicted = _parts(sums, size, who)
+    return np.asarray(2 * right[:, -1] / np.maximum(gold[:, -1] + predicted[:, -1], 1))

@@ -1,0 +1,226 @@
+"""What became of each case: its outcome before, its outcome after, and the numbers that follow.
+
+    right -> right      both_right
+    not right -> right  repaired
+    right -> not right  broken, a negative flip
+    not right twice     both_wrong_same where prediction and outcome stayed, else both_wrong_changed
+
+An invalid answer is not right: invalid twice is both_wrong_same, wrong then invalid is both_wrong_changed. So the
+five sum to the number of cases. `validity_metrics` counts across them: became_valid are cases of repaired and
+both_wrong_changed whose first answer was invalid, became_invalid those of broken and both_wrong_changed whose second
+one is. `cube` is the whole table, gold by before by after, that all of them are sums of.
+`transitions` takes what `tunediff.compare.pairs.align.align` returns.
+
+    >>> cells = pd.Series(["both_right"] * 39 + ["repaired"] * 49 + ["broken"] * 2 + ["both_wrong_same"] * 10)
+    >>> metrics = transition_metrics(cells)
+    >>> metrics["accuracy_base"], metrics["accuracy_tuned"], f"{metrics['mcnemar_p']:.3g}"
+    (0.41, 0.88, '1.18e-12')
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from tunediff.data.cases import INVALID, RIGHT, Case
+from tunediff.runtime.errors import TunediffError
+from tunediff.stats.bootstrap import cluster_codes, mean_interval
+from tunediff.stats.intervals import clopper_pearson
+from tunediff.stats.paired import difference_interval, mcnemar_exact, mcnemar_midp, smallest_detectable
+
+TRANSITIONS = ("both_right", "repaired", "broken", "both_wrong_same", "both_wrong_changed")
+
+
+class NegativeFlips(NamedTuple):
+    """Broken cases as a share of all cases and of those that base had right, each with its exact interval."""
+
+    broken: int
+    n: int
+    rate: float
+    low: float
+    high: float
+    base_right: int
+    rate_of_right: float
+    low_of_right: float
+    high_of_right: float
+    expected_if_independent: float  # cases that two unrelated models of the same accuracies would break
+
+
+def transitions(aligned: pd.DataFrame) -> pd.Series:
+    """Return the transition of each case, a categorical series on the index of `aligned`."""
+    before, after = aligned["outcome_base"], aligned["outcome_tuned"]
+    right_before, right_after = before == RIGHT, after == RIGHT
+    same = (before == after) & ((before == INVALID) | (aligned["prediction_base"] == aligned["prediction_tuned"]))
+    names = np.select([right_before & right_after, right_after, right_before, same], TRANSITIONS[:4], TRANSITIONS[4])
+    return pd.Series(pd.Categorical(names, categories=TRANSITIONS), index=aligned.index, name="transition")
+
+
+def cube(aligned: pd.DataFrame) -> pd.DataFrame:
+    """Return the cases counted by gold label, answer before and answer after: the non-empty cells, largest first.
+
+    Returns:
+        gold, before, after (a prediction, or "invalid" where the outcome is), outcome_base, outcome_tuned, cases.
+    """
+    columns = {"label": "gold", "prediction_base": "before", "prediction_tuned": "after"}
+    found = [*columns, "outcome_base", "outcome_tuned"]
+    cells = aligned.groupby(found, observed=True, dropna=False).size().rename("cases").reset_index()
+    # As objects: numbers of labels have an order of their own, and no place for "invalid".
+    cells = cells.rename(columns=columns).astype(dict.fromkeys([*columns.values(), *found[-2:]], object))
+    for name, who in (("before", "base"), ("after", "tuned")):
+        cells[name] = cells[name].where(cells[f"outcome_{who}"] != INVALID, INVALID)
+    names = [*columns.values(), *found[-2:]]
+    # An answer may read "invalid" and be none: the outcomes keep the two apart.
+    counted = cells.groupby(names, dropna=False)["cases"].sum().reset_index()
+    return counted.sort_values(["cases", *names], ascending=[False] + [True] * len(names), ignore_index=True)
+
+
+def transition_metrics(
+    cells: pd.Series, confidence: float = 0.95, clusters: Sequence[Any] | pd.Series | None = None
+) -> dict[str, float]:
+    """Return the counts of the transitions and what they say about the difference, flat.
+
+    Args:
+        cells: the transition of each case, of length n_cases, at least 1.
+        confidence: of the intervals; one minus it is the level that the minimum detectable difference is for.
+        clusters: what cases may share, such as their premise, of length n_cases. Where several cases share one, the
+            interval of the difference allows for it.
+
+    Returns:
+        n and the five transitions: cases. accuracy_base, accuracy_tuned: 0..1. accuracy_delta: tuned minus
+        base, in -1..1, with accuracy_delta_low and accuracy_delta_high (Tango 1998; see `delta_interval`).
+        mcnemar_p, mcnemar_midp: two-sided exact and mid-p value. churn: share of cases whose answer changed, two
+        right answers being the same one. negative_flip_rate: share of cases that broke, with the exact interval
+        negative_flip_rate_low, negative_flip_rate_high. minimum_detectable_delta: the smallest difference that so
+        many cases and flips show with 80 % power, in 0..1.
+    """
+    tally = cells.value_counts()
+    counts = {name: int(tally.get(name, 0)) for name in TRANSITIONS}
+    n, repaired, broken = len(cells), counts["repaired"], counts["broken"]
+    low, high = delta_interval(cells, confidence, clusters)
+    flips = negative_flips(cells, confidence)
+    return {
+        "n": n,
+        **counts,
+        "accuracy_base": (counts["both_right"] + broken) / n,
+        "accuracy_tuned": (counts["both_right"] + repaired) / n,
+        "accuracy_delta": (repaired - broken) / n,
+        "accuracy_delta_low": low,
+        "accuracy_delta_high": high,
+        "mcnemar_p": mcnemar_exact(repaired, broken),
+        "mcnemar_midp": mcnemar_midp(repaired, broken),
+        "churn": (repaired + broken + counts["both_wrong_changed"]) / n,
+        "negative_flip_rate": flips.rate,
+        "negative_flip_rate_low": flips.low,
+        "negative_flip_rate_high": flips.high,
+        "minimum_detectable_delta": smallest_detectable(n, (repaired + broken) / n, alpha=1 - confidence),
+    }
+
+
+def delta_interval(
+    cells: pd.Series, confidence: float = 0.95, clusters: Sequence[Any] | pd.Series | None = None
+) -> tuple[float, float]:
+    """Return the interval of the difference in accuracy, both ends in -1..1.
+
+    Tango's score interval. Where several cases share a cluster, each end is the farther one of Tango's and of the
+    cluster bootstrap's: a bootstrap alone has no length when nothing flips, Tango alone takes the cases of a cluster
+    for independent. Cases that all share one cluster say nothing about another: (-1, 1).
+
+    Args:
+        cells: the transition of each case, of length n_cases.
+        confidence: of the interval.
+        clusters: of length n_cases, or None.
+    """
+    repaired, broken = cells == "repaired", cells == "broken"
+    low, high = difference_interval(int(repaired.sum()), int(broken.sum()), len(cells), confidence)
+    found = len(cells) if clusters is None else int(cluster_codes(clusters).max()) + 1
+    if clusters is None or found == len(cells):
+        return low, high
+    if found == 1:
+        return -1.0, 1.0
+    change = repaired.to_numpy().astype(int) - broken.to_numpy()
+    drawn_low, drawn_high = mean_interval(change, clusters, confidence=confidence)
+    return max(-1.0, min(low, drawn_low)), min(1.0, max(high, drawn_high))
+
+
+def negative_flips(cells: pd.Series, confidence: float = 0.95) -> NegativeFlips:
+    """Return the broken cases as rates with exact intervals, and how many unrelated models would break.
+
+    Two models of accuracies a and b whose errors have nothing to do with each other break n a (1 - b) cases (Yan et
+    al. 2021). Fewer show that the tuned model kept what the base model knew.
+
+    Args:
+        cells: the transition of each case, of length n_cases, at least 1.
+        confidence: of the intervals (Clopper and Pearson 1934).
+    """
+    n, broken, repaired = len(cells), int((cells == "broken").sum()), int((cells == "repaired").sum())
+    right = int((cells == "both_right").sum()) + broken
+    wrong_after = n - (right - broken + repaired)
+    return NegativeFlips(
+        *(broken, n, broken / n, *clopper_pearson(broken, n, confidence)),
+        *(right, broken / right if right else 0.0, *clopper_pearson(broken, right, confidence)),
+        expected_if_independent=right * wrong_after / n,
+    )
+
+
+def validity_metrics(aligned: pd.DataFrame) -> dict[str, int]:
+    """Return became_valid and became_invalid: cases whose answer could be parsed only after, or only before."""
+    before, after = aligned["outcome_base"] == INVALID, aligned["outcome_tuned"] == INVALID
+    return {"became_valid": int((before & ~after).sum()), "became_invalid": int((~before & after).sum())}
+
+
+def in_split_order(aligned: pd.DataFrame, cases: Sequence[Case]) -> pd.DataFrame:
+    """Return the rows of `aligned` in the order of `cases` (the test split).
+
+    Raises:
+        TunediffError: predictions and test split hold different cases or labels.
+    """
+    places = pd.Index(aligned["case_id"]).get_indexer(pd.Index([case.case_id for case in cases]))
+    if (places < 0).any() or len(places) != len(aligned):
+        raise TunediffError(
+            f"test split and predictions: found {len(cases)} and {len(aligned)} cases, "
+            f"{int((places >= 0).sum())} of them in both, expected the same cases"
+        )
+    rows: pd.DataFrame = aligned.iloc[places]
+    relabelled = [case.case_id for case, label in zip(cases, rows["label"], strict=True) if case.label != label]
+    if relabelled:
+        raise TunediffError(
+            f"test split and predictions: label: found different ones for {len(relabelled)} of {len(cases)} cases "
+            f"(the first: {relabelled[0]}), expected the same in both"
+        )
+    return rows
+
+
+def case_records(aligned: pd.DataFrame, cells: pd.Series, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
+    """Yield one JSON-ready record a case, in the order of `cases` (the test split).
+
+    Args:
+        aligned: what `align` returns, with log_probs_base and log_probs_tuned; of question answering also f1_base and
+            f1_tuned.
+        cells: the transition of each row of `aligned`.
+        cases: the test split.
+
+    Yields:
+        case_id, the input fields (such as premise and hypothesis), label, base_prediction and tuned_prediction
+        (None where invalid), transition, base_log_probs, tuned_log_probs (natural logarithms, in the order of the
+        label list; left out where there are none), tags. Of question answering also answers, base_f1 and tuned_f1.
+
+    Raises:
+        TunediffError: predictions and test split hold different cases or labels.
+    """
+    rows = in_split_order(aligned.assign(transition=cells), cases)
+    columns = {"base_prediction": "prediction_base", "tuned_prediction": "prediction_tuned", "transition": "transition"}
+    columns |= {f"{who}_{name}": f"{name}_{who}" for name in ("log_probs", "f1") for who in ("base", "tuned")}
+    there = {key: rows[column] for key, column in columns.items() if column in rows}
+    # A table may store a missing prediction as NaN, which JSON does not have.
+    values = [column.astype(object).where(column.notna(), None) for column in there.values()]
+    for case, *own in zip(cases, *values, strict=True):
+        record = {"case_id": case.case_id, **case.inputs, "label": case.label}
+        if "base_f1" in there:
+            record["answers"] = [answer._asdict() for answer in case.answers]
+        for key, value in zip(there, own, strict=True):
+            if not key.endswith("_log_probs"):
+                record[key] = value
+            elif value is not None:
+                record[key] = [float(one) for one in value]
+        yield record | {"tags": list(case.tags)}

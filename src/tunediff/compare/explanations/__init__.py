@@ -1,0 +1,1 @@
+"""Why a case flipped, from stored fields alone."""

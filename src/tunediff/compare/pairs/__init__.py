@@ -1,0 +1,1 @@
+"""Two prediction files, read and paired."""

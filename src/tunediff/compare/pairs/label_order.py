@@ -1,0 +1,166 @@
+"""Scores per label from foreign files: which label each number belongs to, and log-probabilities.
+
+>>> scored = Scored(size=2, labels=None)
+>>> scored.look([[2.0, 1.0], [0.1, 0.7]], ["yes", "no"])
+>>> scored.order
+{0: 'yes', 1: 'no'}
+>>> log_probabilities([[0.25, 0.75]]).round(3).tolist()        # or logits, or log-probabilities
+[[-1.386, -0.288]]
+"""
+
+from collections.abc import Sequence
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import from_json, shown
+
+Table = npt.NDArray[np.float64]
+
+
+class Scored:
+    """What there is to know of one file's scores before they are turned into log-probabilities.
+
+    size: numbers a case. labels: in their order, where the file says it. probable: whether they are probabilities.
+    Cases are handed to `look` some at a time.
+    """
+
+    def __init__(self, size: int, labels: tuple[str, ...] | None) -> None:
+        self.size, self.labels, self.probable = size, labels, True
+        self._tops: set[tuple[int, str]] = set()
+
+    def look(self, scores: npt.ArrayLike, predictions: Sequence[str | None] | pd.Series) -> None:
+        """Take note of more cases: scores of shape (n_cases, size) and the predictions that go with them."""
+        table = np.asarray(scores, dtype=np.float64)
+        self.probable = self.probable and _probable(table)
+        # More pairs than places: the predictions do not follow the scores, and never will.
+        if len(self._tops) <= self.size:
+            top = table.argmax(axis=1)
+            clear = (table == table.max(axis=1, keepdims=True)).sum(axis=1) == 1
+            rows = pd.DataFrame({"place": top, "label": pd.Series(predictions).to_numpy()})[clear]
+            pairs = rows.dropna().drop_duplicates().itertuples(index=False)
+            self._tops |= {(int(place), str(label)) for place, label in pairs}
+
+    @property
+    def order(self) -> dict[int, str]:
+        """The label of each place in the scores, learnt from the cases: where a place is highest, the prediction.
+
+        Empty where the predictions do not follow the highest score. A place that is never highest is left out.
+        """
+        places, labels = ({pair[at] for pair in self._tops} for at in (0, 1))
+        return dict(sorted(self._tops)) if len(places) == len(labels) == len(self._tops) else {}
+
+
+def common_labels(before: Scored, after: Scored, names: tuple[str, str]) -> tuple[str, ...]:
+    """Return the labels that the scores of both files are in the order of.
+
+    Where neither file names its labels, the order is learnt from the predictions of both, see `Scored.order`.
+
+    Args:
+        before: of the base model.
+        after: of the tuned model.
+        names: what to call the two in an error.
+
+    Raises:
+        TunediffError: another label list or order in the two, or none that can be told.
+    """
+    both = f"{names[0]} and {names[1]}"
+    known = before.labels or after.labels or _learnt(before, after, both)
+    for file in (before, after):
+        if (file.labels or known) != known or file.size != len(known):
+            found = ", ".join(file.labels or ()) or f"{file.size} numbers a case"
+            raise TunediffError(
+                f"{both}: label list: found {', '.join(known)} in one and {found} in the other, expected the same"
+            )
+    return known
+
+
+def _learnt(before: Scored, after: Scored, both: str) -> tuple[str, ...]:
+    first, second = before.order, after.order
+    for place in sorted(first.keys() & second.keys()):
+        if first[place] != second[place]:
+            raise TunediffError(
+                f"{both}: label list: number {place + 1} of the scores is of {shown(first[place])} in one and of "
+                f"{shown(second[place])} in the other, expected the same order in both"
+            )
+    learnt = first | second
+    if sorted(learnt) != list(range(before.size)):
+        raise TunediffError(
+            f"{both}: scores: found no telling which label each number is of, as no prediction follows it as the "
+            "highest one; expected objects of the form {label: score}"
+        )
+    return tuple(learnt[place] for place in range(len(learnt)))
+
+
+def score_table(scores: pd.Series, name: str) -> tuple[Table, tuple[str, ...] | None]:
+    """Return the scores of shape (n_cases, n_labels), and their labels, sorted, where the scores name them.
+
+    Args:
+        scores: of each case a list of numbers, an object {label: number}, or either as JSON text.
+        name: of the file, for errors.
+
+    Raises:
+        TunediffError: a case without a finite number for every label.
+    """
+    values: list[Any] = [_json(value) if isinstance(value, str) else value for value in scores.astype(object)]
+    labels = tuple(sorted(map(str, values[0]))) if isinstance(values[0], dict) else None
+    size = len(values[0]) if isinstance(values[0], dict | list | tuple | np.ndarray) else 0
+    rows = map(itemgetter(*labels), values) if labels is not None and size > 1 else values
+    try:
+        if size < 2 or any(len(value) != size for value in values):
+            raise ValueError
+        flat = np.fromiter(chain.from_iterable(rows), dtype=np.float64, count=size * len(values))
+        if not np.isfinite(flat).all():
+            raise ValueError
+    except (TypeError, ValueError, KeyError, OverflowError):  # the last: a whole number beyond any float
+        bad = next((row for row, value in enumerate(values) if not _is_scores(value, labels, size)), 0)
+        raise TunediffError(
+            f"{name}, row {scores.index[bad]}: scores: found {shown(scores.iloc[bad])}, "
+            "expected a finite number for each label, the same labels in every row"
+        ) from None
+    return flat.reshape(-1, size), labels
+
+
+def _json(text: str) -> object:
+    """The value of a JSON text, None where it is none."""
+    try:
+        return from_json(text)
+    except ValueError:
+        return None
+
+
+def _is_scores(value: Any, labels: tuple[str, ...] | None, size: int) -> bool:
+    if labels is not None:
+        value = [value.get(label) for label in labels] if isinstance(value, dict) and len(value) == size else None
+    try:
+        row = np.array(list(value), dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return row.shape == (size,) and size >= 2 and bool(np.isfinite(row).all())
+
+
+def log_probabilities(scores: npt.ArrayLike, probable: bool | None = None) -> Table:
+    """Return natural-log probabilities, each row normalised over the labels.
+
+    Probabilities are known by their rows: none negative, each with a sum of 1. Everything else is taken for logits or
+    log-probabilities, which the same formula normalises.
+
+    Args:
+        scores: finite numbers of shape (n_cases, n_labels).
+        probable: whether they are probabilities, where these cases are not all that there are; None: look.
+    """
+    table = np.asarray(scores, dtype=np.float64)
+    if _probable(table) if probable is None else probable:
+        # A probability that was rounded to 0 has a logarithm all the same.
+        table = np.log(np.maximum(table, np.finfo(np.float64).tiny))
+    shifted = table - table.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def _probable(table: Table) -> bool:
+    return bool((table >= 0).all() and np.allclose(table.sum(axis=1), 1, atol=1e-3))

@@ -1,0 +1,1 @@
+"""The sections of params.yaml, their loading, and the rules between them."""

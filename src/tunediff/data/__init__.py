@@ -1,0 +1,1 @@
+"""Cases: read from their sources, drawn into splits, checked for leaks between them."""

@@ -1,0 +1,241 @@
+"""Cases, their content-hashed ids, and the prediction file where the two wings meet.
+
+A case, as it stands in data/splits/test.jsonl:
+
+    {"case_id": "0f3a9c51d2b7e846", "premise": "A man is feeding two dogs.", "hypothesis": "A man feeds animals.",
+     "label": "entailment", "tags": ["hypernym"]}
+
+A case of question answering has the texts that answer it besides, and its label says whether there are any:
+
+    {"case_id": "8d1f5a0c9b3e7264", "question": "Where is the dog?", "context": "The dog is in the park.",
+     "label": "answerable", "tags": [], "answers": [{"text": "in the park", "start": 11}]}
+
+A prediction file (Parquet) holds one row a case, in row groups of `ROWS`; `PREDICTION_COLUMNS` lists its columns,
+`PROTOCOL_COLUMNS` those of the other ways to ask, which are there where they were asked for, `ANSWER_COLUMNS` those of
+question answering.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tunediff.config.sections import ANSWERABLE, UNANSWERABLE
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import ROWS, from_json, numbered_jsonl, read_parquet, replacing, shown, write_jsonl
+from tunediff.runtime.hashing import content_hash
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+RIGHT, WRONG, INVALID = "right", "wrong", "invalid"
+# More than any file of ours has.
+ENVIRONMENT_KEYS = 20
+
+PREDICTION_COLUMNS = {
+    "case_id": "id of the case",
+    "label": "gold label",
+    "prediction": "predicted label, or answer (empty: there is none); null where what was written could not be parsed",
+    "outcome": "right, wrong or invalid",
+    "log_probs": "natural-log probability of each label, in the order of the labels, exp sums to 1; null without one",
+    "text": "the answer as the model gave it",
+    "finish_reason": "stop, length (the answer ran into the token limit) or none (nothing was generated)",
+    "scorer": "choices, generation or head",
+    "prompt_hash": "hash of the rendered prompt and choices",
+    "n_tokens": "tokens of the prompt",
+    "truncated": "whether the prompt was cut to fit the context",
+}
+
+PROTOCOL_COLUMNS = {
+    "generated": "predicted label of the freely generated answer; null where it could not be parsed",
+    "generated_text": "that answer as the model gave it",
+    "premise_free_log_probs": "as log_probs, from the premise-free input alone",
+    "again_prediction": "predicted label of the same model at another batch size; null where it could not be parsed",
+    "seed_prediction": "predicted label or answer of the same base with another new head; null where none was parsed",
+    "few_shot_log_probs": "as log_probs, with solved examples before the prompt",
+}
+
+ANSWER_COLUMNS = {
+    "answers": "gold answers, each as text; empty where there is none",
+    "f1": "words that prediction and gold answer share, as F1, 0..1",
+}
+
+
+def outcome(prediction: str | None, label: str) -> str:
+    """Right, wrong, or invalid where there is no prediction."""
+    return INVALID if prediction is None else RIGHT if prediction == label else WRONG
+
+
+def answered(prediction: str | None) -> str | None:
+    """Whether an answer says that there is one: answerable, unanswerable where it is empty, None where invalid."""
+    return None if prediction is None else ANSWERABLE if prediction else UNANSWERABLE
+
+
+class Answer(NamedTuple):
+    """A gold answer: its text, and where in the context it starts, in characters from 0; None where nobody said."""
+
+    text: str
+    start: int | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One labelled example: its inputs by field name, its gold label, tags such as the phenomenon it tests, answers."""
+
+    case_id: str
+    inputs: Mapping[str, str]
+    label: str
+    tags: tuple[str, ...] = field(default=())
+    answers: tuple[Answer, ...] = field(default=())
+
+
+# Inputs, label, tags, and of a question the answers.
+Example = tuple[Mapping[str, str], str, Sequence[str]] | tuple[Mapping[str, str], str, Sequence[str], Sequence[Answer]]
+
+
+def make_cases(examples: Iterable[Example]) -> list[Case]:
+    """Cases with their ids from (inputs, label, tags) or (inputs, label, tags, answers), in the given order.
+
+    The id hashes the inputs, not the label, so that a corrected label keeps its case. Repeated inputs are told
+    apart by their number among their like; these are counted in an order of their own, which label, tags and answers
+    give: the ids are the same for any order of the examples.
+    """
+    given = list(examples)
+    ids = [content_hash(dict(inputs)) for inputs, *_ in given]
+    like: dict[str, list[int]] = defaultdict(list)
+    for at, key in enumerate(ids):
+        like[key].append(at)
+    for places in like.values():
+        if len(places) > 1:
+            places.sort(key=lambda at: content_hash(given[at][1:]))
+        for number, at in enumerate(places[1:], start=2):
+            ids[at] = content_hash([dict(given[at][0]), number])
+    return [
+        Case(key, dict(inputs), label, tuple(tags), *map(tuple, answers))
+        for key, (inputs, label, tags, *answers) in zip(ids, given, strict=True)
+    ]
+
+
+def write_cases(path: Path, cases: Iterable[Case]) -> None:
+    """Write cases as JSON lines, inputs flat beside id, label, tags and, where there are any, answers."""
+    write_jsonl(path, map(_case_line, cases))
+
+
+def _case_line(case: Case) -> dict[str, Any]:
+    line = {"case_id": case.case_id, **case.inputs, "label": case.label, "tags": list(case.tags)}
+    return line | ({"answers": [answer._asdict() for answer in case.answers]} if case.answers else {})
+
+
+def read_cases(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> list[Case]:
+    """Read cases that `write_cases` wrote.
+
+    Args:
+        path: a JSON lines file.
+        inputs: names of the input fields.
+        labels: the labels that a case may have.
+
+    Raises:
+        TunediffError: a row lacks a field or has an unknown label; or there is no row.
+    """
+    cases = []
+    for number, row in numbered_jsonl(path):
+        for name in ("case_id", *inputs, "label"):
+            if not isinstance(row.get(name), str):
+                raise TunediffError(f"{path}, row {number}: {name}: found {shown(row.get(name))}, expected text")
+        if row["label"] not in labels:
+            raise TunediffError(
+                f"{path}, row {number}: label: found {shown(row['label'])}, expected one of {', '.join(labels)}"
+            )
+        tags = tuple(str(tag) for tag in row.get("tags", ()))
+        answers = tuple(_answer(answer, f"{path}, row {number}") for answer in row.get("answers", ()))
+        cases.append(Case(row["case_id"], {name: row[name] for name in inputs}, row["label"], tags, answers))
+    if not cases:
+        raise TunediffError(f"{path}: has no case, expected at least one")
+    return cases
+
+
+def _answer(value: Any, place: str) -> Answer:
+    start = value.get("start") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or not isinstance(value.get("text"), str) or not isinstance(start, int | None):
+        raise TunediffError(f'{place}: answers: found {shown(value)}, expected {{"text": TEXT, "start": NUMBER}}')
+    return Answer(value["text"], start)
+
+
+def write_predictions(path: Path, frame: "pd.DataFrame", about: Mapping[str, object]) -> None:
+    """Write a prediction file: `frame` has `PREDICTION_COLUMNS` and any of `PROTOCOL_COLUMNS` and `ANSWER_COLUMNS`.
+
+    Args:
+        path: where to.
+        frame: a row a case; other columns are left out.
+        about: what made it: labels, model, environment.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {"n_tokens": pa.int32(), "truncated": pa.bool_(), "f1": pa.float64(), "answers": pa.list_(pa.string())}
+    names = [*PREDICTION_COLUMNS, *(name for name in (*PROTOCOL_COLUMNS, *ANSWER_COLUMNS) if name in frame)]
+    schema = pa.schema(
+        [
+            (name, pa.list_(pa.float64()) if name.endswith("log_probs") else kinds.get(name, pa.string()))
+            for name in names
+        ],
+        metadata={"tunediff": json.dumps(about, sort_keys=True)},
+    )
+    table = pa.Table.from_pandas(frame[names], schema=schema, preserve_index=False)
+    with replacing(path) as fresh:
+        pq.write_table(table.replace_schema_metadata(schema.metadata), fresh, row_group_size=ROWS)
+
+
+def about_predictions(path: Path, schema: "pa.Schema") -> dict[str, Any]:
+    """What made the predictions of a Parquet file; empty where it does not say so.
+
+    Raises:
+        TunediffError: what it says is no JSON object, or its labels are no list of texts.
+    """
+    about: Any
+    try:
+        about = from_json((schema.metadata or {}).get(b"tunediff", b"{}").decode())
+    except ValueError as error:
+        raise TunediffError(f"{path}: what made it (metadata tunediff): is not JSON: {error}") from None
+    labels = about.get("labels", []) if isinstance(about, dict) else None
+    if not isinstance(about, dict) or not isinstance(labels, list) or not all(isinstance(one, str) for one in labels):
+        raise TunediffError(
+            f"{path}: what made it (metadata tunediff): found {shown(about)}, expected an object, its labels texts"
+        )
+    return about
+
+
+def read_predictions(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
+    """Read a prediction file: the frame, and what made it.
+
+    Raises:
+        TunediffError: no such file, not Parquet, or a column is missing.
+    """
+    table, _ = read_parquet(path)
+    missing = [name for name in PREDICTION_COLUMNS if name not in table.column_names]
+    if missing:
+        raise TunediffError(f"{path}: has no column {', '.join(missing)}, expected {', '.join(PREDICTION_COLUMNS)}")
+    about = about_predictions(path, table.schema)
+    there = [name for name in (*PROTOCOL_COLUMNS, *ANSWER_COLUMNS) if name in table.column_names]
+    frame = table.select([*PREDICTION_COLUMNS, *there]).to_pandas()
+    for name in ("prediction", "generated", "again_prediction", "seed_prediction"):
+        if name in frame:
+            frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
+    return frame, about
+
+
+def environment_of(about: Any) -> dict[str, str]:
+    """What a model computed with (`tunediff.models.environment`), as a prediction file tells; empty where it does not.
+
+    The file may be anybody's: what is told is text of one short line, whatever stands there.
+    """
+    told = about.get("environment") if isinstance(about, dict) else None
+    pairs = list(told.items())[:ENVIRONMENT_KEYS] if isinstance(told, dict) else []
+    return {_plain(name): _plain(value) for name, value in pairs}
+
+
+def _plain(value: object) -> str:
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value)[:100])

@@ -1,0 +1,43 @@
+"""The rows of the source that section `data` names, by source split.
+
+rows = read_source(params.data, Path("data/raw"))
+rows["test"][11]    # {"premise": "A man is feeding two dogs.", "hypothesis": "A man feeds animals.", "label": 0}
+
+A file of its own, so that stages which only know what a row is do not depend on the text of every world.
+"""
+
+from pathlib import Path
+
+from tunediff.config.sections import Data
+from tunediff.data.sources import Row
+
+
+def read_source(data: Data, raw: Path) -> dict[str, list[Row]]:
+    """The rows of each source split that `data.train`, `data.validation` and `data.test` are drawn from.
+
+    Args:
+        data: section `data` of the parameters.
+        raw: folder of the files; other sources do not read it.
+
+    Raises:
+        TunediffError: a file or a data set cannot be read.
+    """
+    names = sorted({data.train.source, data.validation.source, data.test.source})
+    if data.files is not None:
+        from tunediff.data.sources.table_files import read_rows
+
+        return {name: read_rows(raw / data.files[name]) for name in names}
+    if data.hub is not None:
+        from tunediff.data.sources.hub_dataset import dataset_rows
+
+        return {name: dataset_rows(data.hub.id, data.hub.config, data.hub.revision, name) for name in names}
+    assert data.world is not None  # section data has exactly one of the three
+    from tunediff.data.synthetic import captions, questions, reviews
+
+    world = data.world
+    write = {"captions": captions.rows, "reviews": reviews.rows, "questions": questions.rows}[world.name]
+    splits = write(world.train, world.validation, world.test, world.seed)
+    return {
+        name: [Row(row, f"world {world.name}, {name}", number) for number, row in enumerate(splits[name], start=1)]
+        for name in names
+    }

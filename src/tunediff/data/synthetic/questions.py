@@ -1,0 +1,228 @@
+"""A built-in world of short reports and questions about them: the answer is a part of the report, or there is none.
+
+    title     Mill Lane in Ashford
+    context   People in Mill Lane in Ashford remember the day. At noon, Anna was painting a red chair in the yard. ...
+    question  Where was Anna painting a red chair?                    in the yard
+    question  Where was Ben painting a red chair?                     none: it was not Ben
+
+A report tells of events: who did what, with what, where and when, some of it left out. A question names some of that
+and asks for another part of it. Its answer is what the events that fit it say there; it has none where no event fits,
+or where the one that fits does not say. Names, things and places of a question without an answer stand in the report
+all the same, and what a question names and asks for is drawn before it is decided whether it has an answer. So neither
+the question alone nor its words in the report give that away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from random import Random
+
+from tunediff.data.synthetic.writing import WorldRow, split_of, write
+
+STREETS = (
+    *("Mill Lane", "Church Street", "Station Road", "High Street", "Park Avenue", "Bridge Street", "Castle Road"),
+    *("School Lane", "Market Square", "Orchard Row", "Garden Street", "Harbour Road", "Forest Lane", "Hill Street"),
+)
+TOWN_STARTS = (
+    *("Ash", "Birch", "Clay", "Dun", "Elm", "Fair", "Green", "Hazel", "King", "Lang", "Mar", "Nor", "Oak", "Penn"),
+    *("Red", "Stan", "Thorn", "Under", "West", "Winter"),
+)
+TOWN_ENDS = ("ford", "ton", "field", "ham", "bury", "dale", "worth", "wick", "port", "well", "stead", "combe")
+
+NAMES = (
+    *("Anna", "Ben", "Carla", "David", "Emma", "Felix", "Grace", "Henry", "Ivy", "Jonas", "Karen", "Leo", "Maria"),
+    *("Noah", "Olga", "Peter", "Rosa", "Simon", "Tina", "Victor"),
+)
+DEEDS = ("painting", "carrying", "selling", "repairing", "washing", "drawing", "hiding", "cleaning")
+COLOURS = ("red", "blue", "green", "yellow", "black", "white", "brown", "grey")
+THINGS = ("chair", "kite", "bicycle", "lamp", "basket", "clock", "boat", "drum", "ladder", "mirror", "table", "cart")
+PLACES = (
+    *("in the yard", "in the park", "at the market", "at the station", "near the bridge", "behind the church"),
+    *("in the garden", "at the harbour", "near the school", "behind the mill"),
+)
+TIMES = ("in the morning", "at noon", "in the afternoon", "in the evening", "at night", "at dawn")
+
+ASKED = ("who", "what", "where", "when")
+"""The parts of an event that a question can ask for."""
+
+WITHOUT_ANSWER = ("not_said", "no_such_event")
+"""Why a question has no answer."""
+
+Event = dict[str, str]
+"""An event by its parts: who, deed, what, and where and when if the report says so."""
+
+
+# --- meaning ---------------------------------------------------------------------------------------------------
+
+
+def answers(asked: str, named: Mapping[str, str], events: Sequence[Event]) -> set[str]:
+    """Return what the events that have all of the named parts say of the part that is asked for.
+
+    No value: the question has no answer. Several: it is not clear what is meant.
+    """
+    return {event[asked] for event in events if asked in event and fits(event, named)}
+
+
+def fits(event: Event, named: Mapping[str, str]) -> bool:
+    """Return whether the report says of an event all that is named."""
+    return all(event.get(part) == value for part, value in named.items())
+
+
+# --- words -----------------------------------------------------------------------------------------------------
+
+
+def _pieces(event: Event, when_first: bool) -> Iterator[tuple[str, str]]:
+    """Yield the words of the sentence that tells of an event, each after the part of the event that they are of."""
+    when = event.get("when")
+    if when and when_first:
+        yield "when", when[0].upper() + when[1:]
+        yield "", ", "
+    yield "who", event["who"]
+    yield "", f" was {event['deed']} "
+    yield "what", event["what"]
+    for part in ("where",) if when_first else ("where", "when"):
+        if part in event:
+            yield "", " "
+            yield part, event[part]
+    yield "", "."
+
+
+def ask(asked: str, named: Mapping[str, str]) -> str:
+    """Return the question for one part of an event by other parts of it, the deed always among them."""
+    rest = "".join(f" {named[part]}" for part in ("what", "where", "when") if part in named)
+    if asked == "who":
+        return f"Who was {named['deed']}{rest}?"
+    return f"{asked.capitalize()} was {named['who']} {named['deed']}{rest}?"
+
+
+def _golds(context: str, text: str, start: int) -> dict[str, list[object]]:
+    """Return an answer in the hub's layout of SQuAD: as it stands, and without its first word ("in", "a")."""
+    texts = [context[start : start + len(text)]]
+    starts: list[object] = [start]
+    first, _, rest = text.partition(" ")
+    if rest:
+        texts.append(rest)
+        starts.append(start + len(first) + 1)
+    return {"text": [*texts], "answer_start": starts}
+
+
+# --- reports ---------------------------------------------------------------------------------------------------
+
+
+def _events(rng: Random) -> list[Event]:
+    """Return events that share people, deeds, things, places and times, so that they are easily mistaken."""
+    pools = {
+        "who": rng.sample(NAMES, 3),
+        "deed": rng.sample(DEEDS, 2),
+        "what": [
+            f"a {colour} {thing}" for colour, thing in zip(rng.sample(COLOURS, 3), rng.sample(THINGS, 3), strict=True)
+        ],
+        "where": rng.sample(PLACES, 3),
+        "when": rng.sample(TIMES, 3),
+    }
+    events: list[Event] = []
+    while len(events) < 5:
+        event = {part: rng.choice(pool) for part, pool in pools.items()}
+        for part in ("where", "when"):
+            if rng.random() < 0.3:
+                del event[part]
+        # Nobody does the same with the same thing twice: one of the two reports would seem to complete the other.
+        if all(any(event[part] != other[part] for part in ("who", "deed", "what")) for other in events):
+            events.append(event)
+    return events
+
+
+def _report(title: str, events: Sequence[Event], rng: Random) -> tuple[str, list[dict[str, int]]]:
+    """Return the text that tells of the events, and for each event where its parts start."""
+    context = f"People in {title} remember the day."
+    places: list[dict[str, int]] = []
+    for event in events:
+        context += " "
+        place = {}
+        for part, words in _pieces(event, rng.random() < 0.5):
+            if part:
+                place[part] = len(context)
+            context += words
+        places.append(place)
+    return context, places
+
+
+def _named(asked: str, rng: Random) -> list[str]:
+    """Return the parts that a question names besides the deed."""
+    if asked == "who":
+        return rng.choice((["what"], ["what", "where"], ["what", "when"], ["where"]))
+    if asked == "what":
+        return rng.choice((["who"], ["who", "where"], ["who", "when"]))
+    return rng.choice((["who", "what"], ["who", "what", "when" if asked == "where" else "where"]))
+
+
+def _question(events: Sequence[Event], answerable: bool, rng: Random) -> tuple[str, dict[str, str], str] | None:
+    """Return what a question asks for, what it names, and a tag; None where none was found."""
+    asked = rng.choice(ASKED)
+    parts = ["deed", *_named(asked, rng)]
+    for wanted in [asked] if answerable else rng.sample(WITHOUT_ANSWER, 2):
+        for _ in range(30):
+            named = {part: rng.choice([event[part] for event in events if part in event] or [""]) for part in parts}
+            found = answers(asked, named, events)
+            tag = asked if found else WITHOUT_ANSWER[not any(fits(event, named) for event in events)]
+            if "" not in named.values() and len(found) < 2 and tag == wanted:
+                return asked, named, tag
+    return None
+
+
+def _rows(title: str, rng: Random) -> list[WorldRow]:
+    """Return the questions of one report, half of them with an answer."""
+    events = _events(rng)
+    context, places = _report(title, events, rng)
+    done: list[WorldRow] = []
+    for answerable in (True, False, True, False, True, False):
+        found = _question(events, answerable, rng)
+        if found is None:
+            continue
+        asked, named, tag = found
+        golds: dict[str, list[object]] = {"text": [], "answer_start": []}
+        if answerable:
+            [text] = answers(asked, named, events)
+            told = zip(events, places, strict=True)
+            start = next(place[asked] for event, place in told if asked in event and fits(event, named))
+            golds = _golds(context, text, start)
+        said = {"title": title, "context": context, "question": ask(asked, named)}
+        done.append({**said, "answers": golds, "tags": [tag]})
+    return done
+
+
+def _title(rng: Random) -> str:
+    return f"{rng.choice(STREETS)} in {rng.choice(TOWN_STARTS)}{rng.choice(TOWN_ENDS)}"
+
+
+def _draw(split: str, _: int, rng: Random) -> list[WorldRow]:
+    """Return the questions of three reports of one title that belongs to the split, or none."""
+    title = _title(rng)
+    return [row for _ in range(3) for row in _rows(title, rng)] if split_of(title) == split else []
+
+
+def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[WorldRow]]:
+    """Return that many distinct questions for each split, about half of them without an answer.
+
+    A row has the hub's layout of SQuAD without an id: {"title": str, "context": str, "question": str, "answers":
+    {"text": [str, ...], "answer_start": [int, ...]}, "tags": [one of ASKED or of WITHOUT_ANSWER]}. The same
+    numbers and seed give the same rows everywhere. No title occurs in two splits, whatever the numbers and seeds.
+
+    Raises TunediffError when a number is below 0 or above `writing.LARGEST`.
+    """
+    wanted = {"train": train, "validation": validation, "test": test}
+    return write("questions", wanted, seed, ("context", "question"), _draw)
+
+
+def text(documents: int, seed: int) -> list[str]:
+    """Return documents to learn the language of the world from: reports of the split train alone, each with a question.
+
+    Half of the questions have an answer; none is given.
+    """
+    rng = Random(f"{seed} text")
+    done: list[str] = []
+    while len(done) < documents:
+        if split_of(title := _title(rng)) == "train" and (asked := _rows(title, rng)):
+            row = rng.choice(asked)
+            done.append(f"{row['context']}\n{row['question']}")
+    return done

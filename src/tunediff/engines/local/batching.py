@@ -1,0 +1,90 @@
+"""Batches with a budget of tokens, sorted by length, halved where memory runs out.
+
+    for batch in plan([12, 40, 13], budget=48): ...       # [[1], [2, 0]]
+
+The result of a case depends on its batch only by float rounding, and batches do not depend on the order of the cases.
+Several processes answer the same batches as one, each its part of them.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from torch.utils._pytree import tree_map_only
+from tqdm import tqdm
+
+from tunediff.engines.local.journal import journal
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.memory import is_out_of_memory
+from tunediff.runtime.processes import gathered, part
+
+Result = TypeVar("Result")
+
+
+def plan(rows: Sequence[Sequence[int]], budget: int) -> list[list[int]]:
+    """Indices of rows in batches of at most `budget` tokens, padding counted, longest rows first.
+
+    Longest first, so that too large a budget shows at once. Rows of one length are ordered by their tokens: the plan
+    is the same for any order of the rows. A row longer than the budget is a batch of its own.
+    """
+    order = sorted(range(len(rows)), key=lambda i: (-len(rows[i]), tuple(rows[i])))
+    batches: list[list[int]] = []
+    for i in order:
+        if batches and len(rows[batches[-1][0]]) * (len(batches[-1]) + 1) <= budget:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
+def run_batches(
+    rows: Sequence[Sequence[int]], budget: int, answer: Callable[[list[int]], Sequence[Result]], title: str
+) -> list[Result]:
+    """Answer every row, batch by batch, and give the results in the order of the rows, in every process.
+
+    Inside `finished_batches` results are JSON values, lists for tuples, and no batch that lies there is answered again.
+
+    Args:
+        rows: token ids of each row; their lengths decide the batches.
+        budget: tokens of one batch.
+        answer: results of the rows with the given indices, in that order.
+        title: what the progress bar says.
+
+    Raises:
+        TunediffError: memory does not suffice for a single row.
+    """
+    number, processes = part()
+    waiting = plan(rows, budget)[number::processes][::-1]
+    own = {i for batch in waiting for i in batch}
+    hidden = True if number else None
+    with (
+        journal(len(rows), title) as kept,
+        tqdm(total=len(own), desc=title, unit="case", disable=hidden) as bar,
+    ):
+        results: dict[int, Result] = kept.results
+        bar.update(len(own & results.keys()))
+        while waiting:
+            # Of a batch that was halved, one half may have been answered.
+            batch = [i for i in waiting.pop() if i not in results]
+            if not batch:
+                continue
+            try:
+                answers = answer(batch)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(batch) == 1:
+                    raise TunediffError(
+                        f"{title}: not enough memory for one case of {len(rows[batch[0]])} tokens"
+                    ) from None
+                middle = len(batch) // 2
+                waiting += [batch[middle:], batch[:middle]]
+                continue
+            results |= dict(zip(batch, answers, strict=True))
+            kept.add(batch, list(answers))
+            bar.update(len(batch))
+    if processes > 1:
+        # A row of a batch's tensor would be sent with all of the batch.
+        for some in gathered(tree_map_only(torch.Tensor, torch.clone, results)):
+            results |= some
+    return [results[i] for i in range(len(rows))]

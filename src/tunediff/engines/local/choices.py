@@ -1,0 +1,179 @@
+"""Log-likelihood of each choice after each prompt, in one forward pass.
+
+A row is a tree. Prompts that begin alike, such as three hypotheses about one premise, share a stem. Each prompt goes
+on from it, and behind each stands one branch for every choice of more than one token.
+
+    stem ........ | prompt 1 . p5 | " very" " good" | " not" " so" | prompt 2 . p6 | " very" " good" | " not" " so"
+    0  1  2  3      4  5              6       7         6      7      4  5  6          7       8         7      8
+
+A token sees what it continues (the stem, its own prompt, its own branch), and its position (second line) is as if it
+stood behind that alone. The first token of every choice is scored at the prompt's last place, the others inside their
+branch; a choice's last token is never fed. What all prompts begin with (an instruction) is read once, and the rows go
+on from its keys and values.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from tunediff.engines.local.batching import run_batches
+from tunediff.models.load import Network
+from tunediff.models.logits import logits_at, takes_own_mask
+from tunediff.models.prefix import WORTH_SHARING, Prefix, read_prefix, rows_after, shared_prefix
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Tokens behind one stem. Each pays attention to the whole row, so a long row costs more than a stem saves.
+LONGEST_ROW = 512
+
+
+class _Tree(NamedTuple):
+    """A row: the numbers of its prompts; of each token its id, prompt, branch and position; where choices are scored.
+
+    Prompts of a row and branches of a prompt count from 1; 0 is the stem, and what is in no branch.
+    """
+
+    prompts: list[int]
+    tokens: list[int]
+    prompt_of: list[int]
+    branch_of: list[int]
+    position_of: list[int]
+    places: list[list[int]]  # of each prompt its last place and those of its branches
+
+
+def score_choices(
+    model: Network, prompts: Sequence[list[int]], choices: Sequence[list[int]], batch_tokens: int, title: str
+) -> "Tensor":
+    """Sum of the log-probabilities of each choice's tokens after each prompt.
+
+    A layout that takes no tree gets a row for each choice, and that is said.
+
+    Args:
+        model: a causal language model of transformers, with or without an adapter.
+        prompts: token ids of each prompt.
+        choices: token ids of each choice, none empty.
+        batch_tokens: tokens of one batch.
+        title: what the progress bar says.
+
+    Returns:
+        Natural-log likelihoods of shape (n_cases, n_choices), float64, at most 0.
+    """
+    whole = takes_own_mask(model.config, max(map(len, prompts)) + max(map(len, choices)) - 1)
+    if not whole:
+        layout = model.config.model_type
+        print(f"{title}: the layout {layout} takes no tree of these lengths: a row for each choice", file=sys.stderr)
+    beginning = shared_prefix(prompts) if whole else []
+    before = len(beginning)
+    with torch.inference_mode():
+        prefix = read_prefix(model, beginning) if beginning else None
+
+    columns = []
+    for group in [list(choices)] if whole else [[choice] for choice in choices]:
+        stems = _stems(prompts, before) if whole else [([i], 0) for i in range(len(prompts))]
+        trees = [_tree(prompts, numbers, before, stem, group) for numbers, stem in stems]
+
+        def answer(
+            batch: list[int], trees: list[_Tree] = trees, group: list[list[int]] = group
+        ) -> list[list[list[float]]]:
+            return [scores.tolist() for scores in _score_batch(model, [trees[i] for i in batch], group, prefix)]
+
+        # The budget counts the prefix too: its keys and values are there for every row.
+        found = run_batches([beginning + tree.tokens for tree in trees], batch_tokens, answer, title)
+        scores = torch.empty(len(prompts), len(group), dtype=torch.float64)
+        for tree, one in zip(trees, found, strict=True):
+            scores[tree.prompts] = torch.tensor(one, dtype=torch.float64)
+        columns.append(scores)
+    return torch.cat(columns, dim=1)
+
+
+def _stems(prompts: Sequence[list[int]], before: int) -> list[tuple[list[int], int]]:
+    """Numbers of the prompts of each row, and how many tokens all of these begin with; `before`: with all prompts.
+
+    In alphabetical order those that begin alike stand together. A prompt joins the row before it where this leaves more
+    tokens out: of k prompts with a stem, all but one are spared it.
+    """
+    rows: list[tuple[list[int], int]] = []
+    behind = 0  # tokens of the last row behind its stem
+    for i in sorted(range(len(prompts)), key=prompts.__getitem__):
+        new = prompts[i]
+        if rows:
+            numbers, stem = rows[-1]
+            first = prompts[numbers[0]]
+            shared = next((k for k, (a, b) in enumerate(zip(first, new, strict=False)) if a != b), len(first))
+            shared = min(shared, len(first) - 1, len(new) - 1, *([stem] if len(numbers) > 1 else []))
+            longer = behind + len(numbers) * (stem - shared) + len(new) - shared
+            spared, now = (len(numbers) - 1) * (stem - before), len(numbers) * (shared - before)
+            if now > spared and shared - before >= WORTH_SHARING and longer <= LONGEST_ROW:
+                rows[-1] = [*numbers, i], shared
+                behind = longer
+                continue
+        rows.append(([i], before))
+        behind = len(new) - before
+    return rows
+
+
+def _tree(
+    prompts: Sequence[list[int]], numbers: list[int], before: int, stem: int, choices: Sequence[list[int]]
+) -> _Tree:
+    """The row of the prompts with these numbers, which begin with the same `stem` tokens, `before` of them read."""
+    branches = [token for choice in choices for token in choice[:-1]]
+    branch_of = [branch for branch, choice in enumerate(choices, start=1) for _ in choice[:-1]]
+    depth_of = [depth for choice in choices for depth in range(len(choice) - 1)]
+    shared = stem - before
+    tree = _Tree(numbers, prompts[numbers[0]][before:stem], [0] * shared, [0] * shared, [*range(before, stem)], [])
+    for number, i in enumerate(numbers, start=1):
+        rest, length = prompts[i][stem:], len(prompts[i])
+        end = len(tree.tokens) + len(rest)
+        tree.tokens.extend(rest + branches)
+        tree.prompt_of.extend([number] * (len(rest) + len(branches)))
+        tree.branch_of.extend([0] * len(rest) + branch_of)
+        tree.position_of.extend([*range(stem, length), *(length + depth for depth in depth_of)])
+        tree.places.append([*range(end - 1, end + len(branches))])
+    return tree
+
+
+@torch.inference_mode()
+def _score_batch(
+    model: Network, trees: Sequence[_Tree], choices: Sequence[list[int]], prefix: Prefix | None
+) -> list["Tensor"]:
+    """Log-likelihoods of each row, of shape (n_prompts_of_the_row, n_choices); `prefix` stands before every row."""
+    device = next(model.parameters()).device
+    width = max(len(tree.tokens) for tree in trees)
+
+    def padded(rows: list[list[int]], value: int = 0) -> "Tensor":
+        return torch.tensor([row + [value] * (width - len(row)) for row in rows])
+
+    inputs = {"input_ids": padded([tree.tokens for tree in trees])}
+    # Rows are padded on the right and read from the left: no token sees the padding. With one prompt and at most one
+    # branch, a row is no more than that.
+    if any(len(tree.prompts) > 1 for tree in trees) or sum(len(choice) > 1 for choice in choices) > 1:
+        prompt_of = padded([tree.prompt_of for tree in trees], -1)
+        mask = _sees(prompt_of, padded([tree.branch_of for tree in trees]))
+        before = 0 if prefix is None else prefix[0][0].shape[2]
+        inputs["attention_mask"] = torch.nn.functional.pad(mask, (before, 0), value=True)[:, None]
+        inputs["position_ids"] = padded([tree.position_of for tree in trees])
+    past = None if prefix is None else rows_after(prefix, len(trees))
+    row_of = torch.tensor([row for row, tree in enumerate(trees) for _ in tree.places])
+    places = torch.tensor([places for tree in trees for places in tree.places])
+    inputs = {name: values.to(device) for name, values in inputs.items()}
+    at_places = row_of[:, None].to(device), places.to(device)
+    logits = logits_at(model, inputs | {"past_key_values": past}, at_places)  # (n_prompts, n_places, vocabulary)
+    whole = logits.logsumexp(-1)
+    scores, start = [], 1
+    for choice in choices:
+        at = [0, *range(start, start + len(choice) - 1)]
+        scores.append((logits[:, at, choice] - whole[:, at]).double().sum(-1))
+        start += len(choice) - 1
+    return list(torch.split(torch.stack(scores, dim=1).cpu(), [len(tree.prompts) for tree in trees]))
+
+
+def _sees(prompt_of: "Tensor", branch_of: "Tensor") -> "Tensor":
+    """Which tokens of a row a token sees, of shape (n_rows, width, width), of the numbers of its prompt and branch."""
+    place = torch.arange(prompt_of.shape[1])
+    earlier = place[None, :] <= place[:, None]
+    own_prompt = prompt_of[:, None, :] == prompt_of[:, :, None]
+    own_branch = (branch_of[:, None, :] == 0) | (branch_of[:, None, :] == branch_of[:, :, None])
+    return earlier & ((prompt_of[:, None, :] == 0) | (own_prompt & own_branch))

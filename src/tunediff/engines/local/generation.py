@@ -1,0 +1,78 @@
+"""Free generation, greedy, batched: the answer's text and why it ended.
+
+generate(model, tokenizer, prompts, batch_tokens=4096, max_new_tokens=8, title="base")    # [("yes", "stop"), ...]
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from tunediff.engines.local.batching import run_batches
+from tunediff.models.load import Network
+from tunediff.models.logits import takes_own_mask
+from tunediff.models.prefix import read_prefix, rows_after, shared_prefix
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def generate(
+    model: Network,
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[list[int]],
+    batch_tokens: int,
+    max_new_tokens: int,
+    title: str,
+    until: str | None = None,
+) -> list[tuple[str, str]]:
+    """Text after each prompt and its finish reason: `stop`, an end marker came, or `length`, the limit was reached.
+
+    The text ends before `until`, such as a line end, where that is given; it is an end marker then.
+    """
+    device, ends = next(model.parameters()).device, _end_markers(model, tokenizer)
+    pad = next((i for i in (tokenizer.pad_token_id, *ends) if i is not None), 0)
+    longest = max(map(len, prompts)) + max_new_tokens
+    beginning = shared_prefix(prompts) if takes_own_mask(model.config, longest) else []
+    with torch.inference_mode():
+        prefix = read_prefix(model, beginning) if beginning else None
+
+    @torch.inference_mode()
+    def answer(batch: list[int]) -> list[tuple[str, str]]:
+        width = max(len(prompts[i]) for i in batch)
+        # Padded so that every answer starts at the same column, behind what was read already; the mask hides it.
+        tokens, mask = [], []
+        for i in batch:
+            padding = width - len(prompts[i])
+            tokens.append(beginning + [pad] * padding + prompts[i][len(beginning) :])
+            mask.append([1] * len(beginning) + [0] * padding + [1] * (len(prompts[i]) - len(beginning)))
+        written = model.generate(
+            input_ids=torch.tensor(tokens, device=device),
+            attention_mask=torch.tensor(mask, device=device),
+            past_key_values=None if prefix is None else rows_after(prefix, len(batch)),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            eos_token_id=ends or None,
+            pad_token_id=pad,
+            **({} if until is None else {"stop_strings": [until], "tokenizer": tokenizer}),
+        )
+        return [_answer(tokenizer, row, ends, until) for row in written[:, width:].tolist()]
+
+    return [(text, reason) for text, reason in run_batches(prompts, batch_tokens, answer, title)]
+
+
+def _end_markers(model: Network, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """Ids of the tokenizer's end marker and of those that the model names: a chat model ends its turn with another."""
+    own = model.generation_config.eos_token_id
+    known = [tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
+    return list(dict.fromkeys(int(i) for i in known if i is not None))
+
+
+def _answer(
+    tokenizer: "PreTrainedTokenizerBase", tokens: list[int], ends: list[int], until: str | None
+) -> tuple[str, str]:
+    stop = next((place for place, token in enumerate(tokens) if token in ends), None)
+    text = str(tokenizer.decode(tokens[:stop], skip_special_tokens=False))
+    if until is not None and until in text:
+        return text[: text.index(until)], "stop"
+    return text, "length" if stop is None else "stop"

@@ -1,0 +1,32 @@
+"""Log-probabilities of the labels from a classification head.
+
+classify(model, encoded, pad=0, batch_tokens=8192, title="base")        # of shape (n_cases, n_labels)
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from tunediff.engines.local.batching import run_batches
+from tunediff.inputs.padding import pad_rows
+from tunediff.inputs.prompts import Encoded
+from tunediff.models.heads import label_scores
+from tunediff.models.load import Network
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def classify(model: Network, encoded: Sequence[Encoded], pad: int, batch_tokens: int, title: str) -> "Tensor":
+    """Natural-log probability of each label, of shape (n_cases, n_labels), float64."""
+
+    @torch.inference_mode()
+    def answer(batch: list[int]) -> list[list[float]]:
+        device = next(model.parameters()).device
+        inputs = {name: values.to(device) for name, values in pad_rows([encoded[i] for i in batch], pad).items()}
+        log_probs: list[list[float]] = label_scores(model, inputs).double().log_softmax(-1).tolist()
+        return log_probs
+
+    found = run_batches([one.tokens for one in encoded], batch_tokens, answer, title)
+    return torch.tensor(found, dtype=torch.float64)

@@ -1,0 +1,1 @@
+"""What training and engines both read: prompts, windows, padding."""

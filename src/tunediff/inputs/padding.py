@@ -1,0 +1,28 @@
+"""Rows of tokens as a batch: padded on the right, with a mask that hides the padding."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from tunediff.inputs.prompts import Row
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def pad_rows(encoded: Sequence[Row], pad: int) -> dict[str, "Tensor"]:
+    """Rows padded on the right: input_ids, attention_mask and, where the layout has them, token_type_ids."""
+    width = max(len(one.tokens) for one in encoded)
+
+    def padded(rows: list[list[int]], value: int) -> "Tensor":
+        # By way of NumPy, which reads lists of lists several times as fast.
+        return torch.from_numpy(np.array([row + [value] * (width - len(row)) for row in rows]))
+
+    inputs = {
+        "input_ids": padded([one.tokens for one in encoded], pad),
+        "attention_mask": padded([[1] * len(one.tokens) for one in encoded], 0),
+    }
+    types = [one.token_types for one in encoded if one.token_types is not None]
+    return inputs | ({"token_type_ids": padded(types, 0)} if len(types) == len(encoded) else {})

@@ -1,0 +1,226 @@
+"""One scorer for every classification task: how often right, how sure, and whether it is a predictor at all.
+
+    >>> labels = ["entailment", "neutral", "contradiction"]
+    >>> gold = ["entailment", "neutral", "contradiction", "neutral"]
+    >>> predictions = ["entailment", "neutral", None, "entailment"]      # None: the answer did not parse
+    >>> counts = confusion(labels, gold, predictions)
+    >>> counts.tolist()
+    [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 1]]
+
+Rules that hold everywhere: an invalid prediction is wrong and stays in the denominator, and an undefined
+precision, recall or F1 is 0. Of two labels the last one is the positive one: labels: [negative, positive].
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tunediff.runtime.errors import TunediffError
+from tunediff.stats.intervals import wilson
+
+Counts = npt.NDArray[np.int64]
+
+# A predictor that gives one label to more than this share of the cases is named as degenerate.
+ONE_LABEL_SHARE = 0.95
+
+
+def score(
+    labels: Sequence[str],
+    gold: Iterable[str],
+    predictions: Iterable[str | None],
+    log_probs: Iterable[Sequence[float]] | npt.NDArray[np.floating[Any]],
+    confidence: float = 0.95,
+) -> dict[str, float]:
+    """Return the metrics of one prediction file, flat.
+
+    Args:
+        labels: the label list of the task, of length n_labels.
+        gold: the right label of each case, of length n_cases.
+        predictions: the predicted label of each case, None (or NaN) where the answer is invalid.
+        log_probs: natural log-probabilities of shape (n_cases, n_labels), in the order of `labels`, each row
+            normalised over the labels.
+        confidence: of the interval of the accuracy.
+
+    Returns:
+        What `label_scores` returns, and before `degenerate`: nll: mean negative log-probability of the gold label in
+        nats, 0 is best. brier: mean over cases of the squared distance between probabilities and gold, summed over
+        labels (Brier 1950), 0..2, 0 is best.
+
+    Raises:
+        TunediffError: no case, a label outside `labels`, or log-probabilities that are of another shape, not
+            finite or not normalised.
+    """
+    gold = list(gold)
+    found = label_scores(labels, gold, predictions, confidence)
+    gold_codes = _codes(labels, gold, "gold label")
+    scores = _checked(log_probs, (len(gold), len(labels)))
+    cases = np.arange(len(gold))
+    distance = np.exp(scores)
+    distance[cases, gold_codes] -= 1
+    degenerate = found.pop("degenerate")
+    sureness = {"nll": float(-scores[cases, gold_codes].mean()), "brier": float((distance**2).sum(axis=1).mean())}
+    return found | sureness | {"degenerate": degenerate}
+
+
+def label_scores(
+    labels: Sequence[str], gold: Iterable[str], predictions: Iterable[str | None], confidence: float = 0.95
+) -> dict[str, float]:
+    """Return the metrics that labels alone give, flat.
+
+    Args:
+        labels: the label list of the task, of length n_labels.
+        gold: the right label of each case, of length n_cases.
+        predictions: the predicted label of each case, None (or NaN) where the answer is invalid.
+        confidence: of the interval of the accuracy.
+
+    Returns:
+        n: cases. accuracy, accuracy_low, accuracy_high: 0..1, with the Wilson interval. balanced_accuracy:
+        mean recall over the labels that occur in gold, 0..1. macro_f1: mean F1 over the labels that occur in
+        gold or predictions, 0..1. precision, recall, f1: 0..1, of the positive label, where there are two labels.
+        invalid: cases. degenerate: 1 where `degenerate_reason` gives one, else 0.
+
+    Raises:
+        TunediffError: no case, or a label outside `labels`.
+    """
+    counts = confusion(labels, gold, predictions)
+    n, right = int(counts.sum()), int(counts.trace())
+    if n == 0:
+        raise TunediffError("found no case to score, expected at least one")
+    precision, recall, f1 = _rates(counts)
+    positive = {"precision": float(precision[-1]), "recall": float(recall[-1]), "f1": float(f1[-1])}
+    support, predicted = counts.sum(axis=1), counts[:, :-1].sum(axis=0)
+    low, high = wilson(right, n, confidence)
+    return {
+        "n": n,
+        "accuracy": right / n,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "balanced_accuracy": float(recall[support > 0].mean()),
+        "macro_f1": float(f1[support + predicted > 0].mean()),
+        **(positive if len(labels) == 2 else {}),
+        "invalid": int(counts[:, -1].sum()),
+        "degenerate": int(degenerate_reason(labels, counts) is not None),
+    }
+
+
+def confusion(labels: Sequence[str], gold: Iterable[str], predictions: Iterable[str | None]) -> Counts:
+    """Return cases counted by gold label and prediction, of shape (n_labels, n_labels + 1).
+
+    Row: gold label. Column: predicted label, the last one being the invalid answers.
+
+    Raises:
+        TunediffError: a label outside `labels`, or more predictions than gold labels or fewer.
+    """
+    return _count(labels, _codes(labels, gold, "gold label"), _codes(labels, predictions, "prediction"))
+
+
+def confusion_rows(labels: Sequence[str], counts: Counts) -> list[dict[str, Any]]:
+    """Return the counts of `confusion` as rows with gold, predicted (a label or "invalid") and cases."""
+    return [
+        {"gold": label, "predicted": predicted, "cases": int(cases)}
+        for label, row in zip(labels, counts, strict=True)
+        for predicted, cases in zip([*labels, "invalid"], row, strict=True)
+    ]
+
+
+def per_class(labels: Sequence[str], counts: Counts) -> list[dict[str, Any]]:
+    """Return label, precision, recall, f1 (0..1) and support (cases of that gold label), one row a label.
+
+    Args:
+        labels: the label list of the task, of length n_labels.
+        counts: what `confusion` returns.
+    """
+    return [
+        {
+            "label": label,
+            "precision": float(precision),
+            "recall": float(recall),
+            "f1": float(f1),
+            "support": int(support),
+        }
+        for label, precision, recall, f1, support in zip(labels, *_rates(counts), counts.sum(axis=1), strict=True)
+    ]
+
+
+def degenerate_reason(labels: Sequence[str], counts: Counts) -> str | None:
+    """Return the sentence that says why these predictions need no reading of the case, None where they do.
+
+    Degenerate is one label for more than 95 % of the cases, or an accuracy no better than that of always
+    answering the most frequent gold label.
+
+    Args:
+        labels: the label list of the task, of length n_labels.
+        counts: what `confusion` returns.
+    """
+    n, right = int(counts.sum()), int(counts.trace())
+    support, predicted = counts.sum(axis=1), counts[:, :-1].sum(axis=0)
+    common, favourite = int(support.argmax()), int(predicted.argmax())
+    share = predicted[favourite] / n
+    reasons = []
+    if share > ONE_LABEL_SHARE:
+        cases = f"{n:,} case{'s' * (n != 1)}"
+        reasons.append(f"it answers {labels[favourite]!r} for {100 * share:.1f} % of {cases}")
+    if right <= support[common]:
+        reasons.append(
+            f"its accuracy of {100 * right / n:.1f} % is no better than always answering {labels[common]!r} "
+            f"({100 * support[common] / n:.1f} %)"
+        )
+    return f"Degenerate predictor: {', and '.join(reasons)}." if reasons else None
+
+
+def _codes(labels: Sequence[str], values: Iterable[str | None], what: str) -> npt.NDArray[np.intp]:
+    """Give each value its place in the label list, and -1 to a missing one (a prediction may be missing)."""
+    array = np.array(list(values), dtype=object)
+    codes = pd.Index(list(labels)).astype(object).get_indexer(pd.Index(array))
+    bad = (codes < 0) & (~pd.isna(array) if what == "prediction" else True)
+    if bad.any():
+        row = int(bad.argmax())
+        raise TunediffError(f"{what} of case {row + 1}: found {array[row]!r}, expected one of {', '.join(labels)}")
+    return codes
+
+
+def _count(labels: Sequence[str], gold: npt.NDArray[np.intp], predicted: npt.NDArray[np.intp]) -> Counts:
+    if len(gold) != len(predicted):
+        raise TunediffError(f"found {len(predicted)} predictions, expected {len(gold)}, one a gold label")
+    # The code -1 of an invalid prediction is also the index of the last column.
+    counts = np.zeros((len(labels), len(labels) + 1), dtype=np.int64)
+    np.add.at(counts, (gold, predicted), 1)
+    return counts
+
+
+def _checked(
+    log_probs: Iterable[Sequence[float]] | npt.NDArray[np.floating[Any]], shape: tuple[int, int]
+) -> npt.NDArray[np.float64]:
+    """Return the log-probabilities as one new array of that shape, finite and normalised."""
+    try:
+        array = np.array(list(log_probs), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TunediffError(
+            f"log-probabilities: found a case without {shape[1]} numbers, expected one a label"
+        ) from error
+    if array.shape != shape:
+        raise TunediffError(f"log-probabilities: found shape {array.shape}, expected {shape} (cases, labels)")
+    if not np.isfinite(array).all():
+        row = int((~np.isfinite(array)).any(axis=1).argmax())
+        raise TunediffError(f"log-probabilities of case {row + 1}: found {array[row]}, expected finite numbers")
+    # Loose enough for a model that computes in bfloat16, tight enough to catch unnormalised scores.
+    sums = np.exp(array).sum(axis=1)
+    if (np.abs(sums - 1) > 0.02).any():
+        row = int(np.abs(sums - 1).argmax())
+        raise TunediffError(f"log-probabilities of case {row + 1}: found exp summing to {sums[row]:.4g}, expected 1")
+    return array
+
+
+def _rates(counts: Counts) -> tuple[npt.NDArray[np.float64], ...]:
+    """Return precision, recall and F1, each of shape (n_labels,); 0 where undefined."""
+    right = counts.diagonal()
+    support, predicted = counts.sum(axis=1), counts[:, :-1].sum(axis=0)
+    # A rate with an empty denominator has a numerator of 0 too.
+    return (
+        right / np.maximum(predicted, 1),
+        right / np.maximum(support, 1),
+        2 * right / np.maximum(support + predicted, 1),
+    )

@@ -1,0 +1,206 @@
+"""SQuAD: exact match and token F1 of each question, and the dictionaries that the official scripts print.
+
+    >>> normalised("The  Eiffel Tower!")
+    'eiffel tower'
+    >>> exact_match(["Eiffel Tower", "tower"], "the eiffel tower."), token_f1(["Eiffel Tower"], "a tower")
+    (1, 0.6666666666666666)
+    >>> exact_match([], ""), token_f1([], "Paris")           # a question without an answer
+    (1, 0.0)
+    >>> squad_v2_scores([["Paris"], []], ["in Paris", ""], no_answer=[0.2, 0.9])["best_f1_thresh"]
+    0.2
+
+Both versions score a question by its best reference (Rajpurkar et al. 2016, 2018). They part where texts are empty
+once normalised: 2.0 has questions without an answer, which only an empty prediction gets right.
+
+A model of version 2.0 also says how probable it holds that there is no answer. Above a threshold its answer is taken
+for none. The best threshold of the very questions that are scored (best_exact, best_f1) flatters; `tuned_threshold`
+finds one on other questions, `at_threshold` applies it.
+"""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tunediff.runtime.errors import TunediffError
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+# Above this the official script of 2.0 takes an answer for none, unless told otherwise: no probability is.
+CERTAIN = 1.0
+
+_NAMES = ("exact", "f1")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+
+
+def normalised(text: str) -> str:
+    """Lower case, without punctuation, without articles, words one space apart."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(answers: Sequence[str], prediction: str) -> int:
+    """1 where the prediction, normalised, is one of the answers, else 0. No answer: 1 where the prediction is empty."""
+    found = normalised(prediction)
+    return int(any(normalised(answer) == found for answer in _references(answers)))
+
+
+def token_f1(answers: Sequence[str], prediction: str) -> float:
+    """The best F1 of shared words between the prediction and an answer, in 0..1."""
+    found = normalised(prediction).split()
+    return max(_f1(normalised(answer).split(), found) for answer in _references(answers))
+
+
+def case_scores(answers: Iterable[Sequence[str]], predictions: Iterable[str | None]) -> tuple[Floats, Floats]:
+    """Exact match and token F1 of each question by the rules of 2.0, each of shape (n_cases,), in 0..1.
+
+    Args:
+        answers: the reference answers of each question; empty where it has none.
+        predictions: one a question, empty for "no answer"; None is invalid and scores 0.
+    """
+    pairs = [
+        (0, 0.0) if prediction is None else (exact_match(references, prediction), token_f1(references, prediction))
+        for references, prediction in zip(answers, predictions, strict=True)
+    ]
+    table = np.array(pairs, dtype=np.float64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def squad_scores(answers: Sequence[Sequence[str]], predictions: Sequence[str]) -> dict[str, float]:
+    """The dictionary of evaluate-v1.1.py: exact_match and f1, in 0..100.
+
+    Raises:
+        TunediffError: no question, or one without an answer.
+    """
+    for number, references in enumerate(answers, start=1):
+        if not len(references):
+            raise TunediffError(f"question {number}: found no answer, expected one, as all questions of SQuAD 1.1 have")
+    _some(len(answers))
+    exact, f1 = 0, 0.0
+    for references, prediction in zip(answers, predictions, strict=True):
+        found = normalised(prediction)
+        texts = [normalised(answer) for answer in references]
+        exact += found in texts
+        # Version 1.1 sees no shared words in two empty texts.
+        f1 += max(_f1(text.split(), found.split()) if text else 0.0 for text in texts)
+    return {"exact_match": 100 * exact / len(answers), "f1": 100 * f1 / len(answers)}
+
+
+def squad_v2_scores(
+    answers: Sequence[Sequence[str]],
+    predictions: Sequence[str | None],
+    no_answer: Sequence[float] | Floats | None = None,
+) -> dict[str, float]:
+    """The dictionary of evaluate-v2.0.py, scores in 0..100.
+
+    Args:
+        answers: the reference answers of each question; empty where it has none.
+        predictions: one a question, empty for "no answer"; None is invalid and scores 0.
+        no_answer: probability of each question that it has no answer; None: nobody said, and there is no best_*.
+            As in the script it may be another number, such as a difference of scores; above 1 the answer is dropped.
+
+    Returns:
+        exact, f1, total; the same as HasAns_* of the questions with an answer and as NoAns_* of those without, where
+        there are any; best_exact, best_exact_thresh, best_f1, best_f1_thresh.
+
+    Raises:
+        TunediffError: no question, or lengths that differ.
+    """
+    return v2_dictionary(*case_scores(answers, predictions), answers, predictions, no_answer)
+
+
+def v2_dictionary(
+    exact: Floats,
+    f1: Floats,
+    answers: Sequence[Sequence[str]],
+    predictions: Sequence[str | None],
+    no_answer: Sequence[float] | Floats | None = None,
+) -> dict[str, float]:
+    """`squad_v2_scores` of questions whose `case_scores` are known."""
+    _some(len(exact))
+    answerable = np.array([len(references) > 0 for references in answers])
+    said = None if no_answer is None else np.asarray(no_answer, dtype=np.float64)
+    kept = [one if said is None else at_threshold(one, answerable, said, CERTAIN) for one in (exact, f1)]
+    scores: dict[str, float] = {}
+    for prefix, part in (("", np.ones_like(answerable)), ("HasAns_", answerable), ("NoAns_", ~answerable)):
+        if part.any():
+            total = int(part.sum())
+            for name, of in zip(_NAMES, kept, strict=True):
+                scores[f"{prefix}{name}"] = 100 * sum(of[part].tolist()) / total
+            scores[f"{prefix}total"] = total
+    if said is not None:
+        silent = np.array([prediction == "" for prediction in predictions])
+        for name, of in zip(_NAMES, (exact, f1), strict=True):
+            best, threshold = best_threshold(of, answerable, silent, said)
+            scores |= {f"best_{name}": 100 * best, f"best_{name}_thresh": threshold}
+    return scores
+
+
+def threshold_gains(scores: Floats, answerable: Flags, silent: Flags) -> Floats:
+    """What answering a question adds to saying that it has no answer, in -1..1, of shape (n_cases,).
+
+    Args:
+        scores: exact match or F1 of each question as answered, in 0..1.
+        answerable: whether it has an answer.
+        silent: whether the model's own answer is empty, so that no threshold changes it.
+    """
+    return np.where(answerable, scores, np.where(silent, 0.0, -1.0))
+
+
+def best_threshold(scores: Floats, answerable: Flags, silent: Flags, no_answer: Floats) -> tuple[float, float]:
+    """The highest mean score that a threshold reaches, in 0..1, and the threshold, as evaluate-v2.0.py finds them.
+
+    Like there the questions are answered one by one by rising probability of no answer: of equal ones those that
+    come first, though no threshold sets them apart.
+
+    Args:
+        scores: exact match or F1 of each question as answered, in 0..1.
+        answerable: whether it has an answer.
+        silent: whether the model's own answer is empty.
+        no_answer: probability that it has no answer.
+    """
+    order = np.argsort(no_answer, kind="stable")
+    gains = threshold_gains(scores, answerable, silent)[order]
+    reached = np.cumsum(np.concatenate([[(~answerable).sum()], gains]))
+    best = int(reached.argmax())
+    return float(reached[best] / len(scores)), float(no_answer[order[best - 1]]) if best else 0.0
+
+
+def tuned_threshold(scores: Floats, answerable: Flags, no_answer: Floats) -> float:
+    """The threshold in 0..1 at which the mean of `at_threshold` is highest; the lowest of several.
+
+    Find it on the validation split and apply it to the test split.
+    """
+    order = np.argsort(no_answer, kind="stable")
+    levels = no_answer[order]
+    reached = np.concatenate([[0.0], np.cumsum((scores - ~answerable)[order])])
+    thresholds = np.unique(np.concatenate([[0.0], levels]))
+    # Questions of equal probability are answered together.
+    return float(thresholds[reached[np.searchsorted(levels, thresholds, side="right")].argmax()])
+
+
+def at_threshold(scores: Floats, answerable: Flags, no_answer: Floats, threshold: float) -> Floats:
+    """The scores where every answer is dropped whose probability of no answer lies above the threshold."""
+    return np.where(no_answer > threshold, (~answerable).astype(np.float64), scores)
+
+
+def _some(n: int) -> None:
+    if n == 0:
+        raise TunediffError("found no question to score, expected at least one")
+
+
+def _references(answers: Sequence[str]) -> Sequence[str]:
+    return [answer for answer in answers if normalised(answer)] or [""]
+
+
+def _f1(answer: list[str], prediction: list[str]) -> float:
+    if not answer or not prediction:
+        return float(answer == prediction)
+    shared = sum((Counter(answer) & Counter(prediction)).values())
+    # Precision and recall first, as the official scripts do: another order differs in the last digit.
+    precision, recall = shared / len(prediction), shared / len(answer)
+    return 2 * precision * recall / (precision + recall) if shared else 0.0

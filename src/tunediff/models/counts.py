@@ -1,0 +1,380 @@
+"""Parameter counts from a configuration alone, on the meta device: no weights, no download, a second.
+
+Phi-2 in NF4 under LoRA of rank 32 on its attention (system A) trains 20,971,520 parameters. That is 0.749 %
+of 2,800,655,360 logical parameters, and 1.36 % of the 1,542,364,160 stored elements:
+
+    rows = count_parameters(config, quantization="nf4", method="qlora", r=32,
+                            target_modules=["q_proj", "k_proj", "v_proj", "dense"])
+    totals(rows)["trainable_percent"]         # 0.7488...
+    totals(rows)["packed_trainable_percent"]  # 1.3597...
+
+The base is the model as it is published: a decoder with its language-model head, an encoder bare. A new head
+(classification, span) is what fine-tuning adds, and it can take something away: a decoder's `lm_head`, unless it is
+tied to the embedding, or BERT's pooler, which is not in the question-answering model. Both stand in the table with 0
+tuned parameters. `tunediff.models.parameters` adds the table up.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from math import ceil
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
+from transformers.pytorch_utils import Conv1D
+
+from tunediff.config.sections import Adapt, Model, Task
+from tunediff.models.heads import Head, head_class
+from tunediff.models.parameters import ParameterRow
+from tunediff.runtime.errors import TunediffError
+
+Quantization = Literal["none", "nf4"]
+Method = Literal["qlora", "lora", "head", "full"]
+
+ALL_LINEAR = "all-linear"
+# What is trained beside a frozen base is float32: peft casts half-precision adapters up, and gradient scaling
+# refuses half-precision parameters.
+TRAINED_DTYPE = "float32"
+
+
+def layout(config: Mapping[str, Any], head: Head = "lm", labels: int = 2) -> PreTrainedModel:
+    """Build a model without weights, on the meta device.
+
+    Args:
+        config: what a `config.json` holds: `model_type` and the sizes. Keys left out take the layout's defaults.
+        head: "lm" a causal language model, "classification" a classifier over `labels` classes, "span" start and end
+            of an answer, "none" the bare encoder or decoder.
+        labels: number of classes; read for "classification" only.
+
+    Raises:
+        TunediffError: `model_type` is missing or unknown, a key looks misspelt, a size is impossible, or transformers
+            has no such head for this layout.
+    """
+    configuration = _configuration(config)
+    if head in ("classification", "span"):
+        configuration.num_labels = labels if head == "classification" else 2
+    try:
+        with torch.device("meta"):
+            model: PreTrainedModel = head_class(configuration, head).from_config(configuration, trust_remote_code=False)
+    # Layouts check their sizes each in its own way (ValueError, RuntimeError, ZeroDivisionError, ...). Here all
+    # of them mean the same: nothing can be built from this configuration.
+    except Exception as error:
+        if str(error).startswith("Unrecognized configuration class"):
+            raise TunediffError(
+                f"model.config.model_type: found {config['model_type']!r}, for which transformers has no "
+                f"{head} head; expected a layout that has one"
+            ) from error
+        raise _cannot_build(error) from error
+    return model
+
+
+def _configuration(config: Mapping[str, Any]) -> PreTrainedConfig:
+    model_type = str(config.get("model_type"))
+    if model_type not in CONFIG_MAPPING:
+        near = get_close_matches(model_type, CONFIG_MAPPING, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise TunediffError(
+            f"model.config.model_type: found {model_type!r}, expected a layout that transformers knows{hint}"
+        )
+    try:
+        defaults: PreTrainedConfig = AutoConfig.for_model(model_type)
+        configuration = defaults.from_dict(dict(config))
+    except Exception as error:  # as in `layout`: every layout has checks of its own
+        raise _cannot_build(error) from error
+    known = {*defaults.to_dict(), *defaults.attribute_map}
+    for key in sorted(config.keys() - known):
+        # Published files carry keys of their own, so an unknown key is no fault by itself. A near miss is: the
+        # layout silently takes its default. bos_token_id and eos_token_id are 0.917 alike, n_layers and n_layer 0.933.
+        if near := get_close_matches(key, known, n=1, cutoff=0.93):
+            raise TunediffError(f"model.config.{key}: found an unknown key, expected {near[0]!r}")
+    return configuration
+
+
+def _cannot_build(error: Exception) -> TunediffError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return TunediffError(f"model.config: found {reason}; expected values that make a model")
+
+
+def unpacked_modules(model: PreTrainedModel) -> list[str]:
+    """Names of the modules that 4-bit quantisation must leave alone: the output embedding or the new head.
+
+    To be passed as `llm_int8_skip_modules`. Left to itself transformers 5.23 looks for the module that owns the
+    last parameter, finds it by the suffix `.weight` only, and so makes an unpacked, half-precision `Linear4bit`
+    of a head that has a bias (BERT's).
+    """
+    if model.base_model is model:
+        return []
+    names = [
+        name
+        for name, child in model.named_children()
+        if child is not model.base_model and next(child.parameters(), None) is not None
+    ]
+    pooler = getattr(model.base_model, "pooler", None)
+    return names + ([f"{model.base_model_prefix}.pooler"] if pooler is not None and _new_pooler(model) else [])
+
+
+def new_head(model: PreTrainedModel) -> list[str]:
+    """Names of the modules that a task head adds to the base; empty for a language model or a bare one.
+
+    These are trained whole and never adapted: they belong in peft's `modules_to_save`. A pooler that the base's
+    weights lack (a BERT that was trained on masked words alone) is among them: config.json says `new_pooler` then.
+    """
+    return unpacked_modules(model) if _output_embedding(model) is None else []
+
+
+def _new_pooler(model: PreTrainedModel) -> bool:
+    return bool(getattr(model.config, "new_pooler", False))
+
+
+def inside(name: str, modules: Sequence[str]) -> bool:
+    """Whether a dotted name is one of the modules, or lies in one."""
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
+
+
+def _output_embedding(model: PreTrainedModel) -> nn.Module | None:
+    embedding: nn.Module | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    return embedding
+
+
+def matched_targets(model: PreTrainedModel, target_modules: Sequence[str] | str | None) -> dict[str, list[str]]:
+    """Linear layers that each LoRA target names, by peft's rule.
+
+    A target names a layer when it is its whole name or its last part ("q_proj" for
+    "model.layers.0.self_attn.q_proj"). "all-linear" names every linear layer but the output embedding. A new
+    head is trained whole, so no target reaches it. Works on a meta layout, on a real model and on a 4-bit one
+    (`Linear4bit` is an `nn.Linear`), before the adapter is put on.
+
+    Returns:
+        Full layer names per target, in the model's order.
+
+    Raises:
+        TunediffError: a target names no linear layer; the line names those targets and the linear layers that exist.
+    """
+    heads = new_head(model)
+    linear = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, Conv1D)) and not inside(name, heads)
+    }
+    if target_modules == ALL_LINEAR:
+        output = _output_embedding(model)
+        return {ALL_LINEAR: [name for name, module in linear.items() if module is not output]}
+    if isinstance(target_modules, str) or not target_modules:
+        raise TunediffError(f"adapt.target_modules: found {target_modules!r}, expected layer names or {ALL_LINEAR!r}")
+    matched = {
+        target: [name for name in linear if name == target or name.endswith(f".{target}")] for target in target_modules
+    }
+    if unmatched := [target for target, names in matched.items() if not names]:
+        existing = dict.fromkeys(name.rpartition(".")[2] for name in linear)
+        raise TunediffError(
+            f"adapt.target_modules: found {', '.join(unmatched)}, not linear layers of this "
+            f"{model.config.model_type} model; expected some of {', '.join(existing)}, or {ALL_LINEAR!r}"
+        )
+    return matched
+
+
+def count_parameters(
+    config: Mapping[str, Any],
+    *,
+    head: Head = "lm",
+    labels: int = 2,
+    quantization: Quantization = "none",
+    dtype: str = "float32",
+    method: Method = "full",
+    r: int | None = None,
+    target_modules: Sequence[str] | str | None = None,
+    train_head: bool = True,
+) -> list[ParameterRow]:
+    """Count the parameters of a base and of the model that fine-tuning makes of it, tensor by tensor.
+
+    Args:
+        config: as in `layout`.
+        head: as in `layout`.
+        labels: as in `layout`.
+        quantization: "nf4" packs every linear layer of the base; embeddings, norms, biases, the output embedding and
+            a new head keep `dtype`.
+        dtype: torch's name of the floating type in which the base is held ("float32", "bfloat16", "float16").
+        method: "qlora" (on NF4) and "lora" train an adapter on a frozen base, "head" the new head alone, "full"
+            everything.
+        r: rank of the adapter; read for "qlora" and "lora" only.
+        target_modules: read for "qlora" and "lora" only; every layer that is named gains `r` x (in + out) parameters,
+            see `matched_targets`.
+        train_head: whether a new head is trained beside the adapter.
+
+    Raises:
+        TunediffError: as `layout` and `matched_targets`; or the method does not fit the base: "full" on NF4, "qlora"
+            without it, "head" without a new head.
+    """
+    if (method == "full" and quantization == "nf4") or (method == "qlora" and quantization == "none"):
+        raise TunediffError(
+            f"adapt.method: found {method!r} on a base with quantization {quantization!r}, "
+            "expected 'qlora' with 'nf4', or 'full' and 'lora' with 'none'"
+        )
+    if method == "head" and head in ("lm", "none"):
+        raise TunediffError(f"adapt.method: found 'head' with head {head!r}, expected a new head to train")
+    model = layout(config, head, labels)
+    heads = new_head(model)
+    head_trained = bool(heads) and (method == "head" or train_head)
+    rows = []
+    for row in _model_rows(model, quantization, dtype):
+        if method == "full":
+            row = row._replace(trainable=True)
+        elif row.part == "head" and head_trained:
+            size = row.stored * _itemsize(TRAINED_DTYPE)
+            row = row._replace(trainable=True, dtype=TRAINED_DTYPE, bytes=size)
+        rows.append(row)
+    if heads:
+        rows += _removed_rows(model, _published_base(config))
+    if method in ("qlora", "lora"):
+        if r is None:
+            raise TunediffError(f"adapt.r: missing, expected the rank of the adapter of adapt.method {method!r}")
+        rows += _adapter_rows(model, r, matched_targets(model, target_modules))
+    return rows
+
+
+def count_recipe(config: Mapping[str, Any], task: Task, model: Model, adapt: Adapt) -> list[ParameterRow]:
+    """Count the parameters of an experiment: the layout `config` under the sections task, model and adapt.
+
+    `dtype: auto` is counted as float32, so that the table is the same on every machine.
+
+    Raises:
+        TunediffError: as `count_parameters`.
+    """
+    return count_parameters(
+        config,
+        head=model.head,
+        labels=len(task.labels),
+        quantization=model.quantization,
+        dtype="float32" if model.dtype == "auto" else model.dtype,
+        method=adapt.method,
+        r=adapt.r,
+        target_modules=adapt.target_modules,
+    )
+
+
+def _model_rows(model: PreTrainedModel, quantization: Quantization, dtype: str) -> Iterator[ParameterRow]:
+    heads, unpacked = new_head(model), unpacked_modules(model)
+    # named_parameters leaves out the second name of a tied tensor.
+    for name, tensor in model.named_parameters():
+        module, _, parameter = name.rpartition(".")
+        owner, in_head = model.get_submodule(module), inside(module, heads)
+        logical = tensor.numel()
+        row = ParameterRow(
+            module=module,
+            parameter=parameter,
+            part="head" if in_head else "base",
+            kind=_kind(owner),
+            shape=tuple(tensor.shape),
+            dtype=dtype,
+            base=0 if in_head else logical,
+            tuned=logical,
+            stored=logical,
+            bytes=logical * _itemsize(dtype),
+            trainable=False,
+        )
+        is_weight = parameter == "weight" and isinstance(owner, (nn.Linear, Conv1D))
+        if quantization == "nf4" and is_weight and not inside(module, unpacked):
+            row = row._replace(dtype="nf4", stored=ceil(logical / 2), bytes=nf4_bytes(logical))
+        yield row
+    counted = {name for name, _ in model.named_parameters()}
+    for name, tensor in model.named_parameters(remove_duplicate=False):
+        if name not in counted:
+            module, _, parameter = name.rpartition(".")
+            kind = _kind(model.get_submodule(module))
+            yield ParameterRow(module, parameter, "base", kind, tuple(tensor.shape), "tied", 0, 0, 0, 0, False)
+
+
+def _kind(owner: nn.Module) -> str:
+    if isinstance(owner, (nn.Linear, Conv1D)):
+        return "linear"
+    if isinstance(owner, nn.Embedding):
+        return "embedding"
+    return "norm" if "norm" in type(owner).__name__.lower() else "other"
+
+
+def _published_base(config: Mapping[str, Any]) -> PreTrainedModel:
+    """The model that a new head is put on: a decoder with its language-model head, an encoder bare."""
+    bare = layout(config, "none")
+    causal = bare.config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return layout(config, "lm") if causal and not reads_both_ways(bare.config) else bare
+
+
+def reads_both_ways(config: PreTrainedConfig) -> bool:
+    """Whether a layout is an encoder such as BERT, where every token sees those behind it."""
+    return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
+
+
+def _removed_rows(model: PreTrainedModel, base: PreTrainedModel) -> Iterator[ParameterRow]:
+    """Rows of the base that the model with a new head lacks; named as they would be in it."""
+    kept = {name for name, _ in model.base_model.named_parameters()}
+    own = "" if base.base_model is base else f"{base.base_model_prefix}."
+    for row in _model_rows(base, "none", "float32"):
+        if _new_pooler(base) and inside(row.module, ["pooler"]):
+            continue  # it was never there
+        below = row.module.startswith(own)
+        module = f"{model.base_model_prefix}.{row.module.removeprefix(own)}" if below else row.module
+        if not below or f"{row.module.removeprefix(own)}.{row.parameter}" not in kept:
+            yield row._replace(module=module, dtype="removed", tuned=0, stored=0, bytes=0)
+
+
+def _adapter_rows(model: PreTrainedModel, r: int, matched: Mapping[str, list[str]]) -> Iterator[ParameterRow]:
+    for module in dict.fromkeys(name for names in matched.values() for name in names):
+        layer: Any = model.get_submodule(module)
+        features = (layer.nx, layer.nf) if isinstance(layer, Conv1D) else (layer.in_features, layer.out_features)
+        for parameter, shape in (("lora_A", (r, features[0])), ("lora_B", (features[1], r))):
+            logical = shape[0] * shape[1]
+            yield ParameterRow(
+                module=module,
+                parameter=parameter,
+                part="adapter",
+                kind="linear",
+                shape=shape,
+                dtype=TRAINED_DTYPE,
+                base=0,
+                tuned=logical,
+                stored=logical,
+                bytes=logical * _itemsize(TRAINED_DTYPE),
+                trainable=True,
+            )
+
+
+def _itemsize(dtype: str) -> int:
+    kind = getattr(torch, dtype, None)
+    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+        raise TunediffError(f"model.dtype: found {dtype!r}, expected float32, bfloat16 or float16")
+    return kind.itemsize
+
+
+def nf4_bytes(n: int) -> int:
+    """Bytes that bitsandbytes holds for one NF4 weight of `n` elements under double quantisation.
+
+    Half a byte per element; one absmax for each block of 64 elements, itself quantised to a byte; a float32
+    absmax for each 256 of those, and once the float32 offset that was taken off them before; and two float32
+    code books, of 16 and 256 values. In `bitsandbytes.functional.quantize_4bit` and its `QuantState` these are
+    the weight, `absmax`, `state2.absmax`, `offset`, `code` and `state2.code`. But for the code books this is
+    the 4.127 bits per parameter of Dettmers et al. 2023, "QLoRA", section 3.
+    """
+    blocks = ceil(n / 64)
+    return ceil(n / 2) + blocks + 4 * ceil(blocks / 256) + 4 + 4 * (16 + 256)
+
+
+def weight_bytes(
+    config: Mapping[str, Any],
+    *,
+    head: Head = "lm",
+    labels: int = 2,
+    quantization: Quantization = "none",
+    dtype: str = "float32",
+) -> int:
+    """Bytes that the weights of a model take once loaded, before any adapter: the least memory that can do.
+
+    Activations, gradients, optimiser states and the passing copies that loading makes come on top.
+    """
+    return sum(row.bytes for row in _model_rows(layout(config, head, labels), quantization, dtype))

@@ -1,0 +1,1 @@
+"""A base model from scratch: text, tokenizer, masks, the run."""

@@ -1,0 +1,162 @@
+"""Masked rows of an encoder: [CLS] first [SEP] second [SEP], and the tokens of them that it has to predict.
+
+    rows = encoder_rows(texts, tokenizer, max_tokens=128, seed=1, pairs=True)
+    masked = mask_row(rows[0], marks_of(tokenizer), share=0.15, whole_words=False, generator=None)
+    batch = pad_masked([masked, ...], pad=tokenizer.pad_token_id)
+
+The model never sees two masks of one text alike: they are drawn anew whenever a row is. Validation draws them once.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from tunediff.pretraining.packing import Sentence, document_pieces, sentence_pairs, sentences
+from tunediff.pretraining.texts import UNKNOWN
+from tunediff.runtime.errors import TunediffError
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+    from transformers import PreTrainedTokenizerBase
+
+NO_TARGET = -100
+# Devlin et al. 2019, "BERT", section 3.1: of the chosen tokens so many are masked, and so many replaced by any token.
+MASKED, REPLACED = 0.8, 0.1
+
+
+class Marks(NamedTuple):
+    """A tokenizer's special tokens that rows are made of, and the size of its vocabulary."""
+
+    start: int
+    end: int
+    mask: int
+    vocab_size: int
+
+
+class EncoderRow(NamedTuple):
+    """A row before it is masked."""
+
+    tokens: list[int]
+    words: list[int]  # the number of the word that a token belongs to, from 0; -1 where it is never predicted
+    types: list[int] | None  # 0 in the first part and 1 in the second; None where there is no second
+    follows: bool | None  # whether the second part follows the first
+
+
+class MaskedRow(NamedTuple):
+    """A row as the model reads it, and what it should predict; `NO_TARGET` elsewhere."""
+
+    tokens: "Tensor"
+    labels: "Tensor"
+    types: list[int] | None
+    follows: bool | None
+
+
+def marks_of(tokenizer: "PreTrainedTokenizerBase") -> Marks:
+    """The special tokens of an encoder's rows.
+
+    Raises:
+        TunediffError: the tokenizer lacks one of them.
+    """
+    found = {name: getattr(tokenizer, f"{name}_token_id") for name in ("cls", "sep", "mask", "pad", "unk")}
+    if missing := [name for name, value in found.items() if value is None]:
+        raise TunediffError(
+            f"params.yaml: pretrain.tokenizer: has no {', '.join(missing)} token, expected one made for an encoder"
+        )
+    return Marks(found["cls"], found["sep"], found["mask"], len(tokenizer))
+
+
+def encoder_rows(
+    texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_tokens: int, seed: int, *, pairs: bool
+) -> list[EncoderRow]:
+    """The documents as rows of at most `max_tokens` tokens: pairs for next-sentence prediction, or single pieces."""
+    marks, documents = marks_of(tokenizer), _encoded(texts, tokenizer)
+    if pairs:
+        return [
+            _row([pair.first, pair.second], pair.follows, marks, tokenizer.unk_token_id)
+            for pair in sentence_pairs(documents, max_tokens - 3, seed)
+        ]
+    return [_row([piece], None, marks, tokenizer.unk_token_id) for piece in document_pieces(documents, max_tokens - 2)]
+
+
+def _encoded(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> list[list[Sentence]]:
+    """Documents as sentences of tokens. WikiText's `<unk>` is the unknown token; any other special token is text."""
+    split = [[sentence.split(UNKNOWN) for sentence in sentences(text)] for text in texts]
+    flat = [part for document in split for parts in document for part in parts]
+    encoding = tokenizer(flat, add_special_tokens=False, split_special_tokens=True)
+    encoded = iter(
+        [
+            (token, at == 0 or words[at] != words[at - 1])
+            for words in [encoding.word_ids(number)]
+            for at, token in enumerate(ids)
+        ]
+        for number, ids in enumerate(encoding.input_ids)
+    )
+    return [found for document in split if (found := list(_sentences(document, encoded, tokenizer.unk_token_id)))]
+
+
+def _sentences(document: list[list[str]], encoded: Iterator[Sentence], unknown: int) -> Iterator[Sentence]:
+    for parts in document:
+        sentence = next(encoded)
+        for _ in parts[1:]:
+            sentence = [*sentence, (unknown, True), *next(encoded)]
+        if sentence:
+            yield sentence
+
+
+def _row(parts: Sequence[Sentence], follows: bool | None, marks: Marks, unknown: int) -> EncoderRow:
+    tokens, words, types, word = [marks.start], [-1], [0], -1
+    for number, part in enumerate(parts):
+        for at, (token, starts) in enumerate(part):
+            word += starts or at == 0
+            tokens.append(token)
+            words.append(-1 if token == unknown else word)
+        tokens.append(marks.end)
+        words.append(-1)
+        types += [number] * (len(tokens) - len(types))
+    return EncoderRow(tokens, words, types if len(parts) > 1 else None, follows)
+
+
+def mask_row(
+    row: EncoderRow, marks: Marks, share: float, whole_words: bool, generator: "Generator | None" = None
+) -> MaskedRow:
+    """Choose what shall be predicted, and hide it: 80 % masked, 10 % any token, 10 % as it is.
+
+    Args:
+        row: the row; its special and unknown tokens are never chosen.
+        marks: of the tokenizer.
+        share: probability of a token, or of a word, to be chosen.
+        whole_words: choose all tokens of a word together.
+        generator: of the draws; none: torch's own, whose state a checkpoint holds.
+    """
+    tokens, words = torch.tensor(row.tokens), torch.tensor(row.words)
+    n = len(tokens)
+    drawn = torch.rand(n, generator=generator) < share
+    chosen = (drawn[words] if whole_words else drawn) & (words >= 0)
+    how = torch.rand(n, generator=generator)
+    anything = torch.randint(marks.vocab_size, (n,), generator=generator)
+    hidden = torch.where(how < MASKED, marks.mask, torch.where(how < MASKED + REPLACED, anything, tokens))
+    return MaskedRow(
+        torch.where(chosen, hidden, tokens), torch.where(chosen, tokens, NO_TARGET), row.types, row.follows
+    )
+
+
+def pad_masked(rows: Sequence[MaskedRow], pad: int) -> dict[str, "Tensor"]:
+    """A batch padded on the right: input_ids, attention_mask, labels, and of pairs token_type_ids and
+    next_sentence_label (0: it follows, as in BERT).
+    """
+    from torch.nn.utils.rnn import pad_sequence
+
+    def padded(values: list["Tensor"], filler: int) -> "Tensor":
+        return pad_sequence(values, batch_first=True, padding_value=filler)
+
+    batch = {
+        "input_ids": padded([row.tokens for row in rows], pad),
+        "attention_mask": padded([torch.ones_like(row.tokens) for row in rows], 0),
+        "labels": padded([row.labels for row in rows], NO_TARGET),
+    }
+    types = [torch.tensor(row.types) for row in rows if row.types is not None]
+    if types:
+        batch["token_type_ids"] = padded(types, 0)
+        batch["next_sentence_label"] = torch.tensor([int(not row.follows) for row in rows])
+    return batch

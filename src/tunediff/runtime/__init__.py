@@ -1,0 +1,1 @@
+"""What every part stands on: errors, files, hashing, cost, processes, the hub."""

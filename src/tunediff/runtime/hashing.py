@@ -1,0 +1,26 @@
+"""Hashes of content: of a JSON value, and of files.
+
+content_hash({"premise": "A dog."})      # 16 hexadecimal digits
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def content_hash(value: object) -> str:
+    """16 hexadecimal digits that depend on the content of a JSON value and on nothing else."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def files_hash(paths: Iterable[Path]) -> str:
+    """SHA-256 over the names and bytes of files, folders walked."""
+    digest = hashlib.sha256()
+    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
+    for file in sorted(files):
+        digest.update(str(file).encode() + b"\0")
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()

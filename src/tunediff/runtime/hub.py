@@ -1,0 +1,125 @@
+"""Snapshots of models and data sets on the Hugging Face hub, pinned to a commit, and the rows of a data set.
+
+folder = snapshot("microsoft/phi-2", "ef382358ec9e382308935a992d908de099b64c23", "model")
+rows = dataset_rows("stanfordnlp/snli", "plain_text", "cdb5c3d5eed6ead6e5a341c8e56e669bb666725b", "test")
+
+What was fetched once is taken from the hub's own cache (`HF_HOME`), also with `HF_HUB_OFFLINE=1`. Nothing that a
+snapshot holds is ever run: neither scripts nor pickles (.bin, .pt, .pkl) are fetched.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tunediff.runtime.errors import TunediffError
+
+if TYPE_CHECKING:
+    import httpx2
+
+DATA = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
+FILES = {
+    "model": ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"],  # weights, layout, tokenizer, chat template
+    "dataset": ["README.md", *(f"*{ending}" for ending in DATA)],
+}
+NEVER = [f"*.{ending}" for ending in ("py", "bin", "pt", "pth", "ckpt", "pkl", "pickle", "joblib", "h5", "msgpack")]
+
+
+def snapshot(
+    id: str,
+    revision: str,
+    kind: Literal["model", "dataset"] = "model",
+    patterns: Sequence[str] | None = None,
+    cache: Path | None = None,
+) -> Path:
+    """The folder with the files of a hub repository at a commit, fetched where the cache does not have them.
+
+    Args:
+        id: the repository, such as microsoft/phi-2.
+        revision: commit, 40 hexadecimal digits.
+        kind: what the repository holds.
+        patterns: names of the files to fetch, with wildcards; None: all of `FILES[kind]`. `NEVER` holds in either case.
+        cache: folder to keep the files in; None: the hub's own cache.
+
+    Raises:
+        TunediffError: gated, private, unknown, or neither in the cache nor to be fetched.
+    """
+    from huggingface_hub import get_session, snapshot_download
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # its five retries would each print a line
+    session = get_session()
+    if _wait_no_longer not in session.event_hooks["request"]:
+        session.event_hooks = {**session.event_hooks, "request": [*session.event_hooks["request"], _wait_no_longer]}
+    try:
+        allow = list(patterns) if patterns is not None else FILES[kind]
+        return Path(
+            snapshot_download(
+                id, repo_type=kind, revision=revision, allow_patterns=allow, ignore_patterns=NEVER, cache_dir=cache
+            )
+        )
+    except Exception as error:  # whatever the hub's HTTP library raises: refused, too many requests, disk full
+        raise TunediffError(f"hub {kind} {id} at {revision}: {hub_problem(error, id, kind)}") from None
+
+
+def _wait_no_longer(request: "httpx2.Request") -> None:
+    """Give what is fetched `HF_HUB_DOWNLOAD_TIMEOUT` seconds; `huggingface_hub` waits for a file list without end."""
+    from huggingface_hub import constants
+
+    if request.method in ("GET", "HEAD"):
+        waits = request.extensions["timeout"]
+        limit = constants.HF_HUB_DOWNLOAD_TIMEOUT
+        request.extensions["timeout"] = {name: limit if wait is None else wait for name, wait in waits.items()}
+
+
+def hub_problem(error: Exception, id: str, kind: Literal["model", "dataset"] = "model") -> str:
+    """What went wrong between the hub and us, and what to do about it, as the second half of a line.
+
+    Args:
+        error: as `huggingface_hub` raised it.
+        id: the repository that was asked for.
+        kind: what the repository holds.
+    """
+    import httpx2
+    from huggingface_hub.constants import ENDPOINT, is_offline_mode
+    from huggingface_hub.errors import (
+        FileMetadataError,
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    noun = "model" if kind == "model" else "data set"
+    missing = ""
+    if isinstance(error, LocalEntryNotFoundError):
+        # Neither here nor to be had; the reason is that of the request that failed.
+        missing = "is not whole in the local cache, and "
+        error = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
+    if isinstance(error, GatedRepoError):
+        return f"{missing}is gated; ask for access on its page {ENDPOINT}/{id}, then run: hf auth login"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"{missing}the hub has no such {noun}, or it is private; then run: hf auth login"
+    if isinstance(error, RevisionNotFoundError):
+        return f"the {noun} has no such revision, expected a commit of it"
+    if isinstance(error, HFValidationError):
+        return "found an id that the hub cannot have, expected NAMESPACE/NAME"
+    if is_offline_mode():
+        return f"{missing}HF_HUB_OFFLINE is set"
+    if status == 401:
+        return f"{missing}the hub does not know your token (HF_TOKEN, or that of hf auth login)"
+    if status == 429:
+        return f"{missing}the hub has had too many requests from here; wait a few minutes, or run: hf auth login"
+    if status == 403:
+        return f"{missing}your token does not give that right (HF_TOKEN, or that of hf auth login)"
+    if isinstance(error, HfHubHTTPError) and status is not None:
+        return f"{missing}the hub answered with status {status}{f': {m}' if (m := error.server_message) else ''}"
+    if isinstance(error, FileMetadataError):
+        return f"{missing}what answers at {ENDPOINT} is no hub: it names no commit"
+    if isinstance(error, httpx2.ConnectError | httpx2.TimeoutException):
+        return f"{missing}the hub cannot be reached at {ENDPOINT}"
+    if isinstance(error, httpx2.TransportError):
+        return f"{missing}the connection to the hub broke off; the same command goes on from there"
+    return f"cannot be fetched: {type(error).__name__}: {error}"

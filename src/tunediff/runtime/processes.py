@@ -1,0 +1,215 @@
+"""A stage in several processes, one a GPU, on one host or on several: all of them run the stage's own script.
+
+    if launched(params.train.num_processes, args.train, args.base):
+        return                          # DVC's process: it started the others, and they have done the work
+    ...                                 # in each of the others
+    if not first():
+        return                          # one of them writes and prints
+
+torchrun's agent (torch.distributed.elastic) starts them, watches them and ends them all where one fails. Which hosts
+there are is no parameter, because no result depends on it: `tunediff launch` tells each host by the environment.
+"""
+
+import atexit
+import hashlib
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import torch
+import torch.distributed as dist
+
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.ranks import ADDRESS, HOST, HOSTS, PARENT, PROCESSES, first
+from tunediff.runtime.stage import PARAMS
+
+Value = TypeVar("Value")
+
+# Seconds that a host waits for the others to come; in a queue they do not start at once.
+WAIT = 600
+# What an error of torch says where another process, or its host, went away.
+_LOST = ("gloo", "NCCL", "TCPStore", "DistBackendError", "DistNetworkError", "onnection closed", "onnection reset")
+
+
+def launched(num_processes: int, *reads: Path) -> bool:
+    """Run this script in several processes, where they are asked for, and wait for their end.
+
+    Args:
+        num_processes: of all hosts together.
+        reads: what the stage reads; it has to be the same on all hosts.
+
+    Returns:
+        True in the process that started the others, when they have ended well. False in each of the others, and where
+        there is no other.
+
+    Raises:
+        TunediffError: there are more processes than GPUs; a process ended or was killed; or the hosts read other
+            things.
+    """
+    if PROCESSES in os.environ:
+        _join(reads)
+        return False
+    hosts = int(os.environ.get(HOSTS, 1))
+    if num_processes % hosts:
+        raise TunediffError(f"params.yaml: num_processes: found {num_processes}, expected a multiple of {hosts} hosts")
+    here = num_processes // hosts
+    if torch.cuda.is_available() and here > torch.cuda.device_count():
+        raise TunediffError(
+            f"params.yaml: num_processes: found {here} on this host, expected at most its {torch.cuda.device_count()} "
+            "GPUs"
+        )
+    if num_processes > 1:
+        _launch(num_processes, here, hosts)
+    return num_processes > 1
+
+
+def gathered(value: Value) -> list[Value]:
+    """The values that the processes have, in their order, in each of them; where there is one alone, its own."""
+    if not dist.is_initialized():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def part() -> tuple[int, int]:
+    """The number of this process, from 0, and how many there are."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def shared(folder: Path) -> None:
+    """Make a folder that all processes write to, and see that all of them find it.
+
+    Raises:
+        TunediffError: a host does not.
+    """
+    if first():
+        folder.mkdir(parents=True, exist_ok=True)
+    gathered(None)
+    until = time.monotonic() + 30  # a network file system shows new folders after some seconds
+    while not (there := folder.exists()) and time.monotonic() < until:
+        time.sleep(0.2)
+    if not all(gathered(there)):
+        raise TunediffError(f"{folder}: a host does not find it, expected a project folder that all hosts share")
+
+
+def _launch(num_processes: int, here: int, hosts: int) -> None:
+    """Start the processes of this host and wait for them; those of other hosts join by `ADDRESS`."""
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    address, host = os.environ.get(ADDRESS, "localhost:0"), int(os.environ.get(HOST, 0))
+    os.environ |= {PROCESSES: str(num_processes), PARENT: str(os.getpid())}
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // here)))
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what ends a process is said here, in one line
+    if hosts > 1:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", _interface(address))
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory(prefix="tunediff-") as logs:
+        config = LaunchConfig(
+            min_nodes=hosts,
+            max_nodes=hosts,
+            nproc_per_node=here,
+            run_id="tunediff",
+            rdzv_backend="static" if hosts > 1 else "c10d",
+            rdzv_endpoint=address,
+            rdzv_configs={"rank": host, "timeout": WAIT} if hosts > 1 else {"timeout": WAIT},
+            max_restarts=0,
+            local_addr=None if hosts > 1 else "localhost",
+            logs_specs=DefaultLogsSpecs(log_dir=logs),
+        )
+        try:
+            elastic_launch(config, sys.executable)(*sys.argv)
+        except ChildFailedError as error:
+            sys.exit(_cause(error.failures, num_processes))
+        except SignalException as error:
+            if error.sigval == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            sys.exit(128 + error.sigval)
+        except dist.DistError as error:
+            raise TunediffError(
+                f"{address}: host {host} did not meet the other hosts within {WAIT} s: {str(error).splitlines()[0]}"
+            ) from None
+
+
+def _cause(failures: Mapping[int, Any], num_processes: int) -> str:
+    """What ended the processes: a kill before what a process says, and that before a connection that was lost."""
+    killed = {rank: -one.exitcode for rank, one in failures.items() if one.exitcode < 0}
+    goes_on = "the same command goes on from the last whole save"
+    for rank, number in sorted(killed.items()):
+        if number != signal.SIGTERM:
+            name = signal.Signals(number).name
+            return f"tunediff: process {rank} of {num_processes} was killed ({name}); {goes_on}"
+    alone = [one for rank, one in sorted(failures.items()) if one.exitcode > 0 and rank not in killed]
+    own = [str(one.message).rstrip() for one in alone]
+    said = [message for message in own if message and not any(word in message.splitlines()[-1] for word in _LOST)]
+    return said[0] if said else f"tunediff: another process went away, or its host; {goes_on}"
+
+
+def _interface(address: str) -> str:
+    """The network interface that an address is reached by: gloo would take the one of the host's own name."""
+    name, _, port = address.rpartition(":")
+    try:
+        [(family, kind, _, _, place), *_] = socket.getaddrinfo(name, int(port), type=socket.SOCK_DGRAM)
+        with socket.socket(family, kind) as probe:
+            probe.connect(place)  # sends nothing
+            own = probe.getsockname()[0]
+    except OSError as error:
+        raise TunediffError(f"{address}: cannot be reached from here: {error.strerror or error}") from None
+    except ValueError:
+        raise TunediffError(f"--address: found {address}, expected HOST:PORT") from None
+    return next(
+        interface
+        for interface, places in psutil.net_if_addrs().items()
+        if any(place.address.partition("%")[0] == own for place in places)
+    )
+
+
+def _join(reads: tuple[Path, ...]) -> None:
+    """Become one of the processes: meet the others, on a GPU of its own where there are some."""
+    # Not by the present parent: the one that started this process may have been killed since.
+    threading.Thread(target=_end_with, args=(int(os.environ[PARENT]),), daemon=True).start()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group()
+    atexit.register(dist.destroy_process_group)
+    if not first():
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+    if int(os.environ.get(HOSTS, 1)) > 1:
+        found = gathered(_read_hash([PARAMS, Path(sys.argv[0]), Path(__file__).parents[1], *reads]))
+        other = [number for number, one in enumerate(found) if one != found[0]]
+        if other:
+            here = dist.get_world_size() // int(os.environ[HOSTS])
+            raise TunediffError(
+                f"host {other[0] // here}: runs another stage, or has other parameters, code, data or models than host "
+                "0; expected the same (git pull, dvc pull)"
+            )
+
+
+def _read_hash(paths: list[Path]) -> str:
+    """SHA-256 over the names and bytes of files, folders walked; what Python compiles is left out."""
+    digest = hashlib.sha256()
+    for path in paths:
+        for file in [path] if path.is_file() else sorted(path.rglob("*")):
+            if file.is_file() and file.suffix != ".pyc":
+                digest.update(f"{path.name}/{file.name}\0".encode())
+                with file.open("rb") as stream:
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it was killed: nobody else would."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

@@ -1,0 +1,85 @@
+"""What a span head learns from: every window of a document, with the places where the answer starts and ends.
+
+    rows = span_rows(loaded, cases, prompt)         # [(window, (17, 19)), (window, (0, 0)), ...]
+    span_loss(model, pad_spans(rows[:8], pad=0))
+
+A window that does not hold all of the answer has the null place for both, as has a question without an answer. There
+is nothing to learn from a gold answer that does not stand in its context, and no row is made of it.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from tunediff.config.sections import Prompt
+from tunediff.data.cases import Case
+from tunediff.engines.local.spans import NULL
+from tunediff.inputs.padding import pad_rows
+from tunediff.inputs.windows import Window, read_documents
+from tunediff.models.load import Loaded, Network
+from tunediff.training.loss import Loss
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SpanRow = tuple[Window, tuple[int, int]]
+
+
+def span_rows(loaded: Loaded, cases: Sequence[Case], prompt: Prompt) -> list[SpanRow]:
+    """Every window of every case with the places, in its row, of the first and the last token of the answer.
+
+    The answer is the first gold one that stands in the context where its start says.
+    """
+    documents = read_documents(loaded.tokenizer, cases, prompt, loaded.context)
+    return [
+        (window, _places(window, _gold(case)))
+        for case, document in zip(cases, documents, strict=True)
+        if not case.answers or _gold(case)
+        for window in document.windows
+    ]
+
+
+def _gold(case: Case) -> tuple[int, int] | None:
+    """The gold answer as characters of the context, white space at either side left out."""
+    for text, start in case.answers:
+        if start is not None and text.strip() and case.inputs["context"].startswith(text, start):
+            at = start + len(text) - len(text.lstrip())
+            return at, at + len(text.strip())
+    return None
+
+
+def _places(window: Window, stretch: tuple[int, int] | None) -> tuple[int, int]:
+    filled = [place for place, (start, end) in enumerate(window.offsets) if start < end]
+    if stretch is None or not filled:
+        return NULL, NULL
+    start, end = stretch
+    if start < window.offsets[filled[0]][0] or end > window.offsets[filled[-1]][1]:
+        return NULL, NULL
+    first = next(place for place in filled if window.offsets[place][1] > start)
+    last = next(place for place in reversed(filled) if window.offsets[place][0] < end)
+    return window.first + first, window.first + last
+
+
+def pad_spans(rows: Sequence[SpanRow], pad: int) -> dict[str, "Tensor"]:
+    """A batch as `pad_rows` makes it, with start_positions and end_positions of shape (n_rows)."""
+    starts, ends = zip(*(places for _, places in rows), strict=True)
+    places = {"start_positions": torch.tensor(starts), "end_positions": torch.tensor(ends)}
+    return pad_rows([window for window, _ in rows], pad) | places
+
+
+def span_loss(model: Network, batch: dict[str, "Tensor"]) -> Loss:
+    """The mean of the cross-entropies of start and end, as in transformers; a window is one target.
+
+    Unlike there, no probability goes to the padding: the loss of a row does not depend on the rows beside it.
+    """
+    places = batch["start_positions"], batch["end_positions"]
+    scored = model(**{name: values for name, values in batch.items() if not name.endswith("_positions")})
+    padding = batch["attention_mask"] == 0
+    total = sum(
+        cross_entropy(logits.float().masked_fill(padding, float("-inf")), gold, reduction="sum") / 2
+        for logits, gold in zip((scored.start_logits, scored.end_logits), places, strict=True)
+    )
+    assert isinstance(total, torch.Tensor)
+    return Loss(total, torch.tensor(len(padding), device=padding.device), total)

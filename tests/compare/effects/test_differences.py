@@ -1,0 +1,154 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score, recall_score
+
+from tunediff.compare.effects.differences import (
+    Difference,
+    class_differences,
+    classification_differences,
+    planned,
+    score_difference,
+)
+from tunediff.stats.multiple import holm
+
+LABELS = ["entailment", "neutral", "contradiction"]
+
+
+def aligned_pair(n=400, seed=0, shares=(0.6, 0.3, 0.1), before=0.5, after=0.65):
+    rng = np.random.default_rng(seed)
+    gold = rng.choice(LABELS, n, p=shares)
+    frame = {"label": gold}
+    for who, accuracy in (("base", before), ("tuned", after)):
+        answer = np.where(rng.random(n) < accuracy, gold, rng.choice([*LABELS, "(none)"], n))
+        invalid = answer == "(none)"
+        frame[f"prediction_{who}"] = pd.Series(answer).mask(invalid)
+        frame[f"outcome_{who}"] = np.select([invalid, answer == gold], ["invalid", "right"], "wrong")
+    return pd.DataFrame(frame)
+
+
+def metric(name, gold, answers):
+    answers = answers.fillna("(none)")
+    if name == "balanced accuracy":
+        return np.mean([np.mean(answers[gold == label] == label) for label in sorted(set(gold))])
+    return f1_score(gold, answers, average="macro", labels=LABELS, zero_division=0)
+
+
+def test_the_values_are_those_of_scikit_learn():
+    frame = aligned_pair()
+    for row in class_differences(frame, LABELS):
+        for who in ("base", "tuned"):
+            expected = metric(row.metric, frame["label"], frame[f"prediction_{who}"])
+            assert getattr(row, who) == pytest.approx(expected)
+        assert row.delta == pytest.approx(row.tuned - row.base)
+    filled = frame["prediction_base"].fillna("(none)")
+    with pytest.warns(UserWarning, match="y_pred contains classes"):
+        theirs = balanced_accuracy_score(frame["label"], filled)
+    assert class_differences(frame, LABELS)[0].base == pytest.approx(theirs)
+
+
+def test_of_two_labels_the_last_has_precision_recall_and_f1_of_its_own():
+    rng = np.random.default_rng(4)
+    gold = pd.Series(rng.choice(["negative", "positive"], 200))
+    frame = pd.DataFrame({"label": gold})
+    for who, share in (("base", 0.6), ("tuned", 0.9)):
+        other = gold.map({"negative": "positive", "positive": "negative"})
+        frame[f"prediction_{who}"] = gold.where(rng.random(200) < share, other)
+        frame[f"outcome_{who}"] = np.where(frame[f"prediction_{who}"] == gold, "right", "wrong")
+    rows = {row.metric: row for row in class_differences(frame, ["negative", "positive"])}
+    for name, theirs in (("precision", precision_score), ("recall", recall_score), ("F1", f1_score)):
+        row = rows[f"{name} of positive"]
+        for who in ("base", "tuned"):
+            assert getattr(row, who) == pytest.approx(theirs(gold, frame[f"prediction_{who}"], pos_label="positive"))
+        assert 0 < row.low < row.delta < row.high < 1
+        assert row.p < 0.001
+
+
+def test_accuracy_is_adjusted_together_with_the_rates_of_classes():
+    frame = aligned_pair()
+    accuracy = {"base": 0.4, "tuned": 0.6, "delta": 0.2, "delta_low": 0.1, "delta_high": 0.3}
+    metrics = {f"accuracy_{end}": value for end, value in accuracy.items()} | {"mcnemar_p": 0.01}
+    rows = classification_differences(frame, metrics, LABELS)
+    assert [row.metric for row in rows] == ["accuracy", "balanced accuracy", "macro F1"]
+    assert rows[0].p == 0.01
+    assert rows[0].p_holm >= 0.01
+    assert [row.p_holm for row in rows] == holm([row.p for row in rows])
+
+
+def test_the_intervals_are_those_of_a_bootstrap_case_by_case():
+    frame, rng = aligned_pair(), np.random.default_rng(1)
+    places = {label: np.flatnonzero(frame["label"] == label) for label in LABELS}
+    drawn = {"balanced accuracy": [], "macro F1": []}
+    for _ in range(300):
+        whole = frame.iloc[rng.integers(0, len(frame), len(frame))]
+        by_class = frame.iloc[np.concatenate([rng.choice(rows, len(rows)) for rows in places.values()])]
+        for name, sample in (("balanced accuracy", by_class), ("macro F1", whole)):
+            ends = [metric(name, sample["label"], sample[f"prediction_{who}"]) for who in ("tuned", "base")]
+            drawn[name].append(ends[0] - ends[1])
+    for row in class_differences(frame, LABELS):
+        assert (row.low, row.high) == pytest.approx(np.quantile(drawn[row.metric], [0.025, 0.975]), abs=0.025)
+
+
+def test_the_p_value_is_that_of_swapping_answers_case_by_case():
+    frame, rng = aligned_pair(n=150, seed=3, after=0.6), np.random.default_rng(2)
+    for row in class_differences(frame, LABELS):
+        as_large = 0
+        for _ in range(250):
+            swap = rng.random(len(frame)) < 0.5
+            one = frame["prediction_base"].where(~swap, frame["prediction_tuned"])
+            two = frame["prediction_tuned"].where(~swap, frame["prediction_base"])
+            change = metric(row.metric, frame["label"], two) - metric(row.metric, frame["label"], one)
+            as_large += abs(change) >= abs(row.delta) - 1e-9
+        assert row.p == pytest.approx(as_large / 250, abs=0.09)
+
+
+def test_copies_of_a_case_in_one_cluster_say_no_more_than_the_case():
+    frame = aligned_pair(n=120, seed=5)
+    alone = class_differences(frame, LABELS)
+    copies = frame.loc[frame.index.repeat(8)].reset_index(drop=True)
+    together = class_differences(copies, LABELS, clusters=np.repeat(np.arange(120), 8))
+    apart = class_differences(copies, LABELS)
+    for one, many, wrong in zip(alone, together, apart, strict=True):
+        assert many.delta == pytest.approx(one.delta)
+        assert many.high - many.low == pytest.approx(one.high - one.low, rel=0.2)
+        assert wrong.high - wrong.low < 0.5 * (one.high - one.low)
+        assert many.p == pytest.approx(one.p, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "labels"),
+    [
+        ({}, ["entailment", "neutral"]),  # a gold label outside the list
+        ({}, ["entailment"]),
+        ({}, [*LABELS, *"abcdefgh"]),  # answers in words rather than classes
+        ({"outcome_base": "right"}, LABELS),  # right by another rule than equality
+    ],
+)
+def test_what_are_no_classes_is_left_out(change, labels):
+    assert class_differences(aligned_pair().assign(**change), labels) == []
+
+
+def test_a_score_is_compared_by_paragraph():
+    rng = np.random.default_rng(0)
+    before = rng.random(300)
+    after = np.clip(before + rng.normal(0.05, 0.1, 300), 0, 1)
+    row = score_difference("F1", before, after)
+    assert (row.base, row.tuned) == pytest.approx((before.mean(), after.mean()))
+    assert row.low < row.delta < row.high
+    assert row.p == pytest.approx(1 / 10_001)
+    shared = score_difference(
+        "F1", np.repeat(before[:20], 15), np.repeat(after[:20], 15), clusters=np.repeat(range(20), 15)
+    )
+    alone = score_difference("F1", before[:20], after[:20])
+    assert (shared.low, shared.high, shared.p) == pytest.approx((alone.low, alone.high, alone.p), abs=0.01)
+
+
+def test_one_paragraph_says_nothing_about_another():
+    row = score_difference("F1", [0.0, 0.5], [1.0, 0.5], clusters=["p", "p"])
+    assert (row.low, row.high, row.p) == (-1.0, 1.0, 1.0)
+
+
+def test_planned_metrics_are_adjusted_together():
+    rows = [Difference(name, 0, 0, 0, 0, 0, p, p) for name, p in (("a", 0.01), ("b", 0.04), ("c", 0.03))]
+    assert [row.p_holm for row in planned(rows)] == pytest.approx([0.03, 0.06, 0.06])
+    assert [row.p for row in planned(rows)] == [0.01, 0.04, 0.03]

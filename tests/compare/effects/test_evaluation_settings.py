@@ -1,0 +1,72 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from tunediff.compare.effects.decomposition import PARTS, gain_parts, gain_steps
+from tunediff.compare.effects.evaluation_settings import answered_again, most_likely, protocol_answers
+from tunediff.compare.effects.noise import noise_floor
+from tunediff.compare.pairs.align import align
+from tunediff.runtime.errors import TunediffError
+
+LABELS = ["yes", "no"]
+GOLD = ["yes", "no", "yes", "no"]
+
+
+def predictions(scores, scorer="choices", **columns):
+    log_probs = np.log(np.array(scores))
+    answers = most_likely(log_probs, LABELS)
+    frame = {
+        "case_id": list("abcd"),
+        "label": GOLD,
+        "prediction": answers,
+        "outcome": ["right" if a == g else "wrong" for a, g in zip(answers, GOLD, strict=True)],
+        "log_probs": log_probs.tolist(),
+        "prompt_hash": "p",
+        "scorer": scorer,
+    }
+    return pd.DataFrame(frame | columns)
+
+
+# The base says yes to all, and is surest where yes is right; the tuned has all right.
+BASE = [[0.9, 0.1], [0.6, 0.4], [0.9, 0.1], [0.6, 0.4]]
+TUNED = [[0.9, 0.1], [0.1, 0.9], [0.9, 0.1], [0.1, 0.9]]
+
+
+def answers(base, tuned):
+    return protocol_answers(align(base, tuned), LABELS)
+
+
+def test_each_protocol_that_was_asked_is_a_column_for_both_models():
+    found = answers(predictions(BASE), predictions(TUNED))
+    assert list(found) == ["label", "choices_base", "calibrated_base", "choices_tuned", "calibrated_tuned"]
+    assert found["choices_base"].tolist() == ["yes"] * 4
+    assert found["calibrated_base"].tolist() == GOLD
+    asked = {"generated": ["yes", None, None, None], "premise_free_log_probs": np.log(BASE).tolist()}
+    found = answers(predictions(BASE, **asked), predictions(TUNED, **asked))
+    assert found["generated_base"].tolist()[0] == "yes"
+    assert found["generated_base"].isna().tolist() == [False, True, True, True]
+    assert found["premise_free_tuned"].tolist() == GOLD  # calibrated, as it stands in the definition of the gain
+    assert gain_parts(gain_steps(found))["part"].tolist() == list(PARTS)
+
+
+def test_a_base_that_only_prefers_a_label_gains_by_the_prior_alone():
+    parts = gain_parts(gain_steps(answers(predictions(BASE), predictions(TUNED)))).set_index("part")["cases"]
+    assert parts.to_dict() == {"prior": 2, "rest": 0}
+
+
+def test_free_text_that_is_what_was_scored_is_the_generated_answer():
+    found = answers(predictions(BASE, "generation"), predictions(TUNED, "generation"))
+    assert found["generated_tuned"].tolist() == GOLD
+
+
+def test_a_protocol_that_one_model_alone_was_asked_is_refused():
+    found = answers(predictions(BASE, generated=GOLD), predictions(TUNED))
+    with pytest.raises(TunediffError, match="found no column generated_tuned"):
+        gain_parts(gain_steps(found))
+
+
+def test_the_second_run_of_the_base_is_held_against_the_first():
+    assert answered_again(predictions(BASE)) is None
+    again = answered_again(predictions(BASE, again_prediction=["yes", "no", "no", None]))
+    assert again["outcome_tuned"].tolist() == ["right", "right", "wrong", "invalid"]
+    assert noise_floor(again) == {"noise_floor_flips": 2, "noise_floor_changed": 3}

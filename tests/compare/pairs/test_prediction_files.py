@@ -1,0 +1,226 @@
+import json
+
+import pandas as pd
+import pytest
+from tests.compare.test_harness import choice_sample
+
+from tests.made_answers import TASK, answers_of, made_questions
+from tests.shared_data import shared_data
+from tunediff.compare.pairs.prediction_files import read_predictions
+from tunediff.compare.pairs.predictions import Fields
+from tunediff.data.cases import write_predictions
+from tunediff.runtime.errors import TunediffError
+
+ROWS = [
+    {"id": 7, "premise": 'A "man",\nrunning.', "gold": 0, "answer": "0", "p": {"0": 0.9, "1": 0.1}},
+    {"id": 8, "premise": "A <b>dog</b>\u2028.", "gold": 1, "answer": None, "p": {"0": 0.6, "1": 0.4}},
+]
+FIELDS = Fields(label="gold", prediction="answer", inputs=("premise",), case_id="id", scores="p")
+
+
+def write(folder, kind, rows=ROWS):
+    path = folder / f"predictions.{kind}"
+    if kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    else:
+        # Parquet keeps the objects, CSV has them as JSON text.
+        frame = pd.DataFrame(rows)
+        if kind == "csv":
+            frame["p"] = frame["p"].map(json.dumps)
+            frame.to_csv(path, index=False, encoding="utf-8-sig")
+        else:
+            frame.to_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_the_three_kinds_of_table_say_the_same(tmp_path, kind):
+    (found,) = read_predictions(write(tmp_path, kind), FIELDS)
+    assert found.frame["case_id"].tolist() == ["7", "8"]
+    assert found.frame["premise"].tolist() == [row["premise"] for row in ROWS]
+    assert found.frame["label"].tolist() == ["0", "1"]
+    assert found.frame["outcome"].tolist() == ["right", "invalid"]
+    assert found.labels == ("0", "1")
+    assert found.scores.tolist() == [[0.9, 0.1], [0.6, 0.4]]
+
+
+def test_this_projects_own_file_brings_its_outcomes_and_label_list(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "case_id": ["a", "b"],
+            "label": ["yes", "no"],
+            "prediction": ["yes", None],
+            "outcome": ["right", "invalid"],
+            "log_probs": [[-0.1, -2.4], [-0.2, -1.7]],
+            "text": ["yes", "?"],
+            "finish_reason": "stop",
+            "scorer": "generation",
+            "prompt_hash": ["p", "q"],
+            "n_tokens": 3,
+            "truncated": False,
+        }
+    )
+    write_predictions(tmp_path / "own.parquet", frame, {"labels": ["yes", "no"]})
+    (found,) = read_predictions(tmp_path / "own.parquet", Fields())
+    assert found.labels == ("yes", "no")
+    assert found.frame["outcome"].tolist() == ["right", "invalid"]
+    assert found.frame["scorer"].tolist() == ["generation"] * 2
+    assert found.scores.tolist() == [[-0.1, -2.4], [-0.2, -1.7]]
+
+
+def test_this_projects_own_answers_bring_their_f1_and_an_empty_one_stays_an_answer(tmp_path):
+    frame = answers_of(made_questions(8, "test"), [True] * 8)
+    write_predictions(tmp_path / "own.parquet", frame, {"labels": TASK.labels})
+    (found,) = read_predictions(tmp_path / "own.parquet", Fields())
+    assert found.frame["prediction"].tolist() == frame["prediction"].tolist()
+    assert "" in found.frame["prediction"].tolist()
+    assert found.frame["f1"].tolist() == [1.0] * 8
+    assert [[answer.text for answer in gold] for gold in found.frame["answers"]] == frame["answers"].tolist()
+    write_predictions(tmp_path / "unscored.parquet", frame.assign(log_probs=None), {"labels": TASK.labels})
+    (unscored,) = read_predictions(tmp_path / "unscored.parquet", Fields())
+    assert unscored.scores is None
+
+
+def test_samples_of_the_harness_are_known_by_their_first_line(tmp_path):
+    path = tmp_path / "samples_anli_r1_2026-11-20.jsonl"
+    rows = [choice_sample(i, i, [-1, -2, -3], float(i == 0)) for i in range(2)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (found,) = read_predictions(path, Fields(cluster="premise"), metric="acc")
+    assert found.frame["outcome"].tolist() == ["right", "wrong"]
+    assert found.frame["cluster"].nunique() == 1
+
+
+def test_text_in_a_csv_file_is_what_stands_there(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("case_id,label,prediction\r\n01,NA,NA\r\n02,null,\r\n03,1.0,1\r\n", encoding="utf-8")
+    frame = next(read_predictions(path, Fields())).frame
+    assert frame["case_id"].tolist() == ["01", "02", "03"]
+    assert frame["label"].tolist() == ["NA", "null", "1.0"]
+    assert frame["outcome"].tolist() == ["right", "invalid", "wrong"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("p.jsonl", '{"case_id": 1, "label": "a", "prediction": "a"}\n{"case_id"', r"p.jsonl, row 2: is not JSON"),
+        ("p.jsonl", '{"case_id": 1, "label": "a"}\n', r"p.jsonl: found no column prediction among 'case_id, label'"),
+        ("p.jsonl", "\n\n", r"p.jsonl: has no row"),
+        (
+            "p.jsonl",
+            '{"case_id": 1, "prediction": "a", "label": "a"}\n\n{"case_id": 2}\n',
+            r"row 3: label: found nothing",
+        ),
+        ("p.jsonl", b"\xff\xfe", r"p.jsonl: byte 0: found bytes that are not UTF-8"),
+        ("p.csv", "", r"p.csv: has no row"),
+        ("p.csv", "case_id,label,prediction\n", r"p.csv: has no row"),
+        ("p.csv", "case_id,label,label\n1,a,a\n", r"names the column 'label' twice"),
+        ("p.csv", "case_id,label\n1,a\n", r"p.csv: found no column prediction among 'case_id, label'"),
+        ("p.csv", 'case_id,label,prediction\n1,a,"a\n', r"p.csv, row 2: is not CSV"),
+        ("p.csv", "case_id,label,prediction\n1,a,a\n2,b,b,b,b\n", r"p.csv, row 3: found 5 fields, expected 3"),
+        ("p.csv", "case_id,label,prediction\n1,a,a\n2\n", r"p.csv, row 3: found 1 fields, expected 3"),
+        ("p.csv", b"case_id,label,prediction\n1,\xff,a\n", r"found bytes that are not UTF-8"),
+        ("p.parquet", "PAR1", r"p.parquet: is not a Parquet file"),
+        ("p.txt", "x", r"ends in '.txt', expected .jsonl, .csv, .parquet, .json"),
+        ("p.json", "{}", r"expected its data set as --data"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused_in_a_line(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(TunediffError, match=message) as error:
+        list(read_predictions(path, Fields()))
+    assert len(error.value.args) == 1
+    assert "\n" not in str(error.value).strip()
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_a_file_that_is_not_there_is_named(tmp_path, kind):
+    with pytest.raises(TunediffError, match=f"missing.{kind}: there is no such file"):
+        list(read_predictions(tmp_path / f"missing.{kind}", Fields()))
+
+
+def squad(folder, answers, questions):
+    """A small data set in SQuAD's layout, and predictions."""
+    (folder / "answers.json").write_text(json.dumps(answers), encoding="utf-8")
+    texts = [
+        {
+            "context": context,
+            "qas": [
+                {
+                    "id": id_,
+                    "question": f"{id_}?",
+                    "answers": [{"text": text, "answer_start": 0} for text in references],
+                }
+                for id_, references in pairs
+            ],
+        }
+        for context, pairs in questions
+    ]
+    data = {"version": "v2.0", "data": [{"title": "t", "paragraphs": texts}]}
+    (folder / "dev.json").write_text(json.dumps(data), encoding="utf-8")
+    return folder / "answers.json", folder / "dev.json"
+
+
+def test_squad_predictions_are_scored_by_exact_match_and_f1_and_cluster_by_paragraph(tmp_path):
+    path, data = squad(
+        tmp_path,
+        {"q1": "the Normans", "q2": "10th century", "q3": "", "unasked": "x"},
+        [
+            ("One.", [("q1", ["Normans", "the Norman people"]), ("q2", ["the 10th and 11th centuries"])]),
+            ("Two.", [("q3", [])]),
+        ],
+    )
+    (found,) = read_predictions(path, Fields(), data)
+    frame = found.frame
+    assert frame["outcome"].tolist() == ["right", "wrong", "right"]
+    assert frame["f1"].tolist() == pytest.approx([1.0, 2 * 0.5 * 0.25 / 0.75, 1.0])
+    assert frame["label"].tolist() == ["answerable", "answerable", "unanswerable"]
+    assert [[answer.text for answer in gold] for gold in frame["answers"]] == [
+        *(["Normans", "the Norman people"], ["the 10th and 11th centuries"], []),
+    ]
+    assert (frame["cluster"] == frame["cluster"].iloc[0]).tolist() == [True, True, False]
+    assert found.inputs == ("question", "context")
+
+
+def test_squad_questions_without_an_answer_in_the_file_are_counted(tmp_path):
+    path, data = squad(tmp_path, {"q1": "a"}, [("One.", [(f"q{i}", ["a"]) for i in range(1, 6)])])
+    with pytest.raises(TunediffError, match=r"no answer to 4 of the 5 questions of .*dev.json \(q2, q3, q4, ...\)"):
+        list(read_predictions(path, Fields(), data))
+
+
+@pytest.mark.parametrize(
+    ("answers", "data", "message"),
+    [
+        ([1], None, "found no object of texts"),
+        ({"q1": 3}, None, "found no object of texts"),
+        ({"q1": "a"}, {"data": []}, "has no question"),
+        ({"q1": "a"}, {"rows": []}, "data: found None, expected a list, as in SQuAD's JSON"),
+        (
+            {"q1": "a"},
+            {"data": [{"paragraphs": [{"context": "One.", "qas": [{"id": "q1"}]}]}]},
+            "article 1, paragraph 1, question 1: question: found None",
+        ),
+        ({"q1": "a"}, [1, 2], 'expected an object with "data"'),
+        ({"q1": "a \ud800"}, None, r"answers.json: q1: found '\\ud800', expected whole characters"),
+        (
+            {"q1": "a"},
+            {"data": [{"paragraphs": [{"context": "One.\udfff", "qas": []}]}]},
+            r"article 1, paragraph 1: context: found '\\udfff', expected whole characters",
+        ),
+    ],
+)
+def test_what_is_not_squads_layout_is_refused(tmp_path, answers, data, message):
+    path, dev = squad(tmp_path, answers, [("One.", [("q1", ["a"])])])
+    if data is not None:
+        dev.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(TunediffError, match=message):
+        list(read_predictions(path, Fields(), dev))
+
+
+def test_the_published_squad_predictions_give_the_golden_exact_and_f1():
+    (found,) = read_predictions(
+        shared_data("squad/predictions-v2.0-bert-single.json"), Fields(), shared_data("squad/dev-v2.0.json")
+    )
+    assert len(found.frame) == 11873
+    assert 100 * (found.frame["outcome"] == "right").mean() == pytest.approx(78.74168280973637, rel=1e-12)
+    assert 100 * found.frame["f1"].mean() == pytest.approx(81.77528052374723, rel=1e-12)
