@@ -18,7 +18,8 @@ from setting import CASE, INSTRUCTION, conclude, decoder, in_turn, parse, snli
 from work import utilisation, watched
 
 from tunediff.compare.effects.label_bias import calibrated
-from tunediff.config.sections import Prompt, Task
+from tunediff.config.prompt import Prompt
+from tunediff.config.task import Task
 from tunediff.data.cases import make_cases
 from tunediff.engines.agreement import TOLERANCE
 from tunediff.engines.local.choices import score_choices

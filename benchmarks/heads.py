@@ -20,7 +20,11 @@ import torch
 from setting import Rounds, conclude, data_file, parse, timed
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
-from tunediff.config.sections import Adapt, Model, Prompt, Task, Train
+from tunediff.config.adapt import Adapt
+from tunediff.config.model import Model
+from tunediff.config.prompt import Prompt
+from tunediff.config.task import Task
+from tunediff.config.train import Train
 from tunediff.data.cases import make_cases
 from tunediff.data.sources.table_files import read_rows as read_table
 from tunediff.engines.local.labels import classify

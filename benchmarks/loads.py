@@ -20,7 +20,11 @@ import torch
 from setting import CASE, INSTRUCTION, conclude, in_turn, parse, small_llama, snli
 
 from tunediff.commands.project import BASE, TUNED, both_answer
-from tunediff.config.sections import Adapt, Evaluate, Model, Prompt, Task
+from tunediff.config.adapt import Adapt
+from tunediff.config.evaluate import Evaluate
+from tunediff.config.model import Model
+from tunediff.config.prompt import Prompt
+from tunediff.config.task import Task
 from tunediff.data.cases import make_cases, read_cases, write_cases
 from tunediff.engines.asking import predict_cases
 from tunediff.models.adapt import adapt_model, load_tuned, save_tuned

@@ -17,7 +17,10 @@ import numpy as np
 import torch
 from setting import conclude, data_file, in_turn, parse
 
-from tunediff.config.sections import Data, Model, Prompt, Task
+from tunediff.config.data import Data
+from tunediff.config.model import Model
+from tunediff.config.prompt import Prompt
+from tunediff.config.task import Task
 from tunediff.data.sources.squad_json import read_squad
 from tunediff.engines.local.spans import find_spans
 from tunediff.inputs.windows import read_documents

@@ -23,7 +23,9 @@ from setting import CASE, INSTRUCTION, Rounds, conclude, decoder, parse, snli, t
 from trl import SFTConfig, SFTTrainer
 from work import utilisation, watched
 
-from tunediff.config.sections import Adapt, Model, Train
+from tunediff.config.adapt import Adapt
+from tunediff.config.model import Model
+from tunediff.config.train import Train
 from tunediff.engines.agreement import TOLERANCE
 from tunediff.engines.local.choices import score_choices
 from tunediff.inputs.prompts import encode_text

@@ -11,8 +11,11 @@ from argparse import Namespace
 
 from safetensors.numpy import save_file
 
+from tunediff.config.adapt import Adapt
+from tunediff.config.model import Model
 from tunediff.config.params import read_params
-from tunediff.config.sections import Adapt, Model, Prompt, Task
+from tunediff.config.prompt import Prompt
+from tunediff.config.task import Task
 from tunediff.data.cases import read_cases
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run

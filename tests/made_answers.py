@@ -14,7 +14,7 @@ import yaml
 
 from tests.imports import ROOT
 from tests.report.made import made_cases, write_inputs, write_params
-from tunediff.config.sections import Task
+from tunediff.config.task import Task
 from tunediff.data.cases import INVALID, RIGHT, WRONG, Answer, Case, write_cases, write_predictions
 from tunediff.data.leaks import find_leaks, write_leaks
 from tunediff.metrics.squad import exact_match, token_f1

@@ -2,7 +2,7 @@
 
 import json
 
-from tunediff.config.sections import ANSWERABLE, UNANSWERABLE, Task
+from tunediff.config.task import ANSWERABLE, UNANSWERABLE, Task
 from tunediff.data.cases import Answer, Case
 
 LABELS = [ANSWERABLE, UNANSWERABLE]

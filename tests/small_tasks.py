@@ -1,6 +1,6 @@
 """Small tasks: a pair of sentences and one sentence, with short labels, and questions."""
 
-from tunediff.config.sections import Task
+from tunediff.config.task import Task
 
 PAIR = Task(
     name="nli",

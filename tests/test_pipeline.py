@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from tests.imports import ROOT, all_project_imports, templates
+from tunediff.config.model import Base
 from tunediff.config.params import Params
-from tunediff.config.sections import Base
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = PIPELINE["stages"]

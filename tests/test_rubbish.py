@@ -23,7 +23,7 @@ from tests.imports import ROOT
 from tests.rubbish import ODD, SPECIAL, TEXTS, broken, json_lines, json_text, nested, refusal, table, torn, within
 from tunediff.commands import diff, predict, score
 from tunediff.config.params import read_params
-from tunediff.config.sections import Prompt
+from tunediff.config.prompt import Prompt
 from tunediff.data.sources.table_files import read_rows
 from tunediff.inputs.prompts import encode_cases
 

@@ -4,7 +4,11 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, BertTokenizer
 
 from tests.models.layouts import SMALL_BERT, SMALL_GPT2, SMALL_LLAMA, SMALL_PHI
-from tunediff.config.sections import Adapt, Model, Prompt, Task, Train
+from tunediff.config.adapt import Adapt
+from tunediff.config.model import Model
+from tunediff.config.prompt import Prompt
+from tunediff.config.task import Task
+from tunediff.config.train import Train
 from tunediff.data.cases import make_cases
 from tunediff.models.load import Loaded, load_base, write_manifest
 from tunediff.pretraining.tokenizer import train_bpe

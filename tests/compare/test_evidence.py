@@ -11,7 +11,8 @@ from tests.docs.test_documents import ARCHITECTURE
 from tunediff.compare.diff_summary import diff_summary
 from tunediff.compare.effects.slices import COLUMNS
 from tunediff.compare.evidence import gather
-from tunediff.config.sections import RESERVED, Diff, Task
+from tunediff.config.diff import Diff
+from tunediff.config.task import RESERVED, Task
 from tunediff.data.cases import make_cases, outcome
 from tunediff.data.leaks import find_leaks
 from tunediff.runtime.errors import TunediffError

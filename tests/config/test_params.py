@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunediff.compare.effects.transitions import case_records
+from tunediff.config.model import Base
 from tunediff.config.params import Params, read_params
-from tunediff.config.sections import RESERVED, Base, Section
+from tunediff.config.section import Section
+from tunediff.config.task import RESERVED
 from tunediff.data.cases import Case
 from tunediff.runtime.errors import TunediffError
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.shared_data import shared_data
-from tunediff.config.sections import Data
+from tunediff.config.data import Data
 from tunediff.data.cases import make_cases
 from tunediff.data.splits import draw_splits
 from tunediff.runtime.errors import TunediffError

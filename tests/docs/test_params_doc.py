@@ -12,8 +12,12 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from tests.imports import ROOT
+from tunediff.config.data import Draw, HubData, World
+from tunediff.config.model import Model
 from tunediff.config.params import Params
-from tunediff.config.sections import RESERVED, Draw, HubData, Model, Section, TextFiles, Tokenizer, World
+from tunediff.config.pretrain import TextFiles, Tokenizer
+from tunediff.config.section import Section
+from tunediff.config.task import RESERVED
 
 DOCUMENT = (ROOT / "docs" / "params.md").read_text(encoding="utf-8")
 TABLES = {

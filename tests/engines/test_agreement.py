@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tests.tiny import CASES, LABELS, PROMPT, TASK, load, write_model
-from tunediff.config.sections import Evaluate
+from tunediff.config.evaluate import Evaluate
 from tunediff.engines.agreement import ask_again, spread
 from tunediff.engines.asking import predict_cases
 

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from tests.tiny import CASES, CHOICES, LABELS, PROMPT, TASK, load, write_model
-from tunediff.config.sections import Evaluate, Prompt
+from tunediff.config.evaluate import Evaluate
+from tunediff.config.prompt import Prompt
 from tunediff.data.cases import PREDICTION_COLUMNS, read_predictions, write_predictions
 from tunediff.engines import answers
 from tunediff.engines.asking import predict_cases

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests.tiny import CASES, CHOICES, LABELS, PROMPT, SENTENCES, TASK, load, write_model
-from tunediff.config.sections import Evaluate, Prompt
+from tunediff.config.evaluate import Evaluate
+from tunediff.config.prompt import Prompt
 from tunediff.data.cases import make_cases
 from tunediff.engines import answers
 from tunediff.engines.asking import predict_cases

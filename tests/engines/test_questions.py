@@ -6,7 +6,8 @@ import pytest
 
 from tests.questions import CASES, LABELS, PARK, QUESTIONS, question
 from tests.tiny import load, small_bert_tokenizer, small_tokenizer, write_model
-from tunediff.config.sections import Evaluate, Prompt
+from tunediff.config.evaluate import Evaluate
+from tunediff.config.prompt import Prompt
 from tunediff.data.cases import ANSWER_COLUMNS, PREDICTION_COLUMNS, read_predictions, write_predictions
 from tunediff.engines import answers
 from tunediff.engines.asking import predict_cases

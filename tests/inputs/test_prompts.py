@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tiny import CASES, CHOICES, PROMPT, TASK, small_bert_tokenizer, small_tokenizer
-from tunediff.config.sections import Evaluate, Prompt
+from tunediff.config.evaluate import Evaluate
+from tunediff.config.prompt import Prompt
 from tunediff.data.cases import make_cases
 from tunediff.engines import answers
 from tunediff.inputs.prompts import encode_cases, encode_choices, encode_text, render

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.questions import CASES, PARK, question
 from tests.tiny import small_bert_tokenizer, small_tokenizer
-from tunediff.config.sections import Prompt
+from tunediff.config.prompt import Prompt
 from tunediff.inputs.windows import read_documents
 from tunediff.runtime.errors import TunediffError
 

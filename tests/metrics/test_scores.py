@@ -6,7 +6,7 @@ import pytest
 
 from tests.imports import ROOT
 from tests.small_tasks import PAIR, QUESTIONS
-from tunediff.config.sections import Model
+from tunediff.config.model import Model
 from tunediff.data.cases import read_predictions, write_predictions
 from tunediff.metrics import accuracy
 from tunediff.metrics.answer_scores import score_answers

@@ -17,7 +17,8 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.hub_server import files_of, serve
 from tests.tiny import LABELS, SMALL, load, model_section, pin, small_config, small_model, write_model
-from tunediff.config.sections import Model, Prompt
+from tunediff.config.model import Model
+from tunediff.config.prompt import Prompt
 from tunediff.data.cases import make_cases
 from tunediff.inputs.prompts import encode_cases
 from tunediff.inputs.windows import read_documents
@@ -131,7 +132,7 @@ import sys
 from pathlib import Path
 from tunediff.runtime.errors import run
 from tunediff.models.load import find_weights, load_base, write_manifest
-from tunediff.config.sections import Model
+from tunediff.config.model import Model
 import torch
 torch.set_num_threads(1)
 id, revision, base = sys.argv[1:]

@@ -17,7 +17,8 @@ from tests import questions
 from tests.hub_server import files_of, serve
 from tests.questions import QUESTIONS
 from tests.tiny import CASES, LABELS, PROMPT, TASK, adapt_section, model_section, pin, write_model
-from tunediff.config.sections import Evaluate, Prompt
+from tunediff.config.evaluate import Evaluate
+from tunediff.config.prompt import Prompt
 from tunediff.engines.agreement import check_model
 from tunediff.engines.asking import predict_cases
 from tunediff.models.adapt import adapt_model, load_tuned, save_tuned

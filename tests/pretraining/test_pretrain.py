@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.models.layouts import SMALL_BERT
 from tests.tiny import SENTENCES, SMALL, small_bert_tokenizer, small_tokenizer
 from tests.training.stopping import Stop, stop_after_save
-from tunediff.config.sections import Pretrain
+from tunediff.config.pretrain import Pretrain
 from tunediff.pretraining import pretrain as module
 from tunediff.pretraining.pretrain import document_rows, find_tokenizer, pad_documents, pretrain
 from tunediff.pretraining.texts import Texts

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.shared_data import shared_data
-from tunediff.config.sections import Pretrain
+from tunediff.config.pretrain import Pretrain
 from tunediff.data.sources import Row
 from tunediff.data.sources import texts as module
 from tunediff.pretraining.texts import Texts, read_texts, wikitext_articles

@@ -11,7 +11,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from tests.imports import ROOT
 from tests.tiny import SENTENCES, small_bert_tokenizer
-from tunediff.config.sections import Tokenizer
+from tunediff.config.pretrain import Tokenizer
 from tunediff.pretraining.tokenizer import given_tokenizer, train_wordpiece
 from tunediff.runtime.errors import TunediffError
 

@@ -16,7 +16,7 @@ import yaml
 
 from tunediff.compare.effects.probabilities import calibration
 from tunediff.compare.effects.transitions import TRANSITIONS, transition_metrics
-from tunediff.config.sections import Task
+from tunediff.config.task import Task
 from tunediff.metrics.accuracy import score
 from tunediff.report.results import STAGES, WITH_MODEL, Results, read_results
 from tunediff.report.tables import by_tag, margin

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.report.made import HOSTILE, TASK, made_cases, made_results, many_cases, usual_cases
-from tunediff.config.sections import Report
+from tunediff.config.report import Report
 from tunediff.report.page import html_page, page_contents
 
 CASES = "[...document.querySelectorAll('#case-list > li')]"

@@ -3,7 +3,8 @@ import re
 import pytest
 
 from tests.report.made import LABELS, TASK, made_cases, made_results, usual_cases, write_inputs
-from tunediff.config.sections import Cost, Task
+from tunediff.config.cost import Cost
+from tunediff.config.task import Task
 from tunediff.report.findings import NO_PRICE, findings
 from tunediff.report.results import read_results
 from tunediff.runtime.files import write_json

@@ -7,7 +7,7 @@ from markdown_it import MarkdownIt
 from tests.imports import ROOT
 from tests.report.made import HOSTILE, LABELS, TASK, made_results, usual_cases
 from tunediff.config.params import read_params
-from tunediff.config.sections import Report
+from tunediff.config.report import Report
 from tunediff.report.model_card import Setup, loading_code, model_card, protocol_hash
 from tunediff.report.page import page_contents
 

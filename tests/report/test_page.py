@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.report.made import HOSTILE, TASK, made_cases, made_results, usual_cases
-from tunediff.config.sections import Report, Task
+from tunediff.config.report import Report
+from tunediff.config.task import Task
 from tunediff.report.confusion import DARKEST
 from tunediff.report.page import TEMPLATES, html_page, markdown_page, markdown_text, page_contents, plain_verdict
 

@@ -15,7 +15,7 @@ import yaml
 from tests.docs.test_documents import ARCHITECTURE
 from tests.imports import ROOT
 from tests.made_answers import TASK, answers_of, golden_pair, made_questions, run_stage, write_run
-from tunediff.config.sections import RESERVED
+from tunediff.config.task import RESERVED
 
 TEST, TRAIN = made_questions(100, "test"), made_questions(60, "train")
 

@@ -17,7 +17,7 @@ import yaml
 
 from tests.imports import ROOT
 from tests.tiny import CASES, PROMPT, TASK, adapt_section, load, train_section, write_model
-from tunediff.config.sections import Evaluate
+from tunediff.config.evaluate import Evaluate
 from tunediff.data.cases import read_predictions, write_cases, write_predictions
 from tunediff.engines.asking import predict_cases
 from tunediff.engines.other_settings import other_protocols

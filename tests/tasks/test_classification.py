@@ -4,7 +4,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tunediff.config.sections import Data, Task
+from tunediff.config.data import Data
+from tunediff.config.task import Task
 from tunediff.data.sources import Row
 from tunediff.runtime.errors import TunediffError
 from tunediff.tasks import classification

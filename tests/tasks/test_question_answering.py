@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.shared_data import shared_data
 from tests.small_tasks import QUESTIONS
-from tunediff.config.sections import Data
+from tunediff.config.data import Data
 from tunediff.data.cases import Answer, read_cases, write_cases
 from tunediff.data.sources import Row
 from tunediff.data.sources.squad_json import read_squad

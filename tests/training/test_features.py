@@ -19,7 +19,7 @@ from tests.tiny import (
     train_section,
     write_model,
 )
-from tunediff.config.sections import Prompt
+from tunediff.config.prompt import Prompt
 from tunediff.models.adapt import adapt_model
 from tunediff.runtime.errors import TunediffError
 from tunediff.training import features

@@ -24,7 +24,7 @@ from tests.tiny import (
     write_model,
 )
 from tests.training.stopping import Stop, stop_after_save
-from tunediff.config.sections import Prompt
+from tunediff.config.prompt import Prompt
 from tunediff.engines.local.choices import score_choices
 from tunediff.engines.local.labels import classify
 from tunediff.engines.local.spans import find_spans

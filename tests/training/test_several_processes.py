@@ -14,7 +14,7 @@ from tests.questions import QUESTIONS as QUESTION_TASK
 from tests.several import in_processes
 from tests.tiny import CASES, PROMPT, TASK, adapt_section, load, train_section, write_model
 from tests.training.stopping import stop_after_save
-from tunediff.config.sections import Prompt
+from tunediff.config.prompt import Prompt
 from tunediff.models.adapt import adapt_model
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.processes import part

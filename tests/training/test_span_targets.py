@@ -5,7 +5,7 @@ import torch
 
 from tests.questions import CASES, LABELS, PARK, question
 from tests.tiny import SENTENCES, load, small_bert_tokenizer, small_tokenizer, write_model
-from tunediff.config.sections import Prompt
+from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Answer, Case
 from tunediff.engines.local.spans import NULL
 from tunediff.training.span_targets import pad_spans, span_loss, span_rows

@@ -14,7 +14,7 @@ comparisons went wrong:
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from tunediff.config.sections import ANSWERABLE, UNANSWERABLE
+from tunediff.config.task import ANSWERABLE, UNANSWERABLE
 from tunediff.metrics.accuracy import ONE_LABEL_SHARE, Counts, confusion, degenerate_reason, per_class
 from tunediff.stats.intervals import wilson
 

@@ -4,7 +4,7 @@ print(diff_summary(gather(...), task, confidence=0.95))
 """
 
 from tunediff.compare.evidence import Evidence
-from tunediff.config.sections import Task
+from tunediff.config.task import Task
 
 _PARTS = {
     "format": "form of the answer",

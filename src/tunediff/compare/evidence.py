@@ -53,7 +53,8 @@ from tunediff.compare.explanations.causes import FLIPS, causes
 from tunediff.compare.explanations.question_wording import question_wording
 from tunediff.compare.explanations.wording import wording
 from tunediff.compare.pairs.align import align
-from tunediff.config.sections import QUESTION_ANSWERING, Diff, Task
+from tunediff.config.diff import Diff
+from tunediff.config.task import QUESTION_ANSWERING, Task
 from tunediff.data.cases import INVALID, RIGHT, Case
 from tunediff.data.leaks import Leaks
 from tunediff.metrics.calibration import Floats, gold_margins, label_codes, log_prob_array

@@ -17,20 +17,18 @@ from typing import Annotated, Any, get_args
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from tunediff.config.sections import (
-    Adapt,
-    Cost,
-    Data,
-    Diff,
-    Evaluate,
-    Model,
-    Pretrain,
-    Prompt,
-    Report,
-    Section,
-    Task,
-    Train,
-)
+from tunediff.config.adapt import Adapt
+from tunediff.config.cost import Cost
+from tunediff.config.data import Data
+from tunediff.config.diff import Diff
+from tunediff.config.evaluate import Evaluate
+from tunediff.config.model import Model
+from tunediff.config.pretrain import Pretrain
+from tunediff.config.prompt import Prompt
+from tunediff.config.report import Report
+from tunediff.config.section import Section
+from tunediff.config.task import Task
+from tunediff.config.train import Train
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import NOT_TEXT, read_text, shown
 

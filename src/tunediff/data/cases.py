@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tunediff.config.sections import ANSWERABLE, UNANSWERABLE
+from tunediff.config.task import ANSWERABLE, UNANSWERABLE
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import ROWS, from_json, numbered_jsonl, read_parquet, replacing, shown, write_jsonl
 from tunediff.runtime.hashing import content_hash

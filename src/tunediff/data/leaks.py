@@ -22,7 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunediff.config.sections import Task
+from tunediff.config.task import Task
 from tunediff.data.cases import Case
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json, write_json

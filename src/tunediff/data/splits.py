@@ -29,7 +29,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tunediff.config.sections import Data, Draw
+from tunediff.config.data import Data, Draw
 from tunediff.data.cases import Case
 from tunediff.runtime.errors import TunediffError
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from tunediff.config.evaluate import Evaluate
 from tunediff.config.params import Params
-from tunediff.config.sections import Evaluate, Prompt, Task
+from tunediff.config.prompt import Prompt
+from tunediff.config.task import Task
 from tunediff.data.cases import Case
 from tunediff.engines.asking import predict_cases
 from tunediff.models.load import Loaded

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from tunediff.config.sections import UNANSWERABLE, Evaluate, Prompt, Task
+from tunediff.config.evaluate import Evaluate
+from tunediff.config.prompt import Prompt
+from tunediff.config.task import UNANSWERABLE, Task
 from tunediff.data.cases import INVALID, PREDICTION_COLUMNS, RIGHT, WRONG, Case, outcome
 from tunediff.engines.local.choices import score_choices
 from tunediff.engines.local.generation import generate

@@ -13,7 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from tunediff.config.sections import Evaluate, Prompt, Task
+from tunediff.config.evaluate import Evaluate
+from tunediff.config.prompt import Prompt
+from tunediff.config.task import Task
 from tunediff.data.cases import Case
 from tunediff.engines.asking import predict_cases, write_answers
 from tunediff.inputs.prompts import encode_cases, render

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tunediff.config.sections import UNANSWERABLE, Prompt
+from tunediff.config.prompt import Prompt
+from tunediff.config.task import UNANSWERABLE
 from tunediff.data.cases import Case
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.hashing import content_hash

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tunediff.config.sections import Prompt
+from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
 from tunediff.inputs.prompts import Row, cut
 from tunediff.runtime.errors import TunediffError

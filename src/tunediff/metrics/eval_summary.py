@@ -6,7 +6,7 @@ print(summary("base", params.task, frame, score(params.task, frame)))
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from tunediff.config.sections import Task
+from tunediff.config.task import Task
 from tunediff.metrics.accuracy import confusion, degenerate_reason, per_class
 
 if TYPE_CHECKING:

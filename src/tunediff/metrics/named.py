@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tunediff.config.sections import Task
+from tunediff.config.task import Task
 from tunediff.metrics.scores import answers_of
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown

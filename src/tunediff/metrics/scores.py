@@ -5,7 +5,8 @@ metrics = score(params.task, frame)        # metrics/eval_base.json, but for wha
 
 from typing import TYPE_CHECKING
 
-from tunediff.config.sections import UNANSWERABLE, Model, Task
+from tunediff.config.model import Model
+from tunediff.config.task import UNANSWERABLE, Task
 from tunediff.metrics import accuracy
 from tunediff.metrics.answer_scores import Answered, score_answers
 

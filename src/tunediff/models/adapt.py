@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from tunediff.config.sections import Adapt
+from tunediff.config.adapt import Adapt
 from tunediff.models.counts import matched_targets, new_head
 from tunediff.models.load import Network, one_line
 from tunediff.runtime.errors import TunediffError

@@ -30,7 +30,9 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 from transformers.pytorch_utils import Conv1D
 
-from tunediff.config.sections import Adapt, Model, Task
+from tunediff.config.adapt import Adapt
+from tunediff.config.model import Model
+from tunediff.config.task import Task
 from tunediff.models.heads import Head, head_class
 from tunediff.models.parameters import ParameterRow
 from tunediff.runtime.errors import TunediffError

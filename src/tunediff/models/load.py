@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 
-from tunediff.config.sections import Base, Model
+from tunediff.config.model import Base, Model
 from tunediff.models.counts import inside, layout, new_head, reads_both_ways, unpacked_modules, weight_bytes
 from tunediff.models.heads import head_class, read_mean
 from tunediff.runtime.errors import TunediffError

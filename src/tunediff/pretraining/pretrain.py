@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn.functional import cross_entropy, pad
 
-from tunediff.config.sections import Pretrain
+from tunediff.config.pretrain import Pretrain
 from tunediff.models.counts import layout, reads_both_ways
 from tunediff.models.load import Network, one_line
 from tunediff.pretraining.masking import NO_TARGET, encoder_rows, marks_of, mask_row, pad_masked

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tunediff.config.sections import Pretrain
+from tunediff.config.pretrain import Pretrain
 from tunediff.data.sources import Row
 from tunediff.data.sources.hub_dataset import dataset_rows
 from tunediff.data.sources.table_files import read_rows

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunediff.config.sections import Tokenizer
+from tunediff.config.pretrain import Tokenizer
 from tunediff.models.load import one_line, read_tokenizer
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.hub import snapshot

@@ -19,7 +19,7 @@ from tunediff.compare.checks import (
     repeated_alarm,
     text_alarm,
 )
-from tunediff.config.sections import Task
+from tunediff.config.task import Task
 from tunediff.metrics.accuracy import confusion
 from tunediff.report.notation import counted, decimal, percent, points, points_interval, whole
 from tunediff.report.results import Flow, Results, Shape

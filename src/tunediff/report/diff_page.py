@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunediff.compare.effects.differences import MOST_LABELS
-from tunediff.config.sections import Report
+from tunediff.config.report import Report
 from tunediff.data.cases import INVALID
 from tunediff.report.explorer import chosen
 from tunediff.report.notation import visible

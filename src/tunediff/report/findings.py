@@ -14,7 +14,8 @@ from typing import NamedTuple
 from tunediff.compare.effects.decomposition import ANSWER_PARTS
 from tunediff.compare.effects.net_repair_cost import figure, per_net_repair
 from tunediff.compare.effects.power import power_sentence
-from tunediff.config.sections import Cost, Task
+from tunediff.config.cost import Cost
+from tunediff.config.task import Task
 from tunediff.report.cautions import Caution, beaten, best_baseline, cautions
 from tunediff.report.notation import (
     counted,

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
 
-from tunediff.config.sections import Adapt, Data, Evaluate, Model, Prompt, Task
+from tunediff.config.adapt import Adapt
+from tunediff.config.data import Data
+from tunediff.config.evaluate import Evaluate
+from tunediff.config.model import Model
+from tunediff.config.prompt import Prompt
+from tunediff.config.task import Task
 from tunediff.report.page import markdown_page
 from tunediff.runtime.hashing import content_hash
 

@@ -20,7 +20,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tunediff.compare.effects.transitions import TRANSITIONS
-from tunediff.config.sections import Cost, Report, Task
+from tunediff.config.cost import Cost
+from tunediff.config.report import Report
+from tunediff.config.task import Task
 from tunediff.metrics.accuracy import per_class
 from tunediff.models.parameters import by_module, read_rows
 from tunediff.report import notation, plots

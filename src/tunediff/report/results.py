@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from tunediff.compare.effects.differences import Difference
 from tunediff.compare.effects.transitions import TRANSITIONS
-from tunediff.config.sections import QUESTION_ANSWERING, Task
+from tunediff.config.task import QUESTION_ANSWERING, Task
 from tunediff.data.cases import answered
 from tunediff.models.parameters import ParameterRow
 from tunediff.report.notation import visible

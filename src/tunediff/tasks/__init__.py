@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from tunediff.config.sections import Data, Task
+from tunediff.config.data import Data
+from tunediff.config.task import Task
 from tunediff.data.cases import Case
 from tunediff.data.sources import Row
 from tunediff.tasks.classification import labelled_cases

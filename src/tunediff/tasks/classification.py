@@ -9,7 +9,8 @@ A row of SNLI and the case that it becomes (`data.labels` is {0: entailment, 1: 
 import re
 from collections.abc import Mapping, Sequence
 
-from tunediff.config.sections import Data, Task
+from tunediff.config.data import Data
+from tunediff.config.task import Task
 from tunediff.data.cases import Case, make_cases
 from tunediff.data.sources import Row
 from tunediff.runtime.errors import TunediffError

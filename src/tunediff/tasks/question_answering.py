@@ -14,7 +14,8 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
-from tunediff.config.sections import ANSWERABLE, UNANSWERABLE, Data, Task
+from tunediff.config.data import Data
+from tunediff.config.task import ANSWERABLE, UNANSWERABLE, Task
 from tunediff.data.cases import Answer, Case, make_cases
 from tunediff.data.sources import Row
 from tunediff.runtime.errors import TunediffError

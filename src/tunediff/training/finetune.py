@@ -20,7 +20,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
-from tunediff.config.sections import Prompt, Task, Train
+from tunediff.config.prompt import Prompt
+from tunediff.config.task import Task
+from tunediff.config.train import Train
 from tunediff.data.cases import Case
 from tunediff.inputs.padding import pad_rows
 from tunediff.inputs.prompts import Encoded, encode_cases, encode_choices, encode_text, written_answer

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import cross_entropy
 
-from tunediff.config.sections import Prompt
+from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
 from tunediff.engines.local.spans import NULL
 from tunediff.inputs.padding import pad_rows

@@ -18,7 +18,7 @@ from tunediff.compare.evidence import gather
 from tunediff.compare.pairs.align import align
 from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import Fields
-from tunediff.config.sections import Diff
+from tunediff.config.diff import Diff
 from tunediff.data.cases import Answer
 from tunediff.data.leaks import find_leaks
 from tunediff.metrics.squad import exact_match, normalised

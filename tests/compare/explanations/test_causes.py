@@ -22,7 +22,7 @@ from tunediff.compare.explanations.causes import (
     nearest,
     sentences,
 )
-from tunediff.config.sections import Task
+from tunediff.config.task import Task
 from tunediff.data.cases import make_cases
 from tunediff.runtime.errors import TunediffError
 

@@ -11,7 +11,8 @@ from tests.questions import CASES as QUESTIONS
 from tests.questions import LABELS as QUESTION_LABELS
 from tests.questions import QUESTIONS as QUESTION_TASK
 from tests.tiny import CASES, LABELS, PROMPT, TASK, load, write_model
-from tunediff.config.sections import Evaluate, Prompt
+from tunediff.config.evaluate import Evaluate
+from tunediff.config.prompt import Prompt
 from tunediff.engines import batching
 from tunediff.engines.asking import predict_cases
 from tunediff.engines.local.batching import run_batches

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.tiny import CASES, small_bert_tokenizer, small_model, small_tokenizer
-from tunediff.config.sections import Prompt
+from tunediff.config.prompt import Prompt
 from tunediff.engines.local.labels import classify
 from tunediff.inputs.padding import pad_rows
 from tunediff.inputs.prompts import encode_cases

@@ -10,7 +10,7 @@ from tests.questions import CASES, squad_cases
 from tests.run_qa import run_qa_predictions
 from tests.shared_data import shared_data
 from tests.tiny import load, model_section, pin, small_bert_tokenizer, small_tokenizer, write_model
-from tunediff.config.sections import Prompt
+from tunediff.config.prompt import Prompt
 from tunediff.engines.local.spans import N_BEST, NULL, Found, Span, best_spans, find_spans, no_answer_log_probs
 from tunediff.inputs.windows import Window, read_documents
 from tunediff.models.load import find_weights, load_base

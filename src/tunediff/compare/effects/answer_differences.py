@@ -16,7 +16,7 @@ from tunediff.compare.effects.corpus_differences import text_differences, thresh
 from tunediff.compare.effects.decomposition import ANSWER_PARTS
 from tunediff.compare.effects.differences import Difference, planned, score_difference
 from tunediff.compare.effects.evaluation_settings import MODELS
-from tunediff.config.sections import ANSWERABLE
+from tunediff.config.task import ANSWERABLE
 from tunediff.data.cases import INVALID, RIGHT, Case, answered
 from tunediff.runtime.errors import TunediffError
 

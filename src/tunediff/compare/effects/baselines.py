@@ -24,7 +24,7 @@ import pandas as pd
 
 from tunediff.compare.effects.label_bias import calibrated_predictions
 from tunediff.compare.explanations.question_wording import capitalised
-from tunediff.config.sections import UNANSWERABLE, Task
+from tunediff.config.task import UNANSWERABLE, Task
 from tunediff.data.cases import Case
 from tunediff.runtime.errors import TunediffError
 from tunediff.stats.intervals import wilson

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tunediff.compare.effects.transitions import transition_metrics
-from tunediff.config.sections import QUESTION_ANSWERING, Task
+from tunediff.config.task import QUESTION_ANSWERING, Task
 from tunediff.data.leaks import Leaks
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tunediff.compare.effects.differences import Difference, score_difference
-from tunediff.config.sections import UNANSWERABLE
+from tunediff.config.task import UNANSWERABLE
 from tunediff.data.cases import RIGHT
 from tunediff.metrics.squad import threshold_gains
 from tunediff.metrics.text import bleu_counts, corpus_bleu, meteor_cases, meteor_name, rouge_cases

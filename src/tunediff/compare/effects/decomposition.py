@@ -31,7 +31,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm
 
-from tunediff.config.sections import ANSWERABLE, UNANSWERABLE
+from tunediff.config.task import ANSWERABLE, UNANSWERABLE
 from tunediff.data.cases import RIGHT
 from tunediff.runtime.errors import TunediffError
 

@@ -29,7 +29,7 @@ from tunediff.compare.explanations.causes import (
     unstable,
 )
 from tunediff.compare.explanations.question_wording import answer_place, question_wording, sentence_at
-from tunediff.config.sections import UNANSWERABLE
+from tunediff.config.task import UNANSWERABLE
 from tunediff.data.cases import Case
 from tunediff.metrics.squad import normalised
 

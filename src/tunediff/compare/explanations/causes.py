@@ -18,7 +18,7 @@ import pandas as pd
 
 from tunediff.compare.effects.label_bias import calibrated
 from tunediff.compare.explanations.wording import wording
-from tunediff.config.sections import Task
+from tunediff.config.task import Task
 from tunediff.data.cases import INVALID, Case
 from tunediff.metrics.calibration import gold_margins, label_codes, log_prob_array
 from tunediff.runtime.errors import TunediffError

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tunediff.config.sections import Task
+from tunediff.config.task import Task
 from tunediff.data.cases import Case
 
 Flags = npt.NDArray[np.bool_]

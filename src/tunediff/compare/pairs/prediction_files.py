@@ -17,7 +17,7 @@ import pandas as pd
 
 from tunediff.compare.pairs.harness import is_sample, read_samples
 from tunediff.compare.pairs.predictions import Fields, Predictions, from_table, in_tables
-from tunediff.config.sections import ANSWERABLE, UNANSWERABLE
+from tunediff.config.task import ANSWERABLE, UNANSWERABLE
 from tunediff.data.cases import RIGHT, WRONG, Answer, about_predictions, environment_of
 from tunediff.data.sources import Row
 from tunediff.data.sources.squad_json import read_squad

@@ -21,7 +21,7 @@ import pandas as pd
 
 from tunediff.compare.pairs.align import input_ids
 from tunediff.compare.pairs.label_order import Table, score_table
-from tunediff.config.sections import ANSWERABLE, UNANSWERABLE
+from tunediff.config.task import ANSWERABLE, UNANSWERABLE
 from tunediff.data.cases import ANSWER_COLUMNS, INVALID, RIGHT, WRONG, Answer
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import ROWS, shown

@@ -8,7 +8,7 @@ A file of its own, so that stages which only know what a row is do not depend on
 
 from pathlib import Path
 
-from tunediff.config.sections import Data
+from tunediff.config.data import Data
 from tunediff.data.sources import Row
 
 

@@ -1,0 +1,12 @@
+"""What the machine costs that the stages run on."""
+
+from pydantic import Field
+
+from tunediff.config.section import Number, Section, Word
+
+
+class Cost(Section):
+    """What the machine costs that the stages run on."""
+
+    price_per_hour: Number | None = Field(default=None, ge=0, description="of the whole machine, its GPUs included")
+    currency: Word = Field(default="USD", description="of the price")

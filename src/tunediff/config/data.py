@@ -1,0 +1,114 @@
+"""Where rows come from and how the splits are drawn from them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from tunediff.config.section import LabelName, Number, Section, Seed, SourceValue, Whole, Word
+
+
+class Draw(Section):
+    """How one split is drawn from the rows of a source split."""
+
+    source: Word = Field(description="the source split that the rows come from")
+    select: Literal["all", "stride", "random", "stratified"] = Field(
+        default="all",
+        description="every row; every k-th row; rows drawn at random; rows drawn at random within each label",
+    )
+    every: Whole | None = Field(default=None, ge=1, description="stride: take rows 0, every, 2 * every, ...")
+    fraction: Number | None = Field(default=None, gt=0, le=1, description="random, stratified: share of the rows")
+    seed: Seed = Field(default=0, description="random, stratified: seed of the draw")
+    limit: Whole | None = Field(default=None, ge=1, description="at most so many rows")
+
+    def _contradictions(self) -> Iterator[str]:
+        if (self.every is None) == (self.select == "stride"):
+            yield f"`every` goes with `select: stride`; found every: {self.every}, select: {self.select}"
+        if self.fraction is not None and self.select not in ("random", "stratified"):
+            yield f"`fraction` goes with `select: random` or `stratified`; found select: {self.select}"
+        if self.select in ("random", "stratified") and self.fraction is None and self.limit is None:
+            yield f"`select: {self.select}` needs `fraction` or `limit`; found neither"
+
+
+class World(Section):
+    """A built-in world that writes its own cases."""
+
+    name: Literal["captions", "reviews", "questions"] = Field(
+        description="pairs of captions (nli), film reviews (classification), reports and questions (question_answering)"
+    )
+    seed: Seed = Field(description="seed of the world's cases")
+    train: Whole = Field(ge=1, description="rows to write for the source split `train`")
+    validation: Whole = Field(ge=1, description="rows to write for the source split `validation`")
+    test: Whole = Field(ge=1, description="rows to write for the source split `test`")
+
+
+class HubData(Section):
+    """A data set on the Hugging Face hub."""
+
+    id: Word = Field(description="repository id, such as stanfordnlp/snli")
+    config: str | None = Field(default=None, description="name of the data set's configuration")
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="commit of the repository, 40 hexadecimal digits")
+
+
+class Data(Section):
+    """Where rows come from and how the three splits are drawn from them."""
+
+    source: Literal["world", "files", "hub"] = Field(description="a built-in world, files on disk, or the hub")
+    path: Word = Field(description="folder of the files; it is hashed, so a changed file is noticed")
+    world: World | None = Field(default=None, description="source world: which one")
+    files: dict[str, str] | None = Field(
+        default=None, description="source files: file (.jsonl .csv .tsv .parquet, SQuAD's .json) per source split"
+    )
+    hub: HubData | None = Field(default=None, description="source hub: which data set")
+    columns: dict[str, str] = Field(
+        description="column of the source for each input field and for `label` (question_answering: `answers`)"
+    )
+    labels: dict[SourceValue, LabelName] | None = Field(
+        default=None,
+        description="label for each value of the label column, where the source does not use the labels' names",
+    )
+    unlabelled: list[SourceValue | None] = Field(
+        default=[],
+        description="values of the label column that mean: no gold label; such rows are dropped and counted",
+    )
+    train: Draw = Field(description="the rows that the model learns from")
+    validation: Draw = Field(description="the rows that may choose the epoch")
+    test: Draw = Field(description="the rows that both models are measured on")
+    group: Word | None = Field(
+        default=None,
+        description="column whose rows stay together: a random or stratified draw takes whole groups, and no group "
+        "stands in two splits",
+    )
+    shared_premises: Literal["drop", "keep"] = Field(
+        default="drop",
+        description="rows of train and validation whose source input also stands in a later split",
+    )
+
+    def _contradictions(self) -> Iterator[str]:
+        sources = list(self._source_contradictions())
+        # Without the right source nothing is known of its splits.
+        yield from sources or self._draw_contradictions()
+        both = {str(value) for value in self.labels or {}} & {str(value) for value in self.unlabelled}
+        if both:
+            yield f"data.unlabelled: found {sorted(both)}, which data.labels gives a label"
+
+    def _source_contradictions(self) -> Iterator[str]:
+        for kind in ("world", "files", "hub"):
+            if (getattr(self, kind) is None) == (self.source == kind):
+                state = "missing" if self.source == kind else "given"
+                yield f"data.source is {self.source}, but data.{kind} is {state}"
+        for name, file in (self.files or {}).items():
+            if Path(file).is_absolute() or ".." in Path(file).parts:
+                yield f"data.files.{name}: found '{file}', expected a file inside data.path {self.path}"
+
+    def _draw_contradictions(self) -> Iterator[str]:
+        splits = {"train", "validation", "test"} if self.world else set(self.files or {})
+        shares: dict[str, float] = {}
+        for name, draw in (("train", self.train), ("validation", self.validation), ("test", self.test)):
+            if self.hub is None and draw.source not in splits:
+                yield f"data.{name}.source: found '{draw.source}', expected one of {sorted(splits)}"
+            shares[draw.source] = shares.get(draw.source, 0) + (draw.fraction or 0)
+        for source, share in shares.items():
+            if share > 1 + 1e-9:
+                yield f"data: the fractions drawn from '{source}' add up to {share:g}, expected at most 1"

@@ -1,0 +1,51 @@
+"""How a model answers a case."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from tunediff.config.section import Section, Seed, Whole, Word
+
+
+class Evaluate(Section):
+    """How a model answers a case."""
+
+    scorer: Literal["choices", "generation", "head"] = Field(
+        description="most likely choice after the prompt, text generated freely and parsed, or the model's new head"
+    )
+    batch_tokens: Whole = Field(default=8192, ge=1, description="tokens of one batch; halved where memory runs out")
+    num_processes: Whole = Field(
+        default=1, ge=1, description="processes, one a GPU, of all hosts; they share the cases"
+    )
+    max_new_tokens: Whole = Field(default=8, ge=1, description="generation: longest answer")
+    max_answer_tokens: Whole = Field(default=30, ge=1, description="span: longest answer")
+    protocols: list[Literal["generation", "premise_free"]] = Field(
+        default=[],
+        description="ways to ask beside the scorer: free text, and without all inputs but the premise-free one",
+    )
+    noise_batch_tokens: Whole | None = Field(
+        default=None, ge=1, description="tokens of a batch when the base model answers again; none: it does not"
+    )
+    noise_seed: Seed | None = Field(
+        default=None, description="seed of another new head that the base model answers with too; none: it does not"
+    )
+    metrics: list[Word] = Field(
+        default=[],
+        description="modules that `evaluate.load` finds: folders, or names on the hub; their code runs here, their "
+        "numbers stand beside the metrics as evaluate_NAME_KEY",
+    )
+    few_shot: Whole = Field(
+        default=0, ge=0, description="solved validation cases before the prompt of a cheap baseline; 0: no baseline"
+    )
+
+    def _contradictions(self) -> Iterator[str]:
+        if len(set(self.protocols)) < len(self.protocols):
+            yield f"evaluate.protocols: found {self.protocols}, expected no name twice"
+        if len(set(self.metrics)) < len(self.metrics):
+            yield f"evaluate.metrics: found {self.metrics}, expected no name twice"
+        if self.noise_batch_tokens == self.batch_tokens:
+            yield (
+                f"evaluate.noise_batch_tokens is {self.noise_batch_tokens}, and so is evaluate.batch_tokens: "
+                "the same batches show no noise; expected another number"
+            )

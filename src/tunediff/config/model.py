@@ -1,0 +1,61 @@
+"""The base model: where it comes from, its head, how its weights are stored."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tunediff.config.section import Section, Seed, Whole
+
+
+class Base(Section):
+    """Where the base model comes from, and its layout: all of it that the stage base_model reads."""
+
+    source: Literal["scratch", "hub", "package", "folder"] = Field(
+        description="trained from scratch here, pinned on the hub, shipped inside a Python package, or a local folder"
+    )
+    id: str | None = Field(default=None, description="hub id, package name or folder path")
+    revision: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{40}$", description="hub: commit, 40 hexadecimal digits"
+    )
+    config: dict[str, Any] | None = Field(
+        default=None, description="layout as in config.json; lets a gated model be counted offline"
+    )
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.source == "scratch" and (self.config is None or self.id is not None):
+            yield "model.source is scratch: expected model.config (the layout) and no model.id"
+        if self.source != "scratch" and self.id is None:
+            yield f"model.source is {self.source}, but model.id is missing"
+        if (self.revision is None) == (self.source == "hub"):
+            yield f"model.revision goes with model.source hub; found {self.revision} and {self.source}"
+        if self.config is not None and not isinstance(self.config.get("model_type"), str):
+            yield "model.config.model_type: missing, expected a layout's name such as llama, phi or bert"
+
+
+class Model(Base):
+    """The base model, its head and how its weights are stored."""
+
+    published_parameters: Whole | None = Field(
+        default=None, ge=1, description="a parameter count as published; compared in count_params"
+    )
+    head: Literal["lm", "classification", "span"] = Field(
+        description="language-model head, a classification head over the labels, or a span head: where an answer "
+        "starts and ends in its context"
+    )
+    head_seed: Seed = Field(default=0, description="classification, span: seed of the new head's weights")
+    pooling: Literal["own", "mean"] = Field(
+        default="own",
+        description="classification: an encoder's head reads what the layout gives it (first token or pooler), or the "
+        "mean of all tokens, as sentence encoders were trained to be read; transformers by itself reads the first",
+    )
+    quantization: Literal["nf4", "none"] = Field(description="nf4: 4-bit with double quantisation by bitsandbytes")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="of the computation; auto: bfloat16 on a GPU that has it, float16 on others, float32 on the CPU",
+    )
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from super()._contradictions()
+        if self.pooling == "mean" and self.head != "classification":
+            yield f"model.pooling is mean, but model.head is {self.head}; expected classification"

@@ -1,0 +1,95 @@
+"""Training from scratch: which text, which tokenizer, how long."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, StrictBool
+
+from tunediff.config.data import HubData
+from tunediff.config.section import Number, Section, Seed, Whole, Word
+
+
+class TextFiles(Section):
+    """The files of a text, where `pretrain.path` is their folder."""
+
+    train: Word = Field(description="file that the model learns from")
+    validation: Word | None = Field(
+        default=None, description="file that it is validated on; none: part of the documents is held out"
+    )
+
+
+class Tokenizer(Section):
+    """A tokenizer that others made."""
+
+    source: Literal["hub", "folder"] = Field(description="pinned on the hub, or a local folder")
+    id: Word = Field(description="hub id or folder path")
+    revision: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{40}$", description="hub: commit, 40 hexadecimal digits"
+    )
+
+    def _contradictions(self) -> Iterator[str]:
+        if (self.revision is None) == (self.source == "hub"):
+            yield f"pretrain.tokenizer.revision goes with source hub; found {self.revision} and {self.source}"
+
+
+class Pretrain(Section):
+    """Training from scratch (model.source scratch): which text, which tokenizer, how long.
+
+    A decoder learns to continue the text, an encoder to fill masks; one with BERT's head also which text comes next.
+    """
+
+    path: Word = Field(description="file of the text, or the folder of its files; hashed, so a change is noticed")
+    text: Literal["none", "world", "columns", "wikitext", "plain"] = Field(
+        description="no pretraining, the world's own text, columns of a file of rows, WikiText's articles, or plain "
+        "text with empty lines between documents"
+    )
+    world: Literal["captions"] | None = Field(default=None, description="text world: which one")
+    columns: list[str] = Field(default=[], description="text columns: those whose sentences are read")
+    files: TextFiles | None = Field(default=None, description="which files of the folder `pretrain.path`")
+    hub: HubData | None = Field(
+        default=None, description="text wikitext: the data set that it is taken from, with splits train and validation"
+    )
+    documents: Whole | None = Field(
+        default=None, ge=1, description="at most so many documents to learn from (world: exactly)"
+    )
+    held_out: Number = Field(
+        default=0.01, gt=0, le=0.5, description="share of documents to validate on, where no file or split is for it"
+    )
+    seed: Seed = Field(default=0, description="of the documents held out, the weights, the order, pairs and masks")
+    tokenizer: Tokenizer | None = Field(default=None, description="one that others made; none: trained on the text")
+    vocab_size: Whole = Field(
+        default=1000, ge=300, description="of a tokenizer trained here: byte-level BPE, or uncased WordPiece (encoder)"
+    )
+    max_tokens: Whole = Field(default=128, ge=8, description="tokens of one training sequence")
+    mlm_probability: Number = Field(
+        default=0.15,
+        gt=0,
+        lt=1,
+        description="encoder: share of tokens to predict; of these 80 % are masked, 10 % replaced, 10 % left",
+    )
+    whole_word_mask: StrictBool = Field(default=False, description="encoder: all tokens of a word are chosen together")
+    num_train_epochs: Number = Field(default=1.0, gt=0, description="passes over the text")
+    per_device_train_batch_size: Whole = Field(default=32, ge=1, description="sequences of one step")
+    learning_rate: Number = Field(default=1e-3, gt=0, description="peak learning rate; cosine decay")
+    warmup_steps: Number = Field(
+        default=0.05, ge=0, description="steps that warm up; below 1: their share of all steps"
+    )
+    weight_decay: Number = Field(default=0.01, ge=0, description="of AdamW")
+
+    def _contradictions(self) -> Iterator[str]:
+        if (self.world is None) == (self.text == "world"):
+            yield f"pretrain.world goes with pretrain.text world; found {self.world} and {self.text}"
+        if self.text == "world" and self.documents is None:
+            yield "pretrain.documents: missing, expected how many documents the world shall write"
+        if (not self.columns) == (self.text == "columns"):
+            yield f"pretrain.columns goes with pretrain.text columns; found {self.columns} and {self.text}"
+        if self.files is not None and self.text in ("none", "world"):
+            yield f"pretrain.files: given, but pretrain.text is {self.text}, which reads no file"
+        if self.hub is not None and self.text != "wikitext":
+            yield f"pretrain.hub goes with pretrain.text wikitext; found {self.text}"
+        if self.hub is not None and self.files is not None:
+            yield "pretrain.hub and pretrain.files: found both, expected one of them"
+        for name, file in (self.files.model_dump() if self.files else {}).items():
+            if file and (Path(file).is_absolute() or ".." in Path(file).parts):
+                yield f"pretrain.files.{name}: found '{file}', expected a file inside pretrain.path {self.path}"

@@ -1,0 +1,12 @@
+"""What the report shows."""
+
+from pydantic import Field
+
+from tunediff.config.section import Section, Whole, Word
+
+
+class Report(Section):
+    """What the report shows."""
+
+    title: Word = Field(description="heading of the report")
+    cases_per_transition: Whole = Field(default=5, ge=1, description="example cases of each transition")

@@ -1,0 +1,56 @@
+"""The fine-tuning run."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tunediff.config.section import Number, Section, Seed, Whole
+
+
+class Train(Section):
+    """The fine-tuning run; names as in transformers.TrainingArguments."""
+
+    learning_rate: Number = Field(gt=0, description="peak learning rate")
+    num_train_epochs: Whole = Field(ge=1, description="passes over the training split")
+    per_device_train_batch_size: Whole = Field(ge=1, description="cases of one forward pass")
+    gradient_accumulation_steps: Whole = Field(default=1, ge=1, description="forward passes of one step")
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
+        default="linear", description="how the learning rate falls"
+    )
+    warmup_steps: Number = Field(default=0, ge=0, description="steps that warm up; below 1: their share of all steps")
+    weight_decay: Number = Field(default=0.0, ge=0, description="of AdamW")
+    adam_beta2: Number = Field(
+        default=0.999, gt=0, lt=1, description="of AdamW: how long squared gradients are remembered"
+    )
+    max_grad_norm: Number = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
+    optim: Literal["adamw_torch", "adamw_torch_fused", "paged_adamw_8bit", "paged_adamw_32bit"] = Field(
+        default="adamw_torch", description="optimizer; the paged ones need a GPU"
+    )
+    logging_steps: Whole = Field(default=10, ge=1, description="steps between two lines of the log")
+    save_total_limit: Whole | None = Field(default=None, ge=1, description="keep so many of the per-epoch saves")
+    train_sampling_strategy: Literal["random", "group_by_length"] = Field(
+        default="random", description="order of the cases: by chance, or such that a batch holds cases of like length"
+    )
+    prompt_loss_weight: Number = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="weight of a prompt's tokens in the loss of a language model; an answer's: 1",
+    )
+    disable_dropout: bool = Field(default=False, description="train without the base's own dropout")
+    num_processes: Whole = Field(
+        default=1, ge=1, description="processes, one a GPU, of all hosts; a step learns from the batches of all"
+    )
+    fsdp: dict[str, Any] | None = Field(
+        default=None, description="fsdp_config of transformers: weights are shared out over the processes; none: copied"
+    )
+    choose_epoch: Literal["last", "best"] = Field(
+        default="last",
+        description="the model after the last epoch, or after the one with the lowest validation loss",
+    )
+    seed: Seed = Field(default=0, description="of adapter weights, dropout and order")
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.fsdp is not None and self.num_processes == 1:
+            yield "train.fsdp goes with train.num_processes above 1; found 1"
