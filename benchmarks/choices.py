@@ -23,7 +23,7 @@ from tunediff.config.task import Task
 from tunediff.data.cases import make_cases
 from tunediff.engines.agreement import TOLERANCE
 from tunediff.engines.local.choices import score_choices
-from tunediff.engines.other_settings import premise_free
+from tunediff.engines.other_settings import partial_input
 from tunediff.inputs.prompts import encode_cases, encode_choices
 
 LABELS = {
@@ -33,13 +33,13 @@ LABELS = {
 # Each side at the size that is fastest for it on a CPU: of 1,024 to 8,192 tokens here, of 8 to 128 rows there. On a GPU
 # sixteen times as much on both sides, which nobody has tried yet.
 BATCH_TOKENS, PEER_BATCH = (32768, 1024) if torch.cuda.is_available() else (2048, 64)
-REACH = {"multi": 6.0, "single": 3.0, "protocols": 10.0}
+REACH = {"multi": 6.0, "single": 3.0, "settings": 10.0}
 TASK = Task(
     name="nli",
     inputs=["premise", "hypothesis"],
     labels=["entailment", "neutral", "contradiction"],
     source_input="premise",
-    premise_free_input="hypothesis",
+    partial_input="hypothesis",
 )
 
 
@@ -52,7 +52,7 @@ def main() -> None:
     cases = make_cases(
         [({"premise": row["premise"], "hypothesis": row["hypothesis"]}, TASK.labels[row["label"]], ()) for row in rows]
     )
-    alone = [premise_free(case, TASK) for case in cases]
+    alone = [partial_input(case, TASK) for case in cases]
     asked = [cases, alone] if args.labels == "protocols" else [cases]
     read = [(INSTRUCTION + CASE).format(**case.inputs) + text for case in cases for text in texts]
     model, tokenizer = decoder(args.model, read)
@@ -65,7 +65,7 @@ def main() -> None:
         for group in asked:
             prompts = [one.tokens for one in encode_cases(tokenizer, group, prompt, 1024, 8)]
             scores.append(score_choices(model, prompts, choices, BATCH_TOKENS, "tunediff"))
-        if args.labels == "protocols":
+        if args.labels == "settings":
             # The harness scores a template of its own for the prior; what it takes is the same, so its scores are too.
             calibrated(scores[0].log_softmax(-1).numpy())
             scores.append(scores[0])

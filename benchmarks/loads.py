@@ -32,11 +32,11 @@ from tunediff.models.load import load_base, write_manifest
 
 LABELS = ["entailment", "neutral", "contradiction"]
 TASK = Task(
-    name="nli", inputs=["premise", "hypothesis"], labels=LABELS, source_input="premise", premise_free_input="hypothesis"
+    name="nli", inputs=["premise", "hypothesis"], labels=LABELS, source_input="premise", partial_input="hypothesis"
 )
 CHOICES = dict(zip(LABELS, [" it follows from it", " it may be so", " it cannot be so"], strict=True))
 PROMPT = Prompt(template=INSTRUCTION + CASE, choices=CHOICES)
-EVALUATE = Evaluate(scorer="choices", batch_tokens=2048)
+EVALUATE = Evaluate(scoring_method="choices", batch_tokens=2048)
 MODEL = Model(source="scratch", config={"model_type": "llama"}, head="lm", quantization="nf4")
 ANSWER = "answer"  # what a process is asked to do
 ADAPT = Adapt(method="qlora", r=16, lora_alpha=32, target_modules="all-linear")

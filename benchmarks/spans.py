@@ -69,7 +69,7 @@ def squad(path: Path, n: int) -> list[Any]:
         inputs=list(names),
         labels=["answerable", "unanswerable"],
         source_input="context",
-        premise_free_input="question",
+        partial_input="question",
     )
     draw = {"source": "dev"}
     data = Data(

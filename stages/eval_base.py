@@ -12,7 +12,7 @@ from tunediff.config.params import read_params
 from tunediff.data.cases import read_cases, write_predictions
 from tunediff.engines.asking import predict_cases
 from tunediff.engines.local.journal import finished_batches
-from tunediff.engines.other_settings import answered_again, few_shot_log_probs, other_protocols
+from tunediff.engines.other_settings import answered_again, few_shot_log_probs, other_settings
 from tunediff.metrics.eval_summary import summary
 from tunediff.metrics.named import named_scores
 from tunediff.metrics.scores import has_threshold, score
@@ -43,7 +43,7 @@ def main() -> None:
         where = environment(loaded.model)
         asked = task, params.prompt, params.evaluate, "eval_base"
         frame = predict_cases(loaded, cases, *asked)
-        frame = frame.assign(**other_protocols(frame, loaded, cases, *asked))
+        frame = frame.assign(**other_settings(frame, loaded, cases, *asked))
         if params.evaluate.noise_batch_tokens is not None:
             frame["again_prediction"] = answered_again(loaded, cases, *asked)
         if params.evaluate.few_shot:

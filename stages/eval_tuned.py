@@ -15,7 +15,7 @@ from tunediff.config.params import read_params
 from tunediff.data.cases import read_cases, write_predictions
 from tunediff.engines.asking import predict_cases
 from tunediff.engines.local.journal import finished_batches
-from tunediff.engines.other_settings import other_protocols
+from tunediff.engines.other_settings import other_settings
 from tunediff.metrics.eval_summary import summary
 from tunediff.metrics.named import named_scores
 from tunediff.metrics.scores import has_threshold, score
@@ -47,7 +47,7 @@ def main() -> None:
         where = environment(loaded.model)
         asked = task, params.prompt, params.evaluate, "eval_tuned"
         frame = predict_cases(loaded, cases, *asked)
-        frame = frame.assign(**other_protocols(frame, loaded, cases, *asked))
+        frame = frame.assign(**other_settings(frame, loaded, cases, *asked))
         validation = None
         if has_threshold(task, params.model):
             held_out = read_cases(args.validation, task.inputs, task.labels)

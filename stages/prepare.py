@@ -39,7 +39,7 @@ def main() -> None:
             **{f"{name}_n": len(drawn.cases) for name, drawn in splits.items()},
             # Two splits may look at the same row of one source; it is dropped once.
             "dropped_unlabelled": len({(d.source, row) for d in splits.values() for row in d.unlabelled}),
-            "dropped_shared_premises": len({(d.source, row) for d in splits.values() for row in d.shared_premise}),
+            "dropped_shared_sources": len({(d.source, row) for d in splits.values() for row in d.shared_premise}),
             **leaks["test"].counts(),
             **{f"validation_{key}": n for key, n in leaks["validation"].counts().items()},
         }

@@ -27,7 +27,7 @@ TASK = Task(
     inputs=["question", "context"],
     labels=["answerable", "unanswerable"],
     source_input="context",
-    premise_free_input="question",
+    partial_input="question",
 )
 # 39 both right, 49 repaired, 2 broken, 10 both wrong.
 GOLDEN = [(True, True)] * 39 + [(False, True)] * 49 + [(True, False)] * 2 + [(False, False)] * 10
@@ -127,7 +127,7 @@ def write_run(folder, test, train, base, tuned, task=TASK):
         "data": {"columns": columns, "labels": None},
         "model": {"head": "span"},
         "prompt": {"template": None, "choices": None},
-        "evaluate": {"scorer": "head", "protocols": [], "few_shot": 0},
+        "evaluate": {"scoring_method": "head", "settings": [], "few_shot": 0},
     }
     for section, values in changes.items():
         params[section] |= values

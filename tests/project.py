@@ -119,7 +119,7 @@ def git(folder, *arguments):
 
 
 SMALL = {
-    "data": {"world": {"name": "captions", "seed": 1, "train": 240, "validation": 60, "test": 120}},
+    "data": {"synthetic": {"name": "captions", "seed": 1, "train": 240, "validation": 60, "test": 120}},
     "model": {
         "config": {
             "model_type": "llama",

@@ -11,7 +11,7 @@ QUESTIONS = Task(
     inputs=["question", "context"],
     labels=LABELS,
     source_input="context",
-    premise_free_input="question",
+    partial_input="question",
 )
 PARK = "A man is feeding two dogs in the park. A woman is reading a red book on a bench, and nobody is sleeping."
 

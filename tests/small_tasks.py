@@ -7,19 +7,19 @@ PAIR = Task(
     inputs=["premise", "hypothesis"],
     labels=["yes", "no"],
     source_input="premise",
-    premise_free_input="hypothesis",
+    partial_input="hypothesis",
 )
 ONE = Task(
     name="classification",
     inputs=["sentence"],
     labels=["yes", "no"],
     source_input="sentence",
-    premise_free_input="sentence",
+    partial_input="sentence",
 )
 QUESTIONS = Task(
     name="question_answering",
     inputs=["question", "context"],
     labels=["answerable", "unanswerable"],
     source_input="context",
-    premise_free_input="question",
+    partial_input="question",
 )

@@ -18,13 +18,13 @@ DRAWN = {"select": "stratified", "fraction": 1.0, "seed": 3}
 
 
 def raw_rows():
-    world = SMALL["data"]["world"]
+    world = SMALL["data"]["synthetic"]
     return captions.rows(*(world[name] for name in SPLITS), world["seed"])
 
 
 def files_project(folder, seed=None):
     """The small project with its rows in files; a seed shuffles them. The text of pretraining lies apart from them."""
-    data = {"source": "files", "world": None, "files": {name: f"{name}.jsonl" for name in SPLITS}}
+    data = {"source": "files", "synthetic": None, "files": {name: f"{name}.jsonl" for name in SPLITS}}
     data |= {name: {"source": name} | DRAWN for name in SPLITS}
     project = Project(folder, **(SMALL | {"data": data, "pretrain": {"documents": 200, "path": "recipes"}}))
     write_rows(project, seed)

@@ -60,11 +60,11 @@ def project(hub, tmp_path_factory):
     revisions = hub.commit("model", MODEL, files_of(folder)), hub.commit("dataset", DATA, data_files())
     project = Project(
         tmp_path_factory.mktemp("project"),
-        data={"source": "hub", "world": None, "hub": {"id": DATA, "config": "plain_text", "revision": revisions[1]}}
+        data={"source": "hub", "synthetic": None, "hub": {"id": DATA, "config": "plain_text", "revision": revisions[1]}}
         | {"labels": dict(enumerate(LABELS)), "unlabelled": [-1]},
         model={"source": "hub", "id": MODEL, "revision": revisions[0], "config": None},
-        evaluate={"noise_batch_tokens": None, "few_shot": 0, "protocols": []},
-        pretrain={"text": "none", "world": None, "documents": None},
+        evaluate={"noise_batch_tokens": None, "few_shot": 0, "settings": []},
+        pretrain={"text": "none", "synthetic": None, "documents": None},
         train={"num_train_epochs": 1},
     )
     project.env = hub.environment(tmp_path_factory.mktemp("home"))

@@ -20,7 +20,7 @@ from tests.program import tunediff
 from tests.project import SMALL
 from tests.report.made import made_cases, usual_cases, write_inputs, write_params
 from tunediff.compare.effects.label_bias import calibrated
-from tunediff.data.cases import PROTOCOL_COLUMNS, outcome, read_cases, write_predictions
+from tunediff.data.cases import SETTING_COLUMNS, outcome, read_cases, write_predictions
 from tunediff.runtime.files import read_jsonl
 
 LABELS = ["entailment", "neutral", "contradiction"]
@@ -184,7 +184,7 @@ def test_8_a_hundred_cases_give_no_conclusion_without_interval_test_and_what_the
     assert f"{100 * metrics['minimum_detectable_delta']:.1f} points" in text
 
 
-# 9, 10: the evidence of two prediction files on splits of the built-in world
+# 9, 10: the evidence of two prediction files on splits of the synthetic data
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def splits(tmp_path_factory):
     """Splits that `prepare` drew: 600 test cases."""
     folder = tmp_path_factory.mktemp("splits")
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    params["data"]["world"] = SMALL["data"]["world"] | {"test": 600}
+    params["data"]["synthetic"] = SMALL["data"]["synthetic"] | {"test": 600}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     (folder / "data/raw").mkdir(parents=True)
     paths = {"raw": "data/raw", "splits": "data/splits", "metrics": "prepare.json", "cost": "cost.json"}
@@ -228,7 +228,7 @@ def write_answers(path, cases, scores):
             "premise_free_log_probs": [[float(np.log(1 / 3))] * 3] * len(cases),
         }
     )
-    assert {"generated", "premise_free_log_probs"} <= set(PROTOCOL_COLUMNS)
+    assert {"generated", "premise_free_log_probs"} <= set(SETTING_COLUMNS)
     write_predictions(path, frame, {"labels": LABELS})
 
 

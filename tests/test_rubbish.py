@@ -184,7 +184,7 @@ def project_params(task, name):
     base = next(one for one in RECIPES if one["task"]["name"] == task and one["model"]["source"] == "scratch")
     draws = {"train": {"source": "all"}, "validation": {"source": "all", "select": "stride", "every": 4}}
     data = {
-        **{"source": "files", "path": "data/raw", "files": {"all": name}, "shared_premises": "keep"},
+        **{"source": "files", "path": "data/raw", "files": {"all": name}, "shared_sources": "keep"},
         **{"columns": {one: one for one in (*inputs, "answers" if questions else "label")}, "unlabelled": [-1, ""]},
         **draws,
         "test": {"source": "all", "select": "stride", "every": 3},

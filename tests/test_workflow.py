@@ -65,7 +65,7 @@ def test_the_default_experiment_asks_for_all_evidence(project):
     records = read_jsonl(project.folder / "data/cases.jsonl")
     flips = [record for record in records if record["transition"] in ("repaired", "broken")]
     assert [record for record in records if "evidence" in record] == flips
-    measured = {"nearest", "base_stable", "base_premise_free", "tuned_premise_free"}
+    measured = {"nearest", "base_stable", "base_partial_input", "tuned_partial_input"}
     assert all(measured <= set(record["evidence"]) for record in flips)
 
 
@@ -97,7 +97,7 @@ def test_experiments_with_another_head_share_the_base(project):
     project.change(
         model={"head": "classification", "quantization": "none"},
         prompt={"choices": None},
-        evaluate={"scorer": "head", "protocols": [], "few_shot": 0},
+        evaluate={"scoring_method": "head", "settings": [], "few_shot": 0},
         adapt={"method": "head", "r": None, "lora_alpha": None, "target_modules": None},
     )
     assert "base_model" not in project.stages_run("dvc", "repro", "eval_base")

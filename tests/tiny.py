@@ -49,7 +49,7 @@ TASK = Task(
     inputs=["premise", "hypothesis"],
     labels=LABELS,
     source_input="premise",
-    premise_free_input="hypothesis",
+    partial_input="hypothesis",
 )
 CHOICES = {"entailment": " yes", "neutral": " maybe so", "contradiction": " no"}
 PROMPT = Prompt(template="{premise}\n{hypothesis}\nTrue?", choices=CHOICES)

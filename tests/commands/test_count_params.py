@@ -121,7 +121,7 @@ def test_a_head_that_replaces_the_output_layer_is_seen_to(changed, count):
         "phi2-snli-c",
         model=classifier,
         prompt={"template": None, "choices": None},
-        evaluate={"scorer": "head", "protocols": [], "few_shot": 0},
+        evaluate={"scoring_method": "head", "settings": [], "few_shot": 0},
     )
     found = json.loads(count(recipe, "--json")[1])
     assert found["removed"] == 51_200 * 2_560 + 51_200

@@ -129,7 +129,7 @@ def test_a_model_without_an_adapter_is_refused(small_run, tmp_path, method):
         adapt={"method": method} | dict.fromkeys(("r", "lora_alpha", "target_modules")),
     )
     if method == "head":
-        project.change(prompt={"choices": None}, evaluate={"scorer": "head", "protocols": [], "few_shot": 0})
+        project.change(prompt={"choices": None}, evaluate={"scoring_method": "head", "settings": [], "few_shot": 0})
     code, out, error = tunediff(project.folder, "merge")
     assert (code, out) == (1, "")
     assert f"adapt.method: found {method}, which makes no adapter to merge" in error

@@ -1,9 +1,9 @@
 import json
 
 import pytest
-from tests.test_squad import official_best
 
 from tests.commands.test_diff import tunediff
+from tests.metrics.test_squad import official_best
 from tests.shared_data import shared_data
 from tunediff.metrics.squad import exact_match, token_f1
 

@@ -19,11 +19,11 @@ from tunediff.runtime.errors import TunediffError
 
 LABELS = ["entailment", "neutral", "contradiction"]
 TASK = Task(
-    name="nli", inputs=["premise", "hypothesis"], labels=LABELS, source_input="premise", premise_free_input="hypothesis"
+    name="nli", inputs=["premise", "hypothesis"], labels=LABELS, source_input="premise", partial_input="hypothesis"
 )
 GOLDEN = {(True, True): 39, (False, True): 49, (True, False): 2, (False, False): 10}
 WORDS = {"entailment": "a dog is outside", "neutral": "a dog is hungry", "contradiction": "no dog is here"}
-PROTOCOLS = ("generated", "premise_free_log_probs", "again_prediction", "few_shot_log_probs")
+SETTINGS = ("generated", "premise_free_log_probs", "again_prediction", "few_shot_log_probs")
 
 
 def made_cases(n, split):
@@ -43,7 +43,7 @@ def made_cases(n, split):
 TEST, TRAIN = made_cases(100, "test"), made_cases(90, "train")
 
 
-def predictions(right, seed, again=None, protocols=PROTOCOLS):
+def predictions(right, seed, again=None, settings=SETTINGS):
     """Predictions right where `right` says so, and else the next label, with probabilities that say the same."""
     generator = np.random.default_rng(seed)
     gold = np.array([LABELS.index(case.label) for case in TEST])
@@ -69,7 +69,7 @@ def predictions(right, seed, again=None, protocols=PROTOCOLS):
         "seed_prediction": answers[1:] + answers[:1],
         "few_shot_log_probs": [[-0.2, -2.0, -3.0]] * 100,
     }
-    return pd.DataFrame(columns | {name: more[name] for name in protocols})
+    return pd.DataFrame(columns | {name: more[name] for name in settings})
 
 
 RIGHT = np.array([pair for pair, count in GOLDEN.items() for _ in range(count)])[
@@ -82,7 +82,7 @@ def pair():
     again = predictions(RIGHT[:, 0], 1)["prediction"].tolist()
     flipped = int(np.flatnonzero(~RIGHT[:, 0] & RIGHT[:, 1])[0])
     again[flipped] = TEST[flipped].label
-    return predictions(RIGHT[:, 0], 1, again), predictions(RIGHT[:, 1], 2, protocols=PROTOCOLS[:2])
+    return predictions(RIGHT[:, 0], 1, again), predictions(RIGHT[:, 1], 2, settings=SETTINGS[:2])
 
 
 def gathered(pair, train=TRAIN, environments=({}, {}), **diff):
@@ -121,7 +121,7 @@ def test_another_environment_of_the_second_evaluation_is_an_alarm_and_is_printed
 
 def test_the_worth_is_over_the_best_of_all_cheap_baselines(pair):
     found, _ = gathered(pair)
-    names = {"bag_of_words", "calibrated_base", "few_shot_base", "majority", "premise_free"}
+    names = {"bag_of_words", "calibrated_base", "few_shot_base", "majority", "partial_input"}
     assert set(found.baselines) == {f"{name}_accuracy" for name in names}
     # The hypothesis gives the label away here, so the classifiers beat the tuned model.
     assert found.metrics["baseline_best"] == max(found.baselines.values()) == 1.0
@@ -179,7 +179,7 @@ def test_the_tables_have_the_columns_of_the_document(pair):
 
 
 def test_what_was_not_asked_for_is_left_out():
-    pair = predictions(RIGHT[:, 0], 1, protocols=()), predictions(RIGHT[:, 1], 2, protocols=())
+    pair = predictions(RIGHT[:, 0], 1, settings=()), predictions(RIGHT[:, 1], 2, settings=())
     found, records = gathered(pair)
     absent = {"gain_format", "gain_cue", "noise_floor_flips", "few_shot_base_accuracy", "base_stable"}
     fields = {field for record in records for field in record.get("evidence", ())}
@@ -189,7 +189,7 @@ def test_what_was_not_asked_for_is_left_out():
 
 def test_the_flips_between_two_untrained_heads_stand_beside_those_of_training():
     # The second head answers each case as the first one does the next.
-    base, tuned = (predictions(RIGHT[:, at], seed, protocols=("seed_prediction",)) for at, seed in ((0, 1), (1, 2)))
+    base, tuned = (predictions(RIGHT[:, at], seed, settings=("seed_prediction",)) for at, seed in ((0, 1), (1, 2)))
     found, _ = gathered((base, tuned.drop(columns="seed_prediction")))
     other = np.array([one == case.label for one, case in zip(base["seed_prediction"], TEST, strict=True)])
     assert found.metrics["noise_floor_seed_flips"] == (other != RIGHT[:, 0]).sum() > 0
@@ -245,5 +245,5 @@ def test_the_summary_shows_the_arithmetic_and_what_to_beware_of(pair):
     text = diff_summary(gathered(pair, train=[*TRAIN, *TEST[:30]])[0], TASK, 0.95)
     assert "accuracy 41.0% -> 88.0% on 100 cases: 49 repaired - 2 broken = +47" in text
     assert "without training, at another batch size, 1 cases flip" in text
-    assert "over the best cheap baseline (premise free, 100.0%): -12.0" in text
+    assert "over the best trivial baseline (premise free, 100.0%): -12.0" in text
     assert "training has seen 30 cases or nearly so" in text

@@ -18,7 +18,7 @@ from tunediff.config.task import RESERVED
 from tunediff.data.cases import Case
 from tunediff.runtime.errors import TunediffError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SHIPPED = [ROOT / "params.yaml", *sorted((ROOT / "recipes").glob("*.yaml"))]
 DEFAULT = yaml.safe_load((ROOT / "recipes" / "tiny-snli-qlora.yaml").read_text(encoding="utf-8"))
 GONE = object()
@@ -98,7 +98,7 @@ def test_the_recipes_of_systems_a_to_c_are_as_published(name, r, targets, quanti
     assert (params.train.per_device_train_batch_size, params.train.gradient_accumulation_steps) == (batch, accumulation)
     draws = params.data.train, params.data.validation, params.data.test
     assert [(draw.select, draw.every) for draw in draws] == [("stride", 550), ("stride", 100), ("stride", 100)]
-    assert params.evaluate.scorer == "generation"
+    assert params.evaluate.scoring_method == "generation"
     assert params.train.save_total_limit == 5  # of five epochs: a save each
     if name == "b":
         assert (params.adapt.lora_alpha, params.adapt.lora_dropout, params.adapt.bias) == (64, 0.05, "none")
@@ -114,7 +114,10 @@ def test_a_small_twin_trains_the_same_adapter_in_the_same_steps_and_is_asked_in_
     assert small.adapt == full.adapt
     assert small.model.config["model_type"] == full.model.config["model_type"]
     assert (small.model.head, small.model.quantization) == (full.model.head, full.model.quantization)
-    assert (small.evaluate.scorer, small.evaluate.protocols) == (full.evaluate.scorer, full.evaluate.protocols)
+    assert (small.evaluate.scoring_method, small.evaluate.settings) == (
+        full.evaluate.scoring_method,
+        full.evaluate.settings,
+    )
     other = {"learning_rate": 0.0, "optim": ""}
     assert small.train.model_dump() | other == full.train.model_dump() | other
 
@@ -304,7 +307,9 @@ def test_the_largest_seed_is_taken(key, read):
 
 def test_the_seed_of_a_world_has_the_same_limits(lines_of):
     world = {"name": "captions", "seed": 2**32, "train": 9, "validation": 9, "test": 9}
-    assert "data.world.seed: found 4294967296, expected less than or equal to 4294967295" in lines_of(data__world=world)
+    assert "data.synthetic.seed: found 4294967296, expected less than or equal to 4294967295" in lines_of(
+        data__world=world
+    )
 
 
 @pytest.mark.parametrize("value", ["q_proj", 3, True, [], ["q_proj", 3], [""], {"q_proj": 1}])
@@ -388,7 +393,7 @@ QUESTIONS = {
     "inputs": ["question", "context"],
     "labels": ["answerable", "unanswerable"],
     "source_input": "context",
-    "premise_free_input": "question",
+    "partial_input": "question",
 }
 ANSWERED = {"question": "question", "context": "context", "answers": "answers"}
 CONTRADICTIONS = {
@@ -400,7 +405,7 @@ CONTRADICTIONS = {
         {"adapt": {"method": "head"}, "model__quantization": "none"},
         ["adapt.method is head", "model.head is lm"],
     ),
-    "scorer head": ({"evaluate__scorer": "head"}, ["evaluate.scorer is head", "model.head is lm"]),
+    "scorer head": ({"evaluate__scorer": "head"}, ["evaluate.scoring_method is head", "model.head is lm"]),
     "hub without revision": (
         {"model": {"source": "hub", "id": "a/b", "head": "lm", "quantization": "nf4"}},
         ["model.revision goes with model.source hub"],
@@ -467,7 +472,7 @@ CONTRADICTIONS = {
     ),
     "a protocol twice": (
         {"evaluate__protocols": ["generation", "generation"]},
-        ["evaluate.protocols: found ['generation', 'generation'], expected no name twice"],
+        ["evaluate.settings: found ['generation', 'generation'], expected no name twice"],
     ),
     "noise of the same batches": (
         {"evaluate__batch_tokens": 512, "evaluate__noise_batch_tokens": 512},
@@ -487,7 +492,7 @@ CONTRADICTIONS = {
     ),
     "choices of questions": (
         {"task": QUESTIONS, "data__columns": ANSWERED, "evaluate__scorer": "choices"},
-        ["evaluate.scorer is choices, but task.name is question_answering"],
+        ["evaluate.scoring_method is choices, but task.name is question_answering"],
     ),
     "answer texts of questions": (
         {"task": QUESTIONS, "data__columns": ANSWERED},
@@ -506,8 +511,8 @@ CONTRADICTIONS = {
         ["data.columns: found ['context', 'label', 'question'], expected task.inputs and answers"],
     ),
     "other ways to ask a question": (
-        {"task": QUESTIONS, "data__columns": ANSWERED, "evaluate__protocols": ["premise_free"]},
-        ["evaluate.protocols is ['premise_free']", "but task.name is question_answering"],
+        {"task": QUESTIONS, "data__columns": ANSWERED, "evaluate__protocols": ["partial_input"]},
+        ["evaluate.settings is ['partial_input']", "but task.name is question_answering"],
     ),
     "examples before a question": (
         {"task": QUESTIONS, "data__columns": ANSWERED, "evaluate__few_shot": 3},
@@ -525,15 +530,15 @@ CONTRADICTIONS = {
     "one label": ({"task__labels": ["entailment"]}, ["task.labels: found ['entailment'], expected at least two"]),
     "free text of a head": (
         {"evaluate__protocols": ["generation"], "evaluate__few_shot": 3, "model__head": "classification"},
-        ["evaluate.protocols has generation and evaluate.few_shot is 3", "model.head is classification"],
+        ["evaluate.settings has generation and evaluate.few_shot is 3", "model.head is classification"],
     ),
     "nothing to leave out": (
         {
-            "evaluate__protocols": ["premise_free"],
+            "evaluate__protocols": ["partial_input"],
             "task__inputs": ["premise"],
-            "task__premise_free_input": "premise",
+            "task__partial_input": "premise",
         },
-        ["evaluate.protocols has premise_free", "task.inputs ['premise'] has no other input"],
+        ["evaluate.settings has partial_input", "task.inputs ['premise'] has no other input"],
     ),
     "an unlabelled label": (
         {"data__unlabelled": [0]},
@@ -589,7 +594,7 @@ def test_a_contradiction_is_shown_beside_wrong_keys_of_the_same_sections(lines_o
         "adapt.target_modules",
         "train.learning_rat",
         "data.labels",
-        "evaluate.scorer",
+        "evaluate.scoring_method",
         "adapt.method",
         "prompt.choices",
     ]
@@ -641,7 +646,7 @@ def test_the_reserved_names_are_those_of_the_records():
 
 def test_all_contradictions_between_sections_are_shown_at_once(lines_of):
     lines = lines_of(model__quantization="none", evaluate__scorer="head", prompt__template="{premise}")
-    assert [line.split(" ")[0] for line in lines] == ["evaluate.scorer", "adapt.method", "prompt.template:"]
+    assert [line.split(" ")[0] for line in lines] == ["evaluate.scoring_method", "adapt.method", "prompt.template:"]
 
 
 # The file itself

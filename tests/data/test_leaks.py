@@ -32,12 +32,12 @@ def test_the_same_pair_is_found_whatever_its_label():
     [_, same] = cases(("a", "x"), ("b", "y"))
     assert found.pairs == found.premises == found.hypotheses == [same.case_id]
     assert found.near_duplicates == {}
-    assert found.counts() == {"leaked_pairs": 1, "shared_premises": 1, "shared_hypotheses": 1, "near_duplicates": 0}
+    assert found.counts() == {"leaked_pairs": 1, "shared_sources": 1, "shared_partial_inputs": 1, "near_duplicates": 0}
 
 
 def test_a_premise_and_a_hypothesis_of_different_cases_make_no_pair():
     found = leaks([("a", "x")], [("a", "y"), ("b", "x")])
-    assert found.counts() == {"leaked_pairs": 0, "shared_premises": 1, "shared_hypotheses": 1, "near_duplicates": 0}
+    assert found.counts() == {"leaked_pairs": 0, "shared_sources": 1, "shared_partial_inputs": 1, "near_duplicates": 0}
 
 
 def test_a_premise_that_stands_as_a_hypothesis_is_not_shared():
@@ -70,8 +70,8 @@ def test_a_task_with_one_input_is_measured_on_it():
     made = make_cases([({"sentence": "a good film"}, "yes", ())])
     assert find_leaks(made, made, ONE).counts() == {
         "leaked_pairs": 1,
-        "shared_premises": 1,
-        "shared_hypotheses": 1,
+        "shared_sources": 1,
+        "shared_partial_inputs": 1,
         "near_duplicates": 0,
     }
 

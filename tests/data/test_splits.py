@@ -12,7 +12,7 @@ from tunediff.data.splits import draw_splits
 from tunediff.runtime.errors import TunediffError
 
 
-def section(test=None, validation=None, train=None, shared_premises="drop", sources=("source",)):
+def section(test=None, validation=None, train=None, shared_sources="drop", sources=("source",)):
     [first, *_] = sources
     draws = {"test": test or {}, "validation": validation or {}, "train": train or {}}
     return Data(
@@ -20,7 +20,7 @@ def section(test=None, validation=None, train=None, shared_premises="drop", sour
         path="data/raw",
         files={name: f"{name}.jsonl" for name in sources},
         columns={"premise": "premise", "hypothesis": "hypothesis", "label": "label"},
-        shared_premises=shared_premises,
+        shared_sources=shared_sources,
         **{split: {"source": first} | draw for split, draw in draws.items()},
     )
 
@@ -94,7 +94,7 @@ def drawn_or_refused(rows, **changes):
 @given(rows=ROWS, test=DRAWS, validation=DRAWS, train=DRAWS, shared=st.sampled_from(["drop", "keep"]))
 @settings(max_examples=300)
 def test_no_row_is_in_two_splits_and_every_row_is_accounted_for(rows, test, validation, train, shared):
-    splits = drawn_or_refused(rows, test=test, validation=validation, train=train, shared_premises=shared)
+    splits = drawn_or_refused(rows, test=test, validation=validation, train=train, shared_sources=shared)
     if splits is None:
         return
     assert list(splits) == ["train", "validation", "test"]
@@ -137,7 +137,7 @@ def test_a_stratified_draw_keeps_the_share_of_each_label_to_within_a_row(rows, f
         test=changes,
         validation={"source": "rest", "limit": 1},
         train={"source": "rest"},
-        shared_premises=shared,
+        shared_sources=shared,
         sources=("source", "rest"),
     )
     test = draw_splits(sources, data, "premise")["test"].cases
@@ -187,7 +187,7 @@ def test_rows_of_a_premise_that_stands_in_an_earlier_split_are_dropped_before_th
     assert [hypotheses(drawn) for drawn in splits.values()] == [["h3", "h5"], ["h1"], ["h0"]]
     assert splits["train"].shared_premise == [2, 4]
     assert splits["train"].arithmetic == "6 rows read - 2 in another split - 2 of a shared premise = 2"
-    kept = draw(cases, **how, shared_premises="keep")
+    kept = draw(cases, **how, shared_sources="keep")
     assert [hypotheses(drawn) for drawn in kept.values()] == [["h2", "h3"], ["h1"], ["h0"]]
 
 
@@ -332,7 +332,7 @@ def test_rows_of_a_group_that_another_source_has_too_are_dropped_and_counted():
         validation={"source": "train", "limit": 1},
         train={"source": "train"},
         sources=("train", "test"),
-        shared_premises="keep",
+        shared_sources="keep",
     )
     groups = {"train": ["a", "b", "c", "c"], "test": ["a", "x"]}
     splits = draw_splits(cases, data, "premise", groups)
@@ -366,7 +366,7 @@ def test_system_ds_stratified_split_of_sst2_is_80_to_20_and_shares_no_row():
         test={"source": "dev"},
         validation=how | {"fraction": 0.2},
         train=how | {"fraction": 0.8},
-        shared_premises="keep",
+        shared_sources="keep",
         sources=("train", "dev"),
     )
     splits = draw_splits({"train": cases, "dev": plain(3)}, data, "premise")

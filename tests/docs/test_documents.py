@@ -8,7 +8,7 @@ import yaml
 
 from tests.imports import ROOT
 from tunediff.commands import main
-from tunediff.data.cases import PREDICTION_COLUMNS, PROTOCOL_COLUMNS
+from tunediff.data.cases import PREDICTION_COLUMNS, SETTING_COLUMNS
 from tunediff.report.notation import duration, p_value, percent, points, signed, whole
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -77,7 +77,7 @@ def test_every_recipe_stands_in_the_readme_and_in_the_results(name):
 
 
 def test_the_columns_of_a_prediction_file_are_those_of_the_document():
-    starts = {r"\*\*Prediction file\*\*": PREDICTION_COLUMNS, "Columns of the other ways to ask": PROTOCOL_COLUMNS}
+    starts = {r"\*\*Prediction file\*\*": PREDICTION_COLUMNS, "Columns of the other ways to ask": SETTING_COLUMNS}
     for start, columns in starts.items():
         [table] = re.findall(rf"{start}.*?\n\n(.*?)\n\n", ARCHITECTURE, flags=re.DOTALL)
         named = [name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])]
@@ -107,7 +107,7 @@ def test_the_figures_of_a_result_are_those_of_its_files(name):
         f"{signed(100 * diff['accuracy_delta_high'])})",
         p_value(diff["mcnemar_p"]),
         percent(baselines["majority_accuracy"]),
-        percent(baselines["premise_free_accuracy"]),
+        percent(baselines["partial_input_accuracy"]),
         duration(seconds),
     ]
     expected = " | ".join(cells).replace("\N{NO-BREAK SPACE}", " ")

@@ -12,7 +12,7 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from tests.imports import ROOT
-from tunediff.config.data import Draw, HubData, World
+from tunediff.config.data import Draw, HubData, Synthetic
 from tunediff.config.model import Model
 from tunediff.config.params import Params
 from tunediff.config.pretrain import TextFiles, Tokenizer
@@ -22,7 +22,7 @@ from tunediff.config.task import RESERVED
 DOCUMENT = (ROOT / "docs" / "params.md").read_text(encoding="utf-8")
 TABLES = {
     **{name: field.annotation for name, field in Params.model_fields.items()},
-    "data.world": World,
+    "data.synthetic": Synthetic,
     "data.hub, pretrain.hub": HubData,
     "data.train, data.validation, data.test": Draw,
     "pretrain.files": TextFiles,

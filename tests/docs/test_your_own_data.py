@@ -62,7 +62,7 @@ def test_the_line_that_the_page_shows_is_the_one_that_the_stage_prints(tickets):
 
 def test_the_sections_for_a_language_model_complete_the_experiment(tmp_path):
     params = read_params(project(tmp_path, **LANGUAGE_MODEL) / "params.yaml")
-    assert (params.model.head, params.evaluate.scorer) == ("lm", "choices")
+    assert (params.model.head, params.evaluate.scoring_method) == ("lm", "choices")
 
 
 def test_the_questions_become_splits_of_whole_articles(tmp_path):

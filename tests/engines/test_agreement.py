@@ -9,7 +9,7 @@ from tunediff.config.evaluate import Evaluate
 from tunediff.engines.agreement import ask_again, spread
 from tunediff.engines.asking import predict_cases
 
-EVALUATE = Evaluate(scorer="choices", batch_tokens=512)
+EVALUATE = Evaluate(scoring_method="choices", batch_tokens=512)
 
 
 @pytest.fixture(scope="module")

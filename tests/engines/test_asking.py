@@ -8,7 +8,7 @@ from tests.tiny import CASES, CHOICES, LABELS, PROMPT, TASK, load, write_model
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import PREDICTION_COLUMNS, read_predictions, write_predictions
-from tunediff.engines import answers
+from tunediff.engines import asking as answers
 from tunediff.engines.asking import predict_cases
 from tunediff.runtime.errors import TunediffError
 
@@ -26,7 +26,7 @@ def classifier(tmp_path_factory, bert_tokenizer):
 
 
 def predict(loaded, scorer, cases=CASES, prompt=PROMPT, **keys):
-    return predict_cases(loaded, cases, TASK, prompt, Evaluate(scorer=scorer, **keys), "test")
+    return predict_cases(loaded, cases, TASK, prompt, Evaluate(scoring_method=scorer, **keys), "test")
 
 
 def check_rows(frame, cases=CASES):

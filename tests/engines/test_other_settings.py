@@ -7,14 +7,14 @@ from tests.tiny import CASES, CHOICES, LABELS, PROMPT, SENTENCES, TASK, load, wr
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import make_cases
-from tunediff.engines import answers
+from tunediff.engines import asking as answers
 from tunediff.engines.asking import predict_cases
 from tunediff.engines.other_settings import (
     answered_again,
     drawn_examples,
     few_shot_log_probs,
-    other_protocols,
-    premise_free,
+    other_settings,
+    partial_input,
 )
 from tunediff.pretraining.tokenizer import train_bpe
 from tunediff.runtime.errors import TunediffError
@@ -33,9 +33,9 @@ def classifier(tmp_path_factory, bert_tokenizer):
 
 
 def asked(loaded, *protocols, scorer="choices", cases=CASES, prompt=PROMPT):
-    evaluate = Evaluate(scorer=scorer, protocols=list(protocols))
+    evaluate = Evaluate(scoring_method=scorer, settings=list(protocols))
     frame = predict_cases(loaded, cases, TASK, prompt, evaluate, "test")
-    return frame, other_protocols(frame, loaded, cases, TASK, prompt, evaluate, "test")
+    return frame, other_settings(frame, loaded, cases, TASK, prompt, evaluate, "test")
 
 
 def test_nothing_more_is_asked_than_what_was_asked_for(loaded):
@@ -54,27 +54,27 @@ def test_free_text_is_parsed_and_stands_beside_the_scored_answer(scorer, loaded,
     assert (frame["prediction"].isna().any()) == (scorer == "generation")
 
 
-def test_the_premise_free_prompt_is_the_template_with_the_premise_empty(loaded):
-    _, columns = asked(loaded, "premise_free")
-    alone = [premise_free(case, TASK) for case in CASES]
+def test_the_partial_input_prompt_is_the_template_with_the_premise_empty(loaded):
+    _, columns = asked(loaded, "partial_input")
+    alone = [partial_input(case, TASK) for case in CASES]
     assert [case.inputs for case in alone] == [
         {"premise": "", "hypothesis": case.inputs["hypothesis"]} for case in CASES
     ]
     without = Prompt(template="\n{hypothesis}\nTrue?", choices=CHOICES)
-    expected = predict_cases(loaded, CASES, TASK, without, Evaluate(scorer="choices"), "test")["log_probs"]
+    expected = predict_cases(loaded, CASES, TASK, without, Evaluate(scoring_method="choices"), "test")["log_probs"]
     np.testing.assert_allclose(columns["premise_free_log_probs"], expected.tolist(), rtol=1e-6)
 
 
-def test_premise_free_answers_do_not_depend_on_the_premise(loaded):
+def test_partial_input_answers_do_not_depend_on_the_premise(loaded):
     other = make_cases(
         ({"premise": "Nobody.", "hypothesis": f"{case.inputs['hypothesis']}"}, case.label, ()) for case in CASES
     )
-    first, second = (asked(loaded, "premise_free", cases=cases)[1] for cases in (CASES, other))
+    first, second = (asked(loaded, "partial_input", cases=cases)[1] for cases in (CASES, other))
     assert first == second
 
 
 def test_a_head_reads_the_hypothesis_alone_too(classifier):
-    frame, columns = asked(classifier, "premise_free", scorer="head", prompt=Prompt())
+    frame, columns = asked(classifier, "partial_input", scorer="head", prompt=Prompt())
     scores = np.array(columns["premise_free_log_probs"])
     assert scores.shape == (len(CASES), len(LABELS))
     np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1)
@@ -90,7 +90,7 @@ def test_the_second_run_uses_other_batches_of_the_same_prompts(loaded, monkeypat
         return real(model, prompts, choices, batch_tokens, title)
 
     monkeypatch.setattr(answers, "score_choices", score)
-    evaluate = Evaluate(scorer="choices", batch_tokens=4096, noise_batch_tokens=64)
+    evaluate = Evaluate(scoring_method="choices", batch_tokens=4096, noise_batch_tokens=64)
     first = predict_cases(loaded, CASES, TASK, PROMPT, evaluate, "test")
     again = answered_again(loaded, CASES, TASK, PROMPT, evaluate, "test")
     assert again == first["prediction"].tolist()
@@ -124,20 +124,22 @@ def test_a_few_shot_prompt_is_solved_examples_and_then_the_case(loaded):
     task = TASK.model_copy(update={"labels": LABELS[:2]})
     prompt = Prompt(template=PROMPT.template, choices={label: CHOICES[label] for label in LABELS[:2]})
     cases = [case for case in CASES if case.label in LABELS[:2]]
-    evaluate = Evaluate(scorer="choices", few_shot=3)
+    evaluate = Evaluate(scoring_method="choices", few_shot=3)
     found = few_shot_log_probs(loaded, cases, solved_cases(), task, prompt, evaluate, "test")
     # The braces of an example are text, as those of a case are: here they come in as an input.
     written = "A cat.\nYes.\nTrue? yes\n\nNo.\nYes.\nTrue? maybe so\n\n{example}\nYes.\nTrue? yes\n\n" + PROMPT.template
     whole = Prompt(template=written, choices=prompt.choices)
     spelled = make_cases(({**case.inputs, "example": "A {man} walks about."}, case.label, ()) for case in cases)
-    expected = predict_cases(loaded, spelled, task, whole, Evaluate(scorer="choices"), "test")["log_probs"].tolist()
+    expected = predict_cases(loaded, spelled, task, whole, Evaluate(scoring_method="choices"), "test")[
+        "log_probs"
+    ].tolist()
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     plain = predict_cases(loaded, cases, task, prompt, evaluate, "test")["log_probs"].tolist()
     assert np.abs(np.array(plain) - found).max() > 1e-3
 
 
 def test_examples_that_do_not_fit_are_named_with_their_parameter(loaded):
-    evaluate = Evaluate(scorer="choices", few_shot=2)
+    evaluate = Evaluate(scoring_method="choices", few_shot=2)
     long = make_cases(({"premise": "word " * 400, "hypothesis": "h"}, label, ()) for label in LABELS)
     with pytest.raises(TunediffError, match=r"^evaluate.few_shot is 2: case \w+: found \d+ tokens"):
         few_shot_log_probs(loaded, CASES, long, TASK, PROMPT, evaluate, "test")

@@ -9,7 +9,7 @@ from tests.tiny import load, small_bert_tokenizer, small_tokenizer, write_model
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import ANSWER_COLUMNS, PREDICTION_COLUMNS, read_predictions, write_predictions
-from tunediff.engines import answers
+from tunediff.engines import asking as answers
 from tunediff.engines.asking import predict_cases
 from tunediff.engines.local.spans import Found, Span
 from tunediff.engines.other_settings import answered_again
@@ -37,11 +37,13 @@ def writer(tmp_path_factory):
 
 
 def read(loaded, cases=CASES, task=QUESTIONS, **keys):
-    return predict_cases(loaded, cases, task, PROMPT, Evaluate(scorer="head", max_answer_tokens=6, **keys), "test")
+    return predict_cases(
+        loaded, cases, task, PROMPT, Evaluate(scoring_method="head", max_answer_tokens=6, **keys), "test"
+    )
 
 
 def write(loaded, cases=CASES, task=QUESTIONS, **keys):
-    evaluate = Evaluate(scorer="generation", max_new_tokens=4, **keys)
+    evaluate = Evaluate(scoring_method="generation", max_new_tokens=4, **keys)
     return predict_cases(loaded, cases, task, TEMPLATE, evaluate, "test")
 
 
@@ -152,7 +154,7 @@ def test_the_order_of_the_cases_does_not_matter(ask, reader, writer):
 
 
 def test_a_reader_answers_again_at_another_batch_size(reader):
-    evaluate = Evaluate(scorer="head", max_answer_tokens=6, batch_tokens=1000, noise_batch_tokens=50)
+    evaluate = Evaluate(scoring_method="head", max_answer_tokens=6, batch_tokens=1000, noise_batch_tokens=50)
     again = answered_again(reader, CASES, QUESTIONS, PROMPT, evaluate, "test")
     assert again == read(reader)["prediction"].tolist()
 

@@ -8,7 +8,7 @@ from tests.tiny import CASES, CHOICES, PROMPT, TASK, small_bert_tokenizer, small
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import make_cases
-from tunediff.engines import answers
+from tunediff.engines import asking as answers
 from tunediff.inputs.prompts import encode_cases, encode_choices, encode_text, render
 from tunediff.models.load import Loaded
 from tunediff.runtime.errors import TunediffError
@@ -92,7 +92,7 @@ def test_training_and_evaluation_read_the_same_tokens(monkeypatch):
     loaded = Loaded(None, TOKENIZER, 1000, 0)
     seen = []
     monkeypatch.setattr(answers, "score_choices", lambda model, prompts, *_: seen.extend(prompts) or torch.zeros(8, 3))
-    answers.predict_cases(loaded, CASES, TASK, PROMPT, Evaluate(scorer="choices"), "base")
+    answers.predict_cases(loaded, CASES, TASK, PROMPT, Evaluate(scoring_method="choices"), "base")
     rows = training_rows(loaded, CASES, TASK, PROMPT, "lm")
     for prompt, (tokens, targets), one in zip(seen, rows, CASES, strict=True):
         answer = encode_text(TOKENIZER, CHOICES[one.label])

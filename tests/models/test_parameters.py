@@ -1,4 +1,4 @@
-"""The ledger adds up, and says what a published count counts where that can be known."""
+"""The parameter counts adds up, and says what a published count counts where that can be known."""
 
 import pytest
 from hypothesis import given

@@ -55,16 +55,16 @@ KINDS = {
 }
 # By head: task, cases, and how they are asked.
 ASKED = {
-    "lm": (TASK, CASES, PROMPT, Evaluate(scorer="choices", batch_tokens=256)),
+    "lm": (TASK, CASES, PROMPT, Evaluate(scoring_method="choices", batch_tokens=256)),
     "classification": (
         *(TASK, CASES),
         Prompt(template="{premise} {hypothesis}"),
-        Evaluate(scorer="head", batch_tokens=256),
+        Evaluate(scoring_method="head", batch_tokens=256),
     ),
     "span": (
         *(QUESTIONS, questions.CASES),
         Prompt(max_tokens=48, doc_stride=8),
-        Evaluate(scorer="head", max_answer_tokens=6),
+        Evaluate(scoring_method="head", max_answer_tokens=6),
     ),
 }
 

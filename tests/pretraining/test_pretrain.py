@@ -30,7 +30,14 @@ CPU_ONLY = pytest.mark.skipif(torch.cuda.is_available(), reason="to the bit on t
 
 
 def section(**keys):
-    usual = {"path": "data/raw", "text": "world", "world": "captions", "documents": 8, "max_tokens": 32, "seed": 1}
+    usual = {
+        "path": "data/raw",
+        "text": "synthetic",
+        "synthetic": "captions",
+        "documents": 8,
+        "max_tokens": 32,
+        "seed": 1,
+    }
     return Pretrain(**(usual | {"per_device_train_batch_size": 4, "learning_rate": 1e-2} | keys))
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.shared_data import shared_data
 from tunediff.config.pretrain import Pretrain
 from tunediff.data.sources import Row
-from tunediff.data.sources import texts as module
+from tunediff.pretraining import texts as module
 from tunediff.pretraining.texts import Texts, read_texts, wikitext_articles
 from tunediff.runtime.errors import TunediffError
 
@@ -31,7 +31,7 @@ def columns(path, *names, **keys):
 
 
 def world(**keys):
-    return Pretrain(path="data/raw", text="world", world="captions", **keys)
+    return Pretrain(path="data/raw", text="synthetic", synthetic="captions", **keys)
 
 
 def of_files(folder, text, train, validation=None, **keys):

@@ -28,7 +28,7 @@ TASK = Task(
     inputs=["premise", "hypothesis"],
     labels=LABELS,
     source_input="premise",
-    premise_free_input="hypothesis",
+    partial_input="hypothesis",
 )
 TAGS = ["hypernym", "modifier dropped", "modifier added", "colour swapped", "count swapped", "negation", "role swap"]
 ENVIRONMENT = {
@@ -144,8 +144,8 @@ def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0
         "base_model": {"vocab_size": 51200} | (PRETRAINED[-1] if evidence else {}),
         "prepare": {
             **{"train_n": 8000, "validation_n": 500, "test_n": len(cases), "dropped_unlabelled": 12},
-            **{"leaked_pairs": 0, "shared_premises": 0, "shared_hypotheses": 911, "near_duplicates": 0},
-            "dropped_shared_premises": 143,
+            **{"leaked_pairs": 0, "shared_sources": 0, "shared_partial_inputs": 911, "near_duplicates": 0},
+            "dropped_shared_sources": 143,
         },
         "count_params": {
             **{"base_total": 2779683840, "removed": 0, "head_added": 0, "adapter_added": 20971520},
@@ -157,7 +157,7 @@ def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0
             **{"train_loss": losses[-1][0], "validation_loss": losses[-1][1]},
         },
         "diff_cases": transition_metrics(pd.Series([case["transition"] for case in cases]), confidence),
-        "baselines": {"majority_accuracy": 0.338, "premise_free_accuracy": 0.411},
+        "baselines": {"majority_accuracy": 0.338, "partial_input_accuracy": 0.411},
         "calibration": {},
     }
     for who in ("base", "tuned"):
@@ -232,7 +232,7 @@ def cause(case):
         "evidence": {
             **{key: case[key] for key in ("case_id", "transition", "label", "base_prediction", "tuned_prediction")},
             **{"base_margin": -2.31, "tuned_margin": 0.8, "base_calibrated_margin": 0.12, "base_parse": "parsed"},
-            **{"base_premise_free": "neutral", "base_stable": True, "negation": "none", "overlap": 0.25},
+            **{"base_partial_input": "neutral", "base_stable": True, "negation": "none", "overlap": 0.25},
             **{"subsequence": False, "alone": "hypothesis", "others": "premise", "nearest": near},
         },
         "explanation": "The gold label trailed by 2.31 nats before and leads by 0.80 after; without the base model's "

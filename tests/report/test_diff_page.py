@@ -4,8 +4,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from tests.test_diff import made_up_pair
 
+from tests.compare.test_comparison import made_up_pair
 from tunediff.compare.comparison import diff
 from tunediff.compare.pairs.predictions import Fields
 from tunediff.report import diff_page, explorer

@@ -212,9 +212,9 @@ def test_a_base_model_at_chance_is_named(find):
 
 def test_a_gain_that_a_cheap_baseline_matches_says_so_at_the_top(find):
     cases = made_cases(both_right=45, repaired=15, both_wrong_same=40)
-    found = find(cases, baselines={"premise_free_accuracy": 0.60})
-    assert found.headline.endswith("to 60.0 % on 100 test cases, no more than a cheap baseline scores.")
-    assert caution(found, "No better than a cheap baseline") == (
+    found = find(cases, baselines={"partial_input_accuracy": 0.60})
+    assert found.headline.endswith("to 60.0 % on 100 test cases, no more than a trivial baseline scores.")
+    assert caution(found, "No better than a trivial baseline") == (
         "A baseline scores 60.0 % on these cases, the tuned model 60.0 %."
     )
 
@@ -273,9 +273,9 @@ def test_packed_storage_is_told_apart_from_parameters(find):
 
 def test_a_task_with_one_input_has_no_premise_to_leave_out(find):
     task = Task(
-        name="classification", inputs=["premise"], labels=LABELS, source_input="premise", premise_free_input="premise"
+        name="classification", inputs=["premise"], labels=LABELS, source_input="premise", partial_input="premise"
     )
-    found = find(usual_cases(), task=task, prepare={"leaked_pairs": 2, "shared_premises": 2})
+    found = find(usual_cases(), task=task, prepare={"leaked_pairs": 2, "shared_sources": 2})
     assert "a bag-of-words classifier scores" in found.sentences[4]
     assert "premise" not in caution(found, "Training knows test cases")
 
@@ -302,7 +302,9 @@ def test_what_the_gain_consists_of_is_told_part_by_part(find):
 
 def test_the_best_baseline_stands_for_all_of_them_where_its_gain_was_measured(find):
     told = " ".join(find(usual_cases(), evidence=True).sentences)
-    assert "Against the best of all cheap baselines (base, calibrated, 52.0 %) the tuned model stands at +36.7" in told
+    assert (
+        "Against the best of all trivial baselines (base, calibrated, 52.0 %) the tuned model stands at +36.7" in told
+    )
     found = find(usual_cases(), evidence=True, diff_cases={"gain_over_baseline_low": -0.01})
     assert caution(found, "Not clearly above the baselines").endswith("includes zero.")
 

@@ -105,7 +105,7 @@ def test_the_protocol_is_that_of_prompt_decoding_scorer_and_cases():
     assert protocol_hash(prompt, evaluate, ids[::-1]) == known
     assert protocol_hash(prompt, evaluate.model_copy(update={"batch_tokens": 64}), ids) == known
     assert protocol_hash(prompt, evaluate.model_copy(update={"max_new_tokens": 99}), ids) == known
-    free = evaluate.model_copy(update={"scorer": "generation"})
+    free = evaluate.model_copy(update={"scoring_method": "generation"})
     longer = free.model_copy(update={"max_new_tokens": 99})
     changed = [
         protocol_hash(prompt, evaluate, ids[:1]),

@@ -84,7 +84,7 @@ ALWAYS = (
     *("Loss by epoch", "Cases", "Parameters", "Splits and leaks", "Cost", "How this was made"),
 )
 ASKED = (
-    *("What the change consists of", "Can the probabilities be believed", "Cheap baselines on the same cases"),
+    *("What the change consists of", "Can the probabilities be believed", "Trivial baselines on the same cases"),
     *("What training has seen of the cases of each transition", "GPU seconds", "Departure"),
 )
 
@@ -243,7 +243,7 @@ def test_a_task_of_two_labels_and_one_input_is_shown(tmp_path):
         inputs=["sentence"],
         labels=["no", "yes"],
         source_input="sentence",
-        premise_free_input="sentence",
+        partial_input="sentence",
     )
     cases = made_cases(labels=task.labels, both_right=20, repaired=15, both_wrong_same=5)
     for case in cases:

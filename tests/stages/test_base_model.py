@@ -65,7 +65,7 @@ def test_a_base_that_others_trained_has_a_log_of_a_header_and_its_vocabulary(bas
 def test_a_bert_from_scratch_has_a_row_an_epoch_and_its_last_figures(base_model, tmp_path):
     model = {"source": "scratch", "config": LAYOUT, "head": "classification", "quantization": "none"}
     sections = {"model": model, "pretrain": PRETRAIN}
-    head = {"prompt": {}, "evaluate": {"scorer": "head"}}
+    head = {"prompt": {}, "evaluate": {"scoring_method": "head"}}
     printed = base_model(**sections, **head)
     header, *rows = (tmp_path / "log.csv").read_text().splitlines()
     assert header == HEADER
@@ -95,6 +95,6 @@ def test_a_perplexity_above_the_vocabulary_is_an_alarm(base_model):
         model=model,
         pretrain=PRETRAIN | {"learning_rate": 0.5, "warmup_steps": 0},
         prompt={},
-        evaluate={"scorer": "head"},
+        evaluate={"scoring_method": "head"},
     )
     assert "ALARM: a perplexity above 129 is worse than guessing evenly among all tokens" in printed

@@ -16,7 +16,7 @@ def stage(folder, **evaluate):
     params["task"] = TASK.model_dump()
     params["model"] = {"source": "folder", "id": "published", "head": "classification", "quantization": "none"}
     params["prompt"] = {}
-    params["evaluate"] = {"scorer": "head", "batch_tokens": 512, **evaluate}
+    params["evaluate"] = {"scoring_method": "head", "batch_tokens": 512, **evaluate}
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     paths = {"test": "test.jsonl", "validation": "test.jsonl", "base": "base", "predictions": "base.parquet"}
     paths |= {"metrics": "metrics.json", "environment": "environment.json", "cost": "cost.json"}

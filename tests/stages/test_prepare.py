@@ -44,12 +44,12 @@ PARAMS = {
         "inputs": ["premise", "hypothesis"],
         "labels": LABELS,
         "source_input": "premise",
-        "premise_free_input": "hypothesis",
+        "partial_input": "hypothesis",
     },
     "model": {"source": "folder", "id": "model", "head": "lm", "quantization": "none"},
     "pretrain": {"path": "data/raw", "text": "none"},
     "prompt": {"template": "{premise} {hypothesis}", "choices": {label: label for label in LABELS}},
-    "evaluate": {"scorer": "choices"},
+    "evaluate": {"scoring_method": "choices"},
     "adapt": {"method": "full"},
     "train": {"learning_rate": 1e-3, "num_train_epochs": 1, "per_device_train_batch_size": 8},
     "diff": {},
@@ -105,10 +105,10 @@ def test_files_become_splits_metrics_and_a_summary_that_adds_up(tmp_path):
         "validation_n": 2,
         "test_n": 2,
         "dropped_unlabelled": 2,
-        "dropped_shared_premises": 2,
+        "dropped_shared_sources": 2,
         "leaked_pairs": 0,
-        "shared_premises": 0,
-        "shared_hypotheses": 1,
+        "shared_sources": 0,
+        "shared_partial_inputs": 1,
         "near_duplicates": 0,
         "validation_leaked_pairs": 0,
         "validation_shared_premises": 0,
@@ -125,8 +125,8 @@ def test_files_become_splits_metrics_and_a_summary_that_adds_up(tmp_path):
 
 def test_kept_premises_are_counted_as_leaks(tmp_path):
     rows = {"train": [("p", "x", 0), ("p", "y", 1)], "test": [("p", "x", 0), ("q", "z", 1)]}
-    metrics, _ = prepared(project(tmp_path, files_section(shared_premises="keep"), rows))
-    assert (metrics["leaked_pairs"], metrics["shared_premises"], metrics["dropped_shared_premises"]) == (1, 1, 0)
+    metrics, _ = prepared(project(tmp_path, files_section(shared_sources="keep"), rows))
+    assert (metrics["leaked_pairs"], metrics["shared_sources"], metrics["dropped_shared_sources"]) == (1, 1, 0)
 
 
 def test_a_row_without_a_label_that_two_splits_pass_over_is_counted_once(tmp_path):
@@ -140,17 +140,17 @@ def test_a_row_without_a_label_that_two_splits_pass_over_is_counted_once(tmp_pat
     assert (metrics["train_n"], metrics["validation_n"]) == (15, 5)
 
 
-@pytest.mark.parametrize("source", ["files", "world"])
+@pytest.mark.parametrize("source", ["files", "synthetic"])
 def test_two_runs_give_the_same_bytes_whatever_the_hash_seed(source, tmp_path):
     world = {"name": "captions", "seed": 1, "train": 120, "validation": 30, "test": 30}
     columns = {name: name for name in ("premise", "hypothesis", "label")}
     draws = {name: {"source": name} for name in DRAWN_FIRST} | {
         "train": {"source": "train", "select": "stratified", "fraction": 0.5, "seed": 3}
     }
-    data = {"source": "world", "path": "data/raw", "world": world, "columns": columns, **draws}
+    data = {"source": "synthetic", "path": "data/raw", "synthetic": world, "columns": columns, **draws}
     written = []
     for seed in ("1", "2"):
-        folder = project(tmp_path / seed, data if source == "world" else files_section(**draws))
+        folder = project(tmp_path / seed, data if source == "synthetic" else files_section(**draws))
         prepared(folder, hash_seed=seed)
         written.append([(folder / "data/splits" / f"{name}.jsonl").read_bytes() for name in DRAWN_FIRST])
         written[-1].append((folder / "metrics/prepare.json").read_bytes())
@@ -165,7 +165,7 @@ def test_rows_in_another_order_give_the_same_bytes_where_they_are_drawn_by_what_
     made += [made[7], (*made[9][:2], (made[9][2] + 2) % 3)]
     how = {"source": "train", "select": select, "seed": 2}
     data = files_section(
-        shared_premises=shared,
+        shared_sources=shared,
         test=how | {"fraction": 0.3},
         validation=how | {"fraction": 0.2},
         train=how | {"fraction": 0.5},
@@ -185,10 +185,10 @@ def test_the_world_of_captions_keeps_the_tags_of_its_rows(tmp_path):
     world = {"name": "captions", "seed": 1, "train": 60, "validation": 9, "test": 30}
     columns = {name: name for name in ("premise", "hypothesis", "label")}
     draws = {name: {"source": name} for name in DRAWN_FIRST}
-    data = {"source": "world", "path": "data/raw", "world": world, "columns": columns, **draws}
+    data = {"source": "synthetic", "path": "data/raw", "synthetic": world, "columns": columns, **draws}
     metrics, _ = prepared(project(tmp_path, data))
     assert (metrics["train_n"], metrics["validation_n"], metrics["test_n"]) == (60, 9, 30)
-    assert (metrics["leaked_pairs"], metrics["shared_premises"]) == (0, 0)
+    assert (metrics["leaked_pairs"], metrics["shared_sources"]) == (0, 0)
     cases = read_cases(tmp_path / "data/splits/test.jsonl", ["premise", "hypothesis"], LABELS)
     assert all(case.tags for case in cases)
 
@@ -198,9 +198,9 @@ def test_the_other_worlds_become_cases_with_tags_and_share_nothing(world, tmp_pa
     sections = REVIEWS if world == "reviews" else QUESTIONS
     gold = "label" if world == "reviews" else "answers"
     data = {
-        "source": "world",
+        "source": "synthetic",
         "path": "data/raw",
-        "world": {"name": world, "seed": 1, "train": 300, "validation": 30, "test": 60},
+        "synthetic": {"name": world, "seed": 1, "train": 300, "validation": 30, "test": 60},
         "columns": {name: name for name in (*sections["task"]["inputs"], gold)},
         **{name: {"source": name} for name in DRAWN_FIRST},
     }
@@ -208,7 +208,7 @@ def test_the_other_worlds_become_cases_with_tags_and_share_nothing(world, tmp_pa
         data["group"] = "title"
     metrics, summary = prepared(project(tmp_path, data, **sections))
     assert (metrics["train_n"], metrics["validation_n"], metrics["test_n"]) == (300, 30, 60)
-    assert (metrics["leaked_pairs"], metrics["shared_premises"], metrics["dropped_shared_premises"]) == (0, 0, 0)
+    assert (metrics["leaked_pairs"], metrics["shared_sources"], metrics["dropped_shared_sources"]) == (0, 0, 0)
     task = sections["task"]
     cases = read_cases(tmp_path / "data/splits/test.jsonl", task["inputs"], task["labels"])
     assert {case.label for case in cases} == set(task["labels"])
@@ -316,7 +316,7 @@ def test_snli_is_prepared_as_systems_a_and_b_chose_their_cases(tmp_path):
     )
     metrics, _ = prepared(project(tmp_path, data), raw=(SHARED / "snli").resolve())
     assert (metrics["train_n"], metrics["validation_n"], metrics["test_n"]) == (1000, 99, 100)
-    assert (metrics["dropped_unlabelled"], metrics["leaked_pairs"], metrics["shared_premises"]) == (1, 0, 0)
+    assert (metrics["dropped_unlabelled"], metrics["leaked_pairs"], metrics["shared_sources"]) == (1, 0, 0)
     cases = read_cases(tmp_path / "data/splits/test.jsonl", ["premise", "hypothesis"], LABELS)
     assert Counter(case.label for case in cases) == {"entailment": 30, "neutral": 34, "contradiction": 36}
 
@@ -327,11 +327,11 @@ QUESTIONS = {
         "inputs": ["question", "context"],
         "labels": ["answerable", "unanswerable"],
         "source_input": "context",
-        "premise_free_input": "question",
+        "partial_input": "question",
     },
     "model": {"source": "folder", "id": "model", "head": "span", "quantization": "none"},
     "prompt": {},
-    "evaluate": {"scorer": "head"},
+    "evaluate": {"scoring_method": "head"},
 }
 
 
@@ -363,7 +363,7 @@ def test_squad_is_split_by_article_and_its_summary_says_what_it_holds(tmp_path):
     assert len(set.union(*titles.values())) == sum(map(len, titles.values())) == 35
     assert sum(map(len, splits.values())) == 11_873
     assert metrics["test_n"] == len(splits["test"]) == pytest.approx(0.2 * 11_873, rel=0.05)
-    assert (metrics["shared_premises"], metrics["leaked_pairs"]) == (0, 0)
+    assert (metrics["shared_sources"], metrics["leaked_pairs"]) == (0, 0)
     for case in [case for cases in splits.values() for case in cases]:
         assert bool(case.answers) == (case.label == "answerable")
         assert all(case.inputs["context"].startswith(text, start) for text, start in case.answers)
@@ -395,7 +395,7 @@ REVIEWS = {
         "inputs": ["sentence"],
         "labels": ["negative", "positive"],
         "source_input": "sentence",
-        "premise_free_input": "sentence",
+        "partial_input": "sentence",
     },
     "prompt": {"template": "{sentence}", "choices": {"negative": "bad", "positive": "good"}},
 }
@@ -420,10 +420,10 @@ def sst2_section(**changes):
 @pytest.mark.parametrize(("shared", "leaked"), [("drop", 0), ("keep", 114)])
 def test_sst2_is_split_80_to_20_and_a_sentence_that_stands_twice_leaks_only_where_it_may(shared, leaked, tmp_path):
     raw = shared_data("sst2/train.tsv").parent.resolve()
-    metrics, _ = prepared(project(tmp_path, sst2_section(shared_premises=shared), **REVIEWS), raw=raw)
+    metrics, _ = prepared(project(tmp_path, sst2_section(shared_sources=shared), **REVIEWS), raw=raw)
     assert (metrics["train_n"], metrics["validation_n"], metrics["test_n"]) == (53_879, 13_470, 872)
-    # With one input, the whole case is the source text and the premise-free text too.
-    assert [metrics[f"validation_{key}"] for key in ("leaked_pairs", "shared_premises", "shared_hypotheses")] == (
+    # With one input, the whole case is the source text and the partial-input text too.
+    assert [metrics[f"validation_{key}"] for key in ("leaked_pairs", "shared_sources", "shared_partial_inputs")] == (
         [leaked] * 3
     )
     assert metrics["leaked_pairs"] == 0

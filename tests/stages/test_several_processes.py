@@ -20,7 +20,7 @@ from tests.tiny import CASES, PROMPT, TASK, adapt_section, load, train_section, 
 from tunediff.config.evaluate import Evaluate
 from tunediff.data.cases import read_predictions, write_cases, write_predictions
 from tunediff.engines.asking import predict_cases
-from tunediff.engines.other_settings import other_protocols
+from tunediff.engines.other_settings import other_settings
 from tunediff.models.adapt import adapt_model
 from tunediff.runtime.files import read_json
 from tunediff.runtime.ranks import ADDRESS, HOST, HOSTS, PROCESSES
@@ -35,7 +35,7 @@ TRAIN += ("--tuned", "tuned", "--log", "log.csv", "--metrics", "metrics.json")
 TRAIN += ("--environment", "environment.json", "--cost", "cost.json")
 EVALUATE = ("--test", "cases.jsonl", "--validation", "cases.jsonl", "--base", "base", "--predictions", "base.parquet")
 EVALUATE += ("--metrics", "metrics.json", "--environment", "environment.json", "--cost", "cost.json")
-EVALUATION = {"scorer": "choices", "batch_tokens": 128, "protocols": ["generation"], "num_processes": 2}
+EVALUATION = {"scoring_method": "choices", "batch_tokens": 128, "settings": ["generation"], "num_processes": 2}
 
 
 @pytest.fixture
@@ -166,6 +166,6 @@ def test_two_processes_answer_every_case_once_and_as_one_does(project):
     section = Evaluate(**EVALUATION | {"num_processes": 1})
     asked = load(Path("base"), Path("published")), CASES[:7], TASK, PROMPT, section, "base"
     alone = predict_cases(*asked)
-    alone = alone.assign(**other_protocols(alone, *asked))
+    alone = alone.assign(**other_settings(alone, *asked))
     write_predictions(Path("alone.parquet"), alone, {"labels": TASK.labels, "model": "base"})
     pd.testing.assert_frame_equal(*(read_predictions(Path(f"{name}.parquet"))[0] for name in ("base", "alone")))

@@ -17,7 +17,7 @@ TASK = Task(
     inputs=["premise", "hypothesis"],
     labels=LABELS,
     source_input="premise",
-    premise_free_input="hypothesis",
+    partial_input="hypothesis",
 )
 NUMBERS = dict(enumerate(LABELS))
 

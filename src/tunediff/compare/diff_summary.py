@@ -40,7 +40,7 @@ def diff_summary(found: Evidence, task: Task, confidence: float) -> str:
         )
     parts = found.tables["gain"]
     told = [
-        f"{_PARTS[part].format(alone=task.premise_free_input)} {cases:+,}"
+        f"{_PARTS[part].format(alone=task.partial_input)} {cases:+,}"
         for part, cases in zip(parts["part"], parts["cases"], strict=True)
     ]
     lines.append(f"  net cases by what the gain consists of: {', '.join(told)} = {int(parts['cases'].sum()):+,}")
@@ -52,7 +52,7 @@ def diff_summary(found: Evidence, task: Task, confidence: float) -> str:
         )
     best = found.tables["baselines"].iloc[0]
     lines.append(
-        f"  over the best cheap baseline ({best['baseline'].replace('_', ' ')}, {best['accuracy']:.1%}): "
+        f"  over the best trivial baseline ({best['baseline'].replace('_', ' ')}, {best['accuracy']:.1%}): "
         f"{_points(metrics, 'gain_over_baseline')} points"
     )
     if leaked := int(found.clean["leaked"]):

@@ -32,11 +32,11 @@ from tunediff.compare.effects.answer_differences import (
     threshold_metrics,
     with_answers,
 )
-from tunediff.compare.effects.baselines import answer_baselines, cheap_baselines, worth, worth_metrics
+from tunediff.compare.effects.baselines import answer_baselines, trivial_baselines, worth, worth_metrics
 from tunediff.compare.effects.contamination import clean_metrics, contamination
 from tunediff.compare.effects.decomposition import answer_steps, gain_metrics, gain_parts, gain_steps
 from tunediff.compare.effects.differences import classification_differences
-from tunediff.compare.effects.evaluation_settings import MODELS, answered_again, most_likely, protocol_answers
+from tunediff.compare.effects.evaluation_settings import MODELS, answered_again, most_likely, setting_answers
 from tunediff.compare.effects.noise import noise_floor, stable
 from tunediff.compare.effects.probabilities import NOT_MEASURED, calibration
 from tunediff.compare.effects.slices import slices, slices_of_cases
@@ -117,7 +117,7 @@ def gather(
         metrics |= threshold_metrics(differences)
     else:
         differences = classification_differences(aligned, metrics, task.labels, diff.confidence, clusters)
-    steps = answer_steps(aligned) if asked else gain_steps(protocol_answers(aligned, task.labels))
+    steps = answer_steps(aligned) if asked else gain_steps(setting_answers(aligned, task.labels))
     parts = gain_parts(steps, diff.confidence, clusters)
     metrics |= gain_metrics(parts)
     again = answered_again(base)
@@ -170,7 +170,7 @@ def _worth(
     few_shot = None
     if "few_shot_log_probs_base" in aligned:
         few_shot = most_likely(log_prob_array(aligned["few_shot_log_probs_base"]), task.labels)
-    answers = cheap_baselines(train, test, task, log_prob_array(aligned["log_probs_base"]), few_shot)
+    answers = trivial_baselines(train, test, task, log_prob_array(aligned["log_probs_base"]), few_shot)
     return worth(aligned["label"].tolist(), tuned, answers, confidence).set_index("baseline")
 
 
@@ -245,10 +245,10 @@ def _margins(aligned: pd.DataFrame, task: Task) -> dict[str, Floats]:
 
 
 def _alone(aligned: pd.DataFrame, task: Task) -> dict[str, list[str]]:
-    """The answers from the premise-free input alone, where it was asked."""
+    """The answers from the partial-input input alone, where it was asked."""
     asked = {model: aligned.get(f"premise_free_log_probs_{model}") for model in MODELS}
     return {
-        f"premise_free_{model}": most_likely(log_prob_array(scores), task.labels)
+        f"partial_input_{model}": most_likely(log_prob_array(scores), task.labels)
         for model, scores in asked.items()
         if scores is not None
     }

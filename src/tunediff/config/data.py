@@ -31,8 +31,8 @@ class Draw(Section):
             yield f"`select: {self.select}` needs `fraction` or `limit`; found neither"
 
 
-class World(Section):
-    """A built-in world that writes its own cases."""
+class Synthetic(Section):
+    """A synthetic data that writes its own cases."""
 
     name: Literal["captions", "reviews", "questions"] = Field(
         description="pairs of captions (nli), film reviews (classification), reports and questions (question_answering)"
@@ -54,9 +54,9 @@ class HubData(Section):
 class Data(Section):
     """Where rows come from and how the three splits are drawn from them."""
 
-    source: Literal["world", "files", "hub"] = Field(description="a built-in world, files on disk, or the hub")
+    source: Literal["synthetic", "files", "hub"] = Field(description="a synthetic data, files on disk, or the hub")
     path: Word = Field(description="folder of the files; it is hashed, so a changed file is noticed")
-    world: World | None = Field(default=None, description="source world: which one")
+    synthetic: Synthetic | None = Field(default=None, description="source synthetic: which one")
     files: dict[str, str] | None = Field(
         default=None, description="source files: file (.jsonl .csv .tsv .parquet, SQuAD's .json) per source split"
     )
@@ -80,7 +80,7 @@ class Data(Section):
         description="column whose rows stay together: a random or stratified draw takes whole groups, and no group "
         "stands in two splits",
     )
-    shared_premises: Literal["drop", "keep"] = Field(
+    shared_sources: Literal["drop", "keep"] = Field(
         default="drop",
         description="rows of train and validation whose source input also stands in a later split",
     )
@@ -94,7 +94,7 @@ class Data(Section):
             yield f"data.unlabelled: found {sorted(both)}, which data.labels gives a label"
 
     def _source_contradictions(self) -> Iterator[str]:
-        for kind in ("world", "files", "hub"):
+        for kind in ("synthetic", "files", "hub"):
             if (getattr(self, kind) is None) == (self.source == kind):
                 state = "missing" if self.source == kind else "given"
                 yield f"data.source is {self.source}, but data.{kind} is {state}"
@@ -103,7 +103,7 @@ class Data(Section):
                 yield f"data.files.{name}: found '{file}', expected a file inside data.path {self.path}"
 
     def _draw_contradictions(self) -> Iterator[str]:
-        splits = {"train", "validation", "test"} if self.world else set(self.files or {})
+        splits = {"train", "validation", "test"} if self.synthetic else set(self.files or {})
         shares: dict[str, float] = {}
         for name, draw in (("train", self.train), ("validation", self.validation), ("test", self.test)):
             if self.hub is None and draw.source not in splits:

@@ -11,7 +11,7 @@ from tunediff.config.section import Section, Seed, Whole, Word
 class Evaluate(Section):
     """How a model answers a case."""
 
-    scorer: Literal["choices", "generation", "head"] = Field(
+    scoring_method: Literal["choices", "generation", "head"] = Field(
         description="most likely choice after the prompt, text generated freely and parsed, or the model's new head"
     )
     batch_tokens: Whole = Field(default=8192, ge=1, description="tokens of one batch; halved where memory runs out")
@@ -20,9 +20,9 @@ class Evaluate(Section):
     )
     max_new_tokens: Whole = Field(default=8, ge=1, description="generation: longest answer")
     max_answer_tokens: Whole = Field(default=30, ge=1, description="span: longest answer")
-    protocols: list[Literal["generation", "premise_free"]] = Field(
+    settings: list[Literal["generation", "partial_input"]] = Field(
         default=[],
-        description="ways to ask beside the scorer: free text, and without all inputs but the premise-free one",
+        description="ways to ask beside the scorer: free text, and without all inputs but the partial-input one",
     )
     noise_batch_tokens: Whole | None = Field(
         default=None, ge=1, description="tokens of a batch when the base model answers again; none: it does not"
@@ -36,12 +36,12 @@ class Evaluate(Section):
         "numbers stand beside the metrics as evaluate_NAME_KEY",
     )
     few_shot: Whole = Field(
-        default=0, ge=0, description="solved validation cases before the prompt of a cheap baseline; 0: no baseline"
+        default=0, ge=0, description="solved validation cases before the prompt of a trivial baseline; 0: no baseline"
     )
 
     def _contradictions(self) -> Iterator[str]:
-        if len(set(self.protocols)) < len(self.protocols):
-            yield f"evaluate.protocols: found {self.protocols}, expected no name twice"
+        if len(set(self.settings)) < len(self.settings):
+            yield f"evaluate.settings: found {self.settings}, expected no name twice"
         if len(set(self.metrics)) < len(self.metrics):
             yield f"evaluate.metrics: found {self.metrics}, expected no name twice"
         if self.noise_batch_tokens == self.batch_tokens:

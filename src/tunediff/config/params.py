@@ -79,38 +79,38 @@ def _head_fits_task(name: str, head: str) -> str | None:
     return f"model.head is {head}, but task.name is {name}"
 
 
-def _scorer_fits_head(scorer: str, head: str) -> str | None:
+def _scoring_fits_head(scorer: str, head: str) -> str | None:
     if (scorer == "head") == (head != "lm"):
         return None
-    return f"evaluate.scorer is {scorer}, but model.head is {head}"
+    return f"evaluate.scoring_method is {scorer}, but model.head is {head}"
 
 
-def _scorer_fits_task(scorer: str, name: str) -> str | None:
+def _scoring_fits_task(scorer: str, name: str) -> str | None:
     if scorer != "choices" or name != "question_answering":
         return None
-    return "evaluate.scorer is choices, but task.name is question_answering, whose answers are no choices"
+    return "evaluate.scoring_method is choices, but task.name is question_answering, whose answers are no choices"
 
 
-def _protocols_fit_head(protocols: list[str], few_shot: int, head: str) -> str | None:
-    asked = ["evaluate.protocols has generation"] if "generation" in protocols else []
+def _settings_fit_head(protocols: list[str], few_shot: int, head: str) -> str | None:
+    asked = ["evaluate.settings has generation"] if "generation" in protocols else []
     asked += [f"evaluate.few_shot is {few_shot}"] if few_shot else []
     if head == "lm" or not asked:
         return None
     return f"{' and '.join(asked)}, but model.head is {head}, which neither writes nor reads a text"
 
 
-def _protocols_fit_task(protocols: list[str], few_shot: int, name: str) -> str | None:
-    asked = [f"evaluate.protocols is {protocols}"] if protocols else []
+def _settings_fit_task(protocols: list[str], few_shot: int, name: str) -> str | None:
+    asked = [f"evaluate.settings is {protocols}"] if protocols else []
     asked += [f"evaluate.few_shot is {few_shot}"] if few_shot else []
     if not asked or name != "question_answering":
         return None
     return f"{' and '.join(asked)}, but task.name is question_answering, which is asked in one way alone"
 
 
-def _protocols_fit_inputs(protocols: list[str], inputs: list[str]) -> str | None:
-    if "premise_free" not in protocols or len(inputs) > 1:
+def _settings_fit_inputs(protocols: list[str], inputs: list[str]) -> str | None:
+    if "partial_input" not in protocols or len(inputs) > 1:
         return None
-    return f"evaluate.protocols has premise_free, but task.inputs {inputs} has no other input to leave out"
+    return f"evaluate.settings has partial_input, but task.inputs {inputs} has no other input to leave out"
 
 
 def _noise_seed_fits_head(noise_seed: int | None, head: str, head_seed: int) -> str | None:
@@ -189,11 +189,11 @@ _RULES: dict[Callable[..., str | None], tuple[str, ...]] = {
     _values_name_all: ("task.name", "task.labels", "data.labels"),
     _text_fits_source: ("model.source", "pretrain.text"),
     _head_fits_task: ("task.name", "model.head"),
-    _scorer_fits_head: ("evaluate.scorer", "model.head"),
-    _scorer_fits_task: ("evaluate.scorer", "task.name"),
-    _protocols_fit_head: ("evaluate.protocols", "evaluate.few_shot", "model.head"),
-    _protocols_fit_task: ("evaluate.protocols", "evaluate.few_shot", "task.name"),
-    _protocols_fit_inputs: ("evaluate.protocols", "task.inputs"),
+    _scoring_fits_head: ("evaluate.scoring_method", "model.head"),
+    _scoring_fits_task: ("evaluate.scoring_method", "task.name"),
+    _settings_fit_head: ("evaluate.settings", "evaluate.few_shot", "model.head"),
+    _settings_fit_task: ("evaluate.settings", "evaluate.few_shot", "task.name"),
+    _settings_fit_inputs: ("evaluate.settings", "task.inputs"),
     _noise_seed_fits_head: ("evaluate.noise_seed", "model.head", "model.head_seed"),
     _method_fits_head: ("adapt.method", "model.head"),
     _method_fits_weights: ("adapt.method", "model.quantization"),

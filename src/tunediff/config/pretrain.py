@@ -40,11 +40,11 @@ class Pretrain(Section):
     """
 
     path: Word = Field(description="file of the text, or the folder of its files; hashed, so a change is noticed")
-    text: Literal["none", "world", "columns", "wikitext", "plain"] = Field(
+    text: Literal["none", "synthetic", "columns", "wikitext", "plain"] = Field(
         description="no pretraining, the world's own text, columns of a file of rows, WikiText's articles, or plain "
         "text with empty lines between documents"
     )
-    world: Literal["captions"] | None = Field(default=None, description="text world: which one")
+    synthetic: Literal["captions"] | None = Field(default=None, description="text synthetic: which one")
     columns: list[str] = Field(default=[], description="text columns: those whose sentences are read")
     files: TextFiles | None = Field(default=None, description="which files of the folder `pretrain.path`")
     hub: HubData | None = Field(
@@ -78,13 +78,13 @@ class Pretrain(Section):
     weight_decay: Number = Field(default=0.01, ge=0, description="of AdamW")
 
     def _contradictions(self) -> Iterator[str]:
-        if (self.world is None) == (self.text == "world"):
-            yield f"pretrain.world goes with pretrain.text world; found {self.world} and {self.text}"
-        if self.text == "world" and self.documents is None:
+        if (self.synthetic is None) == (self.text == "synthetic"):
+            yield f"pretrain.synthetic goes with pretrain.text synthetic; found {self.synthetic} and {self.text}"
+        if self.text == "synthetic" and self.documents is None:
             yield "pretrain.documents: missing, expected how many documents the world shall write"
         if (not self.columns) == (self.text == "columns"):
             yield f"pretrain.columns goes with pretrain.text columns; found {self.columns} and {self.text}"
-        if self.files is not None and self.text in ("none", "world"):
+        if self.files is not None and self.text in ("none", "synthetic"):
             yield f"pretrain.files: given, but pretrain.text is {self.text}, which reads no file"
         if self.hub is not None and self.text != "wikitext":
             yield f"pretrain.hub goes with pretrain.text wikitext; found {self.text}"

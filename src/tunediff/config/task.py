@@ -32,7 +32,7 @@ class Task(Section):
         "[answerable, unanswerable] where a question may have no answer",
     )
     source_input: Word = Field(description="the input whose text cases share (SNLI: premise); splits never share one")
-    premise_free_input: Word = Field(description="the input that the premise-free baseline reads alone")
+    partial_input: Word = Field(description="the input that the partial-input baseline reads alone")
 
     def _contradictions(self) -> Iterator[str]:
         for key, values in (("inputs", self.inputs), ("labels", self.labels)):
@@ -52,6 +52,6 @@ class Task(Section):
             yield f"task.labels: found {self.labels}, expected at least two labels"
         if "invalid" in self.labels:
             yield "task.labels: found 'invalid', which names an answer without a label, expected another name"
-        for key in ("source_input", "premise_free_input"):
+        for key in ("source_input", "partial_input"):
             if getattr(self, key) not in self.inputs:
                 yield f"task.{key}: found '{getattr(self, key)}', expected one of task.inputs {self.inputs}"

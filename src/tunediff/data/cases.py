@@ -11,7 +11,7 @@ A case of question answering has the texts that answer it besides, and its label
      "label": "answerable", "tags": [], "answers": [{"text": "in the park", "start": 11}]}
 
 A prediction file (Parquet) holds one row a case, in row groups of `ROWS`; `PREDICTION_COLUMNS` lists its columns,
-`PROTOCOL_COLUMNS` those of the other ways to ask, which are there where they were asked for, `ANSWER_COLUMNS` those of
+`SETTING_COLUMNS` those of the other ways to ask, which are there where they were asked for, `ANSWER_COLUMNS` those of
 question answering.
 """
 
@@ -49,10 +49,10 @@ PREDICTION_COLUMNS = {
     "truncated": "whether the prompt was cut to fit the context",
 }
 
-PROTOCOL_COLUMNS = {
+SETTING_COLUMNS = {
     "generated": "predicted label of the freely generated answer; null where it could not be parsed",
     "generated_text": "that answer as the model gave it",
-    "premise_free_log_probs": "as log_probs, from the premise-free input alone",
+    "premise_free_log_probs": "as log_probs, from the partial-input input alone",
     "again_prediction": "predicted label of the same model at another batch size; null where it could not be parsed",
     "seed_prediction": "predicted label or answer of the same base with another new head; null where none was parsed",
     "few_shot_log_probs": "as log_probs, with solved examples before the prompt",
@@ -165,7 +165,7 @@ def _answer(value: Any, place: str) -> Answer:
 
 
 def write_predictions(path: Path, frame: "pd.DataFrame", about: Mapping[str, object]) -> None:
-    """Write a prediction file: `frame` has `PREDICTION_COLUMNS` and any of `PROTOCOL_COLUMNS` and `ANSWER_COLUMNS`.
+    """Write a prediction file: `frame` has `PREDICTION_COLUMNS` and any of `SETTING_COLUMNS` and `ANSWER_COLUMNS`.
 
     Args:
         path: where to.
@@ -176,7 +176,7 @@ def write_predictions(path: Path, frame: "pd.DataFrame", about: Mapping[str, obj
     import pyarrow.parquet as pq
 
     kinds = {"n_tokens": pa.int32(), "truncated": pa.bool_(), "f1": pa.float64(), "answers": pa.list_(pa.string())}
-    names = [*PREDICTION_COLUMNS, *(name for name in (*PROTOCOL_COLUMNS, *ANSWER_COLUMNS) if name in frame)]
+    names = [*PREDICTION_COLUMNS, *(name for name in (*SETTING_COLUMNS, *ANSWER_COLUMNS) if name in frame)]
     schema = pa.schema(
         [
             (name, pa.list_(pa.float64()) if name.endswith("log_probs") else kinds.get(name, pa.string()))
@@ -219,7 +219,7 @@ def read_predictions(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
     if missing:
         raise TunediffError(f"{path}: has no column {', '.join(missing)}, expected {', '.join(PREDICTION_COLUMNS)}")
     about = about_predictions(path, table.schema)
-    there = [name for name in (*PROTOCOL_COLUMNS, *ANSWER_COLUMNS) if name in table.column_names]
+    there = [name for name in (*SETTING_COLUMNS, *ANSWER_COLUMNS) if name in table.column_names]
     frame = table.select([*PREDICTION_COLUMNS, *there]).to_pandas()
     for name in ("prediction", "generated", "again_prediction", "seed_prediction"):
         if name in frame:

@@ -48,7 +48,7 @@ class Leaks:
     premises: list[str]
     """The source input (premise) stands in a training case."""
     hypotheses: list[str]
-    """The input that the premise-free baseline reads stands in a training case."""
+    """The input that the partial-input baseline reads stands in a training case."""
     near_duplicates: dict[str, list[str]]
     """The inputs together are nearly those of training cases and not the same: their ids, in training order."""
 
@@ -56,8 +56,8 @@ class Leaks:
         """How many cases leak in each way, under the names of the metrics."""
         return {
             "leaked_pairs": len(self.pairs),
-            "shared_premises": len(self.premises),
-            "shared_hypotheses": len(self.hypotheses),
+            "shared_sources": len(self.premises),
+            "shared_partial_inputs": len(self.hypotheses),
             "near_duplicates": len(self.near_duplicates),
         }
 
@@ -72,11 +72,11 @@ def find_leaks(cases: Sequence[Case], train: Sequence[Case], task: Task) -> Leak
     """
     pairs = {_pair(case, task) for case in train}
     premises = {case.inputs[task.source_input] for case in train}
-    hypotheses = {case.inputs[task.premise_free_input] for case in train}
+    hypotheses = {case.inputs[task.partial_input] for case in train}
     return Leaks(
         pairs=[case.case_id for case in cases if _pair(case, task) in pairs],
         premises=[case.case_id for case in cases if case.inputs[task.source_input] in premises],
-        hypotheses=[case.case_id for case in cases if case.inputs[task.premise_free_input] in hypotheses],
+        hypotheses=[case.case_id for case in cases if case.inputs[task.partial_input] in hypotheses],
         near_duplicates=_near_duplicates(cases, train, task),
     )
 

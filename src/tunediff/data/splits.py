@@ -5,7 +5,7 @@
     drawn["train"].arithmetic    # "18,000 rows read - 12 without label - 1,988 left out = 16,000"
 
 Test is drawn first, then validation, then train, so that what the model is measured on never depends on what it learns
-from. A row goes into one split at most. With `shared_premises: drop` neither does a premise: rows of train and
+from. A row goes into one split at most. With `shared_sources: drop` neither does a premise: rows of train and
 validation whose source text stands in a split that was drawn before are dropped and counted.
 
 `random` and `stratified` rank the rows by a hash of seed and text, take the first ones and write them in that order. So
@@ -98,7 +98,7 @@ def draw_splits(
     Raises:
         TunediffError: no row is left for a split.
     """
-    whole = data.shared_premises == "drop"
+    whole = data.shared_sources == "drop"
     used: dict[str, set[int]] = defaultdict(set)
     premises: set[str] = set()
     taken: set[str] = set()

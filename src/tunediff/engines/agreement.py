@@ -122,7 +122,7 @@ def _scores(row: "pd.Series[Any]") -> list[float]:
 def _tied(now: "pd.Series[Any]", then: "pd.Series[Any]", task: Task, evaluate: Evaluate, limit: float) -> bool:
     """Whether the two answers are labels whose measured log-probabilities are as good as equal."""
     answers = (_answer(now), _answer(then))
-    chosen = evaluate.scorer != "generation" and task.name != "question_answering"
+    chosen = evaluate.scoring_method != "generation" and task.name != "question_answering"
     if not chosen or not set(answers) <= set(task.labels) or len(_scores(then)) != len(task.labels):
         return False
     now_at, then_at = (_scores(then)[task.labels.index(str(answer))] for answer in answers)

@@ -56,22 +56,22 @@ def _predict(
     loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Prompt, evaluate: Evaluate, title: str
 ) -> pd.DataFrame:
     if task.name == "question_answering":
-        ask = _spans if evaluate.scorer == "head" else _written_answers
-        return _answer_table(cases, evaluate.scorer, *ask(loaded, cases, task, prompt, evaluate, title))
-    if evaluate.scorer == "head":
+        ask = _spans if evaluate.scoring_method == "head" else _written_answers
+        return _answer_table(cases, evaluate.scoring_method, *ask(loaded, cases, task, prompt, evaluate, title))
+    if evaluate.scoring_method == "head":
         encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context)
         log_probs = classify(loaded.model, encoded, loaded.pad, evaluate.batch_tokens, title)
-        return _label_table(cases, task.labels, encoded, log_probs, evaluate.scorer, None)
+        return _label_table(cases, task.labels, encoded, log_probs, evaluate.scoring_method, None)
     texts = {label: (prompt.choices or {})[label] for label in task.labels}
     choices = encode_choices(loaded.tokenizer, texts)
     longest = max(len(choice) for choice in choices.values())
-    generating = evaluate.scorer == "generation"
+    generating = evaluate.scoring_method == "generation"
     reserved = max(longest, evaluate.max_new_tokens) if generating else longest
     encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context, reserved)
     prompts = [one.tokens for one in encoded]
     scores = score_choices(loaded.model, prompts, list(choices.values()), evaluate.batch_tokens, title)
     answers = write_answers(loaded, encoded, texts, evaluate, f"{title}, writing") if generating else None
-    return _label_table(cases, task.labels, encoded, scores.log_softmax(-1), evaluate.scorer, answers, texts)
+    return _label_table(cases, task.labels, encoded, scores.log_softmax(-1), evaluate.scoring_method, answers, texts)
 
 
 def write_answers(

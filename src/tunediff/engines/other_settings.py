@@ -1,9 +1,9 @@
 """The other ways to ask a model the same cases: free text, one input alone, another batch size, solved examples.
 
     frame = predict_cases(loaded, cases, task, prompt, evaluate, "eval_base")
-    frame = frame.assign(**other_protocols(frame, loaded, cases, task, prompt, evaluate, "eval_base"))
+    frame = frame.assign(**other_settings(frame, loaded, cases, task, prompt, evaluate, "eval_base"))
 
-Without the premise means: the same template with every input empty but the premise-free one. It is the same prompt for
+Without the premise means: the same template with every input empty but the partial-input one. It is the same prompt for
 both models, and no other text comes in that one of them could know better.
 """
 
@@ -27,7 +27,7 @@ BETWEEN = "\n\n"
 _BRACE = "_opening_brace"
 
 
-def other_protocols(
+def other_settings(
     frame: pd.DataFrame,
     loaded: Loaded,
     cases: Sequence[Case],
@@ -36,7 +36,7 @@ def other_protocols(
     evaluate: Evaluate,
     title: str,
 ) -> dict[str, list[Any]]:
-    """Return the columns of the protocols that `evaluate.protocols` asks for, a value a case.
+    """Return the columns of the protocols that `evaluate.settings` asks for, a value a case.
 
     Args:
         frame: what `predict_cases` returns for the same arguments: answers that are there are not asked for again.
@@ -48,21 +48,21 @@ def other_protocols(
         title: what the progress bar says.
 
     Returns:
-        generated, generated_text; premise_free_log_probs: see `tunediff.data.cases.PROTOCOL_COLUMNS`.
+        generated, generated_text; premise_free_log_probs: see `tunediff.data.cases.SETTING_COLUMNS`.
     """
     columns: dict[str, list[Any]] = {}
-    if "generation" in evaluate.protocols:
-        if evaluate.scorer == "generation":
+    if "generation" in evaluate.settings:
+        if evaluate.scoring_method == "generation":
             labels, texts = _labels(frame), frame["text"].tolist()
         else:
             encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context, evaluate.max_new_tokens)
             written = write_answers(loaded, encoded, prompt.choices or {}, evaluate, f"{title}, free text")
             labels, texts = [label for label, _, _ in written], [text for _, text, _ in written]
         columns |= {"generated": labels, "generated_text": texts}
-    if "premise_free" in evaluate.protocols:
-        alone = [premise_free(case, task) for case in cases]
+    if "partial_input" in evaluate.settings:
+        alone = [partial_input(case, task) for case in cases]
         columns["premise_free_log_probs"] = _log_probs(
-            loaded, alone, task, prompt, evaluate, f"{title}, {task.premise_free_input} alone"
+            loaded, alone, task, prompt, evaluate, f"{title}, {task.partial_input} alone"
         )
     return columns
 
@@ -113,9 +113,9 @@ def few_shot_log_probs(
         raise TunediffError(f"evaluate.few_shot is {evaluate.few_shot}: {error}") from None
 
 
-def premise_free(case: Case, task: Task) -> Case:
-    """Return the case with every input empty but the premise-free one."""
-    return replace(case, inputs={k: text if k == task.premise_free_input else "" for k, text in case.inputs.items()})
+def partial_input(case: Case, task: Task) -> Case:
+    """Return the case with every input empty but the partial-input one."""
+    return replace(case, inputs={k: text if k == task.partial_input else "" for k, text in case.inputs.items()})
 
 
 def drawn_examples(solved: Sequence[Case], labels: Sequence[str], k: int) -> list[Case]:
@@ -150,7 +150,7 @@ def _log_probs(
     loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Prompt, evaluate: Evaluate, title: str
 ) -> list[list[float]]:
     """The labels' log-probabilities; free text is not asked for, because they come from the choices anyway."""
-    scorer = "head" if evaluate.scorer == "head" else "choices"
+    scorer = "head" if evaluate.scoring_method == "head" else "choices"
     scoring = evaluate.model_copy(update={"scorer": scorer})
     log_probs: list[list[float]] = predict_cases(loaded, cases, task, prompt, scoring, title)["log_probs"].tolist()
     return log_probs

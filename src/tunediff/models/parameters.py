@@ -1,4 +1,5 @@
-"""The ledger of parameters: what a head and an adapter add to a base, what they take away, and what a count counts.
+"""The parameter counts of parameters: what a head and an adapter add to a base, what they take away, and what a count
+counts.
 
 Arithmetic on the rows that `tunediff.models.counts` writes, one a tensor. BERT with a span head (system E):
 
@@ -135,7 +136,8 @@ def totals(rows: Sequence[ParameterRow], published: int | None = None) -> dict[s
 
 
 def explanation(rows: Sequence[ParameterRow], difference: int) -> dict[str, int] | None:
-    """The parts of the ledger that add up to `difference` (a published count less the base's), each with its sign.
+    """The parts of the parameter counts that add up to `difference` (a published count less the base's), each with its
+    sign.
 
     Returns:
         An empty dictionary where there is no difference. None where no `MOST_PARTS` parts make it, or where several

@@ -3,7 +3,7 @@ r"""Plain text for pretraining, as documents: what the model learns from, and wh
     texts = read_texts(params.pretrain, Path("../data/wikitext2"))
     texts.train[0]          # "Robert Boulter\nRobert Boulter is an English film , television ..."
 
-A document is a story of a built-in world, a sentence of a file's columns, an article of WikiText, or what lies between
+A document is a story of a synthetic data, a sentence of a file's columns, an article of WikiText, or what lies between
 two empty lines of a plain text. A line of it is a paragraph. Documents for validation come from a file or a split of
 their own, or are held out; none of them is among those that the model learns from.
 """
@@ -45,7 +45,7 @@ def read_texts(section: Pretrain, path: Path) -> Texts:
     Raises:
         TunediffError: a file or a column is missing, a row holds no text, or too few documents are there.
     """
-    if section.text == "world":
+    if section.text == "synthetic":
         found = _world(section)
     elif section.hub is not None:
         hub = section.hub

@@ -58,12 +58,12 @@ def cautions(results: Results, task: Task | Shape, confidence: float) -> list[Ca
 
 
 def best_baseline(results: Results) -> float | None:
-    """The accuracy of the best cheap baseline, in 0..1; None where none was measured."""
+    """The accuracy of the best trivial baseline, in 0..1; None where none was measured."""
     return max((value for key, value in results.baselines.items() if key.endswith("_accuracy")), default=None)
 
 
 def beaten(results: Results) -> bool:
-    """Whether a cheap baseline is at least as accurate as the tuned model."""
+    """Whether a trivial baseline is at least as accurate as the tuned model."""
     best = best_baseline(results)
     return best is not None and results.diff_cases["accuracy_tuned"] <= best
 
@@ -139,7 +139,7 @@ def _about_baselines(results: Results) -> list[Caution]:
     if beaten(results):
         return [
             Caution(
-                "No better than a cheap baseline",
+                "No better than a trivial baseline",
                 f"A baseline scores {percent(best)} on these cases, the {results.models.tuned} {percent(tuned)}.",
             )
         ]
@@ -150,7 +150,7 @@ def _about_baselines(results: Results) -> list[Caution]:
         return [Caution("Not clearly above the baselines", sentence)]
     if low is None and results.eval_tuned.get("accuracy_low", 1.0) <= best:
         sentence = (
-            f"The interval of the {results.models.tuned} reaches down to the {percent(best)} of a cheap baseline."
+            f"The interval of the {results.models.tuned} reaches down to the {percent(best)} of a trivial baseline."
         )
         return [Caution("Not clearly above the baselines", sentence)]
     return []
@@ -163,7 +163,7 @@ def _about_data(results: Results, task: Task | Shape) -> list[Caution]:
         ("near_duplicates", "have a near-duplicate in training"),
     ]
     if len(task.inputs) > 1:
-        kinds.insert(1, ("shared_premises", f"share their {task.source_input} with training"))
+        kinds.insert(1, ("shared_sources", f"share their {task.source_input} with training"))
     leaks = [f"{whole(prepare[key])} {what}" for key, what in kinds if prepare.get(key)]
     if not leaks:
         return []

@@ -54,7 +54,7 @@ def diff_pages(found: "Diff", names: tuple[str, str], confidence: float) -> Page
         sources={"before": names[0], "after": names[1], "diff_cases": "metrics.json", "cases": "cases.jsonl"},
     )
     source = "context" if "context" in found.inputs else "text"
-    shape = Shape(found.inputs, found.classes, source_input=source, premise_free_input="")
+    shape = Shape(found.inputs, found.classes, source_input=source, partial_input="")
     contents = page_contents(results, shape, REPORT, confidence)
     return Pages(html_page(contents), markdown_page(contents))
 

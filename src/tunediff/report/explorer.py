@@ -176,7 +176,7 @@ def shortened(text: object) -> str | None:
 def _evidence(fields: Mapping[str, Any]) -> list[list[str]]:
     """The evidence as names and values in words."""
     alone = fields.get("alone", "one input")
-    names = {f"{who}_premise_free": f"answer from the {alone} alone, {when}"
+    names = {f"{who}_partial_input": f"answer from the {alone} alone, {when}"
              for who, when in (("base", "before"), ("tuned", "after"))}  # fmt: skip
     return [
         [NAMES.get(key) or names.get(key) or visible(key.replace("_", " ")), _words(value)]

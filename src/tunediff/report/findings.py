@@ -44,7 +44,7 @@ class Paragraph(NamedTuple):
 BASELINES = {
     "majority": "majority label",
     "bag_of_words": "bag of words of all inputs",
-    "premise_free": "bag of words of one input",
+    "partial_input": "bag of words of one input",
     "calibrated_base": "base model without its label preference",
     "few_shot_base": "base model with examples in its prompt",
     "no_answer": "no answer to any question",
@@ -126,7 +126,7 @@ def _headline(results: Results, confidence: float) -> str:
     if diff["accuracy_delta"] < 0:
         return f"{change} made the model worse: {results.measure} fell from {base} to {tuned} on {cases}."
     gain = f"{change} raised {results.measure} from {base} to {tuned} on {cases}"
-    return f"{gain}, no more than a cheap baseline scores." if beaten(results) else f"{gain}."
+    return f"{gain}, no more than a trivial baseline scores." if beaten(results) else f"{gain}."
 
 
 def _accuracies(results: Results, confidence: float) -> str:
@@ -189,7 +189,7 @@ def part_names(task: Task | Shape) -> dict[str, str]:
     return {
         "format": "the form of the answer",
         "prior": "a preference among the labels",
-        "cue": f"what the {task.premise_free_input} alone gives away",
+        "cue": f"what the {task.partial_input} alone gives away",
         "rest": "the rest, which takes the whole case" if len(task.inputs) > 1 else "the rest",
         "has_answer": "answering what has an answer",
         "no_answer": "giving none where there is none",
@@ -256,11 +256,11 @@ def _baselines(results: Results, task: Task | Shape) -> str:
     if best is None:
         return ""
     reader = "a bag-of-words classifier" + (
-        f" that reads only the {task.premise_free_input}" if len(task.inputs) > 1 else ""
+        f" that reads only the {task.partial_input}" if len(task.inputs) > 1 else ""
     )
     told = {
         "majority": "always giving the most frequent training label",
-        "premise_free": reader,
+        "partial_input": reader,
         "no_answer": "never answering",
         "capitalised": "taking a name out of the sentence most like the question",
     }
@@ -279,7 +279,7 @@ def _baselines(results: Results, task: Task | Shape) -> str:
     ends = points_interval(diff["gain_over_baseline_low"], diff["gain_over_baseline_high"])
     name = f" ({baseline_name(results.worth[0])}, {percent(best)})" if results.worth else f" ({percent(best)})"
     return (
-        f"{sentence}. Against the best of all cheap baselines{name} {tuned} {points(diff['gain_over_baseline'])} "
+        f"{sentence}. Against the best of all trivial baselines{name} {tuned} {points(diff['gain_over_baseline'])} "
         f"({ends})."
     )
 

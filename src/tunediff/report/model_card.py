@@ -70,9 +70,16 @@ def protocol_hash(prompt: Prompt, evaluate: Evaluate, case_ids: Sequence[str]) -
         evaluate: how the model answers.
         case_ids: the cases, in any order.
     """
-    generated = {"greedy": True, "max_new_tokens": evaluate.max_new_tokens} if evaluate.scorer == "generation" else None
+    generated = (
+        {"greedy": True, "max_new_tokens": evaluate.max_new_tokens} if evaluate.scoring_method == "generation" else None
+    )
     return content_hash(
-        {"prompt": prompt.model_dump(), "scorer": evaluate.scorer, "decoding": generated, "cases": sorted(case_ids)}
+        {
+            "prompt": prompt.model_dump(),
+            "scorer": evaluate.scoring_method,
+            "decoding": generated,
+            "cases": sorted(case_ids),
+        }
     )
 
 
@@ -104,7 +111,7 @@ def model_card(contents: Mapping[str, Any], setup: Setup) -> str:
         "model": model,
         "loading": Markup(loading_code(model, adapt, len(task.labels))),  # noqa: S704  (code of ours, in a code block)
         "data_name": data_name(setup.data),
-        "scorer": setup.evaluate.scorer,
+        "scorer": setup.evaluate.scoring_method,
         "protocol": protocol_hash(
             setup.prompt, setup.evaluate, [case["case_id"] for case in contents["results"].cases]
         ),
@@ -116,7 +123,7 @@ def data_name(data: Data) -> str:
     """What the data is called, without a path of this machine."""
     if data.hub:
         return data.hub.id if data.hub.config is None else f"{data.hub.id}, {data.hub.config}"
-    return f"{data.world.name}, a built-in world" if data.world else PurePath(data.path).name
+    return f"{data.synthetic.name}, a synthetic data" if data.synthetic else PurePath(data.path).name
 
 
 def loading_code(model: Model, adapt: Adapt, n_labels: int) -> str:
@@ -167,7 +174,11 @@ def _results(metrics: Mapping[str, float], task: Task, data: Data) -> Iterator["
             yield EvalResult(
                 task_type=task_type,
                 task_name=task_name,
-                dataset_type=data.hub.id if data.hub else data.world.name if data.world else PurePath(data.path).name,
+                dataset_type=data.hub.id
+                if data.hub
+                else data.synthetic.name
+                if data.synthetic
+                else PurePath(data.path).name,
                 dataset_name=data_name(data),
                 dataset_config=data.hub.config if data.hub else None,
                 dataset_split=data.test.source,

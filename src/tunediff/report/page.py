@@ -140,13 +140,13 @@ def _split_rows(task: Task | Shape) -> list[tuple[str, str]]:
         ("validation_n", "validation cases"),
         ("test_n", "test cases"),
         ("dropped_unlabelled", "rows dropped: no gold label"),
-        ("dropped_shared_premises", f"rows dropped: {task.source_input} also in another split"),
+        ("dropped_shared_sources", f"rows dropped: {task.source_input} also in another split"),
         ("leaked_pairs", "test cases that stand in training with the same inputs"),
         ("near_duplicates", "test cases with a near-duplicate in training"),
     ]
     if len(task.inputs) > 1:
-        rows.append(("shared_premises", f"test cases that share their {task.source_input} with training"))
-        rows.append(("shared_hypotheses", f"test cases that share their {task.premise_free_input} with training"))
+        rows.append(("shared_sources", f"test cases that share their {task.source_input} with training"))
+        rows.append(("shared_partial_inputs", f"test cases that share their {task.partial_input} with training"))
     return rows
 
 

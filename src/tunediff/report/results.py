@@ -40,8 +40,8 @@ _EVAL = (
 METRICS = {
     "base_model": (),  # perplexity and the like where it was trained from scratch
     "prepare": (
-        *("train_n", "validation_n", "test_n", "dropped_unlabelled", "dropped_shared_premises"),
-        *("leaked_pairs", "shared_premises", "shared_hypotheses", "near_duplicates"),
+        *("train_n", "validation_n", "test_n", "dropped_unlabelled", "dropped_shared_sources"),
+        *("leaked_pairs", "shared_sources", "shared_partial_inputs", "near_duplicates"),
     ),
     "count_params": (
         *("base_total", "removed", "head_added", "adapter_added", "tuned_total", "trainable", "trainable_percent"),
@@ -106,7 +106,7 @@ class Shape(NamedTuple):
     inputs: Sequence[str]
     labels: Sequence[str]
     source_input: str  # what several cases may share
-    premise_free_input: str
+    partial_input: str
 
 
 class Cell(NamedTuple):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 from scipy.stats import norm
 
-from tunediff.compare.effects.decomposition import PARTS, PROTOCOLS, gain_metrics, gain_parts, gain_steps, step_interval
+from tunediff.compare.effects.decomposition import PARTS, SETTINGS, gain_metrics, gain_parts, gain_steps, step_interval
 from tunediff.compare.effects.label_bias import calibrated, calibrated_predictions
 from tunediff.runtime.errors import TunediffError
 
@@ -27,7 +27,7 @@ class MadeUp:
             f"generated_{who}": np.where(self.parses, choices, None),
             f"choices_{who}": choices,
             f"calibrated_{who}": calibrated_predictions(self.scores, LABELS),
-            f"premise_free_{who}": calibrated_predictions(self.alone, LABELS),
+            f"partial_input_{who}": calibrated_predictions(self.alone, LABELS),
         }
 
 
@@ -98,7 +98,7 @@ def test_a_model_that_gave_up_the_premise_for_a_cue_has_a_negative_rest():
 
 
 answer = st.one_of(st.none(), st.sampled_from(LABELS))
-columns = [f"{protocol}_{who}" for protocol in PROTOCOLS for who in ("base", "tuned")]
+columns = [f"{protocol}_{who}" for protocol in SETTINGS for who in ("base", "tuned")]
 
 
 @settings(deadline=None)
@@ -131,7 +131,7 @@ def test_a_protocol_that_was_not_asked_has_no_part_and_the_others_still_add_up()
     answers = compared(gold, MadeUp(cue, cue), MadeUp(reads, cue))
     head = answers.drop(columns=["generated_base", "generated_tuned"])
     assert gain_parts(gain_steps(head))["part"].tolist() == ["prior", "cue", "rest"]
-    one_input = head.drop(columns=["premise_free_base", "premise_free_tuned"])
+    one_input = head.drop(columns=["partial_input_base", "partial_input_tuned"])
     parts = gain_parts(gain_steps(one_input))
     assert parts["part"].tolist() == ["prior", "rest"]
     gain = (answers["choices_tuned"] == gold).sum() - (answers["choices_base"] == gold).sum()

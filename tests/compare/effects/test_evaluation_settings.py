@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from tunediff.compare.effects.decomposition import PARTS, gain_parts, gain_steps
-from tunediff.compare.effects.evaluation_settings import answered_again, most_likely, protocol_answers
+from tunediff.compare.effects.evaluation_settings import answered_again, most_likely, setting_answers
 from tunediff.compare.effects.noise import noise_floor
 from tunediff.compare.pairs.align import align
 from tunediff.runtime.errors import TunediffError
@@ -33,7 +33,7 @@ TUNED = [[0.9, 0.1], [0.1, 0.9], [0.9, 0.1], [0.1, 0.9]]
 
 
 def answers(base, tuned):
-    return protocol_answers(align(base, tuned), LABELS)
+    return setting_answers(align(base, tuned), LABELS)
 
 
 def test_each_protocol_that_was_asked_is_a_column_for_both_models():
@@ -45,7 +45,7 @@ def test_each_protocol_that_was_asked_is_a_column_for_both_models():
     found = answers(predictions(BASE, **asked), predictions(TUNED, **asked))
     assert found["generated_base"].tolist()[0] == "yes"
     assert found["generated_base"].isna().tolist() == [False, True, True, True]
-    assert found["premise_free_tuned"].tolist() == GOLD  # calibrated, as it stands in the definition of the gain
+    assert found["partial_input_tuned"].tolist() == GOLD  # calibrated, as it stands in the definition of the gain
     assert gain_parts(gain_steps(found))["part"].tolist() == list(PARTS)
 
 

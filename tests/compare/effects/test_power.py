@@ -2,7 +2,7 @@ import doctest
 
 import pytest
 
-from tunediff.compare import power as module
+from tunediff.compare.effects import power as module
 from tunediff.compare.effects.power import cases_still_needed, power_sentence
 
 

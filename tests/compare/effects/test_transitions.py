@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunediff.compare import transitions as module
+from tunediff.compare.effects import transitions as module
 from tunediff.compare.effects.transitions import (
     TRANSITIONS,
     case_records,

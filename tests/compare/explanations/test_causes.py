@@ -31,14 +31,14 @@ TASK = Task(
     inputs=["premise", "hypothesis"],
     labels=["yes", "maybe", "no"],
     source_input="premise",
-    premise_free_input="hypothesis",
+    partial_input="hypothesis",
 )
 ONE = Task(
     name="classification",
     inputs=["sentence"],
     labels=["yes", "maybe", "no"],
     source_input="sentence",
-    premise_free_input="sentence",
+    partial_input="sentence",
 )
 PAIRS = [
     ("A man sees two dogs.", "A man sees."),
@@ -95,7 +95,7 @@ def test_margins_are_of_the_gold_label_and_the_preference_is_that_of_all_cases()
 def test_what_was_not_measured_is_no_field_and_makes_no_clause():
     aligned, cells, cases = made_up()
     [first, *_] = causes(aligned, cells, cases, TASK)
-    absent = {"base_premise_free", "tuned_premise_free", "base_stable", "tuned_stable", "nearest"}
+    absent = {"base_partial_input", "tuned_partial_input", "base_stable", "tuned_stable", "nearest"}
     assert not absent & set(first)
     assert not absent & {field for clause in first["clauses"] for field in clause["fields"]}
 
@@ -111,8 +111,8 @@ def test_the_form_of_the_answer_is_told_from_its_parse_status():
 
 def test_everything_that_was_measured_is_told():
     aligned, cells, cases = made_up(
-        premise_free_base=["yes", "no", "no", "no"],
-        premise_free_tuned=["maybe", "no", "no", "no"],
+        partial_input_base=["yes", "no", "no", "no"],
+        partial_input_tuned=["maybe", "no", "no", "no"],
         stable_base=[False, True, True, True],
         stable_tuned=[True, True, True, True],
     )
@@ -186,7 +186,7 @@ FIELDS = {
     "base_parse": st.sampled_from([PARSED, NO_LABEL, CUT_OFF]),
     "tuned_parse": st.sampled_from([PARSED, NO_LABEL, CUT_OFF]),
     **{f"{who}_{kind}": st.floats(-9, 9) for who in ("base", "tuned") for kind in ("margin", "calibrated_margin")},
-    **{f"{who}_premise_free": st.sampled_from(TASK.labels) for who in ("base", "tuned")},
+    **{f"{who}_partial_input": st.sampled_from(TASK.labels) for who in ("base", "tuned")},
     **{f"{who}_stable": st.booleans() for who in ("base", "tuned")},
     "overlap": st.sampled_from([0.0, 0.4, 1.0]),
     "subsequence": st.booleans(),
@@ -243,8 +243,8 @@ def test_each_rule_is_handed_the_fields_that_it_cites_and_every_rule_can_speak()
         "base_parse": NO_LABEL,
         "tuned_parse": PARSED,
         "negation": "in hypothesis",
-        "base_premise_free": "no",
-        "tuned_premise_free": "yes",
+        "base_partial_input": "no",
+        "tuned_partial_input": "yes",
         "subsequence": True,
         "overlap": 1.0,
         "alone": "hypothesis",

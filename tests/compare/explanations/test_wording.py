@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.small_tasks import ONE
 from tests.small_tasks import PAIR as TASK
-from tunediff.compare import wording as module
+from tunediff.compare.explanations import wording as module
 from tunediff.compare.explanations.wording import RARE, wording
 from tunediff.data.cases import make_cases
 

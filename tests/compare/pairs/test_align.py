@@ -3,7 +3,7 @@ import doctest
 import pandas as pd
 import pytest
 
-from tunediff.compare import align as module
+from tunediff.compare.pairs import align as module
 from tunediff.compare.pairs.align import align
 from tunediff.runtime.errors import TunediffError
 

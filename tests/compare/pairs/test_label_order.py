@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tunediff.compare import scores as module
+from tunediff.compare.pairs import label_order as module
 from tunediff.compare.pairs.label_order import Scored, common_labels, log_probabilities, score_table
 from tunediff.runtime.errors import TunediffError
 

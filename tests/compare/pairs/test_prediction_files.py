@@ -2,8 +2,8 @@ import json
 
 import pandas as pd
 import pytest
-from tests.compare.test_harness import choice_sample
 
+from tests.compare.pairs.test_harness import choice_sample
 from tests.made_answers import TASK, answers_of, made_questions
 from tests.shared_data import shared_data
 from tunediff.compare.pairs.prediction_files import read_predictions

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tunediff.compare import predictions as module
+from tunediff.compare.pairs import predictions as module
 from tunediff.compare.pairs.predictions import Fields, as_text, from_rows, from_table, in_tables
 from tunediff.data.cases import make_cases
 from tunediff.runtime.errors import TunediffError

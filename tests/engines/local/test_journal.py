@@ -13,11 +13,11 @@ from tests.questions import QUESTIONS as QUESTION_TASK
 from tests.tiny import CASES, LABELS, PROMPT, TASK, load, write_model
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.prompt import Prompt
-from tunediff.engines import batching
 from tunediff.engines.asking import predict_cases
+from tunediff.engines.local import batching
 from tunediff.engines.local.batching import run_batches
 from tunediff.engines.local.journal import finished_batches
-from tunediff.engines.other_settings import other_protocols
+from tunediff.engines.other_settings import other_settings
 from tunediff.runtime.errors import TunediffError
 
 
@@ -141,13 +141,13 @@ def test_the_predictions_are_those_of_a_run_that_nobody_stopped(how, tmp_path, t
         scorer=how if lm else "head",
         batch_tokens=64,
         max_new_tokens=3,
-        protocols=["generation", "premise_free"] if lm else ["premise_free"] if how == "head" else [],
+        settings=["generation", "partial_input"] if lm else ["partial_input"] if how == "head" else [],
     )
 
     def ask():
         asked = loaded, cases, task, prompt, evaluate, "test"
         frame = predict_cases(*asked)
-        return frame.assign(**other_protocols(frame, *asked))
+        return frame.assign(**other_settings(frame, *asked))
 
     whole, counts = ask(), []
     stops = (1, 2) if how == "span" else (1, 3)

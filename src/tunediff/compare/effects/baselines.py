@@ -6,7 +6,7 @@ reads the hypothesis alone shows what the test set gives away without the premis
 
     tfidf_logistic(train["hypothesis"], train["label"], test["hypothesis"], test["label"]).accuracy
 
-    table = worth(gold, tuned_predictions, cheap_baselines(train, test, task, base_log_probs))
+    table = worth(gold, tuned_predictions, trivial_baselines(train, test, task, base_log_probs))
     worth_metrics(table)       # {"baseline_best": 0.64, "gain_over_baseline": 0.24, ...}
 
 Of question answering they are: no answer to any question, a name out of the likeliest sentence, and the base model.
@@ -90,7 +90,7 @@ def tfidf_logistic(
     return _scored([str(label) for label in model.predict(vectorizer.transform(test_texts))], test_labels)
 
 
-def cheap_baselines(
+def trivial_baselines(
     train: Sequence[Case],
     test: Sequence[Case],
     task: Task,
@@ -108,7 +108,7 @@ def cheap_baselines(
 
     Returns:
         majority; bag_of_words, which reads all inputs, a word of one input apart from the same word of another, and
-        premise_free, which reads the premise-free input alone (one of the two where the task has one input; neither
+        partial_input, which reads the partial-input input alone (one of the two where the task has one input; neither
         where the training cases cannot train a classifier, having one label or no word); calibrated_base;
         few_shot_base.
 
@@ -117,7 +117,7 @@ def cheap_baselines(
     """
     labels, gold = [case.label for case in train], [case.label for case in test]
     answers: dict[str, Answers] = {"majority": majority_label(labels, gold).predictions}
-    read = {"premise_free": [task.premise_free_input]}
+    read = {"partial_input": [task.partial_input]}
     if len(task.inputs) > 1:
         read["bag_of_words"] = task.inputs
     words = any(_WORD.search(text) for case in train for text in case.inputs.values())

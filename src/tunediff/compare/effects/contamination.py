@@ -20,7 +20,7 @@ def seen(leaks: Leaks, task: Task) -> dict[str, set[str]]:
     """Return the ids of the cases that training has seen, by how much of them it has seen."""
     ways = {"same_inputs": leaks.pairs, "near_duplicates": list(leaks.near_duplicates)}
     if task.name == QUESTION_ANSWERING:
-        ways |= {f"same_{task.source_input}": leaks.premises, f"same_{task.premise_free_input}": leaks.hypotheses}
+        ways |= {f"same_{task.source_input}": leaks.premises, f"same_{task.partial_input}": leaks.hypotheses}
     return {way: set(ids) for way, ids in ways.items()}
 
 

@@ -5,14 +5,14 @@ Both models answer the same cases under four protocols:
     generated     text written freely and parsed; an answer that names no label is wrong
     choices       the most likely of the labels' texts, so that the form of the answer no longer counts
     calibrated    the same without the model's preference among the labels (tunediff.compare.effects.label_bias)
-    premise_free  as calibrated, but from the premise-free input alone, such as the hypothesis without the premise
+    partial_input  as calibrated, but from the partial-input input alone, such as the hypothesis without the premise
 
 With the gain under a protocol as (right tuned - right base), case by case, the parts are
 
     format = generated - choices       what constraining the answer gives the base model, less what it gives the tuned
     prior  = choices - calibrated      what calibration gives the base model, less what it still gives the tuned one
-    cue    = premise_free              what the tuned model has right without the premise, less what the base has
-    rest   = calibrated - premise_free
+    cue    = partial_input              what the tuned model has right without the premise, less what the base has
+    rest   = calibrated - partial_input
 
 They add up to the gain under free generation in every case, so they do in the sum. A part is negative where training
 lost something: a model that stops reading the premise but finds a cue has a large cue and a negative rest.
@@ -35,7 +35,7 @@ from tunediff.config.task import ANSWERABLE, UNANSWERABLE
 from tunediff.data.cases import RIGHT
 from tunediff.runtime.errors import TunediffError
 
-PROTOCOLS = ("generated", "choices", "calibrated", "premise_free")
+SETTINGS = ("generated", "choices", "calibrated", "partial_input")
 PARTS = ("format", "prior", "cue", "rest")
 ANSWER_PARTS = {"has_answer": ANSWERABLE, "no_answer": UNANSWERABLE}
 
@@ -45,17 +45,17 @@ def gain_steps(answers: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         answers: label, and PROTOCOL_base and PROTOCOL_tuned for choices, calibrated and, where they were asked,
-            generated and premise_free: the predicted label of each case, missing where the answer is invalid.
+            generated and partial_input: the predicted label of each case, missing where the answer is invalid.
 
     Returns:
         A column for each of `PARTS`. Without `generated` (a model with a classification head writes nothing) there is
-        no format, and the parts add up to the gain under choices; without `premise_free` (a task with one input) no
+        no format, and the parts add up to the gain under choices; without `partial_input` (a task with one input) no
         cue.
 
     Raises:
         TunediffError: a column is missing.
     """
-    asked = [name for name in PROTOCOLS if any(f"{name}_{who}" in answers for who in ("base", "tuned"))]
+    asked = [name for name in SETTINGS if any(f"{name}_{who}" in answers for who in ("base", "tuned"))]
     needed = ["label", *(f"{name}_{who}" for name in {*asked, "choices", "calibrated"} for who in ("base", "tuned"))]
     missing = sorted(name for name in needed if name not in answers)
     if missing:
@@ -70,9 +70,9 @@ def gain_steps(answers: pd.DataFrame) -> pd.DataFrame:
     if "generated" in gain:
         steps["format"] = gain["generated"] - gain["choices"]
     steps["prior"] = gain["choices"] - gain["calibrated"]
-    if "premise_free" in gain:
-        steps["cue"] = gain["premise_free"]
-    steps["rest"] = gain["calibrated"] - gain.get("premise_free", 0)
+    if "partial_input" in gain:
+        steps["cue"] = gain["partial_input"]
+    steps["rest"] = gain["calibrated"] - gain.get("partial_input", 0)
     return pd.DataFrame(steps, index=answers.index)
 
 

@@ -1,6 +1,6 @@
 """One model under several protocols, and one protocol run twice: what the gain and the noise floor are taken from.
 
-answers = protocol_answers(aligned, labels)      # label, generated_base, ..., premise_free_tuned: for `gain_steps`
+answers = setting_answers(aligned, labels)      # label, generated_base, ..., partial_input_tuned: for `gain_steps`
 again = answered_again(base)                     # for `noise_floor` and `stable`
 """
 
@@ -18,7 +18,7 @@ from tunediff.metrics.squad import exact_match
 MODELS = ("base", "tuned")
 
 
-def protocol_answers(aligned: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+def setting_answers(aligned: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
     """Return the predicted label of each case under each protocol, for
     `tunediff.compare.effects.decomposition.gain_steps`.
 
@@ -28,7 +28,7 @@ def protocol_answers(aligned: pd.DataFrame, labels: Sequence[str]) -> pd.DataFra
 
     Returns:
         label; for each MODEL choices_MODEL and calibrated_MODEL; where free text was asked for, or is what was scored,
-        generated_MODEL; and where it was asked for premise_free_MODEL, calibrated as well.
+        generated_MODEL; and where it was asked for partial_input_MODEL, calibrated as well.
     """
     columns: dict[str, object] = {"label": aligned["label"]}
     for model in MODELS:
@@ -41,7 +41,7 @@ def protocol_answers(aligned: pd.DataFrame, labels: Sequence[str]) -> pd.DataFra
             columns[f"generated_{model}"] = aligned[f"prediction_{model}"]
         if f"premise_free_log_probs_{model}" in aligned:
             alone = log_prob_array(aligned[f"premise_free_log_probs_{model}"])
-            columns[f"premise_free_{model}"] = calibrated_predictions(alone, labels)
+            columns[f"partial_input_{model}"] = calibrated_predictions(alone, labels)
     return pd.DataFrame(columns, index=aligned.index)
 
 

@@ -57,7 +57,7 @@ def causes(
 
     Args:
         aligned: what `tunediff.compare.pairs.align.align` returns, with log_probs_base and log_probs_tuned; and where
-            they were measured, for base and tuned, premise_free_MODEL (predicted label) and stable_MODEL (whether the
+            they were measured, for base and tuned, partial_input_MODEL (predicted label) and stable_MODEL (whether the
             answer is the same at another batch size).
         cells: the transition of each row of `aligned`.
         cases: the test cases, in any order.
@@ -95,7 +95,7 @@ def evidence(
         case_id, transition, label, base_prediction and tuned_prediction (None where invalid). For base and tuned:
         margin, the log-probability of the gold label less that of the best other, in nats; calibrated_margin, the
         same without the model's preference among the labels over all of `aligned`; parse ("parsed", "no label", or
-        "cut off" at the token limit); premise_free, the predicted label from the premise-free input alone; stable.
+        "cut off" at the token limit); partial_input, the predicted label from the partial-input input alone; stable.
         negation, overlap, subsequence: as `tunediff.compare.explanations.wording.wording` says. alone, others: names of
         the inputs that the last two compare. nearest: the nearest training cases with case_id, label and distance.
     """
@@ -113,8 +113,8 @@ def evidence(
     texts = wording(own, task)
     columns |= {name: texts[name].tolist() for name in ("negation", "overlap", "subsequence") if name in texts}
     if len(task.inputs) > 1:
-        columns["alone"] = [task.premise_free_input] * len(own)
-        columns["others"] = [" and ".join(name for name in task.inputs if name != task.premise_free_input)] * len(own)
+        columns["alone"] = [task.partial_input] * len(own)
+        columns["others"] = [" and ".join(name for name in task.inputs if name != task.partial_input)] * len(own)
     if train:
         columns["nearest"] = [[one._asdict() for one in near] for near in nearest(own, train, task.inputs)]
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
@@ -196,7 +196,7 @@ def _of_model(
         "calibrated_margin": gold_margins(calibrated(log_probs)[flipped], gold).tolist(),
         "parse": parse_status(rows, who),
     }
-    optional = {name: f"{name}_{who}" for name in ("premise_free", "stable")}
+    optional = {name: f"{name}_{who}" for name in ("partial_input", "stable")}
     return columns | {name: plain(rows[column]) for name, column in optional.items() if column in rows}
 
 
@@ -290,7 +290,7 @@ RULES: Rules = (
     (("transition", "base_calibrated_margin", "tuned_calibrated_margin"), _preference),
     (("base_stable",), unstable("base")),
     (("tuned_stable",), unstable("tuned")),
-    (("base_premise_free", "tuned_premise_free", "alone"), _from_one_input),
+    (("base_partial_input", "tuned_partial_input", "alone"), _from_one_input),
     (("nearest", "label"), _neighbour),
     (("overlap", "subsequence", "alone", "others"), _wording),
     (("negation",), _negation),

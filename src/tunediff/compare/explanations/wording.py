@@ -64,7 +64,7 @@ def wording(cases: Sequence[Case], task: Task, train: Sequence[Case] = ()) -> pd
 
     Args:
         cases: the cases.
-        task: names of the inputs; the premise-free one (hypothesis) is held against the others (premise).
+        task: names of the inputs; the partial-input one (hypothesis) is held against the others (premise).
         train: the training cases that decide which words are rare; none: no column rare_words.
 
     Returns:
@@ -102,7 +102,7 @@ def _describe(cases: Sequence[Case], task: Task, vocabulary: defaultdict[str, in
         ),
     }
     if len(texts) > 1:
-        alone = texts.pop(task.premise_free_input)
+        alone = texts.pop(task.partial_input)
         columns |= _shared(alone, list(texts.values()), len(names))
     return pd.DataFrame(columns)
 

@@ -31,10 +31,10 @@ def read_source(data: Data, raw: Path) -> dict[str, list[Row]]:
         from tunediff.data.sources.hub_dataset import dataset_rows
 
         return {name: dataset_rows(data.hub.id, data.hub.config, data.hub.revision, name) for name in names}
-    assert data.world is not None  # section data has exactly one of the three
+    assert data.synthetic is not None  # section data has exactly one of the three
     from tunediff.data.synthetic import captions, questions, reviews
 
-    world = data.world
+    world = data.synthetic
     write = {"captions": captions.rows, "reviews": reviews.rows, "questions": questions.rows}[world.name]
     splits = write(world.train, world.validation, world.test, world.seed)
     return {

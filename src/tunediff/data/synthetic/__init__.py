@@ -1,1 +1,1 @@
-"""Built-in worlds: data that the project's own grammars generate, with no download."""
+"""Synthetic data: data that the project's own grammars generate, with no download."""

@@ -1,0 +1,26 @@
+"""What a model is asked about each case, as plain data: a task says it, an engine does it, neither knows the other.
+
+Ask(answer="choices", names=["yes", "no"], choices={"yes": " yes", "no": " no"})     # the likelier text
+Ask(answer="text", stop=["\\n"])                                                      # free text, one line
+Ask(answer="labels", names=["negative", "positive"])                                 # a classification head
+Ask(answer="span", names=["answerable", "unanswerable"])                             # a span head
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tunediff.config.section import Section
+
+
+class Ask(Section):
+    """One way to ask, the same for every case of a test set."""
+
+    answer: Literal["choices", "text", "labels", "span"] = Field(
+        description="the likeliest choice, text generated freely, the likeliest label of a head, a part of the context"
+    )
+    names: list[str] = Field(default=[], description="what log-probabilities are given to, in their order")
+    choices: dict[str, str] = Field(
+        default={}, description="the text of each name, scored behind the prompt, also where text is generated"
+    )
+    stop: list[str] = Field(default=[], description="text: what ends it, besides the model's own end marker")
