@@ -245,5 +245,5 @@ def test_the_summary_shows_the_arithmetic_and_what_to_beware_of(pair):
     text = diff_summary(gathered(pair, train=[*TRAIN, *TEST[:30]])[0], TASK, 0.95)
     assert "accuracy 41.0% -> 88.0% on 100 cases: 49 repaired - 2 broken = +47" in text
     assert "without training, at another batch size, 1 cases flip" in text
-    assert "over the best trivial baseline (premise free, 100.0%): -12.0" in text
+    assert "over the best trivial baseline (partial input, 100.0%): -12.0" in text
     assert "training has seen 30 cases or nearly so" in text

@@ -308,7 +308,7 @@ def test_the_largest_seed_is_taken(key, read):
 def test_the_seed_of_a_world_has_the_same_limits(lines_of):
     world = {"name": "captions", "seed": 2**32, "train": 9, "validation": 9, "test": 9}
     assert "data.synthetic.seed: found 4294967296, expected less than or equal to 4294967295" in lines_of(
-        data__world=world
+        data__synthetic=world
     )
 
 
@@ -405,7 +405,7 @@ CONTRADICTIONS = {
         {"adapt": {"method": "head"}, "model__quantization": "none"},
         ["adapt.method is head", "model.head is lm"],
     ),
-    "scorer head": ({"evaluate__scorer": "head"}, ["evaluate.scoring_method is head", "model.head is lm"]),
+    "scorer head": ({"evaluate__scoring_method": "head"}, ["evaluate.scoring_method is head", "model.head is lm"]),
     "hub without revision": (
         {"model": {"source": "hub", "id": "a/b", "head": "lm", "quantization": "nf4"}},
         ["model.revision goes with model.source hub"],
@@ -471,7 +471,7 @@ CONTRADICTIONS = {
         ["data.files.train: found '../x.jsonl', expected a file inside data.path"],
     ),
     "a protocol twice": (
-        {"evaluate__protocols": ["generation", "generation"]},
+        {"evaluate__settings": ["generation", "generation"]},
         ["evaluate.settings: found ['generation', 'generation'], expected no name twice"],
     ),
     "noise of the same batches": (
@@ -487,11 +487,11 @@ CONTRADICTIONS = {
         ["evaluate.noise_seed is 3, and so is model.head_seed", "expected another number"],
     ),
     "a span head for labels": (
-        {"model__head": "span", "evaluate__scorer": "head"},
+        {"model__head": "span", "evaluate__scoring_method": "head"},
         ["model.head is span, but task.name is nli"],
     ),
     "choices of questions": (
-        {"task": QUESTIONS, "data__columns": ANSWERED, "evaluate__scorer": "choices"},
+        {"task": QUESTIONS, "data__columns": ANSWERED, "evaluate__scoring_method": "choices"},
         ["evaluate.scoring_method is choices, but task.name is question_answering"],
     ),
     "answer texts of questions": (
@@ -511,7 +511,7 @@ CONTRADICTIONS = {
         ["data.columns: found ['context', 'label', 'question'], expected task.inputs and answers"],
     ),
     "other ways to ask a question": (
-        {"task": QUESTIONS, "data__columns": ANSWERED, "evaluate__protocols": ["partial_input"]},
+        {"task": QUESTIONS, "data__columns": ANSWERED, "evaluate__settings": ["partial_input"]},
         ["evaluate.settings is ['partial_input']", "but task.name is question_answering"],
     ),
     "examples before a question": (
@@ -524,17 +524,17 @@ CONTRADICTIONS = {
         ["prompt.doc_stride: found 128, expected less than prompt.max_tokens 128"],
     ),
     "a template beside a span head": (
-        {"task": QUESTIONS, "model__head": "span", "evaluate__scorer": "head", "prompt__choices": None},
+        {"task": QUESTIONS, "model__head": "span", "evaluate__scoring_method": "head", "prompt__choices": None},
         ["prompt.template: given, but model.head is span"],
     ),
     "one label": ({"task__labels": ["entailment"]}, ["task.labels: found ['entailment'], expected at least two"]),
     "free text of a head": (
-        {"evaluate__protocols": ["generation"], "evaluate__few_shot": 3, "model__head": "classification"},
+        {"evaluate__settings": ["generation"], "evaluate__few_shot": 3, "model__head": "classification"},
         ["evaluate.settings has generation and evaluate.few_shot is 3", "model.head is classification"],
     ),
     "nothing to leave out": (
         {
-            "evaluate__protocols": ["partial_input"],
+            "evaluate__settings": ["partial_input"],
             "task__inputs": ["premise"],
             "task__partial_input": "premise",
         },
@@ -581,7 +581,7 @@ def test_a_contradiction_is_shown_beside_wrong_keys_of_the_same_sections(lines_o
         model__dtype="float8",
         adapt__method="full",
         evaluate__batch_tokens=0,
-        evaluate__scorer="head",
+        evaluate__scoring_method="head",
         task__source_input="text",
         task__labels=[0, 1, 2],
     )
@@ -645,7 +645,7 @@ def test_the_reserved_names_are_those_of_the_records():
 
 
 def test_all_contradictions_between_sections_are_shown_at_once(lines_of):
-    lines = lines_of(model__quantization="none", evaluate__scorer="head", prompt__template="{premise}")
+    lines = lines_of(model__quantization="none", evaluate__scoring_method="head", prompt__template="{premise}")
     assert [line.split(" ")[0] for line in lines] == ["evaluate.scoring_method", "adapt.method", "prompt.template:"]
 
 

@@ -111,8 +111,8 @@ def test_files_become_splits_metrics_and_a_summary_that_adds_up(tmp_path):
         "shared_partial_inputs": 1,
         "near_duplicates": 0,
         "validation_leaked_pairs": 0,
-        "validation_shared_premises": 0,
-        "validation_shared_hypotheses": 0,
+        "validation_shared_sources": 0,
+        "validation_shared_partial_inputs": 0,
         "validation_near_duplicates": 0,
     }
     assert "train: 4 rows read - 1 without label - 2 of a shared premise = 1 (entailment 0.0%," in summary

@@ -32,12 +32,12 @@ class Draw(Section):
 
 
 class Synthetic(Section):
-    """A synthetic data that writes its own cases."""
+    """Generated cases, drawn from a seed."""
 
     name: Literal["captions", "reviews", "questions"] = Field(
         description="pairs of captions (nli), film reviews (classification), reports and questions (question_answering)"
     )
-    seed: Seed = Field(description="seed of the world's cases")
+    seed: Seed = Field(description="seed of the generated cases")
     train: Whole = Field(ge=1, description="rows to write for the source split `train`")
     validation: Whole = Field(ge=1, description="rows to write for the source split `validation`")
     test: Whole = Field(ge=1, description="rows to write for the source split `test`")
@@ -54,7 +54,7 @@ class HubData(Section):
 class Data(Section):
     """Where rows come from and how the three splits are drawn from them."""
 
-    source: Literal["synthetic", "files", "hub"] = Field(description="a synthetic data, files on disk, or the hub")
+    source: Literal["synthetic", "files", "hub"] = Field(description="synthetic data, files on disk, or the hub")
     path: Word = Field(description="folder of the files; it is hashed, so a changed file is noticed")
     synthetic: Synthetic | None = Field(default=None, description="source synthetic: which one")
     files: dict[str, str] | None = Field(

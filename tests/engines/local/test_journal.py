@@ -138,7 +138,7 @@ def test_the_predictions_are_those_of_a_run_that_nobody_stopped(how, tmp_path, t
     loaded = load(tmp_path / "base", tmp_path / "m", labels, head=head)
     prompt = PROMPT if lm else Prompt(max_tokens=48, doc_stride=8) if how == "span" else Prompt()
     evaluate = Evaluate(
-        scorer=how if lm else "head",
+        scoring_method=how if lm else "head",
         batch_tokens=64,
         max_new_tokens=3,
         settings=["generation", "partial_input"] if lm else ["partial_input"] if how == "head" else [],
