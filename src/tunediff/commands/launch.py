@@ -32,7 +32,7 @@ def main(args: argparse.Namespace) -> None:
     """Run `tunediff launch`; it ends with the exit code of the stage.
 
     Raises:
-        TunediffError: there is no such host, or, on host 0, the stage reads what is out of date.
+        TunediffError: there is no such host, or, on host 0, the stage reads what is out of date or may be.
     """
     if not 0 <= args.host < args.hosts:
         raise TunediffError(
@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
 def _refuse_stale(stage: str) -> None:
     """What the stage reads has to be made: other hosts would read it before it is."""
     stages = read_stages()
-    stale = outdated(stages) or set()
+    stale = outdated(stages)
     before = [one.name for one in stages if one.name in stale - {stage} and stage in downstream(stages, [one.name])]
     if before:
         raise TunediffError(

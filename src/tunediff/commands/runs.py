@@ -168,7 +168,12 @@ def _alive(run: Mapping[str, Any]) -> bool:
 
 def _outcomes(folder: Path, stages: Sequence[Stage], exit_code: int | None, ended: float | None) -> dict[str, Outcome]:
     notes = {stage.name: read_json(path) for stage in stages if (path := folder / stage.cost.name).exists()}
-    stale = set() if exit_code == 0 else outdated(stages)
+    stale: set[str] | None = set()
+    if exit_code != 0:
+        try:
+            stale = outdated(stages)
+        except TunediffError:
+            stale = None
     outcomes = {}
     for stage in stages:
         note = notes.get(stage.name)
@@ -186,16 +191,22 @@ def _outcomes(folder: Path, stages: Sequence[Stage], exit_code: int | None, ende
     return outcomes
 
 
-def outdated(stages: Sequence[Stage]) -> set[str] | None:
-    """Stages whose results are not those of the present code, data and parameters; None where DVC cannot tell."""
+def outdated(stages: Sequence[Stage]) -> set[str]:
+    """Stages whose results are not those of the present code, data and parameters.
+
+    Raises:
+        TunediffError: DVC cannot tell.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "status", "--json"], capture_output=True, text=True, check=False, env=os.environ
     )
     try:
-        changed = set(json.loads(done.stdout)) if done.returncode == 0 else None
+        if done.returncode == 0:
+            return downstream(stages, json.loads(done.stdout))
     except ValueError:
-        changed = None
-    return None if changed is None else downstream(stages, changed)
+        pass
+    reason = done.stderr.partition("ERROR: ")[2].partition("\n")[0] or "it gives no reason"
+    raise TunediffError(f"dvc status: cannot tell which results are up to date, expected a DVC project: {reason}")
 
 
 def downstream(stages: Sequence[Stage], changed: Iterable[str]) -> set[str]:
