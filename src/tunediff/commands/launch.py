@@ -45,7 +45,9 @@ def main(args: argparse.Namespace) -> None:
         command = ["/bin/sh", "-c", yaml.safe_load(read_text(PIPELINE))["stages"][args.stage]["cmd"]]
     hosts = {HOSTS: str(args.hosts), HOST: str(args.host), ADDRESS: args.address}
     quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # torch tells of every address that has no name
-    code, _ = run_program(command, quiet | hosts)
+    code, stop = run_program(command, quiet | hosts)
+    if stop:
+        raise stop
     sys.exit(code)
 
 
