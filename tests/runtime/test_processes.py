@@ -12,7 +12,7 @@ import torch
 from tests.imports import ROOT
 from tests.several import in_processes
 from tunediff.engines.local.batching import plan, run_batches
-from tunediff.models import processes
+from tunediff.runtime import processes
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.processes import gathered, launched, part, shared
 from tunediff.runtime.ranks import HOSTS, PARENT, PROCESSES, first
