@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunediff import cases
+from tunediff.data import cases
 from tunediff.data.cases import (
     PREDICTION_COLUMNS,
     Answer,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.shared_data import shared_data
-from tunediff import squad as module
+from tunediff.metrics import squad as module
 from tunediff.metrics.squad import (
     at_threshold,
     best_threshold,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunediff import files as module
+from tunediff.runtime import files as module
 from tunediff.runtime.errors import TunediffError, printed
 from tunediff.runtime.files import (
     numbered_jsonl,

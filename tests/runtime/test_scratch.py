@@ -2,7 +2,7 @@
 
 import pytest
 
-from tunediff import scratch
+from tunediff.runtime import scratch
 from tunediff.runtime.scratch import clear_done, mark_done, scratch_folder
 
 

@@ -4,18 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tunediff import files
-from tunediff.compare import align as align_module
-from tunediff.compare import predictions, stored
 from tunediff.compare.comparison import compare, diff
 from tunediff.compare.effects.differences import classification_differences
 from tunediff.compare.effects.transitions import cube, transition_metrics, transitions, validity_metrics
+from tunediff.compare.pairs import align as align_module
+from tunediff.compare.pairs import predictions, stored
 from tunediff.compare.pairs.align import align
 from tunediff.compare.pairs.label_order import common_labels, log_probabilities
 from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import Fields, Predictions
 from tunediff.compare.pairs.stored import RowGroups, pair, store
 from tunediff.data.cases import make_cases
+from tunediff.runtime import files
 from tunediff.runtime.errors import TunediffError
 
 LABELS = ("contradiction", "entailment", "neutral")
