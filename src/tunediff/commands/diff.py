@@ -117,6 +117,7 @@ def summary(found: Diff, confidence: float) -> str:
         f"{flips.rate_of_right:.2%} of the {flips.base_right:,} that were right; two unrelated models of these "
         f"accuracies would break {flips.expected_if_independent:,.0f}",
         f"  {found.power}",
+        *([f"  balanced accuracy and macro F1 are left out: {found.left_out}"] if found.left_out else []),
         *(f"  {alarm.name}: {alarm.sentence}" for alarm in found.alarms),
     ]
     return "\n".join(lines)
