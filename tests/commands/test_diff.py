@@ -1,8 +1,8 @@
 import json
 
 import pytest
-from tests.test_diff import made_up_pair
 
+from tests.compare.test_comparison import made_up_pair
 from tests.program import tunediff
 from tests.shared_data import shared_data
 from tunediff.data.cases import write_predictions
