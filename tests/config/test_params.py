@@ -16,7 +16,7 @@ from tunediff.config.sections import RESERVED, Base, Section
 from tunediff.data.cases import Case
 from tunediff.runtime.errors import TunediffError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SHIPPED = [ROOT / "params.yaml", *sorted((ROOT / "recipes").glob("*.yaml"))]
 DEFAULT = yaml.safe_load((ROOT / "recipes" / "tiny-snli-qlora.yaml").read_text(encoding="utf-8"))
 GONE = object()
