@@ -65,13 +65,7 @@ def fuzz(long, capsys):
 RECIPES = [
     yaml.safe_load(path.read_text()) for path in [ROOT / "params.yaml", *sorted((ROOT / "recipes").glob("*.yaml"))]
 ]
-# Lists of nine aliases each, thirty times over, and mappings merged in the same way.
-BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
-MERGED = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 30))
 YAMLS = [
-    BOMB,
-    f"task: {{name: nli}}\nmodel:\n  config: &c\n{''.join('    ' + line + chr(10) for line in BOMB.splitlines())}",
-    MERGED,
     "task: &a [*a]\n",
     "task: &a {inputs: *a}\n",
     "[" * 5000,

@@ -46,3 +46,9 @@ def test_host_0_refuses_what_is_not_made_and_takes_a_stage_that_is_itself_out_of
         launch._refuse_stale("train")
     monkeypatch.setattr(launch, "outdated", lambda stages: {"train"})
     launch._refuse_stale("train")
+
+
+def test_host_0_refuses_where_dvc_cannot_tell_what_is_up_to_date(pipeline):
+    code, out, error = tunediff(pipeline, "launch", "train", "--hosts", "1", "--host", "0", "--address", "a:1")
+    assert (code, out, error.count("\n")) == (1, "", 1)
+    assert error.startswith("tunediff: dvc status: cannot tell which results are up to date, expected a DVC project: ")

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -18,7 +19,7 @@ from tunediff.compare.effects.net_repair_cost import figure
 from tunediff.runtime.cost import RUN
 
 SCRIPT = """
-import json, sys, time
+import json, subprocess, sys, time
 from pathlib import Path
 from tunediff.runtime.cost import measured
 
@@ -26,6 +27,9 @@ name, reads, writes = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 with measured(Path(f"metrics/cost/{name}.json")):
     if name == "train" and Path("fail").exists():
         sys.exit(7)
+    if name == "train" and Path("wait").exists():
+        # What it starts ends on Ctrl-C, and on SIGTERM not.
+        subprocess.Popen(["/bin/sh", "-c", "trap '' TERM; touch sleeping; sleep 600; true"])
     while name == "train" and Path("wait").exists():
         Path("waiting").touch()
         time.sleep(0.05)
@@ -85,8 +89,8 @@ class Pipeline:
         said = done.stdout[done.stdout.rfind("stage  ") :] if "stage  " in done.stdout else done.stdout
         return done.returncode, said, done.stderr
 
-    def command(self, name):
-        return [sys.executable, "-m", "tunediff.commands.main", name]
+    def command(self, *arguments):
+        return [sys.executable, "-m", "tunediff.commands.main", *arguments]
 
     def change(self, **changes):
         path = self.folder / "params.yaml"
@@ -99,10 +103,10 @@ class Pipeline:
         costs = [json.loads((self.folder / f"metrics/cost/{name}.json").read_text()) for name in names]
         return sum(cost["seconds"] for cost in costs)
 
-    def start_and_wait_in_train(self):
+    def start_and_wait_in_train(self, *command):
         (self.folder / "wait").touch()
         process = subprocess.Popen(
-            self.command("repro"),
+            self.command(*command or ["repro"]),
             cwd=self.folder,
             env=self.env,
             stdout=subprocess.PIPE,
@@ -113,7 +117,7 @@ class Pipeline:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         end = time.monotonic() + 120
-        while not (self.folder / "waiting").exists():
+        while not (self.folder / "waiting").exists() or not (self.folder / "sleeping").exists():
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < end, "train did not begin"
             time.sleep(0.05)
@@ -234,6 +238,28 @@ def test_after_ctrl_c_the_end_of_the_run_is_told_all_the_same(pipeline):
     assert process.returncode != 0
     assert states(out) == {"prepare": "ran", "train": "stopped", "diff_cases": "not made"}
     assert "Traceback" not in out[out.index("stage  ") :]
+
+
+@pytest.mark.parametrize("command", ["repro", "launch train --hosts 1 --host 0 --address localhost:1"])
+def test_sigterm_ends_all_that_was_started_and_ends_as_shells_expect(pipeline, command):
+    pipeline.dvc("repro", "--quiet", "prepare")
+    process = pipeline.start_and_wait_in_train(*command.split())
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert {"sleep", "sh"} <= {one.name() for one in started}
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)  # as `timeout` does
+    out, error = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert error.splitlines()[-1] == "tunediff: stopped; the same command goes on from the last whole save"
+    assert "Traceback" not in error
+    assert not [one for one in started if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    assert command != "repro" or states(out)["train"] == "stopped"
+    (pipeline.folder / "wait").unlink()
+    assert states(pipeline.tunediff("repro")[1]) == {
+        "prepare": "from the cache",
+        "train": "ran",
+        "diff_cases": "ran",
+    }
 
 
 def test_another_price_runs_nothing_and_is_used_at_once(made):

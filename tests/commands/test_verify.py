@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.program import tunediff
+from tunediff.commands import verify
 from tunediff.data.cases import read_predictions, write_predictions
 
 
@@ -41,6 +42,12 @@ def test_results_that_are_true_here_agree_and_nothing_is_written(counted):
         assert float(found[stage][7]) < 1e-5
     assert out.splitlines()[-1] == "The cache tells the truth here, as far as it was checked."
     assert counted.run("git", "status", "--porcelain", "--untracked-files=all") == before
+
+
+def test_stages_that_differ_are_named_also_where_dvc_cannot_tell_whether_they_are_up_to_date(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {}", encoding="utf-8")
+    assert verify._next(["eval_base"]).startswith("dvc status: cannot tell which results are up to date")
 
 
 def test_results_that_were_changed_are_named_case_by_case_and_the_gate_closes(counted, tmp_path):

@@ -101,7 +101,7 @@ def test_the_recipes_of_systems_a_to_c_are_as_published(name, r, targets, quanti
     assert params.evaluate.scoring_method == "generation"
     assert params.train.save_total_limit == 5  # of five epochs: a save each
     if name == "b":
-        assert (params.adapt.lora_alpha, params.adapt.lora_dropout, params.adapt.bias) == (64, 0.05, "none")
+        assert (params.adapt.lora_alpha, params.adapt.lora_dropout) == (64, 0.05)
         assert params.train.learning_rate == 2.5e-5
     if name == "c":
         assert (params.model.dtype, params.train.logging_steps, params.train.save_total_limit) == ("float16", 10, 5)

@@ -111,6 +111,33 @@ def test_the_hash_follows_what_is_read_and_not_the_answer():
     assert len({one.prompt_hash, *(other.prompt_hash for other in others)}) == 4
 
 
+SHORT = st.text("ab \n", min_size=1, max_size=3)
+PROMPTS = st.builds(
+    Prompt,
+    template=st.sampled_from(["{premise}{hypothesis}", "{hypothesis}{premise}", "{premise} {hypothesis}"]),
+    choices=st.dictionaries(st.sampled_from(["yes", "no", "label 1", "label 2"]), SHORT, min_size=2, max_size=2),
+    max_tokens=st.sampled_from([None, 64, 512]),
+    too_long=st.sampled_from(["refuse", "truncate"]),
+    doc_stride=st.integers(0, 128),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(SHORT, SHORT, PROMPTS, SHORT, SHORT, PROMPTS)
+def test_two_hashes_are_the_same_where_the_model_reads_the_same_and_nowhere_else(a, b, prompt, c, d, other):
+    one, two = encoded(TOKENIZER, case(a, b), prompt), encoded(TOKENIZER, case(c, d), other)
+    scored = [sorted(some.choices.values()) for some in (prompt, other)]
+    same = one.tokens == two.tokens and scored[0] == scored[1]
+    assert (one.prompt_hash == two.prompt_hash) == same
+
+
+def test_a_head_reads_its_inputs_one_by_one_and_no_name_of_them():
+    hashes = [encoded(BERT, case(*texts), Prompt()).prompt_hash for texts in [("a b", "c"), ("a", "b c")]]
+    assert len(set(hashes)) == 2
+    named = make_cases([({"text": "a b", "other": "c"}, "yes", ())])[0]
+    assert encoded(BERT, named, Prompt(max_tokens=99, doc_stride=7)).prompt_hash == hashes[0]
+
+
 # Heads read the tokenizer's own form
 
 

@@ -107,6 +107,15 @@ def test_a_long_question_stops_the_run_or_loses_its_end_and_never_its_context():
     assert cut.prompt_hash != read(BERT, [long])[0].prompt_hash
 
 
+def test_the_hash_follows_the_windows_that_are_read_and_no_length_where_nothing_is_cut():
+    [whole], [same], [stride] = (read(BERT, CASES[:1], *lengths) for lengths in ((512, 4), (256, 4), (512, 9)))
+    assert len(whole.windows) == 1
+    assert whole.prompt_hash == same.prompt_hash == stride.prompt_hash
+    cut = [read(BERT, CASES[:1], *lengths)[0] for lengths in ((24, 4), (24, 5), (26, 4))]
+    assert min(len(one.windows) for one in cut) > 1
+    assert len({whole.prompt_hash, *(one.prompt_hash for one in cut)}) == 4
+
+
 def test_a_long_question_is_left_whole_where_all_of_it_fits_with_its_context():
     case = question(7, "Where is the man who is feeding the two dogs in the park?", "Nobody.", "Nobody")
     [document] = read(BERT, [case], 26, 20)

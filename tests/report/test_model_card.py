@@ -117,6 +117,19 @@ def test_the_protocol_is_that_of_prompt_decoding_scorer_and_cases():
     assert len({known, *changed}) == 6
 
 
+def test_the_protocol_does_not_change_with_keys_that_the_model_never_reads():
+    setup = setup_of(ROOT / "params.yaml")
+    prompt, ids = setup.prompt, ["a" * 16]
+    texts = prompt.choices.values()
+    unread = {"max_tokens": 64, "doc_stride": 9, "choices": dict(zip("abc", texts, strict=True))}
+    known = protocol_hash(prompt, setup.evaluate, ids)
+    assert protocol_hash(prompt.model_copy(update=unread), setup.evaluate, ids) == known
+    cutting = [prompt.model_copy(update={"too_long": "truncate", "max_tokens": length}) for length in (64, 65)]
+    assert len({known, *(protocol_hash(one, setup.evaluate, ids) for one in cutting)}) == 3
+    strides = [prompt.model_copy(update={"doc_stride": stride}) for stride in (8, 9)]
+    assert len({protocol_hash(one, setup.evaluate, ids, windows=True) for one in strides}) == 2
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_the_loading_code_of_every_recipe_is_python_and_names_its_base(path):
     setup = setup_of(path)

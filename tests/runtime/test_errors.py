@@ -1,7 +1,9 @@
 """How a program of this project ends: one line a fault, and a traceback for its own defects alone."""
 
+import signal
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -44,6 +46,42 @@ def test_ctrl_c_says_that_the_work_is_not_lost_and_ends_as_shells_expect(capsys)
     assert code == 130
     assert text.startswith("tunediff: stopped;")
     assert text.count("\n") == 1
+
+
+def test_sigterm_ends_in_a_line_as_shells_expect_and_leaves_nothing_half_written(tmp_path):
+    code = """
+        import time
+        from pathlib import Path
+        from tunediff.runtime.errors import run
+        from tunediff.runtime.files import replacing
+
+        def main():
+            with replacing(Path("models/tuned")) as folder:
+                folder.mkdir()
+                print("writing", flush=True)
+                time.sleep(600)
+
+        run(main)
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as stage:
+        assert stage.stdout.readline() == "writing\n"
+        stage.send_signal(signal.SIGTERM)
+        _, error = stage.communicate(timeout=60)
+    assert stage.returncode == 143
+    assert error == "tunediff: stopped; the same command goes on from the last whole save\n"
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_the_program_around_is_ended_by_sigterm_as_before():
+    before = signal.getsignal(signal.SIGTERM)
+    run(lambda: None)
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_defect_keeps_its_traceback():

@@ -96,17 +96,27 @@ def test_any_json_object_is_read_back(values, tmp_path_factory):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_metric_that_is_not_a_finite_number_is_refused(value, tmp_path):
-    path = tmp_path / "metrics.json"
-    assert "accuracy: found" in error_of(write_json, path, {"n": 1, "accuracy": value})
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize(
+    ("write", "values", "place"),
+    [
+        (write_json, lambda value: {"n": 1, "accuracy": value}, "accuracy"),
+        (write_json, lambda value: {"steps": [{"flips": 1}, {}, {"flips": value}]}, "steps.2.flips"),
+        (write_json, lambda value: [{"a": 1}, {"a": (value,)}], "1.a.0"),
+        (write_jsonl, lambda value: [{"a": 1.5}, {"a": {"b": [0, value]}}], "a.b.1"),
+    ],
+)
+def test_a_number_that_json_cannot_hold_is_refused_at_any_depth_by_its_place(write, values, place, value, tmp_path):
+    path = tmp_path / "made" / "file"
+    row = ", row 2" if write is write_jsonl else ""
+    assert error_of(write, path, values(value)) == f"{path}{row}: {place}: found {value}, expected a finite number"
+    assert list(path.parent.glob("*")) == []
 
 
 def test_a_list_of_objects_is_checked_as_one_object_is(tmp_path):
     path = tmp_path / "alarms.json"
     write_json(path, [{"name": "a"}, {"value": 0.5}])
     assert read_json(path) == [{"name": "a"}, {"value": 0.5}]
-    assert "value: found nan" in error_of(write_json, path, [{"name": "a"}, {"value": float("nan")}])
+    assert "1.value: found nan" in error_of(write_json, path, [{"name": "a"}, {"value": float("nan")}])
 
 
 @pytest.mark.parametrize("text", ["{", "", "[" * 100_000])

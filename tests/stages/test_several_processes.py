@@ -159,6 +159,19 @@ def test_a_worker_killed_on_one_of_two_hosts_ends_the_run_in_a_line_and_one_host
     assert [path.parent.parent for path in Path(".scratch").rglob("done")] == [Path(".scratch/train")]
 
 
+def test_sigterm_to_a_stage_ends_its_processes_and_leaves_nothing_half_written(project):
+    running = start("train", TRAIN)
+    wait_for(lambda: sorted(Path(".scratch/train").glob("*/checkpoint-*/whole")), [running])
+    workers = workers_of(running)
+    running.send_signal(signal.SIGTERM)
+    code, _, lines, _ = end(running)
+    assert (code, lines) == (143, ["tunediff: stopped; the same command goes on from the last whole save"])
+    assert len(workers) == 2
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
+    assert not {"tuned", "log.csv"} & {path.name for path in project.iterdir()}
+    assert not list(project.rglob("*.being-written-*"))
+
+
 def test_two_processes_answer_every_case_once_and_as_one_does(project):
     code, out, lines, _ = end(start("eval_base", EVALUATE))
     assert (code, lines) == (0, [])

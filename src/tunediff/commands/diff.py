@@ -13,7 +13,6 @@ is when the upper end of its exact interval does. Bad input: one line and exit c
 """
 
 import argparse
-import json
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,10 +22,9 @@ from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import Fields
 from tunediff.report.diff_page import diff_pages
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import replacing, write_json, write_text
+from tunediff.runtime.files import replacing, write_json, write_jsonl, write_text
 
 GATE_CLOSED = 3
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,8 +94,7 @@ def write(found: Diff, folder: Path, names: tuple[str, str], confidence: float) 
             for name in ("metrics.json", "cases.jsonl", "report.md", "report.html")
         )
         write_json(metrics, found.metrics)
-        with cases.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.writelines(_encode(line) + "\n" for line in case_lines(found))
+        write_jsonl(cases, case_lines(found))
         pages = diff_pages(found, names, confidence)
         write_text(markdown, pages.markdown)
         write_text(html, pages.html)
@@ -117,6 +114,7 @@ def summary(found: Diff, confidence: float) -> str:
         f"{flips.rate_of_right:.2%} of the {flips.base_right:,} that were right; two unrelated models of these "
         f"accuracies would break {flips.expected_if_independent:,.0f}",
         f"  {found.power}",
+        *([f"  balanced accuracy and macro F1 are left out: {found.left_out}"] if found.left_out else []),
         *(f"  {alarm.name}: {alarm.sentence}" for alarm in found.alarms),
     ]
     return "\n".join(lines)

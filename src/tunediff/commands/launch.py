@@ -32,7 +32,7 @@ def main(args: argparse.Namespace) -> None:
     """Run `tunediff launch`; it ends with the exit code of the stage.
 
     Raises:
-        TunediffError: there is no such host, or, on host 0, the stage reads what is out of date.
+        TunediffError: there is no such host, or, on host 0, the stage reads what is out of date or may be.
     """
     if not 0 <= args.host < args.hosts:
         raise TunediffError(
@@ -45,14 +45,16 @@ def main(args: argparse.Namespace) -> None:
         command = ["/bin/sh", "-c", yaml.safe_load(read_text(PIPELINE))["stages"][args.stage]["cmd"]]
     hosts = {HOSTS: str(args.hosts), HOST: str(args.host), ADDRESS: args.address}
     quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # torch tells of every address that has no name
-    code, _ = run_program(command, quiet | hosts)
+    code, stop = run_program(command, quiet | hosts)
+    if stop:
+        raise stop
     sys.exit(code)
 
 
 def _refuse_stale(stage: str) -> None:
     """What the stage reads has to be made: other hosts would read it before it is."""
     stages = read_stages()
-    stale = outdated(stages) or set()
+    stale = outdated(stages)
     before = [one.name for one in stages if one.name in stale - {stage} and stage in downstream(stages, [one.name])]
     if before:
         raise TunediffError(

@@ -75,8 +75,6 @@ def _check_name(repo_id: str) -> None:
 def _check_results() -> None:
     """Refuse results that are not of the present code, data and parameters."""
     stages = outdated(read_stages())
-    if stages is None:
-        raise TunediffError("dvc.lock: dvc status cannot tell whether the results belong to it; expected a DVC project")
     if stages:
         raise TunediffError(
             f"dvc.lock: the results of {', '.join(sorted(stages))} are not of the present code, data and parameters; "

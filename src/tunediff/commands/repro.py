@@ -2,9 +2,10 @@
 
     tunediff repro
 
-`make repro` calls it. It ends with DVC's exit code. What it says can be had again: `tunediff cost`. What a killed run
-left that would stop this one is cleared away first. After Ctrl-C or a kill the same command goes on: stages that ended
-come from the cache, training goes on from its last save, an evaluation behind its last batch.
+`make repro` calls it. It ends with DVC's exit code, or 130 on Ctrl-C and 143 on SIGTERM. What it says can be had again:
+`tunediff cost`. What a killed run left that would stop this one is cleared away first. After Ctrl-C or a kill the same
+command goes on: stages that ended come from the cache, training goes on from its last save, an evaluation behind its
+last batch.
 """
 
 import argparse
@@ -33,11 +34,11 @@ def main(_: argparse.Namespace) -> None:
     folder = begin()
     for line in clear_leftovers():
         print(line, file=sys.stderr)
-    code, stopped = run_program([sys.executable, "-m", "dvc", "repro"], {RUN: str(folder)})
+    code, stop = run_program([sys.executable, "-m", "dvc", "repro"], {RUN: str(folder)})
     end(folder, stages, code)
     print()
     print(said(stages))
     sys.stdout.flush()
-    if stopped:
-        print("tunediff: stopped; the same command goes on from the last whole save", file=sys.stderr)
+    if stop:
+        raise stop
     sys.exit(code)

@@ -24,13 +24,13 @@ from typing import Any, Literal, NamedTuple
 import psutil
 import yaml
 
-from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.errors import Terminated, TunediffError
 from tunediff.runtime.files import read_json, read_text, shown, write_json
 
 PIPELINE = Path("dvc.yaml")
 FOLDER = Path(".scratch/repro")
 COSTS = "metrics/cost"
-# Seconds that DVC and its stage have to end by themselves after Ctrl-C.
+# Seconds that DVC and its stage have to end by themselves, before they are sent a signal or after it.
 GRACE = 5.0
 Cost = dict[str, Any]
 State = Literal["ran", "cache", "stopped", "not made", "not known"]
@@ -130,30 +130,59 @@ def last_run(stages: Sequence[Stage], folder: Path = FOLDER) -> Run | None:
     return Run(run["began"], run.get("ended"), run.get("exit_code"), alive, outcomes)
 
 
-def run_program(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, bool]:
+def run_program(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, KeyboardInterrupt | None]:
     """Run DVC or a stage to its end, with these variables besides.
 
-    A stage's `python` is the one that runs this, also where nobody activated its environment. On a terminal Ctrl-C
-    reaches the program and all that it started, and they end. A signal to this process alone is passed on.
+    A stage's `python` is the one that runs this, also where nobody activated its environment. Nothing that was started
+    outlives Ctrl-C or SIGTERM.
 
     Returns:
-        The exit code as shells tell it, and whether Ctrl-C asked for the end.
+        The exit code as shells tell it, and the Ctrl-C or the SIGTERM that ended it, if one did.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     process = subprocess.Popen(command, env={**os.environ, "PATH": path, **environment})  # noqa: S603
-    stopped = passed_on = False
-    while process.poll() is None:
-        try:
-            process.wait(GRACE if stopped and not passed_on else None)
-        except KeyboardInterrupt:
-            stopped = True
-        except subprocess.TimeoutExpired:
-            passed_on = True
+    stop = None
+    try:
+        process.wait()
+    except KeyboardInterrupt as error:
+        stop = error
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what follows has an end
+        _end_all(process.pid, signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+        signal.signal(signal.SIGINT, before)
+    code = process.wait()
+    return (code if code >= 0 else 128 - code), stop
+
+
+def _end_all(process: int, number: signal.Signals) -> None:
+    """End a process and all that it started: by the signal, and after `GRACE` seconds by a kill."""
+    alive = []
+    with suppress(psutil.NoSuchProcess):
+        # Listed first: when a process has ended, nobody can tell what it started.
+        alive = [root := psutil.Process(process), *root.children(recursive=True)]
+    if number == signal.SIGINT:  # a terminal has sent it to all of them
+        alive = _outliving(alive)
+    for send in (number, signal.SIGKILL):
+        for one in alive:
             with suppress(psutil.NoSuchProcess):
-                root = psutil.Process(process.pid)
-                for one in [root, *root.children(recursive=True)]:
-                    one.send_signal(signal.SIGINT)
-    return (process.returncode if process.returncode >= 0 else 128 - process.returncode), stopped
+                alive += [child for child in one.children(recursive=True) if child not in alive]
+                one.send_signal(send)
+        alive = _outliving(alive)
+
+
+def _outliving(alive: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that have not ended `GRACE` seconds later; a zombie has."""
+    end = time.monotonic() + GRACE
+    while alive and time.monotonic() < end:
+        time.sleep(0.05)
+        alive = [one for one in alive if _works(one)]
+    return alive
+
+
+def _works(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _alive(run: Mapping[str, Any]) -> bool:
@@ -168,7 +197,12 @@ def _alive(run: Mapping[str, Any]) -> bool:
 
 def _outcomes(folder: Path, stages: Sequence[Stage], exit_code: int | None, ended: float | None) -> dict[str, Outcome]:
     notes = {stage.name: read_json(path) for stage in stages if (path := folder / stage.cost.name).exists()}
-    stale = set() if exit_code == 0 else outdated(stages)
+    stale: set[str] | None = set()
+    if exit_code != 0:
+        try:
+            stale = outdated(stages)
+        except TunediffError:
+            stale = None
     outcomes = {}
     for stage in stages:
         note = notes.get(stage.name)
@@ -186,16 +220,22 @@ def _outcomes(folder: Path, stages: Sequence[Stage], exit_code: int | None, ende
     return outcomes
 
 
-def outdated(stages: Sequence[Stage]) -> set[str] | None:
-    """Stages whose results are not those of the present code, data and parameters; None where DVC cannot tell."""
+def outdated(stages: Sequence[Stage]) -> set[str]:
+    """Stages whose results are not those of the present code, data and parameters.
+
+    Raises:
+        TunediffError: DVC cannot tell.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "status", "--json"], capture_output=True, text=True, check=False, env=os.environ
     )
     try:
-        changed = set(json.loads(done.stdout)) if done.returncode == 0 else None
+        if done.returncode == 0:
+            return downstream(stages, json.loads(done.stdout))
     except ValueError:
-        changed = None
-    return None if changed is None else downstream(stages, changed)
+        pass
+    reason = done.stderr.partition("ERROR: ")[2].partition("\n")[0] or "it gives no reason"
+    raise TunediffError(f"dvc status: cannot tell which results are up to date, expected a DVC project: {reason}")
 
 
 def downstream(stages: Sequence[Stage], changed: Iterable[str]) -> set[str]:

@@ -86,8 +86,11 @@ def main(args: argparse.Namespace) -> None:
 
 def _next(differing: Sequence[str]) -> str:
     """What to do about stages that differ."""
-    if set(differing) & (outdated(read_stages()) or set()):
-        return "they are not of the present code, data and parameters: run dvc repro"
+    try:
+        if set(differing) & outdated(read_stages()):
+            return "they are not of the present code, data and parameters: run dvc repro"
+    except TunediffError as error:
+        return str(error)
     return f"to compute them anew: dvc repro --force --single-item {' '.join(differing)}"
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 
 from tunediff.compare.checks import Alarm, environment_alarm
 from tunediff.compare.effects.answer_differences import answer_differences, answer_metrics, as_labels, threshold_metrics
-from tunediff.compare.effects.differences import MOST_LABELS, Difference, classification_differences
+from tunediff.compare.effects.differences import MOST_LABELS, Difference, classification_differences, no_classes
 from tunediff.compare.effects.evaluation_settings import MODELS
 from tunediff.compare.effects.power import power_sentence
 from tunediff.compare.effects.transitions import (
@@ -44,6 +44,7 @@ class Diff:
     outcomes: pd.DataFrame  # a row a case in small columns: transition, outcomes, label, cluster (a number)
     cube: pd.DataFrame  # gold, before, after, cases; an answer that is none of the classes is null
     differences: list[Difference]  # accuracy first, p-values adjusted by Holm
+    left_out: str | None  # why there are no rates of classes, such as macro F1
     negative_flips: NegativeFlips
     power: str  # what so many cases can show, in a sentence or two
     inputs: tuple[str, ...]
@@ -126,6 +127,7 @@ def compare(
         outcomes=aligned[kept],
         cube=cube(as_labels(aligned) if asked else aligned),
         differences=differences,
+        left_out=None if asked else no_classes(aligned, classes),
         negative_flips=negative_flips(cells, confidence),
         power=power_sentence(len(aligned), *flips, alpha=1 - confidence),
         inputs=pairs.inputs,

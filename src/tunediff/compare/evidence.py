@@ -42,7 +42,6 @@ from tunediff.compare.effects.probabilities import NOT_MEASURED, calibration
 from tunediff.compare.effects.slices import slices, slices_of_cases
 from tunediff.compare.effects.transitions import (
     case_records,
-    cube,
     in_split_order,
     transition_metrics,
     transitions,
@@ -203,14 +202,11 @@ def _alarms(aligned: pd.DataFrame, task: Task, confidence: float) -> list[Alarm]
 
 
 def _counts(aligned: pd.DataFrame, cells: pd.Series) -> dict[str, pd.DataFrame]:
-    """Cases by transition, answers by gold label (a row a case), and the cube of both."""
+    """Cases by transition, and answers by gold label (a row a case)."""
     tables = {"transitions": cells.value_counts(sort=False).rename("cases").rename_axis("transition").reset_index()}
     for model in MODELS:
         answers = aligned[f"prediction_{model}"].where(aligned[f"outcome_{model}"] != INVALID, INVALID)
         tables[f"confusion_{model}"] = pd.DataFrame({"label": aligned["label"], "prediction": answers})
-    # No label is called "invalid": the answers alone tell which are. Of questions they do not tell what is right.
-    counts = cube(aligned).rename(columns={"gold": "label"})
-    tables["cube"] = counts.groupby(["label", "before", "after"], sort=False)["cases"].sum().reset_index()
     return tables
 
 

@@ -17,7 +17,6 @@ class Adapt(Section):
     r: Whole | None = Field(default=None, ge=1, description="lora: rank")
     lora_alpha: Number | None = Field(default=None, gt=0, description="lora: scale, divided by r")
     lora_dropout: Number = Field(default=0.0, ge=0, lt=1, description="lora: dropout of the adapter's input")
-    bias: Literal["none"] = Field(default="none", description="lora: biases stay frozen")
     target_modules: LoraTargets | None = Field(default=None, description="lora: names of linear layers, or all-linear")
 
     def _contradictions(self) -> Iterator[str]:

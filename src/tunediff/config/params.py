@@ -8,7 +8,6 @@ that a misspelt key of the last stage is found by the first one.
 """
 
 import difflib
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -248,42 +247,21 @@ def _valid(values: Mapping[str, Any], section: str, key: str) -> Any:
     return TypeAdapter(kind).validate_python(given[key])
 
 
-# Characters and values of a params.yaml. Those of the recipes have 2,000 and 150.
-LARGEST = 200_000
 _BOOLEAN, _TEXT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:str"
 
 
 def _load(path: Path) -> tuple[Any, list[str]]:
     """The values of a YAML file, and a line for each word of it that YAML would take for another or drop."""
     text = read_text(path)
-    if len(text) > LARGEST:
-        raise TunediffError(f"{path}: found {len(text):,} characters, expected at most {LARGEST:,}")
     try:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
         if root is None:
             return None, []
-        if _grown(root) > LARGEST:
-            raise ValueError(f"its aliases make more than {LARGEST:,} values of it")
         faults = [f"{path}, line {number}: {fault}" for number, fault in _faults(root, "", set())]
         return loader.construct_document(root), faults
     except Exception as error:  # PyYAML lets through what its own conversions raise: ValueError for 2026-02-30
         raise TunediffError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
-
-
-def _grown(node: yaml.Node, known: dict[int, float] | None = None) -> float:
-    """How many values a file holds where each alias is written out; infinite where one stands inside of what it names.
-
-    Nine aliases of nine aliases, nine times over, are nothing in memory, but everything that walks them, as a message
-    that shows them does, would never end.
-    """
-    known = {} if known is None else known
-    if id(node) not in known:
-        known[id(node)] = math.inf
-        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
-        parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in pairs for part in pair]
-        known[id(node)] = 1 + sum(_grown(part, known) for part in parts)
-    return known[id(node)]
 
 
 def _faults(node: yaml.Node, key: str, seen: set[int]) -> Iterator[tuple[int, str]]:

@@ -44,7 +44,7 @@ PREDICTION_COLUMNS = {
     "text": "the answer as the model gave it",
     "finish_reason": "stop, length (the answer ran into the token limit) or none (nothing was generated)",
     "scorer": "choices, generation or head",
-    "prompt_hash": "hash of the rendered prompt and choices",
+    "prompt_hash": "hash of the text that the model reads, and of the texts of scored choices",
     "n_tokens": "tokens of the prompt",
     "truncated": "whether the prompt was cut to fit the context",
 }

@@ -31,7 +31,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Encoded(Row):
-    """One case as the model reads it: its row, the hash of what was rendered, and whether it was cut to fit."""
+    """One case as the model reads it: its row, the hash of what is read, and whether it was cut to fit."""
 
     prompt_hash: str
     truncated: bool
@@ -45,6 +45,12 @@ class Encoded(Row):
 def render(template: str, inputs: Mapping[str, str]) -> str:
     """Fill a template's {names} in one pass, so that braces inside an input are never read as names."""
     return re.sub(r"\{(\w+)\}", lambda match: inputs[match[1]], template)
+
+
+def prompt_hash(prompt: Prompt, inputs: Mapping[str, str]) -> str:
+    """The hash of what a model reads of a case, and of nothing else: the text, and the texts of scored choices."""
+    read = list(inputs.values()) if prompt.template is None else [render(prompt.template, inputs)]
+    return content_hash([read, sorted((prompt.choices or {}).values())])
 
 
 def written_answer(case: Case, prompt: Prompt) -> str:
@@ -109,8 +115,7 @@ def encode_cases(
         if truncated and prompt.too_long == "truncate":
             inputs = cut(inputs, room, lambda shorter: len(encode(shorter)[0]))
             tokens, token_types = encode(inputs)
-        content = {"inputs": inputs, "template": prompt.template, "choices": prompt.choices}
-        encoded.append(Encoded(tokens, token_types, content_hash(content), truncated))
+        encoded.append(Encoded(tokens, token_types, prompt_hash(prompt, inputs), truncated))
     if too_long and prompt.too_long == "refuse":
         length, case_id = max(too_long)
         raise TunediffError(

@@ -76,9 +76,10 @@ def read_documents(
                 inputs["question"] = _cut_question(tokenizer, inputs, room)
                 whole = _whole(tokenizer, inputs)
         if len(whole.tokens) - len(whole.offsets) <= (room if truncated else limit):
-            read = {"inputs": inputs, "max_tokens": limit, "doc_stride": prompt.doc_stride}
-            windows = _windows(whole, limit, prompt.doc_stride)
-            documents.append(Document(windows, content_hash(read), len(whole.tokens), truncated))
+            windows, text = _windows(whole, limit, prompt.doc_stride), inputs["context"]
+            pieces = [text[window.offsets[0][0] : window.offsets[-1][1]] for window in windows if len(windows) > 1]
+            read = content_hash([inputs["question"], pieces or [text]])
+            documents.append(Document(windows, read, len(whole.tokens), truncated))
     if len(documents) < len(cases):
         length, case_id = max(too_long)
         raise TunediffError(

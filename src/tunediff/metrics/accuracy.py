@@ -117,15 +117,6 @@ def confusion(labels: Sequence[str], gold: Iterable[str], predictions: Iterable[
     return _count(labels, _codes(labels, gold, "gold label"), _codes(labels, predictions, "prediction"))
 
 
-def confusion_rows(labels: Sequence[str], counts: Counts) -> list[dict[str, Any]]:
-    """Return the counts of `confusion` as rows with gold, predicted (a label or "invalid") and cases."""
-    return [
-        {"gold": label, "predicted": predicted, "cases": int(cases)}
-        for label, row in zip(labels, counts, strict=True)
-        for predicted, cases in zip([*labels, "invalid"], row, strict=True)
-    ]
-
-
 def per_class(labels: Sequence[str], counts: Counts) -> list[dict[str, Any]]:
     """Return label, precision, recall, f1 (0..1) and support (cases of that gold label), one row a label.
 

@@ -36,7 +36,6 @@ def adapt_model(model: Network, adapt: Adapt, seed: int) -> Network:
             r=adapt.r,
             lora_alpha=adapt.lora_alpha,
             lora_dropout=adapt.lora_dropout,
-            bias=adapt.bias,
             target_modules=sorted(name for names in targets.values() for name in names),
             modules_to_save=new_head(model) or None,
         )

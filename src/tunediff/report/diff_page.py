@@ -49,6 +49,7 @@ def diff_pages(found: "Diff", names: tuple[str, str], confidence: float) -> Page
         source_texts=int(found.outcomes["cluster"].nunique()) if "cluster" in found.outcomes else None,
         models=MODELS,
         differences=found.differences,
+        left_out=found.left_out,
         slices=_tags(found, confidence),
         alarms=[alarm._asdict() for alarm in found.alarms],
         sources={"before": names[0], "after": names[1], "diff_cases": "metrics.json", "cases": "cases.jsonl"},

@@ -60,8 +60,10 @@ class Setup(NamedTuple):
     adapt: Adapt
 
 
-def protocol_hash(prompt: Prompt, evaluate: Evaluate, case_ids: Sequence[str]) -> str:
+def protocol_hash(prompt: Prompt, evaluate: Evaluate, case_ids: Sequence[str], windows: bool = False) -> str:
     """16 hexadecimal digits over how the cases were asked: template, answers, decoding, scorer and the cases.
+
+    Keys that the model never reads do not count: names of labels, and lengths where nothing is cut.
 
     Two models with the same hash were asked the same questions in the same way; their figures can be compared.
 
@@ -69,17 +71,15 @@ def protocol_hash(prompt: Prompt, evaluate: Evaluate, case_ids: Sequence[str]) -
         prompt: how a case becomes input.
         evaluate: how the model answers.
         case_ids: the cases, in any order.
+        windows: whether what is too long is read in windows, as a span head does.
     """
+    lengths = [prompt.max_tokens] if windows or prompt.too_long == "truncate" else []
+    read = [prompt.template, sorted((prompt.choices or {}).values()), *lengths, *[prompt.doc_stride] * windows]
     generated = (
         {"greedy": True, "max_new_tokens": evaluate.max_new_tokens} if evaluate.scoring_method == "generation" else None
     )
     return content_hash(
-        {
-            "prompt": prompt.model_dump(),
-            "scorer": evaluate.scoring_method,
-            "decoding": generated,
-            "cases": sorted(case_ids),
-        }
+        {"prompt": read, "scorer": evaluate.scoring_method, "decoding": generated, "cases": sorted(case_ids)}
     )
 
 
@@ -113,7 +113,10 @@ def model_card(contents: Mapping[str, Any], setup: Setup) -> str:
         "data_name": data_name(setup.data),
         "scorer": setup.evaluate.scoring_method,
         "protocol": protocol_hash(
-            setup.prompt, setup.evaluate, [case["case_id"] for case in contents["results"].cases]
+            setup.prompt,
+            setup.evaluate,
+            [case["case_id"] for case in contents["results"].cases],
+            windows=model.head == "span",
         ),
     }
     return f"---\n{front.to_yaml()}\n---\n\n{markdown_page({**contents, **told}, 'model_card.md.j2').lstrip()}"

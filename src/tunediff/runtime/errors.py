@@ -10,10 +10,12 @@ and exit code 1, without a traceback.
 import errno
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 # Set in each of several processes of a stage, by torchrun's agent.
 _ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
@@ -21,12 +23,18 @@ _ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 # The disk or its quota is full, or the file larger than allowed; the folder cannot be written to; the disk is broken.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
+GOES_ON = "the same command goes on from the last whole save"
+
 # A line longer than this is cut: a name in a file may be as long as the file.
 LONGEST = 2000
 
 
 class TunediffError(Exception):
     """Bad input, in one line: file, row or key, found, expected. Several arguments are several such lines."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as a scheduler or `timeout` sends it; whatever ends well on Ctrl-C ends well on this."""
 
 
 def printed(line: object) -> str:
@@ -43,17 +51,22 @@ def printed(line: object) -> str:
 def run(main: Callable[[], None]) -> None:
     """Call `main`; end in one line on standard error where the input is at fault.
 
-    Exit code 1 for a `TunediffError` and for a file that cannot be written, 130 for Ctrl-C (as shells report it).
-    Anything else is a defect of this project and keeps its traceback.
+    Exit code 1 for a `TunediffError` and for a file that cannot be written; 130 for Ctrl-C and 143 for SIGTERM, as
+    shells report them. Anything else is a defect of this project and keeps its traceback.
     """
+    # One of several processes dies at once: the process that started them reports the end, and it may wait for this one
+    # in code that never comes back to Python.
+    before = signal.getsignal(signal.SIGTERM)
+    if _ERROR_FILE not in os.environ:
+        signal.signal(signal.SIGTERM, _terminated)
     try:
         main()
     except TunediffError as error:
         _say("\n".join(f"tunediff: {printed(line)}" for line in error.args))
         sys.exit(1)
-    except KeyboardInterrupt:
-        _say("tunediff: stopped; the same command goes on from the last whole save")
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        _say(f"tunediff: stopped; {GOES_ON}")
+        sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
     except BrokenPipeError:
         # The reader of our output went away; Python would complain again while closing it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -62,9 +75,15 @@ def run(main: Callable[[], None]) -> None:
         reason = unwritable(error)
         if reason is None and _ERROR_FILE not in os.environ:
             raise
-        said = f"tunediff: {reason}; the same command goes on from the last whole save"
-        _say(said if reason else traceback.format_exc())
+        _say(f"tunediff: {reason}; {GOES_ON}" if reason else traceback.format_exc())
         sys.exit(1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminated(_: int, __: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # `timeout` sends it twice
+    raise Terminated
 
 
 def _say(text: str) -> None:

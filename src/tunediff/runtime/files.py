@@ -206,16 +206,31 @@ def _levels(value: Any) -> int:
 
 
 def write_json(path: Path, values: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
-    """Write a JSON object, keys in the given order, or a list of them; a number that is not finite is refused.
+    """Write a JSON object, keys in the given order, or a list of them.
 
     Raises:
-        TunediffError: a value is NaN or infinite, which JSON cannot hold and no metric should be.
+        TunediffError: a number at any depth is NaN or infinite, which JSON cannot hold and no metric should be.
     """
-    for one in [values] if isinstance(values, Mapping) else values:
-        for key, value in one.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise TunediffError(f"{path}: {key}: found {value}, expected a finite number")
-    write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, _encoded(json.JSONEncoder(ensure_ascii=False, allow_nan=False, indent=2), values, str(path)))
+
+
+def _encoded(encoder: json.JSONEncoder, value: object, place: str) -> str:
+    """A value as JSON, with a line end."""
+    try:
+        return encoder.encode(value) + "\n"
+    except ValueError:
+        for key, number in _not_finite(value):
+            raise TunediffError(f"{place}: {key}: found {number}, expected a finite number") from None
+        raise
+
+
+def _not_finite(value: object, key: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers in a value that JSON cannot hold, each after where it stands, such as `steps.2.flips`."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield key, value
+    elif isinstance(value, Mapping | list | tuple):
+        for name, part in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _not_finite(part, f"{key}.{name}" if key else str(name))
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -239,11 +254,15 @@ def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Write one JSON object a line; one row is held at a time."""
-    encode = json.JSONEncoder(ensure_ascii=False).encode
+    """Write one JSON object a line; one row is held at a time.
+
+    Raises:
+        TunediffError: a number is NaN or infinite, as for `write_json`.
+    """
+    encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
     # Half of a surrogate pair becomes a question mark, as in `write_text`.
     with replacing(path) as fresh, fresh.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
-        file.writelines(encode(row) + "\n" for row in rows)
+        file.writelines(_encoded(encoder, row, f"{path}, row {number}") for number, row in enumerate(rows, start=1))
 
 
 def read_parquet(path: Path, wanted: Sequence[str] | None = None) -> tuple["pa.Table", list[str]]:

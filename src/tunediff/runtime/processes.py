@@ -28,7 +28,7 @@ import psutil
 import torch
 import torch.distributed as dist
 
-from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.errors import GOES_ON, Terminated, TunediffError
 from tunediff.runtime.ranks import ADDRESS, HOST, HOSTS, PARENT, PROCESSES, first
 from tunediff.runtime.stage import PARAMS
 
@@ -114,7 +114,8 @@ def _launch(num_processes: int, here: int, hosts: int) -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what ends a process is said here, in one line
     if hosts > 1:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _interface(address))
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in ("", ".agent.server.api"):  # this one has a level of its own
+        logging.getLogger(f"torch.distributed.elastic{name}").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="tunediff-") as logs:
         config = LaunchConfig(
             min_nodes=hosts,
@@ -135,7 +136,7 @@ def _launch(num_processes: int, here: int, hosts: int) -> None:
         except SignalException as error:
             if error.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None
-            sys.exit(128 + error.sigval)
+            raise Terminated from None
         except dist.DistError as error:
             raise TunediffError(
                 f"{address}: host {host} did not meet the other hosts within {WAIT} s: {str(error).splitlines()[0]}"
@@ -145,15 +146,14 @@ def _launch(num_processes: int, here: int, hosts: int) -> None:
 def _cause(failures: Mapping[int, Any], num_processes: int) -> str:
     """What ended the processes: a kill before what a process says, and that before a connection that was lost."""
     killed = {rank: -one.exitcode for rank, one in failures.items() if one.exitcode < 0}
-    goes_on = "the same command goes on from the last whole save"
     for rank, number in sorted(killed.items()):
         if number != signal.SIGTERM:
             name = signal.Signals(number).name
-            return f"tunediff: process {rank} of {num_processes} was killed ({name}); {goes_on}"
+            return f"tunediff: process {rank} of {num_processes} was killed ({name}); {GOES_ON}"
     alone = [one for rank, one in sorted(failures.items()) if one.exitcode > 0 and rank not in killed]
     own = [str(one.message).rstrip() for one in alone]
     said = [message for message in own if message and not any(word in message.splitlines()[-1] for word in _LOST)]
-    return said[0] if said else f"tunediff: another process went away, or its host; {goes_on}"
+    return said[0] if said else f"tunediff: another process went away, or its host; {GOES_ON}"
 
 
 def _interface(address: str) -> str:

@@ -12,7 +12,6 @@ Only the cases whose outcome flips carry information: `repaired` (wrong before, 
     '0.028'
 """
 
-from itertools import count
 from math import ceil, sqrt
 
 from scipy.stats import binom, binomtest, norm
@@ -156,11 +155,6 @@ def cases_needed(difference: float, discordant: float, alpha: float = 0.05, powe
         raise ValueError(f"found difference {difference}, expected more than 0 and at most {discordant}")
     z_alpha, z_power = _quantiles(alpha, power)
     return ceil(((z_alpha * sqrt(discordant) + z_power * sqrt(discordant - difference**2)) / difference) ** 2)
-
-
-def fewest_repairs(broken: int, alpha: float = 0.05) -> int:
-    """Return the fewest repaired cases that reach exact p < alpha beside that many broken ones."""
-    return next(repaired for repaired in count(broken + 1) if mcnemar_exact(repaired, broken) < alpha)
 
 
 def _quantiles(alpha: float, power: float) -> tuple[float, float]:

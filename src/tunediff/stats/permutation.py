@@ -36,22 +36,24 @@ def swap_test(pairs: Units, statistic: Statistic, replicates: int | None = None,
             1,000 where units are of very many kinds.
         seed: of the draws.
     """
-    kept, swapped = np.hsplit(pairs.totals, 2)
-    turned, start = swapped - kept, pairs.counts @ kept
+    columns = pairs.totals.shape[1] // 2
+    kept, swapped = pairs.totals[:, :columns], pairs.totals[:, columns:]
+    turned: Any = swapped - kept
+    start = pairs.counts @ kept
     observed = abs(statistic(start[None])[0])
     # Sums of floats in another order differ in their last digits, which must not tell a tie from a smaller value.
     least = observed - 1e-9 * max(1.0, observed)
-    moves = (turned != 0).any(axis=1)
+    moves = abs(turned) @ np.ones(columns) > 0
     turned, counts = turned[moves], pairs.counts[moves]
     if len(counts) == 0:
         return 1.0
     if counts.sum() <= _COUNTED:
-        each = np.repeat(turned, counts, axis=0)
-        choices = np.arange(2 ** len(each))[:, None] >> np.arange(len(each)) & 1
+        each = turned[np.repeat(np.arange(len(counts)), counts)]
+        choices = np.arange(2 ** each.shape[0])[:, None] >> np.arange(each.shape[0]) & 1
         return float(np.mean(np.abs(statistic(start + choices @ each)) >= least))
     generator = np.random.default_rng(seed)
     replicates = replicates or affordable(REPLICATES, len(counts))
-    step, as_large = max(1, AT_ONCE // len(counts)), 0
+    step, as_large = max(1, AT_ONCE // max(len(counts), columns)), 0
     for first in range(0, replicates, step):
         size = min(step, replicates - first)
         sums = start + generator.binomial(counts, 0.5, (size, len(counts))) @ turned

@@ -17,7 +17,12 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.tasks.columns import key_of, tags_of, text_of, value_of
 
-_ENDS = ".,;:!?…\"'`´“”‘’«»)]}。，；：！？"
+_QUOTES = "\"'`´“”„‘’‚«»()[]{}"
+_STOPS = ".,;:!?…。，；：！？"
+# Before an answer: white space, quotes, brackets, emphasis, and the marks of lists, quotations and headings.
+_BEFORE = re.compile(rf"(?:[\s{re.escape(_QUOTES)}*_~]|(?:[-–—•>+]|#+|\d+[.)])(?=\s))*")
+# Behind a choice: the end, a line end, or punctuation that does not join it to what comes next, as in 1.5 and no-one.
+_BEHIND = re.compile(rf"[^\S\n]*(?:\Z|\n|_+(?!\w)|(?![-'’]\w|[.,:–]\d)[{re.escape(_STOPS + _QUOTES)}*~<–—-])")
 
 
 def labelled_cases(rows: Sequence[Row], task: Task, data: Data) -> list[Case | None]:
@@ -54,34 +59,47 @@ def labelled_cases(rows: Sequence[Row], task: Task, data: Data) -> list[Case | N
 
 
 def parse_answer(text: str, choices: Mapping[str, str]) -> str | None:
-    """The label that a freely generated answer names, or None where it names none.
+    """The label that a freely generated answer names, or None where it names none or two (docs/parsing.md).
 
-    An answer counts when it starts with the text of a choice and the choice ends at the end of a word. Letter case,
-    surrounding white space and punctuation at the end do not count. Of several choices that fit, such as `not` and
-    `not entailed`, the longest is meant.
+    An answer counts when it starts with the text of a choice, in any letter case, and the choice is all there is up to
+    the end, a line end or punctuation. White space, quotes, brackets, emphasis and list marks before it do not count.
+    Of several choices that fit, such as `not` and `not entailed`, the longest is meant.
 
-    >>> parse_answer(" Entailment, because a dog is an animal.", {"e": "entailment", "n": "neutral"})
+    >>> choices = {"e": "entailment", "n": "neutral"}
+    >>> parse_answer(" **Entailment**, because a dog is an animal.", choices)
     'e'
+    >>> parse_answer("neutral ground", choices), parse_answer("entailment, neutral", choices)
+    (None, None)
 
     Args:
         text: the answer as the model gave it.
         choices: the text of each label.
     """
-    answer = text.strip().casefold()
-    fitting = {label: choice for label, choice in _plain(choices).items() if _starts_with(answer, choice)}
-    longest = max(map(len, fitting.values()), default=0)
-    named = [label for label, choice in fitting.items() if len(choice) == longest]
-    return named[0] if len(named) == 1 else None
+    answer, plain = text.strip().casefold(), _plain(choices)
+    named, rest = _first_choice(answer, plain)
+    other, _ = _first_choice(rest, plain)
+    return named if other in (None, named) else None
 
 
-def _plain(choices: Mapping[str, str]) -> dict[str, str]:
-    folded = {label: choice.strip().casefold() for label, choice in choices.items()}
-    # A choice that is nothing but punctuation, such as `+`, stays as it is.
-    return {label: choice.rstrip(_ENDS).rstrip() or choice for label, choice in folded.items()}
+def _first_choice(answer: str, choices: Mapping[str, str]) -> tuple[str | None, str]:
+    """The label of the choice that the answer starts with, if one alone fits best, and the rest of its line."""
+    for start in (answer, _BEFORE.sub("", answer, count=1)):  # a choice may itself start with such marks
+        fitting = {label: choice for label, choice in choices.items() if _starts_with(start, choice)}
+        if fitting:
+            longest = max(map(len, fitting.values()))
+            named = [label for label, choice in fitting.items() if len(choice) == longest]
+            rest = start[longest:].partition("\n")[0].lstrip(f"{_STOPS}{_QUOTES} <–—-")
+            return (named[0] if len(named) == 1 else None), rest
+    return None, ""
 
 
 def _starts_with(answer: str, choice: str) -> bool:
-    """Whether `answer` starts with `choice` and no letter, digit or underscore goes on the last word of it."""
-    if not choice or not answer.startswith(choice):
-        return False
-    return not re.fullmatch(r"\w\w", choice[-1] + answer[len(choice) : len(choice) + 1])
+    """Whether `answer` starts with `choice` and nothing goes on with it."""
+    return bool(choice) and answer.startswith(choice) and _BEHIND.match(answer, len(choice)) is not None
+
+
+def _plain(choices: Mapping[str, str]) -> dict[str, str]:
+    """The texts of the choices as answers are compared with them."""
+    folded = {label: choice.strip().casefold() for label, choice in choices.items()}
+    # A choice that is nothing but punctuation stays as it is, and so do the signs of `A*` and `B-`.
+    return {label: choice.lstrip(_QUOTES).rstrip(f"{_STOPS}{_QUOTES} ") or choice for label, choice in folded.items()}

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from tunediff.compare.effects.differences import (
     Difference,
     class_differences,
     classification_differences,
+    no_classes,
     planned,
     score_difference,
 )
@@ -115,17 +118,50 @@ def test_copies_of_a_case_in_one_cluster_say_no_more_than_the_case():
         assert many.p == pytest.approx(one.p, abs=0.02)
 
 
+def many_labels(n, size):
+    rng, labels = np.random.default_rng(7), [f"intent {number:03}" for number in range(size)]
+    frame = {"label": rng.choice(labels, n)}
+    for who, share in (("base", 0.4), ("tuned", 0.7)):
+        frame[f"prediction_{who}"] = np.where(rng.random(n) < share, frame["label"], rng.choice(labels, n))
+        frame[f"outcome_{who}"] = np.where(frame[f"prediction_{who}"] == frame["label"], "right", "wrong")
+    return pd.DataFrame(frame), labels
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_labels_that_are_named_are_compared_however_many_they_are(clustered):
+    frame, labels = many_labels(3000, 77)
+    balanced, macro = class_differences(frame, labels, clusters=np.arange(3000) // 3 if clustered else None)
+    for who in ("base", "tuned"):
+        answers = frame["label"], frame[f"prediction_{who}"]
+        assert getattr(balanced, who) == pytest.approx(balanced_accuracy_score(*answers))
+        assert getattr(macro, who) == pytest.approx(f1_score(*answers, average="macro"))
+    for row in (balanced, macro):
+        assert 0.2 < row.low < row.delta < row.high < 0.4
+        assert row.p < 0.001
+
+
+def test_memory_does_not_grow_with_labels_times_cases():
+    frame, labels = many_labels(10_000, 500)  # as a table, 10,000 cells with 5,000 sums each
+    tracemalloc.start()
+    assert len(class_differences(frame, labels)) == 2
+    assert tracemalloc.get_traced_memory()[1] < 150 * 2**20
+    tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
-    ("change", "labels"),
+    ("change", "labels", "why"),
     [
-        ({}, ["entailment", "neutral"]),  # a gold label outside the list
-        ({}, ["entailment"]),
-        ({}, [*LABELS, *"abcdefgh"]),  # answers in words rather than classes
-        ({"outcome_base": "right"}, LABELS),  # right by another rule than equality
+        ({}, ["entailment", "neutral"], "a gold label is none of the labels"),
+        ({}, ["entailment"], "there is but one label"),
+        ({}, [], "there are more than 10 different gold labels, and no file names them as its labels"),
+        ({"outcome_base": "right"}, LABELS, "an answer counts as right by another rule than being the gold label"),
     ],
 )
-def test_what_are_no_classes_is_left_out(change, labels):
-    assert class_differences(aligned_pair().assign(**change), labels) == []
+def test_what_are_no_classes_is_left_out_for_a_reason(change, labels, why):
+    frame = aligned_pair().assign(**change)
+    assert class_differences(frame, labels) == []
+    assert no_classes(frame, labels) == why
+    assert no_classes(aligned_pair(), LABELS) is None
 
 
 def test_a_score_is_compared_by_paragraph():

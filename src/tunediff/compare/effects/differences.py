@@ -13,17 +13,24 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, hstack
 
 from tunediff.data.cases import RIGHT
-from tunediff.stats.bootstrap import Floats, Units, bootstrap_interval, cluster_codes, mean_interval, merged, units
+from tunediff.stats.bootstrap import (
+    AT_ONCE,
+    Floats,
+    Units,
+    bootstrap_interval,
+    cluster_codes,
+    mean_interval,
+    merged,
+    units,
+)
 from tunediff.stats.multiple import holm
 from tunediff.stats.permutation import sign_flip, swap_test
 
-# Beyond this, gold labels are answers in words rather than classes, and per-class rates mean little.
+# Beyond this, gold labels that nothing names as labels are answers in words rather than classes.
 MOST_LABELS = 10
-# Clusters whose totals are held at a time.
-CLUSTERS = 65_536
 
 
 class Difference(NamedTuple):
@@ -88,39 +95,28 @@ def class_differences(
         clusters: of length n_cases, drawn and swapped whole; strata are given up for them, which cross classes.
 
     Returns:
-        Nothing where the labels are not classes: fewer than two or more than ten, a gold label outside the list, or an
-        outcome that is not the comparison of prediction and label.
+        Nothing where `no_classes` says why.
     """
-    size = len(labels)
-    names = pd.Index(list(labels))
-    # Small numbers: of ten million cases each copy of them counts.
-    gold = names.get_indexer(pd.Index(aligned["label"])).astype(np.int16)
-    if not 2 <= size <= MOST_LABELS or (gold < 0).any() or len(aligned) < 2:
+    if no_classes(aligned, labels):
         return []
-    # An answer outside the list, or none, is in no column: -1 becomes the place after the last label.
-    answers = [
-        names.get_indexer(pd.Index(aligned[f"prediction_{who}"])).astype(np.int16) % (size + 1)
-        for who in ("base", "tuned")
-    ]
-    for answer, who in zip(answers, ("base", "tuned"), strict=True):
-        if ((answer == gold) != (aligned[f"outcome_{who}"] == RIGHT)).any():
-            return []
-    code_of_case = (gold * (size + 1) + answers[0]) * (size + 1) + answers[1]
-    found = np.bincount(code_of_case)
-    codes = np.flatnonzero(found)
-    counts = found[codes]
+    size = len(labels)
+    gold, *answers = _codes(aligned, labels)
+    code_of_case = (gold.astype(np.int64) * (size + 1) + answers[0]) * (size + 1) + answers[1]
+    place, codes = pd.factorize(code_of_case, sort=True)
+    counts = np.bincount(place)
     rest, after = np.divmod(codes, size + 1)
     kind, before = np.divmod(rest, size + 1)
     kept, swapped = _totals(kind, before, after, size), _totals(kind, after, before, size)
+    both = csr_array(hstack([kept, swapped]))
     if clusters is None:
-        pairs = Units(np.hstack([kept, swapped]), counts)
+        pairs = Units(both, counts)
         strata = [Units(kept[kind == code], counts[kind == code]) for code in np.unique(kind)]
         together = Units(kept, counts)
     else:
         cases = np.ones(len(gold), dtype=np.int32)
-        by_cluster = csr_array((cases, (cluster_codes(clusters), np.searchsorted(codes, code_of_case))))
-        both, starts = np.hstack([kept, swapped]), range(0, by_cluster.shape[0], CLUSTERS)
-        pairs = merged(units(np.asarray(by_cluster[start : start + CLUSTERS] @ both)) for start in starts)
+        by_cluster, step = csr_array((cases, (cluster_codes(clusters), place))), max(1, AT_ONCE // both.shape[1])
+        starts = range(0, by_cluster.shape[0], step)
+        pairs = merged(units((by_cluster[start : start + step] @ both).toarray()) for start in starts)
         together = Units(pairs.totals[:, : kept.shape[1]], pairs.counts)
         strata = [together]
     if sum(int(stratum.counts.sum()) for stratum in strata) < 2:
@@ -167,15 +163,50 @@ def classification_differences(
     return planned([accuracy, *class_differences(aligned, labels, confidence, clusters)])
 
 
-def _totals(gold: npt.NDArray[np.intp], before: npt.NDArray[np.intp], after: npt.NDArray[np.intp], size: int) -> Floats:
+def no_classes(aligned: pd.DataFrame, labels: Sequence[str]) -> str | None:
+    """Return why the labels are no classes to compare by, None where they are.
+
+    Args:
+        aligned: what `tunediff.compare.pairs.align.align` returns.
+        labels: the label list; none where the gold labels are too many to be labels, and nothing names them.
+    """
+    if not labels:
+        return f"there are more than {MOST_LABELS} different gold labels, and no file names them as its labels"
+    gold, *answers = _codes(aligned, labels)
+    if len(labels) < 2 or len(aligned) < 2:
+        return "there is but one label" if len(labels) < 2 else "there is but one case"
+    if (gold < 0).any():
+        return "a gold label is none of the labels"
+    for answer, who in zip(answers, ("base", "tuned"), strict=True):
+        if ((answer == gold) != (aligned[f"outcome_{who}"] == RIGHT)).any():
+            return "an answer counts as right by another rule than being the gold label"
+    return None
+
+
+def _codes(aligned: pd.DataFrame, labels: Sequence[str]) -> list[npt.NDArray[np.int32]]:
+    """The places in the label list of gold label, answer before and answer after, each of length n_cases.
+
+    A gold label outside the list has -1; an answer outside it, or none, the place after the last label.
+    """
+    names = pd.Index(list(labels))
+    # Small numbers: of ten million cases each copy of them counts.
+    found = [
+        names.get_indexer(pd.Index(aligned[name])).astype(np.int32)
+        for name in ("label", "prediction_base", "prediction_tuned")
+    ]
+    return [found[0], *(answer % (len(labels) + 1) for answer in found[1:])]
+
+
+def _totals(
+    gold: npt.NDArray[np.int64], before: npt.NDArray[np.int64], after: npt.NDArray[np.int64], size: int
+) -> csr_array:
     """Per cell, by label: gold; right and predicted before; right and predicted after. Of shape (cells, 5 size)."""
-    table = np.zeros((len(gold), 5, size + 1))
-    row = np.arange(len(gold))
-    table[row, 0, gold] = 1
-    for place, answer in ((1, before), (3, after)):
-        table[row, place, gold] = answer == gold
-        table[row, place + 1, answer] = 1
-    return table[:, :, :size].reshape(len(gold), -1)
+    cells, there = np.arange(len(gold)), np.ones(len(gold), dtype=np.bool_)
+    labels = np.stack([gold, gold, before, gold, after])
+    counted = np.stack([there, before == gold, before < size, after == gold, after < size])
+    columns = (labels + size * np.arange(5)[:, None])[counted]
+    rows = np.broadcast_to(cells, counted.shape)[counted]
+    return csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(gold), 5 * size))
 
 
 def _parts(sums: Floats, size: int, who: int) -> tuple[Floats, Floats, Floats]:
