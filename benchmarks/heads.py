@@ -27,7 +27,8 @@ from tunediff.engines.local.labels import classify
 from tunediff.models.adapt import adapt_model
 from tunediff.models.load import Loaded, find_weights, load_base, write_manifest
 from tunediff.training.features import read_rows
-from tunediff.training.finetune import finetune, training_rows
+from tunediff.training.finetune import finetune
+from tunediff.training.targets import training_rows
 
 LABELS = ["negative", "positive"]
 TASK = Task(

@@ -21,8 +21,9 @@ from tunediff.runtime.ranks import first
 from tunediff.runtime.scratch import mark_done, scratch_folder
 from tunediff.runtime.stage import PARAMS, arguments
 from tunediff.training.features import read_features
-from tunediff.training.finetune import finetune, row_case_ids, training_rows
+from tunediff.training.finetune import finetune
 from tunediff.training.loop import chosen_epoch
+from tunediff.training.targets import row_case_ids, training_rows
 
 
 def main() -> None:

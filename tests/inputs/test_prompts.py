@@ -12,7 +12,7 @@ from tunediff.engines import answers
 from tunediff.inputs.prompts import answer_text, encode_cases, encode_choices, encode_text, render
 from tunediff.models.load import Loaded
 from tunediff.runtime.errors import TunediffError
-from tunediff.training.finetune import training_rows
+from tunediff.training.targets import training_rows
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 SPECIAL = ["</s>", "<s>", "<pad>", "<s></s><pad>", "a</s>b", "[SEP]", "[CLS] [MASK]"]

@@ -24,8 +24,8 @@ from tunediff.models.adapt import adapt_model
 from tunediff.runtime.errors import TunediffError
 from tunediff.training import features
 from tunediff.training.features import frozen_base, read_features, read_rows, write_features
-from tunediff.training.finetune import finetune, training_rows
-from tunediff.training.targets import TARGETS
+from tunediff.training.finetune import finetune
+from tunediff.training.targets import TARGETS, training_rows
 
 BERT, BPE = small_bert_tokenizer(), small_tokenizer()
 # A few units wide; encoders whose classifiers read the first token, the pooler, or every token.

@@ -33,10 +33,10 @@ from tunediff.inputs.prompts import encode_cases, encode_text
 from tunediff.inputs.windows import read_documents
 from tunediff.models.adapt import adapt_model, load_tuned, save_tuned
 from tunediff.runtime.errors import TunediffError
-from tunediff.training.finetune import finetune, row_case_ids, training_rows
+from tunediff.training.finetune import finetune
 from tunediff.training.loop import Loop, chosen_epoch
 from tunediff.training.loss import answer_loss, pad_answers
-from tunediff.training.targets import TARGETS, label_loss
+from tunediff.training.targets import TARGETS, label_loss, row_case_ids, training_rows
 
 CPU_ONLY = pytest.mark.skipif(torch.cuda.is_available(), reason="to the bit on the CPU alone; this machine has a GPU")
 

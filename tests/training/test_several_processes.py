@@ -18,9 +18,9 @@ from tunediff.models.adapt import adapt_model
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.processes import part
 from tunediff.training import finetune as module
-from tunediff.training.finetune import finetune, training_rows
+from tunediff.training.finetune import finetune
 from tunediff.training.loop import Loop
-from tunediff.training.targets import TARGETS
+from tunediff.training.targets import TARGETS, training_rows
 
 # The model, what is trained of it, and keys of train; an adapter on a decoder, whole encoders.
 TRAININGS = {

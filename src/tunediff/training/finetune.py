@@ -13,8 +13,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from tunediff.config.sections import Prompt, Task, Train
-from tunediff.data.cases import Case
+from tunediff.config.sections import Train
 from tunediff.models.adapt import disable_dropout, gather_trained
 from tunediff.models.load import Loaded
 from tunediff.runtime.processes import part, shared
@@ -22,17 +21,6 @@ from tunediff.training.features import Features, frozen_base
 from tunediff.training.loop import Loop, Objective
 from tunediff.training.loss import without_beginning
 from tunediff.training.targets import TARGETS
-
-
-def training_rows(loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Prompt, head: str) -> list[Any]:
-    """What the model learns from the cases, in their order: rows of `TARGETS`."""
-    return list(chain.from_iterable(TARGETS[head].rows(loaded, cases, task.labels, prompt)))
-
-
-def row_case_ids(loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Prompt, head: str) -> list[str]:
-    """The id of the case that each row of `training_rows` was made of."""
-    rows = TARGETS[head].rows(loaded, cases, task.labels, prompt)
-    return [case.case_id for case, each in zip(cases, rows, strict=True) for _ in each]
 
 
 def finetune(
@@ -51,7 +39,7 @@ def finetune(
 
     Args:
         loaded: the model, adapted: only what shall be trained requires a gradient.
-        train_rows: rows of `training_rows`.
+        train_rows: rows of `targets.training_rows`.
         validation_rows: the same of the validation split; measured after each epoch.
         train: the section train.
         scratch: folder for a checkpoint each epoch; the last whole one there is resumed from. Several processes share

@@ -6,12 +6,13 @@ target.loss(model, target.batch([row for case_rows in rows for row in case_rows]
 """
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy
 
-from tunediff.config.sections import Prompt
+from tunediff.config.sections import Prompt, Task
 from tunediff.data.cases import Case
 from tunediff.inputs.padding import pad_rows
 from tunediff.inputs.prompts import Encoded, Row, answer_text, encode_cases, encode_text
@@ -98,3 +99,14 @@ TARGETS: dict[str, Target] = {
     "classification": Target(labelled_rows, pad_labels, label_loss, _read_length, False, _label_places),
     "span": Target(span_rows, pad_spans, span_loss, _read_length, False, _every_place),
 }
+
+
+def training_rows(loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Prompt, head: str) -> list[Any]:
+    """What the model learns from the cases, in their order: rows of `TARGETS`."""
+    return list(chain.from_iterable(TARGETS[head].rows(loaded, cases, task.labels, prompt)))
+
+
+def row_case_ids(loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Prompt, head: str) -> list[str]:
+    """The id of the case that each row of `training_rows` was made of."""
+    rows = TARGETS[head].rows(loaded, cases, task.labels, prompt)
+    return [case.case_id for case, each in zip(cases, rows, strict=True) for _ in each]
