@@ -391,6 +391,21 @@ def test_a_save_holds_the_trained_weights_alone(start, tmp_path):
     assert all("lora" in name for name in saved)
 
 
+def test_the_log_gets_the_mean_loss_of_every_so_many_steps_and_the_row_of_each_epoch(start, tmp_path):
+    curves = []
+    for every in (1, 3):
+        log = []
+        loaded, rows, validation, head = start()
+        train = train_section(logging_steps=every)
+        found = finetune(loaded, rows, validation, train, tmp_path / str(every), head, log=log.append)
+        assert [entry["step"] for entry in log if "validation_loss" in entry] == [row["step"] for row in found]
+        curves.append([entry for entry in log if "learning_rate" in entry])
+    assert [entry["step"] for entry in curves[1]] == [3, 6]
+    assert [entry["learning_rate"] for entry in curves[0]] == pytest.approx([0.01 * k / 6 for k in range(6, 0, -1)])
+    losses = [entry["loss"] for entry in curves[0]]
+    assert [entry["loss"] for entry in curves[1]] == pytest.approx([sum(losses[:3]) / 3, sum(losses[3:]) / 3])
+
+
 # Which epoch is kept
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -85,6 +86,17 @@ def test_two_processes_learn_what_one_learns_from_the_batches_of_both(kind, n, l
         # Not where a layer ends in a bias that changes no answer: AdamW blows its gradient, which is rounding, up.
         if kind.startswith("lm"):
             torch.testing.assert_close(both[0][1][name], value, atol=1e-4, rtol=0)
+
+
+def test_a_weight_that_one_process_did_not_come_to_gets_the_gradient_of_the_other(tmp_path):
+    def summed():
+        model = torch.nn.ModuleList(torch.nn.Linear(1, 1, bias=False) for _ in range(3))
+        for layer in model[: 1 + part()[0]]:
+            layer.weight.grad = torch.ones(1, 1)
+        Loop._sum_gradients(SimpleNamespace(model=model))
+        return [None if layer.weight.grad is None else layer.weight.grad.item() for layer in model]
+
+    assert in_processes(2, tmp_path / "both", summed) == [[2.0, 1.0, None]] * 2
 
 
 def test_a_loss_that_is_no_number_in_one_process_is_told_by_all_with_the_rows_of_that_one(learn, tmp_path):

@@ -144,13 +144,12 @@ class Loop:
                 train_loss = self._epoch(len(self.history), bar)
                 row = {"epoch": self.step / self.per_epoch, "step": self.step, "train_loss": train_loss}
                 totals = self._measure(validation)
-                row["validation_loss"] = totals["answers"] / max(1.0, totals["targets"])
-                # A validation loss may be too large for an exponential.
-                if not max(row["train_loss"], row["validation_loss"]) <= EXPLODED:
+                row["validation_loss"] = loss = totals["answers"] / max(1.0, totals["targets"])
+                if not (train_loss <= EXPLODED and loss <= EXPLODED):  # nor where one is no number
                     raise TunediffError(
-                        f"{self.title}: found training loss {row['train_loss']} and validation loss "
-                        f"{row['validation_loss']} after step {self.step}, expected finite numbers and at most "
-                        f"{EXPLODED:g} nats per target; lower {self.title}.learning_rate"
+                        f"{self.title}: found training loss {train_loss} and validation loss {loss} after step "
+                        f"{self.step}, expected finite numbers and at most {EXPLODED:g} nats per target; lower "
+                        f"{self.title}.learning_rate"
                     )
                 self.history.append(row | figures(totals))
                 self.log(self.history[-1])
@@ -211,9 +210,7 @@ class Loop:
         targets = max(1, sum(gathered(sum(one.targets for one in parts))))
         nats = self._backward(parts, targets)
         if self.processes > 1 and self.train.fsdp is None:
-            for value in self.model.parameters():
-                if value.grad is not None:
-                    dist.all_reduce(value.grad)
+            self._sum_gradients()
         self.scaler.unscale_(self.optimizer)
         norm = clip_grad_norm_(self.model.parameters(), self.train.max_grad_norm)
         if isinstance(norm, DTensor):
@@ -237,6 +234,14 @@ class Loop:
         self.model.zero_grad()
         self.step += 1
         return nats, {"step": self.step, "loss": mean, "grad_norm": gradient, "learning_rate": rate}
+
+    def _sum_gradients(self) -> None:
+        """Over the processes; a weight that some of them did not come to, as an expert, gets those of the others."""
+        trained = [value for value in self.model.parameters() if value.requires_grad]
+        for value, *there in zip(trained, *gathered([value.grad is not None for value in trained]), strict=True):
+            if any(there):
+                value.grad = torch.zeros_like(value) if value.grad is None else value.grad
+                dist.all_reduce(value.grad)
 
     def _backward(self, parts: Sequence[Part], targets: int) -> list[torch.Tensor]:
         """Forward and backward of each batch; where memory runs out, once more in pieces.
