@@ -8,9 +8,9 @@ every row in every epoch. Both sides have the same head, batches, order and opti
 drawn differently. A second figure says how many times the first epoch, in which the base runs, takes a later one.
 """
 
-import json
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -31,7 +31,8 @@ from tunediff.engines.local.labels import classify
 from tunediff.models.adapt import adapt_model
 from tunediff.models.load import Loaded, find_weights, load_base, write_manifest
 from tunediff.training.features import read_rows
-from tunediff.training.finetune import finetune, training_rows
+from tunediff.training.finetune import finetune
+from tunediff.training.targets import training_rows
 
 LABELS = ["negative", "positive"]
 TASK = Task(
@@ -101,12 +102,19 @@ def ours(loaded: Loaded, train: list[Any], dev: list[Any], out: Path) -> tuple[l
     """Train as the stages features and train do; the losses, and when the run began and each epoch ended."""
     ends = [time.perf_counter()]
     features = read_rows(loaded, [one for one, _ in (*train, *dev)], "classification")
+    log: list[Mapping[str, float]] = []
     finetune(
-        loaded, train, dev, TRAIN, out, "classification", lambda: ends.append(time.perf_counter()), features=features
+        loaded,
+        train,
+        dev,
+        TRAIN,
+        out,
+        "classification",
+        lambda: ends.append(time.perf_counter()),
+        features=features,
+        log=log.append,
     )
-    # The best epoch's save may lie beside the last one's.
-    states = [json.loads(path.read_text()) for path in out.glob("checkpoint-*/trainer_state.json")]
-    return losses_of(max(states, key=lambda state: state["global_step"])["log_history"]), ends
+    return losses_of(log), ends
 
 
 def theirs(loaded: Loaded, train: list[Any], dev: list[Any], out: Path) -> tuple[list[float], list[float]]:
@@ -144,9 +152,9 @@ def theirs(loaded: Loaded, train: list[Any], dev: list[Any], out: Path) -> tuple
     return losses_of(trainer.state.log_history), ends
 
 
-def losses_of(log: list[dict[str, float]]) -> list[float]:
+def losses_of(log: Sequence[Mapping[str, float]]) -> list[float]:
     """The training losses of a log and those of the dev split, in its order."""
-    return [entry[key] for entry in log for key in ("loss", "eval_loss") if key in entry]
+    return [entry[key] for entry in log for key in ("loss", "eval_loss", "validation_loss") if key in entry]
 
 
 def accuracy(loaded: Loaded, rows: list[Any]) -> float:

@@ -9,8 +9,8 @@ and the tuned models are compared on 500 other rows. TRL would round the adapter
 stays float32 on both sides.
 """
 
-import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -115,9 +115,9 @@ def ours(loaded: Loaded, texts: list[str], rows: list[Any], train: Train, out: P
     prompts = [[tokenizer.bos_token_id, *encode_text(tokenizer, text)] for text in texts]
     own = [encode_text(tokenizer, ANSWERS[row["label"]]) for row in rows]
     split = answer_rows(prompts, own, tokenizer.eos_token_id)
-    finetune(loaded, split, split[:1], train, out, "lm")
-    [state] = out.glob("checkpoint-*/trainer_state.json")
-    return [entry["loss"] for entry in json.loads(state.read_text())["log_history"] if "loss" in entry]
+    log: list[Mapping[str, float]] = []
+    finetune(loaded, split, split[:1], train, out, "lm", log=log.append)
+    return [entry["loss"] for entry in log if "loss" in entry]
 
 
 def theirs(loaded: Loaded, texts: list[str], rows: list[Any], train: Train, out: Path, peer: str) -> list[float]:

@@ -40,7 +40,7 @@ def compute(args: Namespace, task: Task, model: Model, prompt: Prompt, adapt: Ad
     from tunediff.models.adapt import choose_trained
     from tunediff.models.load import load_base
     from tunediff.training.features import is_frozen, read_rows, write_features
-    from tunediff.training.finetune import training_rows
+    from tunediff.training.targets import training_rows
 
     cases = [case for path in (args.train, args.validation) for case in read_cases(path, task.inputs, task.labels)]
     loaded = load_base(args.base, model, task.labels)

@@ -21,7 +21,9 @@ from tunediff.runtime.ranks import first
 from tunediff.runtime.scratch import mark_done, scratch_folder
 from tunediff.runtime.stage import PARAMS, arguments
 from tunediff.training.features import read_features
-from tunediff.training.finetune import chosen_epoch, finetune, row_case_ids, training_rows
+from tunediff.training.finetune import finetune
+from tunediff.training.loop import chosen_epoch
+from tunediff.training.targets import row_case_ids, training_rows
 
 
 def main() -> None:
@@ -43,7 +45,7 @@ def main() -> None:
         loaded = load_base(args.base, params.model, task.labels)
         loaded = replace(loaded, model=adapt_model(loaded.model, params.adapt, train.seed))
         rows = [training_rows(loaded, split, task, prompt, params.model.head) for split in cases]
-        case_ids = partial(row_case_ids, loaded, cases[0], prompt, params.model.head)
+        case_ids = partial(row_case_ids, loaded, cases[0], task, prompt, params.model.head)
         features = read_features(args.features)
         log = finetune(loaded, rows[0], rows[1], train, scratch, params.model.head, note_cost, case_ids, features)
         if not first():

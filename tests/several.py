@@ -28,11 +28,6 @@ def in_processes(n, folder, function):
 
 
 def _run(rank, n, folder, function):
-    from accelerate.state import AcceleratorState, GradientState
-
-    # What trainers of the process that this one was forked from have left.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
     numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": n, "LOCAL_WORLD_SIZE": n, PROCESSES: n}
     os.environ |= {name: str(value) for name, value in numbers.items()} | {"GLOO_SOCKET_IFNAME": "lo"}
     torch.distributed.init_process_group(

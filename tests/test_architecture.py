@@ -83,6 +83,17 @@ def test_everything_outside_the_model_side_starts_without_torch():
     assert not TORCH & set(done.stdout.split())
 
 
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_the_training_loop_is_our_own(path):
+    """A trainer of transformers would have to be bent by its private methods, which change from release to release."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    modules = [node for node in nodes if isinstance(node, ast.ImportFrom) and "transformers" in (node.module or "")]
+    names = {alias.name for node in modules for alias in node.names}
+    assert not [one for one in names if one.startswith("_") or "Trainer" in one or one == "TrainingArguments"]
+    bases = {ast.unparse(base) for node in nodes if isinstance(node, ast.ClassDef) for base in node.bases}
+    assert not [base for base in bases if "Trainer" in base]
+
+
 def imported_packages(path):
     """Top-level names that a file imports anywhere, also inside functions and for type checkers."""
     nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))

@@ -4,15 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.questions import question
 from tests.tiny import CASES, CHOICES, PROMPT, TASK, small_bert_tokenizer, small_tokenizer
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import make_cases
 from tunediff.engines import asking as answers
-from tunediff.inputs.prompts import encode_cases, encode_choices, encode_text, render
+from tunediff.inputs.prompts import answer_text, encode_cases, encode_choices, encode_text, render
 from tunediff.models.load import Loaded
 from tunediff.runtime.errors import TunediffError
-from tunediff.training.finetune import training_rows
+from tunediff.training.targets import training_rows
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 SPECIAL = ["</s>", "<s>", "<pad>", "<s></s><pad>", "a</s>b", "[SEP]", "[CLS] [MASK]"]
@@ -98,6 +99,21 @@ def test_training_and_evaluation_read_the_same_tokens(monkeypatch):
         answer = encode_text(TOKENIZER, CHOICES[one.label])
         assert tokens == [*prompt, *answer, TOKENIZER.eos_token_id]
         assert targets == len(answer) + 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "one", "expected"),
+    [
+        (PROMPT, case("a", label="neutral"), CHOICES["neutral"]),
+        (Prompt(template="{question}"), question(0, "Who?", "A  cat\n runs.", "A  cat\n"), " A cat"),
+        (Prompt(template="{question}\n"), question(0, "Who?", "A cat.", "cat", "A cat"), "cat"),
+        (Prompt(template="{question}"), question(0, "Who?", "A cat."), " unanswerable"),
+        (Prompt(template="{premise}"), case("a", label="very\ngood"), " very good"),
+    ],
+    ids=["choice", "one line", "the first", "no answer", "label"],
+)
+def test_what_is_learned_is_the_choice_or_the_first_answer_or_the_label(prompt, one, expected):
+    assert answer_text(one, prompt) == expected
 
 
 def test_the_hash_follows_what_is_read_and_not_the_answer():

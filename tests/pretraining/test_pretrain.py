@@ -113,7 +113,8 @@ def test_padding_stands_at_the_end_and_is_no_target(rows):
     batch = pad_documents([{"input_ids": row} for row in rows], pad=0)
     width = max(map(len, rows))
     assert batch["input_ids"].tolist() == [row + [0] * (width - len(row)) for row in rows]
-    assert batch["labels"].tolist() == [row + [-100] * (width - len(row)) for row in rows]
+    # The first token of a text follows none.
+    assert batch["labels"].tolist() == [[-100, *row[1:]] + [-100] * (width - len(row)) for row in rows]
 
 
 def test_the_loss_of_a_padded_batch_is_that_of_its_documents(train):
@@ -154,6 +155,11 @@ def test_a_row_an_epoch_says_how_well_the_validation_text_is_told(train):
     assert log[-1]["validation_loss"] == pytest.approx(loss, rel=1e-5)
     assert log[-1]["perplexity"] == pytest.approx(math.exp(loss), rel=1e-5)
     assert set(log[-1]) == {"epoch", "step", "train_loss", "validation_loss", "perplexity"}
+
+
+def test_the_last_pass_may_be_a_part(train):
+    _, log = train(SENTENCES * 4, num_train_epochs=1.4)
+    assert [(row["epoch"], row["step"]) for row in log] == [(1.0, 4), (1.5, 6)]
 
 
 def test_the_layout_takes_vocabulary_and_special_tokens_from_the_tokenizer(train):
@@ -203,18 +209,18 @@ def test_losses_are_those_of_transformers(train):
     model, _ = train(DOCUMENTS * 2, BERT_TOKENIZER, BERT)
     model.eval()
     texts = Texts(DOCUMENTS, DOCUMENTS)
-    objective = module._objective(texts, BERT_TOKENIZER, model, section())
-    batch = objective.collate_validation(objective.validation_rows)
+    rows = module._rows(texts, BERT_TOKENIZER, model, section())
+    batch = rows.collate_validation(rows.validation)
     with torch.no_grad():
-        told = module.fill_masks(model, batch)
+        ours = module.fill_masks(model, batch)
         theirs = model(**batch)
-    assert float(told.minimised) == pytest.approx(float(theirs.loss), rel=1e-5)
+    assert float(ours.minimised / ours.targets) == pytest.approx(float(theirs.loss), rel=1e-5)
     chosen = batch["labels"] != -100
-    assert int(told.tokens) == int(chosen.sum())
+    assert int(ours.targets) == int(chosen.sum())
     right = theirs.prediction_logits.argmax(-1)[chosen] == batch["labels"][chosen]
-    assert int(told.right) == int(right.sum())
     follows = theirs.seq_relationship_logits.argmax(-1) == batch["next_sentence_label"]
-    assert (told.pairs, int(told.pairs_right)) == (len(follows), int(follows.sum()))
+    expected = {"right": right.sum(), "pairs": len(follows), "pairs_right": follows.sum()}
+    assert {name: int(count) for name, count in ours.counts.items()} == expected
 
 
 def test_masks_to_validate_on_are_the_same_in_every_run_and_at_every_batch_size_and_those_to_learn_from_are_not(train):
@@ -223,17 +229,17 @@ def test_masks_to_validate_on_are_the_same_in_every_run_and_at_every_batch_size_
     runs = []
     for size in (2, 16):
         torch.rand(size)
-        objective = module._objective(texts, BERT_TOKENIZER, model, section(per_device_train_batch_size=size))
-        runs.append(objective)
-    fixed = [objective.collate_validation(objective.validation_rows) for objective in runs]
+        runs.append(module._rows(texts, BERT_TOKENIZER, model, section(per_device_train_batch_size=size)))
+    fixed = [rows.collate_validation(rows.validation) for rows in runs]
     assert all(torch.equal(fixed[0][name], fixed[1][name]) for name in fixed[0])
-    drawn = [runs[0].collate(runs[0].train_rows) for _ in range(2)]
+    drawn = [runs[0].objective.collate(runs[0].train) for _ in range(2)]
     assert not torch.equal(drawn[0]["labels"], drawn[1]["labels"])
 
 
 def test_measuring_draws_nothing_that_training_would_have_drawn(train, monkeypatch):
     ordinary, _ = train(DOCUMENTS * 2, BERT_TOKENIZER, BERT, num_train_epochs=2)
-    monkeypatch.setattr(module._Pretrainer, "evaluate", lambda *_, **__: {})
+    totals = {"answers": 1.0, "targets": 1.0}
+    monkeypatch.setattr(module.Loop, "_measure", lambda *_: totals)
     unmeasured, _ = train(DOCUMENTS * 2, BERT_TOKENIZER, BERT, num_train_epochs=2)
     torch.testing.assert_close(weights(ordinary), weights(unmeasured))
 

@@ -25,7 +25,8 @@ from tunediff.models.adapt import adapt_model
 from tunediff.runtime.files import read_json
 from tunediff.runtime.ranks import ADDRESS, HOST, HOSTS, PROCESSES
 from tunediff.training.features import write_features
-from tunediff.training.finetune import finetune, training_rows
+from tunediff.training.finetune import finetune
+from tunediff.training.targets import training_rows
 
 PATIENCE = 900  # seconds; a machine with other work on it may take long
 EPOCHS = 15

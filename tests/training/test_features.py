@@ -24,7 +24,8 @@ from tunediff.models.adapt import adapt_model
 from tunediff.runtime.errors import TunediffError
 from tunediff.training import features
 from tunediff.training.features import frozen_base, read_features, read_rows, write_features
-from tunediff.training.finetune import HEADS, finetune, training_rows
+from tunediff.training.finetune import finetune
+from tunediff.training.targets import TARGETS, training_rows
 
 BERT, BPE = small_bert_tokenizer(), small_tokenizer()
 # A few units wide; encoders whose classifiers read the first token, the pooler, or every token.
@@ -74,13 +75,13 @@ def start(tmp_path):
 @pytest.mark.parametrize("name", [*ENCODERS, "llama", "phi", "gpt_neox", "gpt2", "qwen2"])
 def test_the_loss_and_its_gradient_are_those_of_the_ordinary_way(name, head, start, tmp_path):
     loaded, rows = start(name, head)
-    batch_of, loss_of = HEADS[head]
+    target = TARGETS[head]
 
     def losses():
         found = []
         for at in range(0, len(rows), 3):
             loaded.model.zero_grad()
-            loss = loss_of(loaded.model.eval(), batch_of(rows[at : at + 3], pad=loaded.pad))
+            loss = target.loss(loaded.model.eval(), target.batch(rows[at : at + 3], pad=loaded.pad))
             loss.minimised.backward()
             gradients = [value.grad.clone() for value in loaded.model.parameters() if value.requires_grad]
             found.append((loss.minimised.detach(), gradients))

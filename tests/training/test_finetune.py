@@ -33,9 +33,10 @@ from tunediff.inputs.prompts import encode_cases, encode_text
 from tunediff.inputs.windows import read_documents
 from tunediff.models.adapt import adapt_model, load_tuned, save_tuned
 from tunediff.runtime.errors import TunediffError
-from tunediff.training import finetune as module
-from tunediff.training.finetune import chosen_epoch, finetune, head_loss, row_case_ids, training_rows
+from tunediff.training.finetune import finetune
+from tunediff.training.loop import Loop, chosen_epoch
 from tunediff.training.loss import answer_loss, pad_answers
+from tunediff.training.targets import TARGETS, label_loss, row_case_ids, training_rows
 
 CPU_ONLY = pytest.mark.skipif(torch.cuda.is_available(), reason="to the bit on the CPU alone; this machine has a GPU")
 
@@ -100,7 +101,7 @@ def mean_loss(started, rows):
         parts = [answer_loss(loaded.model.eval(), pad_answers([row], 0)) for row in rows]
     else:
         batches = [pad_rows([one], 0) | {"labels": torch.tensor([label])} for one, label in rows]
-        parts = [head_loss(loaded.model.eval(), batch) for batch in batches]
+        parts = [label_loss(loaded.model.eval(), batch) for batch in batches]
     return (sum(loss.answers for loss in parts) / sum(loss.targets for loss in parts)).item()
 
 
@@ -172,7 +173,7 @@ def test_the_loss_of_a_head_is_that_of_transformers(start):
     loaded, rows, _, _ = start("bert", "head")
     batch = pad_rows([one for one, _ in rows], 0) | {"labels": torch.tensor([label for _, label in rows])}
     model = loaded.model.eval()
-    loss = head_loss(model, batch)
+    loss = label_loss(model, batch)
     assert loss.targets == len(CASES)
     torch.testing.assert_close(loss.minimised / loss.targets, model(**batch).loss)
     assert [label for _, label in rows] == [LABELS.index(case.label) for case in CASES]
@@ -270,14 +271,14 @@ def run_into_stop(started, train, scratch):
 
 def watch_losses(monkeypatch):
     """The loss of every batch as it is learned: the step that is at work, and nats, all their digits."""
-    curve, real = [], module.BatchTrainer.training_step
+    curve, real = [], Loop._step
 
-    def step(self, *batch):
-        loss = real(self, *batch)
-        curve.append((self.state.global_step, float(loss)))
-        return loss
+    def step(self, parts):
+        losses, entry = real(self, parts)
+        curve.extend((self.step - 1, float(loss)) for loss in losses)
+        return losses, entry
 
-    monkeypatch.setattr(module.BatchTrainer, "training_step", step)
+    monkeypatch.setattr(Loop, "_step", step)
     return curve
 
 
@@ -326,14 +327,14 @@ def test_batches_of_like_length_pad_less_and_go_on_after_a_stop(name, start, tmp
         loaded, rows, validation, head = start(name, **keys)
         return loaded, rows * 8, validation, head
 
-    widths, real = {"random": [], "group_by_length": []}, module.BatchTrainer.training_step
+    widths, real = {"random": [], "group_by_length": []}, Loop._step
     for strategy, seen in widths.items():
         with monkeypatch.context() as patch:
             patch.setattr(
-                module.BatchTrainer,
-                "training_step",
-                lambda self, model, inputs, *rest, seen=seen: (
-                    seen.append(inputs["input_ids"].shape[1]) or real(self, model, inputs, *rest)
+                Loop,
+                "_step",
+                lambda self, parts, seen=seen: (
+                    seen.extend(one.batch["input_ids"].shape[1] for one in parts) or real(self, parts)
                 ),
             )
             one = train.model_copy(update={"train_sampling_strategy": strategy})
@@ -359,7 +360,7 @@ def test_a_run_stopped_within_an_epoch_goes_on_from_the_epoch_before(start, tmp_
         return real(model, batch, **keys)
 
     with monkeypatch.context() as patch:
-        patch.setitem(module.HEADS, "lm", (pad_answers, loss))
+        patch.setitem(TARGETS, "lm", TARGETS["lm"]._replace(loss=loss))
         run_into_stop(start(), train_section(), tmp_path / "stopped")
     gone_on = run(start(), train_section(), tmp_path / "stopped")
     assert gone_on[0] == whole[0]
@@ -374,7 +375,7 @@ def test_a_save_that_was_not_finished_is_passed_over(start, tmp_path, monkeypatc
         run_into_stop(start(), train_section(), tmp_path / "stopped")
     unfinished = tmp_path / "stopped" / "checkpoint-4"
     (unfinished / "trained.safetensors").write_bytes(b"half a fi")
-    (unfinished / "optimizer.pt").unlink()
+    (unfinished / "state.pt").unlink()
     capsys.readouterr()
     gone_on = run(start(), train_section(), tmp_path / "stopped")
     assert "checkpoint-2\n" in capsys.readouterr().out
@@ -388,6 +389,21 @@ def test_a_save_holds_the_trained_weights_alone(start, tmp_path):
     saved = load_file(tmp_path / "scratch" / "checkpoint-2" / "trained.safetensors")
     assert same(saved, weights_of(started[0].model))
     assert all("lora" in name for name in saved)
+
+
+def test_the_log_gets_the_mean_loss_of_every_so_many_steps_and_the_row_of_each_epoch(start, tmp_path):
+    curves = []
+    for every in (1, 3):
+        log = []
+        loaded, rows, validation, head = start()
+        train = train_section(logging_steps=every)
+        found = finetune(loaded, rows, validation, train, tmp_path / str(every), head, log=log.append)
+        assert [entry["step"] for entry in log if "validation_loss" in entry] == [row["step"] for row in found]
+        curves.append([entry for entry in log if "learning_rate" in entry])
+    assert [entry["step"] for entry in curves[1]] == [3, 6]
+    assert [entry["learning_rate"] for entry in curves[0]] == pytest.approx([0.01 * k / 6 for k in range(6, 0, -1)])
+    losses = [entry["loss"] for entry in curves[0]]
+    assert [entry["loss"] for entry in curves[1]] == pytest.approx([sum(losses[:3]) / 3, sum(losses[3:]) / 3])
 
 
 # Which epoch is kept
@@ -412,7 +428,7 @@ def test_the_chosen_epochs_weights_are_left_in_the_model(choose, start, tmp_path
 def test_a_step_that_explodes_stops_in_one_line_with_its_cases_before_it_is_taken_or_saved(start, tmp_path):
     loaded, rows, validation, head = start(method="full")
     train = train_section(learning_rate=1e30)
-    ids = partial(row_case_ids, loaded, CASES, PROMPT, head)
+    ids = partial(row_case_ids, loaded, CASES, TASK, PROMPT, head)
     with pytest.raises(TunediffError) as caught:
         finetune(loaded, rows, validation, train, tmp_path / "scratch", head, case_ids=ids)
     [line] = caught.value.args
@@ -437,8 +453,8 @@ def test_the_batch_that_is_at_fault_is_named_among_those_of_its_step(value, said
         found = answer_loss(model, batch, **keys)
         return found._replace(answers=found.targets * value) if len(seen) == 2 else found
 
-    monkeypatch.setitem(module.HEADS, "lm", (pad_answers, loss))
-    ids = partial(row_case_ids, loaded, CASES, PROMPT, head)
+    monkeypatch.setitem(TARGETS, "lm", TARGETS["lm"]._replace(loss=loss))
+    ids = partial(row_case_ids, loaded, CASES, TASK, PROMPT, head)
     with pytest.raises(TunediffError) as caught:
         finetune(loaded, rows, validation, train, tmp_path / "scratch", head, case_ids=ids)
     assert said in caught.value.args[0]
@@ -459,7 +475,7 @@ def test_windows_are_named_by_their_cases(published, tmp_path):
     loaded = load(tmp_path / "base", published / "bert", QUESTION_LABELS, head="span")
     prompt = Prompt(max_tokens=48, doc_stride=8)
     rows = training_rows(loaded, QUESTIONS, QUESTION_TASK, prompt, "span")
-    names = row_case_ids(loaded, QUESTIONS, prompt, "span")
+    names = row_case_ids(loaded, QUESTIONS, QUESTION_TASK, prompt, "span")
     assert len(names) == len(rows) > len(QUESTIONS)
     assert list(dict.fromkeys(names)) == [case.case_id for case in QUESTIONS]
 
@@ -497,8 +513,8 @@ def test_a_batch_that_memory_does_not_hold_is_learned_in_parts(
 
     train = train_section(per_device_train_batch_size=3, gradient_accumulation_steps=accumulation)
     whole = run(begin(), train, tmp_path / "whole")
-    collate, real = module.HEADS[head]
-    monkeypatch.setitem(module.HEADS, head, (collate, too_small_for(1, real)))
+    target = TARGETS[head]
+    monkeypatch.setitem(TARGETS, head, target._replace(loss=too_small_for(1, target.loss)))
     capsys.readouterr()
     parts = run(begin(), train, tmp_path / "parts")
     out = capsys.readouterr().out
@@ -513,7 +529,7 @@ def test_a_batch_that_memory_does_not_hold_is_learned_in_parts(
 
 
 def test_a_row_that_memory_does_not_hold_ends_in_one_line(start, tmp_path, monkeypatch):
-    monkeypatch.setitem(module.HEADS, "lm", (pad_answers, too_small_for(0, answer_loss)))
+    monkeypatch.setitem(TARGETS, "lm", TARGETS["lm"]._replace(loss=too_small_for(0, answer_loss)))
     with pytest.raises(TunediffError, match=r"^train: not enough memory for one row at step 1 \(rows "):
         run(start(), train_section(), tmp_path / "scratch")
 

@@ -1,23 +1,25 @@
 """Every row once, rows of like length together, batches in an order that says nothing of their length."""
 
+from itertools import chain
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunediff.training.loop import LikeLengths
+from tunediff.training.loop import like_lengths
 
 
 @given(st.lists(st.integers(1, 60), max_size=200), st.integers(1, 9))
 def test_every_row_comes_once(lengths, batch_size):
-    sampler = LikeLengths(lengths, batch_size)
-    assert sorted(sampler) == list(range(len(sampler))) == list(range(len(lengths)))
+    batches = like_lengths(lengths, batch_size)
+    assert sorted(chain(*batches)) == list(range(len(lengths)))
+    assert all(len(batch) == batch_size for batch in batches[:-1])
 
 
 def rows_of(batch_size=8, n=4000):
     torch.manual_seed(3)
     lengths = torch.randint(5, 60, (n,)).tolist()
-    order = list(LikeLengths(lengths, batch_size))
-    return [[lengths[i] for i in order[at : at + batch_size]] for at in range(0, n, batch_size)]
+    return [[lengths[i] for i in batch] for batch in like_lengths(lengths, batch_size)]
 
 
 def test_a_batch_holds_rows_of_like_length():
@@ -32,8 +34,8 @@ def test_long_and_short_batches_follow_each_other_by_chance():
 
 
 def test_the_seed_decides_the_order_and_the_next_epoch_has_another():
-    sampler = LikeLengths(list(range(100)), 4)
+    lengths = list(range(100))
     torch.manual_seed(1)
-    first, second = list(sampler), list(sampler)
+    first, second = like_lengths(lengths, 4), like_lengths(lengths, 4)
     torch.manual_seed(1)
-    assert list(sampler) == first != second
+    assert like_lengths(lengths, 4) == first != second

@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
-from accelerate import DistributedType, PartialState
 from torch.distributed.tensor import DTensor
 
 from tests.questions import CASES as QUESTIONS
@@ -19,8 +19,9 @@ from tunediff.models.adapt import adapt_model
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.processes import part
 from tunediff.training import finetune as module
-from tunediff.training.finetune import finetune, training_rows
-from tunediff.training.loop import ROWS, BatchTrainer
+from tunediff.training.finetune import finetune
+from tunediff.training.loop import Loop
+from tunediff.training.targets import TARGETS, training_rows
 
 # The model, what is trained of it, and keys of train; an adapter on a decoder, whole encoders.
 TRAININGS = {
@@ -87,22 +88,33 @@ def test_two_processes_learn_what_one_learns_from_the_batches_of_both(kind, n, l
             torch.testing.assert_close(both[0][1][name], value, atol=1e-4, rtol=0)
 
 
+def test_a_weight_that_one_process_did_not_come_to_gets_the_gradient_of_the_other(tmp_path):
+    def summed():
+        model = torch.nn.ModuleList(torch.nn.Linear(1, 1, bias=False) for _ in range(3))
+        for layer in model[: 1 + part()[0]]:
+            layer.weight.grad = torch.ones(1, 1)
+        Loop._sum_gradients(SimpleNamespace(model=model))
+        return [None if layer.weight.grad is None else layer.weight.grad.item() for layer in model]
+
+    assert in_processes(2, tmp_path / "both", summed) == [[2.0, 1.0, None]] * 2
+
+
 def test_a_loss_that_is_no_number_in_one_process_is_told_by_all_with_the_rows_of_that_one(learn, tmp_path):
     def said():
-        patch, own, rows = pytest.MonkeyPatch(), module.HEADS["lm"], []
-        real = BatchTrainer.training_step
+        patch, own, rows = pytest.MonkeyPatch(), TARGETS["lm"], []
+        real = Loop._step
 
-        def step(self, model, inputs, *rest):
-            rows.append(inputs[ROWS].tolist())
-            return real(self, model, inputs, *rest)
+        def step(self, parts):
+            rows.extend(one.numbers for one in parts)
+            return real(self, parts)
 
         def loss(model, batch, **keys):
-            found = own[1](model, batch, **keys)
+            found = own.loss(model, batch, **keys)
             bad = part()[0] == 1 and len(rows) == 2
             return found._replace(answers=found.answers * math.nan) if bad else found
 
-        patch.setattr(BatchTrainer, "training_step", step)
-        patch.setitem(module.HEADS, "lm", (own[0], loss))
+        patch.setattr(Loop, "_step", step)
+        patch.setitem(TARGETS, "lm", own._replace(loss=loss))
         with pytest.raises(TunediffError) as caught:
             learn("lm", 9, tmp_path / "two", 2)
         return str(caught.value), rows[1]
@@ -121,25 +133,11 @@ def test_weights_that_are_shared_out_learn_what_copies_learn_and_go_on_after_a_s
     fsdp = {"transformer_layer_cls_to_wrap": "LlamaDecoderLayer"}
     keys = {"fsdp": fsdp, "num_processes": 2, "choose_epoch": "best"}
 
-    def on_cpu():
-        # accelerate shares weights out on accelerators alone; the rest of the way is the same on a CPU with gloo.
-        real = PartialState.__init__
-
-        def init(self, *arguments, **keywords):
-            real(self, *arguments, **keywords)
-            if self.distributed_type == DistributedType.MULTI_CPU:
-                self.distributed_type = DistributedType.MULTI_GPU
-
-        pytest.MonkeyPatch().setattr(PartialState, "__init__", init)
-        pytest.MonkeyPatch().setattr(module, "_refuse_sharing_on_cpu", lambda train: None)
-
     def stopped():
-        on_cpu()
         stop_after_save(pytest.MonkeyPatch(), 2 * log[0]["step"])
         learn(kind, 9, tmp_path / "two", 2, **keys)
 
     def gone_on():
-        on_cpu()
         real, shared_out = module.gather_trained, []
 
         def gather(model):
@@ -158,3 +156,16 @@ def test_weights_that_are_shared_out_learn_what_copies_learn_and_go_on_after_a_s
     assert all(both[0][2])
     assert {name: value.shape for name, value in both[0][1].items()} == {k: v.shape for k, v in weights.items()}
     assert not any(isinstance(value, DTensor) for value in both[0][1].values())
+
+
+@pytest.mark.parametrize(
+    ("fsdp", "found"),
+    [
+        ({}, r"transformer_layer_cls_to_wrap: found nothing, expected of LlamaDecoderLayer"),
+        ({"transformer_layer_cls_to_wrap": "LlamaLayer"}, r"found LlamaLayer, expected of LlamaDecoderLayer"),
+        ({"transformer_layer_cls_to_wrap": "LlamaDecoderLayer", "version": 2}, r"train\.fsdp: found version, expected"),
+    ],
+)
+def test_layers_that_the_model_does_not_have_and_unknown_keys_of_fsdp_are_one_line(fsdp, found, learn, tmp_path):
+    with pytest.raises(TunediffError, match=found):
+        learn("lm", 9, tmp_path / "one", 4, fsdp=fsdp, num_processes=2)

@@ -22,10 +22,14 @@ def loaded(request, tmp_path_factory):
     return load(folder / "base", folder / "model", LABELS, head="span")
 
 
+def rows_of(loaded, cases, prompt=PROMPT):
+    return [row for rows in span_rows(loaded, cases, LABELS, prompt) for row in rows]
+
+
 def answer_at(loaded, case, prompt=PROMPT):
     """The stretch of the context that each window's places stand for; None for the null place."""
     stretches = []
-    for window, (start, end) in span_rows(loaded, [case], prompt):
+    for window, (start, end) in rows_of(loaded, [case], prompt):
         if (start, end) == (NULL, NULL):
             stretches.append(None)
         else:
@@ -64,7 +68,7 @@ def test_white_space_around_an_answer_does_not_count(loaded):
 def test_a_letter_of_several_tokens_is_an_answer():
     loaded = type("Loaded", (), {"tokenizer": BPE, "context": 64})
     case = question(0, "What?", "A ☂ b", "☂")
-    [(window, (start, end))] = span_rows(loaded, [case], PROMPT)
+    [(window, (start, end))] = rows_of(loaded, [case])
     assert end - start == 2
     assert BPE.decode(window.tokens[start : end + 1]) == "☂"
 
@@ -72,13 +76,13 @@ def test_a_letter_of_several_tokens_is_an_answer():
 def test_nothing_is_learned_from_an_answer_that_does_not_stand_in_its_context(loaded):
     inputs = {"question": "Who?", "context": SENTENCES[0]}
     nowhere = Case("a" * 16, inputs, "answerable", (), (Answer("A cat", None), Answer("A man", 5)))
-    assert span_rows(loaded, [nowhere], PROMPT) == []
+    assert span_rows(loaded, [nowhere], LABELS, PROMPT) == [[]]
     second = Case("b" * 16, inputs, "answerable", (), (Answer("A cat", None), Answer("A man", 0)))
     assert answer_at(loaded, second) == ["A man"]
 
 
 def test_the_loss_is_that_of_transformers_and_no_padding_is_in_it(loaded):
-    rows = span_rows(loaded, CASES, PROMPT)
+    rows = rows_of(loaded, CASES)
     alone = []
     for row in rows:
         batch = pad_spans([row], loaded.pad)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunediff.config.prompt import Prompt
-from tunediff.config.task import UNANSWERABLE
 from tunediff.data.cases import Case
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.hashing import content_hash
@@ -53,12 +52,15 @@ def prompt_hash(prompt: Prompt, inputs: Mapping[str, str]) -> str:
     return content_hash([read, sorted((prompt.choices or {}).values())])
 
 
-def written_answer(case: Case, prompt: Prompt) -> str:
-    """The text that a language model shall write about a question: its first gold answer, or that it has none.
+def answer_text(case: Case, prompt: Prompt) -> str:
+    """The text that a language model learns to write after the prompt of a case.
 
-    One line, since a line end ends what is written; apart from the prompt by a space where that has none at its end.
+    The choice of its label where there are choices; else its first gold answer, or its label where it has none. One
+    line then, since a line end ends what is written; apart from the prompt by a space where that has none at its end.
     """
-    text = " ".join(case.answers[0].text.split()) if case.answers else UNANSWERABLE
+    if prompt.choices is not None:
+        return prompt.choices[case.label]
+    text = " ".join((case.answers[0].text if case.answers else case.label).split())
     return text if (prompt.template or "")[-1:].isspace() else f" {text}"
 
 

@@ -10,7 +10,7 @@ of the world it is measured on, it read there.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,15 +19,15 @@ import torch
 from torch.nn.functional import cross_entropy, pad
 
 from tunediff.config.pretrain import Pretrain
+from tunediff.config.train import Train
 from tunediff.models.counts import layout, reads_both_ways
-from tunediff.models.load import Network, one_line
+from tunediff.models.load import Network, device, one_line
 from tunediff.pretraining.masking import NO_TARGET, encoder_rows, marks_of, mask_row, pad_masked
 from tunediff.pretraining.texts import Texts
 from tunediff.pretraining.tokenizer import given_tokenizer, train_bpe, train_wordpiece
 from tunediff.runtime.errors import TunediffError
-from tunediff.training.checkpoints import MarkWhole, latest_whole
-from tunediff.training.loop import BatchTrainer, Tally, in_halves
-from tunediff.training.progress import show_progress
+from tunediff.training.loop import Loop, Objective
+from tunediff.training.loss import Loss
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -36,26 +36,13 @@ Row = dict[str, list[int]]
 Batch = dict[str, torch.Tensor]
 
 
-class Answered(NamedTuple):
-    """How a model did on a batch."""
+class Rows(NamedTuple):
+    """What a layout learns from text: rows to learn from and to validate on, and what is learned from them."""
 
-    minimised: torch.Tensor  # what a step makes smaller
-    nats: torch.Tensor  # negative log-likelihood of the tokens to predict, their sum
-    tokens: torch.Tensor  # how many they are
-    right: torch.Tensor  # of those, how many were the most likely
-    pairs: int  # of sentences
-    pairs_right: torch.Tensor
-
-
-class Objective(NamedTuple):
-    """What a layout learns from text: rows, batches of them, and how a batch is answered."""
-
-    train_rows: list[Any]
-    validation_rows: list[Any]  # with masks that are drawn once
-    collate: Callable[[list[Any]], Batch]
+    train: list[Any]
+    validation: list[Any]  # with masks that are drawn once
+    objective: Objective
     collate_validation: Callable[[list[Any]], Batch]
-    length: Callable[[Any], int]
-    answer: Callable[[Network, Batch], Answered]
 
 
 def find_tokenizer(texts: Sequence[str], config: dict[str, Any], section: Pretrain) -> "PreTrainedTokenizerBase":
@@ -81,26 +68,26 @@ def document_rows(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", ma
 
 
 def pad_documents(rows: Sequence[Row], pad: int) -> Batch:
-    """A batch padded on the right, where no token attends to padding; padding is no target."""
+    """A batch padded on the right, where no token attends to padding; neither it nor a first token is a target."""
     width = max(len(row["input_ids"]) for row in rows)
-    return {
-        name: torch.tensor([row["input_ids"] + [filler] * (width - len(row["input_ids"])) for row in rows])
-        for name, filler in (("input_ids", pad), ("labels", NO_TARGET))
-    }
+    ids, labels = (
+        torch.tensor([row["input_ids"] + [filler] * (width - len(row["input_ids"])) for row in rows])
+        for filler in (pad, NO_TARGET)
+    )
+    labels[:, 0] = NO_TARGET
+    return {"input_ids": ids, "labels": labels}
 
 
-def continue_text(model: Network, batch: Batch) -> Answered:
-    """How a decoder continues each token of a batch."""
+def continue_text(model: Network, batch: Batch) -> Loss:
+    """What it costs a decoder to continue each token of a batch."""
     gold = pad(batch["labels"][:, 1:], (0, 1), value=NO_TARGET)
     logits = model(input_ids=batch["input_ids"], use_cache=False).logits.float()
     nats = cross_entropy(logits.flatten(0, 1), gold.flatten(), ignore_index=NO_TARGET, reduction="sum")
-    tokens = (gold != NO_TARGET).sum()
-    nothing = torch.zeros_like(tokens)
-    return Answered(nats / tokens, nats.detach(), tokens, nothing, 0, nothing)
+    return Loss(nats, (gold != NO_TARGET).sum(), nats)
 
 
-def fill_masks(model: Network, batch: Batch) -> Answered:
-    """How an encoder fills the masks of a batch, and tells what follows where it has pairs.
+def fill_masks(model: Network, batch: Batch) -> Loss:
+    """What it costs an encoder to fill the masks of a batch, and to tell what follows where it has pairs.
 
     What is minimised is the mean over the tokens to predict plus, of pairs, the mean over the pairs (Devlin et al.
     2019, appendix A.2). Logits over the vocabulary are computed where a token is to be predicted only.
@@ -108,20 +95,19 @@ def fill_masks(model: Network, batch: Batch) -> Answered:
     inputs = {name: values for name, values in batch.items() if name not in ("labels", "next_sentence_label")}
     places = batch["labels"] != NO_TARGET
     gold, follows = batch["labels"][places], batch.get("next_sentence_label")
-    nothing = torch.zeros((), dtype=torch.long, device=gold.device)
     if follows is None:
-        logits, pairs, pairs_right, pairs_loss = model(**inputs).logits[places].float(), 0, nothing, nothing
+        logits = model(**inputs).logits[places].float()
     else:
         read = model.base_model(**inputs)
         logits = model.cls.predictions(read.last_hidden_state[places]).float()
-        told = model.cls.seq_relationship(read.pooler_output).float()
-        pairs, pairs_right = len(follows), (told.argmax(-1) == follows).sum()
-        pairs_loss = cross_entropy(told, follows)
-    nats = cross_entropy(logits, gold, reduction="sum")
-    tokens = places.sum()
+        scores = model.cls.seq_relationship(read.pooler_output).float()
+    nats, targets = cross_entropy(logits, gold, reduction="sum"), places.sum()
+    counts = {"right": (logits.argmax(-1) == gold).sum()}
+    if follows is None:
+        return Loss(nats, targets, nats, counts)
+    counts |= {"pairs": torch.tensor(len(follows)), "pairs_right": (scores.argmax(-1) == follows).sum()}
     # A batch of few tokens may have none that was chosen.
-    minimised = nats / tokens.clamp(min=1) + pairs_loss
-    return Answered(minimised, nats.detach(), tokens, (logits.argmax(-1) == gold).sum(), pairs, pairs_right)
+    return Loss(nats, targets, nats + cross_entropy(scores, follows) * targets.clamp(min=1), counts)
 
 
 def pretrain(
@@ -139,8 +125,8 @@ def pretrain(
         tokenizer: as `find_tokenizer` gives it.
         config: the model's layout as in config.json; vocabulary and special tokens come from the tokenizer.
         section: the section pretrain.
-        scratch: folder for a save each epoch; a whole save that lies there is gone on from.
-        saved: called after each save.
+        scratch: folder for a checkpoint each epoch; the last whole one there is resumed from.
+        saved: called after each checkpoint.
 
     Returns:
         The model, float32 on the CPU, and a row an epoch: epoch, step, train_loss (the epoch's mean) and
@@ -153,18 +139,31 @@ def pretrain(
             tokenizer lacks a special token; or the loss is no longer a finite number.
     """
     model = _new_model(tokenizer, config, section)
-    objective = _objective(texts, tokenizer, model, section)
-    trainer = _Pretrainer(objective, model, section, scratch, saved)
-    resumed = latest_whole(scratch)
-    if resumed is not None:
-        print(f"going on from {resumed}")
-    trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
-    log = [
-        {"epoch": entry["epoch"], "step": entry["step"]}
-        | {key.removeprefix("eval_"): value for key, value in entry.items() if key.startswith("eval_")}
-        for entry in trainer.state.log_history
-        if "eval_perplexity" in entry
-    ]
+    rows = _rows(texts, tokenizer, model, section)
+    train = Train(
+        learning_rate=section.learning_rate,
+        num_train_epochs=math.ceil(section.num_train_epochs),
+        per_device_train_batch_size=section.per_device_train_batch_size,
+        lr_scheduler_type="cosine",
+        warmup_steps=section.warmup_steps,
+        weight_decay=section.weight_decay,
+        adam_beta2=0.95,  # as Llama was trained: 0.999 remembers the first steps for too long
+        optim="adamw_torch_fused",
+        logging_steps=50,
+        save_total_limit=1,
+        train_sampling_strategy="group_by_length",
+        seed=section.seed,
+    )
+    half = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    dtype = torch.bfloat16 if half else torch.float32
+    size = 2 * section.per_device_train_batch_size
+    # Made beforehand: nothing is drawn from the generator that training goes on with.
+    parts = [rows.validation[at : at + size] for at in range(0, len(rows.validation), size)]
+    validation = [rows.collate_validation(one) for one in parts]
+    network: Network = model
+    network.to(device())
+    loop = Loop(network, rows.objective, rows.train, train, section.num_train_epochs, scratch, "pretrain", dtype)
+    log = loop.run(validation, _figures, saved)
     return model.cpu(), log
 
 
@@ -204,117 +203,29 @@ def _tells_what_follows(config: "PreTrainedConfig") -> bool:
     return config.model_type in MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING_NAMES
 
 
-def _objective(
-    texts: Texts, tokenizer: "PreTrainedTokenizerBase", model: "PreTrainedModel", section: Pretrain
-) -> Objective:
+def _rows(texts: Texts, tokenizer: "PreTrainedTokenizerBase", model: "PreTrainedModel", section: Pretrain) -> Rows:
     if not reads_both_ways(model.config):
         # Any token may pad: none attends to what stands behind it.
         filler = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         whole = [document_rows(documents, tokenizer, section.max_tokens) for documents in texts]
         joined = partial(pad_documents, pad=filler)
-        return Objective(whole[0], whole[1], joined, joined, lambda row: len(row["input_ids"]), continue_text)
+        objective = Objective(joined, continue_text, lambda row: len(row["input_ids"]))
+        return Rows(whole[0], whole[1], objective, joined)
     marks, pairs = marks_of(tokenizer), _tells_what_follows(model.config)
     rows = [encoder_rows(documents, tokenizer, section.max_tokens, section.seed, pairs=pairs) for documents in texts]
     mask = partial(mask_row, marks=marks, share=section.mlm_probability, whole_words=section.whole_word_mask)
     fixed = torch.Generator().manual_seed(section.seed)
     collate = partial(pad_masked, pad=tokenizer.pad_token_id)
-    return Objective(
-        rows[0],
-        [mask(row, generator=fixed) for row in rows[1]],
-        lambda drawn: collate([mask(row) for row in drawn]),
-        collate,
-        lambda row: len(row.tokens),
-        fill_masks,
-    )
+    objective = Objective(lambda drawn: collate([mask(row) for row in drawn]), fill_masks, lambda row: len(row.tokens))
+    return Rows(rows[0], [mask(row, generator=fixed) for row in rows[1]], objective, collate)
 
 
-class _Pretrainer(BatchTrainer):
-    """Trainer with our objective, measured after each epoch."""
-
-    def __init__(
-        self,
-        objective: Objective,
-        model: "PreTrainedModel",
-        section: Pretrain,
-        scratch: Path,
-        saved: Callable[[], None],
-    ) -> None:
-        from transformers import TrainingArguments
-
-        on_gpu = torch.cuda.is_available()
-        arguments = TrainingArguments(
-            output_dir=str(scratch),
-            num_train_epochs=section.num_train_epochs,
-            per_device_train_batch_size=section.per_device_train_batch_size,
-            learning_rate=section.learning_rate,
-            warmup_steps=section.warmup_steps,
-            weight_decay=section.weight_decay,
-            lr_scheduler_type="cosine",
-            seed=section.seed,
-            adam_beta2=0.95,  # as Llama was trained: 0.999 remembers the first steps for too long
-            remove_unused_columns=False,
-            logging_steps=50,
-            logging_nan_inf_filter=False,  # BatchTrainer stops instead
-            eval_strategy="epoch",
-            save_strategy="epoch",
-            report_to=[],
-            use_cpu=not on_gpu,
-        )
-        # With several GPUs, transformers would put each batch on all of them, in a wrapper that hides the model.
-        arguments._n_gpu = min(1, arguments.n_gpu)
-        super().__init__(
-            title="pretrain",
-            lengths=[objective.length(row) for row in objective.train_rows],
-            model=model,
-            args=arguments,
-            train_rows=objective.train_rows,
-            eval_dataset=objective.validation_rows,
-            collate=objective.collate,
-            callbacks=[MarkWhole(saved, keep=1)],
-        )
-        self.model: Network
-        self.objective: Objective = objective
-        self.half = on_gpu and torch.cuda.is_bf16_supported()
-        show_progress(self, "pretrain")
-
-    def _answer(self, batch: Batch) -> Answered:
-        with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.half):
-            return self.objective.answer(self.model, batch)
-
-    def compute_loss(self, model: Any, inputs: Batch, **_: Any) -> torch.Tensor:  # type: ignore[override]  # noqa: ARG002
-        answered = self._answer(inputs)
-        self.tally = self.tally.add(answered.nats, answered.tokens)
-        return answered.minimised * self.share
-
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:  # noqa: ARG002
-        """Figures of the epoch that ends here, over its training text and over the validation text."""
-        train_loss, self.tally = self.tally.mean(), Tally()
-        size, rows = 2 * self.args.per_device_train_batch_size, self.objective.validation_rows
-        self.model.eval()
-        with torch.no_grad():
-            # Not the trainer's loader, which would draw from the generator that training goes on with.
-            batches = (self.objective.collate_validation(rows[at : at + size]) for at in range(0, len(rows), size))
-            prepared = (self._prepare_inputs(batch) for batch in batches)
-            answered = [one for batch in prepared for one in in_halves(self._answer, batch, "pretrain")]
-        self.model.train()
-        metrics = _figures(train_loss, answered, masked=self.objective.answer is fill_masks)
-        self.log({f"eval_{key}": value for key, value in metrics.items()})
-        return metrics
-
-
-def _figures(train_loss: float, answered: Sequence[Answered], *, masked: bool) -> dict[str, float]:
-    """The columns of the log that are measured, from the batches of the validation text."""
-    tokens, pairs = sum(int(one.tokens) for one in answered), sum(one.pairs for one in answered)
-    loss = sum(float(one.nats) for one in answered) / max(1, tokens)
-    # Above 700 nats, the exponential is larger than any number.
-    if not math.isfinite(train_loss) or not loss < 700:
-        raise TunediffError(
-            f"pretrain: found training loss {train_loss} and validation loss {loss}, expected finite numbers; "
-            "lower pretrain.learning_rate"
-        )
-    figures = {"train_loss": train_loss, "validation_loss": loss, "perplexity": math.exp(loss)}
-    if masked:
-        figures["mlm_accuracy"] = sum(int(one.right) for one in answered) / max(1, tokens)
-    if pairs:
-        figures["nsp_accuracy"] = sum(int(one.pairs_right) for one in answered) / pairs
+def _figures(totals: Mapping[str, float]) -> dict[str, float]:
+    """The columns of the log that are computed from the sums over the validation text."""
+    tokens = max(1.0, totals["targets"])
+    figures = {"perplexity": math.exp(totals["answers"] / tokens)}
+    if "right" in totals:
+        figures["mlm_accuracy"] = totals["right"] / tokens
+    if "pairs" in totals:
+        figures["nsp_accuracy"] = totals["pairs_right"] / totals["pairs"]
     return figures

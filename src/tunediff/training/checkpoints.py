@@ -1,22 +1,36 @@
-"""Where an interrupted training goes on: the newest checkpoint in its scratch folder that is whole.
+"""Checkpoints of a training run: whole or not there, whenever the process or the machine stops.
 
-    latest_whole(scratch_folder("train", ...))                   # .scratch/train/8c1d02.../checkpoint-250
+    write_checkpoint(scratch / "checkpoint-250", weights, {"optimizer": optimizer.state_dict(), ...})
+    latest_whole(scratch)                                        # .scratch/train/8c1d02.../checkpoint-250
 
 A checkpoint counts only when it was marked whole after its last byte had reached the disk, and an older one goes only
-after that: there is always one to go on from, whenever the process or the machine stops.
+after that: there is always one to resume from.
 """
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
-from transformers.trainer_utils import rotate_checkpoints
+import torch
 
-from tunediff.runtime.processes import gathered
+from tunediff.models.adapt import save_weights
 
-WHOLE = "whole"
+STATE, WHOLE = "state.pt", "whole"
+
+
+def write_checkpoint(checkpoint: Path, weights: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+    """Write the trained weights and everything else that the next step depends on."""
+    save_weights(weights, checkpoint)
+    torch.save(dict(state), checkpoint / STATE)
+    mark_whole(checkpoint)
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """What `write_checkpoint` wrote beside the weights, on the CPU."""
+    state: dict[str, Any] = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
+    return state
 
 
 def mark_whole(checkpoint: Path) -> None:
@@ -27,25 +41,18 @@ def mark_whole(checkpoint: Path) -> None:
     (checkpoint / WHOLE).touch()
 
 
-class MarkWhole(TrainerCallback):
-    """Marks a checkpoint as whole once every process has written its part, says so, and then removes older ones.
-
-    transformers itself would remove them (`save_total_limit`) before the new one is marked.
-    """
-
-    def __init__(self, saved: Callable[[], None], keep: int | None) -> None:
-        self.saved, self.keep = saved, keep
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002, D102
-        gathered(None)  # all have written theirs
-        if state.is_world_process_zero:
-            mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
-        self.saved()
-        if state.is_world_process_zero:
-            rotate_checkpoints(args.output_dir, self.keep, state.best_model_checkpoint)
-
-
-def latest_whole(folder: Path) -> Path | None:
+def latest_whole(scratch: Path) -> Path | None:
     """The newest checkpoint that was marked whole; None where there is none."""
-    whole = [mark.parent for mark in folder.glob(f"checkpoint-*/{WHOLE}")]
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return max((mark.parent for mark in scratch.glob(f"checkpoint-*/{WHOLE}")), key=_step, default=None)
+
+
+def remove_older(scratch: Path, limit: int | None, best: Path | None) -> None:
+    """Remove the oldest checkpoints above a limit, but neither the newest nor the best one."""
+    checkpoints = sorted(scratch.glob("checkpoint-*"), key=_step)
+    excess = 0 if limit is None else max(0, len(checkpoints) - limit)
+    for checkpoint in [one for one in checkpoints[:-1] if one != best][:excess]:
+        shutil.rmtree(checkpoint)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])

@@ -9,7 +9,7 @@ The stage has a file of its own, so that a sweep over `train.*` takes it from th
 dropout, whether its outputs are kept or, where they are too large for that, are not.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,12 +23,11 @@ from tunediff.inputs.prompts import Row
 from tunediff.models.load import Loaded, Network, one_line
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import replacing
+from tunediff.training.targets import TARGETS
 
 # More than this is not kept: the base runs in every epoch then.
 KEPT_BYTES = 4 * 2**30
 BATCH_TOKENS = 8192
-# Encoders whose classifier reads the pooler or the first token and no other one.
-READ_FIRST = {"albert", "bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta"}
 
 
 class Output(NamedTuple):
@@ -50,7 +49,7 @@ def is_frozen(model: Network, head: str) -> bool:
         head: its head.
     """
     base = getattr(model, model.base_model_prefix, None)
-    if hasattr(model, "peft_config") or head == "lm" or base is None:
+    if hasattr(model, "peft_config") or TARGETS[head].places is None or base is None:
         return False
     return not any(value.requires_grad for value in base.parameters())
 
@@ -63,7 +62,9 @@ def read_rows(loaded: Loaded, rows: Sequence[Row], head: str) -> Features:
         rows: every row that will be learned from or measured.
         head: the model's head.
     """
-    base, places = getattr(loaded.model, loaded.model.base_model_prefix).eval(), _kept_places(loaded.model, head)
+    places_of = TARGETS[head].places
+    assert places_of is not None, "a head on a frozen base"
+    base, places = getattr(loaded.model, loaded.model.base_model_prefix).eval(), places_of(loaded.model)
     unlike = list({tuple(row.tokens): row for row in rows}.values())
     lengths = [len(range(len(row.tokens))[places(len(row.tokens))]) for row in unlike]
     n_bytes = (sum(lengths) + len(unlike)) * base.config.hidden_size * base.dtype.itemsize
@@ -166,15 +167,6 @@ def frozen_base(loaded: Loaded, rows: Sequence[Row], head: str, features: Featur
         yield
     finally:
         setattr(model, prefix, base)
-
-
-def _kept_places(model: Network, head: str) -> Callable[[int], slice]:
-    """Which hidden states of a row of so many tokens the head reads."""
-    if head == "classification" and hasattr(model, "score"):  # a decoder: see models.heads.label_scores
-        return lambda length: slice(length - 1, length)
-    if head == "classification" and model.config.model_type in READ_FIRST:
-        return lambda _: slice(0, 1)
-    return lambda length: slice(0, length)
 
 
 class _FrozenBase(torch.nn.Module):

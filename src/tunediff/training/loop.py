@@ -1,305 +1,385 @@
-"""Batches of rows of like length, in random order: little padding, and no drift from long rows to short ones.
+"""The training loop of fine-tuning and of pretraining: AdamW on batches of rows, measured and saved after each epoch.
 
-    trainer = BatchTrainer(title="train", lengths=[12, 40, 13, 41], train_rows=rows, collate=pad, model=model, ...)
+    loop = Loop(model, Objective(pad, loss, len), rows, train, 3, scratch, "train", torch.float32)
+    loop.run(validation)[-1]             # {"epoch": 3.0, "step": 750, "train_loss": 0.31, "validation_loss": 0.35}
 
-    sampler = LikeLengths([12, 40, 13, 41], batch_size=2)
-    list(sampler)                                       # [1, 3, 0, 2], or [0, 2, 3, 1], ...
-
-transformers' LengthGroupedSampler goes through fifty batches from long to short, again and again. Where length
-goes with the label, a model trained on that order follows the drift.
+A run that was stopped resumes from its last checkpoint and ends with the same weights, to the bit. It stops before a
+step whose loss or gradient is no finite number or has exploded, and says which rows did it. Where memory runs out it
+takes each batch in parts, from the step on that did not fit.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar, cast
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from accelerate.data_loader import SeedableRandomSampler
-from accelerate.utils import synchronize_rng_states
+import torch.distributed as dist
 from torch.distributed.tensor import DTensor
-from torch.utils.data import BatchSampler, DataLoader, Sampler
-from transformers import Trainer
+from torch.nn.utils import clip_grad_norm_
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
+from tunediff.config.train import Train
+from tunediff.models.adapt import load_trained, whole_weights
+from tunediff.models.load import Network, device
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.memory import is_out_of_memory
-from tunediff.runtime.processes import gathered
+from tunediff.runtime.processes import gathered, part
+from tunediff.runtime.ranks import first
+from tunediff.training import checkpoints
+from tunediff.training.loss import IGNORED, Loss
+from tunediff.training.optimizer import make_optimizer, make_schedule
+from tunediff.training.sharding import load_optimizer_state, optimizer_state, shard
 
 Batch = dict[str, torch.Tensor]
 Result = TypeVar("Result")
-# In a batch, the numbers of its rows.
-ROWS = "row_numbers"
-# Nats a target: guessing among all tokens of a vocabulary costs about 12.
+# Nats per target: guessing among all tokens of a vocabulary costs about 12.
 EXPLODED = 100.0
 # Batches whose rows are sorted together: enough for little padding, few enough to mix the rows anew in every epoch.
 POOL = 20
 
 
-class LikeLengths(Sampler[int]):
-    """Indices of rows, `batch_size` of like length after each other; another order each time, drawn by torch's seed."""
+class Objective(NamedTuple):
+    """What is learned from rows: how they become a batch, what the batch costs, and how many tokens a row has."""
 
-    def __init__(self, lengths: Sequence[int], batch_size: int) -> None:
-        self.lengths, self.batch_size = lengths, batch_size
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        order = torch.randperm(len(self.lengths)).tolist()
-        size = self.batch_size * POOL
-        pools = [sorted(order[at : at + size], key=lambda i: self.lengths[i]) for at in range(0, len(order), size)]
-        batches = [pool[at : at + self.batch_size] for pool in pools for at in range(0, len(pool), self.batch_size)]
-        # A batch that is not full stands last: before others, it would shift every batch behind it.
-        full = [batch for batch in batches if len(batch) == self.batch_size]
-        rest = [batch for batch in batches if len(batch) < self.batch_size]
-        for at in torch.randperm(len(full)).tolist():
-            yield from full[at]
-        for batch in rest:
-            yield from batch
-
-
-class Parts(Sampler[list[int]]):
-    """What one of several processes takes of each batch that all of them make a step on: every n-th row.
-
-    accelerate gives whole batches to each and fills up the end of an epoch with rows of its beginning, which would
-    count twice. A process that gets no row of the last batch gets its first one with NOTHING behind it.
-    """
-
-    NOTHING = -1
-
-    def __init__(self, sampler: Sampler[int], batch_size: int, number: int, processes: int) -> None:
-        self.sampler, self.number, self.processes = sampler, number, processes
-        self.batches = BatchSampler(sampler, batch_size * processes, drop_last=False)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def set_epoch(self, epoch: int) -> None:
-        """What a sampler that draws another order in each epoch goes by."""
-        if isinstance(self.sampler, SeedableRandomSampler):
-            self.sampler.set_epoch(epoch)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        synchronize_rng_states(["torch"])  # another state would draw another order
-        for batch in self.batches:
-            yield batch[self.number :: self.processes] or [batch[0], self.NOTHING]
-
-
-class _Rows(list[Any]):
-    """The training rows; `Parts.NOTHING` is none of them."""
-
-    def __getitem__(self, at: Any) -> Any:
-        return None if at == Parts.NOTHING else super().__getitem__(at)
-
-
-def counts(batch: dict[str, Any]) -> bool:
-    """Whether a batch has rows of its own, or stands in for one that has none."""
-    return "nothing" not in batch
-
-
-class Tally(NamedTuple):
-    """Loss so far in an epoch: in nats, summed over the targets, and how many targets; tensors or numbers."""
-
-    nats: Any = 0.0
-    targets: Any = 0
-
-    def add(self, nats: torch.Tensor, targets: torch.Tensor | int) -> "Tally":
-        """With what a batch cost."""
-        return Tally(self.nats + nats.detach(), self.targets + targets)
-
-    def mean(self) -> float:
-        """Nats per target."""
-        return float(self.nats) / max(1, int(self.targets))
+    collate: Callable[[list[Any]], Batch]
+    loss: Callable[[Network, Batch], Loss]
+    length: Callable[[Any], int]
 
 
 class Part(NamedTuple):
-    """A batch of the step that is at work: its tensors, the Trainer's count of the step's targets, its row numbers."""
+    """What a process has of a batch that all of them learn from: numbers of rows, and the rows."""
 
-    inputs: Batch
-    counted: Any
-    rows: list[int]
+    numbers: list[int]  # of none: the batch then stands in for one, and counts nothing
+    batch: Batch
 
-
-class Share(NamedTuple):
-    """What a process has of a step: the loss of each of its batches in nats, all targets, the rows of each batch."""
-
-    losses: list[float]
-    targets: int
-    rows: list[list[int]]
+    @property
+    def targets(self) -> int:
+        """How many there are to learn; a row without labels for its places is one."""
+        labels = self.batch.get("labels")
+        everything = len(self.batch["input_ids"]) if labels is None else int((labels != IGNORED).sum())
+        return everything if self.numbers else 0
 
 
-def fault(shares: Sequence[Share], gradient: float) -> tuple[str, list[int]]:
-    """What is wrong with a step, empty where nothing is, and the rows that it may come from.
-
-    Args:
-        shares: of all processes.
-        gradient: norm of the step's gradient.
-    """
-    at_fault = []
-    for losses, _, rows in shares:
-        # Behind the first of a process, its losses say nothing more.
-        first = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
-        at_fault += rows[first] if first is not None else []
-    if at_fault:
-        return "a loss that is no finite number", at_fault
-    every = [row for share in shares for rows in share.rows for row in rows]
-    mean = sum(sum(share.losses) for share in shares) / max(1, sum(share.targets for share in shares))
-    if mean > EXPLODED:
-        return f"a loss of {mean:.4g} nats a target", every
-    return "" if math.isfinite(gradient) else "a gradient that is no finite number", every
-
-
-class BatchTrainer(Trainer):
-    """transformers' Trainer on batches of like length, where lengths of the training rows are given.
-
-    It stops before a step whose loss or gradient is no number or has exploded, and says which rows did it. Where memory
-    runs out it takes each batch in parts, from the step on that did not fit. A subclass computes its loss in
-    `compute_loss`, with the share of the batch that `self.share` says, and adds it to `self.tally`.
-    """
+class Loop:
+    """A training run: the model, what its checkpoints hold beside the weights, and the steps from one to the next."""
 
     def __init__(
         self,
-        *,
+        model: Network,
+        objective: Objective,
+        rows: Sequence[Any],
+        train: Train,
+        epochs: float,
+        scratch: Path,
         title: str,
-        lengths: Sequence[int] | None,
-        train_rows: Sequence[Any],
-        collate: Callable[[list[Any]], Batch],
+        dtype: torch.dtype,
         names: Callable[[], Sequence[str]] | None = None,
-        **kwargs: Any,
+        log: Callable[[Mapping[str, float]], None] = lambda entry: None,  # noqa: ARG005
     ) -> None:
-        """As the Trainer.
+        """Begin a run, or resume from the last checkpoint of one.
 
         Args:
+            model: on its device, the same in each process; the weights that require a gradient are trained in place.
+            objective: what is learned.
+            rows: of the training split.
+            train: how; its number of epochs is not read.
+            epochs: passes over the rows; the last one may be a part.
+            scratch: folder of the checkpoints, one an epoch; several processes share it.
             title: the section of params.yaml that is at work.
-            lengths: of the training rows, in tokens.
-            train_rows: what is learned.
-            collate: a batch of such rows; the first dimension of each tensor is that of the rows.
-            names: what an error calls each row, such as its case; asked for then alone.
-            kwargs: those of the Trainer.
+            dtype: of the computation.
+            names: gives what an error calls each row, such as its case; asked for then alone.
+            log: called every `train.logging_steps` steps (step, loss, grad_norm, learning_rate) and with the row of
+                each epoch, in each process: the place for an experiment tracker.
         """
-        super().__init__(
-            train_dataset=list(enumerate(train_rows)),
-            data_collator=lambda rows: collate([row for _, row in rows]) | {ROWS: torch.tensor([i for i, _ in rows])},
-            **kwargs,
+        self.model, self.objective, self.rows, self.train, self.scratch = model, objective, rows, train, scratch
+        self.title, self.dtype, self.names, self.log = title, dtype, names, log
+        self.number, self.processes = part()
+        self.place = torch.device(device())
+        self.size = train.per_device_train_batch_size * self.processes
+        self.per_epoch = math.ceil(math.ceil(len(rows) / self.size) / train.gradient_accumulation_steps)
+        self.steps = math.ceil(epochs * self.per_epoch)
+        self.pieces = 1
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        self.recent: list[float] = []
+        torch.manual_seed(train.seed)
+        model.config.use_cache = False
+        self.loss = objective.loss if train.fsdp is None else shard(model, train.fsdp, objective.loss)
+        self.optimizer = make_optimizer(model, train)
+        self.schedule = make_schedule(self.optimizer, train, self.steps)
+        # float16 needs its gradients scaled; bfloat16 does not.
+        self.scaler = torch.amp.GradScaler("cuda", enabled=self.place.type == "cuda" and dtype == torch.float16)
+        if (resumed := checkpoints.latest_whole(scratch)) is not None:
+            print(f"going on from {resumed}")
+            self._load(resumed)
+
+    def run(
+        self,
+        validation: Iterable[Batch],
+        figures: Callable[[Mapping[str, float]], dict[str, float]] = lambda totals: {},  # noqa: ARG005
+        saved: Callable[[], None] = lambda: None,
+    ) -> list[dict[str, float]]:
+        """Train to the end; the model is left as after the last epoch or, with `train.choose_epoch` best, the best one.
+
+        Args:
+            validation: the batches that this process measures after each epoch.
+            figures: further columns of an epoch, from the sums over the validation split of what a `Loss` counts.
+            saved: called after each checkpoint, in each process.
+
+        Returns:
+            A row per epoch: epoch, step, train_loss (mean over the epoch) and validation_loss in nats per target, and
+            figures.
+
+        Raises:
+            TunediffError: a loss or gradient is no finite number or has exploded, or one row does not fit in memory.
+        """
+        silent = None if first() else True  # None: where the output is no terminal
+        with tqdm(total=self.steps, initial=self.step, desc=self.title, unit="step", disable=silent) as bar:
+            while self.step < self.steps:
+                train_loss = self._epoch(len(self.history), bar)
+                row = {"epoch": self.step / self.per_epoch, "step": self.step, "train_loss": train_loss}
+                totals = self._measure(validation)
+                row["validation_loss"] = loss = totals["answers"] / max(1.0, totals["targets"])
+                if not (train_loss <= EXPLODED and loss <= EXPLODED):  # nor where one is no number
+                    raise TunediffError(
+                        f"{self.title}: found training loss {train_loss} and validation loss {loss} after step "
+                        f"{self.step}, expected finite numbers and at most {EXPLODED:g} nats per target; lower "
+                        f"{self.title}.learning_rate"
+                    )
+                self.history.append(row | figures(totals))
+                self.log(self.history[-1])
+                self._save(saved)
+        if self.train.choose_epoch == "best":
+            load_trained(self.model, self._best())
+        return self.history
+
+    def _epoch(self, epoch: int, bar: Any) -> float:
+        """The steps of an epoch; the mean loss over its targets."""
+        self.model.train()
+        loader = iter(
+            DataLoader(
+                range(len(self.rows)),  # type: ignore[arg-type]
+                batch_sampler=self._numbers(epoch),
+                collate_fn=self._part,
+            )
         )
-        self.title, self.lengths, self.names = title, lengths, names
-        self.share = 1.0
-        self.parts = 1
-        self.tally = self.tally_before = Tally()
-        self.step: tuple[int, list[Part], list[torch.Tensor]] = (-1, [], [])
+        nats, targets = torch.zeros((), device=self.place), 0
+        ahead = list(islice(loader, self.train.gradient_accumulation_steps))
+        while (parts := ahead) and self.step < self.steps:
+            # Before the step, as accelerate's loaders do it: masks and dropout are drawn from one generator.
+            ahead = list(islice(loader, self.train.gradient_accumulation_steps))
+            losses, entry = self._step(parts)
+            for loss in losses:
+                nats = nats + loss
+            targets += sum(one.targets for one in parts)
+            self.recent.append(entry["loss"])
+            bar.update()
+            if self.step % self.train.logging_steps == 0:
+                entry["loss"], self.recent = fmean(self.recent), []
+                bar.set_postfix(loss=f"{entry['loss']:.4f}")
+                self.log(entry)
+        each = gathered((float(nats), targets))
+        return sum(total for total, _ in each) / max(1, sum(number for _, number in each))
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        if self.lengths is None:
-            return super()._get_train_sampler(train_dataset)
-        return LikeLengths(self.lengths, self.args.train_batch_size * self.args.world_size)
+    def _numbers(self, epoch: int) -> Iterator[list[int]]:
+        """What this process takes of each batch that all of them make a step on: every n-th row, or none."""
+        if self.train.train_sampling_strategy == "group_by_length":
+            # All have one order: that of the first, for each has drawn other random numbers before.
+            [batches, *_] = gathered(like_lengths(list(map(self.objective.length, self.rows)), self.size))
+        else:
+            draw = torch.Generator().manual_seed(self.train.seed + epoch)
+            order = torch.randperm(len(self.rows), generator=draw).tolist()
+            batches = [order[at : at + self.size] for at in range(0, len(order), self.size)]
+        for batch in batches:
+            yield batch[self.number :: self.processes]
 
-    def get_train_dataloader(self) -> Any:
-        """The batches of this process; of one that makes every step alone, as transformers has them."""
-        if self.args.world_size == 1:
-            return super().get_train_dataloader()
-        rows: Any = _Rows(cast(list[Any], self.train_dataset))
-        collate = self.data_collator
-        sampler = SeedableRandomSampler(rows) if self.lengths is None else self._get_train_sampler()
-        parts = Parts(sampler, self.args.train_batch_size, self.args.process_index, self.args.world_size)
+    def _part(self, numbers: list[int]) -> Part:
+        return Part(numbers, self.objective.collate([self.rows[number] for number in numbers or [0]]))
 
-        def collated(drawn: list[Any]) -> dict[str, Any]:
-            return collate(drawn) if drawn[-1] is not None else collate(drawn[:-1]) | {"nothing": True}
+    def _cost(self, batch: Batch) -> Loss:
+        with torch.autocast(self.place.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.loss(self.model, {name: values.to(self.place) for name, values in batch.items()})
 
-        loader: Any = DataLoader(rows, batch_sampler=parts, collate_fn=collated)
-        loader.set_epoch = parts.set_epoch
-        return loader
+    def _step(self, parts: Sequence[Part]) -> tuple[list[torch.Tensor], dict[str, float]]:
+        """One step of the optimizer; what each batch cost, in nats, and what there is to log."""
+        targets = max(1, sum(gathered(sum(one.targets for one in parts))))
+        nats = self._backward(parts, targets)
+        if self.processes > 1 and self.train.fsdp is None:
+            self._sum_gradients()
+        self.scaler.unscale_(self.optimizer)
+        norm = clip_grad_norm_(self.model.parameters(), self.train.max_grad_norm)
+        if isinstance(norm, DTensor):
+            norm = norm.full_tensor()
+        # At once: each reading waits for the GPU.
+        *losses, gradient = torch.stack([*nats, norm.to(self.place)]).tolist()
+        shares = gathered((losses, [one.numbers for one in parts]))
+        mean = sum(sum(one) for one, _ in shares) / targets
+        # float16 looks for gradients that overflow itself.
+        found, numbers = fault(shares, mean, 0.0 if self.scaler.is_enabled() else gradient)
+        if found:
+            raise TunediffError(
+                f"{self.title}: found {found} at step {self.step + 1}, expected finite numbers and at most "
+                f"{EXPLODED:g} nats a target; lower {self.title}.learning_rate, or look at {self._named(numbers)}"
+            )
+        rate, scale = self.schedule.get_last_lr()[0], self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.scaler.get_scale() >= scale:  # else the gradient overflowed, and the step was left out
+            self.schedule.step()
+        self.model.zero_grad()
+        self.step += 1
+        return nats, {"step": self.step, "loss": mean, "grad_norm": gradient, "learning_rate": rate}
 
-    def floating_point_ops(self, inputs: Any) -> int:  # noqa: ARG002
-        """Nothing: nobody reads the figure, and counting would walk through all modules at every step."""
-        return 0
+    def _sum_gradients(self) -> None:
+        """Over the processes; a weight that some of them did not come to, as an expert, gets those of the others."""
+        trained = [value for value in self.model.parameters() if value.requires_grad]
+        for value, *there in zip(trained, *gathered([value.grad is not None for value in trained]), strict=True):
+            if any(there):
+                value.grad = torch.zeros_like(value) if value.grad is None else value.grad
+                dist.all_reduce(value.grad)
 
-    def training_step(self, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> torch.Tensor:
-        """Forward and backward of a batch; where memory runs out, once more in parts, with all before it in the step.
+    def _backward(self, parts: Sequence[Part], targets: int) -> list[torch.Tensor]:
+        """Forward and backward of each batch; where memory runs out, once more in pieces.
 
         Raises:
             TunediffError: there is not enough memory for a single row.
         """
-        if self.step[0] != self.state.global_step:
-            self.step, self.tally_before = (self.state.global_step, [], []), self.tally
-        _, batches, nats = self.step
-        rows = inputs.pop(ROWS).tolist()
-        batches.append(Part(inputs, num_items_in_batch, rows))
-        waiting = batches[-1:]
         while True:
+            nats: list[torch.Tensor] = []
             try:
-                for batch in waiting:
-                    before = self.tally.nats
-                    loss = self._in_parts(model, batch)
-                    nats.append(self.tally.nats - before)
-                return loss
+                for one in parts:
+                    nats.append(self._backward_of(one, targets))
+                return nats
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-            if self.args.world_size > 1:  # the others wait for this one's gradients, and cannot begin the step anew
+            if self.processes > 1:  # the others wait for this one's gradients, and cannot begin the step anew
                 raise TunediffError(
-                    f"{self.title}: not enough memory for a batch at step {self.state.global_step + 1} in one of "
-                    f"{self.args.world_size} processes; lower {self.title}.per_device_train_batch_size"
+                    f"{self.title}: not enough memory for a batch at step {self.step + 1} in one of {self.processes} "
+                    f"processes; lower {self.title}.per_device_train_batch_size"
+                )
+            if self.pieces >= max(len(one.numbers) for one in parts):
+                raise TunediffError(
+                    f"{self.title}: not enough memory for one row at step {self.step + 1} "
+                    f"({self._named(parts[len(nats)].numbers)}); shorten prompt.max_tokens or take a smaller model"
                 )
             # Outside of `except`, which keeps what the failed pass holds. A backward that failed half-way has added to
             # some gradients and not to others: the step begins anew.
-            most = max(len(batch.rows) for batch in batches)
-            if self.parts >= most:
-                raise TunediffError(
-                    f"{self.title}: not enough memory for one row at step {self.state.global_step + 1} "
-                    f"({self._named(rows)}); shorten prompt.max_tokens or take a smaller model"
-                )
-            self.parts *= 2
-            print(f"{self.title}: memory ran out at step {self.state.global_step + 1}: batches in {self.parts} parts")
-            model.zero_grad(set_to_none=True)
-            self.tally, waiting = self.tally_before, list(batches)
-            nats.clear()
+            self.pieces *= 2
+            print(f"{self.title}: memory ran out at step {self.step + 1}: batches in {self.pieces} parts")
+            self.model.zero_grad()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
-    def _in_parts(self, model: Any, batch: Part) -> torch.Tensor:
-        """Forward and backward of a batch in `self.parts` parts; its loss."""
-        if self.parts == 1:
-            return super().training_step(model, dict(batch.inputs), batch.counted)
-        size = math.ceil(len(batch.rows) / self.parts)
-        losses = []
-        try:
-            for at in range(0, len(batch.rows), size):
-                part = {name: values[at : at + size] for name, values in batch.inputs.items()}
-                self.share = len(batch.rows[at : at + size]) / len(batch.rows)
-                losses.append(super().training_step(model, part, batch.counted))
-        finally:
-            self.share = 1.0
-        return torch.stack(losses).sum()
+    def _backward_of(self, one: Part, targets: int) -> torch.Tensor:
+        """What a batch cost in nats; its gradient is that of its share of the step's loss."""
+        # FSDP averages gradients over the processes, and they are to be summed.
+        weight = bool(one.numbers) * (1 if self.train.fsdp is None else self.processes)
+        n_rows = len(one.batch["input_ids"])
+        size, nats = math.ceil(n_rows / self.pieces), []
+        for at in range(0, n_rows, size):
+            loss = self._cost({name: values[at : at + size] for name, values in one.batch.items()})
+            self.scaler.scale(loss.minimised * weight / targets).backward()  # type: ignore[no-untyped-call]
+            nats.append(loss.answers.detach() * bool(one.numbers))
+        return torch.stack(nats).sum()
 
-    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        """As the Trainer's, which calls it before each step of the optimizer: here a bad step is stopped.
+    def _measure(self, validation: Iterable[Batch]) -> dict[str, float]:
+        """The sums over the validation split, of all processes, of what a `Loss` counts."""
+        totals: defaultdict[str, float] = defaultdict(float)
+        self.model.eval()
+        with torch.no_grad():
+            for batch in validation:
+                for loss in in_halves(self._cost, batch, self.title):
+                    for name, value in {"answers": loss.answers, "targets": loss.targets, **loss.counts}.items():
+                        totals[name] += float(value)
+        each = gathered(totals)
+        return {name: sum(one[name] for one in each) for name in each[0]}
 
-        Raises:
-            TunediffError: the loss or the gradient is no finite number, or the loss has exploded.
-        """
-        norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
-        if isinstance(norm, DTensor):  # of gradients that are shared out; all processes are here
-            norm = norm.full_tensor()
-        _, batches, nats = self.step
-        # At once: each reading waits for the GPU. float16 looks for gradients that overflow itself.
-        *losses, size = torch.stack([*nats, torch.as_tensor(norm, device=nats[0].device)]).tolist()
-        targets = int(self.tally.targets - self.tally_before.targets)
-        # Of several processes, each has batches of its own, and all have to say the same of the step.
-        each = gathered(Share(losses, targets, [batch.rows for batch in batches]))
-        found, bad = fault(each, size if self.accelerator.scaler is None else 0.0)
-        step = self.state.global_step + 1
-        if found:
-            raise TunediffError(
-                f"{self.title}: found {found} at step {step}, expected finite numbers and at most "
-                f"{EXPLODED:g} nats a target; lower {self.title}.learning_rate, or look at "
-                f"{self._named(bad)}"
-            )
-        return norm
-
-    def _named(self, rows: Sequence[int]) -> str:
+    def _named(self, numbers: Sequence[int]) -> str:
         if self.names is None:
-            return f"rows {', '.join(map(str, rows))}"
+            return f"rows {', '.join(map(str, numbers))}"
         names = self.names()
-        return f"cases {', '.join(dict.fromkeys(names[i] for i in rows))}"
+        return f"cases {', '.join(dict.fromkeys(names[number] for number in numbers))}"
+
+    def _save(self, saved: Callable[[], None]) -> None:
+        """Write a checkpoint, and remove older ones once it counts."""
+        weights = whole_weights(self.model)
+        optimizer = self.optimizer.state_dict()
+        if self.train.fsdp is not None:
+            optimizer = optimizer_state(self.model, self.optimizer)
+        random = gathered([torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])])
+        if first():
+            state: dict[str, Any] = {"optimizer": optimizer, "schedule": self.schedule.state_dict(), "random": random}
+            state |= {"scaler": self.scaler.state_dict(), "history": self.history}
+            checkpoints.write_checkpoint(self.scratch / f"checkpoint-{self.step}", weights, state)
+        gathered(None)
+        saved()
+        if first():
+            checkpoints.remove_older(self.scratch, self.train.save_total_limit, self._best())
+
+    def _load(self, checkpoint: Path) -> None:
+        state = checkpoints.read_state(checkpoint)
+        load_trained(self.model, checkpoint)
+        if self.train.fsdp is None:
+            self.optimizer.load_state_dict(state["optimizer"])
+        else:
+            load_optimizer_state(self.model, self.optimizer, state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(state["random"][self.number][0])
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["random"][self.number][1])
+        self.history = state["history"]
+        self.step = int(self.history[-1]["step"])
+
+    def _best(self) -> Path:
+        return self.scratch / f"checkpoint-{chosen_epoch(self.history, self.train)['step']}"
+
+
+def chosen_epoch(log: Sequence[dict[str, float]], train: Train) -> dict[str, float]:
+    """The row of the log whose weights a run leaves in the model."""
+    return min(log, key=lambda row: row["validation_loss"]) if train.choose_epoch == "best" else log[-1]
+
+
+def like_lengths(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Batches of the indices of rows, of like length in a batch; another order each time, drawn by torch's seed.
+
+    transformers' LengthGroupedSampler goes through fifty batches from long to short, again and again. Where length
+    goes with the label, a model trained on that order follows the drift.
+    """
+    order = torch.randperm(len(lengths)).tolist()
+    pools = [order[at : at + size * POOL] for at in range(0, len(order), size * POOL)]
+    sorted_pools = [sorted(pool, key=lambda i: lengths[i]) for pool in pools]
+    batches = [pool[at : at + size] for pool in sorted_pools for at in range(0, len(pool), size)]
+    # A batch that is not full stands last: it is the last of the last pool.
+    n_full = len(lengths) // size
+    return [batches[at] for at in torch.randperm(n_full).tolist()] + batches[n_full:]
+
+
+def fault(shares: Sequence[tuple[list[float], list[list[int]]]], mean: float, gradient: float) -> tuple[str, list[int]]:
+    """What is wrong with a step, empty where nothing is, and the numbers of the rows that it may come from.
+
+    Args:
+        shares: of each process, the loss of each of its batches in nats and the numbers of its rows.
+        mean: loss of the step in nats per target.
+        gradient: norm of the step's gradient.
+    """
+    at_fault = []
+    for losses, numbers in shares:
+        # Behind the first of a process, its losses say nothing more.
+        found = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
+        at_fault += [] if found is None else numbers[found]
+    if at_fault:
+        return "a loss that is no finite number", at_fault
+    every = [number for _, numbers in shares for batch in numbers for number in batch]
+    if mean > EXPLODED:
+        return f"a loss of {mean:.4g} nats a target", every
+    return "" if math.isfinite(gradient) else "a gradient that is no finite number", every
 
 
 def in_halves(answer: Callable[[Batch], Result], batch: Batch, title: str) -> list[Result]:

@@ -7,7 +7,8 @@ What all prompts begin with (an instruction) may be left out of the rows: a step
 all rows of the batch go on from there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -25,11 +26,14 @@ IGNORED = -100
 
 
 class Loss(NamedTuple):
-    """What a batch costs: the cross-entropy of its answers in nats, summed; how many targets; the loss to minimise."""
+    """What a batch costs: the cross-entropy of its answers in nats, summed; how many targets; the loss to minimise,
+    summed over the targets; and whatever else is counted in it, by name.
+    """
 
     answers: "Tensor"
     targets: "Tensor"
     minimised: "Tensor"
+    counts: "Mapping[str, Tensor]" = MappingProxyType({})
 
 
 def answer_rows(

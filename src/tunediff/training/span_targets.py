@@ -1,7 +1,7 @@
 """What a span head learns from: every window of a document, with the places where the answer starts and ends.
 
-    rows = span_rows(loaded, cases, prompt)         # [(window, (17, 19)), (window, (0, 0)), ...]
-    span_loss(model, pad_spans(rows[:8], pad=0))
+    rows = span_rows(loaded, cases, [], prompt)     # of each case: [(window, (17, 19)), (window, (0, 0)), ...]
+    span_loss(model, pad_spans(rows[0], pad=0))
 
 A window that does not hold all of the answer has the null place for both, as has a question without an answer. There
 is nothing to learn from a gold answer that does not stand in its context, and no row is made of it.
@@ -27,17 +27,20 @@ if TYPE_CHECKING:
 SpanRow = tuple[Window, tuple[int, int]]
 
 
-def span_rows(loaded: Loaded, cases: Sequence[Case], prompt: Prompt) -> list[SpanRow]:
-    """Every window of every case with the places, in its row, of the first and the last token of the answer.
+def span_rows(
+    loaded: Loaded,
+    cases: Sequence[Case],
+    labels: Sequence[str],  # noqa: ARG001
+    prompt: Prompt,
+) -> list[list[SpanRow]]:
+    """Of each case every window with the places, in its row, of the first and the last token of the answer.
 
     The answer is the first gold one that stands in the context where its start says.
     """
     documents = read_documents(loaded.tokenizer, cases, prompt, loaded.context)
     return [
-        (window, _places(window, _gold(case)))
+        [(window, _places(window, _gold(case))) for window in document.windows if not case.answers or _gold(case)]
         for case, document in zip(cases, documents, strict=True)
-        if not case.answers or _gold(case)
-        for window in document.windows
     ]
 
 

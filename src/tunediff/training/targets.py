@@ -1,0 +1,113 @@
+"""What each head learns from a case: its rows, how they become a batch, and what a batch costs.
+
+target = TARGETS["classification"]
+rows = target.rows(loaded, cases, ["entailment", "neutral", "contradiction"], prompt)     # those of each case
+target.loss(model, target.batch([row for case_rows in rows for row in case_rows], pad=0))
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from tunediff.config.prompt import Prompt
+from tunediff.config.task import Task
+from tunediff.data.cases import Case
+from tunediff.inputs.padding import pad_rows
+from tunediff.inputs.prompts import Encoded, Row, answer_text, encode_cases, encode_text
+from tunediff.models.heads import label_scores
+from tunediff.models.load import Loaded, Network
+from tunediff.training.loss import Loss, answer_loss, answer_rows, pad_answers
+from tunediff.training.span_targets import pad_spans, span_loss, span_rows
+
+Batch = dict[str, torch.Tensor]
+# Encoders whose classifier reads the pooler or the first token and no other one.
+READ_FIRST = {"albert", "bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta"}
+
+
+class Target(NamedTuple):
+    """How a head learns. A row of it is a pair; what the model reads comes first."""
+
+    rows: Callable[[Loaded, Sequence[Case], Sequence[str], Prompt], list[list[Any]]]  # those of each case
+    batch: Callable[..., Batch]
+    loss: Callable[..., Loss]
+    length: Callable[[Any], int]  # tokens of a row
+    after_prompt: bool  # a prompt is read before it: its tokens may be learned too, or its beginning be shared
+    # Which hidden states of a row of so many tokens it reads from a base that is frozen; None: it has no such base.
+    places: Callable[[Network], Callable[[int], slice]] | None
+
+
+def written_rows(
+    loaded: Loaded,
+    cases: Sequence[Case],
+    labels: Sequence[str],  # noqa: ARG001
+    prompt: Prompt,
+) -> list[list[tuple[list[int], int]]]:
+    """Of each case its prompt with the gold answer: see `loss.answer_rows`."""
+    texts = [answer_text(case, prompt) for case in cases]
+    tokens = {text: encode_text(loaded.tokenizer, text) for text in dict.fromkeys(texts)}
+    end = loaded.tokenizer.eos_token_id
+    reserved = max(map(len, tokens.values())) + (end is not None)
+    encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context, reserved)
+    return [[row] for row in answer_rows([one.tokens for one in encoded], [tokens[text] for text in texts], end)]
+
+
+def labelled_rows(
+    loaded: Loaded, cases: Sequence[Case], labels: Sequence[str], prompt: Prompt
+) -> list[list[tuple[Encoded, int]]]:
+    """Of each case what the model reads, with the number of its gold label."""
+    encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context)
+    return [[(one, labels.index(case.label))] for one, case in zip(encoded, cases, strict=True)]
+
+
+def pad_labels(rows: Sequence[tuple[Encoded, int]], pad: int) -> Batch:
+    """A batch as `pad_rows` makes it, with the numbers of the gold labels."""
+    return pad_rows([one for one, _ in rows], pad) | {"labels": torch.tensor([label for _, label in rows])}
+
+
+def label_loss(model: Network, batch: Batch) -> Loss:
+    """The cross-entropy of the gold labels; a case is one target."""
+    labels = batch["labels"]
+    scores = label_scores(model, {name: values for name, values in batch.items() if name != "labels"}).float()
+    total = cross_entropy(scores, labels, reduction="sum")
+    return Loss(total, torch.tensor(len(labels), device=labels.device), total)
+
+
+def _label_places(model: Network) -> Callable[[int], slice]:
+    if hasattr(model, "score"):  # a decoder: see models.heads.label_scores
+        return lambda length: slice(length - 1, length)
+    if model.config.model_type in READ_FIRST:
+        return lambda _: slice(0, 1)
+    return _every_place(model)
+
+
+def _every_place(model: Network) -> Callable[[int], slice]:  # noqa: ARG001
+    return lambda length: slice(0, length)
+
+
+def _written_length(row: tuple[list[int], int]) -> int:
+    return len(row[0])
+
+
+def _read_length(row: tuple[Row, Any]) -> int:
+    return len(row[0].tokens)
+
+
+TARGETS: dict[str, Target] = {
+    "lm": Target(written_rows, pad_answers, answer_loss, _written_length, True, None),
+    "classification": Target(labelled_rows, pad_labels, label_loss, _read_length, False, _label_places),
+    "span": Target(span_rows, pad_spans, span_loss, _read_length, False, _every_place),
+}
+
+
+def training_rows(loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Prompt, head: str) -> list[Any]:
+    """What the model learns from the cases, in their order: rows of `TARGETS`."""
+    return list(chain.from_iterable(TARGETS[head].rows(loaded, cases, task.labels, prompt)))
+
+
+def row_case_ids(loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Prompt, head: str) -> list[str]:
+    """The id of the case that each row of `training_rows` was made of."""
+    rows = TARGETS[head].rows(loaded, cases, task.labels, prompt)
+    return [case.case_id for case, each in zip(cases, rows, strict=True) for _ in each]
