@@ -3,6 +3,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from tunediff.metrics.eval_summary import summary
+from tunediff.metrics.scores import has_threshold, score
 
 from tests.imports import ROOT
 from tests.small_tasks import PAIR, QUESTIONS
@@ -10,8 +12,6 @@ from tunediff.config.model import Model
 from tunediff.data.cases import read_predictions, write_predictions
 from tunediff.metrics import accuracy
 from tunediff.metrics.answer_scores import score_answers
-from tunediff.metrics.eval_summary import summary
-from tunediff.metrics.scores import has_threshold, score
 
 SURE = np.log([0.8, 0.2]).tolist()
 

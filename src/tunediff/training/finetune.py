@@ -21,7 +21,6 @@ from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
 from tunediff.config.prompt import Prompt
-from tunediff.config.task import Task
 from tunediff.config.train import Train
 from tunediff.data.cases import Case
 from tunediff.inputs.padding import pad_rows
@@ -41,7 +40,7 @@ from tunediff.training.span_targets import pad_spans, span_loss, span_rows
 Batch = dict[str, torch.Tensor]
 
 
-def training_rows(loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Prompt, head: str) -> list[Any]:
+def training_rows(loaded: Loaded, cases: Sequence[Case], labels: Sequence[str], prompt: Prompt, head: str) -> list[Any]:
     """What the model learns from each case, in the order of the cases.
 
     For a language model the prompt with its gold answer (see `loss.answer_rows`); for a classification head the
@@ -51,11 +50,11 @@ def training_rows(loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Pro
         return span_rows(loaded, cases, prompt)
     if head == "classification":
         encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context)
-        return [(one, task.labels.index(case.label)) for one, case in zip(encoded, cases, strict=True)]
-    if task.name == "question_answering":
+        return [(one, labels.index(case.label)) for one, case in zip(encoded, cases, strict=True)]
+    if prompt.choices is None:
         answers = [encode_text(loaded.tokenizer, written_answer(case, prompt)) for case in cases]
     else:
-        choices = encode_choices(loaded.tokenizer, {label: (prompt.choices or {})[label] for label in task.labels})
+        choices = encode_choices(loaded.tokenizer, {label: prompt.choices[label] for label in labels})
         answers = [choices[case.label] for case in cases]
     end = loaded.tokenizer.eos_token_id
     reserved = max(len(answer) for answer in answers) + (end is not None)
