@@ -26,9 +26,12 @@ import yaml
 
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json, read_text, shown, write_json
+from tunediff.runtime.stage import PARAMS
+from tunediff.tasks.experiment import read_experiment, settings_of
 
 PIPELINE = Path("dvc.yaml")
 FOLDER = Path(".scratch/repro")
+SETTINGS = Path("data/settings")
 COSTS = "metrics/cost"
 # Seconds that DVC and its stage have to end by themselves after Ctrl-C.
 GRACE = 5.0
@@ -187,7 +190,11 @@ def _outcomes(folder: Path, stages: Sequence[Stage], exit_code: int | None, ende
 
 
 def outdated(stages: Sequence[Stage]) -> set[str] | None:
-    """Stages whose results are not those of the present code, data and parameters; None where DVC cannot tell."""
+    """Stages whose results are not those of the present code, data and parameters; None where DVC cannot tell.
+
+    Raises:
+        TunediffError: params.yaml has changed and is at fault.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "status", "--json"], capture_output=True, text=True, check=False, env=os.environ
     )
@@ -195,7 +202,17 @@ def outdated(stages: Sequence[Stage]) -> set[str] | None:
         changed = set(json.loads(done.stdout)) if done.returncode == 0 else None
     except ValueError:
         changed = None
-    return None if changed is None else downstream(stages, changed)
+    return None if changed is None else downstream(stages, _by_own_settings(stages, changed))
+
+
+def _by_own_settings(stages: Sequence[Stage], changed: Iterable[str]) -> set[str]:
+    """The changed stages; in place of `settings`, on which all depend, those whose own settings it would change."""
+    found = set(changed)
+    if SETTINGS.name in found:
+        now = settings_of(read_experiment(PARAMS))
+        then = {path.stem: read_json(path) for path in SETTINGS.glob("*.json")}
+        found |= {stage.name for stage in stages if now.get(stage.name) != then.get(stage.name)}
+    return found - {SETTINGS.name}
 
 
 def downstream(stages: Sequence[Stage], changed: Iterable[str]) -> set[str]:
