@@ -2,6 +2,7 @@
 
     tunediff verify
     tunediff verify --sample 500 --stage eval_tuned
+    tunediff verify --accept
 
 What the last run wrote may come from another machine, by dvc pull or the run cache, or from older libraries. The splits
 are drawn again and the parameters counted again, whole. Base and tuned model answer --sample cases, spread over the
@@ -9,7 +10,8 @@ test split, with their scorer. A case agrees where its prompt is the same, no lo
 batches explain (0.001 nats in float32, 0.1 in float16, 0.3 in bfloat16), and the prediction is the same one or was as
 likely within that. A model is not trained again: that takes as long as the stage.
 
-Writes nothing. Exit code 3 when something differs. Bad input: one line and exit code 1.
+Writes nothing, but for --accept: after an upgrade it runs the cheap stages, and where both models answer the sample as
+before it takes today's code for what the other stages made, with `dvc commit`. Exit code 3 when something differs. Bad input: one line and exit code 1.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from operator import eq
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tunediff.commands.accept import ready_to_accept, take_over
 from tunediff.commands.diff import GATE_CLOSED
 from tunediff.commands.project import BASE, both_models, project
 from tunediff.commands.runs import outdated, read_stages
@@ -34,7 +37,10 @@ if TYPE_CHECKING:
     from tunediff.models.load import Loaded
 
 SPLITS, TEST_SETS, COUNTS = Path("data/splits"), Path("data/test_sets"), Path("metrics/count_params.json")
-PREDICTIONS = {"eval_base": Path("data/predictions/base.parquet"), "eval_tuned": Path("data/predictions/tuned.parquet")}
+PREDICTIONS = {
+    "eval_base": Path("data/predictions/base/test.parquet"),
+    "eval_tuned": Path("data/predictions/tuned/test.parquet"),
+}
 STAGES = ("prepare", "count_params", *PREDICTIONS)
 NAMED = 5
 
@@ -56,6 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff verify`."""
     parser.add_argument("--sample", type=int, default=100, metavar="N", help="cases of each evaluation (100)")
     parser.add_argument("--stage", choices=STAGES, help="this stage alone")
+    parser.add_argument(
+        "--accept", action="store_true", help="where both models agree, take today's code for results of other code"
+    )
 
 
 def main(args: argparse.Namespace) -> None:
@@ -66,7 +75,11 @@ def main(args: argparse.Namespace) -> None:
     """
     if args.sample < 1:
         raise TunediffError(f"--sample: found {args.sample}, expected a number of cases from 1 up")
-    stages = [args.stage] if args.stage else list(STAGES)
+    if args.accept and args.stage:
+        raise TunediffError(f"--stage: found {args.stage} beside --accept, which asks both models")
+    if args.accept:
+        ready_to_accept()
+    stages = [args.stage] if args.stage else list(PREDICTIONS if args.accept else STAGES)
     params = project() if "eval_tuned" in stages else read_experiment(PARAMS).params
     found = [check(params) for name, check in (("prepare", _splits), ("count_params", _counts)) if name in stages]
     found += _evaluations(params, [name for name in PREDICTIONS if name in stages], args.sample)
@@ -82,7 +95,10 @@ def main(args: argparse.Namespace) -> None:
             file=sys.stderr,
         )
         sys.exit(GATE_CLOSED)
-    print("The cache tells the truth here, as far as it was checked.")
+    if args.accept:
+        take_over()
+    else:
+        print("The cache tells the truth here, as far as it was checked.")
 
 
 def _next(differing: Sequence[str]) -> str:
