@@ -92,5 +92,5 @@ def _status() -> dict[str, Any]:
 
 
 def _dvc(*arguments: str) -> None:
-    if subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False).returncode:
+    if subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False).returncode:  # noqa: S603
         raise TunediffError(f"--accept: dvc {arguments[0]} fails, expected it to run {', '.join(arguments[1:])}")

@@ -1,9 +1,10 @@
 """Further test sets: what else fine-tuning changed."""
 
+import re
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from tunediff.config.data import Origin, leads_out
@@ -14,13 +15,13 @@ from tunediff.config.task import TaskSection
 SPLITS = ("train", "validation", "test")
 
 
-def _no_split(name: str) -> str:
-    if name in SPLITS:
-        raise PydanticCustomError("expected", "name that is none of train, validation, test")
+def _set_name(name: str) -> str:
+    if name in SPLITS or not re.fullmatch(r"[a-z0-9_-]+", name):
+        raise PydanticCustomError("expected", "a name of a-z, 0-9, _ and - other than train, validation and test")
     return name
 
 
-SetName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$"), AfterValidator(_no_split)]
+SetName = Annotated[str, AfterValidator(_set_name)]
 
 
 class AlsoData(Origin):

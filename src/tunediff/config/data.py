@@ -32,12 +32,12 @@ class Draw(Section):
 
 
 class Synthetic(Section):
-    """Synthetic data: cases that are generated."""
+    """Generated cases, drawn from a seed."""
 
     name: Literal["captions", "reviews", "questions"] = Field(
         description="pairs of captions (nli), film reviews (classification), reports and questions (question_answering)"
     )
-    seed: Seed = Field(description="seed of the cases")
+    seed: Seed = Field(description="seed of the generated cases")
     train: Whole = Field(ge=1, description="rows to write for the source split `train`")
     validation: Whole = Field(ge=1, description="rows to write for the source split `validation`")
     test: Whole = Field(ge=1, description="rows to write for the source split `test`")

@@ -22,7 +22,7 @@ class Evaluate(Section):
     max_answer_tokens: Whole = Field(default=30, ge=1, description="span: longest answer")
     settings: list[Literal["generation", "partial_input"]] = Field(
         default=[],
-        description="ways to ask beside the scorer: free text, and without all inputs but the partial-input one",
+        description="evaluation settings beside the scoring method: free text, and the partial input alone",
     )
     noise_batch_tokens: Whole | None = Field(
         default=None, ge=1, description="tokens of a batch when the base model answers again; none: it does not"

@@ -41,7 +41,7 @@ class Pretrain(Section):
 
     path: Word = Field(description="file of the text, or the folder of its files; hashed, so a change is noticed")
     text: Literal["none", "synthetic", "columns", "wikitext", "plain"] = Field(
-        description="no pretraining, the world's own text, columns of a file of rows, WikiText's articles, or plain "
+        description="no pretraining, generated text, columns of a file of rows, WikiText's articles, or plain "
         "text with empty lines between documents"
     )
     synthetic: Literal["captions"] | None = Field(default=None, description="text synthetic: which one")
@@ -51,7 +51,7 @@ class Pretrain(Section):
         default=None, description="text wikitext: the data set that it is taken from, with splits train and validation"
     )
     documents: Whole | None = Field(
-        default=None, ge=1, description="at most so many documents to learn from (world: exactly)"
+        default=None, ge=1, description="at most so many documents to learn from (synthetic: exactly)"
     )
     held_out: Number = Field(
         default=0.01, gt=0, le=0.5, description="share of documents to validate on, where no file or split is for it"
@@ -81,7 +81,7 @@ class Pretrain(Section):
         if (self.synthetic is None) == (self.text == "synthetic"):
             yield f"pretrain.synthetic goes with pretrain.text synthetic; found {self.synthetic} and {self.text}"
         if self.text == "synthetic" and self.documents is None:
-            yield "pretrain.documents: missing, expected how many documents the world shall write"
+            yield "pretrain.documents: missing, expected how many documents are to be generated"
         if (not self.columns) == (self.text == "columns"):
             yield f"pretrain.columns goes with pretrain.text columns; found {self.columns} and {self.text}"
         if self.files is not None and self.text in ("none", "synthetic"):
