@@ -19,7 +19,7 @@ from tunediff.metrics.accuracy import confusion, degenerate_reason, per_class, s
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.tasks.columns import columns_fit, key_of, tags_of, text_of, value_of
-from tunediff.tasks.grading import likeliest, passed_on, was_given
+from tunediff.tasks.grading import column, likeliest, passed_on, was_given
 from tunediff.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -109,13 +109,13 @@ class Classification(Task):
             return [ask.names[likeliest(row)] for row in answers[log_probs]]
 
         frame = passed_on(cases, answers)
-        frame["prediction"] = labels("text", "log_probs")
-        frame["outcome"] = [outcome(one, case.label) for one, case in zip(frame["prediction"], cases, strict=True)]
+        frame["prediction"] = column(found := labels("text", "log_probs"))
+        frame["outcome"] = [outcome(one, case.label) for one, case in zip(found, cases, strict=True)]
         if "generated_text" in answers:
-            frame["generated"] = [parse_answer(text, ask.choices) for text in answers["generated_text"]]
+            frame["generated"] = column([parse_answer(text, ask.choices) for text in answers["generated_text"]])
         for setting in ("again", "seed"):
             if was_given(answers, setting):
-                frame[f"{setting}_prediction"] = labels(f"{setting}_text", f"{setting}_log_probs")
+                frame[f"{setting}_prediction"] = column(labels(f"{setting}_text", f"{setting}_log_probs"))
         return frame
 
     def metrics(self, frame: "pd.DataFrame", validation: "pd.DataFrame | None") -> dict[str, float]:

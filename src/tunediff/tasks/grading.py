@@ -28,7 +28,12 @@ def passed_on(cases: Sequence[Case], answers: pd.DataFrame) -> pd.DataFrame:
             "expected one for each, in their order (dvc repro)"
         )
     columns = [name for name in (*PREDICTION_COLUMNS, *SETTING_COLUMNS) if name in answers]
-    return answers[columns].assign(label=[case.label for case in cases])
+    return answers[columns].reset_index(drop=True).assign(label=[case.label for case in cases])
+
+
+def column(values: "Sequence[str | None]") -> pd.Series:
+    """Values of which some may be missing, kept as None."""
+    return pd.Series(values, dtype=object)
 
 
 def was_given(answers: pd.DataFrame, setting: str) -> bool:

@@ -13,9 +13,10 @@ A question whose lists are empty has the label `unanswerable`.
 import string
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tunediff.config.data import Origin
 from tunediff.config.params import Params
@@ -28,11 +29,8 @@ from tunediff.metrics.squad import exact_match, token_f1
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.tasks.columns import checked_text, columns_fit, key_of, tags_of, text_of, value_of
-from tunediff.tasks.grading import passed_on, was_given
+from tunediff.tasks.grading import column, passed_on, was_given
 from tunediff.tasks.task import Task
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _LAYOUT = '{"text": [TEXT, ...], "answer_start": [NUMBER, ...]}'
 
@@ -135,7 +133,7 @@ class QuestionAnswering(Task):
             return Ask(answer="text", stop=["\n"])
         return Ask(answer="span", names=list(self.labels) if UNANSWERABLE in self.labels else [])
 
-    def grade(self, cases: Sequence[Case], answers: "pd.DataFrame", ask: Ask) -> "pd.DataFrame":
+    def grade(self, cases: Sequence[Case], answers: pd.DataFrame, ask: Ask) -> pd.DataFrame:
         """The prediction file: an answer is right where it is one of the gold ones, by SQuAD's measure."""
 
         def predictions(text: str, log_probs: str) -> list[str | None]:
@@ -149,27 +147,27 @@ class QuestionAnswering(Task):
         frame = passed_on(cases, answers)
         gold = [[answer.text for answer in case.answers] for case in cases]
         found = predictions("text", "log_probs")
-        frame["prediction"] = found
+        frame["prediction"] = column(found)
         frame["outcome"] = [
             INVALID if one is None else RIGHT if exact_match(texts, one) else WRONG
             for texts, one in zip(gold, found, strict=True)
         ]
-        frame["answers"] = gold
+        frame["answers"] = pd.Series(gold, dtype=object)
         frame["f1"] = [0.0 if one is None else token_f1(texts, one) for texts, one in zip(gold, found, strict=True)]
         for setting in ("again", "seed"):
             if was_given(answers, setting):
-                frame[f"{setting}_prediction"] = predictions(f"{setting}_text", f"{setting}_log_probs")
+                frame[f"{setting}_prediction"] = column(predictions(f"{setting}_text", f"{setting}_log_probs"))
         return frame
 
     def tunes_threshold(self, ask: Ask) -> bool:
         """Whether the model says how probable it is that a question has no answer."""
         return ask.answer == "span" and bool(ask.names)
 
-    def metrics(self, frame: "pd.DataFrame", validation: "pd.DataFrame | None") -> dict[str, float]:
+    def metrics(self, frame: pd.DataFrame, validation: pd.DataFrame | None) -> dict[str, float]:
         """What `tunediff.metrics.answer_scores.score_answers` gives."""
         return score_answers(*_answered(frame), validation=None if validation is None else _answered(validation))
 
-    def module_inputs(self, features: Any, frame: "pd.DataFrame") -> Mapping[str, Sequence[Any]] | None:
+    def module_inputs(self, features: Any, frame: pd.DataFrame) -> Mapping[str, Sequence[Any]] | None:
         """Texts, each with a list of references or with the first one; or the layout of squad and squad_v2."""
         given, wanted = features["predictions"], features["references"]
         answered = _answered(frame)
@@ -192,7 +190,7 @@ class QuestionAnswering(Task):
         ]
         return {"predictions": predictions, "references": references}
 
-    def described(self, frame: "pd.DataFrame", metrics: Mapping[str, float]) -> Iterator[str]:
+    def described(self, frame: pd.DataFrame, metrics: Mapping[str, float]) -> Iterator[str]:
         """The metrics in words, then those of the questions with and without an answer."""
         yield (
             f"exact match {metrics['exact']:.1f} % ({metrics['exact_low']:.1f} to {metrics['exact_high']:.1f} %), "
@@ -298,7 +296,7 @@ def _place(context: str, text: str, start: int | None) -> int | None:
     return None if found < 0 else found
 
 
-def _answered(frame: "pd.DataFrame") -> Answered:
+def _answered(frame: pd.DataFrame) -> Answered:
     """The questions of a prediction file, ready to be scored; log_probs only where every case has two of them."""
     given = frame["log_probs"].notna().all() and (frame["log_probs"].map(len) == 2).all()
     return Answered(
