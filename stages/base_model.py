@@ -1,39 +1,39 @@
 """Make or pin the base model: weights trained from scratch, or a manifest that names weights made by others.
 
-    python stages/base_model.py --text data/raw --base models/base --log data/pretrain_log.csv \
-        --metrics metrics/base_model.json --cost metrics/cost/base_model.json
+    python stages/base_model.py --settings data/settings/base_model.json --text data/raw --base models/base \
+        --log data/pretrain_log.csv --metrics metrics/base_model.json --cost metrics/cost/base_model.json
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
 from tunediff.config.model import Base
-from tunediff.config.params import read_params
 from tunediff.config.pretrain import Pretrain
+from tunediff.config.settings import BaseModelSettings, read_settings
 from tunediff.models.load import CONFIG, find_weights, write_manifest
 from tunediff.pretraining.texts import read_texts
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import read_json, replacing, write_csv, write_json
 from tunediff.runtime.scratch import mark_done, scratch_folder
-from tunediff.runtime.stage import PARAMS, arguments
+from tunediff.runtime.stage import arguments
 
 # A base that others trained has the header alone, and a decoder no accuracies.
 LOG = ("epoch", "step", "train_loss", "validation_loss", "perplexity", "mlm_accuracy", "nsp_accuracy")
 
 
 def main() -> None:
-    args = arguments(__doc__, reads=("text",), writes=("base", "log", "metrics", "cost"))
-    params = read_params(PARAMS)
-    base: Base = params.model  # neither head nor dtype: experiments that differ there share the base
-    scratch = scratch_of(base, params.pretrain, args.text) if base.source == "scratch" else None
+    args = arguments(__doc__, reads=("settings", "text"), writes=("base", "log", "metrics", "cost"))
+    settings = read_settings(args.settings, BaseModelSettings)
+    base = settings.base
+    scratch = scratch_of(base, settings.pretrain, args.text) if base.source == "scratch" else None
     with measured(args.cost, scratch) as note_cost:
         log: list[dict[str, float]] = []
         metrics: dict[str, float] = {}
         with replacing(args.base) as folder:
             folder.mkdir()
             if scratch is not None:
-                log, metrics = train_base(base, params.pretrain, args.text, folder, scratch, note_cost)
+                log, metrics = train_base(base, settings.pretrain, args.text, folder, scratch, note_cost)
             else:
                 weights = find_weights(base)
                 write_manifest(folder, base, weights)

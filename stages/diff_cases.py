@@ -1,35 +1,39 @@
 """Compare the two prediction files case by case: what changed, what the gain consists of, how far to trust it.
 
-    python stages/diff_cases.py --base data/predictions/base.parquet --tuned data/predictions/tuned.parquet \
-        --splits data/splits --cases data/cases.jsonl --plots data/plots --metrics metrics/diff_cases.json \
+    python stages/diff_cases.py --settings data/settings/diff_cases.json --base data/predictions/base \
+        --tuned data/predictions/tuned --splits data/splits --test-sets data/test_sets --leaks data/leaks.json \
+        --cases data/cases.jsonl --plots data/plots --metrics metrics/diff_cases.json \
         --baselines metrics/baselines.json --calibration metrics/calibration.json --cost metrics/cost/diff_cases.json
 """
 
 from tunediff.compare.diff_summary import diff_summary
 from tunediff.compare.evidence import gather
-from tunediff.config.params import read_params
+from tunediff.config.settings import DiffSettings, read_settings
 from tunediff.data.cases import environment_of, read_cases, read_predictions
 from tunediff.data.leaks import read_leaks
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import replacing, write_json, write_jsonl
-from tunediff.runtime.stage import PARAMS, arguments
+from tunediff.runtime.stage import arguments
 
 
 def main() -> None:
     args = arguments(
         __doc__,
-        reads=("base", "tuned", "splits"),
+        reads=("settings", "base", "tuned", "splits", "test_sets", "leaks"),
         writes=("cases", "plots", "metrics", "baselines", "calibration", "cost"),
     )
-    params = read_params(PARAMS)
-    task, diff = params.task, params.diff
+    settings = read_settings(args.settings, DiffSettings)
+    task, diff = settings.sets["test"], settings.diff
     with measured(args.cost):
         train, test = (
-            read_cases(args.splits / f"{name}.jsonl", task.inputs, task.labels) for name in ("train", "test")
+            read_cases(path, task.inputs, task.labels)
+            for path in (args.splits / "train.jsonl", args.test_sets / "test.jsonl")
         )
-        leaks = read_leaks(args.splits / "leaks.json")
-        (base, about_base), (tuned, about_tuned) = (read_predictions(path) for path in (args.base, args.tuned))
+        leaks = read_leaks(args.leaks)["test"]
+        (base, about_base), (tuned, about_tuned) = (
+            read_predictions(folder / "test.parquet") for folder in (args.base, args.tuned)
+        )
         labels = about_base["labels"], about_tuned["labels"]
         environments = environment_of(about_base), environment_of(about_tuned)
         found = gather(base, tuned, train, test, leaks, task, diff, labels, environments)

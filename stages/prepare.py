@@ -1,62 +1,94 @@
-r"""Read the source rows, draw train, validation and test, and count what leaks between them.
+"""Read the source rows, draw the splits and the test sets, and count what leaks between them.
 
-python stages/prepare.py --raw data/raw --splits data/splits --metrics metrics/prepare.json \
-    --cost metrics/cost/prepare.json
+python stages/prepare.py --settings data/settings/prepare.json --raw data/raw --splits data/splits \
+    --test-sets data/test_sets --leaks data/leaks.json --metrics metrics/prepare.json --cost metrics/cost/prepare.json
 """
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
-from tunediff.config.params import read_params
+from tunediff.config.settings import PrepareSettings, read_settings
+from tunediff.config.task import TaskSection
 from tunediff.data.cases import write_cases
-from tunediff.data.leaks import find_leaks, write_leaks
-from tunediff.data.sources.source import read_source
-from tunediff.data.splits import draw_splits
+from tunediff.data.leaks import Leaks, find_leaks, write_leaks
+from tunediff.data.splits import Drawn
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import replacing, write_json
-from tunediff.runtime.stage import PARAMS, arguments
-from tunediff.tasks import cases_of
-from tunediff.tasks.columns import groups_of
-from tunediff.tasks.question_answering import starts
+from tunediff.runtime.stage import arguments
+from tunediff.tasks import task_of
+from tunediff.tasks.draws import read_splits
 
 
 def main() -> None:
-    args = arguments(__doc__, reads=("raw",), writes=("splits", "metrics", "cost"))
-    params = read_params(PARAMS)
-    task, data = params.task, params.data
+    args = arguments(__doc__, reads=("settings", "raw"), writes=("splits", "test_sets", "leaks", "metrics", "cost"))
+    settings = read_settings(args.settings, PrepareSettings)
+    data = settings.data
     with measured(args.cost):
-        rows = read_source(data, args.raw)
-        sources = {name: cases_of(rows[name], task, data) for name in rows}
-        groups = {name: groups_of(rows[name], data.group) for name in rows} if data.group else None
-        splits = draw_splits(sources, data, task.source_input, groups)
-        train, validation, test = (splits[name].cases for name in ("train", "validation", "test"))
-        leaks = {name: find_leaks(cases, train, task) for name, cases in (("test", test), ("validation", validation))}
+        splits, notes = read_splits(task_of(settings.task), data, args.raw)
+        train = splits["train"].cases
+        sets = {"test": (settings.task, splits["test"])}
+        for name, one in settings.also.items():
+            section = one.task or settings.task
+            drawn, more = read_splits(task_of(section), one.data, args.raw / one.data.path)
+            sets[name] = section, drawn["test"]
+            notes += [f"{name}, {note}" for note in more]
+        measured_on = {**sets, "validation": (settings.task, splits["validation"])}
+        leaks = {
+            name: find_leaks(split.cases, train, section, settings.task)
+            for name, (section, split) in measured_on.items()
+        }
         with replacing(args.splits) as folder:
-            for name, drawn in splits.items():
-                write_cases(folder / f"{name}.jsonl", drawn.cases)
-            write_leaks(folder / "leaks.json", leaks["test"])
-        metrics = {
-            **{f"{name}_n": len(drawn.cases) for name, drawn in splits.items()},
-            # Two splits may look at the same row of one source; it is dropped once.
-            "dropped_unlabelled": len({(d.source, row) for d in splits.values() for row in d.unlabelled}),
-            "dropped_shared_sources": len({(d.source, row) for d in splits.values() for row in d.shared_premise}),
+            for name in ("train", "validation"):
+                write_cases(folder / f"{name}.jsonl", splits[name].cases)
+        with replacing(args.test_sets) as folder:
+            for name, (_, split) in sets.items():
+                write_cases(folder / f"{name}.jsonl", split.cases)
+        write_leaks(args.leaks, {name: leaks[name] for name in sets})
+        also = {
+            name: {"n": len(split.cases), **dropped({name: split}), **leaks[name].counts()}
+            for name, (_, split) in sets.items()
+            if name in settings.also
+        }
+        metrics: dict[str, Any] = {
+            **{f"{name}_n": len(split.cases) for name, split in splits.items()},
+            **dropped(splits),
             **leaks["test"].counts(),
             **{f"validation_{key}": n for key, n in leaks["validation"].counts().items()},
+            **({"also": also} if also else {}),
         }
         write_json(args.metrics, metrics)
-    for name, drawn in splits.items():
-        labels = Counter(case.label for case in drawn.cases)
-        shares = ", ".join(f"{label} {labels[label] / len(drawn.cases):.1%}" for label in task.labels)
-        different = f"{task.source_input}: {drawn.premises:,} different"
-        different += f", {data.group}: {drawn.groups:,} different" if data.group else ""
-        print(f"{name}: {drawn.arithmetic} ({shares}; {different})")
-    if task.name == "question_answering":
-        for name in rows:
-            counts = ", ".join(f"{n:,} {how}" for how, n in starts(rows[name], sources[name], data).items())
-            print(f"starts of the answers of {name}: {counts}")
+    for name in ("train", "validation"):
+        print(line(name, settings.task, splits[name], data.group))
+    for name, (section, split) in sets.items():
+        print(line(name, section, split, data.group if name == "test" else None))
+    print(*notes, sep="\n", end="\n" if notes else "")
     for name, found in leaks.items():
-        counts = ", ".join(f"{key.replace('_', ' ')} {n:,}" for key, n in found.counts().items())
-        print(f"of {len(splits[name].cases):,} {name} cases also in train: {counts}")
+        print(leak_line(name, len(measured_on[name][1].cases), found))
+
+
+def dropped(splits: Mapping[str, Drawn]) -> dict[str, int]:
+    """Rows without label or of a shared source input; two splits may look at the same row, it is dropped once."""
+    return {
+        "dropped_unlabelled": len({(d.source, row) for d in splits.values() for row in d.unlabelled}),
+        "dropped_shared_sources": len({(d.source, row) for d in splits.values() for row in d.shared_premise}),
+    }
+
+
+def line(name: str, task: TaskSection, drawn: Drawn, group: str | None) -> str:
+    """What a split holds, with its arithmetic."""
+    labels = Counter(case.label for case in drawn.cases)
+    shares = ", ".join(f"{label} {labels[label] / len(drawn.cases):.1%}" for label in task.labels)
+    different = f"{task.source_input}: {drawn.premises:,} different"
+    different += f", {group}: {drawn.groups:,} different" if group else ""
+    return f"{name}: {drawn.arithmetic} ({shares}; {different})"
+
+
+def leak_line(name: str, n: int, leaks: Leaks) -> str:
+    """How much of a split stands in the training split."""
+    counts = ", ".join(f"{key.replace('_', ' ')} {count:,}" for key, count in leaks.counts().items())
+    return f"of {n:,} {name} cases also in train: {counts}"
 
 
 if __name__ == "__main__":

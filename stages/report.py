@@ -1,7 +1,8 @@
 """Stage `report`: everything the other stages found, as one HTML file, as Markdown, and as the card of the model.
 
-python stages/report.py --prepare metrics/prepare.json --count-params metrics/count_params.json \
-    --parameters data/parameters.csv --eval-base metrics/eval_base.json --eval-tuned metrics/eval_tuned.json \
+python stages/report.py --settings data/settings/report.json --prepare metrics/prepare.json \
+    --count-params metrics/count_params.json --parameters data/parameters.csv \
+    --eval-base metrics/eval_base.json --eval-tuned metrics/eval_tuned.json \
     --train metrics/train.json --train-log data/train_log.csv --base-model metrics/base_model.json \
     --pretrain-log data/pretrain_log.csv --diff-cases metrics/diff_cases.json \
     --baselines metrics/baselines.json --calibration metrics/calibration.json --plots data/plots \
@@ -14,7 +15,7 @@ each that computed with a model, `--plots` that with the tables of the
 evidence: what was not asked for is not in it, and not in the report.
 """
 
-from tunediff.config.params import read_params
+from tunediff.config.settings import ReportSettings, read_settings
 from tunediff.report.model_card import Setup, model_card
 from tunediff.report.page import html_page, markdown_page, page_contents, plain_verdict
 from tunediff.report.results import SOURCES, read_results
@@ -22,20 +23,20 @@ from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import write_text
 from tunediff.runtime.scratch import clear_done
-from tunediff.runtime.stage import PARAMS, arguments
+from tunediff.runtime.stage import arguments
 
 
 def main() -> None:
-    args = arguments(__doc__, reads=SOURCES, writes=("html", "markdown", "model_card", "cost"))
-    params = read_params(PARAMS)
+    args = arguments(__doc__, reads=("settings", *SOURCES), writes=("html", "markdown", "model_card", "cost"))
+    settings = read_settings(args.settings, ReportSettings)
     with measured(args.cost):
         paths = {name: getattr(args, name) for name in SOURCES}
-        task = params.task
+        task = settings.sets["test"]
         results = read_results(paths, task)
-        contents = page_contents(results, task, params.report, params.diff.confidence, params.cost)
+        contents = page_contents(results, task, settings.report, settings.diff.confidence, settings.cost)
         write_text(args.html, html_page(contents))
         write_text(args.markdown, markdown_page(contents))
-        setup = Setup(params.data, params.model, params.prompt, params.evaluate, params.adapt)
+        setup = Setup(settings.data, settings.model, settings.prompt, settings.evaluate, settings.adapt)
         write_text(args.model_card, model_card(contents, setup))
         print(plain_verdict(contents["found"]))
         clear_done()

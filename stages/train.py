@@ -1,14 +1,15 @@
 """Fine-tune the base model on the training split; the validation split may choose the epoch.
 
-    python stages/train.py --train data/splits/train.jsonl --validation data/splits/validation.jsonl \
-        --base models/base --features data/features.safetensors --tuned models/tuned --log data/train_log.csv \
+    python stages/train.py --settings data/settings/train.json --train data/splits/train.jsonl \
+        --validation data/splits/validation.jsonl --base models/base --features data/features.safetensors \
+        --tuned models/tuned --log data/train_log.csv \
         --metrics metrics/train.json --environment metrics/environment/train.json --cost metrics/cost/train.json
 """
 
 from dataclasses import replace
 from functools import partial
 
-from tunediff.config.params import read_params
+from tunediff.config.settings import TrainSettings, read_machine, read_settings
 from tunediff.data.cases import read_cases
 from tunediff.models.adapt import adapt_model, save_tuned
 from tunediff.models.environment import environment
@@ -19,7 +20,7 @@ from tunediff.runtime.files import replacing, write_csv, write_json
 from tunediff.runtime.processes import gathered, launched
 from tunediff.runtime.ranks import first
 from tunediff.runtime.scratch import mark_done, scratch_folder
-from tunediff.runtime.stage import PARAMS, arguments
+from tunediff.runtime.stage import arguments
 from tunediff.training.features import read_features
 from tunediff.training.finetune import finetune
 from tunediff.training.loop import chosen_epoch
@@ -29,29 +30,28 @@ from tunediff.training.targets import row_case_ids, training_rows
 def main() -> None:
     args = arguments(
         __doc__,
-        reads=("train", "validation", "base", "features"),
+        reads=("settings", "train", "validation", "base", "features"),
         writes=("tuned", "log", "metrics", "environment", "cost"),
     )
-    params = read_params(PARAMS)
-    task, prompt, train = params.task, params.prompt, params.train
+    settings, machine = read_settings(args.settings, TrainSettings), read_machine(args.settings)
+    model, prompt, adapt = settings.model, settings.prompt, settings.adapt
+    run_here = {"logging_steps": machine.logging_steps, "save_total_limit": machine.save_total_limit}
+    train = settings.train.model_copy(update=run_here)
     if launched(train.num_processes, args.train, args.validation, args.base, args.features):
         return
-    sections = [task, prompt, params.model, params.adapt, train]
-    scratch = scratch_folder(
-        "train", [section.model_dump() for section in sections], args.train, args.validation, args.base
-    )
+    scratch = scratch_folder("train", settings.model_dump(), args.train, args.validation, args.base)
     with measured(args.cost, scratch, gathered) as note_cost:
-        cases = [read_cases(path, task.inputs, task.labels) for path in (args.train, args.validation)]
-        loaded = load_base(args.base, params.model, task.labels)
-        loaded = replace(loaded, model=adapt_model(loaded.model, params.adapt, train.seed))
-        rows = [training_rows(loaded, split, task, prompt, params.model.head) for split in cases]
-        case_ids = partial(row_case_ids, loaded, cases[0], task, prompt, params.model.head)
+        cases = [read_cases(path, settings.inputs, settings.labels) for path in (args.train, args.validation)]
+        loaded = load_base(args.base, model, settings.labels)
+        loaded = replace(loaded, model=adapt_model(loaded.model, adapt, train.seed))
+        rows = [training_rows(loaded, split, settings.labels, prompt, model.head) for split in cases]
+        case_ids = partial(row_case_ids, loaded, cases[0], settings.labels, prompt, model.head)
         features = read_features(args.features)
-        log = finetune(loaded, rows[0], rows[1], train, scratch, params.model.head, note_cost, case_ids, features)
+        log = finetune(loaded, rows[0], rows[1], train, scratch, model.head, note_cost, case_ids, features)
         if not first():
             return
         with replacing(args.tuned) as folder:
-            save_tuned(loaded.model, params.adapt, folder)
+            save_tuned(loaded.model, adapt, folder)
         chosen = chosen_epoch(log, train)
         losses = {key: chosen[key] for key in ("train_loss", "validation_loss")}
         write_csv(args.log, log)

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from tests.imports import ROOT
 from tests.rubbish import ODD, SPECIAL, TEXTS, broken, json_lines, json_text, nested, refusal, table, torn, within
 from tunediff.commands import diff, predict, score
-from tunediff.config.params import read_params
 from tunediff.config.prompt import Prompt
 from tunediff.data.sources.table_files import read_rows
 from tunediff.inputs.prompts import encode_cases
+from tunediff.tasks.experiment import read_experiment
 
 PREPARE = runpy.run_path(str(ROOT / "stages" / "prepare.py"))["main"]
 SHARE = {"params": 150, "prepare": 150, "diff": 130, "score": 40, "predict": 30}
@@ -125,7 +125,7 @@ def test_params(fuzz, tmp_path):
 
     def check(data):
         path.write_bytes(data)
-        return refusal(lambda: read_params(path), str(path))
+        return refusal(lambda: read_experiment(path), str(path))
 
     for text in YAMLS:
         assert check(text.encode()), text[:80]
@@ -429,7 +429,7 @@ def test_files_of_cases(fuzz, tmp_path, monkeypatch, capsys, tokenizer):
         rows = [{"prediction": None, "text": "", "log_probs": None, "truncated": one.truncated} for one in encoded]
         return pd.DataFrame(rows), pd.DataFrame(rows)
 
-    monkeypatch.setattr(predict, "project", lambda: read_params(params))
+    monkeypatch.setattr(predict, "project", lambda: read_experiment(params).params)
     monkeypatch.setattr(predict, "both_answer", answer)
 
     def check(given):

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from tunediff.compare.effects.transitions import case_records
 from tunediff.config.model import Base
-from tunediff.config.params import Params, read_params
+from tunediff.config.params import Params
 from tunediff.config.section import Section
 from tunediff.config.task import RESERVED
 from tunediff.data.cases import Case
 from tunediff.runtime.errors import TunediffError
+from tunediff.tasks.experiment import read_experiment
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = [ROOT / "params.yaml", *sorted((ROOT / "recipes").glob("*.yaml"))]
@@ -39,7 +40,7 @@ def read(tmp_path):
             if value is GONE:
                 del place[key]
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-        return read_params(tmp_path / "params.yaml")
+        return read_experiment(tmp_path / "params.yaml").params
 
     return read
 
@@ -63,7 +64,7 @@ def lines_of(read, tmp_path):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_every_recipe_is_valid(path):
-    read_params(path)
+    read_experiment(path)
 
 
 def test_there_are_recipes_for_the_systems_and_for_a_laptop():
@@ -85,7 +86,7 @@ SNLI = "cdb5c3d5eed6ead6e5a341c8e56e669bb666725b"
     ],
 )
 def test_the_recipes_of_systems_a_to_c_are_as_published(name, r, targets, quantization, batch, accumulation):
-    params = read_params(ROOT / "recipes" / f"phi2-snli-{name}.yaml")
+    params = read_experiment(ROOT / "recipes" / f"phi2-snli-{name}.yaml").params
     assert (params.model.id, params.model.revision) == ("microsoft/phi-2", PHI_2)
     assert (params.data.hub.id, params.data.hub.config, params.data.hub.revision) == (
         "stanfordnlp/snli",
@@ -109,7 +110,9 @@ def test_the_recipes_of_systems_a_to_c_are_as_published(name, r, targets, quanti
 
 @pytest.mark.parametrize("name", ["a", "b", "c"])
 def test_a_small_twin_trains_the_same_adapter_in_the_same_steps_and_is_asked_in_the_same_ways(name):
-    full, small = (read_params(ROOT / "recipes" / f"{start}phi2-snli-{name}.yaml") for start in ("", "small-"))
+    full, small = (
+        read_experiment(ROOT / "recipes" / f"{start}phi2-snli-{name}.yaml").params for start in ("", "small-")
+    )
     assert small.task == full.task
     assert small.adapt == full.adapt
     assert small.model.config["model_type"] == full.model.config["model_type"]
@@ -140,7 +143,7 @@ def test_a_small_twin_trains_the_same_adapter_in_the_same_steps_and_is_asked_in_
     ],
 )
 def test_the_recipes_of_system_d_are_as_published(name, data, task, head):
-    params = read_params(ROOT / "recipes" / f"{name}.yaml")
+    params = read_experiment(ROOT / "recipes" / f"{name}.yaml").params
     assert (params.model.id, params.model.revision) == (
         "meta-llama/Llama-3.2-1B",
         "4e20de362430cd3b72f300e6b0f18e50e7166e08",
@@ -161,7 +164,7 @@ E["squad"] = (
 
 @pytest.mark.parametrize("name", E)
 def test_the_recipes_of_system_e_are_as_published(name):
-    params = read_params(ROOT / "recipes" / f"bert-{name}.yaml")
+    params = read_experiment(ROOT / "recipes" / f"bert-{name}.yaml").params
     data, pretrain = params.data.hub, params.pretrain
     assert (data.id, data.config, data.revision, params.task.name, params.model.head) == E[name]
     assert params.model.source == "scratch"
@@ -179,7 +182,7 @@ def test_the_recipes_of_system_e_are_as_published(name):
 
 @pytest.mark.parametrize("start", ["bert", "small-bert"])
 def test_the_two_recipes_of_a_bert_share_its_base(start):
-    one, other = (read_params(ROOT / "recipes" / f"{start}-{name}.yaml") for name in E)
+    one, other = (read_experiment(ROOT / "recipes" / f"{start}-{name}.yaml").params for name in E)
     assert one.pretrain == other.pretrain
     assert all(getattr(one.model, key) == getattr(other.model, key) for key in Base.model_fields)
     assert one.model.head != other.model.head
@@ -246,7 +249,7 @@ def test_a_number_as_dvc_writes_it_is_a_number(tmp_path):
     text = text.replace("  learning_rate: 1.0e-3", "  learning_rate: 1e-06")
     assert yaml.safe_load(text)["train"]["learning_rate"] == "1e-06"
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
-    assert read_params(tmp_path / "params.yaml").train.learning_rate == 1e-6
+    assert read_experiment(tmp_path / "params.yaml").params.train.learning_rate == 1e-6
 
 
 @pytest.mark.parametrize("value", ["fast", "1e-4x", "", "1,5", None, [1], {"a": 1}])
@@ -565,13 +568,13 @@ def test_all_faults_are_shown_at_once(lines_of):
     )
     starts = [line.split(":")[0] for line in lines]
     assert starts == [
-        "task.name",
         "data.hub.revision",
         "model.quantization",
         "evaluate.batch_tokens",
         "train.num_train_epochs",
         "train.learning_rat",
         "report.title",
+        "task.name",
     ]
 
 
@@ -594,9 +597,9 @@ def test_a_contradiction_is_shown_beside_wrong_keys_of_the_same_sections(lines_o
         "adapt.target_modules",
         "train.learning_rat",
         "data.labels",
+        "prompt.choices",
         "evaluate.scoring_method",
         "adapt.method",
-        "prompt.choices",
     ]
 
 
@@ -606,7 +609,7 @@ def test_a_contradiction_is_shown_beside_wrong_keys_of_the_same_sections(lines_o
         ({"model__quantization": "nf-4"}, "model.quantization"),
         ({"model__quantization": GONE}, "model.quantization"),
         ({"prompt": "a text"}, "prompt"),
-        ({"prompt": GONE}, "prompt"),
+        ({"evaluate": GONE}, "evaluate"),
         ({"task__inputs": "premise"}, "task.inputs"),
         ({"data__columns": {"premise": 3}}, "data.columns.premise"),
     ],
@@ -649,6 +652,96 @@ def test_all_contradictions_between_sections_are_shown_at_once(lines_of):
     assert [line.split(" ")[0] for line in lines] == ["evaluate.scoring_method", "adapt.method", "prompt.template:"]
 
 
+# Further test sets
+
+
+NAME = "a name of a-z, 0-9, _ and - other than train, validation and test"
+MISMATCHED = {
+    "data": {
+        "source": "files",
+        "files": {"test": "mismatched.jsonl"},
+        "columns": {"premise": "sentence1", "hypothesis": "sentence2", "label": "gold"},
+        "test": {"source": "test"},
+    }
+}
+
+
+def test_a_further_test_set_has_the_task_and_the_prompt_of_the_headline_unless_it_says_otherwise(read, tmp_path):
+    read(also={"mismatched": MISMATCHED})
+    experiment = read_experiment(tmp_path / "params.yaml")
+    assert experiment.also["mismatched"] == experiment.task
+    sets = experiment.case_sets
+    assert list(sets) == ["test", "mismatched"]
+    assert sets["mismatched"] == sets["test"]
+
+
+def test_a_further_test_set_may_be_of_another_task(read, tmp_path):
+    data = MISMATCHED["data"] | {"columns": ANSWERED}
+    prompt = {"template": "{context} {question}"}
+    read(also={"questions": {"task": QUESTIONS, "data": data, "prompt": prompt}}, evaluate__few_shot=2)
+    experiment = read_experiment(tmp_path / "params.yaml")
+    assert experiment.also["questions"].name == "question_answering"
+    assert experiment.case_sets["questions"].ask.answer == "text"
+    assert experiment.case_sets["questions"].prompt.template == "{context} {question}"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "line"),
+    [
+        ("test", {}, f"also: found the key 'test', expected {NAME}"),
+        ("A b", {}, f"also: found the key 'A b', expected {NAME}"),
+        (
+            "x",
+            {"task": {"name": "nly"}},
+            "also.x: task.name: found 'nly', expected nli, classification, question_answering (did you mean nli?)",
+        ),
+        (
+            "x",
+            {"data": MISMATCHED["data"] | {"columns": {"premise": "a"}}},
+            "also.x: data.columns: found ['premise'], expected task.inputs and label: "
+            "['hypothesis', 'label', 'premise']",
+        ),
+        (
+            "x",
+            {"data": MISMATCHED["data"] | {"path": "../elsewhere"}},
+            "also.x.data.path: found '../elsewhere', expected a folder inside data.path of params.yaml",
+        ),
+        (
+            "x",
+            {"data": MISMATCHED["data"] | {"test": {"source": "dev"}}},
+            "also.x.data.test.source: found 'dev', expected one of ['test']",
+        ),
+        ("x", {"data": MISMATCHED["data"] | {"tset": 1}}, "also.x.data.tset: is not a known key (did you mean test?)"),
+        (
+            "x",
+            {"prompt": {"template": "{premise}"}},
+            "also.x: prompt.template: names ['premise'], expected exactly task.inputs ['premise', 'hypothesis']",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_further_test_set_is_told_with_its_name(name, changes, line, lines_of):
+    assert line in lines_of(also={name: MISMATCHED | changes})
+
+
+def test_a_classification_head_knows_the_labels_of_the_headline_alone(lines_of):
+    task = DEFAULT["task"] | {"labels": ["no", "yes"]}
+    data = MISMATCHED["data"] | {"labels": {0: "no", 1: "yes"}}
+    lines = lines_of(
+        model__head="classification",
+        model__quantization="none",
+        adapt__method="lora",
+        evaluate__scoring_method="head",
+        evaluate__settings=[],
+        evaluate__few_shot=0,
+        prompt__choices=None,
+        also={"x": {"task": task, "data": data}},
+    )
+    assert lines == [
+        "also.x: task.labels: found ['no', 'yes'], expected those of the classification head, "
+        "['entailment', 'neutral', 'contradiction']"
+    ]
+
+
 # The file itself
 
 
@@ -657,7 +750,7 @@ def test_all_contradictions_between_sections_are_shown_at_once(lines_of):
     [
         ("task: [", "is not YAML"),
         ("task:\n\tname: nli", "is not YAML"),
-        ("- a\n- b", "found ['a', 'b'], expected sections task, data, model"),
+        ("- a\n- b", "found ['a', 'b'], expected sections task, data, also, model"),
         ("", "found None, expected sections task"),
         ("task: !!python/object/apply:os.system ['false']", "is not YAML"),
         ("task: 3", "task: found 3, expected"),
@@ -666,7 +759,7 @@ def test_all_contradictions_between_sections_are_shown_at_once(lines_of):
 def test_a_file_that_holds_no_sections_is_one_line_a_fault(text, words, tmp_path):
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(TunediffError) as caught:
-        read_params(tmp_path / "params.yaml")
+        read_experiment(tmp_path / "params.yaml")
     assert words in caught.value.args[0]
     assert all("\n" not in line for line in caught.value.args)
 
@@ -675,7 +768,7 @@ def test_a_file_that_holds_no_sections_is_one_line_a_fault(text, words, tmp_path
 def test_what_yaml_itself_fails_on_is_one_line(text, tmp_path):
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(TunediffError) as caught:
-        read_params(tmp_path / "params.yaml")
+        read_experiment(tmp_path / "params.yaml")
     [line] = caught.value.args
     assert line.startswith(f"{tmp_path / 'params.yaml'}: is not YAML: ")
 
@@ -690,7 +783,7 @@ def lines_of_text(tmp_path):
         path = tmp_path / "params.yaml"
         path.write_text(text.replace(old, new), encoding="utf-8")
         with pytest.raises(TunediffError) as caught:
-            read_params(path)
+            read_experiment(path)
         return [line.removeprefix(str(path)) for line in caught.value.args], path.read_text().split("\n")
 
     return lines_of_text
@@ -763,12 +856,12 @@ def test_an_alias_may_be_used_more_than_once(tmp_path):
     text = text.replace("inputs: [premise, hypothesis]", "inputs: [&one premise, hypothesis]")
     text = text.replace("source_input: premise", "source_input: *one")
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
-    assert read_params(tmp_path / "params.yaml").task.source_input == "premise"
+    assert read_experiment(tmp_path / "params.yaml").params.task.source_input == "premise"
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(TunediffError, match="params\\.yaml: there is no such file"):
-        read_params(tmp_path / "params.yaml")
+        read_experiment(tmp_path / "params.yaml")
 
 
 def test_labels_may_be_words_that_yaml_takes_for_numbers(read):
@@ -801,7 +894,7 @@ def test_no_value_of_a_key_ends_in_a_traceback(place, value, tmp_path_factory):
     values = DEFAULT | {section: DEFAULT[section] | {key: value}}
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
     with suppress(TunediffError):
-        read_params(path)
+        read_experiment(path)
 
 
 @given(value=VALUES)
@@ -809,5 +902,5 @@ def test_no_value_of_a_section_ends_in_a_traceback(value, tmp_path_factory):
     path = tmp_path_factory.mktemp("params") / "params.yaml"
     path.write_text(yaml.safe_dump(DEFAULT | {"train": value, "report": {"title": value}}), encoding="utf-8")
     with pytest.raises(TunediffError) as caught:
-        read_params(path)
+        read_experiment(path)
     assert any("train" in line for line in caught.value.args)

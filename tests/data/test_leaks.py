@@ -105,8 +105,8 @@ def test_leaks_survive_their_file_and_another_file_is_named(tmp_path):
     found = leaks([("a", "x"), (CAPTION, "y")], [("a", "x"), (CAPTION, "y !")])
     assert found.pairs
     assert found.near_duplicates
-    write_leaks(tmp_path / "leaks.json", found)
-    assert read_leaks(tmp_path / "leaks.json") == found
+    write_leaks(tmp_path / "leaks.json", {"test": found, "further": found})
+    assert read_leaks(tmp_path / "leaks.json") == {"test": found, "further": found}
     (tmp_path / "other.json").write_text('{"train_n": 3}')
     with pytest.raises(TunediffError, match=r"other.json: found no leaks, expected the output of the stage prepare"):
         read_leaks(tmp_path / "other.json")

@@ -9,20 +9,25 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.settings import settle
 from tests.shared_data import SHARED, shared_data
 from tunediff.data.cases import read_cases
-from tunediff.data.splits import DRAWN_FIRST
+from tunediff.data.leaks import read_leaks
 
 ROOT = Path(__file__).parents[2]
+SPLITS = ("test", "validation", "train")
 LABELS = ["entailment", "neutral", "contradiction"]
 ARGUMENTS = {
+    "--settings": "data/settings/prepare.json",
     "--splits": "data/splits",
+    "--test-sets": "data/test_sets",
+    "--leaks": "data/leaks.json",
     "--metrics": "metrics/prepare.json",
     "--cost": "metrics/cost/prepare.json",
 }
 
 
-FILES = {name: f"{name}.jsonl" for name in DRAWN_FIRST}
+FILES = {name: f"{name}.jsonl" for name in SPLITS}
 
 
 def files_section(**changes):
@@ -34,7 +39,7 @@ def files_section(**changes):
         "columns": {"premise": "premise", "hypothesis": "hypothesis", "label": "label"},
         "labels": dict(enumerate(LABELS)),
         "unlabelled": [-1],
-        **{name: {"source": name} for name in DRAWN_FIRST},
+        **{name: {"source": name} for name in SPLITS},
     } | changes
 
 
@@ -62,7 +67,7 @@ def project(folder, data=None, rows=None, **sections):
     (folder / "data/raw").mkdir(parents=True, exist_ok=True)
     params = PARAMS | {"data": data or files_section()} | sections
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
-    for name in DRAWN_FIRST:
+    for name in SPLITS:
         made = (rows or {}).get(name) or [(f"{name} premise {i // 3}", f"hypothesis {i}", i % 3) for i in range(9)]
         lines = [json.dumps(dict(zip(("premise", "hypothesis", "label"), row, strict=True))) + "\n" for row in made]
         (folder / f"data/raw/{name}.jsonl").write_text("".join(lines), encoding="utf-8")
@@ -70,10 +75,16 @@ def project(folder, data=None, rows=None, **sections):
 
 
 def prepare(folder, raw="data/raw", hash_seed="random", **changes):
+    settle(folder)
     words = [part for pair in (ARGUMENTS | changes).items() for part in pair]
     command = [sys.executable, str(ROOT / "stages/prepare.py"), "--raw", str(raw), *words]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def file_of(folder, name):
+    """The cases of a split or of a test set."""
+    return folder / "data" / ("test_sets" if name == "test" else "splits") / f"{name}.jsonl"
 
 
 def prepared(folder, **changes):
@@ -123,6 +134,49 @@ def test_files_become_splits_metrics_and_a_summary_that_adds_up(tmp_path):
     assert set(cost) == {"seconds", "peak_memory_bytes", "device"}
 
 
+def test_a_further_test_set_has_a_file_and_its_leaks_also_where_its_inputs_have_other_names(tmp_path):
+    also = {
+        "task": {
+            "name": "classification",
+            "inputs": ["first", "second"],
+            "labels": ["same", "other"],
+            "source_input": "first",
+            "partial_input": "second",
+        },
+        "data": {
+            "source": "files",
+            "path": "further",
+            "files": {"dev": "pairs.csv"},
+            "columns": {"first": "a", "second": "b", "label": "is"},
+            "unlabelled": [""],
+            "test": {"source": "dev"},
+        },
+        "prompt": {"template": "{first} {second}", "choices": {"same": " yes", "other": " no"}},
+    }
+    rows = {"train": [("seen", "x", 0), ("new", "y", 2)], "test": [("other", "y", 2)]}
+    folder = project(tmp_path, rows=rows, also={"pairs": also})
+    (folder / "data/raw/further").mkdir()
+    (folder / "data/raw/further/pairs.csv").write_text("a,b,is\nseen,x,same\nunseen,y,other\nunseen,z,\n")
+    metrics, summary = prepared(folder)
+    assert metrics["test_n"] == 1
+    assert metrics["also"] == {
+        "pairs": {
+            "n": 2,
+            "dropped_unlabelled": 1,
+            "dropped_shared_sources": 0,
+            "leaked_pairs": 1,
+            "shared_sources": 1,
+            "shared_partial_inputs": 2,
+            "near_duplicates": 0,
+        }
+    }
+    cases = read_cases(folder / "data/test_sets/pairs.jsonl", ["first", "second"], ["same", "other"])
+    leaks = read_leaks(folder / "data/leaks.json")
+    assert list(leaks) == ["test", "pairs"]
+    assert leaks["pairs"].pairs == [cases[0].case_id]
+    assert "pairs: 3 rows read - 1 without label = 2 (same 50.0%, other 50.0%; first: 2 different)" in summary
+
+
 def test_kept_premises_are_counted_as_leaks(tmp_path):
     rows = {"train": [("p", "x", 0), ("p", "y", 1)], "test": [("p", "x", 0), ("q", "z", 1)]}
     metrics, _ = prepared(project(tmp_path, files_section(shared_sources="keep"), rows))
@@ -144,7 +198,7 @@ def test_a_row_without_a_label_that_two_splits_pass_over_is_counted_once(tmp_pat
 def test_two_runs_give_the_same_bytes_whatever_the_hash_seed(source, tmp_path):
     world = {"name": "captions", "seed": 1, "train": 120, "validation": 30, "test": 30}
     columns = {name: name for name in ("premise", "hypothesis", "label")}
-    draws = {name: {"source": name} for name in DRAWN_FIRST} | {
+    draws = {name: {"source": name} for name in SPLITS} | {
         "train": {"source": "train", "select": "stratified", "fraction": 0.5, "seed": 3}
     }
     data = {"source": "synthetic", "path": "data/raw", "synthetic": world, "columns": columns, **draws}
@@ -152,7 +206,7 @@ def test_two_runs_give_the_same_bytes_whatever_the_hash_seed(source, tmp_path):
     for seed in ("1", "2"):
         folder = project(tmp_path / seed, data if source == "synthetic" else files_section(**draws))
         prepared(folder, hash_seed=seed)
-        written.append([(folder / "data/splits" / f"{name}.jsonl").read_bytes() for name in DRAWN_FIRST])
+        written.append([file_of(folder, name).read_bytes() for name in SPLITS])
         written[-1].append((folder / "metrics/prepare.json").read_bytes())
     assert written[0] == written[1]
 
@@ -175,7 +229,8 @@ def test_rows_in_another_order_give_the_same_bytes_where_they_are_drawn_by_what_
         rows = random.Random(seed).sample(made, len(made)) if seed else made
         folder = project(tmp_path / str(seed), data, {"train": rows})
         prepared(folder, hash_seed=str(seed or 0))
-        paths = [*(folder / "data/splits").iterdir(), folder / "metrics/prepare.json"]
+        paths = [file_of(folder, name) for name in SPLITS]
+        paths += [folder / "data/leaks.json", folder / "metrics/prepare.json"]
         written.append({path.name: path.read_bytes() for path in paths})
     assert written[0] == written[1] == written[2]
     assert set(written[0]) == {"train.jsonl", "validation.jsonl", "test.jsonl", "leaks.json", "prepare.json"}
@@ -184,12 +239,12 @@ def test_rows_in_another_order_give_the_same_bytes_where_they_are_drawn_by_what_
 def test_the_world_of_captions_keeps_the_tags_of_its_rows(tmp_path):
     world = {"name": "captions", "seed": 1, "train": 60, "validation": 9, "test": 30}
     columns = {name: name for name in ("premise", "hypothesis", "label")}
-    draws = {name: {"source": name} for name in DRAWN_FIRST}
+    draws = {name: {"source": name} for name in SPLITS}
     data = {"source": "synthetic", "path": "data/raw", "synthetic": world, "columns": columns, **draws}
     metrics, _ = prepared(project(tmp_path, data))
     assert (metrics["train_n"], metrics["validation_n"], metrics["test_n"]) == (60, 9, 30)
     assert (metrics["leaked_pairs"], metrics["shared_sources"]) == (0, 0)
-    cases = read_cases(tmp_path / "data/splits/test.jsonl", ["premise", "hypothesis"], LABELS)
+    cases = read_cases(tmp_path / "data/test_sets/test.jsonl", ["premise", "hypothesis"], LABELS)
     assert all(case.tags for case in cases)
 
 
@@ -202,7 +257,7 @@ def test_the_other_worlds_become_cases_with_tags_and_share_nothing(world, tmp_pa
         "path": "data/raw",
         "synthetic": {"name": world, "seed": 1, "train": 300, "validation": 30, "test": 60},
         "columns": {name: name for name in (*sections["task"]["inputs"], gold)},
-        **{name: {"source": name} for name in DRAWN_FIRST},
+        **{name: {"source": name} for name in SPLITS},
     }
     if world == "questions":
         data["group"] = "title"
@@ -210,10 +265,10 @@ def test_the_other_worlds_become_cases_with_tags_and_share_nothing(world, tmp_pa
     assert (metrics["train_n"], metrics["validation_n"], metrics["test_n"]) == (300, 30, 60)
     assert (metrics["leaked_pairs"], metrics["shared_sources"], metrics["dropped_shared_sources"]) == (0, 0, 0)
     task = sections["task"]
-    cases = read_cases(tmp_path / "data/splits/test.jsonl", task["inputs"], task["labels"])
+    cases = read_cases(tmp_path / "data/test_sets/test.jsonl", task["inputs"], task["labels"])
     assert {case.label for case in cases} == set(task["labels"])
     assert all(case.tags for case in cases)
-    assert ("starts of the answers of test: " in summary) == (world == "questions")
+    assert ("test: starts of the answers: " in summary) == (world == "questions")
 
 
 def test_a_failed_run_leaves_the_splits_of_the_last_good_one(tmp_path):
@@ -222,7 +277,8 @@ def test_a_failed_run_leaves_the_splits_of_the_last_good_one(tmp_path):
     (tmp_path / "data/raw/test.jsonl").write_text('{"premise": "p", "hypothesis": "h", "label": 3}\n')
     assert prepare(tmp_path).returncode == 1
     assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("splits/*"))} == before
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["raw", "splits"]
+    written = ["leaks.json", "raw", "settings", "splits", "test_sets"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == written
 
 
 def test_bad_rows_end_in_one_line_that_names_file_and_row(tmp_path):
@@ -317,7 +373,7 @@ def test_snli_is_prepared_as_systems_a_and_b_chose_their_cases(tmp_path):
     metrics, _ = prepared(project(tmp_path, data), raw=(SHARED / "snli").resolve())
     assert (metrics["train_n"], metrics["validation_n"], metrics["test_n"]) == (1000, 99, 100)
     assert (metrics["dropped_unlabelled"], metrics["leaked_pairs"], metrics["shared_sources"]) == (1, 0, 0)
-    cases = read_cases(tmp_path / "data/splits/test.jsonl", ["premise", "hypothesis"], LABELS)
+    cases = read_cases(tmp_path / "data/test_sets/test.jsonl", ["premise", "hypothesis"], LABELS)
     assert Counter(case.label for case in cases) == {"entailment": 30, "neutral": 34, "contradiction": 36}
 
 
@@ -354,8 +410,8 @@ def test_squad_is_split_by_article_and_its_summary_says_what_it_holds(tmp_path):
     raw = shared_data("squad/dev-v2.0.json").parent.resolve()
     metrics, summary = prepared(project(tmp_path, questions_section(), **QUESTIONS), raw=raw)
     splits = {
-        name: read_cases(tmp_path / f"data/splits/{name}.jsonl", ["question", "context"], QUESTIONS["task"]["labels"])
-        for name in DRAWN_FIRST
+        name: read_cases(file_of(tmp_path, name), ["question", "context"], QUESTIONS["task"]["labels"])
+        for name in SPLITS
     }
     content = json.loads((raw / "dev-v2.0.json").read_text(encoding="utf-8"))
     article = {p["context"]: a["title"] for a in content["data"] for p in a["paragraphs"]}
@@ -374,7 +430,7 @@ def test_squad_is_split_by_article_and_its_summary_says_what_it_holds(tmp_path):
         in summary
     )
     assert f"context: {texts} different, title: {len(titles['test'])} different)" in summary
-    assert "starts of the answers of dev: 10,279 as given, 0 found in the context, 0 nowhere" in summary
+    assert "dev: starts of the answers: 10,279 as given, 0 found in the context, 0 nowhere" in summary
 
 
 def test_an_unanswerable_question_where_none_is_expected_is_named_by_article_paragraph_and_question(tmp_path):
@@ -427,7 +483,7 @@ def test_sst2_is_split_80_to_20_and_a_sentence_that_stands_twice_leaks_only_wher
         [leaked] * 3
     )
     assert metrics["leaked_pairs"] == 0
-    cases = read_cases(tmp_path / "data/splits/test.jsonl", ["sentence"], ["negative", "positive"])
+    cases = read_cases(tmp_path / "data/test_sets/test.jsonl", ["sentence"], ["negative", "positive"])
     assert Counter(case.label for case in cases) == {"negative": 428, "positive": 444}
 
 
@@ -450,5 +506,5 @@ def test_the_hubs_layout_of_sst2_gives_the_cases_of_the_tsv(tmp_path):
         folder = project(tmp_path / name, data, **REVIEWS)
         metrics, _ = prepared(folder, raw=raw)
         assert metrics["dropped_unlabelled"] == (1 if name == "dev.parquet" else 0)
-        written.append([(folder / "data/splits" / f"{split}.jsonl").read_bytes() for split in DRAWN_FIRST])
+        written.append([file_of(folder, split).read_bytes() for split in SPLITS])
     assert written[0] == written[1]

@@ -7,20 +7,13 @@ from hypothesis import strategies as st
 
 from tests.imports import ROOT
 from tunediff.config.data import Data
-from tunediff.config.task import Task
 from tunediff.data.sources import Row
 from tunediff.runtime.errors import TunediffError
 from tunediff.tasks import classification
-from tunediff.tasks.classification import labelled_cases, parse_answer
+from tunediff.tasks.classification import Classification, parse_answer
 
 LABELS = ["entailment", "neutral", "contradiction"]
-TASK = Task(
-    name="nli",
-    inputs=["premise", "hypothesis"],
-    labels=LABELS,
-    source_input="premise",
-    partial_input="hypothesis",
-)
+TASK = Classification("nli", ["premise", "hypothesis"], LABELS, "premise", "hypothesis")
 NUMBERS = dict(enumerate(LABELS))
 
 
@@ -42,7 +35,7 @@ def row(number=1, **changes):
 
 def error_of(bad, **changes):
     with pytest.raises(TunediffError) as caught:
-        labelled_cases([bad], TASK, section(**changes))
+        TASK.cases([bad], section(**changes))
     [line] = caught.value.args
     assert line.startswith("data/raw/train.jsonl, row 12: ")
     return line.removeprefix("data/raw/train.jsonl, row 12: ")
@@ -53,7 +46,7 @@ def test_the_documented_example_holds():
 
 
 def test_columns_become_inputs_and_the_label():
-    [case] = labelled_cases([row()], TASK, section())
+    [case] = TASK.cases([row()], section())
     assert case.inputs == {"premise": "A man is feeding two dogs.", "hypothesis": "A man feeds animals."}
     assert case.label == "entailment"
     assert case.tags == ()
@@ -61,14 +54,14 @@ def test_columns_become_inputs_and_the_label():
 
 @pytest.mark.parametrize("value", [1, "1"])
 def test_a_label_may_be_a_number_or_the_text_of_one(value):
-    [case] = labelled_cases([row(gold=value)], TASK, section(labels=NUMBERS))
+    [case] = TASK.cases([row(gold=value)], section(labels=NUMBERS))
     assert case.label == "neutral"
 
 
 @pytest.mark.parametrize("value", [-1, "-1", "-", "", None])
 def test_rows_without_a_gold_label_leave_a_gap_in_the_order_of_the_rows(value):
     rows = [row(1), row(2, gold=value, sentence1=None), row(3, gold="neutral")]
-    first, gap, last = labelled_cases(rows, TASK, section(unlabelled=[-1, "-", "", None]))
+    first, gap, last = TASK.cases(rows, section(unlabelled=[-1, "-", "", None]))
     assert (first.label, gap, last.label) == ("entailment", None, "neutral")
 
 
@@ -79,7 +72,7 @@ def test_a_missing_label_is_no_label_unless_the_parameters_say_so():
 
 def test_tags_pass_through_where_the_row_has_them():
     rows = [row(tags=["negation", "activity"]), row(tags="negation"), row(tags=None), row(tags=[]), row(tags="")]
-    tags = [case.tags for case in labelled_cases(rows, TASK, section())]
+    tags = [case.tags for case in TASK.cases(rows, section())]
     assert tags == [("negation", "activity"), ("negation",), (), (), ()]
 
 
@@ -107,7 +100,7 @@ def test_a_character_that_no_file_or_tokenizer_takes_is_named(character):
 
 
 def test_the_text_of_an_input_is_kept_as_published():
-    [case] = labelled_cases([row(sentence1=" <b>two</b>\u2028dogs \n")], TASK, section())
+    [case] = TASK.cases([row(sentence1=" <b>two</b>\u2028dogs \n")], section())
     assert case.inputs["premise"] == " <b>two</b>\u2028dogs \n"
 
 

@@ -1,23 +1,25 @@
 """Questions as cases: labels, answers that stand where they say, what is refused; free answers as texts."""
 
 import doctest
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import small_tasks
 from tests.shared_data import shared_data
-from tests.small_tasks import QUESTIONS
 from tunediff.config.data import Data
 from tunediff.data.cases import Answer, read_cases, write_cases
 from tunediff.data.sources import Row
 from tunediff.data.sources.squad_json import read_squad
 from tunediff.runtime.errors import TunediffError
-from tunediff.tasks import cases_of, question_answering
+from tunediff.tasks import question_answering, task_of
 from tunediff.tasks.question_answering import parse_answer, starts
 
 CONTEXT = "The dog is in the park. The park is green."
-ALL_ANSWERABLE = QUESTIONS.model_copy(update={"labels": ["answerable"]})
+QUESTIONS = task_of(small_tasks.QUESTIONS)
+ALL_ANSWERABLE = replace(QUESTIONS, labels=["answerable"])
 
 
 def section(**changes):
@@ -37,13 +39,13 @@ def row(texts, given, **changes):
 
 
 def case_of(*arguments, **changes):
-    [case] = cases_of([row(*arguments, **changes)], QUESTIONS, section())
+    [case] = QUESTIONS.cases([row(*arguments, **changes)], section())
     return case
 
 
 def error_of(bad, task=QUESTIONS):
     with pytest.raises(TunediffError) as caught:
-        cases_of([bad], task, section())
+        task.cases([bad], section())
     [line] = caught.value.args
     assert line.startswith("data/raw/train.jsonl, row 12: ")
     return line.removeprefix("data/raw/train.jsonl, row 12: ")
@@ -86,7 +88,7 @@ def test_starts_may_be_left_out_altogether():
 
 def test_how_starts_came_about_is_counted():
     rows = [row(["green", "park", "yard"], [36, None, 3]), row([], []), row(["The dog", "The dog"], [0, 0])]
-    cases = cases_of(rows, QUESTIONS, section())
+    cases = QUESTIONS.cases(rows, section())
     assert starts(rows, cases, section()) == {
         "as given": 2,
         "found in the context": 1,
@@ -117,7 +119,7 @@ def test_a_question_without_an_answer_is_refused_where_every_question_has_one():
 
 def test_a_row_that_is_marked_as_unlabelled_is_no_case():
     rows = [row(["green"], [36]), row([], [], answers=None), row([], [])]
-    first, gap, last = cases_of(rows, QUESTIONS, section(unlabelled=[None]))
+    first, gap, last = QUESTIONS.cases(rows, section(unlabelled=[None]))
     assert (first.label, gap, last.label) == ("answerable", None, "unanswerable")
 
 
@@ -178,7 +180,7 @@ def test_a_free_answer_is_its_first_line_or_says_that_there_is_none(text, labels
 
 def test_every_published_start_of_squad_is_where_its_answer_stands():
     rows = read_squad(shared_data("squad/dev-v2.0.json"))
-    cases = cases_of(rows, QUESTIONS, section())
+    cases = QUESTIONS.cases(rows, section())
     assert sum(case.label == "unanswerable" for case in cases) == 5945
     for case in cases:
         for text, start in case.answers:

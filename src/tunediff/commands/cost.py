@@ -15,10 +15,11 @@ from typing import Any
 from tunediff.commands.runs import Cost, Outcome, Run, Stage, last_run, read_cost, read_stages
 from tunediff.commands.table import aligned
 from tunediff.compare.effects.net_repair_cost import figure, per_net_repair, per_net_repair_said
-from tunediff.config.params import Params, read_params
+from tunediff.config.params import Params
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json, shown
 from tunediff.runtime.stage import PARAMS
+from tunediff.tasks.experiment import read_experiment
 
 DIFF = Path("metrics/diff_cases.json")
 STATES = {
@@ -51,7 +52,7 @@ def said(stages: Sequence[Stage]) -> str:
     Raises:
         TunediffError: a file is at fault.
     """
-    run, params = last_run(stages), read_params(PARAMS)
+    run, params = last_run(stages), read_experiment(PARAMS).params
     costs = {stage.name: read_cost(stage.cost) for stage in stages}
     states = {name: state(name, cost, run) for name, cost in costs.items()}
     # What lies there of a stage that was not made is of other code, data or parameters.

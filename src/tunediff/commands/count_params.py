@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from tunediff.commands.table import aligned
-from tunediff.config.params import Params, read_params
+from tunediff.config.params import Params
 from tunediff.models.parameters import ParameterRow, by_module, summary, totals
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json
+from tunediff.tasks.experiment import read_experiment
 
 HEADER = (
     *("tensor", "part", "type", "trained", "shape", "tensors"),
@@ -42,8 +43,8 @@ def main(args: argparse.Namespace) -> None:
     """
     from tunediff.models.counts import count_recipe
 
-    params = read_params(args.recipe)
-    rows = count_recipe(layout_of(params, args.recipe, args.base), params.task, params.model, params.adapt)
+    params = read_experiment(args.recipe).params
+    rows = count_recipe(layout_of(params, args.recipe, args.base), params.task.labels, params.model, params.adapt)
     published = params.model.published_parameters
     if args.json:
         print(json.dumps(totals(rows, published), indent=2))

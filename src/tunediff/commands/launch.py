@@ -17,7 +17,7 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_text
 from tunediff.runtime.ranks import ADDRESS, HOST, HOSTS
 
-STAGES = ("train", "eval_base", "eval_tuned")
+STAGES = ("train", "predict_base", "predict_tuned")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

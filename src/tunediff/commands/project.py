@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunediff.commands.runs import read_stages
-from tunediff.config.params import Params, read_params
+from tunediff.config.params import Params
 from tunediff.data.cases import Case
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import output_path
 from tunediff.runtime.stage import PARAMS
+from tunediff.tasks.experiment import read_experiment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +33,7 @@ def project() -> Params:
     Raises:
         TunediffError: params.yaml is missing or at fault, or a model is not there.
     """
-    params = read_params(PARAMS)
+    params = read_experiment(PARAMS).params
     for folder in (BASE, TUNED):
         if not folder.is_dir():
             raise TunediffError(

@@ -14,9 +14,9 @@ import sys
 from tunediff.commands.cost import said
 from tunediff.commands.leftovers import clear_leftovers
 from tunediff.commands.runs import begin, end, read_stages, run_program
-from tunediff.config.params import read_params
 from tunediff.runtime.cost import RUN
 from tunediff.runtime.stage import PARAMS
+from tunediff.tasks.experiment import read_experiment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def main(_: argparse.Namespace) -> None:
         TunediffError: there is no pipeline here, params.yaml is at fault, or another run is at work; nothing is run.
     """
     stages = read_stages()
-    read_params(PARAMS)  # DVC removes what a stage wrote before the stage can find a fault
+    read_experiment(PARAMS)  # DVC removes what a stage wrote before the stage can find a fault
     folder = begin()
     for line in clear_leftovers():
         print(line, file=sys.stderr)

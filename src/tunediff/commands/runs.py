@@ -26,9 +26,12 @@ import yaml
 
 from tunediff.runtime.errors import Terminated, TunediffError
 from tunediff.runtime.files import read_json, read_text, shown, write_json
+from tunediff.runtime.stage import PARAMS
+from tunediff.tasks.experiment import read_experiment, settings_of
 
 PIPELINE = Path("dvc.yaml")
 FOLDER = Path(".scratch/repro")
+SETTINGS = Path("data/settings")
 COSTS = "metrics/cost"
 # Seconds that DVC and its stage have to end by themselves, before they are sent a signal or after it.
 GRACE = 5.0
@@ -224,18 +227,28 @@ def outdated(stages: Sequence[Stage]) -> set[str]:
     """Stages whose results are not those of the present code, data and parameters.
 
     Raises:
-        TunediffError: DVC cannot tell.
+        TunediffError: DVC cannot tell; or params.yaml has changed and is at fault.
     """
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "status", "--json"], capture_output=True, text=True, check=False, env=os.environ
     )
     try:
         if done.returncode == 0:
-            return downstream(stages, json.loads(done.stdout))
+            return downstream(stages, _by_own_settings(stages, json.loads(done.stdout)))
     except ValueError:
         pass
     reason = done.stderr.partition("ERROR: ")[2].partition("\n")[0] or "it gives no reason"
     raise TunediffError(f"dvc status: cannot tell which results are up to date, expected a DVC project: {reason}")
+
+
+def _by_own_settings(stages: Sequence[Stage], changed: Iterable[str]) -> set[str]:
+    """The changed stages; in place of `settings`, on which all depend, those whose own settings it would change."""
+    found = set(changed)
+    if SETTINGS.name in found:
+        now = settings_of(read_experiment(PARAMS))
+        then = {path.stem: read_json(path) for path in SETTINGS.glob("*.json")}
+        found |= {stage.name for stage in stages if now.get(stage.name) != then.get(stage.name)}
+    return found - {SETTINGS.name}
 
 
 def downstream(stages: Sequence[Stage], changed: Iterable[str]) -> set[str]:

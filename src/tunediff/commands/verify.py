@@ -2,6 +2,7 @@
 
     tunediff verify
     tunediff verify --sample 500 --stage eval_tuned
+    tunediff verify --accept
 
 What the last run wrote may come from another machine, by dvc pull or the run cache, or from older libraries. The splits
 are drawn again and the parameters counted again, whole. Base and tuned model answer --sample cases, spread over the
@@ -9,7 +10,9 @@ test split, with their scorer. A case agrees where its prompt is the same, no lo
 batches explain (0.001 nats in float32, 0.1 in float16, 0.3 in bfloat16), and the prediction is the same one or was as
 likely within that. A model is not trained again: that takes as long as the stage.
 
-Writes nothing. Exit code 3 when something differs. Bad input: one line and exit code 1.
+Writes nothing, but for --accept: after an upgrade it runs the cheap stages, and where both models answer the sample as
+before it takes today's code for what the other stages made (`dvc commit`). Exit code 3 when something differs. Bad
+input: one line and exit code 1.
 """
 
 import argparse
@@ -19,21 +22,26 @@ from operator import eq
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tunediff.commands.accept import ready_to_accept, take_over
 from tunediff.commands.diff import GATE_CLOSED
 from tunediff.commands.project import BASE, both_models, project
 from tunediff.commands.runs import outdated, read_stages
 from tunediff.commands.table import aligned
-from tunediff.config.params import Params, read_params
+from tunediff.config.params import Params
 from tunediff.data.cases import Case, environment_of, read_cases, read_predictions
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json, shown
 from tunediff.runtime.stage import PARAMS
+from tunediff.tasks.experiment import read_experiment
 
 if TYPE_CHECKING:
     from tunediff.models.load import Loaded
 
-SPLITS, COUNTS = Path("data/splits"), Path("metrics/count_params.json")
-PREDICTIONS = {"eval_base": Path("data/predictions/base.parquet"), "eval_tuned": Path("data/predictions/tuned.parquet")}
+SPLITS, TEST_SETS, COUNTS = Path("data/splits"), Path("data/test_sets"), Path("metrics/count_params.json")
+PREDICTIONS = {
+    "eval_base": Path("data/predictions/base/test.parquet"),
+    "eval_tuned": Path("data/predictions/tuned/test.parquet"),
+}
 STAGES = ("prepare", "count_params", *PREDICTIONS)
 NAMED = 5
 
@@ -55,6 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff verify`."""
     parser.add_argument("--sample", type=int, default=100, metavar="N", help="cases of each evaluation (100)")
     parser.add_argument("--stage", choices=STAGES, help="this stage alone")
+    parser.add_argument(
+        "--accept", action="store_true", help="where both models agree, take today's code for results of other code"
+    )
 
 
 def main(args: argparse.Namespace) -> None:
@@ -65,8 +76,12 @@ def main(args: argparse.Namespace) -> None:
     """
     if args.sample < 1:
         raise TunediffError(f"--sample: found {args.sample}, expected a number of cases from 1 up")
-    stages = [args.stage] if args.stage else list(STAGES)
-    params = project() if "eval_tuned" in stages else read_params(PARAMS)
+    if args.accept and args.stage:
+        raise TunediffError(f"--stage: found {args.stage} beside --accept, which asks both models")
+    if args.accept:
+        ready_to_accept()
+    stages = [args.stage] if args.stage else list(PREDICTIONS if args.accept else STAGES)
+    params = project() if "eval_tuned" in stages else read_experiment(PARAMS).params
     found = [check(params) for name, check in (("prepare", _splits), ("count_params", _counts)) if name in stages]
     found += _evaluations(params, [name for name in PREDICTIONS if name in stages], args.sample)
     print("\n".join(table(found)))
@@ -81,7 +96,10 @@ def main(args: argparse.Namespace) -> None:
             file=sys.stderr,
         )
         sys.exit(GATE_CLOSED)
-    print("The cache tells the truth here, as far as it was checked.")
+    if args.accept:
+        take_over()
+    else:
+        print("The cache tells the truth here, as far as it was checked.")
 
 
 def _next(differing: Sequence[str]) -> str:
@@ -96,20 +114,23 @@ def _next(differing: Sequence[str]) -> str:
 
 def _splits(params: Params) -> Checked:
     """The splits drawn again from the rows of the source."""
-    from tunediff.data.sources.source import read_source
-    from tunediff.data.splits import draw_splits
-    from tunediff.tasks import cases_of
-    from tunediff.tasks.columns import groups_of
+    from tunediff.tasks import task_of
+    from tunediff.tasks.draws import read_splits
 
-    data, task = params.data, params.task
-    rows = read_source(data, Path(data.path))
-    sources = {name: cases_of(rows[name], task, data) for name in rows}
-    groups = {name: groups_of(rows[name], data.group) for name in rows} if data.group else None
+    task, raw = params.task, Path(params.data.path)
+    drawn, _ = read_splits(task_of(task), params.data, raw)
+    splits = {
+        TEST_SETS / "test.jsonl": (task, drawn.pop("test")),
+        **{SPLITS / f"{name}.jsonl": (task, split) for name, split in drawn.items()},
+    }
+    for name, one in params.also.items():
+        section = one.task or task
+        found, _ = read_splits(task_of(section), one.data, raw / one.data.path)
+        splits[TEST_SETS / f"{name}.jsonl"] = section, found["test"]
     run = agree = 0
     notes = []
-    for name, split in draw_splits(sources, data, task.source_input, groups).items():
-        path = SPLITS / f"{name}.jsonl"
-        held = read_cases(path, task.inputs, task.labels)
+    for path, (section, split) in splits.items():
+        held = read_cases(path, section.inputs, section.labels)
         n, same = max(len(held), len(split.cases)), sum(map(eq, held, split.cases))
         run, agree = run + n, agree + same
         if same < n:
@@ -126,7 +147,7 @@ def _counts(params: Params) -> Checked:
     held = read_json(COUNTS)
     if not isinstance(held, dict):
         raise TunediffError(f"{COUNTS}: found {shown(held)}, expected the counts as a JSON object")
-    rows = count_recipe(read_json(BASE / CONFIG), params.task, params.model, params.adapt)
+    rows = count_recipe(read_json(BASE / CONFIG), params.task.labels, params.model, params.adapt)
     counted = totals(rows, params.model.published_parameters)
     wrong = [name for name in {**held, **counted} if held.get(name) != counted.get(name)]
     notes = [f"{name}: {COUNTS} has {held.get(name)}, counted {counted.get(name)}" for name in wrong]
@@ -137,7 +158,7 @@ def _evaluations(params: Params, stages: Sequence[str], n: int) -> Iterator[Chec
     """Cases of the test split answered again, at most `n` by each of the models of these stages."""
     if not stages:
         return
-    cases = read_cases(SPLITS / "test.jsonl", params.task.inputs, params.task.labels)
+    cases = read_cases(TEST_SETS / "test.jsonl", params.task.inputs, params.task.labels)
     for stage, loaded in zip(PREDICTIONS, both_models(params), strict=False):
         if stage in stages:
             yield _evaluation(stage, params, loaded, cases, n)

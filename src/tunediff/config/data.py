@@ -51,11 +51,10 @@ class HubData(Section):
     revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="commit of the repository, 40 hexadecimal digits")
 
 
-class Data(Section):
-    """Where rows come from and how the three splits are drawn from them."""
+class Origin(Section):
+    """Where the rows of a test set come from, and what their columns mean."""
 
     source: Literal["synthetic", "files", "hub"] = Field(description="synthetic data, files on disk, or the hub")
-    path: Word = Field(description="folder of the files; it is hashed, so a changed file is noticed")
     synthetic: Synthetic | None = Field(default=None, description="source synthetic: which one")
     files: dict[str, str] | None = Field(
         default=None, description="source files: file (.jsonl .csv .tsv .parquet, SQuAD's .json) per source split"
@@ -72,18 +71,17 @@ class Data(Section):
         default=[],
         description="values of the label column that mean: no gold label; such rows are dropped and counted",
     )
-    train: Draw = Field(description="the rows that the model learns from")
-    validation: Draw = Field(description="the rows that may choose the epoch")
     test: Draw = Field(description="the rows that both models are measured on")
-    group: Word | None = Field(
-        default=None,
-        description="column whose rows stay together: a random or stratified draw takes whole groups, and no group "
-        "stands in two splits",
-    )
-    shared_sources: Literal["drop", "keep"] = Field(
-        default="drop",
-        description="rows of train and validation whose source input also stands in a later split",
-    )
+
+    @property
+    def draws(self) -> dict[str, Draw]:
+        """How each split is drawn, the one first whose rows no other may have."""
+        return {"test": self.test}
+
+    @property
+    def drops_shared(self) -> bool:
+        """Whether rows of one source input are drawn together, into one split alone."""
+        return True
 
     def _contradictions(self) -> Iterator[str]:
         sources = list(self._source_contradictions())
@@ -99,16 +97,48 @@ class Data(Section):
                 state = "missing" if self.source == kind else "given"
                 yield f"data.source is {self.source}, but data.{kind} is {state}"
         for name, file in (self.files or {}).items():
-            if Path(file).is_absolute() or ".." in Path(file).parts:
-                yield f"data.files.{name}: found '{file}', expected a file inside data.path {self.path}"
+            if leads_out(file):
+                yield f"data.files.{name}: found '{file}', expected a file inside data.path"
 
     def _draw_contradictions(self) -> Iterator[str]:
         splits = {"train", "validation", "test"} if self.synthetic else set(self.files or {})
         shares: dict[str, float] = {}
-        for name, draw in (("train", self.train), ("validation", self.validation), ("test", self.test)):
+        for name, draw in self.draws.items():
             if self.hub is None and draw.source not in splits:
                 yield f"data.{name}.source: found '{draw.source}', expected one of {sorted(splits)}"
             shares[draw.source] = shares.get(draw.source, 0) + (draw.fraction or 0)
         for source, share in shares.items():
             if share > 1 + 1e-9:
                 yield f"data: the fractions drawn from '{source}' add up to {share:g}, expected at most 1"
+
+
+class Data(Origin):
+    """Where rows come from and how the three splits are drawn from them."""
+
+    path: Word = Field(description="folder of the files; it is hashed, so a changed file is noticed")
+    train: Draw = Field(description="the rows that the model learns from")
+    validation: Draw = Field(description="the rows that may choose the epoch")
+    group: Word | None = Field(
+        default=None,
+        description="column whose rows stay together: a random or stratified draw takes whole groups, and no group "
+        "stands in two splits",
+    )
+    shared_sources: Literal["drop", "keep"] = Field(
+        default="drop",
+        description="rows of train and validation whose source input also stands in a later split",
+    )
+
+    @property
+    def draws(self) -> dict[str, Draw]:
+        """How each split is drawn, the one first whose rows no other may have."""
+        return {"test": self.test, "validation": self.validation, "train": self.train}
+
+    @property
+    def drops_shared(self) -> bool:
+        """Whether rows of one source input are drawn together, into one split alone."""
+        return self.shared_sources == "drop"
+
+
+def leads_out(path: str) -> bool:
+    """Whether a relative path leads out of its folder, or is none."""
+    return Path(path).is_absolute() or ".." in Path(path).parts

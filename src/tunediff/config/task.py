@@ -1,7 +1,6 @@
 """What a case is: its input fields and its labels."""
 
 from collections.abc import Iterator
-from typing import Literal
 
 from pydantic import Field
 
@@ -18,10 +17,10 @@ RESERVED = frozenset(
 )
 
 
-class Task(Section):
+class TaskSection(Section):
     """What a case is: its input fields and its labels."""
 
-    name: Literal["nli", "classification", "question_answering"] = Field(description="which task the cases belong to")
+    name: Word = Field(description="which task the cases belong to: nli, classification or question_answering")
     inputs: list[Word] = Field(
         min_length=1,
         description="names of a case's input fields, in reading order; question_answering: [question, context]",
@@ -40,18 +39,12 @@ class Task(Section):
                 yield f"task.{key}: found {values}, expected no name twice"
         for name in [name for name in self.inputs if name in RESERVED]:
             yield f"task.inputs: found '{name}', which names another field of a case, expected another name"
-        if self.name == "question_answering":
-            if self.inputs != ["question", "context"]:
-                yield f"task.inputs: found {self.inputs}, expected [question, context] for question_answering"
-            if self.labels not in ([ANSWERABLE], [ANSWERABLE, UNANSWERABLE]):
-                yield (
-                    f"task.labels: found {self.labels}, expected [answerable] or [answerable, unanswerable] for "
-                    "question_answering"
-                )
-        elif len(self.labels) < 2:
-            yield f"task.labels: found {self.labels}, expected at least two labels"
         if "invalid" in self.labels:
             yield "task.labels: found 'invalid', which names an answer without a label, expected another name"
         for key in ("source_input", "partial_input"):
             if getattr(self, key) not in self.inputs:
                 yield f"task.{key}: found '{getattr(self, key)}', expected one of task.inputs {self.inputs}"
+
+
+# Until compare, report and engines take the object of tunediff.tasks.task.
+Task = TaskSection

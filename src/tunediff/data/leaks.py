@@ -15,14 +15,14 @@ core, where the signatures of a MinHash index, which would also miss some, alone
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunediff.config.task import Task
+from tunediff.config.task import TaskSection
 from tunediff.data.cases import Case
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json, write_json
@@ -62,55 +62,61 @@ class Leaks:
         }
 
 
-def find_leaks(cases: Sequence[Case], train: Sequence[Case], task: Task) -> Leaks:
+def find_leaks(
+    cases: Sequence[Case], train: Sequence[Case], task: TaskSection, trained: TaskSection | None = None
+) -> Leaks:
     """What of `cases` stands in `train`, whatever the labels.
 
     Args:
         cases: the cases to measure on.
         train: the cases to learn from.
-        task: names of the inputs.
+        task: names of the inputs of `cases`.
+        trained: names of the inputs of `train`, where they are others; inputs are compared in reading order.
     """
-    pairs = {_pair(case, task) for case in train}
-    premises = {case.inputs[task.source_input] for case in train}
-    hypotheses = {case.inputs[task.partial_input] for case in train}
+    trained = trained or task
+    pairs = {_pair(case, trained) for case in train}
+    premises = {case.inputs[trained.source_input] for case in train}
+    hypotheses = {case.inputs[trained.partial_input] for case in train}
     return Leaks(
         pairs=[case.case_id for case in cases if _pair(case, task) in pairs],
         premises=[case.case_id for case in cases if case.inputs[task.source_input] in premises],
         hypotheses=[case.case_id for case in cases if case.inputs[task.partial_input] in hypotheses],
-        near_duplicates=_near_duplicates(cases, train, task),
+        near_duplicates=_near_duplicates(cases, train, task, trained),
     )
 
 
-def write_leaks(path: Path, leaks: Leaks) -> None:
-    """Write leaks as JSON, ids under the names of their fields."""
-    write_json(path, asdict(leaks))
+def write_leaks(path: Path, leaks: Mapping[str, Leaks]) -> None:
+    """Write the leaks of each test set as JSON, ids under the names of their fields."""
+    write_json(path, {name: asdict(one) for name, one in leaks.items()})
 
 
-def read_leaks(path: Path) -> Leaks:
-    """Read leaks that `write_leaks` wrote.
+def read_leaks(path: Path) -> dict[str, Leaks]:
+    """Read the leaks of each test set, as `write_leaks` wrote them.
 
     Raises:
         TunediffError: no such file, or it does not hold leaks.
     """
     try:
-        return Leaks(**read_json(path))
-    except TypeError:
+        return {name: Leaks(**one) for name, one in read_json(path).items()}
+    except (TypeError, AttributeError):
         raise TunediffError(f"{path}: found no leaks, expected the output of the stage prepare (dvc repro)") from None
 
 
-def _pair(case: Case, task: Task) -> tuple[str, ...]:
+def _pair(case: Case, task: TaskSection) -> tuple[str, ...]:
     return tuple(case.inputs[name] for name in task.inputs)
 
 
-def _near_duplicates(cases: Sequence[Case], train: Sequence[Case], task: Task) -> dict[str, list[str]]:
+def _near_duplicates(
+    cases: Sequence[Case], train: Sequence[Case], task: TaskSection, trained: TaskSection
+) -> dict[str, list[str]]:
     # Only who looks for near-duplicates waits for these two.
     import numpy as np
     from scipy.sparse import csr_array
 
     if not cases or not train:
         return {}
-    many, of = NEARLY
-    left, right = _shingles(cases, train, task)
+    part, whole = NEARLY
+    left, right = _shingles([_pair(case, task) for case in cases], [_pair(case, trained) for case in train])
     sizes = np.array([len(shingles) for shingles in right], int)
     ends = np.concatenate([[0], sizes.cumsum()]).astype(int)
     n_shingles = 1 + max((int(shingles[-1]) for shingles in (*left, *right) if len(shingles)), default=0)
@@ -119,24 +125,26 @@ def _near_duplicates(cases: Sequence[Case], train: Sequence[Case], task: Task) -
     rarest = [_rarest(shingles) for shingles in right]
     starts = np.concatenate([[0], np.cumsum([len(some) for some in rarest])]).astype(int)
     rare_in = csr_array((np.ones(starts[-1], np.int8), np.concatenate(rarest), starts), shape=all_of.shape).tocsc()
-    own = np.zeros(n_shingles, int)
+    wanted = np.zeros(n_shingles, int)
     found: dict[str, list[str]] = {}
     for case, shingles in zip(cases, left, strict=True):
         spans = [rare_in.indptr[one : one + 2] for one in _rarest(shingles)]
         near = np.unique(np.concatenate([np.empty(0, int), *(rare_in.indices[start:end] for start, end in spans)]))
         # Sets of very different sizes cannot share enough; looking at sizes is cheaper than at what is shared.
-        near = near[(many * len(shingles) <= of * sizes[near]) & (many * sizes[near] <= of * len(shingles))]
-        own[shingles] = 1
-        both = all_of[near] @ own
-        own[shingles] = 0
-        near = near[of * both >= many * (len(shingles) + sizes[near] - both)]
-        ids = [train[j].case_id for j in near if _pair(train[j], task) != _pair(case, task)]
+        near = near[(part * len(shingles) <= whole * sizes[near]) & (part * sizes[near] <= whole * len(shingles))]
+        wanted[shingles] = 1
+        both = all_of[near] @ wanted
+        wanted[shingles] = 0
+        near = near[whole * both >= part * (len(shingles) + sizes[near] - both)]
+        ids = [train[j].case_id for j in near if _pair(train[j], trained) != _pair(case, task)]
         if ids:
             found[case.case_id] = ids
     return found
 
 
-def _shingles(cases: Sequence[Case], train: Sequence[Case], task: Task) -> "tuple[list[Numbers], list[Numbers]]":
+def _shingles(
+    cases: Sequence[tuple[str, ...]], train: Sequence[tuple[str, ...]]
+) -> "tuple[list[Numbers], list[Numbers]]":
     """The words of each case and their pairs of neighbouring words, apart for each input, as numbers that ascend.
 
     The rarer a word or pair among all cases, the smaller its number. A text that many cases share is read once.
@@ -151,11 +159,10 @@ def _shingles(cases: Sequence[Case], train: Sequence[Case], task: Task) -> "tupl
         shingles = dict.fromkeys([*words, *map(" ".join, pairwise(words))])
         return np.array([number.setdefault(shingle, len(number)) for shingle in shingles], np.int32)
 
-    def of(side: Sequence[Case]) -> "list[Numbers]":
-        places = list(enumerate(task.inputs))
-        return [np.concatenate([read(place, case.inputs[name]) for place, name in places]) for case in side]
+    def numbers(side: Sequence[tuple[str, ...]]) -> "list[Numbers]":
+        return [np.concatenate([read(place, text) for place, text in enumerate(inputs)]) for inputs in side]
 
-    left, right = of(cases), of(train)
+    left, right = numbers(cases), numbers(train)
     counts = np.bincount(np.concatenate([*left, *right]), minlength=len(number))
     by_rarity = np.empty(len(number), np.int32)
     by_rarity[np.argsort(counts, kind="stable")] = np.arange(len(number), dtype=np.int32)
@@ -167,6 +174,6 @@ def _rarest(shingles: "Numbers") -> "Numbers":
 
     Such a set shares at least `ceil(4/5 * len(shingles))`; were all of those outside the rarest, too few would remain.
     """
-    many, of = NEARLY
-    shared = -(-many * len(shingles) // of)
+    part, whole = NEARLY
+    shared = -(-part * len(shingles) // whole)
     return shingles[: len(shingles) - shared + 1]

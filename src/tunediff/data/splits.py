@@ -29,11 +29,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tunediff.config.data import Data, Draw
+from tunediff.config.data import Draw, Origin
 from tunediff.data.cases import Case
 from tunediff.runtime.errors import TunediffError
-
-DRAWN_FIRST = ("test", "validation", "train")
 
 
 @dataclass(frozen=True)
@@ -80,47 +78,46 @@ class Drawn:
 
 def draw_splits(
     sources: Mapping[str, Sequence[Case | None]],
-    data: Data,
+    data: Origin,
     source_input: str,
     groups: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Drawn]:
-    """Draw the three splits.
+    """Draw each split of `data.draws`: the three of section `data`, or the one of a further test set.
 
     Args:
         sources: the cases of each source split in the order of its rows; None for a row without a gold label.
-        data: section `data` of the parameters.
+        data: how to draw.
         source_input: the input that cases may share, such as the premise.
         groups: the group of each row of each source split; None: rows have no groups.
 
     Returns:
-        The splits `train`, `validation` and `test`, in this order.
+        The splits by name, the one that was drawn last first: `train`, `validation`, `test`.
 
     Raises:
         TunediffError: no row is left for a split.
     """
-    whole = data.shared_sources == "drop"
+    whole = data.drops_shared
     used: dict[str, set[int]] = defaultdict(set)
     premises: set[str] = set()
     taken: set[str] = set()
     drawn = {}
-    for name in DRAWN_FIRST:
-        how: Draw = getattr(data, name)
+    for name, how in data.draws.items():
         cases = sources[how.source]
         at = range(0, len(cases), how.every or 1)
         labelled = {i: case for i in at if (case := cases[i]) is not None}
         free = {i: case for i, case in labelled.items() if i not in used[how.source]}
         unshared = {i: case for i, case in free.items() if case.inputs[source_input] not in premises}
-        of = groups[how.source] if groups else None
-        fresh = {i: case for i, case in unshared.items() if of is None or of[i] not in taken}
-        if of is None:
+        group = groups[how.source] if groups else None
+        fresh = {i: case for i, case in unshared.items() if group is None or group[i] not in taken}
+        if group is None:
             ranked_by = {i: case.inputs[source_input] if whole else case.case_id for i, case in fresh.items()}
         else:
-            ranked_by = {i: of[i] for i in fresh}
-        chosen = _choose(fresh, how, len(labelled), ranked_by, whole_groups=of is not None)
+            ranked_by = {i: group[i] for i in fresh}
+        chosen = _choose(fresh, how, len(labelled), ranked_by, whole_groups=group is not None)
         split = Drawn(
             cases=[fresh[i] for i in chosen],
             premises=len({fresh[i].inputs[source_input] for i in chosen}),
-            groups=len({of[i] for i in chosen}) if of else 0,
+            groups=len({group[i] for i in chosen}) if group else 0,
             source=how.source,
             read=len(cases),
             off_stride=len(cases) - len(at),
@@ -138,9 +135,9 @@ def draw_splits(
         used[how.source].update(chosen)
         if whole:
             premises.update(case.inputs[source_input] for case in split.cases)
-        if of is not None:
-            taken.update(of[i] for i in chosen)
-    return {name: drawn[name] for name in reversed(DRAWN_FIRST)}
+        if group is not None:
+            taken.update(group[i] for i in chosen)
+    return {name: drawn[name] for name in reversed(drawn)}
 
 
 def _choose(

@@ -32,7 +32,6 @@ from transformers.pytorch_utils import Conv1D
 
 from tunediff.config.adapt import Adapt
 from tunediff.config.model import Model
-from tunediff.config.task import Task
 from tunediff.models.heads import Head, head_class
 from tunediff.models.parameters import ParameterRow
 from tunediff.runtime.errors import TunediffError
@@ -241,8 +240,8 @@ def count_parameters(
     return rows
 
 
-def count_recipe(config: Mapping[str, Any], task: Task, model: Model, adapt: Adapt) -> list[ParameterRow]:
-    """Count the parameters of an experiment: the layout `config` under the sections task, model and adapt.
+def count_recipe(config: Mapping[str, Any], labels: Sequence[str], model: Model, adapt: Adapt) -> list[ParameterRow]:
+    """Count the parameters of an experiment: the layout `config` for these labels, under the sections model and adapt.
 
     `dtype: auto` is counted as float32, so that the table is the same on every machine.
 
@@ -252,7 +251,7 @@ def count_recipe(config: Mapping[str, Any], task: Task, model: Model, adapt: Ada
     return count_parameters(
         config,
         head=model.head,
-        labels=len(task.labels),
+        labels=len(labels),
         quantization=model.quantization,
         dtype="float32" if model.dtype == "auto" else model.dtype,
         method=adapt.method,

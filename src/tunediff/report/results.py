@@ -29,9 +29,12 @@ Metrics = Mapping[str, float]
 Row = Mapping[str, Any]
 
 # The stages before this one, in the order of the pipeline. A stage's cost is metrics/cost/STAGE.json.
-STAGES = ("prepare", "base_model", "count_params", "eval_base", "features", "train", "eval_tuned", "diff_cases")
+STAGES = (
+    *("prepare", "base_model", "count_params", "predict_base", "eval_base", "features", "train", "predict_tuned"),
+    *("eval_tuned", "diff_cases"),
+)
 # Those that write what they computed with.
-WITH_MODEL = ("eval_base", "train", "eval_tuned")
+WITH_MODEL = ("predict_base", "train", "predict_tuned")
 
 _EVAL = (
     *("n", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1"),

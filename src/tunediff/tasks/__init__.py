@@ -1,20 +1,19 @@
-"""What a case is in each task, and how a free answer is read."""
+"""The kinds of tasks. A new one is a file with a subclass of Task, and a line here."""
 
-from collections.abc import Sequence
+from tunediff.config.task import TaskSection
+from tunediff.tasks.classification import Classification
+from tunediff.tasks.question_answering import QuestionAnswering
+from tunediff.tasks.task import Task
 
-from tunediff.config.data import Data
-from tunediff.config.task import Task
-from tunediff.data.cases import Case
-from tunediff.data.sources import Row
-from tunediff.tasks.classification import labelled_cases
-from tunediff.tasks.question_answering import question_cases
+TASKS: dict[str, type[Task]] = {
+    "nli": Classification,
+    "classification": Classification,
+    "question_answering": QuestionAnswering,
+}
 
 
-def cases_of(rows: Sequence[Row], task: Task, data: Data) -> list[Case | None]:
-    """The case of each row of one source split, as the task makes them; None where the row has no gold label.
-
-    Raises:
-        TunediffError: a row is not what the task expects.
-    """
-    make = question_cases if task.name == "question_answering" else labelled_cases
-    return make(rows, task, data)
+def task_of(section: TaskSection) -> Task:
+    """The task that a section `task` of params.yaml describes."""
+    return TASKS[section.name](
+        section.name, section.inputs, section.labels, section.source_input, section.partial_input
+    )

@@ -1,4 +1,4 @@
-"""Cases of a classification task (texts in, one label out), and the parser of a free answer.
+"""Classification: one or more texts in, one label out. Natural language inference is the case of two texts.
 
 A row of SNLI and the case that it becomes (`data.labels` is {0: entailment, 1: neutral, 2: contradiction}):
 
@@ -7,15 +7,23 @@ A row of SNLI and the case that it becomes (`data.labels` is {0: entailment, 1: 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from tunediff.config.data import Data
-from tunediff.config.task import Task
-from tunediff.data.cases import Case, make_cases
+from tunediff.config.data import Origin
+from tunediff.config.params import Params
+from tunediff.data.cases import Case, make_cases, outcome
 from tunediff.data.sources import Row
+from tunediff.inputs.ask import Ask
+from tunediff.metrics.accuracy import confusion, degenerate_reason, per_class, score
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
-from tunediff.tasks.columns import key_of, tags_of, text_of, value_of
+from tunediff.tasks.columns import columns_fit, key_of, tags_of, text_of, value_of
+from tunediff.tasks.grading import column, likeliest, passed_on, was_given
+from tunediff.tasks.task import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _QUOTES = "\"'`´“”„‘’‚«»()[]{}"
 _STOPS = ".,;:!?…。，；：！？"
@@ -25,37 +33,128 @@ _BEFORE = re.compile(rf"(?:[\s{re.escape(_QUOTES)}*_~]|(?:[-–—•>+]|#+|\d+[
 _BEHIND = re.compile(rf"[^\S\n]*(?:\Z|\n|_+(?!\w)|(?![-'’]\w|[.,:–]\d)[{re.escape(_STOPS + _QUOTES)}*~<–—-])")
 
 
-def labelled_cases(rows: Sequence[Row], task: Task, data: Data) -> list[Case | None]:
-    """The case of each row, in the order of the rows; None where the row has no gold label.
+def _columns_fit(params: Params) -> str | None:
+    return columns_fit(params, "label")
 
-    Values of the label column are compared as text, so that `0` in the parameters stands for the "0" of a CSV file too.
 
-    Args:
-        rows: rows of one source split.
-        task: names of the inputs and of the labels.
-        data: columns of the source, and what the values of its label column mean.
+def _several_labels(params: Params) -> str | None:
+    if len(params.task.labels) > 1:
+        return None
+    return f"task.labels: found {params.task.labels}, expected at least two labels"
 
-    Raises:
-        TunediffError: a column is missing, a label is unknown, or an input is not text or is empty.
-    """
-    labels = {key_of(value): label for value, label in (data.labels or {name: name for name in task.labels}).items()}
-    unlabelled = {key_of(value) for value in data.unlabelled}
-    examples: list[tuple[Mapping[str, str], str, Sequence[str]] | None] = []
-    for row in rows:
-        value, *_ = [value_of(row, data.columns[name]) for name in ("label", *task.inputs)]
-        if key_of(value) in unlabelled:
-            examples.append(None)
-            continue
-        if key_of(value) not in labels:
-            expected = ", ".join(str(key) for key in labels)
-            raise TunediffError(
-                f"{row.place}: {data.columns['label']}: found {shown(value)}, expected one of {expected}"
-                ", or a value that data.unlabelled lists"
+
+def _values_fit(params: Params) -> str | None:
+    values, labels = params.data.labels, params.task.labels
+    if values is None or set(values.values()) == set(labels):
+        return None
+    return f"data.labels: maps to {sorted(set(values.values()))}, but task.labels is {labels}"
+
+
+def _head_fits(params: Params) -> str | None:
+    if params.model.head != "span":
+        return None
+    return f"model.head is span, but task.name is {params.task.name}"
+
+
+def _choices_fit(params: Params) -> str | None:
+    labels, choices = params.task.labels, params.prompt.choices
+    if params.model.head != "lm" or set(choices or {}) == set(labels):
+        return None
+    return f"prompt.choices: found {sorted(choices or {})}, expected a text for each of task.labels {labels}"
+
+
+class Classification(Task):
+    """Texts with one label each."""
+
+    rules = (_several_labels, _columns_fit, _values_fit, _head_fits, _choices_fit)
+
+    def cases(self, rows: Sequence[Row], data: Origin) -> list[Case | None]:
+        """The case of each row, in the order of the rows; None where the row has no gold label.
+
+        Values of the label column are compared as text, so that `0` in the parameters stands for the "0" of a CSV file
+        too.
+
+        Raises:
+            TunediffError: a column is missing, a label is unknown, or an input is not text or is empty.
+        """
+        values = data.labels or {name: name for name in self.labels}
+        labels = {key_of(value): label for value, label in values.items()}
+        unlabelled = {key_of(value) for value in data.unlabelled}
+        examples: list[tuple[Mapping[str, str], str, Sequence[str]] | None] = []
+        for row in rows:
+            value, *_ = [value_of(row, data.columns[name]) for name in ("label", *self.inputs)]
+            if key_of(value) in unlabelled:
+                examples.append(None)
+                continue
+            if key_of(value) not in labels:
+                expected = ", ".join(str(key) for key in labels)
+                raise TunediffError(
+                    f"{row.place}: {data.columns['label']}: found {shown(value)}, expected one of {expected}"
+                    ", or a value that data.unlabelled lists"
+                )
+            inputs = {name: text_of(row, data.columns[name]) for name in self.inputs}
+            examples.append((inputs, labels[key_of(value)], tags_of(row)))
+        made = iter(make_cases(example for example in examples if example is not None))
+        return [None if example is None else next(made) for example in examples]
+
+    def ask(self, params: Params) -> Ask:
+        """A choice for each label; the head's labels where the model has one."""
+        if params.model.head != "lm":
+            return Ask(answer="labels", names=list(self.labels))
+        choices = {label: (params.prompt.choices or {})[label] for label in self.labels}
+        written = params.evaluate.scoring_method == "generation"
+        return Ask(answer="text" if written else "choices", names=list(self.labels), choices=choices)
+
+    def grade(self, cases: Sequence[Case], answers: "pd.DataFrame", ask: Ask) -> "pd.DataFrame":
+        """The prediction file: an answer is right where it names the gold label."""
+
+        def labels(text: str, log_probs: str) -> list[str | None]:
+            if ask.answer == "text":
+                return [parse_answer(one, ask.choices) for one in answers[text]]
+            return [ask.names[likeliest(row)] for row in answers[log_probs]]
+
+        frame = passed_on(cases, answers)
+        frame["prediction"] = column(found := labels("text", "log_probs"))
+        frame["outcome"] = [outcome(one, case.label) for one, case in zip(found, cases, strict=True)]
+        if "generated_text" in answers:
+            frame["generated"] = column([parse_answer(text, ask.choices) for text in answers["generated_text"]])
+        for setting in ("again", "seed"):
+            if was_given(answers, setting):
+                frame[f"{setting}_prediction"] = column(labels(f"{setting}_text", f"{setting}_log_probs"))
+        return frame
+
+    def metrics(self, frame: "pd.DataFrame", validation: "pd.DataFrame | None") -> dict[str, float]:
+        """What `tunediff.metrics.accuracy.score` gives."""
+        return score(self.labels, frame["label"], frame["prediction"], frame["log_probs"])
+
+    def module_inputs(self, features: Any, frame: "pd.DataFrame") -> Mapping[str, Sequence[Any]] | None:
+        """Labels by name, or as their places in task.labels."""
+        kind = getattr(features["predictions"], "dtype", "")
+        gold = frame["label"].tolist()
+        found = frame["prediction"].astype(object).where(frame["prediction"].notna(), None)
+        if kind == "string":
+            return {"predictions": [label or "" for label in found], "references": gold}
+        if str(kind).startswith(("int", "float")):
+            # An invalid answer has a place of its own, so that it is wrong.
+            places = {None: -1} | {label: place for place, label in enumerate(self.labels)}
+            return {"predictions": [places[label] for label in found], "references": [places[label] for label in gold]}
+        return None
+
+    def described(self, frame: "pd.DataFrame", metrics: Mapping[str, float]) -> Iterator[str]:
+        """The metrics in words, then a line per label."""
+        counts = confusion(self.labels, frame["label"], frame["prediction"])
+        yield (
+            f"{metrics['accuracy']:.1%} ({metrics['accuracy_low']:.1%} to {metrics['accuracy_high']:.1%}), "
+            f"balanced {metrics['balanced_accuracy']:.1%}, macro-F1 {metrics['macro_f1']:.3f}, "
+            f"invalid {int(metrics['invalid']):,}, NLL {metrics['nll']:.3f}, Brier {metrics['brier']:.3f}"
+        )
+        for row in per_class(self.labels, counts):
+            yield (
+                f"{row['label']}: precision {row['precision']:.3f}, recall {row['recall']:.3f}, F1 {row['f1']:.3f}, "
+                f"{row['support']:,} cases"
             )
-        inputs = {name: text_of(row, data.columns[name]) for name in task.inputs}
-        examples.append((inputs, labels[key_of(value)], tags_of(row)))
-    made = iter(make_cases(example for example in examples if example is not None))
-    return [None if example is None else next(made) for example in examples]
+        if reason := degenerate_reason(self.labels, counts):
+            yield reason
 
 
 def parse_answer(text: str, choices: Mapping[str, str]) -> str | None:

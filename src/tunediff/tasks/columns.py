@@ -6,6 +6,7 @@ tags_of(row)                   # ["hypernym"]
 
 from collections.abc import Sequence
 
+from tunediff.config.params import Params
 from tunediff.data.sources import Row
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import NOT_TEXT, shown
@@ -70,3 +71,11 @@ def groups_of(rows: Sequence[Row], column: str) -> list[str]:
 def _group(row: Row, column: str) -> str:
     value = value_of(row, column)
     return str(value) if type(value) is int else text_of(row, column)
+
+
+def columns_fit(params: Params, gold: str) -> str | None:
+    """The rule that data.columns names a column for each input and for the gold answer, and no other."""
+    expected = sorted({*params.task.inputs, gold})
+    if sorted(params.data.columns) == expected:
+        return None
+    return f"data.columns: found {sorted(params.data.columns)}, expected task.inputs and {gold}: {expected}"

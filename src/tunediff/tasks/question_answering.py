@@ -1,4 +1,4 @@
-"""Cases of question answering (question and context in, a part of the context out), and the parser of a free answer.
+"""Question answering: question and context in, a part of the context out.
 
 A row in the hub's layout of SQuAD and the case that it becomes (a repeated gold answer stands once):
 
@@ -12,59 +12,218 @@ A question whose lists are empty has the label `unanswerable`.
 
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from tunediff.config.data import Data
-from tunediff.config.task import ANSWERABLE, UNANSWERABLE, Task
-from tunediff.data.cases import Answer, Case, make_cases
+import numpy as np
+import pandas as pd
+
+from tunediff.config.data import Origin
+from tunediff.config.params import Params
+from tunediff.config.task import ANSWERABLE, UNANSWERABLE
+from tunediff.data.cases import INVALID, RIGHT, WRONG, Answer, Case, make_cases
 from tunediff.data.sources import Row
+from tunediff.inputs.ask import Ask
+from tunediff.metrics.answer_scores import Answered, score_answers
+from tunediff.metrics.squad import exact_match, token_f1
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
-from tunediff.tasks.columns import checked_text, key_of, tags_of, text_of, value_of
+from tunediff.tasks.columns import checked_text, columns_fit, key_of, tags_of, text_of, value_of
+from tunediff.tasks.grading import column, passed_on, was_given
+from tunediff.tasks.task import Task
 
 _LAYOUT = '{"text": [TEXT, ...], "answer_start": [NUMBER, ...]}'
 
 
-def question_cases(rows: Sequence[Row], task: Task, data: Data) -> list[Case | None]:
-    """The case of each row, in the order of the rows; None where the row has no gold label.
+def _inputs_fit(params: Params) -> str | None:
+    if params.task.inputs == ["question", "context"]:
+        return None
+    return f"task.inputs: found {params.task.inputs}, expected [question, context] for question_answering"
 
-    Answers keep their order. One that repeats text and start of another is left out: exact match and F1 take the best
-    answer, so a second copy changes nothing. A start at which the answer does not stand in the context, and a missing
-    one, is replaced by that of the first occurrence; None where there is none.
 
-    Args:
-        rows: rows of one source split.
-        task: names of the labels.
-        data: columns of the source, and the values that mean: no gold label.
-
-    Raises:
-        TunediffError: a column is missing, answers are not in the hub's layout, a text is empty, or a question has no
-            answer where `task.labels` has no `unanswerable`.
-    """
-    unlabelled = {key_of(value) for value in data.unlabelled}
-    column = data.columns["answers"]
-    answers = [None if _is_unlabelled(value_of(row, column), unlabelled) else _answers(row, task, data) for row in rows]
-    made = iter(
-        make_cases(
-            (
-                {name: text_of(row, data.columns[name]) for name in task.inputs},
-                ANSWERABLE if there else UNANSWERABLE,
-                tags_of(row),
-                there,
-            )
-            for row, there in zip(rows, answers, strict=True)
-            if there is not None
-        )
+def _labels_fit(params: Params) -> str | None:
+    if params.task.labels in ([ANSWERABLE], [ANSWERABLE, UNANSWERABLE]):
+        return None
+    return (
+        f"task.labels: found {params.task.labels}, expected [answerable] or [answerable, unanswerable] for "
+        "question_answering"
     )
-    return [None if there is None else next(made) for there in answers]
 
 
-def starts(rows: Sequence[Row], cases: Sequence[Case | None], data: Data) -> dict[str, int]:
+def _columns_fit(params: Params) -> str | None:
+    return columns_fit(params, "answers")
+
+
+def _no_values(params: Params) -> str | None:
+    if params.data.labels is None:
+        return None
+    return "data.labels: given, but task.name is question_answering, whose labels follow from the answers"
+
+
+def _head_fits(params: Params) -> str | None:
+    if params.model.head in ("lm", "span"):
+        return None
+    return f"model.head is {params.model.head}, but task.name is question_answering"
+
+
+def _no_choices(params: Params) -> str | None:
+    if params.model.head != "lm" or params.prompt.choices is None:
+        return None
+    return "prompt.choices: given, but task.name is question_answering"
+
+
+def _method_fits(params: Params) -> str | None:
+    if params.evaluate.scoring_method != "choices":
+        return None
+    return "evaluate.scoring_method is choices, but task.name is question_answering, whose answers are no choices"
+
+
+def _no_settings(params: Params) -> str | None:
+    settings, few_shot = params.evaluate.settings, params.evaluate.few_shot
+    given = [f"evaluate.settings is {settings}"] if settings else []
+    given += [f"evaluate.few_shot is {few_shot}"] if few_shot else []
+    if not given:
+        return None
+    return f"{' and '.join(given)}, but task.name is question_answering, which is asked in one way alone"
+
+
+class QuestionAnswering(Task):
+    """Questions about a context, answered with a part of it, or with nothing where there is no answer."""
+
+    rules = (_inputs_fit, _labels_fit, _columns_fit, _no_values, _head_fits, _no_choices)
+    settings_rules = (_method_fits, _no_settings)
+
+    def cases(self, rows: Sequence[Row], data: Origin) -> list[Case | None]:
+        """The case of each row, in the order of the rows; None where the row has no gold label.
+
+        Answers keep their order. One that repeats text and start of another is left out: exact match and F1 take the
+        best answer, so a second copy changes nothing. A start at which the answer does not stand in the context, and a
+        missing one, is replaced by that of the first occurrence; None where there is none.
+
+        Raises:
+            TunediffError: a column is missing, answers are not in the hub's layout, a text is empty, or a question has
+                no answer where `task.labels` has no `unanswerable`.
+        """
+        unlabelled = {key_of(value) for value in data.unlabelled}
+        column = data.columns["answers"]
+        gold = [
+            None if _is_unlabelled(value_of(row, column), unlabelled) else _gold(row, self.labels, data) for row in rows
+        ]
+        made = iter(
+            make_cases(
+                (
+                    {name: text_of(row, data.columns[name]) for name in self.inputs},
+                    ANSWERABLE if answers else UNANSWERABLE,
+                    tags_of(row),
+                    answers,
+                )
+                for row, answers in zip(rows, gold, strict=True)
+                if answers is not None
+            )
+        )
+        return [None if answers is None else next(made) for answers in gold]
+
+    def notes(self, rows: Sequence[Row], cases: Sequence[Case | None], data: Origin) -> list[str]:
+        """How the starts of the gold answers came about."""
+        return [f"starts of the answers: {', '.join(f'{n:,} {how}' for how, n in starts(rows, cases, data).items())}"]
+
+    def ask(self, params: Params) -> Ask:
+        """A part of the context, or one line of free text."""
+        if params.model.head != "span":
+            return Ask(answer="text", stop=["\n"])
+        return Ask(answer="span", names=list(self.labels) if UNANSWERABLE in self.labels else [])
+
+    def grade(self, cases: Sequence[Case], answers: pd.DataFrame, ask: Ask) -> pd.DataFrame:
+        """The prediction file: an answer is right where it is one of the gold ones, by SQuAD's measure."""
+
+        def predictions(text: str, log_probs: str) -> list[str | None]:
+            if ask.answer == "text":
+                return [parse_answer(one, self.labels) for one in answers[text]]
+            if not ask.names:
+                return list(answers[text])
+            # The likeliest part of the context, also where it is less likely than that there is no answer.
+            return [one if row[0] > row[1] else "" for one, row in zip(answers[text], answers[log_probs], strict=True)]
+
+        frame = passed_on(cases, answers)
+        gold = [[answer.text for answer in case.answers] for case in cases]
+        found = predictions("text", "log_probs")
+        frame["prediction"] = column(found)
+        frame["outcome"] = [
+            INVALID if one is None else RIGHT if exact_match(texts, one) else WRONG
+            for texts, one in zip(gold, found, strict=True)
+        ]
+        frame["answers"] = pd.Series(gold, dtype=object)
+        frame["f1"] = [0.0 if one is None else token_f1(texts, one) for texts, one in zip(gold, found, strict=True)]
+        for setting in ("again", "seed"):
+            if was_given(answers, setting):
+                frame[f"{setting}_prediction"] = column(predictions(f"{setting}_text", f"{setting}_log_probs"))
+        return frame
+
+    def tunes_threshold(self, ask: Ask) -> bool:
+        """Whether the model says how probable it is that a question has no answer."""
+        return ask.answer == "span" and bool(ask.names)
+
+    def metrics(self, frame: pd.DataFrame, validation: pd.DataFrame | None) -> dict[str, float]:
+        """What `tunediff.metrics.answer_scores.score_answers` gives."""
+        return score_answers(*_answered(frame), validation=None if validation is None else _answered(validation))
+
+    def module_inputs(self, features: Any, frame: pd.DataFrame) -> Mapping[str, Sequence[Any]] | None:
+        """Texts, each with a list of references or with the first one; or the layout of squad and squad_v2."""
+        given, wanted = features["predictions"], features["references"]
+        answered = _answered(frame)
+        texts = [text or "" for text in answered.predictions]
+        if getattr(given, "dtype", "") == "string":
+            if getattr(wanted, "dtype", "") == "string":
+                return {"predictions": texts, "references": [next(iter(one), "") for one in answered.answers]}
+            return {"predictions": texts, "references": [list(one) or [""] for one in answered.answers]}
+        if not isinstance(given, Mapping) or not {"id", "prediction_text"} <= set(given):
+            return None
+        ids = frame["case_id"].tolist()
+        predictions = [{"id": one, "prediction_text": text} for one, text in zip(ids, texts, strict=True)]
+        if "no_answer_probability" in given:
+            sure = [0.0] * len(ids) if answered.log_probs is None else np.exp([row[1] for row in answered.log_probs])
+            predictions = [one | {"no_answer_probability": float(p)} for one, p in zip(predictions, sure, strict=True)]
+        references = [
+            # Where an answer stands is nothing that these modules look at, but the layout has a place for it.
+            {"id": one, "answers": {"text": list(gold), "answer_start": [0] * len(gold)}}
+            for one, gold in zip(ids, answered.answers, strict=True)
+        ]
+        return {"predictions": predictions, "references": references}
+
+    def described(self, frame: pd.DataFrame, metrics: Mapping[str, float]) -> Iterator[str]:
+        """The metrics in words, then those of the questions with and without an answer."""
+        yield (
+            f"exact match {metrics['exact']:.1f} % ({metrics['exact_low']:.1f} to {metrics['exact_high']:.1f} %), "
+            f"F1 {metrics['f1']:.1f} %, invalid {int(metrics['invalid']):,}"
+        )
+        for key, words in (("HasAns", "with an answer"), ("NoAns", "without an answer")):
+            if len(self.labels) > 1 and f"{key}_total" in metrics:
+                yield (
+                    f"{words}: exact match {metrics[f'{key}_exact']:.1f} %, F1 {metrics[f'{key}_f1']:.1f} %, "
+                    f"{int(metrics[f'{key}_total']):,} questions"
+                )
+        for key, words in (("best", "best for these questions"), ("validated", "best on the validation split")):
+            if f"{key}_exact" in metrics:
+                yield (
+                    f"no answer above the threshold that is {words}: "
+                    f"exact match {metrics[f'{key}_exact']:.1f} % (above {metrics[f'{key}_exact_thresh']:.3f}), "
+                    f"F1 {metrics[f'{key}_f1']:.1f} % (above {metrics[f'{key}_f1_thresh']:.3f})"
+                )
+        if "bleu" in metrics:
+            meteor = next(key for key in metrics if key.startswith("meteor"))
+            rouge = ", ".join(
+                f"{key.replace('rouge', 'ROUGE-')} {metrics[key]:.3f}" for key in metrics if "rouge" in key
+            )
+            named = meteor.replace("meteor", "METEOR").replace("_", " ")
+            yield f"BLEU {metrics['bleu']:.1f}, {rouge}, {named} {metrics[meteor]:.3f}"
+
+
+def starts(rows: Sequence[Row], cases: Sequence[Case | None], data: Origin) -> dict[str, int]:
     """How the starts of the gold answers came about: {"as given": 20302, "found in the context": 0, ...}.
 
     Args:
         rows: rows of one source split.
-        cases: what `question_cases` made of them.
+        cases: what `QuestionAnswering.cases` made of them.
         data: columns of the source.
     """
     counts = Counter({"as given": 0, "found in the context": 0, "nowhere in the context": 0})
@@ -103,12 +262,12 @@ def _is_unlabelled(gold: object, unlabelled: set[str | None]) -> bool:
     return not isinstance(gold, dict) and key_of(gold) in unlabelled
 
 
-def _answers(row: Row, task: Task, data: Data) -> tuple[Answer, ...]:
+def _gold(row: Row, labels: Sequence[str], data: Origin) -> tuple[Answer, ...]:
     context, column = text_of(row, data.columns["context"]), data.columns["answers"]
     placed = [Answer(text, _place(context, text, start)) for text, start in _pairs(row, column)]
-    if not placed and UNANSWERABLE not in task.labels:
+    if not placed and UNANSWERABLE not in labels:
         raise TunediffError(
-            f"{row.place}: {column}: found no answer, but task.labels is {task.labels}; expected an "
+            f"{row.place}: {column}: found no answer, but task.labels is {labels}; expected an "
             f"answer, or task.labels [{ANSWERABLE}, {UNANSWERABLE}]"
         )
     return tuple(dict.fromkeys(placed))
@@ -135,3 +294,13 @@ def _place(context: str, text: str, start: int | None) -> int | None:
         return start
     found = context.find(text)
     return None if found < 0 else found
+
+
+def _answered(frame: pd.DataFrame) -> Answered:
+    """The questions of a prediction file, ready to be scored; log_probs only where every case has two of them."""
+    given = frame["log_probs"].notna().all() and (frame["log_probs"].map(len) == 2).all()
+    return Answered(
+        answers=[list(texts) for texts in frame["answers"]],
+        predictions=frame["prediction"].astype(object).where(frame["prediction"].notna(), None).tolist(),
+        log_probs=frame["log_probs"].tolist() if given else None,
+    )

@@ -13,7 +13,6 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from tunediff.config.prompt import Prompt
-from tunediff.config.task import Task
 from tunediff.data.cases import Case
 from tunediff.inputs.padding import pad_rows
 from tunediff.inputs.prompts import Encoded, Row, answer_text, encode_cases, encode_text
@@ -102,12 +101,12 @@ TARGETS: dict[str, Target] = {
 }
 
 
-def training_rows(loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Prompt, head: str) -> list[Any]:
+def training_rows(loaded: Loaded, cases: Sequence[Case], labels: Sequence[str], prompt: Prompt, head: str) -> list[Any]:
     """What the model learns from the cases, in their order: rows of `TARGETS`."""
-    return list(chain.from_iterable(TARGETS[head].rows(loaded, cases, task.labels, prompt)))
+    return list(chain.from_iterable(TARGETS[head].rows(loaded, cases, labels, prompt)))
 
 
-def row_case_ids(loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Prompt, head: str) -> list[str]:
+def row_case_ids(loaded: Loaded, cases: Sequence[Case], labels: Sequence[str], prompt: Prompt, head: str) -> list[str]:
     """The id of the case that each row of `training_rows` was made of."""
-    rows = TARGETS[head].rows(loaded, cases, task.labels, prompt)
+    rows = TARGETS[head].rows(loaded, cases, labels, prompt)
     return [case.case_id for case, each in zip(cases, rows, strict=True) for _ in each]

@@ -8,21 +8,21 @@ A file of its own, so that stages which only know what a row is do not depend on
 
 from pathlib import Path
 
-from tunediff.config.data import Data
+from tunediff.config.data import Origin
 from tunediff.data.sources import Row
 
 
-def read_source(data: Data, raw: Path) -> dict[str, list[Row]]:
-    """The rows of each source split that `data.train`, `data.validation` and `data.test` are drawn from.
+def read_source(data: Origin, raw: Path) -> dict[str, list[Row]]:
+    """The rows of each source split that `data.draws` are drawn from.
 
     Args:
-        data: section `data` of the parameters.
+        data: where the rows come from.
         raw: folder of the files; other sources do not read it.
 
     Raises:
         TunediffError: a file or a data set cannot be read.
     """
-    names = sorted({data.train.source, data.validation.source, data.test.source})
+    names = sorted({draw.source for draw in data.draws.values()})
     if data.files is not None:
         from tunediff.data.sources.table_files import read_rows
 

@@ -1,0 +1,43 @@
+"""Further test sets: what else fine-tuning changed."""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from tunediff.config.data import Origin, leads_out
+from tunediff.config.prompt import Prompt
+from tunediff.config.section import Section
+from tunediff.config.task import TaskSection
+
+SPLITS = ("train", "validation", "test")
+
+
+def _set_name(name: str) -> str:
+    if name in SPLITS or not re.fullmatch(r"[a-z0-9_-]+", name):
+        raise PydanticCustomError("expected", "a name of a-z, 0-9, _ and - other than train, validation and test")
+    return name
+
+
+SetName = Annotated[str, AfterValidator(_set_name)]
+
+
+class AlsoData(Origin):
+    """Where the rows of a further test set come from."""
+
+    path: str = Field(default=".", description="folder of the files, inside data.path")
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from super()._contradictions()
+        if leads_out(self.path):
+            yield f"data.path: found '{self.path}', expected a folder inside data.path of params.yaml"
+
+
+class AlsoSet(Section):
+    """A further test set; it is asked once, with neither the other settings nor noise."""
+
+    task: TaskSection | None = Field(default=None, description="what its cases are; none: as section task says")
+    data: AlsoData = Field(description="where its rows come from and which are drawn")
+    prompt: Prompt | None = Field(default=None, description="how its cases are written; none: as section prompt says")

@@ -1,0 +1,175 @@
+"""params.yaml, read whole: duplicate keys and misread words refused, all errors shown at once.
+
+A recipe is a complete params.yaml; `cp recipes/NAME.yaml params.yaml` uses it. `tunediff.tasks.experiment` adds what
+its sections say of each other.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import yaml
+from pydantic import ValidationError
+
+from tunediff.config.params import Params
+from tunediff.config.section import Section
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import NOT_TEXT, read_text, shown
+
+
+def read_params(path: Path, rules: Callable[[Mapping[str, Any]], Iterable[str]]) -> Params:
+    """Load and check params.yaml.
+
+    Args:
+        path: the file.
+        rules: the contradictions between sections, found in the values of the file, which may be anything.
+
+    Raises:
+        TunediffError: a line for every key that is missing, misspelt, repeated, of the wrong kind or in contradiction.
+    """
+    values, lines = _load(path)
+    if not isinstance(values, dict):
+        raise TunediffError(f"{path}: found {shown(values)}, expected sections {', '.join(Params.model_fields)}")
+    params = None
+    try:
+        params = Params.model_validate(values)
+    except ValidationError as error:
+        lines += [f"{path}: {line}" for problem in error.errors() for line in _lines(problem)]
+    lines += [f"{path}: {line}" for line in rules(values)]
+    if params is None or lines:
+        raise TunediffError(*dict.fromkeys(lines))
+    return params
+
+
+_BOOLEAN, _TEXT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:str"
+
+
+def _load(path: Path) -> tuple[Any, list[str]]:
+    """The values of a YAML file, and a line for each word of it that YAML would take for another or drop."""
+    text = read_text(path)
+    try:
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        if root is None:
+            return None, []
+        faults = [f"{path}, line {number}: {fault}" for number, fault in _faults(root, "", set())]
+        return loader.construct_document(root), faults
+    except Exception as error:  # PyYAML lets through what its own conversions raise: ValueError for 2026-02-30
+        raise TunediffError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+
+
+def _faults(node: yaml.Node, key: str, seen: set[int]) -> Iterator[tuple[int, str]]:
+    """Repeated keys and bare words that YAML takes for truth values, each with the number of its line, from 1.
+
+    The words are marked as text, which they were meant to be, so that the rest of the file can be judged.
+    """
+    if id(node) in seen:  # an alias may stand inside of what it names
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        first: dict[object, int] = {}
+        for name, value in node.value:
+            inner = f"{key}.{name.value}".removeprefix(".")
+            if isinstance(name, yaml.ScalarNode):
+                if name.tag == _BOOLEAN:
+                    yield _bare_word(name, inner)
+                yield from _no_text(name, inner)
+                line = name.start_mark.line + 1
+                word = name.tag, name.value
+                if word in first:
+                    yield line, f"{inner}: found a second time, first in line {first[word]}, expected once"
+                first.setdefault(word, line)
+            yield from _faults(value, inner, seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _faults(item, f"{key}.{index}", seen)
+    elif NOT_TEXT.search(node.value):
+        yield from _no_text(node, key)
+    elif node.tag == _BOOLEAN and node.value.lower() not in ("true", "false"):
+        number, fault = _bare_word(node, key)
+        yield number, f"{fault}, or {_reading(node)}"
+
+
+def _no_text(node: yaml.Node, key: str) -> Iterator[tuple[int, str]]:
+    if found := NOT_TEXT.search(node.value):
+        yield node.start_mark.line + 1, f"{key}: found the character {found[0]!r}, expected text without it"
+
+
+def _bare_word(node: yaml.Node, key: str) -> tuple[int, str]:
+    node.tag = _TEXT
+    found = f"found a bare {node.value}, which YAML reads as {_reading(node)}"
+    return node.start_mark.line + 1, f"{key}: {found}, expected '{node.value}' in quotes"
+
+
+def _reading(node: yaml.Node) -> str:
+    return "true" if node.value.lower() in ("yes", "on", "true") else "false"
+
+
+def _lines(problem: Any) -> list[str]:
+    """What a user reads of one pydantic error: key, found, expected."""
+    path, found = problem["loc"], shown(problem["input"])
+    if path and path[-1] == "[key]":
+        path, found = path[:-2], f"the key {found}"
+    key = ".".join(str(part) for part in path)
+    match problem["type"]:
+        case "extra_forbidden" | "invalid_key":
+            return [f"{key}: is not a known key{_nearest(problem['loc'])}"]
+        case "missing":
+            return [f"{key}: missing, expected {_description(problem['loc'])}"]
+        case "value_error":
+            messages = str(problem["ctx"]["error"]).split("\n")
+            further = f"also.{path[1]}." if path[0] == "also" else ""
+            return [
+                f"{further}{line}" if line.startswith(tuple(Params.model_fields)) else f"{key}: {line}"
+                for line in messages
+            ]
+        case "literal_error":
+            return [f"{key}: found {found}, expected {problem['ctx']['expected']}{_nearest(problem['loc'], problem)}"]
+        case "string_type" if isinstance(problem["input"], bool):
+            return [f"{key}: found {found}, expected text in quotes"]
+        case _:
+            expected = problem["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+            return [f"{key}: found {found}, expected {expected[0].lower() + expected[1:]}"]
+
+
+def _section_at(loc: tuple[Any, ...]) -> type[Section] | None:
+    """The section that holds the key at `loc`."""
+    section: type[Section] = Params
+    parts = iter(loc[:-1])
+    for part in parts:
+        field = section.model_fields.get(str(part))
+        inner = None if field is None else _section_in(field.annotation)
+        if inner is None:
+            return None
+        section = inner
+        if field is not None and get_origin(field.annotation) is dict:
+            next(parts, None)  # the name of one of several
+    return section
+
+
+def _section_in(annotation: Any) -> type[Section] | None:
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
+
+
+def _description(loc: tuple[Any, ...]) -> str:
+    section = _section_at(loc)
+    field = section.model_fields.get(str(loc[-1])) if section else None
+    return (field.description if field else None) or "a section"
+
+
+def nearest(given: str, names: Iterable[str]) -> str:
+    """` (did you mean NAME?)` where a right name is near the given one."""
+    near = difflib.get_close_matches(given, names, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _nearest(loc: tuple[Any, ...], problem: Any = None) -> str:
+    if problem is not None:
+        given, names = str(problem["input"]), re.findall(r"'([^']+)'", problem["ctx"]["expected"])
+    else:
+        section = _section_at(loc)
+        given, names = str(loc[-1]), list(section.model_fields) if section else []
+    return nearest(given, names)

@@ -1,0 +1,172 @@
+"""What the sections of params.yaml say of each other, whatever the task.
+
+A rule reads keys of `Params` and gives a line where they contradict each other. `broken` judges it wherever these keys
+are valid by themselves, so that contradictions are shown beside misspelt keys elsewhere.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Annotated, Any, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from tunediff.config.params import Params
+from tunediff.config.section import Section
+
+Rule = Callable[[Params], str | None]
+
+
+class NotValidError(Exception):
+    """A key that a rule reads is missing or wrong, which another line says."""
+
+
+class _Valid:
+    """A section of which each key is checked when it is read."""
+
+    def __init__(self, kind: type[Section], values: Any) -> None:
+        self._kind, self._values = kind, values
+
+    def __getattr__(self, key: str) -> Any:
+        field = self._kind.model_fields[key]
+        if not isinstance(self._values, Mapping) or (key not in self._values and field.is_required()):
+            raise NotValidError(key)
+        if key not in self._values:
+            return field.get_default()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            return _Valid(field.annotation, self._values[key])
+        kind: Any = Annotated[field.annotation, field]
+        try:
+            return TypeAdapter(kind).validate_python(self._values[key])
+        except ValidationError:
+            raise NotValidError(key) from None
+
+
+def valid(values: Mapping[str, Any]) -> Params:
+    """The values of a params.yaml; to read a key that is not valid by itself raises NotValidError."""
+    return cast(Params, _Valid(Params, values))
+
+
+def broken(rules: Iterable[Rule], params: Params) -> Iterator[str]:
+    """A line for each rule that these parameters break; `params` as `valid` gives them."""
+    for rule in rules:
+        try:
+            line = rule(params)
+        except NotValidError:
+            continue
+        if line:
+            yield line
+
+
+def _text_fits_source(params: Params) -> str | None:
+    source, text = params.model.source, params.pretrain.text
+    if (source == "scratch") == (text != "none"):
+        return None
+    return (
+        f"pretrain.text is {text}, but model.source is {source}: a model from scratch needs a text, any other has none"
+    )
+
+
+def _scoring_fits_head(params: Params) -> str | None:
+    method, head = params.evaluate.scoring_method, params.model.head
+    if (method == "head") == (head != "lm"):
+        return None
+    return f"evaluate.scoring_method is {method}, but model.head is {head}"
+
+
+def _settings_fit_head(params: Params) -> str | None:
+    head, few_shot = params.model.head, params.evaluate.few_shot
+    given = ["evaluate.settings has generation"] if "generation" in params.evaluate.settings else []
+    given += [f"evaluate.few_shot is {few_shot}"] if few_shot else []
+    if head == "lm" or not given:
+        return None
+    return f"{' and '.join(given)}, but model.head is {head}, which neither writes nor reads a text"
+
+
+def _settings_fit_inputs(params: Params) -> str | None:
+    if "partial_input" not in params.evaluate.settings or len(params.task.inputs) > 1:
+        return None
+    return f"evaluate.settings has partial_input, but task.inputs {params.task.inputs} has no other input to leave out"
+
+
+def _noise_seed_fits_head(params: Params) -> str | None:
+    noise_seed, head = params.evaluate.noise_seed, params.model.head
+    if noise_seed is None:
+        return None
+    if head == "lm":
+        return f"evaluate.noise_seed is {noise_seed}, but model.head is lm: nothing in the base depends on a seed"
+    if noise_seed != params.model.head_seed:
+        return None
+    return (
+        f"evaluate.noise_seed is {noise_seed}, and so is model.head_seed: the same head shows no noise; expected "
+        "another number"
+    )
+
+
+def _method_fits_head(params: Params) -> str | None:
+    if params.adapt.method != "head" or params.model.head != "lm":
+        return None
+    return "adapt.method is head, but model.head is lm, which adds no head to train"
+
+
+def _method_fits_weights(params: Params) -> str | None:
+    method, quantization = params.adapt.method, params.model.quantization
+    expected = {"qlora": "nf4", "lora": "none", "full": "none"}.get(method, quantization)
+    if quantization == expected:
+        return None
+    return f"adapt.method is {method}, but model.quantization is {quantization}; expected {expected}"
+
+
+def _sharding_fits_weights(params: Params) -> str | None:
+    if params.train.fsdp is None or params.model.quantization == "none":
+        return None
+    return f"train.fsdp is given, but model.quantization is {params.model.quantization}; expected none"
+
+
+def _template_fits(params: Params) -> str | None:
+    head, inputs, template = params.model.head, params.task.inputs, params.prompt.template
+    if template is None:
+        if head != "lm":
+            return None
+        return "prompt.template: missing, expected a text with the names of task.inputs in braces"
+    if head == "span":
+        return "prompt.template: given, but model.head is span, which reads question and context side by side"
+    used = set(re.findall(r"\{(\w+)\}", template))
+    if used == set(inputs):
+        return None
+    return f"prompt.template: names {sorted(used)}, expected exactly task.inputs {inputs}"
+
+
+def _choices_fit_head(params: Params) -> str | None:
+    if params.model.head == "lm" or params.prompt.choices is None:
+        return None
+    return f"prompt.choices: given, but model.head is {params.model.head}, which answers without a text"
+
+
+def _choices_differ(params: Params) -> str | None:
+    texts = list((params.prompt.choices or {}).values())
+    if len({text.strip() for text in texts} - {""}) == len(texts):
+        return None
+    return f"prompt.choices: found {texts}, expected a text of its own for each label"
+
+
+def _stride_fits(params: Params) -> str | None:
+    longest, stride = params.prompt.max_tokens, params.prompt.doc_stride
+    if params.model.head != "span" or longest is None or stride < longest:
+        return None
+    return f"prompt.doc_stride: found {stride}, expected less than prompt.max_tokens {longest}"
+
+
+PROMPT_RULES: tuple[Rule, ...] = (_template_fits, _choices_fit_head, _choices_differ, _stride_fits)
+"""What the prompt of each test set keeps."""
+
+RULES: tuple[Rule, ...] = (
+    _text_fits_source,
+    _scoring_fits_head,
+    _settings_fit_head,
+    _settings_fit_inputs,
+    _noise_seed_fits_head,
+    _method_fits_head,
+    _method_fits_weights,
+    _sharding_fits_weights,
+    *PROMPT_RULES,
+)

@@ -1,0 +1,47 @@
+"""What the prediction stages depend on of params.yaml: the model, the engine, and how each test set is asked."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from tunediff.config.engine import EngineSection
+from tunediff.config.evaluate import Evaluate
+from tunediff.config.model import Model
+from tunediff.config.prompt import Prompt
+from tunediff.config.section import Section
+from tunediff.inputs.ask import Ask
+from tunediff.runtime.files import read_json
+
+# The test set that the headline is about, and the split that the examples of few-shot prompts are drawn from.
+HEADLINE, VALIDATION = "test", "validation"
+
+
+class CaseSet(Section):
+    """A named test set as it is asked."""
+
+    inputs: list[str] = Field(description="names of a case's input fields, in reading order")
+    labels: list[str] = Field(description="the labels that a case may have")
+    partial_input: str = Field(description="the input that the partial-input prompt has alone")
+    prompt: Prompt = Field(description="how a case becomes the model's input")
+    ask: Ask = Field(description="what the model is asked about it")
+
+
+class PredictSettings(Section):
+    """What predict_base or predict_tuned depends on."""
+
+    model: Model
+    engine: EngineSection = EngineSection()
+    evaluate: Evaluate
+    sets: dict[str, CaseSet] = Field(description="by name; the headline is about the one called test")
+    validate_too: bool = Field(default=False, description="the validation split is asked too, as the test set is")
+
+    @property
+    def headline(self) -> CaseSet:
+        """The test set that the headline is about; the validation split is asked as it is."""
+        return self.sets[HEADLINE]
+
+
+def num_processes(settings: Path) -> int:
+    """The processes that answer: of the machine, in a file beside a stage's settings, since no result depends on it."""
+    machine = settings.with_name("machine.json")
+    return int(read_json(machine)["num_processes"]) if machine.exists() else 1

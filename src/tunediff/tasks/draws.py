@@ -1,0 +1,28 @@
+"""Rows of a source, made into cases and drawn into splits, as a task and its section `data` say."""
+
+from pathlib import Path
+
+from tunediff.config.data import Data, Origin
+from tunediff.data.sources.source import read_source
+from tunediff.data.splits import Drawn, draw_splits
+from tunediff.tasks.columns import groups_of
+from tunediff.tasks.task import Task
+
+
+def read_splits(task: Task, data: Origin, raw: Path) -> tuple[dict[str, Drawn], list[str]]:
+    """The splits by name, and what the task notes of each source split.
+
+    Args:
+        task: makes cases of rows.
+        data: the source, and how each split is drawn.
+        raw: folder of the files.
+
+    Raises:
+        TunediffError: a source cannot be read, a row is at fault, or no row is left for a split.
+    """
+    rows = read_source(data, raw)
+    cases = {name: task.cases(rows[name], data) for name in rows}
+    group = data.group if isinstance(data, Data) else None
+    groups = {name: groups_of(rows[name], group) for name in rows} if group else None
+    notes = [f"{name}: {note}" for name in rows for note in task.notes(rows[name], cases[name], data)]
+    return draw_splits(cases, data, task.source_input, groups), notes

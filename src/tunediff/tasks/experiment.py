@@ -1,0 +1,161 @@
+"""params.yaml, read whole and checked whole, with what its tasks say of it; and what each stage depends on of it.
+
+experiment = read_experiment(Path("params.yaml"))
+experiment.params.train.learning_rate                # 0.0005, also where the file says "5e-4"
+experiment.task.labels, experiment.also["mnli"].labels
+settings_of(experiment)["train"]                     # what data/settings/train.json holds
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tunediff.config.loading import nearest, read_params
+from tunediff.config.model import Base
+from tunediff.config.params import Params
+from tunediff.config.rules import PROMPT_RULES, RULES, NotValidError, broken, valid
+from tunediff.config.settings import (
+    BaseModelSettings,
+    CountSettings,
+    DiffSettings,
+    FeaturesSettings,
+    HeadInputs,
+    MachineSettings,
+    PrepareSettings,
+    ReportSettings,
+    TrainSettings,
+)
+from tunediff.inputs.settings import HEADLINE, CaseSet, PredictSettings
+from tunediff.tasks import TASKS, task_of
+from tunediff.tasks.evaluation import EvalSettings, GradedSet
+from tunediff.tasks.task import Task
+
+# Of each stage the keys that cannot change its result.
+_MODEL, _ASKED = {"published_parameters"}, {"num_processes", "metrics"}
+WITHOUT: dict[str, Any] = {
+    "prepare": {"also": {"__all__": {"prompt"}}},
+    "count_params": {"model": {"head_seed"}, "adapt": {"lora_dropout"}},
+    "predict_base": {"model": _MODEL, "evaluate": _ASKED},
+    "features": {"head": {"model": _MODEL}},
+    "train": {"model": _MODEL, "train": {"logging_steps", "save_total_limit"}},
+    "predict_tuned": {"model": _MODEL, "evaluate": _ASKED | {"few_shot", "noise_batch_tokens", "noise_seed"}},
+    "report": {"evaluate": {"num_processes"}},
+}
+
+
+class Experiment(NamedTuple):
+    """An experiment: its parameters, the task of the headline, and those of the further test sets by name."""
+
+    params: Params
+    task: Task
+    also: Mapping[str, Task]
+
+    @property
+    def case_sets(self) -> dict[str, CaseSet]:
+        """The test sets as a model is asked them."""
+        sets = {}
+        for name, task in {HEADLINE: self.task, **self.also}.items():
+            own = self.params.also[name].prompt if name in self.also else None
+            params = self.params.model_copy(update={"prompt": own or self.params.prompt})
+            sets[name] = CaseSet(
+                inputs=list(task.inputs),
+                labels=list(task.labels),
+                partial_input=task.partial_input,
+                prompt=params.prompt,
+                ask=task.ask(params),
+            )
+        return sets
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Load and check params.yaml.
+
+    Raises:
+        TunediffError: a line for every key that is missing, misspelt, repeated, of the wrong kind or in contradiction.
+    """
+    params = read_params(path, _contradictions)
+    also = {name: task_of(one.task or params.task) for name, one in params.also.items()}
+    return Experiment(params, task_of(params.task), also)
+
+
+def settings_of(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """Of each stage the values that can change its result, defaults filled in; and those that change none (machine)."""
+    params, task = experiment.params, experiment.task
+    sections = {HEADLINE: params.task, **{name: one.task or params.task for name, one in params.also.items()}}
+    predict = PredictSettings(
+        model=params.model,
+        engine=params.engine,
+        evaluate=params.evaluate,
+        sets=experiment.case_sets,
+        validate_too=task.tunes_threshold(task.ask(params)),
+    )
+    grade = EvalSettings(
+        sets={name: GradedSet(task=sections[name], ask=one.ask) for name, one in predict.sets.items()},
+        metrics=params.evaluate.metrics,
+    )
+    learn = {name: getattr(params, name) for name in ("model", "prompt", "adapt")}
+    learn |= {"inputs": params.task.inputs, "labels": params.task.labels}
+    settings = {
+        "prepare": PrepareSettings(
+            task=params.task,
+            data=params.data,
+            also={name: one.model_copy(update={"task": sections[name]}) for name, one in params.also.items()},
+        ),
+        "base_model": BaseModelSettings(
+            base=Base(**params.model.model_dump(include=set(Base.model_fields))), pretrain=params.pretrain
+        ),
+        "count_params": CountSettings(labels=params.task.labels, model=params.model, adapt=params.adapt),
+        "predict_base": predict,
+        "eval_base": grade,
+        "features": FeaturesSettings(head=HeadInputs(**learn) if params.adapt.method == "head" else None),
+        "train": TrainSettings(**learn, train=params.train, tuned=params.tuned),
+        "predict_tuned": predict,
+        "eval_tuned": grade,
+        "diff_cases": DiffSettings(sets=sections, diff=params.diff, checks=params.checks),
+        "report": ReportSettings(
+            sets=sections,
+            **{name: getattr(params, name) for name in ReportSettings.model_fields if name != "sets"},
+        ),
+        "machine": MachineSettings(
+            logging_steps=params.train.logging_steps,
+            save_total_limit=params.train.save_total_limit,
+            num_processes=params.evaluate.num_processes,
+        ),
+    }
+    return {name: one.model_dump(mode="json", exclude=WITHOUT.get(name)) for name, one in settings.items()}
+
+
+def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
+    """Where sections contradict each other, judged wherever the keys in question are valid by themselves."""
+    params = valid(values)
+    yield from _of_task(params, settings=True)
+    yield from broken(RULES, params)
+    also = values.get("also")
+    for name, one in also.items() if isinstance(also, Mapping) else ():
+        if isinstance(one, Mapping):
+            # How the headline is asked is no matter of a further set.
+            own = {key: one[key] for key in ("task", "data", "prompt") if one.get(key) is not None}
+            further = valid({**values, "evaluate": {}, **own})
+            lines = [*_of_task(further, settings=False), *broken(PROMPT_RULES, further), *_same_head(params, further)]
+            yield from (f"also.{name}: {line}" for line in lines)
+
+
+def _of_task(params: Params, settings: bool) -> Iterator[str]:
+    try:
+        name = params.task.name
+    except NotValidError:
+        return
+    if name not in TASKS:
+        yield f"task.name: found '{name}', expected {', '.join(TASKS)}{nearest(name, TASKS)}"
+        return
+    yield from broken([*TASKS[name].rules, *(TASKS[name].settings_rules if settings else ())], params)
+
+
+def _same_head(params: Params, further: Params) -> Iterator[str]:
+    """A classification head has the labels of the headline alone."""
+    try:
+        labels, head, others = params.task.labels, params.model.head, further.task.labels
+    except NotValidError:
+        return
+    if head == "classification" and labels != others:
+        yield f"task.labels: found {others}, expected those of the classification head, {labels}"
