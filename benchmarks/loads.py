@@ -28,7 +28,8 @@ from tunediff.config.task import Task
 from tunediff.data.cases import make_cases, read_cases, write_cases
 from tunediff.engines.asking import predict_cases
 from tunediff.models.adapt import adapt_model, load_tuned, save_tuned
-from tunediff.models.load import load_base, write_manifest
+from tunediff.models.load import load_base
+from tunediff.models.sources import write_manifest
 
 LABELS = ["entailment", "neutral", "contradiction"]
 TASK = Task(

@@ -30,7 +30,8 @@ from tunediff.engines.agreement import TOLERANCE
 from tunediff.engines.local.choices import score_choices
 from tunediff.inputs.prompts import encode_text
 from tunediff.models.adapt import adapt_model
-from tunediff.models.load import Loaded, load_base, write_manifest
+from tunediff.models.load import Loaded, load_base
+from tunediff.models.sources import write_manifest
 from tunediff.training.finetune import finetune
 from tunediff.training.loss import answer_rows
 

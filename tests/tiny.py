@@ -10,7 +10,8 @@ from tunediff.config.prompt import Prompt
 from tunediff.config.task import Task
 from tunediff.config.train import Train
 from tunediff.data.cases import make_cases
-from tunediff.models.load import Loaded, load_base, write_manifest
+from tunediff.models.load import Loaded, load_base
+from tunediff.models.sources import write_manifest
 from tunediff.pretraining.tokenizer import train_bpe
 
 # The machines that run the tests have few cores, and threads that wait for each other cost more than they bring.

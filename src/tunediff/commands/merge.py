@@ -86,8 +86,9 @@ def _answers(params: Params, cases: Sequence[Case], folder: Path) -> dict[str, "
 
     from tunediff.engines.asking import predict_cases
     from tunediff.models.adapt import load_tuned
-    from tunediff.models.load import CONFIG, load_base, load_model
+    from tunediff.models.load import load_base, load_model
     from tunediff.models.merge import merge_adapter, save_merged
+    from tunediff.models.sources import CONFIG
 
     asked, labels = (params.task, params.prompt, params.evaluate), params.task.labels
     plain = params.model.model_copy(update={"quantization": "none"})

@@ -117,8 +117,8 @@ def _splits(params: Params) -> Checked:
 def _counts(params: Params) -> Checked:
     """The parameters counted again from the layout."""
     from tunediff.models.counts import count_recipe
-    from tunediff.models.load import CONFIG
     from tunediff.models.parameters import totals
+    from tunediff.models.sources import CONFIG
 
     held = read_json(COUNTS)
     if not isinstance(held, dict):

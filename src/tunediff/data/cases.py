@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 RIGHT, WRONG, INVALID = "right", "wrong", "invalid"
+# The two models that are compared.
+MODELS = ("base", "tuned")
 # More than any file of ours has.
 ENVIRONMENT_KEYS = 20
 
@@ -172,19 +174,30 @@ def write_predictions(path: Path, frame: "pd.DataFrame", about: Mapping[str, obj
         frame: a row a case; other columns are left out.
         about: what made it: labels, model, environment.
     """
+    names = [*PREDICTION_COLUMNS, *(name for name in (*SETTING_COLUMNS, *ANSWER_COLUMNS) if name in frame)]
+    write_frame(path, frame[names], about)
+
+
+def write_frame(path: Path, frame: "pd.DataFrame", about: Mapping[str, object]) -> None:
+    """Write a table with a row per case to a Parquet file, what made it in the metadata `tunediff`.
+
+    Args:
+        path: where to.
+        frame: columns of a prediction file or of one of raw answers.
+        about: what made it.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     kinds = {"n_tokens": pa.int32(), "truncated": pa.bool_(), "f1": pa.float64(), "answers": pa.list_(pa.string())}
-    names = [*PREDICTION_COLUMNS, *(name for name in (*SETTING_COLUMNS, *ANSWER_COLUMNS) if name in frame)]
     schema = pa.schema(
         [
             (name, pa.list_(pa.float64()) if name.endswith("log_probs") else kinds.get(name, pa.string()))
-            for name in names
+            for name in frame.columns
         ],
         metadata={"tunediff": json.dumps(about, sort_keys=True)},
     )
-    table = pa.Table.from_pandas(frame[names], schema=schema, preserve_index=False)
+    table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
     with replacing(path) as fresh:
         pq.write_table(table.replace_schema_metadata(schema.metadata), fresh, row_group_size=ROWS)
 

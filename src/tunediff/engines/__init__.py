@@ -1,7 +1,7 @@
 """What asks the models: engines by name, the same for training's own base and for models from elsewhere.
 
-    engine = open_engine(settings, Path("models/base"))            # the base model
-    engine = engine.tuned(Path("models/tuned"))                    # what fine-tuning made of it
+engine = open_engine(settings, Path("models/base"))            # the base model
+engine = engine.tuned(Path("models/tuned"))                    # what fine-tuning made of it
 """
 
 from collections.abc import Callable

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from tunediff.config.params import Params
 from tunediff.models.adapt import ADAPTER, load_tuned
 from tunediff.models.counts import layout
-from tunediff.models.load import CONFIG, Loaded, context_length, load_base, load_model, weights_of
+from tunediff.models.load import Loaded, context_length, load_base, load_model
+from tunediff.models.sources import CONFIG, weights_of
 from tunediff.runtime.files import read_json, write_json
 
 if TYPE_CHECKING:

@@ -2,8 +2,9 @@
 
     {"source": "train", "method": "qlora", "form": "adapter"}         # models/tuned/manifest.json
 
-`form` says what lies beside the manifest: an `adapter` in peft's layout, or `weights`, the trained weights of the base
-alone. A tuned model that is not trained here is pinned instead: `TUNED_SOURCES` names what writes the folder then.
+`form` says what it is: an `adapter` in peft's layout, `weights` (those of the base that were trained, alone), or a
+`whole` model of its own. A tuned model that is not trained here is pinned instead: `TUNED_SOURCES` names what writes the
+folder then. What the manifest does not name (`weights`, for a whole model: a folder) lies beside it.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,8 +15,8 @@ from typing import Any
 from tunediff.config.adapt import Adapt
 from tunediff.config.tuned import Tuned
 from tunediff.models.adapt import LORA, choose_trained, load_adapter, load_trained, save_adapter, save_trained
-from tunediff.models.load import Loaded, Network
-from tunediff.models.sources import MANIFEST
+from tunediff.models.load import Loaded, Network, load_model
+from tunediff.models.sources import MANIFEST, read_layout
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json, shown, write_json
 
@@ -36,8 +37,17 @@ def _load_weights(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
     return replace(loaded, model=loaded.model.eval())
 
 
-# By form: puts what lies in the folder on the base, or in its place.
-FORMS: dict[str, Callable[[Loaded, Path, Manifest], Loaded]] = {"adapter": _load_adapter, "weights": _load_weights}
+def _load_whole(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
+    weights = Path(manifest.get("weights", folder))
+    return load_model(weights, read_layout(weights), loaded.section, loaded.labels)
+
+
+# By form: puts the tuned model on the base, or in its place.
+FORMS: dict[str, Callable[[Loaded, Path, Manifest], Loaded]] = {
+    "adapter": _load_adapter,
+    "weights": _load_weights,
+    "whole": _load_whole,
+}
 
 
 def save_tuned(model: Network, adapt: Adapt, folder: Path) -> None:

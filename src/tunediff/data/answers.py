@@ -1,0 +1,63 @@
+"""The file of raw answers, where asking ends and grading begins: no prediction in it, nothing parsed.
+
+    write_answers(Path("data/answers/base/test.parquet"), frame, {"labels": [...], "model": "base"})
+    frame, about = read_answers(Path("data/answers/base/test.parquet"))
+
+A Parquet file with a row per case, in the order of the test set, and the columns of `ANSWER_FILE_COLUMNS`. Those of
+`OTHER_SETTINGS` are there where the model was asked in other ways too.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunediff.data.cases import about_predictions, write_frame
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import read_parquet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ANSWER_FILE_COLUMNS = {
+    "case_id": "id of the case",
+    "text": "the answer as the model gave it: the likeliest choice, label or span, or what it wrote",
+    "finish_reason": "stop, length (the answer ran into the token limit) or none (nothing was generated)",
+    "log_probs": "natural-log probability of each name that was asked for, exp sums to 1; null without one",
+    "scorer": "choices, generation or head",
+    "prompt_hash": "hash of the rendered prompt and choices",
+    "n_tokens": "tokens of the prompt",
+    "truncated": "whether the prompt was cut to fit the context",
+}
+OTHER_SETTINGS = {
+    "generated_text": "text generated freely",
+    "premise_free_log_probs": "as log_probs, from the partial-input input alone",
+    "again_text": "as text, in batches of another size",
+    "again_log_probs": "as log_probs, in batches of another size",
+    "seed_text": "as text, of the same base with another new head",
+    "seed_log_probs": "as log_probs, of the same base with another new head",
+    "few_shot_log_probs": "as log_probs, with solved examples before the prompt",
+}
+
+
+def write_answers(path: Path, frame: "pd.DataFrame", about: Mapping[str, object]) -> None:
+    """Write a file of raw answers.
+
+    Args:
+        path: where to.
+        frame: a row per case; columns that are none of these are left out.
+        about: what made it: labels (the names that log_probs belong to), model, environment.
+    """
+    names = [*ANSWER_FILE_COLUMNS, *(name for name in OTHER_SETTINGS if name in frame)]
+    write_frame(path, frame[names], about)
+
+
+def read_answers(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
+    """Read a file of raw answers: the frame, and what made it.
+
+    Raises:
+        TunediffError: no such file, not Parquet, or a column is missing.
+    """
+    table, _ = read_parquet(path)
+    if missing := [name for name in ANSWER_FILE_COLUMNS if name not in table.column_names]:
+        raise TunediffError(f"{path}: has no column {', '.join(missing)}, expected {', '.join(ANSWER_FILE_COLUMNS)}")
+    return table.to_pandas(), about_predictions(path, table.schema)
