@@ -14,7 +14,7 @@ from dataclasses import replace
 from tunediff.config.params import read_params
 from tunediff.data.cases import read_cases, write_predictions
 from tunediff.engines.asking import predict_cases
-from tunediff.engines.local.journal import finished_batches
+from tunediff.engines.journal import finished_batches
 from tunediff.engines.other_settings import other_settings
 from tunediff.metrics.eval_summary import summary
 from tunediff.metrics.named import named_scores
@@ -25,8 +25,7 @@ from tunediff.models.load import load_base
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import write_json
-from tunediff.runtime.processes import gathered, launched
-from tunediff.runtime.ranks import first
+from tunediff.runtime.processes import first, gathered, launched
 from tunediff.runtime.scratch import mark_done, scratch_folder
 from tunediff.runtime.stage import PARAMS, arguments
 

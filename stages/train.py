@@ -16,8 +16,7 @@ from tunediff.models.load import load_base
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import replacing, write_csv, write_json
-from tunediff.runtime.processes import gathered, launched
-from tunediff.runtime.ranks import first
+from tunediff.runtime.processes import first, gathered, launched
 from tunediff.runtime.scratch import mark_done, scratch_folder
 from tunediff.runtime.stage import PARAMS, arguments
 from tunediff.training.features import read_features

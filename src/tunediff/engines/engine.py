@@ -1,4 +1,4 @@
-"""What every engine can do: text in, numbers and text out.
+r"""What every engine can do: text in, numbers and text out.
 
     engine = open_engine(settings, Path("models/base"))
     engine.loglikelihoods(["Is it raining?"], [" yes", " no"], title="base")       # [[-1.2, -0.9]], in nats
@@ -8,10 +8,13 @@ An engine is a class in a file of its own that `tunediff.engines.ENGINES` names.
 local engine has them.
 """
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
@@ -40,9 +43,9 @@ class HeadAnswer(NamedTuple):
 
 
 class Engine(ABC):
-    """A model that answers; `context` is the number of tokens that it reads at most, None where it does not say."""
+    """A model that answers; `context` is the number of tokens that it reads at most."""
 
-    context: int | None = None
+    context: int = sys.maxsize
 
     @abstractmethod
     def loglikelihoods(self, prompts: Sequence[str], continuations: Sequence[str], title: str) -> list[list[float]]:
@@ -77,6 +80,13 @@ class Engine(ABC):
             folder: as the stage train writes it, with a manifest.
         """
 
+    def log_probs(self, prompts: Sequence[str], continuations: Sequence[str], title: str) -> list[list[float]]:
+        """The natural-log probability of each continuation if one of them follows; arguments as `loglikelihoods`."""
+        scores = np.array(self.loglikelihoods(prompts, continuations, title), dtype=np.float64)
+        scores -= scores.max(-1, keepdims=True)
+        found: list[list[float]] = (scores - np.log(np.exp(scores).sum(-1, keepdims=True))).tolist()
+        return found
+
     def n_tokens(self, prompts: Sequence[str]) -> list[int]:
         """The tokens of each prompt; an engine without a tokenizer counts bytes, of which there are not fewer."""
         return [len(prompt.encode()) for prompt in prompts]
@@ -85,13 +95,20 @@ class Engine(ABC):
         """The same engine with batches of another size; itself where it has no batches."""
         return self
 
-    def label_log_probs(self, cases: Sequence[Case], prompt: Prompt, title: str) -> list[HeadAnswer]:
+    def label_log_probs(self, cases: Sequence[Case], prompt: Prompt, title: str) -> list[HeadAnswer]:  # noqa: ARG002
         """What a classification head answers to each case."""
-        raise TunediffError(f"{self._without_heads()} classification head")
+        raise self._no_head()
 
-    def spans(self, cases: Sequence[Case], prompt: Prompt, max_answer_tokens: int, title: str) -> list[HeadAnswer]:
+    def spans(
+        self,
+        cases: Sequence[Case],  # noqa: ARG002
+        prompt: Prompt,  # noqa: ARG002
+        max_answer_tokens: int,  # noqa: ARG002
+        title: str,  # noqa: ARG002
+    ) -> list[HeadAnswer]:
         """What a span head answers to each case; a longer span is no candidate."""
-        raise TunediffError(f"{self._without_heads()} span head")
+        raise self._no_head()
 
-    def _without_heads(self) -> str:
-        return f"params.yaml: engine.kind: found {type(self).__name__}, expected local, the engine that has a"
+    def _no_head(self) -> TunediffError:
+        name = type(self).__name__
+        return TunediffError(f"params.yaml: engine.kind: found {name}, which has no head, expected local or head lm")

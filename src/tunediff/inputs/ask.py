@@ -1,7 +1,7 @@
-"""What a model is asked about each case, as plain data: a task says it, an engine does it, neither knows the other.
+r"""What a model is asked about each case, as plain data: a task says it, an engine does it, neither knows the other.
 
 Ask(answer="choices", names=["yes", "no"], choices={"yes": " yes", "no": " no"})     # the likelier text
-Ask(answer="text", stop=["\\n"])                                                      # free text, one line
+Ask(answer="text", stop=["\n"])                                                      # free text, one line
 Ask(answer="labels", names=["negative", "positive"])                                 # a classification head
 Ask(answer="span", names=["answerable", "unanswerable"])                             # a span head
 """

@@ -111,11 +111,11 @@ def load_trained(model: Network, folder: Path) -> None:
     """
     path = folder / TRAINED
     weights = _read_weights(path)
-    own = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in own.items()}:
+    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in trained.items()}:
         raise TunediffError(f"{path}: holds the weights of another model, or of one adapted in another way")
     with torch.no_grad():
-        for name, value in own.items():
+        for name, value in trained.items():
             whole = weights[name]
             if isinstance(value, DTensor):
                 whole = distribute_tensor(whole.to(value.device), value.device_mesh, value.placements)

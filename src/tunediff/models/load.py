@@ -27,7 +27,7 @@ Network = Any
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that is ready to answer: its tokenizer, its context in tokens, the id that pads rows, how it was loaded."""
+    """A model that is ready to answer, its context in tokens, the id that pads rows, and what it was loaded for."""
 
     model: Network
     tokenizer: "PreTrainedTokenizerBase"

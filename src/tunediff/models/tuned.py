@@ -3,8 +3,8 @@
     {"source": "train", "method": "qlora", "form": "adapter"}         # models/tuned/manifest.json
 
 `form` says what it is: an `adapter` in peft's layout, `weights` (those of the base that were trained, alone), or a
-`whole` model of its own. A tuned model that is not trained here is pinned instead: `TUNED_SOURCES` names what writes the
-folder then. What the manifest does not name (`weights`, for a whole model: a folder) lies beside it.
+`whole` model of its own, which lies beside the manifest or in the folder that its key `weights` names. A tuned model
+that is not trained here is pinned instead: `TUNED_SOURCES` names what writes the folder then.
 """
 
 from collections.abc import Callable, Mapping

@@ -14,9 +14,9 @@ from tests.tiny import CASES, LABELS, PROMPT, TASK, load, write_model
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.prompt import Prompt
 from tunediff.engines.asking import predict_cases
+from tunediff.engines.journal import finished_batches
 from tunediff.engines.local import batching
 from tunediff.engines.local.batching import run_batches
-from tunediff.engines.local.journal import finished_batches
 from tunediff.engines.other_settings import other_settings
 from tunediff.runtime.errors import TunediffError
 
