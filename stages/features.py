@@ -44,7 +44,7 @@ def compute(args: Namespace, task: Task, model: Model, prompt: Prompt, adapt: Ad
 
     cases = [case for path in (args.train, args.validation) for case in read_cases(path, task.inputs, task.labels)]
     loaded = load_base(args.base, model, task.labels)
-    choose_trained(loaded.model, adapt)
+    choose_trained(loaded.model, adapt.method)
     rows = [row for row, _ in training_rows(loaded, cases, task, prompt, model.head)]
     features = read_rows(loaded, rows, model.head) if is_frozen(loaded.model, model.head) else {}
     write_features(args.features, features)

@@ -7,11 +7,11 @@
 The validation split is asked too where a threshold is tuned on it.
 """
 
-from tunediff.config.settings import read_settings
+from tunediff.config.settings import read_machine, read_settings
 from tunediff.engines import open_engine
 from tunediff.engines.case_sets import ask_sets, read_sets, write_sets
 from tunediff.engines.journal import finished_batches
-from tunediff.inputs.settings import PredictSettings, num_processes
+from tunediff.inputs.settings import PredictSettings
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import write_json
@@ -28,7 +28,7 @@ def main() -> None:
     )
     settings = read_settings(args.settings, PredictSettings)
     reads = args.test_sets, args.validation, args.base, args.tuned
-    if launched(num_processes(args.settings), args.settings, *reads):
+    if launched(read_machine(args.settings).num_processes, args.settings, *reads):
         return
     scratch = scratch_folder("predict_tuned", settings.model_dump(), *reads)
     with measured(args.cost, scratch, gathered) as note_cost, finished_batches(scratch, note_cost):

@@ -5,14 +5,17 @@
         --metrics metrics/train.json --environment metrics/environment/train.json --cost metrics/cost/train.json
 """
 
+from argparse import Namespace
 from dataclasses import replace
 from functools import partial
 
 from tunediff.config.params import read_params
+from tunediff.config.tuned import Tuned
 from tunediff.data.cases import read_cases
-from tunediff.models.adapt import adapt_model, save_tuned
+from tunediff.models.adapt import adapt_model
 from tunediff.models.environment import environment
 from tunediff.models.load import load_base
+from tunediff.models.tuned import pin_tuned, save_tuned
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import replacing, write_csv, write_json
@@ -21,6 +24,9 @@ from tunediff.runtime.scratch import mark_done, scratch_folder
 from tunediff.runtime.stage import PARAMS, arguments
 from tunediff.training.features import read_features
 from tunediff.training.finetune import chosen_epoch, finetune, row_case_ids, training_rows
+
+# A model that was not trained here has the header alone.
+LOG = ("epoch", "step", "train_loss", "validation_loss")
 
 
 def main() -> None:
@@ -31,6 +37,9 @@ def main() -> None:
     )
     params = read_params(PARAMS)
     task, prompt, train = params.task, params.prompt, params.train
+    if params.tuned.source != "train":
+        pin(args, params.tuned)
+        return
     if launched(train.num_processes, args.train, args.validation, args.base, args.features):
         return
     sections = [task, prompt, params.model, params.adapt, train]
@@ -63,6 +72,17 @@ def main() -> None:
                 f"validation loss {row['validation_loss']:.4f}{kept}"
             )
         mark_done(scratch)
+
+
+def pin(args: Namespace, tuned: Tuned) -> None:
+    """Write down which tuned model it is, in place of training one; of its training nothing is known."""
+    with measured(args.cost):
+        with replacing(args.tuned) as folder:
+            pin_tuned(tuned, folder)
+        write_csv(args.log, [], LOG)
+        for path in (args.metrics, args.environment):
+            write_json(path, {})
+        print(f"train: nothing; the tuned model comes from source {tuned.source}")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from tunediff.config.report import Report
 from tunediff.config.section import Section
 from tunediff.config.task import Task
 from tunediff.config.train import Train
+from tunediff.config.tuned import Tuned
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import NOT_TEXT, read_text, shown
 
@@ -43,6 +44,7 @@ class Params(Section):
     prompt: Prompt
     evaluate: Evaluate
     adapt: Adapt
+    tuned: Tuned = Tuned()
     train: Train
     diff: Diff
     report: Report

@@ -12,11 +12,25 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from tunediff.config.section import Section
+from tunediff.config.section import Section, Whole
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json
 
 Settings = TypeVar("Settings", bound=Section)
+
+
+class MachineSettings(Section):
+    """How stages run here: nothing that they find depends on it, so none declares it."""
+
+    logging_steps: Whole
+    save_total_limit: Whole | None
+    num_processes: Whole
+    """Of predict_base and predict_tuned."""
+
+
+def read_machine(path: Path) -> MachineSettings:
+    """The machine's settings, which lie beside those of a stage."""
+    return read_settings(path.with_name("machine.json"), MachineSettings)
 
 
 def read_settings(path: Path, kind: type[Settings]) -> Settings:

@@ -3,10 +3,10 @@
 import math
 
 import pytest
+from tunediff.engines.agreement import ask_again, spread
 
 from tests.tiny import CASES, LABELS, PROMPT, TASK, load, write_model
 from tunediff.config.evaluate import Evaluate
-from tunediff.engines.agreement import ask_again, spread
 from tunediff.engines.asking import predict_cases
 
 EVALUATE = Evaluate(scoring_method="choices", batch_tokens=512)
