@@ -89,7 +89,7 @@ def test_braces_in_a_case_stay_text():
 def test_training_and_evaluation_read_the_same_tokens(monkeypatch):
     import torch
 
-    loaded = Loaded(None, TOKENIZER, 1000, 0)
+    loaded = Loaded(None, TOKENIZER, 1000, 0, None, [])
     seen = []
     monkeypatch.setattr(answers, "score_choices", lambda model, prompts, *_: seen.extend(prompts) or torch.zeros(8, 3))
     answers.predict_cases(loaded, CASES, TASK, PROMPT, Evaluate(scoring_method="choices"), "base")

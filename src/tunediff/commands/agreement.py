@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from operator import sub
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tunediff.commands.project import Project
 from tunediff.data.cases import Case
 from tunediff.engines.engine import Engine
 from tunediff.inputs.ask import Ask
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from tunediff.commands.project import Project
 
 # Batches of another size round differently: nats that a log-probability may be off by, by the dtype of the model.
 TOLERANCE = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.3}
@@ -36,7 +37,7 @@ def spread(cases: Sequence[Case], n: int) -> list[Case]:
     return [cases[i * len(cases) // n] for i in range(n)]
 
 
-def ask_again(project: Project, engine: Engine, cases: Sequence[Case], held: "pd.DataFrame", title: str) -> Agreement:
+def ask_again(project: "Project", engine: Engine, cases: Sequence[Case], held: "pd.DataFrame", title: str) -> Agreement:
     """Ask a model some cases again, and compare with the predictions that were measured.
 
     A case differs where the file has none of its id, its prompt is another one, a log-probability is off by more than
