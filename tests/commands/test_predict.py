@@ -39,9 +39,9 @@ def probabilities(record, model):
 
 
 def test_the_answers_to_the_test_split_are_those_of_the_prediction_files(folder):
-    found = pd.DataFrame(ask(folder, "--file", "data/splits/test.jsonl"))
+    found = pd.DataFrame(ask(folder, "--file", "data/test_sets/test.jsonl"))
     for model in ("base", "tuned"):
-        frame, about = read_predictions(folder / f"data/predictions/{model}.parquet")
+        frame, about = read_predictions(folder / f"data/predictions/{model}/test.parquet")
         assert found["case_id"].tolist() == frame["case_id"].tolist()
         assert found[f"{model}_prediction"].tolist() == frame["prediction"].tolist()
         for row, log_probs in zip(found[f"{model}_probabilities"], frame["log_probs"], strict=True):
@@ -51,11 +51,11 @@ def test_the_answers_to_the_test_split_are_those_of_the_prediction_files(folder)
 
 
 def test_a_case_of_the_test_split_asked_alone_gets_the_same_answers(folder):
-    case = read_jsonl(folder / "data/splits/test.jsonl")[7]
+    case = read_jsonl(folder / "data/test_sets/test.jsonl")[7]
     record = one(folder, premise=case["premise"], hypothesis=case["hypothesis"])
     assert record["case_id"] == case["case_id"]
     for model in ("base", "tuned"):
-        row = read_predictions(folder / f"data/predictions/{model}.parquet")[0].iloc[7]
+        row = read_predictions(folder / f"data/predictions/{model}/test.parquet")[0].iloc[7]
         assert record[f"{model}_prediction"] == row["prediction"]
         assert probabilities(record, model) == pytest.approx(np.exp(row["log_probs"]), abs=1e-4)
         first, second = sorted(row["log_probs"], reverse=True)[:2]
@@ -76,7 +76,7 @@ def test_the_two_models_stand_side_by_side(folder):
 
 
 def test_a_file_is_answered_in_its_order_and_written_out(folder, tmp_path):
-    rows = pd.DataFrame(read_jsonl(folder / "data/splits/test.jsonl")[:5])[["hypothesis", "premise"]]
+    rows = pd.DataFrame(read_jsonl(folder / "data/test_sets/test.jsonl")[:5])[["hypothesis", "premise"]]
     rows.to_csv(tmp_path / "cases.csv", index=False)
     asked = "predict", "--file", tmp_path / "cases.csv"
     code, out, _ = tunediff(folder, *asked, "--out", tmp_path / "answers.jsonl")
@@ -137,8 +137,8 @@ def test_what_would_steer_the_terminal_is_shown_as_text(folder):
 def test_an_answer_in_words_none_at_all_and_one_that_could_not_be_read_are_told_apart():
     case = make_cases([({"question": "Where?", "context": "In Rome."}, "", ())])
     row = {"log_probs": None, "truncated": True}
-    said = [row | {"prediction": "", "text": "Rome"}, row | {"prediction": None, "text": "I do not\nknow"}]
-    [record] = records(case, ["answerable"], *(pd.DataFrame([one]) for one in said))
+    rows = [row | {"prediction": "", "text": "Rome"}, row | {"prediction": None, "text": "I do not\nknow"}]
+    [record] = records(case, ["answerable"], *(pd.DataFrame([one]) for one in rows))
     assert (record["base_prediction"], record["tuned_prediction"], record["differs"]) == ("", None, True)
     assert record["base_probabilities"] is record["tuned_lead"] is None
     lines = [" ".join(line.split()) for line in side_by_side(record, ["question", "context"], ["answerable"])]
@@ -158,11 +158,15 @@ def test_an_answer_in_words_none_at_all_and_one_that_could_not_be_read_are_told_
         (["A man sleeps."], f"found 'A man sleeps.', expected {EXPECTED}"),
         (["text=A man sleeps."], f"found 'text=A man sleeps.', expected {EXPECTED}"),
         (["premise=a", "premise=b", "hypothesis=c"], "premise: found a second time"),
-        (["premise=a", "--file", "data/splits/test.jsonl"], "beside --file"),
+        (["premise=a", "--file", "data/test_sets/test.jsonl"], "beside --file"),
+        (["premise=a", "hypothesis=b", "--set", "other"], "--set: found 'other', expected one of test"),
         (["--file", "missing.csv"], "missing.csv: there is no such file"),
         (["--file", "short.csv"], "short.csv, row 2: hypothesis: found None, expected text"),
         (["--file", "short.csv", "--out", "x.csv"], "expected a name that ends in .jsonl"),
-        (["--file", "data/splits/test.jsonl", "--out", "data/../data/splits/test.jsonl"], "is the file of the cases"),
+        (
+            ["--file", "data/test_sets/test.jsonl", "--out", "data/../data/test_sets/test.jsonl"],
+            "is the file of the cases",
+        ),
         ([f"premise={'word ' * 500}", "hypothesis=b"], "tokens, the longest of 1 too long cases"),
     ],
 )

@@ -15,7 +15,6 @@ from tunediff.commands.runs import read_stages, stage_path
 from tunediff.config.settings import read_settings
 from tunediff.data.cases import MODELS, Case, read_cases
 from tunediff.engines import open_engine
-from tunediff.engines.asking import ask_cases
 from tunediff.engines.engine import Engine
 from tunediff.inputs.settings import HEADLINE, CaseSet, PredictSettings
 from tunediff.runtime.errors import TunediffError
@@ -59,6 +58,8 @@ class Project(NamedTuple):
             cases: the cases, at least one.
             title: what the progress bar says.
         """
+        from tunediff.engines.asking import ask_cases
+
         answers = ask_cases(engine, cases, self.case_set, self.settings.evaluate, title)
         return self.task.grade(cases, answers, self.case_set.ask)
 
