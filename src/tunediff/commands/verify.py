@@ -2,6 +2,7 @@
 
     tunediff verify
     tunediff verify --sample 500 --stage predict_tuned
+    tunediff verify --accept
 
 What the last run wrote may come from another machine, by dvc pull or the run cache, or from older libraries. The splits
 are drawn again, the parameters counted again and the stored answers graded again, whole. Base and tuned model answer
@@ -9,15 +10,19 @@ are drawn again, the parameters counted again and the stored answers graded agai
 more than other batches explain (0.001 nats in float32, 0.1 in float16, 0.3 in bfloat16), and the prediction is the same
 one or was as likely within that. A model is not trained again: that takes as long as the stage.
 
-Writes nothing. Exit code 3 when something differs. Bad input: one line and exit code 1.
+Writes nothing, but for --accept: after an upgrade it runs the cheap stages, and where both models answer the sample as
+before it takes today's code for what the other stages made (`dvc commit`). Exit code 3 when something differs. Bad
+input: one line and exit code 1.
 """
 
 import argparse
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import eq
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tunediff.commands.accept import ready_to_accept, take_over
 from tunediff.commands.agreement import ask_again, spread
 from tunediff.commands.diff import GATE_CLOSED
 from tunediff.commands.project import Project, add_set_argument, both_engines, read_project
@@ -59,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sample", type=int, default=100, metavar="N", help="cases that each model answers (100)")
     parser.add_argument("--stage", choices=STAGES, help="this stage alone")
     add_set_argument(parser)
+    parser.add_argument(
+        "--accept", action="store_true", help="where both models agree, take today's code for results of other code"
+    )
 
 
 def main(args: argparse.Namespace) -> None:
@@ -69,7 +77,12 @@ def main(args: argparse.Namespace) -> None:
     """
     if args.sample < 1:
         raise TunediffError(f"--sample: found {args.sample}, expected a number of cases from 1 up")
-    found = list(check([args.stage] if args.stage else STAGES, args.set, args.sample))
+    if args.accept and args.stage:
+        raise TunediffError(f"--stage: found {args.stage} beside --accept, which asks both models")
+    if args.accept:
+        ready_to_accept()
+    stages = [args.stage] if args.stage else ASKED if args.accept else STAGES
+    found = list(check(stages, args.set, args.sample))
     print("\n".join(table(found)))
     for one in found:
         for note in one.notes:
@@ -82,7 +95,10 @@ def main(args: argparse.Namespace) -> None:
             file=sys.stderr,
         )
         sys.exit(GATE_CLOSED)
-    print("The cache tells the truth here, as far as it was checked.")
+    if args.accept:
+        take_over()
+    else:
+        print("The cache tells the truth here, as far as it was checked.")
 
 
 def _next(differing: Sequence[str]) -> str:
@@ -124,7 +140,8 @@ def check(stages: Sequence[str], set_name: str, n: int) -> Iterator[Checked]:
 def _splits() -> Checked:
     """The splits and the test sets drawn again from the rows of their sources."""
     settings = read_settings(stage_path("prepare", "settings"), PrepareSettings)
-    raw, splits, test_sets = (stage_path("prepare", option) for option in ("raw", "splits", "test-sets"))
+    splits, test_sets = stage_path("prepare", "splits"), stage_path("prepare", "test-sets")
+    raw = Path(settings.data.path)
     drawn, _ = read_splits(task_of(settings.task), settings.data, raw)
     again = {splits / f"{name}.jsonl": (settings.task, split) for name, split in drawn.items() if name != "test"}
     again[test_sets / "test.jsonl"] = settings.task, drawn["test"]
