@@ -9,8 +9,9 @@ import pytest
 
 from tests.program import tunediff
 from tunediff.commands.predict import records, side_by_side
-from tunediff.config.params import read_params
+from tunediff.config.settings import read_settings
 from tunediff.data.cases import make_cases, read_predictions
+from tunediff.inputs.settings import PredictSettings
 from tunediff.runtime.files import read_jsonl
 
 CASE = {"premise": "A man is sleeping.", "hypothesis": "A man is awake."}
@@ -98,11 +99,12 @@ def test_text_that_spells_a_special_token_stays_text(folder):
 
     from tunediff.models.load import load_base
 
-    params = read_params(folder / "params.yaml")
-    loaded = load_base(folder / "models/base", params.model, params.task.labels)
+    settings = read_settings(folder / "data/settings/predict_base.json", PredictSettings)
+    case_set = settings.headline
+    loaded = load_base(folder / "models/base", settings.model, case_set.labels)
     end = loaded.tokenizer.eos_token
     inputs = {"premise": f"A man{end} sleeps. {loaded.tokenizer.bos_token}", "hypothesis": "{premise} {label}"}
-    text = params.prompt.template.replace("{hypothesis}", "<h>").replace("{premise}", inputs["premise"])
+    text = case_set.prompt.template.replace("{hypothesis}", "<h>").replace("{premise}", inputs["premise"])
     text = text.replace("<h>", inputs["hypothesis"])
 
     def tokens(text):
@@ -111,7 +113,7 @@ def test_text_that_spells_a_special_token_stays_text(folder):
     assert loaded.tokenizer.eos_token_id not in tokens(text)
     assert loaded.tokenizer.eos_token_id in loaded.tokenizer(text).input_ids  # what the plain tokenizer would read
     prompt, sums = [loaded.tokenizer.bos_token_id, *tokens(text)], []
-    for choice in (tokens(params.prompt.choices[label]) for label in params.task.labels):
+    for choice in (tokens(case_set.ask.choices[label]) for label in case_set.labels):
         with torch.no_grad():
             scores = loaded.model(torch.tensor([prompt + choice])).logits[0].log_softmax(-1)
         sums.append(sum(float(scores[len(prompt) + at - 1, token]) for at, token in enumerate(choice)))
