@@ -15,13 +15,13 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from setting import CASE, INSTRUCTION, conclude, decoder, in_turn, parse, snli
+from tunediff.engines.agreement import TOLERANCE
 from work import utilisation, watched
 
 from tunediff.compare.effects.label_bias import calibrated
 from tunediff.config.prompt import Prompt
 from tunediff.config.task import Task
 from tunediff.data.cases import make_cases
-from tunediff.engines.agreement import TOLERANCE
 from tunediff.engines.local.choices import score_choices
 from tunediff.engines.other_settings import partial_input
 from tunediff.inputs.prompts import encode_cases, encode_choices
@@ -52,7 +52,7 @@ def main() -> None:
     cases = make_cases(
         [({"premise": row["premise"], "hypothesis": row["hypothesis"]}, TASK.labels[row["label"]], ()) for row in rows]
     )
-    alone = [partial_input(case, TASK) for case in cases]
+    alone = [partial_input(case, "hypothesis") for case in cases]
     asked = [cases, alone] if args.labels == "protocols" else [cases]
     read = [(INSTRUCTION + CASE).format(**case.inputs) + text for case in cases for text in texts]
     model, tokenizer = decoder(args.model, read)

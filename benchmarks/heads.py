@@ -29,7 +29,8 @@ from tunediff.data.cases import make_cases
 from tunediff.data.sources.table_files import read_rows as read_table
 from tunediff.engines.local.labels import classify
 from tunediff.models.adapt import adapt_model
-from tunediff.models.load import Loaded, find_weights, load_base, write_manifest
+from tunediff.models.load import Loaded, load_base
+from tunediff.models.sources import find_weights, write_manifest
 from tunediff.training.features import read_rows
 from tunediff.training.finetune import finetune
 from tunediff.training.targets import training_rows

@@ -4,31 +4,33 @@
 
 What is timed is what a user waits for: from the start of the first process until both models have answered, imports,
 loading and quantising to NF4 included. 100 SNLI cases, as many as system A has. One process is `tunediff predict`; two
-are the stages eval_base and eval_tuned, which stay apart so that the base's answers come from the cache when only the
-training has changed.
+are the stages predict_base and predict_tuned, which stay apart so that the base's answers come from the cache when
+only the training has changed.
 """
 
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import torch
 from setting import CASE, INSTRUCTION, conclude, in_turn, parse, small_llama, snli
 
-from tunediff.commands.project import BASE, TUNED, both_answer
 from tunediff.config.adapt import Adapt
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.model import Model
 from tunediff.config.prompt import Prompt
 from tunediff.config.task import Task
 from tunediff.data.cases import make_cases, read_cases, write_cases
-from tunediff.engines.asking import predict_cases
-from tunediff.models.adapt import adapt_model, load_tuned, save_tuned
-from tunediff.models.load import load_base, write_manifest
+from tunediff.engines import open_engine
+from tunediff.engines.asking import ask_cases
+from tunediff.inputs.ask import Ask
+from tunediff.inputs.settings import CaseSet, PredictSettings
+from tunediff.models.adapt import adapt_model
+from tunediff.models.load import load_base
+from tunediff.models.sources import write_manifest
+from tunediff.models.tuned import save_tuned
 
 LABELS = ["entailment", "neutral", "contradiction"]
 TASK = Task(
@@ -38,6 +40,15 @@ CHOICES = dict(zip(LABELS, [" it follows from it", " it may be so", " it cannot 
 PROMPT = Prompt(template=INSTRUCTION + CASE, choices=CHOICES)
 EVALUATE = Evaluate(scoring_method="choices", batch_tokens=2048)
 MODEL = Model(source="scratch", config={"model_type": "llama"}, head="lm", quantization="nf4")
+CASE_SET = CaseSet(
+    inputs=TASK.inputs,
+    labels=LABELS,
+    partial_input="hypothesis",
+    prompt=PROMPT,
+    ask=Ask(answer="choices", names=LABELS, choices=CHOICES),
+)
+SETTINGS = PredictSettings(model=MODEL, evaluate=EVALUATE, sets={"test": CASE_SET})
+BASE, TUNED = Path("models/base"), Path("models/tuned")
 ANSWER = "answer"  # what a process is asked to do
 ADAPT = Adapt(method="qlora", r=16, lora_alpha=32, target_modules="all-linear")
 
@@ -92,16 +103,11 @@ def ask(folder: Path, processes: list[list[str]]) -> torch.Tensor:
 def answer(models: list[str]) -> None:
     """In a process of its own, in the project's folder: let the models answer, and write their predictions."""
     cases = read_cases(Path("cases.jsonl"), TASK.inputs, LABELS)
-    if models == ["base", "tuned"]:
-        params = SimpleNamespace(task=TASK, prompt=PROMPT, evaluate=EVALUATE, model=MODEL, adapt=ADAPT)
-        frames = both_answer(params, cases)
-    else:
-        loaded = load_base(BASE, MODEL, LABELS)
-        if models == ["tuned"]:
-            loaded = replace(loaded, model=load_tuned(loaded.model, ADAPT, TUNED))
-        frames = (predict_cases(loaded, cases, TASK, PROMPT, EVALUATE, models[0]),)
-    for model, frame in zip(models, frames, strict=True):
-        frame.to_parquet(f"{model}.parquet")
+    engine = open_engine(SETTINGS, BASE)
+    for model in models:
+        if model == "tuned":
+            engine = engine.tuned(TUNED)
+        ask_cases(engine, cases, CASE_SET, EVALUATE, model).to_parquet(f"{model}.parquet")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ from tunediff.config.task import Task
 from tunediff.data.sources.squad_json import read_squad
 from tunediff.engines.local.spans import find_spans
 from tunediff.inputs.windows import read_documents
-from tunediff.models.load import Loaded, find_weights, load_base, write_manifest
+from tunediff.models.load import Loaded, load_base
+from tunediff.models.sources import find_weights, write_manifest
 from tunediff.tasks.question_answering import question_cases
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))

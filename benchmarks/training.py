@@ -21,16 +21,17 @@ from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from setting import CASE, INSTRUCTION, Rounds, conclude, decoder, parse, snli, timed
 from trl import SFTConfig, SFTTrainer
+from tunediff.engines.agreement import TOLERANCE
 from work import utilisation, watched
 
 from tunediff.config.adapt import Adapt
 from tunediff.config.model import Model
 from tunediff.config.train import Train
-from tunediff.engines.agreement import TOLERANCE
 from tunediff.engines.local.choices import score_choices
 from tunediff.inputs.prompts import encode_text
 from tunediff.models.adapt import adapt_model
-from tunediff.models.load import Loaded, load_base, write_manifest
+from tunediff.models.load import Loaded, load_base
+from tunediff.models.sources import write_manifest
 from tunediff.training.finetune import finetune
 from tunediff.training.loss import answer_rows
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tunediff.config.model import Base
 from tunediff.config.pretrain import Pretrain
 from tunediff.config.settings import BaseModelSettings, read_settings
-from tunediff.models.load import CONFIG, find_weights, write_manifest
+from tunediff.models.sources import CONFIG, find_weights, write_manifest
 from tunediff.pretraining.texts import read_texts
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run

@@ -6,8 +6,8 @@
 
 from tunediff.config.settings import CountSettings, read_settings
 from tunediff.models.counts import count_recipe
-from tunediff.models.load import CONFIG
 from tunediff.models.parameters import summary, totals
+from tunediff.models.sources import CONFIG
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import read_json, write_csv, write_json

@@ -41,7 +41,7 @@ def compute(args: Namespace, head: HeadInputs) -> None:
 
     cases = [case for path in (args.train, args.validation) for case in read_cases(path, head.inputs, head.labels)]
     loaded = load_base(args.base, head.model, head.labels)
-    choose_trained(loaded.model, head.adapt)
+    choose_trained(loaded.model, head.adapt.method)
     kind = head.model.head
     rows = [row for row, _ in training_rows(loaded, cases, head.labels, head.prompt, kind)]
     features = read_rows(loaded, rows, kind) if is_frozen(loaded.model, kind) else {}

@@ -6,25 +6,30 @@
         --metrics metrics/train.json --environment metrics/environment/train.json --cost metrics/cost/train.json
 """
 
+from argparse import Namespace
 from dataclasses import replace
 from functools import partial
 
 from tunediff.config.settings import TrainSettings, read_machine, read_settings
+from tunediff.config.tuned import Tuned
 from tunediff.data.cases import read_cases
-from tunediff.models.adapt import adapt_model, save_tuned
+from tunediff.models.adapt import adapt_model
 from tunediff.models.environment import environment
 from tunediff.models.load import load_base
+from tunediff.models.tuned import pin_tuned, save_tuned
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import replacing, write_csv, write_json
-from tunediff.runtime.processes import gathered, launched
-from tunediff.runtime.ranks import first
+from tunediff.runtime.processes import first, gathered, launched
 from tunediff.runtime.scratch import mark_done, scratch_folder
 from tunediff.runtime.stage import arguments
 from tunediff.training.features import read_features
 from tunediff.training.finetune import finetune
 from tunediff.training.loop import chosen_epoch
 from tunediff.training.targets import row_case_ids, training_rows
+
+# A model that was not trained here has the header alone.
+LOG = ("epoch", "step", "train_loss", "validation_loss")
 
 
 def main() -> None:
@@ -37,6 +42,9 @@ def main() -> None:
     model, prompt, adapt = settings.model, settings.prompt, settings.adapt
     run_here = {"logging_steps": machine.logging_steps, "save_total_limit": machine.save_total_limit}
     train = settings.train.model_copy(update=run_here)
+    if settings.tuned.source != "train":
+        pin(args, settings.tuned)
+        return
     if launched(train.num_processes, args.train, args.validation, args.base, args.features):
         return
     scratch = scratch_folder("train", settings.model_dump(), args.train, args.validation, args.base)
@@ -66,6 +74,17 @@ def main() -> None:
                 f"validation loss {row['validation_loss']:.4f}{kept}"
             )
         mark_done(scratch)
+
+
+def pin(args: Namespace, tuned: Tuned) -> None:
+    """Write down which tuned model it is, in place of training one; of its training nothing is known."""
+    with measured(args.cost):
+        with replacing(args.tuned) as folder:
+            pin_tuned(tuned, folder)
+        write_csv(args.log, [], LOG)
+        for path in (args.metrics, args.environment):
+            write_json(path, {})
+        print(f"train: nothing; the tuned model comes from source {tuned.source}")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 import json
 
+from tunediff.config.prompt import Prompt
 from tunediff.config.task import ANSWERABLE, UNANSWERABLE, Task
 from tunediff.data.cases import Answer, Case
+from tunediff.inputs.ask import Ask
+from tunediff.inputs.settings import CaseSet
 
 LABELS = [ANSWERABLE, UNANSWERABLE]
 QUESTIONS = Task(
@@ -14,6 +17,13 @@ QUESTIONS = Task(
     partial_input="question",
 )
 PARK = "A man is feeding two dogs in the park. A woman is reading a red book on a bench, and nobody is sleeping."
+CASE_SET = CaseSet(
+    inputs=QUESTIONS.inputs,
+    labels=LABELS,
+    partial_input="question",
+    prompt=Prompt(max_tokens=48, doc_stride=8),
+    ask=Ask(answer="span", names=LABELS),
+)
 
 
 def question(number, text, context, *answers):

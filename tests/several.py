@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import torch
 
-from tunediff.runtime.ranks import PROCESSES
+from tunediff.runtime.processes import PROCESSES
 
 PATIENCE = 300  # seconds; a machine with other work on it may take long
 

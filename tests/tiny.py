@@ -10,7 +10,11 @@ from tunediff.config.prompt import Prompt
 from tunediff.config.task import Task
 from tunediff.config.train import Train
 from tunediff.data.cases import make_cases
-from tunediff.models.load import Loaded, load_base, write_manifest
+from tunediff.engines.local.transformers_engine import TransformersEngine
+from tunediff.inputs.ask import Ask
+from tunediff.inputs.settings import CaseSet
+from tunediff.models.load import Loaded, load_base
+from tunediff.models.sources import write_manifest
 from tunediff.pretraining.tokenizer import train_bpe
 
 # The machines that run the tests have few cores, and threads that wait for each other cost more than they bring.
@@ -57,6 +61,27 @@ CASES = make_cases(
     ({"premise": SENTENCES[i % 3], "hypothesis": SENTENCES[(i * i + 1) % 4][: 9 + 5 * i]}, LABELS[i % 3], ())
     for i in range(8)
 )
+
+
+CASE_SET = CaseSet(
+    inputs=TASK.inputs,
+    labels=LABELS,
+    partial_input=TASK.partial_input,
+    prompt=PROMPT,
+    ask=Ask(answer="choices", names=LABELS, choices=CHOICES),
+)
+
+
+def asked_for(answer, case_set=CASE_SET, **changes):
+    """The test set asked in another way: choices, text or labels."""
+    choices = {} if answer in ("labels", "span") else case_set.ask.choices
+    ask = case_set.ask.model_copy(update={"answer": answer, "choices": choices})
+    return case_set.model_copy(update={"ask": ask, **changes})
+
+
+def engine_of(loaded, batch_tokens=8192):
+    """The local engine of a loaded model."""
+    return TransformersEngine(loaded, batch_tokens)
 
 
 def small_tokenizer(vocab_size=320):

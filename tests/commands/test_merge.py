@@ -44,7 +44,7 @@ def test_every_step_is_counted_on_the_test_split(merged):
     assert [(step["before"], step["after"]) for step in found["steps"]] == STEPS
     assert all(step["n"] == 120 for step in found["steps"])
     # The second step is the fine-tuning itself, which the pipeline has measured.
-    base, tuned = (read_predictions(project.folder / f"data/predictions/{model}.parquet")[0] for model in
+    base, tuned = (read_predictions(project.folder / f"data/predictions/{model}/test.parquet")[0] for model in
                    ("base", "tuned"))  # fmt: skip
     right, right_after = base["outcome"] == "right", tuned["outcome"] == "right"
     step = found["steps"][1]
@@ -59,8 +59,10 @@ def test_transformers_alone_loads_it_and_it_gives_the_answers_that_were_counted(
     folder, params = project.folder / "models/merged", project.params()
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     changed = {case["case_id"]: case["merged_prediction"] for case in figures(project.folder)["changed_cases"]}
-    tuned = read_predictions(project.folder / "data/predictions/tuned.parquet")[0]
-    for case, row in zip(read_jsonl(project.folder / "data/splits/test.jsonl")[:40], tuned.itertuples(), strict=False):
+    tuned = read_predictions(project.folder / "data/predictions/tuned/test.parquet")[0]
+    for case, row in zip(
+        read_jsonl(project.folder / "data/test_sets/test.jsonl")[:40], tuned.itertuples(), strict=False
+    ):
         text = params["prompt"]["template"].format(premise=case["premise"], hypothesis=case["hypothesis"])
         prompt, scores = tokenizer(text).input_ids, {}
         for label, choice in params["prompt"]["choices"].items():
@@ -78,7 +80,7 @@ def test_a_merged_model_that_answers_otherwise_is_reported_and_a_gate_closes_whe
     assert code == 0
     assert step["flips"] > 0
     assert len(found["changed_cases"]) == step["changed"] >= step["flips"]
-    assert f"THE MERGED MODEL IS NOT THE TUNED ONE: it answers {step['changed']} of 120 cases otherwise" in error
+    assert f"THE MERGED MODEL IS NOT THE TUNED ONE: it answers {step['changed']} of 120 cases differently" in error
     assert found["changed_cases"][0]["case_id"] in error
     assert "as the tuned model does" not in out
     # Again over the earlier merge.
@@ -123,16 +125,12 @@ def test_what_stands_in_the_way_is_left_alone(small_run, arguments, message):
 @pytest.mark.parametrize("method", ["full", "head"])
 def test_a_model_without_an_adapter_is_refused(small_run, tmp_path, method):
     project = small_run.copy(tmp_path)
-    head = {"head": "classification"} if method == "head" else {}
-    project.change(
-        model={"quantization": "none"} | head,
-        adapt={"method": method} | dict.fromkeys(("r", "lora_alpha", "target_modules")),
-    )
-    if method == "head":
-        project.change(prompt={"choices": None}, evaluate={"scoring_method": "head", "settings": [], "few_shot": 0})
+    manifest = project.folder / "models/tuned/manifest.json"
+    manifest.unlink()
+    manifest.write_text(json.dumps({"source": "train", "method": method, "form": "weights"}))
     code, out, error = tunediff(project.folder, "merge")
-    assert (code, out) == (1, "")
-    assert f"adapt.method: found {method}, which makes no adapter to merge" in error
+    assert (code, out, error.count("\n")) == (1, "", 1)
+    assert f"models/tuned: form: found weights (adapt.method {method}), expected an adapter to merge" in error
     assert not (project.folder / "models/merged").exists()
 
 

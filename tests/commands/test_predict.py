@@ -9,8 +9,9 @@ import pytest
 
 from tests.program import tunediff
 from tunediff.commands.predict import records, side_by_side
-from tunediff.config.params import read_params
+from tunediff.config.settings import read_settings
 from tunediff.data.cases import make_cases, read_predictions
+from tunediff.inputs.settings import PredictSettings
 from tunediff.runtime.files import read_jsonl
 
 CASE = {"premise": "A man is sleeping.", "hypothesis": "A man is awake."}
@@ -39,9 +40,9 @@ def probabilities(record, model):
 
 
 def test_the_answers_to_the_test_split_are_those_of_the_prediction_files(folder):
-    found = pd.DataFrame(ask(folder, "--file", "data/splits/test.jsonl"))
+    found = pd.DataFrame(ask(folder, "--file", "data/test_sets/test.jsonl"))
     for model in ("base", "tuned"):
-        frame, about = read_predictions(folder / f"data/predictions/{model}.parquet")
+        frame, about = read_predictions(folder / f"data/predictions/{model}/test.parquet")
         assert found["case_id"].tolist() == frame["case_id"].tolist()
         assert found[f"{model}_prediction"].tolist() == frame["prediction"].tolist()
         for row, log_probs in zip(found[f"{model}_probabilities"], frame["log_probs"], strict=True):
@@ -51,11 +52,11 @@ def test_the_answers_to_the_test_split_are_those_of_the_prediction_files(folder)
 
 
 def test_a_case_of_the_test_split_asked_alone_gets_the_same_answers(folder):
-    case = read_jsonl(folder / "data/splits/test.jsonl")[7]
+    case = read_jsonl(folder / "data/test_sets/test.jsonl")[7]
     record = one(folder, premise=case["premise"], hypothesis=case["hypothesis"])
     assert record["case_id"] == case["case_id"]
     for model in ("base", "tuned"):
-        row = read_predictions(folder / f"data/predictions/{model}.parquet")[0].iloc[7]
+        row = read_predictions(folder / f"data/predictions/{model}/test.parquet")[0].iloc[7]
         assert record[f"{model}_prediction"] == row["prediction"]
         assert probabilities(record, model) == pytest.approx(np.exp(row["log_probs"]), abs=1e-4)
         first, second = sorted(row["log_probs"], reverse=True)[:2]
@@ -76,7 +77,7 @@ def test_the_two_models_stand_side_by_side(folder):
 
 
 def test_a_file_is_answered_in_its_order_and_written_out(folder, tmp_path):
-    rows = pd.DataFrame(read_jsonl(folder / "data/splits/test.jsonl")[:5])[["hypothesis", "premise"]]
+    rows = pd.DataFrame(read_jsonl(folder / "data/test_sets/test.jsonl")[:5])[["hypothesis", "premise"]]
     rows.to_csv(tmp_path / "cases.csv", index=False)
     asked = "predict", "--file", tmp_path / "cases.csv"
     code, out, _ = tunediff(folder, *asked, "--out", tmp_path / "answers.jsonl")
@@ -98,11 +99,12 @@ def test_text_that_spells_a_special_token_stays_text(folder):
 
     from tunediff.models.load import load_base
 
-    params = read_params(folder / "params.yaml")
-    loaded = load_base(folder / "models/base", params.model, params.task.labels)
+    settings = read_settings(folder / "data/settings/predict_base.json", PredictSettings)
+    case_set = settings.headline
+    loaded = load_base(folder / "models/base", settings.model, case_set.labels)
     end = loaded.tokenizer.eos_token
     inputs = {"premise": f"A man{end} sleeps. {loaded.tokenizer.bos_token}", "hypothesis": "{premise} {label}"}
-    text = params.prompt.template.replace("{hypothesis}", "<h>").replace("{premise}", inputs["premise"])
+    text = case_set.prompt.template.replace("{hypothesis}", "<h>").replace("{premise}", inputs["premise"])
     text = text.replace("<h>", inputs["hypothesis"])
 
     def tokens(text):
@@ -111,7 +113,7 @@ def test_text_that_spells_a_special_token_stays_text(folder):
     assert loaded.tokenizer.eos_token_id not in tokens(text)
     assert loaded.tokenizer.eos_token_id in loaded.tokenizer(text).input_ids  # what the plain tokenizer would read
     prompt, sums = [loaded.tokenizer.bos_token_id, *tokens(text)], []
-    for choice in (tokens(params.prompt.choices[label]) for label in params.task.labels):
+    for choice in (tokens(case_set.ask.choices[label]) for label in case_set.labels):
         with torch.no_grad():
             scores = loaded.model(torch.tensor([prompt + choice])).logits[0].log_softmax(-1)
         sums.append(sum(float(scores[len(prompt) + at - 1, token]) for at, token in enumerate(choice)))
@@ -137,8 +139,8 @@ def test_what_would_steer_the_terminal_is_shown_as_text(folder):
 def test_an_answer_in_words_none_at_all_and_one_that_could_not_be_read_are_told_apart():
     case = make_cases([({"question": "Where?", "context": "In Rome."}, "", ())])
     row = {"log_probs": None, "truncated": True}
-    said = [row | {"prediction": "", "text": "Rome"}, row | {"prediction": None, "text": "I do not\nknow"}]
-    [record] = records(case, ["answerable"], *(pd.DataFrame([one]) for one in said))
+    rows = [row | {"prediction": "", "text": "Rome"}, row | {"prediction": None, "text": "I do not\nknow"}]
+    [record] = records(case, ["answerable"], *(pd.DataFrame([one]) for one in rows))
     assert (record["base_prediction"], record["tuned_prediction"], record["differs"]) == ("", None, True)
     assert record["base_probabilities"] is record["tuned_lead"] is None
     lines = [" ".join(line.split()) for line in side_by_side(record, ["question", "context"], ["answerable"])]
@@ -158,11 +160,15 @@ def test_an_answer_in_words_none_at_all_and_one_that_could_not_be_read_are_told_
         (["A man sleeps."], f"found 'A man sleeps.', expected {EXPECTED}"),
         (["text=A man sleeps."], f"found 'text=A man sleeps.', expected {EXPECTED}"),
         (["premise=a", "premise=b", "hypothesis=c"], "premise: found a second time"),
-        (["premise=a", "--file", "data/splits/test.jsonl"], "beside --file"),
+        (["premise=a", "--file", "data/test_sets/test.jsonl"], "beside --file"),
+        (["premise=a", "hypothesis=b", "--set", "other"], "--set: found 'other', expected one of test"),
         (["--file", "missing.csv"], "missing.csv: there is no such file"),
         (["--file", "short.csv"], "short.csv, row 2: hypothesis: found None, expected text"),
         (["--file", "short.csv", "--out", "x.csv"], "expected a name that ends in .jsonl"),
-        (["--file", "data/splits/test.jsonl", "--out", "data/../data/splits/test.jsonl"], "is the file of the cases"),
+        (
+            ["--file", "data/test_sets/test.jsonl", "--out", "data/../data/test_sets/test.jsonl"],
+            "is the file of the cases",
+        ),
         ([f"premise={'word ' * 500}", "hypothesis=b"], "tokens, the longest of 1 too long cases"),
     ],
 )

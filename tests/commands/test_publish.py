@@ -90,7 +90,7 @@ def test_weights_of_another_model_are_not_left_beside_ours(hub, folder):
 
 
 @pytest.mark.parametrize(
-    ("end", "fault", "said"),
+    ("end", "fault", "words"),
     [
         ("create", 403, "your token does not give that right"),
         ("preupload/main", 429, "the hub has had too many requests from here"),
@@ -98,9 +98,9 @@ def test_weights_of_another_model_are_not_left_beside_ours(hub, folder):
         ("commit/main", 413, "the hub answered with status 413"),
     ],
 )
-def test_a_hub_that_fails_ends_in_a_line_and_leaves_no_commit(hub, folder, end, fault, said):
+def test_a_hub_that_fails_ends_in_a_line_and_leaves_no_commit(hub, folder, end, fault, words):
     hub.faults[end] = fault
-    assert said in refused(folder, NAME, False)
+    assert words in refused(folder, NAME, False)
     commits = hub.repos["model", NAME].commits.values() if ("model", NAME) in hub.repos else ()
     assert not [files for files in commits if "README.md" in files]
 
@@ -119,7 +119,7 @@ def reported(small_run, tmp_path_factory):
 def test_a_base_from_scratch_goes_with_its_adapter(reported):
     code, out, err = tunediff(reported.folder, "publish", "--repo-id", NAME, "--dry-run")
     assert code == 0, err
-    assert "120 of 120 test cases asked again, all answered as in data/predictions/tuned.parquet" in out
+    assert "120 of 120 test cases asked again, all answered as in data/predictions/tuned/test.parquet" in out
     folder = reported.folder / "models/publish"
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {"base/config.json", "base/model.safetensors", "base/tokenizer.json"} <= names
@@ -134,7 +134,7 @@ def test_a_base_from_scratch_goes_with_its_adapter(reported):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "words"),
     [
         (["--repo-id", "no-namespace"], "--repo-id: found 'no-namespace', expected NAMESPACE/NAME"),
         (["--repo-id", "a/b/c"], "--repo-id: found 'a/b/c', expected NAMESPACE/NAME"),
@@ -144,10 +144,10 @@ def test_a_base_from_scratch_goes_with_its_adapter(reported):
         (["--repo-id", NAME, "--out", "/tmp/elsewhere"], "leads out of the project"),
     ],
 )
-def test_a_wrong_argument_is_a_line(small_run, arguments, said):
+def test_a_wrong_argument_is_a_line(small_run, arguments, words):
     code, out, err = tunediff(small_run.folder, "publish", "--dry-run", *arguments)
     assert (code, out) == (1, "")
-    assert said in err
+    assert words in err
     assert err.count("\n") == 1
 
 

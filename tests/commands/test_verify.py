@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.program import tunediff
-from tunediff.commands import verify
-from tunediff.data.cases import read_predictions, write_predictions
+from tunediff.data.answers import read_answers, write_answers
+from tunediff.data.cases import read_predictions
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +23,11 @@ def rows(out):
     return {line.split("  ")[0]: line.split() for line in out.splitlines()[1:] if not line.startswith(" ")}
 
 
-def rewritten(project, model, change, **about):
-    """The prediction file of a model with its frame changed, and what it says of itself."""
-    path = project.folder / f"data/predictions/{model}.parquet"
-    frame, said = read_predictions(path)
-    write_predictions(path, change(frame), said | about)
+def rewritten(project, model, change, **more):
+    """The raw answers of a model with their frame changed, and what they say of themselves."""
+    path = project.folder / f"data/answers/{model}/test.parquet"
+    frame, about = read_answers(path)
+    write_answers(path, change(frame), about | more)
 
 
 def test_results_that_are_true_here_agree_and_nothing_is_written(counted):
@@ -37,30 +37,25 @@ def test_results_that_are_true_here_agree_and_nothing_is_written(counted):
     found = rows(out)
     assert found["prepare"][1:] == ["all", "420", "cases", "420"]
     assert found["count_params"][1:] == ["all", "12", "counts", "12"]
-    for stage in ("eval_base", "eval_tuned"):
-        assert found[stage][1:7] == ["40", "of", "120", "cases", "40", "40"]
-        assert float(found[stage][7]) < 1e-5
+    for model in ("base", "tuned"):
+        assert found[f"predict_{model}"][1:7] == ["40", "of", "120", "cases", "40", "40"]
+        assert float(found[f"predict_{model}"][7]) < 1e-5
+        assert found[f"eval_{model}"][1:] == ["all", "120", "cases", "120"]
     assert out.splitlines()[-1] == "The cache tells the truth here, as far as it was checked."
     assert counted.run("git", "status", "--porcelain", "--untracked-files=all") == before
 
 
-def test_stages_that_differ_are_named_also_where_dvc_cannot_tell_whether_they_are_up_to_date(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "dvc.yaml").write_text("stages: {}", encoding="utf-8")
-    assert verify._next(["eval_base"]).startswith("dvc status: cannot tell which results are up to date")
-
-
 def test_results_that_were_changed_are_named_case_by_case_and_the_gate_closes(counted, tmp_path):
     project = counted.copy(tmp_path)
-    labels = project.params()["task"]["labels"]
-    ids = read_predictions(project.folder / "data/predictions/base.parquet")[0]["case_id"]
+    choices = project.params()["prompt"]["choices"].values()
+    ids = read_predictions(project.folder / "data/predictions/base/test.parquet")[0]["case_id"]
 
-    def other_label(frame):
-        frame.loc[3, "prediction"] = next(one for one in labels if one != frame["prediction"][3])
+    def other_answer(frame):
+        frame.loc[3, "text"] = next(one for one in choices if one != frame["text"][3])
         frame.at[3, "log_probs"] = [-0.1, -3.0, -3.1]
         return frame
 
-    rewritten(project, "base", other_label)
+    rewritten(project, "base", other_answer)
     rewritten(project, "tuned", lambda frame: frame, environment={"torch": "2.0.1", "device": "\x1b[31mred"})
     split = project.folder / "data/splits/validation.jsonl"
     split.write_text(split.read_text().replace('"neutral"', '"entailment"', 1))
@@ -71,12 +66,17 @@ def test_results_that_were_changed_are_named_case_by_case_and_the_gate_closes(co
     assert rows(out)["prepare"][1:] == ["all", "420", "cases", "419"]
     assert "prepare: data/splits/validation.jsonl holds 60 cases, 60 are drawn; 59 are the same" in out
     assert "count_params: trainable: metrics/count_params.json has 7, counted " in out
-    assert rows(out)["eval_base"][1:6] == ["all", "120", "cases", "119", "119"]
-    assert f"eval_base: 1 cases differ by more than rounding: {ids[3]}" in out
-    assert rows(out)["eval_tuned"][1:6] == ["all", "120", "cases", "120", "120"]
-    assert f"eval_tuned: torch: computed with 2.0.1, here {torch.__version__}" in out
+    assert rows(out)["predict_base"][1:5] == ["all", "120", "cases", "119"]
+    assert f"predict_base: 1 cases differ by more than rounding: {ids[3]}" in out
+    assert rows(out)["eval_base"][1:5] == ["all", "120", "cases", "119"]
+    assert f"eval_base: 1 cases of data/predictions/base/test.parquet are graded differently: {ids[3]}" in out
+    assert rows(out)["predict_tuned"][1:6] == ["all", "120", "cases", "120", "120"]
+    assert rows(out)["eval_tuned"][1:] == ["all", "120", "cases", "120"]
+    assert f"predict_tuned: torch: computed with 2.0.1, here {torch.__version__}" in out
     assert "\x1b" not in out
-    assert error.startswith("tunediff: prepare, count_params, eval_base: found other results than are computed here; ")
+    assert error.startswith(
+        "tunediff: prepare, count_params, predict_base, eval_base: found other results than are computed here; "
+    )
     assert error.endswith("they are not of the present code, data and parameters: run dvc repro\n")
 
 
@@ -87,17 +87,19 @@ def test_another_model_than_the_one_that_was_measured_differs(counted, tmp_path)
     weights = {name: value + 0.1 * torch.randn_like(value) for name, value in load_file(path).items()}
     path.unlink()
     save_file(weights, path, metadata={"format": "pt"})
-    code, out, error = tunediff(project.folder, "verify", "--stage", "eval_tuned", "--sample", 30)
+    code, out, error = tunediff(project.folder, "verify", "--stage", "predict_tuned", "--sample", 30)
     assert code == 3, error
-    assert list(rows(out)) == ["eval_tuned"]
-    assert int(rows(out)["eval_tuned"][5]) < 30
-    assert float(rows(out)["eval_tuned"][7]) > 1e-3
+    assert list(rows(out)) == ["predict_tuned"]
+    assert int(rows(out)["predict_tuned"][5]) < 30
+    assert float(rows(out)["predict_tuned"][7]) > 1e-3
 
 
 def test_a_prediction_file_says_what_it_was_computed_with_and_so_do_the_metrics(counted):
     for model in ("base", "tuned"):
-        about = json.loads(pq.read_schema(counted.folder / f"data/predictions/{model}.parquet").metadata[b"tunediff"])
-        assert about["environment"] == counted.metrics(f"environment/eval_{model}")
+        about = json.loads(
+            pq.read_schema(counted.folder / f"data/predictions/{model}/test.parquet").metadata[b"tunediff"]
+        )
+        assert about["environment"] == counted.metrics(f"environment/predict_{model}")
         assert about["environment"]["torch"] == torch.__version__
 
 
@@ -105,13 +107,13 @@ def test_a_prediction_file_says_what_it_was_computed_with_and_so_do_the_metrics(
     ("arguments", "message"),
     [
         (["--sample", "0"], "--sample: found 0, expected a number of cases from 1 up"),
-        (["--stage", "eval_base"], "data/predictions/base.parquet: there is no such file"),
+        (["--stage", "eval_base"], "data/predictions/base/test.parquet: there is no such file"),
         (["--stage", "prepare"], "data/splits/train.jsonl: there is no such file"),
     ],
 )
 def test_what_cannot_be_checked_is_named_in_a_line(small_run, tmp_path, arguments, message):
     project = small_run.copy(tmp_path)
-    (project.folder / "data/predictions/base.parquet").unlink()
+    (project.folder / "data/predictions/base/test.parquet").unlink()
     (project.folder / "data/splits/train.jsonl").unlink()
     code, out, error = tunediff(project.folder, "verify", *arguments)
     assert (code, out, error.count("\n")) == (1, "", 1)

@@ -5,11 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.questions import question
-from tests.tiny import CASES, CHOICES, PROMPT, TASK, small_bert_tokenizer, small_tokenizer
+from tests.tiny import CASE_SET, CASES, CHOICES, PROMPT, TASK, engine_of, small_bert_tokenizer, small_tokenizer
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import make_cases
-from tunediff.engines import asking as answers
+from tunediff.engines.asking import ask_cases
+from tunediff.engines.local import transformers_engine
 from tunediff.inputs.prompts import answer_text, encode_cases, encode_choices, encode_text, render
 from tunediff.models.load import Loaded
 from tunediff.runtime.errors import TunediffError
@@ -90,10 +91,12 @@ def test_braces_in_a_case_stay_text():
 def test_training_and_evaluation_read_the_same_tokens(monkeypatch):
     import torch
 
-    loaded = Loaded(None, TOKENIZER, 1000, 0)
+    loaded = Loaded(None, TOKENIZER, 1000, 0, None, [])
     seen = []
-    monkeypatch.setattr(answers, "score_choices", lambda model, prompts, *_: seen.extend(prompts) or torch.zeros(8, 3))
-    answers.predict_cases(loaded, CASES, TASK, PROMPT, Evaluate(scoring_method="choices"), "base")
+    monkeypatch.setattr(
+        transformers_engine, "score_choices", lambda model, prompts, *_: seen.extend(prompts) or torch.zeros(8, 3)
+    )
+    ask_cases(engine_of(loaded), CASES, CASE_SET, Evaluate(scoring_method="choices"), "base")
     rows = training_rows(loaded, CASES, TASK, PROMPT, "lm")
     for prompt, (tokens, targets), one in zip(seen, rows, CASES, strict=True):
         answer = encode_text(TOKENIZER, CHOICES[one.label])

@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from tests.models.layouts import PHI_2
 from tests.tiny import SMALL, adapt_section, load, small_model, write_model
-from tunediff.models.adapt import adapt_model, load_trained, load_tuned, save_trained, save_tuned
+from tunediff.models.adapt import adapt_model, load_trained, save_trained
 from tunediff.models.counts import count_parameters, layout
 from tunediff.models.parameters import totals
+from tunediff.models.tuned import load_tuned, save_tuned
 from tunediff.runtime.errors import TunediffError
 
 TOKENS = torch.tensor([[3, 9, 40, 7, 12], [5, 5, 8, 30, 31]])
@@ -119,19 +120,19 @@ def test_a_fresh_adapter_changes_no_answer_and_its_seed_decides_its_weights(publ
 @pytest.mark.parametrize(("name", "head", "quantization", "method", "keys"), WAYS, ids=IDS)
 def test_what_was_saved_answers_as_what_was_trained(name, head, quantization, method, keys, published, tmp_path):
     def base():
-        return load(tmp_path / "base", published / name, head=head, quantization=quantization).model
+        return load(tmp_path / "base", published / name, head=head, quantization=quantization)
 
     adapt = adapt_section(method, **keys)
-    before = answers(base())
-    trained = shake(adapt_model(base(), adapt, seed=0))
+    before = answers(base().model)
+    trained = shake(adapt_model(base().model, adapt, seed=0))
     save_tuned(trained, adapt, tmp_path / "tuned")
-    tuned = load_tuned(base(), adapt, tmp_path / "tuned")
+    tuned = load_tuned(base(), tmp_path / "tuned").model
     assert torch.equal(answers(tuned), answers(trained))
     assert (answers(tuned) - before).abs().max() > 1e-3
     assert not tuned.training
     assert not any(value.requires_grad for value in tuned.parameters())
     files = ["adapter_config.json", "adapter_model.safetensors"] if "lora" in method else ["trained.safetensors"]
-    assert sorted(path.name for path in (tmp_path / "tuned").iterdir()) == files
+    assert sorted(path.name for path in (tmp_path / "tuned").iterdir()) == sorted([*files, "manifest.json"])
 
 
 def test_an_adapter_on_the_output_layer_does_not_carry_the_base_along(published, tmp_path):
@@ -146,13 +147,13 @@ def test_an_adapter_on_the_output_layer_does_not_carry_the_base_along(published,
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_models_answer_after_loading(dtype, method, published, tmp_path):
     def base():
-        return load(tmp_path / "base", published / "bert", head="classification", dtype=dtype).model
+        return load(tmp_path / "base", published / "bert", head="classification", dtype=dtype)
 
     adapt = adapt_section(method)
-    save_tuned(shake(adapt_model(base(), adapt, seed=0)), adapt, tmp_path / "tuned")
-    tuned = load_tuned(base(), adapt, tmp_path / "tuned")
+    save_tuned(shake(adapt_model(base().model, adapt, seed=0)), adapt, tmp_path / "tuned")
+    tuned = load_tuned(base(), tmp_path / "tuned").model
     found = answers(tuned).float()
-    assert (found - answers(base()).float()).abs().max() > 1e-3
+    assert (found - answers(base().model).float()).abs().max() > 1e-3
     # Both evaluations compute in the same dtype, or their difference would be that of the dtypes too.
     plain = [value.dtype for key, value in tuned.named_parameters() if "lora" not in key]
     assert set(plain) == {getattr(torch, dtype)}
@@ -162,7 +163,8 @@ SAVE = """
 import sys
 from pathlib import Path
 from tests.tiny import adapt_section, load
-from tunediff.models.adapt import adapt_model, save_tuned
+from tunediff.models.adapt import adapt_model
+from tunediff.models.tuned import save_tuned
 
 def save(folder, out):
     adapt = adapt_section("qlora", target_modules="all-linear")
@@ -197,9 +199,7 @@ def tuned(published, tmp_path):
     """A saved adapter to damage, and how to load it."""
     adapt = adapt_section("lora")
     save_tuned(adapt_model(load(tmp_path / "base", published / "llama").model, adapt, 0), adapt, tmp_path / "tuned")
-    return tmp_path / "tuned", lambda: load_tuned(
-        load(tmp_path / "base", published / "llama").model, adapt, tmp_path / "tuned"
-    )
+    return tmp_path / "tuned", lambda: load_tuned(load(tmp_path / "base", published / "llama"), tmp_path / "tuned")
 
 
 def error_of(action, *words):
@@ -252,8 +252,8 @@ def test_an_adapter_of_another_model_is_one_line(tuned, published, tmp_path, tok
     folder, _ = tuned
     wider = write_model(tmp_path / "wider", "llama", tokenizer, hidden_size=64, head_dim=16)
     for other in (wider, published / "phi"):
-        model = load(tmp_path / f"base-{other.name}", other).model
-        error_of(lambda model=model: load_tuned(model, adapt_section("lora"), folder), folder)
+        loaded = load(tmp_path / f"base-{other.name}", other)
+        error_of(lambda loaded=loaded: load_tuned(loaded, folder), folder)
 
 
 def test_trained_weights_of_another_model_are_one_line(tmp_path, bert_tokenizer):

@@ -18,10 +18,11 @@ from tests.tiny import (
 )
 from tunediff.inputs.padding import pad_rows
 from tunediff.inputs.prompts import Row
-from tunediff.models.adapt import adapt_model, load_tuned, save_tuned
+from tunediff.models.adapt import adapt_model
 from tunediff.models.counts import count_parameters, layout, new_head
 from tunediff.models.heads import head_class, label_scores
 from tunediff.models.parameters import totals
+from tunediff.models.tuned import load_tuned, save_tuned
 from tunediff.runtime.errors import TunediffError
 
 BERT, BPE = small_bert_tokenizer(), small_tokenizer()
@@ -129,7 +130,7 @@ def test_a_missing_pooler_is_trained_saved_and_counted_with_the_head(method, key
     inputs = pad_rows([Row(row, [0] * len(row)) for row in ROWS], 0)
     expected = label_scores(adapted.eval(), inputs)
     fresh = load(tmp_path / "base", masked, head="classification", quantization=quantization)
-    torch.testing.assert_close(label_scores(load_tuned(fresh.model, adapt, tmp_path / "tuned"), inputs), expected)
+    torch.testing.assert_close(label_scores(load_tuned(fresh, tmp_path / "tuned").model, inputs), expected)
 
 
 def test_a_missing_pooler_is_not_counted_where_no_head_reads_it(masked, tmp_path):

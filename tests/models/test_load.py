@@ -131,7 +131,8 @@ LOAD = """
 import sys
 from pathlib import Path
 from tunediff.runtime.errors import run
-from tunediff.models.load import find_weights, load_base, write_manifest
+from tunediff.models.load import load_base
+from tunediff.models.sources import find_weights, write_manifest
 from tunediff.config.model import Model
 import torch
 torch.set_num_threads(1)

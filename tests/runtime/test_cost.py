@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tunediff.runtime.cost import RUN, added, at_once, measured
-from tunediff.runtime.ranks import PROCESSES
+from tunediff.runtime.processes import PROCESSES
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,7 @@ from tests.several import in_processes
 from tunediff.engines.local.batching import plan, run_batches
 from tunediff.runtime import processes
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.processes import gathered, launched, part, shared
-from tunediff.runtime.ranks import HOSTS, PARENT, PROCESSES, first
+from tunediff.runtime.processes import HOSTS, PARENT, PROCESSES, first, gathered, launched, part, shared
 
 ROWS = [[token] * (1 + token % 5) for token in range(11)]
 

@@ -23,7 +23,7 @@ from tunediff.engines.asking import predict_cases
 from tunediff.engines.other_settings import other_settings
 from tunediff.models.adapt import adapt_model
 from tunediff.runtime.files import read_json
-from tunediff.runtime.ranks import ADDRESS, HOST, HOSTS, PROCESSES
+from tunediff.runtime.processes import ADDRESS, HOST, HOSTS, PROCESSES
 from tunediff.training.features import write_features
 from tunediff.training.finetune import finetune
 from tunediff.training.targets import training_rows

@@ -31,7 +31,8 @@ from tunediff.engines.local.spans import find_spans
 from tunediff.inputs.padding import pad_rows
 from tunediff.inputs.prompts import encode_cases, encode_text
 from tunediff.inputs.windows import read_documents
-from tunediff.models.adapt import adapt_model, load_tuned, save_tuned
+from tunediff.models.adapt import adapt_model
+from tunediff.models.tuned import load_tuned, save_tuned
 from tunediff.runtime.errors import TunediffError
 from tunediff.training.finetune import finetune
 from tunediff.training.loop import Loop, chosen_epoch
@@ -203,11 +204,8 @@ def test_a_span_head_learns_its_windows(tmp_path, published):
         log = finetune(started, rows, rows[:4], train, tmp_path / adapt.method, "span")
         assert log[-1]["train_loss"] < log[0]["train_loss"]
         save_tuned(started.model, adapt, tmp_path / f"tuned-{adapt.method}")
-        model = load_tuned(
-            load(tmp_path / "base", published / "bert", QUESTION_LABELS, head="span").model,
-            adapt,
-            tmp_path / f"tuned-{adapt.method}",
-        )
+        base = load(tmp_path / "base", published / "bert", QUESTION_LABELS, head="span")
+        model = load_tuned(base, tmp_path / f"tuned-{adapt.method}").model
         documents = read_documents(loaded.tokenizer, QUESTIONS, Prompt(max_tokens=48, doc_stride=8), 64)
         found, expected = (find_spans(one, documents, 0, 1000, 6, "test") for one in (model, started.model.eval()))
         assert [one.spans[0][:2] for one in found] == [one.spans[0][:2] for one in expected]
@@ -551,7 +549,7 @@ def test_half_precision_models_train_and_answer(method, dtype, start, published,
     adapt = adapt_section(method, **keys)
     save_tuned(started[0].model, adapt, tmp_path / "tuned")
     base = load(tmp_path / f"base-bert-none-{dtype}", published / "bert", head="classification", dtype=dtype)
-    model = load_tuned(base.model, adapt, tmp_path / "tuned")
+    model = load_tuned(base, tmp_path / "tuned").model
     found = classify(model, [one for one, _ in started[2]], 0, 1000, "test")
     loss = torch.nn.functional.nll_loss(found, torch.tensor([label for _, label in started[2]])).item()
     # As the last epoch measured it, but for rounding to half precision here and there.

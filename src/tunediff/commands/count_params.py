@@ -69,7 +69,7 @@ def layout_of(params: Params, recipe: Path, base: Path) -> dict[str, Any]:
     Raises:
         TunediffError: the recipe has no layout, and none of its model is on this machine.
     """
-    from tunediff.models.load import CONFIG, MANIFEST, find_weights, read_layout
+    from tunediff.models.sources import CONFIG, MANIFEST, find_weights, read_layout
 
     model = params.model
     if model.source == "scratch":

@@ -15,7 +15,7 @@ import yaml
 from tunediff.commands.runs import PIPELINE, downstream, outdated, read_stages, run_program
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_text
-from tunediff.runtime.ranks import ADDRESS, HOST, HOSTS
+from tunediff.runtime.processes import ADDRESS, HOST, HOSTS
 
 STAGES = ("train", "predict_base", "predict_tuned")
 

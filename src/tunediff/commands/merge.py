@@ -3,11 +3,11 @@
     tunediff merge --out models/merged
 
 The steps: base -> base in 4 bits -> tuned (the adapter on it) -> merged (the adapter in the unquantised weights). Each
-model answers the test split as the evaluation asks it; the merged one is loaded from the folder that was written. The
-folder holds safetensors, layout and tokenizer, so transformers alone loads it, and merge.json with the figures. For
-adapt.method qlora and lora, after the pipeline has run.
+model answers a test set as the pipeline asks it; the merged one is loaded from the folder that was written. The folder
+holds safetensors, layout and tokenizer, so transformers alone loads it, and merge.json with the figures. For a tuned
+model that is an adapter, after the pipeline has run.
 
-A merged model that answers otherwise than the tuned one is written and reported. With --max-flips N it is a gate for
+A merged model that answers differently from the tuned one is written and reported. With --max-flips N it is a gate for
 CI: exit code 3 when more than N cases flipped between right and not right from the tuned model to the merged one.
 """
 
@@ -19,18 +19,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunediff.commands.diff import GATE_CLOSED
-from tunediff.commands.project import BASE, TUNED, both_answer, folder_beside, project
+from tunediff.commands.project import Project, add_set_argument, both_answer, folder_beside, read_project
+from tunediff.commands.runs import stage_path
 from tunediff.commands.table import aligned
 from tunediff.compare.effects.chain import changed_cases, step_flips
-from tunediff.config.params import Params
-from tunediff.data.cases import Case, read_cases
+from tunediff.config.settings import DiffSettings, read_settings
+from tunediff.data.cases import Case
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json, replacing, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TEST = Path("data/splits/test.jsonl")
 FIGURES = "merge.json"
 NAMED = 5
 
@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff merge`."""
     parser.add_argument("--out", default="models/merged", help="folder to write to (models/merged)")
     parser.add_argument("--max-flips", type=int, metavar="N", help="exit code 3 when the merged model flips more cases")
+    add_set_argument(parser)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -51,23 +52,20 @@ def main(args: argparse.Namespace) -> None:
     if args.max_flips is not None and args.max_flips < 0:
         raise TunediffError(f"--max-flips: found {args.max_flips}, expected a number of cases from 0 up")
     out = folder_beside(args.out, FIGURES)
-    params = project()
-    if params.adapt.method not in ("qlora", "lora"):
-        raise TunediffError(
-            f"params.yaml: adapt.method: found {params.adapt.method}, which makes no adapter to merge; expected qlora "
-            "or lora"
-        )
-    cases = read_cases(TEST, params.task.inputs, params.task.labels)
+    project = read_project(args.set)
+    method = _adapter_method(project.tuned)
+    confidence = read_settings(stage_path("diff_cases", "settings"), DiffSettings).diff.confidence
+    cases = project.cases()
     with replacing(out) as folder:
-        frames = _answers(params, cases, folder)
+        frames = _answers(project, cases, folder)
         names = list(frames)
         pairs = [*pairwise(names), (names[0], names[-1])]
-        steps = [step_flips(frames[a], frames[b], (a, b), params.diff.confidence) for a, b in pairs]
+        steps = [step_flips(frames[a], frames[b], (a, b), confidence) for a, b in pairs]
         changed = changed_cases(frames["tuned"], frames["merged"], ("tuned", "merged"))
-        figures = {"method": params.adapt.method, "confidence": params.diff.confidence}
+        figures = {"method": method, "confidence": confidence, "set": project.set_name}
         write_json(folder / FIGURES, {**figures, "steps": steps, "changed_cases": changed})
     print(f"merge: {' -> '.join(names)}, on {len(cases):,} test cases")
-    print("\n".join(table(steps, params.diff.confidence)))
+    print("\n".join(table(steps, confidence)))
     print(f"  written to {out}, the figures to {out / FIGURES}")
     last = next(step for step in steps if step["after"] == "merged")
     sys.stdout.flush()
@@ -80,29 +78,45 @@ def main(args: argparse.Namespace) -> None:
         sys.exit(GATE_CLOSED)
 
 
-def _answers(params: Params, cases: Sequence[Case], folder: Path) -> dict[str, "pd.DataFrame"]:
+def _adapter_method(tuned: Path) -> str | None:
+    """How the adapter of a tuned model was trained, where that is known.
+
+    Raises:
+        TunediffError: the tuned model is no adapter.
+    """
+    from tunediff.models.tuned import read_tuned
+
+    manifest = read_tuned(tuned)
+    method, form = manifest.get("method"), manifest["form"]
+    if form != "adapter":
+        raise TunediffError(f"{tuned}: form: found {form} (adapt.method {method}), expected an adapter to merge")
+    return method
+
+
+def _answers(project: Project, cases: Sequence[Case], folder: Path) -> dict[str, "pd.DataFrame"]:
     """Predictions of each model on the way to the merged one, by its name; the merged model is written to `folder`."""
     from dataclasses import replace
 
-    from tunediff.engines.asking import predict_cases
-    from tunediff.models.adapt import load_tuned
-    from tunediff.models.load import CONFIG, load_base, load_model
+    from tunediff.engines.local.transformers_engine import TransformersEngine, open_local
+    from tunediff.models.load import load_model
     from tunediff.models.merge import merge_adapter, save_merged
+    from tunediff.models.sources import CONFIG
+    from tunediff.models.tuned import load_tuned
 
-    asked, labels = (params.task, params.prompt, params.evaluate), params.task.labels
-    plain = params.model.model_copy(update={"quantization": "none"})
-    quantized = params.model.quantization != "none"
+    settings, labels = project.settings, project.settings.headline.labels
+    model = settings.model.model_copy(update={"quantization": "none"})
+    quantized = settings.model.quantization != "none"
     frames = {}
-    loaded = load_base(BASE, plain, labels)
+    engine = open_local(settings.model_copy(update={"model": model}), project.base)
     if quantized:
-        frames["base"] = predict_cases(loaded, cases, *asked, "base")
-    merged = merge_adapter(load_tuned(loaded.model, params.adapt, TUNED))
-    save_merged(replace(loaded, model=merged), folder)
-    del loaded, merged  # before the next copy of the weights is loaded
-    loaded = load_model(folder, read_json(folder / CONFIG), plain, labels)
-    answers = predict_cases(loaded, cases, *asked, "merged")
+        frames["base"] = project.ask(engine, cases, "base")
+    merged = merge_adapter(load_tuned(engine.loaded, project.tuned).model)
+    save_merged(replace(engine.loaded, model=merged), folder)
+    del engine, merged  # before the next copy of the weights is loaded
+    loaded = load_model(folder, read_json(folder / CONFIG), model, labels)
+    answers = project.ask(TransformersEngine(loaded, settings.evaluate.batch_tokens), cases, "merged")
     del loaded
-    frames["NF4 base" if quantized else "base"], frames["tuned"] = both_answer(params, cases)
+    frames["NF4 base" if quantized else "base"], frames["tuned"] = both_answer(project, cases)
     return frames | {"merged": answers}
 
 
@@ -119,10 +133,10 @@ def table(steps: Sequence[Mapping[str, Any]], confidence: float) -> list[str]:
 
 
 def warning(step: Mapping[str, Any], changed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What is said where the merged model is another model than the tuned one."""
+    """The warning where the merged model is another model than the tuned one."""
     yield (
         f"tunediff: THE MERGED MODEL IS NOT THE TUNED ONE: it answers {step['changed']:,} of {step['n']:,} cases "
-        f"otherwise ({step['repaired']:,} repaired, {step['broken']:,} broken). What was measured of the tuned model "
+        f"differently ({step['repaired']:,} repaired, {step['broken']:,} broken). What was measured of the tuned model "
         "does not hold for it."
     )
     for case in changed[:NAMED]:

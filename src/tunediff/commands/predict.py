@@ -5,9 +5,10 @@
     tunediff predict --file cases.jsonl --out predictions.jsonl
 
 A case is a NAME=TEXT for each of task.inputs of params.yaml; a file (.jsonl .csv .tsv .parquet) has columns of these
-names. Asks models/base and models/tuned as the evaluation does, so run the pipeline first. --out and --json give a
-JSON object a line: case_id, the inputs, and for both models the prediction (null: it could not be parsed), the
-probability of each label, and the lead, the log-probability of the likeliest label less that of the next, in nats.
+names. Asks models/base and models/tuned as the pipeline does (--set: as it asks that test set), so run it first. --out
+and --json give a JSON object per line: case_id, the inputs, and for both models the prediction (null: it could not be
+parsed), the probability of each label, and the lead, the log-probability of the likeliest label less that of the next,
+in nats.
 """
 
 import argparse
@@ -17,9 +18,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunediff.commands.project import both_answer, project
+from tunediff.commands.project import add_set_argument, both_answer, read_project
 from tunediff.commands.table import aligned
-from tunediff.data.cases import Case, make_cases
+from tunediff.data.cases import MODELS, Case, make_cases
 from tunediff.data.sources.table_files import read_rows
 from tunediff.report.notation import visible
 from tunediff.runtime.errors import TunediffError
@@ -28,7 +29,6 @@ from tunediff.runtime.files import NOT_TEXT, shown, write_jsonl
 if TYPE_CHECKING:
     import pandas as pd
 
-MODELS = ("base", "tuned")
 Record = Mapping[str, Any]
 
 
@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="*", metavar="NAME=TEXT", help="an input of the case, such as premise=TEXT")
     parser.add_argument("--file", type=Path, help="cases to ask about, in place of one")
     parser.add_argument("--out", type=Path, help="file to write the answers to (.jsonl)")
-    parser.add_argument("--json", action="store_true", help="print a JSON object a case")
+    parser.add_argument("--json", action="store_true", help="print a JSON object per case")
+    add_set_argument(parser)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -50,10 +51,10 @@ def main(args: argparse.Namespace) -> None:
         raise TunediffError(f"--out: found {args.out}, expected a name that ends in .jsonl")
     if args.out and args.file and args.out.resolve() == args.file.resolve():
         raise TunediffError(f"--out: found {args.out}, which is the file of the cases; expected another one")
-    params = project()
-    task = params.task
+    project = read_project(args.set)
+    task = project.task
     cases = _file_cases(args.file, task.inputs, args.inputs) if args.file else [_one_case(args.inputs, task.inputs)]
-    found = records(cases, task.labels, *both_answer(params, cases))
+    found = records(cases, task.labels, *both_answer(project, cases))
     if args.out:
         write_jsonl(args.out, found)
     if args.json:
@@ -99,7 +100,7 @@ def _file_cases(path: Path, inputs: Sequence[str], given: Sequence[str]) -> list
                 raise TunediffError(f"{row.place}: {name}: found {shown(row.get(name))}, expected text")
             if found := NOT_TEXT.search(row[name]):
                 raise TunediffError(f"{row.place}: {name}: found the character {found[0]!r}, expected text without it")
-    # Nobody said what the right answer is, and nothing here asks.
+    # The right answers are not known, and nothing here asks for them.
     return make_cases(({name: row[name] for name in inputs}, "", ()) for row in rows)
 
 
@@ -153,7 +154,7 @@ def side_by_side(record: Record, inputs: Sequence[str], labels: Sequence[str]) -
     for name in inputs:
         yield f"{name:<{width}}  {_line(record[name])}"
     yield ""
-    rows = [["", *MODELS], ["answer", *_both(record, "prediction", _said)]]
+    rows = [["", *MODELS], ["answer", *_both(record, "prediction", _shown)]]
     if None in _both(record, "prediction"):
         rows.append(["written", *_both(record, "text", lambda text: shown(text, 40))])
     probabilities = _both(record, "probabilities")
@@ -175,11 +176,11 @@ def _listed(found: Sequence[Record], inputs: Sequence[str]) -> Iterator[str]:
     rows = [["", *MODELS, "", " | ".join(inputs)]]
     for number, record in enumerate(found, start=1):
         text = " | ".join(_line(record[name]) for name in inputs)
-        rows.append([str(number), *_both(record, "prediction", _said), "differs" * record["differs"], text[:80]])
+        rows.append([str(number), *_both(record, "prediction", _shown), "differs" * record["differs"], text[:80]])
     yield from aligned(list(zip(*rows, strict=True)), left=len(rows[0]))
 
 
-def _said(prediction: str | None) -> str:
+def _shown(prediction: str | None) -> str:
     if prediction is None:
         return "(invalid)"
     return _line(prediction) or "(no answer)"

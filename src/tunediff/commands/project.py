@@ -1,45 +1,95 @@
-"""The two models of the project, for commands that answer with them.
+"""The two models of the project and one of its test sets, for commands that answer with them.
 
-    params = project()                                   # params.yaml; models/base and models/tuned are there
-    base, tuned = both_answer(params, cases)             # prediction rows of cases.PREDICTION_COLUMNS, a row a case
+    project = read_project()                             # models/base and models/tuned are there
+    base, tuned = both_answer(project, cases)            # graded prediction rows, a row per case
 
-The model wing is imported inside the functions, so that `tunediff --help` and the commands without a model start
-without torch.
+Engines are opened inside the functions, so that `tunediff --help` and the commands without a model start without torch.
 """
 
+import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from tunediff.commands.runs import read_stages
-from tunediff.config.params import Params
-from tunediff.data.cases import Case
+from tunediff.commands.runs import read_stages, stage_path
+from tunediff.config.settings import read_settings
+from tunediff.data.cases import MODELS, Case, read_cases
+from tunediff.engines import open_engine
+from tunediff.engines.engine import Engine
+from tunediff.inputs.settings import HEADLINE, CaseSet, PredictSettings
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import output_path
-from tunediff.runtime.stage import PARAMS
-from tunediff.tasks.experiment import read_experiment
+from tunediff.runtime.files import output_path, shown
+from tunediff.tasks import task_of
+from tunediff.tasks.evaluation import EvalSettings
+from tunediff.tasks.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tunediff.models.load import Loaded
 
-BASE, TUNED = Path("models/base"), Path("models/tuned")
+class Project(NamedTuple):
+    """The two models as the pipeline made them, and a test set as it was asked and graded."""
+
+    settings: PredictSettings
+    base: Path
+    tuned: Path
+    set_name: str
+    case_set: CaseSet
+    task: Task
+
+    def cases(self) -> list[Case]:
+        """The cases of the test set."""
+        path = stage_path("predict_base", "test-sets") / f"{self.set_name}.jsonl"
+        return read_cases(path, self.case_set.inputs, self.case_set.labels)
+
+    def answers(self, model: str) -> Path:
+        """The file of a model's raw answers to the test set."""
+        return stage_path(f"predict_{model}", "answers") / f"{self.set_name}.parquet"
+
+    def predictions(self, model: str) -> Path:
+        """The file of a model's graded predictions on the test set."""
+        return stage_path(f"eval_{model}", "predictions") / f"{self.set_name}.parquet"
+
+    def ask(self, engine: Engine, cases: Sequence[Case], title: str) -> "pd.DataFrame":
+        """Graded predictions of a model, a row per case, as the pipeline makes them.
+
+        Args:
+            engine: answers with the model.
+            cases: the cases, at least one.
+            title: what the progress bar says.
+        """
+        from tunediff.engines.asking import ask_cases
+
+        answers = ask_cases(engine, cases, self.case_set, self.settings.evaluate, title)
+        return self.task.grade(cases, answers, self.case_set.ask)
 
 
-def project() -> Params:
-    """The parameters of the project in the current folder, whose models have been made.
+def add_set_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names a test set."""
+    parser.add_argument("--set", default=HEADLINE, metavar="NAME", help=f"name of the test set ({HEADLINE})")
+
+
+def read_project(set_name: str = HEADLINE) -> Project:
+    """What the pipeline made in the current folder.
+
+    Args:
+        set_name: the test set.
 
     Raises:
-        TunediffError: params.yaml is missing or at fault, or a model is not there.
+        TunediffError: a model or the settings are not there, or there is no such test set.
     """
-    params = read_experiment(PARAMS).params
-    for folder in (BASE, TUNED):
+    base, tuned = stage_path("predict_tuned", "base"), stage_path("predict_tuned", "tuned")
+    for folder in (base, tuned):
         if not folder.is_dir():
             raise TunediffError(
                 f"{folder}: there is no such folder, expected the model that the pipeline makes: run dvc repro"
             )
-    return params
+    settings = read_settings(stage_path("predict_tuned", "settings"), PredictSettings)
+    if set_name not in settings.sets:
+        raise TunediffError(f"--set: found {shown(set_name)}, expected one of {', '.join(settings.sets)}")
+    graded = read_settings(stage_path("eval_tuned", "settings"), EvalSettings)
+    task = task_of(graded.sets[set_name].task)
+    return Project(settings, base, tuned, set_name, settings.sets[set_name], task)
 
 
 def folder_beside(text: str, mark: str) -> Path:
@@ -65,41 +115,27 @@ def folder_beside(text: str, mark: str) -> Path:
     return path
 
 
-def both_answer(params: Params, cases: Sequence[Case]) -> tuple["pd.DataFrame", "pd.DataFrame"]:
-    """Predictions of the base model and of the tuned one, as `eval_base` and `eval_tuned` make them.
-
-    Args:
-        params: those of the project.
-        cases: the cases, at least one.
+def both_answer(project: Project, cases: Sequence[Case]) -> tuple["pd.DataFrame", "pd.DataFrame"]:
+    """Graded predictions of the base model and of the tuned one, as `Project.ask` makes them.
 
     Raises:
         TunediffError: a model cannot be loaded, or a case is too long.
     """
-    from tunediff.engines.asking import predict_cases
-
-    asked = params.task, params.prompt, params.evaluate
-    models = zip(both_models(params), ("base", "tuned"), strict=True)
-    base, tuned = (predict_cases(loaded, cases, *asked, title) for loaded, title in models)
+    base, tuned = (
+        project.ask(engine, cases, title) for engine, title in zip(both_engines(project), MODELS, strict=True)
+    )
     return base, tuned
 
 
-def both_models(params: Params) -> Iterator["Loaded"]:
+def both_engines(project: Project) -> Iterator[Engine]:
     """The base model, ready to answer, and when it has answered the tuned one.
 
     The weights of the base are loaded once: it answers first, then what fine-tuning made is put on it. So it is the
     base itself that answers, whichever of its weights were trained.
 
-    Args:
-        params: those of the project.
-
     Raises:
         TunediffError: a model cannot be loaded.
     """
-    from dataclasses import replace
-
-    from tunediff.models.adapt import load_tuned
-    from tunediff.models.load import load_base
-
-    loaded = load_base(BASE, params.model, params.task.labels)
-    yield loaded
-    yield replace(loaded, model=load_tuned(loaded.model, params.adapt, TUNED))
+    engine = open_engine(project.settings, project.base)
+    yield engine
+    yield engine.tuned(project.tuned)

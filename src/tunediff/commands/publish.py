@@ -13,20 +13,19 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tunediff.commands.project import BASE, TUNED, folder_beside, project
-from tunediff.commands.runs import outdated, read_stages
-from tunediff.config.params import Params
-from tunediff.data.cases import read_cases, read_predictions
+from tunediff.commands.agreement import ask_again, spread
+from tunediff.commands.project import Project, add_set_argument, folder_beside, read_project
+from tunediff.commands.runs import outdated, read_stages, stage_path
+from tunediff.data.cases import read_predictions
 from tunediff.report.model_card import NAME
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_text, replacing, shown, write_text
 from tunediff.runtime.hub import hub_problem, snapshot
 from tunediff.runtime.stage import PARAMS
 
-TEST, PREDICTIONS = Path("data/splits/test.jsonl"), Path("data/predictions/tuned.parquet")
-CARD, METRICS = Path("reports/model_card.md"), Path("metrics")
-DIFF = METRICS / "diff_cases.json"
 README = "README.md"
+# Cases that a published model is asked.
+SAMPLE = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--private", action="store_true", help="only you and your organisation may see it")
     parser.add_argument("--dry-run", action="store_true", help="write and check the folder, upload nothing")
     parser.add_argument("--out", default="models/publish", help="folder to write, in the project (models/publish)")
+    add_set_argument(parser)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -42,15 +42,15 @@ def main(args: argparse.Namespace) -> None:
 
     Raises:
         TunediffError: the results are not of the present code, data and parameters, the hub refuses, or the model
-            answers otherwise than it was measured; then nothing is uploaded, or the line says what was.
+            answers differently from what was measured; then nothing is uploaded, or the line says what was.
     """
     _check_name(args.repo_id)
-    out, params = folder_beside(args.out, str(DIFF)), project()
+    out, project = folder_beside(args.out, str(_figures())), read_project(args.set)
     _check_results()
-    said = _write(out, params, args.repo_id)
+    agreement = _write(out, project, args.repo_id)
     files = [path for path in out.rglob("*") if path.is_file()]
     print(f"publish: {out}: {len(files)} files, {sum(path.stat().st_size for path in files) / 2**20:,.1f} MiB")
-    print(f"  {said}")
+    print(f"  {agreement}")
     if args.dry_run:
         print("  nothing was uploaded (--dry-run)")
         return
@@ -58,7 +58,7 @@ def main(args: argparse.Namespace) -> None:
     print(f"  uploaded to {address} at commit {commit}")
     with TemporaryDirectory() as cache:
         fetched = snapshot(args.repo_id, commit, "model", cache=Path(cache))
-        print(f"  fetched from there: {_checked(fetched, params, f'hub model {args.repo_id} at {commit}')}")
+        print(f"  fetched from there: {_checked(fetched, project, f'hub model {args.repo_id} at {commit}')}")
 
 
 def _check_name(repo_id: str) -> None:
@@ -82,39 +82,48 @@ def _check_results() -> None:
         )
 
 
-def _write(out: Path, params: Params, repo_id: str) -> str:
+def _figures() -> Path:
+    """The metrics of the comparison, in the folder of all metrics; their place in the published folder too."""
+    return stage_path("diff_cases", "metrics")
+
+
+def _write(out: Path, project: Project, repo_id: str) -> str:
     """Write the folder, whole and checked or not at all; what the check found."""
     from tunediff.models.publish import write_model
 
+    model, labels = project.settings.model, project.settings.headline.labels
     with replacing(out) as folder:
         folder.mkdir()
-        write_model(folder, BASE, TUNED, params, repo_id)
-        write_text(folder / README, read_text(CARD).replace(NAME, repo_id))
+        write_model(folder, project.base, project.tuned, model, labels, repo_id)
+        write_text(folder / README, read_text(stage_path("report", "model-card")).replace(NAME, repo_id))
         shutil.copyfile(PARAMS, folder / PARAMS.name)
-        shutil.copytree(METRICS, folder / METRICS.name, ignore=shutil.ignore_patterns(".*"))
-        return _checked(folder, params, str(out))
+        metrics = _figures().parent
+        shutil.copytree(metrics, folder / metrics, ignore=shutil.ignore_patterns(".*"))
+        return _checked(folder, project, str(out))
 
 
-def _checked(folder: Path, params: Params, place: str) -> str:
+def _checked(folder: Path, project: Project, place: str) -> str:
     """What the check found, in words.
 
     Raises:
-        TunediffError: the folder's model answers otherwise than the tuned model was measured.
+        TunediffError: the folder's model answers differently from the tuned model that was measured.
     """
-    from tunediff.engines.agreement import check_model
+    from tunediff.engines.local.transformers_engine import TransformersEngine
+    from tunediff.models.publish import load_published
 
-    cases = read_cases(TEST, params.task.inputs, params.task.labels)
-    evaluated, _ = read_predictions(PREDICTIONS)
-    check = check_model(folder, BASE, params, cases, evaluated, "publish")
+    settings, cases, path = project.settings, project.cases(), project.predictions("tuned")
+    loaded = load_published(folder, project.base, settings.model, settings.headline.labels)
+    engine, held = TransformersEngine(loaded, settings.evaluate.batch_tokens), read_predictions(path)[0]
+    check = ask_again(project, engine, spread(cases, SAMPLE), held, "publish")
     if check.differing:
         named = ", ".join(check.differing[:5]) + (", ..." if len(check.differing) > 5 else "")
         raise TunediffError(
-            f"{place}: {len(check.differing)} of {check.n} test cases are answered otherwise than in {PREDICTIONS} "
+            f"{place}: {len(check.differing)} of {check.n} test cases are answered differently from {path} "
             f"(log-probabilities off by up to {check.furthest:.2g} nats): {named}"
         )
     return (
-        f"{check.n:,} of {len(cases):,} test cases asked again, all answered as in {PREDICTIONS}, log-probabilities "
-        f"off by at most {check.furthest:.1g} nats"
+        f"{check.n:,} of {len(cases):,} test cases asked again, all answered as in {path}, log-probabilities off by at "
+        f"most {check.furthest:.1g} nats"
     )
 
 
@@ -133,10 +142,10 @@ def upload(folder: Path, repo_id: str, private: bool) -> tuple[str, str]:
     api, weights = HfApi(), {path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")}
     try:
         address = api.create_repo(repo_id, private=private or None, exist_ok=True)
-        there = api.model_info(repo_id)
-        if private and not there.private:
+        found = api.model_info(repo_id)
+        if private and not found.private:
             raise TunediffError(f"hub model {repo_id}: is there already and public, expected another name (--private)")
-        others = {file.rfilename for file in there.siblings or () if file.rfilename.endswith(".safetensors")} - weights
+        others = {file.rfilename for file in found.siblings or () if file.rfilename.endswith(".safetensors")} - weights
         if others:
             raise TunediffError(
                 f"hub model {repo_id}: holds {', '.join(sorted(others))} of another model, expected another name; or "

@@ -11,6 +11,7 @@ code, data and parameters; the others were not made.
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -79,6 +80,19 @@ def read_stages(path: Path = PIPELINE) -> list[Stage]:
         if costs:
             found.append(Stage(name, list(stage.get("deps", [])), writes, Path(costs[0])))
     return found
+
+
+def stage_path(stage: str, option: str, pipeline: Path = PIPELINE) -> Path:
+    """The path behind an option of a stage's script: models/tuned for train and tuned.
+
+    Raises:
+        TunediffError: dvc.yaml is missing, or has no such stage, or hands it no such path.
+    """
+    stages = yaml.safe_load(read_text(pipeline))["stages"]
+    words = shlex.split(stages[stage]["cmd"]) if stage in stages else []
+    if f"--{option}" not in words[:-1]:
+        raise TunediffError(f"{pipeline}: stages.{stage}.cmd: found no --{option}, expected a path behind it")
+    return Path(words[words.index(f"--{option}") + 1])
 
 
 def read_cost(path: Path) -> Cost | None:

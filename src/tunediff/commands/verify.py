@@ -1,14 +1,14 @@
-"""Run stages again, evaluations on a sample of their cases, and say whether the cache still tells the truth here.
+"""Run stages again, predictions on a sample of their cases, and say whether the cache still tells the truth here.
 
     tunediff verify
-    tunediff verify --sample 500 --stage eval_tuned
+    tunediff verify --sample 500 --stage predict_tuned
     tunediff verify --accept
 
 What the last run wrote may come from another machine, by dvc pull or the run cache, or from older libraries. The splits
-are drawn again and the parameters counted again, whole. Base and tuned model answer --sample cases, spread over the
-test split, with their scorer. A case agrees where its prompt is the same, no log-probability is off by more than other
-batches explain (0.001 nats in float32, 0.1 in float16, 0.3 in bfloat16), and the prediction is the same one or was as
-likely within that. A model is not trained again: that takes as long as the stage.
+are drawn again, the parameters counted again and the stored answers graded again, whole. Base and tuned model answer
+--sample cases, spread over a test set (--set). A case agrees where its prompt is the same, no log-probability is off by
+more than other batches explain (0.001 nats in float32, 0.1 in float16, 0.3 in bfloat16), and the prediction is the same
+one or was as likely within that. A model is not trained again: that takes as long as the stage.
 
 Writes nothing, but for --accept: after an upgrade it runs the cheap stages, and where both models answer the sample as
 before it takes today's code for what the other stages made (`dvc commit`). Exit code 3 when something differs. Bad
@@ -17,32 +17,32 @@ input: one line and exit code 1.
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import eq
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tunediff.commands.accept import ready_to_accept, take_over
+from tunediff.commands.agreement import ask_again, spread
 from tunediff.commands.diff import GATE_CLOSED
-from tunediff.commands.project import BASE, both_models, project
-from tunediff.commands.runs import outdated, read_stages
+from tunediff.commands.project import Project, add_set_argument, both_engines, read_project
+from tunediff.commands.runs import outdated, read_stages, stage_path
 from tunediff.commands.table import aligned
-from tunediff.config.params import Params
-from tunediff.data.cases import Case, environment_of, read_cases, read_predictions
+from tunediff.config.settings import CountSettings, PrepareSettings, read_settings
+from tunediff.data.answers import read_answers
+from tunediff.data.cases import MODELS, environment_of, read_cases, read_predictions
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json, shown
-from tunediff.runtime.stage import PARAMS
-from tunediff.tasks.experiment import read_experiment
+from tunediff.tasks import task_of
+from tunediff.tasks.draws import read_splits
 
 if TYPE_CHECKING:
-    from tunediff.models.load import Loaded
+    import pandas as pd
 
-SPLITS, TEST_SETS, COUNTS = Path("data/splits"), Path("data/test_sets"), Path("metrics/count_params.json")
-PREDICTIONS = {
-    "eval_base": Path("data/predictions/base/test.parquet"),
-    "eval_tuned": Path("data/predictions/tuned/test.parquet"),
-}
-STAGES = ("prepare", "count_params", *PREDICTIONS)
+    from tunediff.engines.engine import Engine
+
+ASKED, GRADED = ("predict_base", "predict_tuned"), ("eval_base", "eval_tuned")
+STAGES = ("prepare", "count_params", *ASKED, *GRADED)
 NAMED = 5
 
 
@@ -61,8 +61,9 @@ class Checked(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff verify`."""
-    parser.add_argument("--sample", type=int, default=100, metavar="N", help="cases of each evaluation (100)")
+    parser.add_argument("--sample", type=int, default=100, metavar="N", help="cases that each model answers (100)")
     parser.add_argument("--stage", choices=STAGES, help="this stage alone")
+    add_set_argument(parser)
     parser.add_argument(
         "--accept", action="store_true", help="where both models agree, take today's code for results of other code"
     )
@@ -80,10 +81,8 @@ def main(args: argparse.Namespace) -> None:
         raise TunediffError(f"--stage: found {args.stage} beside --accept, which asks both models")
     if args.accept:
         ready_to_accept()
-    stages = [args.stage] if args.stage else list(PREDICTIONS if args.accept else STAGES)
-    params = project() if "eval_tuned" in stages else read_experiment(PARAMS).params
-    found = [check(params) for name, check in (("prepare", _splits), ("count_params", _counts)) if name in stages]
-    found += _evaluations(params, [name for name in PREDICTIONS if name in stages], args.sample)
+    stages = [args.stage] if args.stage else ASKED if args.accept else STAGES
+    found = list(check(stages, args.set, args.sample))
     print("\n".join(table(found)))
     for one in found:
         for note in one.notes:
@@ -104,32 +103,55 @@ def main(args: argparse.Namespace) -> None:
 
 def _next(differing: Sequence[str]) -> str:
     """What to do about stages that differ."""
-    try:
-        if set(differing) & outdated(read_stages()):
-            return "they are not of the present code, data and parameters: run dvc repro"
-    except TunediffError as error:
-        return str(error)
+    if set(differing) & (outdated(read_stages()) or set()):
+        return "they are not of the present code, data and parameters: run dvc repro"
     return f"to compute them anew: dvc repro --force --single-item {' '.join(differing)}"
 
 
-def _splits(params: Params) -> Checked:
-    """The splits drawn again from the rows of the source."""
-    from tunediff.tasks import task_of
-    from tunediff.tasks.draws import read_splits
+def check(stages: Sequence[str], set_name: str, n: int) -> Iterator[Checked]:
+    """Run stages again, in the order of `STAGES`.
 
-    task, raw = params.task, Path(params.data.path)
-    drawn, _ = read_splits(task_of(task), params.data, raw)
-    splits = {
-        TEST_SETS / "test.jsonl": (task, drawn.pop("test")),
-        **{SPLITS / f"{name}.jsonl": (task, split) for name, split in drawn.items()},
-    }
-    for name, one in params.also.items():
-        section = one.task or task
-        found, _ = read_splits(task_of(section), one.data, raw / one.data.path)
-        splits[TEST_SETS / f"{name}.jsonl"] = section, found["test"]
+    Args:
+        stages: their names.
+        set_name: the test set that predictions are checked on.
+        n: cases of it that each model answers, at most.
+
+    Raises:
+        TunediffError: what a stage wrote is not there.
+    """
+    if "prepare" in stages:
+        yield _splits()
+    if "count_params" in stages:
+        yield _counts()
+    if not set(stages) & {*ASKED, *GRADED}:
+        return
+    project = read_project(set_name)
+    if set(stages) & set(ASKED):
+        for stage, model, engine in zip(ASKED, MODELS, both_engines(project), strict=False):
+            if stage in stages:
+                yield _answers(stage, model, project, engine, n)
+            if not set(stages) & set(ASKED[ASKED.index(stage) + 1 :]):
+                break
+    for stage, model in zip(GRADED, MODELS, strict=True):
+        if stage in stages:
+            yield _grades(stage, model, project)
+
+
+def _splits() -> Checked:
+    """The splits and the test sets drawn again from the rows of their sources."""
+    settings = read_settings(stage_path("prepare", "settings"), PrepareSettings)
+    splits, test_sets = stage_path("prepare", "splits"), stage_path("prepare", "test-sets")
+    raw = Path(settings.data.path)
+    drawn, _ = read_splits(task_of(settings.task), settings.data, raw)
+    again = {splits / f"{name}.jsonl": (settings.task, split) for name, split in drawn.items() if name != "test"}
+    again[test_sets / "test.jsonl"] = settings.task, drawn["test"]
+    for name, one in settings.also.items():
+        section = one.task or settings.task
+        further, _ = read_splits(task_of(section), one.data, raw / one.data.path)
+        again[test_sets / f"{name}.jsonl"] = section, further["test"]
     run = agree = 0
     notes = []
-    for path, (section, split) in splits.items():
+    for path, (section, split) in again.items():
         held = read_cases(path, section.inputs, section.labels)
         n, same = max(len(held), len(split.cases)), sum(map(eq, held, split.cases))
         run, agree = run + n, agree + same
@@ -138,51 +160,64 @@ def _splits(params: Params) -> Checked:
     return Checked("prepare", "cases", run, run, agree, notes=notes)
 
 
-def _counts(params: Params) -> Checked:
+def _counts() -> Checked:
     """The parameters counted again from the layout."""
     from tunediff.models.counts import count_recipe
-    from tunediff.models.load import CONFIG
     from tunediff.models.parameters import totals
+    from tunediff.models.sources import CONFIG
 
-    held = read_json(COUNTS)
+    settings = read_settings(stage_path("count_params", "settings"), CountSettings)
+    path, layout = stage_path("count_params", "metrics"), read_json(stage_path("count_params", "base") / CONFIG)
+    held = read_json(path)
     if not isinstance(held, dict):
-        raise TunediffError(f"{COUNTS}: found {shown(held)}, expected the counts as a JSON object")
-    rows = count_recipe(read_json(BASE / CONFIG), params.task.labels, params.model, params.adapt)
-    counted = totals(rows, params.model.published_parameters)
+        raise TunediffError(f"{path}: found {shown(held)}, expected the counts as a JSON object")
+    rows = count_recipe(layout, settings.labels, settings.model, settings.adapt)
+    counted = totals(rows, settings.model.published_parameters)
     wrong = [name for name in {**held, **counted} if held.get(name) != counted.get(name)]
-    notes = [f"{name}: {COUNTS} has {held.get(name)}, counted {counted.get(name)}" for name in wrong]
+    notes = [f"{name}: {path} has {held.get(name)}, counted {counted.get(name)}" for name in wrong]
     return Checked("count_params", "counts", len(counted), len(counted), max(0, len(counted) - len(wrong)), notes=notes)
 
 
-def _evaluations(params: Params, stages: Sequence[str], n: int) -> Iterator[Checked]:
-    """Cases of the test split answered again, at most `n` by each of the models of these stages."""
-    if not stages:
-        return
-    cases = read_cases(TEST_SETS / "test.jsonl", params.task.inputs, params.task.labels)
-    for stage, loaded in zip(PREDICTIONS, both_models(params), strict=False):
-        if stage in stages:
-            yield _evaluation(stage, params, loaded, cases, n)
-        if stage == stages[-1]:
-            return
-
-
-def _evaluation(stage: str, params: Params, loaded: "Loaded", cases: Sequence[Case], n: int) -> Checked:
-    from tunediff.engines.agreement import ask_again, spread
-    from tunediff.models.environment import environment
-
-    held, about = read_predictions(PREDICTIONS[stage])
-    then, here = environment_of(about), environment(loaded.model)
-    asked = params.task, params.prompt, params.evaluate
-    found = ask_again(loaded, spread(cases, n), held, *asked, f"{stage}, again")
-    changed = [name for name in here if here[name] != then.get(name)]
-    notes = [f"{name}: computed with {then.get(name, 'none')}, here {here[name]}" for name in changed]
-    if not then:
-        notes = ["the file does not say what it was computed with"]
+def _answers(stage: str, model: str, project: Project, engine: "Engine", n: int) -> Checked:
+    """At most `n` cases of a test set answered again by one of the models."""
+    cases = project.cases()
+    answers, about = read_answers(project.answers(model))
+    held = project.task.grade(cases, answers, project.case_set.ask)
+    found = ask_again(project, engine, spread(cases, n), held, f"{stage}, again")
+    notes = _environment_notes(environment_of(about), engine.environment())
     if found.differing:
         named = ", ".join(found.differing[:NAMED]) + ", ..." * (len(found.differing) > NAMED)
         notes.append(f"{len(found.differing):,} cases differ by more than rounding: {named}")
     furthest = found.furthest if held["log_probs"].notna().any() else None
     return Checked(stage, "cases", found.n, len(cases), found.n - len(found.differing), found.same, furthest, notes)
+
+
+def _environment_notes(then: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+    if not then:
+        return ["the file does not say what it was computed with"]
+    changed = [name for name in here if here[name] != then.get(name)]
+    return [f"{name}: computed with {then.get(name, 'none')}, here {here[name]}" for name in changed]
+
+
+def _grades(stage: str, model: str, project: Project) -> Checked:
+    """The stored answers of one of the models graded again, all of them."""
+    cases, path = project.cases(), project.predictions(model)
+    answers, _ = read_answers(project.answers(model))
+    held, _ = read_predictions(path)
+    graded = project.task.grade(cases, answers, project.case_set.ask)
+    before = dict(zip(held["case_id"], _rows(held, held.columns), strict=True))
+    now = dict(zip(graded["case_id"], _rows(graded, held.columns), strict=True))
+    run = {**before, **now}
+    differing = [case_id for case_id in run if before.get(case_id) != now.get(case_id)]
+    named = ", ".join(differing[:NAMED]) + ", ..." * (len(differing) > NAMED)
+    notes = [f"{len(differing):,} cases of {path} are graded differently: {named}"] if differing else []
+    return Checked(stage, "cases", len(run), len(run), len(run) - len(differing), notes=notes)
+
+
+def _rows(frame: "pd.DataFrame", columns: Iterable[str]) -> list[str]:
+    """Each row as text, the same for lists and arrays, for None and NaN."""
+    text = frame.reindex(columns=list(columns)).to_json(orient="records", lines=True, double_precision=15)
+    return str(text).splitlines()
 
 
 def table(found: Sequence[Checked]) -> list[str]:

@@ -5,14 +5,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tunediff.config.section import Section, Seed, Whole
+from tunediff.config.section import Section, Seed, Whole, Word
 
 
 class Base(Section):
     """Where the base model comes from, and its layout: all of it that the stage base_model reads."""
 
-    source: Literal["scratch", "hub", "package", "folder"] = Field(
-        description="trained from scratch here, pinned on the hub, shipped inside a Python package, or a local folder"
+    source: Word = Field(
+        description="scratch: trained from scratch here; hub: pinned on the hub; package: shipped inside a Python "
+        "package; folder: a local folder"
     )
     id: str | None = Field(default=None, description="hub id, package name or folder path")
     revision: str | None = Field(

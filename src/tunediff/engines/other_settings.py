@@ -1,10 +1,10 @@
 """The other ways to ask a model the same cases: free text, one input alone, another batch size, solved examples.
 
-    frame = predict_cases(loaded, cases, task, prompt, evaluate, "eval_base")
-    frame = frame.assign(**other_settings(frame, loaded, cases, task, prompt, evaluate, "eval_base"))
+    frame = ask_cases(engine, cases, case_set, evaluate, "base")
+    frame = frame.assign(**other_settings(frame, engine, cases, solved, case_set, evaluate, "base"))
 
-Without the premise means: the same template with every input empty but the partial-input one. It is the same prompt for
-both models, and no other text comes in that one of them could know better.
+One input alone means: the same template with every other input empty. It is the same prompt for both models, and no
+other text comes in that one of them could know better.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,11 @@ from typing import Any
 import pandas as pd
 
 from tunediff.config.evaluate import Evaluate
-from tunediff.config.prompt import Prompt
-from tunediff.config.task import Task
 from tunediff.data.cases import Case
-from tunediff.engines.asking import predict_cases, write_answers
-from tunediff.inputs.prompts import encode_cases, render
-from tunediff.models.load import Loaded
+from tunediff.engines.asking import ask_cases, generate_texts
+from tunediff.engines.engine import Engine
+from tunediff.inputs.prompts import render
+from tunediff.inputs.settings import CaseSet
 from tunediff.runtime.errors import TunediffError
 
 # Stands between two examples, and between the last one and the case.
@@ -29,97 +28,86 @@ _BRACE = "_opening_brace"
 
 def other_settings(
     frame: pd.DataFrame,
-    loaded: Loaded,
+    engine: Engine,
     cases: Sequence[Case],
-    task: Task,
-    prompt: Prompt,
+    solved: Sequence[Case],
+    case_set: CaseSet,
     evaluate: Evaluate,
     title: str,
 ) -> dict[str, list[Any]]:
-    """Return the columns of the protocols that `evaluate.settings` asks for, a value a case.
+    """The columns of the settings that `evaluate` asks for, a value per case.
 
     Args:
-        frame: what `predict_cases` returns for the same arguments: answers that are there are not asked for again.
-        loaded: the model and its tokenizer.
+        frame: what `ask_cases` returns for the same arguments: answers that are there are not asked for again.
+        engine: answers with the model.
         cases: the cases.
-        task: names of inputs and labels.
-        prompt: how a case becomes input.
-        evaluate: how the model answers.
+        solved: the cases that the `evaluate.few_shot` examples are drawn from.
+        case_set: how a case becomes a prompt, and what is asked about it.
+        evaluate: the settings, and how long an answer may be.
         title: what the progress bar says.
 
     Returns:
-        generated, generated_text; premise_free_log_probs: see `tunediff.data.cases.SETTING_COLUMNS`.
+        generated_text; premise_free_log_probs; again_text, again_log_probs; few_shot_log_probs.
     """
     columns: dict[str, list[Any]] = {}
     if "generation" in evaluate.settings:
-        if evaluate.scoring_method == "generation":
-            labels, texts = _labels(frame), frame["text"].tolist()
-        else:
-            encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context, evaluate.max_new_tokens)
-            written = write_answers(loaded, encoded, prompt.choices or {}, evaluate, f"{title}, free text")
-            labels, texts = [label for label, _, _ in written], [text for _, text, _ in written]
-        columns |= {"generated": labels, "generated_text": texts}
-    if "partial_input" in evaluate.settings:
-        alone = [partial_input(case, task) for case in cases]
-        columns["premise_free_log_probs"] = _log_probs(
-            loaded, alone, task, prompt, evaluate, f"{title}, {task.partial_input} alone"
+        written = case_set.ask.answer == "text"
+        columns["generated_text"] = (
+            frame["text"].tolist()
+            if written
+            else generate_texts(engine, cases, case_set, evaluate, f"{title}, free text")
         )
+    if "partial_input" in evaluate.settings:
+        name = case_set.partial_input
+        alone = [partial_input(case, name) for case in cases]
+        columns["premise_free_log_probs"] = _log_probs(engine, alone, case_set, evaluate, f"{title}, {name} alone")
+    if evaluate.noise_batch_tokens is not None:
+        other = engine.batched(evaluate.noise_batch_tokens)
+        again = ask_cases(other, cases, case_set, evaluate, f"{title}, other batches")
+        columns |= answers_of("again", again)
+    if evaluate.few_shot:
+        columns["few_shot_log_probs"] = few_shot_log_probs(engine, cases, solved, case_set, evaluate, title)
     return columns
 
 
-def answered_again(
-    loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Prompt, evaluate: Evaluate, title: str
-) -> list[str | None]:
-    """Return the model's predictions with batches of `evaluate.noise_batch_tokens`; arguments as `predict_cases`."""
-    other = evaluate.model_copy(update={"batch_tokens": evaluate.noise_batch_tokens})
-    return _labels(predict_cases(loaded, cases, task, prompt, other, f"{title}, other batches"))
+def answers_of(setting: str, frame: pd.DataFrame) -> dict[str, list[Any]]:
+    """The columns that raw answers in another setting add to those of the first one."""
+    return {f"{setting}_{name}": frame[name].tolist() for name in ("text", "log_probs")}
 
 
 def few_shot_log_probs(
-    loaded: Loaded,
-    cases: Sequence[Case],
-    solved: Sequence[Case],
-    task: Task,
-    prompt: Prompt,
-    evaluate: Evaluate,
-    title: str,
+    engine: Engine, cases: Sequence[Case], solved: Sequence[Case], case_set: CaseSet, evaluate: Evaluate, title: str
 ) -> list[list[float]]:
-    """Return the log-probabilities of the labels after a prompt that starts with solved examples.
+    """The log-probabilities of the choices after a prompt that starts with solved examples.
 
-    Args:
-        loaded: a language model and its tokenizer.
-        cases: the cases to answer.
-        solved: the cases that the `evaluate.few_shot` examples are drawn from.
-        task: names of inputs and labels.
-        prompt: how a case becomes input; the examples are written in the same way.
-        evaluate: how the model answers.
-        title: what the progress bar says.
+    The examples are written as the cases are; arguments as `other_settings`.
 
     Raises:
         TunediffError: too few cases to draw from, or prompts that are too long with the examples before them.
     """
+    prompt, choices = case_set.prompt, case_set.ask.choices
     examples = [
-        f"{render(prompt.template or '', case.inputs)}{(prompt.choices or {})[case.label]}"
-        for case in drawn_examples(solved, task.labels, evaluate.few_shot)
+        f"{render(prompt.template or '', case.inputs)}{choices[case.label]}"
+        for case in drawn_examples(solved, case_set.labels, evaluate.few_shot)
     ]
     # An example's own braces must stay text; as an input of the case it would be cut with the case where that is long.
     shown = [text.replace("{", f"{{{_BRACE}}}") for text in examples]
     template = BETWEEN.join([*shown, prompt.template or ""])
     longer = [replace(case, inputs={**case.inputs, _BRACE: "{"}) for case in cases]
-    title = f"{title}, {evaluate.few_shot} examples"
+    changed = case_set.model_copy(update={"prompt": prompt.model_copy(update={"template": template})})
     try:
-        return _log_probs(loaded, longer, task, prompt.model_copy(update={"template": template}), evaluate, title)
+        return _log_probs(engine, longer, changed, evaluate, f"{title}, {evaluate.few_shot} examples")
     except TunediffError as error:
         raise TunediffError(f"evaluate.few_shot is {evaluate.few_shot}: {error}") from None
 
 
-def partial_input(case: Case, task: Task) -> Case:
-    """Return the case with every input empty but the partial-input one."""
-    return replace(case, inputs={k: text if k == task.partial_input else "" for k, text in case.inputs.items()})
+def partial_input(case: Case, name: str) -> Case:
+    """The case with every input empty but one."""
+    return replace(case, inputs={key: text if key == name else "" for key, text in case.inputs.items()})
 
 
 def drawn_examples(solved: Sequence[Case], labels: Sequence[str], k: int) -> list[Case]:
-    """Return k cases, the labels in turn, of each label the shortest ones; of equals, the first.
+    """K cases, the labels in turn, of each label the shortest ones; of equals, the first.
 
     Short ones, because every prompt carries them and has to fit into the model's context.
 
@@ -141,16 +129,12 @@ def drawn_examples(solved: Sequence[Case], labels: Sequence[str], k: int) -> lis
     return drawn
 
 
-def _labels(frame: pd.DataFrame) -> list[str | None]:
-    """The predictions; a table may store a missing one as NaN."""
-    return [None if pd.isna(answer) else str(answer) for answer in frame["prediction"]]
-
-
 def _log_probs(
-    loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Prompt, evaluate: Evaluate, title: str
+    engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate: Evaluate, title: str
 ) -> list[list[float]]:
-    """The labels' log-probabilities; free text is not asked for, because they come from the choices anyway."""
-    scorer = "head" if evaluate.scoring_method == "head" else "choices"
-    scoring = evaluate.model_copy(update={"scorer": scorer})
-    log_probs: list[list[float]] = predict_cases(loaded, cases, task, prompt, scoring, title)["log_probs"].tolist()
+    """The log-probabilities alone; free text is not asked for, because they come from the choices anyway."""
+    ask = case_set.ask
+    scored = ask.model_copy(update={"answer": "choices"}) if ask.answer == "text" else ask
+    frame = ask_cases(engine, cases, case_set.model_copy(update={"ask": scored}), evaluate, title)
+    log_probs: list[list[float]] = frame["log_probs"].tolist()
     return log_probs

@@ -1,4 +1,4 @@
-r"""The one renderer of prompts, for training and for both evaluations.
+r"""The one renderer of prompts, for training and for both models' answers.
 
     render("Premise: {premise}\nAnswer:", {"premise": "A dog {sleeps}."})     # the braces of the case stay text
 
@@ -9,7 +9,7 @@ token of the model inside a case stays text: only the renderer places special to
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
@@ -18,6 +18,11 @@ from tunediff.runtime.hashing import content_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+Value = TypeVar("Value")
+
+# Texts that are tokenised at once: what a tokenizer says of them besides their ids takes more memory than these.
+AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,16 @@ class Encoded(Row):
     def n_tokens(self) -> int:
         """Tokens of the prompt."""
         return len(self.tokens)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One case as text: the prompt, its tokens, the hash of what was rendered, and whether it was cut to fit."""
+
+    text: str
+    n_tokens: int
+    prompt_hash: str
+    truncated: bool
 
 
 def render(template: str, inputs: Mapping[str, str]) -> str:
@@ -70,8 +85,18 @@ def encode_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     return ids
 
 
+def encode_prompts(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of prompts that an answer follows: a BOS, where the tokenizer has one, and the text."""
+    bos = [tokenizer.bos_token_id] if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else []
+    tokens = []
+    for start in range(0, len(texts), AT_ONCE):
+        part = list(texts[start : start + AT_ONCE])
+        tokens += [bos + ids for ids in tokenizer(part, add_special_tokens=False, split_special_tokens=True).input_ids]
+    return tokens
+
+
 def encode_choices(tokenizer: "PreTrainedTokenizerBase", choices: Mapping[str, str]) -> dict[str, list[int]]:
-    """Token ids of each label's answer text.
+    """Token ids of each label's answer text, which stand behind those of the prompt.
 
     Raises:
         TunediffError: an answer has no token, or is the beginning of another one and could never be told apart.
@@ -105,33 +130,77 @@ def encode_cases(
         TunediffError: inputs are longer than the room there is, and prompt.too_long is refuse; a prompt has no token;
             or a head is to read inputs that its tokenizer cannot put side by side.
     """
+    if prompt.choices is not None or reserved > 0:
+
+        def read(inputs: Sequence[Mapping[str, str]]) -> list[tuple[list[int], list[int] | None]]:
+            texts = [render(prompt.template or "", one) for one in inputs]
+            return [(tokens, None) for tokens in encode_prompts(tokenizer, texts)]
+    else:
+
+        def read(inputs: Sequence[Mapping[str, str]]) -> list[tuple[list[int], list[int] | None]]:
+            return [_encode_fields(tokenizer, prompt.template, one) for one in inputs]
+
+    fitted = _fitted(cases, prompt, context, reserved, read, lambda row: len(row[0]))
+    return [Encoded(*row, hashed, truncated) for row, hashed, truncated in fitted]
+
+
+def render_cases(
+    cases: Sequence[Case], prompt: Prompt, count: Callable[[Sequence[str]], list[int]], context: int, reserved: int
+) -> list[Rendered]:
+    """Every case as text that an answer follows, in the order of the cases.
+
+    Args:
+        cases: the cases.
+        prompt: template, choices, and what to do with inputs that are too long.
+        count: the tokens of each text.
+        context: tokens that the model can read.
+        reserved: tokens kept free behind the prompt for the answer.
+
+    Raises:
+        TunediffError: as `encode_cases`.
+    """
+
+    def read(inputs: Sequence[Mapping[str, str]]) -> list[tuple[str, int]]:
+        texts = [render(prompt.template or "", one) for one in inputs]
+        return list(zip(texts, count(texts), strict=True))
+
+    fitted = _fitted(cases, prompt, context, reserved, read, lambda text: text[1])
+    return [Rendered(*text, hashed, truncated) for text, hashed, truncated in fitted]
+
+
+def _fitted(
+    cases: Sequence[Case],
+    prompt: Prompt,
+    context: int,
+    reserved: int,
+    read: Callable[[Sequence[Mapping[str, str]]], list[Value]],
+    size: Callable[[Value], int],
+) -> list[tuple[Value, str, bool]]:
+    """What `read` makes of each case's inputs, cut where they are too long; the hash of them; whether they were cut."""
     room = min(context, prompt.max_tokens or context) - reserved
-    encode = _prompt_encoder(tokenizer, prompt, answered=prompt.choices is not None or reserved > 0)
-    encoded, too_long = [], []
-    for case in cases:
-        inputs = dict(case.inputs)
-        tokens, token_types = encode(inputs)
-        truncated = len(tokens) > room
-        if truncated:
-            too_long.append((len(tokens), case.case_id))
-        if truncated and prompt.too_long == "truncate":
-            inputs = cut(inputs, room, lambda shorter: len(encode(shorter)[0]))
-            tokens, token_types = encode(inputs)
-        encoded.append(Encoded(tokens, token_types, prompt_hash(prompt, inputs), truncated))
+    inputs = [dict(case.inputs) for case in cases]
+    values = read(inputs)
+    too_long = [place for place, value in enumerate(values) if size(value) > room]
     if too_long and prompt.too_long == "refuse":
-        length, case_id = max(too_long)
+        length, case_id = max((size(values[place]), cases[place].case_id) for place in too_long)
         raise TunediffError(
             f"case {case_id}: found {length} tokens, the longest of {len(too_long):,} too long cases among "
             f"{len(cases):,}, expected at most {room} (the model's context or prompt.max_tokens, less {reserved} for "
             "the answer); shorten them, or set prompt.too_long: truncate"
         )
-    for one, case in zip(encoded, cases, strict=True):
-        if not 0 < len(one.tokens) <= room:
+    for place in too_long:
+        inputs[place] = cut(inputs[place], room, lambda shorter: size(read([shorter])[0]))
+        [values[place]] = read([inputs[place]])
+    cut_places, fitted = set(too_long), []
+    for place, (case, value) in enumerate(zip(cases, values, strict=True)):
+        truncated = place in cut_places
+        if not 0 < size(value) <= room:
             raise TunediffError(
-                f"case {case.case_id}: found {len(one.tokens)} tokens{' beside the inputs' if one.truncated else ''}, "
+                f"case {case.case_id}: found {size(value)} tokens{' beside the inputs' if truncated else ''}, "
                 f"expected from 1 to {room} (the model's context or prompt.max_tokens, less {reserved} for the answer)"
             )
-    return encoded
+        fitted.append((value, prompt_hash(prompt, inputs[place]), truncated))
+    return fitted
 
 
 def cut(inputs: Mapping[str, str], room: int, count: Callable[[Mapping[str, str]], int]) -> dict[str, str]:
@@ -150,31 +219,19 @@ def cut(inputs: Mapping[str, str], room: int, count: Callable[[Mapping[str, str]
     return shorter(low)
 
 
-def _prompt_encoder(
-    tokenizer: "PreTrainedTokenizerBase", prompt: Prompt, answered: bool
-) -> Callable[[Mapping[str, str]], tuple[list[int], list[int] | None]]:
-    """How inputs become tokens (and token types, where the layout has them).
+def _encode_fields(
+    tokenizer: "PreTrainedTokenizerBase", template: str | None, inputs: Mapping[str, str]
+) -> tuple[list[int], list[int] | None]:
+    """Tokens and, where the layout has them, token types of what a head reads.
 
-    Before an answer (`answered`) stands the text alone, behind a BOS. A head, which writes none, reads the tokenizer's
-    own form with all its special tokens, such as [CLS] premise [SEP] hypothesis [SEP].
+    A head writes no answer: it reads the tokenizer's own form with all its special tokens, such as
+    [CLS] premise [SEP] hypothesis [SEP].
     """
-    template = prompt.template
-    if not answered:
-
-        def encode_fields(inputs: Mapping[str, str]) -> tuple[list[int], list[int] | None]:
-            texts = list(inputs.values()) if template is None else [render(template, inputs)]
-            if len(texts) > (1 if tokenizer.sep_token_id is None else 2):
-                raise TunediffError(
-                    f"params.yaml: prompt.template: missing, and this model's tokenizer has no form of its own for "
-                    f"{len(texts)} inputs; expected a text with {', '.join(f'{{{name}}}' for name in inputs)}"
-                )
-            row = tokenizer(*texts, add_special_tokens=True, split_special_tokens=True)
-            return row["input_ids"], row.get("token_type_ids")
-
-        return encode_fields
-    bos = [tokenizer.bos_token_id] if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else []
-
-    def encode_template(inputs: Mapping[str, str]) -> tuple[list[int], None]:
-        return bos + encode_text(tokenizer, render(template or "", inputs)), None
-
-    return encode_template
+    texts = list(inputs.values()) if template is None else [render(template, inputs)]
+    if len(texts) > (1 if tokenizer.sep_token_id is None else 2):
+        raise TunediffError(
+            f"params.yaml: prompt.template: missing, and this model's tokenizer has no form of its own for "
+            f"{len(texts)} inputs; expected a text with {', '.join(f'{{{name}}}' for name in inputs)}"
+        )
+    row = tokenizer(*texts, add_special_tokens=True, split_special_tokens=True)
+    return row["input_ids"], row.get("token_type_ids")

@@ -1,7 +1,5 @@
 """What the prediction stages depend on of params.yaml: the model, the engine, and how each test set is asked."""
 
-from pathlib import Path
-
 from pydantic import Field
 
 from tunediff.config.engine import EngineSection
@@ -10,7 +8,6 @@ from tunediff.config.model import Model
 from tunediff.config.prompt import Prompt
 from tunediff.config.section import Section
 from tunediff.inputs.ask import Ask
-from tunediff.runtime.files import read_json
 
 # The test set that the headline is about, and the split that the examples of few-shot prompts are drawn from.
 HEADLINE, VALIDATION = "test", "validation"
@@ -39,9 +36,3 @@ class PredictSettings(Section):
     def headline(self) -> CaseSet:
         """The test set that the headline is about; the validation split is asked as it is."""
         return self.sets[HEADLINE]
-
-
-def num_processes(settings: Path) -> int:
-    """The processes that answer: of the machine, in a file beside a stage's settings, since no result depends on it."""
-    machine = settings.with_name("machine.json")
-    return int(read_json(machine)["num_processes"]) if machine.exists() else 1

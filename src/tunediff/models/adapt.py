@@ -1,7 +1,7 @@
-"""Which weights are trained: put on before training, saved after it, loaded for the second evaluation.
+"""Which weights are trained: chosen before training, saved after it, put back on the base.
 
 trainable = adapt_model(network, params.adapt, seed=0)       # LoRA, new head, or every weight
-save_tuned(trainable, params.adapt, Path("models/tuned"))    # the trained weights alone, as safetensors
+save_trained(trainable, Path("checkpoint"))                  # the trained weights alone, as safetensors
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,14 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tunediff.config.adapt import Adapt
 from tunediff.models.counts import matched_targets, new_head
-from tunediff.models.load import Network, one_line
-from tunediff.runtime.errors import TunediffError
+from tunediff.models.load import Network
+from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import read_json, shown, write_json
 
-TRAINED, ADAPTER = "trained.safetensors", "adapter_model.safetensors"
+TRAINED = "trained.safetensors"
+ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+# Methods whose outcome is an adapter.
+LORA = ("qlora", "lora")
 
 
 def adapt_model(model: Network, adapt: Adapt, seed: int) -> Network:
@@ -28,7 +31,7 @@ def adapt_model(model: Network, adapt: Adapt, seed: int) -> Network:
         TunediffError: a target of the adapter matches no layer; the line names the layers there are.
     """
     torch.manual_seed(seed)
-    if adapt.method in ("qlora", "lora"):
+    if adapt.method in LORA:
         from peft import LoraConfig, get_peft_model
 
         targets = matched_targets(model, adapt.target_modules or [])
@@ -42,7 +45,7 @@ def adapt_model(model: Network, adapt: Adapt, seed: int) -> Network:
         adapted: Network = get_peft_model(model, config)
     else:
         adapted = model
-        choose_trained(model, adapt)
+        choose_trained(model, adapt.method)
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             # Gradient scaling refuses half-precision weights, and small updates vanish in them.
@@ -62,9 +65,9 @@ def disable_dropout(model: Network) -> None:
                 setattr(module, key, 0.0)
 
 
-def choose_trained(model: Network, adapt: Adapt) -> None:
+def choose_trained(model: Network, method: str) -> None:
     """Let a gradient be computed for the weights that method head or full trains, and for no other."""
-    model.requires_grad_(adapt.method == "full")
+    model.requires_grad_(method == "full")
     for name in new_head(model):
         model.get_submodule(name).requires_grad_(True)
 
@@ -107,47 +110,39 @@ def load_trained(model: Network, folder: Path) -> None:
     """
     path = folder / TRAINED
     weights = _read_weights(path)
-    own = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in own.items()}:
+    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in trained.items()}:
         raise TunediffError(f"{path}: holds the weights of another model, or of one adapted in another way")
     with torch.no_grad():
-        for name, value in own.items():
+        for name, value in trained.items():
             whole = weights[name]
             if isinstance(value, DTensor):
                 whole = distribute_tensor(whole.to(value.device), value.device_mesh, value.placements)
             value.copy_(whole)
 
 
-def save_tuned(model: Network, adapt: Adapt, folder: Path) -> None:
-    """Write what fine-tuning made: a LoRA adapter in peft's layout, else the trained weights."""
-    if adapt.method in ("qlora", "lora"):
-        # Left to itself peft would add the base's own lm_head where that is a target, and ask the hub about others.
-        model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
-        (folder / "README.md").unlink(missing_ok=True)  # peft's model card, empty but for headings
-        config = read_json(folder / "adapter_config.json")
-        # peft keeps names in a set, whose order changes from process to process.
-        config["target_modules"] = sorted(config["target_modules"])
-        write_json(folder / "adapter_config.json", config)
-    else:
-        save_trained(model, folder)
+def save_adapter(model: Network, folder: Path) -> None:
+    """Write a LoRA adapter in peft's layout."""
+    # Left to itself peft would add the base's own lm_head where that is a target, and ask the hub about others.
+    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's model card, empty but for headings
+    config = read_json(folder / ADAPTER_CONFIG)
+    # peft keeps names in a set, whose order changes from process to process.
+    config["target_modules"] = sorted(config["target_modules"])
+    write_json(folder / ADAPTER_CONFIG, config)
 
 
-def load_tuned(model: Network, adapt: Adapt, folder: Path) -> Network:
-    """The base `model` with what `save_tuned` wrote on it, ready to answer.
+def load_adapter(model: Network, folder: Path) -> Network:
+    """The base `model` with the LoRA adapter of a folder on it, ready to answer.
 
     Raises:
-        TunediffError: the folder's weights are missing, damaged or of another model.
+        TunediffError: the adapter is missing, damaged or of another model.
     """
-    if adapt.method not in ("qlora", "lora"):
-        choose_trained(model, adapt)
-        load_trained(model, folder)
-        model.requires_grad_(False)
-        return model.eval()
     from peft import PeftModel, get_peft_model_state_dict
 
     # Read here first: peft would take a pickle where there is no safetensors file, and warn where weights are missing.
     saved = _read_weights(folder / ADAPTER)
-    _check_adapter(folder / "adapter_config.json")
+    _check_adapter(folder / ADAPTER_CONFIG)
     try:
         tuned: Network = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:

@@ -8,7 +8,7 @@ that were saved under `model` do not reach it; and it has none for Phi or Gemma.
 for the last token that is not the padding's, which is another one than the last where a text ends with that token.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -86,3 +86,10 @@ def label_scores(model: Any, inputs: Mapping[str, "Tensor"]) -> "Tensor":
     last = inputs["attention_mask"].sum(-1) - 1
     scores: Tensor = network.score(hidden[torch.arange(len(hidden), device=hidden.device), last])
     return scores
+
+
+def name_labels(network: PreTrainedModel, labels: Sequence[str]) -> None:
+    """Let the layout of a model with a classification head name the labels, in the order of its outputs."""
+    if "ForSequenceClassification" in type(network).__name__:
+        network.config.id2label = dict(enumerate(labels))
+        network.config.label2id = {label: i for i, label in enumerate(labels)}

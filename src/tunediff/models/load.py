@@ -1,35 +1,22 @@
-"""Where a base model comes from, and how its weights are loaded: safetensors only, no code from outside.
+"""How a base model's weights are loaded: safetensors only, no code from outside."""
 
-`models/base/` holds a manifest that pins what the base model is:
-
-    {"source": "hub", "id": "microsoft/phi-2", "revision": "ef382358ec9e...", "sha256": null}
-
-and its config.json. Weights trained from scratch lie beside the manifest; others stay where they are (the hub's cache,
-a Python package, a folder) and are checked against the manifest when they are loaded.
-"""
-
-import hashlib
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
 
-from tunediff.config.model import Base, Model
+from tunediff.config.model import Model
 from tunediff.models.counts import inside, layout, new_head, reads_both_ways, unpacked_modules, weight_bytes
 from tunediff.models.heads import head_class, read_mean
-from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import read_json, shown, write_json
-from tunediff.runtime.hub import snapshot
+from tunediff.models.sources import CONFIG, weights_of
+from tunediff.runtime.errors import TunediffError, one_line
+from tunediff.runtime.files import read_json, shown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-MANIFEST, CONFIG = "manifest.json", "config.json"
-# Endings of the files that a model is loaded from.
-LOADED = (".safetensors", ".json", ".txt", ".model")
 # One forward pass needs room beside the weights; a fifth is what small batches take.
 HEADROOM = 1.2
 
@@ -40,118 +27,14 @@ Network = Any
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that is ready to answer: its tokenizer, its context in tokens, and the id that pads rows."""
+    """A model that is ready to answer, its context in tokens, the id that pads rows, and what it was loaded for."""
 
     model: Network
     tokenizer: "PreTrainedTokenizerBase"
     context: int
     pad: int
-
-
-def find_weights(model: Base) -> Path:
-    """The folder that holds config.json, tokenizer and model.safetensors of a model that is not from scratch.
-
-    Raises:
-        TunediffError: no such package or folder, nothing loadable in it, or the hub does not answer.
-    """
-    name = str(model.id)
-    if model.source == "hub":
-        folder = snapshot(name, str(model.revision), "model")
-    elif model.source == "package":
-        module_name = name.replace("-", "_")
-        # A name with dots would run the package that holds it, and one with anything else is no module's.
-        module = find_spec(module_name) if module_name.isidentifier() else None
-        if module is None or module.origin is None:
-            raise TunediffError(
-                f"params.yaml: model.id: found no installed package {name}; install it: pip install {name}"
-            )
-        folder = Path(module.origin).parent / "model"
-    else:
-        folder = Path(name)
-    for needed in (CONFIG, "model.safetensors"):
-        if not (folder / needed).is_file() and not (folder / f"{needed}.index.json").is_file():
-            raise TunediffError(
-                f"params.yaml: model.id: {name}: found no {needed} in {folder}; weights are read from safetensors alone"
-            )
-    return folder
-
-
-def write_manifest(folder: Path, model: Base, weights: Path) -> None:
-    """Pin a model that is not from scratch: its manifest and its config.json."""
-    write_json(folder / CONFIG, read_layout(weights))
-    # A hub revision pins its files already, and hashing gigabytes on every machine would buy nothing.
-    pinned = None if model.source == "hub" else model_hash(weights)
-    write_json(
-        folder / MANIFEST,
-        {"source": model.source, "id": model.id, "revision": model.revision, "sha256": pinned},
-    )
-
-
-def read_layout(weights: Path) -> dict[str, Any]:
-    """The config.json beside some weights, with `new_pooler` where the layout has a pooler that the weights lack."""
-    config = read_json(weights / CONFIG)
-    if not isinstance(config, dict):
-        raise TunediffError(f"{weights / CONFIG}: found {shown(config)}, expected the layout as a JSON object")
-    return config | ({"new_pooler": True} if _lacks_pooler(config, weights) else {})
-
-
-def model_hash(folder: Path) -> str:
-    """SHA-256 over the names and bytes of what a model is loaded from: weights, layout and tokenizer."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.suffix in LOADED and path.name != MANIFEST):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
-
-
-def _lacks_pooler(config: dict[str, Any], weights: Path) -> bool:
-    """Whether the layout has a pooler and the weights have none, as of a BERT that learned masked words alone."""
-    if getattr(layout(config, "none"), "pooler", None) is None:
-        return False
-    return not any("pooler" in name.split(".") for name in _tensor_names(weights))
-
-
-def _tensor_names(weights: Path) -> list[str]:
-    """Names of the tensors in a folder's safetensors files, read from their headers."""
-    from safetensors import SafetensorError, safe_open
-
-    names = []
-    for file in sorted(weights.glob("*.safetensors")):
-        try:
-            with safe_open(file, "pt") as tensors:
-                names += tensors.keys()
-        except (SafetensorError, OSError) as error:
-            raise TunediffError(f"{weights}: cannot be loaded: {file.name}: {one_line(error)}") from None
-    return names
-
-
-def weights_of(base: Path, model: Base) -> Path:
-    """Where the weights lie that the manifest in `base` names.
-
-    Raises:
-        TunediffError: the manifest is of another model, or the weights are not those that it pins.
-    """
-    manifest = read_json(base / MANIFEST)
-    if not isinstance(manifest, dict) or "sha256" not in manifest:
-        raise TunediffError(f"{base / MANIFEST}: found {shown(manifest)}, expected source, id, revision and sha256")
-    if (manifest.get("source"), manifest.get("id"), manifest.get("revision")) != (
-        model.source,
-        model.id,
-        model.revision,
-    ):
-        raise TunediffError(
-            f"{base / MANIFEST}: pins {manifest.get('id')}, but params.yaml names {model.id}: run dvc repro"
-        )
-    if model.source == "scratch":
-        return base
-    weights = find_weights(model)
-    if manifest["sha256"] is not None and model_hash(weights) != manifest["sha256"]:
-        raise TunediffError(
-            f"{weights}: the model's files are not the ones that {base / MANIFEST} pins; "
-            "to take the new ones: dvc repro --force base_model"
-        )
-    return weights
+    section: Model
+    labels: list[str]
 
 
 def load_base(base: Path, model: Model, labels: list[str]) -> Loaded:
@@ -210,7 +93,7 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
     network.name_or_path = model.id if model.source in ("hub", "package") else "models/base"
     network.eval()
     network.requires_grad_(False)
-    return Loaded(network, tokenizer, context_length(network.config, tokenizer, model), pad)
+    return Loaded(network, tokenizer, context_length(network.config, tokenizer, model), pad, model, labels)
 
 
 def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
@@ -341,9 +224,3 @@ def check_memory(config: dict[str, Any], model: Model, n_labels: int) -> None:
             f"not enough memory for {model.id or 'the model'}: found {free / 2**30:.1f} GiB free on {device()}, "
             f"expected at least {needed / 2**30:.1f} GiB (quantization {model.quantization}, {dtype})"
         )
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, without line ends and cut to 200 characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else f"{text[:199]}…"

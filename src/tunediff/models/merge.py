@@ -1,6 +1,6 @@
 """An adapter merged into the weights of its base: a model of its own, which transformers loads by itself.
 
-    merged = merge_adapter(load_tuned(loaded.model, params.adapt, Path("models/tuned")))
+    merged = merge_adapter(load_tuned(loaded, Path("models/tuned")).model)
     save_merged(replace(loaded, model=merged), Path("models/merged"))
 
 Merged are the base's unquantised weights. What was trained beside 4-bit weights was fitted to their rounding, so the
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from torch import nn
 
-from tunediff.models.load import Loaded, Network, one_line
-from tunediff.runtime.errors import TunediffError
+from tunediff.models.load import Loaded, Network
+from tunediff.runtime.errors import TunediffError, one_line
 
 
 def merge_adapter(model: Network) -> Network:

@@ -1,10 +1,10 @@
 """A model as others load it: the folder that goes to the hub.
 
-    write_model(folder, Path("models/base"), Path("models/tuned"), params, "me/my-model")
-    loaded = load_published(folder, Path("models/base"), params)
+    write_model(folder, Path("models/base"), Path("models/tuned"), model, labels, "me/my-model")
+    loaded = load_published(folder, Path("models/base"), model, labels)
 
-What LoRA trained is an adapter in peft's layout. Its base is named by its id and commit on the hub; one that is not
-there lies in the folder `base`. What a head or all weights were trained of is a whole model.
+An adapter goes in peft's layout. Its base is named by its id and commit on the hub; one that is not
+there lies in the folder `base`. Any other tuned model goes whole.
 """
 
 import shutil
@@ -12,62 +12,62 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunediff.config.params import Params
-from tunediff.models.adapt import ADAPTER, load_tuned
+from tunediff.config.model import Model
+from tunediff.models.adapt import ADAPTER, ADAPTER_CONFIG, load_adapter
 from tunediff.models.counts import layout
-from tunediff.models.load import CONFIG, Loaded, context_length, load_base, load_model, weights_of
+from tunediff.models.heads import name_labels
+from tunediff.models.load import Loaded, context_length, load_base, load_model
+from tunediff.models.sources import CONFIG, weights_of
+from tunediff.models.tuned import load_tuned, read_tuned
 from tunediff.runtime.files import read_json, write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-BASE, ADAPTER_CONFIG = "base", "adapter_config.json"
-LORA = ("qlora", "lora")
+BASE = "base"
 # What peft calls the heads: its Auto classes need it. Its class for span heads drops the token types (0.21), which tell
 # question and context apart, so an adapter with one is left to the plain class.
 PEFT_TASKS = {"lm": "CAUSAL_LM", "classification": "SEQ_CLS", "span": None}
 
 
-def write_model(folder: Path, base: Path, tuned: Path, params: Params, name: str) -> None:
+def write_model(folder: Path, base: Path, tuned: Path, model: Model, labels: list[str], name: str) -> None:
     """Write what others load into `folder`: the adapter, with its base where the hub has none, or the whole model.
 
     Args:
         folder: an empty folder.
         base: the folder that the stage base_model wrote.
         tuned: the folder that the stage train wrote.
-        params: the whole of params.yaml.
+        model: the section model.
+        labels: label names.
         name: of the model on the hub; an adapter whose base lies beside it names it.
 
     Raises:
         TunediffError: base or tuned are not what params.yaml asks for, or too large for this machine's memory.
     """
-    model, adapt = params.model, params.adapt
-    if adapt.method in LORA:
+    if read_tuned(tuned)["form"] == "adapter":
         shutil.copyfile(tuned / ADAPTER, folder / ADAPTER)
         config = read_json(tuned / ADAPTER_CONFIG)
-        own = {"base_model_name_or_path": name, "revision": None}
+        on = {"base_model_name_or_path": name, "revision": None}
         if model.source == "hub":
-            own = {"base_model_name_or_path": model.id, "revision": model.revision}
+            on = {"base_model_name_or_path": model.id, "revision": model.revision}
         else:
-            _write_base(folder / BASE, base, params)
-        write_json(folder / ADAPTER_CONFIG, config | own | {"task_type": PEFT_TASKS[model.head]})
+            _write_base(folder / BASE, base, model)
+        write_json(folder / ADAPTER_CONFIG, config | on | {"task_type": PEFT_TASKS[model.head]})
         return
     # NF4 is made anew from plain weights whenever the model is loaded, as it was made for the measurement.
-    loaded = load_base(base, model.model_copy(update={"quantization": "none"}), params.task.labels)
-    network = load_tuned(loaded.model, adapt, tuned)
-    if model.head == "classification":
-        network.config.id2label = dict(enumerate(params.task.labels))
-        network.config.label2id = {label: i for i, label in enumerate(params.task.labels)}
+    loaded = load_tuned(load_base(base, model.model_copy(update={"quantization": "none"}), labels), tuned)
+    network = loaded.model
+    name_labels(network, labels)
     del network.config.new_pooler
     network.save_pretrained(folder)
     _write_tokenizer(folder, loaded.tokenizer, loaded.context)
 
 
-def _write_base(folder: Path, base: Path, params: Params) -> None:
+def _write_base(folder: Path, base: Path, model: Model) -> None:
     """Write the base model as it is: layout, weights and tokenizer."""
     from transformers import AutoTokenizer
 
-    weights = weights_of(base, params.model)
+    weights = weights_of(base, model)
     folder.mkdir()
     for path in weights.iterdir():
         if path.suffix == ".safetensors" or path.name == "model.safetensors.index.json":
@@ -76,7 +76,7 @@ def _write_base(folder: Path, base: Path, params: Params) -> None:
     shutil.copyfile(base / CONFIG, folder / CONFIG)
     tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=True, trust_remote_code=False)
     configuration = layout(read_json(base / CONFIG), "none").config
-    _write_tokenizer(folder, tokenizer, context_length(configuration, tokenizer, params.model))
+    _write_tokenizer(folder, tokenizer, context_length(configuration, tokenizer, model))
 
 
 def _write_tokenizer(folder: Path, tokenizer: "PreTrainedTokenizerBase", context: int) -> None:
@@ -85,22 +85,22 @@ def _write_tokenizer(folder: Path, tokenizer: "PreTrainedTokenizerBase", context
     tokenizer.save_pretrained(folder)
 
 
-def load_published(folder: Path, base: Path, params: Params) -> Loaded:
+def load_published(folder: Path, base: Path, model: Model, labels: list[str]) -> Loaded:
     """The model of a folder that `write_model` wrote, ready to answer as the tuned model was measured.
 
     Args:
         folder: as it was written, or fetched from the hub.
         base: the folder that the stage base_model wrote: for an adapter whose base is on the hub.
-        params: the whole of params.yaml.
+        model: the section model.
+        labels: label names.
 
     Raises:
         TunediffError: the folder is not whole, or not of this model.
     """
-    model, adapt, labels = params.model, params.adapt, params.task.labels
-    if adapt.method not in LORA:
+    if not (folder / ADAPTER_CONFIG).exists():
         return load_model(folder, read_json(folder / CONFIG), model, labels)
     if model.source == "hub":
         loaded = load_base(base, model, labels)
     else:
         loaded = load_model(folder / BASE, read_json(folder / BASE / CONFIG), model, labels)
-    return replace(loaded, model=load_tuned(loaded.model, adapt, folder))
+    return replace(loaded, model=load_adapter(loaded.model, folder))

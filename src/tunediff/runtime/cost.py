@@ -23,7 +23,7 @@ import psutil
 
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json, read_text, write_json
-from tunediff.runtime.ranks import PROCESSES, first
+from tunediff.runtime.processes import PROCESSES, first
 
 RUN = "TUNEDIFF_RUN"
 Cost = dict[str, Any]

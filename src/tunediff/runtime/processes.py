@@ -25,15 +25,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
-import torch
-import torch.distributed as dist
 
 from tunediff.runtime.errors import GOES_ON, Terminated, TunediffError
-from tunediff.runtime.ranks import ADDRESS, HOST, HOSTS, PARENT, PROCESSES, first
 from tunediff.runtime.stage import PARAMS
 
 Value = TypeVar("Value")
 
+# Of a stage: how many hosts there are, which one this is, where they meet. Of each process: how many there are, and the
+# id of the one that started them on this host.
+HOSTS, HOST, ADDRESS = "TUNEDIFF_HOSTS", "TUNEDIFF_HOST", "TUNEDIFF_ADDRESS"
+PROCESSES, PARENT = "TUNEDIFF_PROCESSES", "TUNEDIFF_PARENT"
 # Seconds that a host waits for the others to come; in a queue they do not start at once.
 WAIT = 600
 # What an error of torch says where another process, or its host, went away.
@@ -62,28 +63,35 @@ def launched(num_processes: int, *reads: Path) -> bool:
     if num_processes % hosts:
         raise TunediffError(f"params.yaml: num_processes: found {num_processes}, expected a multiple of {hosts} hosts")
     here = num_processes // hosts
-    if torch.cuda.is_available() and here > torch.cuda.device_count():
-        raise TunediffError(
-            f"params.yaml: num_processes: found {here} on this host, expected at most its {torch.cuda.device_count()} "
-            "GPUs"
-        )
     if num_processes > 1:
         _launch(num_processes, here, hosts)
     return num_processes > 1
 
 
+def first() -> bool:
+    """Whether this process is the one that writes and prints: the first of several, or the only one."""
+    return PROCESSES not in os.environ or os.environ.get("RANK", "0") == "0"
+
+
 def gathered(value: Value) -> list[Value]:
     """The values that the processes have, in their order, in each of them; where there is one alone, its own."""
-    if not dist.is_initialized():
+    if (group := _group()) is None:
         return [value]
-    values: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value)
+    values: list[Any] = [None] * group.get_world_size()
+    group.all_gather_object(values, value)
     return values
 
 
 def part() -> tuple[int, int]:
     """The number of this process, from 0, and how many there are."""
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    group = _group()
+    return (0, 1) if group is None else (group.get_rank(), group.get_world_size())
+
+
+def _group() -> Any:
+    """torch.distributed where this process is one of several, else None; a process that is alone needs no torch."""
+    distributed = sys.modules.get("torch.distributed")
+    return distributed if distributed is not None and distributed.is_initialized() else None
 
 
 def shared(folder: Path) -> None:
@@ -96,18 +104,25 @@ def shared(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     gathered(None)
     until = time.monotonic() + 30  # a network file system shows new folders after some seconds
-    while not (there := folder.exists()) and time.monotonic() < until:
+    while not (found := folder.exists()) and time.monotonic() < until:
         time.sleep(0.2)
-    if not all(gathered(there)):
+    if not all(gathered(found)):
         raise TunediffError(f"{folder}: a host does not find it, expected a project folder that all hosts share")
 
 
 def _launch(num_processes: int, here: int, hosts: int) -> None:
     """Start the processes of this host and wait for them; those of other hosts join by `ADDRESS`."""
+    import torch
+    from torch.distributed import DistError
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    if torch.cuda.is_available() and here > torch.cuda.device_count():
+        raise TunediffError(
+            f"params.yaml: num_processes: found {here} on this host, expected at most its {torch.cuda.device_count()} "
+            "GPUs"
+        )
     address, host = os.environ.get(ADDRESS, "localhost:0"), int(os.environ.get(HOST, 0))
     os.environ |= {PROCESSES: str(num_processes), PARENT: str(os.getpid())}
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // here)))
@@ -137,7 +152,7 @@ def _launch(num_processes: int, here: int, hosts: int) -> None:
             if error.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None
             raise Terminated from None
-        except dist.DistError as error:
+        except DistError as error:
             raise TunediffError(
                 f"{address}: host {host} did not meet the other hosts within {WAIT} s: {str(error).splitlines()[0]}"
             ) from None
@@ -151,9 +166,9 @@ def _cause(failures: Mapping[int, Any], num_processes: int) -> str:
             name = signal.Signals(number).name
             return f"tunediff: process {rank} of {num_processes} was killed ({name}); {GOES_ON}"
     alone = [one for rank, one in sorted(failures.items()) if one.exitcode > 0 and rank not in killed]
-    own = [str(one.message).rstrip() for one in alone]
-    said = [message for message in own if message and not any(word in message.splitlines()[-1] for word in _LOST)]
-    return said[0] if said else f"tunediff: another process went away, or its host; {GOES_ON}"
+    messages = [message for one in alone if (message := str(one.message).rstrip())]
+    causes = [message for message in messages if not any(word in message.splitlines()[-1] for word in _LOST)]
+    return causes[0] if causes else f"tunediff: another process went away, or its host; {GOES_ON}"
 
 
 def _interface(address: str) -> str:
@@ -163,7 +178,7 @@ def _interface(address: str) -> str:
         [(family, kind, _, _, place), *_] = socket.getaddrinfo(name, int(port), type=socket.SOCK_DGRAM)
         with socket.socket(family, kind) as probe:
             probe.connect(place)  # sends nothing
-            own = probe.getsockname()[0]
+            here = probe.getsockname()[0]
     except OSError as error:
         raise TunediffError(f"{address}: cannot be reached from here: {error.strerror or error}") from None
     except ValueError:
@@ -171,12 +186,15 @@ def _interface(address: str) -> str:
     return next(
         interface
         for interface, places in psutil.net_if_addrs().items()
-        if any(place.address.partition("%")[0] == own for place in places)
+        if any(place.address.partition("%")[0] == here for place in places)
     )
 
 
 def _join(reads: tuple[Path, ...]) -> None:
     """Become one of the processes: meet the others, on a GPU of its own where there are some."""
+    import torch
+    import torch.distributed as dist
+
     # Not by the present parent: the one that started this process may have been killed since.
     threading.Thread(target=_end_with, args=(int(os.environ[PARENT]),), daemon=True).start()
     if torch.cuda.is_available():

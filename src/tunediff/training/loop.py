@@ -28,8 +28,7 @@ from tunediff.models.adapt import load_trained, whole_weights
 from tunediff.models.load import Network, device
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.memory import is_out_of_memory
-from tunediff.runtime.processes import gathered, part
-from tunediff.runtime.ranks import first
+from tunediff.runtime.processes import first, gathered, part
 from tunediff.training import checkpoints
 from tunediff.training.loss import IGNORED, Loss
 from tunediff.training.optimizer import make_optimizer, make_schedule

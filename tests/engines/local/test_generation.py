@@ -84,5 +84,5 @@ def test_an_answer_ends_before_the_text_that_ends_it(budget):
     whole = generate(model, TOKENIZER, PROMPTS, 10_000, LIMIT, "test")
     # A letter that the random model writes in some answers and not in others.
     letter = next(one for text, _ in whole for one in text[1:] if 0 < sum(one in other for other, _ in whole) < 8)
-    found = generate(model, TOKENIZER, PROMPTS, budget, LIMIT, "test", until=letter)
+    found = generate(model, TOKENIZER, PROMPTS, budget, LIMIT, "test", stop=[letter])
     assert found == [(text.split(letter)[0], "stop" if letter in text else reason) for text, reason in whole]

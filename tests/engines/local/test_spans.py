@@ -13,7 +13,8 @@ from tests.tiny import load, model_section, pin, small_bert_tokenizer, small_tok
 from tunediff.config.prompt import Prompt
 from tunediff.engines.local.spans import N_BEST, NULL, Found, Span, best_spans, find_spans, no_answer_log_probs
 from tunediff.inputs.windows import Window, read_documents
-from tunediff.models.load import find_weights, load_base
+from tunediff.models.load import load_base
+from tunediff.models.sources import find_weights
 
 BERT, BPE = small_bert_tokenizer(), small_tokenizer()
 PROMPT = Prompt(max_tokens=48, doc_stride=8)

@@ -13,7 +13,7 @@ import torch
 from torch.utils._pytree import tree_map_only
 from tqdm import tqdm
 
-from tunediff.engines.local.journal import journal
+from tunediff.engines.journal import journal
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.memory import is_out_of_memory
 from tunediff.runtime.processes import gathered, part
@@ -55,14 +55,14 @@ def run_batches(
     """
     number, processes = part()
     waiting = plan(rows, budget)[number::processes][::-1]
-    own = {i for batch in waiting for i in batch}
+    mine = {i for batch in waiting for i in batch}
     hidden = True if number else None
     with (
         journal(len(rows), title) as kept,
-        tqdm(total=len(own), desc=title, unit="case", disable=hidden) as bar,
+        tqdm(total=len(mine), desc=title, unit="case", disable=hidden) as bar,
     ):
         results: dict[int, Result] = kept.results
-        bar.update(len(own & results.keys()))
+        bar.update(len(mine & results.keys()))
         while waiting:
             # Of a batch that was halved, one half may have been answered.
             batch = [i for i in waiting.pop() if i not in results]

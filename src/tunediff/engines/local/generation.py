@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tunediff.engines.engine import Written
 from tunediff.engines.local.batching import run_batches
 from tunediff.models.load import Network
 from tunediff.models.logits import takes_own_mask
@@ -24,11 +25,11 @@ def generate(
     batch_tokens: int,
     max_new_tokens: int,
     title: str,
-    until: str | None = None,
-) -> list[tuple[str, str]]:
+    stop: Sequence[str] = (),
+) -> list[Written]:
     """Text after each prompt and its finish reason: `stop`, an end marker came, or `length`, the limit was reached.
 
-    The text ends before `until`, such as a line end, where that is given; it is an end marker then.
+    The text ends before the first of the texts `stop`, such as a line end, which are end markers too.
     """
     device, ends = next(model.parameters()).device, _end_markers(model, tokenizer)
     pad = next((i for i in (tokenizer.pad_token_id, *ends) if i is not None), 0)
@@ -54,25 +55,26 @@ def generate(
             do_sample=False,
             eos_token_id=ends or None,
             pad_token_id=pad,
-            **({} if until is None else {"stop_strings": [until], "tokenizer": tokenizer}),
+            **({"stop_strings": list(stop), "tokenizer": tokenizer} if stop else {}),
         )
-        return [_answer(tokenizer, row, ends, until) for row in written[:, width:].tolist()]
+        return [_answer(tokenizer, row, ends, stop) for row in written[:, width:].tolist()]
 
-    return [(text, reason) for text, reason in run_batches(prompts, batch_tokens, answer, title)]
+    return [Written(*one) for one in run_batches(prompts, batch_tokens, answer, title)]
 
 
 def _end_markers(model: Network, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     """Ids of the tokenizer's end marker and of those that the model names: a chat model ends its turn with another."""
-    own = model.generation_config.eos_token_id
-    known = [tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
+    ends = model.generation_config.eos_token_id
+    known = [tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
     return list(dict.fromkeys(int(i) for i in known if i is not None))
 
 
 def _answer(
-    tokenizer: "PreTrainedTokenizerBase", tokens: list[int], ends: list[int], until: str | None
+    tokenizer: "PreTrainedTokenizerBase", tokens: list[int], ends: list[int], stop: Sequence[str]
 ) -> tuple[str, str]:
-    stop = next((place for place, token in enumerate(tokens) if token in ends), None)
-    text = str(tokenizer.decode(tokens[:stop], skip_special_tokens=False))
-    if until is not None and until in text:
-        return text[: text.index(until)], "stop"
-    return text, "length" if stop is None else "stop"
+    end = next((place for place, token in enumerate(tokens) if token in ends), None)
+    text = str(tokenizer.decode(tokens[:end], skip_special_tokens=False))
+    found = [text.index(one) for one in stop if one in text]
+    if found:
+        return text[: min(found)], "stop"
+    return text, "length" if end is None else "stop"

@@ -1,29 +1,40 @@
 """A model that is asked again agrees with its own predictions, and each way to differ is told."""
 
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from tests.tiny import CASES, LABELS, PROMPT, TASK, load, write_model
+from tests.tiny import CASE_SET, CASES, LABELS, engine_of, load, write_model
+from tunediff.commands.agreement import ask_again, spread
 from tunediff.config.evaluate import Evaluate
-from tunediff.engines.agreement import ask_again, spread
-from tunediff.engines.asking import predict_cases
+from tunediff.engines.asking import ask_cases
 
-EVALUATE = Evaluate(scoring_method="choices", batch_tokens=512)
+EVALUATE = Evaluate(scoring_method="choices")
+
+
+def graded(engine, cases, title):
+    """Predictions as the task grades them: the likeliest label."""
+    frame = ask_cases(engine, cases, CASE_SET, EVALUATE, title)
+    return frame.assign(prediction=[LABELS[int(np.argmax(row))] for row in frame["log_probs"]])
+
+
+def project(ask=graded):
+    return SimpleNamespace(case_set=CASE_SET, ask=ask)
 
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory, tokenizer):
+def measured(tmp_path_factory, tokenizer):
     """A model and its prediction rows."""
     folder = tmp_path_factory.mktemp("model")
     loaded = load(folder / "base", write_model(folder / "weights", "llama", tokenizer))
-    return loaded, predict_cases(loaded, CASES, TASK, PROMPT, EVALUATE, "test")
+    return loaded, graded(engine_of(loaded, 512), CASES, "test")
 
 
-def again(evaluated, change=lambda frame: frame, cases=CASES, **evaluate):
-    loaded, frame = evaluated
-    settings = EVALUATE.model_copy(update=evaluate)
-    return ask_again(loaded, cases, change(frame.copy()), TASK, PROMPT, settings, "test")
+def again(measured, change=lambda frame: frame, cases=CASES, batch_tokens=512):
+    loaded, frame = measured
+    return ask_again(project(), engine_of(loaded, batch_tokens), cases, change(frame.copy()), "test")
 
 
 def changed(column, value, row=2):
@@ -35,10 +46,10 @@ def changed(column, value, row=2):
     return change
 
 
-def test_it_agrees_with_itself_also_in_other_batches_and_on_part_of_the_cases(evaluated):
-    found = again(evaluated)
+def test_it_agrees_with_itself_also_in_other_batches_and_on_part_of_the_cases(measured):
+    found = again(measured)
     assert (found.n, found.same, found.furthest, found.differing) == (8, 8, 0.0, [])
-    found = again(evaluated, cases=CASES[3:6], batch_tokens=40)
+    found = again(measured, cases=CASES[3:6], batch_tokens=40)
     assert (found.n, found.same, found.differing) == (3, 3, [])
     assert found.furthest < 1e-5
 
@@ -56,18 +67,18 @@ def test_it_agrees_with_itself_also_in_other_batches_and_on_part_of_the_cases(ev
         ("case_id", "0123456789abcdef"),
     ],
 )
-def test_a_row_that_says_something_else_differs(evaluated, column, value):
-    found = again(evaluated, changed(column, value))
+def test_a_row_that_says_something_else_differs(measured, column, value):
+    found = again(measured, changed(column, value))
     assert found.differing == [CASES[2].case_id]
     assert found.same == (7 if column in ("prediction", "case_id") else 8)
 
 
-def test_what_rounding_explains_is_no_difference(evaluated):
-    assert again(evaluated, changed("log_probs", lambda scores: [score + 5e-4 for score in scores])).differing == []
+def test_what_rounding_explains_is_no_difference(measured):
+    assert again(measured, changed("log_probs", lambda scores: [score + 5e-4 for score in scores])).differing == []
 
 
-def test_a_tie_may_fall_either_way(evaluated, monkeypatch):
-    loaded, frame = evaluated
+def test_a_tie_may_fall_either_way(measured):
+    loaded, frame = measured
     first, second = sorted(range(3), key=lambda i: -frame["log_probs"][2][i])[:2]
 
     def tied(frame):
@@ -75,9 +86,9 @@ def test_a_tie_may_fall_either_way(evaluated, monkeypatch):
         return changed("log_probs", lambda scores: [scores[first] if i == second else score
                                                     for i, score in enumerate(scores)])(frame)  # fmt: skip
 
-    monkeypatch.setattr("tunediff.engines.agreement.predict_cases", lambda *_: tied(frame.copy()).assign(
-        prediction=frame["prediction"]))  # fmt: skip
-    found = ask_again(loaded, CASES, tied(frame.copy()), TASK, PROMPT, EVALUATE, "test")
+    held = tied(frame.copy())
+    now = held.assign(prediction=frame["prediction"])
+    found = ask_again(project(lambda *_: now), engine_of(loaded), CASES, held, "test")
     assert (found.same, found.differing) == (7, [])
 
 

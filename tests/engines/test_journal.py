@@ -7,16 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.questions import CASE_SET as QUESTION_SET
 from tests.questions import CASES as QUESTIONS
-from tests.questions import LABELS as QUESTION_LABELS
-from tests.questions import QUESTIONS as QUESTION_TASK
-from tests.tiny import CASES, LABELS, PROMPT, TASK, load, write_model
+from tests.tiny import CASES, asked_for, engine_of, load, write_model
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.prompt import Prompt
-from tunediff.engines.asking import predict_cases
+from tunediff.engines.asking import ask_cases
+from tunediff.engines.journal import finished_batches
 from tunediff.engines.local import batching
 from tunediff.engines.local.batching import run_batches
-from tunediff.engines.local.journal import finished_batches
 from tunediff.engines.other_settings import other_settings
 from tunediff.runtime.errors import TunediffError
 
@@ -115,9 +114,9 @@ def stopped_and_gone_on(monkeypatch, folder, ask, after):
     for limit in (after, None):
         calls.clear()
         with monkeypatch.context() as patch:
-            for module in ("choices", "generation", "heads", "spans"):
+            for module in ("choices", "generation", "labels", "spans"):
                 patch.setattr(
-                    f"tunediff.engines.{module}.run_batches",
+                    f"tunediff.engines.local.{module}.run_batches",
                     lambda *call, limit=limit: counting(*call, limit=limit),
                 )
             try:
@@ -129,25 +128,25 @@ def stopped_and_gone_on(monkeypatch, folder, ask, after):
     return found, counts
 
 
-@pytest.mark.parametrize("how", ["choices", "generation", "head", "span"])
-def test_the_predictions_are_those_of_a_run_that_nobody_stopped(how, tmp_path, tokenizer, bert_tokenizer, monkeypatch):
-    lm = how in ("choices", "generation")
+@pytest.mark.parametrize("how", ["choices", "text", "labels", "span"])
+def test_the_answers_are_those_of_a_run_that_nobody_stopped(how, tmp_path, tokenizer, bert_tokenizer, monkeypatch):
+    lm = how in ("choices", "text")
     write_model(tmp_path / "m", *(("llama", tokenizer) if lm else ("bert", bert_tokenizer, "none")))
-    head = "lm" if lm else {"head": "classification", "span": "span"}[how]
-    labels, cases, task = (QUESTION_LABELS, QUESTIONS, QUESTION_TASK) if how == "span" else (LABELS, CASES, TASK)
-    loaded = load(tmp_path / "base", tmp_path / "m", labels, head=head)
-    prompt = PROMPT if lm else Prompt(max_tokens=48, doc_stride=8) if how == "span" else Prompt()
+    head = "lm" if lm else {"labels": "classification", "span": "span"}[how]
+    case_set, cases = (QUESTION_SET, QUESTIONS) if how == "span" else (asked_for(how), CASES)
+    if how == "labels":
+        case_set = case_set.model_copy(update={"prompt": Prompt()})
+    loaded = load(tmp_path / "base", tmp_path / "m", case_set.labels, head=head)
     evaluate = Evaluate(
-        scoring_method=how if lm else "head",
-        batch_tokens=64,
+        scoring_method="choices",
         max_new_tokens=3,
-        settings=["generation", "partial_input"] if lm else ["partial_input"] if how == "head" else [],
+        settings=["generation", "partial_input"] if lm else ["partial_input"] if how == "labels" else [],
     )
 
     def ask():
-        asked = loaded, cases, task, prompt, evaluate, "test"
-        frame = predict_cases(*asked)
-        return frame.assign(**other_settings(frame, *asked))
+        engine = engine_of(loaded, 64)
+        frame = ask_cases(engine, cases, case_set, evaluate, "test")
+        return frame.assign(**other_settings(frame, engine, cases, [], case_set, evaluate, "test"))
 
     whole, counts = ask(), []
     stops = (1, 2) if how == "span" else (1, 3)

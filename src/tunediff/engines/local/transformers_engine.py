@@ -1,0 +1,98 @@
+"""The local engine: a model of transformers in this process, read in batches that fit into memory."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunediff.config.prompt import Prompt
+from tunediff.data.cases import Case
+from tunediff.engines.engine import Engine, HeadAnswer, Written
+from tunediff.engines.local.choices import score_choices
+from tunediff.engines.local.generation import generate
+from tunediff.engines.local.labels import classify
+from tunediff.engines.local.spans import find_spans, no_answer_log_probs
+from tunediff.inputs.prompts import encode_cases, encode_choices, encode_prompts
+from tunediff.inputs.settings import PredictSettings
+from tunediff.inputs.windows import read_documents
+from tunediff.models.environment import environment
+from tunediff.models.load import Loaded, load_base
+from tunediff.models.tuned import load_tuned
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def open_local(settings: PredictSettings, base: Path) -> "TransformersEngine":
+    """The engine that answers with the base model of a folder; see `tunediff.engines.open_engine`."""
+    loaded = load_base(base, settings.model, settings.headline.labels)
+    return TransformersEngine(loaded, settings.evaluate.batch_tokens)
+
+
+class TransformersEngine(Engine):
+    """A loaded model, asked in batches of `batch_tokens` tokens, which are halved where memory runs out."""
+
+    def __init__(self, loaded: Loaded, batch_tokens: int) -> None:
+        self.loaded, self.batch_tokens, self.context = loaded, batch_tokens, loaded.context
+        self._tokens: dict[str, list[int]] = {}  # of the prompts that were counted last: they are asked next
+
+    def loglikelihoods(self, prompts: Sequence[str], continuations: Sequence[str], title: str) -> list[list[float]]:
+        """See `Engine`; all continuations are scored in one forward pass where the layout allows it."""
+        scores: list[list[float]] = self._scores(prompts, continuations, title).tolist()
+        return scores
+
+    def log_probs(self, prompts: Sequence[str], continuations: Sequence[str], title: str) -> list[list[float]]:
+        """See `Engine`; rounded as the log-probabilities of a head are."""
+        log_probs: list[list[float]] = self._scores(prompts, continuations, title).log_softmax(-1).tolist()
+        return log_probs
+
+    def generate(self, prompts: Sequence[str], stop: Sequence[str], max_new_tokens: int, title: str) -> list[Written]:
+        """See `Engine`."""
+        model, tokens = self.loaded.model, self._prompt_tokens(prompts)
+        return generate(model, self.loaded.tokenizer, tokens, self.batch_tokens, max_new_tokens, title, stop)
+
+    def environment(self) -> dict[str, str]:
+        """See `Engine`."""
+        return environment(self.loaded.model)
+
+    def tuned(self, folder: Path) -> "TransformersEngine":
+        """See `Engine`; the weights of the base are loaded once for both."""
+        return TransformersEngine(load_tuned(self.loaded, folder), self.batch_tokens)
+
+    def n_tokens(self, prompts: Sequence[str]) -> list[int]:
+        """See `Engine`; a BOS is counted."""
+        return [len(tokens) for tokens in self._prompt_tokens(prompts)]
+
+    def batched(self, batch_tokens: int) -> "TransformersEngine":
+        """See `Engine`."""
+        return TransformersEngine(self.loaded, batch_tokens)
+
+    def label_log_probs(self, cases: Sequence[Case], prompt: Prompt, title: str) -> list[HeadAnswer]:
+        """See `Engine`."""
+        loaded = self.loaded
+        encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context)
+        log_probs = classify(loaded.model, encoded, loaded.pad, self.batch_tokens, title).tolist()
+        return [
+            HeadAnswer("", scores, one.prompt_hash, one.n_tokens, one.truncated)
+            for one, scores in zip(encoded, log_probs, strict=True)
+        ]
+
+    def spans(self, cases: Sequence[Case], prompt: Prompt, max_answer_tokens: int, title: str) -> list[HeadAnswer]:
+        """See `Engine`; a long context is read in windows."""
+        loaded = self.loaded
+        documents = read_documents(loaded.tokenizer, cases, prompt, loaded.context)
+        found = find_spans(loaded.model, documents, loaded.pad, self.batch_tokens, max_answer_tokens, title)
+        answers = []
+        for case, document, one in zip(cases, documents, found, strict=True):
+            text = case.inputs["context"][one.spans[0].start : one.spans[0].end] if one.spans else ""
+            read = document.prompt_hash, document.n_tokens, document.truncated
+            answers.append(HeadAnswer(text, no_answer_log_probs(one), *read))
+        return answers
+
+    def _prompt_tokens(self, prompts: Sequence[str]) -> list[list[int]]:
+        if any(prompt not in self._tokens for prompt in prompts):
+            self._tokens = dict(zip(prompts, encode_prompts(self.loaded.tokenizer, prompts), strict=True))
+        return [self._tokens[prompt] for prompt in prompts]
+
+    def _scores(self, prompts: Sequence[str], continuations: Sequence[str], title: str) -> "Tensor":
+        choices = list(encode_choices(self.loaded.tokenizer, {text: text for text in continuations}).values())
+        return score_choices(self.loaded.model, self._prompt_tokens(prompts), choices, self.batch_tokens, title)

@@ -1,0 +1,56 @@
+"""Ask the base model every test set, before any fine-tuning; nothing is parsed or graded.
+
+    python stages/predict_base.py --settings data/settings/predict_base.json --test-sets data/test_sets \
+        --validation data/splits/validation.jsonl --base models/base --answers data/answers/base \
+        --environment metrics/environment/predict_base.json --cost metrics/cost/predict_base.json
+
+The validation split gives the examples of few-shot prompts, and is asked too where a threshold is tuned on it.
+"""
+
+from tunediff.config.settings import read_machine, read_settings
+from tunediff.engines import open_engine
+from tunediff.engines.asking import ask_cases
+from tunediff.engines.case_sets import ask_sets, read_sets, write_sets
+from tunediff.engines.journal import finished_batches
+from tunediff.engines.other_settings import answers_of
+from tunediff.inputs.settings import HEADLINE, PredictSettings
+from tunediff.runtime.cost import measured
+from tunediff.runtime.errors import run
+from tunediff.runtime.files import write_json
+from tunediff.runtime.processes import first, gathered, launched
+from tunediff.runtime.scratch import mark_done, scratch_folder
+from tunediff.runtime.stage import arguments
+
+
+def main() -> None:
+    args = arguments(
+        __doc__,
+        reads=("settings", "test_sets", "validation", "base"),
+        writes=("answers", "environment", "cost"),
+    )
+    settings = read_settings(args.settings, PredictSettings)
+    reads = args.test_sets, args.validation, args.base
+    if launched(read_machine(args.settings).num_processes, args.settings, *reads):
+        return
+    scratch = scratch_folder("predict_base", settings.model_dump(), *reads)
+    with measured(args.cost, scratch, gathered) as note_cost, finished_batches(scratch, note_cost):
+        cases = read_sets(settings, args.test_sets, args.validation)
+        engine = open_engine(settings, args.base)
+        environment = engine.environment()
+        frames = ask_sets(engine, cases, settings, "predict_base")
+        if settings.evaluate.noise_seed is not None:
+            del engine  # two models at once may not fit
+            model = settings.model.model_copy(update={"head_seed": settings.evaluate.noise_seed})
+            engine = open_engine(settings.model_copy(update={"model": model}), args.base)
+            title = "predict_base, another head"
+            frame = ask_cases(engine, cases[HEADLINE], settings.headline, settings.evaluate, title)
+            frames[HEADLINE] = frames[HEADLINE].assign(**answers_of("seed", frame))
+        if first():
+            write_sets(args.answers, frames, settings, "base", environment)
+            write_json(args.environment, environment)
+            print("\n".join(f"base: {len(frame):,} cases of {name} answered" for name, frame in frames.items()))
+            mark_done(scratch)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,46 @@
+"""Ask the tuned model every test set, with the same prompts as the base model; nothing is parsed or graded.
+
+    python stages/predict_tuned.py --settings data/settings/predict_tuned.json --test-sets data/test_sets \
+        --validation data/splits/validation.jsonl --base models/base --tuned models/tuned --answers data/answers/tuned \
+        --environment metrics/environment/predict_tuned.json --cost metrics/cost/predict_tuned.json
+
+The validation split is asked too where a threshold is tuned on it.
+"""
+
+from tunediff.config.settings import read_machine, read_settings
+from tunediff.engines import open_engine
+from tunediff.engines.case_sets import ask_sets, read_sets, write_sets
+from tunediff.engines.journal import finished_batches
+from tunediff.inputs.settings import PredictSettings
+from tunediff.runtime.cost import measured
+from tunediff.runtime.errors import run
+from tunediff.runtime.files import write_json
+from tunediff.runtime.processes import first, gathered, launched
+from tunediff.runtime.scratch import mark_done, scratch_folder
+from tunediff.runtime.stage import arguments
+
+
+def main() -> None:
+    args = arguments(
+        __doc__,
+        reads=("settings", "test_sets", "validation", "base", "tuned"),
+        writes=("answers", "environment", "cost"),
+    )
+    settings = read_settings(args.settings, PredictSettings)
+    reads = args.test_sets, args.validation, args.base, args.tuned
+    if launched(read_machine(args.settings).num_processes, args.settings, *reads):
+        return
+    scratch = scratch_folder("predict_tuned", settings.model_dump(), *reads)
+    with measured(args.cost, scratch, gathered) as note_cost, finished_batches(scratch, note_cost):
+        cases = read_sets(settings, args.test_sets, args.validation)
+        engine = open_engine(settings, args.base).tuned(args.tuned)
+        frames = ask_sets(engine, cases, settings, "predict_tuned")
+        if first():
+            write_sets(args.answers, frames, settings, "tuned", engine.environment())
+            write_json(args.environment, engine.environment())
+            print("\n".join(f"tuned: {len(frame):,} cases of {name} answered" for name, frame in frames.items()))
+            mark_done(scratch)
+
+
+if __name__ == "__main__":
+    run(main)

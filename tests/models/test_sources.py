@@ -1,0 +1,30 @@
+"""A source of base models that is registered from outside: found, pinned and loaded as the others are."""
+
+import shutil
+
+import pytest
+
+from tests.tiny import LABELS, model_section, write_model
+from tunediff.models.load import load_base
+from tunediff.models.sources import MANIFEST, SOURCES, find_weights, write_manifest
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import read_json
+
+
+def test_a_source_from_outside_is_found_pinned_and_loaded(tmp_path, tokenizer, monkeypatch):
+    write_model(tmp_path / "shelf/third", "llama", tokenizer)
+    monkeypatch.setitem(SOURCES, "shelf", lambda model: tmp_path / "shelf" / model.id)
+    section = model_section("third", source="shelf")
+    base = tmp_path / "base"
+    base.mkdir()
+    write_manifest(base, section, find_weights(section))
+    assert read_json(base / MANIFEST)["source"] == "shelf"
+    assert load_base(base, section, LABELS).model.config.model_type == "llama"
+    shutil.copy(tmp_path / "shelf/third/config.json", tmp_path / "shelf/third/more.json")
+    with pytest.raises(TunediffError, match="the model's files are not the ones"):
+        load_base(base, section, LABELS)
+
+
+def test_a_source_that_nobody_registered_is_refused_with_those_there_are():
+    with pytest.raises(TunediffError, match=r"found shelf, expected one of scratch, hub, package, folder$"):
+        find_weights(model_section("third", source="shelf"))
