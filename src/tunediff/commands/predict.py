@@ -21,7 +21,7 @@ from tunediff.commands.project import both_answer, project
 from tunediff.commands.table import aligned
 from tunediff.data.cases import Case, make_cases
 from tunediff.data.sources.table_files import read_rows
-from tunediff.report.notation import visible
+from tunediff.runtime.files import visible
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import NOT_TEXT, shown, write_jsonl
 

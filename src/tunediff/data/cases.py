@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 RIGHT, WRONG, INVALID = "right", "wrong", "invalid"
+# The two models, before and after, as files and columns name them.
+MODELS = ("base", "tuned")
 # More than any file of ours has.
 ENVIRONMENT_KEYS = 20
 

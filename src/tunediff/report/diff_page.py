@@ -12,7 +12,7 @@ from tunediff.compare.effects.differences import MOST_LABELS
 from tunediff.config.report import Report
 from tunediff.data.cases import INVALID
 from tunediff.report.explorer import chosen
-from tunediff.report.notation import visible
+from tunediff.runtime.files import visible
 from tunediff.report.page import html_page, markdown_page, page_contents
 from tunediff.report.results import Cell, Flow, Models, Results, Shape, marked_answer
 from tunediff.report.tables import by_tag

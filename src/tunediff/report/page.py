@@ -193,7 +193,7 @@ def markdown_text(value: object) -> Markup:
     """A value as Markdown text of one line: nothing in it can be markup, a link, a mention or a table border."""
     if isinstance(value, Markup):
         return value
-    text = re.sub(r"[\r\n\x0b\x0c\x85\u2028\u2029]+", " ", notation.visible(str(value)))
+    text = re.sub(r"[\r\n\x0b\x0c\x85\u2028\u2029]+", " ", files.visible(str(value)))
     text = LINKS.sub(lambda match: f"{match.group()}\N{WORD JOINER}", text)
     return Markup(MARKUP.sub(lambda match: f"&#{ord(match.group())};", text))  # noqa: S704  (escaped just here)
 

@@ -21,7 +21,7 @@ from tunediff.compare.effects.transitions import TRANSITIONS
 from tunediff.config.task import QUESTION_ANSWERING, Task
 from tunediff.data.cases import answered
 from tunediff.models.parameters import ParameterRow
-from tunediff.report.notation import visible
+from tunediff.runtime.files import visible
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import numbered_jsonl, read_json, read_text, shown
 

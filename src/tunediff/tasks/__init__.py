@@ -1,16 +1,38 @@
-"""What a case is in each task, and how a free answer is read."""
+"""What a case is in each task, how an answer is graded, and what comparing two models needs; a file each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tunediff.config.data import Data
-from tunediff.config.task import Task
+from tunediff.config.task import Task as TaskSection
 from tunediff.data.cases import Case
 from tunediff.data.sources import Row
-from tunediff.tasks.classification import labelled_cases
-from tunediff.tasks.question_answering import question_cases
+from tunediff.tasks.classification import Classification, Inference, labelled_cases
+from tunediff.tasks.question_answering import QuestionAnswering, question_cases
+from tunediff.tasks.task import Task
+
+# The kind of each name in params.yaml.
+TASKS: dict[str, type[Task]] = {
+    "nli": Inference,
+    "classification": Classification,
+    "question_answering": QuestionAnswering,
+}
 
 
-def cases_of(rows: Sequence[Row], task: Task, data: Data) -> list[Case | None]:
+def task_of(section: TaskSection) -> Task:
+    """The task that a section of params.yaml describes."""
+    return TASKS[section.name](
+        section.name, section.inputs, section.labels, section.source_input, section.partial_input
+    )
+
+
+def foreign_task(columns: Iterable[str]) -> type[Task]:
+    """The kind of task that a prediction file of any origin is of, by the columns that it has: labels, if no other."""
+    found = set(columns)
+    special = (kind for kind in TASKS.values() if kind.columns and set(kind.columns) <= found)
+    return next(special, Classification)
+
+
+def cases_of(rows: Sequence[Row], task: TaskSection, data: Data) -> list[Case | None]:
     """The case of each row of one source split, as the task makes them; None where the row has no gold label.
 
     Raises:

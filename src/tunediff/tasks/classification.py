@@ -7,20 +7,31 @@ A row of SNLI and the case that it becomes (`data.labels` is {0: entailment, 1: 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
 
 from tunediff.config.data import Data
-from tunediff.config.task import Task
-from tunediff.data.cases import Case, make_cases
+from tunediff.config.task import Task as TaskSection
+from tunediff.data.cases import MODELS, Case, make_cases, outcome
+from tunediff.data.leaks import WORD
 from tunediff.data.sources import Row
+from tunediff.metrics.accuracy import confusion, degenerate_reason, repeated_accuracy
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
-from tunediff.tasks.columns import key_of, tags_of, text_of, value_of
+from tunediff.tasks.baselines import Answers, majority_label, marked, tfidf_logistic
+from tunediff.tasks.columns import is_number, key_of, tags_of, text_of, value_of
+from tunediff.tasks.families import Family, quarters, share, yes_no
+from tunediff.tasks.label_clauses import LABEL_CLAUSES
+from tunediff.tasks.task import Chance, Task, Words
+from tunediff.tasks.wording import wording
 
 _ENDS = ".,;:!?…\"'`´“”‘’«»)]}。，；：！？"
 
 
-def labelled_cases(rows: Sequence[Row], task: Task, data: Data) -> list[Case | None]:
+def labelled_cases(rows: Sequence[Row], task: TaskSection, data: Data) -> list[Case | None]:
     """The case of each row, in the order of the rows; None where the row has no gold label.
 
     Values of the label column are compared as text, so that `0` in the parameters stands for the "0" of a CSV file too.
@@ -85,3 +96,160 @@ def _starts_with(answer: str, choice: str) -> bool:
     if not choice or not answer.startswith(choice):
         return False
     return not re.fullmatch(r"\w\w", choice[-1] + answer[len(choice) : len(choice) + 1])
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """Texts in, one label out; natural language inference is this with two inputs."""
+
+    # What comparing needs
+
+    words = Words(
+        measure="accuracy",
+        gold="gold label",
+        cases="cases",
+        invalid=("names no label and counts", "name no label and count"),
+        no_answer={None: "(no label)"},
+        gain="Both models answered the same cases in several ways. What a part adds is what the difference loses when "
+        "that part no longer counts",
+        confusion="Each row is a gold label, each column an answer; the diagonal is right.",
+        tags="Each test case carries tags, such as the phenomenon it tests",
+        probabilities="",
+        method=(
+            "An answer that names no label counts as wrong and stays in the denominator. A predictor is called "
+            "degenerate where it gives one label to over 95 % of the cases or is no better than always giving the "
+            "most frequent one.",
+        ),
+    )
+    compared = ("classes",)
+    families = (
+        Family("words", "length", quarters),
+        Family("negation", "negation"),
+        Family("number_words", "number words", yes_no),
+        Family("overlap", "overlap", share),
+        Family("subsequence", "subsequence", yes_no),
+        Family("rare_words", "rare words"),
+    )
+    clauses = LABEL_CLAUSES
+    figures = (
+        *("n", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1"),
+        *("invalid", "nll", "brier", "degenerate"),
+    )
+    probabilities = {
+        "nll": "Negative log-likelihood of the gold label, nats",
+        "brier": "Brier score, 0 to 2",
+        "ece": "Calibration error, 0 to 1",
+    }
+    hub = ("text-classification", "Text classification")
+
+    @property
+    def parts(self) -> dict[str, str]:
+        return {
+            "answer_format": "the form of the answer",
+            "label_bias": "a preference among the labels",
+            "partial_input": f"what the {self.partial_input} alone gives away",
+            "residual": "the rest, which takes the whole case" if len(self.inputs) > 1 else "the rest",
+        }
+
+    def classes(self, answers: Iterable[str | None]) -> list[str | None]:
+        return list(answers)
+
+    def gold(self, cases: Sequence[Case]) -> list[str]:
+        return [case.label for case in cases]
+
+    def right(self, gold: str, answer: str) -> bool:
+        return answer == gold
+
+    def outcomes(self, frame: pd.DataFrame, answers: Iterable[str | None]) -> list[str]:
+        return [outcome(answer, label) for answer, label in zip(answers, frame["label"], strict=True)]
+
+    def chance(self, gold: Sequence[str]) -> Chance | None:
+        return Chance(1 / len(self.labels), f"guessing among {len(self.labels)} labels") if self.labels else None
+
+    def degenerate(self, gold: Sequence[str], classes: Sequence[str | None]) -> str | None:
+        reason = degenerate_reason(self.labels, confusion(self.labels, gold, classes)) if self.labels else None
+        if reason is None:
+            return None
+        # The name of the check says already what the sentence begins with.
+        words = reason.removeprefix("Degenerate predictor: ")
+        return words[0].upper() + words[1:]
+
+    def one_label(self, gold: Iterable[str]) -> str | None:
+        found = set(gold)
+        return found.pop() if len(found) == 1 else None
+
+    def repeated(self, metrics: Mapping[str, float], gold: Sequence[str], classes: Sequence[str | None]) -> list[str]:
+        if "macro_f1" not in metrics or not self.labels:
+            return []
+        return repeated_accuracy(metrics, self.labels, confusion(self.labels, gold, classes))
+
+    def baselines(self, train: Sequence[Case], test: Sequence[Case], base: Mapping[str, Answers]) -> dict[str, Answers]:
+        """majority; bag_of_words, which reads all inputs, a word of one input apart from the same word of another, and
+        partial_input, which reads the partial-input input alone (one of the two where the task has one input; neither
+        where the training cases cannot train a classifier, having one label or no word); calibrated_base;
+        few_shot_base.
+        """
+        labels, gold = [case.label for case in train], [case.label for case in test]
+        answers: dict[str, Answers] = {"majority": majority_label(labels, gold).predictions}
+        read = {"partial_input": [self.partial_input]}
+        if len(self.inputs) > 1:
+            read["bag_of_words"] = list(self.inputs)
+        has_words = any(WORD.search(text) for case in train for text in case.inputs.values())
+        for name, inputs in read.items() if has_words and len(set(labels)) > 1 else ():
+            learned, asked_of = ([marked(case, inputs) for case in split] for split in (train, test))
+            answers[name] = tfidf_logistic(learned, labels, asked_of, gold).predictions
+        return answers | {name: base[name] for name in ("calibrated_base", "few_shot_base") if name in base}
+
+    @property
+    def baseline_names(self) -> dict[str, str]:
+        return {
+            "majority": "majority label",
+            "bag_of_words": "bag of words of all inputs",
+            "partial_input": "bag of words of one input",
+            "calibrated_base": "base model without its label preference",
+            "few_shot_base": "base model with examples in its prompt",
+        }
+
+    @property
+    def baseline_phrases(self) -> dict[str, str]:
+        one_input = f" that reads only the {self.partial_input}" if len(self.inputs) > 1 else ""
+        return {
+            "majority": "always giving the most frequent training label",
+            "partial_input": f"a bag-of-words classifier{one_input}",
+        }
+
+    def features(self, cases: Sequence[Case], train: Sequence[Case] = ()) -> pd.DataFrame:
+        return wording(cases, self.inputs, self.partial_input, train)
+
+    def model_evidence(self, rows: pd.DataFrame, cases: Sequence[Case], who: str) -> dict[str, list[Any]]:
+        return {}
+
+    def case_evidence(self, cases: Sequence[Case]) -> dict[str, list[Any]]:
+        texts = self.features(cases)
+        found = {name: texts[name].tolist() for name in ("negation", "overlap", "subsequence") if name in texts}
+        if len(self.inputs) > 1:
+            others = " and ".join(name for name in self.inputs if name != self.partial_input)
+            found |= {"alone": [self.partial_input] * len(cases), "others": [others] * len(cases)}
+        return found
+
+    def checked_record(self, record: Mapping[str, Any], place: str) -> dict[str, Any]:
+        for who in MODELS:
+            answer = record.get(f"{who}_prediction", 0)
+            if not (answer is None or answer in self.labels):
+                raise TunediffError(f"{place}: {who}_prediction: found {shown(answer)}, expected null or a label")
+            scores = record.get(f"{who}_log_probs")
+            numbers = scores if isinstance(scores, list) and all(map(is_number, scores)) else []
+            if len(numbers) != len(self.labels):
+                expected = f"{len(self.labels)} numbers, one a label"
+                raise TunediffError(f"{place}: {who}_log_probs: found {shown(scores)}, expected {expected}")
+            if not is_number(record.get(f"{who}_margin", 0.0)):
+                found = shown(record[f"{who}_margin"])
+                raise TunediffError(f"{place}: {who}_margin: found {found}, expected a number of nats")
+        return dict(record)
+
+
+@dataclass(frozen=True)
+class Inference(Classification):
+    """Natural language inference: does the hypothesis follow from the premise."""
+
+    hub = ("text-classification", "Natural language inference")

@@ -4,6 +4,7 @@ text_of(row, "premise")        # "A man is feeding two dogs."
 tags_of(row)                   # ["hypernym"]
 """
 
+import math
 from collections.abc import Sequence
 
 from tunediff.data.sources import Row
@@ -70,3 +71,8 @@ def groups_of(rows: Sequence[Row], column: str) -> list[str]:
 def _group(row: Row, column: str) -> str:
     value = value_of(row, column)
     return str(value) if type(value) is int else text_of(row, column)
+
+
+def is_number(value: object) -> bool:
+    """Whether a value of a JSON file is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -12,20 +12,32 @@ A question whose lists are empty has the label `unanswerable`.
 
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
 
 from tunediff.config.data import Data
-from tunediff.config.task import ANSWERABLE, UNANSWERABLE, Task
-from tunediff.data.cases import Answer, Case, make_cases
+from tunediff.config.task import ANSWERABLE, UNANSWERABLE
+from tunediff.config.task import Task as TaskSection
+from tunediff.data.cases import INVALID, MODELS, RIGHT, WRONG, Answer, Case, answered, make_cases
 from tunediff.data.sources import Row
+from tunediff.metrics.accuracy import ONE_LABEL_SHARE
+from tunediff.metrics.squad import exact_match
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import shown
-from tunediff.tasks.columns import checked_text, key_of, tags_of, text_of, value_of
+from tunediff.runtime.files import shown, visible
+from tunediff.tasks.answer_clauses import ANSWER_CLAUSES, in_sentence, no_answer_odds
+from tunediff.tasks.baselines import Answers
+from tunediff.tasks.columns import checked_text, is_number, key_of, tags_of, text_of, value_of
+from tunediff.tasks.families import Family, quarters, share, third
+from tunediff.tasks.question_wording import capitalised, question_wording
+from tunediff.tasks.task import Chance, Task, Words
 
 _LAYOUT = '{"text": [TEXT, ...], "answer_start": [NUMBER, ...]}'
 
 
-def question_cases(rows: Sequence[Row], task: Task, data: Data) -> list[Case | None]:
+def question_cases(rows: Sequence[Row], task: TaskSection, data: Data) -> list[Case | None]:
     """The case of each row, in the order of the rows; None where the row has no gold label.
 
     Answers keep their order. One that repeats text and start of another is left out: exact match and F1 take the best
@@ -103,7 +115,7 @@ def _is_unlabelled(gold: object, unlabelled: set[str | None]) -> bool:
     return not isinstance(gold, dict) and key_of(gold) in unlabelled
 
 
-def _answers(row: Row, task: Task, data: Data) -> tuple[Answer, ...]:
+def _answers(row: Row, task: TaskSection, data: Data) -> tuple[Answer, ...]:
     context, column = text_of(row, data.columns["context"]), data.columns["answers"]
     placed = [Answer(text, _place(context, text, start)) for text, start in _pairs(row, column)]
     if not placed and UNANSWERABLE not in task.labels:
@@ -135,3 +147,219 @@ def _place(context: str, text: str, start: int | None) -> int | None:
         return start
     found = context.find(text)
     return None if found < 0 else found
+
+
+@dataclass(frozen=True)
+class QuestionAnswering(Task):
+    """Question and context in, a part of the context out, or no answer."""
+
+    # What comparing needs
+
+    words = Words(
+        measure="exact match",
+        gold="gold answer",
+        cases="questions",
+        invalid=("could not be read and counts", "could not be read and count"),
+        no_answer={None: "(not readable)", "": "(no answer)"},
+        gain="What the questions with an answer add to the change, and what those without one do",
+        confusion="Each row says whether a question has an answer, each column whether a model gave one, be it right "
+        "or wrong.",
+        tags="Questions that have an answer and questions that have none",
+        probabilities="Of whether a question has an answer, not of what the answer is. ",
+        method=(
+            "A question is right where the answer, without regard to case, punctuation and articles, is one of the "
+            "gold answers, or empty where there is none (Rajpurkar et al. 2016, 2018). Interval of F1: bootstrap of "
+            "whole clusters; test: their signs flipped.",
+            "An answer that cannot be read counts as wrong and stays in the denominator. A model is called degenerate "
+            "where it gives an answer to over 95 % of the questions, or none, and fewer than that are of this kind.",
+        ),
+    )
+    columns = ("answers", "f1")
+    shared_columns = ("answers",)
+    scores = {"f1": "F1"}
+    compared = ("scores", "thresholds", "texts")
+    kinds = {"has_answer": ANSWERABLE, "no_answer": UNANSWERABLE}
+    families = (
+        Family("question_word", "question word"),
+        Family("answer_words", "answer length", quarters),
+        Family("context_words", "context length", quarters),
+        Family("overlap", "overlap", share),
+        Family("answer_overlap", "sentence overlap", share),
+        Family("position", "answer in the context", third),
+    )
+    clauses = ANSWER_CLAUSES
+    figures = ("n", "exact", "exact_low", "exact_high", "f1", "invalid")
+    # The validation split is not at hand where two models are compared.
+    evaluated = {
+        "validated_exact": "Exact match, no answer above the threshold of the validation split",
+        "validated_f1": "F1, no answer above the threshold of the validation split",
+    }
+    probabilities = {
+        "nll": "Negative log-likelihood of whether there is an answer, nats",
+        "brier": "Brier score, 0 to 2, of whether there is an answer",
+        "ece": "Calibration error, 0 to 1, of whether there is an answer",
+    }
+    hub = ("question-answering", "Question answering")
+
+    @property
+    def parts(self) -> dict[str, str]:
+        return {"has_answer": "answering what has an answer", "no_answer": "giving none where there is none"}
+
+    @property
+    def leak_inputs(self) -> tuple[str, ...]:
+        return self.source_input, self.partial_input
+
+    @property
+    def near_inputs(self) -> Sequence[str]:
+        return [self.partial_input]
+
+    def classes(self, answers: Iterable[str | None]) -> list[str | None]:
+        return [answered(answer) for answer in answers]
+
+    def gold(self, cases: Sequence[Case]) -> list[list[str]]:
+        return [[answer.text for answer in case.answers] for case in cases]
+
+    def right(self, gold: Sequence[str], answer: str) -> bool:
+        return bool(exact_match(gold, answer))
+
+    def outcomes(self, frame: pd.DataFrame, answers: Iterable[str | None]) -> list[str]:
+        return [
+            INVALID if answer is None else RIGHT if exact_match(list(gold), answer) else WRONG
+            for answer, gold in zip(answers, frame["answers"], strict=True)
+        ]
+
+    def with_gold(self, aligned: pd.DataFrame, cases: Sequence[Case]) -> pd.DataFrame:
+        for model in MODELS:
+            graded = zip(cases, self.gold(cases), aligned[f"answers_{model}"], strict=True)
+            differing = [case.case_id for case, gold, found in graded if list(map(str, found)) != gold]
+            if differing:
+                raise TunediffError(
+                    f"test split and {model} predictions: answers: found different ones for {len(differing)} of "
+                    f"{len(cases)} cases (the first: {differing[0]}), expected the same in both (dvc repro)"
+                )
+        answers = pd.Series([case.answers for case in cases], index=aligned.index, dtype=object)
+        return aligned.drop(columns=[f"answers_{model}" for model in MODELS]).assign(answers=answers)
+
+    def chance(self, gold: Sequence[str]) -> Chance:
+        return Chance(list(gold).count(UNANSWERABLE) / len(gold), "never answering")
+
+    def degenerate(self, gold: Sequence[str], classes: Sequence[str | None]) -> str | None:
+        for kind, what in ((ANSWERABLE, "an answer to"), (UNANSWERABLE, "no answer to")):
+            share, true = (list(values).count(kind) / len(gold) for values in (classes, gold))
+            if share > ONE_LABEL_SHARE >= true:
+                questions = f"{len(gold):,} question{'s' * (len(gold) != 1)}"
+                return f"It gives {what} {100 * share:.1f} % of {questions}; {100 * true:.1f} % are {kind}."
+        return None
+
+    def text_scores(self, metrics: Mapping[str, float]) -> tuple[float, dict[str, float]]:
+        texts = {name: value for name, value in metrics.items() if name.startswith(("rouge", "meteor"))}
+        # They are of the questions that have an answer.
+        return metrics.get("HasAns_f1", metrics.get("f1", 0)) / 100, texts
+
+    def accuracy(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        return {f"accuracy{end}": metrics[f"exact{end}"] / 100 for end in ("", "_low", "_high")}
+
+    def baselines(self, train: Sequence[Case], test: Sequence[Case], base: Mapping[str, Answers]) -> dict[str, Answers]:
+        """no_answer: none to any question, where questions may have none; capitalised: a name out of the sentence most
+        like the question; base: the base model as it stands.
+        """
+        never: dict[str, Answers] = {"no_answer": [""] * len(test)} if UNANSWERABLE in self.labels else {}
+        names = [capitalised(case.inputs["question"], case.inputs["context"]) for case in test]
+        return never | {"capitalised": names, "base": base["base"]}
+
+    @property
+    def baseline_names(self) -> dict[str, str]:
+        return {
+            "no_answer": "no answer to any question",
+            "capitalised": "a name out of the likeliest sentence",
+            "base": "base model as it stands",
+        }
+
+    @property
+    def baseline_phrases(self) -> dict[str, str]:
+        return {
+            "no_answer": "never answering",
+            "capitalised": "taking a name out of the sentence most like the question",
+        }
+
+    def features(self, cases: Sequence[Case], train: Sequence[Case] = ()) -> pd.DataFrame:
+        return question_wording(cases)
+
+    def model_evidence(self, rows: pd.DataFrame, cases: Sequence[Case], who: str) -> dict[str, list[Any]]:
+        given = [None if pd.isna(answer) else answer for answer in rows[f"prediction_{who}"]]
+        read = rows[f"outcome_{who}"] != INVALID
+        found: dict[str, list[Any]] = {
+            "answered": [bool(answer) if readable else None for answer, readable in zip(given, read, strict=True)],
+            "f1": rows[f"f1_{who}"].tolist(),
+            "in_sentence": [in_sentence(case, answer) for case, answer in zip(cases, given, strict=True)],
+        }
+        log_probs = rows.get(f"log_probs_{who}")
+        return found if log_probs is None else found | {"no_answer_odds": [no_answer_odds(one) for one in log_probs]}
+
+    def case_evidence(self, cases: Sequence[Case]) -> dict[str, list[Any]]:
+        texts = self.features(cases)
+        found = {
+            name: texts[name].astype(object).where(texts[name].notna(), None).tolist()
+            for name in ("question_word", "answer_overlap", "position")
+        }
+        return found | {"answer_words": [None if pd.isna(count) else int(count) for count in texts["answer_words"]]}
+
+    def neighbour(self, case: Case, distance: float) -> dict[str, Any]:
+        answer = next((answer.text for answer in case.answers), "")
+        return {"case_id": case.case_id, "question": case.inputs["question"], "answer": answer, "distance": distance}
+
+    def gold_record(self, case: Case) -> dict[str, Any]:
+        return {"answers": [answer._asdict() for answer in case.answers]}
+
+    def checked_record(self, record: Mapping[str, Any], place: str) -> dict[str, Any]:
+        for who in MODELS:
+            answer, scores, f1 = (record.get(f"{who}_{name}", 0) for name in ("prediction", "log_probs", "f1"))
+            if not (answer is None or isinstance(answer, str)):
+                raise TunediffError(f"{place}: {who}_prediction: found {shown(answer)}, expected null or text")
+            if f"{who}_log_probs" in record and scores is not None:
+                numbers = scores if isinstance(scores, list) and all(map(is_number, scores)) else []
+                if len(numbers) != len(self.labels):
+                    expected = f"{len(self.labels)} numbers, one a label"
+                    raise TunediffError(f"{place}: {who}_log_probs: found {shown(scores)}, expected {expected}")
+            if f"{who}_f1" not in record or not is_number(f1):
+                found = shown(record.get(f"{who}_f1"))
+                raise TunediffError(f"{place}: {who}_f1: found {found}, expected a number in 0..1")
+        answers = record.get("answers")
+        if not isinstance(answers, list) or not all(
+            isinstance(one, dict) and isinstance(one.get("text"), str) for one in answers
+        ):
+            raise TunediffError(f"{place}: answers: found {shown(answers)}, expected a list of texts and their places")
+        context = record["context"]
+        return dict(record) | {"answers": [marked_answer(context, one["text"], one.get("start")) for one in answers]}
+
+    def gold_texts(self, record: Mapping[str, Any]) -> list[str]:
+        return list(dict.fromkeys(answer["text"] for answer in record["answers"]))
+
+    def gold_text(self, record: Mapping[str, Any]) -> str:
+        return " / ".join(self.gold_texts(record)) or self.words.no_answer[""]
+
+    def read_gold(self, table: pd.DataFrame, label: pd.Series, name: str) -> dict[str, pd.Series]:
+        try:
+            gold = [tuple(Answer(str(text), None) for text in texts) for texts in table["answers"]]
+            f1 = table["f1"].astype(float)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise TunediffError(f"{name}: answers, f1: found {error}, expected lists of texts, and numbers") from None
+        unknown = ~label.isin([ANSWERABLE, UNANSWERABLE])
+        if unknown.any():
+            row = f1.index[int(unknown.to_numpy().argmax())]
+            found = shown(label[row])
+            raise TunediffError(f"{name}, row {row}: label: found {found}, expected {ANSWERABLE} or {UNANSWERABLE}")
+        outside = ~f1.between(0, 1)
+        if outside.any():
+            row = f1.index[int(outside.to_numpy().argmax())]
+            raise TunediffError(f"{name}, row {row}: f1: found {shown(table['f1'][row])}, expected a number in 0..1")
+        return {"answers": pd.Series(gold, index=table.index, dtype=object), "f1": f1}
+
+    def read_answers(self, answers: pd.Series) -> pd.Series:
+        return answers  # an empty one says that there is none
+
+
+def marked_answer(context: str, text: str, start: int | None) -> dict[str, Any]:
+    """A gold answer and where it stands once the context is visible; None where it does not stand there."""
+    placed = isinstance(start, int) and start >= 0 and context.startswith(text, start)
+    return {"text": visible(text), "start": len(visible(context[:start])) if placed else None}

@@ -1,0 +1,224 @@
+"""What every task says of itself: what a case is, and what comparing two models on it needs.
+
+task = task_of(params.task)
+task.words.measure            # "accuracy"
+
+Nobody outside this package asks which task it is: what differs from task to task is an attribute or a method here.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import pandas as pd
+
+from tunediff.data.cases import Case
+from tunediff.tasks.baselines import Answers
+from tunediff.tasks.clauses import Rules
+from tunediff.tasks.families import Family
+
+
+class Chance(NamedTuple):
+    """What is right without reading a case, as a share in 0..1, and in words."""
+
+    share: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a task is called in sentences."""
+
+    measure: str  # the share of right cases
+    gold: str  # what the right answer is
+    cases: str  # what the cases are, such as "questions"
+    invalid: tuple[str, str]  # what an answer that cannot be parsed does: of one, of several
+    no_answer: Mapping[str | None, str]  # answers that are no text of their own: invalid (None), and empty ("")
+    gain: str  # what the picture of the parts shows
+    confusion: str
+    tags: str
+    probabilities: str  # what they are of, before the explanation of the picture; empty where that is plain
+    method: tuple[str, ...]  # notes on how it was made
+    tag_family: str = "tag"
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """One kind of task with the names of its inputs and labels.
+
+    Attributes:
+        name: in params.yaml.
+        inputs: names of the input fields, in reading order.
+        labels: in the order of the log-probabilities; empty where they are not known (answers in words).
+        source_input: the input whose text cases share.
+        partial_input: the input that the partial-input baseline reads alone.
+    """
+
+    name: str
+    inputs: Sequence[str]
+    labels: Sequence[str]
+    source_input: str
+    partial_input: str
+
+    # What comparing needs
+
+    words: ClassVar[Words]
+    # Columns of a prediction file beside those of every task; and those of them that two files must have alike.
+    columns: ClassVar[tuple[str, ...]] = ()
+    shared_columns: ClassVar[tuple[str, ...]] = ()
+    # Scores of a case in 0..1 beside right or wrong: what a column begins with, and what it is called.
+    scores: ClassVar[Mapping[str, str]] = {}
+    # What is compared beside the share of right cases: names of tunediff.compare.effects.differences.KINDS, in order.
+    compared: ClassVar[tuple[str, ...]] = ()
+    # Gold labels whose cases are reported apart, and are the parts of the gain; none: its parts are settings.
+    kinds: ClassVar[Mapping[str, str]] = {}
+    families: ClassVar[tuple[Family, ...]] = ()
+    # The explanation of a flip.
+    clauses: ClassVar[Rules] = ()
+    # Keys of metrics/eval_*.json that the report needs, and what it calls those that an evaluation alone knows.
+    figures: ClassVar[tuple[str, ...]] = ()
+    evaluated: ClassVar[Mapping[str, str]] = {}
+    # What the probabilities are worth, by key: NLL, Brier score, calibration error.
+    probabilities: ClassVar[Mapping[str, str]] = {}
+    # The hub's name of the task, and ours.
+    hub: ClassVar[tuple[str, str]]
+
+    @property
+    @abstractmethod
+    def parts(self) -> dict[str, str]:
+        """What each part of a gain is called."""
+
+    @property
+    def leak_inputs(self) -> tuple[str, ...]:
+        """The inputs of which one alone, seen in training, makes a case a leaked one."""
+        return ()
+
+    @property
+    def near_inputs(self) -> Sequence[str]:
+        """The inputs by which the nearest training cases are found."""
+        return self.inputs
+
+    @abstractmethod
+    def classes(self, answers: Iterable[str | None]) -> list[str | None]:
+        """The label that each answer stands for, None where it is invalid."""
+
+    @abstractmethod
+    def gold(self, cases: Sequence[Case]) -> list[Any]:
+        """What `right` holds an answer to each case against."""
+
+    @abstractmethod
+    def right(self, gold: Any, answer: str) -> bool:
+        """Whether an answer is right."""
+
+    @abstractmethod
+    def outcomes(self, frame: pd.DataFrame, answers: Iterable[str | None]) -> list[str]:
+        """The outcome of other answers to the cases of a prediction file."""
+
+    def with_gold(self, aligned: pd.DataFrame, cases: Sequence[Case]) -> pd.DataFrame:
+        """Aligned predictions in the order of `cases`, with what else the cases say of the gold answers.
+
+        Raises:
+            TunediffError: a prediction file was graded against other answers than those of the cases.
+        """
+        return aligned
+
+    @abstractmethod
+    def chance(self, gold: Sequence[str]) -> Chance | None:
+        """What is right without reading a case; None where that is not known."""
+
+    @abstractmethod
+    def degenerate(self, gold: Sequence[str], classes: Sequence[str | None]) -> str | None:
+        """The sentence that says why answers need no reading of the case, None where they do."""
+
+    def one_label(self, gold: Iterable[str]) -> str | None:
+        """The only gold label of all cases, where such a test set tells nothing."""
+        return None
+
+    def repeated(self, metrics: Mapping[str, float], gold: Sequence[str], classes: Sequence[str | None]) -> list[str]:
+        """Scores of an evaluation that only repeat its accuracy, with what they should be."""
+        return []
+
+    def text_scores(self, metrics: Mapping[str, float]) -> tuple[float, dict[str, float]] | None:
+        """F1 in 0..1 and the metrics of text of an evaluation, which should agree; None where there are none."""
+        return None
+
+    def accuracy(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """accuracy, accuracy_low and accuracy_high in 0..1 from the metrics of an evaluation."""
+        return {key: metrics[key] for key in ("accuracy", "accuracy_low", "accuracy_high")}
+
+    @abstractmethod
+    def baselines(self, train: Sequence[Case], test: Sequence[Case], base: Mapping[str, Answers]) -> dict[str, Answers]:
+        """The answers of every trivial baseline to the test cases, in their order, by name.
+
+        Args:
+            train: the training cases.
+            test: the test cases.
+            base: what the base model answers without training: base (as it stands), and where they were measured
+                calibrated_base (without its label preference) and few_shot_base (with examples in its prompt).
+
+        Raises:
+            TunediffError: no training case where one is needed.
+        """
+
+    @property
+    def baseline_names(self) -> dict[str, str]:
+        """What the baselines are called in a table."""
+        return {}
+
+    @property
+    def baseline_phrases(self) -> dict[str, str]:
+        """What the telling ones do, in a sentence."""
+        return {}
+
+    @abstractmethod
+    def features(self, cases: Sequence[Case], train: Sequence[Case] = ()) -> pd.DataFrame:
+        """What the texts of each case look like, by case_id, in the order of the cases: the columns of `families`."""
+
+    @abstractmethod
+    def model_evidence(self, rows: pd.DataFrame, cases: Sequence[Case], who: str) -> dict[str, list[Any]]:
+        """What one model's answers to flipped cases show beside what is so for every task, without the model's name."""
+
+    @abstractmethod
+    def case_evidence(self, cases: Sequence[Case]) -> dict[str, list[Any]]:
+        """What the texts of flipped cases show."""
+
+    def neighbour(self, case: Case, distance: float) -> dict[str, Any]:
+        """A training case as the evidence holds it."""
+        return {"case_id": case.case_id, "label": case.label, "distance": distance}
+
+    def gold_record(self, case: Case) -> dict[str, Any]:
+        """What a line of cases.jsonl says of the gold answers beside the label."""
+        return {}
+
+    @abstractmethod
+    def checked_record(self, record: Mapping[str, Any], place: str) -> dict[str, Any]:
+        """A line of cases.jsonl with its texts made visible.
+
+        Raises:
+            TunediffError: an answer or a score is not what the task has; the line starts with `place`.
+        """
+
+    def gold_texts(self, record: Mapping[str, Any]) -> list[str]:
+        """The gold answers of a line of cases.jsonl, where they are texts of their own."""
+        return []
+
+    def gold_text(self, record: Mapping[str, Any]) -> str:
+        """What the right answer to a case of cases.jsonl is."""
+        return str(record["label"])
+
+    def answer_text(self, answer: str | None) -> str:
+        """What a model answered, in words where it is no text of its own."""
+        return self.words.no_answer.get(answer, str(answer))
+
+    def read_gold(self, table: pd.DataFrame, label: pd.Series, name: str) -> dict[str, pd.Series]:
+        """The values of `columns` of a foreign table, checked.
+
+        Raises:
+            TunediffError: a value is not what the column holds; the line starts with `name`.
+        """
+        return {}
+
+    def read_answers(self, answers: pd.Series) -> pd.Series:
+        """Answers of a foreign table as they count: an empty text is no answer, and so invalid."""
+        return answers.where(answers != "")
