@@ -9,7 +9,7 @@ A row of SNLI and the case that it becomes (`data.labels` is {0: entailment, 1: 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -135,7 +135,7 @@ class Classification(Task):
         *("n", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1"),
         *("invalid", "nll", "brier", "degenerate"),
     )
-    probabilities = {
+    probabilities: ClassVar = {
         "nll": "Negative log-likelihood of the gold label, nats",
         "brier": "Brier score, 0 to 2",
         "ece": "Calibration error, 0 to 1",

@@ -14,7 +14,7 @@ import string
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -176,9 +176,9 @@ class QuestionAnswering(Task):
     )
     columns = ("answers", "f1")
     shared_columns = ("answers",)
-    scores = {"f1": "F1"}
+    scores: ClassVar = {"f1": "F1"}
     compared = ("scores", "thresholds", "texts")
-    kinds = {"has_answer": ANSWERABLE, "no_answer": UNANSWERABLE}
+    kinds: ClassVar = {"has_answer": ANSWERABLE, "no_answer": UNANSWERABLE}
     families = (
         Family("question_word", "question word"),
         Family("answer_words", "answer length", quarters),
@@ -190,11 +190,11 @@ class QuestionAnswering(Task):
     clauses = ANSWER_CLAUSES
     figures = ("n", "exact", "exact_low", "exact_high", "f1", "invalid")
     # The validation split is not at hand where two models are compared.
-    evaluated = {
+    evaluated: ClassVar = {
         "validated_exact": "Exact match, no answer above the threshold of the validation split",
         "validated_f1": "F1, no answer above the threshold of the validation split",
     }
-    probabilities = {
+    probabilities: ClassVar = {
         "nll": "Negative log-likelihood of whether there is an answer, nats",
         "brier": "Brier score, 0 to 2, of whether there is an answer",
         "ece": "Calibration error, 0 to 1, of whether there is an answer",

@@ -39,9 +39,9 @@ def question_wording(cases: Sequence[Case]) -> pd.DataFrame:
     """Return what each question looks like, by case_id, in the order of the cases.
 
     Returns:
-        question_word: one of `QUESTION_WORDS`, the first that stands in the question, or other. context_words: of the context.
-        overlap: share of the question's words that stand in the context, 0..1. And missing where there is no answer,
-        or nobody said where it stands: answer_words, of the shortest gold answer; answer_overlap: share of the
+        question_word: one of `QUESTION_WORDS`, the first that stands in the question, or other. context_words: of the
+        context. overlap: share of the question's words that stand in the context, 0..1. And missing where there is no
+        answer, or nobody said where it stands: answer_words, of the shortest gold answer; answer_overlap: share of the
         question's words that stand in the sentence with the answer, 0..1; position: where in the context the answer
         starts, 0..1.
     """
