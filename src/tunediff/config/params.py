@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from tunediff.config.adapt import Adapt
+from tunediff.config.checks import Checks
 from tunediff.config.cost import Cost
 from tunediff.config.data import Data
 from tunediff.config.diff import Diff
@@ -46,6 +47,7 @@ class Params(Section):
     train: Train
     diff: Diff
     report: Report
+    checks: Checks = Checks()
     cost: Cost = Cost()
 
 

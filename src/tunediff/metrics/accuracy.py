@@ -12,6 +12,7 @@ precision, recall or F1 is 0. Of two labels the last one is the positive one: la
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -175,7 +176,7 @@ def repeated_accuracy(metrics: Mapping[str, float], labels: Sequence[str], count
     occurring = [row["f1"] for row, column in zip(rows, counts.sum(axis=0), strict=False) if row["support"] or column]
     true = {"macro_f1": sum(occurring) / len(occurring)}
     true |= {name: rows[-1][name] for name in ("precision", "recall", "f1")}
-    accuracy = metrics["accuracy"]
+    accuracy = metrics.get("accuracy", nan)
     return [
         f"{name} (by the counts {true[name]:.6f})"
         for name in true

@@ -11,21 +11,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 
 from tunediff.config.data import Data
 from tunediff.config.task import Task as TaskSection
-from tunediff.data.cases import MODELS, Case, make_cases, outcome
+from tunediff.data.cases import MODELS, Case, make_cases
 from tunediff.data.leaks import WORD
 from tunediff.data.sources import Row
-from tunediff.metrics.accuracy import confusion, degenerate_reason, repeated_accuracy
+from tunediff.metrics.accuracy import Counts, degenerate_reason, repeated_accuracy
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.tasks.baselines import Answers, majority_label, marked, tfidf_logistic
 from tunediff.tasks.columns import is_number, key_of, tags_of, text_of, value_of
 from tunediff.tasks.families import Family, quarters, share, yes_no
 from tunediff.tasks.label_clauses import LABEL_CLAUSES
-from tunediff.tasks.task import Chance, Task, Words
+from tunediff.tasks.task import Chance, Tally, Task, Words
 from tunediff.tasks.wording import wording
 
 _ENDS = ".,;:!?…\"'`´“”‘’«»)]}。，；：！？"
@@ -160,28 +161,31 @@ class Classification(Task):
     def right(self, gold: str, answer: str) -> bool:
         return answer == gold
 
-    def outcomes(self, frame: pd.DataFrame, answers: Iterable[str | None]) -> list[str]:
-        return [outcome(answer, label) for answer, label in zip(answers, frame["label"], strict=True)]
-
-    def chance(self, gold: Sequence[str]) -> Chance | None:
+    def chance(self, tally: Tally) -> Chance | None:
         return Chance(1 / len(self.labels), f"guessing among {len(self.labels)} labels") if self.labels else None
 
-    def degenerate(self, gold: Sequence[str], classes: Sequence[str | None]) -> str | None:
-        reason = degenerate_reason(self.labels, confusion(self.labels, gold, classes)) if self.labels else None
+    def degenerate(self, tally: Tally) -> str | None:
+        reason = degenerate_reason(self.labels, self._counts(tally)) if self.labels else None
         if reason is None:
             return None
         # The name of the check says already what the sentence begins with.
         words = reason.removeprefix("Degenerate predictor: ")
         return words[0].upper() + words[1:]
 
-    def one_label(self, gold: Iterable[str]) -> str | None:
-        found = set(gold)
+    def one_label(self, tally: Tally) -> str | None:
+        found = {label for label, _ in tally}
         return found.pop() if len(found) == 1 else None
 
-    def repeated(self, metrics: Mapping[str, float], gold: Sequence[str], classes: Sequence[str | None]) -> list[str]:
-        if "macro_f1" not in metrics or not self.labels:
-            return []
-        return repeated_accuracy(metrics, self.labels, confusion(self.labels, gold, classes))
+    def repeated(self, metrics: Mapping[str, float], tally: Tally) -> list[str]:
+        return repeated_accuracy(metrics, self.labels, self._counts(tally)) if self.labels else []
+
+    def _counts(self, tally: Tally) -> Counts:
+        """The confusion of `tunediff.metrics.accuracy.confusion`."""
+        place = {label: at for at, label in enumerate(self.labels)}
+        counts = np.zeros((len(place), len(place) + 1), dtype=np.int64)
+        for (label, answer), cases in tally.items():
+            counts[place[label], place.get(answer or "", -1)] += cases
+        return counts
 
     def baselines(self, train: Sequence[Case], test: Sequence[Case], base: Mapping[str, Answers]) -> dict[str, Answers]:
         """majority; bag_of_words, which reads all inputs, a word of one input apart from the same word of another, and

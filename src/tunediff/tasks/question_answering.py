@@ -21,7 +21,7 @@ import pandas as pd
 from tunediff.config.data import Data
 from tunediff.config.task import ANSWERABLE, UNANSWERABLE
 from tunediff.config.task import Task as TaskSection
-from tunediff.data.cases import INVALID, MODELS, RIGHT, WRONG, Answer, Case, answered, make_cases
+from tunediff.data.cases import INVALID, MODELS, Answer, Case, answered, make_cases
 from tunediff.data.sources import Row
 from tunediff.metrics.accuracy import ONE_LABEL_SHARE
 from tunediff.metrics.squad import exact_match
@@ -32,7 +32,7 @@ from tunediff.tasks.baselines import Answers
 from tunediff.tasks.columns import checked_text, is_number, key_of, tags_of, text_of, value_of
 from tunediff.tasks.families import Family, quarters, share, third
 from tunediff.tasks.question_wording import capitalised, question_wording
-from tunediff.tasks.task import Chance, Task, Words
+from tunediff.tasks.task import Chance, Tally, Task, Words
 
 _LAYOUT = '{"text": [TEXT, ...], "answer_start": [NUMBER, ...]}'
 
@@ -177,6 +177,7 @@ class QuestionAnswering(Task):
     columns = ("answers", "f1")
     shared_columns = ("answers",)
     scores: ClassVar = {"f1": "F1"}
+    answers_are_labels = False
     compared = ("scores", "thresholds", "texts")
     kinds: ClassVar = {"has_answer": ANSWERABLE, "no_answer": UNANSWERABLE}
     families = (
@@ -222,12 +223,6 @@ class QuestionAnswering(Task):
     def right(self, gold: Sequence[str], answer: str) -> bool:
         return bool(exact_match(gold, answer))
 
-    def outcomes(self, frame: pd.DataFrame, answers: Iterable[str | None]) -> list[str]:
-        return [
-            INVALID if answer is None else RIGHT if exact_match(list(gold), answer) else WRONG
-            for answer, gold in zip(answers, frame["answers"], strict=True)
-        ]
-
     def with_gold(self, aligned: pd.DataFrame, cases: Sequence[Case]) -> pd.DataFrame:
         for model in MODELS:
             graded = zip(cases, self.gold(cases), aligned[f"answers_{model}"], strict=True)
@@ -240,15 +235,18 @@ class QuestionAnswering(Task):
         answers = pd.Series([case.answers for case in cases], index=aligned.index, dtype=object)
         return aligned.drop(columns=[f"answers_{model}" for model in MODELS]).assign(answers=answers)
 
-    def chance(self, gold: Sequence[str]) -> Chance:
-        return Chance(list(gold).count(UNANSWERABLE) / len(gold), "never answering")
+    def chance(self, tally: Tally) -> Chance:
+        none = sum(cases for (label, _), cases in tally.items() if label == UNANSWERABLE)
+        return Chance(none / sum(tally.values()), "never answering")
 
-    def degenerate(self, gold: Sequence[str], classes: Sequence[str | None]) -> str | None:
+    def degenerate(self, tally: Tally) -> str | None:
+        n = sum(tally.values())
         for kind, what in ((ANSWERABLE, "an answer to"), (UNANSWERABLE, "no answer to")):
-            share, true = (list(values).count(kind) / len(gold) for values in (classes, gold))
-            if share > ONE_LABEL_SHARE >= true:
-                questions = f"{len(gold):,} question{'s' * (len(gold) != 1)}"
-                return f"It gives {what} {100 * share:.1f} % of {questions}; {100 * true:.1f} % are {kind}."
+            given = sum(cases for (_, answer), cases in tally.items() if answer == kind) / n
+            true = sum(cases for (label, _), cases in tally.items() if label == kind) / n
+            if given > ONE_LABEL_SHARE >= true:
+                questions = f"{n:,} question{'s' * (n != 1)}"
+                return f"It gives {what} {100 * given:.1f} % of {questions}; {100 * true:.1f} % are {kind}."
         return None
 
     def text_scores(self, metrics: Mapping[str, float]) -> tuple[float, dict[str, float]]:
@@ -338,7 +336,8 @@ class QuestionAnswering(Task):
     def gold_text(self, record: Mapping[str, Any]) -> str:
         return " / ".join(self.gold_texts(record)) or self.words.no_answer[""]
 
-    def read_gold(self, table: pd.DataFrame, label: pd.Series, name: str) -> dict[str, pd.Series]:
+    @staticmethod
+    def read_gold(table: pd.DataFrame, label: pd.Series, name: str) -> dict[str, pd.Series]:
         try:
             gold = [tuple(Answer(str(text), None) for text in texts) for texts in table["answers"]]
             f1 = table["f1"].astype(float)
@@ -355,7 +354,8 @@ class QuestionAnswering(Task):
             raise TunediffError(f"{name}, row {row}: f1: found {shown(table['f1'][row])}, expected a number in 0..1")
         return {"answers": pd.Series(gold, index=table.index, dtype=object), "f1": f1}
 
-    def read_answers(self, answers: pd.Series) -> pd.Series:
+    @staticmethod
+    def read_answers(answers: pd.Series) -> pd.Series:
         return answers  # an empty one says that there is none
 
 

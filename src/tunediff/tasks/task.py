@@ -13,10 +13,14 @@ from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
 
-from tunediff.data.cases import Case
+from tunediff.data.cases import INVALID, RIGHT, WRONG, Case
 from tunediff.tasks.baselines import Answers
 from tunediff.tasks.clauses import Rules
 from tunediff.tasks.families import Family
+
+
+# Cases by gold label and the label that a model's answer stands for; None where it is invalid or outside of the labels.
+Tally = Mapping[tuple[str, str | None], int]
 
 
 class Chance(NamedTuple):
@@ -69,8 +73,10 @@ class Task(ABC):
     shared_columns: ClassVar[tuple[str, ...]] = ()
     # Scores of a case in 0..1 beside right or wrong: what a column begins with, and what it is called.
     scores: ClassVar[Mapping[str, str]] = {}
-    # What is compared beside the share of right cases: names of tunediff.compare.effects.differences.KINDS, in order.
+    # What is compared beside the share of right cases: names of tunediff.compare.effects.metric_differences.COMPARED, in order.
     compared: ClassVar[tuple[str, ...]] = ()
+    # Whether an answer is one of the labels.
+    answers_are_labels: ClassVar[bool] = True
     # Gold labels whose cases are reported apart, and are the parts of the gain; none: its parts are settings.
     kinds: ClassVar[Mapping[str, str]] = {}
     families: ClassVar[tuple[Family, ...]] = ()
@@ -111,9 +117,12 @@ class Task(ABC):
     def right(self, gold: Any, answer: str) -> bool:
         """Whether an answer is right."""
 
-    @abstractmethod
-    def outcomes(self, frame: pd.DataFrame, answers: Iterable[str | None]) -> list[str]:
-        """The outcome of other answers to the cases of a prediction file."""
+    def outcomes(self, gold: Iterable[Any], answers: Iterable[str | None]) -> list[str]:
+        """The outcome of each answer, given what `gold` says of its case."""
+        return [
+            INVALID if answer is None else RIGHT if self.right(one, answer) else WRONG
+            for one, answer in zip(gold, answers, strict=True)
+        ]
 
     def with_gold(self, aligned: pd.DataFrame, cases: Sequence[Case]) -> pd.DataFrame:
         """Aligned predictions in the order of `cases`, with what else the cases say of the gold answers.
@@ -124,18 +133,18 @@ class Task(ABC):
         return aligned
 
     @abstractmethod
-    def chance(self, gold: Sequence[str]) -> Chance | None:
+    def chance(self, tally: Tally) -> Chance | None:
         """What is right without reading a case; None where that is not known."""
 
     @abstractmethod
-    def degenerate(self, gold: Sequence[str], classes: Sequence[str | None]) -> str | None:
+    def degenerate(self, tally: Tally) -> str | None:
         """The sentence that says why answers need no reading of the case, None where they do."""
 
-    def one_label(self, gold: Iterable[str]) -> str | None:
+    def one_label(self, tally: Tally) -> str | None:
         """The only gold label of all cases, where such a test set tells nothing."""
         return None
 
-    def repeated(self, metrics: Mapping[str, float], gold: Sequence[str], classes: Sequence[str | None]) -> list[str]:
+    def repeated(self, metrics: Mapping[str, float], tally: Tally) -> list[str]:
         """Scores of an evaluation that only repeat its accuracy, with what they should be."""
         return []
 
@@ -211,7 +220,8 @@ class Task(ABC):
         """What a model answered, in words where it is no text of its own."""
         return self.words.no_answer.get(answer, str(answer))
 
-    def read_gold(self, table: pd.DataFrame, label: pd.Series, name: str) -> dict[str, pd.Series]:
+    @staticmethod
+    def read_gold(table: pd.DataFrame, label: pd.Series, name: str) -> dict[str, pd.Series]:
         """The values of `columns` of a foreign table, checked.
 
         Raises:
@@ -219,6 +229,7 @@ class Task(ABC):
         """
         return {}
 
-    def read_answers(self, answers: pd.Series) -> pd.Series:
+    @staticmethod
+    def read_answers(answers: pd.Series) -> pd.Series:
         """Answers of a foreign table as they count: an empty text is no answer, and so invalid."""
         return answers.where(answers != "")

@@ -16,7 +16,7 @@ from tunediff.stats.intervals import clopper_pearson
 
 
 def step_flips(
-    before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, str], confidence: float = 0.95
+    before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, str], confidence: float
 ) -> dict[str, Any]:
     """Return how many cases another model answers otherwise, flat.
 

@@ -1,13 +1,13 @@
 """Metrics of a classifier before and after on the same cases: difference, paired interval, paired test.
 
-    [row.metric for row in class_differences(aligned, ["entailment", "neutral", "contradiction"])]
+    [row.metric for row in class_differences(aligned, ["entailment", "neutral", "contradiction"], 0.95, None)]
     # ['balanced accuracy', 'macro F1']; of two labels besides 'precision of yes', 'recall of yes', 'F1 of yes'
 
 The cube gold x before x after has all that these metrics need, so its cells are what is drawn and swapped: the cost
 does not grow with the number of cases. With clusters, the cubes of the clusters are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import csr_array
 
-from tunediff.data.cases import RIGHT
+from tunediff.compare.effects.transitions import Clusters
+from tunediff.data.cases import MODELS, RIGHT
 from tunediff.stats.bootstrap import Floats, Units, bootstrap_interval, cluster_codes, mean_interval, merged, units
 from tunediff.stats.multiple import holm
 from tunediff.stats.permutation import sign_flip, swap_test
@@ -48,8 +49,8 @@ def score_difference(
     metric: str,
     before: npt.ArrayLike,
     after: npt.ArrayLike,
-    confidence: float = 0.95,
-    clusters: Sequence[Any] | pd.Series | None = None,
+    confidence: float,
+    clusters: Clusters,
 ) -> Difference:
     """Compare a per-case score, such as token F1: paired bootstrap and sign-flip test, both by cluster.
 
@@ -72,8 +73,8 @@ def score_difference(
 def class_differences(
     aligned: pd.DataFrame,
     labels: Sequence[str],
-    confidence: float = 0.95,
-    clusters: Sequence[Any] | pd.Series | None = None,
+    confidence: float,
+    clusters: Clusters,
 ) -> list[Difference]:
     """Compare the rates of classes by bootstrap, test them by swapping; balanced accuracy is stratified by gold label.
 
@@ -100,9 +101,9 @@ def class_differences(
     # An answer outside the list, or none, is in no column: -1 becomes the place after the last label.
     answers = [
         names.get_indexer(pd.Index(aligned[f"prediction_{who}"])).astype(np.int16) % (size + 1)
-        for who in ("base", "tuned")
+        for who in MODELS
     ]
-    for answer, who in zip(answers, ("base", "tuned"), strict=True):
+    for answer, who in zip(answers, MODELS, strict=True):
         if ((answer == gold) != (aligned[f"outcome_{who}"] == RIGHT)).any():
             return []
     code_of_case = (gold * (size + 1) + answers[0]) * (size + 1) + answers[1]
@@ -144,27 +145,6 @@ def class_differences(
         base, tuned = (float(rate(everything, size, who)[0]) for who in (0, 1))
         rows.append(Difference(metric, base, tuned, tuned - base, low, high, p, p))
     return rows
-
-
-def classification_differences(
-    aligned: pd.DataFrame,
-    metrics: Mapping[str, float],
-    labels: Sequence[str],
-    confidence: float = 0.95,
-    clusters: Sequence[Any] | pd.Series | None = None,
-) -> list[Difference]:
-    """Return every metric of labels that is compared, p-values adjusted for their number; accuracy first.
-
-    Args:
-        aligned: what `tunediff.compare.pairs.align.align` returns.
-        metrics: those of `tunediff.compare.effects.transitions.transition_metrics`.
-        labels: the label list.
-        confidence: of the intervals.
-        clusters: as for `class_differences`.
-    """
-    ends = ("base", "tuned", "delta", "delta_low", "delta_high")
-    accuracy = Difference("accuracy", *(metrics[f"accuracy_{end}"] for end in ends), *[metrics["mcnemar_p"]] * 2)
-    return planned([accuracy, *class_differences(aligned, labels, confidence, clusters)])
 
 
 def _totals(gold: npt.NDArray[np.intp], before: npt.NDArray[np.intp], after: npt.NDArray[np.intp], size: int) -> Floats:
