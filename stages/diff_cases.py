@@ -1,10 +1,16 @@
 """Compare the two prediction files case by case: what changed, what the gain consists of, how far to trust it.
 
     python stages/diff_cases.py --base data/predictions/base.parquet --tuned data/predictions/tuned.parquet \
-        --splits data/splits --cases data/cases.jsonl --plots data/plots --metrics metrics/diff_cases.json \
+        --splits data/splits --prepare metrics/prepare.json --base-model metrics/base_model.json \
+        --eval-base metrics/eval_base.json --eval-tuned metrics/eval_tuned.json --train-log data/train_log.csv \
+        --cases data/cases.jsonl --plots data/plots --checks data/checks.json --metrics metrics/diff_cases.json \
         --baselines metrics/baselines.json --calibration metrics/calibration.json --cost metrics/cost/diff_cases.json
+
+What the other stages found is read for the checks alone.
 """
 
+from tunediff.compare.checks import read_run
+from tunediff.compare.comparison import compare_run
 from tunediff.compare.diff_summary import diff_summary
 from tunediff.compare.evidence import gather
 from tunediff.config.params import read_params
@@ -14,16 +20,17 @@ from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import replacing, write_json, write_jsonl
 from tunediff.runtime.stage import PARAMS, arguments
+from tunediff.tasks import task_of
 
 
 def main() -> None:
     args = arguments(
         __doc__,
-        reads=("base", "tuned", "splits"),
-        writes=("cases", "plots", "metrics", "baselines", "calibration", "cost"),
+        reads=("base", "tuned", "splits", "prepare", "base_model", "eval_base", "eval_tuned", "train_log"),
+        writes=("cases", "plots", "checks", "metrics", "baselines", "calibration", "cost"),
     )
     params = read_params(PARAMS)
-    task, diff = params.task, params.diff
+    task = task_of(params.task)
     with measured(args.cost):
         train, test = (
             read_cases(args.splits / f"{name}.jsonl", task.inputs, task.labels) for name in ("train", "test")
@@ -32,18 +39,21 @@ def main() -> None:
         (base, about_base), (tuned, about_tuned) = (read_predictions(path) for path in (args.base, args.tuned))
         labels = about_base["labels"], about_tuned["labels"]
         environments = environment_of(about_base), environment_of(about_tuned)
-        found = gather(base, tuned, train, test, leaks, task, diff, labels, environments)
+        comparison = compare_run(base, tuned, train, test, leaks, task, params.diff, labels, environments)
+        evaluations = {"base": args.eval_base, "tuned": args.eval_tuned}
+        acknowledged = params.checks.acknowledge
+        found = gather(comparison, read_run(args.prepare, args.base_model, evaluations, args.train_log, acknowledged))
         write_jsonl(args.cases, found.records)
         with replacing(args.plots) as folder:
             folder.mkdir()
             for name, table in found.tables.items():
                 table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-            write_json(folder / "contamination.json", found.clean)
-            write_json(folder / "alarms.json", [alarm._asdict() for alarm in found.alarms])
-        write_json(args.baselines, found.baselines)
-        write_json(args.calibration, found.calibration)
+            write_json(folder / "contamination.json", found.figures["contamination"])
+        write_json(args.checks, [check._asdict() for check in found.checks])
+        write_json(args.baselines, found.figures["baselines"])
+        write_json(args.calibration, found.figures["calibration"])
         write_json(args.metrics, found.metrics)
-        print(diff_summary(found, task, diff.confidence))
+        print(diff_summary(found))
 
 
 if __name__ == "__main__":

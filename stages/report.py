@@ -5,7 +5,7 @@ python stages/report.py --prepare metrics/prepare.json --count-params metrics/co
     --train metrics/train.json --train-log data/train_log.csv --base-model metrics/base_model.json \
     --pretrain-log data/pretrain_log.csv --diff-cases metrics/diff_cases.json \
     --baselines metrics/baselines.json --calibration metrics/calibration.json --plots data/plots \
-    --cases data/cases.jsonl --environments metrics/environment --costs metrics/cost \
+    --cases data/cases.jsonl --checks data/checks.json --environments metrics/environment --costs metrics/cost \
     --html reports/report.html --markdown reports/report.md --model-card reports/model_card.md \
     --cost metrics/cost/report.json
 
@@ -23,6 +23,7 @@ from tunediff.runtime.errors import run
 from tunediff.runtime.files import write_text
 from tunediff.runtime.scratch import clear_done
 from tunediff.runtime.stage import PARAMS, arguments
+from tunediff.tasks import task_of
 
 
 def main() -> None:
@@ -30,9 +31,8 @@ def main() -> None:
     params = read_params(PARAMS)
     with measured(args.cost):
         paths = {name: getattr(args, name) for name in SOURCES}
-        task = params.task
-        results = read_results(paths, task)
-        contents = page_contents(results, task, params.report, params.diff.confidence, params.cost)
+        results = read_results(paths, task_of(params.task), params.diff.confidence, params.cost)
+        contents = page_contents(results, params.report)
         write_text(args.html, html_page(contents))
         write_text(args.markdown, markdown_page(contents))
         setup = Setup(params.data, params.model, params.prompt, params.evaluate, params.adapt)

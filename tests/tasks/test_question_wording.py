@@ -1,6 +1,4 @@
 import pytest
-
-from tests.made_answers import made_questions
 from tunediff.compare.explanations.question_wording import (
     Span,
     capitalised,
@@ -10,6 +8,8 @@ from tunediff.compare.explanations.question_wording import (
     sentences,
     shared,
 )
+
+from tests.made_answers import made_questions
 from tunediff.data.cases import Answer, Case
 
 NORMANS = (

@@ -3,11 +3,11 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tunediff.compare.explanations.wording import RARE, wording
 
 from tests.small_tasks import ONE
 from tests.small_tasks import PAIR as TASK
 from tunediff.compare.explanations import wording as module
-from tunediff.compare.explanations.wording import RARE, wording
 from tunediff.data.cases import make_cases
 
 

@@ -8,14 +8,18 @@ as "F1 .71, reasonable"; a base model that guesses; an F1 that is the accuracy t
 millions; ROUGE near 1e-5 beside an F1 that is not.
 """
 
+import csv
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
 from tunediff.config.checks import CHECKS
 from tunediff.data.cases import INVALID, MODELS, RIGHT
+from tunediff.runtime.files import read_json, read_text
 from tunediff.stats.intervals import wilson
 from tunediff.tasks.task import Tally, Task
 
@@ -42,16 +46,46 @@ class Models(NamedTuple):
     change: str = "fine-tuning"
 
 
+DEFAULT_MODELS = Models()
+
+
 @dataclass(frozen=True)
 class Run:
     """What the other stages found, as far as the checks need it; empty where two files are all there is."""
 
-    models: Models = Models()
+    models: Models = DEFAULT_MODELS
     prepare: Figures = field(default_factory=dict)
     base_model: Figures = field(default_factory=dict)
     evaluations: Mapping[str, Figures] = field(default_factory=dict)  # by model: base, tuned
     train_log: Sequence[Mapping[str, float | None]] = ()  # a row an epoch
     acknowledge: Mapping[str, str] = field(default_factory=dict)  # reason by code
+
+
+def read_run(
+    prepare: Path, base_model: Path, evaluations: Mapping[str, Path], train_log: Path, acknowledge: Mapping[str, str]
+) -> Run:
+    """Read what the other stages found.
+
+    Args:
+        prepare: metrics of the stage prepare.
+        base_model: metrics of the stage base_model.
+        evaluations: metrics of each model.
+        train_log: losses by epoch.
+        acknowledge: reasons by code.
+
+    Raises:
+        TunediffError: a file is missing or is none of a stage.
+    """
+    return Run(
+        prepare=read_json(prepare),
+        base_model=read_json(base_model),
+        evaluations={model: read_json(path) for model, path in evaluations.items()},
+        train_log=[
+            {key: float(row[key]) if row.get(key) else None for key in ("epoch", "train_loss", "validation_loss")}
+            for row in csv.DictReader(io.StringIO(read_text(train_log)))
+        ],
+        acknowledge=acknowledge,
+    )
 
 
 def raised_checks(
@@ -74,7 +108,7 @@ def raised_checks(
         *_about_answers(comparison, run),
         *_about_evaluations(comparison, tables, run),
         *_about_pretraining(run.base_model),
-        *_about_baselines(comparison, metrics, tables, run.models),
+        *_about_baselines(metrics, run.models),
         *_about_data(comparison, metrics, figures, run.prepare),
         *_about_invalid_answers(comparison, run.models),
         *_about_noise(metrics, run.models),
@@ -160,11 +194,10 @@ def _about_evaluations(comparison: "Comparison", tables: Mapping[str, pd.DataFra
         who, evaluation = getattr(run.models, model), run.evaluations.get(model, {})
         if evaluation and comparison.task.labels:
             yield from repeated_checks(comparison.task, evaluation, comparison.tally(model), who)
-        scores = comparison.task.text_scores(evaluation)
-        measured = tables["differences"].set_index("metric")[model]
-        compared = {name: value for name, value in measured.items() if str(name).startswith(("BLEU", "ROUGE", "METEOR"))}
-        if compared and (f1 := _answerable_f1(comparison, model)) is not None:
-            scores = f1, compared
+        measured = {str(name): float(one) for name, one in tables["differences"].set_index("metric")[model].items()}
+        texts = {name: one for name, one in measured.items() if name.startswith(("BLEU", "ROUGE", "METEOR"))}
+        f1 = _answerable_f1(comparison, model) if texts else None
+        scores = comparison.task.text_scores(evaluation) if f1 is None else (f1, texts)
         if scores is not None:
             yield from text_checks(*scores, who)
 
@@ -223,9 +256,7 @@ def perplexity_checks(perplexity: float, vocab_size: int) -> Iterator[Raised]:
         )
 
 
-def _about_baselines(
-    comparison: "Comparison", metrics: Figures, tables: Mapping[str, pd.DataFrame], models: Models
-) -> Iterator[Raised]:
+def _about_baselines(metrics: Figures, models: Models) -> Iterator[Raised]:
     best, tuned = metrics.get("baseline_best"), metrics["accuracy_tuned"]
     if best is None:
         return

@@ -81,6 +81,11 @@ class Comparison:
         return self.task.gold(self.cases)
 
     @cached_property
+    def features(self) -> pd.DataFrame:
+        """What the texts of each case look like, by case_id, in the order of `cases`."""
+        return self.task.features(self.cases, self.train)
+
+    @cached_property
     def log_probs(self) -> dict[str, Floats]:
         """The log-probabilities of each model, of shape (n_cases, n_labels); empty where a case has none.
 
@@ -127,7 +132,7 @@ class Comparison:
         ).size()
         known = set(self.task.labels)
         tally: Counter[tuple[str, str | None]] = Counter()
-        for (label, answer, outcome), cases in found.items():
+        for label, answer, outcome, cases in found.rename("cases").reset_index().itertuples(index=False):
             tally[str(label), answer if outcome != INVALID and answer in known else None] += int(cases)
         return tally
 
@@ -220,9 +225,7 @@ def compare_files(
     source = "context" if "context" in pairs.inputs else "text"
     task = pairs.kind("", pairs.inputs, _labels(pairs), source, "")
     aligned = pd.concat([_small(part, task) for part in pairs], ignore_index=True)
-    return Comparison(
-        aligned, task, confidence, aligned.get("cluster"), environments=pairs.environments, pairs=pairs
-    )
+    return Comparison(aligned, task, confidence, aligned.get("cluster"), environments=pairs.environments, pairs=pairs)
 
 
 def with_transitions(pairs: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:

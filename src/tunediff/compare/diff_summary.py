@@ -18,8 +18,9 @@ def diff_summary(found: Evidence) -> str:
     task, n = comparison.task, int(metrics["n"])
     lines = [
         f"diff_cases: {_change(found)}",
-        f"  difference {_points(metrics, 'accuracy_delta')} points, {comparison.confidence:.0%} interval, exact McNemar "
-        f"p = {metrics['mcnemar_p']:.3g}; {n:,} cases show {100 * metrics['minimum_detectable_delta']:.1f} or more",
+        f"  difference {_points(metrics, 'accuracy_delta')} points, {comparison.confidence:.0%} interval, "
+        f"exact McNemar p = {metrics['mcnemar_p']:.3g}; {n:,} cases show "
+        f"{100 * metrics['minimum_detectable_delta']:.1f} or more",
     ]
     for stem, name in task.scores.items():
         lines.append(
@@ -28,9 +29,7 @@ def diff_summary(found: Evidence) -> str:
         )
     if "gain" in found.tables:
         parts = found.tables["gain"]
-        net = [
-            f"{task.parts[part]} {cases:+,}" for part, cases in zip(parts["part"], parts["cases"], strict=True)
-        ]
+        net = [f"{task.parts[part]} {cases:+,}" for part, cases in zip(parts["part"], parts["cases"], strict=True)]
         lines.append(f"  net cases by what the gain consists of: {', '.join(net)} = {int(parts['cases'].sum()):+,}")
     for key, how in (("noise_floor", "at another batch size"), ("noise_floor_seed", "with another new head")):
         if f"{key}_flips" in metrics:

@@ -5,13 +5,14 @@
     found.tables["slices"]                 # data/plots/slices.csv
 
 `EFFECTS` lists what is found out. What a comparison has nothing for is left out: without free text there is no
-answer_format in the gain, without a second run of the base model no noise floor, without test cases no slices by text. A new figure
-is a function of a `Comparison` in this list, and a sentence in `tunediff.report.findings.SENTENCES`.
+answer_format in the gain, without a second run of the base model no noise floor, without test cases no slices by text.
+A new figure is a function of a `Comparison` in this list, and a sentence in `tunediff.report.findings.SENTENCES`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -42,9 +43,9 @@ class Effect(NamedTuple):
     own, by name: baselines, calibration, contamination.
     """
 
-    metrics: Figures = {}
-    tables: Mapping[str, pd.DataFrame] = {}
-    figures: Mapping[str, Figures] = {}
+    metrics: Figures = MappingProxyType({})
+    tables: Mapping[str, pd.DataFrame] = MappingProxyType({})
+    figures: Mapping[str, Figures] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class Evidence:
         found = self.comparison
         if not found.cases:
             return case_lines(found)
-        texts, task = found.task.features(found.cases, found.train), found.task
-        members = slices_of_cases(found.aligned, found.cases, texts, task.families, self.tables["slices"])
+        task = found.task
+        members = slices_of_cases(found.aligned, found.cases, found.features, task.families, self.tables["slices"])
         again = answered_again(found.aligned, "again_prediction_base", task, found.gold)
         return case_records(found, members, None if again is None else stable(again))
 
@@ -149,7 +150,9 @@ def _worth(comparison: Comparison) -> Effect:
     answers = task.baselines(comparison.train, comparison.cases, base)
     tuned = comparison.answers("tuned")
     table = worth(comparison.gold, tuned, answers, task.right, comparison.confidence, comparison.clusters)
-    accuracies = {f"{name}_accuracy": float(one) for name, one in zip(table["baseline"], table["accuracy"], strict=True)}
+    accuracies = {
+        f"{name}_accuracy": float(one) for name, one in zip(table["baseline"], table["accuracy"], strict=True)
+    }
     gain = table[["baseline", "accuracy", "gain", "gain_low", "gain_high", "repaired", "broken", "p"]]
     gain = gain.rename(columns={"gain_low": "low", "gain_high": "high"})
     return Effect(worth_metrics(table), {"baselines": gain}, {"baselines": dict(sorted(accuracies.items()))})
@@ -174,15 +177,16 @@ def _contamination(comparison: Comparison) -> Effect:
         return Effect()
     aligned, cells, task = comparison.aligned, comparison.cells, comparison.task
     clean = clean_metrics(aligned, cells, leaks, task, comparison.confidence, comparison.clusters)
-    return Effect(tables={"contamination": contamination(aligned, cells, leaks, task)}, figures={"contamination": clean})
+    return Effect(
+        tables={"contamination": contamination(aligned, cells, leaks, task)}, figures={"contamination": clean}
+    )
 
 
 def _slices(comparison: Comparison) -> Effect:
     """Where in the test set the change happened; where nothing else is known, by kind of case."""
     task, confidence, clusters = comparison.task, comparison.confidence, comparison.clusters
     if comparison.cases:
-        texts = task.features(comparison.cases, comparison.train)
-        least = comparison.settings.slice_min_cases
+        texts, least = comparison.features, comparison.settings.slice_min_cases
         table = slices(comparison.aligned, comparison.cases, texts, task.families, confidence, least, clusters)
     elif task.kinds:
         kinds = ([label] for label in comparison.aligned["label"])

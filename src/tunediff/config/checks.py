@@ -72,7 +72,8 @@ CHECKS = {
     ),
     "TD204": Check(
         "Invalid answers",
-        "Answers could not be parsed and count as wrong, so part of a change may be no more than the form of the answer.",
+        "Answers could not be parsed and count as wrong, so part of a change may be no more than the form of the "
+        "answer.",
         "Read the part answer_format of the gain; score choices, or mend prompt and parser.",
     ),
     "TD205": Check(

@@ -123,9 +123,9 @@ def ece_interval(
 ) -> tuple[float, float]:
     """Return a bootstrap interval of `adaptive_ece`, both ends in 0..1.
 
-    Clusters of cases are drawn with replacement and the bins formed anew. A replicate adds chance of its own to an error that is
-    biased upward already, so its percentiles lie too high; the basic bootstrap (Davison and Hinkley 1997, section
-    5.2) reflects them at the estimate, which takes that bias back. The estimate itself is always inside.
+    Clusters of cases are drawn with replacement and the bins formed anew. A replicate adds chance of its own to an
+    error that is biased upward already, so its percentiles lie too high; the basic bootstrap (Davison and Hinkley 1997,
+    section 5.2) reflects them at the estimate, which takes that bias back. The estimate itself is always inside.
 
     Args:
         confidence: as for `adaptive_ece`.

@@ -25,6 +25,8 @@ import pandas as pd
 from scipy.stats import norm, t
 
 Floats = npt.NDArray[np.float64]
+# What cases may share, one value a case; None where every case stands for itself.
+Clusters = Sequence[Any] | npt.NDArray[np.intp] | pd.Series | None
 # From summed totals of shape (replicates, columns) to values of shape (replicates,).
 Statistic = Callable[[Floats], Floats]
 
@@ -43,7 +45,7 @@ class Units(NamedTuple):
     counts: npt.NDArray[np.int64]
 
 
-def units(values: npt.ArrayLike, clusters: Sequence[Any] | pd.Series | None = None) -> Units:
+def units(values: npt.ArrayLike, clusters: Clusters = None) -> Units:
     """Return the units to draw from.
 
     Args:
@@ -74,7 +76,7 @@ def merged(parts: Iterable[Units]) -> Units:
     return Units(kinds, np.bincount(place.ravel(), weights=counts).astype(np.int64))
 
 
-def cluster_codes(clusters: Sequence[Any] | pd.Series) -> npt.NDArray[np.intp]:
+def cluster_codes(clusters: Clusters) -> npt.NDArray[np.intp]:
     """Return the number of each case's cluster, from 0 without a gap; a case whose cluster is null has its own."""
     codes, names = pd.factorize(pd.Series(clusters).reset_index(drop=True))
     alone = codes < 0
@@ -158,7 +160,7 @@ def affordable(replicates: int, kinds: int) -> int:
 
 def mean_interval(
     values: npt.ArrayLike,
-    clusters: Sequence[Any] | pd.Series | None = None,
+    clusters: Clusters = None,
     weights: npt.ArrayLike | None = None,
     confidence: float = 0.95,
     seed: int = 0,

@@ -12,16 +12,13 @@ Only the cases whose outcome flips carry information: `repaired` (wrong before, 
     '0.028'
 """
 
-from collections.abc import Sequence
 from math import ceil, sqrt
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from scipy.stats import binom, binomtest, norm, t, ttest_rel
 
-from tunediff.stats.bootstrap import cluster_codes
+from tunediff.stats.bootstrap import Clusters, cluster_codes
 
 
 def mcnemar_exact(repaired: int, broken: int) -> float:
@@ -96,7 +93,7 @@ def mean_difference_interval(
     before: npt.NDArray[np.float64],
     after: npt.NDArray[np.float64],
     confidence: float,
-    clusters: Sequence[Any] | pd.Series | None,
+    clusters: Clusters,
 ) -> tuple[float, float] | None:
     """Return the t interval of the mean of paired differences, after minus before; None of a single unit.
 

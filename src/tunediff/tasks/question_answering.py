@@ -180,6 +180,10 @@ class QuestionAnswering(Task):
     answers_are_labels = False
     compared = ("scores", "thresholds", "texts")
     kinds: ClassVar = {"has_answer": ANSWERABLE, "no_answer": UNANSWERABLE}
+    kind_words: ClassVar = {
+        "has_answer": ("that have an answer", "with an answer"),
+        "no_answer": ("that have none", "without one"),
+    }
     families = (
         Family("question_word", "question word"),
         Family("answer_words", "answer length", quarters),

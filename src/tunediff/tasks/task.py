@@ -18,8 +18,7 @@ from tunediff.tasks.baselines import Answers
 from tunediff.tasks.clauses import Rules
 from tunediff.tasks.families import Family
 
-
-# Cases by gold label and the label that a model's answer stands for; None where it is invalid or outside of the labels.
+# Cases by gold label and the label that a model's answer stands for; None where it is invalid or no label.
 Tally = Mapping[tuple[str, str | None], int]
 
 
@@ -73,12 +72,14 @@ class Task(ABC):
     shared_columns: ClassVar[tuple[str, ...]] = ()
     # Scores of a case in 0..1 beside right or wrong: what a column begins with, and what it is called.
     scores: ClassVar[Mapping[str, str]] = {}
-    # What is compared beside the share of right cases: names of tunediff.compare.effects.metric_differences.COMPARED, in order.
+    # What is compared beside the share of right cases: keys of COMPARED in compare/effects/metric_differences, in order.
     compared: ClassVar[tuple[str, ...]] = ()
     # Whether an answer is one of the labels.
     answers_are_labels: ClassVar[bool] = True
     # Gold labels whose cases are reported apart, and are the parts of the gain; none: its parts are settings.
     kinds: ClassVar[Mapping[str, str]] = {}
+    # Which cases those are, after the word for cases: in a sentence, and in a table.
+    kind_words: ClassVar[Mapping[str, tuple[str, str]]] = {}
     families: ClassVar[tuple[Family, ...]] = ()
     # The explanation of a flip.
     clauses: ClassVar[Rules] = ()

@@ -3,12 +3,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from tunediff.compare.effects.answer_differences import answer_metrics, as_labels, with_answers
+from tunediff.compare.effects.baselines import answer_baselines, worth
 
 from tests.made_answers import TASK, answers_of, golden_pair, made_questions
 from tests.shared_data import shared_data
 from tunediff.compare.comparison import compare
-from tunediff.compare.effects.answer_differences import answer_metrics, as_labels, with_answers
-from tunediff.compare.effects.baselines import answer_baselines, worth
 from tunediff.compare.effects.contamination import contamination, leaked
 from tunediff.compare.effects.decomposition import answer_steps, gain_parts
 from tunediff.compare.effects.evaluation_settings import answered_again

@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from statsmodels.stats.multitest import multipletests
+from tunediff.compare.explanations.wording import wording
 
 from tests.small_tasks import PAIR as TASK
 from tunediff.compare.effects.slices import COLUMNS, slices, slices_of_cases
-from tunediff.compare.explanations.wording import wording
 from tunediff.data.cases import make_cases
 from tunediff.runtime.errors import TunediffError
 from tunediff.stats.paired import difference_interval, mcnemar_exact

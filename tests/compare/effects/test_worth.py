@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tunediff.compare.effects.baselines import majority_label, tfidf_logistic, trivial_baselines, worth, worth_metrics
 
 from tests.small_tasks import ONE
 from tests.small_tasks import PAIR as TASK
-from tunediff.compare.effects.baselines import majority_label, tfidf_logistic, trivial_baselines, worth, worth_metrics
 from tunediff.data.cases import make_cases
 from tunediff.runtime.errors import TunediffError
 from tunediff.stats.paired import difference_interval, mcnemar_exact

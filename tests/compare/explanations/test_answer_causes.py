@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tunediff.compare.effects.answer_differences import with_answers
+from tunediff.compare.explanations.answer_causes import RULES, answer_causes, answer_evidence
 
 from tests.made_answers import TASK, answers_of, golden_pair, made_questions
-from tunediff.compare.effects.answer_differences import with_answers
 from tunediff.compare.effects.transitions import transitions
-from tunediff.compare.explanations.answer_causes import RULES, answer_causes, answer_evidence
 from tunediff.compare.explanations.causes import CUT_OFF, MOST_CLAUSES, NO_LABEL, PARSED, explain
 from tunediff.compare.pairs.align import align
 from tunediff.runtime.errors import TunediffError

@@ -2,7 +2,8 @@
 
     leaks = find_leaks(test, train, task)
     contamination(aligned, cells, leaks, task)  # a row a transition
-    clean_metrics(aligned, cells, leaks, task, confidence, clusters)  # {"repaired_leaked": 4, ..., "clean_accuracy_delta": 0.41, ...}
+    clean_metrics(aligned, cells, leaks, task, 0.95, clusters)
+    # {"repaired_leaked": 4, ..., "clean_accuracy_delta": 0.41, ...}
 
 A case is leaked where a training case has the same inputs or nearly the same, and clean where none has. A question is
 leaked as well where training has its paragraph, or the same question about another one.
@@ -11,8 +12,9 @@ leaked as well where training has its paragraph, or the same question about anot
 import numpy as np
 import pandas as pd
 
-from tunediff.compare.effects.transitions import Clusters, transition_metrics
+from tunediff.compare.effects.transitions import transition_metrics
 from tunediff.data.leaks import Leaks
+from tunediff.stats.bootstrap import Clusters
 from tunediff.tasks.task import Task
 
 

@@ -19,7 +19,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from tunediff.compare.effects.differences import Difference, score_difference
-from tunediff.compare.effects.transitions import Clusters
 from tunediff.config.task import UNANSWERABLE
 from tunediff.data.cases import MODELS, RIGHT
 from tunediff.metrics.squad import threshold_gains
@@ -28,6 +27,7 @@ from tunediff.stats import permutation
 from tunediff.stats.bootstrap import (
     AT_ONCE,
     REPLICATES,
+    Clusters,
     Floats,
     affordable,
     bootstrap_interval,
@@ -39,9 +39,7 @@ from tunediff.stats.bootstrap import (
 from tunediff.stats.permutation import Flags, swap_test, swap_test_of
 
 
-def threshold_differences(
-    aligned: pd.DataFrame, confidence: float, clusters: Clusters
-) -> list[Difference]:
+def threshold_differences(aligned: pd.DataFrame, confidence: float, clusters: Clusters) -> list[Difference]:
     """Compare best exact match and best F1, as `tunediff.metrics.squad.best_threshold` defines them.
 
     Args:

@@ -18,7 +18,8 @@ With the gain in a setting as (right tuned - right base), case by case, the part
     residual      = calibrated - partial_input
 
 They add up to the gain under free generation in every case, so they do in the sum. A part is negative where training
-lost something: a model that stops reading the premise but finds a cue has a large partial_input and a negative residual.
+lost something: a model that stops reading the premise but finds a cue has a large partial_input and a negative
+residual.
 
     answers = pd.DataFrame({"label": [...], "generated_base": [...], "generated_tuned": [...], "choices_base": ...})
     gain_parts(gain_steps(answers), 0.95, clusters)    # part, cases, points, low, high
@@ -35,10 +36,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm
 
-from tunediff.compare.effects.transitions import Clusters
 from tunediff.data.cases import MODELS, RIGHT
 from tunediff.runtime.errors import TunediffError
-from tunediff.stats.bootstrap import cluster_codes
+from tunediff.stats.bootstrap import Clusters, cluster_codes
 
 SETTINGS = ("generated", "choices", "calibrated", "partial_input")
 PARTS = ("answer_format", "label_bias", "partial_input", "residual")
@@ -53,8 +53,8 @@ def gain_steps(answers: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A column for each of `PARTS`. Without `generated` (a model with a classification head writes nothing) there is
-        no answer_format, and the parts add up to the gain under choices; without `partial_input` (a task with one input) no
-        partial_input.
+        no answer_format, and the parts add up to the gain under choices; without `partial_input` (a task with one
+        input) no partial_input.
 
     Raises:
         TunediffError: a column is missing.

@@ -15,9 +15,17 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import csr_array
 
-from tunediff.compare.effects.transitions import Clusters
 from tunediff.data.cases import MODELS, RIGHT
-from tunediff.stats.bootstrap import Floats, Units, bootstrap_interval, cluster_codes, mean_interval, merged, units
+from tunediff.stats.bootstrap import (
+    Clusters,
+    Floats,
+    Units,
+    bootstrap_interval,
+    cluster_codes,
+    mean_interval,
+    merged,
+    units,
+)
 from tunediff.stats.multiple import holm
 from tunediff.stats.permutation import sign_flip, swap_test
 
@@ -100,8 +108,7 @@ def class_differences(
         return []
     # An answer outside the list, or none, is in no column: -1 becomes the place after the last label.
     answers = [
-        names.get_indexer(pd.Index(aligned[f"prediction_{who}"])).astype(np.int16) % (size + 1)
-        for who in MODELS
+        names.get_indexer(pd.Index(aligned[f"prediction_{who}"])).astype(np.int16) % (size + 1) for who in MODELS
     ]
     for answer, who in zip(answers, MODELS, strict=True):
         if ((answer == gold) != (aligned[f"outcome_{who}"] == RIGHT)).any():

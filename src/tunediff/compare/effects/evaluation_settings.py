@@ -36,9 +36,7 @@ def setting_answers(comparison: "Comparison") -> pd.DataFrame:
         elif (aligned["scorer"] == "generation").all():
             columns[f"generated_{model}"] = aligned[f"prediction_{model}"]
         if model in comparison.partial_input_log_probs:
-            columns[f"partial_input_{model}"] = likeliest(
-                calibrated(comparison.partial_input_log_probs[model]), labels
-            )
+            columns[f"partial_input_{model}"] = likeliest(calibrated(comparison.partial_input_log_probs[model]), labels)
     return pd.DataFrame(columns, index=aligned.index)
 
 

@@ -19,9 +19,7 @@ ENDS = ("base", "tuned", "delta", "delta_low", "delta_high")
 
 
 def _classes(comparison: "Comparison") -> list[Difference]:
-    return class_differences(
-        comparison.aligned, comparison.task.labels, comparison.confidence, comparison.clusters
-    )
+    return class_differences(comparison.aligned, comparison.task.labels, comparison.confidence, comparison.clusters)
 
 
 def _scores(comparison: "Comparison") -> list[Difference]:
@@ -55,8 +53,9 @@ COMPARED: dict[str, Callable[["Comparison"], list[Difference]]] = {
 def metric_differences(comparison: "Comparison") -> list[Difference]:
     """Return every metric that is compared, p-values adjusted for their number; the share of right cases first."""
     metrics, task = comparison.transition_metrics, comparison.task
+    base, tuned, delta, low, high = (metrics[f"accuracy_{end}"] for end in ENDS)
     p = metrics["mcnemar_p"]
-    rows = [Difference(task.words.measure, *(metrics[f"accuracy_{end}"] for end in ENDS), p, p)]
+    rows = [Difference(task.words.measure, base, tuned, delta, low, high, p, p)]
     for kind in task.compared:
         rows += COMPARED[kind](comparison)
     return planned(rows)

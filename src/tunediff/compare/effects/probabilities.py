@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from tunediff.compare.effects.transitions import Clusters
 from tunediff.data.cases import MODELS
 from tunediff.metrics.calibration import (
     Floats,
@@ -28,7 +27,7 @@ from tunediff.metrics.calibration import (
     reliability,
     selective_accuracy,
 )
-from tunediff.stats.bootstrap import cluster_codes
+from tunediff.stats.bootstrap import Clusters, cluster_codes
 from tunediff.stats.paired import mean_difference_interval
 
 

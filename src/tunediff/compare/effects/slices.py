@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tunediff.compare.effects.transitions import Clusters, change_interval, delta_interval
+from tunediff.compare.effects.transitions import change_interval, delta_interval
 from tunediff.data.cases import RIGHT, Case
 from tunediff.runtime.errors import TunediffError
-from tunediff.stats.bootstrap import cluster_codes
+from tunediff.stats.bootstrap import Clusters, cluster_codes
 from tunediff.stats.multiple import benjamini_hochberg
 from tunediff.stats.paired import mcnemar_exact
 from tunediff.tasks.families import Family
@@ -47,7 +47,7 @@ def slices(
 ) -> pd.DataFrame:
     """Return the paired comparison on each slice of the test set.
 
-    The slices are those of each task tag, each gold label and each family of the task. One that holds all cases is none.
+    The slices are those of each tag, each gold label and each family of the task. One that holds all cases is none.
 
     Args:
         aligned: what `tunediff.compare.pairs.align.align` returns.
@@ -60,9 +60,9 @@ def slices(
 
     Returns:
         family, value: which slice. n: cases. accuracy_base, accuracy_tuned: 0..1. delta: tuned minus base, in -1..1,
-        with its interval low..high (`tunediff.compare.effects.transitions.delta_interval`). repaired, broken: cases. p: exact McNemar test. q: p after
-        Benjamini and Hochberg over all rows. delta_rest: the delta of all other cases. departure: delta less
-        delta_rest in standard errors; the rows are sorted by its size, then by q.
+        with its interval low..high (`tunediff.compare.effects.transitions.delta_interval`). repaired, broken: cases.
+        p: exact McNemar test. q: p after Benjamini and Hochberg over all rows. delta_rest: the delta of all other
+        cases. departure: delta less delta_rest in standard errors; the rows are sorted by its size, then by q.
 
     Raises:
         TunediffError: a case of `aligned` is not among `cases`.

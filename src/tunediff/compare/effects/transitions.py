@@ -18,7 +18,7 @@ one is. `cube` is the whole table, gold by before by after, that all of them are
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +26,9 @@ import pandas as pd
 
 from tunediff.data.cases import INVALID, RIGHT, Case
 from tunediff.runtime.errors import TunediffError
-from tunediff.stats.bootstrap import cluster_codes, mean_interval
+from tunediff.stats.bootstrap import Clusters, cluster_codes, mean_interval
 from tunediff.stats.intervals import clopper_pearson
 from tunediff.stats.paired import difference_interval, mcnemar_exact, mcnemar_midp, smallest_detectable
-
-# What cases may share, one value a case; None where every case stands for itself.
-Clusters = Sequence[Any] | pd.Series | None
 
 TRANSITIONS = ("both_right", "repaired", "broken", "both_wrong_same", "both_wrong_changed")
 
@@ -79,9 +76,7 @@ def cube(aligned: pd.DataFrame) -> pd.DataFrame:
     return counted.sort_values(["cases", *names], ascending=[False] + [True] * len(names), ignore_index=True)
 
 
-def transition_metrics(
-    cells: pd.Series, confidence: float, clusters: Clusters
-) -> dict[str, float]:
+def transition_metrics(cells: pd.Series, confidence: float, clusters: Clusters) -> dict[str, float]:
     """Return the counts of the transitions and what they say about the difference, flat.
 
     Args:
@@ -121,9 +116,7 @@ def transition_metrics(
     }
 
 
-def delta_interval(
-    cells: pd.Series, confidence: float, clusters: Clusters
-) -> tuple[float, float]:
+def delta_interval(cells: pd.Series, confidence: float, clusters: Clusters) -> tuple[float, float]:
     """Return the interval of the difference in accuracy, both ends in -1..1.
 
     Tango's score interval. Where several cases share a cluster, each end is the farther one of Tango's and of the
@@ -139,9 +132,7 @@ def delta_interval(
     return change_interval(change, confidence, clusters)
 
 
-def change_interval(
-    change: npt.NDArray[np.int64], confidence: float, clusters: Clusters
-) -> tuple[float, float]:
+def change_interval(change: npt.NDArray[np.int64], confidence: float, clusters: Clusters) -> tuple[float, float]:
     """Return the interval of `delta_interval` from what became of each case: 1 repaired, -1 broken, else 0."""
     n = len(change)
     found = n if clusters is None else int(cluster_codes(clusters).max()) + 1

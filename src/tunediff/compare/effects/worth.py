@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tunediff.compare.effects.transitions import Clusters, change_interval
+from tunediff.compare.effects.transitions import change_interval
 from tunediff.runtime.errors import TunediffError
+from tunediff.stats.bootstrap import Clusters
 from tunediff.stats.intervals import wilson
 from tunediff.stats.paired import mcnemar_exact
 from tunediff.tasks.baselines import Answers

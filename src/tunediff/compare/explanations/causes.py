@@ -76,12 +76,12 @@ def evidence(
     Arguments and errors are those of `causes`.
 
     Returns:
-        case_id, transition, label. For base and tuned: prediction (None where invalid); where answers are labels margin,
-        the log-probability of the gold label less that of the best other, in nats, calibrated_margin, the same without
-        the model's preference among the labels over all cases, and partial_input, the predicted label from the partial
-        input alone; parse ("parsed", "no label", or "cut off" at the token limit); what `Task.model_evidence` says; for
-        base stable. Then what `Task.case_evidence` says of the texts. nearest: the nearest training cases, as
-        `Task.neighbour` tells of them.
+        case_id, transition, label. For base and tuned: prediction (None where invalid); where answers are labels
+        margin, the log-probability of the gold label less that of the best other, in nats, calibrated_margin, the same
+        without the model's preference among the labels over all cases, and partial_input, the predicted label from the
+        partial input alone; parse ("parsed", "no label", or "cut off" at the token limit); what `Task.model_evidence`
+        says; for base stable. Then what `Task.case_evidence` says of the texts. nearest: the nearest training cases, as
+        `Task.neighbour` describes them.
     """
     if not len(chosen):
         return []
