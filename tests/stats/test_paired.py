@@ -13,7 +13,6 @@ from tunediff.stats import paired
 from tunediff.stats.paired import (
     cases_needed,
     difference_interval,
-    fewest_repairs,
     mcnemar_exact,
     mcnemar_midp,
     minimum_detectable_difference,
@@ -238,7 +237,3 @@ def test_a_difference_that_the_flips_cannot_make_is_refused(difference):
 
 def test_cases_needed_forget_the_direction():
     assert cases_needed(-0.02, 0.1) == 1960
-
-
-def test_the_fewest_repairs_that_reach_significance_give_the_golden_counts():
-    assert [fewest_repairs(broken) for broken in range(6)] == [6, 8, 10, 12, 13, 15]

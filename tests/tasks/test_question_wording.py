@@ -1,5 +1,8 @@
 import pytest
-from tunediff.compare.explanations.question_wording import (
+
+from tests.made_answers import made_questions
+from tunediff.data.cases import Answer, Case
+from tunediff.tasks.question_wording import (
     Span,
     capitalised,
     question_word,
@@ -8,9 +11,6 @@ from tunediff.compare.explanations.question_wording import (
     sentences,
     shared,
 )
-
-from tests.made_answers import made_questions
-from tunediff.data.cases import Answer, Case
 
 NORMANS = (
     "The Normans gave their name to Normandy, a region in France. They were descended from Norse raiders. "

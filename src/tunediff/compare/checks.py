@@ -112,7 +112,7 @@ def raised_checks(
         *_about_data(comparison, metrics, figures, run.prepare),
         *_about_invalid_answers(comparison, run.models),
         *_about_noise(metrics, run.models),
-        *_about_environments(*comparison.environments),
+        *environment_checks(*comparison.environments),
         *_about_training(run.train_log),
     ]
     ordered = sorted(found, key=lambda check: check.code)
@@ -197,9 +197,9 @@ def _about_evaluations(comparison: "Comparison", tables: Mapping[str, pd.DataFra
         measured = {str(name): float(one) for name, one in tables["differences"].set_index("metric")[model].items()}
         texts = {name: one for name, one in measured.items() if name.startswith(("BLEU", "ROUGE", "METEOR"))}
         f1 = _answerable_f1(comparison, model) if texts else None
-        scores = comparison.task.text_scores(evaluation) if f1 is None else (f1, texts)
-        if scores is not None:
-            yield from text_checks(*scores, who)
+        written = comparison.task.text_scores(evaluation)
+        pairs = [pair for pair in (written, None if f1 is None else (f1, texts)) if pair is not None]
+        yield from next(filter(None, (list(text_checks(*pair, who)) for pair in pairs)), [])
 
 
 def _answerable_f1(comparison: "Comparison", model: str) -> float | None:
@@ -328,7 +328,7 @@ def _about_noise(metrics: Figures, models: Models) -> Iterator[Raised]:
         )
 
 
-def _about_environments(base: Mapping[str, str], tuned: Mapping[str, str]) -> Iterator[Raised]:
+def environment_checks(base: Mapping[str, str], tuned: Mapping[str, str]) -> Iterator[Raised]:
     """TD206: what differs between the environments of two evaluations, as `tunediff.models.environment` describes them.
 
     Args:
