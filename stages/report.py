@@ -6,7 +6,7 @@ python stages/report.py --settings data/settings/report.json --prepare metrics/p
     --train metrics/train.json --train-log data/train_log.csv --base-model metrics/base_model.json \
     --pretrain-log data/pretrain_log.csv --diff-cases metrics/diff_cases.json \
     --baselines metrics/baselines.json --calibration metrics/calibration.json --plots data/plots \
-    --cases data/cases.jsonl --environments metrics/environment --costs metrics/cost \
+    --cases data/cases.jsonl --checks data/checks.json --environments metrics/environment --costs metrics/cost \
     --html reports/report.html --markdown reports/report.md --model-card reports/model_card.md \
     --cost metrics/cost/report.json
 
@@ -24,6 +24,7 @@ from tunediff.runtime.errors import run
 from tunediff.runtime.files import write_text
 from tunediff.runtime.scratch import clear_done
 from tunediff.runtime.stage import arguments
+from tunediff.tasks import task_of
 
 
 def main() -> None:
@@ -31,9 +32,9 @@ def main() -> None:
     settings = read_settings(args.settings, ReportSettings)
     with measured(args.cost):
         paths = {name: getattr(args, name) for name in SOURCES}
-        task = settings.sets["test"]
-        results = read_results(paths, task)
-        contents = page_contents(results, task, settings.report, settings.diff.confidence, settings.cost)
+        task = task_of(settings.sets["test"])
+        results = read_results(paths, task, settings.diff.confidence, settings.cost)
+        contents = page_contents(results, settings.report)
         write_text(args.html, html_page(contents))
         write_text(args.markdown, markdown_page(contents))
         setup = Setup(settings.data, settings.model, settings.prompt, settings.evaluate, settings.adapt)

@@ -5,6 +5,7 @@ base, tuned = answers_of(test, right_before, seed=1), answers_of(test, right_aft
 """
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -21,6 +22,7 @@ from tunediff.metrics.squad import exact_match, token_f1
 from tunediff.runtime.files import write_json
 from tunediff.runtime.hashing import content_hash
 from tunediff.stats.intervals import wilson
+from tunediff.tasks import task_of
 
 TASK = Task(
     name="question_answering",
@@ -29,6 +31,7 @@ TASK = Task(
     source_input="context",
     partial_input="question",
 )
+QUESTIONS = task_of(TASK)
 # 39 both right, 49 repaired, 2 broken, 10 both wrong.
 GOLDEN = [(True, True)] * 39 + [(False, True)] * 49 + [(True, False)] * 2 + [(False, False)] * 10
 ASKED = ("What did {who} build?", "Where did {who} live?", "When did {who} die?", "How old was {who}?")
@@ -118,7 +121,8 @@ def write_run(folder, test, train, base, tuned, task=TASK):
         )
     # Of the stages themselves nothing is there yet.
     paths["cases"].unlink()
-    paths["plots"].rmdir()
+    shutil.rmtree(paths["plots"])
+    paths["checks"].unlink()
     write_params(folder / "params.yaml", title="Questions: an untrained span head against a trained one")
     params = json.loads((folder / "params.yaml").read_text())
     columns = {"question": "question", "context": "context", "answers": "answers"}

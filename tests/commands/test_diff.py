@@ -7,7 +7,7 @@ from tests.program import tunediff
 from tests.shared_data import shared_data
 from tunediff.data.cases import write_predictions
 
-FILES = {"metrics.json", "cases.jsonl", "report.md", "report.html"}
+FILES = {"metrics.json", "cases.jsonl", "checks.json", "report.md", "report.html"}
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_the_four_files_are_written_and_the_figures_printed(folder):
+def test_the_five_files_are_written_and_the_figures_printed(folder):
     code, out, error = tunediff(folder, "diff", "before.jsonl", "after.jsonl", "--input-fields", "text", "--out", "a/b")
     assert (code, error) == (0, "")
     assert "accuracy 41.0% -> 88.0% on 100 cases: 49 repaired - 2 broken = +47" in out

@@ -1,114 +1,150 @@
 """The mistakes of published comparisons that data can tell: each is made here, and named."""
 
 import math
+from collections import Counter
 
 import pytest
 
 from tunediff.compare.checks import (
-    chance_alarm,
-    degenerate_alarm,
-    environment_alarm,
-    guessing,
-    never_answering,
-    perplexity_alarm,
-    repeated_alarm,
-    text_alarm,
+    chance_checks,
+    degenerate_checks,
+    environment_checks,
+    one_label_checks,
+    perplexity_checks,
+    repeated_checks,
+    text_checks,
 )
 from tunediff.metrics.accuracy import confusion, per_class
+from tunediff.tasks.classification import Classification, Inference
+from tunediff.tasks.question_answering import QuestionAnswering
 
 LABELS = ["negative", "positive"]
-THREE = guessing(["entailment", "neutral", "contradiction"])
+TASK = Classification("classification", ["text"], LABELS, "text", "text")
+THREE = Inference("nli", ["a", "b"], ["entailment", "neutral", "contradiction"], "a", "b")
+QUESTIONS = QuestionAnswering("", ["question", "context"], ["answerable", "unanswerable"], "context", "question")
+
+
+def tally(gold, answers):
+    return Counter(zip(gold, answers, strict=True))
+
+
+def chance(right, n, task=THREE, gold=None, who="base model"):
+    """The sentence about a model that has so many cases right; None where it is not at chance."""
+    cases = tally(gold or [task.labels[0]] * n, [None] * n)
+    return next((check.sentence for check in chance_checks(task, cases, right, who, 0.95)), None)
 
 
 def test_a_classifier_that_says_positive_for_everything_is_named_though_its_f1_looks_reasonable():
-    gold = ["positive"] * 444 + ["negative"] * 428
-    predictions = ["positive"] * 872
+    gold, predictions = ["positive"] * 444 + ["negative"] * 428, ["positive"] * 872
     assert per_class(LABELS, confusion(LABELS, gold, predictions))[1]["f1"] == pytest.approx(0.675, abs=1e-3)
-    alarm = degenerate_alarm(LABELS, gold, predictions, "tuned model")
-    assert alarm.name == "Degenerate tuned model"
-    assert "'positive' for 100.0 % of 872 cases" in alarm.sentence
+    [check] = degenerate_checks(TASK, tally(gold, predictions), "tuned model")
+    assert (check.code, check.name) == ("TD101", "Degenerate tuned model")
+    assert "'positive' for 100.0 % of 872 cases" in check.sentence
 
 
 def test_the_printed_examples_of_one_label_are_a_degenerate_base_model():
-    gold = ["entailment", "neutral", "contradiction"] * 33
-    alarm = degenerate_alarm(sorted(set(gold)), gold, ["entailment"] * 99, "base model")
-    assert "no better than always answering" in alarm.sentence
+    gold = THREE.labels * 33
+    [check] = degenerate_checks(THREE, tally(gold, ["entailment"] * 99), "base model")
+    assert "no better than always answering" in check.sentence
 
 
 def test_a_model_that_answers_with_both_labels_and_is_right_is_not_named():
-    assert degenerate_alarm(LABELS, LABELS * 10, LABELS * 10, "base model") is None
+    assert not list(degenerate_checks(TASK, tally(LABELS * 10, LABELS * 10), "base model"))
+
+
+def test_a_model_that_answers_nearly_every_question_is_named_where_a_half_has_no_answer():
+    gold = ["answerable"] * 50 + ["unanswerable"] * 50
+    [check] = degenerate_checks(QUESTIONS, tally(gold, ["answerable"] * 99 + [None]), "tuned model")
+    assert check.sentence == "It gives an answer to 99.0 % of 100 questions; 50.0 % are answerable."
+    assert not list(degenerate_checks(QUESTIONS, tally(gold, gold), "tuned model"))
 
 
 def test_a_base_model_at_chance_is_named_with_its_interval():
-    alarm = chance_alarm(41, 100, THREE)
-    assert alarm.name == "Base model at chance"
-    assert "41.0 % (31.9 to 50.8 %) of 100 cases; guessing among 3 labels scores 33.3 %" in alarm.sentence
-    assert chance_alarm(88, 100, THREE) is None
+    assert "41.0 % (31.9 to 50.8 %) of 100 cases; guessing among 3 labels scores 33.3 %" in chance(41, 100)
+    assert "learning of the task from nothing" in chance(41, 100)
+    assert chance(88, 100) is None
     # 44 % of 100 are not distinguishable from 1/3 with 95 % confidence, 44 % of 1,000 are.
-    assert chance_alarm(440, 1000, THREE) is None
-    assert "of 1 case;" in chance_alarm(1, 1, THREE).sentence
+    assert chance(44, 100) is not None
+    assert chance(440, 1000) is None
+    assert "of 1 case;" in chance(1, 1)
 
 
 def test_a_model_that_is_right_no_more_often_than_one_that_never_answers_is_at_chance():
-    chance = never_answering(["answerable"] * 50 + ["unanswerable"] * 50)
-    alarm = chance_alarm(52, 100, chance, "tuned model")
-    assert "never answering scores 50.0 %" in alarm.sentence
-    assert chance_alarm(70, 100, chance) is None
+    half = ["answerable"] * 50 + ["unanswerable"] * 50
+    assert "never answering scores 50.0 %" in chance(52, 100, QUESTIONS, half, "tuned model")
+    assert "learning" not in chance(52, 100, QUESTIONS, half, "tuned model")
+    assert chance(70, 100, QUESTIONS, half) is None
     # Where every question has an answer, a single right one is better than none.
-    assert chance_alarm(1, 100, never_answering(["answerable"] * 100)) is None
-    assert chance_alarm(0, 100, never_answering(["answerable"] * 100)) is not None
+    assert chance(1, 100, QUESTIONS) is None
+    assert chance(0, 100, QUESTIONS) is not None
+
+
+def test_a_test_set_of_one_label_is_named():
+    [check] = one_label_checks(TASK, tally(["positive"] * 3, LABELS + ["positive"]))
+    assert "Every test case has the gold label positive" in check.sentence
+    assert not list(one_label_checks(TASK, tally(LABELS, LABELS)))
 
 
 def test_an_f1_that_repeats_the_accuracy_is_named():
     # System D: every epoch printed the accuracy, .858, as F1 too, beside precision .874 and recall .842.
     gold = ["positive"] * 1000 + ["negative"] * 1000
     predictions = ["positive"] * 842 + ["negative"] * 158 + ["positive"] * 121 + ["negative"] * 879
-    counts = confusion(LABELS, gold, predictions)
     accuracy = (842 + 879) / 2000
-    row = per_class(LABELS, counts)[1]
+    row = per_class(LABELS, confusion(LABELS, gold, predictions))[1]
     true = {"accuracy": accuracy, "precision": row["precision"], "recall": row["recall"], "f1": row["f1"]}
-    assert repeated_alarm(true, LABELS, counts) is None
-    alarm = repeated_alarm(true | {"f1": accuracy}, LABELS, counts)
-    assert alarm.sentence == f"The accuracy 0.860500 also stands as f1 (by the counts {row['f1']:.6f})."
-    assert "macro_f1" in repeated_alarm({"accuracy": accuracy, "macro_f1": accuracy}, LABELS, counts).sentence
+
+    def repeated(metrics):
+        return [check.sentence for check in repeated_checks(TASK, metrics, tally(gold, predictions), "tuned model")]
+
+    assert repeated(true) == []
+    assert repeated(true | {"f1": accuracy}) == [
+        f"The accuracy 0.860500 also stands as f1 (by the counts {row['f1']:.6f})."
+    ]
+    assert "macro_f1" in repeated({"accuracy": accuracy, "macro_f1": accuracy})[0]
 
 
 def test_an_f1_that_truly_equals_the_accuracy_is_not_named():
-    counts = confusion(LABELS, LABELS * 5, LABELS * 5)
-    assert repeated_alarm({"accuracy": 1.0, "f1": 1.0, "macro_f1": 1.0}, LABELS, counts) is None
+    perfect = {"accuracy": 1.0, "f1": 1.0, "macro_f1": 1.0}
+    assert not list(repeated_checks(TASK, perfect, tally(LABELS * 5, LABELS * 5), "tuned model"))
 
 
 def test_a_perplexity_in_the_millions_is_named():
-    assert "3,214,000 is above that of guessing evenly among 30,522" in perplexity_alarm(3_214_000.0, 30_522).sentence
-    assert perplexity_alarm(math.inf, 30_522) is not None
-    assert perplexity_alarm(math.nan, 30_522) is not None
-    assert perplexity_alarm(30_522, 30_522) is None
-    assert perplexity_alarm(12.5, 30_522) is None
+    [check] = perplexity_checks(3_214_000.0, 30_522)
+    assert "3,214,000 is above that of guessing evenly among 30,522" in check.sentence
+    assert len(list(perplexity_checks(math.inf, 30_522))) == len(list(perplexity_checks(math.nan, 30_522))) == 1
+    assert not list(perplexity_checks(30_522, 30_522))
+    assert not list(perplexity_checks(12.5, 30_522))
 
 
 def test_text_metrics_near_zero_beside_a_real_f1_are_named():
-    alarm = text_alarm(0.31, {"bleu": 0.0, "rouge1": 1.2e-5, "rougeL": 1.2e-5, "meteor": 0.3})
-    assert "rouge1 1.2e-05, rougeL 1.2e-05" in alarm.sentence
-    assert "meteor" not in alarm.sentence
+    [check] = text_checks(0.31, {"bleu": 0.0, "rouge1": 1.2e-5, "rougeL": 1.2e-5, "meteor": 0.3}, "model")
+    assert "rouge1 1.2e-05, rougeL 1.2e-05" in check.sentence
+    assert "meteor" not in check.sentence
 
 
-def test_text_metrics_that_agree_with_the_f1_are_not_named():
-    assert text_alarm(0.31, {"bleu": 0.1, "rouge1": 0.32, "meteor": 0.3}) is None
-    # Answers of one word have no four words in a row.
-    assert text_alarm(0.31, {"bleu": 0.0, "rouge1": 0.32}) is None
-    # Nor have they two.
-    assert text_alarm(0.31, {"ROUGE-2": 0.0, "rouge2": 0.0, "rouge1": 0.32}) is None
-    # Both near zero is a poor model, and no contradiction.
-    assert text_alarm(0.0, {"rouge1": 0.0}) is None
-    assert text_alarm(0.31, {"rouge1": math.nan}) is not None
+@pytest.mark.parametrize(
+    ("f1", "texts"),
+    [
+        (0.31, {"bleu": 0.1, "rouge1": 0.32, "meteor": 0.3}),
+        # Answers of one word have no four words in a row.
+        (0.31, {"bleu": 0.0, "rouge1": 0.32}),
+        # Nor have they two.
+        (0.31, {"ROUGE-2": 0.0, "rouge2": 0.0, "rouge1": 0.32}),
+        # Both near zero is a poor model, and no contradiction.
+        (0.0, {"rouge1": 0.0}),
+    ],
+)
+def test_text_metrics_that_agree_with_the_f1_are_not_named(f1, texts):
+    assert not list(text_checks(f1, texts, "model"))
+    assert list(text_checks(0.31, {"rouge1": math.nan}, "model"))
 
 
 def test_two_evaluations_in_different_environments_are_named_with_what_differs():
     before = {"torch": "2.12.0", "device": "NVIDIA A40", "attention": "sdpa"}
-    alarm = environment_alarm(before, before | {"torch": "2.13.0", "threads": "4"})
-    assert alarm.name == "Environment changed between the evaluations"
-    assert alarm.sentence.startswith("torch 2.12.0 before, 2.13.0 after; threads none before, 4 after. ")
-    assert environment_alarm(before, dict(before)) is None
+    [check] = environment_checks(before, before | {"torch": "2.13.0", "threads": "4"})
+    assert check.name == "Environment changed between the evaluations"
+    assert check.sentence.startswith("torch 2.12.0 before, 2.13.0 after; threads none before, 4 after. ")
+    assert not list(environment_checks(before, dict(before)))
     # A file of another program says nothing.
-    assert environment_alarm(before, {}) is None
-    assert environment_alarm({}, before) is None
+    assert not list(environment_checks(before, {}))
+    assert not list(environment_checks({}, before))

@@ -7,7 +7,9 @@ import pytest
 
 from tunediff.commands.diff import summary
 from tunediff.compare import comparison as module
-from tunediff.compare.comparison import case_lines, diff
+from tunediff.compare.comparison import compare_tables
+from tunediff.compare.effects.power import power_sentence
+from tunediff.compare.evidence import gather
 from tunediff.compare.pairs.predictions import Fields
 from tunediff.runtime.errors import TunediffError
 
@@ -17,6 +19,10 @@ KEYS = {
     *("accuracy_delta_high", "mcnemar_p", "mcnemar_midp", "churn", "negative_flip_rate", "negative_flip_rate_low"),
     *("negative_flip_rate_high", "minimum_detectable_delta"),
 }
+
+
+def diff(*tables, **options):
+    return gather(compare_tables(*tables, **options))
 
 
 def made_up_pair():
@@ -55,12 +61,12 @@ def test_a_made_up_pair_gives_the_golden_values_in_the_keys_of_the_pipeline():
     assert (metrics["negative_flip_rate_low"], metrics["negative_flip_rate_high"]) == pytest.approx(
         (0.0024, 0.0704), abs=5e-5
     )
-    assert [row.metric for row in found.differences] == [
+    assert found.tables["differences"]["metric"].tolist() == [
         *("accuracy", "balanced accuracy", "macro F1"),
         *("precision of yes", "recall of yes", "F1 of yes"),
     ]
-    assert found.differences[0].p_holm == pytest.approx(6 * 1.1786127629e-12)
-    assert "show a difference of 19.8 points" in found.power
+    assert found.tables["differences"]["p_holm"][0] == pytest.approx(6 * 1.1786127629e-12)
+    assert "show a difference of 19.8 points" in power_sentence(100, 49, 2)
     json.dumps(metrics, allow_nan=False)
 
 
@@ -69,7 +75,7 @@ def test_cases_that_share_a_cluster_widen_the_interval_without_being_asked_twice
     for table in (before, after):
         table["premise"] = table["case_id"]
         table["case_id"] = [f"{i}" for i in range(400)]
-    plain, clustered = diff(before, after), diff(before, after, Fields(cluster="premise"))
+    plain, clustered = diff(before, after), diff(before, after, fields=Fields(cluster="premise"))
     width = [found.metrics["accuracy_delta_high"] - found.metrics["accuracy_delta_low"] for found in (plain, clustered)]
     assert width[1] > 1.7 * width[0]
     assert clustered.cases["cluster"].tolist() == before["premise"].tolist()
@@ -79,16 +85,16 @@ def test_inputs_that_differ_under_one_id_are_refused():
     before, after = (table.assign(text="A dog.") for table in made_up_pair())
     after.loc[3, "text"] = "A cat."
     with pytest.raises(TunediffError, match=r"base and tuned: text: found different ones for 1 of 100 cases \(case 3;"):
-        diff(before, after, Fields(inputs=("text",)), names=("base", "tuned"))
+        diff(before, after, fields=Fields(inputs=("text",)), names=("base", "tuned"))
 
 
 def test_repeated_inputs_without_an_id_are_paired_by_occurrence():
     before = pd.DataFrame({"text": ["a", "b", "a"], "label": ["x", "y", "x"], "prediction": ["x", "x", "y"]})
     after = before.assign(prediction=["y", "y", "x"]).iloc[[0, 2, 1]]
-    found = diff(before, after, Fields(inputs=("text",)))
+    found = diff(before, after, fields=Fields(inputs=("text",)))
     assert found.cases["transition"].tolist() == ["broken", "repaired", "repaired"]
     with pytest.raises(TunediffError, match="different cases: found 1 only in before"):
-        diff(before, after.iloc[:2], Fields(inputs=("text",)))
+        diff(before, after.iloc[:2], fields=Fields(inputs=("text",)))
 
 
 def test_scores_become_log_probabilities_in_the_order_of_the_labels():
@@ -97,9 +103,9 @@ def test_scores_become_log_probabilities_in_the_order_of_the_labels():
         table["scores"] = [
             {"yes": 0.75, "no": 0.25} if p == "yes" else {"no": 0.75, "yes": 0.25} for p in table["prediction"]
         ]
-    found = diff(before, after, Fields(scores="scores"))
-    assert found.labels == ("no", "yes")
-    lines = list(case_lines(found))
+    found = diff(before, after, fields=Fields(scores="scores"))
+    assert found.comparison.task.labels == ("no", "yes")
+    lines = list(found.records)
     assert np.exp(lines[0]["base_log_probs"]) == pytest.approx([0.25, 0.75])
     assert np.exp(lines[39]["tuned_log_probs"]) == pytest.approx([0.75, 0.25])
     assert "log_probs_base" not in diff(before.assign(scores=None), after).cases
@@ -108,7 +114,7 @@ def test_scores_become_log_probabilities_in_the_order_of_the_labels():
 def test_a_line_a_case_is_ready_for_json_and_says_what_the_pipelines_lines_say():
     before, after = (table.assign(text="<script>alert(1)</script>") for table in made_up_pair())
     after.loc[0, "prediction"] = None
-    lines = list(case_lines(diff(before, after, Fields(inputs=("text",)))))
+    lines = list(diff(before, after, fields=Fields(inputs=("text",))).records)
     assert json.loads(json.dumps(lines[0], allow_nan=False)) == {
         "case_id": "case 0",
         "text": "<script>alert(1)</script>",
@@ -123,7 +129,7 @@ def test_a_line_a_case_is_ready_for_json_and_says_what_the_pipelines_lines_say()
 def test_answers_in_words_are_compared_by_accuracy_alone():
     before = pd.DataFrame({"case_id": range(30), "label": [f"answer {i}" for i in range(30)], "prediction": "answer 3"})
     found = diff(before, before)
-    assert [row.metric for row in found.differences] == ["accuracy"]
+    assert found.tables["differences"]["metric"].tolist() == ["accuracy"]
     assert found.metrics["mcnemar_p"] == 1.0
     why = "there are more than 10 different gold labels, and no file names them as its labels"
     assert found.left_out == why

@@ -8,19 +8,19 @@ import pandas as pd
 import pytest
 
 from tests.docs.test_documents import ARCHITECTURE
+from tunediff.compare.comparison import compare_run
 from tunediff.compare.diff_summary import diff_summary
 from tunediff.compare.effects.slices import COLUMNS
 from tunediff.compare.evidence import gather
 from tunediff.config.diff import Diff
-from tunediff.config.task import RESERVED, Task
+from tunediff.config.task import RESERVED
 from tunediff.data.cases import make_cases, outcome
 from tunediff.data.leaks import find_leaks
 from tunediff.runtime.errors import TunediffError
+from tunediff.tasks.classification import Inference
 
 LABELS = ["entailment", "neutral", "contradiction"]
-TASK = Task(
-    name="nli", inputs=["premise", "hypothesis"], labels=LABELS, source_input="premise", partial_input="hypothesis"
-)
+TASK = Inference("nli", ["premise", "hypothesis"], LABELS, "premise", "hypothesis")
 GOLDEN = {(True, True): 39, (False, True): 49, (True, False): 2, (False, False): 10}
 WORDS = {"entailment": "a dog is outside", "neutral": "a dog is hungry", "contradiction": "no dog is here"}
 SETTINGS = ("generated", "premise_free_log_probs", "again_prediction", "few_shot_log_probs")
@@ -85,9 +85,10 @@ def pair():
     return predictions(RIGHT[:, 0], 1, again), predictions(RIGHT[:, 1], 2, settings=SETTINGS[:2])
 
 
-def gathered(pair, train=TRAIN, environments=({}, {}), **diff):
+def gathered(pair, train=TRAIN, environments=({}, {}), run=None, **diff):
     leaks = find_leaks(TEST, train, TASK)
-    found = gather(*pair, train, TEST, leaks, TASK, Diff(**diff), environments=environments)
+    comparison = compare_run(*pair, train, TEST, leaks, TASK, Diff(**diff), environments=environments)
+    found = gather(comparison, run)
     return found, list(found.records)
 
 
@@ -104,29 +105,31 @@ def test_the_golden_pair_has_every_key_of_the_metrics_file_and_its_values(pair):
     # Of the 41 that the base had right, some did not parse; what all parts add up to is the gain under free text.
     parse = np.arange(100) % 4 > 0
     gain = RIGHT[:, 1].sum() - (RIGHT[:, 0] & parse).sum()
-    assert sum(metrics[f"gain_{part}"] for part in ("format", "prior", "cue", "rest")) == pytest.approx(gain / 100)
-    assert metrics["gain_format"] == pytest.approx((RIGHT[:, 0] & ~parse).sum() / 100)
-    assert metrics["gain_cue"] == 0
+    assert sum(
+        metrics[f"gain_{part}"] for part in ("answer_format", "label_bias", "partial_input", "residual")
+    ) == pytest.approx(gain / 100)
+    assert metrics["gain_answer_format"] == pytest.approx((RIGHT[:, 0] & ~parse).sum() / 100)
+    assert metrics["gain_partial_input"] == 0
 
 
-def test_another_environment_of_the_second_evaluation_is_an_alarm_and_is_printed(pair):
+def test_another_environment_of_the_second_evaluation_raises_a_check_and_is_printed(pair):
     where = {"torch": "2.13.0", "device": "NVIDIA A40", "dtype": "bfloat16"}
     found, _ = gathered(pair, environments=(where, where | {"device": "NVIDIA H200"}))
-    [alarm] = [alarm for alarm in found.alarms if alarm.name == "Environment changed between the evaluations"]
-    assert alarm.sentence.startswith("device NVIDIA A40 before, NVIDIA H200 after. ")
-    assert alarm.sentence in diff_summary(found, TASK, 0.95)
+    [check] = [check for check in found.checks if check.code == "TD206"]
+    assert check.sentence.startswith("device NVIDIA A40 before, NVIDIA H200 after. ")
+    assert check.sentence in diff_summary(found)
     same, _ = gathered(pair, environments=(where, where))
-    assert alarm.name not in [one.name for one in same.alarms]
+    assert check.code not in [one.code for one in same.checks]
 
 
 def test_the_worth_is_over_the_best_of_all_cheap_baselines(pair):
     found, _ = gathered(pair)
     names = {"bag_of_words", "calibrated_base", "few_shot_base", "majority", "partial_input"}
-    assert set(found.baselines) == {f"{name}_accuracy" for name in names}
+    assert set(found.figures["baselines"]) == {f"{name}_accuracy" for name in names}
     # The hypothesis gives the label away here, so the classifiers beat the tuned model.
-    assert found.metrics["baseline_best"] == max(found.baselines.values()) == 1.0
+    assert found.metrics["baseline_best"] == max(found.figures["baselines"].values()) == 1.0
     assert found.metrics["gain_over_baseline"] == pytest.approx(-0.12)
-    assert found.baselines["few_shot_base_accuracy"] == 0.34
+    assert found.figures["baselines"]["few_shot_base_accuracy"] == 0.34
     rows = found.tables["baselines"]
     assert rows["accuracy"].is_monotonic_decreasing
     assert (rows["low"] <= rows["gain"]).all()
@@ -181,10 +184,10 @@ def test_the_tables_have_the_columns_of_the_document(pair):
 def test_what_was_not_asked_for_is_left_out():
     pair = predictions(RIGHT[:, 0], 1, settings=()), predictions(RIGHT[:, 1], 2, settings=())
     found, records = gathered(pair)
-    absent = {"gain_format", "gain_cue", "noise_floor_flips", "few_shot_base_accuracy", "base_stable"}
+    absent = {"gain_answer_format", "gain_partial_input", "noise_floor_flips", "few_shot_base_accuracy", "base_stable"}
     fields = {field for record in records for field in record.get("evidence", ())}
-    assert not absent & {*found.metrics, *found.baselines, *fields}
-    assert found.metrics["gain_prior"] + found.metrics["gain_rest"] == pytest.approx(0.47)
+    assert not absent & {*found.metrics, *found.figures["baselines"], *fields}
+    assert found.metrics["gain_label_bias"] + found.metrics["gain_residual"] == pytest.approx(0.47)
 
 
 def test_the_flips_between_two_untrained_heads_stand_beside_those_of_training():
@@ -200,18 +203,18 @@ def test_the_flips_between_two_untrained_heads_stand_beside_those_of_training():
 def test_leaked_cases_are_counted_and_the_table_is_made_again_without_them(pair):
     found, _ = gathered(pair, train=[*TRAIN, *TEST[:30]])
     flips = RIGHT[:30]
-    assert found.clean["leaked"] == 30
-    assert found.clean["repaired_leaked"] == int((~flips[:, 0] & flips[:, 1]).sum())
-    assert found.clean["clean_n"] == 70
+    assert found.figures["contamination"]["leaked"] == 30
+    assert found.figures["contamination"]["repaired_leaked"] == int((~flips[:, 0] & flips[:, 1]).sum())
+    assert found.figures["contamination"]["clean_n"] == 70
     assert found.tables["contamination"]["same_inputs"].sum() == 30
 
 
-def test_a_base_that_guesses_and_a_tuned_model_that_says_one_thing_are_alarms():
+def test_a_base_that_guesses_and_a_tuned_model_that_says_one_thing_raise_checks():
     gold = np.array([LABELS.index(case.label) for case in TEST])
     pair = predictions(np.arange(100) % 10 < 3, 1), predictions(gold == 0, 2).assign(prediction="entailment")
     found, _ = gathered(pair)
-    assert [alarm.name for alarm in found.alarms] == [
-        "Base model at chance", "Degenerate base model", "Tuned model at chance", "Degenerate tuned model",
+    assert [check.name for check in found.checks if check.code in ("TD101", "TD102")] == [
+        "Degenerate base model", "Degenerate tuned model", "Base model at chance", "Tuned model at chance",
     ]  # fmt: skip
 
 
@@ -221,16 +224,16 @@ def test_a_tiny_or_perfect_pair_comes_through():
     assert found.metrics["repaired"] == found.metrics["broken"] == 0
     assert not [record for record in records if "explanation" in record]
     one = [frame.head(1) for frame in pair]
-    found = gather(*one, TRAIN, TEST[:1], find_leaks(TEST[:1], TRAIN, TASK), TASK, Diff())
+    found = gather(compare_run(*one, TRAIN, TEST[:1], find_leaks(TEST[:1], TRAIN, TASK), TASK, Diff()))
     assert found.tables["slices"].empty
     assert list(found.tables["slices"]) == list(COLUMNS)
     assert len(list(found.records)) == found.metrics["n"] == 1
-    assert "nll_delta_low" not in found.calibration
+    assert "nll_delta_low" not in found.figures["calibration"]
 
 
 def test_predictions_of_another_split_are_refused(pair):
     with pytest.raises(TunediffError, match="test split and predictions: found 99 and 100 cases"):
-        gather(*pair, TRAIN, TEST[:99], find_leaks(TEST, TRAIN, TASK), TASK, Diff())
+        compare_run(*pair, TRAIN, TEST[:99], find_leaks(TEST, TRAIN, TASK), TASK, Diff())
 
 
 def test_the_order_of_the_predictions_makes_no_difference(pair):
@@ -242,7 +245,7 @@ def test_the_order_of_the_predictions_makes_no_difference(pair):
 
 
 def test_the_summary_shows_the_arithmetic_and_what_to_beware_of(pair):
-    text = diff_summary(gathered(pair, train=[*TRAIN, *TEST[:30]])[0], TASK, 0.95)
+    text = diff_summary(gathered(pair, train=[*TRAIN, *TEST[:30]])[0])
     assert "accuracy 41.0% -> 88.0% on 100 cases: 49 repaired - 2 broken = +47" in text
     assert "without training, at another batch size, 1 cases flip" in text
     assert "over the best trivial baseline (partial input, 100.0%): -12.0" in text

@@ -84,7 +84,7 @@ def test_the_calibration_error_by_hand():
 @given(cases, st.integers(1, 20))
 def test_the_calibration_error_agrees_with_scikit_learn_where_bins_do(rows, bins):
     confidence, right = (np.array(column) for column in zip(*rows, strict=True))
-    table = reliability(confidence, right, bins)
+    table = reliability(confidence, right, 0.95, bins)
     assert table["cases"].sum() == len(rows)
     by_hand = sum(row.cases * abs(row.accuracy - row.confidence) for row in table.itertuples()) / len(rows)
     assert adaptive_ece(confidence, right, bins) == pytest.approx(by_hand, abs=1e-12)
@@ -96,7 +96,7 @@ def test_reliability_agrees_with_scikit_learn():
     from sklearn.calibration import calibration_curve
 
     confidence, right = answers(1000)
-    table = reliability(confidence, right)
+    table = reliability(confidence, right, 0.95)
     accuracy, mean = calibration_curve(right, confidence, n_bins=10, strategy="quantile")
     assert table["cases"].tolist() == [100] * 10
     assert table["accuracy"].to_numpy() == pytest.approx(accuracy)
@@ -117,9 +117,9 @@ def test_the_order_of_the_cases_makes_no_difference(rows, random):
 def test_one_confidence_for_all_cases_is_one_bin():
     right = np.arange(100) < 60
     assert adaptive_ece(np.full(100, 0.6), right) == pytest.approx(0)
-    assert reliability(np.full(100, 0.9), right)["cases"].tolist() == [100]
+    assert reliability(np.full(100, 0.9), right, 0.95)["cases"].tolist() == [100]
     assert adaptive_ece(np.full(100, 0.9), right) == pytest.approx(0.3)
-    low, high = ece_interval(np.full(100, 0.9), right)
+    low, high = ece_interval(np.full(100, 0.9), right, 0.95)
     assert low < 0.3 < high
 
 
@@ -127,7 +127,7 @@ def test_one_confidence_for_all_cases_is_one_bin():
 @given(cases)
 def test_the_interval_holds_the_estimate_and_stays_in_its_range(rows):
     confidence, right = (np.array(column) for column in zip(*rows, strict=True))
-    low, high = ece_interval(confidence, right, replicates=200)
+    low, high = ece_interval(confidence, right, 0.95, replicates=200)
     assert 0 <= low <= adaptive_ece(confidence, right) <= high <= 1
 
 
@@ -135,7 +135,7 @@ def test_the_interval_covers_the_true_error_of_an_overconfident_model():
     inside = []
     for seed in range(100):
         confidence, right = answers(800, seed, certain=0.15)
-        low, high = ece_interval(confidence, right, replicates=200)
+        low, high = ece_interval(confidence, right, 0.95, replicates=200)
         inside.append(low <= 0.15 <= high)
     assert np.mean(inside) > 0.88
 
@@ -144,7 +144,7 @@ def test_the_interval_of_a_model_in_balance_reaches_down_to_nothing():
     # The plain estimate is biased upward: its percentiles alone would promise an error that is not there.
     confidence, right = answers(100)
     assert adaptive_ece(confidence, right) > 0.03
-    assert ece_interval(confidence, right)[0] < 0.01
+    assert ece_interval(confidence, right, 0.95)[0] < 0.01
 
 
 def test_the_paired_interval_of_two_calibration_errors_covers_their_true_difference():
@@ -153,7 +153,7 @@ def test_the_paired_interval_of_two_calibration_errors_covers_their_true_differe
         _, right = answers(800, seed, certain=0.15)
         pair = [answers(800, seed, certain=certain) for certain in (0.05, 0.15)]
         assert all(np.array_equal(right, model[1]) for model in pair)
-        low, high = ece_difference_interval(*pair, replicates=200)
+        low, high = ece_difference_interval(*pair, 0.95, replicates=200)
         assert low <= adaptive_ece(*pair[1]) - adaptive_ece(*pair[0]) <= high
         inside.append(low <= 0.10 <= high)
     assert np.mean(inside) > 0.88
@@ -161,7 +161,7 @@ def test_the_paired_interval_of_two_calibration_errors_covers_their_true_differe
 
 def test_a_model_and_its_copy_have_the_same_calibration_error():
     model = answers(200)
-    assert ece_difference_interval(model, model) == (0, 0)
+    assert ece_difference_interval(model, model, 0.95) == (0, 0)
 
 
 def test_selective_accuracy_by_hand():

@@ -9,27 +9,36 @@ Metrics are computed from the cases by the functions that the stages use, so the
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import yaml
 
+from tunediff.compare.checks import Run, raised_checks
+from tunediff.compare.comparison import Comparison
 from tunediff.compare.effects.probabilities import calibration
+from tunediff.compare.effects.slices import tag_slices
 from tunediff.compare.effects.transitions import TRANSITIONS, transition_metrics
+from tunediff.config.cost import Cost
 from tunediff.config.task import Task
 from tunediff.metrics.accuracy import score
 from tunediff.report.results import STAGES, WITH_MODEL, Results, read_results
-from tunediff.report.tables import by_tag, margin
+from tunediff.report.tables import margin
 from tunediff.runtime.files import write_csv, write_json, write_jsonl
+from tunediff.tasks import task_of
 
 LABELS = ["entailment", "neutral", "contradiction"]
-TASK = Task(
+NO_PRICE = Cost()
+SECTION = Task(
     name="nli",
     inputs=["premise", "hypothesis"],
     labels=LABELS,
     source_input="premise",
     partial_input="hypothesis",
 )
+TASK = task_of(SECTION)
 TAGS = ["hypernym", "modifier dropped", "modifier added", "colour swapped", "count swapped", "negation", "role swap"]
 ENVIRONMENT = {
     **{"torch": "2.13.0+cpu", "transformers": "5.23.0", "peft": "0.21.0", "bitsandbytes": "0.50.0"},
@@ -61,6 +70,8 @@ PRETRAINED = [
     }
     for epoch, perplexity in ((1, 940.0), (2, 412.5))
 ]
+CLEAN = {"clean_n": 1195, "clean_accuracy_delta": 0.5}
+CLEAN |= {"clean_accuracy_delta_low": 0.47, "clean_accuracy_delta_high": 0.53}
 LOSSES = [(1.021, 0.874), (0.611, 0.522), (0.402, 0.431)]
 
 
@@ -120,7 +131,17 @@ def usual_cases():
     return made_cases(both_right=412, repaired=653, broken=21, both_wrong_same=71, both_wrong_changed=43)
 
 
-def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0.95, evidence=False, **changes):
+def write_inputs(
+    folder: Path,
+    cases,
+    labels=LABELS,
+    losses=LOSSES,
+    confidence=0.95,
+    evidence=False,
+    inputs=("premise", "hypothesis"),
+    acknowledge=None,
+    **changes,
+):
     """Write all that the stage reads; `changes` replaces keys of a metrics file, as in prepare={"leaked_pairs": 3}.
 
     With `evidence` also what has to be asked for: parts of the gain, slices, causes, calibration, noise floor, leaks.
@@ -136,6 +157,7 @@ def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0
         "parameters": folder / "data/parameters.csv",
         "calibration": folder / "metrics/calibration.json",
         "cases": folder / "data/cases.jsonl",
+        "checks": folder / "data/checks.json",
         "plots": folder / "data/plots",
         "environments": folder / "metrics/environment",
         "costs": folder / "metrics/cost",
@@ -156,7 +178,7 @@ def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0
             **{"epochs": len(losses), "steps": 500 * len(losses)},
             **{"train_loss": losses[-1][0], "validation_loss": losses[-1][1]},
         },
-        "diff_cases": transition_metrics(pd.Series([case["transition"] for case in cases]), confidence),
+        "diff_cases": transition_metrics(pd.Series([case["transition"] for case in cases]), confidence, None),
         "baselines": {"majority_accuracy": 0.338, "partial_input_accuracy": 0.411},
         "calibration": {},
     }
@@ -171,8 +193,12 @@ def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0
     paths["plots"].mkdir(parents=True, exist_ok=True)
     if evidence:
         write_evidence(paths, metrics, cases, labels)
+    else:
+        tags, cells = (case["tags"] for case in cases), pd.Series([case["transition"] for case in cases])
+        tag_slices(tags, cells, "tag", confidence, None).to_csv(paths["plots"] / "slices.csv", index=False)
+    metrics = {name: {**values, **changes.get(name, {})} for name, values in metrics.items()}
     for name, values in metrics.items():
-        write_json(paths[name], {**values, **changes.get(name, {})})
+        write_json(paths[name], values)
     rows = [
         {"epoch": number, "step": 500 * number, "train_loss": train, "validation_loss": validation}
         for number, (train, validation) in enumerate(losses, start=1)
@@ -181,6 +207,9 @@ def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0
     write_csv(paths["pretrain_log"], PRETRAINED if evidence else [], list(PRETRAINED[0]))
     write_csv(paths["parameters"], _parameters())
     write_jsonl(paths["cases"], cases)
+    task = replace(TASK, labels=labels, inputs=inputs)
+    checks = made_checks(cases, task, metrics, rows, confidence, acknowledge or {}, evidence)
+    write_json(paths["checks"], [check._asdict() for check in checks])
     for stage in WITH_MODEL:
         write_json(paths["environments"] / f"{stage}.json", ENVIRONMENT | changes.get(f"environment_{stage}", {}))
     # A base that is trained has no features: that stage takes no time.
@@ -189,6 +218,37 @@ def write_inputs(folder: Path, cases, labels=LABELS, losses=LOSSES, confidence=0
         cost |= {"gpu_seconds": 6.0 * number, "energy_joules": 1500.0 * number} if evidence else {}
         write_json(paths["costs"] / f"{stage}.json", cost)
     return paths
+
+
+def made_checks(cases, task, metrics, losses, confidence, acknowledge, evidence):
+    """The checks that the stage diff_cases would raise on such files."""
+    columns = {who: [case[f"{who}_prediction"] for case in cases] for who in ("base", "tuned")}
+    gold = [case["label"] for case in cases]
+    aligned = pd.DataFrame(
+        {
+            "label": gold,
+            "transition": [case["transition"] for case in cases],
+            **{f"prediction_{who}": pd.Series(given, dtype=object) for who, given in columns.items()},
+            **{f"outcome_{who}": task.outcomes(gold, given) for who, given in columns.items()},
+        }
+    )
+    diff, best = metrics["diff_cases"], max(metrics["baselines"].values())
+    advantage = diff["accuracy_tuned"] - best
+    worth = {"baseline_best": best, "gain_over_baseline_low": advantage - 0.06}
+    worth |= {"gain_over_baseline_high": advantage + 0.06}
+    return raised_checks(
+        Comparison(aligned, task, confidence),
+        worth | diff,
+        {"differences": pd.DataFrame(columns=["metric", "base", "tuned"])},
+        {"contamination": CLEAN if evidence else {}},
+        Run(
+            prepare=metrics["prepare"],
+            base_model=metrics["base_model"],
+            evaluations={who: metrics[f"eval_{who}"] for who in ("base", "tuned")},
+            train_log=losses,
+            acknowledge=acknowledge,
+        ),
+    )
 
 
 def _parameters():
@@ -244,7 +304,7 @@ def write_evidence(paths, metrics, cases, labels):
     """Write the tables of the evidence, and add its keys to the metrics."""
     n, diff, plots = len(cases), metrics["diff_cases"], paths["plots"]
     net = diff["repaired"] - diff["broken"]
-    shares = {"format": 0.1, "prior": 0.25, "cue": -0.05, "rest": 0.7}
+    shares = {"answer_format": 0.1, "label_bias": 0.25, "partial_input": -0.05, "residual": 0.7}
     gain = [
         {"part": part, "cases": round(share * net), "points": points, "low": points - 2, "high": points + 2}
         for part, share in shares.items()
@@ -256,7 +316,7 @@ def write_evidence(paths, metrics, cases, labels):
         [
             {"baseline": name, "accuracy": accuracy, "gain": diff["accuracy_tuned"] - accuracy,
              "low": diff["accuracy_tuned"] - accuracy - 0.04, "high": diff["accuracy_tuned"] - accuracy + 0.04}
-            for name, accuracy in (("base, calibrated", 0.52), ("TF-IDF, hypothesis alone", 0.411), ("majority", 0.338))
+            for name, accuracy in (("calibrated_base", 0.52), ("partial_input", 0.411), ("majority", 0.338))
         ],
     )  # fmt: skip
     aligned = pd.DataFrame(
@@ -266,11 +326,13 @@ def write_evidence(paths, metrics, cases, labels):
             **{f"log_probs_{who}": [case[f"{who}_log_probs"] for case in cases] for who in ("base", "tuned")},
         }
     )
-    found = calibration(aligned, labels)
+    scores = {who: np.array([case[f"{who}_log_probs"] for case in cases]) for who in ("base", "tuned")}
+    found = calibration(aligned["label"], scores, labels, 0.95, None)
     metrics["calibration"] = found.metrics
     found.reliability.to_csv(plots / "reliability.csv", index=False)
     found.coverage.to_csv(plots / "coverage.csv", index=False)
-    tagged = by_tag((case["slices"], case["transition"]) for case in cases)
+    cells = pd.Series([case["transition"] for case in cases])
+    tagged = tag_slices((case["slices"] for case in cases), cells, "tag", 0.95, None).to_dict("records")
     rows = [dict(zip(("family", "value"), row["value"].split(": "), strict=True)) for row in tagged]
     ranked = {"q": 0.003, "delta_rest": 0.2, "departure": -2.4}
     write_csv(plots / "slices.csv", [{**row, **names, **ranked} for row, names in zip(tagged, rows, strict=True)])
@@ -279,29 +341,27 @@ def write_evidence(paths, metrics, cases, labels):
         for name in TRANSITIONS
     ]  # fmt: skip
     write_csv(plots / "contamination.csv", counts)
-    clean = {"clean_n": n - 5, "clean_accuracy_delta": 0.5}
-    clean |= {"clean_accuracy_delta_low": 0.47, "clean_accuracy_delta_high": 0.53}
-    write_json(plots / "contamination.json", clean)
-    (plots / "alarms.json").write_text(
-        json.dumps([{"name": "Accuracy repeated", "sentence": "The accuracy stands twice."}])
-    )
+    write_json(plots / "contamination.json", CLEAN)
     best = diff["accuracy_tuned"] - 0.52
-    metrics["baselines"] |= {"base_calibrated_accuracy": 0.52}
+    metrics["baselines"] |= {"calibrated_base_accuracy": 0.52}
     diff |= {"noise_floor_flips": 3, "baseline_best": 0.52, "gain_over_baseline": best}
     diff |= {"gain_over_baseline_low": best - 0.04, "gain_over_baseline_high": best + 0.04}
     diff |= {"became_valid": 4, "became_invalid": 1, **{f"gain_{row['part']}": row["points"] / 100 for row in gain}}
 
 
-def made_results(folder: Path, cases, labels=LABELS, inputs=TASK.inputs, source_input=None, **changes) -> Results:
+def made_results(
+    folder: Path, cases, labels=LABELS, inputs=TASK.inputs, source_input=None, confidence=0.95, cost=NO_PRICE, **changes
+) -> Results:
     """What `read_results` gives for such files."""
-    task = TASK.model_copy(update={"labels": labels, "inputs": inputs, "source_input": source_input or inputs[0]})
-    return read_results(write_inputs(folder, cases, labels, **changes), task)
+    task = replace(TASK, labels=labels, inputs=inputs, source_input=source_input or inputs[0])
+    written = write_inputs(folder, cases, labels, inputs=inputs, confidence=confidence, **changes)
+    return read_results(written, task, confidence, cost)
 
 
 def write_params(path: Path, **report):
     """A whole params.yaml for the files of `write_inputs`."""
     sections = {
-        "task": TASK.model_dump(),
+        "task": SECTION.model_dump(),
         "report": {"title": "Captions: base against QLoRA", "cases_per_transition": 5, **report},
     }
     given = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())

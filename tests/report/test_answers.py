@@ -7,16 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.made_answers import TASK, golden_pair, made_questions
+from tests.made_answers import QUESTIONS as TASK
+from tests.made_answers import golden_pair, made_questions
 from tests.report.made import HOSTILE
 from tests.report.test_browser import CASES, choose, status, tick
-from tunediff.compare.comparison import case_lines, compare
+from tunediff.compare.checks import Run
+from tunediff.compare.comparison import compare_files
+from tunediff.compare.evidence import gather
 from tunediff.compare.pairs.predictions import Predictions
 from tunediff.data.cases import Answer
-from tunediff.report.diff_page import diff_pages
+from tunediff.report.diff_page import FILES, diff_pages
 from tunediff.report.explorer import LONGEST, pieces_of
-from tunediff.report.results import _case, marked_answer
+from tunediff.report.results import _case
 from tunediff.runtime.errors import TunediffError
+from tunediff.tasks.question_answering import QuestionAnswering, marked_answer
 
 TEST = made_questions(100, "test")
 
@@ -31,12 +35,13 @@ def found(cases=TEST, change=lambda frame: frame):
         frame["cluster"] = [gold[one].inputs["context"] for one in frame["case_id"]]
         for name in TASK.inputs:
             frame[name] = [gold[one].inputs[name] for one in frame["case_id"]]
-        files.append([Predictions(frame, ("question", "context"), tuple(TASK.labels), same=("cluster", "answers"))])
-    return compare(*files)
+        kind = {"same": ("cluster", "answers"), "kind": QuestionAnswering}
+        files.append([Predictions(frame, ("question", "context"), tuple(TASK.labels), **kind)])
+    return gather(compare_files(*files), Run(models=FILES))
 
 
 def page(result):
-    return diff_pages(result, ("before.json", "after.json"), 0.95)
+    return diff_pages(result, ("before.json", "after.json"))
 
 
 def plain(text):
@@ -62,7 +67,7 @@ def test_both_pages_say_exact_match_and_mark_the_answer():
 
 
 def test_a_line_a_case_holds_the_answers():
-    lines = list(case_lines(found()))
+    lines = list(found().records)
     assert lines[0]["answers"] == [answer._asdict() for answer in TEST[0].answers]
     assert {line["label"] for line in lines} == set(TASK.labels)
     json.dumps(lines, allow_nan=False)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.report.made import HOSTILE, TASK, made_cases, made_results, many_cases, usual_cases
+from tests.report.made import HOSTILE, made_cases, made_results, many_cases, usual_cases
 from tunediff.config.report import Report
 from tunediff.report.page import html_page, page_contents
 
@@ -18,7 +18,7 @@ def show(browser, tmp_path):
     def show(cases, change=lambda html: html, **changes):
         results = made_results(tmp_path, cases, **changes)
         path = tmp_path / "report.html"
-        path.write_text(change(html_page(page_contents(results, TASK, REPORT, 0.95))), encoding="utf-8")
+        path.write_text(change(html_page(page_contents(results, REPORT))), encoding="utf-8")
         browser.look()
         browser.open(path)
         return browser

@@ -6,14 +6,20 @@ import pandas as pd
 import pytest
 
 from tests.compare.test_comparison import made_up_pair
-from tunediff.compare.comparison import diff
+from tunediff.compare.checks import Run
+from tunediff.compare.comparison import compare_tables
+from tunediff.compare.evidence import gather
 from tunediff.compare.pairs.predictions import Fields
 from tunediff.report import diff_page, explorer
-from tunediff.report.diff_page import diff_pages
+from tunediff.report.diff_page import FILES, diff_pages
+
+
+def diff(*given):
+    return gather(compare_tables(*given), Run(models=FILES))
 
 
 def pages(found):
-    return diff_pages(found, ("before.jsonl", "after.jsonl"), 0.95)
+    return diff_pages(found, ("before.jsonl", "after.jsonl"))
 
 
 def held(html):

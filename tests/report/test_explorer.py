@@ -2,13 +2,13 @@ import math
 
 import pytest
 
-from tests.report.made import LABELS, TASK, made_cases, made_results
+from tests.report.made import made_cases, made_results
 from tunediff.report import explorer
 from tunediff.report.explorer import LONGEST, MOST_CASES, chosen, explorer_data
 
 
 def data(folder, cases, **changes):
-    return explorer_data(made_results(folder, cases, **changes), LABELS, TASK.inputs)
+    return explorer_data(made_results(folder, cases, **changes))
 
 
 def test_a_case_carries_what_the_page_shows_of_it(tmp_path):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import yaml
 from huggingface_hub import ModelCard
@@ -21,7 +23,7 @@ def setup_of(path):
 
 def card_of(tmp_path, setup, cases=None, title="Captions: base against QLoRA", task=TASK, **changes):
     results = made_results(tmp_path, cases or usual_cases(), **changes)
-    contents = page_contents(results, task, Report(title=title), 0.95)
+    contents = page_contents(results, Report(title=title))
     return model_card(contents, setup), results
 
 
@@ -72,7 +74,7 @@ def test_figures_that_were_not_measured_are_left_out(tmp_path):
 
 def test_text_of_a_data_set_stays_text(tmp_path):
     labels = [f"{LABELS[0]} <b>&", LABELS[1], "a | b [x](http://evil.example)"]
-    task = TASK.model_copy(update={"labels": labels})
+    task = replace(TASK, labels=labels)
     cases = [case | {"label": labels[LABELS.index(case["label"])]} for case in usual_cases()]
     for case in cases:
         for key in ("base_prediction", "tuned_prediction"):

@@ -1,6 +1,7 @@
 import pytest
 
 from tunediff.report import notation
+from tunediff.runtime import files
 
 
 def plain(text):
@@ -58,13 +59,13 @@ def test_a_p_value_is_never_written_as_zero(p, expected):
 
 
 def test_characters_that_hide_or_reorder_text_are_written_out():
-    assert notation.visible("a\u202eb\x00c\x9bd") == "a⟨U+202E⟩b␀c⟨U+009B⟩d"
+    assert files.visible("a\u202eb\x00c\x9bd") == "a⟨U+202E⟩b␀c⟨U+009B⟩d"
 
 
 def test_text_of_any_script_stays_as_it_is():
     for text in ("שלום עולם", "مرحبا", "नमस्ते", "日本語", "tab\tand\nline", "👩‍👧"):
-        assert notation.visible(text) == text
+        assert files.visible(text) == text
 
 
 def test_half_a_surrogate_pair_can_be_stored():
-    assert notation.visible("\ud83d").encode() == "\N{REPLACEMENT CHARACTER}".encode()
+    assert files.visible("\ud83d").encode() == "\N{REPLACEMENT CHARACTER}".encode()

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from tests.report.made import HOSTILE, TASK, made_cases, made_results, usual_cases
 from tunediff.config.report import Report
-from tunediff.config.task import Task
 from tunediff.report.confusion import DARKEST
 from tunediff.report.page import TEMPLATES, html_page, markdown_page, markdown_text, page_contents, plain_verdict
+from tunediff.tasks.classification import Classification
 
 
 def contents(folder, cases, task=TASK, each=5, title="Captions: base against QLoRA", **changes):
     results = made_results(folder, cases, task.labels, task.inputs, task.source_input, **changes)
-    return page_contents(results, task, Report(title=title, cases_per_transition=each), confidence=0.95)
+    return page_contents(results, Report(title=title, cases_per_transition=each))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_the_page_holds_every_part_and_every_source(usual, asked):
     # A base that others trained has no figures of its pretraining to show.
     for made, shown, silent in ((usual, page, {"base_model", "pretrain_log"}), (asked, full, set())):
         for name, source in made["results"].sources.items():
-            assert source in shown.text or name in {"plots", "alarms"} | silent
+            assert source in shown.text or name in {"plots", "checks"} | silent
     assert len([tag for tag, _ in page.elements if tag == "svg"]) == 7
     assert len([tag for tag, _ in full.elements if tag == "svg"]) == 10
     assert page.open == full.open == []
@@ -238,13 +238,7 @@ def test_a_task_without_tags_has_no_such_part(tmp_path):
 
 
 def test_a_task_of_two_labels_and_one_input_is_shown(tmp_path):
-    task = Task(
-        name="classification",
-        inputs=["sentence"],
-        labels=["no", "yes"],
-        source_input="sentence",
-        partial_input="sentence",
-    )
+    task = Classification("classification", ["sentence"], ["no", "yes"], "sentence", "sentence")
     cases = made_cases(labels=task.labels, both_right=20, repaired=15, both_wrong_same=5)
     for case in cases:
         case["sentence"] = case.pop("premise")
@@ -279,7 +273,7 @@ def test_energy_is_a_figure_or_said_not_to_have_been_measured(tmp_path, evidence
         assert ("Energy was not measured" in text) != evidence
 
 
-def test_the_verdict_for_a_terminal_names_the_cautions(tmp_path):
+def test_the_verdict_for_a_terminal_names_the_checks(tmp_path):
     verdict = plain_verdict(contents(tmp_path, usual_cases(), prepare={"leaked_pairs": 3})["found"])
     assert verdict.startswith("Fine-tuning raised accuracy")
     assert "Training knows test cases" in verdict

@@ -7,7 +7,6 @@ import pytest
 
 from tests.report.made import LABELS, LOSSES, TASK
 from tunediff.report import confusion, drawing, flow, plots
-from tunediff.report.findings import part_names
 from tunediff.report.page import TEMPLATES
 from tunediff.report.results import Cell, Flow
 
@@ -16,9 +15,9 @@ FLOWS = [Flow("right", "right", "both_right", 39), Flow("wrong", "right", "repai
 COUNTS = np.array([[30, 3, 0, 1], [4, 20, 9, 0], [0, 0, 33, 0]])
 LOG = [{"epoch": n, "train_loss": t, "validation_loss": v} for n, (t, v) in enumerate(LOSSES, start=1)]
 GAIN = [
-    {"part": "format", "points": 12.0, "low": 10.0, "high": 14.5},
-    {"part": "prior", "points": -3.0, "low": -5.0, "high": -1.0},
-    {"part": "rest", "points": 0.0, "low": -1.0, "high": 1.0},
+    {"part": "answer_format", "points": 12.0, "low": 10.0, "high": 14.5},
+    {"part": "label_bias", "points": -3.0, "low": -5.0, "high": -1.0},
+    {"part": "residual", "points": 0.0, "low": -1.0, "high": 1.0},
 ]
 BINS = [
     {"model": model, "bin": at + 1, "cases": 60, "confidence": 0.5 + 0.2 * at, "accuracy": 0.4 + 0.25 * at,
@@ -38,7 +37,7 @@ DRAWN = {
     "flow": lambda: flow.flow_picture(FLOWS),
     "confusion": lambda: confusion.confusion_picture(LABELS, COUNTS, "base model", with_unlabelled=True),
     "difference": lambda: confusion.difference_picture(LABELS, COUNTS, COUNTS[:, ::-1], with_unlabelled=True),
-    "gain": lambda: plots.gain_picture(GAIN, part_names(TASK), "accuracy"),
+    "gain": lambda: plots.gain_picture(GAIN, TASK.parts, "accuracy"),
     "loss": lambda: plots.loss_picture(LOG),
     "slices": lambda: plots.slices_picture([row("negation"), row("hypernym")], "accuracy"),
     "reliability": lambda: plots.reliability_picture(BINS),
@@ -121,7 +120,7 @@ def test_the_flow_of_a_single_case_and_of_one_in_a_million_is_drawn():
 
 
 def test_the_parts_of_a_gain_add_up_in_the_picture():
-    read = " ".join(texts(plots.gain_picture(GAIN, part_names(TASK), "accuracy"))).replace("\N{NO-BREAK SPACE}", " ")
+    read = " ".join(texts(plots.gain_picture(GAIN, TASK.parts, "accuracy"))).replace("\N{NO-BREAK SPACE}", " ")
     for text in ("the form of the answer", "+12.0 points (+10.0 to +14.5 points)", "−3.0 points", "together",
                  "+9.0 points"):  # fmt: skip
         assert text in read

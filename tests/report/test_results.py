@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tests.report.made import TASK, made_cases, write_inputs
+from tests.report.made import NO_PRICE, TASK, made_cases, write_inputs
 from tunediff.report.results import STAGES, read_results
 from tunediff.runtime.errors import TunediffError
 
@@ -13,7 +13,7 @@ def paths(tmp_path):
 
 
 def read(paths):
-    return read_results(paths, TASK)
+    return read_results(paths, TASK, 0.95, NO_PRICE)
 
 
 def refused(paths):
@@ -126,13 +126,13 @@ def test_text_that_reorders_what_stands_around_it_is_made_visible(paths):
 
 def test_what_was_not_asked_for_is_empty_and_what_was_has_its_file(paths, tmp_path):
     results = read(paths)
-    assert (results.gain, results.slices, results.reliability, results.alarms) == ((), (), (), ())
+    assert (results.gain, results.reliability, results.worth) == ((), (), ())
     assert "gain" not in results.sources
     asked = read(write_inputs(tmp_path / "asked", made_cases(repaired=20, broken=20), evidence=True))
-    assert [row["part"] for row in asked.gain] == ["format", "prior", "cue", "rest"]
+    assert [row["part"] for row in asked.gain] == ["answer_format", "label_bias", "partial_input", "residual"]
     assert {row["family"] for row in asked.slices} == {"tag", "label", "negation"}
     assert {row["model"] for row in asked.reliability} == {"base", "tuned"}
-    assert asked.worth[0]["baseline"] == "base, calibrated"
+    assert asked.worth[0]["baseline"] == "calibrated_base"
     assert asked.sources["worth"].endswith("plots/baselines.csv")
     assert {"nll_delta", "brier_delta", "ece_tuned_high"} <= set(asked.calibration)
 
@@ -156,10 +156,10 @@ def test_a_row_after_an_empty_line_is_named_by_its_line(paths):
 
 
 @pytest.mark.parametrize("text", ['{"name": "x"}', '[{"name": "x"}]', "[1]"])
-def test_alarms_of_another_shape_are_refused(paths, text):
-    (paths["plots"] / "alarms.json").write_text(text)
-    assert "alarms.json: found" in refused(paths)
-    assert "expected a list of objects with name, sentence" in refused(paths)
+def test_checks_of_another_shape_are_refused(paths, text):
+    paths["checks"].write_text(text)
+    assert "checks.json: found" in refused(paths)
+    assert "expected a list of objects with code, name, sentence, acknowledged" in refused(paths)
 
 
 def test_a_margin_that_is_no_number_is_named(paths):

@@ -2,9 +2,8 @@ import math
 
 import pytest
 
-from tests.report.made import LABELS, made_cases, made_results
-from tunediff.report.tables import by_tag, examples, key_numbers, margin
-from tunediff.stats.paired import difference_interval
+from tests.report.made import LABELS, TASK, made_cases, made_results
+from tunediff.report.tables import examples, key_numbers, margin
 
 
 def case(case_id, transition, base, tuned, label="neutral", tags=()):
@@ -26,7 +25,7 @@ def test_the_largest_change_of_the_gold_label_comes_first_in_either_direction():
         case("c", "broken", 0.60, 0.50),
         case("d", "broken", 0.90, 0.001, label="entailment"),
     ]
-    shown = examples(cases, LABELS, each=2)
+    shown = examples(cases, TASK, each=2)
     assert [example.case["case_id"] for example in shown["repaired"]] == ["b", "a"]
     assert [example.case["case_id"] for example in shown["broken"]] == ["d", "c"]
     assert shown["broken"][0].base_probability == pytest.approx(0.90)
@@ -37,7 +36,7 @@ def test_the_largest_change_of_the_gold_label_comes_first_in_either_direction():
 def test_examples_are_limited_and_do_not_depend_on_the_order_of_the_file():
     cases = made_cases(both_right=20, repaired=20, broken=3)
     ids = [
-        {name: [example.case["case_id"] for example in shown] for name, shown in examples(order, LABELS, 5).items()}
+        {name: [example.case["case_id"] for example in shown] for name, shown in examples(order, TASK, 5).items()}
         for order in (cases, cases[::-1])
     ]
     assert ids[0] == ids[1]
@@ -46,29 +45,7 @@ def test_examples_are_limited_and_do_not_depend_on_the_order_of_the_file():
 
 def test_equal_changes_are_ordered_by_case_id():
     cases = [case(name, "repaired", 0.1, 0.8) for name in "cab"]
-    assert [example.case["case_id"] for example in examples(cases, LABELS, 3)["repaired"]] == ["a", "b", "c"]
-
-
-def test_accuracy_by_tag_counts_a_case_under_each_of_its_tags():
-    tagged = [
-        (["negation", "count"], "repaired"),
-        (["negation", "negation"], "broken"),
-        (["count"], "both_right"),
-        ([], "both_wrong_same"),
-    ]
-    count, negation = by_tag(tagged)
-    keys = ("value", "n", "accuracy_base", "accuracy_tuned", "repaired", "broken")
-    assert [count[key] for key in keys] == ["count", 2, 0.5, 1.0, 1, 0]
-    assert [negation[key] for key in keys] == ["negation", 2, 0.5, 0.5, 1, 1]
-    assert (negation["low"], negation["high"]) == difference_interval(1, 1, 2)
-
-
-def test_without_tags_there_is_no_row():
-    assert by_tag([([], "repaired")]) == []
-
-
-def test_a_tag_of_all_cases_is_no_part_of_them():
-    assert [row["value"] for row in by_tag([(["all", "some"], "repaired"), (["all"], "broken")])] == ["some"]
+    assert [example.case["case_id"] for example in examples(cases, TASK, 3)["repaired"]] == ["a", "b", "c"]
 
 
 def test_a_margin_is_that_to_the_best_other_label_and_none_where_nothing_is_known():
@@ -82,7 +59,7 @@ def test_a_margin_is_that_to_the_best_other_label_and_none_where_nothing_is_know
 def test_key_numbers_take_intervals_from_the_calibration_where_it_was_measured(tmp_path):
     cases = made_cases(both_right=20, repaired=20, broken=5)
     plain, full = (
-        {row.name: row for row in key_numbers(made_results(tmp_path / name, cases, evidence=asked), 0.95)}
+        {row.name: row for row in key_numbers(made_results(tmp_path / name, cases, evidence=asked))}
         for name, asked in (("plain", False), ("full", True))
     )
     nll = "Negative log-likelihood of the gold label, nats"

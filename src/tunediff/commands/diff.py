@@ -6,7 +6,8 @@
     tunediff diff base.json tuned.json --data dev-v2.0.json --out findings
 
 Reads JSON lines, CSV and Parquet, samples of lm-evaluation-harness (--log_samples), and SQuAD predictions with
-their data set. Writes metrics.json, cases.jsonl, report.md and report.html into the folder --out; all four or none.
+their data set. Writes metrics.json, cases.jsonl, checks.json, report.md and report.html into the folder --out; all or
+none.
 
 With --max-negative-flip-rate X it is a gate for CI: exit code 3 when the share of cases that broke may exceed X, that
 is when the upper end of its exact interval does. Bad input: one line and exit code 1.
@@ -17,14 +18,18 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from tunediff.compare.comparison import Diff, case_lines, compare
+from tunediff.compare.checks import Run
+from tunediff.compare.comparison import CONFIDENCE, compare_files
+from tunediff.compare.diff_summary import file_summary
+from tunediff.compare.evidence import Evidence, gather
 from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import Fields
-from tunediff.report.diff_page import diff_pages
+from tunediff.report.diff_page import FILES, diff_pages
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import replacing, write_json, write_jsonl, write_text
 
 GATE_CLOSED = 3
+WRITTEN = ("metrics.json", "cases.jsonl", "checks.json", "report.md", "report.html")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="the data set of SQuAD predictions")
     parser.add_argument("--metric", help="metric of lm-evaluation-harness samples (the first one)")
     parser.add_argument("--filter", help="filter of lm-evaluation-harness samples, where there are several")
-    parser.add_argument("--confidence", type=float, default=0.95, help="of every interval (0.95)")
+    parser.add_argument("--confidence", type=float, default=CONFIDENCE, help=f"of every interval ({CONFIDENCE})")
     parser.add_argument(
         "--max-negative-flip-rate", type=float, metavar="X", help="exit code 3 when more than this may have broken"
     )
@@ -72,49 +77,27 @@ def main(args: argparse.Namespace) -> None:
     names = str(args.before), str(args.after)
     # Beside what is written: where the system has its temporary files may be in memory.
     folder = next(one for one in (args.out, *args.out.absolute().parents) if one.is_dir())
-    found = compare(before, after, names, args.confidence, folder)
-    write(found, args.out, names, args.confidence)
-    print(summary(found, args.confidence))
-    print(f"  written to {args.out}: metrics.json, cases.jsonl, report.md, report.html")
+    found = gather(compare_files(before, after, names, args.confidence, folder), Run(models=FILES))
+    write(found, args.out, names)
+    print(file_summary(found))
+    print(f"  written to {args.out}: {', '.join(WRITTEN)}")
     high = found.metrics["negative_flip_rate_high"]
     if limit is not None and high > limit:
         print(
             f"tunediff: negative-flip rate: up to {high:.4g} (upper end of the exact interval of "
-            f"{found.negative_flips.broken:,} in {found.negative_flips.n:,}), more than the {limit:.4g} allowed",
+            f"{int(found.metrics['broken']):,} in {int(found.metrics['n']):,}), more than the {limit:.4g} allowed",
             file=sys.stderr,
         )
         sys.exit(GATE_CLOSED)
 
 
-def write(found: Diff, folder: Path, names: tuple[str, str], confidence: float) -> None:
-    """Write the four files; none takes its place before all of them are whole."""
+def write(found: Evidence, folder: Path, names: tuple[str, str]) -> None:
+    """Write the five files; none takes its place before all of them are whole."""
     with ExitStack() as stack:
-        metrics, cases, markdown, html = (
-            stack.enter_context(replacing(folder / name))
-            for name in ("metrics.json", "cases.jsonl", "report.md", "report.html")
-        )
+        metrics, cases, checks, markdown, html = (stack.enter_context(replacing(folder / name)) for name in WRITTEN)
         write_json(metrics, found.metrics)
-        write_jsonl(cases, case_lines(found))
-        pages = diff_pages(found, names, confidence)
+        write_jsonl(cases, found.records)
+        write_json(checks, [check._asdict() for check in found.checks])
+        pages = diff_pages(found, names)
         write_text(markdown, pages.markdown)
         write_text(html, pages.html)
-
-
-def summary(found: Diff, confidence: float) -> str:
-    """What is printed: the figures, with their arithmetic."""
-    metrics, flips = found.metrics, found.negative_flips
-    repaired, broken = int(metrics["repaired"]), int(metrics["broken"])
-    lines = [
-        f"diff: {found.differences[0].metric} {metrics['accuracy_base']:.1%} -> {metrics['accuracy_tuned']:.1%} on "
-        f"{int(metrics['n']):,} cases: {repaired:,} repaired - {broken:,} broken = {repaired - broken:+,}",
-        f"  difference {100 * metrics['accuracy_delta']:+.1f} points, {confidence:.0%} interval "
-        f"{100 * metrics['accuracy_delta_low']:+.1f} to {100 * metrics['accuracy_delta_high']:+.1f}, exact McNemar "
-        f"p = {metrics['mcnemar_p']:.3g}",
-        f"  broken: {broken:,} of {flips.n:,} = {flips.rate:.2%} (exact interval {flips.low:.2%} to {flips.high:.2%}), "
-        f"{flips.rate_of_right:.2%} of the {flips.base_right:,} that were right; two unrelated models of these "
-        f"accuracies would break {flips.expected_if_independent:,.0f}",
-        f"  {found.power}",
-        *([f"  balanced accuracy and macro F1 are left out: {found.left_out}"] if found.left_out else []),
-        *(f"  {alarm.name}: {alarm.sentence}" for alarm in found.alarms),
-    ]
-    return "\n".join(lines)

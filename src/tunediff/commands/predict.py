@@ -22,9 +22,8 @@ from tunediff.commands.project import add_set_argument, both_answer, read_projec
 from tunediff.commands.table import aligned
 from tunediff.data.cases import MODELS, Case, make_cases
 from tunediff.data.sources.table_files import read_rows
-from tunediff.report.notation import visible
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import NOT_TEXT, shown, write_jsonl
+from tunediff.runtime.files import NOT_TEXT, shown, visible, write_jsonl
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,194 +1,364 @@
-"""Results that look like figures and are none: named, before anybody draws a conclusion from them.
+"""Every check that a result fails, raised once: results that look like figures and are none, named.
 
-Each function judges what a run wrote, and answers with an `Alarm` or with None. They are the ways in which published
-comparisons went wrong:
+    [check.code for check in raised_checks(comparison, metrics, tables, figures, run)]     # ["TD102"]
 
-    degenerate_alarm    one label for over 95 % of the cases, reported as "F1 .71, reasonable"
-    chance_alarm        a base model that guesses, so that the gain is learning from nothing
-    repeated_alarm      an F1 that is the accuracy to six digits
-    perplexity_alarm    a perplexity in the millions
-    environment_alarm   two models that answered on other machines or with other libraries
-    text_alarm          ROUGE near 1e-5 beside an F1 that is not: predictions and references were not aligned
+`tunediff.config.checks.CHECKS` says what each code means; the stage diff_cases writes what was raised, and the report
+prints it. These are the ways in which published comparisons went wrong: one label for over 95 % of the cases, reported
+as "F1 .71, reasonable"; a base model that guesses; an F1 that is the accuracy to six digits; a perplexity in the
+millions; ROUGE near 1e-5 beside an F1 that is not.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tunediff.config.task import ANSWERABLE, UNANSWERABLE
-from tunediff.metrics.accuracy import ONE_LABEL_SHARE, Counts, confusion, degenerate_reason, per_class
+import pandas as pd
+
+from tunediff.config.checks import CHECKS
+from tunediff.data.cases import INVALID, MODELS, RIGHT
+from tunediff.runtime.files import read_json, read_text
 from tunediff.stats.intervals import wilson
+from tunediff.tasks.task import Tally, Task
+
+if TYPE_CHECKING:
+    from tunediff.compare.comparison import Comparison
+
+Figures = Mapping[str, float]
 
 
-class Alarm(NamedTuple):
-    """A reason not to trust a figure: what is the matter, and a sentence that says so with the numbers."""
+class Raised(NamedTuple):
+    """A check that a result fails: its code, its name here, a sentence with the numbers, and why it is accepted."""
 
+    code: str
     name: str
     sentence: str
+    acknowledged: str | None = None
 
 
-def degenerate_alarm(
-    labels: Sequence[str], gold: Iterable[str], predictions: Iterable[str | None], who: str
-) -> Alarm | None:
-    """Name a predictor that needs no reading of the case.
+class Models(NamedTuple):
+    """How the sentences call the two models and what lies between them."""
+
+    base: str = "base model"
+    tuned: str = "tuned model"
+    change: str = "fine-tuning"
+
+
+DEFAULT_MODELS = Models()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the other stages found, as far as the checks need it; empty where two files are all there is."""
+
+    models: Models = DEFAULT_MODELS
+    prepare: Figures = field(default_factory=dict)
+    base_model: Figures = field(default_factory=dict)
+    evaluations: Mapping[str, Figures] = field(default_factory=dict)  # by model: base, tuned
+    train_log: Sequence[Mapping[str, float | None]] = ()  # a row an epoch
+    acknowledge: Mapping[str, str] = field(default_factory=dict)  # reason by code
+
+
+def read_run(
+    prepare: Path, base_model: Path, evaluations: Mapping[str, Path], train_log: Path, acknowledge: Mapping[str, str]
+) -> Run:
+    """Read what the other stages found.
 
     Args:
-        labels: the label list of the task.
-        gold: the right label of each case.
-        predictions: the predicted label of each case, None where invalid.
-        who: what to call it, such as "tuned model".
+        prepare: metrics of the stage prepare.
+        base_model: metrics of the stage base_model.
+        evaluations: metrics of each model.
+        train_log: losses by epoch.
+        acknowledge: reasons by code.
 
     Raises:
-        TunediffError: a label outside `labels`.
+        TunediffError: a file is missing or is none of a stage.
     """
-    reason = degenerate_reason(labels, confusion(labels, gold, predictions))
-    if reason is None:
-        return None
-    # The name of the alarm says already what the sentence begins with.
-    words = reason.removeprefix("Degenerate predictor: ")
-    return Alarm(f"Degenerate {who}", words[0].upper() + words[1:])
+    return Run(
+        prepare=read_json(prepare),
+        base_model=read_json(base_model),
+        evaluations={model: read_json(path) for model, path in evaluations.items()},
+        train_log=[
+            {key: float(row[key]) if row.get(key) else None for key in ("epoch", "train_loss", "validation_loss")}
+            for row in csv.DictReader(io.StringIO(read_text(train_log)))
+        ],
+        acknowledge=acknowledge,
+    )
 
 
-def one_kind_alarm(gold: Sequence[str], kinds: Sequence[str | None], who: str) -> Alarm | None:
-    """Name a model that answers nearly every question, or nearly none, where the questions are not of one kind.
+def raised_checks(
+    comparison: "Comparison",
+    metrics: Figures,
+    tables: Mapping[str, pd.DataFrame],
+    figures: Mapping[str, Figures],
+    run: Run,
+) -> list[Raised]:
+    """Return the checks that the results fail, in the order of their codes.
 
     Args:
-        gold: answerable or unanswerable, of each question.
-        kinds: the same of the model's answers, None where invalid.
+        comparison: of the two models.
+        metrics: those of metrics/diff_cases.json.
+        tables: those of data/plots.
+        figures: of files of their own: contamination where leaks are known.
+        run: what the other stages found.
+    """
+    found = [
+        *_about_answers(comparison, run),
+        *_about_evaluations(comparison, tables, run),
+        *_about_pretraining(run.base_model),
+        *_about_baselines(metrics, run.models),
+        *_about_data(comparison, metrics, figures, run.prepare),
+        *_about_invalid_answers(comparison, run.models),
+        *_about_noise(metrics, run.models),
+        *environment_checks(*comparison.environments),
+        *_about_training(run.train_log),
+    ]
+    ordered = sorted(found, key=lambda check: check.code)
+    return [check._replace(acknowledged=run.acknowledge.get(check.code)) for check in ordered]
+
+
+def _raised(code: str, sentence: str, name: str | None = None) -> Raised:
+    return Raised(code, name or CHECKS[code].name, sentence)
+
+
+def _about_answers(comparison: "Comparison", run: Run) -> Iterator[Raised]:
+    """Models that need no reading of a case, or do no better than chance; a test set of one label."""
+    if not comparison.task.labels:
+        return
+    for model in MODELS:
+        tally, who = comparison.tally(model), getattr(run.models, model)
+        right = int((comparison.aligned[f"outcome_{model}"] == RIGHT).sum())
+        if not _is_of_labels(comparison.task, tally, right):
+            return
+        yield from degenerate_checks(comparison.task, tally, who)
+        if model == "base":
+            yield from one_label_checks(comparison.task, tally)
+        yield from chance_checks(comparison.task, tally, right, who, comparison.confidence)
+
+
+def _is_of_labels(task: Task, tally: Tally, right: int) -> bool:
+    """Whether what is right is what the labels say; files of others may have another metric as their outcome."""
+    return not task.answers_are_labels or right == sum(n for (label, answer), n in tally.items() if label == answer)
+
+
+def degenerate_checks(task: Task, tally: Tally, who: str) -> Iterator[Raised]:
+    """TD101: a model that needs no reading of the case.
+
+    Args:
+        task: of the cases.
+        tally: its answers by gold label.
         who: what to call it, such as "tuned model".
     """
-    for kind, said in ((ANSWERABLE, "an answer to"), (UNANSWERABLE, "no answer to")):
-        share, true = (list(values).count(kind) / len(gold) for values in (kinds, gold))
-        if share > ONE_LABEL_SHARE >= true:
-            return Alarm(
-                f"Degenerate {who}",
-                f"It gives {said} {100 * share:.1f} % of {_counted(len(gold), 'question')}; "
-                f"{100 * true:.1f} % are {kind}.",
-            )
-    return None
+    if sentence := task.degenerate(tally):
+        yield _raised("TD101", sentence, f"Degenerate {who}")
 
 
-class Chance(NamedTuple):
-    """What is right without reading a case, as a share in 0..1, and in words."""
-
-    share: float
-    words: str
-
-
-def guessing(labels: Sequence[str]) -> Chance:
-    """Return what guessing among the labels scores."""
-    return Chance(1 / len(labels), f"guessing among {len(labels)} labels")
+def one_label_checks(task: Task, tally: Tally) -> Iterator[Raised]:
+    """TD103: a test set that cannot tell a model that reads from one that does not."""
+    if label := task.one_label(tally):
+        yield _raised(
+            "TD103",
+            f"Every test case has the gold label {label}: this test set cannot tell a model that reads from one that "
+            "always gives that label.",
+        )
 
 
-def never_answering(gold: Iterable[str]) -> Chance:
-    """Return what giving no answer to any question scores, given whether each is answerable or unanswerable."""
-    labels = list(gold)
-    return Chance(labels.count(UNANSWERABLE) / len(labels), "never answering")
-
-
-def chance_alarm(right: int, n: int, chance: Chance, who: str = "base model", confidence: float = 0.95) -> Alarm | None:
-    """Name a model that is not shown to do better than chance.
+def chance_checks(task: Task, tally: Tally, right: int, who: str, confidence: float) -> Iterator[Raised]:
+    """TD102: a model that is not shown to do better than chance.
 
     Args:
-        right: cases it has right.
-        n: cases.
-        chance: what `guessing` or `never_answering` returns.
+        task: of the cases.
+        tally: its answers by gold label.
+        right: cases that it has right.
         who: what to call it.
         confidence: of the Wilson interval that has to lie above chance.
     """
+    n, chance = sum(tally.values()), task.chance(tally)
     low, high = wilson(right, n, confidence)
-    if low > chance.share:
-        return None
-    return Alarm(
-        f"{who.capitalize()} at chance",
+    if chance is None or low > chance.share:
+        return
+    sentence = (
         f"The {who} is right on {100 * right / n:.1f} % ({100 * low:.1f} to {100 * high:.1f} %) of "
-        f"{_counted(n, 'case')}; "
-        f"{chance.words} scores {100 * chance.share:.1f} %.",
+        f"{_counted(n, 'case')}; {chance.words} scores {100 * chance.share:.1f} %."
     )
+    if who.startswith("base"):
+        sentence += " A gain then measures learning of the task from nothing."
+    yield _raised("TD102", sentence, f"{who.capitalize()} at chance")
 
 
-def repeated_alarm(
-    metrics: Mapping[str, float], labels: Sequence[str], counts: Counts, who: str = "model"
-) -> Alarm | None:
-    """Name F1 scores, precision or recall that repeat the accuracy to six digits where the counts say otherwise.
+def _about_evaluations(comparison: "Comparison", tables: Mapping[str, pd.DataFrame], run: Run) -> Iterator[Raised]:
+    """Figures of an evaluation that repeat each other, or that are of other texts."""
+    for model in MODELS:
+        who, evaluation = getattr(run.models, model), run.evaluations.get(model, {})
+        if evaluation and comparison.task.labels:
+            yield from repeated_checks(comparison.task, evaluation, comparison.tally(model), who)
+        measured = {str(name): float(one) for name, one in tables["differences"].set_index("metric")[model].items()}
+        texts = {name: one for name, one in measured.items() if name.startswith(("BLEU", "ROUGE", "METEOR"))}
+        f1 = _answerable_f1(comparison, model) if texts else None
+        written = comparison.task.text_scores(evaluation)
+        pairs = [pair for pair in (written, None if f1 is None else (f1, texts)) if pair is not None]
+        yield from next(filter(None, (list(text_checks(*pair, who)) for pair in pairs)), [])
+
+
+def _answerable_f1(comparison: "Comparison", model: str) -> float | None:
+    """The F1 of the cases that have a reference text, on which metrics of text are measured."""
+    stem = next(iter(comparison.task.scores), None)
+    kind = next(iter(comparison.task.kinds.values()), None)
+    if stem is None or kind is None:
+        return None
+    return float(comparison.aligned[f"{stem}_{model}"][comparison.aligned["label"] == kind].mean())
+
+
+def repeated_checks(task: Task, metrics: Figures, tally: Tally, who: str) -> Iterator[Raised]:
+    """TD104: scores that repeat the accuracy to six digits where the counts say otherwise."""
+    if repeated := task.repeated(metrics, tally):
+        sentence = f"The accuracy {metrics['accuracy']:.6f} also stands as {', '.join(repeated)}."
+        yield _raised("TD104", sentence, f"Accuracy of the {who} repeated")
+
+
+def text_checks(f1: float, texts: Figures, who: str) -> Iterator[Raised]:
+    """TD106: text metrics near zero beside a token F1 that is not: they score other texts than it does.
 
     Args:
-        metrics: figures as reported, in 0..1, among them any of accuracy, macro_f1, precision, recall, f1 (the last
-            three of the last label, the positive one of two).
-        labels: the label list of the task.
-        counts: what `tunediff.metrics.accuracy.confusion` returns for the predictions.
-        who: what to call it.
+        f1: token F1 in 0..1.
+        texts: BLEU, ROUGE, METEOR and the like in 0..1, by name, from the same predictions. BLEU is truly 0 where no
+            four words in a row are right, and ROUGE-2 where all answers have one word, so these two alone raise
+            nothing.
+        who: what to call the model.
     """
-    rows = per_class(labels, counts)
-    there = [row["f1"] for row, column in zip(rows, counts.sum(axis=0), strict=False) if row["support"] or column]
-    true = {"macro_f1": sum(there) / len(there), **{name: rows[-1][name] for name in ("precision", "recall", "f1")}}
-    accuracy = metrics["accuracy"]
-    repeated = [
-        f"{name} (by the counts {true[name]:.6f})"
-        for name in true
-        if name in metrics and abs(metrics[name] - accuracy) < 5e-7 and abs(true[name] - metrics[name]) >= 5e-7
-    ]
-    if not repeated:
-        return None
-    return Alarm(
-        f"Accuracy of the {who} repeated", f"The accuracy {accuracy:.6f} also stands as {', '.join(repeated)}."
-    )
+    low = {name: value for name, value in texts.items() if not value >= f1 / 100}
+    telling = [name for name in low if not name.lower().replace("-", "").startswith(("bleu", "rouge2"))]
+    if f1 >= 0.01 and telling:
+        listed = ", ".join(f"{name} {value:.2g}" for name, value in low.items())
+        sentence = f"Beside a token F1 of {f1:.3f} stand {listed}: predictions and references are probably not aligned."
+        yield _raised("TD106", sentence, f"Text metrics of the {who} near zero")
 
 
-def perplexity_alarm(perplexity: float, vocab_size: int) -> Alarm | None:
-    """Name a perplexity above the size of the vocabulary, which guessing every token evenly would reach.
+def _about_pretraining(figures: Figures) -> Iterator[Raised]:
+    if {"perplexity", "vocab_size"} <= set(figures):
+        yield from perplexity_checks(figures["perplexity"], int(figures["vocab_size"]))
+
+
+def perplexity_checks(perplexity: float, vocab_size: int) -> Iterator[Raised]:
+    """TD105: a perplexity above the size of the vocabulary, which guessing every token evenly would reach.
 
     Args:
         perplexity: exp of the mean negative log-probability of a token; may be infinite or not a number.
         vocab_size: tokens that the model chooses among.
     """
-    if perplexity <= vocab_size:
-        return None
-    return Alarm(
-        "Perplexity above the vocabulary",
-        f"The perplexity of {perplexity:,.0f} is above that of guessing evenly among {vocab_size:,} tokens: "
-        "the model or the labels it is measured on are broken.",
+    if not perplexity <= vocab_size:
+        yield _raised(
+            "TD105",
+            f"The perplexity of {perplexity:,.0f} is above that of guessing evenly among {vocab_size:,} tokens: "
+            "the model or the labels it is measured on are broken.",
+        )
+
+
+def _about_baselines(metrics: Figures, models: Models) -> Iterator[Raised]:
+    best, tuned = metrics.get("baseline_best"), metrics["accuracy_tuned"]
+    if best is None:
+        return
+    low, high = (100 * metrics[f"gain_over_baseline_{end}"] for end in ("low", "high"))
+    if tuned <= best:
+        sentence = f"A baseline scores {100 * best:.1f} % on these cases, the {models.tuned} {100 * tuned:.1f} %."
+        yield _raised("TD201", sentence)
+    elif low <= 0:
+        sentence = (
+            f"The paired interval of the advantage over the best one, {low:+.1f} to {high:+.1f} points, includes zero."
+        )
+        yield _raised("TD202", sentence)
+
+
+def _about_data(
+    comparison: "Comparison", metrics: Figures, figures: Mapping[str, Figures], prepare: Figures
+) -> Iterator[Raised]:
+    task = comparison.task
+    kinds = [
+        ("leaked_pairs", "stand in training with the same inputs"),
+        ("near_duplicates", "have a near-duplicate in training"),
+    ]
+    if len(task.inputs) > 1:
+        kinds.insert(1, ("shared_sources", f"share their {task.source_input} with training"))
+    leaks = [f"{int(prepare[key]):,} {what}" for key, what in kinds if prepare.get(key)]
+    if leaks:
+        sentence = f"Of the {_counted(int(metrics['n']), 'test case')}, {', '.join(leaks)}."
+        yield _raised("TD203", f"{sentence} {_clean(figures.get('contamination', {}))}")
+
+
+def _clean(figures: Figures) -> str:
+    """What is left of the difference without the cases that training has seen."""
+    if not figures.get("clean_n"):
+        return "Part of what the tuned model has right may be memory."
+    delta, low, high = (100 * figures[f"clean_accuracy_delta{end}"] for end in ("", "_low", "_high"))
+    return (
+        f"On the {_counted(int(figures['clean_n']), 'case')} whose inputs training has neither seen nor nearly seen, "
+        f"the difference is {delta:+.1f} points ({low:+.1f} to {high:+.1f} points)."
     )
 
 
-def text_alarm(f1: float, text_metrics: Mapping[str, float], who: str = "model") -> Alarm | None:
-    """Name text metrics near zero beside a token F1 that is not: they score other texts than it does.
+def _about_invalid_answers(comparison: "Comparison", models: Models) -> Iterator[Raised]:
+    n, one, several = len(comparison), *comparison.task.words.invalid
+    for model, cell, change in (("base", "repaired", "gained"), ("tuned", "broken", "lost")):
+        invalid = comparison.aligned[f"outcome_{model}"] == INVALID
+        count, who = int(invalid.sum()), getattr(models, model)
+        if not count:
+            continue
+        sentence = (
+            f"{_counted(count, 'answer')} of the {who} ({100 * count / n:.1f} %) {one if count == 1 else several} as "
+            "wrong."
+        )
+        inside = comparison.cells == cell
+        if within := int((invalid & inside).sum()):
+            sentence += (
+                f" That is so for {within:,} of the {_counted(int(inside.sum()), f'{cell} case')}: what was {change} "
+                "there may be no more than the form of the answer."
+            )
+        yield _raised("TD204", sentence, f"Invalid answers of the {who}")
 
-    Args:
-        f1: token F1 in 0..1.
-        text_metrics: BLEU, ROUGE, METEOR and the like in 0..1, by name, from the same predictions. BLEU is truly 0
-            where no four words in a row are right, and ROUGE-2 where all answers have one word, so these two alone
-            raise no alarm.
-        who: what to call it.
-    """
-    low = {name: value for name, value in text_metrics.items() if not value >= f1 / 100}
-    telling = [name for name in low if not name.lower().replace("-", "").startswith(("bleu", "rouge2"))]
-    if f1 < 0.01 or not telling:
-        return None
-    figures = ", ".join(f"{name} {value:.2g}" for name, value in low.items())
-    return Alarm(
-        f"Text metrics of the {who} near zero",
-        f"Beside a token F1 of {f1:.3f} stand {figures}: predictions and references are probably not aligned.",
-    )
+
+def _about_noise(metrics: Figures, models: Models) -> Iterator[Raised]:
+    floor, flips = metrics.get("noise_floor_flips"), metrics["repaired"] + metrics["broken"]
+    if floor and floor >= flips / 2:
+        yield _raised(
+            "TD205",
+            f"The {models.base} alone flips {int(floor):,} cases when it answers again at another batch size; "
+            f"{models.change} flipped {int(flips):,}.",
+        )
 
 
-def environment_alarm(base: Mapping[str, str], tuned: Mapping[str, str]) -> Alarm | None:
-    """Name what differs between the environments of two evaluations, as `tunediff.models.environment` describes them.
+def environment_checks(base: Mapping[str, str], tuned: Mapping[str, str]) -> Iterator[Raised]:
+    """TD206: what differs between the environments of two evaluations, as `tunediff.models.environment` describes them.
 
     Args:
         base: of the evaluation before; empty where nobody wrote it down.
         tuned: of the one after.
     """
-    if not base or not tuned:
-        return None
-    names = [name for name in {**base, **tuned} if base.get(name) != tuned.get(name)]
-    if not names:
-        return None
-    changes = "; ".join(f"{name} {base.get(name, 'none')} before, {tuned.get(name, 'none')} after" for name in names)
-    return Alarm(
-        "Environment changed between the evaluations",
-        f"{changes}. Some of the flipped cases may be rounding and not what changed the model; tunediff verify says "
-        "whether the evaluations give the same here.",
-    )
+    names = [name for name in {**base, **tuned} if base.get(name) != tuned.get(name)] if base and tuned else []
+    if names:
+        changes = "; ".join(
+            f"{name} {base.get(name, 'none')} before, {tuned.get(name, 'none')} after" for name in names
+        )
+        yield _raised(
+            "TD206",
+            f"{changes}. Some of the flipped cases may be rounding and not what changed the model; tunediff verify "
+            "says whether the evaluations give the same here.",
+            "Environment changed between the evaluations",
+        )
+
+
+def _about_training(log: Iterable[Mapping[str, Any]]) -> Iterator[Raised]:
+    rows = [row for row in log if row["train_loss"] is not None and row["validation_loss"] is not None]
+    if len(rows) < 2:
+        return
+    best, last = min(rows, key=lambda row: row["validation_loss"]), rows[-1]
+    if last["validation_loss"] > best["validation_loss"] and last["train_loss"] < best["train_loss"]:
+        yield _raised(
+            "TD301",
+            f"Validation loss was lowest in epoch {best['epoch']:g} ({best['validation_loss']:.3f}) and rose to "
+            f"{last['validation_loss']:.3f} by epoch {last['epoch']:g}, while training loss went on falling.",
+        )
 
 
 def _counted(n: int, noun: str) -> str:

@@ -1,76 +1,188 @@
-"""Two models' predictions on the same cases, compared: the library call behind `tunediff diff`.
+"""Two models' answers to the same cases, side by side: what every figure about a change is made of.
 
->>> import pandas as pd
->>> before = pd.DataFrame({"case_id": list("abcd"), "label": ["yes", "no"] * 2, "prediction": ["yes"] * 4})
->>> after = before.assign(prediction=["yes", "no", "yes", None])
->>> found = diff(before, after)
->>> found.metrics["repaired"], found.metrics["broken"], found.metrics["became_invalid"]
-(1, 0, 1)
->>> found.cases["transition"].tolist()
-['both_right', 'repaired', 'both_right', 'both_wrong_changed']
+    comparison = compare_run(base, tuned, train, test, leaks, task, params.diff)      # the pipeline
+    comparison = compare_files(before, after, names, confidence, folder)              # tunediff diff
+    found = gather(comparison)                                                        # tunediff.compare.evidence
+
+Pairs, task, clusters and confidence are here and nowhere else, so that no figure is made with other ones; what takes
+long, such as log-probabilities as arrays and without their label preference, is made once.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tunediff.compare.checks import Alarm, environment_alarm
-from tunediff.compare.effects.answer_differences import answer_differences, answer_metrics, as_labels, threshold_metrics
-from tunediff.compare.effects.differences import MOST_LABELS, Difference, classification_differences, no_classes
-from tunediff.compare.effects.evaluation_settings import MODELS
-from tunediff.compare.effects.power import power_sentence
-from tunediff.compare.effects.transitions import (
-    NegativeFlips,
-    cube,
-    negative_flips,
-    transition_metrics,
-    transitions,
-    validity_metrics,
-)
-from tunediff.compare.pairs.align import OUTCOMES
+from tunediff.compare.effects.differences import MOST_LABELS
+from tunediff.compare.effects.label_bias import calibrated
+from tunediff.compare.effects.transitions import in_split_order, transition_metrics, transitions
+from tunediff.compare.pairs.align import OUTCOMES, align
 from tunediff.compare.pairs.predictions import Fields, Predictions, from_table
 from tunediff.compare.pairs.stored import Pairs, pair, store
+from tunediff.config.diff import Diff
+from tunediff.data.cases import INVALID, MODELS, Case
+from tunediff.data.leaks import Leaks
+from tunediff.metrics.calibration import Floats, log_prob_array
 from tunediff.runtime.errors import TunediffError
+from tunediff.tasks.task import Tally, Task
+
+CONFIDENCE: float = Diff.model_fields["confidence"].default
 
 
 @dataclass(frozen=True)
-class Diff:
-    """What changed between two models on the same cases."""
+class Comparison:
+    """Two models on the same cases.
 
-    metrics: dict[str, float]  # the keys of metrics/diff_cases.json, as far as two prediction files have them
-    outcomes: pd.DataFrame  # a row a case in small columns: transition, outcomes, label, cluster (a number)
-    cube: pd.DataFrame  # gold, before, after, cases; an answer that is none of the classes is null
-    differences: list[Difference]  # accuracy first, p-values adjusted by Holm
-    left_out: str | None  # why there are no rates of classes, such as macro F1
-    negative_flips: NegativeFlips
-    power: str  # what so many cases can show, in a sentence or two
-    inputs: tuple[str, ...]
-    labels: tuple[str, ...] | None  # in the order of the log-probabilities
-    alarms: list[Alarm]  # what the files say themselves that should make one doubt a figure
-    classes: tuple[str, ...]  # the labels, where they are known or few; none where answers are in words
-    pairs: Pairs  # everything that is known of the cases, some at a time
+    Attributes:
+        aligned: a row a case, as `tunediff.compare.pairs.align.align` gives them, or of them what the metrics need.
+        task: what is right, and what it is called.
+        confidence: of every interval.
+        clusters: what cases share, such as their premise, of length n_cases; None: every case stands for itself.
+        cases: the test cases, in the order of `aligned`; none where two files are all there is.
+        train: the training cases.
+        leaks: of the test cases against the training cases.
+        settings: how slices and causes are made.
+        environments: what each model computed with, as its file says.
+        pairs: everything that two files say of the cases, some at a time.
+    """
 
-    @property
-    def cases(self) -> pd.DataFrame:
-        """All cases at once, where they fit memory.
+    aligned: pd.DataFrame
+    task: Task
+    confidence: float
+    clusters: pd.Series | None = None
+    cases: Sequence[Case] = ()
+    train: Sequence[Case] = ()
+    leaks: Leaks | None = None
+    settings: Diff = field(default_factory=Diff)
+    environments: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
+    pairs: Pairs | None = None
 
-        A row a case: case_id, inputs, label, prediction_base and prediction_tuned (null where invalid), outcomes,
-        transition, and where there are any cluster, log_probs_base and log_probs_tuned, answers, f1_base and f1_tuned.
+    def __len__(self) -> int:
+        return len(self.aligned)
+
+    @cached_property
+    def cells(self) -> pd.Series:
+        """The transition of each case."""
+        known: pd.Series | None = self.aligned.get("transition")
+        return transitions(self.aligned) if known is None else known
+
+    @cached_property
+    def transition_metrics(self) -> dict[str, float]:
+        """What `tunediff.compare.effects.transitions.transition_metrics` says of all cases."""
+        return transition_metrics(self.cells, self.confidence, self.clusters)
+
+    @cached_property
+    def gold(self) -> list[Any]:
+        """What an answer to each of `cases` is held against."""
+        return self.task.gold(self.cases)
+
+    @cached_property
+    def features(self) -> pd.DataFrame:
+        """What the texts of each case look like, by case_id, in the order of `cases`."""
+        return self.task.features(self.cases, self.train)
+
+    @cached_property
+    def log_probs(self) -> dict[str, Floats]:
+        """The log-probabilities of each model, of shape (n_cases, n_labels); empty where a case has none.
+
+        Raises:
+            TunediffError: they are no finite numbers, one a label.
         """
-        return pd.concat(with_transitions(self.pairs))
+        columns = {model: self.aligned.get(f"log_probs_{model}") for model in MODELS}
+        if any(column is None or column.isna().any() for column in columns.values()):
+            return {}
+        return {model: log_prob_array(column) for model, column in columns.items() if column is not None}
+
+    @cached_property
+    def calibrated(self) -> dict[str, Floats]:
+        """The same without each model's preference among the labels."""
+        return {model: calibrated(log_probs) for model, log_probs in self.log_probs.items()}
+
+    @cached_property
+    def partial_input_log_probs(self) -> dict[str, Floats]:
+        """The log-probabilities of each model from the partial input alone, where it was asked for them."""
+        columns = {model: self.aligned.get(f"premise_free_log_probs_{model}") for model in MODELS}
+        return {model: log_prob_array(column) for model, column in columns.items() if column is not None}
+
+    @cached_property
+    def labelled(self) -> pd.DataFrame:
+        """The cases with the label that each answer stands for in the place of the answer, None where it is invalid."""
+        if self.task.answers_are_labels:
+            return self.aligned
+        columns = {}
+        for model in MODELS:
+            answers = self.task.classes(self.answers(model))
+            columns[f"prediction_{model}"] = pd.Series(answers, self.aligned.index, dtype=object)
+        return self.aligned.assign(**columns)
+
+    def answers(self, model: str) -> list[str | None]:
+        """The answers of a model, None where one is invalid."""
+        given = self.aligned[f"prediction_{model}"].astype(object)
+        answers: list[str | None] = given.where(self.aligned[f"outcome_{model}"] != INVALID, None).tolist()
+        return answers
+
+    def tally(self, model: str) -> Tally:
+        """The cases by gold label and the label that the answer of a model stands for."""
+        found = self.labelled.groupby(
+            ["label", f"prediction_{model}", f"outcome_{model}"], observed=True, dropna=False
+        ).size()
+        known = set(self.task.labels)
+        tally: Counter[tuple[str, str | None]] = Counter()
+        for label, answer, outcome, cases in found.rename("cases").reset_index().itertuples(index=False):
+            tally[str(label), answer if outcome != INVALID and answer in known else None] += int(cases)
+        return tally
 
 
-def diff(
+def compare_run(
+    base: pd.DataFrame,
+    tuned: pd.DataFrame,
+    train: Sequence[Case],
+    test: Sequence[Case],
+    leaks: Leaks,
+    task: Task,
+    settings: Diff,
+    labels: tuple[Sequence[str], Sequence[str]] | None = None,
+    environments: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+) -> Comparison:
+    """Compare the two prediction files of the pipeline.
+
+    Args:
+        base: predictions before, as `tunediff.data.cases.read_predictions` gives them.
+        tuned: predictions after.
+        train: the training cases.
+        test: the test cases.
+        leaks: of the test cases against the training cases.
+        task: of the cases.
+        settings: how to compare.
+        labels: the label list that each file was written with; None: that of the task.
+        environments: what each model computed with, as its file says.
+
+    Raises:
+        TunediffError: the files do not belong together, or hold other cases than the test split.
+    """
+    aligned = in_split_order(align(base, tuned, labels=labels or (task.labels, task.labels)), test)
+    aligned = task.with_gold(aligned.reset_index(drop=True), test)
+    clusters = pd.Series([case.inputs[task.source_input] for case in test])
+    return Comparison(aligned, task, settings.confidence, clusters, test, train, leaks, settings, environments)
+
+
+def compare_tables(
     before: pd.DataFrame,
     after: pd.DataFrame,
     fields: Fields | None = None,
     names: tuple[str, str] = ("before", "after"),
-    confidence: float = 0.95,
-) -> Diff:
+    confidence: float = CONFIDENCE,
+) -> Comparison:
     """Compare two tables of predictions, a row a case.
+
+    >>> before = pd.DataFrame({"case_id": list("abcd"), "label": ["yes", "no"] * 2, "prediction": ["yes"] * 4})
+    >>> after = before.assign(prediction=["yes", "no", "yes", None])
+    >>> compare_tables(before, after).cells.tolist()
+    ['both_right', 'repaired', 'both_right', 'both_wrong_changed']
 
     Args:
         before: predictions of the base model.
@@ -84,16 +196,16 @@ def diff(
     """
     fields = fields or Fields()
     parts = [from_table(before, fields, names[0])], [from_table(after, fields, names[1])]
-    return compare(*parts, names, confidence)
+    return compare_files(*parts, names, confidence)
 
 
-def compare(
+def compare_files(
     before: Iterable[Predictions],
     after: Iterable[Predictions],
     names: tuple[str, str] = ("before", "after"),
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
     folder: Path | None = None,
-) -> Diff:
+) -> Comparison:
     """Compare two models' predictions, as `tunediff.compare.pairs.prediction_files.read_predictions` reads them.
 
     Args:
@@ -104,38 +216,16 @@ def compare(
         folder: where cases lie meanwhile, in files without a name; None: where the system has its temporary files.
 
     Raises:
-        TunediffError: see `diff`.
+        TunediffError: see `compare_tables`.
     """
     if not 0.5 <= confidence < 1:
         raise TunediffError(f"confidence: found {confidence}, expected at least 0.5 and below 1")
     pairs = pair(store(before, names[0], folder), store(after, names[1], folder), names, folder)
-    labels, classes = pairs.labels, _classes(pairs)
-    aligned = pd.concat([_small(part, classes) for part in with_transitions(pairs)], ignore_index=True)
-    cells, clusters = aligned["transition"], aligned.get("cluster")
-    metrics = transition_metrics(cells, confidence, clusters) | validity_metrics(aligned)
-    asked = "f1_base" in aligned
-    if asked:
-        metrics |= answer_metrics(aligned, confidence, clusters)
-        differences = answer_differences(aligned, metrics, confidence, clusters)
-        metrics |= threshold_metrics(differences)
-    else:
-        differences = classification_differences(aligned, metrics, classes, confidence, clusters)
-    flips = int(metrics["repaired"]), int(metrics["broken"])
-    kept = ["transition", "outcome_base", "outcome_tuned", "label", *(["cluster"] if clusters is not None else [])]
-    return Diff(
-        metrics=metrics,
-        outcomes=aligned[kept],
-        cube=cube(as_labels(aligned) if asked else aligned),
-        differences=differences,
-        left_out=None if asked else no_classes(aligned, classes),
-        negative_flips=negative_flips(cells, confidence),
-        power=power_sentence(len(aligned), *flips, alpha=1 - confidence),
-        inputs=pairs.inputs,
-        labels=labels,
-        alarms=[alarm for alarm in [environment_alarm(*pairs.environments)] if alarm],
-        classes=classes,
-        pairs=pairs,
-    )
+    # Of what cases may share, nothing is known but a cluster.
+    source = "context" if "context" in pairs.inputs else "text"
+    task = pairs.kind("", pairs.inputs, _labels(pairs), source, "")
+    aligned = pd.concat([_small(part, task) for part in pairs], ignore_index=True)
+    return Comparison(aligned, task, confidence, aligned.get("cluster"), environments=pairs.environments, pairs=pairs)
 
 
 def with_transitions(pairs: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
@@ -144,7 +234,7 @@ def with_transitions(pairs: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         yield aligned.assign(transition=transitions(aligned))
 
 
-def _classes(pairs: Pairs) -> tuple[str, ...]:
+def _labels(pairs: Pairs) -> tuple[str, ...]:
     """The labels of the cases, where they are known or no more than `MOST_LABELS`."""
     if pairs.labels:
         return tuple(dict.fromkeys(pairs.labels))
@@ -156,12 +246,13 @@ def _classes(pairs: Pairs) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _small(aligned: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
-    """What the metrics need of the cases, in numbers; of questions the texts too, which metrics of text are made of."""
-    texts = {"outcome_base": OUTCOMES, "outcome_tuned": OUTCOMES, "label": classes}
-    if "f1_base" not in aligned:
-        texts |= {"prediction_base": classes, "prediction_tuned": classes}
-    columns: dict[str, Any] = {"transition": aligned["transition"]}
+def _small(aligned: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """What the metrics need of the cases, in numbers; of answers in words the texts too, which metrics are made of."""
+    texts = {"outcome_base": OUTCOMES, "outcome_tuned": OUTCOMES, "label": tuple(task.labels)}
+    if task.answers_are_labels:
+        texts |= {f"prediction_{model}": tuple(task.labels) for model in MODELS}
+    # From the texts themselves: two answers outside of the labels may be the same or not.
+    columns: dict[str, Any] = {"transition": transitions(aligned)}
     columns |= {
         name: pd.Categorical.from_codes(pd.Index(names).get_indexer(pd.Index(aligned[name])), pd.Index(names))
         for name, names in texts.items()
@@ -171,33 +262,7 @@ def _small(aligned: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
         keys = pd.util.hash_array(aligned["cluster"].astype(object).to_numpy(), categorize=False).view("int64")
         columns["cluster"] = pd.array(keys, dtype="Int64")
         columns["cluster"][aligned["cluster"].isna().to_numpy()] = pd.NA
-    if "f1_base" in aligned:
-        kept = [f"{name}_{who}" for name in ("prediction", "f1", "log_probs") for who in MODELS]
-        columns |= {name: aligned[name] for name in ("answers", *kept) if name in aligned}
+    if not task.answers_are_labels:
+        by_model = [f"{name}_{model}" for name in ("prediction", *task.scores, "log_probs") for model in MODELS]
+        columns |= {name: aligned[name] for name in (*task.shared_columns, *by_model) if name in aligned}
     return pd.DataFrame(columns, index=aligned.index)
-
-
-def case_lines(found: Diff) -> Iterator[dict[str, Any]]:
-    """Yield one JSON-ready record a case, in the form of data/cases.jsonl."""
-    for part in with_transitions(found.pairs):
-        yield from _lines(part, found.inputs)
-
-
-def _lines(cases: pd.DataFrame, inputs: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    names = {"case_id": "case_id", **{name: name for name in inputs}, "label": "label"}
-    names |= {"base_prediction": "prediction_base", "tuned_prediction": "prediction_tuned", "transition": "transition"}
-    optional = {"base_log_probs": "log_probs_base", "tuned_log_probs": "log_probs_tuned"}
-    optional |= {"base_f1": "f1_base", "tuned_f1": "f1_tuned", "cluster": "cluster"}
-    names |= {key: column for key, column in optional.items() if column in cases}
-    columns: list[Iterable[Any]] = []
-    for column in names.values():
-        if column.startswith("log_probs_"):
-            columns.append(row.tolist() for row in cases[column])
-        else:
-            columns.append(cases[column].astype(object).where(cases[column].notna(), None))
-    keys = tuple(names)
-    if "answers" in cases:
-        keys = (*keys, "answers")
-        columns.append([answer._asdict() for answer in answers] for answers in cases["answers"])
-    for values in zip(*columns, strict=True):
-        yield dict(zip(keys, values, strict=True))

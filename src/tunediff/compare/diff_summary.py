@@ -1,65 +1,83 @@
-"""What the stage diff_cases prints at its end: the figures with their arithmetic, and what to beware of.
+"""What a comparison prints at its end: the figures with their arithmetic, and what to beware of.
 
-print(diff_summary(gather(...), task, confidence=0.95))
+print(diff_summary(gather(comparison)))
 """
 
+from tunediff.compare.effects.power import power_sentence
+from tunediff.compare.effects.transitions import negative_flips
 from tunediff.compare.evidence import Evidence
-from tunediff.config.task import Task
-
-_PARTS = {
-    "format": "form of the answer",
-    "prior": "preference among the labels",
-    "cue": "cue in the {alone}",
-    "rest": "the rest",
-    "has_answer": "questions with an answer",
-    "no_answer": "questions without one",
-}
 
 
-def diff_summary(found: Evidence, task: Task, confidence: float) -> str:
-    """A few lines about what changed.
+def diff_summary(found: Evidence) -> str:
+    """A few lines about what changed in a run.
 
     Args:
-        found: what `tunediff.compare.evidence.gather` returns.
-        task: names of the inputs.
-        confidence: of the intervals.
+        found: what `tunediff.compare.evidence.gather` returns of a comparison with its cases.
     """
-    metrics = found.metrics
-    n, repaired, broken = (int(metrics[name]) for name in ("n", "repaired", "broken"))
-    measure = "exact match" if "f1_delta" in metrics else "accuracy"
+    metrics, comparison = found.metrics, found.comparison
+    task, n = comparison.task, int(metrics["n"])
     lines = [
-        f"diff_cases: {measure} {metrics['accuracy_base']:.1%} -> {metrics['accuracy_tuned']:.1%} on {n:,} cases: "
-        f"{repaired:,} repaired - {broken:,} broken = {repaired - broken:+,}",
-        f"  difference {_points(metrics, 'accuracy_delta')} points, {confidence:.0%} interval, exact McNemar "
-        f"p = {metrics['mcnemar_p']:.3g}; {n:,} cases show {100 * metrics['minimum_detectable_delta']:.1f} or more",
+        f"diff_cases: {_change(found)}",
+        f"  difference {_points(metrics, 'accuracy_delta')} points, {comparison.confidence:.0%} interval, "
+        f"exact McNemar p = {metrics['mcnemar_p']:.3g}; {n:,} cases show "
+        f"{100 * metrics['minimum_detectable_delta']:.1f} or more",
     ]
-    if "f1_delta" in metrics:
+    for stem, name in task.scores.items():
         lines.append(
-            f"  F1 {metrics['f1_base']:.1%} -> {metrics['f1_tuned']:.1%}: {_points(metrics, 'f1_delta')} points, "
-            f"sign-flip p = {metrics['f1_p']:.3g}"
+            f"  {name} {metrics[f'{stem}_base']:.1%} -> {metrics[f'{stem}_tuned']:.1%}: "
+            f"{_points(metrics, f'{stem}_delta')} points, sign-flip p = {metrics[f'{stem}_p']:.3g}"
         )
-    parts = found.tables["gain"]
-    told = [
-        f"{_PARTS[part].format(alone=task.partial_input)} {cases:+,}"
-        for part, cases in zip(parts["part"], parts["cases"], strict=True)
-    ]
-    lines.append(f"  net cases by what the gain consists of: {', '.join(told)} = {int(parts['cases'].sum()):+,}")
-    if "noise_floor_flips" in metrics:
-        lines.append(f"  without training, at another batch size, {int(metrics['noise_floor_flips']):,} cases flip")
-    if "noise_floor_seed_flips" in metrics:
-        lines.append(
-            f"  without training, with another new head, {int(metrics['noise_floor_seed_flips']):,} cases flip"
-        )
+    if "gain" in found.tables:
+        parts = found.tables["gain"]
+        net = [f"{task.parts[part]} {cases:+,}" for part, cases in zip(parts["part"], parts["cases"], strict=True)]
+        lines.append(f"  net cases by what the gain consists of: {', '.join(net)} = {int(parts['cases'].sum()):+,}")
+    for key, how in (("noise_floor", "at another batch size"), ("noise_floor_seed", "with another new head")):
+        if f"{key}_flips" in metrics:
+            lines.append(f"  without training, {how}, {int(metrics[f'{key}_flips']):,} cases flip")
     best = found.tables["baselines"].iloc[0]
     lines.append(
         f"  over the best trivial baseline ({best['baseline'].replace('_', ' ')}, {best['accuracy']:.1%}): "
         f"{_points(metrics, 'gain_over_baseline')} points"
     )
-    if leaked := int(found.clean["leaked"]):
-        repaired = int(found.clean["repaired_leaked"])
+    clean = found.figures["contamination"]
+    if leaked := int(clean["leaked"]):
+        repaired = int(clean["repaired_leaked"])
         lines.append(f"  training has seen {leaked:,} cases or nearly so, {repaired:,} of them repaired")
-    alarms = [f"  {alarm.name}: {alarm.sentence}" for alarm in found.alarms]
-    return "\n".join([*lines, *alarms])
+    return "\n".join([*lines, *_checks(found)])
+
+
+def file_summary(found: Evidence) -> str:
+    """A few lines about what changed between two files."""
+    metrics, flips = found.metrics, negative_flips(found.comparison.cells, found.comparison.confidence)
+    confidence, broken = found.comparison.confidence, int(metrics["broken"])
+    power = power_sentence(int(metrics["n"]), int(metrics["repaired"]), broken, alpha=1 - confidence)
+    lines = [
+        f"diff: {_change(found)}",
+        f"  difference {100 * metrics['accuracy_delta']:+.1f} points, {confidence:.0%} interval "
+        f"{100 * metrics['accuracy_delta_low']:+.1f} to {100 * metrics['accuracy_delta_high']:+.1f}, exact McNemar "
+        f"p = {metrics['mcnemar_p']:.3g}",
+        f"  broken: {broken:,} of {flips.n:,} = {flips.rate:.2%} (exact interval {flips.low:.2%} to {flips.high:.2%}), "
+        f"{flips.rate_of_right:.2%} of the {flips.base_right:,} that were right; two unrelated models of these "
+        f"accuracies would break {flips.expected_if_independent:,.0f}",
+        f"  {power}",
+    ]
+    return "\n".join([*lines, *_checks(found)])
+
+
+def _change(found: Evidence) -> str:
+    metrics, repaired, broken = found.metrics, int(found.metrics["repaired"]), int(found.metrics["broken"])
+    return (
+        f"{found.comparison.task.words.measure} {metrics['accuracy_base']:.1%} -> {metrics['accuracy_tuned']:.1%} on "
+        f"{int(metrics['n']):,} cases: {repaired:,} repaired - {broken:,} broken = {repaired - broken:+,}"
+    )
+
+
+def _checks(found: Evidence) -> list[str]:
+    return [
+        f"  {check.code} {check.name}: {check.sentence}"
+        + (f" Acknowledged: {check.acknowledged}" if check.acknowledged else "")
+        for check in found.checks
+    ]
 
 
 def _points(metrics: dict[str, float], key: str) -> str:

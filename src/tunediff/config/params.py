@@ -35,6 +35,6 @@ class Params(Section):
     tuned: Tuned = Tuned()
     train: Train
     diff: Diff = Diff()
-    checks: Checks = Checks()
     report: Report
+    checks: Checks = Checks()
     cost: Cost = Cost()

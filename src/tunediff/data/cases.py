@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 RIGHT, WRONG, INVALID = "right", "wrong", "invalid"
-# The two models that are compared.
+# The two models, before and after, as files and columns name them.
 MODELS = ("base", "tuned")
 # More than any file of ours has.
 ENVIRONMENT_KEYS = 20

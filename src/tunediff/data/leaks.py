@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 NEARLY = 4, 5
 """The threshold of the similarity as a fraction, 4/5, so that whole numbers decide it."""
 
-_WORD = re.compile(r"\w+")
+WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _shingles(
 
     @cache
     def read(place: int, text: str) -> "Numbers":
-        words = [f"{place} {word}" for word in _WORD.findall(text.casefold())]
+        words = [f"{place} {word}" for word in WORD.findall(text.casefold())]
         shingles = dict.fromkeys([*words, *map(" ".join, pairwise(words))])
         return np.array([number.setdefault(shingle, len(number)) for shingle in shingles], np.int32)
 

@@ -11,7 +11,8 @@ Rules that hold everywhere: an invalid prediction is wrong and stays in the deno
 precision, recall or F1 is 0. Of two labels the last one is the positive one: labels: [negative, positive].
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -160,6 +161,27 @@ def degenerate_reason(labels: Sequence[str], counts: Counts) -> str | None:
             f"({100 * support[common] / n:.1f} %)"
         )
     return f"Degenerate predictor: {', and '.join(reasons)}." if reasons else None
+
+
+def repeated_accuracy(metrics: Mapping[str, float], labels: Sequence[str], counts: Counts) -> list[str]:
+    """Return the scores that repeat the accuracy to six digits where the counts say something else.
+
+    Args:
+        metrics: figures as reported, in 0..1, among them any of accuracy, macro_f1, precision, recall, f1 (the last
+            three of the last label, the positive one of two).
+        labels: the label list of the task.
+        counts: what `confusion` returns for the predictions.
+    """
+    rows = per_class(labels, counts)
+    occurring = [row["f1"] for row, column in zip(rows, counts.sum(axis=0), strict=False) if row["support"] or column]
+    true = {"macro_f1": sum(occurring) / len(occurring)}
+    true |= {name: rows[-1][name] for name in ("precision", "recall", "f1")}
+    accuracy = metrics.get("accuracy", nan)
+    return [
+        f"{name} (by the counts {true[name]:.6f})"
+        for name in true
+        if name in metrics and abs(metrics[name] - accuracy) < 5e-7 and abs(true[name] - metrics[name]) >= 5e-7
+    ]
 
 
 def _codes(labels: Sequence[str], values: Iterable[str | None], what: str) -> npt.NDArray[np.intp]:

@@ -113,49 +113,59 @@ def adaptive_ece(confidence: Floats, right: Flags, bins: int = BINS) -> float:
 
 
 def ece_interval(
-    confidence: Floats, right: Flags, level: float = 0.95, bins: int = BINS, replicates: int = 1000, seed: int = 0
+    confidence: Floats,
+    right: Flags,
+    level: float,
+    clusters: Codes | None = None,
+    bins: int = BINS,
+    replicates: int = 1000,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """Return a bootstrap interval of `adaptive_ece`, both ends in 0..1.
 
-    Cases are drawn with replacement and the bins formed anew. A replicate adds chance of its own to an error that is
-    biased upward already, so its percentiles lie too high; the basic bootstrap (Davison and Hinkley 1997, section
-    5.2) reflects them at the estimate, which takes that bias back. The estimate itself is always inside.
+    Clusters of cases are drawn with replacement and the bins formed anew. A replicate adds chance of its own to an
+    error that is biased upward already, so its percentiles lie too high; the basic bootstrap (Davison and Hinkley 1997,
+    section 5.2) reflects them at the estimate, which takes that bias back. The estimate itself is always inside.
 
     Args:
         confidence: as for `adaptive_ece`.
         right: as for `adaptive_ece`.
         level: of the interval.
+        clusters: the number of each case's cluster, from 0 without a gap; None: every case is its own.
         bins: as for `adaptive_ece`.
         replicates: at most so many; above 20,000 cases fewer, down to 200, because the interval is narrow there.
         seed: of the draws.
     """
     error = _weighted_ece(confidence, right, bins)
-    low, high = _reflected(error, len(confidence), level, replicates, seed)
+    low, high = _reflected(error, _units(clusters, len(confidence)), level, replicates, seed)
     return max(0.0, low), min(1.0, high)
 
 
 def ece_difference_interval(
     before: tuple[Floats, Flags],
     after: tuple[Floats, Flags],
-    level: float = 0.95,
+    level: float,
+    clusters: Codes | None = None,
     bins: int = BINS,
     replicates: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
     """Return a paired bootstrap interval of the difference of two models' `adaptive_ece`, after minus before.
 
-    A replicate draws the same cases of both models; the rest is as in `ece_interval`.
+    A replicate draws the same clusters of both models; the rest is as in `ece_interval`.
 
     Args:
         before: confidence and right of the one model, as for `adaptive_ece`.
         after: those of the other on the same cases.
         level: of the interval.
+        clusters: as for `ece_interval`.
         bins: as for `ece_interval`.
         replicates: as for `ece_interval`.
         seed: of the draws.
     """
     errors = [_weighted_ece(*model, bins) for model in (before, after)]
-    return _reflected(lambda weights: errors[1](weights) - errors[0](weights), len(before[0]), level, replicates, seed)
+    units = _units(clusters, len(before[0]))
+    return _reflected(lambda weights: errors[1](weights) - errors[0](weights), units, level, replicates, seed)
 
 
 def _weighted_ece(confidence: Floats, right: Flags, bins: int) -> Callable[[Codes], float]:
@@ -175,21 +185,26 @@ def _weighted_ece(confidence: Floats, right: Flags, bins: int) -> Callable[[Code
     return error
 
 
+def _units(clusters: Codes | None, n: int) -> Codes:
+    """What is drawn: the number of each case's cluster."""
+    return np.arange(n) if clusters is None else clusters
+
+
 def _reflected(
-    value: Callable[[Codes], float], n: int, level: float, replicates: int, seed: int
+    value: Callable[[Codes], float], units: Codes, level: float, replicates: int, seed: int
 ) -> tuple[float, float]:
     """The basic bootstrap interval of a value of weighted cases; the estimate is always inside."""
     generator = np.random.default_rng(seed)
-    estimate = value(np.ones(n, dtype=np.intp))
+    estimate, n = value(np.ones(len(units), dtype=np.intp)), int(units.max()) + 1
     drawn = [
-        value(np.bincount(generator.integers(n, size=n), minlength=n))
-        for _ in range(max(200, min(replicates, 20_000_000 // n)))
+        value(np.bincount(generator.integers(n, size=n), minlength=n)[units])
+        for _ in range(max(200, min(replicates, 20_000_000 // len(units))))
     ]
     tail_low, tail_high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return min(float(2 * estimate - tail_high), estimate), max(float(2 * estimate - tail_low), estimate)
 
 
-def reliability(confidence: Floats, right: Flags, bins: int = BINS, level: float = 0.95) -> pd.DataFrame:
+def reliability(confidence: Floats, right: Flags, level: float, bins: int = BINS) -> pd.DataFrame:
     """Return the bins of `adaptive_ece`, one row a bin, by rising confidence.
 
     Returns:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from tunediff.metrics.accuracy import Counts
 from tunediff.report.drawing import COLOURS, chart, picture
 from tunediff.report.notation import percent, signed, whole
-from tunediff.report.results import Cell, Row
+from tunediff.report.results import Cell, Record
 
 NO_LABEL = "(no label)"
 DARKEST = 0.5  # opacity of a full cell: text on it stays readable in both modes
@@ -75,7 +75,7 @@ def difference_picture(labels: Sequence[str], base: Counts, tuned: Counts, with_
     return _heat_map(rows, labels, names, ("Change of the confusion", summary))
 
 
-def _heat_map(rows: Sequence[Row], labels: Sequence[str], names: Sequence[str], told: tuple[str, str]) -> Markup:
+def _heat_map(rows: Sequence[Record], labels: Sequence[str], names: Sequence[str], words: tuple[str, str]) -> Markup:
     import altair as alt
 
     # Cells shrink with the number of labels; small cells lose the second line of text, then the first.
@@ -105,4 +105,4 @@ def _heat_map(rows: Sequence[Row], labels: Sequence[str], names: Sequence[str], 
         drawn += grid.mark_text(color=COLOURS["ink"], fontSize=size, dy=-7 if two_lines else 0).encode(text="text:N")
         if two_lines:
             drawn += grid.mark_text(color=COLOURS["ink"], fontSize=11, dy=10).encode(text="percent:N")
-    return picture(drawn.properties(width=cell * len(names), height=min(cell, 62) * len(labels)), *told)
+    return picture(drawn.properties(width=cell * len(names), height=min(cell, 62) * len(labels)), *words)

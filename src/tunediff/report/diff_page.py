@@ -1,29 +1,31 @@
 """The report of `tunediff diff`: the page of the pipeline, as far as two prediction files go.
 
-pages = diff_pages(found, ("before.jsonl", "after.jsonl"), confidence=0.95)
+pages = diff_pages(found, ("before.jsonl", "after.jsonl"))
 pages.html, pages.markdown
 """
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from tunediff.compare.effects.differences import MOST_LABELS
+import pandas as pd
+
+from tunediff.compare.checks import Models
+from tunediff.compare.comparison import Comparison
+from tunediff.compare.effects.differences import MOST_LABELS, Difference
+from tunediff.compare.effects.transitions import cube
+from tunediff.compare.evidence import Evidence
+from tunediff.compare.explanations.causes import plain
 from tunediff.config.report import Report
-from tunediff.data.cases import INVALID
+from tunediff.data.cases import INVALID, MODELS
 from tunediff.report.explorer import chosen
-from tunediff.report.notation import visible
 from tunediff.report.page import html_page, markdown_page, page_contents
-from tunediff.report.results import Cell, Flow, Models, Results, Shape, marked_answer
-from tunediff.report.tables import by_tag
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from tunediff.compare.comparison import Diff
+from tunediff.report.results import Cell, Flow, Results
+from tunediff.runtime.files import visible
+from tunediff.tasks.question_answering import marked_answer
 
 REPORT = Report(title="What changed, case by case", cases_per_transition=5)
-MODELS = Models("model before", "model after", "the change")
+FILES = Models("model before", "model after", "the change")
 
 
 class Pages(NamedTuple):
@@ -33,41 +35,43 @@ class Pages(NamedTuple):
     markdown: str
 
 
-def diff_pages(found: "Diff", names: tuple[str, str], confidence: float) -> Pages:
+def diff_pages(found: Evidence, names: tuple[str, str]) -> Pages:
     """Return the two reports.
 
     Args:
-        found: what `tunediff.compare.comparison.compare` returns.
+        found: what `tunediff.compare.evidence.gather` returns of two files.
         names: of the two files.
-        confidence: of the intervals.
     """
+    comparison = found.comparison
+    slices = found.tables.get("slices", pd.DataFrame())
     results = Results(
+        comparison.task,
+        comparison.confidence,
         diff_cases=found.metrics,
-        cases=list(_cases(found)),
-        flows=_flows(found),
+        cases=list(_cases(comparison)),
+        flows=_flows(comparison),
         cells=_cells(found),
-        source_texts=int(found.outcomes["cluster"].nunique()) if "cluster" in found.outcomes else None,
-        models=MODELS,
-        differences=found.differences,
-        left_out=found.left_out,
-        slices=_tags(found, confidence),
-        alarms=[alarm._asdict() for alarm in found.alarms],
+        source_texts=None if comparison.clusters is None else int(comparison.clusters.nunique()),
+        models=FILES,
+        differences=[Difference(*row) for row in found.tables["differences"].itertuples(index=False)],
+        slices=[dict(zip(slices.columns, plain(row), strict=True)) for _, row in slices.iterrows()],
+        checks=found.checks,
         sources={"before": names[0], "after": names[1], "diff_cases": "metrics.json", "cases": "cases.jsonl"},
     )
-    source = "context" if "context" in found.inputs else "text"
-    shape = Shape(found.inputs, found.classes, source_input=source, partial_input="")
-    contents = page_contents(results, shape, REPORT, confidence)
+    contents = page_contents(results, REPORT)
     return Pages(html_page(contents), markdown_page(contents))
 
 
-def _cells(found: "Diff") -> list[Cell]:
+def _cells(found: Evidence) -> list[Cell]:
     """Cases by gold label and answers, where answers are classes; an answer outside of the labels names none."""
-    asked = "f1_delta" in found.metrics
-    if not 2 <= len(found.classes) <= MOST_LABELS or not (asked or len(found.differences) >= 3):
+    task = found.comparison.task
+    of_classes = not task.answers_are_labels or len(found.tables["differences"]) > 1
+    if not 2 <= len(task.labels) <= MOST_LABELS or not of_classes:
         return []
     counts: Counter[tuple[str, str | None, str | None]] = Counter()
-    known = {label: label for label in found.classes}
-    columns = (found.cube[name] for name in ("gold", "before", "after", "outcome_base", "outcome_tuned", "cases"))
+    known = {label: label for label in task.labels}
+    cells = cube(found.comparison.labelled)
+    columns = (cells[name] for name in ("gold", "before", "after", "outcome_base", "outcome_tuned", "cases"))
     for gold, before, after, outcome_before, outcome_after, cases in zip(*columns, strict=True):
         answers = ((before, outcome_before), (after, outcome_after))
         given = (None if outcome == INVALID else known.get(answer) for answer, outcome in answers)
@@ -75,49 +79,32 @@ def _cells(found: "Diff") -> list[Cell]:
     return [Cell(*key, cases) for key, cases in counts.items()]
 
 
-def _flows(found: "Diff") -> list[Flow]:
+def _flows(comparison: Comparison) -> list[Flow]:
     names = ["outcome_base", "outcome_tuned", "transition"]
-    counts = found.outcomes.groupby(names, observed=True).size().reset_index(name="cases")
+    outcomes = comparison.aligned[names[:2]].assign(transition=comparison.cells)
+    counts = outcomes.groupby(names, observed=True).size().reset_index(name="cases")
     columns = (counts[name].tolist() for name in (*names, "cases"))
     return [Flow(*row) for row in zip(*columns, strict=True)]
 
 
-def _tags(found: "Diff", confidence: float) -> list[Any]:
-    """Exact match of questions with and without an answer, where there are both."""
-    if "f1_delta" not in found.metrics:
-        return []
-    tagged = zip(found.outcomes["label"], found.outcomes["transition"], strict=True)
-    return by_tag((([label], transition) for label, transition in tagged), confidence)
-
-
-def _cases(found: "Diff") -> Iterator[dict[str, Any]]:
+def _cases(comparison: Comparison) -> Iterator[dict[str, Any]]:
     """The cases that the page holds, as a line of data/cases.jsonl each."""
-    places = chosen(found.outcomes["transition"])
-    rows = found.pairs.at(places)
-    rows = rows.assign(transition=found.outcomes["transition"].iloc[places])
-    texts = [rows[name].astype(str) for name in found.inputs]
-    for case, own in zip(_columns(rows), _rows(texts, len(rows)), strict=True):
-        inputs = dict(zip(found.inputs, own, strict=True))
-        if "answers" in case:
-            case["answers"] = [marked_answer(inputs.get("context", ""), *answer) for answer in case["answers"]]
-        yield {
-            **case,
-            **{name: visible(text) for name, text in inputs.items()},
-            "tags": [case["label"]] * ("answers" in case),
-        }
-
-
-def _columns(rows: "pd.DataFrame") -> Iterator[dict[str, Any]]:
-    """What a record has beside the inputs."""
-    columns = {"case_id": "case_id", "label": "label", "transition": "transition", "answers": "answers"}
+    assert comparison.pairs is not None  # a page of two files
+    task, places = comparison.task, chosen(comparison.cells)
+    rows = comparison.pairs.at(places)
+    rows = rows.assign(transition=comparison.cells.iloc[places])
+    columns = {"case_id": "case_id", "label": "label", "transition": "transition"}
+    columns |= {name: name for name in task.shared_columns}
     columns |= {
-        f"{who}_{name}": f"{name}_{who}" for name in ("prediction", "log_probs", "f1") for who in ("base", "tuned")
+        f"{who}_{name}": f"{name}_{who}" for name in ("prediction", "log_probs", *task.scores) for who in MODELS
     }
-    there = {key: rows[column] for key, column in columns.items() if column in rows}
-    values = [column.astype(object).where(column.notna(), None) for column in there.values()]
-    for own in zip(*values, strict=True):
-        yield dict(zip(there, own, strict=True))
-
-
-def _rows(columns: list[Any], n: int) -> list[tuple[Any, ...]]:
-    return list(zip(*columns, strict=True)) if columns else [()] * n
+    values = {key: plain(rows[column]) for key, column in columns.items() if column in rows}
+    texts = {name: rows[name].astype(str).tolist() for name in task.inputs}
+    kinds = set(task.kinds.values())
+    for row in range(len(rows)):
+        case = {key: column[row] for key, column in values.items()}
+        inputs = {name: column[row] for name, column in texts.items()}
+        for name in task.shared_columns:
+            case[name] = [marked_answer(inputs.get("context", ""), *answer) for answer in case[name]]
+        tags = [case["label"]] if case["label"] in kinds else []
+        yield {**case, **{name: visible(text) for name, text in inputs.items()}, "tags": tags}

@@ -14,7 +14,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from tunediff.report.results import Row
+from tunediff.report.results import Record
 
 # The colours that altair draws with, and the CSS variable each becomes; the page's style defines the variables.
 COLOURS = {
@@ -61,7 +61,7 @@ STYLE = {
 }
 
 
-def chart(rows: Sequence[Row]) -> Any:
+def chart(rows: Sequence[Record]) -> Any:
     """An altair chart of rows."""
     import altair as alt
 

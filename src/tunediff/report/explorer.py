@@ -1,6 +1,6 @@
 """The cases as the page holds them: JSON for its case explorer, no more of them than a browser is quick with.
 
-    data = explorer_data(results, task.labels, task.inputs)
+    data = explorer_data(results)
     data["cases"][0]     # {"id": "3f...", "texts": ["A man ...", "He ..."], "label": "neutral", "before": None, ...}
 
 Keys that a case has nothing for are left out. Margins are in nats: how far the gold label is before the best other.
@@ -16,9 +16,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from tunediff.compare.effects.transitions import TRANSITIONS
-from tunediff.report.notation import decimal, visible
-from tunediff.report.results import Results, Row
+from tunediff.data.cases import MODELS
+from tunediff.report.notation import decimal
+from tunediff.report.results import Record, Results
 from tunediff.report.tables import gold_log_prob, margin
+from tunediff.runtime.files import visible
+from tunediff.tasks.task import Task
 
 MOST_CASES = 10_000
 # Of a text, so that ten thousand long paragraphs still fit; cases.jsonl has the whole.
@@ -27,7 +30,6 @@ LONGEST = 2_000
 BEFORE = 500
 # A menu of more is no help.
 MOST_LABELS = 50
-FLIPS = ("broken", "repaired")
 # What stands beside the evidence already.
 SHOWN = {
     *("case_id", "transition", "label", "base_prediction", "tuned_prediction", "base_margin", "tuned_margin"),
@@ -67,18 +69,16 @@ def chosen(transitions: Sequence[str] | pd.Series, most: int = MOST_CASES) -> np
     if len(transitions) <= most:
         return np.arange(len(transitions))
     names = pd.Series(transitions)
-    broken, repaired = (np.flatnonzero(names == flip) for flip in FLIPS)
+    broken, repaired = (np.flatnonzero(names == flip) for flip in ("broken", "repaired"))
     kept = broken[: max(most // 2, most - len(repaired))]
     return np.sort(np.concatenate([kept, repaired[: most - len(kept)]]))
 
 
-def explorer_data(results: Results, labels: Sequence[str], inputs: Sequence[str]) -> dict[str, Any]:
+def explorer_data(results: Results) -> dict[str, Any]:
     """Return what the case explorer of the page works on, JSON-ready.
 
     Args:
         results: of the experiment.
-        labels: in the order of the log-probabilities; empty where that is not known.
-        inputs: names of the input fields.
 
     Returns:
         inputs: their names. labels: gold labels that occur, empty where there are too many for a menu. slices: the
@@ -87,10 +87,10 @@ def explorer_data(results: Results, labels: Sequence[str], inputs: Sequence[str]
     """
     cases = [results.cases[at] for at in chosen([case["transition"] for case in results.cases]).tolist()]
     slices: dict[str, int] = {}
-    records = [_record(case, labels, inputs, slices) for case in cases]
+    records = [_record(case, results.task, slices) for case in cases]
     gold = sorted({record["label"] for record in records})
     return {
-        "inputs": list(inputs),
+        "inputs": list(results.task.inputs),
         "labels": gold if len(gold) <= MOST_LABELS else [],
         "slices": list(slices),
         "score": next((score for score in SCORES if any(SCORES[score] in record for record in records)), ""),
@@ -99,22 +99,23 @@ def explorer_data(results: Results, labels: Sequence[str], inputs: Sequence[str]
     }
 
 
-def _record(case: Row, labels: Sequence[str], inputs: Sequence[str], slices: dict[str, int]) -> dict[str, Any]:
+def _record(case: Record, task: Task, slices: dict[str, int]) -> dict[str, Any]:
     names = case.get("slices") or [f"tag: {tag}" for tag in case["tags"]]
     record: dict[str, Any] = {
         "id": visible(case["case_id"]),
-        "texts": [_text(case, name) for name in inputs],
+        "texts": [_text(case, name) for name in task.inputs],
         "label": shortened(case["label"]),
         "before": shortened(case["base_prediction"]),
         "after": shortened(case["tuned_prediction"]),
         "transition": TRANSITIONS.index(case["transition"]),
         "slices": [slices.setdefault(name, len(slices)) for name in dict.fromkeys(names)],
     }
-    if "base_f1" in case:
-        record["answers"] = list(dict.fromkeys(shortened(answer["text"]) for answer in case["answers"]))
-        record["f1"] = [round(case[f"{who}_f1"], 4) for who in ("base", "tuned")]
-    else:
-        record |= _probabilities(case, labels)
+    for name in task.shared_columns:
+        record[name] = list(dict.fromkeys(map(shortened, task.gold_texts(case))))
+    for stem in task.scores:
+        record[stem] = [round(case[f"{who}_{stem}"], 4) for who in MODELS]
+    if not task.scores:
+        record |= _probabilities(case, task.labels)
     if case.get("explanation"):
         record["explanation"] = visible(str(case["explanation"]))
     if case.get("evidence"):
@@ -122,25 +123,25 @@ def _record(case: Row, labels: Sequence[str], inputs: Sequence[str], slices: dic
     return record
 
 
-def _probabilities(case: Row, labels: Sequence[str]) -> dict[str, list[float]]:
+def _probabilities(case: Record, labels: Sequence[str]) -> dict[str, list[float]]:
     """The probability of the gold label and its margin, before and after, where both are known."""
     found = {}
-    gold = [gold_log_prob(case, labels, who) for who in ("base", "tuned")]
+    gold = [gold_log_prob(case, labels, who) for who in MODELS]
     if gold[0] is not None and gold[1] is not None:
         found["gold"] = [round(math.exp(gold[0]), 4), round(math.exp(gold[1]), 4)]
-    margins = [margin(case, labels, who) for who in ("base", "tuned")]
+    margins = [margin(case, labels, who) for who in MODELS]
     if margins[0] is not None and margins[1] is not None:
         found["margins"] = [round(margins[0], 3), round(margins[1], 3)]
     return found
 
 
-def _text(case: Row, name: str) -> str | list[str] | None:
+def _text(case: Record, name: str) -> str | list[str] | None:
     """An input as the page holds it: a context in pieces, of which every second one is a gold answer."""
     pieces = pieces_of(case[name], case["answers"]) if name == "context" and case.get("answers") else []
     return pieces if len(pieces) > 1 else shortened(case[name])
 
 
-def pieces_of(context: str, answers: Sequence[Row]) -> list[str]:
+def pieces_of(context: str, answers: Sequence[Record]) -> list[str]:
     """Return a context cut at its gold answers: plain, answer, plain, ...; where it is long, the part around them.
 
     Args:

@@ -1,6 +1,6 @@
 """What the results say, in sentences a manager can read and a statistician will sign.
 
-    found = findings(results, task, confidence=0.95, cost=params.cost)
+    found = findings(results)
     found.headline             # Fine-tuning raised accuracy from 41.0 % to 88.0 % on 100 test cases.
     found.sentences[1]         # The difference is +47.0 points (95 % interval +36.1 to +57.2 points; exact McNemar ...
 
@@ -8,15 +8,13 @@ A difference is called one only where the exact test rejects chance and the inte
 nothing was shown, the sentences say so, and what a test set of this size could have shown.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tunediff.compare.effects.decomposition import ANSWER_PARTS
+from tunediff.compare.checks import Raised
 from tunediff.compare.effects.net_repair_cost import figure, per_net_repair
 from tunediff.compare.effects.power import power_sentence
-from tunediff.config.cost import Cost
-from tunediff.config.task import Task
-from tunediff.report.cautions import Caution, beaten, best_baseline, cautions
 from tunediff.report.notation import (
     counted,
     decimal,
@@ -30,8 +28,9 @@ from tunediff.report.notation import (
     points_interval,
     whole,
 )
-from tunediff.report.results import Metrics, Results, Row, Shape
+from tunediff.report.results import Metrics, Record, Results
 from tunediff.stats.intervals import clopper_pearson
+from tunediff.tasks.task import Task
 
 
 class Paragraph(NamedTuple):
@@ -41,24 +40,9 @@ class Paragraph(NamedTuple):
     sentences: tuple[str, ...]
 
 
-BASELINES = {
-    "majority": "majority label",
-    "bag_of_words": "bag of words of all inputs",
-    "partial_input": "bag of words of one input",
-    "calibrated_base": "base model without its label preference",
-    "few_shot_base": "base model with examples in its prompt",
-    "no_answer": "no answer to any question",
-    "capitalised": "a name out of the likeliest sentence",
-    "base": "base model as it stands",
-}
-
-
-NO_PRICE = Cost()
-
-
 @dataclass(frozen=True)
 class Findings:
-    """The verdict in one line, the paragraphs that back it, what the test set cannot tell, the cautions, the counts.
+    """The verdict in one line, the paragraphs that back it, what the test set cannot tell, the checks, the counts.
 
     The paragraphs tell, as far as it was measured: what changed, what that consists of, what was repaired and what
     broke, how it compares with what costs nothing, what it cost.
@@ -67,7 +51,8 @@ class Findings:
     headline: str
     paragraphs: tuple[Paragraph, ...]
     limits: tuple[str, ...]
-    cautions: tuple[Caution, ...]
+    checks: tuple[Raised, ...]
+    acknowledged: tuple[Raised, ...]  # each with its reason
     parameters: str
 
     @property
@@ -76,40 +61,31 @@ class Findings:
         return tuple(sentence for paragraph in self.paragraphs for sentence in paragraph.sentences)
 
 
-def findings(results: Results, task: Task | Shape, confidence: float, cost: Cost = NO_PRICE) -> Findings:
-    """Put the results in words.
-
-    Args:
-        results: what the other stages wrote.
-        task: names of labels and input fields.
-        confidence: of every interval, in 0.5..1; one minus it is the level of the test.
-        cost: the section cost: what an hour of the machine costs.
-    """
-    diff = results.diff_cases
-    told = {
-        "What changed": (
-            *(_accuracies(results, confidence), _difference(diff, confidence)),
-            *(_f1(diff, confidence), _with_and_without(diff)),
-        ),
-        "What it consists of": (_gain(results, task, confidence),),
-        "What was repaired, what broke": (
-            _flips(results),
-            _preserved(diff, confidence),
-            _noise(results),
-            _draw(results),
-        ),
-        "Against what costs nothing": (_baselines(results, task),),
-        "How sure it is": (_calibration(results),),
-        "What it cost": (_cost(results, cost),),
-    }
-    paragraphs = (Paragraph(about, tuple(filter(None, sentences))) for about, sentences in told.items())
+def findings(results: Results) -> Findings:
+    """Put the results in words: the sentences of `SENTENCES`, as far as there is something to tell."""
+    paragraphs = (
+        Paragraph(about, tuple(filter(None, (sentence(results) for sentence in written))))
+        for about, written in SENTENCES.items()
+    )
     return Findings(
-        headline=_headline(results, confidence),
+        headline=_headline(results),
         paragraphs=tuple(paragraph for paragraph in paragraphs if paragraph.sentences),
-        limits=tuple(_limits(results, task, confidence)),
-        cautions=tuple(cautions(results, task, confidence)),
+        limits=tuple(_limits(results)),
+        checks=tuple(check for check in results.checks if check.acknowledged is None),
+        acknowledged=tuple(check for check in results.checks if check.acknowledged is not None),
         parameters=_parameters(results.count_params) if results.count_params else "",
     )
+
+
+def best_baseline(results: Results) -> float | None:
+    """The accuracy of the best trivial baseline, in 0..1; None where none was measured."""
+    return max((value for key, value in results.baselines.items() if key.endswith("_accuracy")), default=None)
+
+
+def _beaten(results: Results) -> bool:
+    """Whether a trivial baseline is at least as accurate as the tuned model."""
+    best = best_baseline(results)
+    return best is not None and results.diff_cases["accuracy_tuned"] <= best
 
 
 def shown(diff: Metrics, confidence: float) -> bool:
@@ -117,19 +93,19 @@ def shown(diff: Metrics, confidence: float) -> bool:
     return diff["mcnemar_p"] < 1 - confidence and not diff["accuracy_delta_low"] <= 0 <= diff["accuracy_delta_high"]
 
 
-def _headline(results: Results, confidence: float) -> str:
+def _headline(results: Results) -> str:
     diff, models = results.diff_cases, results.models
     base, tuned = percent(diff["accuracy_base"]), percent(diff["accuracy_tuned"])
     cases, change = counted(int(diff["n"]), "test case"), models.change[0].upper() + models.change[1:]
-    if not shown(diff, confidence):
+    if not shown(diff, results.confidence):
         return f"No difference was shown between the {models.base} and the {models.tuned} on {cases}."
     if diff["accuracy_delta"] < 0:
-        return f"{change} made the model worse: {results.measure} fell from {base} to {tuned} on {cases}."
-    gain = f"{change} raised {results.measure} from {base} to {tuned} on {cases}"
-    return f"{gain}, no more than a trivial baseline scores." if beaten(results) else f"{gain}."
+        return f"{change} made the model worse: {results.task.words.measure} fell from {base} to {tuned} on {cases}."
+    gain = f"{change} raised {results.task.words.measure} from {base} to {tuned} on {cases}"
+    return f"{gain}, no more than a trivial baseline scores." if _beaten(results) else f"{gain}."
 
 
-def _accuracies(results: Results, confidence: float) -> str:
+def _accuracies(results: Results) -> str:
     base, tuned, models = results.eval_base, results.eval_tuned, results.models
     diff = results.diff_cases
     cases = "single case" if diff["n"] == 1 else counted(int(diff["n"]), "case")
@@ -141,11 +117,13 @@ def _accuracies(results: Results, confidence: float) -> str:
     before, after = (interval(metrics["accuracy_low"], metrics["accuracy_high"]) for metrics in (base, tuned))
     return (
         f"Both models answered the same {cases}. The {models.base} is right on {percent(base['accuracy'])} "
-        f"({level(confidence)} interval {before}), the {models.tuned} on {percent(tuned['accuracy'])} ({after})."
+        f"({level(results.confidence)} interval {before}), the {models.tuned} on {percent(tuned['accuracy'])} "
+        f"({after})."
     )
 
 
-def _difference(diff: Metrics, confidence: float) -> str:
+def _difference(results: Results) -> str:
+    diff, confidence = results.diff_cases, results.confidence
     low, high, p = diff["accuracy_delta_low"], diff["accuracy_delta_high"], diff["mcnemar_p"]
     what = (
         f"The difference is {points(diff['accuracy_delta'])} ({level(confidence)} interval "
@@ -160,59 +138,49 @@ def _difference(diff: Metrics, confidence: float) -> str:
     return f"{what}. The interval leaves zero out, but the exact test does not rule out chance: too few cases changed."
 
 
-def _f1(diff: Metrics, confidence: float) -> str:
-    """The words that answers and gold answers have in common."""
-    if "f1_delta" not in diff:
+def _scores(results: Results) -> str:
+    """The scores of a case beside right and wrong."""
+    diff, sentences = results.diff_cases, []
+    for stem, name in results.task.scores.items():
+        sentences.append(
+            f"{name}, which counts the words in common with the gold answer, went from {percent(diff[f'{stem}_base'])} "
+            f"to {percent(diff[f'{stem}_tuned'])}: {points(diff[f'{stem}_delta'])} ({level(results.confidence)} "
+            f"interval {points_interval(diff[f'{stem}_delta_low'], diff[f'{stem}_delta_high'])}; sign-flip test, "
+            f"{p_value(diff[f'{stem}_p'])})."
+        )
+    return " ".join(sentences)
+
+
+def _kinds(results: Results) -> str:
+    """The share of right cases of each kind."""
+    diff, task = results.diff_cases, results.task
+    if not all(f"{kind}_n" in diff for kind in task.kinds) or not task.kinds:
         return ""
-    return (
-        f"F1, which counts the words in common with the gold answer, went from {percent(diff['f1_base'])} to "
-        f"{percent(diff['f1_tuned'])}: {points(diff['f1_delta'])} ({level(confidence)} interval "
-        f"{points_interval(diff['f1_delta_low'], diff['f1_delta_high'])}; sign-flip test, {p_value(diff['f1_p'])})."
-    )
+    each = [
+        (f"{whole(diff[f'{kind}_n'])}", words, f"from {percent(diff[f'{kind}_exact_base'])} to "
+         f"{percent(diff[f'{kind}_exact_tuned'])}")
+        for kind, (words, _) in task.kind_words.items()
+    ]  # fmt: skip
+    (n, words, change), *others = each
+    first = f"On the {n} {task.words.cases} {words} {task.words.measure} went {change}"
+    return ", ".join([first, *(f"on the {n} {words} {change}" for n, words, change in others)]) + "."
 
 
-def _with_and_without(diff: Metrics) -> str:
-    """The exact match of questions that have an answer and of those that have none."""
-    if "has_answer_n" not in diff:
-        return ""
-    has, none = (
-        f"from {percent(diff[f'{part}_exact_base'])} to {percent(diff[f'{part}_exact_tuned'])}" for part in ANSWER_PARTS
-    )
-    return (
-        f"On the {whole(diff['has_answer_n'])} questions that have an answer exact match went {has}, on the "
-        f"{whole(diff['no_answer_n'])} that have none {none}."
-    )
-
-
-def part_names(task: Task | Shape) -> dict[str, str]:
-    """What the parts of a gain are called."""
-    return {
-        "format": "the form of the answer",
-        "prior": "a preference among the labels",
-        "cue": f"what the {task.partial_input} alone gives away",
-        "rest": "the rest, which takes the whole case" if len(task.inputs) > 1 else "the rest",
-        "has_answer": "answering what has an answer",
-        "no_answer": "giving none where there is none",
-    }
-
-
-def _gain(results: Results, task: Task | Shape, confidence: float) -> str:
+def _gain(results: Results) -> str:
     """What the gain consists of."""
     if len(results.gain) < 2:
         return ""
-    names, total = part_names(task), sum(row["points"] for row in results.gain) / 100
-    free = any(row["part"] == "format" for row in results.gain)
+    task, names, total = results.task, results.task.parts, sum(row["points"] for row in results.gain) / 100
+    free = any(row["part"] == "answer_format" for row in results.gain)
     parts = [
         f"{names.get(row['part'], row['part'])} {points(row['points'] / 100)} "
         f"({points_interval(row['low'] / 100, row['high'] / 100)})"
         for row in results.gain
     ]
-    under = (
-        results.measure if results.of_questions else "answers written freely" if free else "a choice among the labels"
-    )
+    under = task.words.measure if task.kinds else "answers written freely" if free else "a choice among the labels"
     return (
         f"Measured by {under} the change is {points(total)}. It consists of {', '.join(parts[:-1])} and {parts[-1]}; "
-        f"in brackets {level(confidence)} intervals."
+        f"in brackets {level(results.confidence)} intervals."
     )
 
 
@@ -238,8 +206,9 @@ def _flips(results: Results) -> str:
     return f"{repairs} Of the {whole(right)} that it had right, {models.change} broke {breaks}."
 
 
-def _preserved(diff: Metrics, confidence: float) -> str:
+def _preserved(results: Results) -> str:
     """The broken cases against those of two unrelated models."""
+    diff, confidence = results.diff_cases, results.confidence
     broken, n = int(diff["broken"]), int(diff["n"])
     if broken == 0 or "negative_flip_rate" not in diff:
         return ""
@@ -251,22 +220,13 @@ def _preserved(diff: Metrics, confidence: float) -> str:
     )
 
 
-def _baselines(results: Results, task: Task | Shape) -> str:
+def _baselines(results: Results) -> str:
     diff, best = results.diff_cases, best_baseline(results)
     if best is None:
         return ""
-    reader = "a bag-of-words classifier" + (
-        f" that reads only the {task.partial_input}" if len(task.inputs) > 1 else ""
-    )
-    told = {
-        "majority": "always giving the most frequent training label",
-        "partial_input": reader,
-        "no_answer": "never answering",
-        "capitalised": "taking a name out of the sentence most like the question",
-    }
     scores = {
         words: results.baselines[f"{name}_accuracy"]
-        for name, words in told.items()
+        for name, words in results.task.baseline_phrases.items()
         if f"{name}_accuracy" in results.baselines
     }
     sentence = "On the same cases, " + ", and ".join(
@@ -277,17 +237,21 @@ def _baselines(results: Results, task: Task | Shape) -> str:
         gaps = [points(diff["accuracy_tuned"] - score) for score in scores.values()]
         return f"{sentence}. Against {'these two' if len(gaps) == 2 else 'it'} {tuned} {' and '.join(gaps)}."
     ends = points_interval(diff["gain_over_baseline_low"], diff["gain_over_baseline_high"])
-    name = f" ({baseline_name(results.worth[0])}, {percent(best)})" if results.worth else f" ({percent(best)})"
+    name = (
+        f" ({baseline_name(results.worth[0], results.task)}, {percent(best)})"
+        if results.worth
+        else f" ({percent(best)})"
+    )
     return (
         f"{sentence}. Against the best of all trivial baselines{name} {tuned} {points(diff['gain_over_baseline'])} "
         f"({ends})."
     )
 
 
-def baseline_name(row: Row) -> str:
+def baseline_name(row: Record, task: Task) -> str:
     """What a baseline is called."""
     name = str(row["baseline"])
-    return BASELINES.get(name, name)
+    return task.baseline_names.get(name, name)
 
 
 def _noise(results: Results) -> str:
@@ -331,7 +295,7 @@ def _calibration(results: Results) -> str:
     )
 
 
-def _cost(results: Results, cost: Cost) -> str:
+def _cost(results: Results) -> str:
     """What it took in time, memory and money, and what a net repaired case took."""
     if not results.costs:
         return ""
@@ -344,6 +308,7 @@ def _cost(results: Results, cost: Cost) -> str:
         sentence += f", training {duration(results.costs['train']['seconds'])} of it"
     sentence += f", and at most {gib(peak)} of memory"
     amounts = [(seconds, "seconds"), *([(gpu_seconds, "GPU seconds")] if gpu_seconds else [])]
+    cost = results.price
     if cost.price_per_hour is not None:
         price, money = cost.price_per_hour, seconds / 3600 * cost.price_per_hour
         amounts.append((money, cost.currency))
@@ -368,9 +333,10 @@ def _each(amount: float, unit: str, diff: Metrics) -> str:
     return f"{figure(found.value)} {unit} ({between})"
 
 
-def _limits(results: Results, task: Task | Shape, confidence: float) -> list[str]:
+def _limits(results: Results) -> list[str]:
     """What this test set cannot tell."""
-    diff, n, sure = results.diff_cases, int(results.diff_cases["n"]), level(confidence)
+    diff, n = results.diff_cases, int(results.diff_cases["n"])
+    task, confidence, sure = results.task, results.confidence, level(results.confidence)
     sentences = [power_sentence(n, int(diff["repaired"]), int(diff["broken"]), 1 - confidence)]
     right = int(diff["both_right"] + diff["broken"])
     if diff["broken"] == 0 and right:
@@ -410,3 +376,14 @@ def _parameters(count: Metrics) -> str:
         f"{trained} Memory holds {whole(stored)} elements, because a 4-bit layer keeps two parameters in a byte. Tools "
         f"that count elements would print {stored_share}: that describes the storage, not the model."
     )
+
+
+# What each paragraph of the verdict tells, in order; a sentence is empty where there is nothing to tell.
+SENTENCES: dict[str, tuple[Callable[[Results], str], ...]] = {
+    "What changed": (_accuracies, _difference, _scores, _kinds),
+    "What it consists of": (_gain,),
+    "What was repaired, what broke": (_flips, _preserved, _noise, _draw),
+    "Against what costs nothing": (_baselines,),
+    "How sure it is": (_calibration,),
+    "What it cost": (_cost,),
+}

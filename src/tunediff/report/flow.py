@@ -102,8 +102,8 @@ def _band(flow: Flow, height: float, start: float, end: float) -> str:
     drawn = f'<path d="{path}" fill="var(--{name})" fill-opacity=".5"></path>'
     if height < READABLE:
         return drawn
-    said = f"{whole(flow.cases)} {SHORT[flow.transition]}"
-    return f'{drawn}<text x="{left + 10}" y="{start + height / 2 + 4.5:.1f}" fill="var(--ink)">{said}</text>'
+    text = f"{whole(flow.cases)} {SHORT[flow.transition]}"
+    return f'{drawn}<text x="{left + 10}" y="{start + height / 2 + 4.5:.1f}" fill="var(--ink)">{text}</text>'
 
 
 def _node(side: str, outcome: str, cases: int, n: int, top: float, height: float) -> str:

@@ -19,27 +19,51 @@ from tunediff.config.data import Data
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.model import Model
 from tunediff.config.prompt import Prompt
-from tunediff.config.task import Task
-from tunediff.report.page import markdown_page
+from tunediff.report.page import markdown_page, markdown_text
 from tunediff.runtime.hashing import content_hash
+from tunediff.tasks.task import Task
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 NAME = "NAMESPACE/NAME"
 LORA = ("qlora", "lora")
-# What the hub calls a task of ours; by head, the class of transformers and the pipeline.
-TASKS = {
-    "nli": ("text-classification", "Natural language inference"),
-    "classification": ("text-classification", "Text classification"),
-    "question_answering": ("question-answering", "Question answering"),
+
+
+class Head(NamedTuple):
+    """What a published model with this head needs to be loaded: transformers' class, the pipeline, and a note."""
+
+    kind: str
+    pipeline: str
+    words: str  # after "adapter"
+    options: str
+    note: str
+
+
+HEADS = {
+    "lm": Head(
+        "AutoModelForCausalLM",
+        "text-generation",
+        "",
+        "",
+        "`params.yaml` holds the prompt (`prompt`) and how an answer was read (`evaluate`).",
+    ),
+    "classification": Head(
+        "AutoModelForSequenceClassification",
+        "text-classification",
+        " with a classification head",
+        ", num_labels={n_labels}",
+        "The head's outputs are, in this order: {labels}.",
+    ),
+    "span": Head(
+        "AutoModelForQuestionAnswering",
+        "question-answering",
+        " with a span head",
+        "",
+        "The head says where an answer starts and ends. transformers' span models of decoders do not find these "
+        "weights: there,\n`tunediff.models.heads.head_class` gives the class to load with.",
+    ),
 }
-CLASSES = {
-    "lm": "AutoModelForCausalLM",
-    "classification": "AutoModelForSequenceClassification",
-    "span": "AutoModelForQuestionAnswering",
-}
-PIPELINES = {"lm": "text-generation", "classification": "text-classification", "span": "question-answering"}
 # Keys of metrics/eval_tuned.json that the hub knows, with its name and ours.
 METRICS = {
     "accuracy": ("accuracy", "Accuracy"),
@@ -97,7 +121,7 @@ def model_card(contents: Mapping[str, Any], setup: Setup) -> str:
     front = ModelCardData(
         license="unknown",
         library_name="peft" if lora else "transformers",
-        pipeline_tag=PIPELINES[model.head],
+        pipeline_tag=HEADS[model.head].pipeline,
         base_model=model.id if on_hub else None,
         base_model_relation=("adapter" if lora else "finetune") if on_hub else None,
         datasets=[setup.data.hub.id] if setup.data.hub else None,
@@ -106,10 +130,11 @@ def model_card(contents: Mapping[str, Any], setup: Setup) -> str:
         eval_results=list(_results(contents["results"].eval_tuned, task, setup.data)),
         ignore_metadata_errors=False,
     )
-    told = {
+    card = {
         "what": _what(model, adapt),
         "model": model,
         "loading": Markup(loading_code(model, adapt, len(task.labels))),  # noqa: S704  (code of ours, in a code block)
+        "note": Markup(HEADS[model.head].note.format(labels=markdown_text(", ".join(task.labels)))),  # noqa: S704
         "data_name": data_name(setup.data),
         "scorer": setup.evaluate.scoring_method,
         "protocol": protocol_hash(
@@ -119,7 +144,7 @@ def model_card(contents: Mapping[str, Any], setup: Setup) -> str:
             windows=model.head == "span",
         ),
     }
-    return f"---\n{front.to_yaml()}\n---\n\n{markdown_page({**contents, **told}, 'model_card.md.j2').lstrip()}"
+    return f"---\n{front.to_yaml()}\n---\n\n{markdown_page({**contents, **card}, 'model_card.md.j2').lstrip()}"
 
 
 def data_name(data: Data) -> str:
@@ -131,7 +156,8 @@ def data_name(data: Data) -> str:
 
 def loading_code(model: Model, adapt: Adapt, n_labels: int) -> str:
     """Python that loads the published model and its tokenizer, with `NAME` for its name on the hub."""
-    kind, options = CLASSES[model.head], ""
+    head = HEADS[model.head]
+    kind, options = head.kind, ""
     imports, lines = [f"from transformers import {kind}, AutoTokenizer"], []
     if model.quantization == "nf4":
         imports[0] += ", BitsAndBytesConfig"
@@ -143,8 +169,7 @@ def loading_code(model: Model, adapt: Adapt, n_labels: int) -> str:
         lines.append(f'tokenizer = AutoTokenizer.from_pretrained("{NAME}")')
         return "\n".join([*imports, "", *lines])
     imports.insert(0, "from peft import PeftModel")
-    if model.head == "classification":
-        options = f", num_labels={n_labels}{options}"
+    options = head.options.format(n_labels=n_labels) + options
     base, adapter = f'"{model.id}", revision="{model.revision}"', f'"{NAME}"'
     if model.source != "hub":
         imports.insert(0, "from huggingface_hub import snapshot_download")
@@ -161,7 +186,7 @@ def _what(model: Model, adapt: Adapt) -> str:
     base = (
         f"{model.id} at commit {model.revision}" if model.source == "hub" else "a base model that is part of this one"
     )
-    head = "" if model.head == "lm" else f" with a {model.head} head"
+    head = HEADS[model.head].words
     if adapt.method in LORA:
         return f"A LoRA adapter{head} for {base}"
     return f"{'All weights' if adapt.method == 'full' else 'A head'} trained on {base}{head}"
@@ -171,7 +196,7 @@ def _results(metrics: Mapping[str, float], task: Task, data: Data) -> Iterator["
     """A line of the model index for each metric that the hub knows."""
     from huggingface_hub import EvalResult
 
-    task_type, task_name = TASKS[task.name]
+    task_type, task_name = task.hub
     for key, (metric_type, metric_name) in METRICS.items():
         if key in metrics:
             yield EvalResult(

@@ -1,4 +1,4 @@
-"""How the report writes a figure - shares, differences, counts, p-values, times, sizes - and foreign text.
+"""How the report writes a figure: shares, differences, counts, p-values, times, sizes.
 
     percent(0.41)          41.0 %
     points(0.47)           +47.0 points
@@ -9,7 +9,6 @@ Figure and unit are joined by a no-break space, and a minus is a minus sign, not
 """
 
 import math
-import re
 
 NBSP = "\N{NO-BREAK SPACE}"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -85,17 +84,6 @@ def gib(size: float) -> str:
     if size < 0.01 * 2**30:
         return f"{_plain(size / 2**20, 1)}{NBSP}MiB"
     return f"{_plain(size / 2**30, 2)}{NBSP}GiB"
-
-
-def visible(text: str) -> str:
-    """Text of a data set with the characters that hide or reorder other text written out.
-
-    Control characters become their pictures, those that override the direction of writing their code points;
-    a lone half of a surrogate pair, which no file can hold, becomes the replacement character.
-    """
-    text = re.sub(r"[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
-    text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", lambda match: chr(0x2400 + ord(match.group())), text)
-    return re.sub(r"[\x7f-\x9f\u202a-\u202e\u2066-\u2069]", lambda match: f"⟨U+{ord(match.group()):04X}⟩", text)
 
 
 def _plain(value: float, digits: int) -> str:

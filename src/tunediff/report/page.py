@@ -1,6 +1,6 @@
 """The report as a page: one self-contained HTML file, and the same in Markdown for pull requests.
 
-contents = page_contents(results, params.task, params.report, confidence=0.95, cost=params.cost)
+contents = page_contents(results, params.report)
 write_text(Path("reports/report.html"), html_page(contents))
 write_text(Path("reports/report.md"), markdown_page(contents))
 
@@ -20,19 +20,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tunediff.compare.effects.transitions import TRANSITIONS
-from tunediff.config.cost import Cost
 from tunediff.config.report import Report
-from tunediff.config.task import Task
 from tunediff.metrics.accuracy import per_class
 from tunediff.models.parameters import by_module, read_rows
 from tunediff.report import notation, plots
 from tunediff.report.confusion import NO_LABEL, confusion_picture, confusion_tables, difference_picture
 from tunediff.report.drawing import TRANSITION_NAMES
 from tunediff.report.explorer import explorer_data
-from tunediff.report.findings import NO_PRICE, Findings, baseline_name, findings, part_names
+from tunediff.report.findings import Findings, baseline_name, findings
 from tunediff.report.flow import flow_picture
-from tunediff.report.results import Results, Row, Shape
-from tunediff.report.tables import by_tag, environments, examples, key_numbers
+from tunediff.report.results import Results
+from tunediff.report.tables import environments, examples, key_numbers
+from tunediff.runtime import files
+from tunediff.tasks.task import Task
 
 TEMPLATES = Path(__file__).parent / "templates"
 FIGURES = (
@@ -45,53 +45,43 @@ LINKS = re.compile(r"[@#](?=\w)|:(?=//)|www(?=\.)", re.IGNORECASE)
 MARKDOWN_TEXT = 300
 MARKDOWN_SLICES = 15
 NO_ENERGY = "Energy was not measured: no stage used a GPU that counts it."
-SEEN = {
-    "same_inputs": "Same inputs",
-    "near_duplicates": "Near-duplicate",
-    "same_context": "Same context",
-    "same_question": "Same question",
-    "clean": "Clean",
-}
 COST_NAMES = {"gpu_seconds": "GPU seconds", "energy_joules": "Energy, joules"}
 
 
-def page_contents(
-    results: Results, task: Task | Shape, report: Report, confidence: float, cost: Cost = NO_PRICE
-) -> dict[str, Any]:
+def page_contents(results: Results, report: Report) -> dict[str, Any]:
     """Everything the templates print: findings, tables and pictures. What there is no evidence of is empty."""
-    slices = results.slices
-    if not slices and len(results.cases) == results.diff_cases["n"]:
-        slices = by_tag(((case["tags"], case["transition"]) for case in results.cases), confidence)
-    explorer = explorer_data(results, task.labels, task.inputs)
-    tables = _confusion(results, task) if results.cells else {}
+    task, measure, slices = results.task, results.task.words.measure, results.slices
+    explorer = explorer_data(results)
+    seen = {"same_inputs": "Same inputs", "near_duplicates": "Near-duplicate"}
+    seen |= {f"same_{name}": f"Same {name}" for name in task.leak_inputs} | {"clean": "Clean"}
     return {
         "title": report.title,
-        "found": findings(results, task, confidence, cost),
+        "found": findings(results),
         "results": results,
         "task": task,
-        "confidence": confidence,
+        "confidence": results.confidence,
         "transitions": TRANSITIONS,
         "transition_names": TRANSITION_NAMES,
-        "numbers": key_numbers(results, confidence),
-        "tables": tables,
+        "numbers": key_numbers(results),
+        "tables": _confusion(results, task) if results.cells else {},
         "slices": slices,
-        # Else accuracy by tag, which nobody compared with that of the other cases.
+        # Else by tag, which nobody compared with the other cases.
         "ranked": any(row["departure"] is not None for row in slices),
         "most_slices": plots.MOST_SLICES,
         "markdown_slices": MARKDOWN_SLICES,
         "slice_name": plots.slice_name,
         "baseline_name": baseline_name,
-        "part_names": part_names(task),
+        "part_names": task.parts,
         "explorer": explorer,
         "slice_menu": sorted(enumerate(explorer["slices"]), key=lambda entry: entry[1]),
         "held": {
             name: sum(case["transition"] == at for case in explorer["cases"]) for at, name in enumerate(TRANSITIONS)
         },
         "explained": any("evidence" in case for case in explorer["cases"]),
-        "seen_ways": [(key, name) for key, name in SEEN.items() if any(key in row for row in results.contamination)],
+        "seen_ways": [(key, name) for key, name in seen.items() if any(key in row for row in results.contamination)],
         "cost_names": COST_NAMES,
         "no_energy": NO_ENERGY,
-        "examples": examples(results.cases, task.labels, report.cases_per_transition),
+        "examples": examples(results.cases, task, report.cases_per_transition),
         "each": report.cases_per_transition,
         "modules": by_module(read_rows(results.parameters)),
         "split_rows": _split_rows(task),
@@ -105,11 +95,9 @@ def page_contents(
         "measured_costs": [key for key in COST_NAMES if any(key in cost for cost in results.costs.values())],
         "pictures": {
             "flow": flow_picture(results.flows),
-            "gain": plots.gain_picture(results.gain, part_names(task), results.measure)
-            if len(results.gain) > 1
-            else None,
+            "gain": plots.gain_picture(results.gain, task.parts, measure) if len(results.gain) > 1 else None,
             "loss": plots.loss_picture(results.train_log) if results.train_log else None,
-            "slices": plots.slices_picture(slices, results.measure) if slices else None,
+            "slices": plots.slices_picture(slices, measure) if slices else None,
             "reliability": plots.reliability_picture(results.reliability) if results.reliability else None,
             "coverage": plots.coverage_picture(results.coverage) if results.coverage else None,
             "cost": plots.cost_picture(results.costs) if results.costs else None,
@@ -117,7 +105,7 @@ def page_contents(
     }
 
 
-def _confusion(results: Results, task: Task | Shape) -> dict[str, Any]:
+def _confusion(results: Results, task: Task) -> dict[str, Any]:
     """Confusion of both models as tables and pictures, and precision, recall and F1 by label."""
     base, tuned = confusion_tables(results.cells, task.labels)
     unlabelled = bool(base[:, -1].any() or tuned[:, -1].any())
@@ -133,7 +121,7 @@ def _confusion(results: Results, task: Task | Shape) -> dict[str, Any]:
     }
 
 
-def _split_rows(task: Task | Shape) -> list[tuple[str, str]]:
+def _split_rows(task: Task) -> list[tuple[str, str]]:
     """Keys of metrics/prepare.json and what each counts."""
     rows = [
         ("train_n", "training cases"),
@@ -168,32 +156,17 @@ def markdown_page(contents: Mapping[str, Any], template: str = "report.md.j2") -
     return environment.get_template(template).render(contents)
 
 
-def gold_answer(case: Row) -> str:
-    """What the right answer to a case is: its label, or the gold answers to a question."""
-    if "answers" not in case:
-        return str(case["label"])
-    return " / ".join(dict.fromkeys(answer["text"] for answer in case["answers"])) or "(no answer)"
-
-
-def given_answer(case: Row, who: str) -> str:
-    """What a model answered."""
-    given = case[f"{who}_prediction"]
-    if "answers" in case:
-        return "(not readable)" if given is None else given or "(no answer)"
-    return "(no label)" if given is None else str(given)
-
-
 def plain_verdict(found: Findings) -> str:
     """The verdict for a terminal."""
-    cautions = "".join(f"\n  {caution.name}: {caution.sentence}" for caution in found.cautions)
-    return f"{found.headline}\n{found.sentences[1]}{cautions}"
+    checks = "".join(f"\n  {check.code} {check.name}: {check.sentence}" for check in found.checks)
+    return f"{found.headline}\n{found.sentences[1]}{checks}"
 
 
 def markdown_text(value: object) -> Markup:
     """A value as Markdown text of one line: nothing in it can be markup, a link, a mention or a table border."""
     if isinstance(value, Markup):
         return value
-    text = re.sub(r"[\r\n\x0b\x0c\x85\u2028\u2029]+", " ", notation.visible(str(value)))
+    text = re.sub(r"[\r\n\x0b\x0c\x85\u2028\u2029]+", " ", files.visible(str(value)))
     text = LINKS.sub(lambda match: f"{match.group()}\N{WORD JOINER}", text)
     return Markup(MARKUP.sub(lambda match: f"&#{ord(match.group())};", text))  # noqa: S704  (escaped just here)
 
@@ -215,5 +188,4 @@ def _environment(**options: Any) -> Environment:
     )
     environment.filters.update({figure.__name__: figure for figure in FIGURES})
     environment.globals.update({figure.__name__: figure for figure in FIGURES})
-    environment.globals.update(gold_answer=gold_answer, given_answer=given_answer)
     return environment

@@ -1,6 +1,6 @@
 """The report's pictures of figures over something: parts of the gain, slices, loss, confidence, cost.
 
-    gain_picture(results.gain, part_names(task), results.measure)
+    gain_picture(results.gain, task.parts, task.words.measure)
 
 Blue and vermilion carry the meaning, which the common kinds of colour blindness tell apart; text repeats it.
 """
@@ -12,19 +12,19 @@ from markupsafe import Markup
 
 from tunediff.report.drawing import COLOURS, chart, picture
 from tunediff.report.notation import counted, decimal, duration, percent, points, points_interval, whole
-from tunediff.report.results import Row
+from tunediff.report.results import Record
 
 MOST_SLICES = 25
 WHEN = {"base": "before", "tuned": "after"}
 
 
-def loss_picture(log: Sequence[Row]) -> Markup:
+def loss_picture(log: Sequence[Record]) -> Markup:
     """Lines: training and validation loss by epoch."""
     import altair as alt
 
     series = {"train_loss": "training (mean over the epoch)", "validation_loss": "validation"}
     rows = [
-        {"epoch": row["epoch"], "loss": row[key], "of": name}
+        {"epoch": row["epoch"], "loss": row[key], "series": name}
         for key, name in series.items()
         for row in log
         if row[key] is not None
@@ -42,20 +42,20 @@ def loss_picture(log: Sequence[Row]) -> Markup:
             ),
             y=alt.Y("loss:Q", title="loss", scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=5)),
             color=alt.Color(
-                "of:N",
+                "series:N",
                 scale=alt.Scale(domain=names, range=colours),
                 legend=alt.Legend(symbolType="stroke", symbolSize=500, symbolStrokeWidth=2),
             ),
-            strokeDash=alt.StrokeDash("of:N", scale=alt.Scale(domain=names, range=[[5, 4], [1, 0]])),
+            strokeDash=alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=[[5, 4], [1, 0]])),
         )
     )
     summary = "; ".join(
-        f"{name}: " + ", ".join(decimal(row["loss"]) for row in rows if row["of"] == name) for name in names
+        f"{name}: " + ", ".join(decimal(row["loss"]) for row in rows if row["series"] == name) for name in names
     )
     return picture(drawn.properties(width=720, height=220), "Loss by epoch", summary)
 
 
-def gain_picture(gain: Sequence[Row], names: Mapping[str, str], measure: str) -> Markup:
+def gain_picture(gain: Sequence[Record], names: Mapping[str, str], measure: str) -> Markup:
     """Waterfall: what each part adds to the change, in points, with the interval of the part, and the sum.
 
     Args:
@@ -68,11 +68,11 @@ def gain_picture(gain: Sequence[Row], names: Mapping[str, str], measure: str) ->
     rows: list[dict[str, Any]] = []
     at = 0.0
     for row in gain:
-        said = f"{points(row['points'] / 100)} ({points_interval(row['low'] / 100, row['high'] / 100)})"
+        text = f"{points(row['points'] / 100)} ({points_interval(row['low'] / 100, row['high'] / 100)})"
         end = at + row["points"]
         ends = {"start": at, "end": end, "low": at + row["low"], "high": at + row["high"]}
         kind = "repaired" if row["points"] >= 0 else "broken"
-        rows.append({"name": names.get(row["part"], row["part"]), "kind": kind, "text": said, **ends})
+        rows.append({"name": names.get(row["part"], row["part"]), "kind": kind, "text": text, **ends})
         at = end
     rows.append(
         {"name": "together", "kind": "base", "text": points(at / 100), "start": 0.0, "end": at, "low": at, "high": at}
@@ -89,13 +89,13 @@ def gain_picture(gain: Sequence[Row], names: Mapping[str, str], measure: str) ->
     colour = alt.Color("kind:N", legend=None, scale=alt.Scale(domain=kinds, range=[COLOURS[kind] for kind in kinds]))
     bars = base.mark_bar(height=18).encode(x=across, x2="end:Q", color=colour)
     whiskers = base.mark_rule(color=COLOURS["ink"], strokeWidth=1.5).encode(x=alt.X("low:Q"), x2="high:Q")
-    said = base.mark_text(align="left", dx=8, color=COLOURS["ink"]).encode(x=alt.X("most:Q"), text="text:N")
-    drawn = (bars + whiskers + said).transform_calculate(most="max(datum.start, datum.end, datum.high)")
+    labels = base.mark_text(align="left", dx=8, color=COLOURS["ink"]).encode(x=alt.X("most:Q"), text="text:N")
+    drawn = (bars + whiskers + labels).transform_calculate(most="max(datum.start, datum.end, datum.high)")
     summary = "; ".join(f"{row['name']}: {row['text']}" for row in rows)
     return picture(drawn.properties(width=380, height=30 * len(rows)), "What the change consists of", summary)
 
 
-def slices_picture(slices: Sequence[Row], measure: str) -> Markup:
+def slices_picture(slices: Sequence[Record], measure: str) -> Markup:
     """Two dots a slice: accuracy (called `measure`) before and after. Of more than `MOST_SLICES`, the first ones."""
     import altair as alt
 
@@ -126,12 +126,12 @@ def slices_picture(slices: Sequence[Row], measure: str) -> Markup:
     return picture(drawn, f"{measure.capitalize()} before and after by slice", summary)
 
 
-def slice_name(row: Row) -> str:
+def slice_name(row: Record) -> str:
     """A slice as the pictures and the cases call it."""
     return f"{row['family']}: {row['value']}"
 
 
-def reliability_picture(reliability: Sequence[Row]) -> Markup:
+def reliability_picture(reliability: Sequence[Record]) -> Markup:
     """Accuracy over confidence by bin, with intervals; on the diagonal a model is as sure as it is right."""
     import altair as alt
 
@@ -159,7 +159,7 @@ def reliability_picture(reliability: Sequence[Row]) -> Markup:
     return picture(layers.properties(width=330, height=280), "Reliability before and after", summary)
 
 
-def coverage_picture(coverage: Sequence[Row]) -> Markup:
+def coverage_picture(coverage: Sequence[Record]) -> Markup:
     """Accuracy on the cases that a model is surest of, over the share of cases that it answers."""
     import altair as alt
 
@@ -178,7 +178,7 @@ def coverage_picture(coverage: Sequence[Row]) -> Markup:
     return picture(drawn.properties(width=330, height=280), "Accuracy by share of cases answered", summary)
 
 
-def cost_picture(costs: Mapping[str, Row]) -> Markup:
+def cost_picture(costs: Mapping[str, Record]) -> Markup:
     """Bars: the time that each stage took."""
     import altair as alt
 
@@ -190,8 +190,8 @@ def cost_picture(costs: Mapping[str, Row]) -> Markup:
         y=alt.Y("stage:N", sort=None, title=None, axis=_names_axis()),
         x=alt.X("seconds:Q", axis=None, scale=alt.Scale(domain=[0, most])),
     )
-    said = bars.mark_text(align="left", dx=7, color=COLOURS["ink"]).encode(text="text:N")
-    drawn = bars.mark_bar(height=16, color=COLOURS["tuned"]) + said
+    labels = bars.mark_text(align="left", dx=7, color=COLOURS["ink"]).encode(text="text:N")
+    drawn = bars.mark_bar(height=16, color=COLOURS["tuned"]) + labels
     summary = "; ".join(f"{row['stage']}: {row['text']}" for row in rows)
     return picture(drawn.properties(width=480, height=26 * len(rows)), "Time by stage", summary)
 

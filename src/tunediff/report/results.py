@@ -1,6 +1,6 @@
 """What the other stages found, loaded and checked to belong together.
 
-    results = read_results({"prepare": Path("metrics/prepare.json"), ...}, params.task)
+    results = read_results({"prepare": Path("metrics/prepare.json"), ...}, task, params.diff.confidence, params.cost)
     results.diff_cases["accuracy_delta"]       # 0.47
 
 The report has no figure of its own: each comes from one of these files, and `Results.sources` names it. What was not
@@ -9,24 +9,24 @@ asked for (`diff.*` of params.yaml) or does not exist (two prediction files know
 
 import csv
 import io
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tunediff.compare.checks import Models, Raised
 from tunediff.compare.effects.differences import Difference
 from tunediff.compare.effects.transitions import TRANSITIONS
-from tunediff.config.task import QUESTION_ANSWERING, Task
-from tunediff.data.cases import answered
+from tunediff.config.cost import Cost
+from tunediff.data.cases import MODELS
 from tunediff.models.parameters import ParameterRow
-from tunediff.report.notation import visible
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import numbered_jsonl, read_json, read_text, shown
+from tunediff.runtime.files import numbered_jsonl, read_json, read_text, shown, visible
+from tunediff.tasks.task import Task
 
 Metrics = Mapping[str, float]
-Row = Mapping[str, Any]
+Record = Mapping[str, Any]
 
 # The stages before this one, in the order of the pipeline. A stage's cost is metrics/cost/STAGE.json.
 STAGES = (
@@ -36,10 +36,6 @@ STAGES = (
 # Those that write what they computed with.
 WITH_MODEL = ("predict_base", "train", "predict_tuned")
 
-_EVAL = (
-    *("n", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1"),
-    *("invalid", "nll", "brier", "degenerate"),
-)
 METRICS = {
     "base_model": (),  # perplexity and the like where it was trained from scratch
     "prepare": (
@@ -50,22 +46,15 @@ METRICS = {
         *("base_total", "removed", "head_added", "adapter_added", "tuned_total", "trainable", "trainable_percent"),
         *("packed_total", "packed_trainable_percent"),
     ),
-    "eval_base": _EVAL,
-    "eval_tuned": _EVAL,
+    "eval_base": (),  # and the figures of the task
+    "eval_tuned": (),
     "train": ("epochs", "steps", "train_loss", "validation_loss"),
     "diff_cases": (
         *("n", *TRANSITIONS, "accuracy_base", "accuracy_tuned"),
         *("accuracy_delta", "accuracy_delta_low", "accuracy_delta_high", "mcnemar_p"),
     ),
-    "baselines": ("majority_accuracy",),
+    "baselines": (),
     "calibration": (),
-}
-# What differs where the cases are questions; exact match is in 0..100 there, as in SQuAD's own script.
-ANSWER_METRICS = {
-    "eval_base": ("n", "exact", "exact_low", "exact_high", "f1", "invalid"),
-    "eval_tuned": ("n", "exact", "exact_low", "exact_high", "f1", "invalid"),
-    "diff_cases": (*METRICS["diff_cases"], "f1_base", "f1_tuned", "f1_delta", "f1_delta_low", "f1_delta_high", "f1_p"),
-    "baselines": ("base_accuracy",),
 }
 TABLES = {
     "pretrain_log": ("epoch", "step", "train_loss", "perplexity", "mlm_accuracy", "nsp_accuracy"),
@@ -85,31 +74,11 @@ PLOTS = {
     "contamination": ("transition", "cases", "same_inputs", "near_duplicates", "clean"),
     "differences": ("metric", "base", "tuned", "delta", "low", "high", "p", "p_holm"),
 }
-# Columns of theirs that only questions have.
-ANSWER_COLUMNS = {"contamination": ("same_context", "same_question")}
 WORDS = {
     *("transition", "family", "value", "model", "baseline", "metric"),
     *("module", "parameter", "part", "kind", "shape", "dtype", "trainable"),
 }
-PREDICTIONS = ("base_prediction", "tuned_prediction")
-SOURCES = (*METRICS, *TABLES, "plots", "cases", "environments", "costs")
-
-
-class Models(NamedTuple):
-    """How the sentences call the two models and what lies between them."""
-
-    base: str = "base model"
-    tuned: str = "tuned model"
-    change: str = "fine-tuning"
-
-
-class Shape(NamedTuple):
-    """What a case is where no params.yaml says so: its inputs and its labels, as far as they are known."""
-
-    inputs: Sequence[str]
-    labels: Sequence[str]
-    source_input: str  # what several cases may share
-    partial_input: str
+SOURCES = (*METRICS, *TABLES, "plots", "cases", "checks", "environments", "costs")
 
 
 class Cell(NamedTuple):
@@ -138,8 +107,10 @@ class Results:
     nothing that only a pipeline knows.
     """
 
+    task: Task
+    confidence: float  # of every interval, in 0.5..1; one minus it is the level of the test
     diff_cases: Metrics
-    cases: Sequence[Row]  # a row a case: all of them, or as many as the page has room for
+    cases: Sequence[Record]  # a row a case: all of them, or as many as the page has room for
     flows: Sequence[Flow]
     cells: Sequence[Cell] = ()
     source_texts: int | None = None  # different texts that the cases are about, such as premises
@@ -154,89 +125,85 @@ class Results:
     train: Metrics = field(default_factory=dict)
     baselines: Metrics = field(default_factory=dict)
     calibration: Metrics = field(default_factory=dict)
-    pretrain_log: Sequence[Row] = ()  # a row an epoch; a decoder has no accuracies: None
-    train_log: Sequence[Row] = ()  # a row an epoch; a loss that was not measured is None
-    parameters: Sequence[Row] = ()  # a row a tensor
-    gain: Sequence[Row] = ()  # a row a part
-    slices: Sequence[Row] = ()  # a row a slice; p, q, delta_rest and departure may be None
-    reliability: Sequence[Row] = ()  # a row a model and bin
-    coverage: Sequence[Row] = ()  # a row a model and share of cases answered
-    worth: Sequence[Row] = ()  # a row a baseline
-    contamination: Sequence[Row] = ()  # a row a transition
+    pretrain_log: Sequence[Record] = ()  # a row an epoch; a decoder has no accuracies: None
+    train_log: Sequence[Record] = ()  # a row an epoch; a loss that was not measured is None
+    parameters: Sequence[Record] = ()  # a row a tensor
+    gain: Sequence[Record] = ()  # a row a part
+    slices: Sequence[Record] = ()  # a row a slice; p, q, delta_rest and departure may be None
+    reliability: Sequence[Record] = ()  # a row a model and bin
+    coverage: Sequence[Record] = ()  # a row a model and share of cases answered
+    worth: Sequence[Record] = ()  # a row a baseline
+    contamination: Sequence[Record] = ()  # a row a transition
     clean: Metrics = field(default_factory=dict)  # without the cases that training has seen
-    alarms: Sequence[Row] = ()
+    checks: Sequence[Raised] = ()
+    price: Cost = field(default_factory=Cost)
     environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # what a stage's model computed with
-    costs: Mapping[str, Row] = field(default_factory=dict)  # seconds, peak_memory_bytes and device by stage
+    costs: Mapping[str, Record] = field(default_factory=dict)  # seconds, peak_memory_bytes and device by stage
     sources: Mapping[str, str] = field(default_factory=dict)  # path by field name
 
-    @property
-    def of_questions(self) -> bool:
-        """Whether the cases are questions, which a model answers in words of the text."""
-        return "f1_delta" in self.diff_cases
 
-    @property
-    def measure(self) -> str:
-        """What the share of right cases is called."""
-        return "exact match" if self.of_questions else "accuracy"
-
-
-def read_results(paths: Mapping[str, Path], task: Task) -> Results:
+def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price: Cost) -> Results:
     """Read what the report shows.
 
     Args:
         paths: a file for each name in `SOURCES`; `costs` and `environments` are folders with a file per stage, `plots`
             one with the tables that were asked for.
-        task: names of labels and input fields.
+        task: of the cases.
+        confidence: of the intervals.
+        price: what an hour of the machine costs.
 
     Raises:
         TunediffError: a file or a key is missing, a value is of the wrong kind, or two files tell of different
             cases.
     """
-    asked = task.name == QUESTION_ANSWERING
-    needed = METRICS | (ANSWER_METRICS if asked else {})
+    scores = [
+        f"{stem}_{end}" for stem in task.scores for end in ("base", "tuned", "delta", "delta_low", "delta_high", "p")
+    ]
+    needed = METRICS | {"diff_cases": (*METRICS["diff_cases"], *scores)}
+    needed |= dict.fromkeys(("eval_base", "eval_tuned"), task.figures)
     metrics: dict[str, Any] = {name: _metrics(paths[name], keys) for name, keys in needed.items()}
-    for name in ("eval_base", "eval_tuned") if asked else ():
-        metrics[name] |= {f"accuracy{end}": metrics[name][f"exact{end}"] / 100 for end in ("", "_low", "_high")}
+    for name in ("eval_base", "eval_tuned"):
+        metrics[name] |= task.accuracy(metrics[name])
     tables: dict[str, Any] = {name: _table(paths[name], columns) for name, columns in TABLES.items()}
     for name, rows in tables.items():
         if not rows and name != "pretrain_log":  # which is empty where others trained the base
             raise TunediffError(f"{paths[name]}: found no row, expected at least one")
-    plots, plot_sources = _plots(paths["plots"])
+    plots, plot_sources = _plots(paths["plots"], task)
     cases = [_case(f"{paths['cases']}, row {number}", row, task) for number, row in numbered_jsonl(paths["cases"])]
     _check_same_cases(paths, metrics, cases)
     return Results(
+        task,
+        confidence,
         **metrics,
         **tables,
         **plots,
         cases=cases,
         flows=flows_of(cases),
-        # Of questions that all have an answer there is nothing to confuse.
-        cells=cells_of(cases) if len(task.labels) > 1 else (),
+        # Where there is one label there is nothing to confuse.
+        cells=cells_of(cases, task) if len(task.labels) > 1 else (),
         source_texts=len({case[task.source_input] for case in cases}),
+        checks=_checks(paths["checks"]),
         environments={stage: _environment(paths["environments"] / f"{stage}.json") for stage in WITH_MODEL},
         costs={stage: _cost(paths["costs"] / f"{stage}.json") for stage in STAGES},
+        price=price,
         sources={name: str(paths[name]) for name in SOURCES} | plot_sources,
     )
 
 
-def cells_of(cases: Sequence[Row]) -> list[Cell]:
-    """Return the cases counted by gold label and the two answers; of questions, by whether there is an answer."""
-    counts = Counter((case["label"], *(_as_label(case, name) for name in PREDICTIONS)) for case in cases)
-    return [Cell(label, before, after, count) for (label, before, after), count in counts.items()]
+def cells_of(cases: Sequence[Record], task: Task) -> list[Cell]:
+    """Return the cases counted by gold label and the labels that the two answers stand for."""
+    before, after = (task.classes(case[f"{who}_prediction"] for case in cases) for who in MODELS)
+    counts = Counter(zip((case["label"] for case in cases), before, after, strict=True))
+    return [Cell(*key, count) for key, count in counts.items()]
 
 
-def _as_label(case: Row, name: str) -> str | None:
-    given: str | None = case[name]
-    return answered(given) if "base_f1" in case else given
-
-
-def flows_of(cases: Sequence[Row]) -> list[Flow]:
+def flows_of(cases: Sequence[Record]) -> list[Flow]:
     """Return the cases counted by outcome before and after."""
     counts = Counter((*_outcomes(case), str(case["transition"])) for case in cases)
     return [Flow(*key, cases=count) for key, count in counts.items()]
 
 
-def _outcomes(case: Row) -> tuple[str, str]:
+def _outcomes(case: Record) -> tuple[str, str]:
     right = {"base": ("both_right", "broken"), "tuned": ("both_right", "repaired")}
     before, after = (
         "right" if case["transition"] in names else "invalid" if case[f"{who}_prediction"] is None else "wrong"
@@ -245,29 +212,28 @@ def _outcomes(case: Row) -> tuple[str, str]:
     return before, after
 
 
-def _plots(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """What there is of `PLOTS`, the alarms and the figures of clean cases, and the file that each came from."""
+def _plots(folder: Path, task: Task) -> tuple[dict[str, Any], dict[str, str]]:
+    """What there is of `PLOTS` and the figures of clean cases, and the file that each came from."""
     found: dict[str, Any] = {}
     sources = {}
     for name, columns in PLOTS.items():
         path = folder / ("baselines.csv" if name == "worth" else f"{name}.csv")
         if path.exists():
-            found[name], sources[name] = _table(path, columns, ANSWER_COLUMNS.get(name, ())), str(path)
+            wanted = tuple(f"same_{one}" for one in task.leak_inputs) if name == "contamination" else ()
+            found[name], sources[name] = _table(path, columns, wanted), str(path)
     if "differences" in found:
         found["differences"] = [Difference(**row) for row in found["differences"]]
-    clean, alarms = folder / "contamination.json", folder / "alarms.json"
+    clean = folder / "contamination.json"
     if clean.exists():
         found["clean"], sources["clean"] = _metrics(clean, ()), str(clean)
-    if alarms.exists():
-        found["alarms"], sources["alarms"] = _list(alarms, ("name", "sentence")), str(alarms)
     return found, sources
 
 
-def _list(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
-    rows = read_json(path)
+def _checks(path: Path) -> list[Raised]:
+    rows, keys = read_json(path), Raised._fields
     if not isinstance(rows, list) or any(not isinstance(row, dict) or set(keys) - set(row) for row in rows):
         raise TunediffError(f"{path}: found {shown(rows)}, expected a list of objects with {', '.join(keys)}")
-    return rows
+    return [Raised(*(row[key] for key in keys)) for row in rows]
 
 
 def _metrics(path: Path, keys: Sequence[str]) -> dict[str, float]:
@@ -314,63 +280,30 @@ def _table(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> 
                 raise TunediffError(
                     f"{path}, row {number}: {column}: found {shown(row[column])}, expected a number"
                 ) from None
-        if values.get("model", "base") not in ("base", "tuned"):
+        if values.get("model", "base") not in MODELS:
             raise TunediffError(f"{path}, row {number}: model: found {shown(row['model'])}, expected base or tuned")
         rows.append(values)
     return rows
 
 
-def _case(place: str, case: Row, task: Task) -> Row:
+def _case(place: str, case: Record, task: Task) -> Record:
     """The case once checked, its text made visible."""
-    labels, asked = task.labels, task.name == QUESTION_ANSWERING
     for name in ("case_id", *task.inputs):
         if not isinstance(case.get(name), str):
             raise TunediffError(f"{place}: {name}: found {shown(case.get(name))}, expected text")
-    if case.get("label") not in labels:
-        raise TunediffError(f"{place}: label: found {shown(case.get('label'))}, expected one of {', '.join(labels)}")
-    for name in PREDICTIONS:
-        given = case.get(name, 0)
-        if not (given is None or (isinstance(given, str) and (asked or given in labels))):
-            expected = "text" if asked else "a label"
-            raise TunediffError(f"{place}: {name}: found {shown(case.get(name))}, expected null or {expected}")
+    if case.get("label") not in task.labels:
+        expected = ", ".join(task.labels)
+        raise TunediffError(f"{place}: label: found {shown(case.get('label'))}, expected one of {expected}")
     if case.get("transition") not in TRANSITIONS:
         raise TunediffError(
             f"{place}: transition: found {shown(case.get('transition'))}, expected one of {', '.join(TRANSITIONS)}"
         )
-    for name in ("base_log_probs", "tuned_log_probs"):
-        scores = case.get(name)
-        if asked and scores is None:
-            continue
-        numbers = [score for score in scores if isinstance(score, int | float)] if isinstance(scores, list) else []
-        if len(numbers) != len(labels) or not all(map(math.isfinite, numbers)):
-            raise TunediffError(f"{place}: {name}: found {shown(scores)}, expected {len(labels)} numbers, one a label")
-    measured = ("base_f1", "tuned_f1") if asked else ()
-    for name in (*measured, *(name for name in ("base_margin", "tuned_margin") if name in case)):
-        if not isinstance(case.get(name), int | float) or not math.isfinite(case[name]):
-            unit = "in 0..1" if asked else "of nats"
-            raise TunediffError(f"{place}: {name}: found {shown(case.get(name))}, expected a number {unit}")
+    checked = task.checked_record(case, place)
     marks = {name: [visible(str(mark)) for mark in case.get(name) or ()] for name in ("tags", "slices") if name in case}
-    gold = {"answers": _answers(place, case)} if asked else {}
-    return {"tags": [], **case, **{name: visible(case[name]) for name in task.inputs}, **marks, **gold}
+    return {"tags": [], **checked, **{name: visible(case[name]) for name in task.inputs}, **marks}
 
 
-def _answers(place: str, case: Row) -> list[dict[str, Any]]:
-    """The gold answers, each at its place in the visible context."""
-    answers = case.get("answers")
-    if not isinstance(answers, list) or not all(
-        isinstance(one, dict) and isinstance(one.get("text"), str) for one in answers
-    ):
-        raise TunediffError(f"{place}: answers: found {shown(answers)}, expected a list of texts and their places")
-    return [marked_answer(case["context"], one["text"], one.get("start")) for one in answers]
-
-
-def marked_answer(context: str, text: str, start: int | None) -> dict[str, Any]:
-    """A gold answer and where it stands once the context is visible; None where it does not stand there."""
-    there = isinstance(start, int) and start >= 0 and context.startswith(text, start)
-    return {"text": visible(text), "start": len(visible(context[:start])) if there else None}
-
-
-def _check_same_cases(paths: Mapping[str, Path], metrics: Mapping[str, Metrics], cases: Sequence[Row]) -> None:
+def _check_same_cases(paths: Mapping[str, Path], metrics: Mapping[str, Metrics], cases: Sequence[Record]) -> None:
     found: dict[str, int] = {"n": len(cases), **Counter(str(case["transition"]) for case in cases)}
     expected = [("diff_cases", key) for key in ("n", *TRANSITIONS)] + [("eval_base", "n"), ("eval_tuned", "n")]
     for name, key in expected:

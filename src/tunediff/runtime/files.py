@@ -392,3 +392,14 @@ def shown(value: object, width: int = 60) -> str:
     except (ValueError, RecursionError):  # a number of more digits than Python writes, or lists in lists
         text = f"a {type(value).__name__} too large to show"
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def visible(text: str) -> str:
+    """Text of a data set with the characters that hide or reorder other text written out.
+
+    Control characters become their pictures, those that override the direction of writing their code points;
+    a lone half of a surrogate pair, which no file can hold, becomes the replacement character.
+    """
+    text = re.sub(r"[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
+    text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", lambda match: chr(0x2400 + ord(match.group())), text)
+    return re.sub(r"[\x7f-\x9f\u202a-\u202e\u2066-\u2069]", lambda match: f"⟨U+{ord(match.group()):04X}⟩", text)

@@ -26,6 +26,8 @@ from scipy.sparse import csr_array, vstack
 from scipy.stats import norm, t
 
 Floats = npt.NDArray[np.float64]
+# What cases may share, one value a case; None where every case stands for itself.
+Clusters = Sequence[Any] | npt.NDArray[np.intp] | pd.Series | None
 # From summed totals of shape (replicates, columns) to values of shape (replicates,).
 Statistic = Callable[[Floats], Floats]
 
@@ -44,7 +46,7 @@ class Units(NamedTuple):
     counts: npt.NDArray[np.int64]
 
 
-def units(values: npt.ArrayLike, clusters: Sequence[Any] | pd.Series | None = None) -> Units:
+def units(values: npt.ArrayLike, clusters: Clusters = None) -> Units:
     """Return the units to draw from.
 
     Args:
@@ -84,7 +86,7 @@ def merged(parts: Iterable[Units]) -> Units:
     return Units(totals[first], np.bincount(place, weights=np.concatenate(counts)).astype(np.int64))
 
 
-def cluster_codes(clusters: Sequence[Any] | pd.Series) -> npt.NDArray[np.intp]:
+def cluster_codes(clusters: Clusters) -> npt.NDArray[np.intp]:
     """Return the number of each case's cluster, from 0 without a gap; a case whose cluster is null has its own."""
     codes, names = pd.factorize(pd.Series(clusters).reset_index(drop=True))
     alone = codes < 0
@@ -168,7 +170,7 @@ def affordable(replicates: int, kinds: int) -> int:
 
 def mean_interval(
     values: npt.ArrayLike,
-    clusters: Sequence[Any] | pd.Series | None = None,
+    clusters: Clusters = None,
     weights: npt.ArrayLike | None = None,
     confidence: float = 0.95,
     seed: int = 0,

@@ -14,7 +14,11 @@ Only the cases whose outcome flips carry information: `repaired` (wrong before, 
 
 from math import ceil, sqrt
 
-from scipy.stats import binom, binomtest, norm
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binom, binomtest, norm, t, ttest_rel
+
+from tunediff.stats.bootstrap import Clusters, cluster_codes
 
 
 def mcnemar_exact(repaired: int, broken: int) -> float:
@@ -83,6 +87,39 @@ def difference_interval(repaired: int, broken: int, n: int, confidence: float = 
         return inside
 
     return limit(-1.0), limit(1.0)
+
+
+def mean_difference_interval(
+    before: npt.NDArray[np.float64],
+    after: npt.NDArray[np.float64],
+    confidence: float,
+    clusters: Clusters,
+) -> tuple[float, float] | None:
+    """Return the t interval of the mean of paired differences, after minus before; None of a single unit.
+
+    Where cases share clusters, these are the units: the residuals are summed within each (Liang and Zeger 1986), and
+    the degrees of freedom are those of the clusters.
+
+    Args:
+        before: a score of each case, of shape (n_cases,).
+        after: the same after.
+        confidence: of the interval, in 0..1.
+        clusters: of length n_cases; None: every case is its own.
+    """
+    change = after - before
+    mean, n = float(change.mean()), len(change)
+    codes = np.arange(n) if clusters is None else cluster_codes(clusters)
+    found = int(codes.max()) + 1
+    if found < 2:
+        return None
+    if np.ptp(change) == 0:
+        return mean, mean
+    if found == n:
+        interval = ttest_rel(after, before).confidence_interval(confidence)
+        return float(interval.low), float(interval.high)
+    residuals = np.bincount(codes, weights=change - mean)
+    half = float(t.ppf((1 + confidence) / 2, found - 1)) * sqrt(found / (found - 1) * residuals @ residuals) / n
+    return mean - half, mean + half
 
 
 def minimum_detectable_difference(n: int, discordant: float, alpha: float = 0.05, power: float = 0.8) -> float | None:

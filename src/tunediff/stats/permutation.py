@@ -8,14 +8,13 @@ Swapping every case at random and computing the metric again is Yeh's approximat
 differences it is the sign-flip test. Cases that share a source are swapped together.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from tunediff.stats.bootstrap import AT_ONCE, Floats, Statistic, Units, affordable, units
+from tunediff.stats.bootstrap import AT_ONCE, Clusters, Floats, Statistic, Units, affordable, units
 
 Flags = npt.NDArray[np.bool_]
 
@@ -87,7 +86,7 @@ def swap_test_of(statistic: Callable[[Flags], Floats], n: int, replicates: int |
     return (as_large + 1) / (replicates + 1)
 
 
-def sign_flip(differences: npt.ArrayLike, clusters: Sequence[Any] | pd.Series | None = None, seed: int = 0) -> float:
+def sign_flip(differences: npt.ArrayLike, clusters: Clusters = None, seed: int = 0) -> float:
     """Return the two-sided p-value that per-case differences are as likely upwards as downwards, in 0..1.
 
     Args:

@@ -7,23 +7,29 @@ A row of SNLI and the case that it becomes (`data.labels` is {0: entailment, 1: 
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
 
 from tunediff.config.data import Origin
 from tunediff.config.params import Params
-from tunediff.data.cases import Case, make_cases, outcome
+from tunediff.data.cases import MODELS, Case, make_cases
+from tunediff.data.leaks import WORD
 from tunediff.data.sources import Row
 from tunediff.inputs.ask import Ask
-from tunediff.metrics.accuracy import confusion, degenerate_reason, per_class, score
+from tunediff.metrics.accuracy import Counts, confusion, degenerate_reason, per_class, repeated_accuracy, score
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
-from tunediff.tasks.columns import columns_fit, key_of, tags_of, text_of, value_of
+from tunediff.tasks.baselines import Answers, majority_label, marked, tfidf_logistic
+from tunediff.tasks.columns import columns_fit, is_number, key_of, tags_of, text_of, value_of
+from tunediff.tasks.families import Family, quarters, share, yes_no
 from tunediff.tasks.grading import column, likeliest, passed_on, was_given
-from tunediff.tasks.task import Task
-
-if TYPE_CHECKING:
-    import pandas as pd
+from tunediff.tasks.label_clauses import LABEL_CLAUSES
+from tunediff.tasks.task import Chance, Tally, Task, Words
+from tunediff.tasks.wording import wording
 
 _QUOTES = "\"'`´“”„‘’‚«»()[]{}"
 _STOPS = ".,;:!?…。，；：！？"
@@ -63,6 +69,7 @@ def _choices_fit(params: Params) -> str | None:
     return f"prompt.choices: found {sorted(choices or {})}, expected a text for each of task.labels {labels}"
 
 
+@dataclass(frozen=True)
 class Classification(Task):
     """Texts with one label each."""
 
@@ -105,7 +112,7 @@ class Classification(Task):
         written = params.evaluate.scoring_method == "generation"
         return Ask(answer="text" if written else "choices", names=list(self.labels), choices=choices)
 
-    def grade(self, cases: Sequence[Case], answers: "pd.DataFrame", ask: Ask) -> "pd.DataFrame":
+    def grade(self, cases: Sequence[Case], answers: pd.DataFrame, ask: Ask) -> pd.DataFrame:
         """The prediction file: an answer is right where it names the gold label."""
 
         def labels(text: str, log_probs: str) -> list[str | None]:
@@ -115,7 +122,7 @@ class Classification(Task):
 
         frame = passed_on(cases, answers)
         frame["prediction"] = column(found := labels("text", "log_probs"))
-        frame["outcome"] = [outcome(one, case.label) for one, case in zip(found, cases, strict=True)]
+        frame["outcome"] = self.outcomes(self.gold(cases), found)
         if "generated_text" in answers:
             frame["generated"] = column([parse_answer(text, ask.choices) for text in answers["generated_text"]])
         for setting in ("again", "seed"):
@@ -123,11 +130,11 @@ class Classification(Task):
                 frame[f"{setting}_prediction"] = column(labels(f"{setting}_text", f"{setting}_log_probs"))
         return frame
 
-    def metrics(self, frame: "pd.DataFrame", validation: "pd.DataFrame | None") -> dict[str, float]:
+    def metrics(self, frame: pd.DataFrame, validation: pd.DataFrame | None) -> dict[str, float]:
         """What `tunediff.metrics.accuracy.score` gives."""
         return score(self.labels, frame["label"], frame["prediction"], frame["log_probs"])
 
-    def module_inputs(self, features: Any, frame: "pd.DataFrame") -> Mapping[str, Sequence[Any]] | None:
+    def module_inputs(self, features: Any, frame: pd.DataFrame) -> Mapping[str, Sequence[Any]] | None:
         """Labels by name, or as their places in task.labels."""
         kind = getattr(features["predictions"], "dtype", "")
         gold = frame["label"].tolist()
@@ -140,7 +147,7 @@ class Classification(Task):
             return {"predictions": [places[label] for label in found], "references": [places[label] for label in gold]}
         return None
 
-    def described(self, frame: "pd.DataFrame", metrics: Mapping[str, float]) -> Iterator[str]:
+    def described(self, frame: pd.DataFrame, metrics: Mapping[str, float]) -> Iterator[str]:
         """The metrics in words, then a line per label."""
         counts = confusion(self.labels, frame["label"], frame["prediction"])
         yield (
@@ -155,6 +162,161 @@ class Classification(Task):
             )
         if reason := degenerate_reason(self.labels, counts):
             yield reason
+
+    # What comparing needs
+
+    words = Words(
+        measure="accuracy",
+        gold="gold label",
+        cases="cases",
+        invalid=("names no label and counts", "name no label and count"),
+        no_answer={None: "(no label)"},
+        gain="Both models answered the same cases in several ways. What a part adds is what the difference loses when "
+        "that part no longer counts",
+        confusion="Each row is a gold label, each column an answer; the diagonal is right.",
+        tags="Each test case carries tags, such as the phenomenon it tests",
+        probabilities="",
+        method=(
+            "An answer that names no label counts as wrong and stays in the denominator. A predictor is called "
+            "degenerate where it gives one label to over 95 % of the cases or is no better than always giving the "
+            "most frequent one.",
+        ),
+    )
+    compared = ("classes",)
+    families = (
+        Family("words", "length", quarters),
+        Family("negation", "negation"),
+        Family("number_words", "number words", yes_no),
+        Family("overlap", "overlap", share),
+        Family("subsequence", "subsequence", yes_no),
+        Family("rare_words", "rare words"),
+    )
+    clauses = LABEL_CLAUSES
+    figures = (
+        *("n", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1"),
+        *("invalid", "nll", "brier", "degenerate"),
+    )
+    probabilities: ClassVar = {
+        "nll": "Negative log-likelihood of the gold label, nats",
+        "brier": "Brier score, 0 to 2",
+        "ece": "Calibration error, 0 to 1",
+    }
+    hub = ("text-classification", "Text classification")
+
+    @property
+    def parts(self) -> dict[str, str]:
+        return {
+            "answer_format": "the form of the answer",
+            "label_bias": "a preference among the labels",
+            "partial_input": f"what the {self.partial_input} alone gives away",
+            "residual": "the rest, which takes the whole case" if len(self.inputs) > 1 else "the rest",
+        }
+
+    def classes(self, answers: Iterable[str | None]) -> list[str | None]:
+        return list(answers)
+
+    def gold(self, cases: Sequence[Case]) -> list[str]:
+        return [case.label for case in cases]
+
+    def right(self, gold: str, answer: str) -> bool:
+        return answer == gold
+
+    def chance(self, tally: Tally) -> Chance | None:
+        return Chance(1 / len(self.labels), f"guessing among {len(self.labels)} labels") if self.labels else None
+
+    def degenerate(self, tally: Tally) -> str | None:
+        reason = degenerate_reason(self.labels, self._counts(tally)) if self.labels else None
+        if reason is None:
+            return None
+        # The name of the check says already what the sentence begins with.
+        words = reason.removeprefix("Degenerate predictor: ")
+        return words[0].upper() + words[1:]
+
+    def one_label(self, tally: Tally) -> str | None:
+        found = {label for label, _ in tally}
+        return found.pop() if len(found) == 1 else None
+
+    def repeated(self, metrics: Mapping[str, float], tally: Tally) -> list[str]:
+        return repeated_accuracy(metrics, self.labels, self._counts(tally)) if self.labels else []
+
+    def _counts(self, tally: Tally) -> Counts:
+        """The confusion of `tunediff.metrics.accuracy.confusion`."""
+        place = {label: at for at, label in enumerate(self.labels)}
+        counts = np.zeros((len(place), len(place) + 1), dtype=np.int64)
+        for (label, answer), cases in tally.items():
+            counts[place[label], place.get(answer or "", -1)] += cases
+        return counts
+
+    def baselines(self, train: Sequence[Case], test: Sequence[Case], base: Mapping[str, Answers]) -> dict[str, Answers]:
+        """majority; bag_of_words, which reads all inputs, a word of one input apart from the same word of another, and
+        partial_input, which reads the partial-input input alone (one of the two where the task has one input; neither
+        where the training cases cannot train a classifier, having one label or no word); calibrated_base;
+        few_shot_base.
+        """
+        labels, gold = [case.label for case in train], [case.label for case in test]
+        answers: dict[str, Answers] = {"majority": majority_label(labels, gold).predictions}
+        read = {"partial_input": [self.partial_input]}
+        if len(self.inputs) > 1:
+            read["bag_of_words"] = list(self.inputs)
+        has_words = any(WORD.search(text) for case in train for text in case.inputs.values())
+        for name, inputs in read.items() if has_words and len(set(labels)) > 1 else ():
+            learned, asked_of = ([marked(case, inputs) for case in split] for split in (train, test))
+            answers[name] = tfidf_logistic(learned, labels, asked_of, gold).predictions
+        return answers | {name: base[name] for name in ("calibrated_base", "few_shot_base") if name in base}
+
+    @property
+    def baseline_names(self) -> dict[str, str]:
+        return {
+            "majority": "majority label",
+            "bag_of_words": "bag of words of all inputs",
+            "partial_input": "bag of words of one input",
+            "calibrated_base": "base model without its label preference",
+            "few_shot_base": "base model with examples in its prompt",
+        }
+
+    @property
+    def baseline_phrases(self) -> dict[str, str]:
+        one_input = f" that reads only the {self.partial_input}" if len(self.inputs) > 1 else ""
+        return {
+            "majority": "always giving the most frequent training label",
+            "partial_input": f"a bag-of-words classifier{one_input}",
+        }
+
+    def features(self, cases: Sequence[Case], train: Sequence[Case] = ()) -> pd.DataFrame:
+        return wording(cases, self.inputs, self.partial_input, train)
+
+    def model_evidence(self, rows: pd.DataFrame, cases: Sequence[Case], who: str) -> dict[str, list[Any]]:
+        return {}
+
+    def case_evidence(self, cases: Sequence[Case]) -> dict[str, list[Any]]:
+        texts = self.features(cases)
+        found = {name: texts[name].tolist() for name in ("negation", "overlap", "subsequence") if name in texts}
+        if len(self.inputs) > 1:
+            others = " and ".join(name for name in self.inputs if name != self.partial_input)
+            found |= {"alone": [self.partial_input] * len(cases), "others": [others] * len(cases)}
+        return found
+
+    def checked_record(self, record: Mapping[str, Any], place: str) -> dict[str, Any]:
+        for who in MODELS:
+            answer = record.get(f"{who}_prediction", 0)
+            if not (answer is None or answer in self.labels):
+                raise TunediffError(f"{place}: {who}_prediction: found {shown(answer)}, expected null or a label")
+            scores = record.get(f"{who}_log_probs")
+            numbers = scores if isinstance(scores, list) and all(map(is_number, scores)) else []
+            if len(numbers) != len(self.labels):
+                expected = f"{len(self.labels)} numbers, one a label"
+                raise TunediffError(f"{place}: {who}_log_probs: found {shown(scores)}, expected {expected}")
+            if not is_number(record.get(f"{who}_margin", 0.0)):
+                found = shown(record[f"{who}_margin"])
+                raise TunediffError(f"{place}: {who}_margin: found {found}, expected a number of nats")
+        return dict(record)
+
+
+@dataclass(frozen=True)
+class Inference(Classification):
+    """Natural language inference: does the hypothesis follow from the premise."""
+
+    hub = ("text-classification", "Natural language inference")
 
 
 def parse_answer(text: str, choices: Mapping[str, str]) -> str | None:

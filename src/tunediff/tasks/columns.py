@@ -4,6 +4,7 @@ text_of(row, "premise")        # "A man is feeding two dogs."
 tags_of(row)                   # ["hypernym"]
 """
 
+import math
 from collections.abc import Sequence
 
 from tunediff.config.params import Params
@@ -79,3 +80,8 @@ def columns_fit(params: Params, gold: str) -> str | None:
     if sorted(params.data.columns) == expected:
         return None
     return f"data.columns: found {sorted(params.data.columns)}, expected task.inputs and {gold}: {expected}"
+
+
+def is_number(value: object) -> bool:
+    """Whether a value of a JSON file is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

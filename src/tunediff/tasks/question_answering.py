@@ -12,8 +12,9 @@ A question whose lists are empty has the label `unanswerable`.
 
 import string
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -21,16 +22,21 @@ import pandas as pd
 from tunediff.config.data import Origin
 from tunediff.config.params import Params
 from tunediff.config.task import ANSWERABLE, UNANSWERABLE
-from tunediff.data.cases import INVALID, RIGHT, WRONG, Answer, Case, make_cases
+from tunediff.data.cases import INVALID, MODELS, Answer, Case, answered, make_cases
 from tunediff.data.sources import Row
 from tunediff.inputs.ask import Ask
+from tunediff.metrics.accuracy import ONE_LABEL_SHARE
 from tunediff.metrics.answer_scores import Answered, score_answers
 from tunediff.metrics.squad import exact_match, token_f1
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import shown
-from tunediff.tasks.columns import checked_text, columns_fit, key_of, tags_of, text_of, value_of
+from tunediff.runtime.files import shown, visible
+from tunediff.tasks.answer_clauses import ANSWER_CLAUSES, in_sentence, no_answer_odds
+from tunediff.tasks.baselines import Answers
+from tunediff.tasks.columns import checked_text, columns_fit, is_number, key_of, tags_of, text_of, value_of
+from tunediff.tasks.families import Family, quarters, share, third
 from tunediff.tasks.grading import column, passed_on, was_given
-from tunediff.tasks.task import Task
+from tunediff.tasks.question_wording import capitalised, question_wording
+from tunediff.tasks.task import Chance, Tally, Task, Words
 
 _LAYOUT = '{"text": [TEXT, ...], "answer_start": [NUMBER, ...]}'
 
@@ -87,6 +93,7 @@ def _no_settings(params: Params) -> str | None:
     return f"{' and '.join(given)}, but task.name is question_answering, which is asked in one way alone"
 
 
+@dataclass(frozen=True)
 class QuestionAnswering(Task):
     """Questions about a context, answered with a part of it, or with nothing where there is no answer."""
 
@@ -145,13 +152,9 @@ class QuestionAnswering(Task):
             return [one if row[0] > row[1] else "" for one, row in zip(answers[text], answers[log_probs], strict=True)]
 
         frame = passed_on(cases, answers)
-        gold = [[answer.text for answer in case.answers] for case in cases]
-        found = predictions("text", "log_probs")
+        gold, found = self.gold(cases), predictions("text", "log_probs")
         frame["prediction"] = column(found)
-        frame["outcome"] = [
-            INVALID if one is None else RIGHT if exact_match(texts, one) else WRONG
-            for texts, one in zip(gold, found, strict=True)
-        ]
+        frame["outcome"] = self.outcomes(gold, found)
         frame["answers"] = pd.Series(gold, dtype=object)
         frame["f1"] = [0.0 if one is None else token_f1(texts, one) for texts, one in zip(gold, found, strict=True)]
         for setting in ("again", "seed"):
@@ -216,6 +219,215 @@ class QuestionAnswering(Task):
             )
             named = meteor.replace("meteor", "METEOR").replace("_", " ")
             yield f"BLEU {metrics['bleu']:.1f}, {rouge}, {named} {metrics[meteor]:.3f}"
+
+    # What comparing needs
+
+    words = Words(
+        measure="exact match",
+        gold="gold answer",
+        cases="questions",
+        invalid=("could not be read and counts", "could not be read and count"),
+        no_answer={None: "(not readable)", "": "(no answer)"},
+        gain="What the questions with an answer add to the change, and what those without one do",
+        confusion="Each row says whether a question has an answer, each column whether a model gave one, be it right "
+        "or wrong.",
+        tags="Questions that have an answer and questions that have none",
+        probabilities="Of whether a question has an answer, not of what the answer is. ",
+        method=(
+            "A question is right where the answer, without regard to case, punctuation and articles, is one of the "
+            "gold answers, or empty where there is none (Rajpurkar et al. 2016, 2018). Interval of F1: bootstrap of "
+            "whole clusters; test: their signs flipped.",
+            "An answer that cannot be read counts as wrong and stays in the denominator. A model is called degenerate "
+            "where it gives an answer to over 95 % of the questions, or none, and fewer than that are of this kind.",
+        ),
+    )
+    columns = ("answers", "f1")
+    shared_columns = ("answers",)
+    scores: ClassVar = {"f1": "F1"}
+    answers_are_labels = False
+    compared = ("scores", "thresholds", "texts")
+    kinds: ClassVar = {"has_answer": ANSWERABLE, "no_answer": UNANSWERABLE}
+    kind_words: ClassVar = {
+        "has_answer": ("that have an answer", "with an answer"),
+        "no_answer": ("that have none", "without one"),
+    }
+    families = (
+        Family("question_word", "question word"),
+        Family("answer_words", "answer length", quarters),
+        Family("context_words", "context length", quarters),
+        Family("overlap", "overlap", share),
+        Family("answer_overlap", "sentence overlap", share),
+        Family("position", "answer in the context", third),
+    )
+    clauses = ANSWER_CLAUSES
+    figures = ("n", "exact", "exact_low", "exact_high", "f1", "invalid")
+    # The validation split is not at hand where two models are compared.
+    evaluated: ClassVar = {
+        "validated_exact": "Exact match, no answer above the threshold of the validation split",
+        "validated_f1": "F1, no answer above the threshold of the validation split",
+    }
+    probabilities: ClassVar = {
+        "nll": "Negative log-likelihood of whether there is an answer, nats",
+        "brier": "Brier score, 0 to 2, of whether there is an answer",
+        "ece": "Calibration error, 0 to 1, of whether there is an answer",
+    }
+    hub = ("question-answering", "Question answering")
+
+    @property
+    def parts(self) -> dict[str, str]:
+        return {"has_answer": "answering what has an answer", "no_answer": "giving none where there is none"}
+
+    @property
+    def leak_inputs(self) -> tuple[str, ...]:
+        return self.source_input, self.partial_input
+
+    @property
+    def near_inputs(self) -> Sequence[str]:
+        return [self.partial_input]
+
+    def classes(self, answers: Iterable[str | None]) -> list[str | None]:
+        return [answered(answer) for answer in answers]
+
+    def gold(self, cases: Sequence[Case]) -> list[list[str]]:
+        return [[answer.text for answer in case.answers] for case in cases]
+
+    def right(self, gold: Sequence[str], answer: str) -> bool:
+        return bool(exact_match(gold, answer))
+
+    def with_gold(self, aligned: pd.DataFrame, cases: Sequence[Case]) -> pd.DataFrame:
+        for model in MODELS:
+            graded = zip(cases, self.gold(cases), aligned[f"answers_{model}"], strict=True)
+            differing = [case.case_id for case, gold, found in graded if list(map(str, found)) != gold]
+            if differing:
+                raise TunediffError(
+                    f"test split and {model} predictions: answers: found different ones for {len(differing)} of "
+                    f"{len(cases)} cases (the first: {differing[0]}), expected the same in both (dvc repro)"
+                )
+        answers = pd.Series([case.answers for case in cases], index=aligned.index, dtype=object)
+        return aligned.drop(columns=[f"answers_{model}" for model in MODELS]).assign(answers=answers)
+
+    def chance(self, tally: Tally) -> Chance:
+        none = sum(cases for (label, _), cases in tally.items() if label == UNANSWERABLE)
+        return Chance(none / sum(tally.values()), "never answering")
+
+    def degenerate(self, tally: Tally) -> str | None:
+        n = sum(tally.values())
+        for kind, what in ((ANSWERABLE, "an answer to"), (UNANSWERABLE, "no answer to")):
+            given = sum(cases for (_, answer), cases in tally.items() if answer == kind) / n
+            true = sum(cases for (label, _), cases in tally.items() if label == kind) / n
+            if given > ONE_LABEL_SHARE >= true:
+                questions = f"{n:,} question{'s' * (n != 1)}"
+                return f"It gives {what} {100 * given:.1f} % of {questions}; {100 * true:.1f} % are {kind}."
+        return None
+
+    def text_scores(self, metrics: Mapping[str, float]) -> tuple[float, dict[str, float]]:
+        texts = {name: value for name, value in metrics.items() if name.startswith(("rouge", "meteor"))}
+        # They are of the questions that have an answer.
+        return metrics.get("HasAns_f1", metrics.get("f1", 0)) / 100, texts
+
+    def accuracy(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        return {f"accuracy{end}": metrics[f"exact{end}"] / 100 for end in ("", "_low", "_high")}
+
+    def baselines(self, train: Sequence[Case], test: Sequence[Case], base: Mapping[str, Answers]) -> dict[str, Answers]:
+        """no_answer: none to any question, where questions may have none; capitalised: a name out of the sentence most
+        like the question; base: the base model as it stands.
+        """
+        never: dict[str, Answers] = {"no_answer": [""] * len(test)} if UNANSWERABLE in self.labels else {}
+        names = [capitalised(case.inputs["question"], case.inputs["context"]) for case in test]
+        return never | {"capitalised": names, "base": base["base"]}
+
+    @property
+    def baseline_names(self) -> dict[str, str]:
+        return {
+            "no_answer": "no answer to any question",
+            "capitalised": "a name out of the likeliest sentence",
+            "base": "base model as it stands",
+        }
+
+    @property
+    def baseline_phrases(self) -> dict[str, str]:
+        return {
+            "no_answer": "never answering",
+            "capitalised": "taking a name out of the sentence most like the question",
+        }
+
+    def features(self, cases: Sequence[Case], train: Sequence[Case] = ()) -> pd.DataFrame:
+        return question_wording(cases)
+
+    def model_evidence(self, rows: pd.DataFrame, cases: Sequence[Case], who: str) -> dict[str, list[Any]]:
+        given = [None if pd.isna(answer) else answer for answer in rows[f"prediction_{who}"]]
+        read = rows[f"outcome_{who}"] != INVALID
+        found: dict[str, list[Any]] = {
+            "answered": [bool(answer) if readable else None for answer, readable in zip(given, read, strict=True)],
+            "f1": rows[f"f1_{who}"].tolist(),
+            "in_sentence": [in_sentence(case, answer) for case, answer in zip(cases, given, strict=True)],
+        }
+        log_probs = rows.get(f"log_probs_{who}")
+        return found if log_probs is None else found | {"no_answer_odds": [no_answer_odds(one) for one in log_probs]}
+
+    def case_evidence(self, cases: Sequence[Case]) -> dict[str, list[Any]]:
+        texts = self.features(cases)
+        found = {
+            name: texts[name].astype(object).where(texts[name].notna(), None).tolist()
+            for name in ("question_word", "answer_overlap", "position")
+        }
+        return found | {"answer_words": [None if pd.isna(count) else int(count) for count in texts["answer_words"]]}
+
+    def neighbour(self, case: Case, distance: float) -> dict[str, Any]:
+        answer = next((answer.text for answer in case.answers), "")
+        return {"case_id": case.case_id, "question": case.inputs["question"], "answer": answer, "distance": distance}
+
+    def gold_record(self, case: Case) -> dict[str, Any]:
+        return {"answers": [answer._asdict() for answer in case.answers]}
+
+    def checked_record(self, record: Mapping[str, Any], place: str) -> dict[str, Any]:
+        for who in MODELS:
+            answer, scores, f1 = (record.get(f"{who}_{name}", 0) for name in ("prediction", "log_probs", "f1"))
+            if not (answer is None or isinstance(answer, str)):
+                raise TunediffError(f"{place}: {who}_prediction: found {shown(answer)}, expected null or text")
+            if f"{who}_log_probs" in record and scores is not None:
+                numbers = scores if isinstance(scores, list) and all(map(is_number, scores)) else []
+                if len(numbers) != len(self.labels):
+                    expected = f"{len(self.labels)} numbers, one a label"
+                    raise TunediffError(f"{place}: {who}_log_probs: found {shown(scores)}, expected {expected}")
+            if f"{who}_f1" not in record or not is_number(f1):
+                found = shown(record.get(f"{who}_f1"))
+                raise TunediffError(f"{place}: {who}_f1: found {found}, expected a number in 0..1")
+        answers = record.get("answers")
+        if not isinstance(answers, list) or not all(
+            isinstance(one, dict) and isinstance(one.get("text"), str) for one in answers
+        ):
+            raise TunediffError(f"{place}: answers: found {shown(answers)}, expected a list of texts and their places")
+        context = record["context"]
+        return dict(record) | {"answers": [marked_answer(context, one["text"], one.get("start")) for one in answers]}
+
+    def gold_texts(self, record: Mapping[str, Any]) -> list[str]:
+        return list(dict.fromkeys(answer["text"] for answer in record["answers"]))
+
+    def gold_text(self, record: Mapping[str, Any]) -> str:
+        return " / ".join(self.gold_texts(record)) or self.words.no_answer[""]
+
+    @staticmethod
+    def read_gold(table: pd.DataFrame, label: pd.Series, name: str) -> dict[str, pd.Series]:
+        try:
+            gold = [tuple(Answer(str(text), None) for text in texts) for texts in table["answers"]]
+            f1 = table["f1"].astype(float)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise TunediffError(f"{name}: answers, f1: found {error}, expected lists of texts, and numbers") from None
+        unknown = ~label.isin([ANSWERABLE, UNANSWERABLE])
+        if unknown.any():
+            row = f1.index[int(unknown.to_numpy().argmax())]
+            found = shown(label[row])
+            raise TunediffError(f"{name}, row {row}: label: found {found}, expected {ANSWERABLE} or {UNANSWERABLE}")
+        outside = ~f1.between(0, 1)
+        if outside.any():
+            row = f1.index[int(outside.to_numpy().argmax())]
+            raise TunediffError(f"{name}, row {row}: f1: found {shown(table['f1'][row])}, expected a number in 0..1")
+        return {"answers": pd.Series(gold, index=table.index, dtype=object), "f1": f1}
+
+    @staticmethod
+    def read_answers(answers: pd.Series) -> pd.Series:
+        return answers  # an empty one says that there is none
 
 
 def starts(rows: Sequence[Row], cases: Sequence[Case | None], data: Origin) -> dict[str, int]:
@@ -304,3 +516,9 @@ def _answered(frame: pd.DataFrame) -> Answered:
         predictions=frame["prediction"].astype(object).where(frame["prediction"].notna(), None).tolist(),
         log_probs=frame["log_probs"].tolist() if given else None,
     )
+
+
+def marked_answer(context: str, text: str, start: int | None) -> dict[str, Any]:
+    """A gold answer and where it stands once the context is visible; None where it does not stand there."""
+    placed = isinstance(start, int) and start >= 0 and context.startswith(text, start)
+    return {"text": visible(text), "start": len(visible(context[:start])) if placed else None}

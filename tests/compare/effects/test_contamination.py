@@ -1,12 +1,14 @@
 import pandas as pd
 import pytest
 
-from tests.small_tasks import PAIR as TASK
+from tests.small_tasks import PAIR
 from tunediff.compare.effects.contamination import clean_metrics, contamination, leaked
 from tunediff.compare.effects.transitions import TRANSITIONS, transition_metrics
 from tunediff.data.cases import make_cases
 from tunediff.data.leaks import Leaks, find_leaks
+from tunediff.tasks import task_of
 
+TASK = task_of(PAIR)
 CAPTION = "A young woman in a red coat is feeding two brown dogs in the park."
 
 
@@ -39,7 +41,7 @@ def test_the_golden_pair_keeps_its_numbers_on_the_clean_subset():
     golden = ["both_right"] * 39 + ["repaired"] * 49 + ["broken"] * 2 + ["both_wrong_same"] * 10
     aligned = pd.DataFrame({"case_id": [str(i) for i in range(120)]})
     metrics = clean_metrics(
-        aligned, cells_of(golden + ["repaired"] * 20), leaks_of(near=map(str, range(100, 120))), TASK
+        aligned, cells_of(golden + ["repaired"] * 20), leaks_of(near=map(str, range(100, 120))), TASK, 0.95, None
     )
     assert (metrics["leaked"], metrics["repaired_leaked"], metrics["broken_leaked"]) == (20, 20, 0)
     assert (metrics["clean_n"], metrics["clean_repaired"]) == (100, 49)
@@ -49,13 +51,15 @@ def test_the_golden_pair_keeps_its_numbers_on_the_clean_subset():
 
 def test_without_leaks_the_clean_subset_is_the_whole():
     cells = cells_of(["both_right", "repaired", "broken"])
-    metrics = clean_metrics(pd.DataFrame({"case_id": list("abc")}), cells, leaks_of(), TASK)
+    metrics = clean_metrics(pd.DataFrame({"case_id": list("abc")}), cells, leaks_of(), TASK, 0.95, None)
     assert metrics["leaked"] == 0
     assert {k: v for k, v in metrics.items() if k.startswith("clean_")} == {
-        f"clean_{key}": value for key, value in transition_metrics(cells).items()
+        f"clean_{key}": value for key, value in transition_metrics(cells, 0.95, None).items()
     }
 
 
 def test_where_every_case_leaked_nothing_is_said_of_clean_ones():
-    metrics = clean_metrics(pd.DataFrame({"case_id": ["a"]}), cells_of(["repaired"]), leaks_of(pairs=["a"]), TASK)
+    metrics = clean_metrics(
+        pd.DataFrame({"case_id": ["a"]}), cells_of(["repaired"]), leaks_of(pairs=["a"]), TASK, 0.95, None
+    )
     assert metrics == {"leaked": 1, "repaired_leaked": 1, "broken_leaked": 0, "clean_n": 0}

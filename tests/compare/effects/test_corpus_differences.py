@@ -1,13 +1,18 @@
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from tests.shared_data import shared_data
-from tunediff.compare.checks import text_alarm
-from tunediff.compare.effects.corpus_differences import text_differences, threshold_differences
+from tunediff.compare.checks import text_checks
+from tunediff.compare.effects import corpus_differences
 from tunediff.metrics.answer_scores import score_answers
 from tunediff.metrics.squad import best_threshold
 from tunediff.metrics.text import bleu_counts, bleu_dictionary, text_scores
+
+threshold_differences = partial(corpus_differences.threshold_differences, confidence=0.95, clusters=None)
+text_differences = partial(corpus_differences.text_differences, confidence=0.95, clusters=None)
 
 WORDS = ["the", "a", "red", "green", "dog", "cat", "runs", "sits", "in", "on", "park", "mat"]
 
@@ -167,14 +172,15 @@ def test_one_answer_says_nothing_about_the_next():
         assert (row.low, row.high) == (-1, 1)
 
 
-def test_references_that_belong_to_other_questions_raise_the_alarm():
+def test_references_that_belong_to_other_questions_raise_the_check():
     # System E: predictions and references were not aligned, ROUGE came out near 1e-5 beside an F1 that was not.
     answers = [[f"word{i}"] for i in range(300)]
     predictions = [f"word{i}" for i in range(300)]
     aligned = {row.metric: row.tuned for row in text_differences(answers, predictions, predictions)}
     shifted = {row.metric: row.tuned for row in text_differences(answers[1:] + answers[:1], predictions, predictions)}
-    assert text_alarm(1.0, aligned) is None
-    assert "ROUGE-1 0" in text_alarm(1.0, shifted).sentence
+    assert not list(text_checks(1.0, aligned, "model"))
+    [check] = text_checks(1.0, shifted, "model")
+    assert "ROUGE-1 0" in check.sentence
 
 
 def test_the_published_answers_to_squad_have_an_interval_in_seconds():

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,9 +8,13 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 from scipy.stats import norm
 
-from tunediff.compare.effects.decomposition import PARTS, SETTINGS, gain_metrics, gain_parts, gain_steps, step_interval
-from tunediff.compare.effects.label_bias import calibrated, calibrated_predictions
+from tunediff.compare.effects import decomposition
+from tunediff.compare.effects.decomposition import PARTS, SETTINGS, gain_metrics, gain_steps
+from tunediff.compare.effects.label_bias import calibrated, likeliest
 from tunediff.runtime.errors import TunediffError
+
+gain_parts = partial(decomposition.gain_parts, confidence=0.95, clusters=None)
+step_interval = partial(decomposition.step_interval, confidence=0.95, clusters=None)
 
 LABELS = ["entailment", "neutral", "contradiction"]
 N = 600
@@ -26,8 +32,8 @@ class MadeUp:
         return {
             f"generated_{who}": np.where(self.parses, choices, None),
             f"choices_{who}": choices,
-            f"calibrated_{who}": calibrated_predictions(self.scores, LABELS),
-            f"partial_input_{who}": calibrated_predictions(self.alone, LABELS),
+            f"calibrated_{who}": likeliest(calibrated(self.scores), LABELS),
+            f"partial_input_{who}": likeliest(calibrated(self.alone), LABELS),
         }
 
 
@@ -54,24 +60,24 @@ def test_a_model_that_learned_only_the_format_is_all_format():
     gold, reads, cue, generator = world()
     base = MadeUp(reads, cue, parses=generator.random(N) < 0.4)
     found = shares(gain_parts(gain_steps(compared(gold, base, MadeUp(reads, cue)))))
-    assert found["format"] > 0.2 * N
-    assert (found["prior"], found["cue"], found["rest"]) == (0, 0, 0)
+    assert found["answer_format"] > 0.2 * N
+    assert (found["label_bias"], found["partial_input"], found["residual"]) == (0, 0, 0)
 
 
 def test_a_model_that_only_shifts_its_prior_is_all_prior():
     gold, reads, cue, _ = world()
     bias = np.array([4.0, 0.0, -1.0])
     found = shares(gain_parts(gain_steps(compared(gold, MadeUp(reads + bias, cue + bias), MadeUp(reads, cue)))))
-    assert found["prior"] > 0.1 * N
-    assert (found["format"], found["cue"], found["rest"]) == (0, 0, 0)
+    assert found["label_bias"] > 0.1 * N
+    assert (found["answer_format"], found["partial_input"], found["residual"]) == (0, 0, 0)
 
 
 def test_a_prior_that_also_prefers_the_wrong_way_is_all_prior_and_negative():
     gold, reads, cue, _ = world()
     bias = np.array([4.0, 0.0, -1.0])
     found = shares(gain_parts(gain_steps(compared(gold, MadeUp(reads, cue), MadeUp(reads + bias, cue + bias)))))
-    assert found["prior"] < -0.1 * N
-    assert (found["format"], found["cue"], found["rest"]) == (0, 0, 0)
+    assert found["label_bias"] < -0.1 * N
+    assert (found["answer_format"], found["partial_input"], found["residual"]) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("bias", [[0.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
@@ -79,22 +85,22 @@ def test_a_model_that_reads_only_the_hypothesis_is_all_cue(bias):
     gold, _, cue, _ = world()
     says_the_same = np.zeros((N, 3)) + bias
     found = shares(gain_parts(gain_steps(compared(gold, MadeUp(says_the_same, says_the_same), MadeUp(cue, cue)))))
-    assert found["cue"] > 0.1 * N
-    assert (found["format"], found["prior"], found["rest"]) == (0, 0, 0)
+    assert found["partial_input"] > 0.1 * N
+    assert (found["answer_format"], found["label_bias"], found["residual"]) == (0, 0, 0)
 
 
 def test_a_model_that_learned_to_read_the_pair_is_all_rest():
     gold, reads, cue, _ = world()
     found = shares(gain_parts(gain_steps(compared(gold, MadeUp(cue, cue), MadeUp(reads, cue)))))
-    assert found["rest"] > 0.1 * N
-    assert (found["format"], found["prior"], found["cue"]) == (0, 0, 0)
+    assert found["residual"] > 0.1 * N
+    assert (found["answer_format"], found["label_bias"], found["partial_input"]) == (0, 0, 0)
 
 
 def test_a_model_that_gave_up_the_premise_for_a_cue_has_a_negative_rest():
     gold, reads, cue, generator = world()
     blind = generator.normal(size=(N, 3))
     found = shares(gain_parts(gain_steps(compared(gold, MadeUp(reads, blind), MadeUp(cue, cue)))))
-    assert found["cue"] > 0 > found["rest"]
+    assert found["partial_input"] > 0 > found["residual"]
 
 
 answer = st.one_of(st.none(), st.sampled_from(LABELS))
@@ -123,17 +129,22 @@ def test_the_whole_gain_of_the_golden_pair_is_47_points_however_it_is_divided():
     free = {"generated_base": before, "generated_tuned": after}
     rest = {name: after for name in columns if not name.startswith("generated")}
     metrics = gain_metrics(gain_parts(gain_steps(pd.DataFrame({"label": gold, **free, **rest}))))
-    assert metrics == {"gain_format": pytest.approx(0.47), "gain_prior": 0, "gain_cue": 0, "gain_rest": 0}
+    assert metrics == {
+        "gain_answer_format": pytest.approx(0.47),
+        "gain_label_bias": 0,
+        "gain_partial_input": 0,
+        "gain_residual": 0,
+    }
 
 
 def test_a_protocol_that_was_not_asked_has_no_part_and_the_others_still_add_up():
     gold, reads, cue, _ = world()
     answers = compared(gold, MadeUp(cue, cue), MadeUp(reads, cue))
     head = answers.drop(columns=["generated_base", "generated_tuned"])
-    assert gain_parts(gain_steps(head))["part"].tolist() == ["prior", "cue", "rest"]
+    assert gain_parts(gain_steps(head))["part"].tolist() == ["label_bias", "partial_input", "residual"]
     one_input = head.drop(columns=["partial_input_base", "partial_input_tuned"])
     parts = gain_parts(gain_steps(one_input))
-    assert parts["part"].tolist() == ["prior", "rest"]
+    assert parts["part"].tolist() == ["label_bias", "residual"]
     gain = (answers["choices_tuned"] == gold).sum() - (answers["choices_base"] == gold).sum()
     assert parts["cases"].sum() == gain
     with pytest.raises(TunediffError, match="found no column generated_tuned"):
@@ -148,7 +159,7 @@ def test_an_answer_that_does_not_parse_is_wrong_however_a_table_stores_it(missin
     rows = {name: pd.Series(["neutral", missing], dtype=dtype) for name in columns}
     answers = pd.DataFrame({"label": pd.Series(["neutral", "neutral"], dtype=dtype), **rows})
     answers["generated_tuned"] = answers["label"]
-    assert gain_steps(answers)["format"].tolist() == [0, 1]
+    assert gain_steps(answers)["answer_format"].tolist() == [0, 1]
 
 
 def wald_plus_2(b, c, n, confidence=0.95):

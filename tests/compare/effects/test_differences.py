@@ -1,19 +1,19 @@
-import tracemalloc
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score, recall_score
 
-from tunediff.compare.effects.differences import (
-    Difference,
-    class_differences,
-    classification_differences,
-    no_classes,
-    planned,
-    score_difference,
-)
+from tunediff.compare.comparison import Comparison
+from tunediff.compare.effects import differences
+from tunediff.compare.effects.differences import Difference, planned
+from tunediff.compare.effects.metric_differences import metric_differences
 from tunediff.stats.multiple import holm
+from tunediff.tasks.classification import Classification
+
+class_differences = partial(differences.class_differences, confidence=0.95, clusters=None)
+score_difference = partial(differences.score_difference, confidence=0.95, clusters=None)
 
 LABELS = ["entailment", "neutral", "contradiction"]
 
@@ -69,12 +69,9 @@ def test_of_two_labels_the_last_has_precision_recall_and_f1_of_its_own():
 
 def test_accuracy_is_adjusted_together_with_the_rates_of_classes():
     frame = aligned_pair()
-    accuracy = {"base": 0.4, "tuned": 0.6, "delta": 0.2, "delta_low": 0.1, "delta_high": 0.3}
-    metrics = {f"accuracy_{end}": value for end, value in accuracy.items()} | {"mcnemar_p": 0.01}
-    rows = classification_differences(frame, metrics, LABELS)
+    rows = metric_differences(Comparison(frame, Classification("", (), LABELS, "text", ""), 0.95))
     assert [row.metric for row in rows] == ["accuracy", "balanced accuracy", "macro F1"]
-    assert rows[0].p == 0.01
-    assert rows[0].p_holm >= 0.01
+    assert all(row.p_holm >= row.p for row in rows)
     assert [row.p_holm for row in rows] == holm([row.p for row in rows])
 
 

@@ -2,13 +2,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tunediff.compare.comparison import Comparison
 from tunediff.compare.effects.decomposition import PARTS, gain_parts, gain_steps
-from tunediff.compare.effects.evaluation_settings import answered_again, most_likely, setting_answers
-from tunediff.compare.effects.noise import noise_floor
+from tunediff.compare.effects.evaluation_settings import most_likely, setting_answers
+from tunediff.compare.effects.noise import answered_again, noise_floor
 from tunediff.compare.pairs.align import align
 from tunediff.runtime.errors import TunediffError
+from tunediff.tasks.classification import Inference
 
 LABELS = ["yes", "no"]
+TASK = Inference("nli", ["premise", "hypothesis"], LABELS, "premise", "hypothesis")
 GOLD = ["yes", "no", "yes", "no"]
 
 
@@ -33,10 +36,10 @@ TUNED = [[0.9, 0.1], [0.1, 0.9], [0.9, 0.1], [0.1, 0.9]]
 
 
 def answers(base, tuned):
-    return setting_answers(align(base, tuned), LABELS)
+    return setting_answers(Comparison(align(base, tuned), TASK, 0.95))
 
 
-def test_each_protocol_that_was_asked_is_a_column_for_both_models():
+def test_each_setting_that_was_asked_is_a_column_for_both_models():
     found = answers(predictions(BASE), predictions(TUNED))
     assert list(found) == ["label", "choices_base", "calibrated_base", "choices_tuned", "calibrated_tuned"]
     assert found["choices_base"].tolist() == ["yes"] * 4
@@ -46,12 +49,14 @@ def test_each_protocol_that_was_asked_is_a_column_for_both_models():
     assert found["generated_base"].tolist()[0] == "yes"
     assert found["generated_base"].isna().tolist() == [False, True, True, True]
     assert found["partial_input_tuned"].tolist() == GOLD  # calibrated, as it stands in the definition of the gain
-    assert gain_parts(gain_steps(found))["part"].tolist() == list(PARTS)
+    assert gain_parts(gain_steps(found), 0.95, None)["part"].tolist() == list(PARTS)
 
 
-def test_a_base_that_only_prefers_a_label_gains_by_the_prior_alone():
-    parts = gain_parts(gain_steps(answers(predictions(BASE), predictions(TUNED)))).set_index("part")["cases"]
-    assert parts.to_dict() == {"prior": 2, "rest": 0}
+def test_a_base_that_only_prefers_a_label_gains_by_the_label_bias_alone():
+    parts = gain_parts(gain_steps(answers(predictions(BASE), predictions(TUNED))), 0.95, None).set_index("part")[
+        "cases"
+    ]
+    assert parts.to_dict() == {"label_bias": 2, "residual": 0}
 
 
 def test_free_text_that_is_what_was_scored_is_the_generated_answer():
@@ -59,14 +64,18 @@ def test_free_text_that_is_what_was_scored_is_the_generated_answer():
     assert found["generated_tuned"].tolist() == GOLD
 
 
-def test_a_protocol_that_one_model_alone_was_asked_is_refused():
+def test_a_setting_that_one_model_alone_was_asked_is_refused():
     found = answers(predictions(BASE, generated=GOLD), predictions(TUNED))
     with pytest.raises(TunediffError, match="found no column generated_tuned"):
-        gain_parts(gain_steps(found))
+        gain_parts(gain_steps(found), 0.95, None)
 
 
 def test_the_second_run_of_the_base_is_held_against_the_first():
-    assert answered_again(predictions(BASE)) is None
-    again = answered_again(predictions(BASE, again_prediction=["yes", "no", "no", None]))
+    def again(**columns):
+        aligned = align(predictions(BASE, **columns), predictions(TUNED))
+        return answered_again(aligned, "again_prediction_base", TASK, GOLD)
+
+    assert again() is None
+    again = again(again_prediction=["yes", "no", "no", None])
     assert again["outcome_tuned"].tolist() == ["right", "right", "wrong", "invalid"]
     assert noise_floor(again) == {"noise_floor_flips": 2, "noise_floor_changed": 3}

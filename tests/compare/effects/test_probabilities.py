@@ -6,11 +6,16 @@ import pytest
 from scipy.special import log_softmax
 from scipy.stats import ttest_1samp
 
-from tunediff.compare.effects.probabilities import calibration
+from tunediff.compare.effects import probabilities
 from tunediff.metrics.accuracy import score
 from tunediff.runtime.errors import TunediffError
 
 LABELS = ["a", "b", "c"]
+
+
+def calibration(aligned, labels, confidence=0.95, clusters=None):
+    scores = {who: np.stack(aligned[f"log_probs_{who}"]) for who in ("base", "tuned")}
+    return probabilities.calibration(aligned["label"], scores, labels, confidence, clusters)
 
 
 def pair(n=300, seed=0):

@@ -1,14 +1,20 @@
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from tests.small_tasks import PAIR as TASK
-from tunediff.compare.effects.slices import COLUMNS, slices, slices_of_cases
-from tunediff.compare.explanations.wording import wording
+from tests.small_tasks import PAIR
+from tunediff.compare.effects import slices as module
+from tunediff.compare.effects.slices import COLUMNS, slices_of_cases
 from tunediff.data.cases import make_cases
 from tunediff.runtime.errors import TunediffError
 from tunediff.stats.paired import difference_interval, mcnemar_exact
+from tunediff.tasks import task_of
+
+TASK = task_of(PAIR)
+slices = partial(module.slices, families=TASK.families, confidence=0.95, min_cases=20, clusters=None)
 
 
 def made_up(rows, inputs=None):
@@ -42,7 +48,7 @@ def random_rows(n=600, seed=0):
 
 def compared(rows, **options):
     aligned, cases = made_up(rows)
-    return slices(aligned, cases, wording(cases, TASK), **options)
+    return slices(aligned, cases, TASK.features(cases), **options)
 
 
 def test_a_slice_is_counted_and_tested_as_the_golden_pair_is():
@@ -127,7 +133,7 @@ def test_every_family_is_there_and_partitions_the_cases():
     rows = [(["yes", "no"][i % 2], ["even"] * (i % 2), i % 3 == 0, i % 5 == 0) for i in range(len(inputs))]
     aligned, cases = made_up(rows, inputs)
     train = make_cases([({"premise": p, "hypothesis": p}, "yes", ()) for p in premises[:2]] * 5)
-    table = slices(aligned, cases, wording(cases, TASK, train), min_cases=1)
+    table = slices(aligned, cases, TASK.features(cases, train), min_cases=1)
     sizes = table.groupby("family")["n"].sum()
     families = {"label", "length", "negation", "number words", "overlap", "subsequence", "rare words"}
     assert set(sizes.index) == {"tag", *families}
@@ -138,32 +144,58 @@ def test_every_family_is_there_and_partitions_the_cases():
 def test_quarters_of_the_length_hold_about_a_quarter_each_and_name_their_words():
     inputs = [("word " * (i % 40), "word") for i in range(400)]
     aligned, cases = made_up([("yes", [], True, False)] * 400, inputs)
-    table = slices(aligned, cases, wording(cases, TASK)).query("family == 'length'").set_index("value")
+    table = slices(aligned, cases, TASK.features(cases)).query("family == 'length'").set_index("value")
     assert sorted(table.index) == ["1 to 10 words", "11 to 20 words", "21 to 30 words", "31 to 40 words"]
     assert table["n"].tolist() == [100] * 4
 
 
 def test_the_order_of_the_cases_makes_no_difference():
     aligned, cases = made_up(random_rows(200))
-    first = slices(aligned, cases, wording(cases, TASK))
+    first = slices(aligned, cases, TASK.features(cases))
     backwards = cases[::-1]
-    pd.testing.assert_frame_equal(slices(aligned, backwards, wording(backwards, TASK)), first)
+    pd.testing.assert_frame_equal(slices(aligned, backwards, TASK.features(backwards)), first)
 
 
 def test_a_prediction_without_a_case_is_named():
     aligned, cases = made_up(random_rows(30))
     with pytest.raises(TunediffError, match=f"no case for prediction {cases[3].case_id} .1 such"):
-        slices(aligned, cases[:3] + cases[4:], wording(cases[:3] + cases[4:], TASK))
+        slices(aligned, cases[:3] + cases[4:], TASK.features(cases[:3] + cases[4:]))
 
 
 def test_the_slices_of_a_case_are_the_compared_ones_that_count_it():
     rows = random_rows()
     aligned, cases = made_up(rows)
-    texts = wording(cases, TASK)
+    texts = TASK.features(cases)
     aligned = aligned.iloc[::-1].reset_index(drop=True)
     table = slices(aligned, cases, texts, min_cases=190)
-    found = slices_of_cases(aligned, cases, texts, table)
+    found = slices_of_cases(aligned, cases, texts, TASK.families, table)
     for row in table.itertuples():
         assert sum(f"{row.family}: {row.value}" in names for names in found) == row.n
     assert {name for names in found for name in names} == {f"{row.family}: {row.value}" for row in table.itertuples()}
     assert f"label: {aligned['label'][0]}" in found[0]
+
+
+def tags(rows):
+    """The comparison by tag of (tags, transition)."""
+    return tag_slices([tags for tags, _ in rows], pd.Series([cell for _, cell in rows]), "tag", 0.95, None)
+
+
+def test_accuracy_by_tag_counts_a_case_under_each_of_its_tags():
+    table = tags(
+        [
+            (["negation", "count"], "repaired"),
+            (["negation", "negation"], "broken"),
+            (["count"], "both_right"),
+            ([], "both_wrong_same"),
+        ]
+    )
+    count, negation = table.to_dict("records")
+    keys = ("value", "n", "accuracy_base", "accuracy_tuned", "repaired", "broken")
+    assert [count[key] for key in keys] == ["count", 2, 0.5, 1.0, 1, 0]
+    assert [negation[key] for key in keys] == ["negation", 2, 0.5, 0.5, 1, 1]
+    assert (negation["low"], negation["high"]) == difference_interval(1, 1, 2)
+
+
+def test_without_tags_there_is_no_row_and_a_tag_of_all_cases_is_no_part_of_them():
+    assert tags([([], "repaired")]).empty
+    assert tags([(["all", "some"], "repaired"), (["all"], "broken")])["value"].tolist() == ["some"]

@@ -1,5 +1,6 @@
 import doctest
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,11 +11,8 @@ from hypothesis import strategies as st
 from tunediff.compare.effects import transitions as module
 from tunediff.compare.effects.transitions import (
     TRANSITIONS,
-    case_records,
     cube,
-    delta_interval,
-    negative_flips,
-    transition_metrics,
+    in_split_order,
     transitions,
     validity_metrics,
 )
@@ -22,6 +20,10 @@ from tunediff.compare.pairs.align import align
 from tunediff.data.cases import make_cases
 from tunediff.runtime.errors import TunediffError
 from tunediff.stats.paired import minimum_detectable_difference
+
+transition_metrics = partial(module.transition_metrics, confidence=0.95, clusters=None)
+delta_interval = partial(module.delta_interval, confidence=0.95, clusters=None)
+negative_flips = partial(module.negative_flips, confidence=0.95)
 
 LABELS = ["entailment", "neutral", "contradiction"]
 KEYS = (
@@ -224,39 +226,18 @@ def three_cases():
         predictions(gold, ["neutral", None, "neutral"], ids).iloc[[2, 0, 1]],
         predictions(gold, ["entailment", None, "entailment"], ids),
     )
-    return cases, aligned, transitions(aligned)
-
-
-def test_case_records_stand_in_test_order_and_survive_json():
-    cases, aligned, cells = three_cases()
-    records = list(case_records(aligned, cells, cases))
-    assert json.loads(json.dumps(records, allow_nan=False)) == records
-    assert [record["case_id"] for record in records] == [case.case_id for case in cases]
-    assert [record["transition"] for record in records] == ["repaired", "both_wrong_same", "both_wrong_changed"]
-    assert records[1] == {
-        "case_id": cases[1].case_id,
-        "premise": "A man runs.",
-        "hypothesis": "<b>A man</b> sits.",
-        "label": "contradiction",
-        "base_prediction": None,
-        "tuned_prediction": None,
-        "transition": "both_wrong_same",
-        "base_log_probs": np.log([0.5, 0.3, 0.2]).tolist(),
-        "tuned_log_probs": np.log([0.5, 0.3, 0.2]).tolist(),
-        "tags": [],
-    }
-    assert records[2]["tags"] == ["noun", "swap"]
+    return cases, aligned
 
 
 def test_predictions_of_other_cases_than_the_test_split_are_refused():
-    cases, aligned, cells = three_cases()
+    cases, aligned = three_cases()
     for split in (cases[:2], [*cases, *make_cases([({"premise": "x"}, "neutral", [])])]):
         with pytest.raises(TunediffError, match=f"found {len(split)} and 3 cases, {min(3, len(split))} of them"):
-            list(case_records(aligned, cells, split))
+            in_split_order(aligned, split)
 
 
 def test_predictions_made_before_a_label_was_corrected_are_refused():
-    cases, aligned, cells = three_cases()
+    cases, aligned = three_cases()
     corrected = make_cases([(case.inputs, "neutral", case.tags) for case in cases[:1]]) + cases[1:]
     with pytest.raises(TunediffError, match=f"label: found different ones for 1 of 3 cases .*{cases[0].case_id}"):
-        list(case_records(aligned, cells, corrected))
+        in_split_order(aligned, corrected)

@@ -9,37 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tunediff.compare.comparison import Comparison
 from tunediff.compare.effects.label_bias import calibrated
-from tunediff.compare.explanations.causes import (
-    CUT_OFF,
-    MOST_CLAUSES,
-    NO_LABEL,
-    PARSED,
-    RULES,
-    causes,
-    evidence,
-    explain,
-    nearest,
-    sentences,
-)
-from tunediff.config.task import Task
+from tunediff.compare.explanations import causes as module
+from tunediff.compare.explanations.causes import FLIPS, MOST_CLAUSES, explain, nearest, sentences
 from tunediff.data.cases import make_cases
-from tunediff.runtime.errors import TunediffError
+from tunediff.tasks.classification import Classification, Inference
+from tunediff.tasks.clauses import CUT_OFF, NO_LABEL, PARSED
+from tunediff.tasks.label_clauses import LABEL_CLAUSES as RULES
 
-TASK = Task(
-    name="nli",
-    inputs=["premise", "hypothesis"],
-    labels=["yes", "maybe", "no"],
-    source_input="premise",
-    partial_input="hypothesis",
-)
-ONE = Task(
-    name="classification",
-    inputs=["sentence"],
-    labels=["yes", "maybe", "no"],
-    source_input="sentence",
-    partial_input="sentence",
-)
+TASK = Inference("nli", ["premise", "hypothesis"], ["yes", "maybe", "no"], "premise", "hypothesis")
+ONE = Classification("classification", ["sentence"], ["yes", "maybe", "no"], "sentence", "sentence")
 PAIRS = [
     ("A man sees two dogs.", "A man sees."),
     ("A man is not here.", "A man is outside."),
@@ -66,6 +46,23 @@ def made_up(**columns):
     }
     cells = pd.Series(pd.Categorical(["repaired", "broken", "both_right", "repaired"]))
     return pd.DataFrame(frame | columns), cells, cases
+
+
+def compared(aligned, cells, cases, task=TASK, train=()):
+    """The comparison, its flips, and whether the base's answers are stable."""
+    comparison = Comparison(aligned.assign(transition=cells.to_numpy()), task, 0.95, cases=cases, train=train)
+    stable = None
+    if "stable_base" in aligned:
+        stable = pd.Series(aligned["stable_base"].to_numpy(), index=aligned["case_id"])
+    return comparison, np.flatnonzero(cells.isin(FLIPS)), stable
+
+
+def causes(*given):
+    return list(module.causes(*compared(*given)))
+
+
+def evidence(*given):
+    return module.evidence(*compared(*given))
 
 
 def train():
@@ -109,12 +106,15 @@ def test_the_form_of_the_answer_is_told_from_its_parse_status():
     assert [*evidence(plain, cells, cases, TASK)][2]["base_parse"] == NO_LABEL
 
 
+def _log_probs(answers):
+    return [[-0.1 if label == answer else -3.0 for label in TASK.labels] for answer in answers]
+
+
 def test_everything_that_was_measured_is_told():
     aligned, cells, cases = made_up(
-        partial_input_base=["yes", "no", "no", "no"],
-        partial_input_tuned=["maybe", "no", "no", "no"],
+        premise_free_log_probs_base=_log_probs(["yes", "no", "no", "no"]),
+        premise_free_log_probs_tuned=_log_probs(["maybe", "no", "no", "no"]),
         stable_base=[False, True, True, True],
-        stable_tuned=[True, True, True, True],
     )
     first, second, last = causes(aligned, cells, cases, TASK, train())
     assert "the base model's answer changes with the batch size" in first["explanation"].lower()
@@ -131,8 +131,8 @@ def test_the_nearest_training_cases_come_nearest_first_with_label_and_distance()
     known = train()
     near = nearest(cases, known, TASK.inputs)
     assert [len(one) for one in near] == [3] * 4
-    assert (near[0][0].case_id, near[0][0].label, near[0][0].distance) == (known[0].case_id, "yes", 0)
-    assert near[1][0].case_id == known[2].case_id
+    assert (near[0][0].case, near[0][0].distance) == (known[0], 0)
+    assert near[1][0].case == known[2]
     assert all(a.distance <= b.distance for one in near for a, b in pairwise(one))
     assert near[3][0].distance > 0.5
 
@@ -173,11 +173,9 @@ def test_a_task_with_one_input_says_nothing_of_a_premise():
     assert "negation in the sentence" in record["explanation"]
 
 
-def test_no_flip_needs_no_explanation_and_a_flip_without_a_case_is_named():
+def test_no_flip_needs_no_explanation():
     aligned, cells, cases = made_up()
     assert list(causes(aligned, pd.Series(["both_right"] * 4), cases, TASK)) == []
-    with pytest.raises(TunediffError, match=f"no case for prediction {cases[1].case_id}"):
-        evidence(aligned, cells, [cases[0], *cases[2:]], TASK)
 
 
 FIELDS = {

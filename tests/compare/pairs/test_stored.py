@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tunediff.compare.comparison import compare, diff
-from tunediff.compare.effects.differences import classification_differences
+from tunediff.compare.comparison import Comparison, compare_files, compare_tables
+from tunediff.compare.effects.metric_differences import metric_differences
 from tunediff.compare.effects.transitions import cube, transition_metrics, transitions, validity_metrics
+from tunediff.compare.evidence import gather
 from tunediff.compare.pairs import align as align_module
 from tunediff.compare.pairs import predictions, stored
 from tunediff.compare.pairs.align import align
@@ -17,6 +18,7 @@ from tunediff.compare.pairs.stored import RowGroups, pair, store
 from tunediff.data.cases import make_cases
 from tunediff.runtime import files
 from tunediff.runtime.errors import TunediffError
+from tunediff.tasks.classification import Classification
 
 LABELS = ("contradiction", "entailment", "neutral")
 FIELDS = Fields(inputs=("premise", "hypothesis"), scores="scores", cluster="source")
@@ -75,33 +77,34 @@ def test_parts_give_what_the_whole_files_give_to_the_last_digit(kind, tmp_path, 
     frames = [part.frame.assign(log_probs=list(log_probabilities(part.scores))) for part in (first, second)]
     whole = align(*frames, shared=("premise", "hypothesis", "cluster"))
     cells = transitions(whole)
-    expected = transition_metrics(cells, clusters=whole["cluster"]) | validity_metrics(whole)
+    expected = transition_metrics(cells, 0.95, whole["cluster"]) | validity_metrics(whole)
 
     for module in (predictions, files, stored):
         monkeypatch.setattr(module, "ROWS", 7)
-    found = compare(*(read_predictions(path, FIELDS) for path in paths))
-    assert len(found.pairs.before.sizes) == 15
+    found = gather(compare_files(*(read_predictions(path, FIELDS) for path in paths)))
+    assert len(found.comparison.pairs.before.sizes) == 15
     assert found.metrics == expected
-    assert found.differences == classification_differences(whole, expected, LABELS, clusters=whole["cluster"])
+    comparison = Comparison(whole, Classification("", (), LABELS, "text", ""), 0.95, whole["cluster"])
+    pd.testing.assert_frame_equal(found.tables["differences"], pd.DataFrame(metric_differences(comparison)))
     counts = cube(whole.assign(**{
         name: whole[name].where(whole[name].isin(LABELS)) for name in ("prediction_base", "prediction_tuned")
     }))  # fmt: skip
-    pd.testing.assert_frame_equal(found.cube, counts)
+    pd.testing.assert_frame_equal(cube(found.comparison.labelled), counts)
     cases = found.cases
     assert cases["transition"].tolist() == cells.tolist()
     for name in whole:
         one, other = (frame[name].astype(object).where(frame[name].notna(), None) for frame in (cases, whole))
         assert [np.asarray(value).tolist() for value in one] == [np.asarray(value).tolist() for value in other], name
     rows = np.array([0, 6, 7, 50, 99])
-    assert found.pairs.at(rows)["case_id"].tolist() == before["case_id"].iloc[rows].tolist()
-    assert found.pairs.at(rows[:0]).empty
+    assert found.comparison.pairs.at(rows)["case_id"].tolist() == before["case_id"].iloc[rows].tolist()
+    assert found.comparison.pairs.at(rows[:0]).empty
 
 
 @pytest.mark.usefixtures("seven_at_a_time")
 def test_repeated_inputs_of_several_parts_have_the_ids_of_the_pipeline(tmp_path):
     frame = pd.DataFrame({"text": [f"text {at % 13}" for at in range(40)], "label": "a", "prediction": "a"})
     paths = write(tmp_path, "jsonl", [frame.assign(scores=None)] * 2)
-    found = compare(*(read_predictions(path, Fields(inputs=("text",))) for path in paths))
+    found = gather(compare_files(*(read_predictions(path, Fields(inputs=("text",))) for path in paths)))
     cases = make_cases([({"text": text}, "a", []) for text in frame["text"]])
     assert found.cases["case_id"].tolist() == [case.case_id for case in cases]
 
@@ -122,7 +125,7 @@ def test_a_difference_anywhere_is_refused_with_all_of_its_cases_counted(change, 
         after.loc[rows, column] = "x"
     paths = write(tmp_path, "parquet", (before, after.iloc[::-1]))
     with pytest.raises(TunediffError, match=message):
-        compare(*(read_predictions(path, FIELDS) for path in paths))
+        compare_files(*(read_predictions(path, FIELDS) for path in paths))
 
 
 def test_ids_with_one_hash_are_told_apart(monkeypatch):
@@ -134,7 +137,9 @@ def test_ids_with_one_hash_are_told_apart(monkeypatch):
 
     monkeypatch.setattr(align_module, "_keys", clashing)
     before, after = tables()
-    assert diff(before, after.iloc[::-1], FIELDS).cases["case_id"].tolist() == before["case_id"].tolist()
+    assert (
+        gather(compare_tables(before, after.iloc[::-1], FIELDS)).cases["case_id"].tolist() == before["case_id"].tolist()
+    )
     assert max(salts) == 2
 
 
@@ -158,7 +163,7 @@ def test_scores_of_other_labels_further_down_are_refused_and_missing_ones_leave_
 
 def test_what_lies_on_disk_has_no_name_and_a_folder_that_cannot_be_written_is_named(tmp_path):
     before, after = tables()
-    found = diff(before, after, FIELDS)
+    found = gather(compare_tables(before, after, FIELDS))
     kept = store([part(1)], "file", tmp_path)
     assert next(kept.groups.column("case_id")).tolist() == ["1", "2"]
     assert list(tmp_path.iterdir()) == []

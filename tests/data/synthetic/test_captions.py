@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunediff.compare.effects.baselines import tfidf_logistic
 from tunediff.data.synthetic import captions, lexicon, scenes, stories
 from tunediff.runtime.errors import TunediffError
+from tunediff.tasks.baselines import tfidf_logistic
 
 
 @pytest.fixture(scope="module")

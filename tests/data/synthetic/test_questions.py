@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunediff.compare.effects.baselines import tfidf_logistic
 from tunediff.data.synthetic import questions
 from tunediff.metrics.squad import exact_match
 from tunediff.runtime.errors import TunediffError
+from tunediff.tasks.baselines import tfidf_logistic
 
 ANNA = {"who": "Anna", "deed": "painting", "what": "a red chair", "where": "in the yard"}
 BEN = {"who": "Ben", "deed": "selling", "what": "a red chair", "when": "at noon"}

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunediff.compare.effects.baselines import tfidf_logistic
 from tunediff.data.synthetic import reviews
 from tunediff.data.synthetic.reviews import Opinion, Review
 from tunediff.runtime.errors import TunediffError
+from tunediff.tasks.baselines import tfidf_logistic
 
 
 @pytest.fixture(scope="module")

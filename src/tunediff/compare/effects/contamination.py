@@ -2,7 +2,8 @@
 
     leaks = find_leaks(test, train, task)
     contamination(aligned, cells, leaks, task)  # a row a transition
-    clean_metrics(aligned, cells, leaks, task)  # {"repaired_leaked": 4, ..., "clean_accuracy_delta": 0.41, ...}
+    clean_metrics(aligned, cells, leaks, task, 0.95, clusters)
+    # {"repaired_leaked": 4, ..., "clean_accuracy_delta": 0.41, ...}
 
 A case is leaked where a training case has the same inputs or nearly the same, and clean where none has. A question is
 leaked as well where training has its paragraph, or the same question about another one.
@@ -12,15 +13,16 @@ import numpy as np
 import pandas as pd
 
 from tunediff.compare.effects.transitions import transition_metrics
-from tunediff.config.task import QUESTION_ANSWERING, Task
 from tunediff.data.leaks import Leaks
+from tunediff.stats.bootstrap import Clusters
+from tunediff.tasks.task import Task
 
 
 def seen(leaks: Leaks, task: Task) -> dict[str, set[str]]:
     """Return the ids of the cases that training has seen, by how much of them it has seen."""
     ways = {"same_inputs": leaks.pairs, "near_duplicates": list(leaks.near_duplicates)}
-    if task.name == QUESTION_ANSWERING:
-        ways |= {f"same_{task.source_input}": leaks.premises, f"same_{task.partial_input}": leaks.hypotheses}
+    known = {task.source_input: leaks.premises, task.partial_input: leaks.hypotheses}
+    ways |= {f"same_{name}": known[name] for name in task.leak_inputs}
     return {way: set(ids) for way, ids in ways.items()}
 
 
@@ -57,7 +59,7 @@ def contamination(aligned: pd.DataFrame, cells: pd.Series, leaks: Leaks, task: T
 
 
 def clean_metrics(
-    aligned: pd.DataFrame, cells: pd.Series, leaks: Leaks, task: Task, confidence: float = 0.95
+    aligned: pd.DataFrame, cells: pd.Series, leaks: Leaks, task: Task, confidence: float, clusters: Clusters
 ) -> dict[str, float]:
     """Return what the transitions say of the cases that training has not seen, flat.
 
@@ -67,6 +69,7 @@ def clean_metrics(
         leaks: of the test split against the training split.
         task: names of the inputs.
         confidence: of the interval of the difference.
+        clusters: what cases may share, such as their premise, of length n_cases; None: every case stands for itself.
 
     Returns:
         leaked: cases that training has seen; repaired_leaked and broken_leaked: those
@@ -80,5 +83,6 @@ def clean_metrics(
     }
     if known.all():
         return {**metrics, "clean_n": 0}
-    clean = transition_metrics(cells[~known], confidence)
+    shared = None if clusters is None else pd.Series(list(clusters), index=cells.index)[~known]
+    clean = transition_metrics(cells[~known], confidence, shared)
     return metrics | {f"clean_{key}": value for key, value in clean.items()}

@@ -1,8 +1,8 @@
 """Metrics of answers before and after whose corpus value is more than a mean over cases: paired interval and test.
 
-    threshold_differences(aligned, clusters=aligned["context"])
+    threshold_differences(aligned, 0.95, aligned["context"])
     # [Difference("best exact match", 0.412, 0.798, ...), Difference("best F1", ...)]
-    text_differences(answers, aligned["prediction_base"], aligned["prediction_tuned"])
+    text_differences(answers, aligned["prediction_base"], aligned["prediction_tuned"], 0.95, clusters)
     # [Difference("BLEU", 0.21, 0.77, ...), Difference("ROUGE-1", ...), ..., Difference("METEOR", ...)]
 
 SQuAD's best exact match and F1 have a threshold that is tuned on the very questions, so it is tuned again in each
@@ -12,7 +12,7 @@ All values are in 0..1, BLEU too.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +20,14 @@ import pandas as pd
 
 from tunediff.compare.effects.differences import Difference, score_difference
 from tunediff.config.task import UNANSWERABLE
-from tunediff.data.cases import RIGHT
+from tunediff.data.cases import MODELS, RIGHT
 from tunediff.metrics.squad import threshold_gains
 from tunediff.metrics.text import bleu_counts, corpus_bleu, meteor_cases, meteor_name, rouge_cases
 from tunediff.stats import permutation
 from tunediff.stats.bootstrap import (
     AT_ONCE,
     REPLICATES,
+    Clusters,
     Floats,
     affordable,
     bootstrap_interval,
@@ -37,13 +38,8 @@ from tunediff.stats.bootstrap import (
 )
 from tunediff.stats.permutation import Flags, swap_test, swap_test_of
 
-MODELS = ("base", "tuned")
-Clusters = Sequence[Any] | pd.Series | None
 
-
-def threshold_differences(
-    aligned: pd.DataFrame, confidence: float = 0.95, clusters: Clusters = None
-) -> list[Difference]:
+def threshold_differences(aligned: pd.DataFrame, confidence: float, clusters: Clusters) -> list[Difference]:
     """Compare best exact match and best F1, as `tunediff.metrics.squad.best_threshold` defines them.
 
     Args:
@@ -145,8 +141,8 @@ def text_differences(
     answers: Sequence[Sequence[str]],
     before: Sequence[str | None] | pd.Series,
     after: Sequence[str | None] | pd.Series,
-    confidence: float = 0.95,
-    clusters: Clusters = None,
+    confidence: float,
+    clusters: Clusters,
 ) -> list[Difference]:
     """Compare BLEU, ROUGE-1, ROUGE-2, ROUGE-L, ROUGE-Lsum and METEOR on the questions that have an answer.
 
@@ -163,9 +159,9 @@ def text_differences(
     references = [list(texts) for texts in answers if len(texts)]
     if not references:
         return []
-    there = [len(texts) > 0 for texts in answers]
-    texts = [pd.Series(list(given), dtype=object)[there].fillna("").tolist() for given in (before, after)]
-    groups = None if clusters is None else pd.Series(list(clusters))[there]
+    answerable = [len(texts) > 0 for texts in answers]
+    texts = [pd.Series(list(given), dtype=object)[answerable].fillna("").tolist() for given in (before, after)]
+    groups = None if clusters is None else pd.Series(list(clusters))[answerable]
     rows = [_bleu_difference([bleu_counts(references, given) for given in texts], confidence, groups)]
     by_case = [rouge_cases(references, given) | {meteor_name(): meteor_cases(references, given)} for given in texts]
     for name in by_case[0]:

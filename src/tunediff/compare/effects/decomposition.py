@@ -1,29 +1,34 @@
 """What a gain consists of: the form of the answer, a preference among labels, a cue in one input, and the rest.
 
-Both models answer the same cases under four protocols:
+Both models answer the same cases in four evaluation settings:
 
     generated     text written freely and parsed; an answer that names no label is wrong
     choices       the most likely of the labels' texts, so that the form of the answer no longer counts
     calibrated    the same without the model's preference among the labels (tunediff.compare.effects.label_bias)
     partial_input  as calibrated, but from the partial-input input alone, such as the hypothesis without the premise
 
-With the gain under a protocol as (right tuned - right base), case by case, the parts are
+With the gain in a setting as (right tuned - right base), case by case, the parts are
 
-    format = generated - choices       what constraining the answer gives the base model, less what it gives the tuned
-    prior  = choices - calibrated      what calibration gives the base model, less what it still gives the tuned one
-    cue    = partial_input              what the tuned model has right without the premise, less what the base has
-    rest   = calibrated - partial_input
+    answer_format = generated - choices         what constraining the answer gives the base model, less what it gives
+                                                the tuned one
+    label_bias    = choices - calibrated        what calibration gives the base model, less what it still gives the
+                                                tuned one
+    partial_input = partial_input               what the tuned model has right without the premise, less what the base
+                                                has
+    residual      = calibrated - partial_input
 
 They add up to the gain under free generation in every case, so they do in the sum. A part is negative where training
-lost something: a model that stops reading the premise but finds a cue has a large cue and a negative rest.
+lost something: a model that stops reading the premise but finds a cue has a large partial_input and a negative
+residual.
 
     answers = pd.DataFrame({"label": [...], "generated_base": [...], "generated_tuned": [...], "choices_base": ...})
-    gain_parts(gain_steps(answers))    # part, cases, points, low, high
+    gain_parts(gain_steps(answers), 0.95, clusters)    # part, cases, points, low, high
 
-Question answering is asked in one way. Its gain consists of answering what has an answer (has_answer), and of giving
-none where there is none (no_answer): `answer_steps`.
+A task may tell kinds of cases apart instead (`tunediff.tasks.task.Task.kinds`): then the parts of the gain are theirs,
+such as those of questions with and without an answer: `kind_steps`.
 """
 
+from collections.abc import Mapping
 from math import sqrt
 
 import numpy as np
@@ -31,70 +36,72 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm
 
-from tunediff.config.task import ANSWERABLE, UNANSWERABLE
-from tunediff.data.cases import RIGHT
+from tunediff.data.cases import MODELS, RIGHT
 from tunediff.runtime.errors import TunediffError
+from tunediff.stats.bootstrap import Clusters, cluster_codes
 
 SETTINGS = ("generated", "choices", "calibrated", "partial_input")
-PARTS = ("format", "prior", "cue", "rest")
-ANSWER_PARTS = {"has_answer": ANSWERABLE, "no_answer": UNANSWERABLE}
+PARTS = ("answer_format", "label_bias", "partial_input", "residual")
 
 
 def gain_steps(answers: pd.DataFrame) -> pd.DataFrame:
     """Return what each case adds to each part, whole numbers in -2..2, on the index of `answers`.
 
     Args:
-        answers: label, and PROTOCOL_base and PROTOCOL_tuned for choices, calibrated and, where they were asked,
+        answers: label, and SETTING_base and SETTING_tuned for choices, calibrated and, where they were asked,
             generated and partial_input: the predicted label of each case, missing where the answer is invalid.
 
     Returns:
         A column for each of `PARTS`. Without `generated` (a model with a classification head writes nothing) there is
-        no format, and the parts add up to the gain under choices; without `partial_input` (a task with one input) no
-        cue.
+        no answer_format, and the parts add up to the gain under choices; without `partial_input` (a task with one
+        input) no partial_input.
 
     Raises:
         TunediffError: a column is missing.
     """
-    asked = [name for name in SETTINGS if any(f"{name}_{who}" in answers for who in ("base", "tuned"))]
-    needed = ["label", *(f"{name}_{who}" for name in {*asked, "choices", "calibrated"} for who in ("base", "tuned"))]
+    measured = [name for name in SETTINGS if any(f"{name}_{who}" in answers for who in MODELS)]
+    needed = ["label", *(f"{name}_{who}" for name in {*measured, "choices", "calibrated"} for who in MODELS)]
     missing = sorted(name for name in needed if name not in answers)
     if missing:
-        raise TunediffError(f"answers under the protocols: found no column {', '.join(missing)}, expected it")
+        raise TunediffError(f"answers in the evaluation settings: found no column {', '.join(missing)}, expected it")
 
     def right(column: str) -> npt.NDArray[np.int64]:
         same = answers[column].astype(object) == answers["label"].astype(object)
         return np.asarray(same, dtype=np.int64)
 
-    gain = {name: right(f"{name}_tuned") - right(f"{name}_base") for name in asked}
+    gain = {name: right(f"{name}_tuned") - right(f"{name}_base") for name in measured}
     steps = {}
     if "generated" in gain:
-        steps["format"] = gain["generated"] - gain["choices"]
-    steps["prior"] = gain["choices"] - gain["calibrated"]
+        steps["answer_format"] = gain["generated"] - gain["choices"]
+    steps["label_bias"] = gain["choices"] - gain["calibrated"]
     if "partial_input" in gain:
-        steps["cue"] = gain["partial_input"]
-    steps["rest"] = gain["calibrated"] - gain.get("partial_input", 0)
+        steps["partial_input"] = gain["partial_input"]
+    steps["residual"] = gain["calibrated"] - gain.get("partial_input", 0)
     return pd.DataFrame(steps, index=answers.index)
 
 
-def answer_steps(aligned: pd.DataFrame) -> pd.DataFrame:
-    """Return what each question adds to each of `ANSWER_PARTS`, -1, 0 or 1, on the index of `aligned`.
+def kind_steps(aligned: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
+    """Return what each case adds to the part of its kind, -1, 0 or 1, on the index of `aligned`.
 
     Args:
-        aligned: what `tunediff.compare.pairs.align.align` returns; label is answerable or unanswerable.
+        aligned: what `tunediff.compare.pairs.align.align` returns.
+        kinds: the gold label of each kind.
 
     Returns:
-        A column for each part that has a question.
+        A column for each kind that has a case.
     """
-    right = {who: (aligned[f"outcome_{who}"] == RIGHT).astype(np.int64) for who in ("base", "tuned")}
-    own = {part: aligned["label"] == label for part, label in ANSWER_PARTS.items()}
-    return pd.DataFrame({part: (right["tuned"] - right["base"]) * there for part, there in own.items() if there.any()})
+    right = {who: (aligned[f"outcome_{who}"] == RIGHT).astype(np.int64) for who in MODELS}
+    members = {kind: aligned["label"] == label for kind, label in kinds.items()}
+    return pd.DataFrame(
+        {kind: (right["tuned"] - right["base"]) * inside for kind, inside in members.items() if inside.any()}
+    )
 
 
-def gain_parts(steps: pd.DataFrame, confidence: float = 0.95, clusters: pd.Series | None = None) -> pd.DataFrame:
+def gain_parts(steps: pd.DataFrame, confidence: float, clusters: Clusters) -> pd.DataFrame:
     """Return the parts of the gain, one row each.
 
     Args:
-        steps: what `gain_steps` or `answer_steps` returns; at least one case.
+        steps: what `gain_steps` or `kind_steps` returns; at least one case.
         confidence: of the intervals.
         clusters: what cases share, such as the premise, on the index of `steps`; None: every case is its own.
 
@@ -103,7 +110,7 @@ def gain_parts(steps: pd.DataFrame, confidence: float = 0.95, clusters: pd.Serie
         points of accuracy, with their paired interval low..high. A calibration is taken as given: the intervals do
         not hold what another sample of cases would change about it.
     """
-    codes = None if clusters is None else pd.factorize(clusters)[0]
+    codes = None if clusters is None else cluster_codes(clusters)
     rows = []
     for part in steps:
         values = steps[part].to_numpy()
@@ -116,7 +123,7 @@ def gain_parts(steps: pd.DataFrame, confidence: float = 0.95, clusters: pd.Serie
 
 
 def gain_metrics(parts: pd.DataFrame) -> dict[str, float]:
-    """Return gain_PART for each part, such as gain_format or gain_has_answer, as fractions in -2..2.
+    """Return gain_PART for each part, such as gain_answer_format or gain_has_answer, as fractions in -2..2.
 
     Args:
         parts: what `gain_parts` returns.
@@ -125,7 +132,7 @@ def gain_metrics(parts: pd.DataFrame) -> dict[str, float]:
 
 
 def step_interval(
-    values: npt.NDArray[np.int64], confidence: float = 0.95, clusters: npt.NDArray[np.intp] | None = None
+    values: npt.NDArray[np.int64], confidence: float, clusters: npt.NDArray[np.intp] | None
 ) -> tuple[float, float]:
     """Return an interval of the mean of whole-numbered paired differences.
 

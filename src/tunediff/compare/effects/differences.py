@@ -1,13 +1,13 @@
 """Metrics of a classifier before and after on the same cases: difference, paired interval, paired test.
 
-    [row.metric for row in class_differences(aligned, ["entailment", "neutral", "contradiction"])]
+    [row.metric for row in class_differences(aligned, ["entailment", "neutral", "contradiction"], 0.95, None)]
     # ['balanced accuracy', 'macro F1']; of two labels besides 'precision of yes', 'recall of yes', 'F1 of yes'
 
 The cube gold x before x after has all that these metrics need, so its cells are what is drawn and swapped: the cost
 does not grow with the number of cases. With clusters, the cubes of the clusters are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +15,10 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import csr_array, hstack
 
-from tunediff.data.cases import RIGHT
+from tunediff.data.cases import MODELS, RIGHT
 from tunediff.stats.bootstrap import (
     AT_ONCE,
+    Clusters,
     Floats,
     Units,
     bootstrap_interval,
@@ -55,8 +56,8 @@ def score_difference(
     metric: str,
     before: npt.ArrayLike,
     after: npt.ArrayLike,
-    confidence: float = 0.95,
-    clusters: Sequence[Any] | pd.Series | None = None,
+    confidence: float,
+    clusters: Clusters,
 ) -> Difference:
     """Compare a per-case score, such as token F1: paired bootstrap and sign-flip test, both by cluster.
 
@@ -79,8 +80,8 @@ def score_difference(
 def class_differences(
     aligned: pd.DataFrame,
     labels: Sequence[str],
-    confidence: float = 0.95,
-    clusters: Sequence[Any] | pd.Series | None = None,
+    confidence: float,
+    clusters: Clusters,
 ) -> list[Difference]:
     """Compare the rates of classes by bootstrap, test them by swapping; balanced accuracy is stratified by gold label.
 
@@ -142,27 +143,6 @@ def class_differences(
     return rows
 
 
-def classification_differences(
-    aligned: pd.DataFrame,
-    metrics: Mapping[str, float],
-    labels: Sequence[str],
-    confidence: float = 0.95,
-    clusters: Sequence[Any] | pd.Series | None = None,
-) -> list[Difference]:
-    """Return every metric of labels that is compared, p-values adjusted for their number; accuracy first.
-
-    Args:
-        aligned: what `tunediff.compare.pairs.align.align` returns.
-        metrics: those of `tunediff.compare.effects.transitions.transition_metrics`.
-        labels: the label list.
-        confidence: of the intervals.
-        clusters: as for `class_differences`.
-    """
-    ends = ("base", "tuned", "delta", "delta_low", "delta_high")
-    accuracy = Difference("accuracy", *(metrics[f"accuracy_{end}"] for end in ends), *[metrics["mcnemar_p"]] * 2)
-    return planned([accuracy, *class_differences(aligned, labels, confidence, clusters)])
-
-
 def no_classes(aligned: pd.DataFrame, labels: Sequence[str]) -> str | None:
     """Return why the labels are no classes to compare by, None where they are.
 
@@ -177,7 +157,7 @@ def no_classes(aligned: pd.DataFrame, labels: Sequence[str]) -> str | None:
         return "there is but one label" if len(labels) < 2 else "there is but one case"
     if (gold < 0).any():
         return "a gold label is none of the labels"
-    for answer, who in zip(answers, ("base", "tuned"), strict=True):
+    for answer, who in zip(answers, MODELS, strict=True):
         if ((answer == gold) != (aligned[f"outcome_{who}"] == RIGHT)).any():
             return "an answer counts as right by another rule than being the gold label"
     return None

@@ -1,7 +1,7 @@
 """Take a model's preference among the labels out of its scores, whatever the case says.
 
     log_probs = np.log([[0.7, 0.3], [0.9, 0.1]])       # two cases, labels yes and no: both answers are yes
-    calibrated_predictions(log_probs, ["yes", "no"])   # ["no", "yes"]: the second is more of a yes than the first
+    likeliest(calibrated(log_probs), ["yes", "no"])    # ["no", "yes"]: the second is more of a yes than the first
 
 The preference is the one number a label that, taken from its scores, leaves every label equally likely on average over
 the cases: "prior matching" of Liusie, Manakul and Gales 2023, "Mitigating Word Bias in Zero-shot Prompt-based
@@ -62,16 +62,15 @@ def calibrated(log_probs: Floats) -> Floats:
     return np.asarray(log_softmax(log_probs - label_preference(log_probs), axis=1), dtype=np.float64)
 
 
-def calibrated_predictions(log_probs: Floats, labels: Sequence[str]) -> npt.NDArray[np.object_]:
-    """Return the most likely label of each case once the preference is taken out, of shape (n_cases,).
+def likeliest(scores: Floats, labels: Sequence[str]) -> npt.NDArray[np.object_]:
+    """Return the most likely label of each case, of shape (n_cases,).
 
-    Where labels come out level, as for a model that says the same of every case, it is the first of them in the
-    list: a choice that no model can have learned.
+    Where calibrated labels come out level, as for a model that says the same of every case, it is the first of them in
+    the list: a choice that no model can have learned.
 
     Args:
-        log_probs: finite log-probabilities or logits of shape (n_cases, n_labels).
+        scores: what `calibrated` returns, of shape (n_cases, n_labels).
         labels: the label list of the task, of length n_labels.
     """
-    scores = calibrated(log_probs)
     level = scores >= scores.max(axis=1, keepdims=True) - 1e-9
     return np.asarray(np.array(labels, dtype=object)[level.argmax(axis=1)])

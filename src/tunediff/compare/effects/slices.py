@@ -1,6 +1,6 @@
 """Where the change happened: the same paired comparison on parts of the test set, the few that matter first.
 
-    slices(aligned, cases, wording(cases, task, train))
+    slices(aligned, cases, task.features(cases, train), task.families, 0.95, 20, clusters)
     #  family    value           n  accuracy_base  accuracy_tuned  delta  ...  repaired  broken       p       q
     #  negation  in hypothesis  81           0.31            0.72   0.41  ...        37       4  1.1e-7  2.3e-6
 
@@ -10,7 +10,8 @@ Many slices are looked at, so some differ by chance: q is the p-value after Benj
 slices with q below 0.05 about one in twenty is expected to be chance.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import sqrt
 from typing import Any
 
@@ -18,10 +19,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tunediff.compare.effects.transitions import change_interval, delta_interval
 from tunediff.data.cases import RIGHT, Case
 from tunediff.runtime.errors import TunediffError
+from tunediff.stats.bootstrap import Clusters, cluster_codes
 from tunediff.stats.multiple import benjamini_hochberg
-from tunediff.stats.paired import difference_interval, mcnemar_exact
+from tunediff.stats.paired import mcnemar_exact
+from tunediff.tasks.families import Family
 
 COLUMNS = (
     *("family", "value", "n", "accuracy_base", "accuracy_tuned", "delta", "low", "high"),
@@ -36,50 +40,90 @@ def slices(
     aligned: pd.DataFrame,
     cases: Sequence[Case],
     texts: pd.DataFrame,
-    confidence: float = 0.95,
-    min_cases: int = 20,
+    families: Sequence[Family],
+    confidence: float,
+    min_cases: int,
+    clusters: Clusters,
 ) -> pd.DataFrame:
     """Return the paired comparison on each slice of the test set.
 
-    The slices are those of each task tag, gold label, quarter of the length, place of a negation, lexical overlap,
-    subsequence, number words and rare words; of questions, those of the question word, the lengths of answer and
-    context, the overlaps and the third of the context that the answer starts in. One that holds all cases is none.
+    The slices are those of each tag, each gold label and each family of the task. One that holds all cases is none.
 
     Args:
         aligned: what `tunediff.compare.pairs.align.align` returns.
         cases: the test cases, in any order.
-        texts: what `tunediff.compare.explanations.wording.wording` or, of questions, `question_wording` returns for
-        them.
+        texts: what `tunediff.tasks.task.Task.features` returns for them.
+        families: those of the task.
         confidence: of the intervals.
         min_cases: a smaller slice is left out, and not tested.
+        clusters: what cases may share, such as their premise, of length n_cases; None: every case stands for itself.
 
     Returns:
         family, value: which slice. n: cases. accuracy_base, accuracy_tuned: 0..1. delta: tuned minus base, in -1..1,
-        with its interval low..high (Tango 1998). repaired, broken: cases. p: exact McNemar test. q: p after
-        Benjamini and Hochberg over all rows. delta_rest: the delta of all other cases. departure: delta less
-        delta_rest in standard errors; the rows are sorted by its size, then by q.
+        with its interval low..high (`tunediff.compare.effects.transitions.delta_interval`). repaired, broken: cases.
+        p: exact McNemar test. q: p after Benjamini and Hochberg over all rows. delta_rest: the delta of all other
+        cases. departure: delta less delta_rest in standard errors; the rows are sorted by its size, then by q.
 
     Raises:
         TunediffError: a case of `aligned` is not among `cases`.
     """
     before, after = (aligned[f"outcome_{who}"].to_numpy() == RIGHT for who in ("base", "tuned"))
+    change = after.astype(int) - before
+    codes = None if clusters is None else cluster_codes(clusters)
+    rows: list[Any] = []
+    for family, places, values, names in _families(aligned, cases, texts, families):
+        for value, name in enumerate(names):
+            inside = places[values == value]
+            if min_cases <= len(inside) < len(before):
+                shared = None if codes is None else codes[inside]
+                ends = change_interval(change[inside], confidence, shared)
+                counts = (int(flags[inside].sum()) for flags in (before, after, change > 0, change < 0))
+                rows.append((family, name, len(inside), *counts, *ends))
+    return _compared(rows, (len(before), int((change > 0).sum()), int((change < 0).sum())))
+
+
+def tag_slices(
+    tags: Iterable[Sequence[str]], cells: pd.Series, family: str, confidence: float, clusters: Clusters
+) -> pd.DataFrame:
+    """Return the paired comparison by tag, largest first, where nothing else is known of the cases.
+
+    Args:
+        tags: of each case; a tag that all of them carry is left out.
+        cells: the transition of each case.
+        family: what to call the tags.
+        confidence: of the intervals.
+        clusters: as for `slices`.
+
+    Returns:
+        The columns of `slices`; q, delta_rest and departure, which correct for the number of slices and compare with
+        the other cases, are missing.
+    """
+    places: dict[str, list[int]] = defaultdict(list)
+    for row, marks in enumerate(tags):
+        for tag in dict.fromkeys(marks):
+            places[tag].append(row)
+    codes = None if clusters is None else cluster_codes(clusters)
     rows = []
-    for family, where, values, names in _families(aligned, cases, texts):
-        counts = [
-            np.bincount(values, weights=weights[where], minlength=len(names)).astype(np.int64)
-            for weights in (np.ones(len(before)), before, after, ~before & after, before & ~after)
-        ]
-        rows += [
-            (family, name, *numbers)
-            for name, *numbers in zip(names, *(count.tolist() for count in counts), strict=True)
-            if min_cases <= numbers[0] < len(before)
-        ]
-    whole = len(before), int((~before & after).sum()), int((before & ~after).sum())
-    return _compared(rows, whole, confidence)
+    for tag, inside in places.items():
+        if len(inside) == len(cells):
+            continue
+        counts, n = cells.iloc[inside].value_counts(), len(inside)
+        right, repaired, broken = (int(counts.get(name, 0)) for name in ("both_right", "repaired", "broken"))
+        ends = delta_interval(cells.iloc[inside], confidence, None if codes is None else codes[inside])
+        shares = (right + broken) / n, (right + repaired) / n, (repaired - broken) / n
+        p = mcnemar_exact(repaired, broken)
+        rows.append((family, tag, n, *shares, *ends, repaired, broken, p, np.nan, np.nan, np.nan))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(
+        ["n", "value"], ascending=[False, True], ignore_index=True
+    )
 
 
 def slices_of_cases(
-    aligned: pd.DataFrame, cases: Sequence[Case], texts: pd.DataFrame, table: pd.DataFrame
+    aligned: pd.DataFrame,
+    cases: Sequence[Case],
+    texts: pd.DataFrame,
+    families: Sequence[Family],
+    table: pd.DataFrame,
 ) -> list[list[str]]:
     """Return the slices that each case is in, as "family: value", in the order of `aligned`.
 
@@ -87,6 +131,7 @@ def slices_of_cases(
         aligned: as for `slices`.
         cases: as for `slices`.
         texts: as for `slices`.
+        families: as for `slices`.
         table: what `slices` returns: a slice that is not in it is left out.
 
     Raises:
@@ -94,23 +139,23 @@ def slices_of_cases(
     """
     compared = {(str(family), str(value)) for family, value in zip(table["family"], table["value"], strict=True)}
     found: list[list[str]] = [[] for _ in range(len(aligned))]
-    for family, where, values, names in _families(aligned, cases, texts):
-        for row, value in zip(where.tolist(), values.tolist(), strict=True):
+    for family, places, values, names in _families(aligned, cases, texts, families):
+        for row, value in zip(places.tolist(), values.tolist(), strict=True):
             if (family, str(names[value])) in compared:
                 found[row].append(f"{family}: {names[value]}")
     return found
 
 
-def _compared(rows: list[Any], whole: tuple[int, int, int], confidence: float) -> pd.DataFrame:
+def _compared(rows: list[Any], whole: tuple[int, int, int]) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame(columns=list(COLUMNS))
     found = [
         (
             *(family, value, n, right / n, right_after / n, (repaired - broken) / n),
-            *difference_interval(repaired, broken, n, confidence),
+            *(low, high),
             *(repaired, broken, mcnemar_exact(repaired, broken), np.nan, *_departure((n, repaired, broken), whole)),
         )
-        for family, value, n, right, right_after, repaired, broken in rows
+        for family, value, n, right, right_after, repaired, broken, low, high in rows
     ]
     table = pd.DataFrame(found, columns=list(COLUMNS))
     table["q"] = benjamini_hochberg(table["p"].tolist())
@@ -120,21 +165,23 @@ def _compared(rows: list[Any], whole: tuple[int, int, int], confidence: float) -
     return table.loc[order].reset_index(drop=True)
 
 
-def _departure(own: tuple[int, int, int], whole: tuple[int, int, int]) -> tuple[float, float]:
+def _departure(inside: tuple[int, int, int], whole: tuple[int, int, int]) -> tuple[float, float]:
     """The delta of the cases outside a slice, and that of the slice less it in standard errors.
 
     Both are given as cases, repaired and broken. Errors as in Agresti and Min 2005, so that none is 0.
     """
-    rest = tuple(of_all - of_slice for of_all, of_slice in zip(whole, own, strict=True))
-    deltas = [(repaired - broken) / n for n, repaired, broken in (own, rest)]
+    rest = tuple(of_all - of_slice for of_all, of_slice in zip(whole, inside, strict=True))
+    deltas = [(repaired - broken) / n for n, repaired, broken in (inside, rest)]
     variances = [
         (repaired + broken + 1 - (repaired - broken) ** 2 / (n + 2)) / (n + 2) ** 2
-        for n, repaired, broken in (own, rest)
+        for n, repaired, broken in (inside, rest)
     ]
     return deltas[1], (deltas[0] - deltas[1]) / sqrt(sum(variances))
 
 
-def _families(aligned: pd.DataFrame, cases: Sequence[Case], texts: pd.DataFrame) -> Iterator[Members]:
+def _families(
+    aligned: pd.DataFrame, cases: Sequence[Case], texts: pd.DataFrame, families: Sequence[Family]
+) -> Iterator[Members]:
     """The families of slices; `texts` is in the order of `cases`."""
     places = pd.Index([case.case_id for case in cases]).get_indexer(pd.Index(aligned["case_id"]))
     if (places < 0).any():
@@ -145,55 +192,13 @@ def _families(aligned: pd.DataFrame, cases: Sequence[Case], texts: pd.DataFrame)
     codes, names = pd.factorize(np.array([tag for _, tag in tags], dtype=object), sort=True)
     yield "tag", np.array([row for row, _ in tags], dtype=np.int64), codes.astype(np.int64), [*names]
     yield _family("label", aligned["label"])
-    for column, (name, of) in _FAMILIES.items():
+    for column, name, cut in families:
         if column in texts:
-            yield _family(name, texts[column], of)
+            yield _family(name, texts[column], cut)
 
 
-def _family(name: str, values: pd.Series, of: Callable[[pd.Series], npt.ArrayLike] = np.asarray) -> Members:
+def _family(name: str, values: pd.Series, cut: Callable[[pd.Series], npt.ArrayLike] = np.asarray) -> Members:
     """The members of a family; a case without a value is in none of its slices."""
-    there = np.flatnonzero(values.notna().to_numpy())
-    codes, names = pd.factorize(np.asarray(of(values.iloc[there]), dtype=object), sort=True)
-    return name, there, codes.astype(np.int64), [str(value) for value in names]
-
-
-def _yes_no(flags: pd.Series) -> npt.ArrayLike:
-    return np.where(flags, "yes", "no")
-
-
-def _share(shares: pd.Series) -> npt.ArrayLike:
-    return np.select([shares == 1, shares >= 0.5], ["all", "half or more"], "under half")
-
-
-def _third(places: pd.Series) -> npt.ArrayLike:
-    return np.select([places < 1 / 3, places < 2 / 3], ["first third", "second third"], "last third")
-
-
-def _quarters(words: pd.Series) -> npt.ArrayLike:
-    """The quarter of the length that each case is in, as words; fewer than four where lengths are the same."""
-    lengths = words.to_numpy(dtype=np.int64)
-    if not len(lengths):
-        return []
-    ends = np.unique(np.quantile(lengths, [0.25, 0.5, 0.75, 1.0], method="lower")).astype(np.int64)
-    starts = [int(lengths.min()), *(int(end) + 1 for end in ends[:-1])]
-    names = [
-        f"{low} to {high} words" if low < high else f"{low} word{'s' * (low != 1)}"
-        for low, high in zip(starts, ends, strict=True)
-    ]
-    return np.array(names, dtype=object)[np.searchsorted(ends, lengths)]
-
-
-# The columns of `texts`, what the family of each is called, and how its values become slices.
-_FAMILIES: dict[str, tuple[str, Callable[[pd.Series], npt.ArrayLike]]] = {
-    "words": ("length", _quarters),
-    "negation": ("negation", np.asarray),
-    "number_words": ("number words", _yes_no),
-    "overlap": ("overlap", _share),
-    "subsequence": ("subsequence", _yes_no),
-    "rare_words": ("rare words", np.asarray),
-    "question_word": ("question word", np.asarray),
-    "answer_words": ("answer length", _quarters),
-    "context_words": ("context length", _quarters),
-    "answer_overlap": ("sentence overlap", _share),
-    "position": ("answer in the context", _third),
-}
+    known = np.flatnonzero(values.notna().to_numpy())
+    codes, names = pd.factorize(np.asarray(cut(values.iloc[known]), dtype=object), sort=True)
+    return name, known, codes.astype(np.int64), [str(value) for value in names]

@@ -12,20 +12,21 @@ one is. `cube` is the whole table, gold by before by after, that all of them are
 `transitions` takes what `tunediff.compare.pairs.align.align` returns.
 
     >>> cells = pd.Series(["both_right"] * 39 + ["repaired"] * 49 + ["broken"] * 2 + ["both_wrong_same"] * 10)
-    >>> metrics = transition_metrics(cells)
+    >>> metrics = transition_metrics(cells, confidence=0.95, clusters=None)
     >>> metrics["accuracy_base"], metrics["accuracy_tuned"], f"{metrics['mcnemar_p']:.3g}"
     (0.41, 0.88, '1.18e-12')
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from tunediff.data.cases import INVALID, RIGHT, Case
 from tunediff.runtime.errors import TunediffError
-from tunediff.stats.bootstrap import cluster_codes, mean_interval
+from tunediff.stats.bootstrap import Clusters, cluster_codes, mean_interval
 from tunediff.stats.intervals import clopper_pearson
 from tunediff.stats.paired import difference_interval, mcnemar_exact, mcnemar_midp, smallest_detectable
 
@@ -75,9 +76,7 @@ def cube(aligned: pd.DataFrame) -> pd.DataFrame:
     return counted.sort_values(["cases", *names], ascending=[False] + [True] * len(names), ignore_index=True)
 
 
-def transition_metrics(
-    cells: pd.Series, confidence: float = 0.95, clusters: Sequence[Any] | pd.Series | None = None
-) -> dict[str, float]:
+def transition_metrics(cells: pd.Series, confidence: float, clusters: Clusters) -> dict[str, float]:
     """Return the counts of the transitions and what they say about the difference, flat.
 
     Args:
@@ -117,9 +116,7 @@ def transition_metrics(
     }
 
 
-def delta_interval(
-    cells: pd.Series, confidence: float = 0.95, clusters: Sequence[Any] | pd.Series | None = None
-) -> tuple[float, float]:
+def delta_interval(cells: pd.Series, confidence: float, clusters: Clusters) -> tuple[float, float]:
     """Return the interval of the difference in accuracy, both ends in -1..1.
 
     Tango's score interval. Where several cases share a cluster, each end is the farther one of Tango's and of the
@@ -131,19 +128,26 @@ def delta_interval(
         confidence: of the interval.
         clusters: of length n_cases, or None.
     """
-    repaired, broken = cells == "repaired", cells == "broken"
-    low, high = difference_interval(int(repaired.sum()), int(broken.sum()), len(cells), confidence)
-    found = len(cells) if clusters is None else int(cluster_codes(clusters).max()) + 1
-    if clusters is None or found == len(cells):
-        return low, high
-    if found == 1:
+    change = (cells == "repaired").to_numpy().astype(int) - (cells == "broken").to_numpy()
+    return change_interval(change, confidence, clusters)
+
+
+def change_interval(change: npt.NDArray[np.int64], confidence: float, clusters: Clusters) -> tuple[float, float]:
+    """Return the interval of `delta_interval` from what became of each case: 1 repaired, -1 broken, else 0."""
+    n = len(change)
+    found = n if clusters is None else int(cluster_codes(clusters).max()) + 1
+    if found == 1 < n:
         return -1.0, 1.0
-    change = repaired.to_numpy().astype(int) - broken.to_numpy()
+    repaired, broken = int((change > 0).sum()), int((change < 0).sum())
+    # Where nothing flips, a bootstrap has no length: there are as many cases as clusters then.
+    low, high = difference_interval(repaired, broken, n if repaired or broken else found, confidence)
+    if clusters is None or found == n:
+        return low, high
     drawn_low, drawn_high = mean_interval(change, clusters, confidence=confidence)
     return max(-1.0, min(low, drawn_low)), min(1.0, max(high, drawn_high))
 
 
-def negative_flips(cells: pd.Series, confidence: float = 0.95) -> NegativeFlips:
+def negative_flips(cells: pd.Series, confidence: float) -> NegativeFlips:
     """Return the broken cases as rates with exact intervals, and how many unrelated models would break.
 
     Two models of accuracies a and b whose errors have nothing to do with each other break n a (1 - b) cases (Yan et
@@ -189,38 +193,3 @@ def in_split_order(aligned: pd.DataFrame, cases: Sequence[Case]) -> pd.DataFrame
             f"(the first: {relabelled[0]}), expected the same in both"
         )
     return rows
-
-
-def case_records(aligned: pd.DataFrame, cells: pd.Series, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
-    """Yield one JSON-ready record a case, in the order of `cases` (the test split).
-
-    Args:
-        aligned: what `align` returns, with log_probs_base and log_probs_tuned; of question answering also f1_base and
-            f1_tuned.
-        cells: the transition of each row of `aligned`.
-        cases: the test split.
-
-    Yields:
-        case_id, the input fields (such as premise and hypothesis), label, base_prediction and tuned_prediction
-        (None where invalid), transition, base_log_probs, tuned_log_probs (natural logarithms, in the order of the
-        label list; left out where there are none), tags. Of question answering also answers, base_f1 and tuned_f1.
-
-    Raises:
-        TunediffError: predictions and test split hold different cases or labels.
-    """
-    rows = in_split_order(aligned.assign(transition=cells), cases)
-    columns = {"base_prediction": "prediction_base", "tuned_prediction": "prediction_tuned", "transition": "transition"}
-    columns |= {f"{who}_{name}": f"{name}_{who}" for name in ("log_probs", "f1") for who in ("base", "tuned")}
-    there = {key: rows[column] for key, column in columns.items() if column in rows}
-    # A table may store a missing prediction as NaN, which JSON does not have.
-    values = [column.astype(object).where(column.notna(), None) for column in there.values()]
-    for case, *own in zip(cases, *values, strict=True):
-        record = {"case_id": case.case_id, **case.inputs, "label": case.label}
-        if "base_f1" in there:
-            record["answers"] = [answer._asdict() for answer in case.answers]
-        for key, value in zip(there, own, strict=True):
-            if not key.endswith("_log_probs"):
-                record[key] = value
-            elif value is not None:
-                record[key] = [float(one) for one in value]
-        yield record | {"tags": list(case.tags)}

@@ -83,7 +83,7 @@ def align(
     check_labels(labels, names)
     rows = paired_rows(lambda: [base["case_id"]], lambda: [tuned["case_id"]], names)
     base, tuned = base.reset_index(drop=True), tuned.iloc[rows].reset_index(drop=True)
-    agreement = Agreement(shared)
+    agreement = SharedColumns(shared)
     agreement.look(base, tuned)
     agreement.check(names)
     return agreement.beside(base, tuned)
@@ -141,7 +141,7 @@ def paired_rows(base: Ids, tuned: Ids, names: tuple[str, str]) -> Rows:
             break
     first, second = (one[order] for one, order in zip(keys, orders, strict=True))
     known = np.isin(first, second, assume_unique=True), np.isin(second, first, assume_unique=True)
-    only = [np.sort(order[~there]) for order, there in zip(orders, known, strict=True)]
+    only = [np.sort(order[~shared]) for order, shared in zip(orders, known, strict=True)]
     if any(map(len, only)):
         found = ", ".join(
             f"{len(rows)} only in {name} ({_first(texts_at(ids(), rows[:4]))})"
@@ -188,7 +188,7 @@ def texts_at(column: Iterable[pd.Series], rows: Rows) -> pd.Series:
     return pd.concat(found, ignore_index=True)
 
 
-class Agreement:
+class SharedColumns:
     """What both files must say of a case, looked at some cases at a time: columns by name, each with its differences.
 
     Args:

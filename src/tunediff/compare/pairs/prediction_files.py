@@ -26,6 +26,7 @@ from tunediff.metrics.squad import exact_match, token_f1
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import HALF_PAIR, numbered_jsonl, parquet_batches, read_json
 from tunediff.runtime.hashing import content_hash
+from tunediff.tasks.question_answering import QuestionAnswering
 
 KINDS = (".jsonl", ".csv", ".parquet", ".json")
 LABELS = (ANSWERABLE, UNANSWERABLE)
@@ -108,7 +109,8 @@ def _squad(path: Path, data: Path) -> Predictions:
             "scorer": "SQuAD exact match",
         }
     frame = pd.DataFrame(questions)
-    return Predictions(frame, ("question", "context"), labels=LABELS, same=("cluster", "answers"))
+    same = "cluster", *QuestionAnswering.shared_columns
+    return Predictions(frame, ("question", "context"), labels=LABELS, same=same, kind=QuestionAnswering)
 
 
 def squad_answers(path: Path, ids: Sequence[str], data: Path) -> dict[str, str]:

@@ -21,14 +21,16 @@ import pandas as pd
 
 from tunediff.compare.pairs.align import input_ids
 from tunediff.compare.pairs.label_order import Table, score_table
-from tunediff.config.task import ANSWERABLE, UNANSWERABLE
-from tunediff.data.cases import ANSWER_COLUMNS, INVALID, RIGHT, WRONG, Answer
+from tunediff.data.cases import ANSWER_COLUMNS, INVALID, RIGHT, WRONG
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import ROWS, shown
+from tunediff.tasks import foreign_task
+from tunediff.tasks.classification import Classification
+from tunediff.tasks.task import Task
 
 CASE_ID = "case_id"
 # The columns that make a table one of this project's own prediction files, whose outcomes are taken as they are.
-OWN = (CASE_ID, "label", "prediction", "outcome", "log_probs", "scorer", "prompt_hash")
+OUR_COLUMNS = (CASE_ID, "label", "prediction", "outcome", "log_probs", "scorer", "prompt_hash")
 # Names that a line of cases.jsonl has already.
 TAKEN = (CASE_ID, "label", "outcome", "prediction", "prompt_hash", "scorer", "scores", "cluster", "transition", "tags")
 
@@ -47,7 +49,7 @@ class Fields:
     def wanted(self) -> tuple[str, ...]:
         """The columns to read: those named, and those of this project's own prediction files."""
         named = (self.label, self.prediction, self.scores, *self.inputs, self.case_id, self.cluster)
-        return tuple(dict.fromkeys(name for name in (*named, *OWN, *ANSWER_COLUMNS) if name is not None))
+        return tuple(dict.fromkeys(name for name in (*named, *OUR_COLUMNS, *ANSWER_COLUMNS) if name is not None))
 
 
 class Predictions(NamedTuple):
@@ -63,6 +65,7 @@ class Predictions(NamedTuple):
     scores: Table | None = None  # of shape (n_cases, n_labels)
     same: tuple[str, ...] = ()  # columns beside the inputs that must be equal in both files
     environment: Mapping[str, str] = MappingProxyType({})  # what the model computed with, where the file says it
+    kind: type[Task] = Classification
     hashed: bool = False  # whether case_id is the hash of the inputs, which does not tell repeated ones apart
 
 
@@ -78,7 +81,7 @@ def from_table(table: pd.DataFrame, fields: Fields, name: str, labels: Sequence[
     Raises:
         TunediffError: a named column is missing, a label is missing, or there is nothing to know a case by.
     """
-    own = all(column in table for column in OWN)
+    ours = all(column in table for column in OUR_COLUMNS)
     known_by = fields.case_id or (CASE_ID if CASE_ID in table else None)
     if known_by is None and not fields.inputs:
         raise TunediffError(
@@ -99,26 +102,24 @@ def from_table(table: pd.DataFrame, fields: Fields, name: str, labels: Sequence[
     inputs = pd.DataFrame({column: _filled(table[column], name, column) for column in fields.inputs})
     label = _filled(table[fields.label], name, fields.label)
     prediction = as_text(table[fields.prediction], name, fields.prediction)
-    asked = own and all(column in table for column in ANSWER_COLUMNS)
-    if not asked:
-        prediction = prediction.where(prediction != "")
+    kind = foreign_task(table.columns) if ours else Classification
+    prediction = kind.read_answers(prediction)
     frame = {
         CASE_ID: _filled(table[known_by], name, known_by) if known_by else input_ids(inputs),
         "label": label,
         "prediction": prediction,
-        "outcome": as_text(table["outcome"], name, "outcome") if own else outcomes(label, prediction),
+        "outcome": as_text(table["outcome"], name, "outcome") if ours else outcomes(label, prediction),
         "prompt_hash": as_text(table["prompt_hash"], name, "prompt_hash") if "prompt_hash" in table else None,
         "scorer": as_text(table["scorer"], name, "scorer") if "scorer" in table else None,
         **{column: inputs[column] for column in fields.inputs},
     }
     if fields.cluster:
         frame["cluster"] = as_text(table[fields.cluster], name, fields.cluster)
-    if asked:
-        frame |= _answers(table, label, name)
+    frame |= kind.read_gold(table, label, name)
     # Without a label list, numbers that nobody asked for are no reason to refuse a file.
-    scores = fields.scores or ("log_probs" if own and labels and table["log_probs"].notna().all() else None)
+    scores = fields.scores or ("log_probs" if ours and labels and table["log_probs"].notna().all() else None)
     table_of_scores, score_names = score_table(table[scores], name) if scores else (None, None)
-    same = (*(["cluster"] if fields.cluster else []), *(["answers"] if asked else []))
+    same = (*(["cluster"] if fields.cluster else []), *kind.shared_columns)
     return Predictions(
         pd.DataFrame(frame),
         fields.inputs,
@@ -126,26 +127,8 @@ def from_table(table: pd.DataFrame, fields: Fields, name: str, labels: Sequence[
         table_of_scores,
         same,
         hashed=known_by is None,
+        kind=kind,
     )
-
-
-def _answers(table: pd.DataFrame, label: pd.Series, name: str) -> dict[str, pd.Series]:
-    """The gold answers and F1 of this project's own predictions of answers, where an empty one says: there is none."""
-    try:
-        gold = [tuple(Answer(str(text), None) for text in texts) for texts in table["answers"]]
-        f1 = table["f1"].astype(float)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise TunediffError(f"{name}: answers, f1: found {error}, expected lists of texts, and numbers") from None
-    other = ~label.isin([ANSWERABLE, UNANSWERABLE])
-    if other.any():
-        row = f1.index[int(other.to_numpy().argmax())]
-        found = shown(label[row])
-        raise TunediffError(f"{name}, row {row}: label: found {found}, expected {ANSWERABLE} or {UNANSWERABLE}")
-    outside = ~f1.between(0, 1)
-    if outside.any():
-        row = f1.index[int(outside.to_numpy().argmax())]
-        raise TunediffError(f"{name}, row {row}: f1: found {shown(table['f1'][row])}, expected a number in 0..1")
-    return {"answers": pd.Series(gold, index=table.index, dtype=object), "f1": f1}
 
 
 def outcomes(label: pd.Series, prediction: pd.Series) -> pd.Series:

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tunediff.compare.pairs.align import Agreement, Rows, check_columns, check_labels, input_ids, paired_rows
+from tunediff.compare.pairs.align import Rows, SharedColumns, check_columns, check_labels, input_ids, paired_rows
 from tunediff.compare.pairs.label_order import Scored, Table, common_labels, log_probabilities
 from tunediff.compare.pairs.predictions import CASE_ID, Predictions
 from tunediff.data.cases import Answer
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import ROWS
+from tunediff.tasks.task import Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,6 +93,7 @@ class Stored:
     same: tuple[str, ...]
     scored: Scored | None  # None: not every case has scores
     environment: Mapping[str, str]
+    kind: type[Task]
 
 
 def store(parts: Iterable[Predictions], name: str, folder: Path | None = None) -> Stored:
@@ -125,8 +127,8 @@ def store(parts: Iterable[Predictions], name: str, folder: Path | None = None) -
     if first is None:
         raise TunediffError(f"{name}: found no case, expected at least one")
     if first.hashed:
-        groups = _told_apart(groups, first.inputs, folder)
-    return Stored(groups, first.inputs, first.labels, first.same, scored, first.environment)
+        groups = _numbered_ids(groups, first.inputs, folder)
+    return Stored(groups, first.inputs, first.labels, first.same, scored, first.environment, first.kind)
 
 
 def _described(part: Predictions) -> str:
@@ -139,7 +141,7 @@ def _table(part: Predictions, first: Predictions) -> "pa.Table":
     import pyarrow as pa
 
     kinds = {"f1": pa.float64(), "answers": pa.list_(pa.struct([("text", pa.large_string()), ("start", pa.int64())]))}
-    names = dict.fromkeys((*COLUMNS, *first.inputs, *first.same, *(["f1"] if "f1" in first.frame else [])))
+    names = dict.fromkeys((*COLUMNS, *first.inputs, *first.same, *first.kind.columns))
     schema = pa.schema([(name, kinds.get(name, pa.large_string())) for name in names])
     table = pa.Table.from_pandas(part.frame[list(names)], schema, preserve_index=False)
     if first.scores is None:
@@ -151,7 +153,7 @@ def _table(part: Predictions, first: Predictions) -> "pa.Table":
     return table.append_column(SCORES, scores)
 
 
-def _told_apart(groups: RowGroups, inputs: Sequence[str], folder: Path | None) -> RowGroups:
+def _numbered_ids(groups: RowGroups, inputs: Sequence[str], folder: Path | None) -> RowGroups:
     """The same rows, where those that repeat the inputs of an earlier one have an id of their own."""
     import pyarrow as pa
 
@@ -190,6 +192,7 @@ class Pairs:
     scored: tuple[Scored, Scored] | None
     environments: tuple[Mapping[str, str], Mapping[str, str]]
     names: tuple[str, str]
+    kind: type[Task]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -200,7 +203,7 @@ class Pairs:
         Raises:
             TunediffError: once they have all been looked at: the two differ in what both must say of a case.
         """
-        agreement = Agreement(self.shared)
+        agreement = SharedColumns(self.shared)
         for group in range(len(self.groups)):
             yield self._part(group, agreement)
         agreement.check(self.names)
@@ -208,18 +211,19 @@ class Pairs:
     def at(self, rows: Rows) -> pd.DataFrame:
         """The cases at some rows, rising."""
         group = np.searchsorted(np.cumsum(self.before.sizes), rows, side="right")
-        agreement = Agreement(self.shared)
+        agreement = SharedColumns(self.shared)
         parts: list[pd.DataFrame] = [
             self._part(one, agreement).loc[rows[group == one]] for one in np.unique(group).tolist() or [0]
         ]
         return pd.concat(parts)
 
-    def _part(self, group: int, agreement: Agreement) -> pd.DataFrame:
+    def _part(self, group: int, agreement: SharedColumns) -> pd.DataFrame:
         start, size = sum(self.before.sizes[:group]), self.before.sizes[group]
         # The cases of the file after lie in its own order.
         places = np.argsort(np.argsort(self.rows[start : start + size]))
         tables = self.before.read([group]), self.after.read(self.groups[group]).combine_chunks().take(places)
-        base, tuned = (_frame(table, scored) for table, scored in zip(tables, self.scored or (None, None), strict=True))
+        known = zip(tables, self.scored or (None, None), strict=True)
+        base, tuned = (_frame(table, scored, self.kind) for table, scored in known)
         agreement.look(base, tuned)
         aligned: pd.DataFrame = agreement.beside(base, tuned).set_axis(pd.RangeIndex(start, start + size))
         return aligned
@@ -237,7 +241,7 @@ def pair(before: Stored, after: Stored, names: tuple[str, str], folder: Path | N
     Raises:
         TunediffError: the two are of other kinds, label lists or cases.
     """
-    if before.inputs != after.inputs or before.same != after.same:
+    if (before.inputs, before.same, before.kind) != (after.inputs, after.same, after.kind):
         raise TunediffError(
             f"{names[0]} and {names[1]}: found files of two kinds, with inputs {', '.join(before.inputs) or 'none'} "
             f"and {', '.join(after.inputs) or 'none'}, expected two of one kind"
@@ -250,7 +254,10 @@ def pair(before: Stored, after: Stored, names: tuple[str, str], folder: Path | N
     arranged, groups = _arranged(after.groups, rows, before.groups.sizes, folder)
     shared = (*before.inputs, *before.same)
     environments = before.environment, after.environment
-    return Pairs(before.groups, arranged, groups, rows, before.inputs, shared, labels, scored, environments, names)
+    return Pairs(
+        *(before.groups, arranged, groups, rows, before.inputs, shared, labels, scored, environments, names),
+        kind=before.kind,
+    )
 
 
 def _arranged(
@@ -262,22 +269,22 @@ def _arranged(
     arranged, start = RowGroups(folder), 0
     groups: list[list[int]] = [[] for _ in sizes]
     for group, size in enumerate(after.sizes):
-        own, table = wanted[start : start + size], after.read([group])
-        for first in np.unique(own).tolist():
+        targets, table = wanted[start : start + size], after.read([group])
+        for first in np.unique(targets).tolist():
             groups[first].append(len(arranged.sizes))
-            arranged.append(table.take(np.flatnonzero(own == first)))
+            arranged.append(table.take(np.flatnonzero(targets == first)))
         start += size
     return arranged, groups
 
 
-def _frame(table: "pa.Table", scored: Scored | None) -> pd.DataFrame:
+def _frame(table: "pa.Table", scored: Scored | None, kind: type[Task]) -> pd.DataFrame:
     """Predictions as they were before they were stored, with log_probs in the place of scores."""
     frame: pd.DataFrame = table.drop_columns(
-        [name for name in (SCORES, "answers") if name in table.column_names]
+        [name for name in (SCORES, *kind.shared_columns) if name in table.column_names]
     ).to_pandas()
-    if "answers" in table.column_names:
-        answers = [tuple(Answer(**one) for one in gold) for gold in table["answers"].to_pylist()]
-        frame["answers"] = pd.Series(answers, dtype=object)
+    for name in kind.shared_columns:  # gold answers
+        answers = [tuple(Answer(**one) for one in gold) for gold in table[name].to_pylist()]
+        frame[name] = pd.Series(answers, dtype=object)
     if scored is not None:
         frame["log_probs"] = list(log_probabilities(_scores(table, scored.size), scored.probable))
     return frame

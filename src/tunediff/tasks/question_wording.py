@@ -19,8 +19,8 @@ import pandas as pd
 from tunediff.data.cases import Case
 from tunediff.metrics.squad import normalised
 
-WORDS = {"whose": "who", "whom": "who"}
-ASKED = ("what", "who", "when", "where", "why", "how", "which")
+SAME_AS = {"whose": "who", "whom": "who"}
+QUESTION_WORDS = ("what", "who", "when", "where", "why", "how", "which")
 OTHER = "other"
 
 _WORD = re.compile(r"\w+(?:['’.-]\w+)*")
@@ -28,7 +28,7 @@ _WORD = re.compile(r"\w+(?:['’.-]\w+)*")
 _END = re.compile(r"(?<=[.!?])\s+")
 
 
-class Span(NamedTuple):
+class Extent(NamedTuple):
     """A part of a text, from one place to another in characters."""
 
     start: int
@@ -39,9 +39,9 @@ def question_wording(cases: Sequence[Case]) -> pd.DataFrame:
     """Return what each question looks like, by case_id, in the order of the cases.
 
     Returns:
-        question_word: one of `ASKED`, the first that stands in the question, or other. context_words: of the context.
-        overlap: share of the question's words that stand in the context, 0..1. And missing where there is no answer,
-        or nobody said where it stands: answer_words, of the shortest gold answer; answer_overlap: share of the
+        question_word: one of `QUESTION_WORDS`, the first that stands in the question, or other. context_words: of the
+        context. overlap: share of the question's words that stand in the context, 0..1. And missing where there is no
+        answer, or nobody said where it stands: answer_words, of the shortest gold answer; answer_overlap: share of the
         question's words that stand in the sentence with the answer, 0..1; position: where in the context the answer
         starts, 0..1.
     """
@@ -66,8 +66,8 @@ def question_wording(cases: Sequence[Case]) -> pd.DataFrame:
 
 def question_word(question: str) -> str:
     """Return the first question word of a question."""
-    found = (WORDS.get(word, word) for word in words(question))
-    return next((word for word in found if word in ASKED), OTHER)
+    found = (SAME_AS.get(word, word) for word in words(question))
+    return next((word for word in found if word in QUESTION_WORDS), OTHER)
 
 
 def words(text: str) -> list[str]:
@@ -77,8 +77,8 @@ def words(text: str) -> list[str]:
 
 def shared(question: str, text: str) -> float:
     """Return the share of the question's words that stand in a text, 0..1; 0 where the question has none."""
-    asked, there = words(question), set(words(text))
-    return sum(word in there for word in asked) / max(len(asked), 1)
+    wanted, found = words(question), set(words(text))
+    return sum(word in found for word in wanted) / max(len(wanted), 1)
 
 
 def answer_place(case: Case) -> int | None:
@@ -86,18 +86,18 @@ def answer_place(case: Case) -> int | None:
     return next((answer.start for answer in case.answers if answer.start is not None), None)
 
 
-def sentences(text: str) -> Iterator[Span]:
+def sentences(text: str) -> Iterator[Extent]:
     """Yield the sentences of a text, as far as full stops tell."""
     start = 0
     for end in _END.finditer(text):
-        yield Span(start, end.start())
+        yield Extent(start, end.start())
         start = end.end()
-    yield Span(start, len(text))
+    yield Extent(start, len(text))
 
 
-def sentence_at(text: str, place: int) -> Span:
+def sentence_at(text: str, place: int) -> Extent:
     """Return the sentence that holds a place."""
-    return next((span for span in sentences(text) if place < span.end), Span(0, len(text)))
+    return next((span for span in sentences(text) if place < span.end), Extent(0, len(text)))
 
 
 def capitalised(question: str, context: str) -> str:
@@ -109,15 +109,15 @@ def capitalised(question: str, context: str) -> str:
     """
     spans = [context[slice(*span)] for span in sentences(context)]
     sentence = max(spans, key=lambda text: shared(question, text))
-    asked = set(words(question))
-    runs: list[Span] = []
+    in_question = set(words(question))
+    runs: list[Extent] = []
     joined = False
     for word in _WORD.finditer(sentence):
-        named = (word[0][0].isupper() or word[0][0].isdigit()) and word[0].casefold() not in asked
+        named = (word[0][0].isupper() or word[0][0].isdigit()) and word[0].casefold() not in in_question
         if named and joined and not sentence[runs[-1].end : word.start()].strip():
-            runs[-1] = Span(runs[-1].start, word.end())
+            runs[-1] = Extent(runs[-1].start, word.end())
         elif named:
-            runs.append(Span(*word.span()))
+            runs.append(Extent(*word.span()))
         joined = named
     # An article at the start of a sentence is no name.
     texts = (sentence[slice(*run)] for run in runs)

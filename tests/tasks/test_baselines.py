@@ -4,14 +4,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.small_tasks import ONE
-from tests.small_tasks import PAIR as TASK
-from tunediff.compare.effects.baselines import majority_label, tfidf_logistic, trivial_baselines, worth, worth_metrics
+from tests.small_tasks import ONE, PAIR
+from tunediff.compare.effects.label_bias import calibrated, likeliest
 from tunediff.data.cases import make_cases
 from tunediff.runtime.errors import TunediffError
-from tunediff.stats.paired import difference_interval, mcnemar_exact
+from tunediff.tasks import task_of
+from tunediff.tasks.baselines import majority_label, tfidf_logistic
 
-SNLI = Path(__file__).parents[4] / "shared" / "data" / "snli"
+SNLI = Path(__file__).parents[3] / "shared" / "data" / "snli"
+TASK = task_of(PAIR)
 
 
 def test_the_majority_label_is_the_one_of_the_training_rows():
@@ -87,46 +88,13 @@ def cases(*rows):
     )
 
 
-def test_worth_is_the_paired_gain_over_the_best_baseline():
-    gold = ["yes"] * 100
-    # As the golden pair, the baseline in the place of the base model: 39 both right, 49 repaired, 2 broken.
-    tuned = ["yes"] * 88 + ["no"] * 10 + [None] * 2
-    best = ["yes"] * 39 + ["no"] * 59 + ["yes"] * 2
-    table = worth(gold, tuned, {"poor": ["no"] * 100, "best": best, "poorer": ["no"] * 99 + [None]})
-    assert table["baseline"].tolist() == ["best", "poor", "poorer"]
-    assert (table["repaired"][0], table["broken"][0]) == (49, 2)
-    assert table["p"][0] == pytest.approx(1.1786127629e-12, rel=1e-10)
-    metrics = worth_metrics(table)
-    assert metrics["baseline_best"] == 0.41
-    assert metrics["gain_over_baseline"] == pytest.approx(0.47)
-    ends = metrics["gain_over_baseline_low"], metrics["gain_over_baseline_high"]
-    assert ends == difference_interval(49, 2, 100)
-    assert (table["low"][0], table["high"][0]) == pytest.approx((0.319, 0.508), abs=1e-3)
-
-
-def test_a_tuned_model_below_a_baseline_is_worth_less_than_nothing():
-    table = worth(["yes", "no"] * 20, [None] * 40, {"majority": ["yes"] * 40})
-    assert worth_metrics(table)["gain_over_baseline"] == -0.5
-    assert worth_metrics(table)["gain_over_baseline_high"] < 0
-    assert table["p"][0] == mcnemar_exact(0, 20)
-
-
-def test_of_two_equal_baselines_the_simpler_comes_first():
-    same = ["yes", "no", "yes"]
-    assert worth(["yes"] * 3, ["yes"] * 3, {"majority": same, "other": same})["baseline"][0] == "majority"
-
-
-@pytest.mark.parametrize(("gold", "tuned"), [(["yes"], []), ([], [])])
-def test_predictions_of_other_cases_are_refused(gold, tuned):
-    with pytest.raises(TunediffError, match="worth: tuned model: found 0 predictions"):
-        worth(gold, tuned, {"majority": gold})
-
-
 def test_every_baseline_answers_the_test_cases_in_their_order():
     train = cases(*[("p", "it is raining", "yes"), ("p", "it is dry", "no"), ("p", "raining again", "yes")] * 5)
     test = cases(("q", "dry", "yes"), ("q", "raining", "no"))
     log_probs = np.log([[0.9, 0.1], [0.7, 0.3]])
-    answers = trivial_baselines(train, test, TASK, log_probs, few_shot=["no", None])
+    base = {"base": ["yes", "yes"], "few_shot_base": ["no", None]}
+    base["calibrated_base"] = likeliest(calibrated(log_probs), TASK.labels).tolist()
+    answers = TASK.baselines(train, test, base)
     assert list(answers) == ["majority", "partial_input", "bag_of_words", "calibrated_base", "few_shot_base"]
     assert answers["majority"] == ["yes", "yes"]
     assert answers["partial_input"] == ["no", "yes"]
@@ -136,16 +104,15 @@ def test_every_baseline_answers_the_test_cases_in_their_order():
 
 def test_the_bag_of_all_inputs_tells_a_word_of_the_premise_from_one_of_the_hypothesis():
     pairs = [("rain", "sun", "yes"), ("sun", "rain", "no")]
-    answers = trivial_baselines(cases(*pairs * 10), cases(*pairs), TASK)
+    answers = TASK.baselines(cases(*pairs * 10), cases(*pairs), {})
     assert answers["bag_of_words"] == ["yes", "no"]
 
 
 def test_a_task_with_one_input_has_one_bag_of_words():
-    task = ONE
     rows = make_cases(({"sentence": text}, label, ()) for text, label in [("good", "yes"), ("bad", "no")])
-    assert list(trivial_baselines(rows, rows, task)) == ["majority", "partial_input"]
+    assert list(task_of(ONE).baselines(rows, rows, {})) == ["majority", "partial_input"]
 
 
 @pytest.mark.parametrize("rows", [[("a", "b", "yes")], [("?", "!", "yes"), ("!", "?", "no")]])
 def test_training_cases_that_cannot_train_a_classifier_leave_the_majority_label(rows):
-    assert list(trivial_baselines(cases(*rows), cases(*rows), TASK)) == ["majority"]
+    assert list(TASK.baselines(cases(*rows), cases(*rows), {})) == ["majority"]

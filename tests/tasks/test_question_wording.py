@@ -1,7 +1,8 @@
 import pytest
 
 from tests.made_answers import made_questions
-from tunediff.compare.explanations.question_wording import (
+from tunediff.data.cases import Answer, Case
+from tunediff.tasks.question_wording import (
     Span,
     capitalised,
     question_word,
@@ -10,7 +11,6 @@ from tunediff.compare.explanations.question_wording import (
     sentences,
     shared,
 )
-from tunediff.data.cases import Answer, Case
 
 NORMANS = (
     "The Normans gave their name to Normandy, a region in France. They were descended from Norse raiders. "

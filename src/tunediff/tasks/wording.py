@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tunediff.config.task import Task
 from tunediff.data.cases import Case
 
 Flags = npt.NDArray[np.bool_]
@@ -59,12 +58,15 @@ class _Words:
         return np.repeat(np.arange(len(self.ends) - 1), np.diff(self.ends)) * size + self.codes
 
 
-def wording(cases: Sequence[Case], task: Task, train: Sequence[Case] = ()) -> pd.DataFrame:
+def wording(
+    cases: Sequence[Case], inputs: Sequence[str], partial_input: str, train: Sequence[Case] = ()
+) -> pd.DataFrame:
     """Return what the texts of each case look like, by case_id, in the order of the cases.
 
     Args:
         cases: the cases.
-        task: names of the inputs; the partial-input one (hypothesis) is held against the others (premise).
+        inputs: names of the inputs.
+        partial_input: the one (hypothesis) that is held against the others (premise).
         train: the training cases that decide which words are rare; none: no column rare_words.
 
     Returns:
@@ -76,16 +78,21 @@ def wording(cases: Sequence[Case], task: Task, train: Sequence[Case] = ()) -> pd
     """
     vocabulary: defaultdict[str, int] = defaultdict()
     vocabulary.default_factory = vocabulary.__len__
-    having = _cases_having(train, task, vocabulary)
-    chunks = [_describe(cases[at : at + _CHUNK], task, vocabulary, having) for at in range(0, len(cases), _CHUNK)]
+    having = _cases_having(train, inputs, vocabulary)
+    chunks = [
+        _describe(cases[at : at + _CHUNK], inputs, partial_input, vocabulary, having)
+        for at in range(0, len(cases), _CHUNK)
+    ]
     if not train:
         chunks = [chunk.drop(columns="rare_words") for chunk in chunks]
     index = pd.Index([case.case_id for case in cases], name="case_id")
     return pd.concat(chunks).set_axis(index)
 
 
-def _describe(cases: Sequence[Case], task: Task, vocabulary: defaultdict[str, int], having: Counts) -> pd.DataFrame:
-    texts = {name: _read((case.inputs[name] for case in cases), vocabulary) for name in task.inputs}
+def _describe(
+    cases: Sequence[Case], inputs: Sequence[str], partial_input: str, vocabulary: defaultdict[str, int], having: Counts
+) -> pd.DataFrame:
+    texts = {name: _read((case.inputs[name] for case in cases), vocabulary) for name in inputs}
     names = list(vocabulary)
     negation = np.array([word in NEGATIONS or word.endswith(("n't", "n’t")) for word in names], dtype=bool)
     number = np.array([word in NUMBERS or any(map(str.isdecimal, word)) for word in names], dtype=bool)
@@ -102,15 +109,15 @@ def _describe(cases: Sequence[Case], task: Task, vocabulary: defaultdict[str, in
         ),
     }
     if len(texts) > 1:
-        alone = texts.pop(task.partial_input)
+        alone = texts.pop(partial_input)
         columns |= _shared(alone, list(texts.values()), len(names))
     return pd.DataFrame(columns)
 
 
 def _shared(alone: _Words, others: Sequence[_Words], size: int) -> dict[str, Any]:
     """Overlap and subsequence of the texts `alone` in the others."""
-    there = np.isin(alone.keys(size), np.concatenate([other.keys(size) for other in others]))
-    sums = np.concatenate([[0], np.cumsum(there)])
+    shared = np.isin(alone.keys(size), np.concatenate([other.keys(size) for other in others]))
+    sums = np.concatenate([[0], np.cumsum(shared)])
     lengths = np.diff(alone.ends)
     overlap = (sums[alone.ends[1:]] - sums[alone.ends[:-1]]) / np.maximum(lengths, 1)
     subsequence = np.zeros(len(lengths), dtype=bool)
@@ -132,11 +139,11 @@ def _read(texts: Iterable[str], vocabulary: defaultdict[str, int]) -> _Words:
     return _Words(np.frombuffer(codes, dtype=np.int64) if codes else np.empty(0, np.int64), np.array(ends))
 
 
-def _cases_having(train: Sequence[Case], task: Task, vocabulary: defaultdict[str, int]) -> Counts:
+def _cases_having(train: Sequence[Case], inputs: Sequence[str], vocabulary: defaultdict[str, int]) -> Counts:
     """How many training cases have each word of the vocabulary."""
     having = np.zeros(0, dtype=np.int64)
     for at in range(0, len(train), _CHUNK):
-        texts = (" ".join(case.inputs[name] for name in task.inputs) for case in train[at : at + _CHUNK])
+        texts = (" ".join(case.inputs[name] for name in inputs) for case in train[at : at + _CHUNK])
         words = _read(texts, vocabulary)
         size = len(vocabulary)
         counts = np.bincount(np.unique(words.keys(size)) % size, minlength=size) if size else having

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from tests.small_tasks import ONE
 from tests.small_tasks import PAIR as TASK
-from tunediff.compare.explanations import wording as module
-from tunediff.compare.explanations.wording import RARE, wording
 from tunediff.data.cases import make_cases
+from tunediff.tasks import wording as module
+from tunediff.tasks.wording import RARE, wording
 
 
 def cases(*pairs):
@@ -16,7 +16,7 @@ def cases(*pairs):
 
 
 def described(premise, hypothesis, train=()):
-    return wording(cases((premise, hypothesis)), TASK, cases(*train)).iloc[0].to_dict()
+    return wording(cases((premise, hypothesis)), TASK.inputs, "hypothesis", cases(*train)).iloc[0].to_dict()
 
 
 def test_the_example_of_the_module():
@@ -78,7 +78,7 @@ def test_without_training_cases_no_word_is_rare():
 
 
 def test_a_task_with_one_input_has_no_overlap():
-    found = wording(make_cases([({"sentence": "not bad"}, "yes", ())]), ONE)
+    found = wording(make_cases([({"sentence": "not bad"}, "yes", ())]), ONE.inputs, "sentence")
     assert list(found) == ["words", "negation", "number_words"]
     assert found["negation"].tolist() == ["in sentence"]
 
@@ -93,7 +93,7 @@ def test_all_cases_at_once_are_described_as_one_by_one_in_plain_words(pairs, tra
     rows, size = cases(*pairs), module._CHUNK
     try:
         module._CHUNK = chunk
-        found = wording(rows, TASK, cases(*train))
+        found = wording(rows, TASK.inputs, "hypothesis", cases(*train))
     finally:
         module._CHUNK = size
     assert found.index.tolist() == [case.case_id for case in rows]

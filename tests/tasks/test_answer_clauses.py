@@ -7,26 +7,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.made_answers import TASK, answers_of, golden_pair, made_questions
-from tunediff.compare.effects.answer_differences import with_answers
-from tunediff.compare.effects.transitions import transitions
-from tunediff.compare.explanations.answer_causes import RULES, answer_causes, answer_evidence
-from tunediff.compare.explanations.causes import CUT_OFF, MOST_CLAUSES, NO_LABEL, PARSED, explain
+from tests.made_answers import QUESTIONS as TASK
+from tests.made_answers import answers_of, golden_pair, made_questions
+from tunediff.compare.comparison import Comparison
+from tunediff.compare.explanations.causes import FLIPS, MOST_CLAUSES, causes, evidence, explain
 from tunediff.compare.pairs.align import align
-from tunediff.runtime.errors import TunediffError
+from tunediff.tasks.answer_clauses import ANSWER_CLAUSES as RULES
+from tunediff.tasks.clauses import CUT_OFF, NO_LABEL, PARSED
 
 TEST, TRAIN = made_questions(100, "test"), made_questions(40, "train")
 
 
 def aligned_pair(pair=None):
     base, tuned = pair or golden_pair(TEST)
-    aligned = with_answers(align(base, tuned), TEST)
-    return aligned, transitions(aligned)
+    return TASK.with_gold(align(base, tuned), TEST)
+
+
+def compared(aligned, train=()):
+    comparison = Comparison(aligned, TASK, 0.95, cases=TEST, train=train)
+    return comparison, np.flatnonzero(comparison.cells.isin(FLIPS))
 
 
 def test_only_flips_carry_evidence_and_it_says_what_the_files_say():
-    aligned, cells = aligned_pair()
-    records = list(answer_causes(aligned, cells, TEST, TRAIN))
+    aligned = aligned_pair()
+    records = list(causes(*compared(aligned, TRAIN)))
     assert len(records) == 51
     assert json.loads(json.dumps(records, allow_nan=False)) == records
     by_id = {case.case_id: case for case in TEST}
@@ -46,8 +50,8 @@ def test_only_flips_carry_evidence_and_it_says_what_the_files_say():
 
 
 def test_without_probabilities_and_training_cases_there_are_no_odds_and_no_neighbours():
-    aligned, cells = aligned_pair(tuple(frame.assign(log_probs=None) for frame in golden_pair(TEST)))
-    for fields in answer_evidence(aligned, cells, TEST):
+    aligned = aligned_pair(tuple(frame.assign(log_probs=None) for frame in golden_pair(TEST)))
+    for fields in evidence(*compared(aligned)):
         assert "nearest" not in fields
         assert fields["base_no_answer_odds"] is None
 
@@ -55,20 +59,14 @@ def test_without_probabilities_and_training_cases_there_are_no_odds_and_no_neigh
 def test_an_answer_that_could_not_be_read_is_neither_given_nor_withheld():
     base, tuned = answers_of(TEST, np.zeros(100, bool), 1), answers_of(TEST, np.ones(100, bool), 2)
     base.loc[:1, ["prediction", "outcome", "finish_reason"]] = [[None, "invalid", "length"], [None, "invalid", "stop"]]
-    aligned, cells = aligned_pair((base, tuned))
-    first, second, third, *_ = answer_causes(aligned, cells, TEST)
+    aligned = aligned_pair((base, tuned))
+    first, second, third, *_ = causes(*compared(aligned))
     assert (first["base_parse"], second["base_parse"], third["base_parse"]) == (CUT_OFF, NO_LABEL, PARSED)
     assert (first["base_answered"], first["base_prediction"], first["base_in_sentence"]) == (None, None, None)
     assert first["explanation"].startswith(
         "The base model's answer ran into the token limit, the tuned model's did not"
     )
     assert second["explanation"].startswith("The base model's answer could not be read, the tuned model's could")
-
-
-def test_a_flip_that_is_no_test_case_is_refused():
-    aligned, cells = aligned_pair()
-    with pytest.raises(TunediffError, match="causes: found no case for prediction"):
-        list(answer_causes(aligned, cells, TEST[:3]))
 
 
 MODELS = ("base", "tuned")

@@ -1,0 +1,95 @@
+"""Every metric of a task before and after on the same cases: difference, paired interval, paired test.
+
+    [row.metric for row in metric_differences(comparison)]     # ["exact match", "F1", "best exact match", ...]
+
+The first is the share of right cases; a task names which others there are (`tunediff.tasks.task.Task.compared`).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from tunediff.compare.effects.corpus_differences import text_differences, threshold_differences
+from tunediff.compare.effects.differences import Difference, class_differences, planned, score_difference
+from tunediff.data.cases import MODELS, RIGHT
+
+if TYPE_CHECKING:
+    from tunediff.compare.comparison import Comparison
+
+ENDS = ("base", "tuned", "delta", "delta_low", "delta_high")
+
+
+def _classes(comparison: "Comparison") -> list[Difference]:
+    return class_differences(comparison.aligned, comparison.task.labels, comparison.confidence, comparison.clusters)
+
+
+def _scores(comparison: "Comparison") -> list[Difference]:
+    aligned, clusters = comparison.aligned, comparison.clusters
+    return [
+        score_difference(name, aligned[f"{stem}_base"], aligned[f"{stem}_tuned"], comparison.confidence, clusters)
+        for stem, name in comparison.task.scores.items()
+    ]
+
+
+def _thresholds(comparison: "Comparison") -> list[Difference]:
+    return threshold_differences(comparison.aligned, comparison.confidence, comparison.clusters)
+
+
+def _texts(comparison: "Comparison") -> list[Difference]:
+    aligned = comparison.aligned
+    gold = [[answer.text for answer in answers] for answers in aligned["answers"]]
+    before, after = (aligned[f"prediction_{model}"] for model in MODELS)
+    return text_differences(gold, before, after, comparison.confidence, comparison.clusters)
+
+
+# What a task may name in `compared`.
+COMPARED: dict[str, Callable[["Comparison"], list[Difference]]] = {
+    "classes": _classes,
+    "scores": _scores,
+    "thresholds": _thresholds,
+    "texts": _texts,
+}
+
+
+def metric_differences(comparison: "Comparison") -> list[Difference]:
+    """Return every metric that is compared, p-values adjusted for their number; the share of right cases first."""
+    metrics, task = comparison.transition_metrics, comparison.task
+    base, tuned, delta, low, high = (metrics[f"accuracy_{end}"] for end in ENDS)
+    p = metrics["mcnemar_p"]
+    rows = [Difference(task.words.measure, base, tuned, delta, low, high, p, p)]
+    for kind in task.compared:
+        rows += COMPARED[kind](comparison)
+    return planned(rows)
+
+
+def score_metrics(comparison: "Comparison", differences: Sequence[Difference]) -> dict[str, float]:
+    """Return what the scores of a case and the kinds of cases say of the difference, flat; shares in 0..1.
+
+    Args:
+        comparison: of the two models.
+        differences: what `metric_differences` returns.
+
+    Returns:
+        For each SCORE of the task: SCORE_base, SCORE_tuned, SCORE_delta with its paired bootstrap interval
+        SCORE_delta_low and SCORE_delta_high, SCORE_p by the sign-flip test, both by cluster. Where there are all of the
+        task's kinds of cases, for each KIND: KIND_n, and KIND_exact and KIND_SCORE of base and tuned. best_exact and
+        best_f1 of base and tuned and their difference with its interval, where thresholds are compared.
+    """
+    aligned, task = comparison.aligned, comparison.task
+    by_name = {row.metric: row for row in differences}
+    metrics: dict[str, float] = {}
+    for stem, name in task.scores.items():
+        row = by_name[name]
+        metrics |= dict(zip((f"{stem}_{end}" for end in ENDS), row[1:6], strict=True)) | {f"{stem}_p": row.p}
+    if task.kinds and aligned["label"].nunique() == len(task.kinds):
+        for kind, label in task.kinds.items():
+            inside = aligned[aligned["label"] == label]
+            metrics[f"{kind}_n"] = len(inside)
+            for model in MODELS:
+                metrics[f"{kind}_exact_{model}"] = float((inside[f"outcome_{model}"] == RIGHT).mean())
+                for stem in task.scores:
+                    metrics[f"{kind}_{stem}_{model}"] = float(inside[f"{stem}_{model}"].mean())
+    for metric, key in (("best exact match", "best_exact"), ("best F1", "best_f1")):
+        if metric in by_name:
+            row = by_name[metric]
+            metrics |= dict(zip((f"{key}_{end}" for end in ENDS), row[1:6], strict=True)) | {f"{key}_p": row.p}
+    return metrics

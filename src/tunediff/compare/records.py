@@ -1,0 +1,110 @@
+"""The lines of data/cases.jsonl: a test case each, with what became of it and, of the clearest flips, why."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tunediff.compare.comparison import with_transitions
+from tunediff.compare.explanations.causes import FLIPS, causes, plain
+from tunediff.data.cases import MODELS
+from tunediff.metrics.calibration import Floats, gold_margins, label_codes
+
+if TYPE_CHECKING:
+    from tunediff.compare.comparison import Comparison
+
+# Fields of a cause that the record of its case has by another name or already.
+_OF_THE_RECORD = ("case_id", "transition", "label", "base_prediction", "tuned_prediction", "clauses", "explanation")
+
+
+def case_records(
+    comparison: "Comparison", slices: Sequence[Sequence[str]], stable: pd.Series | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield one JSON-ready record a case of a run, in the order of its test cases.
+
+    Args:
+        comparison: with its cases.
+        slices: those that each case is in.
+        stable: whether the base model's answer is the same at another batch size, by case_id; None: not measured.
+
+    Yields:
+        case_id, the input fields (such as premise and hypothesis), label, what `Task.gold_record` says, base_prediction
+        and tuned_prediction (None where invalid), transition, base_log_probs, tuned_log_probs (natural logarithms, in
+        the order of the label list; left out where there are none), the scores of the task (such as base_f1), tags,
+        base_margin and tuned_margin where answers are labels, slices, and of explained flips evidence, clauses and
+        explanation.
+    """
+    task, aligned = comparison.task, comparison.aligned
+    columns = {"base_prediction": "prediction_base", "tuned_prediction": "prediction_tuned"}
+    columns |= {f"{who}_{name}": f"{name}_{who}" for name in ("log_probs", *task.scores) for who in MODELS}
+    found = {key: plain(aligned[column]) for key, column in columns.items() if column in aligned}
+    transition = comparison.cells.astype(object).tolist()
+    margins = _margins(comparison)
+    why = causes(comparison, _clearest(comparison, margins), stable)
+    explained = {cause["case_id"]: _explanation(cause) for cause in why}
+    for row, case in enumerate(comparison.cases):
+        record = {"case_id": case.case_id, **case.inputs, "label": case.label, **task.gold_record(case)}
+        for key, values in found.items():
+            if not key.endswith("_log_probs"):
+                record[key] = values[row]
+            elif values[row] is not None:
+                record[key] = [float(one) for one in values[row]]
+            if key == "tuned_prediction":
+                record["transition"] = transition[row]
+        record["tags"] = list(case.tags)
+        record |= {name: float(values[row]) for name, values in margins.items()}
+        yield record | {"slices": slices[row]} | explained.get(case.case_id, {})
+
+
+def _margins(comparison: "Comparison") -> dict[str, Floats]:
+    """base_margin and tuned_margin of each case, where answers are labels."""
+    if not (comparison.task.answers_are_labels and comparison.log_probs):
+        return {}
+    gold = label_codes(comparison.task.labels, comparison.aligned["label"])
+    return {f"{model}_margin": gold_margins(comparison.log_probs[model], gold) for model in MODELS}
+
+
+def _clearest(comparison: "Comparison", margins: Mapping[str, Floats]) -> npt.NDArray[np.intp]:
+    """The rows of the flips that changed most, repaired and broken in turn, no more than are to be explained."""
+    score = next(iter(comparison.task.scores), None)
+    if margins:
+        change = margins["tuned_margin"] - margins["base_margin"]
+    elif score is not None:
+        change = (comparison.aligned[f"{score}_tuned"] - comparison.aligned[f"{score}_base"]).to_numpy()
+    else:
+        change = np.zeros(len(comparison))
+    cells = comparison.cells.reset_index(drop=True)
+    flips = pd.Series(change)[cells.isin(FLIPS)].abs().sort_values(ascending=False, kind="stable")
+    turn = flips.groupby(cells[flips.index], observed=True).cumcount().sort_values(kind="stable")
+    return np.sort(turn.index[: comparison.settings.causes_limit].to_numpy(dtype=np.intp))
+
+
+def _explanation(cause: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {name: value for name, value in cause.items() if name not in _OF_THE_RECORD and value is not None}
+    return {"evidence": fields, "clauses": cause["clauses"], "explanation": cause["explanation"]}
+
+
+def case_lines(comparison: "Comparison") -> Iterator[dict[str, Any]]:
+    """Yield one JSON-ready record a case of two files, in the form of data/cases.jsonl."""
+    assert comparison.pairs is not None  # nothing else has lines to be read some at a time
+    for part in with_transitions(comparison.pairs):
+        yield from _lines(part, comparison)
+
+
+def _lines(cases: pd.DataFrame, comparison: "Comparison") -> Iterator[dict[str, Any]]:
+    task = comparison.task
+    names = {"case_id": "case_id", **{name: name for name in task.inputs}, "label": "label"}
+    names |= {"base_prediction": "prediction_base", "tuned_prediction": "prediction_tuned", "transition": "transition"}
+    optional = {f"{who}_{name}": f"{name}_{who}" for name in ("log_probs", *task.scores) for who in MODELS}
+    optional["cluster"] = "cluster"
+    names |= {key: column for key, column in optional.items() if column in cases}
+    columns: list[Iterable[Any]] = [
+        (row.tolist() for row in cases[column]) if column.startswith("log_probs_") else plain(cases[column])
+        for column in names.values()
+    ]
+    for name in task.shared_columns:  # gold answers
+        columns.append([answer._asdict() for answer in answers] for answers in cases[name])
+    for values in zip(*columns, strict=True):
+        yield dict(zip((*names, *task.shared_columns), values, strict=True))

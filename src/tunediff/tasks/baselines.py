@@ -1,0 +1,84 @@
+"""Answers that cost next to nothing: the majority label, and bags of words.
+
+On NLI a classifier that reads the hypothesis alone shows what the test set gives away without the premise (Gururangan
+et al. 2018; Poliak et al. 2018):
+
+    tfidf_logistic(train["hypothesis"], train["label"], test["hypothesis"], test["label"]).accuracy
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from tunediff.data.cases import Case
+from tunediff.data.leaks import WORD
+from tunediff.runtime.errors import TunediffError
+
+Answers = Sequence[str | None]
+
+
+class Baseline(NamedTuple):
+    """Predictions of a baseline on the test cases, in their order, and its accuracy in 0..1."""
+
+    predictions: list[str]
+    accuracy: float
+
+
+def majority_label(train_labels: Iterable[str], test_labels: Sequence[str]) -> Baseline:
+    """Answer the most frequent label of the training rows for every test case; of equals, the first by name.
+
+    Raises:
+        TunediffError: no training row.
+    """
+    counts = Counter(train_labels)
+    if not counts:
+        raise TunediffError("majority-label baseline: found no training row, expected at least one")
+    answer = min(counts, key=lambda label: (-counts[label], label))
+    return _scored([answer] * len(test_labels), test_labels)
+
+
+def tfidf_logistic(
+    train_texts: Iterable[str],
+    train_labels: Iterable[str],
+    test_texts: Iterable[str],
+    test_labels: Sequence[str],
+) -> Baseline:
+    """Train logistic regression on TF-IDF of words and word pairs; predict the label of each test text.
+
+    The same rows in the same order give the same predictions: nothing in it is drawn at random.
+
+    Raises:
+        TunediffError: fewer than two labels or no word at all in the training rows.
+    """
+    # scikit-learn takes over a second to import: only who asks for this baseline pays for it.
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    train_texts, train_labels = list(train_texts), list(train_labels)
+    if len(set(train_labels)) < 2:
+        raise TunediffError(
+            f"bag-of-words baseline: labels of the training rows: found {sorted(set(train_labels))}, "
+            "expected at least two"
+        )
+    # One-letter words stay in: "a" against "the", and figures, are cues that a cheap classifier may use.
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b")  # noqa: S106
+    try:
+        train_features = vectorizer.fit_transform(train_texts)
+    except ValueError as error:
+        raise TunediffError(
+            f"bag-of-words baseline: found no word in {len(train_texts)} training texts, expected some"
+        ) from error
+    model = LogisticRegression(max_iter=1000).fit(train_features, train_labels)
+    return _scored([str(label) for label in model.predict(vectorizer.transform(test_texts))], test_labels)
+
+
+def marked(case: Case, inputs: Sequence[str]) -> str:
+    """The inputs as one text; with several, each word carries the number of its input."""
+    if len(inputs) == 1:
+        return case.inputs[inputs[0]]
+    return " ".join(WORD.sub(rf"{place}_\g<0>", case.inputs[name]) for place, name in enumerate(inputs))
+
+
+def _scored(predictions: list[str], test_labels: Sequence[str]) -> Baseline:
+    right = sum(predicted == label for predicted, label in zip(predictions, test_labels, strict=True))
+    return Baseline(predictions, right / len(predictions))
