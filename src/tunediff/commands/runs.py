@@ -202,10 +202,10 @@ def outdated(stages: Sequence[Stage]) -> set[str] | None:
         changed = set(json.loads(done.stdout)) if done.returncode == 0 else None
     except ValueError:
         changed = None
-    return None if changed is None else downstream(stages, _by_own_settings(stages, changed))
+    return None if changed is None else downstream(stages, by_own_settings(stages, changed))
 
 
-def _by_own_settings(stages: Sequence[Stage], changed: Iterable[str]) -> set[str]:
+def by_own_settings(stages: Sequence[Stage], changed: Iterable[str]) -> set[str]:
     """The changed stages; in place of `settings`, on which all depend, those whose own settings it would change."""
     found = set(changed)
     if SETTINGS.name in found:
