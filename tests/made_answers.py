@@ -15,6 +15,7 @@ import yaml
 
 from tests.imports import ROOT
 from tests.report.made import made_cases, write_inputs, write_params
+from tests.settings import settle
 from tunediff.config.task import Task
 from tunediff.data.cases import INVALID, RIGHT, WRONG, Answer, Case, write_cases, write_predictions
 from tunediff.data.leaks import find_leaks, write_leaks
@@ -102,11 +103,11 @@ def golden_pair(cases, **columns):
 def write_run(folder, test, train, base, tuned, task=TASK):
     """All that the stages diff_cases and report read of a run, with the figures of made-up training."""
     paths = write_inputs(folder, made_cases(both_right=1))
-    for name, cases in (("train", train), ("validation", train[:2]), ("test", test)):
-        write_cases(folder / f"data/splits/{name}.jsonl", cases)
-    write_leaks(folder / "data/splits/leaks.json", find_leaks(test, train, task))
+    for path, cases in (("splits/train", train), ("splits/validation", train[:2]), ("test_sets/test", test)):
+        write_cases(folder / f"data/{path}.jsonl", cases)
+    write_leaks(folder / "data/leaks.json", {"test": find_leaks(test, train, task)})
     for name, frame in (("base", base), ("tuned", tuned)):
-        write_predictions(folder / f"data/predictions/{name}.parquet", frame, {"labels": task.labels})
+        write_predictions(folder / f"data/predictions/{name}/test.parquet", frame, {"labels": task.labels})
         right = int((frame["outcome"] == RIGHT).sum())
         low, high = wilson(right, len(frame))
         exact = {"exact": 100 * right / len(frame), "exact_low": 100 * low, "exact_high": 100 * high}
@@ -139,7 +140,8 @@ def write_run(folder, test, train, base, tuned, task=TASK):
 
 
 def run_stage(folder, name):
-    """Run the script of a stage in a folder; the finished process."""
+    """Run the script of a stage in a folder, with settings from its params.yaml; the finished process."""
+    settle(folder)
     cmd = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][name]["cmd"]
     arguments = cmd.split(f"stages/{name}.py")[1].split()
     script = ROOT / "stages" / f"{name}.py"

@@ -21,7 +21,7 @@ from tests.tiny import small_tokenizer
 from tunediff.runtime.errors import unwritable
 from tunediff.runtime.files import write_text
 
-PREDICTIONS = "data/predictions/tuned.parquet"
+PREDICTIONS = "data/predictions/tuned/test.parquet"
 
 
 @pytest.fixture(scope="module")

@@ -84,10 +84,10 @@ def test_what_was_fetched_once_runs_again_without_the_hub(hub, project):
     hub.requests.clear()
     assert project.stages_run("dvc", "repro", **project.env) == []
     offline = project.env | {"HF_HUB_OFFLINE": "1"}
-    before = (project.folder / "data/predictions/base.parquet").read_bytes()
+    before = (project.folder / "data/predictions/base/test.parquet").read_bytes()
     for stage in ("prepare", "eval_base"):
         force(project, stage, **offline)
-    assert (project.folder / "data/predictions/base.parquet").read_bytes() == before
+    assert (project.folder / "data/predictions/base/test.parquet").read_bytes() == before
     assert hub.requests == []
 
 
@@ -95,10 +95,10 @@ def test_a_changed_main_changes_nothing(hub, project):
     hub.commit("model", MODEL, {"config.json": b"main has moved on"})
     hub.commit("dataset", DATA, {"README.md": b"so has this"})
     assert project.stages_run("dvc", "repro", **project.env) == []
-    splits = (project.folder / "data/splits/test.jsonl").read_bytes()
+    splits = (project.folder / "data/test_sets/test.jsonl").read_bytes()
     fresh = project.env | {"HF_HOME": str(project.folder.parent / "fresh-home")}
     force(project, "prepare", **fresh)
-    assert (project.folder / "data/splits/test.jsonl").read_bytes() == splits
+    assert (project.folder / "data/test_sets/test.jsonl").read_bytes() == splits
 
 
 def test_a_gated_model_stops_the_run_with_the_page_that_gives_access(hub, project):
@@ -128,7 +128,7 @@ def test_a_dry_run_writes_and_checks_the_folder_and_asks_no_hub(hub, project):
     config = json.loads((folder / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == MODEL
     assert config["revision"] == project.params()["model"]["revision"]
-    assert "119 of 119 test cases asked again, all answered as in data/predictions/tuned.parquet" in out
+    assert "119 of 119 test cases asked again, all answered as in data/predictions/tuned/test.parquet" in out
     assert "nothing was uploaded" in out
     assert project.run("git", "status", "--porcelain", "--untracked-files=all") == ""
 
@@ -172,7 +172,7 @@ def test_what_is_published_is_checked_where_it_lies_and_a_stranger_gets_the_meas
     assert {result.metric_value for result in ModelCard(card).data.eval_results} >= {metrics["accuracy"]}
     [loading] = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
     params = project.params()
-    cases = read_cases(project.folder / "data/splits/test.jsonl", ["premise", "hypothesis"], LABELS)[:5]
+    cases = read_cases(project.folder / "data/test_sets/test.jsonl", ["premise", "hypothesis"], LABELS)[:5]
     prompts = [params["prompt"]["template"].format(**case.inputs) for case in cases]
     done = subprocess.run(
         [sys.executable, "-c", STRANGER.replace("CODE", loading)],
@@ -183,7 +183,7 @@ def test_what_is_published_is_checked_where_it_lies_and_a_stranger_gets_the_meas
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    measured, _ = read_predictions(project.folder / "data/predictions/tuned.parquet")
+    measured, _ = read_predictions(project.folder / "data/predictions/tuned/test.parquet")
     for line, expected in zip(done.stdout.splitlines(), measured["log_probs"][:5], strict=True):
         assert json.loads(line) == pytest.approx(list(expected), abs=1e-4)
 
@@ -214,8 +214,8 @@ def test_an_upload_that_the_hub_changes_is_found_out_and_the_cases_are_named(hub
     assert code == 1
     last = err.splitlines()[-1]
     assert last.startswith(f"tunediff: hub model me/swapped at {hub.repo('model', 'me/swapped').main}: ")
-    assert "test cases are answered otherwise than in data/predictions/tuned.parquet" in last
-    ids = {case.case_id for case in read_cases(project.folder / "data/splits/test.jsonl", ["premise"], LABELS)}
+    assert "test cases are answered otherwise than in data/predictions/tuned/test.parquet" in last
+    ids = {case.case_id for case in read_cases(project.folder / "data/test_sets/test.jsonl", ["premise"], LABELS)}
     named = re.findall(r"\b[0-9a-f]{16}\b", last)
     assert len(named) == 5
     assert set(named) <= ids

@@ -202,7 +202,7 @@ def splits(tmp_path_factory):
 
 
 def gold_of(folder):
-    test = read_cases(folder / "data/splits/test.jsonl", ["premise", "hypothesis"], LABELS)
+    test = read_cases(folder / "data/test_sets/test.jsonl", ["premise", "hypothesis"], LABELS)
     return test, np.array([LABELS.index(case.label) for case in test])
 
 

@@ -1,7 +1,6 @@
-"""dvc.yaml keeps its promises: what a stage reads is what it declares."""
+"""dvc.yaml keeps its promises: a stage declares what it reads, and no key runs a stage that it cannot change."""
 
 import ast
-import hashlib
 import re
 
 import pytest
@@ -10,20 +9,32 @@ import yaml
 from tests.imports import ROOT, all_project_imports, templates
 from tunediff.config.model import Base
 from tunediff.config.params import Params
+from tunediff.config.settings import (
+    BaseModelSettings,
+    CountSettings,
+    DiffSettings,
+    FeaturesSettings,
+    MachineSettings,
+    PrepareSettings,
+    ReportSettings,
+    TrainSettings,
+    read_settings,
+)
+from tunediff.inputs.settings import PredictSettings
+from tunediff.runtime.files import write_json
+from tunediff.tasks import task_of
+from tunediff.tasks.evaluation import EvalSettings
+from tunediff.tasks.experiment import Experiment, read_experiment, settings_of
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = PIPELINE["stages"]
 NAMES = [
-    "prepare",
-    "base_model",
-    "count_params",
-    "eval_base",
-    "features",
-    "train",
-    "eval_tuned",
-    "diff_cases",
-    "report",
+    *("settings", "prepare", "base_model", "count_params", "predict_base", "eval_base", "features", "train"),
+    *("predict_tuned", "eval_tuned", "diff_cases", "report"),
 ]
+# The stages that a parser or a metric cannot change, and that a GPU may be needed for.
+ASKED_OR_TRAINED = ["base_model", "predict_base", "features", "train", "predict_tuned"]
+PACKAGE = ROOT / "src" / "tunediff"
 
 
 def script(name):
@@ -34,23 +45,22 @@ def paths(entries):
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
-def sections_read(name):
-    """Sections of params.yaml that a stage script takes: params.SECTION, wherever `params` is used at all."""
-    tree = ast.parse(script(name).read_text(encoding="utf-8"))
-    attributes = {
-        id(node.value): node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "params"
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id == "params" and isinstance(node.ctx, ast.Load):
-            assert id(node) in attributes, f"{name}, line {node.lineno}: hands on all of params.yaml"
-    return set(attributes.values())
-
-
-def test_the_nine_stages_are_there_and_each_has_its_script():
+def test_the_twelve_stages_are_there_and_each_has_its_script():
     assert list(STAGES) == NAMES
     assert sorted(path.stem for path in (ROOT / "stages").glob("*.py")) == sorted(NAMES)
+
+
+def test_the_files_of_the_pipeline_are_short():
+    assert len((ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()) <= 260
+
+
+def code_of(name):
+    """The code that a stage declares: files, and folders of them."""
+    return [ROOT / path for path in paths(STAGES[name]["deps"]) if path.startswith(("src/", "stages/"))]
+
+
+def covers(declared, file):
+    return any(file == path or path in file.parents for path in declared)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -59,35 +69,43 @@ def test_a_stage_says_in_a_sentence_what_it_does(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_deps_of_a_stage_are_its_script_every_module_it_imports_and_their_templates(name):
+def test_the_code_of_a_stage_covers_its_script_every_module_it_imports_and_their_templates(name):
     modules = all_project_imports(script(name))
-    needed = {str(path.relative_to(ROOT)) for path in modules | templates(modules)}
-    declared = {path for path in paths(STAGES[name]["deps"]) if path.startswith(("src/", "stages/"))}
-    assert declared == needed | {f"stages/{name}.py"}
+    needed = {script(name)} | modules | templates(modules)
+    if name != "settings":
+        # What they take of params.yaml they read from data/settings, which the stage settings makes anew with config/.
+        needed = {path for path in needed if PACKAGE / "config" not in path.parents}
+    assert [path for path in sorted(needed) if not covers(code_of(name), path)] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_params_of_a_stage_are_the_sections_it_reads(name):
-    assert {key.partition(".")[0] for key in STAGES[name]["params"]} == sections_read(name)
-    assert sections_read(name) <= set(Params.model_fields)
+def test_a_stage_declares_no_code_that_it_does_not_import(name):
+    modules = {script(name)} | all_project_imports(script(name))
+    assert [path for path in code_of(name) if not any(covers([path], module) for module in modules)] == []
 
 
-def test_the_base_model_depends_on_where_it_comes_from_and_on_nothing_else_of_the_model():
-    # Two experiments with another head share the base. The stage takes `params.model` as a Base, so mypy refuses it
-    # any other key.
-    assert STAGES["base_model"]["params"] == [*(f"model.{key}" for key in Base.model_fields), "pretrain"]
-    assert "base: Base = params.model" in script("base_model").read_text(encoding="utf-8")
-    assert script("base_model").read_text(encoding="utf-8").count("params.model") == 1
+@pytest.mark.parametrize("name", ASKED_OR_TRAINED)
+def test_a_mended_parser_metric_or_sentence_asks_no_model_again(name):
+    apart = [PACKAGE / one for one in ("tasks", "metrics", "stats", "compare", "report", "commands", "config")]
+    assert [path for path in code_of(name) for package in apart if covers([path], package / "x.py")] == []
+    assert [path for path in all_project_imports(script(name)) if covers(apart[:-1], path)] == []
 
 
-@pytest.mark.parametrize(
-    "path", [ROOT / "params.yaml", *sorted((ROOT / "recipes").glob("*.yaml"))], ids=lambda p: p.stem
-)
-def test_every_recipe_has_the_keys_that_dvc_asks_for_by_name(path):
-    given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for stage in STAGES.values():
-        for section, _, key in (name.partition(".") for name in stage["params"]):
-            assert key in given[section] if key else section in given
+def test_a_comment_in_a_section_of_params_yaml_makes_the_stage_settings_stale_alone():
+    assert [name for name in NAMES if covers(code_of(name), PACKAGE / "config" / "report.py")] == ["settings"]
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_a_stage_depends_on_its_own_settings_and_on_params_yaml_through_them_alone(name):
+    settings = [path for path in paths(STAGES[name]["deps"]) if "settings" in path and path.startswith("data")]
+    assert settings == [f"data/settings/{name}.json"]
+    assert "params" not in STAGES[name]
+    assert "params.yaml" not in STAGES[name]["cmd"]
+    assert "read_experiment" not in script(name).read_text(encoding="utf-8")
+
+
+def test_what_python_compiles_is_no_dependency():
+    assert {"__pycache__/", "*.pyc"} <= set((ROOT / ".dvcignore").read_text(encoding="utf-8").split())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -104,12 +122,12 @@ def test_every_path_in_the_command_of_a_stage_is_a_declared_dep_or_out(name):
 
 def test_no_output_persists_and_none_is_kept_out_of_the_cache():
     for name, stage in STAGES.items():
-        for entry in [*stage["outs"], *stage["metrics"], *stage.get("plots", [])]:
+        for entry in [*stage["outs"], *stage.get("metrics", []), *stage.get("plots", [])]:
             options = {} if isinstance(entry, str) else next(iter(entry.values()))
             assert "persist" not in options, name
         assert all(isinstance(entry, str) for entry in stage["outs"]), f"{name}: a plain out with options"
         # In Git, not in the cache, and the run cache stays on: only metrics may say so.
-        assert all(entry == {path: {"cache": False}} for entry in stage["metrics"] for path in entry), name
+        assert all(entry == {path: {"cache": False}} for entry in stage.get("metrics", []) for path in entry), name
 
 
 def test_every_output_has_one_writer():
@@ -126,18 +144,11 @@ def test_no_stage_but_the_report_depends_on_costs():
         assert costs == [] or name == "report"
 
 
-def test_training_never_sees_the_test_split_and_the_base_is_never_measured_again_for_a_training_parameter():
-    assert not [path for path in paths(STAGES["train"]["deps"]) if "test" in path or path == "data/splits"]
-    assert "train" not in STAGES["eval_base"]["params"]
-    assert "adapt" not in STAGES["eval_base"]["params"]
+def test_training_never_sees_a_test_set():
+    assert not [path for path in paths(STAGES["train"]["deps"]) if "test" in path]
 
 
-def test_the_features_of_a_frozen_base_do_not_depend_on_how_its_head_is_trained():
-    assert "train" not in STAGES["features"]["params"]
-    assert "data/features.safetensors" in STAGES["train"]["deps"]
-
-
-@pytest.mark.parametrize("name", ["prepare", "diff_cases", "report"])
+@pytest.mark.parametrize("name", ["settings", "prepare", "eval_base", "eval_tuned", "diff_cases", "report"])
 def test_light_stages_import_no_torch(name):
     heavy = {"torch", "transformers", "peft", "bitsandbytes", "datasets", "evaluate"}
     for path in [script(name), *all_project_imports(script(name))]:
@@ -147,17 +158,163 @@ def test_light_stages_import_no_torch(name):
             assert not heavy & {one.split(".")[0] for one in names}, path
 
 
-def test_the_committed_lock_is_of_the_committed_code_and_parameters():
-    lock = yaml.safe_load((ROOT / "dvc.lock").read_text(encoding="utf-8"))["stages"]
-    assert list(lock) == list(STAGES) or sorted(lock) == sorted(STAGES)
-    for name, stage in lock.items():
-        for dep in stage["deps"]:
-            path = ROOT / dep["path"]
-            if path.suffix in (".py", ".j2", ".css"):
-                digest = hashlib.md5(path.read_bytes()).hexdigest()
-                assert dep["md5"] == digest, f"{name}: {dep['path']} has changed since dvc.lock was written"
-        for entry, values in stage["params"]["params.yaml"].items():
-            current = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-            for key in entry.split("."):
-                current = current[key]
-            assert values == current, f"{name}: {entry} of params.yaml has changed since dvc.lock was written"
+# Key by key
+
+ASKED = ("predict_base", "predict_tuned")
+GRADED = ("eval_base", "eval_tuned")
+LEARNED = ("features", "train")
+# The stages whose settings another value of a key changes: those of its section, where the key has no line of its own.
+SECTIONS = {
+    "task": ("prepare", *GRADED, "diff_cases", "report"),
+    "data": ("prepare", "report"),
+    "also": ("prepare",),
+    "model": ("count_params", *ASKED, *LEARNED, "report"),
+    "pretrain": ("base_model",),
+    "prompt": (*ASKED, *LEARNED, "report"),
+    "engine": ASKED,
+    "evaluate": (*ASKED, "report"),
+    "adapt": ("count_params", *LEARNED, "report"),
+    "tuned": ("train",),
+    "train": ("train",),
+    "diff": ("diff_cases", "report"),
+    "checks": ("diff_cases",),
+    "report": ("report",),
+    "cost": ("report",),
+}
+KEYS = {
+    "task.inputs": ("prepare", *ASKED, *GRADED, *LEARNED, "diff_cases", "report"),
+    "task.labels": ("prepare", "count_params", *ASKED, *GRADED, *LEARNED, "diff_cases", "report"),
+    "task.partial_input": ("prepare", *ASKED, *GRADED, "diff_cases", "report"),
+    **{f"model.{key}": ("base_model", *SECTIONS["model"]) for key in Base.model_fields},
+    "model.published_parameters": ("count_params", "report"),
+    "model.head": (*SECTIONS["model"], *GRADED),
+    "model.head_seed": (*ASKED, *LEARNED, "report"),
+    # Free text is parsed by the texts of the choices.
+    "prompt.choices": (*ASKED, *GRADED, *LEARNED, "report"),
+    "evaluate.scoring_method": (*ASKED, *GRADED, "report"),
+    "evaluate.num_processes": ("machine",),
+    "evaluate.metrics": (*GRADED, "report"),
+    **{f"evaluate.{key}": ("predict_base", "report") for key in ("few_shot", "noise_batch_tokens", "noise_seed")},
+    "adapt.lora_dropout": (*LEARNED, "report"),
+    "train.logging_steps": ("machine",),
+    "train.save_total_limit": ("machine",),
+}
+# Values that `another` cannot make.
+OTHERS = {
+    "task.name": "classification",
+    "task.labels": ["contradiction", "neutral", "entailment"],
+    "evaluate.scoring_method": "generation",
+    "prompt.choices": {"entailment": " oui", "neutral": " maybe", "contradiction": " no"},
+}
+FURTHER = {
+    "data": {
+        "source": "files",
+        "files": {"dev": "dev.jsonl"},
+        "columns": {"premise": "a", "hypothesis": "b", "label": "c"},
+        "test": {"source": "dev"},
+    }
+}
+
+
+def default_experiment():
+    """The default parameters with all that has settings: a further test set, and a head to compute features for."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params = Params.model_validate(values | {"also": {"further": FURTHER}})
+    return params.model_copy(update={"adapt": params.adapt.model_copy(update={"method": "head"})})
+
+
+DEFAULT = default_experiment()
+ALL_KEYS = [f"{name}.{key}" for name in SECTIONS if name != "also" for key in type(getattr(DEFAULT, name)).model_fields]
+
+
+def another(value):
+    """Another value for a key; settings do not judge it."""
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return value + 1
+        case str():
+            return f"{value}x"
+        case list():
+            return [*value, "x"]
+        case dict():
+            return {**value, "x": "y"}
+        case None:
+            return "x"
+        case _:  # a section in a section
+            key = next(iter(type(value).model_fields))
+            return value.model_copy(update={key: another(getattr(value, key))})
+
+
+def changed(params):
+    """The stages whose settings are others than those of the default experiment."""
+
+    def settings(one):
+        also = {name: task_of(further.task or one.task) for name, further in one.also.items()}
+        return settings_of(Experiment(one, task_of(one.task), also))
+
+    before, after = settings(DEFAULT), settings(params)
+    return {name for name in before if before[name] != after[name]}
+
+
+def test_the_table_knows_every_section():
+    assert list(SECTIONS) == list(Params.model_fields)
+    assert set(KEYS) <= set(ALL_KEYS)
+
+
+def changed_by(name):
+    """The stages whose settings another value of a key changes."""
+    section, key = name.split(".")
+    values = getattr(DEFAULT, section)
+    value = OTHERS.get(name, another(getattr(values, key)))
+    return changed(DEFAULT.model_copy(update={section: values.model_copy(update={key: value})}))
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+@pytest.mark.parametrize("name", ALL_KEYS)
+def test_a_key_changes_the_settings_of_the_stages_that_it_can_change_and_of_no_other(name):
+    assert changed_by(name) == set(KEYS.get(name, SECTIONS[name.split(".")[0]]))
+
+
+def test_a_further_test_set_changes_what_asks_and_grades_it_and_where_its_rows_come_from_only_how_they_are_drawn():
+    [further] = DEFAULT.also.values()
+    moved = further.model_copy(update={"data": further.data.model_copy(update={"path": "elsewhere"})})
+    assert changed(DEFAULT.model_copy(update={"also": {"further": moved}})) == set(SECTIONS["also"])
+    without = changed(DEFAULT.model_copy(update={"also": {}}))
+    assert without == {"prepare", *ASKED, *GRADED, "diff_cases", "report"}
+
+
+SETTINGS = {
+    "prepare": PrepareSettings,
+    "base_model": BaseModelSettings,
+    "count_params": CountSettings,
+    "predict_base": PredictSettings,
+    "eval_base": EvalSettings,
+    "features": FeaturesSettings,
+    "train": TrainSettings,
+    "predict_tuned": PredictSettings,
+    "eval_tuned": EvalSettings,
+    "diff_cases": DiffSettings,
+    "report": ReportSettings,
+    "machine": MachineSettings,
+}
+
+
+@pytest.mark.parametrize(
+    "recipe", [ROOT / "params.yaml", *sorted((ROOT / "recipes").glob("*.yaml"))], ids=lambda path: path.stem
+)
+def test_a_stage_reads_its_settings_as_they_were_written(recipe, tmp_path):
+    settings = settings_of(read_experiment(recipe))
+    assert list(settings) == list(SETTINGS)
+    for name, values in settings.items():
+        write_json(tmp_path / f"{name}.json", values)
+        found = read_settings(tmp_path / f"{name}.json", SETTINGS[name]).model_dump(mode="json")
+        assert without_defaults(found, values) == values
+
+
+def without_defaults(found, values):
+    """Of what was read the keys that were written: the others have their defaults."""
+    if not isinstance(values, dict):
+        return found
+    return {key: without_defaults(found[key], value) for key, value in values.items()}

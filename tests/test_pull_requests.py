@@ -135,7 +135,7 @@ def test_a_good_pull_request_passes_and_its_comment_says_what_it_changes(pull_re
 
 def test_a_model_that_breaks_cases_or_results_that_were_not_computed_close_the_gate_and_say_why(pull_request):
     author, open_it = pull_request
-    path = author.folder / "data/predictions/tuned.parquet"
+    path = author.folder / "data/predictions/tuned/test.parquet"
     rows = pd.read_parquet(path)
     path.unlink()
     right = rows.index[rows["outcome"] == "right"][:20]

@@ -94,7 +94,11 @@ def test_what_one_ran_another_takes_and_a_third_computes_only_what_hangs_on_a_ch
     said = sh(ben, commands.replace(". .venv/bin/activate", ":"), **remote.env)
     assert "Running stage" not in said
     assert "Data and pipelines are up to date." in said
-    for path in ("data/predictions/tuned.parquet", "models/tuned/adapter_model.safetensors", "reports/report.html"):
+    for path in (
+        "data/predictions/tuned/test.parquet",
+        "models/tuned/adapter_model.safetensors",
+        "reports/report.html",
+    ):
         assert (ben.folder / path).read_bytes() == (team.first.folder / path).read_bytes()
 
     cem = team.join("cem")
@@ -196,13 +200,13 @@ def test_a_damaged_object_is_refused_and_gc_of_one_workspace_takes_the_work_of_o
     team, remote = folder_team
     ben = team.join("ben")
     lock = yaml.safe_load((ben.folder / "dvc.lock").read_text())["stages"]["eval_tuned"]
-    [md5] = [out["md5"] for out in lock["outs"] if out["path"] == "data/predictions/tuned.parquet"]
+    [md5] = [out["md5"] for out in lock["outs"] if out["path"] == "data/predictions/tuned/test.parquet"]
     file = Path(remote.url) / "files/md5" / md5[:2] / md5[2:]
     whole = file.read_bytes()
     file.chmod(0o644)
     file.write_bytes(b"x" + whole[1:])
     assert "exit code 0" not in ben.run("bash", "-c", 'dvc pull; echo "exit code $?"')
-    assert not (ben.folder / "data/predictions/tuned.parquet").exists()
+    assert not (ben.folder / "data/predictions/tuned/test.parquet").exists()
     file.write_bytes(whole)
     assert ben.stages_run("dvc", "repro", "--pull") == []
 

@@ -8,10 +8,11 @@ import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pytest
-import yaml
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from tests.imports import ROOT
+from tests.test_pipeline import ALL_KEYS, DEFAULT, NAMES, changed, changed_by
+from tunediff.config.also import AlsoData, AlsoSet
 from tunediff.config.data import Draw, HubData, Synthetic
 from tunediff.config.model import Model
 from tunediff.config.params import Params
@@ -21,7 +22,9 @@ from tunediff.config.task import RESERVED
 
 DOCUMENT = (ROOT / "docs" / "params.md").read_text(encoding="utf-8")
 TABLES = {
-    **{name: field.annotation for name, field in Params.model_fields.items()},
+    **{name: field.annotation for name, field in Params.model_fields.items() if name != "also"},
+    "also.NAME": AlsoSet,
+    "also.NAME.data": AlsoData,
     "data.synthetic": Synthetic,
     "data.hub, pretrain.hub": HubData,
     "data.train, data.validation, data.test": Draw,
@@ -121,17 +124,23 @@ def test_every_name_that_an_input_may_not_have_is_listed():
     assert set(re.findall(r"`(\w+)`", rule)) == RESERVED
 
 
-def test_every_section_names_the_stages_that_read_it():
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-
-    def said(name, section):
-        """A stage, and the keys of the section where it reads not all of them: `base_model` (source, id)."""
-        named = [key.partition(".") for key in stages[name]["params"]]
-        keys = [key for start, _, key in named if start == section]
-        return [] if not keys else [f"`{name}`" if keys == [""] else f"`{name}` ({', '.join(keys)})"]
-
-    rows = [
-        f"| `{section}` | {', '.join(words for name in stages for words in said(name, section))} |"
-        for section in Params.model_fields
-    ]
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_every_section_names_the_stages_that_it_runs_again():
+    rows = []
+    without = changed(DEFAULT.model_copy(update={"also": {}}))
+    for section in Params.model_fields:
+        keys = [name for name in ALL_KEYS if name.startswith(f"{section}.")]
+        stages = {name.partition(".")[2]: changed_by(name) for name in keys} or {section: without}
+        words = [words_for(name, [key for key in stages if name in stages[key]], list(stages)) for name in NAMES]
+        rows.append(f"| `{section}` | {', '.join(filter(None, words))} |")
     assert written_rows("Which stages a change runs again") == rows, "\n".join(["the rows should be:", *rows])
+
+
+def words_for(stage, keys, all_keys):
+    """A stage, and in parentheses the keys that run it again, or those that do not, where some do and some do not."""
+    if not keys:
+        return ""
+    others = [key for key in all_keys if key not in keys]
+    if not others:
+        return f"`{stage}`"
+    return f"`{stage}` ({', '.join(keys) if len(keys) <= len(others) else 'all but ' + ', '.join(others)})"

@@ -11,6 +11,7 @@ import yaml
 
 from tests.imports import ROOT
 from tests.models.layouts import SMALL_BERT
+from tests.settings import settle
 from tests.stages.test_prepare import PARAMS, files_section
 from tests.tiny import SENTENCES, small_tokenizer, write_model
 
@@ -27,7 +28,10 @@ def base_model(tmp_path):
     def base_model(**changes):
         params = PARAMS | {"data": files_section()} | changes
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+        settle(tmp_path)
         paths = [
+            "--settings",
+            "data/settings/base_model.json",
             "--text",
             "text.txt",
             "--base",

@@ -10,6 +10,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from tests.settings import settle
 from tests.tiny import CASES, TASK, model_section, pin, small_bert_tokenizer, write_model
 from tunediff.data.cases import write_cases
 from tunediff.training import features
@@ -42,7 +43,8 @@ def write_params(learning_rate=1e-2, **adapt):
 
 
 def stage(name, monkeypatch, **paths):
-    paths = READS | paths
+    settle(Path())
+    paths = {"settings": f"data/settings/{name}.json"} | READS | paths
     monkeypatch.setattr(sys, "argv", [name, *(part for key, path in paths.items() for part in (f"--{key}", path))])
     spec = importlib.util.spec_from_file_location(name, STAGES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.report.made import usual_cases, write_inputs, write_params
+from tests.settings import settle
 from tunediff.report.results import SOURCES
 
 SCRIPT = Path(__file__).parents[2] / "stages" / "report.py"
@@ -22,7 +23,8 @@ def stage(project, *before):
     paths = {name: f"metrics/{name}.json" for name in SOURCES}
     paths |= {name: f"data/{name}.csv" for name in ("train_log", "pretrain_log", "parameters")}
     paths |= {"cases": "data/cases.jsonl", "plots": "data/plots", "costs": "metrics/cost"}
-    paths |= {"environments": "metrics/environment"}
+    paths |= {"environments": "metrics/environment", "settings": "data/settings/report.json"}
+    settle(project)
     paths |= {"html": "reports/report.html", "markdown": "reports/report.md"}
     paths |= {"model_card": "reports/model_card.md", "cost": "metrics/cost/report.json"}
     options = [part for name, path in paths.items() for part in (f"--{name.replace('_', '-')}", path)]

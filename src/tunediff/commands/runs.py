@@ -248,14 +248,14 @@ def outdated(stages: Sequence[Stage]) -> set[str]:
     )
     try:
         if done.returncode == 0:
-            return downstream(stages, _by_own_settings(stages, json.loads(done.stdout)))
+            return downstream(stages, by_own_settings(stages, json.loads(done.stdout)))
     except ValueError:
         pass
     reason = done.stderr.partition("ERROR: ")[2].partition("\n")[0] or "it gives no reason"
     raise TunediffError(f"dvc status: cannot tell which results are up to date, expected a DVC project: {reason}")
 
 
-def _by_own_settings(stages: Sequence[Stage], changed: Iterable[str]) -> set[str]:
+def by_own_settings(stages: Sequence[Stage], changed: Iterable[str]) -> set[str]:
     """The changed stages; in place of `settings`, on which all depend, those whose own settings it would change."""
     found = set(changed)
     if SETTINGS.name in found:

@@ -1,7 +1,7 @@
 """Read and write files: rows as JSON lines, metrics as flat JSON, every write whole or not at all.
 
 write_json(Path("metrics/prepare.json"), {"train_n": 8000})
-rows = read_jsonl(Path("data/splits/test.jsonl"))
+rows = read_jsonl(Path("data/test_sets/test.jsonl"))
 """
 
 import csv

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunediff.config.loading import nearest, read_params
-from tunediff.config.model import Base
 from tunediff.config.params import Params
 from tunediff.config.rules import PROMPT_RULES, RULES, NotValidError, broken, valid
 from tunediff.config.settings import (
@@ -80,43 +79,45 @@ def read_experiment(path: Path) -> Experiment:
 
 def settings_of(experiment: Experiment) -> dict[str, dict[str, Any]]:
     """Of each stage the values that can change its result, defaults filled in; and those that change none (machine)."""
+    # Checked already, as part of the parameters.
     params, task = experiment.params, experiment.task
     sections = {HEADLINE: params.task, **{name: one.task or params.task for name, one in params.also.items()}}
-    predict = PredictSettings(
+    predict = PredictSettings.model_construct(
         model=params.model,
         engine=params.engine,
         evaluate=params.evaluate,
         sets=experiment.case_sets,
         validate_too=task.tunes_threshold(task.ask(params)),
     )
-    grade = EvalSettings(
-        sets={name: GradedSet(task=sections[name], ask=one.ask) for name, one in predict.sets.items()},
+    grade = EvalSettings.model_construct(
+        sets={name: GradedSet.model_construct(task=sections[name], ask=one.ask) for name, one in predict.sets.items()},
         metrics=params.evaluate.metrics,
     )
     learn = {name: getattr(params, name) for name in ("model", "prompt", "adapt")}
     learn |= {"inputs": params.task.inputs, "labels": params.task.labels}
+    read_by_head = HeadInputs.model_construct(**learn) if params.adapt.method == "head" else None
     settings = {
-        "prepare": PrepareSettings(
+        "prepare": PrepareSettings.model_construct(
             task=params.task,
             data=params.data,
             also={name: one.model_copy(update={"task": sections[name]}) for name, one in params.also.items()},
         ),
-        "base_model": BaseModelSettings(
-            base=Base(**params.model.model_dump(include=set(Base.model_fields))), pretrain=params.pretrain
+        "base_model": BaseModelSettings.model_construct(base=params.model, pretrain=params.pretrain),
+        "count_params": CountSettings.model_construct(
+            labels=params.task.labels, model=params.model, adapt=params.adapt
         ),
-        "count_params": CountSettings(labels=params.task.labels, model=params.model, adapt=params.adapt),
         "predict_base": predict,
         "eval_base": grade,
-        "features": FeaturesSettings(head=HeadInputs(**learn) if params.adapt.method == "head" else None),
-        "train": TrainSettings(**learn, train=params.train, tuned=params.tuned),
+        "features": FeaturesSettings.model_construct(head=read_by_head),
+        "train": TrainSettings.model_construct(**learn, train=params.train, tuned=params.tuned),
         "predict_tuned": predict,
         "eval_tuned": grade,
-        "diff_cases": DiffSettings(sets=sections, diff=params.diff, checks=params.checks),
-        "report": ReportSettings(
+        "diff_cases": DiffSettings.model_construct(sets=sections, diff=params.diff, checks=params.checks),
+        "report": ReportSettings.model_construct(
             sets=sections,
             **{name: getattr(params, name) for name in ReportSettings.model_fields if name != "sets"},
         ),
-        "machine": MachineSettings(
+        "machine": MachineSettings.model_construct(
             logging_steps=params.train.logging_steps,
             save_total_limit=params.train.save_total_limit,
             num_processes=params.evaluate.num_processes,

@@ -1,0 +1,59 @@
+"""`tunediff verify --accept`: results of other code are taken over, and nothing else."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.project import git
+from tunediff.commands.accept import FIRST, LAST, TAKEN_OVER, ready_to_accept, take_over
+from tunediff.runtime.errors import TunediffError
+
+
+def dvc(*arguments):
+    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def pipeline(tmp_path, monkeypatch):
+    """A pipeline with our stages, each of which counts how often it ran, after a run."""
+    monkeypatch.chdir(tmp_path)
+    stages = {}
+    for name in (*FIRST, *TAKEN_OVER, *LAST):
+        deps = ["src/code.py"] + {"settings": ["params.yaml"], "prepare": ["raw.txt"]}.get(name, ["data/prepare"])
+        stages[name] = {
+            "cmd": f"echo run >> {name}.runs && mkdir -p data && cat {' '.join(deps[1:])} > data/{name}",
+            "deps": deps,
+            "outs": [f"data/{name}"],
+        }
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False), encoding="utf-8")
+    Path("src").mkdir()
+    for path in ("src/code.py", "params.yaml", "raw.txt"):
+        Path(path).write_text("a: 1\n", encoding="utf-8")
+    git(tmp_path, "init", "--quiet")
+    dvc("init", "--quiet")
+    dvc("repro", "--quiet")
+    return lambda: {path.stem: path.read_text().count("run") for path in tmp_path.glob("*.runs")}
+
+
+def test_other_code_runs_the_cheap_stages_and_takes_the_others_over(pipeline, capfd):
+    Path("src/code.py").write_text("a: 2\n", encoding="utf-8")
+    ready_to_accept()
+    take_over()
+    assert pipeline() == dict.fromkeys(TAKEN_OVER, 1) | dict.fromkeys((*FIRST, *LAST), 2)
+    assert "Data and pipelines are up to date" in dvc("status")
+    out = capfd.readouterr().out
+    assert "Taken over: predict_base, predict_tuned, whose models answer the sample as before." in out
+    assert "Taken over without a check: base_model, features, train;" in out
+
+
+@pytest.mark.parametrize("path", ["params.yaml", "raw.txt"])
+def test_a_change_of_anything_but_code_is_refused_and_nothing_runs(path, pipeline):
+    Path(path).write_text("a: 2\n", encoding="utf-8")
+    with pytest.raises(TunediffError, match=f"--accept: {path}: changed since the last run, expected other code alone"):
+        ready_to_accept()
+    assert set(pipeline().values()) == {1}
