@@ -1,5 +1,6 @@
 """Stages in several processes, run as DVC runs them: on one host, and on two that are network namespaces."""
 
+import json
 import os
 import shutil
 import signal
@@ -16,11 +17,23 @@ import pytest
 import yaml
 
 from tests.imports import ROOT
-from tests.tiny import CASES, PROMPT, TASK, adapt_section, load, train_section, write_model
-from tunediff.config.evaluate import Evaluate
-from tunediff.data.cases import read_predictions, write_cases, write_predictions
-from tunediff.engines.asking import predict_cases
+from tests.tiny import (
+    CASE_SET,
+    CASES,
+    PROMPT,
+    TASK,
+    adapt_section,
+    engine_of,
+    load,
+    model_section,
+    train_section,
+    write_model,
+)
+from tunediff.data.answers import read_answers, write_answers
+from tunediff.data.cases import write_cases
+from tunediff.engines.asking import ask_cases
 from tunediff.engines.other_settings import other_settings
+from tunediff.inputs.settings import PredictSettings
 from tunediff.models.adapt import adapt_model
 from tunediff.runtime.files import read_json
 from tunediff.runtime.processes import ADDRESS, HOST, HOSTS, PROCESSES
@@ -34,9 +47,9 @@ SMALL = train_section(per_device_train_batch_size=2, num_train_epochs=EPOCHS, le
 TRAIN = ("--train", "cases.jsonl", "--validation", "cases.jsonl", "--base", "base", "--features", "features")
 TRAIN += ("--tuned", "tuned", "--log", "log.csv", "--metrics", "metrics.json")
 TRAIN += ("--environment", "environment.json", "--cost", "cost.json")
-EVALUATE = ("--test", "cases.jsonl", "--validation", "cases.jsonl", "--base", "base", "--predictions", "base.parquet")
-EVALUATE += ("--metrics", "metrics.json", "--environment", "environment.json", "--cost", "cost.json")
-EVALUATION = {"scoring_method": "choices", "batch_tokens": 128, "settings": ["generation"], "num_processes": 2}
+PREDICT = ("--settings", "settings/predict_base.json", "--test-sets", "sets", "--validation", "cases.jsonl")
+PREDICT += ("--base", "base", "--answers", "answers", "--environment", "environment.json", "--cost", "cost.json")
+EVALUATION = {"scoring_method": "choices", "batch_tokens": 128, "settings": ["generation"]}
 
 
 @pytest.fixture
@@ -174,12 +187,19 @@ def test_sigterm_to_a_stage_ends_its_processes_and_leaves_nothing_half_written(p
 
 
 def test_two_processes_answer_every_case_once_and_as_one_does(project):
-    code, out, lines, _ = end(start("eval_base", EVALUATE))
+    section = model_section(Path("published"))
+    settings = PredictSettings(model=section, evaluate=EVALUATION, sets={"test": CASE_SET})
+    machine = {"logging_steps": 10, "save_total_limit": None, "num_processes": 2}
+    for folder in ("sets", "settings"):
+        Path(folder).mkdir()
+    Path("settings/predict_base.json").write_text(settings.model_dump_json(), encoding="utf-8")
+    Path("settings/machine.json").write_text(json.dumps(machine), encoding="utf-8")
+    write_cases(Path("sets/test.jsonl"), CASES[:7])
+    code, out, lines, _ = end(start("predict_base", PREDICT))
     assert (code, lines) == (0, [])
-    assert out.count("base") >= 1
-    section = Evaluate(**EVALUATION | {"num_processes": 1})
-    asked = load(Path("base"), Path("published")), CASES[:7], TASK, PROMPT, section, "base"
-    alone = predict_cases(*asked)
-    alone = alone.assign(**other_settings(alone, *asked))
-    write_predictions(Path("alone.parquet"), alone, {"labels": TASK.labels, "model": "base"})
-    pd.testing.assert_frame_equal(*(read_predictions(Path(f"{name}.parquet"))[0] for name in ("base", "alone")))
+    assert out.count("base: 7 cases of test answered") == 1
+    engine, evaluate = engine_of(load(Path("base"), Path("published")), 128), settings.evaluate
+    alone = ask_cases(engine, CASES[:7], CASE_SET, evaluate, "base")
+    alone = alone.assign(**other_settings(alone, engine, CASES[:7], [], CASE_SET, evaluate, "base"))
+    write_answers(Path("alone.parquet"), alone, {})
+    pd.testing.assert_frame_equal(*(read_answers(Path(path))[0] for path in ("answers/test.parquet", "alone.parquet")))

@@ -32,7 +32,8 @@ from transformers.pytorch_utils import Conv1D
 
 from tunediff.config.adapt import Adapt
 from tunediff.config.model import Model
-from tunediff.models.heads import Head, head_class
+from tunediff.config.task import Task
+from tunediff.models.heads import Head, head_class, n_outputs
 from tunediff.models.parameters import ParameterRow
 from tunediff.runtime.errors import TunediffError
 
@@ -60,7 +61,7 @@ def layout(config: Mapping[str, Any], head: Head = "lm", labels: int = 2) -> Pre
     """
     configuration = _configuration(config)
     if head in ("classification", "span"):
-        configuration.num_labels = labels if head == "classification" else 2
+        configuration.num_labels = n_outputs(head, labels)
     try:
         with torch.device("meta"):
             model: PreTrainedModel = head_class(configuration, head).from_config(configuration, trust_remote_code=False)

@@ -36,6 +36,16 @@ _AUTO_CLASSES: dict[Head, Any] = {
 }
 
 
+def continues_text(head: Head) -> bool:
+    """Whether a model with this head writes; any other answers without a text."""
+    return head == "lm"
+
+
+def n_outputs(head: Head, labels: int) -> int:
+    """How many numbers a new head gives: one per label, or (span) that of a start and that of an end."""
+    return labels if head == "classification" else 2
+
+
 def head_class(configuration: PreTrainedConfig, head: Head) -> Any:
     """The Auto class that makes a model with this head of this layout: `from_config` and `from_pretrained` are its.
 

@@ -9,7 +9,7 @@ import torch
 
 from tunediff.config.model import Model
 from tunediff.models.counts import inside, layout, new_head, reads_both_ways, unpacked_modules, weight_bytes
-from tunediff.models.heads import head_class, read_mean
+from tunediff.models.heads import continues_text, head_class, read_mean
 from tunediff.models.sources import CONFIG, weights_of
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import read_json, shown
@@ -72,7 +72,7 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
     # Files from outside: safetensors, tokenizers and transformers each say in their own way what is wrong with them.
     except Exception as error:
         raise TunediffError(f"{weights}: cannot be loaded: {one_line(error)}") from None
-    if model.head == "lm" and reads_both_ways(network.config):
+    if continues_text(model.head) and reads_both_ways(network.config):
         raise TunediffError(
             f"params.yaml: model.head: found lm, but a {network.config.model_type} model reads in both directions and "
             "cannot go on with a text; expected classification or span"
@@ -175,7 +175,7 @@ def _load_network(weights: Path, config: dict[str, Any], model: Model, n_labels:
         "ignore_mismatched_sizes": True,
         "device_map": {"": device()},
     }
-    if model.head != "lm":
+    if not continues_text(model.head):
         options["num_labels"] = empty.config.num_labels
     if model.quantization == "nf4":
         options["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
