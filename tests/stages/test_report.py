@@ -21,7 +21,7 @@ def project(tmp_path):
 def stage(project, *before):
     paths = {name: f"metrics/{name}.json" for name in SOURCES}
     paths |= {name: f"data/{name}.csv" for name in ("train_log", "pretrain_log", "parameters")}
-    paths |= {"cases": "data/cases.jsonl", "plots": "data/plots", "costs": "metrics/cost"}
+    paths |= {"cases": "data/cases.jsonl", "checks": "data/checks.json", "plots": "data/plots", "costs": "metrics/cost"}
     paths |= {"environments": "metrics/environment"}
     paths |= {"html": "reports/report.html", "markdown": "reports/report.md"}
     paths |= {"model_card": "reports/model_card.md", "cost": "metrics/cost/report.json"}
