@@ -303,8 +303,8 @@ def test_what_the_gain_consists_of_is_told_part_by_part(find):
 def test_the_best_baseline_stands_for_all_of_them_where_its_gain_was_measured(find):
     told = " ".join(find(usual_cases(), evidence=True).sentences)
     assert (
-        "Against the best of all trivial baselines (base model without its label preference, 52.0 %) the tuned model stands at +36.7"
-        in told
+        "Against the best of all trivial baselines (base model without its label preference, 52.0 %) the tuned model "
+        "stands at +36.7" in told
     )
     found = find(usual_cases(), evidence=True, diff_cases={"gain_over_baseline_low": -0.01})
     assert check(found, "Not clearly above the baselines").endswith("includes zero.")

@@ -3,7 +3,7 @@ import pytest
 from tests.made_answers import made_questions
 from tunediff.data.cases import Answer, Case
 from tunediff.tasks.question_wording import (
-    Span,
+    Extent,
     capitalised,
     question_word,
     question_wording,
@@ -39,7 +39,7 @@ def test_sentences_cover_the_text_and_a_place_is_in_one_of_them():
     for place, char in enumerate(NORMANS):
         span = sentence_at(NORMANS, place)
         assert span.start <= place < span.end or char == " "
-    assert list(sentences("")) == [Span(0, 0)]
+    assert list(sentences("")) == [Extent(0, 0)]
 
 
 def test_the_wording_of_a_question_counts_what_stands_where():

@@ -32,7 +32,6 @@ from transformers.pytorch_utils import Conv1D
 
 from tunediff.config.adapt import Adapt
 from tunediff.config.model import Model
-from tunediff.config.task import Task
 from tunediff.models.heads import Head, head_class, n_outputs
 from tunediff.models.parameters import ParameterRow
 from tunediff.runtime.errors import TunediffError

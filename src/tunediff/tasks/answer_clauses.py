@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tunediff.config.task import UNANSWERABLE
-from tunediff.data.cases import Case
+from tunediff.data.cases import MODELS, Case
 from tunediff.metrics.squad import normalised
 from tunediff.tasks.clauses import CUT_OFF, NEAR, PARSED, Rules, unstable
 from tunediff.tasks.question_wording import answer_place, sentence_at
@@ -65,7 +65,7 @@ def _place(base: bool, tuned: bool) -> str | None:
         return "both answers stand in the sentence with the gold one"
     if not base and not tuned:
         return None
-    inside, outside = ("base", "tuned") if base else ("tuned", "base")
+    inside, outside = MODELS if base else MODELS[::-1]
     return f"the {inside} model's answer stands in the sentence with the gold one, the {outside} model's elsewhere"
 
 

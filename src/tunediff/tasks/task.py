@@ -154,7 +154,7 @@ class Task(ABC):
     shared_columns: ClassVar[tuple[str, ...]] = ()
     # Scores of a case in 0..1 beside right or wrong: what a column begins with, and what it is called.
     scores: ClassVar[Mapping[str, str]] = {}
-    # What is compared beside the share of right cases: keys of COMPARED in compare/effects/metric_differences.
+    # What is compared beside the share of right cases: keys of COMPARED (compare/effects/metric_differences).
     compared: ClassVar[tuple[str, ...]] = ()
     # Whether an answer is one of the labels.
     answers_are_labels: ClassVar[bool] = True

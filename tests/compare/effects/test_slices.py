@@ -7,7 +7,7 @@ from statsmodels.stats.multitest import multipletests
 
 from tests.small_tasks import PAIR
 from tunediff.compare.effects import slices as module
-from tunediff.compare.effects.slices import COLUMNS, slices_of_cases
+from tunediff.compare.effects.slices import COLUMNS, slices_of_cases, tag_slices
 from tunediff.data.cases import make_cases
 from tunediff.runtime.errors import TunediffError
 from tunediff.stats.paired import difference_interval, mcnemar_exact

@@ -158,7 +158,8 @@ def test_cases_that_share_a_premise_widen_the_interval_by_themselves():
 
 def test_clusters_never_shorten_the_interval_and_one_cluster_says_nothing():
     cells = cells_of(["neutral"] * 6, ["neutral"] * 6, ["neutral"] * 6)
-    assert delta_interval(cells, clusters=[1, 1, 2, 2, 3, 3]) == delta_interval(cells)
+    # Where nothing flips there are as many cases as clusters.
+    assert delta_interval(cells, clusters=[1, 1, 2, 2, 3, 3]) == delta_interval(cells.head(3))
     assert delta_interval(cells, clusters=[1] * 6) == (-1.0, 1.0)
 
 

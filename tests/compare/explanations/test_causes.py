@@ -174,7 +174,7 @@ def test_a_task_with_one_input_says_nothing_of_a_premise():
 
 
 def test_no_flip_needs_no_explanation():
-    aligned, cells, cases = made_up()
+    aligned, _, cases = made_up()
     assert list(causes(aligned, pd.Series(["both_right"] * 4), cases, TASK)) == []
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from tunediff.compare.effects.transitions import transitions
 from tunediff.compare.pairs.align import align
+from tunediff.data.cases import MODELS
 from tunediff.stats.intervals import clopper_pearson
 
 
@@ -54,7 +55,7 @@ def changed_cases(before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, s
             "label": row["label"],
             **{
                 f"{name}_prediction": value if isinstance(value := row[f"prediction_{side}"], str) else None
-                for name, side in zip(names, ("base", "tuned"), strict=True)
+                for name, side in zip(names, MODELS, strict=True)
             },
         }
         for row in changed.to_dict("records")

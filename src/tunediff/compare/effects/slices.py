@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tunediff.compare.effects.transitions import change_interval, delta_interval
-from tunediff.data.cases import RIGHT, Case
+from tunediff.data.cases import MODELS, RIGHT, Case
 from tunediff.runtime.errors import TunediffError
 from tunediff.stats.bootstrap import Clusters, cluster_codes
 from tunediff.stats.multiple import benjamini_hochberg
@@ -67,7 +67,7 @@ def slices(
     Raises:
         TunediffError: a case of `aligned` is not among `cases`.
     """
-    before, after = (aligned[f"outcome_{who}"].to_numpy() == RIGHT for who in ("base", "tuned"))
+    before, after = (aligned[f"outcome_{who}"].to_numpy() == RIGHT for who in MODELS)
     change = after.astype(int) - before
     codes = None if clusters is None else cluster_codes(clusters)
     rows: list[Any] = []

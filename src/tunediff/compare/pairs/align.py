@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tunediff.data.cases import INVALID, RIGHT, WRONG
+from tunediff.data.cases import INVALID, MODELS, RIGHT, WRONG
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.runtime.hashing import content_hash
@@ -56,7 +56,7 @@ def input_ids(inputs: pd.DataFrame, occurrences: Sequence[int] | Rows | None = N
 def align(
     base: pd.DataFrame,
     tuned: pd.DataFrame,
-    names: tuple[str, str] = ("base", "tuned"),
+    names: tuple[str, str] = MODELS,
     shared: Sequence[str] = (),
     labels: tuple[Sequence[str] | None, Sequence[str] | None] = (None, None),
 ) -> pd.DataFrame:
