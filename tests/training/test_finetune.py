@@ -251,15 +251,17 @@ def test_two_batches_accumulated_are_one_batch(start, tmp_path):
 # Stopped and gone on with
 
 
-def test_each_save_is_told_once_it_is_whole(start, tmp_path):
+def test_each_save_is_told_once_it_is_whole_and_an_older_one_goes_only_after_that(start, tmp_path):
     loaded, rows, validation, head = start()
     saves = []
 
-    def saved():
-        saves.append(sorted(path.parent.name for path in (tmp_path / "scratch").glob("*/whole")))
+    def whole():
+        return sorted(path.parent.name for path in (tmp_path / "scratch").glob("*/whole"))
 
-    finetune(loaded, rows, validation, train_section(num_train_epochs=2), tmp_path / "scratch", head, saved)
+    train = train_section(num_train_epochs=2, save_total_limit=1)
+    finetune(loaded, rows, validation, train, tmp_path / "scratch", head, lambda: saves.append(whole()))
     assert saves == [["checkpoint-2"], ["checkpoint-2", "checkpoint-4"]]
+    assert whole() == ["checkpoint-4"]
 
 
 def run_into_stop(started, train, scratch):
