@@ -1,19 +1,19 @@
-"""Read params.yaml, whole, and write for each stage the values that can change its result.
+"""Read params.yaml, whole, and write for each stage what can change its result: values, and the hash of its code.
 
-python stages/settings.py --params params.yaml --settings data/settings
+python stages/settings.py --params params.yaml --scripts stages --settings data/settings
 """
 
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import replacing, write_json
 from tunediff.runtime.stage import arguments
-from tunediff.tasks.experiment import read_experiment, settings_of
+from tunediff.tasks.experiment import read_experiment, stage_files
 
 
 def main() -> None:
-    args = arguments(__doc__, reads=("params",), writes=("settings",))
+    args = arguments(__doc__, reads=("params", "scripts"), writes=("settings",))
     with replacing(args.settings) as folder:
         folder.mkdir()
-        for stage, settings in settings_of(read_experiment(args.params)).items():
+        for stage, settings in stage_files(read_experiment(args.params), args.scripts).items():
             write_json(folder / f"{stage}.json", settings)
 
 

@@ -28,11 +28,11 @@ import yaml
 from tunediff.runtime.errors import Terminated, TunediffError
 from tunediff.runtime.files import read_json, read_text, shown, write_json
 from tunediff.runtime.stage import PARAMS
-from tunediff.tasks.experiment import read_experiment, settings_of
+from tunediff.tasks.experiment import read_experiment, stage_files
 
 PIPELINE = Path("dvc.yaml")
 FOLDER = Path(".scratch/repro")
-SETTINGS = Path("data/settings")
+SETTINGS, SCRIPTS = Path("data/settings"), Path("stages")
 COSTS = "metrics/cost"
 # Seconds that DVC and its stage have to end by themselves, before they are sent a signal or after it.
 GRACE = 5.0
@@ -259,7 +259,7 @@ def by_own_settings(stages: Sequence[Stage], changed: Iterable[str]) -> set[str]
     """The changed stages; in place of `settings`, on which all depend, those whose own settings it would change."""
     found = set(changed)
     if SETTINGS.name in found:
-        now = settings_of(read_experiment(PARAMS))
+        now = stage_files(read_experiment(PARAMS), SCRIPTS)
         then = {path.stem: read_json(path) for path in SETTINGS.glob("*.json")}
         found |= {stage.name for stage in stages if now.get(stage.name) != then.get(stage.name)}
     return found - {SETTINGS.name}

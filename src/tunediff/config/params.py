@@ -35,6 +35,6 @@ class Params(Section):
     tuned: Tuned = Tuned()
     train: Train
     diff: Diff = Diff()
-    report: Report
     checks: Checks = Checks()
+    report: Report
     cost: Cost = Cost()

@@ -31,6 +31,8 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json
 
 Settings = TypeVar("Settings", bound=Section)
+# The key of the code's hash, which a stage depends on and does not read.
+CODE = "code"
 
 
 class PrepareSettings(Section):
@@ -127,7 +129,10 @@ def read_settings(path: Path, kind: type[Settings]) -> Settings:
     Raises:
         TunediffError: the file is missing, or of another version of tunediff.
     """
+    values = read_json(path)
     try:
-        return kind.model_validate(read_json(path))
-    except ValidationError as error:
-        raise TunediffError(f"{path}: {error.error_count()} values are not as expected; run dvc repro") from None
+        return kind.model_validate({name: value for name, value in dict(values).items() if name != CODE})
+    except (ValidationError, TypeError, ValueError):
+        raise TunediffError(
+            f"{path}: found values of another version of tunediff, expected those of this one; run dvc repro"
+        ) from None

@@ -3,7 +3,7 @@
 experiment = read_experiment(Path("params.yaml"))
 experiment.params.train.learning_rate                # 0.0005, also where the file says "5e-4"
 experiment.task.labels, experiment.also["mnli"].labels
-settings_of(experiment)["train"]                     # what data/settings/train.json holds
+settings_of(experiment)["train"]                     # what data/settings/train.json holds beside the hash of its code
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,6 +25,7 @@ from tunediff.config.settings import (
     TrainSettings,
 )
 from tunediff.inputs.settings import HEADLINE, CaseSet, PredictSettings
+from tunediff.runtime.closure import code_of
 from tunediff.tasks import TASKS, task_of
 from tunediff.tasks.evaluation import EvalSettings, GradedSet
 from tunediff.tasks.task import Task
@@ -124,6 +125,21 @@ def settings_of(experiment: Experiment) -> dict[str, dict[str, Any]]:
         ),
     }
     return {name: one.model_dump(mode="json", exclude=WITHOUT.get(name)) for name, one in settings.items()}
+
+
+def stage_files(experiment: Experiment, scripts: Path) -> dict[str, dict[str, Any]]:
+    """Of each stage what `settings_of` gives, and the hash of the code that it runs, by package.
+
+    Args:
+        experiment: the experiment.
+        scripts: the folder of the stage scripts.
+    """
+    settings = settings_of(experiment)
+    coded = {name: scripts / f"{name}.py" for name in settings}
+    return {
+        name: values | ({"code": code_of(coded[name])} if coded[name].exists() else {})
+        for name, values in settings.items()
+    }
 
 
 def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
