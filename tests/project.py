@@ -41,16 +41,10 @@ class Project:
 
     def results(self):
         """Everything that the run made and that must be the same each time: bytes by path, without costs and pages."""
-        kept = [
-            "data/cases.jsonl",
-            "data/train_log.csv",
-            "data/pretrain_log.csv",
-            "data/parameters.csv",
-            "data/leaks.json",
-        ]
+        kept = ["cases.jsonl", "train_log.csv", "pretrain_log.csv", "parameters.csv", "leaks.json"]
         folders = ["data/splits", "data/test_sets", "data/plots", "models/base", "models/tuned", "metrics"]
         folders += [f"data/{kind}/{model}" for kind in ("answers", "predictions") for model in ("base", "tuned")]
-        found = [self.folder / name for name in kept]
+        found = [self.folder / "data" / name for name in kept]
         found += [path for name in folders for path in sorted((self.folder / name).iterdir()) if path.is_file()]
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in found}
 

@@ -19,6 +19,7 @@ from tests.made_answers import golden_pair, made_questions, run_stage, write_run
 from tests.program import tunediff
 from tests.project import SMALL
 from tests.report.made import made_cases, usual_cases, write_inputs, write_params
+from tests.settings import settle
 from tunediff.compare.effects.label_bias import calibrated
 from tunediff.data.cases import SETTING_COLUMNS, outcome, read_cases, write_predictions
 from tunediff.runtime.files import read_jsonl
@@ -195,7 +196,10 @@ def splits(tmp_path_factory):
     params["data"]["synthetic"] = SMALL["data"]["synthetic"] | {"test": 600}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     (folder / "data/raw").mkdir(parents=True)
-    paths = {"raw": "data/raw", "splits": "data/splits", "metrics": "prepare.json", "cost": "cost.json"}
+    settle(folder)
+    paths = {"settings": "data/settings/prepare.json", "raw": "data/raw", "splits": "data/splits"}
+    paths |= {"test-sets": "data/test_sets", "leaks": "data/leaks.json"}
+    paths |= {"metrics": "prepare.json", "cost": "cost.json"}
     code, _, error = stage(folder, "prepare", **paths)
     assert code == 0, error
     return folder
@@ -237,7 +241,8 @@ def evidence(folder, base, tuned):
     out = folder / f"{base}-{tuned}"
     paths = {"cases": "cases.jsonl", "plots": "plots", "metrics": "diff.json", "baselines": "baselines.json"}
     paths |= {"calibration": "calibration.json", "cost": "cost.json", "checks": "checks.json"}
-    read = {"base": f"{base}.parquet", "tuned": f"{tuned}.parquet", "splits": "data/splits"}
+    read = {"settings": "data/settings/diff_cases.json", "base": base, "tuned": tuned, "splits": "data/splits"}
+    read |= {"test-sets": "data/test_sets", "leaks": "data/leaks.json"}
     made = write_inputs(folder / "made", usual_cases())
     read |= {name: made[name] for name in ("prepare", "base_model", "eval_base", "eval_tuned", "train_log")}
     done = stage(folder, "diff_cases", **read, **{name: f"{out.name}/{path}" for name, path in paths.items()})
@@ -249,7 +254,9 @@ def test_9_every_clause_of_an_explanation_cites_a_field_of_its_case_and_another_
     cases, gold = gold_of(splits)
     generator = np.random.default_rng(3)
     for name, strength in (("weak", 0.3), ("strong", 1.5), ("other", 1.5)):
-        write_answers(splits / f"{name}.parquet", cases, generator.normal(size=(600, 3)) + strength * np.eye(3)[gold])
+        write_answers(
+            splits / f"{name}/test.parquet", cases, generator.normal(size=(600, 3)) + strength * np.eye(3)[gold]
+        )
     explained = {}
     for tuned in ("strong", "other"):
         folder = evidence(splits, "weak", tuned)
@@ -275,8 +282,8 @@ def test_9_every_clause_of_an_explanation_cites_a_field_of_its_case_and_another_
 def test_10_a_gain_that_only_takes_back_a_label_preference_is_not_called_reasoning(splits):
     cases, gold = gold_of(splits)
     reads = calibrated(np.random.default_rng(5).normal(size=(600, 3)) + 1.5 * np.eye(3)[gold])
-    write_answers(splits / "prefers.parquet", cases, reads + np.array([9.0, 0.0, 0.0]))
-    write_answers(splits / "even.parquet", cases, reads)
+    write_answers(splits / "prefers/test.parquet", cases, reads + np.array([9.0, 0.0, 0.0]))
+    write_answers(splits / "even/test.parquet", cases, reads)
     folder = evidence(splits, "prefers", "even")
     metrics = read_json(folder / "diff.json")
     assert metrics["accuracy_delta"] > 0.2

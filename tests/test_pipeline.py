@@ -326,3 +326,18 @@ def without_defaults(found, values):
     if not isinstance(values, dict):
         return found
     return {key: without_defaults(found[key], value) for key, value in values.items()}
+
+
+def test_the_committed_lock_is_of_the_committed_code_and_parameters():
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "status", "--json"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    found = [
+        (stage, path)
+        for stage, reasons in json.loads(done.stdout).items()
+        for reason in reasons
+        for path, state in (reason.get("changed deps", {}) if isinstance(reason, dict) else {}).items()
+        # What stages write is not in a clone.
+        if path.startswith(("src", "stages", "params.yaml")) and state != "deleted"
+    ]
+    assert found == [], "changed since dvc.lock was written: dvc repro"

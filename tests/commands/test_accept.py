@@ -24,7 +24,7 @@ def pipeline(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     stages = {}
     for name in (*FIRST, *TAKEN_OVER, *LAST):
-        deps = ["src/code.py"] + {"settings": ["params.yaml"], "prepare": ["raw.txt"]}.get(name, ["data/prepare"])
+        deps = ["src/code.py", *{"settings": ["params.yaml"], "prepare": ["raw.txt"]}.get(name, ["data/prepare"])]
         stages[name] = {
             "cmd": f"echo run >> {name}.runs && mkdir -p data && cat {' '.join(deps[1:])} > data/{name}",
             "deps": deps,
