@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from tunediff.compare.effects.differences import no_classes
 from tunediff.config.checks import CHECKS
 from tunediff.data.cases import INVALID, MODELS, RIGHT
 from tunediff.runtime.files import read_json, read_text
@@ -107,6 +108,7 @@ def raised_checks(
     found = [
         *_about_answers(comparison, run),
         *_about_evaluations(comparison, tables, run),
+        *_about_classes(comparison),
         *_about_pretraining(run.base_model),
         *_about_baselines(metrics, run.models),
         *_about_data(comparison, metrics, figures, run.prepare),
@@ -234,6 +236,13 @@ def text_checks(f1: float, texts: Figures, who: str) -> Iterator[Raised]:
         listed = ", ".join(f"{name} {value:.2g}" for name, value in low.items())
         sentence = f"Beside a token F1 of {f1:.3f} stand {listed}: predictions and references are probably not aligned."
         yield _raised("TD106", sentence, f"Text metrics of the {who} near zero")
+
+
+def _about_classes(comparison: "Comparison") -> Iterator[Raised]:
+    """Why no rates of classes are compared."""
+    task = comparison.task
+    if "classes" in task.compared and (reason := no_classes(comparison.aligned, task.labels)):
+        yield _raised("TD107", f"Balanced accuracy and macro F1 are left out: {reason}.")
 
 
 def _about_pretraining(figures: Figures) -> Iterator[Raised]:

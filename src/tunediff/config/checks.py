@@ -55,6 +55,12 @@ CHECKS = {
         "aligned.",
         "Compare a few rows of the prediction file with the test split by hand.",
     ),
+    "TD107": Check(
+        "Rates of classes left out",
+        "Balanced accuracy and macro F1 are not compared: the answers are no labels of a known list, or there are too "
+        "few of them.",
+        "Name the labels where there are some; nothing is wrong where answers are free text.",
+    ),
     "TD201": Check(
         "No better than a trivial baseline",
         "A baseline that costs next to nothing is at least as accurate as the tuned model.",

@@ -1,3 +1,4 @@
+import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -7,7 +8,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score, 
 
 from tunediff.compare.comparison import Comparison
 from tunediff.compare.effects import differences
-from tunediff.compare.effects.differences import Difference, planned
+from tunediff.compare.effects.differences import Difference, no_classes, planned
 from tunediff.compare.effects.metric_differences import metric_differences
 from tunediff.stats.multiple import holm
 from tunediff.tasks.classification import Classification
