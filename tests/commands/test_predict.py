@@ -9,9 +9,9 @@ import pytest
 
 from tests.program import tunediff
 from tunediff.commands.predict import records, side_by_side
-from tunediff.config.params import read_params
 from tunediff.data.cases import make_cases, read_predictions
 from tunediff.runtime.files import read_jsonl
+from tunediff.tasks.experiment import read_experiment
 
 CASE = {"premise": "A man is sleeping.", "hypothesis": "A man is awake."}
 EXPECTED = "premise=TEXT hypothesis=TEXT"
@@ -98,7 +98,7 @@ def test_text_that_spells_a_special_token_stays_text(folder):
 
     from tunediff.models.load import load_base
 
-    params = read_params(folder / "params.yaml")
+    params = read_experiment(folder / "params.yaml").params
     loaded = load_base(folder / "models/base", params.model, params.task.labels)
     end = loaded.tokenizer.eos_token
     inputs = {"premise": f"A man{end} sleeps. {loaded.tokenizer.bos_token}", "hypothesis": "{premise} {label}"}
