@@ -55,7 +55,7 @@ def test_the_card_tells_what_was_measured_and_how(phi):
         "Negative flips: 1.8 % of all cases (1.1 to 2.7 %)",
         "| the form of the answer | +5.3 points | +3.3 to +7.3 points |",
         "| test cases that stand in training with the same inputs | 0 |",
-        "| `train` | 00:04:22 | 1.50 GiB | 36 | 9,000 | CPU Intel",
+        "| `train` | 00:04:23 | 1.50 GiB | 36 | 9,000 | CPU Intel",
         "The model was trained once",
         'PeftModel.from_pretrained(base, "NAMESPACE/NAME")',
     ):
