@@ -64,7 +64,9 @@ def main() -> None:
         folder = Path(name)
         for side, train_side in {"tunediff": ours, "transformers' Trainer": theirs}.items():
             loaded = start(folder / "base")
-            rows = [training_rows(loaded, split, TASK, Prompt(max_tokens=128), "classification") for split in cases]
+            rows = [
+                training_rows(loaded, split, TASK.labels, Prompt(max_tokens=128), "classification") for split in cases
+            ]
             seconds, (found, ended) = timed(partial(train_side, loaded, *rows, folder / side))
             rounds[side] = [seconds]
             losses.append(found)

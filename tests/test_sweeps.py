@@ -11,7 +11,7 @@ import yaml
 
 from tests.imports import ROOT
 from tests.project import Project, git
-from tunediff.config.params import read_params
+from tunediff.tasks.experiment import read_experiment
 
 SCRIPT = ROOT / "recipes/sweeps/slurm.sbatch"
 LIST = ROOT / "recipes/sweeps/learning_rate.txt"
@@ -106,7 +106,7 @@ def test_the_sweep_script_is_sound_and_asks_slurm_only_for_what_slurm_knows():
 def test_the_list_of_experiments_sets_parameters_that_exist():
     lines = [line.split() for line in LIST.read_text(encoding="utf-8").splitlines()]
     assert len({name for name, *_ in lines}) == len(lines) > 1
-    params = read_params(ROOT / "params.yaml")
+    params = read_experiment(ROOT / "params.yaml").params
     for _, *settings in lines:
         for setting in settings:
             section, key = setting.split("=")[0].split(".")

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from tests.imports import ROOT
-from tests.stages.test_prepare import prepared
-from tunediff.config.params import read_params
+from tests.stages.test_prepare import file_of, prepared
 from tunediff.data.cases import read_cases
+from tunediff.tasks.experiment import read_experiment
 
 DOCUMENT = (ROOT / "docs" / "your-own-data.md").read_text(encoding="utf-8")
 
@@ -45,7 +45,7 @@ def test_the_tickets_become_three_splits_of_whole_customers(tickets):
     customer = {row["body"]: row["customer"] for row in csv.DictReader(io.StringIO(TICKETS))}
     there = []
     for name in ("train", "validation", "test"):
-        cases = read_cases(folder / f"data/splits/{name}.jsonl", task["inputs"], task["labels"])
+        cases = read_cases(file_of(folder, name), task["inputs"], task["labels"])
         assert {case.label for case in cases} == set(task["labels"])
         assert len(cases) == metrics[f"{name}_n"]
         there.append({customer[case.inputs["message"]] for case in cases})
@@ -61,20 +61,18 @@ def test_the_line_that_the_page_shows_is_the_one_that_the_stage_prints(tickets):
 
 
 def test_the_sections_for_a_language_model_complete_the_experiment(tmp_path):
-    params = read_params(project(tmp_path, **LANGUAGE_MODEL) / "params.yaml")
+    params = read_experiment(project(tmp_path, **LANGUAGE_MODEL) / "params.yaml").params
     assert (params.model.head, params.evaluate.scoring_method) == ("lm", "choices")
 
 
 def test_the_questions_become_splits_of_whole_articles(tmp_path):
     metrics, summary = prepared(project(tmp_path, **QUESTIONS))
     assert (metrics["train_n"], metrics["validation_n"], metrics["test_n"]) == (2, 2, 2)
-    assert "starts of the answers of manual: 2 as given, 1 found in the context, 0 nowhere in the context" in summary
+    assert "manual: starts of the answers: 2 as given, 1 found in the context, 0 nowhere in the context" in summary
     cases = [
         case
         for name in ("train", "validation", "test")
-        for case in read_cases(
-            tmp_path / f"data/splits/{name}.jsonl", ["question", "context"], QUESTIONS["task"]["labels"]
-        )
+        for case in read_cases(file_of(tmp_path, name), ["question", "context"], QUESTIONS["task"]["labels"])
     ]
     golds = {q["question"]: q["answers"] for a in json.loads(MANUAL)["data"] for q in a["paragraphs"][0]["qas"]}
     for case in cases:

@@ -97,7 +97,7 @@ def test_training_and_evaluation_read_the_same_tokens(monkeypatch):
         transformers_engine, "score_choices", lambda model, prompts, *_: seen.extend(prompts) or torch.zeros(8, 3)
     )
     ask_cases(engine_of(loaded), CASES, CASE_SET, Evaluate(scoring_method="choices"), "base")
-    rows = training_rows(loaded, CASES, TASK, PROMPT, "lm")
+    rows = training_rows(loaded, CASES, TASK.labels, PROMPT, "lm")
     for prompt, (tokens, targets), one in zip(seen, rows, CASES, strict=True):
         answer = encode_text(TOKENIZER, CHOICES[one.label])
         assert tokens == [*prompt, *answer, TOKENIZER.eos_token_id]

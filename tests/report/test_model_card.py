@@ -8,16 +8,16 @@ from markdown_it import MarkdownIt
 
 from tests.imports import ROOT
 from tests.report.made import HOSTILE, LABELS, TASK, made_results, usual_cases
-from tunediff.config.params import read_params
 from tunediff.config.report import Report
 from tunediff.report.model_card import Setup, loading_code, model_card, protocol_hash
 from tunediff.report.page import page_contents
+from tunediff.tasks.experiment import read_experiment
 
 RECIPES = [ROOT / "params.yaml", *sorted((ROOT / "recipes").glob("*.yaml"))]
 
 
 def setup_of(path):
-    params = read_params(path)
+    params = read_experiment(path).params
     return Setup(params.data, params.model, params.prompt, params.evaluate, params.adapt)
 
 
@@ -57,7 +57,7 @@ def test_the_card_tells_what_was_measured_and_how(phi):
         "Negative flips: 1.8 % of all cases (1.1 to 2.7 %)",
         "| the form of the answer | +5.3 points | +3.3 to +7.3 points |",
         "| test cases that stand in training with the same inputs | 0 |",
-        "| `train` | 00:03:02 | 1.25 GiB | 30 | 7,500 | CPU Intel",
+        "| `train` | 00:04:23 | 1.50 GiB | 36 | 9,000 | CPU Intel",
         "The model was trained once",
         'PeftModel.from_pretrained(base, "NAMESPACE/NAME")',
     ):

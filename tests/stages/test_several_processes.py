@@ -161,7 +161,7 @@ def test_a_worker_killed_on_one_of_two_hosts_ends_the_run_in_a_line_and_one_host
     last = max(int(path.parent.name.rpartition("-")[2]) for path in saved)
     begun = int(out.split("going on from")[1].split()[0].rpartition("-")[2])
     assert last <= begun < 2 * EPOCHS
-    rows = training_rows(model := loaded(), CASES[:7], TASK, PROMPT, "lm")
+    rows = training_rows(model := loaded(), CASES[:7], TASK.labels, PROMPT, "lm")
     one = SMALL.model_copy(update={"num_processes": 1, "per_device_train_batch_size": 4})
     expected = finetune(model, rows, rows, one, project / "one", "lm")
     log = pd.read_csv("log.csv").to_dict("records")

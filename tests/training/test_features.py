@@ -66,7 +66,7 @@ def start(tmp_path):
         prompt = Prompt(template=None if span or name in ENCODERS else "{premise} {hypothesis}", doc_stride=8)
         loaded = load(folder / "base", folder / "model", labels, head=head)
         adapt_model(loaded.model, adapt_section(method), 0)
-        return loaded, training_rows(loaded, cases, task, prompt, head)
+        return loaded, training_rows(loaded, cases, task.labels, prompt, head)
 
     return start
 

@@ -62,7 +62,7 @@ def start(published, tmp_path):
         loaded = type(loaded)(
             adapt_model(loaded.model, adapt_section(method, **keys), seed), loaded.tokenizer, loaded.context, loaded.pad
         )
-        rows = [training_rows(loaded, cases, TASK, prompt, head) for cases in (CASES, validation)]
+        rows = [training_rows(loaded, cases, TASK.labels, prompt, head) for cases in (CASES, validation)]
         return loaded, *rows, head
 
     return start
@@ -160,7 +160,7 @@ def test_without_dropout_a_model_learns_what_a_layout_that_has_none_learns(name,
         loaded = load(tmp_path / f"base-{kind}", folder, head=head)
         adapted = adapt_model(loaded.model, adapt_section("lora", lora_dropout=lora_dropout), 0)
         loaded = type(loaded)(adapted, loaded.tokenizer, loaded.context, loaded.pad)
-        rows = training_rows(loaded, CASES, TASK, prompt, head)
+        rows = training_rows(loaded, CASES, TASK.labels, prompt, head)
         return run((loaded, rows, rows[:3], head), train_section(**keys), tmp_path / f"{kind} scratch")[1]
 
     plain = learned("plain", 0.0)
@@ -198,7 +198,7 @@ def test_a_span_head_learns_its_windows(tmp_path, published):
     for adapt in (adapt_section("full"), adapt_section("lora", target_modules=["query", "value"])):
         started = load(tmp_path / "base", published / "bert", QUESTION_LABELS, head="span")
         started = replace(started, model=adapt_model(started.model, adapt, 0))
-        rows = training_rows(started, QUESTIONS, QUESTION_TASK, Prompt(max_tokens=48, doc_stride=8), "span")
+        rows = training_rows(started, QUESTIONS, QUESTION_TASK.labels, Prompt(max_tokens=48, doc_stride=8), "span")
         assert len(rows) > len(QUESTIONS)
         train = train_section(num_train_epochs=12, train_sampling_strategy="group_by_length")
         log = finetune(started, rows, rows[:4], train, tmp_path / adapt.method, "span")
@@ -215,7 +215,7 @@ def test_a_language_model_learns_to_write_the_first_gold_answer_or_that_there_is
     loaded = replace(load(tmp_path / "base", published / "llama", QUESTION_LABELS), context=500)
     for template, before in (("{context}\n{question}\nAnswer:", " "), ("{context}\n{question}\n", "")):
         prompt = Prompt(template=template)
-        rows = training_rows(loaded, QUESTIONS, QUESTION_TASK, prompt, "lm")
+        rows = training_rows(loaded, QUESTIONS, QUESTION_TASK.labels, prompt, "lm")
         for case, (tokens, targets) in zip(QUESTIONS, rows, strict=True):
             answer = case.answers[0].text if case.answers else "unanswerable"
             assert tokens[0] == loaded.tokenizer.bos_token_id
@@ -474,8 +474,8 @@ def test_the_batch_that_is_at_fault_is_named_among_those_of_its_step(value, said
 def test_windows_are_named_by_their_cases(published, tmp_path):
     loaded = load(tmp_path / "base", published / "bert", QUESTION_LABELS, head="span")
     prompt = Prompt(max_tokens=48, doc_stride=8)
-    rows = training_rows(loaded, QUESTIONS, QUESTION_TASK, prompt, "span")
-    names = row_case_ids(loaded, QUESTIONS, QUESTION_TASK, prompt, "span")
+    rows = training_rows(loaded, QUESTIONS, QUESTION_TASK.labels, prompt, "span")
+    names = row_case_ids(loaded, QUESTIONS, QUESTION_TASK.labels, prompt, "span")
     assert len(names) == len(rows) > len(QUESTIONS)
     assert list(dict.fromkeys(names)) == [case.case_id for case in QUESTIONS]
 

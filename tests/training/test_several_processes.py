@@ -62,7 +62,8 @@ def learn(published, tmp_path):
             if isinstance(layer, torch.nn.Dropout):
                 layer.p = 0.0  # each process would drop other units
         rows, validation = (
-            training_rows(loaded, some, task, prompt, head) for some in ((cases * 2)[:n], cases[: max(3, n // 2)])
+            training_rows(loaded, some, task.labels, prompt, head)
+            for some in ((cases * 2)[:n], cases[: max(3, n // 2)])
         )
         train = train_section(per_device_train_batch_size=size, learning_rate=3e-3, **keys, **more)
         log = finetune(loaded, rows, validation, train, scratch, head)
