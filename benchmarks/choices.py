@@ -20,7 +20,7 @@ from work import utilisation, watched
 
 from tunediff.compare.effects.label_bias import calibrated
 from tunediff.config.prompt import Prompt
-from tunediff.config.task import Task
+from tunediff.config.task import TaskSection
 from tunediff.data.cases import make_cases
 from tunediff.engines.local.choices import score_choices
 from tunediff.engines.other_settings import partial_input
@@ -34,7 +34,7 @@ LABELS = {
 # sixteen times as much on both sides, which nobody has tried yet.
 BATCH_TOKENS, PEER_BATCH = (32768, 1024) if torch.cuda.is_available() else (2048, 64)
 REACH = {"multi": 6.0, "single": 3.0, "settings": 10.0}
-TASK = Task(
+TASK = TaskSection(
     name="nli",
     inputs=["premise", "hypothesis"],
     labels=["entailment", "neutral", "contradiction"],

@@ -23,7 +23,7 @@ from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 from tunediff.config.adapt import Adapt
 from tunediff.config.model import Model
 from tunediff.config.prompt import Prompt
-from tunediff.config.task import Task
+from tunediff.config.task import TaskSection
 from tunediff.config.train import Train
 from tunediff.data.cases import make_cases
 from tunediff.data.sources.table_files import read_rows as read_table
@@ -36,7 +36,7 @@ from tunediff.training.finetune import finetune
 from tunediff.training.targets import training_rows
 
 LABELS = ["negative", "positive"]
-TASK = Task(
+TASK = TaskSection(
     name="classification", inputs=["sentence"], labels=LABELS, source_input="sentence", partial_input="sentence"
 )
 MODEL = Model(

@@ -21,7 +21,7 @@ from tunediff.config.adapt import Adapt
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.model import Model
 from tunediff.config.prompt import Prompt
-from tunediff.config.task import Task
+from tunediff.config.task import TaskSection
 from tunediff.data.cases import make_cases, read_cases, write_cases
 from tunediff.engines import open_engine
 from tunediff.engines.asking import ask_cases
@@ -33,7 +33,7 @@ from tunediff.models.sources import write_manifest
 from tunediff.models.tuned import save_tuned
 
 LABELS = ["entailment", "neutral", "contradiction"]
-TASK = Task(
+TASK = TaskSection(
     name="nli", inputs=["premise", "hypothesis"], labels=LABELS, source_input="premise", partial_input="hypothesis"
 )
 CHOICES = dict(zip(LABELS, [" it follows from it", " it may be so", " it cannot be so"], strict=True))

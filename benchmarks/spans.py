@@ -20,7 +20,7 @@ from setting import conclude, data_file, in_turn, parse
 from tunediff.config.data import Data
 from tunediff.config.model import Model
 from tunediff.config.prompt import Prompt
-from tunediff.config.task import Task
+from tunediff.config.task import TaskSection
 from tunediff.data.sources.squad_json import read_squad
 from tunediff.engines.local.spans import find_spans
 from tunediff.inputs.windows import read_documents
@@ -65,7 +65,7 @@ def main() -> None:
 def squad(path: Path, n: int) -> list[Any]:
     """The first n questions of a file in SQuAD's layout."""
     names = {"question": "question", "context": "context"}
-    task = Task(
+    task = TaskSection(
         name="question_answering",
         inputs=list(names),
         labels=["answerable", "unanswerable"],

@@ -16,7 +16,7 @@ import yaml
 from tests.imports import ROOT
 from tests.report.made import made_cases, write_inputs, write_params
 from tests.settings import settle
-from tunediff.config.task import Task
+from tunediff.config.task import TaskSection
 from tunediff.data.cases import INVALID, RIGHT, WRONG, Answer, Case, write_cases, write_predictions
 from tunediff.data.leaks import find_leaks, write_leaks
 from tunediff.metrics.squad import exact_match, token_f1
@@ -25,7 +25,7 @@ from tunediff.runtime.hashing import content_hash
 from tunediff.stats.intervals import wilson
 from tunediff.tasks import task_of
 
-TASK = Task(
+TASK = TaskSection(
     name="question_answering",
     inputs=["question", "context"],
     labels=["answerable", "unanswerable"],

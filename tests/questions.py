@@ -3,13 +3,13 @@
 import json
 
 from tunediff.config.prompt import Prompt
-from tunediff.config.task import ANSWERABLE, UNANSWERABLE, Task
+from tunediff.config.task import ANSWERABLE, UNANSWERABLE, TaskSection
 from tunediff.data.cases import Answer, Case
 from tunediff.inputs.ask import Ask
 from tunediff.inputs.settings import CaseSet
 
 LABELS = [ANSWERABLE, UNANSWERABLE]
-QUESTIONS = Task(
+QUESTIONS = TaskSection(
     name="question_answering",
     inputs=["question", "context"],
     labels=LABELS,

@@ -1,22 +1,22 @@
 """Small tasks: a pair of sentences and one sentence, with short labels, and questions."""
 
-from tunediff.config.task import Task
+from tunediff.config.task import TaskSection
 
-PAIR = Task(
+PAIR = TaskSection(
     name="nli",
     inputs=["premise", "hypothesis"],
     labels=["yes", "no"],
     source_input="premise",
     partial_input="hypothesis",
 )
-ONE = Task(
+ONE = TaskSection(
     name="classification",
     inputs=["sentence"],
     labels=["yes", "no"],
     source_input="sentence",
     partial_input="sentence",
 )
-QUESTIONS = Task(
+QUESTIONS = TaskSection(
     name="question_answering",
     inputs=["question", "context"],
     labels=["answerable", "unanswerable"],

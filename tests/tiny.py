@@ -7,7 +7,7 @@ from tests.models.layouts import SMALL_BERT, SMALL_GPT2, SMALL_LLAMA, SMALL_PHI
 from tunediff.config.adapt import Adapt
 from tunediff.config.model import Model
 from tunediff.config.prompt import Prompt
-from tunediff.config.task import Task
+from tunediff.config.task import TaskSection
 from tunediff.config.train import Train
 from tunediff.data.cases import make_cases
 from tunediff.engines.local.transformers_engine import TransformersEngine
@@ -48,7 +48,7 @@ SMALL = {
 }
 
 LABELS = ["entailment", "neutral", "contradiction"]
-TASK = Task(
+TASK = TaskSection(
     name="nli",
     inputs=["premise", "hypothesis"],
     labels=LABELS,

@@ -22,7 +22,7 @@ from tunediff.compare.effects.probabilities import calibration
 from tunediff.compare.effects.slices import tag_slices
 from tunediff.compare.effects.transitions import TRANSITIONS, transition_metrics
 from tunediff.config.cost import Cost
-from tunediff.config.task import Task
+from tunediff.config.task import TaskSection
 from tunediff.metrics.accuracy import score
 from tunediff.report.results import STAGES, WITH_MODEL, Results, read_results
 from tunediff.report.tables import margin
@@ -31,7 +31,7 @@ from tunediff.tasks import task_of
 
 LABELS = ["entailment", "neutral", "contradiction"]
 NO_PRICE = Cost()
-SECTION = Task(
+SECTION = TaskSection(
     name="nli",
     inputs=["premise", "hypothesis"],
     labels=LABELS,

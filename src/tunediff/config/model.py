@@ -1,11 +1,26 @@
 """The base model: where it comes from, its head, how its weights are stored."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
 from tunediff.config.section import Section, Seed, Whole, Word
+
+
+class HeadKind(NamedTuple):
+    """What the rules between sections ask of a head."""
+
+    writes: bool  # continues a text, and adds nothing to the base
+    is_of_labels: bool  # has a number per label
+    in_windows: bool  # reads question and context side by side, in windows
+
+
+HEADS = {
+    "lm": HeadKind(writes=True, is_of_labels=False, in_windows=False),
+    "classification": HeadKind(writes=False, is_of_labels=True, in_windows=False),
+    "span": HeadKind(writes=False, is_of_labels=False, in_windows=True),
+}
 
 
 class Base(Section):
@@ -58,5 +73,5 @@ class Model(Base):
 
     def _contradictions(self) -> Iterator[str]:
         yield from super()._contradictions()
-        if self.pooling == "mean" and self.head != "classification":
+        if self.pooling == "mean" and not HEADS[self.head].is_of_labels:
             yield f"model.pooling is mean, but model.head is {self.head}; expected classification"

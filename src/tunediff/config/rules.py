@@ -10,6 +10,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from tunediff.config.model import HEADS
 from tunediff.config.params import Params
 from tunediff.config.section import Section
 
@@ -68,7 +69,7 @@ def _text_fits_source(params: Params) -> str | None:
 
 def _scoring_fits_head(params: Params) -> str | None:
     method, head = params.evaluate.scoring_method, params.model.head
-    if (method == "head") == (head != "lm"):
+    if (method == "head") != HEADS[head].writes:
         return None
     return f"evaluate.scoring_method is {method}, but model.head is {head}"
 
@@ -77,7 +78,7 @@ def _settings_fit_head(params: Params) -> str | None:
     head, few_shot = params.model.head, params.evaluate.few_shot
     given = ["evaluate.settings has generation"] if "generation" in params.evaluate.settings else []
     given += [f"evaluate.few_shot is {few_shot}"] if few_shot else []
-    if head == "lm" or not given:
+    if HEADS[head].writes or not given:
         return None
     return f"{' and '.join(given)}, but model.head is {head}, which neither writes nor reads a text"
 
@@ -92,7 +93,7 @@ def _noise_seed_fits_head(params: Params) -> str | None:
     noise_seed, head = params.evaluate.noise_seed, params.model.head
     if noise_seed is None:
         return None
-    if head == "lm":
+    if HEADS[head].writes:
         return f"evaluate.noise_seed is {noise_seed}, but model.head is lm: nothing in the base depends on a seed"
     if noise_seed != params.model.head_seed:
         return None
@@ -103,7 +104,7 @@ def _noise_seed_fits_head(params: Params) -> str | None:
 
 
 def _method_fits_head(params: Params) -> str | None:
-    if params.adapt.method != "head" or params.model.head != "lm":
+    if params.adapt.method != "head" or not HEADS[params.model.head].writes:
         return None
     return "adapt.method is head, but model.head is lm, which adds no head to train"
 
@@ -125,10 +126,10 @@ def _sharding_fits_weights(params: Params) -> str | None:
 def _template_fits(params: Params) -> str | None:
     head, inputs, template = params.model.head, params.task.inputs, params.prompt.template
     if template is None:
-        if head != "lm":
+        if not HEADS[head].writes:
             return None
         return "prompt.template: missing, expected a text with the names of task.inputs in braces"
-    if head == "span":
+    if HEADS[head].in_windows:
         return "prompt.template: given, but model.head is span, which reads question and context side by side"
     used = set(re.findall(r"\{(\w+)\}", template))
     if used == set(inputs):
@@ -137,7 +138,7 @@ def _template_fits(params: Params) -> str | None:
 
 
 def _choices_fit_head(params: Params) -> str | None:
-    if params.model.head == "lm" or params.prompt.choices is None:
+    if HEADS[params.model.head].writes or params.prompt.choices is None:
         return None
     return f"prompt.choices: given, but model.head is {params.model.head}, which answers without a text"
 
@@ -151,7 +152,7 @@ def _choices_differ(params: Params) -> str | None:
 
 def _stride_fits(params: Params) -> str | None:
     longest, stride = params.prompt.max_tokens, params.prompt.doc_stride
-    if params.model.head != "span" or longest is None or stride < longest:
+    if not HEADS[params.model.head].in_windows or longest is None or stride < longest:
         return None
     return f"prompt.doc_stride: found {stride}, expected less than prompt.max_tokens {longest}"
 

@@ -6,8 +6,7 @@ from pydantic import Field
 
 from tunediff.config.section import LabelName, Section, Word
 
-# A task, and its labels.
-QUESTION_ANSWERING = "question_answering"
+# The labels of a question.
 ANSWERABLE, UNANSWERABLE = "answerable", "unanswerable"
 
 # Names that stand beside the inputs in a record of a case.
@@ -44,7 +43,3 @@ class TaskSection(Section):
         for key in ("source_input", "partial_input"):
             if getattr(self, key) not in self.inputs:
                 yield f"task.{key}: found '{getattr(self, key)}', expected one of task.inputs {self.inputs}"
-
-
-# Until compare, report and engines take the object of tunediff.tasks.task.
-Task = TaskSection

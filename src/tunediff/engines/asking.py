@@ -48,7 +48,7 @@ def generate_texts(
 
 def _ask(engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate: Evaluate, title: str) -> pd.DataFrame:
     ask = case_set.ask
-    if ask.answer in ("labels", "span"):
+    if ask.by_head:
         return _head_frame(engine, cases, case_set, evaluate, title)
     writes, texts = ask.answer == "text", [ask.choices[name] for name in ask.names if ask.choices]
     longest = max(engine.n_tokens(texts), default=0) - engine.n_tokens([""])[0] if texts else 0

@@ -24,3 +24,8 @@ class Ask(Section):
         default={}, description="the text of each name, scored behind the prompt, also where text is generated"
     )
     stop: list[str] = Field(default=[], description="text: what ends it, besides the model's own end marker")
+
+    @property
+    def by_head(self) -> bool:
+        """Whether a head answers, which writes nothing."""
+        return self.answer not in ("choices", "text")

@@ -32,7 +32,7 @@ from transformers.pytorch_utils import Conv1D
 
 from tunediff.config.adapt import Adapt
 from tunediff.config.model import Model
-from tunediff.models.heads import Head, head_class, n_outputs
+from tunediff.models.heads import Head, head_class, adds_head, n_outputs
 from tunediff.models.parameters import ParameterRow
 from tunediff.runtime.errors import TunediffError
 
@@ -59,7 +59,7 @@ def layout(config: Mapping[str, Any], head: Head = "lm", labels: int = 2) -> Pre
             has no such head for this layout.
     """
     configuration = _configuration(config)
-    if head in ("classification", "span"):
+    if adds_head(head):
         configuration.num_labels = n_outputs(head, labels)
     try:
         with torch.device("meta"):
@@ -218,7 +218,7 @@ def count_parameters(
             f"adapt.method: found {method!r} on a base with quantization {quantization!r}, "
             "expected 'qlora' with 'nf4', or 'full' and 'lora' with 'none'"
         )
-    if method == "head" and head in ("lm", "none"):
+    if method == "head" and not adds_head(head):
         raise TunediffError(f"adapt.method: found 'head' with head {head!r}, expected a new head to train")
     model = layout(config, head, labels)
     heads = new_head(model)

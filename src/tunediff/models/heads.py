@@ -41,6 +41,11 @@ def continues_text(head: Head) -> bool:
     return head == "lm"
 
 
+def adds_head(head: Head) -> bool:
+    """Whether this head is put on the published model, which has none of the kind."""
+    return head in ("classification", "span")
+
+
 def n_outputs(head: Head, labels: int) -> int:
     """How many numbers a new head gives: one per label, or (span) that of a start and that of an end."""
     return labels if head == "classification" else 2

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from tunediff.config.adapt import Adapt
 from tunediff.config.data import Data
 from tunediff.config.evaluate import Evaluate
+from tunediff.config.model import HEADS as HEAD_KINDS
 from tunediff.config.model import Model
 from tunediff.config.prompt import Prompt
 from tunediff.report.page import markdown_page, markdown_text
@@ -141,7 +142,7 @@ def model_card(contents: Mapping[str, Any], setup: Setup) -> str:
             setup.prompt,
             setup.evaluate,
             [case["case_id"] for case in contents["results"].cases],
-            windows=model.head == "span",
+            windows=HEAD_KINDS[model.head].in_windows,
         ),
     }
     return f"---\n{front.to_yaml()}\n---\n\n{markdown_page({**contents, **card}, 'model_card.md.j2').lstrip()}"
