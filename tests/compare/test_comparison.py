@@ -5,7 +5,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tunediff.commands.diff import summary
 from tunediff.compare import comparison as module
 from tunediff.compare.comparison import compare_tables
 from tunediff.compare.effects.power import power_sentence
@@ -132,13 +131,13 @@ def test_answers_in_words_are_compared_by_accuracy_alone():
     assert found.tables["differences"]["metric"].tolist() == ["accuracy"]
     assert found.metrics["mcnemar_p"] == 1.0
     why = "there are more than 10 different gold labels, and no file names them as its labels"
-    assert found.left_out == why
-    assert f"  balanced accuracy and macro F1 are left out: {why}\n" in summary(found, 0.95) + "\n"
+    [left_out] = [check for check in found.checks if check.code == "TD107"]
+    assert left_out.sentence == f"Balanced accuracy and macro F1 are left out: {why}."
     # Scores name the labels, however many they are.
     scored = before.assign(scores=[{f"answer {i}": float(i == 3) for i in range(30)}] * 30)
     named = diff(scored, scored, Fields(scores="scores"))
-    assert [row.metric for row in named.differences] == ["accuracy", "balanced accuracy", "macro F1"]
-    assert named.left_out is None
+    assert named.tables["differences"]["metric"].tolist() == ["accuracy", "balanced accuracy", "macro F1"]
+    assert "TD107" not in [check.code for check in named.checks]
 
 
 def test_a_single_case_is_enough_and_a_confidence_out_of_range_is_refused():

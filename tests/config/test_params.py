@@ -10,13 +10,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunediff.compare.effects.transitions import case_records
+from tunediff.compare.comparison import compare_run
+from tunediff.compare.records import case_records
+from tunediff.config.diff import Diff
 from tunediff.config.model import Base
 from tunediff.config.params import Params
 from tunediff.config.section import Section
 from tunediff.config.task import RESERVED
-from tunediff.data.cases import Case
+from tunediff.data.cases import make_cases
+from tunediff.data.leaks import Leaks
 from tunediff.runtime.errors import TunediffError
+from tunediff.tasks.classification import Classification
 from tunediff.tasks.experiment import read_experiment
 
 ROOT = Path(__file__).parents[2]
@@ -632,18 +636,17 @@ def test_an_input_with_the_name_of_another_field_of_a_record_is_refused(name, li
 
 
 def test_the_reserved_names_are_those_of_the_records():
-    case = Case("c1", {"text": "a"}, "yes", ())
-    log_probs = [[-0.1, -2.3]]
-    aligned = pd.DataFrame(
-        {"case_id": ["c1"], "label": "yes"}
-        | {f"prediction_{model}": "yes" for model in ("base", "tuned")}
-        | {f"log_probs_{model}": log_probs for model in ("base", "tuned")}
+    [case] = make_cases([({"text": "a"}, "yes", ())])
+    predictions = pd.DataFrame(
+        {"case_id": [case.case_id], "label": "yes", "prediction": "yes", "outcome": "right"}
+        | {"log_probs": [[-0.1, -2.3]], "prompt_hash": "p", "scorer": "choices"}
     )
-    [record] = case_records(aligned, pd.Series(["kept right"]), [case])
+    task = Classification("classification", ["text"], ["yes", "no"], "text", "text")
+    comparison = compare_run(predictions, predictions, [], [case], Leaks([], [], [], {}), task, Diff())
+    [record] = case_records(comparison, [[]])
     assert set(record) - {"text"} <= RESERVED
     assert RESERVED - set(record) == {
-        *("base_margin", "tuned_margin", "slices", "evidence", "clauses", "explanation", "prediction", "answers"),
-        *("base_f1", "tuned_f1"),
+        *("evidence", "clauses", "explanation", "prediction", "answers", "base_f1", "tuned_f1"),
     }
 
 

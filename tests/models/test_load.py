@@ -22,15 +22,8 @@ from tunediff.config.prompt import Prompt
 from tunediff.data.cases import make_cases
 from tunediff.inputs.prompts import encode_cases
 from tunediff.inputs.windows import read_documents
-from tunediff.models.load import (
-    CONFIG,
-    MANIFEST,
-    check_memory,
-    find_weights,
-    load_base,
-    read_tokenizer,
-    write_manifest,
-)
+from tunediff.models.load import check_memory, load_base, read_tokenizer
+from tunediff.models.sources import CONFIG, MANIFEST, find_weights, write_manifest
 from tunediff.runtime.errors import TunediffError
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"

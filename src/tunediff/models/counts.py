@@ -32,7 +32,7 @@ from transformers.pytorch_utils import Conv1D
 
 from tunediff.config.adapt import Adapt
 from tunediff.config.model import Model
-from tunediff.models.heads import Head, head_class, adds_head, n_outputs
+from tunediff.models.heads import Head, adds_head, head_class, n_outputs
 from tunediff.models.parameters import ParameterRow
 from tunediff.runtime.errors import TunediffError
 
