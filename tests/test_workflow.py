@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.docs.test_documents import ARCHITECTURE
+from tests.docs.test_documents import FORMATS
 from tests.project import SMALL, Project
 from tests.test_pipeline import NAMES
 from tunediff.runtime.files import read_jsonl
@@ -60,7 +60,7 @@ def test_metrics_are_flat_numbers(project):
 
 def test_the_default_experiment_asks_for_all_evidence(project):
     for name in ("diff_cases", "baselines", "calibration"):
-        [keys] = re.findall(rf"^\| `{name}.json` \| (.*)", ARCHITECTURE, flags=re.MULTILINE)
+        [keys] = re.findall(rf"^\| `{name}.json` \| (.*)", FORMATS, flags=re.MULTILINE)
         assert re.findall(r"`(\w+)`", keys) == list(project.metrics(name)), name
     records = read_jsonl(project.folder / "data/cases.jsonl")
     flips = [record for record in records if record["transition"] in ("repaired", "broken")]

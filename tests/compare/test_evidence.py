@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.docs.test_documents import ARCHITECTURE
+from tests.docs.test_documents import FORMATS
 from tunediff.compare.comparison import compare_run
 from tunediff.compare.diff_summary import diff_summary
 from tunediff.compare.effects.slices import COLUMNS
@@ -95,7 +95,7 @@ def gathered(pair, train=TRAIN, environments=({}, {}), run=None, **diff):
 def test_the_golden_pair_has_every_key_of_the_metrics_file_and_its_values(pair):
     found, _ = gathered(pair)
     metrics = found.metrics
-    [keys] = re.findall(r"^\| `diff_cases.json` \| (.*)", ARCHITECTURE, flags=re.MULTILINE)
+    [keys] = re.findall(r"^\| `diff_cases.json` \| (.*)", FORMATS, flags=re.MULTILINE)
     assert re.findall(r"`(\w+)`", keys) == list(metrics)
     assert [metrics[name] for name in ("both_right", "repaired", "broken", "both_wrong_same")] == [39, 49, 2, 10]
     assert metrics["mcnemar_p"] == pytest.approx(1.1786127629e-12, rel=1e-9)
@@ -175,7 +175,7 @@ def test_the_tables_have_the_columns_of_the_document(pair):
     tables = gathered(pair)[0].tables
     assert list(tables["slices"]) == list(COLUMNS)
     for name, table in tables.items():
-        [columns] = re.findall(rf"^\| [^|]*`{name}.csv`[^|]*\| (.*)", ARCHITECTURE, flags=re.MULTILINE)
+        [columns] = re.findall(rf"^\| [^|]*`{name}.csv`[^|]*\| (.*)", FORMATS, flags=re.MULTILINE)
         columns = columns.split("; of questions also")[0]
         assert re.findall(r"`(\w+)`", columns) == list(table), name
     assert tables["transitions"]["cases"].sum() == len(tables["confusion_base"]) == 100

@@ -12,8 +12,8 @@ from tunediff.data.cases import PREDICTION_COLUMNS, SETTING_COLUMNS
 from tunediff.report.notation import duration, p_value, percent, points, signed, whole
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-README, RESULTS, ARCHITECTURE = (
-    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results.md", "docs/ARCHITECTURE.md")
+README, RESULTS, FORMATS = (
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results.md", "docs/formats.md")
 )
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
@@ -79,14 +79,14 @@ def test_every_recipe_stands_in_the_readme_and_in_the_results(name):
 def test_the_columns_of_a_prediction_file_are_those_of_the_document():
     starts = {r"\*\*Prediction file\*\*": PREDICTION_COLUMNS, "Columns of the other ways to ask": SETTING_COLUMNS}
     for start, columns in starts.items():
-        [table] = re.findall(rf"{start}.*?\n\n(.*?)\n\n", ARCHITECTURE, flags=re.DOTALL)
+        [table] = re.findall(rf"{start}.*?\n\n(.*?)\n\n", FORMATS, flags=re.DOTALL)
         named = [name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])]
         assert named == list(columns)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "metrics").glob("*.json")), ids=document)
 def test_the_keys_of_a_metrics_file_are_those_of_the_document(path):
-    [keys] = re.findall(rf"^\| `{path.name}` \| (.*)", ARCHITECTURE, flags=re.MULTILINE)
+    [keys] = re.findall(rf"^\| `{path.name}` \| (.*)", FORMATS, flags=re.MULTILINE)
     assert re.findall(r"`(\w+)`", keys) == list(json.loads(path.read_text(encoding="utf-8")))
 
 

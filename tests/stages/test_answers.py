@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.docs.test_documents import ARCHITECTURE
+from tests.docs.test_documents import FORMATS
 from tests.imports import ROOT
 from tests.made_answers import TASK, answers_of, golden_pair, made_questions, run_stage, write_run
 from tunediff.config.task import RESERVED
@@ -44,7 +44,7 @@ def plain(path):
 
 def test_the_golden_pair_of_questions_has_the_keys_of_the_document_and_its_values(run):
     found = metrics(run)
-    [keys] = re.findall(r"^\| `diff_cases.json` of questions \| (.*)", ARCHITECTURE, flags=re.MULTILINE)
+    [keys] = re.findall(r"^\| `diff_cases.json` of questions \| (.*)", FORMATS, flags=re.MULTILINE)
     assert re.findall(r"`(\w+)`", keys) == list(found)
     assert [found[name] for name in ("both_right", "repaired", "broken")] == [39, 49, 2]
     assert found["mcnemar_p"] == pytest.approx(1.1786127629e-12, rel=1e-9)
@@ -72,7 +72,7 @@ def test_the_gain_is_what_questions_with_an_answer_add_and_those_without(run):
 def test_the_tables_have_the_columns_of_the_document_and_count_every_question_once(run):
     folder = run / "data/plots"
     for path in folder.glob("*.csv"):
-        [columns] = re.findall(rf"^\| [^|]*`{path.name}`[^|]*\| (.*)", ARCHITECTURE, flags=re.MULTILINE)
+        [columns] = re.findall(rf"^\| [^|]*`{path.name}`[^|]*\| (.*)", FORMATS, flags=re.MULTILINE)
         optional = {"same_context", "same_question"} if path.name == "contamination.csv" else set()
         assert {*re.findall(r"`(\w+)`", columns), *optional} == set(pd.read_csv(path)), path.name
     confusion = pd.read_csv(folder / "confusion_tuned.csv")
