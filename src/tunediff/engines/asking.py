@@ -19,7 +19,8 @@ from tunediff.engines.local.choices import score_choices
 from tunediff.engines.local.generation import generate
 from tunediff.engines.local.labels import classify
 from tunediff.engines.local.spans import find_spans, no_answer_log_probs
-from tunediff.inputs.prompts import Encoded, encode_cases, encode_choices
+from tunediff.inputs.joins import join, stems, unusual_joins
+from tunediff.inputs.prompts import Encoded, encode_cases, encode_text
 from tunediff.inputs.windows import Document, read_documents
 from tunediff.metrics.squad import exact_match, token_f1
 from tunediff.models.load import Loaded
@@ -63,13 +64,16 @@ def _predict(
         log_probs = classify(loaded.model, encoded, loaded.pad, evaluate.batch_tokens, title)
         return _label_table(cases, task.labels, encoded, log_probs, evaluate.scoring_method, None)
     texts = {label: (prompt.choices or {})[label] for label in task.labels}
-    choices = encode_choices(loaded.tokenizer, texts)
-    longest = max(len(choice) for choice in choices.values())
+    longest = max(len(encode_text(loaded.tokenizer, text)) for text in texts.values())
     generating = evaluate.scoring_method == "generation"
     reserved = max(longest, evaluate.max_new_tokens) if generating else longest
     encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context, reserved)
-    prompts = [one.tokens for one in encoded]
-    scores = score_choices(loaded.model, prompts, list(choices.values()), evaluate.batch_tokens, title)
+    prompts, answers_of = [one.text for one in encoded], [list(texts.values())] * len(encoded)
+    joined = join(loaded.tokenizer, prompts, answers_of, loaded.context)
+    if notice := unusual_joins(loaded.tokenizer, prompts, answers_of, joined)[1]:
+        print(f"{title}: {notice}")
+    rows, choices = [one.prompt for one in joined], [one.answers for one in joined]
+    scores = score_choices(loaded.model, rows, choices, evaluate.batch_tokens, title)
     answers = write_answers(loaded, encoded, texts, evaluate, f"{title}, writing") if generating else None
     return _label_table(cases, task.labels, encoded, scores.log_softmax(-1), evaluate.scoring_method, answers, texts)
 
@@ -86,9 +90,18 @@ def write_answers(
         evaluate: how the model answers.
         title: what the progress bar says.
     """
-    prompts = [one.tokens for one in encoded]
-    written = generate(loaded.model, loaded.tokenizer, prompts, evaluate.batch_tokens, evaluate.max_new_tokens, title)
+    written = _generate(loaded, encoded, evaluate, title)
     return [(parse_answer(text, texts), text, reason) for text, reason in written]
+
+
+def _generate(
+    loaded: Loaded, encoded: Sequence[Encoded], evaluate: Evaluate, title: str, until: str | None = None
+) -> list[tuple[str, str]]:
+    """Text behind each prompt, less the blanks at the prompt's end that are written with it, and why it ended."""
+    tokens, blanks = zip(*stems(loaded.tokenizer, [one.text for one in encoded]), strict=True)
+    limits = evaluate.batch_tokens, evaluate.max_new_tokens
+    written = generate(loaded.model, loaded.tokenizer, tokens, *limits, title, until=until)
+    return [(text.removeprefix(rest), reason) for (text, reason), rest in zip(written, blanks, strict=True)]
 
 
 def _spans(
@@ -114,15 +127,7 @@ def _written_answers(
 ) -> tuple[list[Encoded], list[Written], list[None]]:
     """What a language model writes about each question, to the end of the line: as `_spans`, without probabilities."""
     encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context, evaluate.max_new_tokens)
-    written = generate(
-        loaded.model,
-        loaded.tokenizer,
-        [one.tokens for one in encoded],
-        evaluate.batch_tokens,
-        evaluate.max_new_tokens,
-        title,
-        until="\n",
-    )
+    written = _generate(loaded, encoded, evaluate, title, until="\n")
     answers = [(question_answering.parse_answer(text, task.labels), text, reason) for text, reason in written]
     return encoded, answers, [None] * len(cases)
 

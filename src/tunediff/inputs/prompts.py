@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tunediff.config.prompt import Prompt
 from tunediff.config.task import UNANSWERABLE
 from tunediff.data.cases import Case
+from tunediff.inputs.joins import beginning
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.hashing import content_hash
 
@@ -31,10 +32,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Encoded(Row):
-    """One case as the model reads it: its row, the hash of what was rendered, and whether it was cut to fit."""
+    """One case as the model reads it: its row, the hash of what was rendered, whether it was cut to fit, and its text.
+
+    There is a text where an answer follows it.
+    """
 
     prompt_hash: str
     truncated: bool
+    text: str = ""
 
     @property
     def n_tokens(self) -> int:
@@ -62,25 +67,6 @@ def encode_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     return ids
 
 
-def encode_choices(tokenizer: "PreTrainedTokenizerBase", choices: Mapping[str, str]) -> dict[str, list[int]]:
-    """Token ids of each label's answer text.
-
-    Raises:
-        TunediffError: an answer has no token, or is the beginning of another one and could never be told apart.
-    """
-    tokens = {label: encode_text(tokenizer, text) for label, text in choices.items()}
-    for label, ids in tokens.items():
-        if not ids:
-            raise TunediffError(f"params.yaml: prompt.choices.{label}: found no token in {choices[label]!r}")
-        for other, longer in tokens.items():
-            if label != other and longer[: len(ids)] == ids:
-                raise TunediffError(
-                    f"params.yaml: prompt.choices.{label}: {choices[label]!r} begins {choices[other]!r} ({other}), "
-                    "which it could then never lose to; expected texts of which none begins another"
-                )
-    return tokens
-
-
 def encode_cases(
     tokenizer: "PreTrainedTokenizerBase", cases: Sequence[Case], prompt: Prompt, context: int, reserved: int = 0
 ) -> list[Encoded]:
@@ -98,7 +84,8 @@ def encode_cases(
             or a head is to read inputs that its tokenizer cannot put side by side.
     """
     room = min(context, prompt.max_tokens or context) - reserved
-    encode = _prompt_encoder(tokenizer, prompt, answered=prompt.choices is not None or reserved > 0)
+    answered = prompt.choices is not None or reserved > 0
+    encode = _prompt_encoder(tokenizer, prompt, answered)
     encoded, too_long = [], []
     for case in cases:
         inputs = dict(case.inputs)
@@ -110,7 +97,8 @@ def encode_cases(
             inputs = cut(inputs, room, lambda shorter: len(encode(shorter)[0]))
             tokens, token_types = encode(inputs)
         content = {"inputs": inputs, "template": prompt.template, "choices": prompt.choices}
-        encoded.append(Encoded(tokens, token_types, content_hash(content), truncated))
+        text = render(prompt.template or "", inputs) if answered else ""
+        encoded.append(Encoded(tokens, token_types, content_hash(content), truncated, text))
     if too_long and prompt.too_long == "refuse":
         length, case_id = max(too_long)
         raise TunediffError(
@@ -165,7 +153,7 @@ def _prompt_encoder(
             return row["input_ids"], row.get("token_type_ids")
 
         return encode_fields
-    bos = [tokenizer.bos_token_id] if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else []
+    bos = beginning(tokenizer)
 
     def encode_template(inputs: Mapping[str, str]) -> tuple[list[int], None]:
         return bos + encode_text(tokenizer, render(template or "", inputs)), None

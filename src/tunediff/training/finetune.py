@@ -9,6 +9,7 @@ What differs from head to head stands in `HEADS`: what a batch of its rows is, a
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -24,8 +25,9 @@ from tunediff.config.prompt import Prompt
 from tunediff.config.task import Task
 from tunediff.config.train import Train
 from tunediff.data.cases import Case
+from tunediff.inputs.joins import join
 from tunediff.inputs.padding import pad_rows
-from tunediff.inputs.prompts import Encoded, encode_cases, encode_choices, encode_text, written_answer
+from tunediff.inputs.prompts import Encoded, encode_cases, encode_text, written_answer
 from tunediff.models.adapt import disable_dropout, gather_trained, load_trained, save_weights, whole_weights
 from tunediff.models.heads import label_scores
 from tunediff.models.load import Loaded, Network
@@ -52,15 +54,17 @@ def training_rows(loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Pro
     if head == "classification":
         encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context)
         return [(one, task.labels.index(case.label)) for one, case in zip(encoded, cases, strict=True)]
-    if task.name == "question_answering":
-        answers = [encode_text(loaded.tokenizer, written_answer(case, prompt)) for case in cases]
-    else:
-        choices = encode_choices(loaded.tokenizer, {label: (prompt.choices or {})[label] for label in task.labels})
-        answers = [choices[case.label] for case in cases]
+    # The boundary between prompt and answer is that of scoring: all choices of a case have a say in it.
+    choices = [(prompt.choices or {})[label] for label in task.labels] if task.name != "question_answering" else []
+    texts = [choices or [written_answer(case, prompt)] for case in cases]
+    gold = [task.labels.index(case.label) if choices else 0 for case in cases]
     end = loaded.tokenizer.eos_token_id
-    reserved = max(len(answer) for answer in answers) + (end is not None)
-    encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context, reserved)
-    return answer_rows([one.tokens for one in encoded], answers, end)
+    ending = int(end is not None)
+    longest = max(len(encode_text(loaded.tokenizer, text)) for text in dict.fromkeys(chain.from_iterable(texts)))
+    encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context, longest + ending)
+    joined = join(loaded.tokenizer, [one.text for one in encoded], texts, loaded.context - ending)
+    answers = [one.answers[number] for one, number in zip(joined, gold, strict=True)]
+    return answer_rows([one.prompt for one in joined], answers, end)
 
 
 def row_case_ids(loaded: Loaded, cases: Sequence[Case], prompt: Prompt, head: str) -> list[str]:
