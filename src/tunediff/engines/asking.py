@@ -7,7 +7,7 @@ Questions are answered in text, by a span head or freely, and their rows have `c
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -100,7 +100,8 @@ def _generate(
     """Text behind each prompt, less the blanks at the prompt's end that are written with it, and why it ended."""
     tokens, blanks = zip(*stems(loaded.tokenizer, [one.text for one in encoded]), strict=True)
     limits = evaluate.batch_tokens, evaluate.max_new_tokens
-    written = generate(loaded.model, loaded.tokenizer, tokens, *limits, title, until=until)
+    ending: Any = {} if until is None else {"until": until}
+    written = generate(loaded.model, loaded.tokenizer, tokens, *limits, title, **ending)
     return [(text.removeprefix(rest), reason) for (text, reason), rest in zip(written, blanks, strict=True)]
 
 

@@ -9,7 +9,8 @@ a Python package, a folder) and are checked against the manifest when they are l
 """
 
 import hashlib
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,10 @@ import torch
 
 from tunediff.config.model import Base, Model
 from tunediff.models.counts import inside, layout, new_head, reads_both_ways, unpacked_modules, weight_bytes
+from tunediff.models.head_labels import is_new, name_outputs, put_in_order
 from tunediff.models.heads import head_class, read_mean
-from tunediff.runtime.errors import TunediffError
+from tunediff.models.inspection import check_files, inspect
+from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import read_json, shown, write_json
 from tunediff.runtime.hub import snapshot
 
@@ -40,12 +43,16 @@ Network = Any
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that is ready to answer: its tokenizer, its context in tokens, and the id that pads rows."""
+    """A model that is ready to answer: its tokenizer, its context in tokens, and the id that pads rows.
+
+    `found` is what inspection found in it: see `tunediff.models.inspection.inspect`.
+    """
 
     model: Network
     tokenizer: "PreTrainedTokenizerBase"
     context: int
     pad: int
+    found: dict[str, Any] = field(default_factory=dict)
 
 
 def find_weights(model: Base) -> Path:
@@ -181,6 +188,7 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
         TunediffError: as `load_base`.
     """
     _check_shards(weights)
+    check_files(weights, config, model)
     check_memory(config, model, len(labels))
     try:
         tokenizer = read_tokenizer(weights)
@@ -210,7 +218,25 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
     network.name_or_path = model.id if model.source in ("hub", "package") else "models/base"
     network.eval()
     network.requires_grad_(False)
-    return Loaded(network, tokenizer, context_length(network.config, tokenizer, model), pad)
+    head = _settle_head(network, report, model, labels)
+    found = {"head": head} | inspect(network, tokenizer, model)
+    for caution in found["cautions"]:
+        print(f"{weights}: {caution}", file=sys.stderr)
+    return Loaded(network, tokenizer, context_length(network.config, tokenizer, model), pad, found)
+
+
+def _settle_head(network: Network, report: dict[str, Any], model: Model, labels: list[str]) -> str:
+    """Put a classification head's outputs in the order of the labels; whose the head is: new, or the checkpoint's."""
+    if model.head != "classification":
+        heads = new_head(network)
+        return "new" if any(inside(name, heads) for name in report["missing_keys"]) else "checkpoint"
+    new = is_new(network, report, labels)
+    if new:
+        print(f"{network.name_or_path}: a new head for {', '.join(labels)}, drawn by head_seed {model.head_seed}")
+    else:
+        put_in_order(network, labels, model.head_labels)
+    name_outputs(network, labels)
+    return "new" if new else "checkpoint"
 
 
 def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
@@ -341,9 +367,3 @@ def check_memory(config: dict[str, Any], model: Model, n_labels: int) -> None:
             f"not enough memory for {model.id or 'the model'}: found {free / 2**30:.1f} GiB free on {device()}, "
             f"expected at least {needed / 2**30:.1f} GiB (quantization {model.quantization}, {dtype})"
         )
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, without line ends and cut to 200 characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else f"{text[:199]}…"

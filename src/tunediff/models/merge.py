@@ -11,8 +11,8 @@ from pathlib import Path
 
 from torch import nn
 
-from tunediff.models.load import Loaded, Network, one_line
-from tunediff.runtime.errors import TunediffError
+from tunediff.models.load import Loaded, Network
+from tunediff.runtime.errors import TunediffError, one_line
 
 
 def merge_adapter(model: Network) -> Network:

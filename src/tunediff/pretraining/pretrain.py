@@ -20,11 +20,11 @@ from torch.nn.functional import cross_entropy, pad
 
 from tunediff.config.pretrain import Pretrain
 from tunediff.models.counts import layout, reads_both_ways
-from tunediff.models.load import Network, one_line
+from tunediff.models.load import Network
 from tunediff.pretraining.masking import NO_TARGET, encoder_rows, marks_of, mask_row, pad_masked
 from tunediff.pretraining.texts import Texts
 from tunediff.pretraining.tokenizer import given_tokenizer, train_bpe, train_wordpiece
-from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.training.checkpoints import MarkWhole, latest_whole
 from tunediff.training.loop import BatchTrainer, Tally, in_halves
 from tunediff.training.progress import show_progress

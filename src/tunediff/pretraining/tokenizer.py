@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunediff.config.pretrain import Tokenizer
-from tunediff.models.load import one_line, read_tokenizer
-from tunediff.runtime.errors import TunediffError
+from tunediff.models.load import read_tokenizer
+from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.hub import snapshot
 
 if TYPE_CHECKING:

@@ -40,6 +40,12 @@ def printed(line: object) -> str:
     return text if len(text) < LONGEST else f"{text[: LONGEST - 1]}…"
 
 
+def one_line(error: BaseException) -> str:
+    """What an error says, without line ends and cut to 200 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:199]}…"
+
+
 def run(main: Callable[[], None]) -> None:
     """Call `main`; end in one line on standard error where the input is at fault.
 

@@ -20,8 +20,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from tunediff.engines.local.batching import run_batches
 from tunediff.inputs.padding import pad_rows
 from tunediff.inputs.prompts import Row
-from tunediff.models.load import Loaded, Network, one_line
-from tunediff.runtime.errors import TunediffError
+from tunediff.models.load import Loaded, Network
+from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import replacing
 
 # More than this is not kept: the base runs in every epoch then.

@@ -20,7 +20,7 @@ import torch
 
 from tunediff.engines.local.batching import run_batches
 from tunediff.models.load import Network
-from tunediff.models.logits import logits_at, takes_own_mask
+from tunediff.models.logits import batch_kinds, logits_at, takes_own_mask
 from tunediff.models.prefix import WORTH_SHARING, Prefix, read_prefix, rows_after, shared_prefix
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def score_choices(
             return [scores.tolist() for scores in _score_batch(model, [trees[i] for i in batch], prefix)]
 
         # The budget counts the prefix too: its keys and values are there for every row.
-        found = run_batches([beginning + tree.tokens for tree in trees], batch_tokens, answer, title)
+        rows = [beginning + tree.tokens for tree in trees]
+        found = run_batches(rows, batch_tokens, answer, title, batch_kinds(model.config, list(map(len, rows))))
         scores = torch.empty(len(prompts), len(group[0]), dtype=torch.float64)
         for tree, one in zip(trees, found, strict=True):
             scores[tree.prompts] = torch.tensor(one, dtype=torch.float64)

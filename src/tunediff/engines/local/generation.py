@@ -3,14 +3,16 @@
 generate(model, tokenizer, prompts, batch_tokens=4096, max_new_tokens=8, title="base")    # [("yes", "stop"), ...]
 """
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
 from tunediff.engines.local.batching import run_batches
+from tunediff.engines.local.greedy import batch_by, end_markers, greedy, greedy_config
 from tunediff.models.load import Network
-from tunediff.models.logits import takes_own_mask
+from tunediff.models.logits import batch_kinds, takes_own_mask
 from tunediff.models.prefix import read_prefix, rows_after, shared_prefix
 
 if TYPE_CHECKING:
@@ -30,8 +32,9 @@ def generate(
 
     The text ends before `until`, such as a line end, where that is given; it is an end marker then.
     """
-    device, ends = next(model.parameters()).device, _end_markers(model, tokenizer)
+    device, ends = next(model.parameters()).device, end_markers(model, tokenizer)
     pad = next((i for i in (tokenizer.pad_token_id, *ends) if i is not None), 0)
+    config = greedy_config(ends, pad, max_new_tokens, [] if until is None else [until])
     longest = max(map(len, prompts)) + max_new_tokens
     beginning = shared_prefix(prompts) if takes_own_mask(model.config, longest) else []
     with torch.inference_mode():
@@ -46,26 +49,21 @@ def generate(
             padding = width - len(prompts[i])
             tokens.append(beginning + [pad] * padding + prompts[i][len(beginning) :])
             mask.append([1] * len(beginning) + [0] * padding + [1] * (len(prompts[i]) - len(beginning)))
-        written = model.generate(
-            input_ids=torch.tensor(tokens, device=device),
-            attention_mask=torch.tensor(mask, device=device),
-            past_key_values=None if prefix is None else rows_after(prefix, len(batch)),
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            eos_token_id=ends or None,
-            pad_token_id=pad,
-            **({} if until is None else {"stop_strings": [until], "tokenizer": tokenizer}),
-        )
+        with greedy(model) as network:
+            written = network.generate(
+                input_ids=torch.tensor(tokens, device=device),
+                attention_mask=torch.tensor(mask, device=device),
+                past_key_values=None if prefix is None else rows_after(prefix, len(batch)),
+                generation_config=config,
+                tokenizer=tokenizer,
+            )
         return [_answer(tokenizer, row, ends, until) for row in written[:, width:].tolist()]
 
-    return [(text, reason) for text, reason in run_batches(prompts, batch_tokens, answer, title)]
-
-
-def _end_markers(model: Network, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """Ids of the tokenizer's end marker and of those that the model names: a chat model ends its turn with another."""
-    own = model.generation_config.eos_token_id
-    known = [tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
-    return list(dict.fromkeys(int(i) for i in known if i is not None))
+    kinds = batch_kinds(model.config, list(map(len, prompts)), max_new_tokens)
+    if (by := batch_by(model, pad)) != "any":
+        print(f"{title}: the layout {model.config.model_type} is asked one {by} at a time", file=sys.stderr)
+        kinds = list(map(len, prompts)) if by == "length" else list(range(len(prompts)))
+    return [(text, reason) for text, reason in run_batches(prompts, batch_tokens, answer, title, kinds)]
 
 
 def _answer(
