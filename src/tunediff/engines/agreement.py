@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 # Cases that a published model is asked.
 SAMPLE = 200
 # Other batches round otherwise: nats that a log-probability may be off by.
-TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.3}
+EXACT = 1e-3
+TOLERANCE = {torch.float32: EXACT, torch.float16: 0.1, torch.bfloat16: 0.3}
 
 
 class Agreement(NamedTuple):
@@ -58,7 +59,7 @@ def ask_again(
 
     A case differs where the file has none of its id, its prompt is another one, a log-probability is off by more than
     `TOLERANCE`, or the answer is another one although the measured log-probabilities of the two are further apart than
-    that.
+    that. In float32 the text has to be the same too, letter by letter.
 
     Args:
         loaded: the model.
@@ -80,7 +81,7 @@ def ask_again(
         first, second = _scores(then), _scores(now)
         off = max(map(abs, map(sub, first, second)), default=0.0) if len(first) == len(second) else math.inf
         furthest = max(furthest, off)
-        equal = _answer(now) == _answer(then)
+        equal = _answer(now) == _answer(then) and (limit > EXACT or now["text"] == then["text"])
         same += equal
         agree = equal or _tied(now, then, task, evaluate, limit)
         # Not `off > limit`: a number that is none is above no limit.

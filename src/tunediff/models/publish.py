@@ -16,6 +16,7 @@ from tunediff.config.params import Params
 from tunediff.models.adapt import ADAPTER, load_tuned
 from tunediff.models.counts import layout
 from tunediff.models.load import CONFIG, Loaded, context_length, load_base, load_model, weights_of
+from tunediff.models.merge import GENERATION, save_whole
 from tunediff.runtime.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -55,11 +56,8 @@ def write_model(folder: Path, base: Path, tuned: Path, params: Params, name: str
     # NF4 is made anew from plain weights whenever the model is loaded, as it was made for the measurement.
     loaded = load_base(base, model.model_copy(update={"quantization": "none"}), params.task.labels)
     network = load_tuned(loaded.model, adapt, tuned)
-    if model.head == "classification":
-        network.config.id2label = dict(enumerate(params.task.labels))
-        network.config.label2id = {label: i for i, label in enumerate(params.task.labels)}
     del network.config.new_pooler
-    network.save_pretrained(folder)
+    save_whole(network, folder)
     _write_tokenizer(folder, loaded.tokenizer, loaded.context)
 
 
@@ -70,10 +68,14 @@ def _write_base(folder: Path, base: Path, params: Params) -> None:
     weights = weights_of(base, params.model)
     folder.mkdir()
     for path in weights.iterdir():
-        if path.suffix == ".safetensors" or path.name == "model.safetensors.index.json":
+        if path.suffix == ".safetensors" or path.name in ("model.safetensors.index.json", GENERATION):
             shutil.copyfile(path, folder / path.name)
     # Not that beside the weights: the one that was pinned also says whether they lack a pooler.
-    shutil.copyfile(base / CONFIG, folder / CONFIG)
+    config = read_json(base / CONFIG)
+    if params.model.head == "classification":  # the head lies with the adapter, whose outputs are in this order
+        labels = params.task.labels
+        config |= {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+    write_json(folder / CONFIG, config)
     tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=True, trust_remote_code=False)
     configuration = layout(read_json(base / CONFIG), "none").config
     _write_tokenizer(folder, tokenizer, context_length(configuration, tokenizer, params.model))

@@ -48,9 +48,18 @@ def training_rows(loaded: Loaded, cases: Sequence[Case], task: Task, prompt: Pro
 
     For a language model the prompt with its gold answer (see `loss.answer_rows`); for a classification head the
     encoded case with the number of its gold label; for a span head the windows of the cases (see `spans.span_rows`).
+
+    Raises:
+        TunediffError: no case has anything to learn from.
     """
     if head == "span":
-        return span_rows(loaded, cases, prompt)
+        spans = span_rows(loaded, cases, prompt)
+        if cases and not spans:
+            raise TunediffError(
+                f"data: found none of the gold answers of {len(cases):,} cases in its context, where a span head looks "
+                "for it; expected answers that stand there, or model.head: lm"
+            )
+        return spans
     if head == "classification":
         encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context)
         return [(one, task.labels.index(case.label)) for one, case in zip(encoded, cases, strict=True)]

@@ -35,6 +35,9 @@ def generate(
     device, ends = next(model.parameters()).device, end_markers(model, tokenizer)
     pad = next((i for i in (tokenizer.pad_token_id, *ends) if i is not None), 0)
     config = greedy_config(ends, pad, max_new_tokens, [] if until is None else [until])
+    kinds = batch_kinds(model.config, list(map(len, prompts)), max_new_tokens)
+    # What was cached before the limit of a rotary scaling does not hold behind it.
+    crossing = {i for i, kind in enumerate(kinds) if kind > 0}
     longest = max(map(len, prompts)) + max_new_tokens
     beginning = shared_prefix(prompts) if takes_own_mask(model.config, longest) else []
     with torch.inference_mode():
@@ -49,6 +52,7 @@ def generate(
             padding = width - len(prompts[i])
             tokens.append(beginning + [pad] * padding + prompts[i][len(beginning) :])
             mask.append([1] * len(beginning) + [0] * padding + [1] * (len(prompts[i]) - len(beginning)))
+        config.use_cache = batch[0] not in crossing
         with greedy(model) as network:
             written = network.generate(
                 input_ids=torch.tensor(tokens, device=device),
@@ -59,7 +63,6 @@ def generate(
             )
         return [_answer(tokenizer, row, ends, until) for row in written[:, width:].tolist()]
 
-    kinds = batch_kinds(model.config, list(map(len, prompts)), max_new_tokens)
     if (by := batch_by(model, pad)) != "any":
         print(f"{title}: the layout {model.config.model_type} is asked one {by} at a time", file=sys.stderr)
         kinds = list(map(len, prompts)) if by == "length" else list(range(len(prompts)))
