@@ -81,9 +81,10 @@ def ask_again(
         first, second = _scores(then), _scores(now)
         off = max(map(abs, map(sub, first, second)), default=0.0) if len(first) == len(second) else math.inf
         furthest = max(furthest, off)
-        equal = _answer(now) == _answer(then) and (limit > EXACT or now["text"] == then["text"])
+        answered = _answer(now) == _answer(then)
+        equal = answered and (limit > EXACT or now["text"] == then["text"])
         same += equal
-        agree = equal or _tied(now, then, task, evaluate, limit)
+        agree = equal or (not answered and _tied(now, then, task, evaluate, limit))
         # Not `off > limit`: a number that is none is above no limit.
         if now["prompt_hash"] != then["prompt_hash"] or not off <= limit or not agree:
             differing.append(str(now["case_id"]))
