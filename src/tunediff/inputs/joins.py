@@ -38,7 +38,11 @@ class Joined(NamedTuple):
 
 
 def join(
-    tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[str], answers: Sequence[Sequence[str]], room: int
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[str],
+    answers: Sequence[Sequence[str]],
+    room: int,
+    tokens: Sequence[list[int]] | None = None,
 ) -> list[Joined]:
     """Tokens of each prompt and of the answers that may follow it.
 
@@ -47,45 +51,54 @@ def join(
         prompts: a text per case.
         answers: of each prompt the texts that may follow it, at least one.
         room: tokens that the model can read of a prompt and its answer.
+        tokens: those of each prompt alone, behind a BOS, where they are known.
 
     Raises:
         TunediffError: an answer adds no token, or begins another one of its prompt and could never lose to it; no token
             is left before an answer; or prompt and answer are too long.
     """
     start = beginning(tokenizer)
-    alone = _tokenise(tokenizer, prompts)
+    alone = tokens or [start + ids for ids in _tokenise(tokenizer, prompts)]
     whole = iter(_tokenise(tokenizer, [p + text for p, texts in zip(prompts, answers, strict=True) for text in texts]))
     joined = []
-    for prompt, texts, tokens in zip(prompts, answers, alone, strict=True):
-        rows = [next(whole) for _ in texts]
-        end = min(_shared(tokens, row) for row in rows)
-        joined.append(Joined(start + tokens[:end], [row[end:] for row in rows], len(tokens) - end))
+    for prompt, texts, ids in zip(prompts, answers, alone, strict=True):
+        rows = [start + next(whole) for _ in texts]
+        end = min(_shared(ids, row) for row in rows)
+        joined.append(Joined(ids[:end], [row[end:] for row in rows], len(ids) - end))
         _check(prompt, texts, joined[-1], room)
     return joined
 
 
-def stems(tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[str]) -> list[tuple[list[int], str]]:
+def stems(
+    tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[str], tokens: Sequence[list[int]] | None = None
+) -> list[tuple[list[int], str]]:
     """Of each prompt the tokens that a free answer follows, and the blanks at its end that are written with it.
 
     Behind "Answer: " no text that a model has read goes on with a word, where " yes" is one token. A blank that
     melts with the word behind it is left to the model, and is no part of its answer.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        prompts: a text per case.
+        tokens: as in `join`.
     """
     start = beginning(tokenizer)
-    found = [(start + tokens, "") for tokens in _tokenise(tokenizer, prompts)]
+    alone = tokens or [start + ids for ids in _tokenise(tokenizer, prompts)]
+    found = [(ids, "") for ids in alone]
     ends = [i for i, prompt in enumerate(prompts) if prompt.endswith(BLANKS)]
     whole = iter(_tokenise(tokenizer, [prompts[i] + text for i in ends for text in BEGINNINGS]))
     for i in ends:
-        prompt, tokens = prompts[i], found[i][0]
-        kept = min(_shared(tokens, start + next(whole)) for _ in BEGINNINGS)
-        if 0 < kept < len(tokens):
+        prompt, known = prompts[i], alone[i]
+        kept = min(_shared(known, start + next(whole)) for _ in BEGINNINGS)
+        if 0 < kept < len(known):
             shorter = [prompt[:end] for end in range(len(prompt) - 1, len(prompt.rstrip("".join(BLANKS))) - 1, -1)]
             rests = [
                 prompt[len(text) :]
                 for text, ids in zip(shorter, _tokenise(tokenizer, shorter), strict=True)
-                if start + ids == tokens[:kept]
+                if start + ids == known[:kept]
             ]
             if rests:
-                found[i] = tokens[:kept], rests[0]
+                found[i] = known[:kept], rests[0]
     return found
 
 
