@@ -22,15 +22,8 @@ from tunediff.config.prompt import Prompt
 from tunediff.data.cases import make_cases
 from tunediff.inputs.prompts import encode_cases
 from tunediff.inputs.windows import read_documents
-from tunediff.models.load import (
-    CONFIG,
-    MANIFEST,
-    check_memory,
-    find_weights,
-    load_base,
-    read_tokenizer,
-    write_manifest,
-)
+from tunediff.models.load import check_memory, load_base, read_tokenizer
+from tunediff.models.sources import CONFIG, MANIFEST, find_weights, write_manifest
 from tunediff.runtime.errors import TunediffError
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -213,7 +206,8 @@ def test_a_new_head_is_drawn_from_its_seed(published, tmp_path):
 
 
 def test_a_head_for_other_labels_is_replaced_and_one_for_as_many_is_kept(tmp_path, bert_tokenizer):
-    folder = write_model(tmp_path / "model", "bert", bert_tokenizer, "classification", num_labels=2)
+    names = {0: "yes", 1: "no"}
+    folder = write_model(tmp_path / "model", "bert", bert_tokenizer, "classification", id2label=names)
     kept = load(tmp_path / "base", folder, ["yes", "no"], head="classification")
     saved = load_file(folder / "model.safetensors")
     assert torch.equal(kept.model.classifier.weight, saved["classifier.weight"])

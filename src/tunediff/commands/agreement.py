@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from tunediff.commands.project import Project
 
 # Batches of another size round differently: nats that a log-probability may be off by, by the dtype of the model.
-TOLERANCE = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.3}
+EXACT = 1e-3
+TOLERANCE = {"float32": EXACT, "float16": 0.1, "bfloat16": 0.3}
 
 
 class Agreement(NamedTuple):
@@ -42,7 +43,7 @@ def ask_again(project: "Project", engine: Engine, cases: Sequence[Case], held: "
 
     A case differs where the file has none of its id, its prompt is another one, a log-probability is off by more than
     `TOLERANCE`, or the answer is another one although the measured log-probabilities of the two are further apart than
-    that.
+    that. In float32 the text has to be the same too, letter by letter.
 
     Args:
         project: the test set, and how it is asked and graded.
@@ -62,9 +63,10 @@ def ask_again(project: "Project", engine: Engine, cases: Sequence[Case], held: "
         first, second = _scores(then), _scores(now)
         off = max(map(abs, map(sub, first, second)), default=0.0) if len(first) == len(second) else math.inf
         furthest = max(furthest, off)
-        equal = _answer(now) == _answer(then)
+        answered = _answer(now) == _answer(then)
+        equal = answered and (limit > EXACT or now["text"] == then["text"])
         same += equal
-        agree = equal or _tied(now, then, project.case_set.ask, limit)
+        agree = equal or (not answered and _tied(now, then, project.case_set.ask, limit))
         # Not `off > limit`: a number that is none is above no limit.
         if now["prompt_hash"] != then["prompt_hash"] or not off <= limit or not agree:
             differing.append(str(now["case_id"]))
