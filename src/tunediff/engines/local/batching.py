@@ -68,7 +68,7 @@ def run_batches(
     hidden = True if number else None
     with (
         journal(len(rows), title) as kept,
-        tqdm(total=len(mine), desc=title, unit="case", disable=hidden) as bar,
+        tqdm(total=len(mine), desc=title, unit="case", disable=hidden, leave=len(rows) > 1) as bar,
     ):
         results: dict[int, Result] = kept.results
         bar.update(len(mine & results.keys()))

@@ -66,7 +66,7 @@ def score_choices(
     """
     longest = max(len(prompt) + max(map(len, row)) for prompt, row in zip(prompts, choices, strict=True))
     whole = takes_own_mask(model.config, longest - 1)
-    if not whole:
+    if not whole and len(prompts) > 1:
         layout = model.config.model_type
         print(f"{title}: the layout {layout} takes no tree of these lengths: a row for each choice", file=sys.stderr)
     beginning = shared_prefix(prompts) if whole else []

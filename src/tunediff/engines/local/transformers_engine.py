@@ -1,6 +1,7 @@
 """The local engine: a model of transformers in this process, read in batches that fit into memory."""
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ class TransformersEngine(Engine):
 
     def __init__(self, loaded: Loaded, batch_tokens: int) -> None:
         self.loaded, self.batch_tokens, self.context = loaded, batch_tokens, loaded.context
+        self._joins_printed = False
         self._tokens: dict[str, list[int]] = {}  # of the prompts that were counted last: they are asked next
 
     def loglikelihoods(self, prompts: Sequence[str], continuations: Sequence[str], title: str) -> list[list[float]]:
@@ -69,7 +71,9 @@ class TransformersEngine(Engine):
 
     def batched(self, batch_tokens: int) -> "TransformersEngine":
         """See `Engine`."""
-        return TransformersEngine(self.loaded, batch_tokens)
+        other = copy(self)
+        other.batch_tokens = batch_tokens
+        return other
 
     def label_log_probs(self, cases: Sequence[Case], prompt: Prompt, title: str) -> list[HeadAnswer]:
         """See `Engine`."""
@@ -101,8 +105,8 @@ class TransformersEngine(Engine):
     def _scores(self, prompts: Sequence[str], continuations: Sequence[str], title: str) -> "Tensor":
         loaded, answers = self.loaded, [continuations] * len(prompts)
         joined = join(loaded.tokenizer, prompts, answers, self.context, self._prompt_tokens(prompts))
-        self.joins, notice = unusual_joins(loaded.tokenizer, prompts, answers, joined)
-        if notice:
+        if not self._joins_printed and (notice := unusual_joins(loaded.tokenizer, prompts, answers, joined)[1]):
+            self._joins_printed = True
             print(f"{title}: {notice}")
         rows, choices = [one.prompt for one in joined], [one.answers for one in joined]
         return score_choices(loaded.model, rows, choices, self.batch_tokens, title)
