@@ -24,7 +24,8 @@ from tunediff.config.task import TaskSection
 from tunediff.data.cases import make_cases
 from tunediff.engines.local.choices import score_choices
 from tunediff.engines.other_settings import partial_input
-from tunediff.inputs.prompts import encode_cases, encode_choices
+from tunediff.inputs.joins import join
+from tunediff.inputs.prompts import encode_cases
 
 LABELS = {
     "multi": [" it follows from it", " it may be so", " it cannot be so"],
@@ -60,11 +61,12 @@ def main() -> None:
     peer = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=PEER_BATCH, add_bos_token=True)
 
     def ours() -> list[torch.Tensor]:
-        choices = list(encode_choices(tokenizer, prompt.choices or {}).values())
         scores = []
         for group in asked:
-            prompts = [one.tokens for one in encode_cases(tokenizer, group, prompt, 1024, 8)]
-            scores.append(score_choices(model, prompts, choices, BATCH_TOKENS, "tunediff"))
+            prompts = [one.text for one in encode_cases(tokenizer, group, prompt, 1024, 8)]
+            joined = join(tokenizer, prompts, [texts] * len(prompts), 1024)
+            rows, choices = [one.prompt for one in joined], [one.answers for one in joined]
+            scores.append(score_choices(model, rows, choices, BATCH_TOKENS, "tunediff"))
         if args.labels == "settings":
             # The harness scores a template of its own for the prior; what it takes is the same, so its scores are too.
             calibrated(scores[0].log_softmax(-1).numpy())

@@ -28,6 +28,7 @@ from tunediff.config.adapt import Adapt
 from tunediff.config.model import Model
 from tunediff.config.train import Train
 from tunediff.engines.local.choices import score_choices
+from tunediff.inputs.joins import join
 from tunediff.inputs.prompts import encode_text
 from tunediff.models.adapt import adapt_model
 from tunediff.models.load import Loaded, load_base
@@ -154,9 +155,8 @@ def theirs(loaded: Loaded, texts: list[str], rows: list[Any], train: Train, out:
 
 def answers(loaded: Loaded, texts: list[str]) -> torch.Tensor:
     """Log-likelihoods of the three answers, of shape (n_texts, 3)."""
-    tokenizer = loaded.tokenizer
-    prompts = [[tokenizer.bos_token_id, *encode_text(tokenizer, text)] for text in texts]
-    choices = [encode_text(tokenizer, text) for text in ANSWERS]
+    joined = join(loaded.tokenizer, texts, [ANSWERS] * len(texts), loaded.context)
+    prompts, choices = [one.prompt for one in joined], [one.answers for one in joined]
     return score_choices(loaded.model.eval(), prompts, choices, 8192, "test")
 
 

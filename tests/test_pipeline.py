@@ -197,6 +197,7 @@ KEYS = {
     "model.published_parameters": ("count_params", "report"),
     "model.head": (*SECTIONS["model"], *GRADED),
     "model.head_seed": (*ASKED, *LEARNED, "report"),
+    "model.head_labels": (*ASKED, *LEARNED, "report"),
     # Free text is parsed by the texts of the choices.
     "prompt.choices": (*ASKED, *GRADED, *LEARNED, "report"),
     "evaluate.scoring_method": (*ASKED, *GRADED, "report"),

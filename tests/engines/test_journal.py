@@ -101,14 +101,14 @@ def stopped_and_gone_on(monkeypatch, folder, ask, after):
     """What `ask` gives when it is stopped after so many batches and asked again; how many batches each took."""
     real, calls, counts = batching.run_batches, [], []
 
-    def counting(rows, budget, answer, title, limit):
+    def counting(rows, budget, answer, title, *kinds, limit):
         def counted(batch):
             if len(calls) == limit:
                 raise Stop
             calls.append(batch)
             return answer(batch)
 
-        return real(rows, budget, counted, title)
+        return real(rows, budget, counted, title, *kinds)
 
     found = None
     for limit in (after, None):

@@ -11,7 +11,7 @@ from tunediff.config.prompt import Prompt
 from tunediff.data.cases import make_cases
 from tunediff.engines.asking import ask_cases
 from tunediff.engines.local import transformers_engine
-from tunediff.inputs.prompts import answer_text, encode_cases, encode_choices, encode_text, render
+from tunediff.inputs.prompts import answer_text, encode_cases, encode_text, render
 from tunediff.models.load import Loaded
 from tunediff.runtime.errors import TunediffError
 from tunediff.training.targets import training_rows
@@ -246,24 +246,3 @@ def test_a_prompt_without_a_token_is_refused():
     tokenizer = small_bert_tokenizer()
     line = error_of(one, Prompt(template="{text}", choices=CHOICES), tokenizer=tokenizer)
     assert line.startswith(f"case {one[0].case_id}: found 0 tokens, expected from 1")
-
-
-# Choices
-
-
-def test_choices_are_read_without_special_tokens():
-    tokens = encode_choices(TOKENIZER, CHOICES | {"neutral": "</s>"})
-    assert all(not set(ids) & set(TOKENIZER.all_special_ids) for ids in tokens.values())
-    assert TOKENIZER.decode(tokens["neutral"]) == "</s>"
-
-
-def test_a_choice_that_begins_another_is_refused():
-    with pytest.raises(TunediffError, match=r"prompt\.choices\.a: 'xy' begins 'xyz' \(b\)"):
-        encode_choices(TOKENIZER, {"b": "xyz", "a": "xy"})
-    with pytest.raises(TunediffError, match="begins 'xy'"):
-        encode_choices(TOKENIZER, {"a": "xy", "b": "xy"})
-
-
-def test_a_choice_without_a_token_is_refused():
-    with pytest.raises(TunediffError, match=r"prompt\.choices\.b: found no token in '  '"):
-        encode_choices(BERT, {"a": "yes", "b": "  "})

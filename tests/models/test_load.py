@@ -206,7 +206,8 @@ def test_a_new_head_is_drawn_from_its_seed(published, tmp_path):
 
 
 def test_a_head_for_other_labels_is_replaced_and_one_for_as_many_is_kept(tmp_path, bert_tokenizer):
-    folder = write_model(tmp_path / "model", "bert", bert_tokenizer, "classification", num_labels=2)
+    names = {0: "yes", 1: "no"}
+    folder = write_model(tmp_path / "model", "bert", bert_tokenizer, "classification", id2label=names)
     kept = load(tmp_path / "base", folder, ["yes", "no"], head="classification")
     saved = load_file(folder / "model.safetensors")
     assert torch.equal(kept.model.classifier.weight, saved["classifier.weight"])

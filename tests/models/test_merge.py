@@ -14,13 +14,14 @@ from tests.tiny import (
     load,
     model_section,
     small_bert_tokenizer,
+    small_model,
     small_tokenizer,
     write_model,
 )
 from tunediff.inputs.prompts import encode_cases
 from tunediff.models.adapt import adapt_model
 from tunediff.models.load import load_model
-from tunediff.models.merge import merge_adapter, save_merged
+from tunediff.models.merge import merge_adapter, save_merged, save_whole
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json
 
@@ -96,3 +97,16 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
     next(value for key, value in loaded.model.named_parameters() if "lora_B" in key).data.fill_(float("nan"))
     with pytest.raises(TunediffError, match="cannot be merged"):
         merge_adapter(loaded.model)
+
+
+def test_a_generation_config_is_saved_as_it_was_even_one_that_transformers_would_refuse(tmp_path):
+    model = small_model("llama", small_tokenizer())
+    model.generation_config.repetition_penalty = 1.05
+    model.generation_config.temperature = 0.5  # of no use without do_sample: refused by save_pretrained
+    save_whole(model, tmp_path / "saved")
+    found = read_json(tmp_path / "saved/generation_config.json")
+    assert {key: found[key] for key in ("repetition_penalty", "temperature")} == {
+        "repetition_penalty": 1.05,
+        "temperature": 0.5,
+    }
+    assert model.generation_config.repetition_penalty == 1.05

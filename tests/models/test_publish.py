@@ -199,3 +199,15 @@ def test_the_code_of_the_model_card_loads_each_from_the_hub_with_plain_libraries
     for kind, tuned in models.items():
         loaded = load_published(tuned.folder, tuned.base, tuned.model, tuned.labels)
         assert found[kind] == pytest.approx(scores_of(loaded.model), abs=1e-4), kind
+
+
+def test_the_generation_config_of_a_base_that_goes_along_and_its_labels_are_there(models, tmp_path):
+    for kind in ("lora, lm", "full, lm"):
+        own = models[kind]
+        weights = next(path for path in own.base.parent.iterdir() if path.name == "weights")
+        there = json.loads((weights / "generation_config.json").read_text())
+        folder = own.folder / "base" if kind == "lora, lm" else own.folder
+        found = json.loads((folder / "generation_config.json").read_text())
+        assert found["eos_token_id"] == there["eos_token_id"]
+    config = json.loads((models["lora, classification"].folder / "base" / "config.json").read_text())
+    assert config["id2label"] == {str(i): label for i, label in enumerate(LABELS)}

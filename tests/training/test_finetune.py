@@ -580,7 +580,7 @@ def test_a_4_bit_model_trains_on_after_it_has_answered(start):
             optimizer.step()
             if answer_between and step < 2:
                 model.eval()
-                score_choices(model, [tokens for tokens, _ in rows], [[40, 41], [42]], 1000, "test")
+                score_choices(model, [tokens for tokens, _ in rows], [[[40, 41], [42]]] * len(rows), 1000, "test")
                 model.train()
         return weights_of(model)
 

@@ -10,6 +10,7 @@ from operator import sub
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunediff.data.cases import Case
+from tunediff.engines.alone import ROUNDING
 from tunediff.engines.engine import Engine
 from tunediff.inputs.ask import Ask
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tunediff.commands.project import Project
-
-# Batches of another size round differently: nats that a log-probability may be off by, by the dtype of the model.
-TOLERANCE = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.3}
 
 
 class Agreement(NamedTuple):
@@ -41,8 +39,8 @@ def ask_again(project: "Project", engine: Engine, cases: Sequence[Case], held: "
     """Ask a model some cases again, and compare with the predictions that were measured.
 
     A case differs where the file has none of its id, its prompt is another one, a log-probability is off by more than
-    `TOLERANCE`, or the answer is another one although the measured log-probabilities of the two are further apart than
-    that.
+    `ROUNDING`, or the answer is another one although the measured log-probabilities of the two are further apart than
+    that. In float32 the text has to be the same too, letter by letter.
 
     Args:
         project: the test set, and how it is asked and graded.
@@ -52,7 +50,7 @@ def ask_again(project: "Project", engine: Engine, cases: Sequence[Case], held: "
         title: what the progress bar says.
     """
     measured = {row["case_id"]: row for _, row in held.iterrows()}
-    limit = TOLERANCE.get(engine.environment().get("dtype", ""), max(TOLERANCE.values()))
+    limit = ROUNDING.get(engine.environment().get("dtype", ""), max(ROUNDING.values()))
     same, furthest, differing = 0, 0.0, []
     for _, now in project.ask(engine, cases, title).iterrows():
         then = measured.get(now["case_id"])
@@ -62,9 +60,10 @@ def ask_again(project: "Project", engine: Engine, cases: Sequence[Case], held: "
         first, second = _scores(then), _scores(now)
         off = max(map(abs, map(sub, first, second)), default=0.0) if len(first) == len(second) else math.inf
         furthest = max(furthest, off)
-        equal = _answer(now) == _answer(then)
+        answered = _answer(now) == _answer(then)
+        equal = answered and (limit > ROUNDING["float32"] or now["text"] == then["text"])
         same += equal
-        agree = equal or _tied(now, then, project.case_set.ask, limit)
+        agree = equal or (not answered and _tied(now, then, project.case_set.ask, limit))
         # Not `off > limit`: a number that is none is above no limit.
         if now["prompt_hash"] != then["prompt_hash"] or not off <= limit or not agree:
             differing.append(str(now["case_id"]))

@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from tunediff.config.section import Section, Seed, Whole, Word
+from tunediff.config.section import LabelName, Section, Seed, Whole, Word
 
 
 class HeadKind(NamedTuple):
@@ -60,6 +60,11 @@ class Model(Base):
         "starts and ends in its context"
     )
     head_seed: Seed = Field(default=0, description="classification, span: seed of the new head's weights")
+    head_labels: list[LabelName] | None = Field(
+        default=None,
+        description="classification: the label of each output of the checkpoint's own head, in order; none: those "
+        "that its config.json names (id2label)",
+    )
     pooling: Literal["own", "mean"] = Field(
         default="own",
         description="classification: an encoder's head reads what the layout gives it (first token or pooler), or the "
@@ -73,5 +78,7 @@ class Model(Base):
 
     def _contradictions(self) -> Iterator[str]:
         yield from super()._contradictions()
+        if self.head_labels is not None and not HEADS[self.head].is_of_labels:
+            yield f"model.head_labels is given, but model.head is {self.head}; expected classification"
         if self.pooling == "mean" and not HEADS[self.head].is_of_labels:
             yield f"model.pooling is mean, but model.head is {self.head}; expected classification"

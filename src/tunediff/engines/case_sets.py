@@ -8,16 +8,20 @@ The other settings are asked of the test set that the headline is about, and of 
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from tunediff.config.evaluate import Evaluate
 from tunediff.data.answers import write_answers
 from tunediff.data.cases import Case, read_cases
+from tunediff.engines.alone import check_alone
 from tunediff.engines.asking import ask_cases
 from tunediff.engines.engine import Engine
 from tunediff.engines.other_settings import other_settings
-from tunediff.inputs.settings import HEADLINE, VALIDATION, PredictSettings
+from tunediff.inputs.settings import HEADLINE, VALIDATION, CaseSet, PredictSettings
 from tunediff.runtime.files import replacing
 
 
@@ -36,17 +40,42 @@ def read_sets(settings: PredictSettings, test_sets: Path, validation: Path) -> d
 def ask_sets(
     engine: Engine, cases: Mapping[str, Sequence[Case]], settings: PredictSettings, title: str
 ) -> dict[str, pd.DataFrame]:
-    """Raw answers to each test set, and to the validation split where it is asked too, by name."""
+    """Raw answers to each test set, and to the validation split where it is asked too, by name.
+
+    Raises:
+        TunediffError: an answer to the headline's test set depends on the cases beside it, or a set cannot be asked.
+    """
     evaluate, frames = settings.evaluate, {}
     sets = settings.sets | ({VALIDATION: settings.headline} if settings.validate_too else {})
     for name, case_set in sets.items():
         titled = title if name == HEADLINE else f"{title}, {name}"
         frame = ask_cases(engine, cases[name], case_set, evaluate, titled)
         if name == HEADLINE:
+            _check_alone(frame, engine, cases[name], case_set, evaluate, title)
             other = other_settings(frame, engine, cases[name], cases[VALIDATION], case_set, evaluate, title)
             frame = frame.assign(**other)
         frames[name] = frame
     return frames
+
+
+def _check_alone(
+    frame: pd.DataFrame, engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate: Evaluate, title: str
+) -> None:
+    """Ask some cases again, each alone: see `check_alone`. Arguments as `other_settings`."""
+
+    @cache
+    def alone(i: int) -> "pd.Series[Any]":
+        return ask_cases(engine, [cases[i]], case_set, evaluate, f"{title}, alone").iloc[0]
+
+    def check(name: str) -> None:
+        check_alone(frame["n_tokens"].tolist(), frame[name].tolist(), lambda i: alone(i)[name], dtype, title)
+
+    dtype = engine.environment().get("dtype", "")
+    # Where an answer is chosen, its text says no more than the log-probabilities do.
+    if frame["log_probs"].notna().all():
+        check("log_probs")
+    if case_set.ask.answer in ("text", "span"):
+        check("text")
 
 
 def write_sets(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
+from tunediff.inputs.joins import AT_ONCE, beginning
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.hashing import content_hash
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Value = TypeVar("Value")
-
-# Texts that are tokenised at once: what a tokenizer says of them besides their ids takes more memory than these.
-AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -87,30 +85,10 @@ def encode_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
 
 def encode_prompts(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
     """Token ids of prompts that an answer follows: a BOS, where the tokenizer has one, and the text."""
-    bos = [tokenizer.bos_token_id] if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else []
-    tokens = []
+    bos, tokens = beginning(tokenizer), []
     for start in range(0, len(texts), AT_ONCE):
         part = list(texts[start : start + AT_ONCE])
         tokens += [bos + ids for ids in tokenizer(part, add_special_tokens=False, split_special_tokens=True).input_ids]
-    return tokens
-
-
-def encode_choices(tokenizer: "PreTrainedTokenizerBase", choices: Mapping[str, str]) -> dict[str, list[int]]:
-    """Token ids of each label's answer text, which stand behind those of the prompt.
-
-    Raises:
-        TunediffError: an answer has no token, or is the beginning of another one and could never be told apart.
-    """
-    tokens = {label: encode_text(tokenizer, text) for label, text in choices.items()}
-    for label, ids in tokens.items():
-        if not ids:
-            raise TunediffError(f"params.yaml: prompt.choices.{label}: found no token in {choices[label]!r}")
-        for other, longer in tokens.items():
-            if label != other and longer[: len(ids)] == ids:
-                raise TunediffError(
-                    f"params.yaml: prompt.choices.{label}: {choices[label]!r} begins {choices[other]!r} ({other}), "
-                    "which it could then never lose to; expected texts of which none begins another"
-                )
     return tokens
 
 

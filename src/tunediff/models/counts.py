@@ -29,6 +29,8 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 from transformers.pytorch_utils import Conv1D
+from transformers.quantizers.base import get_keys_to_not_convert
+from transformers.quantizers.quantizers_utils import should_convert_module
 
 from tunediff.config.adapt import Adapt
 from tunediff.config.model import Model
@@ -261,7 +263,7 @@ def count_recipe(config: Mapping[str, Any], labels: Sequence[str], model: Model,
 
 
 def _model_rows(model: PreTrainedModel, quantization: Quantization, dtype: str) -> Iterator[ParameterRow]:
-    heads, unpacked = new_head(model), unpacked_modules(model)
+    heads, (unpacked, double) = new_head(model), packing(model)
     # named_parameters leaves out the second name of a tied tensor.
     for name, tensor in model.named_parameters():
         module, _, parameter = name.rpartition(".")
@@ -280,9 +282,8 @@ def _model_rows(model: PreTrainedModel, quantization: Quantization, dtype: str) 
             bytes=logical * _itemsize(dtype),
             trainable=False,
         )
-        is_weight = parameter == "weight" and isinstance(owner, (nn.Linear, Conv1D))
-        if quantization == "nf4" and is_weight and not inside(module, unpacked):
-            row = row._replace(dtype="nf4", stored=ceil(logical / 2), bytes=nf4_bytes(logical))
+        if quantization == "nf4" and parameter == "weight" and is_packed(module, owner, unpacked):
+            row = row._replace(dtype="nf4", stored=ceil(logical / 2), bytes=nf4_bytes(logical, double))
         yield row
     counted = {name for name, _ in model.named_parameters()}
     for name, tensor in model.named_parameters(remove_duplicate=False):
@@ -290,6 +291,26 @@ def _model_rows(model: PreTrainedModel, quantization: Quantization, dtype: str) 
             module, _, parameter = name.rpartition(".")
             kind = _kind(model.get_submodule(module))
             yield ParameterRow(module, parameter, "base", kind, tuple(tensor.shape), "tied", 0, 0, 0, 0, False)
+
+
+def is_packed(name: str, module: nn.Module, unpacked: list[str]) -> bool:
+    """Whether bitsandbytes packs a module: a plain linear layer, not one of a class derived from it (Falcon's)."""
+    return (type(module) is nn.Linear or isinstance(module, Conv1D)) and should_convert_module(name, unpacked)
+
+
+def packing(model: PreTrainedModel) -> tuple[list[str], bool]:
+    """The modules that 4-bit quantisation leaves alone, and whether its constants are quantised too.
+
+    A checkpoint that is stored in 4 bits says both itself.
+    """
+    stored = getattr(model.config, "quantization_config", None)
+    # Some layouts have layers that transformers keeps in float32.
+    kept = list(getattr(model, "_keep_in_fp32_modules", None) or [])
+    if not isinstance(stored, dict):
+        return unpacked_modules(model) + kept, True
+    skipped = stored.get("llm_int8_skip_modules")
+    names = get_keys_to_not_convert(model) if skipped is None else list(skipped)
+    return names + kept, bool(stored.get("bnb_4bit_use_double_quant"))
 
 
 def _kind(owner: nn.Module) -> str:
@@ -353,16 +374,19 @@ def _itemsize(dtype: str) -> int:
     return kind.itemsize
 
 
-def nf4_bytes(n: int) -> int:
-    """Bytes that bitsandbytes holds for one NF4 weight of `n` elements under double quantisation.
+def nf4_bytes(n: int, double: bool = True) -> int:
+    """Bytes that bitsandbytes holds for one NF4 weight of `n` elements, under double quantisation unless it says not.
 
     Half a byte per element; one absmax for each block of 64 elements, itself quantised to a byte; a float32
     absmax for each 256 of those, and once the float32 offset that was taken off them before; and two float32
     code books, of 16 and 256 values. In `bitsandbytes.functional.quantize_4bit` and its `QuantState` these are
     the weight, `absmax`, `state2.absmax`, `offset`, `code` and `state2.code`. But for the code books this is
-    the 4.127 bits per parameter of Dettmers et al. 2023, "QLoRA", section 3.
+    the 4.127 bits per parameter of Dettmers et al. 2023, "QLoRA", section 3. Without double quantisation each absmax is
+    a float32, and there is one code book.
     """
     blocks = ceil(n / 64)
+    if not double:
+        return ceil(n / 2) + 4 * blocks + 4 * 16
     return ceil(n / 2) + blocks + 4 * ceil(blocks / 256) + 4 + 4 * (16 + 256)
 
 

@@ -1,6 +1,7 @@
 """How a base model's weights are loaded: safetensors only, no code from outside."""
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,9 @@ import torch
 
 from tunediff.config.model import Model
 from tunediff.models.counts import inside, layout, new_head, reads_both_ways, unpacked_modules, weight_bytes
-from tunediff.models.heads import continues_text, head_class, read_mean
+from tunediff.models.head_labels import is_new, put_in_order
+from tunediff.models.heads import continues_text, head_class, name_labels, read_mean
+from tunediff.models.inspection import check_files, inspect
 from tunediff.models.sources import CONFIG, weights_of
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import read_json, shown
@@ -35,6 +38,7 @@ class Loaded:
     pad: int
     section: Model
     labels: list[str]
+    found: dict[str, Any] = field(default_factory=dict)  # see `tunediff.models.inspection.inspect`
 
 
 def load_base(base: Path, model: Model, labels: list[str]) -> Loaded:
@@ -64,6 +68,7 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
         TunediffError: as `load_base`.
     """
     _check_shards(weights)
+    check_files(weights, config, model)
     check_memory(config, model, len(labels))
     try:
         tokenizer = read_tokenizer(weights)
@@ -93,7 +98,24 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
     network.name_or_path = model.id if model.source in ("hub", "package") else "models/base"
     network.eval()
     network.requires_grad_(False)
-    return Loaded(network, tokenizer, context_length(network.config, tokenizer, model), pad, model, labels)
+    found = {"head": _settle_head(network, report, model, labels)} | inspect(network, tokenizer, model)
+    for caution in found["cautions"]:
+        print(f"{weights}: {caution}", file=sys.stderr)
+    return Loaded(network, tokenizer, context_length(network.config, tokenizer, model), pad, model, labels, found)
+
+
+def _settle_head(network: Network, report: dict[str, Any], model: Model, labels: list[str]) -> str:
+    """Put a classification head's outputs in the order of the labels; whose the head is: new, or the checkpoint's."""
+    if model.head != "classification":
+        heads = new_head(network)
+        return "new" if any(inside(name, heads) for name in report["missing_keys"]) else "checkpoint"
+    new = is_new(network, report, labels)
+    if new:
+        print(f"{network.name_or_path}: a new head for {', '.join(labels)}, drawn by head_seed {model.head_seed}")
+    else:
+        put_in_order(network, labels, model.head_labels)
+    name_labels(network, labels)
+    return "new" if new else "checkpoint"
 
 
 def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":

@@ -5,7 +5,7 @@
 The output layer is a fifth of a small model's work, and an answer is a few tokens of a long row.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunediff.models.load import Network
@@ -22,10 +22,40 @@ PLAIN_LAYOUTS = {"llama", "phi", "qwen2", "qwen3", "gpt_neox", "mistral"}
 def takes_own_mask(config: "PreTrainedConfig", longest: int) -> bool:
     """Whether a layout takes a mask and positions of ours for rows of up to `longest` tokens.
 
-    A mask of ours would lift a sliding window.
+    A mask of ours would lift a sliding window. What is read before the limit of a rotary scaling cannot be gone on from
+    behind it.
     """
-    window = getattr(config, "sliding_window", None)
-    return config.model_type in PLAIN_LAYOUTS and (window is None or longest <= window)
+    limits = [getattr(config, "sliding_window", None), rotary_limit(config)]
+    return config.model_type in PLAIN_LAYOUTS and all(limit is None or longest <= limit for limit in limits)
+
+
+def rotary_limit(config: "PreTrainedConfig") -> int | None:
+    """Tokens behind which a layout turns all its positions by other angles (longrope, dynamic NTK); None: never.
+
+    transformers chooses them by the longest row of a batch, so a row's logits depend on the rows beside it.
+    """
+    parameters = getattr(config, "rope_parameters", None) or {}
+    limits = []
+    for one in [parameters, *(value for value in parameters.values() if isinstance(value, dict))]:
+        if one.get("rope_type") == "longrope":
+            limits.append(int(one["original_max_position_embeddings"]))
+        elif "dynamic" in str(one.get("rope_type")):
+            limits.append(int(config.max_position_embeddings))
+    return min(limits, default=None)
+
+
+def batch_kinds(config: "PreTrainedConfig", lengths: Sequence[int], written: int = 0) -> list[int]:
+    """Of each row a number; rows of different numbers must not be read in one batch: see `rotary_limit`.
+
+    Args:
+        config: the model's layout.
+        lengths: tokens of each row.
+        written: tokens that may be written behind a row; a row that may grow over the limit is read with its like.
+    """
+    limit = rotary_limit(config)
+    if limit is None:
+        return [0] * len(lengths)
+    return [0 if length + written <= limit else -1 if length > limit else length for length in lengths]
 
 
 def logits_at(model: Network, inputs: Mapping[str, Any], places: Any) -> "Tensor":

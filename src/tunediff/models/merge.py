@@ -13,6 +13,9 @@ from torch import nn
 
 from tunediff.models.load import Loaded, Network
 from tunediff.runtime.errors import TunediffError, one_line
+from tunediff.runtime.files import write_json
+
+GENERATION = "generation_config.json"
 
 
 def merge_adapter(model: Network) -> Network:
@@ -42,5 +45,21 @@ def merge_adapter(model: Network) -> Network:
 
 def save_merged(loaded: Loaded, folder: Path) -> None:
     """Write weights as safetensors, layout and tokenizer to `folder`, in the form that models are published in."""
-    loaded.model.save_pretrained(folder)
+    save_whole(loaded.model, folder)
     loaded.tokenizer.save_pretrained(folder)
+
+
+def save_whole(network: Network, folder: Path) -> None:
+    """Write weights and layout to `folder`, and the generation config as it was, also one that transformers refuses."""
+    from transformers import GenerationConfig
+
+    kept = getattr(network, "generation_config", None)
+    if kept is None:
+        network.save_pretrained(folder)
+        return
+    network.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    try:
+        network.save_pretrained(folder)
+    finally:
+        network.generation_config = kept
+    write_json(folder / GENERATION, kept.to_diff_dict())

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from tunediff.config.model import Model
 from tunediff.models.adapt import ADAPTER, ADAPTER_CONFIG, load_adapter
 from tunediff.models.counts import layout
-from tunediff.models.heads import name_labels
 from tunediff.models.load import Loaded, context_length, load_base, load_model
+from tunediff.models.merge import GENERATION, save_whole
 from tunediff.models.sources import CONFIG, weights_of
 from tunediff.models.tuned import load_tuned, read_tuned
 from tunediff.runtime.files import read_json, write_json
@@ -51,29 +51,31 @@ def write_model(folder: Path, base: Path, tuned: Path, model: Model, labels: lis
         if model.source == "hub":
             on = {"base_model_name_or_path": model.id, "revision": model.revision}
         else:
-            _write_base(folder / BASE, base, model)
+            _write_base(folder / BASE, base, model, labels)
         write_json(folder / ADAPTER_CONFIG, config | on | {"task_type": PEFT_TASKS[model.head]})
         return
     # NF4 is made anew from plain weights whenever the model is loaded, as it was made for the measurement.
     loaded = load_tuned(load_base(base, model.model_copy(update={"quantization": "none"}), labels), tuned)
     network = loaded.model
-    name_labels(network, labels)
     del network.config.new_pooler
-    network.save_pretrained(folder)
+    save_whole(network, folder)
     _write_tokenizer(folder, loaded.tokenizer, loaded.context)
 
 
-def _write_base(folder: Path, base: Path, model: Model) -> None:
+def _write_base(folder: Path, base: Path, model: Model, labels: list[str]) -> None:
     """Write the base model as it is: layout, weights and tokenizer."""
     from transformers import AutoTokenizer
 
     weights = weights_of(base, model)
     folder.mkdir()
     for path in weights.iterdir():
-        if path.suffix == ".safetensors" or path.name == "model.safetensors.index.json":
+        if path.suffix == ".safetensors" or path.name in ("model.safetensors.index.json", GENERATION):
             shutil.copyfile(path, folder / path.name)
     # Not that beside the weights: the one that was pinned also says whether they lack a pooler.
-    shutil.copyfile(base / CONFIG, folder / CONFIG)
+    config = read_json(base / CONFIG)
+    if model.head == "classification":  # the head lies with the adapter, whose outputs are in this order
+        config |= {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+    write_json(folder / CONFIG, config)
     tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=True, trust_remote_code=False)
     configuration = layout(read_json(base / CONFIG), "none").config
     _write_tokenizer(folder, tokenizer, context_length(configuration, tokenizer, model))

@@ -34,7 +34,7 @@ from tunediff.tasks.task import Task
 _MODEL, _ASKED = {"published_parameters"}, {"num_processes", "metrics"}
 WITHOUT: dict[str, Any] = {
     "prepare": {"also": {"__all__": {"prompt"}}},
-    "count_params": {"model": {"head_seed"}, "adapt": {"lora_dropout"}},
+    "count_params": {"model": {"head_seed", "head_labels"}, "adapt": {"lora_dropout"}},
     "predict_base": {"model": _MODEL, "evaluate": _ASKED},
     "features": {"head": {"model": _MODEL}},
     "train": {"model": _MODEL, "train": {"logging_steps", "save_total_limit"}},

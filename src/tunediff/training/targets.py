@@ -14,10 +14,12 @@ from torch.nn.functional import cross_entropy
 
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
+from tunediff.inputs.joins import join
 from tunediff.inputs.padding import pad_rows
-from tunediff.inputs.prompts import Encoded, Row, answer_text, encode_cases, encode_text
+from tunediff.inputs.prompts import Encoded, Row, answer_text, encode_cases, encode_prompts, encode_text, render_cases
 from tunediff.models.heads import label_scores
 from tunediff.models.load import Loaded, Network
+from tunediff.runtime.errors import TunediffError
 from tunediff.training.loss import Loss, answer_loss, answer_rows, pad_answers
 from tunediff.training.span_targets import pad_spans, span_loss, span_rows
 
@@ -39,18 +41,24 @@ class Target(NamedTuple):
 
 
 def written_rows(
-    loaded: Loaded,
-    cases: Sequence[Case],
-    labels: Sequence[str],  # noqa: ARG001
-    prompt: Prompt,
+    loaded: Loaded, cases: Sequence[Case], labels: Sequence[str], prompt: Prompt
 ) -> list[list[tuple[list[int], int]]]:
     """Of each case its prompt with the gold answer: see `loss.answer_rows`."""
-    texts = [answer_text(case, prompt) for case in cases]
-    tokens = {text: encode_text(loaded.tokenizer, text) for text in dict.fromkeys(texts)}
+    # The boundary between prompt and answer is that of scoring: all choices of a case have a say in it.
+    choices = [prompt.choices[label] for label in labels] if prompt.choices else []
+    texts = [choices or [answer_text(case, prompt)] for case in cases]
+    gold = [labels.index(case.label) if choices else 0 for case in cases]
     end = loaded.tokenizer.eos_token_id
-    reserved = max(map(len, tokens.values())) + (end is not None)
-    encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context, reserved)
-    return [[row] for row in answer_rows([one.tokens for one in encoded], [tokens[text] for text in texts], end)]
+    ending = int(end is not None)
+    longest = max(len(encode_text(loaded.tokenizer, text)) for text in dict.fromkeys(chain.from_iterable(texts)))
+
+    def count(prompts: Sequence[str]) -> list[int]:
+        return list(map(len, encode_prompts(loaded.tokenizer, prompts)))
+
+    prompts = [one.text for one in render_cases(cases, prompt, count, loaded.context, longest + ending)]
+    joined = join(loaded.tokenizer, prompts, texts, loaded.context - ending)
+    answers = [one.answers[number] for one, number in zip(joined, gold, strict=True)]
+    return [[row] for row in answer_rows([one.prompt for one in joined], answers, end)]
 
 
 def labelled_rows(
@@ -102,8 +110,18 @@ TARGETS: dict[str, Target] = {
 
 
 def training_rows(loaded: Loaded, cases: Sequence[Case], labels: Sequence[str], prompt: Prompt, head: str) -> list[Any]:
-    """What the model learns from the cases, in their order: rows of `TARGETS`."""
-    return list(chain.from_iterable(TARGETS[head].rows(loaded, cases, labels, prompt)))
+    """What the model learns from the cases, in their order: rows of `TARGETS`.
+
+    Raises:
+        TunediffError: no case has anything to learn from.
+    """
+    rows = list(chain.from_iterable(TARGETS[head].rows(loaded, cases, labels, prompt)))
+    if cases and not rows:
+        raise TunediffError(
+            f"data: found none of the gold answers of {len(cases):,} cases in its context, where a span head looks for "
+            "it; expected answers that stand there, or model.head: lm"
+        )
+    return rows
 
 
 def row_case_ids(loaded: Loaded, cases: Sequence[Case], labels: Sequence[str], prompt: Prompt, head: str) -> list[str]:

@@ -26,15 +26,17 @@ MODELS = {name: small_model(name, TOKENIZER) for name in TREES + OTHERS}
 @torch.no_grad()
 def naive(model, prompts, choices):
     """One forward pass a prompt and choice, log-softmax over the whole vocabulary at every place."""
-    table = torch.zeros(len(prompts), len(choices), dtype=torch.float64)
+    table = torch.zeros(len(prompts), len(choices[0]), dtype=torch.float64)
     for i, prompt in enumerate(prompts):
-        for j, choice in enumerate(choices):
+        for j, choice in enumerate(choices[i]):
             log_probs = model(torch.tensor([prompt + choice])).logits[0].double().log_softmax(-1)
             table[i, j] = sum(log_probs[len(prompt) - 1 + k, token] for k, token in enumerate(choice))
     return table
 
 
 def check(model, prompts, choices, budget):
+    """`choices`: those of all prompts, or of each prompt its own."""
+    choices = choices if isinstance(choices[0][0], list) else [choices] * len(prompts)
     found = score_choices(model, prompts, choices, budget, "test")
     expected = naive(model, prompts, choices)
     assert found.shape == expected.shape
@@ -55,6 +57,26 @@ def test_scores_equal_one_row_a_choice(name, beginning, stems, choices, budget):
     check(MODELS[name], prompts, choices, budget)
 
 
+@pytest.mark.parametrize("name", TREES + OTHERS)
+@settings(deadline=None, max_examples=25)
+@given(
+    stem=st.lists(TOKENS, max_size=2 * WORTH_SHARING),
+    rows=st.integers(1, 3).flatmap(
+        lambda n: st.lists(
+            st.tuples(
+                st.lists(TOKENS, min_size=1, max_size=8),
+                st.lists(st.lists(TOKENS, min_size=1, max_size=4), min_size=n, max_size=n),
+            ),
+            min_size=1,
+            max_size=5,
+        )
+    ),
+    budget=st.integers(1, 200),
+)
+def test_each_prompt_may_have_choices_of_its_own(name, stem, rows, budget):
+    check(MODELS[name], [stem + prompt for prompt, _ in rows], [choices for _, choices in rows], budget)
+
+
 def test_the_layouts_above_take_both_ways():
     assert set(TREES) < PLAIN_LAYOUTS
     assert not {"gpt2", "gemma2"} & PLAIN_LAYOUTS
@@ -72,8 +94,8 @@ THREE = [[40, 41], [42], [40, 43, 44]]
 @pytest.mark.parametrize("budget", [1, 30, 10_000])
 def test_the_order_of_the_cases_does_not_matter(budget):
     order = [4, 0, 8, 2, 6, 1, 7, 3, 5]
-    scores = score_choices(MODELS["llama"], PROMPTS_OF_ONE_KIND, THREE, budget, "test")
-    shuffled = score_choices(MODELS["llama"], [PROMPTS_OF_ONE_KIND[i] for i in order], THREE, budget, "test")
+    scores = score_choices(MODELS["llama"], PROMPTS_OF_ONE_KIND, [THREE] * 9, budget, "test")
+    shuffled = score_choices(MODELS["llama"], [PROMPTS_OF_ONE_KIND[i] for i in order], [THREE] * 9, budget, "test")
     assert torch.equal(scores[order], shuffled)
 
 
@@ -103,7 +125,7 @@ def fed(model, prompts, choices, budget=10_000):
         ),
     ]
     try:
-        score_choices(model, prompts, choices, budget, "test")
+        score_choices(model, prompts, [choices] * len(prompts), budget, "test")
     finally:
         for hook in hooks:
             hook.remove()
@@ -149,7 +171,7 @@ def test_of_another_layout_the_output_layer_reads_the_columns_of_the_answers_and
 @pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "lm_head"]])
 def test_scores_are_those_of_the_adapter(targets):
     model = small_model("llama", TOKENIZER)
-    before = score_choices(model, PROMPTS_OF_ONE_KIND, THREE, 100, "test")
+    before = score_choices(model, PROMPTS_OF_ONE_KIND, [THREE] * 9, 100, "test")
     tuned = adapt_model(model, adapt_section("lora", target_modules=targets), seed=0).eval()
     torch.manual_seed(1)
     with torch.no_grad():
@@ -157,7 +179,7 @@ def test_scores_are_those_of_the_adapter(targets):
             if "lora_B" in name:  # zero at first, so that an adapter changes nothing
                 weight.normal_(0, 0.3)
     check(tuned, PROMPTS_OF_ONE_KIND, THREE, 100)
-    after = score_choices(tuned, PROMPTS_OF_ONE_KIND, THREE, 100, "test")
+    after = score_choices(tuned, PROMPTS_OF_ONE_KIND, [THREE] * 9, 100, "test")
     assert (after - before).abs().min() > 1e-3
 
 
@@ -166,5 +188,5 @@ def test_scores_of_a_4_bit_model_equal_one_row_a_choice(name, tmp_path):
     folder = write_model(tmp_path / "model", name, TOKENIZER)
     plain, quantised = (load(tmp_path / key, folder, quantization=key).model for key in ("none", "nf4"))
     check(quantised, PROMPTS_OF_ONE_KIND, THREE, 100)
-    difference = naive(plain, PROMPTS_OF_ONE_KIND, THREE) - naive(quantised, PROMPTS_OF_ONE_KIND, THREE)
+    difference = naive(plain, PROMPTS_OF_ONE_KIND, [THREE] * 9) - naive(quantised, PROMPTS_OF_ONE_KIND, [THREE] * 9)
     assert difference.abs().max() > 1e-3, "the weights are not 4-bit"

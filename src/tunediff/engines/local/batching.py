@@ -21,8 +21,10 @@ from tunediff.runtime.processes import gathered, part
 Result = TypeVar("Result")
 
 
-def plan(rows: Sequence[Sequence[int]], budget: int) -> list[list[int]]:
+def plan(rows: Sequence[Sequence[int]], budget: int, kinds: Sequence[int] | None = None) -> list[list[int]]:
     """Indices of rows in batches of at most `budget` tokens, padding counted, longest rows first.
+
+    Rows of different `kinds` never share a batch.
 
     Longest first, so that too large a budget shows at once. Rows of one length are ordered by their tokens: the plan
     is the same for any order of the rows. A row longer than the budget is a batch of its own.
@@ -30,15 +32,21 @@ def plan(rows: Sequence[Sequence[int]], budget: int) -> list[list[int]]:
     order = sorted(range(len(rows)), key=lambda i: (-len(rows[i]), tuple(rows[i])))
     batches: list[list[int]] = []
     for i in order:
-        if batches and len(rows[batches[-1][0]]) * (len(batches[-1]) + 1) <= budget:
-            batches[-1].append(i)
+        last = batches[-1] if batches else []
+        fits = last and len(rows[last[0]]) * (len(last) + 1) <= budget
+        if fits and (kinds is None or kinds[last[0]] == kinds[i]):
+            last.append(i)
         else:
             batches.append([i])
     return batches
 
 
 def run_batches(
-    rows: Sequence[Sequence[int]], budget: int, answer: Callable[[list[int]], Sequence[Result]], title: str
+    rows: Sequence[Sequence[int]],
+    budget: int,
+    answer: Callable[[list[int]], Sequence[Result]],
+    title: str,
+    kinds: Sequence[int] | None = None,
 ) -> list[Result]:
     """Answer every row, batch by batch, and give the results in the order of the rows, in every process.
 
@@ -49,17 +57,18 @@ def run_batches(
         budget: tokens of one batch.
         answer: results of the rows with the given indices, in that order.
         title: what the progress bar says.
+        kinds: of each row; rows of different ones never share a batch.
 
     Raises:
         TunediffError: memory does not suffice for a single row.
     """
     number, processes = part()
-    waiting = plan(rows, budget)[number::processes][::-1]
+    waiting = plan(rows, budget, kinds)[number::processes][::-1]
     mine = {i for batch in waiting for i in batch}
     hidden = True if number else None
     with (
         journal(len(rows), title) as kept,
-        tqdm(total=len(mine), desc=title, unit="case", disable=hidden) as bar,
+        tqdm(total=len(mine), desc=title, unit="case", disable=hidden, leave=len(rows) > 1) as bar,
     ):
         results: dict[int, Result] = kept.results
         bar.update(len(mine & results.keys()))

@@ -1,7 +1,7 @@
 """Log-likelihood of each choice after each prompt, in one forward pass.
 
 A row is a tree. Prompts that begin alike, such as three hypotheses about one premise, share a stem. Each prompt goes
-on from it, and behind each stands one branch for every choice of more than one token.
+on from it, and behind each stands one branch for every choice of its own that has more than one token.
 
     stem ........ | prompt 1 . p5 | " very" " good" | " not" " so" | prompt 2 . p6 | " very" " good" | " not" " so"
     0  1  2  3      4  5              6       7         6      7      4  5  6          7       8         7      8
@@ -20,12 +20,14 @@ import torch
 
 from tunediff.engines.local.batching import run_batches
 from tunediff.models.load import Network
-from tunediff.models.logits import logits_at, takes_own_mask
+from tunediff.models.logits import batch_kinds, logits_at, takes_own_mask
 from tunediff.models.prefix import WORTH_SHARING, Prefix, read_prefix, rows_after, shared_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Token ids of each choice of a prompt.
+Choices = Sequence[list[int]]
 # Tokens behind one stem. Each pays attention to the whole row, so a long row costs more than a stem saves.
 LONGEST_ROW = 512
 
@@ -37,6 +39,7 @@ class _Tree(NamedTuple):
     """
 
     prompts: list[int]
+    choices: list[Choices]  # of each prompt
     tokens: list[int]
     prompt_of: list[int]
     branch_of: list[int]
@@ -45,24 +48,25 @@ class _Tree(NamedTuple):
 
 
 def score_choices(
-    model: Network, prompts: Sequence[list[int]], choices: Sequence[list[int]], batch_tokens: int, title: str
+    model: Network, prompts: Sequence[list[int]], choices: Sequence[Choices], batch_tokens: int, title: str
 ) -> "Tensor":
-    """Sum of the log-probabilities of each choice's tokens after each prompt.
+    """Sum of the log-probabilities of the tokens of each of a prompt's choices, after that prompt.
 
     A layout that takes no tree gets a row for each choice, and that is said.
 
     Args:
         model: a causal language model of transformers, with or without an adapter.
         prompts: token ids of each prompt.
-        choices: token ids of each choice, none empty.
+        choices: of each prompt the token ids of its choices, none empty, the same number for all prompts.
         batch_tokens: tokens of one batch.
         title: what the progress bar says.
 
     Returns:
         Natural-log likelihoods of shape (n_cases, n_choices), float64, at most 0.
     """
-    whole = takes_own_mask(model.config, max(map(len, prompts)) + max(map(len, choices)) - 1)
-    if not whole:
+    longest = max(len(prompt) + max(map(len, row)) for prompt, row in zip(prompts, choices, strict=True))
+    whole = takes_own_mask(model.config, longest - 1)
+    if not whole and len(prompts) > 1:
         layout = model.config.model_type
         print(f"{title}: the layout {layout} takes no tree of these lengths: a row for each choice", file=sys.stderr)
     beginning = shared_prefix(prompts) if whole else []
@@ -71,18 +75,17 @@ def score_choices(
         prefix = read_prefix(model, beginning) if beginning else None
 
     columns = []
-    for group in [list(choices)] if whole else [[choice] for choice in choices]:
+    for group in [choices] if whole else [[[row[k]] for row in choices] for k in range(len(choices[0]))]:
         stems = _stems(prompts, before) if whole else [([i], 0) for i in range(len(prompts))]
         trees = [_tree(prompts, numbers, before, stem, group) for numbers, stem in stems]
 
-        def answer(
-            batch: list[int], trees: list[_Tree] = trees, group: list[list[int]] = group
-        ) -> list[list[list[float]]]:
-            return [scores.tolist() for scores in _score_batch(model, [trees[i] for i in batch], group, prefix)]
+        def answer(batch: list[int], trees: list[_Tree] = trees) -> list[list[list[float]]]:
+            return [scores.tolist() for scores in _score_batch(model, [trees[i] for i in batch], prefix)]
 
         # The budget counts the prefix too: its keys and values are there for every row.
-        found = run_batches([beginning + tree.tokens for tree in trees], batch_tokens, answer, title)
-        scores = torch.empty(len(prompts), len(group), dtype=torch.float64)
+        rows = [beginning + tree.tokens for tree in trees]
+        found = run_batches(rows, batch_tokens, answer, title, batch_kinds(model.config, list(map(len, rows))))
+        scores = torch.empty(len(prompts), len(group[0]), dtype=torch.float64)
         for tree, one in zip(trees, found, strict=True):
             scores[tree.prompts] = torch.tensor(one, dtype=torch.float64)
         columns.append(scores)
@@ -116,29 +119,30 @@ def _stems(prompts: Sequence[list[int]], before: int) -> list[tuple[list[int], i
 
 
 def _tree(
-    prompts: Sequence[list[int]], numbers: list[int], before: int, stem: int, choices: Sequence[list[int]]
+    prompts: Sequence[list[int]], numbers: list[int], before: int, stem: int, choices: Sequence[Choices]
 ) -> _Tree:
     """The row of the prompts with these numbers, which begin with the same `stem` tokens, `before` of them read."""
-    branches = [token for choice in choices for token in choice[:-1]]
-    branch_of = [branch for branch, choice in enumerate(choices, start=1) for _ in choice[:-1]]
-    depth_of = [depth for choice in choices for depth in range(len(choice) - 1)]
     shared = stem - before
-    tree = _Tree(numbers, prompts[numbers[0]][before:stem], [0] * shared, [0] * shared, [*range(before, stem)], [])
+    answers = [choices[i] for i in numbers]
+    tree = _Tree(
+        numbers, answers, prompts[numbers[0]][before:stem], [0] * shared, [0] * shared, [*range(before, stem)], []
+    )
     for number, i in enumerate(numbers, start=1):
         rest, length = prompts[i][stem:], len(prompts[i])
         end = len(tree.tokens) + len(rest)
+        branches = [token for choice in choices[i] for token in choice[:-1]]
+        branch_of = [branch for branch, choice in enumerate(choices[i], start=1) for _ in choice[:-1]]
         tree.tokens.extend(rest + branches)
         tree.prompt_of.extend([number] * (len(rest) + len(branches)))
         tree.branch_of.extend([0] * len(rest) + branch_of)
-        tree.position_of.extend([*range(stem, length), *(length + depth for depth in depth_of)])
+        tree.position_of.extend(range(stem, length))
+        tree.position_of.extend(length + depth for choice in choices[i] for depth in range(len(choice) - 1))
         tree.places.append([*range(end - 1, end + len(branches))])
     return tree
 
 
 @torch.inference_mode()
-def _score_batch(
-    model: Network, trees: Sequence[_Tree], choices: Sequence[list[int]], prefix: Prefix | None
-) -> list["Tensor"]:
+def _score_batch(model: Network, trees: Sequence[_Tree], prefix: Prefix | None) -> list["Tensor"]:
     """Log-likelihoods of each row, of shape (n_prompts_of_the_row, n_choices); `prefix` stands before every row."""
     device = next(model.parameters()).device
     width = max(len(tree.tokens) for tree in trees)
@@ -149,7 +153,7 @@ def _score_batch(
     inputs = {"input_ids": padded([tree.tokens for tree in trees])}
     # Rows are padded on the right and read from the left: no token sees the padding. With one prompt and at most one
     # branch, a row is no more than that.
-    if any(len(tree.prompts) > 1 for tree in trees) or sum(len(choice) > 1 for choice in choices) > 1:
+    if any(len(tree.prompts) > 1 or len({*tree.branch_of} - {0}) > 1 for tree in trees):
         prompt_of = padded([tree.prompt_of for tree in trees], -1)
         mask = _sees(prompt_of, padded([tree.branch_of for tree in trees]))
         before = 0 if prefix is None else prefix[0][0].shape[2]
@@ -157,17 +161,26 @@ def _score_batch(
         inputs["position_ids"] = padded([tree.position_of for tree in trees])
     past = None if prefix is None else rows_after(prefix, len(trees))
     row_of = torch.tensor([row for row, tree in enumerate(trees) for _ in tree.places])
-    places = torch.tensor([places for tree in trees for places in tree.places])
+    # Of a prompt with fewer places than others, the last one is read again.
+    most = max(len(places) for tree in trees for places in tree.places)
+    places = torch.tensor([row + row[-1:] * (most - len(row)) for tree in trees for row in tree.places])
     inputs = {name: values.to(device) for name, values in inputs.items()}
     at_places = row_of[:, None].to(device), places.to(device)
     logits = logits_at(model, inputs | {"past_key_values": past}, at_places)  # (n_prompts, n_places, vocabulary)
     whole = logits.logsumexp(-1)
-    scores, start = [], 1
-    for choice in choices:
-        at = [0, *range(start, start + len(choice) - 1)]
-        scores.append((logits[:, at, choice] - whole[:, at]).double().sum(-1))
-        start += len(choice) - 1
-    return list(torch.split(torch.stack(scores, dim=1).cpu(), [len(tree.prompts) for tree in trees]))
+    alike: dict[tuple[tuple[int, ...], ...], list[int]] = {}  # prompts by their choices: most often all have the same
+    answers = [row for tree in trees for row in tree.choices]
+    for number, row in enumerate(answers):
+        alike.setdefault(tuple(map(tuple, row)), []).append(number)
+    scores = torch.empty(len(answers), len(answers[0]), dtype=torch.float64, device=device)
+    for numbers in alike.values():
+        picked = (logits, whole) if len(alike) == 1 else (logits[numbers], whole[numbers])
+        start = 1
+        for column, choice in enumerate(answers[numbers[0]]):
+            at = [0, *range(start, start + len(choice) - 1)]
+            scores[numbers, column] = (picked[0][:, at, choice] - picked[1][:, at]).double().sum(-1)
+            start += len(choice) - 1
+    return list(torch.split(scores.cpu(), [len(tree.prompts) for tree in trees]))
 
 
 def _sees(prompt_of: "Tensor", branch_of: "Tensor") -> "Tensor":

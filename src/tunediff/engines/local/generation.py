@@ -3,6 +3,7 @@
 generate(model, tokenizer, prompts, batch_tokens=4096, max_new_tokens=8, title="base")    # [("yes", "stop"), ...]
 """
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,9 @@ import torch
 
 from tunediff.engines.engine import Written
 from tunediff.engines.local.batching import run_batches
+from tunediff.engines.local.greedy import batch_by, end_markers, greedy, greedy_config
 from tunediff.models.load import Network
-from tunediff.models.logits import takes_own_mask
+from tunediff.models.logits import batch_kinds, takes_own_mask
 from tunediff.models.prefix import read_prefix, rows_after, shared_prefix
 
 if TYPE_CHECKING:
@@ -31,8 +33,12 @@ def generate(
 
     The text ends before the first of the texts `stop`, such as a line end, which are end markers too.
     """
-    device, ends = next(model.parameters()).device, _end_markers(model, tokenizer)
+    device, ends = next(model.parameters()).device, end_markers(model, tokenizer)
     pad = next((i for i in (tokenizer.pad_token_id, *ends) if i is not None), 0)
+    config = greedy_config(ends, pad, max_new_tokens, stop)
+    kinds = batch_kinds(model.config, list(map(len, prompts)), max_new_tokens)
+    # What was cached before the limit of a rotary scaling does not hold behind it.
+    crossing = {i for i, kind in enumerate(kinds) if kind > 0}
     longest = max(map(len, prompts)) + max_new_tokens
     beginning = shared_prefix(prompts) if takes_own_mask(model.config, longest) else []
     with torch.inference_mode():
@@ -47,26 +53,21 @@ def generate(
             padding = width - len(prompts[i])
             tokens.append(beginning + [pad] * padding + prompts[i][len(beginning) :])
             mask.append([1] * len(beginning) + [0] * padding + [1] * (len(prompts[i]) - len(beginning)))
-        written = model.generate(
-            input_ids=torch.tensor(tokens, device=device),
-            attention_mask=torch.tensor(mask, device=device),
-            past_key_values=None if prefix is None else rows_after(prefix, len(batch)),
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            eos_token_id=ends or None,
-            pad_token_id=pad,
-            **({"stop_strings": list(stop), "tokenizer": tokenizer} if stop else {}),
-        )
+        config.use_cache = batch[0] not in crossing
+        with greedy(model) as network:
+            written = network.generate(
+                input_ids=torch.tensor(tokens, device=device),
+                attention_mask=torch.tensor(mask, device=device),
+                past_key_values=None if prefix is None else rows_after(prefix, len(batch)),
+                generation_config=config,
+                tokenizer=tokenizer,
+            )
         return [_answer(tokenizer, row, ends, stop) for row in written[:, width:].tolist()]
 
-    return [Written(*one) for one in run_batches(prompts, batch_tokens, answer, title)]
-
-
-def _end_markers(model: Network, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """Ids of the tokenizer's end marker and of those that the model names: a chat model ends its turn with another."""
-    ends = model.generation_config.eos_token_id
-    known = [tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
-    return list(dict.fromkeys(int(i) for i in known if i is not None))
+    if len(prompts) > 1 and (by := batch_by(model, pad)) != "any":
+        print(f"{title}: the layout {model.config.model_type} is asked one {by} at a time", file=sys.stderr)
+        kinds = list(map(len, prompts)) if by == "length" else list(range(len(prompts)))
+    return [Written(*one) for one in run_batches(prompts, batch_tokens, answer, title, kinds)]
 
 
 def _answer(

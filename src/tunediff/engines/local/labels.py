@@ -13,6 +13,7 @@ from tunediff.inputs.padding import pad_rows
 from tunediff.inputs.prompts import Encoded
 from tunediff.models.heads import label_scores
 from tunediff.models.load import Network
+from tunediff.models.logits import batch_kinds
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,5 +29,7 @@ def classify(model: Network, encoded: Sequence[Encoded], pad: int, batch_tokens:
         log_probs: list[list[float]] = label_scores(model, inputs).double().log_softmax(-1).tolist()
         return log_probs
 
-    found = run_batches([one.tokens for one in encoded], batch_tokens, answer, title)
+    rows = [one.tokens for one in encoded]
+    kinds = batch_kinds(model.config, list(map(len, rows)))
+    found = run_batches(rows, batch_tokens, answer, title, kinds)
     return torch.tensor(found, dtype=torch.float64)

@@ -21,6 +21,7 @@ from tunediff.engines.local.batching import run_batches
 from tunediff.inputs.padding import pad_rows
 from tunediff.inputs.windows import Document, Window
 from tunediff.models.load import Network
+from tunediff.models.logits import batch_kinds
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,7 +76,9 @@ def find_spans(
         found = best_spans(scored.start_logits.double(), scored.end_logits.double(), rows, max_answer_tokens)
         return [(one.spans, one.null) for one in found]
 
-    answers = run_batches([window.tokens for window in windows], batch_tokens, answer, title)
+    tokens = [window.tokens for window in windows]
+    kinds = batch_kinds(model.config, list(map(len, tokens)))
+    answers = run_batches(tokens, batch_tokens, answer, title, kinds)
     found = iter([Found([Span(*span) for span in spans], null) for spans, null in answers])
     return [_merged([next(found) for _ in document.windows]) for document in documents]
 

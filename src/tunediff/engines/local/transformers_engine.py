@@ -1,6 +1,7 @@
 """The local engine: a model of transformers in this process, read in batches that fit into memory."""
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from tunediff.engines.local.choices import score_choices
 from tunediff.engines.local.generation import generate
 from tunediff.engines.local.labels import classify
 from tunediff.engines.local.spans import find_spans, no_answer_log_probs
-from tunediff.inputs.prompts import encode_cases, encode_choices, encode_prompts
+from tunediff.inputs.joins import join, stems, unusual_joins
+from tunediff.inputs.prompts import encode_cases, encode_prompts
 from tunediff.inputs.settings import PredictSettings
 from tunediff.inputs.windows import read_documents
 from tunediff.models.environment import environment
@@ -33,6 +35,7 @@ class TransformersEngine(Engine):
 
     def __init__(self, loaded: Loaded, batch_tokens: int) -> None:
         self.loaded, self.batch_tokens, self.context = loaded, batch_tokens, loaded.context
+        self._joins_printed = False
         self._tokens: dict[str, list[int]] = {}  # of the prompts that were counted last: they are asked next
 
     def loglikelihoods(self, prompts: Sequence[str], continuations: Sequence[str], title: str) -> list[list[float]]:
@@ -47,8 +50,12 @@ class TransformersEngine(Engine):
 
     def generate(self, prompts: Sequence[str], stop: Sequence[str], max_new_tokens: int, title: str) -> list[Written]:
         """See `Engine`."""
-        model, tokens = self.loaded.model, self._prompt_tokens(prompts)
-        return generate(model, self.loaded.tokenizer, tokens, self.batch_tokens, max_new_tokens, title, stop)
+        loaded = self.loaded
+        tokens, blanks = (
+            zip(*stems(loaded.tokenizer, prompts, self._prompt_tokens(prompts)), strict=True) if prompts else ((), ())
+        )
+        written = generate(loaded.model, loaded.tokenizer, tokens, self.batch_tokens, max_new_tokens, title, stop)
+        return [one._replace(text=one.text.removeprefix(blank)) for one, blank in zip(written, blanks, strict=True)]
 
     def environment(self) -> dict[str, str]:
         """See `Engine`."""
@@ -64,7 +71,9 @@ class TransformersEngine(Engine):
 
     def batched(self, batch_tokens: int) -> "TransformersEngine":
         """See `Engine`."""
-        return TransformersEngine(self.loaded, batch_tokens)
+        other = copy(self)
+        other.batch_tokens = batch_tokens
+        return other
 
     def label_log_probs(self, cases: Sequence[Case], prompt: Prompt, title: str) -> list[HeadAnswer]:
         """See `Engine`."""
@@ -94,5 +103,10 @@ class TransformersEngine(Engine):
         return [self._tokens[prompt] for prompt in prompts]
 
     def _scores(self, prompts: Sequence[str], continuations: Sequence[str], title: str) -> "Tensor":
-        choices = list(encode_choices(self.loaded.tokenizer, {text: text for text in continuations}).values())
-        return score_choices(self.loaded.model, self._prompt_tokens(prompts), choices, self.batch_tokens, title)
+        loaded, answers = self.loaded, [continuations] * len(prompts)
+        joined = join(loaded.tokenizer, prompts, answers, self.context, self._prompt_tokens(prompts))
+        if not self._joins_printed and (notice := unusual_joins(loaded.tokenizer, prompts, answers, joined)[1]):
+            self._joins_printed = True
+            print(f"{title}: {notice}")
+        rows, choices = [one.prompt for one in joined], [one.answers for one in joined]
+        return score_choices(loaded.model, rows, choices, self.batch_tokens, title)

@@ -1,0 +1,64 @@
+"""Whether a case that is asked alone gets the answer that it got among others: the standing check of a prediction.
+
+    check_alone(lengths, found, lambda i: engine.log_probs([prompts[i]], texts, title)[0], "float32", title)
+
+Batches may change an answer by rounding and by nothing else. A few cases, spread by length, are
+asked again, each alone.
+"""
+
+from collections.abc import Callable, Sequence
+
+from tunediff.runtime.errors import TunediffError
+
+# Cases that are asked again.
+SAMPLE = 8
+# Nats that rounding may move a log-likelihood by, for each 20 nats that it has, by the dtype of the model.
+ROUNDING = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.3}
+
+
+def check_alone(
+    lengths: Sequence[int],
+    found: Sequence[Sequence[float] | str],
+    ask: Callable[[int], Sequence[float] | str],
+    dtype: str,
+    title: str,
+) -> None:
+    """Ask some cases again, each alone, and compare.
+
+    Of numbers (log-likelihoods in nats) none may be off by more than rounding. Of texts all have to be the same in
+    float32; where numbers are coarser, rounding decides between words that are as likely, so most have to be.
+
+    Args:
+        lengths: of each case the tokens of its prompt.
+        found: of each case the answer among others: log-likelihoods, or a text.
+        ask: gives the answer to a case alone, by its number.
+        dtype: of the model: float32, float16 or bfloat16.
+        title: what was asked, for the error.
+
+    Raises:
+        TunediffError: an answer depends on the cases beside it.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    n = min(SAMPLE, len(order))
+    sample = [order[k * (len(order) - 1) // max(n - 1, 1)] for k in range(n)]
+    limit, texts, furthest = ROUNDING.get(dtype, max(ROUNDING.values())), [], 0.0
+    for i in dict.fromkeys(sample):
+        among, alone = found[i], ask(i)
+        if isinstance(among, str) or isinstance(alone, str):
+            texts.append(among == alone)
+            continue
+        for one, other in zip(among, alone, strict=True):
+            # Not `max`: a number that is none is no smaller than any.
+            off = abs(one - other) / max(1.0, abs(other) / 20)
+            furthest = off if not off <= furthest else furthest
+    wrong = texts.count(False)
+    if not furthest <= limit:
+        raise TunediffError(
+            f"{title}: asked alone, a case gets log-likelihoods that are off by {furthest:.2g} nats from those that it "
+            f"got among others, expected at most {limit:g}: this model's answers depend on the batch"
+        )
+    if wrong > (0 if dtype == "float32" else len(texts) // 2):
+        raise TunediffError(
+            f"{title}: asked alone, {wrong} of {len(texts)} cases get another text than among others: this model's "
+            "answers depend on the batch"
+        )

@@ -1,0 +1,182 @@
+r"""Where a prompt ends and its answer begins, in tokens: an answer's tokens are those of the whole text.
+
+    joined = join(tokenizer, ["Is it raining?\nAnswer: "], [["yes", "no"]], 512)
+    joined[0].prompt                         # the tokens of "Is it raining?\nAnswer:", behind a BOS
+    joined[0].answers                        # those of " yes" and " no", as they stand in the whole text
+
+A model has read whole texts. In "Answer: yes" many tokenizers have one token " yes", which neither "Answer: " nor "yes"
+holds; others put a blank before any text that they are given alone. So prompt and answer are tokenised together, and
+an answer's tokens are those behind the tokens of the prompt. Where the two melt into one token, the boundary moves back
+to the last token that the prompt has in common with all its answers.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import shown
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Texts that are tokenised at once: what a tokenizer says of them besides their ids takes more memory than these.
+AT_ONCE = 1024
+# An answer may begin with any of these; each shows whether the blanks at the end of a prompt melts into it.
+BEGINNINGS = ("a", "A", "1", "(")
+BLANKS = (" ", "\t")
+
+
+class Joined(NamedTuple):
+    """The tokens of a prompt, behind a BOS where the tokenizer puts one, and those of each of its answers.
+
+    `moved`: how many tokens of the prompt alone are not in `prompt`, since they melt with an answer.
+    """
+
+    prompt: list[int]
+    answers: list[list[int]]
+    moved: int
+
+
+def join(
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[str],
+    answers: Sequence[Sequence[str]],
+    room: int,
+    tokens: Sequence[list[int]] | None = None,
+) -> list[Joined]:
+    """Tokens of each prompt and of the answers that may follow it.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        prompts: a text per case.
+        answers: of each prompt the texts that may follow it, at least one.
+        room: tokens that the model can read of a prompt and its answer.
+        tokens: those of each prompt alone, behind a BOS, where they are known.
+
+    Raises:
+        TunediffError: an answer adds no token, or begins another one of its prompt and could never lose to it; no token
+            is left before an answer; or prompt and answer are too long.
+    """
+    start = beginning(tokenizer)
+    alone = tokens or [start + ids for ids in _tokenise(tokenizer, prompts)]
+    whole = iter(_tokenise(tokenizer, [p + text for p, texts in zip(prompts, answers, strict=True) for text in texts]))
+    joined = []
+    for prompt, texts, ids in zip(prompts, answers, alone, strict=True):
+        rows = [start + next(whole) for _ in texts]
+        end = min(_shared(ids, row) for row in rows)
+        joined.append(Joined(ids[:end], [row[end:] for row in rows], len(ids) - end))
+        _check(prompt, texts, joined[-1], room)
+    return joined
+
+
+def stems(
+    tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[str], tokens: Sequence[list[int]] | None = None
+) -> list[tuple[list[int], str]]:
+    """Of each prompt the tokens that a free answer follows, and the blanks at its end that are written with it.
+
+    Behind "Answer: " no text that a model has read goes on with a word, where " yes" is one token. A blank that
+    melts with the word behind it is left to the model, and is no part of its answer.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        prompts: a text per case.
+        tokens: as in `join`.
+    """
+    start = beginning(tokenizer)
+    alone = tokens or [start + ids for ids in _tokenise(tokenizer, prompts)]
+    found = [(ids, "") for ids in alone]
+    ends = [i for i, prompt in enumerate(prompts) if prompt.endswith(BLANKS)]
+    whole = iter(_tokenise(tokenizer, [prompts[i] + text for i in ends for text in BEGINNINGS]))
+    for i in ends:
+        prompt, known = prompts[i], alone[i]
+        kept = min(_shared(known, start + next(whole)) for _ in BEGINNINGS)
+        if 0 < kept < len(known):
+            shorter = [prompt[:end] for end in range(len(prompt) - 1, len(prompt.rstrip("".join(BLANKS))) - 1, -1)]
+            rests = [
+                prompt[len(text) :]
+                for text, ids in zip(shorter, _tokenise(tokenizer, shorter), strict=True)
+                if start + ids == known[:kept]
+            ]
+            if rests:
+                found[i] = known[:kept], rests[0]
+    return found
+
+
+def unusual_joins(
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[str],
+    answers: Sequence[Sequence[str]],
+    joined: Sequence[Joined],
+) -> tuple[dict[str, int], str]:
+    """In how many cases prompt and answers do not simply stand side by side, and a sentence that says so.
+
+    Returns:
+        n, the cases; moved, those where a token of the prompt melts with an answer; differ, those where an answer has
+        other tokens than it has alone. The sentence has an example, and is empty where there are none.
+    """
+    texts = list(dict.fromkeys(text for each in answers for text in each))
+    alone = dict(zip(texts, _tokenise(tokenizer, texts), strict=True))
+    counts, example = {"n": len(joined), "moved": 0, "differ": 0}, ""
+    for prompt, each, one in zip(prompts, answers, joined, strict=True):
+        other = next((i for i, text in enumerate(each) if one.answers[i] != alone[text]), None)
+        counts["moved"] += one.moved > 0
+        counts["differ"] += other is not None
+        if other is not None and not example:
+            found, apart = (tokenizer.convert_ids_to_tokens(ids) for ids in (one.answers[other], alone[each[other]]))
+            example = f"behind {shown(prompt[-20:])}, {shown(each[other])} is {shown(found)}, and alone {shown(apart)}"
+    if not example:
+        return counts, ""
+    return counts, (
+        f"the tokens of an answer are not those that it has alone in {counts['differ']:,} of {counts['n']:,} cases (in "
+        f"{counts['moved']:,} a token of the prompt melts with it): {example}"
+    )
+
+
+def beginning(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """What stands before any text: a BOS where the tokenizer puts one."""
+    return [tokenizer.bos_token_id] if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else []
+
+
+def _tokenise(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of texts alone: no BOS, no EOS, and no special token even where a text spells one."""
+    distinct = list(dict.fromkeys(texts))
+    tokens: dict[str, list[int]] = {}
+    for start in range(0, len(distinct), AT_ONCE):
+        part = distinct[start : start + AT_ONCE]
+        tokens |= zip(
+            part,
+            tokenizer(part, add_special_tokens=False, split_special_tokens=True, verbose=False).input_ids,
+            strict=True,
+        )
+    return [tokens[text] for text in texts]
+
+
+def _shared(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two rows begin with alike."""
+    if second[: len(first)] == first:
+        return len(first)
+    return next(place for place, (a, b) in enumerate(zip([*first, None], [*second, None], strict=False)) if a != b)
+
+
+def _check(prompt: str, texts: Sequence[str], joined: Joined, room: int) -> None:
+    end, longest = shown(prompt[-20:]), len(joined.prompt) + max(map(len, joined.answers))
+    if not joined.prompt:
+        raise TunediffError(
+            f"params.yaml: prompt.template: found no token before {shown(texts[0])} in {end}, expected a text"
+        )
+    if longest > room:
+        raise TunediffError(
+            f"params.yaml: prompt: found {longest} tokens of a prompt and its answer, expected at most {room}; shorten "
+            f"the case that ends with {end}, or set prompt.max_tokens lower and prompt.too_long: truncate"
+        )
+    for text, tokens in zip(texts, joined.answers, strict=True):
+        if not tokens:
+            raise TunediffError(
+                f"params.yaml: prompt.choices: found no token in {text!r} behind {end}, expected a text"
+            )
+        for other, longer in zip(texts, joined.answers, strict=True):
+            if tokens is not longer and longer[: len(tokens)] == tokens:
+                raise TunediffError(
+                    f"params.yaml: prompt.choices: {text!r} begins {other!r}, which it could then never lose to; "
+                    "expected texts of which none begins another"
+                )

@@ -1,0 +1,87 @@
+"""Which output of a checkpoint's classification head is which label: by their names.
+
+    put_in_order(network, ["entailment", "neutral", "contradiction"], names=None)
+
+`id2label` in config.json names the outputs. Case, blanks, hyphens and underscores do not count, and the
+short forms of `ALIASES` mean what they stand for. The head's outputs are put into the order of task.labels.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from tunediff.models.counts import new_head
+from tunediff.runtime.errors import TunediffError
+
+# Short forms, and what they stand for.
+ALIASES = {
+    **{"pos": "positive", "neg": "negative", "neu": "neutral", "neut": "neutral"},
+    **{"entail": "entailment", "entails": "entailment", "entailed": "entailment"},
+    **{"contradict": "contradiction", "contradicts": "contradiction", "contradictory": "contradiction"},
+    **{"nonentailment": "notentailment", "notentailed": "notentailment"},
+}
+
+
+def put_in_order(network: Any, labels: Sequence[str], names: Sequence[str] | None) -> None:
+    """Let output i of a checkpoint's head be label i.
+
+    Args:
+        network: a classifier with as many outputs as labels.
+        labels: those of the task, in order.
+        names: of the outputs, in order, where params.yaml gives them; else those of the checkpoint hold.
+
+    Raises:
+        TunediffError: the checkpoint names no labels, or others.
+    """
+    found = [str(network.config.id2label.get(i)) for i in range(len(labels))] if names is None else list(names)
+    if names is None and all(re.fullmatch(r"(?i)label_?\d+|none|\d+", name) for name in found):
+        raise TunediffError(
+            f"config.json: id2label: found {', '.join(found)}, which name no labels; expected {', '.join(labels)}, or "
+            "in params.yaml model.head_labels: the label of each output of the checkpoint's head, in order"
+        )
+    outputs = {_plain(name): i for i, name in enumerate(found)}
+    if len(outputs) < len(found) or outputs.keys() != {_plain(label) for label in labels}:
+        where = "config.json: id2label" if names is None else "params.yaml: model.head_labels"
+        raise TunediffError(
+            f"{where}: found {', '.join(found)}, expected those of task.labels: {', '.join(labels)}; where they mean "
+            "the same, give model.head_labels in params.yaml: the label of each output, in order"
+        )
+    order = [outputs[_plain(label)] for label in labels]
+    layer = _last_layer(network, len(labels))
+    with torch.no_grad():
+        for values in layer.parameters():
+            values.copy_(values[order].clone())
+
+
+def is_new(network: Any, report: dict[str, Any], labels: Sequence[str]) -> bool:
+    """Whether the weights of a classifier's outputs are not the checkpoint's: it has none, or of another number.
+
+    Args:
+        network: the classifier.
+        report: transformers' account of missing and mismatched weights.
+        labels: those of the task.
+    """
+    drawn = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
+    outputs = {id(parameter) for parameter in _last_layer(network, len(labels)).parameters()}
+    return any(name in drawn and id(value) in outputs for name, value in network.named_parameters())
+
+
+def _last_layer(network: Any, n: int) -> nn.Module:
+    """The linear layer of the head that has an output for each of n labels."""
+    layers = [
+        module
+        for head in new_head(network)
+        for module in network.get_submodule(head).modules()
+        if isinstance(module, nn.Linear) and module.out_features == n
+    ]
+    if not layers:
+        raise TunediffError(f"{network.config.model_type}: found no layer of {n} outputs in the head, expected one")
+    return layers[-1]
+
+
+def _plain(name: str) -> str:
+    plain = re.sub(r"[\s_-]+", "", name).casefold()
+    return ALIASES.get(plain, plain)

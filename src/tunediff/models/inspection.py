@@ -1,0 +1,227 @@
+"""What was loaded: quantised layers, adapters, dtypes and embedding as they are, not as a file says.
+
+    check_files(Path("model"), config, params.model)        # before anything is loaded
+    found = inspect(network, tokenizer, params.model)       # {"linear_layers": 14, "nf4_layers": 14, ...}
+
+Where params.yaml says something else than what is there, the run stops with one line.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from tunediff.config.model import Model
+from tunediff.models.counts import inside, unpacked_modules
+from tunediff.runtime.errors import TunediffError, one_line
+from tunediff.runtime.files import shown
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+# Relative to the largest logit: what rounding alone may change of a token that is read again.
+ROUNDING = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+# A smaller share of the base in 4 bits is worth a caution.
+MUCH = 0.9
+# Of a generation config: what greedy generation does not read, and what is kept of it.
+NEUTRAL = {
+    *("do_sample", "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"),
+    *("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "max_length", "max_new_tokens"),
+    *("transformers_version", "_from_model_config", "use_cache", "output_attentions", "output_hidden_states"),
+    *("output_scores", "output_logits", "return_dict_in_generate", "renormalize_logits", "compile_config"),
+}
+
+
+def check_files(weights: Path, config: Mapping[str, Any], model: Model) -> None:
+    """Refuse files beside the weights that would make another model of them than params.yaml says.
+
+    Args:
+        weights: folder with config.json and safetensors.
+        config: the layout, as in config.json.
+        model: the section model.
+
+    Raises:
+        TunediffError: an adapter lies beside the weights, or they are quantised in another way than params.yaml says.
+    """
+    for name in ADAPTER_FILES:
+        if (weights / name).exists():
+            raise TunediffError(
+                f"{weights / name}: found an adapter beside a model's whole weights, which transformers would put on "
+                "them; expected the weights alone: move the adapter to a folder of its own"
+            )
+    stored = stored_quantization(config)
+    if stored is not None and stored != model.quantization:
+        expected = "expected nf4 there too" if stored == "nf4" else "expected unquantised weights or nf4"
+        raise TunediffError(
+            f"params.yaml: model.quantization: found {model.quantization}, but the weights in {weights} are stored as "
+            f"{stored}; {expected}"
+        )
+    if "auto_map" in config:
+        print(
+            f"{weights}: config.json names code of its own (auto_map), which is not run: the layout "
+            f"{config.get('model_type')} of transformers is loaded",
+            file=sys.stderr,
+        )
+
+
+def stored_quantization(config: Mapping[str, Any]) -> str | None:
+    """How a checkpoint's own config.json says its weights are quantised: nf4, fp4, int8, gptq, ...; None: not."""
+    stored = config.get("quantization_config")
+    if stored is None:
+        return None
+    if not isinstance(stored, dict):
+        raise TunediffError(f"config.json: quantization_config: found {shown(stored)}, expected an object")
+    if stored.get("load_in_4bit"):
+        return str(stored.get("bnb_4bit_quant_type", "fp4"))
+    return "int8" if stored.get("load_in_8bit") else str(stored.get("quant_method"))
+
+
+def inspect(network: Any, tokenizer: "PreTrainedTokenizerBase", model: Model) -> dict[str, Any]:
+    """What is found in a loaded model: numbers and words, and `cautions`, each a sentence.
+
+    Raises:
+        TunediffError: it is not what params.yaml says, or cannot be used as it says.
+    """
+    _check_adapters(network)
+    _check_embedding(network, tokenizer)
+    found = _layers(network)
+    cautions = _check_quantization(found, network, model)
+    if model.head == "lm":
+        _check_causal(network)
+        other = changes_greedy(network)
+        if other:
+            values = ", ".join(f"{key} {shown(value)}" for key, value in other.items())
+            cautions.append(f"generation_config.json sets {values}, which is left out of greedy generation")
+    return found | {"cautions": cautions}
+
+
+def changes_greedy(network: Any) -> dict[str, Any]:
+    """What a model's own generation config says that would change the likeliest text, by key."""
+    config = getattr(network, "generation_config", None)
+    if config is None:
+        return {}
+    usual = {None, False, 1}
+    return {
+        key: value
+        for key, value in config.to_diff_dict().items()
+        if key not in NEUTRAL and not (isinstance(value, int | float | None) and value in usual)
+    }
+
+
+def _check_adapters(network: Any) -> None:
+    names = [name for name, _ in network.named_parameters() if "lora_" in name]
+    if hasattr(network, "peft_config") or getattr(network, "_hf_peft_config_loaded", False) or names:
+        raise TunediffError(
+            f"{network.config.model_type}: found an adapter on the model that was loaded ({len(names)} tensors), "
+            "expected its own weights alone"
+        )
+
+
+def _check_embedding(network: Any, tokenizer: "PreTrainedTokenizerBase") -> None:
+    embedding = network.get_input_embeddings()
+    rows = getattr(getattr(embedding, "weight", None), "shape", [sys.maxsize])[0]
+    # A special token that is never placed, as some tokenizer classes add of their own, needs no row.
+    placed = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.sep_token_id}
+    never = {*tokenizer.all_special_ids} - placed
+    tokens = 1 + max((number for number in tokenizer.get_vocab().values() if number not in never), default=-1)
+    if rows < tokens:
+        raise TunediffError(
+            f"params.yaml: model.id: found an embedding of {rows:,} rows and a tokenizer of {tokens:,} tokens; "
+            "expected a row for each token"
+        )
+
+
+def _layers(network: Any) -> dict[str, Any]:
+    """Linear layers by how they are stored, the share of the base's weights in 4 bits, and the dtypes of the others.
+
+    The share is of all weight matrices but embeddings and head, fused experts among them.
+    """
+    kept = unpacked_modules(network)
+    linear, kinds, other, packed, whole = 0, Counter[str](), Counter[str](), 0, 0
+    dtypes: Counter[str] = Counter()
+    embeddings = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
+    for name, module in network.named_modules():
+        is_linear = isinstance(module, nn.Linear | Conv1D) and not inside(name, kept)
+        linear += is_linear
+        for parameter, value in module.named_parameters(recurse=False):
+            state = getattr(value, "quant_state", None)
+            kind = "int8" if value.dtype == torch.int8 else getattr(state, "quant_type", None)
+            size = value.numel() if state is None else int(torch.Size(state.shape).numel())
+            if kind is None:
+                dtypes[str(value.dtype).removeprefix("torch.")] += size
+            elif is_linear and parameter == "weight":
+                kinds[kind] += 1
+            if (
+                size
+                and (kind is not None or value.dim() > 1)
+                and id(value) not in embeddings
+                and not inside(name, kept)
+            ):
+                whole += size
+                packed += size * (kind == "nf4")
+                if kind is None:
+                    other[type(module).__name__] += 1
+    return {
+        "linear_layers": linear,
+        "nf4_layers": kinds["nf4"],
+        "quantized_layers": dict(kinds),
+        "nf4_share": packed / whole if whole else 0.0,
+        "unpacked": dict(other),
+        "dtypes": dict(dtypes),
+    }
+
+
+def _check_quantization(found: Mapping[str, Any], network: Any, model: Model) -> list[str]:
+    layout, linear = network.config.model_type, found["linear_layers"]
+    kinds = found["quantized_layers"]
+    if model.quantization == "none":
+        if kinds:
+            raise TunediffError(
+                f"params.yaml: model.quantization: found none, but {sum(kinds.values())} of {linear} linear layers of "
+                f"the {layout} model are {', '.join(kinds)}"
+            )
+        return []
+    if set(kinds) - {"nf4"} or not kinds:
+        what = f"only {', '.join(kinds)}" if kinds else "none"
+        raise TunediffError(
+            f"params.yaml: model.quantization: found nf4, but of the {linear} linear layers of the {layout} model "
+            f"{what} became NF4, since bitsandbytes packs plain linear layers alone; expected none"
+        )
+    if found["nf4_share"] >= MUCH:
+        return []
+    others = ", ".join(f"{n} in {name}" for name, n in found["unpacked"].items())
+    return [
+        f"{found['nf4_share']:.0%} of the weights of the {layout} model are NF4 ({found['nf4_layers']} layers); the "
+        f"others are as they were: {others}"
+    ]
+
+
+@torch.inference_mode()
+def _check_causal(network: Any) -> None:
+    """Refuse a model for which the last token changes what it says at earlier places: it sees the future."""
+    device, rows = next(network.parameters()).device, network.get_input_embeddings().weight.shape[0]
+    row = [(7 * place + 3) % rows for place in range(8)]
+    try:
+        first, second = (
+            network(input_ids=torch.tensor([[*row, last % rows]], device=device), use_cache=False)
+            .logits[0, :-1]
+            .float()
+            for last in (11, 5)
+        )
+    # Each layout says in its own way that it cannot read tokens alone.
+    except Exception as error:
+        raise TunediffError(
+            f"params.yaml: model.head: found lm, but a {network.config.model_type} model cannot go on with a text: "
+            f"{one_line(error)}"
+        ) from None
+    if (first - second).abs().max() > ROUNDING[network.config.dtype] * first.abs().max():
+        raise TunediffError(
+            f"params.yaml: model.head: found lm, but this {network.config.model_type} model sees the tokens behind the "
+            "one that it writes and cannot go on with a text; expected classification or span"
+        )

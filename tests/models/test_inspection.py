@@ -1,0 +1,211 @@
+"""What is loaded is what is said, for every way in which the two have been seen to differ."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+
+from tests.tiny import SMALL, load, small_model, small_tokenizer, write_model
+from tunediff.models.counts import count_parameters
+from tunediff.models.inspection import changes_greedy
+from tunediff.models.parameters import totals
+from tunediff.runtime.errors import TunediffError
+
+TOKENIZER = small_tokenizer()
+SPECIAL = {"vocab_size": len(TOKENIZER), "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "initializer_range": 0.2}
+EXPERTS = {"model_type": "mixtral", "intermediate_size": 96, "num_key_value_heads": 4, "num_local_experts": 4}
+GEMMA3 = {"model_type": "gemma3_text", "intermediate_size": 96, "num_key_value_heads": 4, "head_dim": 16}
+GEMMA3 |= {"sliding_window": 512, "max_position_embeddings": 64}
+
+
+def written(folder, config, **saving):
+    """The folder of a model of this layout with random weights."""
+    torch.manual_seed(0)
+    configuration = AutoConfig.for_model(**(SIZES | SPECIAL | config))
+    model = AutoModelForCausalLM.from_config(configuration, dtype=torch.float32).eval()
+    model.save_pretrained(folder, **saving)
+    TOKENIZER.save_pretrained(folder)
+    return folder
+
+
+def stored(folder, tmp_path, **how):
+    """A Llama's folder whose weights are stored quantised by bitsandbytes."""
+    plain = write_model(tmp_path / "plain", "llama", TOKENIZER)
+    config = BitsAndBytesConfig(**how)
+    options = {"quantization_config": config, "dtype": torch.float32, "device_map": {"": "cpu"}}
+    AutoModelForCausalLM.from_pretrained(plain, **options).save_pretrained(folder)
+    TOKENIZER.save_pretrained(folder)
+    return folder
+
+
+def error_of(folder, tmp_path, **keys):
+    with pytest.raises(TunediffError) as caught:
+        load(tmp_path / "base", folder, **keys)
+    [line] = caught.value.args
+    assert "\n" not in line
+    return line
+
+
+def change_json(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def held(loaded):
+    """Bytes of the weights of a loaded model, with what quantisation keeps beside them; what is tied counts once."""
+    values = {
+        value.data_ptr(): value for name, value in loaded.model.state_dict().items() if "bitsandbytes" not in name
+    }
+    return sum(value.numel() * value.element_size() for value in values.values())
+
+
+def counted(folder):
+    """The rows of the base under QLoRA, as count_params counts them from config.json alone."""
+    config = json.loads((folder / "config.json").read_text())
+    lora = {"method": "qlora", "r": 2, "target_modules": "all-linear"}
+    return [row for row in count_parameters(config, quantization="nf4", **lora) if not row.trainable]
+
+
+# Quantised
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_what_is_found_is_what_was_asked_for(quantization, tmp_path):
+    loaded = load(tmp_path / "base", write_model(tmp_path / "model", "llama", TOKENIZER), quantization=quantization)
+    assert loaded.found["linear_layers"] == 14
+    assert loaded.found["nf4_layers"] == (14 if quantization == "nf4" else 0)
+    assert loaded.found["nf4_share"] == (1 if quantization == "nf4" else 0)
+    assert set(loaded.found["dtypes"]) == {"float32"}
+    assert (loaded.found["head"], loaded.found["cautions"]) == ("checkpoint", [])
+
+
+def test_layers_of_another_class_than_linear_are_not_4_bit_and_that_is_refused(tmp_path):
+    folder = written(tmp_path / "model", {"model_type": "falcon"})
+    line = error_of(folder, tmp_path, quantization="nf4")
+    assert "found nf4, but of the 8 linear layers of the falcon model none became NF4" in line
+    assert not any(row.dtype == "nf4" for row in counted(folder))
+
+
+def test_fused_experts_are_counted_as_they_are_and_cautioned_about(tmp_path, capsys):
+    folder = written(tmp_path / "model", EXPERTS)
+    loaded = load(tmp_path / "base", folder, quantization="nf4")
+    rows = counted(folder)
+    assert sum(row.dtype == "nf4" for row in rows) == loaded.found["nf4_layers"] == 8
+    assert sum(row.bytes for row in rows) == pytest.approx(held(loaded), rel=0.01)
+    [caution] = loaded.found["cautions"]
+    assert "of the weights of the mixtral model are NF4 (8 layers); the others are as they were: " in caution
+    assert "MixtralExperts" in caution
+    assert caution in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("double", [True, False])
+def test_a_checkpoint_stored_in_nf4_is_loaded_where_params_say_so_and_counted_as_it_is(double, tmp_path):
+    how = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": double}
+    folder = stored(tmp_path / "model", tmp_path, **how)
+    line = error_of(folder, tmp_path, quantization="none")
+    assert line.startswith("params.yaml: model.quantization: found none, but the weights in ")
+    assert line.endswith("are stored as nf4; expected nf4 there too")
+    shutil.rmtree(tmp_path / "base")
+    loaded = load(tmp_path / "base", folder, quantization="nf4")
+    assert loaded.found["nf4_layers"] == 14
+    rows = counted(folder)
+    assert totals(rows)["bytes"] == pytest.approx(held(loaded), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("how", "name"),
+    [({"load_in_4bit": True, "bnb_4bit_quant_type": "fp4"}, "fp4"), ({"load_in_8bit": True}, "int8")],
+)
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_a_checkpoint_stored_in_another_way_is_refused(how, name, quantization, tmp_path):
+    line = error_of(stored(tmp_path / "model", tmp_path, **how), tmp_path, quantization=quantization)
+    assert f"found {quantization}, but the weights in " in line
+    assert line.endswith(f"are stored as {name}; expected unquantised weights or nf4")
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq", "fp8", "compressed-tensors", "mxfp4", "hqq2"])
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_every_other_quantisation_is_refused_by_its_name(method, quantization, tmp_path):
+    folder = write_model(tmp_path / "model", "llama", TOKENIZER)
+    change_json(folder / "config.json", quantization_config={"quant_method": method, "bits": 4})
+    assert f"are stored as {method}; expected unquantised weights or nf4" in error_of(
+        folder, tmp_path, quantization=quantization
+    )
+
+
+# Adapters, code, embedding
+
+
+@pytest.mark.parametrize("files", [["adapter_config.json"], ["adapter_config.json", "adapter_model.safetensors"]])
+def test_an_adapter_beside_whole_weights_is_refused(files, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    folder = write_model(tmp_path / "model", "llama", TOKENIZER)
+    config = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    get_peft_model(small_model("llama", TOKENIZER), config).save_pretrained(tmp_path / "adapter")
+    for name in files:
+        shutil.copyfile(tmp_path / "adapter" / name, folder / name)
+    line = error_of(folder, tmp_path)
+    assert line.startswith(f"{folder / 'adapter_config.json'}: found an adapter beside a model's whole weights")
+
+
+def test_code_that_a_known_layout_names_is_not_run_and_that_is_said(tmp_path, capsys):
+    folder = write_model(tmp_path / "model", "llama", TOKENIZER)
+    change_json(folder / "config.json", auto_map={"AutoModelForCausalLM": "modeling_x.XModel"})
+    load(tmp_path / "base", folder)
+    line = "config.json names code of its own (auto_map), which is not run: the layout llama of transformers is loaded"
+    assert line in capsys.readouterr().err
+
+
+def test_an_embedding_shorter_than_the_tokenizer_is_refused_with_both_sizes_and_a_longer_one_is_not(tmp_path):
+    for change in (-20, 64):
+        model = small_model("llama", TOKENIZER)
+        model.resize_token_embeddings(len(TOKENIZER) + change)
+        model.save_pretrained(tmp_path / f"model{change}")
+        TOKENIZER.save_pretrained(tmp_path / f"model{change}")
+    line = error_of(tmp_path / "model-20", tmp_path)
+    n = len(TOKENIZER)
+    assert f"found an embedding of {n - 20} rows and a tokenizer of {n} tokens; expected a row for each token" in line
+    assert load(tmp_path / "other", tmp_path / "model64").model.config.vocab_size == n + 64
+
+
+# The future
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "xlnet", "d_model": 64, "n_layer": 2, "n_head": 4, "d_inner": 96},
+        {"model_type": "bert-generation", "intermediate_size": 96},
+        GEMMA3 | {"use_bidirectional_attention": True},
+    ],
+    ids=lambda config: config["model_type"],
+)
+def test_a_model_that_sees_the_future_is_refused_as_a_language_model(config, tmp_path):
+    folder = written(tmp_path / "model", config)
+    line = error_of(folder, tmp_path)
+    assert f"found lm, but this {config['model_type']} model sees the tokens behind the one that it writes" in line
+
+
+@pytest.mark.parametrize("name", sorted(set(SMALL) - {"bert"}))
+def test_a_model_that_reads_from_left_to_right_is_not(name, tmp_path):
+    assert load(tmp_path / "base", write_model(tmp_path / "model", name, TOKENIZER)).found["cautions"] == []
+
+
+def test_the_same_layout_reading_from_left_to_right_is_not_refused(tmp_path):
+    load(tmp_path / "base", written(tmp_path / "model", GEMMA3))
+
+
+# Greedy
+
+
+def test_what_would_change_greedy_generation_is_said_and_what_would_not_is_not(tmp_path, capsys):
+    folder = write_model(tmp_path / "model", "llama", TOKENIZER)
+    change_json(folder / "generation_config.json", repetition_penalty=1.05, do_sample=True, temperature=0.7, top_p=0.8)
+    loaded = load(tmp_path / "base", folder)
+    assert changes_greedy(loaded.model) == {"repetition_penalty": 1.05}
+    sentence = "generation_config.json sets repetition_penalty 1.05, which is left out of greedy generation"
+    assert loaded.found["cautions"] == [sentence]
+    assert capsys.readouterr().err.count(sentence) == 1
