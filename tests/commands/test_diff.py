@@ -70,7 +70,7 @@ def test_the_gate_closes_where_the_exact_upper_bound_exceeds_the_limit(folder, l
     ("arguments", "message"),
     [
         (["before.jsonl", "missing.jsonl"], "missing.jsonl: there is no such file"),
-        (["before.jsonl", "after.csv", "--input-fields", "text"], "after.csv: found no column label, prediction"),
+        (["before.jsonl", "after.csv", "--input-fields", "text"], "after.csv: found no column 'label', 'prediction'"),
         (["before.jsonl", "after.jsonl", "--id-field", "label"], "case_id: found 2 more than once (yes, no)"),
         (["before.jsonl", "after.jsonl", "--max-negative-flip-rate", "7"], "found 7.0, expected a share in 0..1"),
         (["before.jsonl", "after.jsonl", "--confidence", "95"], "confidence: found 95.0"),

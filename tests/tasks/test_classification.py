@@ -83,7 +83,7 @@ def test_tags_pass_through_where_the_row_has_them():
 
 def test_a_missing_column_is_named_with_those_there_are():
     bad = Row({"sentence1": "a", "gold": "neutral"}, "data/raw/train.jsonl", 12)
-    assert error_of(bad) == "has no column 'sentence2'; its columns: sentence1, gold"
+    assert error_of(bad) == "has no column 'sentence2'; its columns: 'sentence1', 'gold'"
 
 
 def test_an_unknown_label_is_named_with_those_expected():

@@ -17,6 +17,7 @@ import json
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from tunediff.compare.comparison import Diff, case_lines, compare
 from tunediff.compare.pairs.prediction_files import read_predictions
@@ -95,7 +96,7 @@ def write(found: Diff, folder: Path, names: tuple[str, str], confidence: float) 
             stack.enter_context(replacing(folder / name))
             for name in ("metrics.json", "cases.jsonl", "report.md", "report.html")
         )
-        write_json(metrics, found.metrics)
+        write_json(metrics, found.metrics | scores_taken_for(found))
         with cases.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
             file.writelines(_encode(line) + "\n" for line in case_lines(found))
         pages = diff_pages(found, names, confidence)
@@ -103,9 +104,15 @@ def write(found: Diff, folder: Path, names: tuple[str, str], confidence: float) 
         write_text(html, pages.html)
 
 
+def scores_taken_for(found: Diff) -> dict[str, Any]:
+    """What the scores of both files were taken for, as text: {"scores_base": "probabilities", ...}; empty without."""
+    scored = found.pairs.scored or ()
+    return {f"scores_{model}": one.taken_for for model, one in zip(("base", "tuned"), scored, strict=False)}
+
+
 def summary(found: Diff, confidence: float) -> str:
     """What is printed: the figures, with their arithmetic."""
-    metrics, flips = found.metrics, found.negative_flips
+    metrics, flips, kinds = found.metrics, found.negative_flips, scores_taken_for(found)
     repaired, broken = int(metrics["repaired"]), int(metrics["broken"])
     lines = [
         f"diff: {found.differences[0].metric} {metrics['accuracy_base']:.1%} -> {metrics['accuracy_tuned']:.1%} on "
@@ -117,6 +124,7 @@ def summary(found: Diff, confidence: float) -> str:
         f"{flips.rate_of_right:.2%} of the {flips.base_right:,} that were right; two unrelated models of these "
         f"accuracies would break {flips.expected_if_independent:,.0f}",
         f"  {found.power}",
+        *([f"  scores: taken for {' before, '.join(kinds.values())} after"] if kinds else []),
         *(f"  {alarm.name}: {alarm.sentence}" for alarm in found.alarms),
     ]
     return "\n".join(lines)

@@ -8,6 +8,7 @@ comparisons went wrong:
     repeated_alarm      an F1 that is the accuracy to six digits
     perplexity_alarm    a perplexity in the millions
     environment_alarm   two models that answered on other machines or with other libraries
+    vocabulary_alarm    answers that are called otherwise than the labels: LABEL_0 for entailment
     text_alarm          ROUGE near 1e-5 beside an F1 that is not: predictions and references were not aligned
 """
 
@@ -16,6 +17,7 @@ from typing import NamedTuple
 
 from tunediff.config.task import ANSWERABLE, UNANSWERABLE
 from tunediff.metrics.accuracy import ONE_LABEL_SHARE, Counts, confusion, degenerate_reason, per_class
+from tunediff.runtime.files import shown
 from tunediff.stats.intervals import wilson
 
 
@@ -168,6 +170,25 @@ def text_alarm(f1: float, text_metrics: Mapping[str, float], who: str = "model")
     return Alarm(
         f"Text metrics of the {who} near zero",
         f"Beside a token F1 of {f1:.3f} stand {figures}: predictions and references are probably not aligned.",
+    )
+
+
+def vocabulary_alarm(labels: Sequence[str], answers: Sequence[str], foreign: int, n: int, who: str) -> Alarm:
+    """Name a file whose answers are not called as its labels are.
+
+    Args:
+        labels: the first of them.
+        answers: those that are none of the labels, the most frequent first.
+        foreign: how many answers are none of the labels.
+        n: how many answers there are.
+        who: the file.
+    """
+    some, other = (", ".join(shown(one, 40) for one in sorted(names)) for names in (labels, answers))
+    how = f"None of the {_counted(n, 'answer')}" if foreign == n else f"Only {n - foreign:,} of the {n:,} answers"
+    return Alarm(
+        f"Answers of {who} are none of the labels",
+        f"{how} of {who} {'is' if foreign == n or n - foreign == 1 else 'are'} among its labels. Labels: {some}; "
+        f"answers: {other}. Unless the model truly answers so, give both the same names.",
     )
 
 

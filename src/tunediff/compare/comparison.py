@@ -130,7 +130,7 @@ def compare(
         power=power_sentence(len(aligned), *flips, alpha=1 - confidence),
         inputs=pairs.inputs,
         labels=labels,
-        alarms=[alarm for alarm in [environment_alarm(*pairs.environments)] if alarm],
+        alarms=[*pairs.alarms, *([alarm] if (alarm := environment_alarm(*pairs.environments)) else [])],
         classes=classes,
         pairs=pairs,
     )

@@ -15,7 +15,7 @@ from tunediff.data.cases import Case, make_cases
 from tunediff.data.sources import Row
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
-from tunediff.tasks.columns import key_of, tags_of, text_of, value_of
+from tunediff.tasks.columns import each_row, key_of, tags_of, text_of, value_of
 
 _ENDS = ".,;:!?…\"'`´“”‘’«»)]}。，；：！？"
 
@@ -23,7 +23,8 @@ _ENDS = ".,;:!?…\"'`´“”‘’«»)]}。，；：！？"
 def labelled_cases(rows: Sequence[Row], task: Task, data: Data) -> list[Case | None]:
     """The case of each row, in the order of the rows; None where the row has no gold label.
 
-    Values of the label column are compared as text, so that `0` in the parameters stands for the "0" of a CSV file too.
+    Values of the label column are compared as `tunediff.data.values.value_text` writes them, so that `0` in the
+    parameters stands for the "0" of a CSV file too. Rows at fault are reported together.
 
     Args:
         rows: rows of one source split.
@@ -33,14 +34,16 @@ def labelled_cases(rows: Sequence[Row], task: Task, data: Data) -> list[Case | N
     Raises:
         TunediffError: a column is missing, a label is unknown, or an input is not text or is empty.
     """
-    labels = {key_of(value): label for value, label in (data.labels or {name: name for name in task.labels}).items()}
+    values = data.labels or {name: name for name in task.labels}
+    labels = {key_of(value): label for value, label in values.items()}
+    if len(labels) < len(values):
+        raise TunediffError(f"data.labels: found {shown(list(values))}, expected values that differ as text")
     unlabelled = {key_of(value) for value in data.unlabelled}
-    examples: list[tuple[Mapping[str, str], str, Sequence[str]] | None] = []
-    for row in rows:
+
+    def example(row: Row) -> tuple[Mapping[str, str], str, Sequence[str]] | None:
         value, *_ = [value_of(row, data.columns[name]) for name in ("label", *task.inputs)]
         if key_of(value) in unlabelled:
-            examples.append(None)
-            continue
+            return None
         if key_of(value) not in labels:
             expected = ", ".join(str(key) for key in labels)
             raise TunediffError(
@@ -48,7 +51,9 @@ def labelled_cases(rows: Sequence[Row], task: Task, data: Data) -> list[Case | N
                 ", or a value that data.unlabelled lists"
             )
         inputs = {name: text_of(row, data.columns[name]) for name in task.inputs}
-        examples.append((inputs, labels[key_of(value)], tags_of(row)))
+        return inputs, labels[key_of(value)], tags_of(row)
+
+    examples = each_row(rows, example)
     made = iter(make_cases(example for example in examples if example is not None))
     return [None if example is None else next(made) for example in examples]
 

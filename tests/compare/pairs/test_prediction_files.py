@@ -92,10 +92,10 @@ def test_samples_of_the_harness_are_known_by_their_first_line(tmp_path):
 
 def test_text_in_a_csv_file_is_what_stands_there(tmp_path):
     path = tmp_path / "p.csv"
-    path.write_text("case_id,label,prediction\r\n01,NA,NA\r\n02,null,\r\n03,1.0,1\r\n", encoding="utf-8")
+    path.write_text("case_id,label,prediction\r\n01,NA,NA\r\n02,null,\r\n03,1.10,1.1\r\n", encoding="utf-8")
     frame = next(read_predictions(path, Fields())).frame
     assert frame["case_id"].tolist() == ["01", "02", "03"]
-    assert frame["label"].tolist() == ["NA", "null", "1.0"]
+    assert frame["label"].tolist() == ["NA", "null", "1.10"]
     assert frame["outcome"].tolist() == ["right", "invalid", "wrong"]
 
 
@@ -103,7 +103,11 @@ def test_text_in_a_csv_file_is_what_stands_there(tmp_path):
     ("name", "content", "message"),
     [
         ("p.jsonl", '{"case_id": 1, "label": "a", "prediction": "a"}\n{"case_id"', r"p.jsonl, row 2: is not JSON"),
-        ("p.jsonl", '{"case_id": 1, "label": "a"}\n', r"p.jsonl: found no column prediction among 'case_id, label'"),
+        (
+            "p.jsonl",
+            '{"case_id": 1, "label": "a"}\n',
+            r"p.jsonl: found no column 'prediction' among \['case_id', 'label'\]",
+        ),
         ("p.jsonl", "\n\n", r"p.jsonl: has no row"),
         (
             "p.jsonl",
@@ -114,7 +118,7 @@ def test_text_in_a_csv_file_is_what_stands_there(tmp_path):
         ("p.csv", "", r"p.csv: has no row"),
         ("p.csv", "case_id,label,prediction\n", r"p.csv: has no row"),
         ("p.csv", "case_id,label,label\n1,a,a\n", r"names the column 'label' twice"),
-        ("p.csv", "case_id,label\n1,a\n", r"p.csv: found no column prediction among 'case_id, label'"),
+        ("p.csv", "case_id,label\n1,a\n", r"p.csv: found no column 'prediction' among \['case_id', 'label'\]"),
         ("p.csv", 'case_id,label,prediction\n1,a,"a\n', r"p.csv, row 2: is not CSV"),
         ("p.csv", "case_id,label,prediction\n1,a,a\n2,b,b,b,b\n", r"p.csv, row 3: found 5 fields, expected 3"),
         ("p.csv", "case_id,label,prediction\n1,a,a\n2\n", r"p.csv, row 3: found 1 fields, expected 3"),

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from tunediff.compare.checks import Alarm
 from tunediff.compare.pairs.align import Agreement, Rows, check_columns, check_labels, input_ids, paired_rows
 from tunediff.compare.pairs.label_order import Scored, Table, common_labels, log_probabilities
 from tunediff.compare.pairs.predictions import CASE_ID, Predictions
+from tunediff.compare.pairs.vocabulary import foreign_answers
 from tunediff.data.cases import Answer
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import ROWS
@@ -92,6 +94,7 @@ class Stored:
     same: tuple[str, ...]
     scored: Scored | None  # None: not every case has scores
     environment: Mapping[str, str]
+    alarms: tuple[Alarm, ...]  # what the file itself gives reason to doubt
 
 
 def store(parts: Iterable[Predictions], name: str, folder: Path | None = None) -> Stored:
@@ -112,6 +115,11 @@ def store(parts: Iterable[Predictions], name: str, folder: Path | None = None) -
         if first is None:
             first = part
             scored = None if part.scores is None else Scored(part.scores.shape[1], part.labels)
+        if part.compared != first.compared:
+            raise TunediffError(
+                f"{name}, row {part.frame.index[0]}: found columns that earlier rows lack, after which outcomes are "
+                "taken as they are; expected the same columns in all rows"
+            )
         if part.scores is None:
             scored = None
         elif scored is not None:
@@ -126,7 +134,9 @@ def store(parts: Iterable[Predictions], name: str, folder: Path | None = None) -
         raise TunediffError(f"{name}: found no case, expected at least one")
     if first.hashed:
         groups = _told_apart(groups, first.inputs, folder)
-    return Stored(groups, first.inputs, first.labels, first.same, scored, first.environment)
+    foreign = foreign_answers(groups.column, name) if first.compared else None
+    alarms = (*first.alarms, *([foreign] if foreign else []))
+    return Stored(groups, first.inputs, first.labels, first.same, scored, first.environment, alarms)
 
 
 def _described(part: Predictions) -> str:
@@ -190,6 +200,7 @@ class Pairs:
     scored: tuple[Scored, Scored] | None
     environments: tuple[Mapping[str, str], Mapping[str, str]]
     names: tuple[str, str]
+    alarms: tuple[Alarm, ...]  # of both files
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -249,8 +260,19 @@ def pair(before: Stored, after: Stored, names: tuple[str, str], folder: Path | N
     rows = paired_rows(lambda: before.groups.column(CASE_ID), lambda: after.groups.column(CASE_ID), names)
     arranged, groups = _arranged(after.groups, rows, before.groups.sizes, folder)
     shared = (*before.inputs, *before.same)
-    environments = before.environment, after.environment
-    return Pairs(before.groups, arranged, groups, rows, before.inputs, shared, labels, scored, environments, names)
+    return Pairs(
+        before.groups,
+        arranged,
+        groups,
+        rows,
+        before.inputs,
+        shared,
+        labels,
+        scored,
+        environments=(before.environment, after.environment),
+        names=names,
+        alarms=before.alarms + after.alarms,
+    )
 
 
 def _arranged(
