@@ -16,8 +16,8 @@ BLEU is a ratio of sums over the corpus, so what a case adds are counts: `bleu_c
 
 rouge-score reads the letters a to z and digits alone, and none of the three finds words where no blanks stand between
 them. Where more than one case in twenty has its references in other letters than Latin ones, all texts are divided into
-words first (`words`): by what Unicode calls letters, and every character for itself in Chinese, Japanese, Thai and other
-scripts without blanks. Figures of texts in Latin letters are those of the libraries to the digit.
+words first (`words`): by what Unicode calls letters, and every character for itself in Chinese, Japanese, Thai and
+other scripts without blanks. Figures of texts in Latin letters are those of the libraries to the digit.
 """
 
 import re
