@@ -102,7 +102,7 @@ def groups_of(rows: Sequence[Row], column: str) -> list[str]:
     Raises:
         TunediffError: a row has no such column, or neither text nor a whole number there.
     """
-    return [_group(row, column) for row in rows]
+    return each_row(rows, lambda row: _group(row, column))
 
 
 def _group(row: Row, column: str) -> str:

@@ -20,7 +20,7 @@ from tunediff.data.cases import Answer, Case, make_cases
 from tunediff.data.sources import Row
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
-from tunediff.tasks.columns import checked_text, key_of, tags_of, text_of, value_of
+from tunediff.tasks.columns import checked_text, each_row, key_of, tags_of, text_of, value_of
 
 _LAYOUT = '{"text": [TEXT, ...], "answer_start": [NUMBER, ...]}'
 
@@ -42,21 +42,17 @@ def question_cases(rows: Sequence[Row], task: Task, data: Data) -> list[Case | N
             answer where `task.labels` has no `unanswerable`.
     """
     unlabelled = {key_of(value) for value in data.unlabelled}
-    column = data.columns["answers"]
-    answers = [None if _is_unlabelled(value_of(row, column), unlabelled) else _answers(row, task, data) for row in rows]
-    made = iter(
-        make_cases(
-            (
-                {name: text_of(row, data.columns[name]) for name in task.inputs},
-                ANSWERABLE if there else UNANSWERABLE,
-                tags_of(row),
-                there,
-            )
-            for row, there in zip(rows, answers, strict=True)
-            if there is not None
-        )
-    )
-    return [None if there is None else next(made) for there in answers]
+
+    def example(row: Row) -> tuple[dict[str, str], str, Sequence[str], tuple[Answer, ...]] | None:
+        if _is_unlabelled(value_of(row, data.columns["answers"]), unlabelled):
+            return None
+        answers = _answers(row, task, data)
+        inputs = {name: text_of(row, data.columns[name]) for name in task.inputs}
+        return inputs, ANSWERABLE if answers else UNANSWERABLE, tags_of(row), answers
+
+    examples = each_row(rows, example)
+    made = iter(make_cases(one for one in examples if one is not None))
+    return [None if one is None else next(made) for one in examples]
 
 
 def starts(rows: Sequence[Row], cases: Sequence[Case | None], data: Data) -> dict[str, int]:
