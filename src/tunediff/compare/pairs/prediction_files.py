@@ -174,7 +174,7 @@ def unanswered(answers: Mapping[str, object], ids: Sequence[str], path: Path, da
     if not missing:
         return None
     first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-    return f"{path}: found no answer to {len(missing):,} of the {len(ids):,} questions of {data} ({first})"
+    return f"{path}: found no answer to {len(missing)} of the {len(ids)} questions of {data} ({first})"
 
 
 def check_ids(ids: Sequence[str], data: Path) -> None:
