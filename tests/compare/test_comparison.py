@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tunediff.commands.diff import summary
 from tunediff.compare import comparison as module
 from tunediff.compare.comparison import compare_tables
+from tunediff.compare.diff_summary import file_summary
 from tunediff.compare.effects.power import power_sentence
 from tunediff.compare.evidence import gather
 from tunediff.compare.pairs.predictions import Fields
@@ -132,13 +132,14 @@ def test_answers_in_words_are_compared_by_accuracy_alone():
     assert found.tables["differences"]["metric"].tolist() == ["accuracy"]
     assert found.metrics["mcnemar_p"] == 1.0
     why = "there are more than 10 different gold labels, and no file names them as its labels"
-    assert found.left_out == why
-    assert f"  balanced accuracy and macro F1 are left out: {why}\n" in summary(found, 0.95) + "\n"
+    assert f"  TD107 Rates of classes left out: Balanced accuracy and macro F1 are left out: {why}." in file_summary(
+        found
+    )
     # Scores name the labels, however many they are.
     scored = before.assign(scores=[{f"answer {i}": float(i == 3) for i in range(30)}] * 30)
     named = diff(scored, scored, Fields(scores="scores"))
-    assert [row.metric for row in named.differences] == ["accuracy", "balanced accuracy", "macro F1"]
-    assert named.left_out is None
+    assert named.tables["differences"]["metric"].tolist()[:3] == ["accuracy", "balanced accuracy", "macro F1"]
+    assert "TD107" not in [check.code for check in named.checks]
 
 
 def test_a_single_case_is_enough_and_a_confidence_out_of_range_is_refused():

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.compare.pairs.test_harness import choice_sample
 from tests.made_answers import TASK, answers_of, made_questions
 from tests.shared_data import shared_data
-from tunediff.compare.comparison import case_lines, compare
+from tunediff.compare.comparison import compare_files
+from tunediff.compare.evidence import gather
 from tunediff.compare.pairs import predictions
 from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import Fields
@@ -281,8 +282,8 @@ def test_one_table_in_three_formats_gives_the_same_diff(tmp_path, rows):
         names = in_every_format(tmp_path / model, {"case_id": ids, "label": label, "prediction": prediction})
     for name in names:
         both = [read_predictions(tmp_path / model / name, Fields()) for model in ("before", "after")]
-        diff = compare(*both, names=("before", "after"))
-        found.append((diff.metrics, list(case_lines(diff)), diff.alarms))
+        evidence = gather(compare_files(*both, names=("before", "after")))
+        found.append((evidence.metrics, list(evidence.records), evidence.checks))
     assert found[1] == found[0]
     assert found[2] == found[0]
 
@@ -359,7 +360,7 @@ def test_columns_that_first_appear_late_are_read_or_refused(tmp_path, monkeypatc
     assert [value for value in hashes if isinstance(value, str)] == ["p"] * 9
     pair = [late("prompt_hash", prompt_hash=name) for name in ("p", "q")]
     with pytest.raises(TunediffError, match="prompt_hash: found different ones for 9 of 30 cases"):
-        compare(*pair)
+        compare_files(*pair)
     with pytest.raises(
         TunediffError, match=r"row 22: found the first value of 'outcome', expected one in earlier rows"
     ):
