@@ -175,5 +175,5 @@ def test_answers_that_are_called_otherwise_than_the_labels_are_printed(folder):
     (folder / "names.csv").write_text("case_id,label,prediction\n" + "1,0,LABEL_0\n2,1,LABEL_1\n")
     code, out, _ = tunediff(folder, "diff", "names.csv", "names.csv", "--out", "names")
     assert code == 0
-    assert "TD401 Answers outside of the labels: None of the 2 answers of names.csv" in out
+    assert "TD401 Answers outside of the labels: Of the 2 answers of names.csv, none" in out
     assert "LABEL" in (folder / "names/report.md").read_text()

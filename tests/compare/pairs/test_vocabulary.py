@@ -17,15 +17,15 @@ def raised(label, before, after=None):
 def test_answers_that_are_called_otherwise_than_the_labels_are_named_with_both_vocabularies():
     found = raised(["0", "1"] * 20, ["LABEL_0", "LABEL_1"] * 20, ["LABEL_0"] * 40)
     assert ["of a.csv" in check.sentence for check in found] == [True, False]
-    assert "None of the 40 answers of b.csv" in found[1].sentence
+    assert "Of the 40 answers of b.csv, none is" in found[1].sentence
     assert found[0].sentence.startswith(
-        "None of the 40 answers of a.csv is among its labels. Labels: '0', '1'; answers: 'LABEL_0', 'LABEL_1'."
+        "Of the 40 answers of a.csv, none is among its labels. Labels: '0', '1'; answers: 'LABEL_0', 'LABEL_1'."
     )
 
 
 def test_a_file_most_of_whose_answers_are_called_otherwise_is_named_too():
     assert raised(["yes", "no"] * 20, ["yes"] * 5 + ["Yes"] * 35)[0].sentence.startswith(
-        "Only 5 of the 40 answers of a.csv are among its labels. Labels: 'no', 'yes'; answers: 'Yes'."
+        "Of the 40 answers of a.csv, only 5 are among its labels. Labels: 'no', 'yes'; answers: 'Yes'."
     )
     assert raised(["yes", "no"] * 20, ["yes"] * 25 + ["Yes"] * 15) == []
 
@@ -39,7 +39,7 @@ def test_wrong_answers_in_words_are_no_other_vocabulary():
 def test_where_no_answer_in_words_is_right_the_file_is_named(n):
     words = [f"answer {number}" for number in range(n)]
     (check,) = raised(words, [f"Answer {number}" for number in range(n)])
-    assert check.sentence.startswith(f"None of the {n} answers of a.csv is among its labels.")
+    assert check.sentence.startswith(f"Of the {n} answers of a.csv, none is among its labels.")
 
 
 def test_a_file_whose_answers_are_all_invalid_has_no_vocabulary():

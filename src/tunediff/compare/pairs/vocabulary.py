@@ -51,8 +51,8 @@ def _sentence(labels: Sequence[str], answers: Sequence[str], foreign: int, n: in
     """Say it with the first labels and the most frequent answers; `foreign` of the n are none of the labels."""
     some, other = (", ".join(shown(one, 40) for one in sorted(names)) for names in (labels, answers))
     counted = f"{n:,} answer{'s' * (n != 1)}"
-    how = f"None of the {counted}" if foreign == n else f"Only {n - foreign:,} of the {counted}"
+    how = "none is" if foreign == n else f"only {n - foreign:,} {'is' if n - foreign == 1 else 'are'}"
     return (
-        f"{how} of {name} {'is' if foreign == n or n - foreign == 1 else 'are'} among its labels. Labels: {some}; "
-        f"answers: {other}. Unless the model truly answers so, give both the same names."
+        f"Of the {counted} of {name}, {how} among its labels. Labels: {some}; answers: {other}. "
+        "Unless the model truly answers so, give both the same names."
     )
