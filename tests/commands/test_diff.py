@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 
@@ -70,7 +71,7 @@ def test_the_gate_closes_where_the_exact_upper_bound_exceeds_the_limit(folder, l
     ("arguments", "message"),
     [
         (["before.jsonl", "missing.jsonl"], "missing.jsonl: there is no such file"),
-        (["before.jsonl", "after.csv", "--input-fields", "text"], "after.csv: found no column label, prediction"),
+        (["before.jsonl", "after.csv", "--input-fields", "text"], "after.csv: found no column 'label', 'prediction'"),
         (["before.jsonl", "after.jsonl", "--id-field", "label"], "case_id: found 2 more than once (yes, no)"),
         (["before.jsonl", "after.jsonl", "--max-negative-flip-rate", "7"], "found 7.0, expected a share in 0..1"),
         (["before.jsonl", "after.jsonl", "--confidence", "95"], "confidence: found 95.0"),
@@ -152,3 +153,27 @@ def test_the_two_published_squad_files_are_compared_on_the_questions_of_both(tmp
     code, _, error = tunediff(tmp_path, "diff", bert, rnet, "--data", whole, "--out", "never")
     assert code == 1
     assert "found no answer to 5945 of the 11873 questions" in error
+
+
+def test_what_scores_were_taken_for_is_printed_and_written(folder):
+    for name, first in (("rounded", [0.51, 0.49, 0.0]), ("raw", [2.5, -1.0, 0.0])):
+        rows = [
+            {"case_id": n, "label": label, "prediction": label, "scores": dict(zip("abc", scores, strict=True))}
+            for n, (label, scores) in enumerate((("a", first), ("c", [0.1, 0.07, 0.82])))
+        ]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, out, _ = tunediff(folder, "diff", "rounded.jsonl", "raw.jsonl", "--scores-field", "scores", "--out", "scored")
+    assert code == 0
+    assert "  scores: taken for probabilities before, logits or log-likelihoods after\n" in out
+    metrics = json.loads((folder / "scored/metrics.json").read_text())
+    assert (metrics["scores_base"], metrics["scores_tuned"]) == ("probabilities", "logits or log-likelihoods")
+    case = json.loads((folder / "scored/cases.jsonl").read_text().splitlines()[0])
+    assert case["base_log_probs"][:2] == pytest.approx([math.log(0.51), math.log(0.49)])
+
+
+def test_answers_that_are_called_otherwise_than_the_labels_are_printed(folder):
+    (folder / "names.csv").write_text("case_id,label,prediction\n" + "1,0,LABEL_0\n2,1,LABEL_1\n")
+    code, out, _ = tunediff(folder, "diff", "names.csv", "names.csv", "--out", "names")
+    assert code == 0
+    assert "TD401 Answers outside of the labels: Of the 2 answers of names.csv, none" in out
+    assert "LABEL" in (folder / "names/report.md").read_text()

@@ -9,6 +9,7 @@ from tests.imports import ROOT
 from tests.settings import settle
 from tests.test_pipeline import NAMES, STAGES
 from tunediff.commands.runs import by_own_settings, downstream, read_stages
+from tunediff.runtime.errors import TunediffError
 
 OURS = read_stages(ROOT / "dvc.yaml")
 
@@ -58,3 +59,21 @@ def test_a_changed_key_makes_those_stages_out_of_date_whose_own_settings_it_chan
     # DVC says no more than that `settings`, on which all stages depend, has changed.
     assert by_own_settings(OURS, {"settings"}) == stale
     assert by_own_settings(OURS, set()) == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("vars: []\n", "stages: found None"),
+        ("", "stages: found None"),
+        ("stages: [a]\n", "stages: found"),
+        ("stages: {a: b}\n", "stages: found"),
+        ("stages: {a: [\n", "is not YAML"),
+    ],
+)
+def test_a_pipeline_without_stages_is_named_in_a_line(tmp_path, text, found):
+    path = tmp_path / "dvc.yaml"
+    path.write_text(text)
+    with pytest.raises(TunediffError, match=found) as error:
+        read_stages(path)
+    assert "\n" not in str(error.value)

@@ -126,3 +126,24 @@ def test_bad_input_ends_in_one_line(folder, name, content, more, message):
     assert (code, out) == (1, "")
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_questions_of_version_1_without_an_answer_in_the_file_are_wrong_and_counted(folder):
+    kept = [p | {"qas": [one for one in p["qas"] if one["answers"]]} for p in DATA["data"][0]["paragraphs"]]
+    (folder / "dev.json").write_text(json.dumps({"data": [{"title": "A", "paragraphs": kept}]}))
+    (folder / "predictions.json").write_text(json.dumps({"q1": "paris"}))
+    code, out, error = tunediff(folder, "score", "--task", "squad", *SCORE[3:], "--json")
+    assert code == 0
+    assert json.loads(out) == pytest.approx({"exact_match": 100 / 3, "f1": 100 / 3})
+    counted = "predictions.json: found no answer to 2 of the 3 questions of dev.json (q3, q5)"
+    assert error == f"tunediff: {counted}, counted as wrong as in the official script\n"
+
+
+@pytest.mark.parametrize("task", ["squad", "squad_v2"])
+def test_a_question_id_that_stands_twice_is_refused(folder, task):
+    twice = [{"context": "c d", "qas": [question("1", "c"), question("1", "d")]}]
+    (folder / "dev.json").write_text(json.dumps({"data": [{"title": "A", "paragraphs": twice}]}))
+    (folder / "predictions.json").write_text(json.dumps({"1": "d"}))
+    code, out, error = tunediff(folder, "score", "--task", task, *SCORE[3:])
+    assert (code, out) == (1, "")
+    assert error == "tunediff: dev.json: id: found 1 more than once (1), expected each once\n"

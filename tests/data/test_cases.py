@@ -235,3 +235,13 @@ def test_an_environment_is_short_printable_text_whatever_a_file_of_others_says(a
         found = environment_of(said)
         assert len(found) <= 20
         assert all(text.isprintable() and len(text) <= 100 for pair in found.items() for text in pair)
+
+
+def test_a_case_may_have_null_for_no_tags_and_no_answers(tmp_path):
+    path = tmp_path / "test.jsonl"
+    path.write_text('{"case_id": "c1", "question": "q", "label": "yes", "tags": null, "answers": null}\n')
+    (case,) = read_cases(path, ["question"], ["yes"])
+    assert (case.tags, case.answers) == ((), ())
+    path.write_text('{"case_id": "c1", "question": "q", "label": "yes", "tags": 3}\n')
+    with pytest.raises(TunediffError, match="row 1: tags: found 3, expected a list"):
+        read_cases(path, ["question"], ["yes"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU
 
 from tests.imports import SOURCE
@@ -19,10 +20,12 @@ from tunediff.metrics.text import (
     bleu_counts,
     bleu_dictionary,
     corpus_bleu,
+    is_latin,
     meteor_cases,
     meteor_name,
     rouge_cases,
     text_scores,
+    words,
 )
 from tunediff.runtime.errors import TunediffError
 
@@ -197,3 +200,54 @@ def test_a_text_without_a_reference_is_refused():
         text_scores([["Paris"], []], ["Paris", ""])
     with pytest.raises(TunediffError, match="no text to score"):
         text_scores([], [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "東京タワー",
+        "我爱北京天安门。",
+        "กรุงเทพมหานคร",
+        "Москва является столицей России",
+        "القاهرة هي عاصمة مصر",
+        "서울은 대한민국의 수도 이다",
+        "नई दिल्ली भारत की राजधानी",
+        "η Αθήνα είναι πρωτεύουσα",
+    ],
+)
+def test_a_right_answer_in_any_script_has_full_marks_and_a_wrong_one_none(text):
+    found = text_scores([[text]] * 3, [text] * 3)
+    assert found["bleu"] == pytest.approx(100)
+    assert [found[name] for name in ("rouge1", "rouge2", "rougeL", "rougeLsum")] == [1, 1, 1, 1]
+    assert found[meteor_name()] > 0.99
+    wrong = text_scores([[text]] * 3, ["no"] * 3)
+    assert [wrong[name] for name in ("bleu", "rouge1", meteor_name())] == [0, 0, 0]
+
+
+@settings(deadline=None)
+@given(st.text("我爱北京天安门上海。,", min_size=1))
+def test_chinese_is_divided_as_sacrebleu_divides_it(text):
+    divided = BLEU(effective_order=True).sentence_score(words(text), [words(text)])
+    theirs = BLEU(tokenize="zh", effective_order=True).sentence_score(text, [text])
+    assert divided.sys_len == theirs.sys_len
+
+
+def test_part_of_an_answer_scores_its_characters():
+    found = rouge_cases([["北京天安门"]], ["北京"])
+    assert found["rouge1"].tolist() == pytest.approx([2 * (1 * 0.4) / 1.4])
+
+
+def test_few_texts_in_other_letters_leave_a_corpus_as_the_libraries_read_it():
+    references = [["the cat sat on the café mat"]] * 39 + [["東京"]]
+    predictions = ["the cat sat on a cafe mat"] * 39 + ["東京"]
+    assert is_latin(references)
+    theirs = RougeScorer(["rouge1"], use_stemmer=False)
+    pairs = zip(references, predictions, strict=True)
+    expected = [theirs.score(gold[0], given)["rouge1"].fmeasure for gold, given in pairs]
+    assert rouge_cases(references, predictions)["rouge1"].tolist() == expected
+    assert not is_latin([["the cat"]] * 9 + [["東京"]])
+
+
+def test_a_mark_belongs_to_its_character():
+    assert words("กี่") == "กี่"
+    assert words("か\u3099") == "か\u3099"

@@ -22,6 +22,7 @@ from tunediff.runtime.files import (
     read_text,
     replacing,
     shown,
+    text_lines,
     write_csv,
     write_json,
     write_jsonl,
@@ -84,7 +85,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     assert error_of(read_text, tmp_path / "none").endswith("there is no such file")
     assert "cannot be read" in error_of(read_text, tmp_path)
     (tmp_path / "latin").write_bytes("é".encode("latin-1"))
-    assert error_of(read_text, tmp_path / "latin").endswith("byte 0: found bytes that are not UTF-8 text")
+    assert "byte 0: found bytes that are not UTF-8 text" in error_of(read_text, tmp_path / "latin")
 
 
 @given(values=st.dictionaries(TEXT, JSON, max_size=5))
@@ -280,3 +281,48 @@ def test_a_line_is_printed_without_anything_that_a_terminal_acts_on():
     line = printed("a.csv: names\n the column '\x1b]0;x\x07\x9b31m\u202e\ud800é' twice " + "x" * 10_000)
     assert line.startswith("a.csv: names the column '\\x1b]0;x\\x07\\x9b31m\\u202e\\ud800é' twice xx")
     assert (len(line), line[-1]) == (2000, "…")
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (
+            "a café in Paris\n".encode("cp1252"),
+            "; it looks like Windows-1252: 'a café in Paris'",
+        ),
+        ('{"a": 1}\n'.encode("utf-16"), "; it looks like UTF-16"),
+        ("日本語\n".encode("shift-jis"), ""),
+    ],
+)
+def test_text_that_is_not_utf8_is_named_with_what_it_looks_like(tmp_path, content, hint):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(content)
+    for read in (read_text, read_jsonl):
+        with pytest.raises(TunediffError) as error:
+            read(path)
+        assert str(error.value).partition("found bytes that are not UTF-8 text")[2] == hint
+
+
+def test_utf16_without_its_mark_is_named(tmp_path):
+    (tmp_path / "a.csv").write_bytes("case_id,label\n".encode("utf-16-le"))
+    with pytest.raises(TunediffError, match="looks like UTF-16, expected UTF-8"):
+        list(text_lines(tmp_path / "a.csv"))
+
+
+def test_all_lines_that_are_no_json_objects_are_counted(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("{}\nx\n[1]\n{}\ny\n")
+    with pytest.raises(TunediffError) as error:
+        read_jsonl(path)
+    assert list(error.value.args) == [
+        f"{path}, row 2: is not JSON: 'x'; 2 such rows (2, 5)",
+        f"{path}, row 3: found '[1]', expected a JSON object",
+    ]
+
+
+def test_a_key_that_stands_twice_is_refused_where_each_counts(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"a": {"b": 1, "b": 2}}')
+    assert read_json(path) == {"a": {"b": 2}}
+    with pytest.raises(TunediffError, match="is not JSON: names 'b' twice"):
+        read_json(path, once=True)

@@ -288,7 +288,7 @@ def test_bad_rows_end_in_one_line_that_names_file_and_row(tmp_path):
     for bad, expected in {
         "{": "row 2: is not JSON: '{'",
         "[1]": "row 2: found '[1]', expected a JSON object",
-        '{"premise": "p", "label": 0}': "row 2: has no column 'hypothesis'; its columns: premise, label",
+        '{"premise": "p", "label": 0}': "row 2: has no column 'hypothesis'; its columns: 'premise', 'label'",
         '{"premise": "p", "hypothesis": "h", "label": 3}': "row 2: label: found 3, expected one of 0, 1, 2",
         '{"premise": "", "hypothesis": "h", "label": 0}': "row 2: premise: found '', expected text",
         '{"premise": "p\\u0000", "hypothesis": "h", "label": 0}': "row 2: premise: found the character",
@@ -442,7 +442,7 @@ def test_an_unanswerable_question_where_none_is_expected_is_named_by_article_par
 
 def test_a_group_column_that_is_not_there_is_named(tmp_path):
     line = refused(project(tmp_path, files_section(group="title")))
-    assert "row 1: has no column 'title'; its columns: premise, hypothesis, label" in line
+    assert "row 1: has no column 'title'; its columns: 'premise', 'hypothesis', 'label'" in line
 
 
 REVIEWS = {

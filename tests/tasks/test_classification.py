@@ -78,7 +78,7 @@ def test_tags_pass_through_where_the_row_has_them():
 
 def test_a_missing_column_is_named_with_those_there_are():
     bad = Row({"sentence1": "a", "gold": "neutral"}, "data/raw/train.jsonl", 12)
-    assert error_of(bad) == "has no column 'sentence2'; its columns: sentence1, gold"
+    assert error_of(bad) == "has no column 'sentence2'; its columns: 'sentence1', 'gold'"
 
 
 def test_an_unknown_label_is_named_with_those_expected():
@@ -226,3 +226,40 @@ def test_an_answer_is_read_as_the_longest_choice_that_ends_at_a_stop_unless_anot
 def test_the_order_of_the_choices_does_not_matter(choices, answer):
     assume(answer)
     assert parse_answer(answer, choices) == parse_answer(answer, dict(reversed(choices.items())))
+
+
+def test_all_rows_at_fault_are_reported_together_by_kind():
+    rows = [row(n, gold="entails" if n % 2 else "neutral") for n in range(1, 8)]
+    rows += [row(8, sentence2=""), Row({"sentence1": "a", "gold": "neutral"}, "data/raw/dev.csv", "3 (line 5)")]
+    with pytest.raises(TunediffError) as error:
+        TASK.cases(rows, section())
+    first, second, third = error.value.args
+    assert first.startswith(f"{rows[0].place}: gold: found 'entails', expected one of entailment, neutral")
+    assert first.endswith("; 4 such rows (1, 3, 5, ...)")
+    assert second.endswith("row 8: sentence2: found '', expected text that is not empty")
+    assert third.startswith("data/raw/dev.csv, row 3 (line 5): has no column 'sentence2'")
+
+
+@pytest.mark.parametrize("value", [1.0, "1.0", " 1 ", "1"])
+def test_a_number_is_the_same_label_however_it_is_stored(value):
+    [case] = TASK.cases([row(gold=value)], section(labels=NUMBERS))
+    assert case.label == "neutral"
+
+
+def test_truth_values_are_the_same_in_every_format():
+    labels = {"true": "entailment", "False": "neutral", "other": "contradiction"}
+    values = [True, "True", "true", "FALSE"]
+    cases = TASK.cases([row(n, gold=value) for n, value in enumerate(values)], section(labels=labels))
+    assert [case.label for case in cases] == ["entailment"] * 3 + ["neutral"]
+
+
+def test_values_of_one_text_cannot_stand_for_two_labels():
+    with pytest.raises(TunediffError, match=r"data.labels: found \['1', '1.0', '2'\], expected values that differ"):
+        TASK.cases([row()], section(labels={"1": "entailment", "1.0": "neutral", "2": "contradiction"}))
+
+
+def test_an_empty_cell_is_no_label_in_any_format():
+    rows = [row(n, gold=value) for n, value in enumerate([None, "", "  ", float("nan")], start=1)]
+    with pytest.raises(TunediffError, match=r"row 1: gold: found None, expected one of .*; 4 such rows"):
+        TASK.cases(rows, section())
+    assert TASK.cases(rows, section(unlabelled=[None])) == [None] * 4

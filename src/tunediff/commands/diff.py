@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tunediff.compare.checks import Run
 from tunediff.compare.comparison import CONFIDENCE, compare_files
-from tunediff.compare.diff_summary import file_summary
+from tunediff.compare.diff_summary import file_summary, scores_taken_for
 from tunediff.compare.evidence import Evidence, gather
 from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import Fields
@@ -95,7 +95,7 @@ def write(found: Evidence, folder: Path, names: tuple[str, str]) -> None:
     """Write the five files; none takes its place before all of them are whole."""
     with ExitStack() as stack:
         metrics, cases, checks, markdown, html = (stack.enter_context(replacing(folder / name)) for name in WRITTEN)
-        write_json(metrics, found.metrics)
+        write_json(metrics, {**found.metrics, **scores_taken_for(found.comparison)})
         write_jsonl(cases, found.records)
         write_json(checks, [check._asdict() for check in found.checks])
         pages = diff_pages(found, names)

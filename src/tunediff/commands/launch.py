@@ -10,11 +10,9 @@ join. Each runs its share of `num_processes` (section train or evaluate). A host
 import argparse
 import sys
 
-import yaml
-
-from tunediff.commands.runs import PIPELINE, downstream, outdated, read_stages, run_program
+from tunediff.commands.runs import PIPELINE, downstream, outdated, pipeline_stages, read_stages, run_program
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import read_text
+from tunediff.runtime.files import shown
 from tunediff.runtime.processes import ADDRESS, HOST, HOSTS
 
 STAGES = ("train", "predict_base", "predict_tuned")
@@ -42,7 +40,10 @@ def main(args: argparse.Namespace) -> None:
         _refuse_stale(args.stage)
         command = [sys.executable, "-m", "dvc", "repro", "--single-item", args.stage]
     else:
-        command = ["/bin/sh", "-c", yaml.safe_load(read_text(PIPELINE))["stages"][args.stage]["cmd"]]
+        line = pipeline_stages().get(args.stage, {}).get("cmd")
+        if not isinstance(line, str):
+            raise TunediffError(f"{PIPELINE}: {args.stage}: cmd: found {shown(line)}, expected a command")
+        command = ["/bin/sh", "-c", line]
     hosts = {HOSTS: str(args.hosts), HOST: str(args.host), ADDRESS: args.address}
     quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # torch tells of every address that has no name
     code, stop = run_program(command, quiet | hosts)

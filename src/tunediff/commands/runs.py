@@ -66,19 +66,39 @@ class Run(NamedTuple):
     outcomes: Mapping[str, Outcome]
 
 
+def pipeline_stages(path: Path = PIPELINE) -> dict[str, dict[str, Any]]:
+    """The stages of dvc.yaml as they stand there.
+
+    Raises:
+        TunediffError: the file cannot be read, or has no stages.
+    """
+    try:
+        whole = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise TunediffError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    stages = whole.get("stages") if isinstance(whole, dict) else None
+    if not isinstance(stages, dict) or not all(isinstance(stage, dict) for stage in stages.values()):
+        raise TunediffError(f"{path}: stages: found {shown(stages)}, expected a mapping of stages")
+    return stages
+
+
 def read_stages(path: Path = PIPELINE) -> list[Stage]:
-    """The stages of dvc.yaml that measure their cost, in its order."""
-    stages = yaml.safe_load(read_text(path))["stages"]
+    """The stages of dvc.yaml that measure their cost, in its order.
+
+    Raises:
+        TunediffError: see `pipeline_stages`.
+    """
+    stages = pipeline_stages(path)
     found = []
     for name, stage in stages.items():
         writes = [
             entry if isinstance(entry, str) else next(iter(entry))
             for key in ("outs", "metrics", "plots")
-            for entry in stage.get(key, [])
+            for entry in stage.get(key) or []
         ]
         costs = [out for out in writes if PurePosixPath(out).parent == PurePosixPath(COSTS)]
         if costs:
-            found.append(Stage(name, list(stage.get("deps", [])), writes, Path(costs[0])))
+            found.append(Stage(name, list(stage.get("deps") or []), writes, Path(costs[0])))
     return found
 
 

@@ -4,9 +4,10 @@
     tunediff score --task squad_v2 --data dev-v2.0.json --predictions predictions.json --na-probs na_prob.json --json
     tunediff score --task squad --data dev-v1.1.json --predictions predictions.json
 
-Reads a data set in SQuAD's JSON, a file {question id: answer} that answers every question, and, for best_exact and
-best_f1 of squad_v2, a file {question id: probability that there is no answer}. Prints the dictionary of
-evaluate-v2.0.py or evaluate-v1.1.py as a table, or with --json as JSON.
+Reads a data set in SQuAD's JSON, a file {question id: answer}, and, for best_exact and best_f1 of squad_v2, a file
+{question id: probability that there is no answer}. Prints the dictionary of evaluate-v2.0.py or evaluate-v1.1.py as a
+table, or with --json as JSON. As in these, a question of squad without an answer in the file counts as wrong, which a
+warning says; one of squad_v2 is refused.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tunediff.compare.pairs.prediction_files import squad_answers
+from tunediff.compare.pairs.prediction_files import check_ids, squad_answers, unanswered
 from tunediff.data.sources.squad_json import read_squad
 from tunediff.metrics.squad import squad_scores, squad_v2_scores
 from tunediff.runtime.errors import TunediffError
@@ -51,10 +52,14 @@ def squad_file_scores(task: str, data: Path, predictions: Path, na_probs: Path |
         na_probs: {question id: probability that there is no answer}, for best_exact and best_f1 of squad_v2.
 
     Raises:
-        TunediffError: a file is at fault, a question has no prediction, or task and data do not go together.
+        TunediffError: a file is at fault, a question of squad_v2 has no prediction, or task and data do not go
+            together.
     """
-    references = {row["id"]: row["answers"]["text"] for row in read_squad(data)}
-    answers = squad_answers(predictions, list(references), data)
+    rows = read_squad(data)
+    check_ids([row["id"] for row in rows], data)
+    references = {row["id"]: row["answers"]["text"] for row in rows}
+    answers = squad_answers(predictions)
+    missing = unanswered(answers, list(references), predictions, data)
     if task == "squad":
         if na_probs is not None:
             raise TunediffError(f"--na-probs: found {na_probs} beside --task squad, expected it with squad_v2 alone")
@@ -63,7 +68,11 @@ def squad_file_scores(task: str, data: Path, predictions: Path, na_probs: Path |
             raise TunediffError(
                 f"{data}: found {len(without)} questions without an answer ({without[0]}), expected --task squad_v2"
             )
-        return squad_scores(list(references.values()), [answers[one] for one in references])
+        if missing:
+            print(f"tunediff: {missing}, counted as wrong as in the official script", file=sys.stderr)
+        return squad_scores(list(references.values()), [answers.get(one) for one in references])
+    if missing:
+        raise TunediffError(f"{missing}, expected one to each")
     # Of equal probabilities the script takes those first that come first in their file.
     probabilities = None if na_probs is None else _probabilities(na_probs, list(references), data)
     ids = list(references if probabilities is None else probabilities)
@@ -76,7 +85,7 @@ def squad_file_scores(task: str, data: Path, predictions: Path, na_probs: Path |
 
 def _probabilities(path: Path, ids: Sequence[str], data: Path) -> dict[str, float]:
     """The probabilities of the questions, in the order of their file."""
-    values = read_json(path)
+    values = read_json(path, once=True)
     if not isinstance(values, dict):
         raise TunediffError(f"{path}: found {shown(values)}, expected {{question id: probability}}")
     missing = [one for one in ids if one not in values]

@@ -116,6 +116,7 @@ def raised_checks(
         *_about_noise(metrics, run.models),
         *environment_checks(*comparison.environments),
         *_about_training(run.train_log),
+        *_about_files(comparison),
     ]
     ordered = sorted(found, key=lambda check: check.code)
     return [check._replace(acknowledged=run.acknowledge.get(check.code)) for check in ordered]
@@ -368,6 +369,12 @@ def _about_training(log: Iterable[Mapping[str, Any]]) -> Iterator[Raised]:
             f"Validation loss was lowest in epoch {best['epoch']:g} ({best['validation_loss']:.3f}) and rose to "
             f"{last['validation_loss']:.3f} by epoch {last['epoch']:g}, while training loss went on falling.",
         )
+
+
+def _about_files(comparison: "Comparison") -> Iterator[Raised]:
+    """What the files themselves give reason to doubt."""
+    for code, sentence in comparison.pairs.checks if comparison.pairs else ():
+        yield _raised(code, sentence)
 
 
 def _counted(n: int, noun: str) -> str:

@@ -3,9 +3,11 @@
 print(diff_summary(gather(comparison)))
 """
 
+from tunediff.compare.comparison import Comparison
 from tunediff.compare.effects.power import power_sentence
 from tunediff.compare.effects.transitions import negative_flips
 from tunediff.compare.evidence import Evidence
+from tunediff.data.cases import MODELS
 
 
 def diff_summary(found: Evidence) -> str:
@@ -61,7 +63,15 @@ def file_summary(found: Evidence) -> str:
         f"accuracies would break {flips.expected_if_independent:,.0f}",
         f"  {power}",
     ]
+    if kinds := scores_taken_for(found.comparison):
+        lines.append(f"  scores: taken for {' before, '.join(kinds.values())} after")
     return "\n".join([*lines, *_checks(found)])
+
+
+def scores_taken_for(comparison: Comparison) -> dict[str, str]:
+    """What the scores of both files are taken for: {"scores_base": "probabilities", ...}; empty without scores."""
+    scored = (comparison.pairs.scored if comparison.pairs else None) or ()
+    return {f"scores_{model}": one.taken_for for model, one in zip(MODELS, scored, strict=False)}
 
 
 def _change(found: Evidence) -> str:

@@ -98,6 +98,23 @@ CHECKS = {
         "Validation loss rose while training loss went on falling.",
         "Set train.choose_epoch to best, train for fewer epochs, or on more cases.",
     ),
+    "TD401": Check(
+        "Answers outside of the labels",
+        "All or most answers of a file are called otherwise than its labels, such as LABEL_0 for entailment, and so "
+        "count as wrong.",
+        "Give answers and labels the same names, unless the model truly answers so.",
+    ),
+    "TD402": Check(
+        "Predictions contradict their outcomes",
+        "In samples of lm-evaluation-harness the log-likelihoods of some cases favour another choice than the metric "
+        "says. Outcomes are those of the file, predictions those of the log-likelihoods.",
+        "Look at the cases that the check names; another metric may be the one that was meant (--metric).",
+    ),
+    "TD403": Check(
+        "Log-likelihoods that are no numbers",
+        "In samples of lm-evaluation-harness a log-likelihood is NaN; these cases count as invalid.",
+        "Evaluate again with more precision: NaN comes from an overflow in half precision or from broken weights.",
+    ),
 }
 
 

@@ -151,8 +151,13 @@ def read_cases(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> list
             raise TunediffError(
                 f"{path}, row {number}: label: found {shown(row['label'])}, expected one of {', '.join(labels)}"
             )
-        tags = tuple(str(tag) for tag in row.get("tags", ()))
-        answers = tuple(_answer(answer, f"{path}, row {number}") for answer in row.get("answers", ()))
+        # What is left out, null or an empty list says the same.
+        listed = {name: row.get(name) or [] for name in ("tags", "answers")}
+        for name, value in listed.items():
+            if not isinstance(value, list):
+                raise TunediffError(f"{path}, row {number}: {name}: found {shown(value)}, expected a list")
+        tags = tuple(str(tag) for tag in listed["tags"])
+        answers = tuple(_answer(answer, f"{path}, row {number}") for answer in listed["answers"])
         cases.append(Case(row["case_id"], {name: row[name] for name in inputs}, row["label"], tags, answers))
     if not cases:
         raise TunediffError(f"{path}: has no case, expected at least one")

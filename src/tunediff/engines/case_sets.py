@@ -74,7 +74,7 @@ def _check_alone(
     # Where an answer is chosen, its text says no more than the log-probabilities do.
     if frame["log_probs"].notna().all():
         check("log_probs")
-    if case_set.ask.answer in ("text", "span"):
+    if case_set.ask.in_words:
         check("text")
 
 

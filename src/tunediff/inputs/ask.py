@@ -29,3 +29,8 @@ class Ask(Section):
     def by_head(self) -> bool:
         """Whether a head answers, which writes nothing."""
         return self.answer not in ("choices", "text")
+
+    @property
+    def in_words(self) -> bool:
+        """Whether an answer is a text of its own, and no choice or label."""
+        return self.answer not in ("choices", "labels")

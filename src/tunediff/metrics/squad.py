@@ -70,8 +70,12 @@ def case_scores(answers: Iterable[Sequence[str]], predictions: Iterable[str | No
     return table[:, 0], table[:, 1]
 
 
-def squad_scores(answers: Sequence[Sequence[str]], predictions: Sequence[str]) -> dict[str, float]:
+def squad_scores(answers: Sequence[Sequence[str]], predictions: Sequence[str | None]) -> dict[str, float]:
     """The dictionary of evaluate-v1.1.py: exact_match and f1, in 0..100.
+
+    Args:
+        answers: the reference answers of each question, at least one.
+        predictions: one a question; None where there is none, which scores 0.
 
     Raises:
         TunediffError: no question, or one without an answer.
@@ -82,6 +86,8 @@ def squad_scores(answers: Sequence[Sequence[str]], predictions: Sequence[str]) -
     _some(len(answers))
     exact, f1 = 0, 0.0
     for references, prediction in zip(answers, predictions, strict=True):
+        if prediction is None:
+            continue
         found = normalised(prediction)
         texts = [normalised(answer) for answer in references]
         exact += found in texts

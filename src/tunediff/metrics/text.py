@@ -13,8 +13,15 @@ Several references of a case, each library in its own way:
     METEOR    nltk: the best reference of each case, then the mean over the cases, as `evaluate` does.
 
 BLEU is a ratio of sums over the corpus, so what a case adds are counts: `bleu_counts`, summed, are all it needs.
+
+rouge-score reads the letters a to z and digits alone, and none of the three finds words where no blanks stand between
+them. Where more than one case in twenty has its references in other letters than Latin ones, all texts are divided into
+words first (`words`): by what Unicode calls letters, and every character for itself in Chinese, Japanese, Thai and
+other scripts without blanks. Figures of texts in Latin letters are those of the libraries to the digit.
 """
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from types import SimpleNamespace
@@ -30,6 +37,59 @@ Texts = Sequence[str]
 
 ORDERS = 4  # BLEU counts runs of one to four words
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+
+# More of the cases than that in other letters than Latin ones, and all are divided into words by Unicode.
+FEW = 0.05
+# Characters of scripts that put no blanks between words, and full-width punctuation: Thai, Lao, Tibetan, Burmese,
+# Khmer; Chinese and Japanese.
+_UNSPACED = (
+    "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u3190-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef"
+    "\U0001b000-\U0001b16f\U00020000-\U0003ffff"
+)
+_CHARACTER = re.compile(f"[{_UNSPACED}]")
+
+
+def is_latin(answers: Sequence[Texts]) -> bool:
+    """Whether the libraries can read a corpus: whether nearly all cases have references in mostly Latin letters.
+
+    Args:
+        answers: the reference texts of each case.
+    """
+    return sum(not _is_latin("".join(references)) for references in answers) <= FEW * len(answers)
+
+
+def _is_latin(text: str) -> bool:
+    if text.isascii():
+        return True
+    letters = [unicodedata.name(letter, "") for letter in text if letter.isalpha()]
+    return 2 * sum(name.startswith("LATIN") for name in letters) >= len(letters)
+
+
+def words(text: str) -> str:
+    """A text with a blank around each character of a script that has none between words.
+
+    >>> words("東京タワー, Tokyo")
+    '東 京 タ ワ ー , Tokyo'
+    """
+    parts: list[str] = []
+    for character in text:
+        # A mark that stands above or below belongs to the character before it.
+        marked = unicodedata.category(character) in ("Mn", "Mc")
+        if parts and not marked and (_CHARACTER.match(character) or _CHARACTER.match(parts[-1])):
+            parts.append(character)
+        elif parts:
+            parts[-1] += character
+        else:
+            parts.append(character)
+    return re.sub(r"[^\S\n]+", " ", " ".join(parts)).strip()
+
+
+class _Words:
+    """Words for rouge-score where its own reader finds none: letters and digits of any script, in lower case."""
+
+    def tokenize(self, text: str) -> list[str]:
+        marks = "".join(one if one.isalnum() or unicodedata.category(one)[0] == "M" else " " for one in text.lower())
+        return words(marks).split()
 
 
 def text_scores(answers: Sequence[Texts], predictions: Texts) -> dict[str, float]:
@@ -64,6 +124,7 @@ def bleu_counts(answers: Sequence[Texts], predictions: Texts) -> Floats:
     from sacrebleu.metrics import BLEU
 
     _check(answers)
+    answers, predictions = _readable(answers, predictions)
     # Of a single case sacrebleu wants to be asked for the effective order; the counts are the same.
     bleu = BLEU(effective_order=True)
     rows = []
@@ -118,7 +179,8 @@ def rouge_cases(answers: Sequence[Texts], predictions: Texts) -> dict[str, Float
     from rouge_score.rouge_scorer import RougeScorer
 
     _check(answers)
-    scorer = RougeScorer(list(ROUGE), use_stemmer=False)
+    own = None if is_latin(answers) else _Words()
+    scorer = RougeScorer(list(ROUGE), use_stemmer=False, tokenizer=own)
     rows = []
     for references, prediction in zip(answers, predictions, strict=True):
         best = scorer.score_multi(list(dict.fromkeys(references)), prediction)
@@ -140,10 +202,11 @@ def meteor_cases(answers: Sequence[Texts], predictions: Texts) -> Floats:
     from nltk.translate.meteor_score import meteor_score
 
     _check(answers)
-    words = NLTKWordTokenizer().tokenize
+    answers, predictions = _readable(answers, predictions)
+    cut = NLTKWordTokenizer().tokenize
     synonyms = _wordnet() or SimpleNamespace(synsets=lambda _: ())
     scores = [
-        meteor_score([words(text) for text in dict.fromkeys(references)], words(prediction), wordnet=synonyms)
+        meteor_score([cut(text) for text in dict.fromkeys(references)], cut(prediction), wordnet=synonyms)
         for references, prediction in zip(answers, predictions, strict=True)
     ]
     return np.array(scores, dtype=np.float64)
@@ -164,6 +227,13 @@ def _wordnet() -> Any:
     except LookupError:
         return None
     return wordnet
+
+
+def _readable(answers: Sequence[Texts], predictions: Texts) -> tuple[Sequence[Texts], Texts]:
+    """The texts, divided into words where the libraries would find none."""
+    if is_latin(answers):
+        return answers, predictions
+    return [[words(text) for text in references] for references in answers], [words(text) for text in predictions]
 
 
 def _check(answers: Sequence[Texts]) -> None:

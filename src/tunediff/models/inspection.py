@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from tunediff.config.model import Model
+from tunediff.config.model import HEADS, Model
 from tunediff.models.counts import inside, unpacked_modules
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import shown
@@ -92,7 +92,7 @@ def inspect(network: Any, tokenizer: "PreTrainedTokenizerBase", model: Model) ->
     _check_embedding(network, tokenizer)
     found = _layers(network)
     cautions = _check_quantization(found, network, model)
-    if model.head == "lm":
+    if HEADS[model.head].writes:
         _check_causal(network)
         other = changes_greedy(network)
         if other:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 
-from tunediff.config.model import Model
+from tunediff.config.model import HEADS, Model
 from tunediff.models.counts import inside, layout, new_head, reads_both_ways, unpacked_modules, weight_bytes
 from tunediff.models.head_labels import is_new, put_in_order
 from tunediff.models.heads import continues_text, head_class, name_labels, read_mean
@@ -106,7 +106,7 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
 
 def _settle_head(network: Network, report: dict[str, Any], model: Model, labels: list[str]) -> str:
     """Put a classification head's outputs in the order of the labels; whose the head is: new, or the checkpoint's."""
-    if model.head != "classification":
+    if not HEADS[model.head].is_of_labels:
         heads = new_head(network)
         return "new" if any(inside(name, heads) for name in report["missing_keys"]) else "checkpoint"
     new = is_new(network, report, labels)

@@ -15,7 +15,7 @@ import shutil
 import stat
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import psutil
 
 from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.problems import Problems
 
 # Between a name and the random end of its scratch path: no file of a user is called so.
 BEING_WRITTEN = ".being-written-"
@@ -125,7 +126,7 @@ def read_text(path: Path) -> str:
     except FileNotFoundError:
         raise TunediffError(f"{path}: there is no such file") from None
     except UnicodeDecodeError as error:
-        raise TunediffError(f"{path}: byte {error.start}: found bytes that are not UTF-8 text") from None
+        raise TunediffError(f"{path}: byte {error.start}: {_not_utf8(error)}") from None
     except OSError as error:
         raise TunediffError(f"{path}: cannot be read: {error.strerror}") from None
 
@@ -142,14 +143,31 @@ def text_lines(path: Path) -> Iterator[str]:
             while line := file.readline(LONGEST_LINE):
                 if len(line) == LONGEST_LINE:
                     raise TunediffError(f"{path}: byte {start}: found a line of {LONGEST_LINE:,} bytes or more")
+                if not start and line[1:2] == b"\0":
+                    raise TunediffError(f"{path}: found text that looks like UTF-16, expected UTF-8")
                 yield line.decode("utf-8" if start else "utf-8-sig")
                 start += len(line)
     except FileNotFoundError:
         raise TunediffError(f"{path}: there is no such file") from None
     except UnicodeDecodeError as error:
-        raise TunediffError(f"{path}: byte {start + error.start}: found bytes that are not UTF-8 text") from None
+        raise TunediffError(f"{path}: byte {start + error.start}: {_not_utf8(error)}") from None
     except OSError as error:
         raise TunediffError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _not_utf8(error: UnicodeDecodeError) -> str:
+    """What was found instead of UTF-8, and what it looks like."""
+    found, at = error.object, error.start
+    sentence = "found bytes that are not UTF-8 text"
+    if found.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in found[:4]:
+        return f"{sentence}; it looks like UTF-16"
+    # A single byte of an accented letter or a typographic mark among ASCII, where Chinese and others have two in a row.
+    alone = all(not byte >= 0x80 for byte in found[max(0, at - 1) : at] + found[at + 1 : at + 2])
+    around = found[max(0, at - 10) : at + 10].decode("cp1252", errors="replace").split("\n")
+    letter = found[at : at + 1].decode("cp1252", errors="replace")
+    if not alone or letter == "\N{REPLACEMENT CHARACTER}":
+        return sentence
+    return f"{sentence}; it looks like Windows-1252: {shown(next(one for one in around if letter in one))}"
 
 
 def _bytes_of(path: Path) -> int:
@@ -174,22 +192,33 @@ def write_text(path: Path, text: str) -> None:
         fresh.write_bytes(whole)
 
 
-def read_json(path: Path) -> Any:
-    """The value of a JSON file."""
+def read_json(path: Path, once: bool = False) -> Any:
+    """The value of a JSON file; `once` refuses an object that names a key twice, of which JSON keeps the last."""
     try:
-        return from_json(read_text(path))
+        return from_json(read_text(path), _once if once else None)
     except ValueError as error:
         raise TunediffError(f"{path}: is not JSON: {error}") from None
 
 
-def from_json(text: str) -> Any:
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"names {shown(_repeated([key for key, _ in pairs]))} twice")
+    return found
+
+
+def from_json(text: str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     """The value of a JSON text.
+
+    Args:
+        text: the text.
+        pairs: what makes an object of its keys and values; None: a dictionary.
 
     Raises:
         ValueError: it is not JSON, or has more levels than `DEEPEST`.
     """
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=pairs)
     except RecursionError:
         raise ValueError(f"found more than {DEEPEST} levels of lists and objects") from None
     if text.count("[") + text.count("{") > DEEPEST and _levels(value) > DEEPEST:
@@ -239,7 +268,11 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows as `read_jsonl`, each after the number of its line, from 1; one row is held at a time."""
+    """The rows as `read_jsonl`, each after the number of its line, from 1; one row is held at a time.
+
+    Lines at fault are passed over, and reported together once the others have been read.
+    """
+    problems = Problems(str(path))
     for number, line in enumerate(text_lines(path), start=1):
         line = line.removesuffix("\n")
         if not line.strip():
@@ -247,10 +280,13 @@ def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             row = from_json(line)
         except ValueError:
-            raise TunediffError(f"{path}, row {number}: is not JSON: {shown(line)}") from None
-        if not isinstance(row, dict):
-            raise TunediffError(f"{path}, row {number}: found {shown(line)}, expected a JSON object")
-        yield number, row
+            problems.add(number, f"is not JSON: {shown(line)}", kind="no JSON")
+            continue
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            problems.add(number, f"found {shown(line)}, expected a JSON object", kind="no object")
+    problems.check()
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
@@ -278,7 +314,8 @@ def parquet_batches(
 ) -> tuple["pa.Schema", list[str], Iterator["pa.RecordBatch"]]:
     """The columns of a Parquet file that are read, the names of all, and the rows, some at a time.
 
-    Nothing is read of a file that would become far larger than it is: see `GROWN` and the bounds above it.
+    Blanks around names are cut. Nothing is read of a file that would become far larger than it is: see `GROWN` and the
+    bounds above it.
 
     Args:
         path: the file.
@@ -294,12 +331,14 @@ def parquet_batches(
         size = _bytes_of(path)
         # What is buffered ahead stays in memory to the end of the file.
         file = pq.ParquetFile(path, pre_buffer=False)
-        names = file.schema_arrow.names
+        names = [name.strip() for name in file.schema_arrow.names]
         if len(set(names)) < len(names):
             raise TunediffError(f"{path}: names the column {shown(_repeated(names))} twice")
-        columns = [name for name in names if wanted is None or name in wanted]
-        schema = pa.schema([file.schema_arrow.field(name) for name in columns], file.schema_arrow.metadata)
-        return schema, names, _batches(path, size, file, _rows_at_once(path, size, file), columns)
+        fields = [field for field in file.schema_arrow if wanted is None or field.name.strip() in wanted]
+        schema = pa.schema([field.with_name(field.name.strip()) for field in fields], file.schema_arrow.metadata)
+        columns = [field.name for field in fields]
+        batches = _batches(path, size, file, _rows_at_once(path, size, file), columns)
+        return schema, names, (batch.rename_columns(schema.names) for batch in batches)
 
 
 def _batches(

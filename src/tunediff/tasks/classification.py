@@ -24,7 +24,7 @@ from tunediff.metrics.accuracy import Counts, confusion, degenerate_reason, per_
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.tasks.baselines import Answers, majority_label, marked, tfidf_logistic
-from tunediff.tasks.columns import columns_fit, is_number, key_of, tags_of, text_of, value_of
+from tunediff.tasks.columns import columns_fit, each_row, is_number, key_of, tags_of, text_of, value_of
 from tunediff.tasks.families import Family, quarters, share, yes_no
 from tunediff.tasks.grading import column, likeliest, passed_on, was_given
 from tunediff.tasks.label_clauses import LABEL_CLAUSES
@@ -78,21 +78,22 @@ class Classification(Task):
     def cases(self, rows: Sequence[Row], data: Origin) -> list[Case | None]:
         """The case of each row, in the order of the rows; None where the row has no gold label.
 
-        Values of the label column are compared as text, so that `0` in the parameters stands for the "0" of a CSV file
-        too.
+        Values of the label column are compared as `tunediff.data.values.value_text` writes them, so that `0` in the
+        parameters stands for the "0" of a CSV file too. Rows at fault are reported together.
 
         Raises:
             TunediffError: a column is missing, a label is unknown, or an input is not text or is empty.
         """
         values = data.labels or {name: name for name in self.labels}
         labels = {key_of(value): label for value, label in values.items()}
+        if len(labels) < len(values):
+            raise TunediffError(f"data.labels: found {shown(list(values))}, expected values that differ as text")
         unlabelled = {key_of(value) for value in data.unlabelled}
-        examples: list[tuple[Mapping[str, str], str, Sequence[str]] | None] = []
-        for row in rows:
+
+        def example(row: Row) -> tuple[Mapping[str, str], str, Sequence[str]] | None:
             value, *_ = [value_of(row, data.columns[name]) for name in ("label", *self.inputs)]
             if key_of(value) in unlabelled:
-                examples.append(None)
-                continue
+                return None
             if key_of(value) not in labels:
                 expected = ", ".join(str(key) for key in labels)
                 raise TunediffError(
@@ -100,7 +101,9 @@ class Classification(Task):
                     ", or a value that data.unlabelled lists"
                 )
             inputs = {name: text_of(row, data.columns[name]) for name in self.inputs}
-            examples.append((inputs, labels[key_of(value)], tags_of(row)))
+            return inputs, labels[key_of(value)], tags_of(row)
+
+        examples = each_row(rows, example)
         made = iter(make_cases(example for example in examples if example is not None))
         return [None if example is None else next(made) for example in examples]
 

@@ -5,12 +5,42 @@ tags_of(row)                   # ["hypernym"]
 """
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from tunediff.config.params import Params
 from tunediff.data.sources import Row
+from tunediff.data.values import value_text
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import NOT_TEXT, shown
+from tunediff.runtime.problems import Problems
+
+Made = TypeVar("Made")
+
+
+def each_row(rows: Sequence[Row], make: Callable[[Row], Made]) -> list[Made]:
+    """What `make` makes of each row; all rows that it refuses are reported together.
+
+    Raises:
+        TunediffError: with a line for each kind of fault in each source: the first, and how many there are.
+    """
+    made: list[Made] = []
+    problems: dict[str, Problems] = {}
+    for row in rows:
+        try:
+            made.append(make(row))
+        except TunediffError as error:
+            message = str(error).removeprefix(f"{row.place}: ")
+            # Of one kind are those that differ in what was found.
+            kind = re.sub(r"found .*, expected|; its columns.*", "", message, flags=re.DOTALL)
+            problems.setdefault(row.source, Problems(row.source)).add(row.name or row.number, message, kind)
+    lines: list[str] = []
+    for one in problems.values():
+        lines += one.lines()
+    if lines:
+        raise TunediffError(*lines)
+    return made
 
 
 def value_of(row: Row, column: str) -> object:
@@ -20,7 +50,9 @@ def value_of(row: Row, column: str) -> object:
         TunediffError: the row has no such column.
     """
     if column not in row:
-        raise TunediffError(f"{row.place}: has no column '{column}'; its columns: {', '.join(map(str, row)) or 'none'}")
+        raise TunediffError(
+            f"{row.place}: has no column {column!r}; its columns: {', '.join(map(repr, map(str, row))) or 'none'}"
+        )
     return row[column]
 
 
@@ -47,8 +79,14 @@ def checked_text(value: object, place: str) -> str:
 
 
 def key_of(value: object) -> str | None:
-    """A value of the label column as it is compared: `0` in the parameters stands for the "0" of a CSV file too."""
-    return None if value is None else str(value)
+    """A value of the label column as it is compared: 0 and 0.0 in the parameters stand for the "0" of a CSV file too.
+
+    An empty cell is None.
+    """
+    try:
+        return value_text(value)
+    except TypeError:
+        return str(value)
 
 
 def tags_of(row: Row) -> Sequence[str]:
@@ -66,7 +104,7 @@ def groups_of(rows: Sequence[Row], column: str) -> list[str]:
     Raises:
         TunediffError: a row has no such column, or neither text nor a whole number there.
     """
-    return [_group(row, column) for row in rows]
+    return each_row(rows, lambda row: _group(row, column))
 
 
 def _group(row: Row, column: str) -> str:

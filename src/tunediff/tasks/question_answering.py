@@ -32,7 +32,7 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown, visible
 from tunediff.tasks.answer_clauses import ANSWER_CLAUSES, in_sentence, no_answer_odds
 from tunediff.tasks.baselines import Answers
-from tunediff.tasks.columns import checked_text, columns_fit, is_number, key_of, tags_of, text_of, value_of
+from tunediff.tasks.columns import checked_text, columns_fit, each_row, is_number, key_of, tags_of, text_of, value_of
 from tunediff.tasks.families import Family, quarters, share, third
 from tunediff.tasks.grading import column, passed_on, was_given
 from tunediff.tasks.question_wording import capitalised, question_wording
@@ -112,23 +112,17 @@ class QuestionAnswering(Task):
                 no answer where `task.labels` has no `unanswerable`.
         """
         unlabelled = {key_of(value) for value in data.unlabelled}
-        column = data.columns["answers"]
-        gold = [
-            None if _is_unlabelled(value_of(row, column), unlabelled) else _gold(row, self.labels, data) for row in rows
-        ]
-        made = iter(
-            make_cases(
-                (
-                    {name: text_of(row, data.columns[name]) for name in self.inputs},
-                    ANSWERABLE if answers else UNANSWERABLE,
-                    tags_of(row),
-                    answers,
-                )
-                for row, answers in zip(rows, gold, strict=True)
-                if answers is not None
-            )
-        )
-        return [None if answers is None else next(made) for answers in gold]
+
+        def example(row: Row) -> tuple[dict[str, str], str, Sequence[str], tuple[Answer, ...]] | None:
+            if _is_unlabelled(value_of(row, data.columns["answers"]), unlabelled):
+                return None
+            gold = _gold(row, self.labels, data)
+            inputs = {name: text_of(row, data.columns[name]) for name in self.inputs}
+            return inputs, ANSWERABLE if gold else UNANSWERABLE, tags_of(row), gold
+
+        examples = each_row(rows, example)
+        made = iter(make_cases(one for one in examples if one is not None))
+        return [None if one is None else next(made) for one in examples]
 
     def notes(self, rows: Sequence[Row], cases: Sequence[Case | None], data: Origin) -> list[str]:
         """How the starts of the gold answers came about."""

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 from tunediff.compare.pairs.harness import is_sample, read_samples
@@ -175,3 +176,149 @@ def test_a_row_of_another_kind_is_refused():
     assert not is_sample({"doc_id": 1})
     with pytest.raises(TunediffError, match="row 2: found no sample"):
         read(choice_sample(0, 0, [-1, -2, -3], 1.0), {"doc_id": 1})
+
+
+def harness_outcome(metric, choices, likelihoods, gold, alone=None):
+    """What process_results of lm-evaluation-harness 0.4 gives for a multiple-choice task."""
+    texts = [choice.removeprefix(" ") for choice in choices]
+    scores = np.array(likelihoods)
+    if metric == "acc_norm":
+        scores = scores / np.array([float(len(text)) for text in texts])
+    elif metric == "acc_bytes":
+        scores = scores / np.array([float(len(text.encode("utf-8"))) for text in texts])
+    elif metric == "acc_mutual_info":
+        scores = scores - np.array(alone)
+    return float(np.argmax(scores) == gold)
+
+
+@pytest.mark.parametrize("metric", ["acc", "acc_norm", "acc_bytes", "acc_mutual_info"])
+@pytest.mark.parametrize("choices", [(" да", " конечно нет, никогда"), (" yes", " no\n"), (" a", " a longer answer")])
+def test_the_prediction_follows_the_rule_of_its_metric(metric, choices):
+    generator = np.random.default_rng(0)
+    rows, gold = [], generator.integers(2, size=60)
+    for number in range(60):
+        likelihoods, alone = generator.normal(-20, 12, 2).tolist(), generator.normal(-20, 12, 2).tolist()
+        value = harness_outcome(metric, choices, likelihoods, gold[number], alone)
+        twice = metric == "acc_mutual_info"
+        every = (*choices, *(text.removeprefix(" ") for text in choices)) if twice else choices
+        row = choice_sample(number, gold[number], likelihoods + (alone if twice else []), 0.0, choices=every)
+        rows.append(row | {"metrics": [metric], metric: value})
+    found = read(*rows, metric=metric)
+    frame = found.frame
+    assert found.checks == ()
+    assert ((frame["label"] == frame["prediction"]) == (frame["outcome"] == "right")).all()
+    assert found.labels == tuple(text.strip() for text in choices)
+
+
+def test_predictions_that_contradict_their_outcomes_are_counted_and_refused_where_most_do():
+    rows = [choice_sample(n, 0, [-1, -2, -3], 0.0 if n in (3, 7) else 1.0) for n in range(20)]
+    found = read(*rows)
+    [(code, sentence)] = found.checks
+    assert code == "TD402"
+    assert sentence.startswith(
+        "In 2 of 20 cases (rows 4, 8) of samples.jsonl the log-likelihoods favour another choice"
+    )
+    assert found.frame["outcome"].tolist().count("wrong") == 2
+    rows = [choice_sample(n, 0, [-1, -2, -3], 0.0) for n in range(20)]
+    with pytest.raises(TunediffError, match=r"acc: found outcomes that contradict .* in 20 of 20 cases"):
+        read(*rows)
+
+
+def test_targets_that_may_be_numbers_or_texts_of_choices_are_read_as_fits_the_outcomes():
+    choices = (" 1", " 2", " 3")
+    likelihoods = {0: [-1, -5, -5], 1: [-5, -1, -5], 2: [-5, -5, -1]}
+    by_number = [choice_sample(n, n % 2 + 1, likelihoods[n % 2 + 1], 1.0, choices=choices) for n in range(10)]
+    assert read(*by_number).frame["label"].tolist() == ["2", "3"] * 5
+    in_words = [choice_sample(n, n % 2 + 1, likelihoods[n % 2], 1.0, choices=choices) for n in range(10)]
+    assert read(*in_words).frame["label"].tolist() == ["1", "2"] * 5
+
+
+@pytest.mark.parametrize("likelihoods", [["nan", "nan", "nan"], [-1, "nan", -3]])
+def test_a_likelihood_that_is_no_number_makes_a_case_invalid(likelihoods):
+    rows = [choice_sample(n, 0, [-1, -2, -3], 1.0) for n in range(3)] + [choice_sample(3, 0, likelihoods, 1.0)]
+    found = read(*rows)
+    assert found.frame["outcome"].tolist() == ["right"] * 3 + ["invalid"]
+    assert found.frame["prediction"].isna().tolist() == [False] * 3 + [True]
+    assert found.scores is None
+    sentence = "In 1 of 4 cases of samples.jsonl a log-likelihood is NaN: they count as invalid."
+    assert found.checks == (("TD403", sentence),)
+    alone = choice_sample(0, "dog", ["nan"], 1.0, choices=(" dog",), metrics=["acc"])
+    assert read(alone).frame["outcome"].tolist() == ["invalid"]
+
+
+def test_exact_match_of_choices_asks_which_is_the_greedy_answer():
+    def sample(n, greedy, right):
+        row = choice_sample(n, 1, [-1, -2, -3], 0.0, metrics=["exact_match"], exact_match=right)
+        return row | {"filtered_resps": [[str(-1 - at), str(one)] for at, one in enumerate(greedy)]}
+
+    found = read(sample(0, [False, True, False], 1), sample(1, [True, False, False], 0), sample(2, [False] * 3, 0))
+    assert found.frame["prediction"].tolist() == ["Neither", "True", "(not the target)"]
+    assert found.frame["outcome"].tolist() == ["right", "wrong", "wrong"]
+    assert found.checks == ()
+
+
+@pytest.mark.parametrize("metric", ["mcc", "f1"])
+def test_a_metric_of_gold_and_predicted_choice_is_right_where_they_agree(metric):
+    rows = [
+        choice_sample(n, n % 2, [-2.0, -1.0], 0.0, choices=(" no", " yes"), metrics=[metric]) | {metric: [n % 2, 1]}
+        for n in range(6)
+    ]
+    found = read(*rows)
+    assert found.frame["outcome"].tolist() == ["wrong", "right"] * 3
+    assert found.frame["prediction"].tolist() == ["yes"] * 6
+    assert found.labels == ("no", "yes")
+
+
+def test_several_right_choices_are_all_right():
+    cases = [([-1, -2, -3], 1.0), ([-3, -2, -1], 1.0), ([-3, -1, -2], 0.0)]
+    found = read(*(choice_sample(n, "[0, 2]", *case) for n, case in enumerate(cases)))
+    assert found.frame["prediction"].tolist() == ["0", "2", "1"]
+    assert (found.labels, found.checks) == (None, ())
+
+
+def test_one_continuation_of_several_prompts_is_right_or_something_else():
+    # As in winogrande, where the choices are in the prompts.
+    row = choice_sample(0, "was big.", [-1, -2], 0.0)
+    arguments = {f"gen_args_{n}": {"arg_0": f"The {who}", "arg_1": " was big."} for n, who in enumerate(("cat", "dog"))}
+    frame = read(row | {"arguments": arguments}, row | {"doc_id": 1, "acc": 1.0, "arguments": arguments}).frame
+    assert frame["prediction"].tolist() == ["(not the target)", "was big."]
+
+
+def test_squadv2_is_compared_by_exact_match_and_f1():
+    def sample(n, text, *answers):
+        pair = [{"id": str(n), "prediction_text": text, "no_answer_probability": 0.1}]
+        pair.append({"id": str(n), "answers": {"text": list(answers), "answer_start": [0] * len(answers)}})
+        arguments = {
+            "gen_args_0": {"arg_0": "Title", "arg_1": {"until": ["\n"]}},
+            "gen_args_1": {"arg_0": "Title", "arg_1": " unanswerable"},
+        }
+        row = generation_sample(n, text, None, "none", metrics=["exact", "f1"], arguments=arguments)
+        return row | {"exact": pair, "f1": pair, "filtered_resps": [text, ["-4.75", "False"]]}
+
+    found = read(sample(0, "the Paris", "Paris"), sample(1, "in Rome", "Rome"), sample(2, ""), sample(3, "Oslo"))
+    assert found.frame["outcome"].tolist() == ["right", "wrong", "right", "wrong"]
+    assert found.frame["f1"].tolist() == pytest.approx([1, 2 / 3, 1, 0])
+    assert found.frame["label"].tolist() == ["answerable"] * 2 + ["unanswerable"] * 2
+    assert [[answer.text for answer in gold] for gold in found.frame["answers"]] == [["Paris"], ["Rome"], [], []]
+    assert found.same == ("doc_hash", "answers")
+
+
+def test_answers_that_are_words_of_truth_are_no_likelihoods():
+    rows = [generation_sample(n, None, 1.0, "none", target="True", filtered_resps=[["True", "True"]]) for n in range(3)]
+    assert read(*rows).frame["prediction"].tolist() == ["True"] * 3
+    different = generation_sample(0, None, 0.0, "none", filtered_resps=[["5", "7"]])
+    assert read(different).frame["prediction"].tolist() == ['["5", "7"]']
+    silent = generation_sample(0, None, 0.0, "none", filtered_resps=[["[invalid]", ""]])
+    assert read(silent).frame["outcome"].tolist() == ["invalid"]
+
+
+def test_filters_without_a_name_are_called_by_their_place():
+    rows = [generation_sample(n, answer, 0.0) for answer in ("[invalid]", "7") for n in range(3)]
+    for row in rows:
+        del row["filter"], row["metrics"]
+    with pytest.raises(TunediffError, match=r"filter: found 1, 2, which have no names .* expected one of them"):
+        read(*rows)
+    assert read(*rows, filter_name="1").frame["outcome"].tolist() == ["invalid"] * 3
+    assert read(*rows, filter_name="2").frame["outcome"].tolist() == ["wrong"] * 3
+    # One document more often than the others is a mistake, which pairing refuses.
+    assert read(*rows[:4]).frame["case_id"].tolist() == ["0", "1", "2", "0"]

@@ -7,7 +7,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tunediff.compare.pairs import label_order as module
-from tunediff.compare.pairs.label_order import Scored, common_labels, log_probabilities, score_table
+from tunediff.compare.pairs.label_order import (
+    LOG_PROBABILITIES,
+    LOGITS,
+    PROBABILITIES,
+    Scored,
+    common_labels,
+    log_probabilities,
+    score_table,
+)
 from tunediff.runtime.errors import TunediffError
 
 NAMES = ("before.jsonl", "after.jsonl")
@@ -46,13 +54,54 @@ def test_a_case_without_a_number_for_every_label_is_named(bad):
 @given(st.lists(st.floats(-50, 50), min_size=2, max_size=5))
 def test_logits_log_probabilities_and_probabilities_give_the_same(logits):
     # Logits such as 0 and 1 that are shares of one are read as the probabilities that they look like.
-    assume(not (min(logits) >= 0 and abs(sum(logits) - 1) < 0.01))
+    assume(taken_for([logits]) != PROBABILITIES)
     expected = np.array(logits) - np.logaddexp.reduce(logits)
     assert log_probabilities([logits])[0] == pytest.approx(expected, abs=1e-9)
     assert log_probabilities([expected])[0] == pytest.approx(expected, abs=1e-9)
     probabilities = log_probabilities([np.exp(expected)])[0]
     assert np.exp(probabilities) == pytest.approx(np.exp(expected), abs=1e-9)
     assert np.isfinite(probabilities).all()
+
+
+def taken_for(*parts):
+    found = Scored(len(parts[0][0]), None)
+    for part in parts:
+        found.look(part, [None] * len(part))
+    return found.taken_for
+
+
+@pytest.mark.parametrize(
+    ("scores", "kind"),
+    [
+        ([[0.51, 0.49, 0.0], [0.1, 0.07, 0.82]], PROBABILITIES),  # rounded to two places, the second sums to .99
+        ([[0.33, 0.33, 0.33]], PROBABILITIES),
+        ([[0.2, 0.7], [0.4, 0.5]], PROBABILITIES),
+        ([[0.25, 0.7461]], PROBABILITIES),  # in half precision
+        ([[1.0, 0.0], [0.0, 1.0]], PROBABILITIES),
+        ([[51.0, 49.0], [33.3, 66.6]], PROBABILITIES),  # in percent
+        ([[-0.69, -0.69], [-0.1, -2.35]], LOG_PROBABILITIES),
+        ([[0.7, 0.6], [0.2, 0.8]], LOGITS),
+        ([[0.5, 0.5], [2.0, -1.0]], LOGITS),
+        ([[-12.5, -9.0]], LOGITS),
+    ],
+)
+def test_scores_are_taken_for_what_their_sums_say(scores, kind):
+    assert taken_for(scores) == kind
+    assert taken_for(*([row] for row in scores)) == kind
+
+
+def test_labels_of_scores_are_read_as_labels_are():
+    table, labels = score_table(pd.Series([{"1.0": 0.9, "0.0": 0.1}]), "before.csv")
+    assert labels == ("0", "1")
+    assert table.tolist() == [[0.1, 0.9]]
+    with pytest.raises(TunediffError, match="expected different ones"):
+        score_table(pd.Series([{"1.0": 0.9, "1": 0.1}]), "before.csv")
+
+
+def test_rows_without_their_scores_are_counted():
+    rows = pd.Series([[0.1, 0.9], None, [0.2, 0.8], [1], None], index=[2, 3, 4, 5, 6])
+    with pytest.raises(TunediffError, match=r"row 3: scores: found None.*; 3 such rows \(3, 5, 6\)"):
+        score_table(rows, "before.csv")
 
 
 def scored(places, predictions, labels=None):

@@ -1,11 +1,20 @@
+import csv
 import json
+import re
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.compare.pairs.test_harness import choice_sample
 from tests.made_answers import TASK, answers_of, made_questions
 from tests.shared_data import shared_data
+from tunediff.compare.comparison import compare_files
+from tunediff.compare.evidence import gather
+from tunediff.compare.pairs import predictions
 from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import Fields
 from tunediff.data.cases import write_predictions
@@ -92,10 +101,10 @@ def test_samples_of_the_harness_are_known_by_their_first_line(tmp_path):
 
 def test_text_in_a_csv_file_is_what_stands_there(tmp_path):
     path = tmp_path / "p.csv"
-    path.write_text("case_id,label,prediction\r\n01,NA,NA\r\n02,null,\r\n03,1.0,1\r\n", encoding="utf-8")
+    path.write_text("case_id,label,prediction\r\n01,NA,NA\r\n02,null,\r\n03,1.10,1.1\r\n", encoding="utf-8")
     frame = next(read_predictions(path, Fields())).frame
     assert frame["case_id"].tolist() == ["01", "02", "03"]
-    assert frame["label"].tolist() == ["NA", "null", "1.0"]
+    assert frame["label"].tolist() == ["NA", "null", "1.10"]
     assert frame["outcome"].tolist() == ["right", "invalid", "wrong"]
 
 
@@ -103,7 +112,11 @@ def test_text_in_a_csv_file_is_what_stands_there(tmp_path):
     ("name", "content", "message"),
     [
         ("p.jsonl", '{"case_id": 1, "label": "a", "prediction": "a"}\n{"case_id"', r"p.jsonl, row 2: is not JSON"),
-        ("p.jsonl", '{"case_id": 1, "label": "a"}\n', r"p.jsonl: found no column prediction among 'case_id, label'"),
+        (
+            "p.jsonl",
+            '{"case_id": 1, "label": "a"}\n',
+            r"p.jsonl: found no column 'prediction' among \['case_id', 'label'\]",
+        ),
         ("p.jsonl", "\n\n", r"p.jsonl: has no row"),
         (
             "p.jsonl",
@@ -114,7 +127,7 @@ def test_text_in_a_csv_file_is_what_stands_there(tmp_path):
         ("p.csv", "", r"p.csv: has no row"),
         ("p.csv", "case_id,label,prediction\n", r"p.csv: has no row"),
         ("p.csv", "case_id,label,label\n1,a,a\n", r"names the column 'label' twice"),
-        ("p.csv", "case_id,label\n1,a\n", r"p.csv: found no column prediction among 'case_id, label'"),
+        ("p.csv", "case_id,label\n1,a\n", r"p.csv: found no column 'prediction' among \['case_id', 'label'\]"),
         ("p.csv", 'case_id,label,prediction\n1,a,"a\n', r"p.csv, row 2: is not CSV"),
         ("p.csv", "case_id,label,prediction\n1,a,a\n2,b,b,b,b\n", r"p.csv, row 3: found 5 fields, expected 3"),
         ("p.csv", "case_id,label,prediction\n1,a,a\n2\n", r"p.csv, row 3: found 1 fields, expected 3"),
@@ -224,3 +237,157 @@ def test_the_published_squad_predictions_give_the_golden_exact_and_f1():
     assert len(found.frame) == 11873
     assert 100 * (found.frame["outcome"] == "right").mean() == pytest.approx(78.74168280973637, rel=1e-12)
     assert 100 * found.frame["f1"].mean() == pytest.approx(81.77528052374723, rel=1e-12)
+
+
+INTEGERS = st.integers(-3, 3) | st.integers(2**53, 2**53 + 4)
+KINDS_OF_VALUES = [
+    st.integers(-2, 2),
+    st.none() | INTEGERS,
+    st.sampled_from([0.0, 1.0, -0.0, 0.5, 1e19, 1e-7, None]),
+    st.sampled_from([1, 1.0, 2, 1e19, None]),
+    st.sampled_from([True, False, None]),
+    st.sampled_from(["yes", " yes", "no ", "007", "7", "1.10", "1.1", "1e5", "1.0", "True", "NA", "", None]),
+]
+TABLES = st.sampled_from(KINDS_OF_VALUES).flatmap(
+    lambda values: st.lists(st.tuples(values.filter(lambda value: value not in ("", None)), values, values), min_size=1)
+)
+
+
+def in_every_format(folder, columns):
+    """One table as JSON lines, CSV and Parquet."""
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    (folder / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with (folder / "p.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    kinds = {name: {type(value) for value in values} - {type(None)} for name, values in columns.items()}
+    mixed = {name: values if len(kinds[name]) < 2 else list(map(as_float, values)) for name, values in columns.items()}
+    pq.write_table(pa.table(mixed), folder / "p.parquet")
+    return ["p.jsonl", "p.csv", "p.parquet"]
+
+
+def as_float(value):
+    return None if value is None else float(value)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(TABLES)
+def test_one_table_in_three_formats_gives_the_same_diff(tmp_path, rows):
+    label, before, after = (list(column) for column in zip(*rows, strict=True))
+    ids = list(range(len(rows)))
+    found = []
+    for model, prediction in (("before", before), ("after", after)):
+        (tmp_path / model).mkdir(exist_ok=True)
+        names = in_every_format(tmp_path / model, {"case_id": ids, "label": label, "prediction": prediction})
+    for name in names:
+        both = [read_predictions(tmp_path / model / name, Fields()) for model in ("before", "after")]
+        evidence = gather(compare_files(*both, names=("before", "after")))
+        found.append((evidence.metrics, list(evidence.records), evidence.checks))
+    assert found[1] == found[0]
+    assert found[2] == found[0]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_whole_numbers_beside_a_gap_are_whole_numbers(tmp_path, kind):
+    # As pandas stores them: 1.0, and 1.0 in a CSV file.
+    frame = pd.DataFrame({"case_id": [1, 2, 3], "label": [1, 0, 2**53 + 1], "prediction": [1.0, 0.0, None]})
+    path = tmp_path / f"p.{kind}"
+    if kind == "csv":
+        frame.to_csv(path, index=False)
+        assert "1.0" in path.read_text()
+    elif kind == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_parquet(path)
+    (found,) = read_predictions(path, Fields())
+    assert found.frame["label"].tolist() == ["1", "0", "9007199254740993"]
+    assert found.frame["outcome"].tolist() == ["right", "right", "invalid"]
+
+
+def test_large_numbers_beside_small_ones_are_read(tmp_path):
+    rows = [{"case_id": "a", "label": "1", "prediction": 1e19}, {"case_id": "b", "label": "2", "prediction": 2}]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (found,) = read_predictions(tmp_path / "p.jsonl", Fields())
+    assert found.frame["prediction"].tolist() == ["10000000000000000000", "2"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_blanks_around_names_and_labels_are_cut_in_every_format(tmp_path, kind):
+    columns = {"case_id": ["1", "2"], " label": ["yes", " no"], "prediction ": ["yes ", "no"]}
+    in_every_format(tmp_path, columns)
+    (found,) = read_predictions(tmp_path / f"p.{kind}", Fields())
+    assert found.frame["outcome"].tolist() == ["right", "right"]
+
+
+def test_an_empty_gold_label_is_refused_with_its_rows(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("case_id,label,prediction\n1,,no\n2,no,no\n3, ,yes\n,yes,yes\n")
+    with pytest.raises(TunediffError) as error:
+        list(read_predictions(path, Fields()))
+    assert list(error.value.args) == [
+        f"{path}, row 2: label: found nothing, expected a value in each row; 2 such rows (2, 4)",
+        f"{path}, row 5: case_id: found nothing, expected a value in each row",
+    ]
+
+
+def test_all_problems_of_a_long_file_are_counted_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(predictions, "ROWS", 10)
+    rows = [
+        {"case_id": n, "label": None if n % 20 == 5 else "a", "prediction": ["a"] if n == 47 else "a"}
+        for n in range(50)
+    ]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(TunediffError) as error:
+        list(read_predictions(tmp_path / "p.jsonl", Fields()))
+    first, second = error.value.args
+    assert first.endswith("row 6: label: found nothing, expected a value in each row; 3 such rows (6, 26, 46)")
+    assert second.endswith("row 48: prediction: found ['a'], expected text or a number")
+
+
+def test_columns_that_first_appear_late_are_read_or_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(predictions, "ROWS", 10)
+
+    def late(name, **more):
+        rows = [
+            {"case_id": n, "label": "a", "prediction": "a"} | ({name: more[name]} if n > 20 else {}) for n in range(30)
+        ]
+        path = tmp_path / f"{more[name]}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return list(read_predictions(path, Fields()))
+
+    hashes = [value for part in late("prompt_hash", prompt_hash="p") for value in part.frame["prompt_hash"]]
+    assert [value for value in hashes if isinstance(value, str)] == ["p"] * 9
+    pair = [late("prompt_hash", prompt_hash=name) for name in ("p", "q")]
+    with pytest.raises(TunediffError, match="prompt_hash: found different ones for 9 of 30 cases"):
+        compare_files(*pair)
+    with pytest.raises(
+        TunediffError, match=r"row 22: found the first value of 'outcome', expected one in earlier rows"
+    ):
+        late("outcome", outcome="right")
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_another_separator_is_named(tmp_path, separator):
+    path = tmp_path / "p.csv"
+    path.write_text("case_id,label,prediction\n1,a,a\n".replace(",", separator))
+    with pytest.raises(TunediffError, match=re.escape(f"which looks separated by {separator!r}; expected ','")):
+        list(read_predictions(path, Fields()))
+
+
+def test_an_array_of_records_is_read_like_its_lines(tmp_path):
+    rows = [{"case_id": n, "label": "a", "prediction": "a"} for n in range(3)]
+    for name, indent in (("p.jsonl", 2), ("p.json", None)):
+        (tmp_path / name).write_text(json.dumps(rows, indent=indent))
+        (found,) = read_predictions(tmp_path / name, Fields())
+        assert found.frame["outcome"].tolist() == ["right"] * 3
+
+
+def test_a_question_that_stands_twice_is_refused(tmp_path):
+    path, data = squad(tmp_path, {"1": "c"}, [("c d", [("1", ["c"]), ("1", ["d"])])])
+    with pytest.raises(TunediffError, match=r"dev.json: id: found 1 more than once \(1\), expected each once"):
+        list(read_predictions(path, Fields(), data))
+    path, data = squad(tmp_path, {}, [("c d", [("1", ["c"])])])
+    path.write_text('{"1": "c", "1": "d"}')
+    with pytest.raises(TunediffError, match=r"answers.json: is not JSON: names '1' twice"):
+        list(read_predictions(path, Fields(), data))

@@ -8,6 +8,7 @@ from tunediff.compare.pairs import predictions as module
 from tunediff.compare.pairs.predictions import Fields, as_text, from_rows, from_table, in_tables
 from tunediff.data.cases import make_cases
 from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.problems import Problems
 
 
 def test_the_documented_example_holds():
@@ -22,7 +23,15 @@ def test_the_documented_example_holds():
         ([0, None, 2], ["0", None, "2"]),  # which pandas stores as floats
         ([0.5, 1.0], ["0.5", "1"]),
         ([True, False], ["true", "false"]),
-        (["a", None, ""], ["a", None, ""]),
+        (["a", None, ""], ["a", None, None]),
+        (
+            ["1.0", "007", "1.10", "1e5", "1e+05", " a ", "True", "TRUE"],
+            ["1", "007", "1.10", "1e5", "100000", "a"] + ["true"] * 2,
+        ),
+        ([1e19, 2, None], ["10000000000000000000", "2", None]),
+        (pd.Series([2**53 + 1, None], dtype=object), ["9007199254740993", None]),
+        (np.array([0.1, 2.0], dtype=np.float32), ["0.1", "2"]),
+        ([b"yes", "no"], ["yes", "no"]),
         (["0", 0, 0.0, True, None], ["0", "0", "0", "true", None]),
         (pd.Categorical(["b", "a", None]), ["b", "a", None]),
         (pd.array([1, None], dtype="Int64"), ["1", None]),
@@ -30,7 +39,9 @@ def test_the_documented_example_holds():
     ],
 )
 def test_a_label_is_the_same_text_whatever_it_is_stored_as(values, texts):
-    found = as_text(pd.Series(values), "file", "label")
+    problems = Problems("file")
+    found = as_text(pd.Series(values), "label", problems)
+    assert not problems
     assert found.astype(object).where(found.notna(), None).tolist() == texts
 
 
@@ -40,10 +51,10 @@ def test_a_list_is_no_label():
         from_table(table, Fields(), "f.jsonl")
 
 
-def test_an_empty_or_missing_prediction_is_invalid_and_case_and_spaces_count():
+def test_an_empty_or_missing_prediction_is_invalid_and_case_counts_but_blanks_do_not():
     table = pd.DataFrame({"case_id": range(5), "label": "yes", "prediction": ["yes", "Yes", "", None, " yes"]})
     frame = from_table(table, Fields(), "f").frame
-    assert frame["outcome"].tolist() == ["right", "wrong", "invalid", "invalid", "wrong"]
+    assert frame["outcome"].tolist() == ["right", "wrong", "invalid", "invalid", "right"]
     assert frame["prediction"].isna().tolist() == [False, False, True, True, False]
     assert frame["case_id"].tolist() == ["0", "1", "2", "3", "4"]
 
@@ -80,13 +91,13 @@ def test_outcomes_of_this_projects_own_files_are_taken_as_they_are():
 @pytest.mark.parametrize(
     ("fields", "columns", "message"),
     [
-        (Fields(), {"label": ["a"], "prediction": ["a"]}, r"no column case_id, .*--id-field.*--input-fields"),
+        (Fields(), {"label": ["a"], "prediction": ["a"]}, r"no column case_id among .*--id-field.*--input-fields"),
         (
             Fields(label="gold"),
             {"case_id": [1], "prediction": ["a"]},
-            "found no column gold among 'case_id, prediction'",
+            r"found no column 'gold' among \['case_id', 'prediction'\]",
         ),
-        (Fields(cluster="p"), {"case_id": [1], "label": ["a"], "prediction": ["a"]}, "found no column p among"),
+        (Fields(cluster="p"), {"case_id": [1], "label": ["a"], "prediction": ["a"]}, "found no column 'p' among"),
         (Fields(), {"case_id": [1, 2], "label": ["a", None], "prediction": ["a", "a"]}, "row 1: label: found nothing"),
         (
             Fields(),
@@ -112,7 +123,7 @@ def test_rows_may_leave_fields_out_and_unwanted_columns_are_named_but_not_kept()
     assert table.columns.tolist() == ["id", "answer", "long"]
     assert table["long"].isna().all()
     assert table["answer"].tolist()[0] == "a"
-    assert pd.isna(table["answer"].tolist()[1])
+    assert table["answer"].tolist()[1] is None
     assert table.index.tolist() == [1, 3]
 
 

@@ -68,11 +68,11 @@ def test_sst2_as_glue_publishes_it_is_read_whole():
     assert rows[0].place.endswith("sst2/train.tsv, row 2")
 
 
-def test_row_numbers_are_the_lines_of_an_editor(tmp_path):
+def test_rows_are_counted_as_in_a_spreadsheet_beside_the_line_where_they_differ(tmp_path):
     jsonl = write(tmp_path, "a.jsonl", '{"n": 1}\n\n{"n": 2}\n')
     assert [(row["n"], row.number) for row in read_rows(jsonl)] == [(1, 1), (2, 3)]
     quoted = write(tmp_path, "a.csv", 'text,label\n"two\nlines",0\n\nplain,1\n')
-    assert [(row["text"], row.number) for row in read_rows(quoted)] == [("two\nlines", 2), ("plain", 5)]
+    assert [(row["text"], row.number) for row in read_rows(quoted)] == [("two\nlines", 2), ("plain", "4 (line 5)")]
     tabs = write(tmp_path, "a.tsv", "text\tlabel\n\nx\t0\n")
     assert [row.number for row in read_rows(tabs)] == [3]
     assert read_rows(tabs)[0].place == f"{tabs}, row 3"

@@ -17,27 +17,63 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tunediff.data.values import value_text
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import from_json, shown
+from tunediff.runtime.problems import Problems
 
 Table = npt.NDArray[np.float64]
+
+# Numbers with more decimal places than that are not rounded.
+MOST_PLACES = 6
+
+
+PROBABILITIES, LOG_PROBABILITIES, LOGITS = "probabilities", "log-probabilities", "logits or log-likelihoods"
 
 
 class Scored:
     """What there is to know of one file's scores before they are turned into log-probabilities.
 
-    size: numbers a case. labels: in their order, where the file says it. probable: whether they are probabilities.
-    Cases are handed to `look` some at a time.
+    size: numbers a case. labels: in their order, where the file says it. Cases are handed to `look` some at a time.
     """
 
     def __init__(self, size: int, labels: tuple[str, ...] | None) -> None:
-        self.size, self.labels, self.probable = size, labels, True
+        self.size, self.labels = size, labels
+        self._low, self._high = np.inf, -np.inf
+        # Of the sums of the rows as they are and as percentages, and of the sums of the exponentials.
+        self._off = np.zeros(3)
+        self._places = 0
         self._tops: set[tuple[int, str]] = set()
+
+    @property
+    def taken_for(self) -> str:
+        """What the numbers are taken for: `PROBABILITIES`, `LOG_PROBABILITIES` or `LOGITS`.
+
+        Probabilities lie in 0..1 (or 0..100) and each row sums to 1 (or 100) but for rounding: each may be off by half
+        a unit of the last decimal place that the file has. Exponentials of log-probabilities sum to 1.
+        """
+        unit = self.size * 0.5 * 10.0**-self._places + 1e-9
+        rounding = max(0.01, unit if self._places else 0.0)
+        one, hundred, exponentials = self._off
+        if self._low >= 0 and (one <= rounding if self._high <= 1.01 else hundred <= max(0.01, unit / 100)):
+            return PROBABILITIES
+        return LOG_PROBABILITIES if self._high <= 0 and exponentials <= rounding else LOGITS
+
+    @property
+    def probable(self) -> bool:
+        """Whether the numbers are taken for probabilities."""
+        return self.taken_for == PROBABILITIES
 
     def look(self, scores: npt.ArrayLike, predictions: Sequence[str | None] | pd.Series) -> None:
         """Take note of more cases: scores of shape (n_cases, size) and the predictions that go with them."""
         table = np.asarray(scores, dtype=np.float64)
-        self.probable = self.probable and _probable(table)
+        self._low, self._high = min(self._low, table.min()), max(self._high, table.max())
+        sums = table.sum(axis=1)
+        with np.errstate(over="ignore"):
+            off = [sums - 1, sums / 100 - 1, np.exp(np.minimum(table, 1)).sum(axis=1) - 1]
+        self._off = np.maximum(self._off, np.abs(off).max(axis=1))
+        while self._places < MOST_PLACES and not np.allclose(table, table.round(self._places), rtol=0, atol=1e-9):
+            self._places += 1
         # More pairs than places: the predictions do not follow the scores, and never will.
         if len(self._tops) <= self.size:
             top = table.argmax(axis=1)
@@ -105,12 +141,12 @@ def score_table(scores: pd.Series, name: str) -> tuple[Table, tuple[str, ...] | 
         name: of the file, for errors.
 
     Raises:
-        TunediffError: a case without a finite number for every label.
+        TunediffError: a case without a finite number for every label, or two labels of one text.
     """
     values: list[Any] = [_json(value) if isinstance(value, str) else value for value in scores.astype(object)]
-    labels = tuple(sorted(map(str, values[0]))) if isinstance(values[0], dict) else None
+    keys = tuple(sorted(map(str, values[0]), key=_label)) if isinstance(values[0], dict) else None
     size = len(values[0]) if isinstance(values[0], dict | list | tuple | np.ndarray) else 0
-    rows = map(itemgetter(*labels), values) if labels is not None and size > 1 else values
+    rows = map(itemgetter(*keys), values) if keys is not None and size > 1 else values
     try:
         if size < 2 or any(len(value) != size for value in values):
             raise ValueError
@@ -118,12 +154,21 @@ def score_table(scores: pd.Series, name: str) -> tuple[Table, tuple[str, ...] | 
         if not np.isfinite(flat).all():
             raise ValueError
     except (TypeError, ValueError, KeyError, OverflowError):  # the last: a whole number beyond any float
-        bad = next((row for row, value in enumerate(values) if not _is_scores(value, labels, size)), 0)
-        raise TunediffError(
-            f"{name}, row {scores.index[bad]}: scores: found {shown(scores.iloc[bad])}, "
-            "expected a finite number for each label, the same labels in every row"
-        ) from None
+        problems = Problems(name)
+        for row, (number, value) in enumerate(zip(scores.index, values, strict=True)):
+            if not _is_scores(value, keys, size):
+                found = f"scores: found {shown(scores.iloc[row])}, expected a finite number for each label, "
+                problems.add(number, f"{found}the same labels in every row", kind="scores")
+        problems.check()
+        raise
+    labels = None if keys is None else tuple(map(_label, keys))
+    if labels is not None and len(set(labels)) < len(labels):
+        raise TunediffError(f"{name}: scores: found the labels {shown(list(keys or ()))}, expected different ones")
     return flat.reshape(-1, size), labels
+
+
+def _label(key: str) -> str:
+    return value_text(key) or ""
 
 
 def _json(text: str) -> object:
@@ -147,20 +192,19 @@ def _is_scores(value: Any, labels: tuple[str, ...] | None, size: int) -> bool:
 def log_probabilities(scores: npt.ArrayLike, probable: bool | None = None) -> Table:
     """Return natural-log probabilities, each row normalised over the labels.
 
-    Probabilities are known by their rows: none negative, each with a sum of 1. Everything else is taken for logits or
-    log-probabilities, which the same formula normalises.
+    What is taken for logits or log-probabilities (`Scored.taken_for`) is normalised by one and the same formula.
 
     Args:
         scores: finite numbers of shape (n_cases, n_labels).
         probable: whether they are probabilities, where these cases are not all that there are; None: look.
     """
     table = np.asarray(scores, dtype=np.float64)
-    if _probable(table) if probable is None else probable:
+    if probable is None:
+        seen = Scored(table.shape[1], None)
+        seen.look(table, [None] * len(table))
+        probable = seen.probable
+    if probable:
         # A probability that was rounded to 0 has a logarithm all the same.
         table = np.log(np.maximum(table, np.finfo(np.float64).tiny))
     shifted = table - table.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
-
-
-def _probable(table: Table) -> bool:
-    return bool((table >= 0).all() and np.allclose(table.sum(axis=1), 1, atol=1e-3))

@@ -4,12 +4,14 @@
     (all,) = read_predictions(Path("samples_anli_r1_2026-11-20.jsonl"), Fields())
     (all,) = read_predictions(Path("predictions.json"), Fields(), data=Path("dev-v2.0.json"))
 
-The kind is known by the name and, of JSON lines, by the first line. JSON lines, CSV and Parquet are read some cases at
-a time; samples of lm-evaluation-harness and SQuAD's JSON, where all rows say what one of them means, are read at once.
+The kind is known by the name and, of JSON lines, by the first line, which may also begin an array with all rows. JSON
+lines, CSV and Parquet are read some cases at a time; samples of lm-evaluation-harness, JSON arrays and SQuAD's JSON,
+where all rows say what one of them means, are read at once.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,9 @@ from tunediff.data.sources.squad_json import read_squad
 from tunediff.data.sources.table_files import numbered_csv
 from tunediff.metrics.squad import exact_match, token_f1
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import HALF_PAIR, numbered_jsonl, parquet_batches, read_json
+from tunediff.runtime.files import HALF_PAIR, numbered_jsonl, parquet_batches, read_json, shown, text_lines
 from tunediff.runtime.hashing import content_hash
+from tunediff.runtime.problems import Problems
 from tunediff.tasks.question_answering import QuestionAnswering
 
 KINDS = (".jsonl", ".csv", ".parquet", ".json")
@@ -50,29 +53,61 @@ def read_predictions(
     kind = path.suffix.lower()
     if kind not in KINDS:
         raise TunediffError(f"{path}: found a name that ends in '{path.suffix}', expected {', '.join(KINDS)}")
-    if kind == ".json":
-        if data is None:
-            raise TunediffError(f"{path}: is a file of SQuAD predictions by its name; expected its data set as --data")
+    if kind == ".json" and data is not None:
         yield _squad(path, data)
         return
     if data is not None:
         raise TunediffError(f"{path}: found a data set (--data) beside a {kind} file, expected SQuAD's .json")
     if kind == ".parquet":
-        yield from _parquet(path, fields)
+        yield from _checked(_parquet(path, fields), fields, path)
         return
-    rows = numbered_csv(path) if kind == ".csv" else numbered_jsonl(path)
+    if kind == ".json" and not _is_array(path):
+        raise TunediffError(f"{path}: is a file of SQuAD predictions by its name; expected its data set as --data")
+    rows = numbered_csv(path) if kind == ".csv" else _array(path) if _is_array(path) else numbered_jsonl(path)
     first = next(rows, None)
     if first is None:
         raise TunediffError(f"{path}: has no row, expected at least one")
     rows = itertools.chain([first], rows)
-    if kind == ".jsonl" and is_sample(first[1]):
+    if kind != ".csv" and is_sample(first[1]):
         yield read_samples(rows, str(path), metric, filter_name, fields.cluster)
         return
-    for table in in_tables(rows, fields.wanted(), str(path)):
-        yield from_table(table, fields, str(path))
+    nothing: dict[str, Any] = {}
+    tables = ((table, nothing) for table in in_tables(rows, fields.wanted(), str(path)))
+    yield from _checked(tables, fields, path)
 
 
-def _parquet(path: Path, fields: Fields) -> Iterator[Predictions]:
+def _checked(
+    tables: Iterable[tuple[pd.DataFrame, dict[str, Any]]], fields: Fields, path: Path
+) -> Iterator[Predictions]:
+    """The predictions of tables, each with what made it; rows at fault are reported together at the end."""
+    problems = Problems(str(path))
+    for table, about in tables:
+        predictions = from_table(table, fields, str(path), about.get("labels"), problems)
+        if not problems:
+            yield predictions._replace(environment=environment_of(about))
+    problems.check()
+
+
+def _is_array(path: Path) -> bool:
+    """Whether a file of JSON holds one array, as lm-evaluation-harness wrote its samples up to version 0.4.2."""
+    lines = itertools.islice((line.strip() for line in text_lines(path)), 100)
+    first = next(filter(None, lines), "")
+    return first == "[" or (first.startswith("[") and first[1:].lstrip().startswith("{"))
+
+
+def _array(path: Path) -> Iterator[tuple[int | str, dict[str, Any]]]:
+    rows = read_json(path)
+    problems = Problems(str(path))
+    for number, row in enumerate(rows, start=1):
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            problems.add(number, f"found {shown(row)}, expected a JSON object", kind="no object")
+    problems.check()
+
+
+def _parquet(path: Path, fields: Fields) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
+    """The wanted columns, some rows at a time, and what made them."""
     import pyarrow as pa
 
     schema, names, batches = parquet_batches(path, fields.wanted())
@@ -80,11 +115,11 @@ def _parquet(path: Path, fields: Fields) -> Iterator[Predictions]:
     start = 1
     for batch in batches:
         try:
-            frame = batch.to_pandas(ignore_metadata=True).set_axis(pd.RangeIndex(start, start + len(batch)))
+            # Whole numbers beside an empty cell would become floats, and lose digits.
+            frame = batch.to_pandas(ignore_metadata=True, integer_object_nulls=True)
         except (pa.ArrowException, ValueError, OverflowError) as error:
             raise TunediffError(f"{path}: found a value that cannot be read: {error}") from None
-        predictions = from_table(frame.reindex(columns=names), fields, str(path), about.get("labels"))
-        yield predictions._replace(environment=environment_of(about))
+        yield frame.set_axis(pd.RangeIndex(start, start + len(batch))).reindex(columns=names), about
         start += len(batch)
     if start == 1:
         raise TunediffError(f"{path}: has no row, expected at least one")
@@ -97,7 +132,11 @@ def _squad(path: Path, data: Path) -> Predictions:
     so that part of a data set can be looked at.
     """
     questions = list(map(_question, read_squad(data)))
-    answers = squad_answers(path, [question["case_id"] for question in questions], data)
+    ids = [question["case_id"] for question in questions]
+    check_ids(ids, data)
+    answers = squad_answers(path)
+    if missing := unanswered(answers, ids, path, data):
+        raise TunediffError(f"{missing}, expected one to each")
     for question in questions:
         references, answer = [gold.text for gold in question["answers"]], answers[question["case_id"]]
         right = exact_match(references, answer)
@@ -113,31 +152,43 @@ def _squad(path: Path, data: Path) -> Predictions:
     return Predictions(frame, ("question", "context"), labels=LABELS, same=same, kind=QuestionAnswering)
 
 
-def squad_answers(path: Path, ids: Sequence[str], data: Path) -> dict[str, str]:
+def squad_answers(path: Path) -> dict[str, str]:
     """Read SQuAD predictions, an answer by question id.
 
     Args:
         path: a .json file of {question id: answer}.
-        ids: of the questions that have to be answered.
-        data: the data set that they come from, for errors.
 
     Raises:
-        TunediffError: the file is of another kind, or a question has no answer, or one that no file can hold.
+        TunediffError: the file is of another kind, names a question twice, or has an answer that no file can hold.
     """
-    answers = read_json(path)
+    answers = read_json(path, once=True)
     if not isinstance(answers, dict) or not all(isinstance(answer, str) for answer in answers.values()):
         raise TunediffError(f"{path}: found no object of texts, expected {{question id: answer}}")
-    missing = [one for one in ids if one not in answers]
-    if missing:
-        first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise TunediffError(
-            f"{path}: found no answer to {len(missing)} of the {len(ids)} questions of {data} ({first}), "
-            "expected one to each"
-        )
-    for one in ids:
-        if half := HALF_PAIR.search(answers[one]):
+    for one, answer in answers.items():
+        if half := HALF_PAIR.search(answer):
             raise TunediffError(f"{path}: {one}: found {half[0]!r}, expected whole characters")
     return answers
+
+
+def unanswered(answers: Mapping[str, object], ids: Sequence[str], path: Path, data: Path) -> str | None:
+    """Which questions of a data set a file has no answer to, in a sentence; None where it has one to each."""
+    missing = [one for one in ids if one not in answers]
+    if not missing:
+        return None
+    first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+    return f"{path}: found no answer to {len(missing)} of the {len(ids)} questions of {data} ({first})"
+
+
+def check_ids(ids: Sequence[str], data: Path) -> None:
+    """Refuse a data set that has a question id twice, as answers are known by it.
+
+    Raises:
+        TunediffError: naming the first.
+    """
+    repeated = [one for one, count in Counter(ids).items() if count > 1]
+    if repeated:
+        first = ", ".join(repeated[:3]) + (", ..." if len(repeated) > 3 else "")
+        raise TunediffError(f"{data}: id: found {len(repeated)} more than once ({first}), expected each once")
 
 
 def _question(row: Row) -> dict[str, Any]:

@@ -5,12 +5,13 @@
     >>> from_table(table, fields, "before").frame[["label", "prediction", "outcome"]].fillna("-").values.tolist()
     [['0', '0', 'right'], ['1', '-', 'invalid']]
 
-A label is compared as text: 0 and "0" are the same label, "Yes" and "yes" are not. An empty or missing prediction is
-invalid. A case is known by its id where there is one, else by the hash of its input fields. Files come as several such
-tables, so that they need not fit memory.
+Labels, predictions and ids are compared as `tunediff.data.values.value_text` writes them: 0, 0.0, "0" and "0.0" are the
+same label, "Yes" and "yes" are not. An empty or missing prediction is invalid. A case is known by its id where there is
+one, else by the hash of its input fields. Files come as several such tables, so that they need not fit memory.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from types import MappingProxyType
@@ -22,8 +23,10 @@ import pandas as pd
 from tunediff.compare.pairs.align import input_ids
 from tunediff.compare.pairs.label_order import Table, score_table
 from tunediff.data.cases import ANSWER_COLUMNS, INVALID, RIGHT, WRONG
+from tunediff.data.values import MAYBE_OTHER, value_text, verbatim_text
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import ROWS, shown
+from tunediff.runtime.files import HALF_PAIR, ROWS, shown
+from tunediff.runtime.problems import Problems
 from tunediff.tasks import foreign_task
 from tunediff.tasks.classification import Classification
 from tunediff.tasks.task import Task
@@ -31,6 +34,8 @@ from tunediff.tasks.task import Task
 CASE_ID = "case_id"
 # The columns that make a table one of this project's own prediction files, whose outcomes are taken as they are.
 OUR_COLUMNS = (CASE_ID, "label", "prediction", "outcome", "log_probs", "scorer", "prompt_hash")
+# Columns that may be empty: where they first appear behind many rows, they are empty in those before.
+LATE = ("prompt_hash", "scorer")
 # Names that a line of cases.jsonl has already.
 TAKEN = (CASE_ID, "label", "outcome", "prediction", "prompt_hash", "scorer", "scores", "cluster", "transition", "tags")
 
@@ -67,9 +72,17 @@ class Predictions(NamedTuple):
     environment: Mapping[str, str] = MappingProxyType({})  # what the model computed with, where the file says it
     kind: type[Task] = Classification
     hashed: bool = False  # whether case_id is the hash of the inputs, which does not tell repeated ones apart
+    compared: bool = False  # whether right is what has the same text as the label, and nobody else said what is right
+    checks: tuple[tuple[str, str], ...] = ()  # those that the file itself fails: code and sentence
 
 
-def from_table(table: pd.DataFrame, fields: Fields, name: str, labels: Sequence[str] | None = None) -> Predictions:
+def from_table(
+    table: pd.DataFrame,
+    fields: Fields,
+    name: str,
+    labels: Sequence[str] | None = None,
+    problems: Problems | None = None,
+) -> Predictions:
     """Bring a table of predictions into the columns that are compared.
 
     Args:
@@ -77,48 +90,43 @@ def from_table(table: pd.DataFrame, fields: Fields, name: str, labels: Sequence[
         fields: what its columns are called.
         name: of the file, for errors.
         labels: the label list in the order of the scores, where the file says it.
+        problems: where to note rows at fault, so that other tables of the same file are read on; None: refuse them.
 
     Raises:
         TunediffError: a named column is missing, a label is missing, or there is nothing to know a case by.
     """
+    known_by = _known_by(table, fields, name)
     ours = all(column in table for column in OUR_COLUMNS)
-    known_by = fields.case_id or (CASE_ID if CASE_ID in table else None)
-    if known_by is None and not fields.inputs:
-        raise TunediffError(
-            f"{name}: found no column {CASE_ID}, expected one, or the name of another (--id-field), or of the input "
-            "fields that tell one case from another (--input-fields)"
-        )
-    named = [fields.label, fields.prediction, fields.scores, *fields.inputs, known_by, fields.cluster]
-    missing = [column for column in named if column is not None and column not in table]
-    if missing:
-        raise TunediffError(
-            f"{name}: found no column {', '.join(missing)} among {shown(', '.join(map(str, table.columns)), 200)}"
-        )
-    clash = sorted(set(fields.inputs) & set(TAKEN))
-    if clash:
-        raise TunediffError(f"{name}: input field {clash[0]}: expected a name other than {', '.join(TAKEN)}")
-    if table.empty:
-        raise TunediffError(f"{name}: found no case, expected at least one")
-    inputs = pd.DataFrame({column: _filled(table[column], name, column) for column in fields.inputs})
-    label = _filled(table[fields.label], name, fields.label)
-    prediction = as_text(table[fields.prediction], name, fields.prediction)
+    found = Problems(name) if problems is None else problems
     kind = foreign_task(table.columns) if ours else Classification
-    prediction = kind.read_answers(prediction)
+    # What this project wrote is text already, and is compared with a label list of the same spelling.
+    read = _as_it_stands if ours else as_text
+    inputs = pd.DataFrame({column: _as_it_stands(table[column], column, found) for column in fields.inputs}).fillna("")
+    label = _filled(read(table[fields.label], fields.label, found), fields.label, found)
+    prediction = kind.read_answers(read(table[fields.prediction], fields.prediction, found))
+    optional = {
+        column: as_text(table[column], column, found) if column in table else None
+        for column in ("prompt_hash", "scorer")
+    }
     frame = {
-        CASE_ID: _filled(table[known_by], name, known_by) if known_by else input_ids(inputs),
+        CASE_ID: _filled(as_text(table[known_by], known_by, found), known_by, found) if known_by else None,
         "label": label,
         "prediction": prediction,
-        "outcome": as_text(table["outcome"], name, "outcome") if ours else outcomes(label, prediction),
-        "prompt_hash": as_text(table["prompt_hash"], name, "prompt_hash") if "prompt_hash" in table else None,
-        "scorer": as_text(table["scorer"], name, "scorer") if "scorer" in table else None,
+        "outcome": _as_it_stands(table["outcome"], "outcome", found) if ours else outcomes(label, prediction),
+        **optional,
         **{column: inputs[column] for column in fields.inputs},
     }
     if fields.cluster:
-        frame["cluster"] = as_text(table[fields.cluster], name, fields.cluster)
-    frame |= kind.read_gold(table, label, name)
+        frame["cluster"] = as_text(table[fields.cluster], fields.cluster, found)
+    if not found:
+        frame |= kind.read_gold(table, label, name)
     # Without a label list, numbers that nobody asked for are no reason to refuse a file.
     scores = fields.scores or ("log_probs" if ours and labels and table["log_probs"].notna().all() else None)
-    table_of_scores, score_names = score_table(table[scores], name) if scores else (None, None)
+    table_of_scores, score_names = score_table(table[scores], name) if scores and not found else (None, None)
+    if problems is None:
+        found.check()
+    if known_by is None and not found:
+        frame[CASE_ID] = input_ids(inputs)
     same = (*(["cluster"] if fields.cluster else []), *kind.shared_columns)
     return Predictions(
         pd.DataFrame(frame),
@@ -127,8 +135,34 @@ def from_table(table: pd.DataFrame, fields: Fields, name: str, labels: Sequence[
         table_of_scores,
         same,
         hashed=known_by is None,
+        compared=not ours,
         kind=kind,
     )
+
+
+def _known_by(table: pd.DataFrame, fields: Fields, name: str) -> str | None:
+    """The column of the case id, None where cases are known by their inputs, of a table that has all that is named.
+
+    Raises:
+        TunediffError: see `from_table`.
+    """
+    known_by = fields.case_id or (CASE_ID if CASE_ID in table else None)
+    columns = shown(list(map(str, table.columns)), 200)
+    if known_by is None and not fields.inputs:
+        raise TunediffError(
+            f"{name}: found no column {CASE_ID} among {columns}, expected one, or the name of another (--id-field), "
+            "or of the input fields that tell one case from another (--input-fields)"
+        )
+    named = [fields.label, fields.prediction, fields.scores, *fields.inputs, known_by, fields.cluster]
+    missing = [column for column in dict.fromkeys(named) if column is not None and column not in table]
+    if missing:
+        raise TunediffError(f"{name}: found no column {', '.join(map(repr, missing))} among {columns}")
+    clash = sorted(set(fields.inputs) & set(TAKEN))
+    if clash:
+        raise TunediffError(f"{name}: input field {clash[0]}: expected a name other than {', '.join(TAKEN)}")
+    if table.empty:
+        raise TunediffError(f"{name}: found no case, expected at least one")
+    return known_by
 
 
 def outcomes(label: pd.Series, prediction: pd.Series) -> pd.Series:
@@ -137,84 +171,107 @@ def outcomes(label: pd.Series, prediction: pd.Series) -> pd.Series:
     return pd.Series(names, index=label.index, dtype="str")
 
 
-def as_text(column: pd.Series, name: str, field: str) -> pd.Series:
-    """The values of a column as text, null where there is none; a whole number has no decimal point.
+def as_text(column: pd.Series, field: str, problems: Problems) -> pd.Series:
+    """The values of a column as `value_text` writes them, null where the cell is empty; others are noted."""
+    texts = _strings(column)
+    if texts is None:
+        return _texts(column, value_text, field, problems)
+    texts = texts.str.strip()
+    texts = texts.where(texts != "")
+    # Few texts are not their own: millions of rows take a second.
+    other = texts.str.contains(MAYBE_OTHER, regex=True, na=False)
+    if other.any():
+        names = {text: value_text(text) for text in texts[other].unique()}
+        texts = texts.where(~other, texts.map(names))
+    return texts
+
+
+def _as_it_stands(column: pd.Series, field: str, problems: Problems) -> pd.Series:
+    """As `as_text`, but texts as they stand."""
+    texts = _strings(column)
+    return _texts(column, verbatim_text, field, problems) if texts is None else texts
+
+
+def _strings(column: pd.Series) -> pd.Series | None:
+    """A column of texts and empty cells alone, else None."""
+    if isinstance(column.dtype, pd.StringDtype) or pd.api.types.infer_dtype(column, skipna=True) == "string":
+        with suppress(UnicodeEncodeError):  # half of a surrogate pair, which is named elsewhere
+            return column.astype("str")
+    return None
+
+
+def _texts(column: pd.Series, text: Callable[[Any], str | None], field: str, problems: Problems) -> pd.Series:
+    found: list[str | None] = []
+    # Numbers in single precision would get the digits of double precision as objects.
+    values = column.to_numpy() if column.dtype.kind == "f" else column.astype(object).where(column.notna(), None)
+    for row, value in zip(column.index, values, strict=True):
+        try:
+            one = text(value)
+        except TypeError:
+            problems.add(row, f"{field}: found {shown(value)}, expected text or a number", kind=f"{field} no text")
+            one = ""
+        if one and (half := HALF_PAIR.search(one)):
+            problems.add(
+                row, f"{field}: found {shown(one[half.start() :])}, expected whole characters", f"{field} half"
+            )
+            one = ""
+        found.append(one)
+    return pd.Series(found, index=column.index, dtype="str")
+
+
+def _filled(column: pd.Series, field: str, problems: Problems) -> pd.Series:
+    """The column, whose empty cells are noted."""
+    empty = column.isna()
+    for row in column.index[empty]:
+        problems.add(row, f"{field}: found nothing, expected a value in each row")
+    return column
+
+
+def in_tables(
+    rows: Iterable[tuple[int | str, dict[str, Any]]], wanted: Sequence[str], name: str
+) -> Iterator[pd.DataFrame]:
+    """Tables of at most `ROWS` numbered rows each, as `from_rows` makes them.
+
+    All have the columns of the first, and `LATE` ones from where they first appear.
 
     Raises:
-        TunediffError: a value is a list or an object.
+        TunediffError: another wanted column first appears behind the first table: what it means for the rows before
+            is not known.
     """
-    if isinstance(column.dtype, pd.StringDtype):
-        return column.astype("str")
-    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
-        # A column of whole numbers with a gap in it is stored as floats.
-        column = column.astype("Int64")
-    texts = [_text(value) for value in column.astype(object).where(column.notna(), None)]
-    bad = next((row for row, text in enumerate(texts) if text is _NOT_TEXT), None)
-    if bad is not None:
-        raise TunediffError(
-            f"{name}, row {column.index[bad]}: {field}: found {shown(column.iloc[bad])}, expected text or a number"
-        )
-    try:
-        return pd.Series(texts, index=column.index, dtype="str")
-    except UnicodeEncodeError as error:  # half of a surrogate pair, which no file can hold
-        row = column.index[texts.index(error.object)]
-        raise TunediffError(
-            f"{name}, row {row}: {field}: found {shown(error.object[error.start :])}, expected whole characters"
-        ) from None
-
-
-_NOT_TEXT: Any = object()
-
-
-def _text(value: object) -> Any:
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool | np.bool_):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value) if np.isscalar(value) else _NOT_TEXT
-
-
-def _filled(column: pd.Series, name: str, field: str) -> pd.Series:
-    """The column as text; a missing value is an error."""
-    text = as_text(column, name, field)
-    if text.isna().any():
-        row = int(text.isna().to_numpy().argmax())
-        raise TunediffError(f"{name}, row {column.index[row]}: {field}: found nothing, expected a value in each row")
-    return text
-
-
-def in_tables(rows: Iterable[tuple[int, dict[str, Any]]], wanted: Sequence[str], name: str) -> Iterator[pd.DataFrame]:
-    """Tables of at most `ROWS` numbered rows each, as `from_rows` makes them; all have the columns of the first."""
     rows = iter(rows)
-    columns = None
+    columns: dict[Any, None] = {}
     while len(table := from_rows(islice(rows, ROWS), wanted, name)):
-        columns = table.columns if columns is None else columns
-        yield table.reindex(columns=columns)
+        fresh = [column for column in table if column in wanted and column not in columns]
+        if columns and (bad := [column for column in fresh if column not in LATE]):
+            row = table.index[int(table[bad[0]].notna().to_numpy().argmax())]
+            raise TunediffError(f"{name}, row {row}: found the first value of {bad[0]!r}, expected one in earlier rows")
+        columns |= dict.fromkeys(table if not columns else fresh)
+        yield table.reindex(columns=list(columns))
 
 
-def from_rows(rows: Iterable[tuple[int, dict[str, Any]]], wanted: Sequence[str], name: str) -> pd.DataFrame:
+def from_rows(rows: Iterable[tuple[int | str, dict[str, Any]]], wanted: Sequence[str], name: str) -> pd.DataFrame:
     """A table of the wanted columns from numbered rows; of any other column only the name stays, without values.
 
+    Blanks around the names of columns are cut. Values stay the objects that they are: pandas would make floats of
+    whole numbers beside an empty cell, and lose digits.
+
     Raises:
-        TunediffError: a text holds half of a surrogate pair, which no file can hold; the line starts with `name`.
+        TunediffError: a name holds half of a surrogate pair, or two are the same but for blanks; the line starts with
+            `name`.
     """
     columns: dict[str, list[Any]] = {name: [] for name in wanted}
     gather = [(column, values.append) for column, values in columns.items()]
-    numbers: list[int] = []
+    numbers: list[int | str] = []
     seen: dict[str, None] = {}
     for number, row in rows:
         numbers.append(number)
         if not row.keys() <= seen.keys():
-            seen.update(dict.fromkeys(row))
+            fields = {column.strip(): value for column, value in row.items()}
+            if len(fields) < len(row) or any(map(HALF_PAIR.search, fields)):
+                raise TunediffError(f"{name}, row {number}: found the columns {shown(list(row))}, expected other names")
+            seen.update(dict.fromkeys(fields))
+            row = fields
         for column, append in gather:
             append(row.get(column))
     # All columns have a place, so that an error can say which there are.
-    try:
-        return pd.DataFrame({column: columns.get(column) for column in seen}, index=pd.Index(numbers))
-    except UnicodeEncodeError as error:
-        text = error.object
-        at = next(((numbers[values.index(text)], one) for one, values in columns.items() if text in values), (0, ""))
-        place = f"{name}, row {at[0]}: {at[1]}" if at[0] else f"{name}: the name of a column"
-        raise TunediffError(f"{place}: found {shown(text[error.start :])}, expected whole characters") from None
+    return pd.DataFrame({column: columns.get(column) for column in seen}, index=pd.Index(numbers), dtype=object)

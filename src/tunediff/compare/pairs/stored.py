@@ -21,6 +21,7 @@ import pandas as pd
 from tunediff.compare.pairs.align import Rows, SharedColumns, check_columns, check_labels, input_ids, paired_rows
 from tunediff.compare.pairs.label_order import Scored, Table, common_labels, log_probabilities
 from tunediff.compare.pairs.predictions import CASE_ID, Predictions
+from tunediff.compare.pairs.vocabulary import foreign_answers
 from tunediff.data.cases import Answer
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import ROWS
@@ -94,6 +95,7 @@ class Stored:
     scored: Scored | None  # None: not every case has scores
     environment: Mapping[str, str]
     kind: type[Task]
+    checks: tuple[tuple[str, str], ...]
 
 
 def store(parts: Iterable[Predictions], name: str, folder: Path | None = None) -> Stored:
@@ -114,6 +116,11 @@ def store(parts: Iterable[Predictions], name: str, folder: Path | None = None) -
         if first is None:
             first = part
             scored = None if part.scores is None else Scored(part.scores.shape[1], part.labels)
+        if part.compared != first.compared:
+            raise TunediffError(
+                f"{name}, row {part.frame.index[0]}: found columns that earlier rows lack, after which outcomes are "
+                "taken as they are; expected the same columns in all rows"
+            )
         if part.scores is None:
             scored = None
         elif scored is not None:
@@ -128,7 +135,9 @@ def store(parts: Iterable[Predictions], name: str, folder: Path | None = None) -
         raise TunediffError(f"{name}: found no case, expected at least one")
     if first.hashed:
         groups = _numbered_ids(groups, first.inputs, folder)
-    return Stored(groups, first.inputs, first.labels, first.same, scored, first.environment, first.kind)
+    foreign = foreign_answers(groups.column, name) if first.compared else None
+    checks = (*first.checks, *([("TD401", foreign)] if foreign else []))
+    return Stored(groups, first.inputs, first.labels, first.same, scored, first.environment, first.kind, checks)
 
 
 def _described(part: Predictions) -> str:
@@ -193,6 +202,7 @@ class Pairs:
     environments: tuple[Mapping[str, str], Mapping[str, str]]
     names: tuple[str, str]
     kind: type[Task]
+    checks: tuple[tuple[str, str], ...]  # that either file fails: code and sentence
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -253,10 +263,19 @@ def pair(before: Stored, after: Stored, names: tuple[str, str], folder: Path | N
     rows = paired_rows(lambda: before.groups.column(CASE_ID), lambda: after.groups.column(CASE_ID), names)
     arranged, groups = _arranged(after.groups, rows, before.groups.sizes, folder)
     shared = (*before.inputs, *before.same)
-    environments = before.environment, after.environment
     return Pairs(
-        *(before.groups, arranged, groups, rows, before.inputs, shared, labels, scored, environments, names),
+        before.groups,
+        arranged,
+        groups,
+        rows,
+        before.inputs,
+        shared,
+        labels,
+        scored,
+        environments=(before.environment, after.environment),
+        names=names,
         kind=before.kind,
+        checks=before.checks + after.checks,
     )
 
 

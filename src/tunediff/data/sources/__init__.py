@@ -14,13 +14,14 @@ class Row(dict[str, Any]):
     Args:
         values: the value of each column.
         source: the file, or the data set and its split.
-        number: from 1; the line as an editor shows it, or the position where the source has no lines.
+        number: from 1, as a spreadsheet counts: the header is a row, and so is an empty line; or the position where
+            the source has no lines. Where line breaks in fields set the line apart, both: "4 (line 5)".
         name: what the source itself calls the place, where a number would not help to find it.
     """
 
     __slots__ = ("name", "number", "source")
 
-    def __init__(self, values: Mapping[str, Any], source: str, number: int, name: str | None = None) -> None:
+    def __init__(self, values: Mapping[str, Any], source: str, number: int | str, name: str | None = None) -> None:
         super().__init__(values)
         self.source, self.number, self.name = source, number, name
 

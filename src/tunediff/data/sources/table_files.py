@@ -5,8 +5,8 @@ rows[11]          # {"premise": "A man is feeding two dogs.", "hypothesis": "A m
 rows[11].place    # "data/raw/test.jsonl, row 12"
 
 A .tsv file is what GLUE publishes: a tab ends a field, and a quotation mark is a character of the text. A .csv file
-follows RFC 4180, where quotation marks enclose a field. Values of both are text. A .json file is a data set in SQuAD's
-own layout (`tunediff.data.sources.squad_json`).
+follows RFC 4180, where quotation marks enclose a field. Values of both are text. Blanks around the names of columns do
+not count. A .json file is a data set in SQuAD's own layout (`tunediff.data.sources.squad_json`).
 """
 
 import csv
@@ -19,16 +19,21 @@ from tunediff.data.sources import Row
 from tunediff.data.sources.squad_json import read_squad
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import numbered_jsonl, read_parquet, shown, text_lines
+from tunediff.runtime.problems import Problems
 
-Numbered = Iterator[tuple[int, dict[str, Any]]]
-Lines = Iterator[tuple[int, list[str]]]
+# A row after its number, see `tunediff.data.sources.Row`.
+Numbered = Iterator[tuple[int | str, dict[str, Any]]]
+Lines = Iterator[tuple[int | str, list[str]]]
+# What people separate fields by.
+SEPARATORS = (";", "\t", "|", ",")
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a file, each with its line number (Parquet: its position from 1); empty lines are skipped.
+    """The rows of a file, each with its number; empty lines are skipped.
 
     Raises:
-        TunediffError: the file is missing, is of another kind, has no row, or a row cannot be read.
+        TunediffError: the file is missing, is of another kind, has no row, or rows cannot be read; a line for each kind
+            of problem.
     """
     readers: dict[str, Callable[[Path], Numbered]] = {
         ".jsonl": numbered_jsonl,
@@ -48,43 +53,56 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def numbered_csv(path: Path) -> Numbered:
-    """The rows of a .csv file, each after the number of the line that it starts in; one row is held at a time.
+    """The rows of a .csv file, each after its number; one row is held at a time.
 
     Raises:
         TunediffError: the file or a row cannot be read.
     """
-    return _table(path, _csv_lines(path))
+    return _table(path, _csv_lines(path), ",")
 
 
 def _csv_lines(path: Path) -> Lines:
     # Strict: a quotation mark that is never closed would otherwise swallow the rest of the file.
     csv.field_size_limit(2**31 - 1)  # left alone it refuses a text of more than 131,072 characters
     reader = csv.reader(text_lines(path), strict=True)
-    start = 1
+    row, line = 1, 1
     try:
         for fields in reader:
-            yield start, fields
-            start = reader.line_num + 1
+            yield _number(row, line), fields
+            row, line = row + 1, reader.line_num + 1
     except csv.Error as error:
-        raise TunediffError(f"{path}, row {start}: is not CSV: {error}") from None
+        raise TunediffError(f"{path}, row {_number(row, line)}: is not CSV: {error}") from None
+
+
+def _number(row: int, line: int) -> int | str:
+    return row if row == line else f"{row} (line {line})"
 
 
 def _tsv(path: Path) -> Numbered:
     lines = ((number, line.removesuffix("\n")) for number, line in enumerate(text_lines(path), start=1))
-    return _table(path, ((number, line.split("\t")) for number, line in lines if line))
+    return _table(path, ((number, line.split("\t")) for number, line in lines if line), "\t")
 
 
-def _table(path: Path, lines: Lines) -> Numbered:
+def _table(path: Path, lines: Lines, separator: str) -> Numbered:
     """Rows by column name from lines of fields, the first of which names the columns."""
     filled = ((number, fields) for number, fields in lines if fields)
     _, header = next(filled, (0, []))
+    header = [name.strip() for name in header]
+    other = max(SEPARATORS, key=header[0].count) if len(header) == 1 else separator
+    if other != separator and other in header[0]:
+        raise TunediffError(
+            f"{path}: found one column {shown(header[0])}, which looks separated by {other!r}; expected {separator!r}"
+        )
     doubled = sorted(name for name, count in Counter(header).items() if count > 1)
     if doubled:
         raise TunediffError(f"{path}: names the column {shown(doubled[0])} twice")
+    problems = Problems(str(path))
     for number, fields in filled:
         if len(fields) != len(header):
-            raise TunediffError(f"{path}, row {number}: found {len(fields)} fields, expected {len(header)}")
-        yield number, dict(zip(header, fields, strict=True))
+            problems.add(number, f"found {len(fields)} fields, expected {len(header)}", kind="fields")
+        else:
+            yield number, dict(zip(header, fields, strict=True))
+    problems.check()
 
 
 def _parquet(path: Path) -> Numbered:
