@@ -165,8 +165,8 @@ def _is_answer(value: Any) -> bool:
         isinstance(value, list)
         and len(value) == 2
         and all(isinstance(one, dict) for one in value)
-        and "prediction_text" in value[0]
-        and "answers" in value[1]
+        and {"prediction_text"} <= value[0].keys()
+        and {"answers"} <= value[1].keys()
     )
 
 
