@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunediff.compare.effects.transitions import case_records
+from tunediff.compare.records import case_records
 from tunediff.config.model import Base
 from tunediff.config.params import Params
 from tunediff.config.section import Section
