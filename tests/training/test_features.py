@@ -1,5 +1,7 @@
 """A frozen base is run once: the head learns the same as if it ran in every epoch."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -134,12 +136,7 @@ def test_a_base_that_is_trained_is_left_alone(method, start, tmp_path):
     if method == "full":
         loaded.model.requires_grad_(True)
     else:
-        loaded = type(loaded)(
-            adapt_model(loaded.model, adapt_section("lora", target_modules=["query"]), 0),
-            loaded.tokenizer,
-            loaded.context,
-            loaded.pad,
-        )
+        loaded = replace(loaded, model=adapt_model(loaded.model, adapt_section("lora", target_modules=["query"]), 0))
     with frozen_base(loaded, [one for one, _ in rows], "classification", {}):
         assert not [m for m in loaded.model.modules() if "Frozen" in type(m).__name__]
 
