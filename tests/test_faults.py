@@ -74,7 +74,7 @@ def test_a_model_that_does_not_fit_on_the_disk_is_one_line_and_the_next_run_goes
     if not long:
         pytest.skip("starts torch three times: --long")
     project = small_run.copy(tmp_path)
-    for name, limit in (("train", 20_000), ("eval_tuned", 2_000), ("base_model", 20_000)):
+    for name, limit in (("train", 20_000), ("predict_tuned", 2_000), ("base_model", 20_000)):
         before = bytes_of(project)
         code, _, error = run_stage(project, name, limit)
         assert code == 1, error
@@ -195,7 +195,7 @@ def test_weights_that_end_too_early_are_one_line(path, small_run, tmp_path):
     weights = project.folder / path
     weights.chmod(0o644)
     weights.write_bytes(weights.read_bytes()[:1000])
-    code, _, error = run_stage(project, "eval_tuned")
+    code, _, error = run_stage(project, "predict_tuned")
     assert code == 1
     [line] = [line for line in error.splitlines() if line.startswith("tunediff: ")]
     assert path.rpartition("/")[0] in line

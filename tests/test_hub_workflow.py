@@ -85,7 +85,7 @@ def test_what_was_fetched_once_runs_again_without_the_hub(hub, project):
     assert project.stages_run("dvc", "repro", **project.env) == []
     offline = project.env | {"HF_HUB_OFFLINE": "1"}
     before = (project.folder / "data/predictions/base/test.parquet").read_bytes()
-    for stage in ("prepare", "eval_base"):
+    for stage in ("prepare", "predict_base"):
         force(project, stage, **offline)
     assert (project.folder / "data/predictions/base/test.parquet").read_bytes() == before
     assert hub.requests == []

@@ -102,7 +102,7 @@ def progress(project, name):
 
 def moment(project, name, number, seconds, draw):
     """When the kill of a stage with this number comes: where it has something new to lose, or at any time, in turn."""
-    if number % 2 == 0 and name in ("base_model", "train", "eval_base", "eval_tuned"):
+    if number % 2 == 0 and name in ("base_model", "train", "predict_base", "predict_tuned"):
         before = progress(project, name)
         return (lambda: progress(project, name) > before), draw.uniform(0, 0.3)
     drawn, first = draw.uniform(0, seconds), []
@@ -195,9 +195,9 @@ def forget(project, *stages):
 
 def test_a_killed_training_and_a_killed_evaluation_end_as_if_nobody_had_killed_them(small_run, tmp_path):
     project, draw = small_run.copy(tmp_path), random.Random(SEED)
-    forget(project, "eval_base", "train")
+    forget(project, "predict_base", "train")
     seconds = seconds_of(project)
-    hits, gone_on, saves = kill_again_and_again(project, ["eval_base", "train"], seconds, draw)
+    hits, gone_on, saves = kill_again_and_again(project, ["predict_base", "train"], seconds, draw)
     assert hits.total() == 2
     gone_on += finish(project, saves)
     # Both were killed where they had something to lose.

@@ -43,7 +43,7 @@ def test_small_twins_run_whole_and_learn_and_share_one_base(tmp_path, names):
     for name in names[1:]:
         take(project, name)
         ran = set(project.stages_run("dvc", "repro"))
-        assert ran >= {"count_params", "train", "eval_tuned", "diff_cases", "report"}
+        assert ran >= {"count_params", "train", "predict_tuned", "eval_tuned", "diff_cases", "report"}
         assert "base_model" not in ran
         check_run(project, name)
 

@@ -1,5 +1,6 @@
 """People who share a DVC cache, by the commands of docs/team.md, through real servers on this machine."""
 
+import json
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -43,7 +44,7 @@ def ann(small_run, tmp_path_factory):
     ann = member(small_run.copy(tmp_path_factory.mktemp("team") / "ann"))
     limit = ann.params()["report"]["cases_per_transition"]
     ann.change(report={"cases_per_transition": 3})
-    assert ann.stages_run("dvc", "repro") == ["report"]
+    assert ann.stages_run("dvc", "repro") == ["settings", "report"]
     ann.change(report={"cases_per_transition": limit})
     assert ann.stages_run("dvc", "repro") == []
     git(ann.folder, "commit", "--quiet", "--all", "--allow-empty", "--message", "as it was")
@@ -104,8 +105,8 @@ def test_what_one_ran_another_takes_and_a_third_computes_only_what_hangs_on_a_ch
     cem = team.join("cem")
     changed = {"train": {"learning_rate": 1e-3}} if long else {"report": {"cases_per_transition": 4}}
     cem.change(**changed)
-    computed = ["train", "eval_tuned", "diff_cases", "report"] if long else ["report"]
-    assert cem.stages_run("dvc", "repro", "--pull", **remote.env) == computed
+    changed_stages = ["train", "predict_tuned", "eval_tuned", "diff_cases", "report"] if long else ["report"]
+    assert cem.stages_run("dvc", "repro", "--pull", **remote.env) == ["settings", *changed_stages]
     assert broken_objects(remote) == []
 
 
@@ -168,7 +169,7 @@ def test_a_merge_conflict_in_dvc_lock_is_resolved_as_the_document_says(folder_te
 
     ben.run("dvc", "pull", "--run-cache")
     ben.change(diff={"confidence": 0.9})
-    assert ben.stages_run("dvc", "repro") == ["diff_cases", "report"]
+    assert ben.stages_run("dvc", "repro") == ["settings", "diff_cases", "report"]
     ben.commit("Intervals of 90 %")
 
     # Before it is resolved, nothing runs on half a lock.
@@ -179,7 +180,8 @@ def test_a_merge_conflict_in_dvc_lock_is_resolved_as_the_document_says(folder_te
     assert "CONFLICT (content): Merge conflict in dvc.lock" in said
     assert "'./dvc.lock' is invalid (possible merge conflicts)" in said
     assert "Stage 'diff_cases' is cached - skipping run, checking out outputs" in said
-    assert [line for line in said.splitlines() if line.startswith("Running stage")] == ["Running stage 'report':"]
+    ran = [line for line in said.splitlines() if line.startswith("Running stage")]
+    assert ran == ["Running stage 'settings':", "Running stage 'report':"]
     assert git(ben.folder, "status", "--porcelain") == ""
     params = ben.params()
     assert (params["report"]["cases_per_transition"], params["diff"]["confidence"]) == (3, 0.9)
@@ -200,8 +202,11 @@ def test_a_damaged_object_is_refused_and_gc_of_one_workspace_takes_the_work_of_o
     team, remote = folder_team
     ben = team.join("ben")
     lock = yaml.safe_load((ben.folder / "dvc.lock").read_text())["stages"]["eval_tuned"]
-    [md5] = [out["md5"] for out in lock["outs"] if out["path"] == "data/predictions/tuned/test.parquet"]
-    file = Path(remote.url) / "files/md5" / md5[:2] / md5[2:]
+    [listing] = [out["md5"] for out in lock["outs"] if out["path"] == "data/predictions/tuned"]
+    objects = Path(remote.url) / "files/md5"
+    entries = json.loads((objects / listing[:2] / listing[2:]).read_text())
+    [md5] = [entry["md5"] for entry in entries if entry["relpath"] == "test.parquet"]
+    file = objects / md5[:2] / md5[2:]
     whole = file.read_bytes()
     file.chmod(0o644)
     file.write_bytes(b"x" + whole[1:])

@@ -9,7 +9,7 @@ from tests.project import SMALL, Project
 from tests.test_pipeline import NAMES
 from tunediff.runtime.files import read_jsonl
 
-AFTER_TRAINING = ["train", "eval_tuned", "diff_cases", "report"]
+AFTER_TRAINING = ["settings", "train", "predict_tuned", "eval_tuned", "diff_cases", "report"]
 DETERMINISTIC = [
     *(
         "prepare",
@@ -83,11 +83,11 @@ def test_going_back_to_an_earlier_setting_runs_nothing(project, learning_rate):
     assert project.metrics("diff_cases") == before
 
 
-def test_a_changed_diff_parameter_runs_the_last_two_stages_without_torch(project, tmp_path):
+def test_a_changed_diff_parameter_runs_the_settings_and_the_last_two_stages_without_torch(project, tmp_path):
     (tmp_path / "torch.py").write_text("raise ImportError('a light stage imported torch')\n")
     confidence = project.params()["diff"]["confidence"]
     project.change(diff={"confidence": 0.9})
-    assert project.stages_run("dvc", "repro", PYTHONPATH=str(tmp_path)) == ["diff_cases", "report"]
+    assert project.stages_run("dvc", "repro", PYTHONPATH=str(tmp_path)) == ["settings", "diff_cases", "report"]
     project.change(diff={"confidence": confidence})
     project.run("dvc", "repro")
 

@@ -20,7 +20,7 @@ def number(text):
 
 
 def test_the_page_has_its_rates():
-    assert {rate["stage"] for rate in RATES} == {"train", "eval_base", "diff_cases"}
+    assert {rate["stage"] for rate in RATES} == {"train", "predict_base", "eval_base", "diff_cases"}
 
 
 @pytest.mark.parametrize("rate", RATES, ids=lambda rate: f"{rate['run']}-{rate['stage']}")
