@@ -72,17 +72,17 @@ def test_a_gain_is_told_with_its_intervals_and_test(find):
         "On the same cases, always giving the most frequent training label scores 33.8 %, and a bag-of-words "
         "classifier that reads only the hypothesis scores 41.1 %. Against these two the tuned model stands at +54.2 "
         "points and +46.9 points.",
-        "All stages together took 00:17:02 (hours, minutes, seconds), training 00:03:02 of it, and at most 1.75 GiB of "
-        "memory. That is 21.74 seconds (17.87 to 28.29) for each of the 47 cases gained, repaired less broken.",
+        "All stages together took 00:34:40 (hours, minutes, seconds), training 00:04:23 of it, and at most 2.25 GiB of "
+        "memory. That is 44.27 seconds (36.38 to 57.59) for each of the 47 cases gained, repaired less broken.",
     )
 
 
 def test_a_price_puts_the_cost_of_a_gained_case_in_money_beside_its_seconds_and_gpu_seconds(find):
     found = find(usual_cases(), cost=Cost(price_per_hour=1.2, currency="EUR"), evidence=True)
-    # 1,022 s at 1.20 an hour; 632 of 1,200 cases, interval of the difference +49.6 to +55.7 points
-    assert "; at 1.20 EUR an hour that is 0.341 EUR. That is 1.62 seconds (1.53 to 1.72), " in found.sentences[-1]
+    # 2,080.5 s at 1.20 an hour; 632 of 1,200 cases, interval of the difference +49.6 to +55.7 points
+    assert "; at 1.20 EUR an hour that is 0.694 EUR. That is 3.29 seconds (3.11 to 3.49), " in found.sentences[-1]
     assert (
-        "0.266 GPU seconds (0.252 to 0.282) and 0.000539 EUR (0.00051 to 0.000572) for each of the 632 cases "
+        "0.427 GPU seconds (0.404 to 0.454) and 0.0011 EUR (0.00104 to 0.00116) for each of the 632 cases "
         in (found.sentences[-1])
     )
 
@@ -148,7 +148,7 @@ def test_one_case_shows_nothing(find):
     )
     assert found.limits[0] == "1 case cannot show any difference (two-sided 5 % level)."
     assert found.sentences[-1].endswith(
-        "1,022.00 seconds (from 1,022.00 up) for the one case gained, repaired less broken."
+        "2,080.50 seconds (from 2,080.50 up) for the one case gained, repaired less broken."
     )
 
 

@@ -109,7 +109,7 @@ def test_the_page_holds_every_part_and_every_source(usual, asked):
 def test_both_forms_tell_the_same_figures(tmp_path):
     made = contents(tmp_path, usual_cases(), prepare={"leaked_pairs": 3})
     html, markdown = Page(html_page(made)).text, markdown_page(made)
-    for figure in ("36.1", "88.8", "+52.7", "653", "2,800,655,360", "1,542,364,160", "0.749", "00:17:02", "1.75"):
+    for figure in ("36.1", "88.8", "+52.7", "653", "2,800,655,360", "1,542,364,160", "0.749", "00:34:40", "2.25"):
         assert figure in html
         assert figure in markdown
     for text in (made["found"].headline, *made["found"].sentences, *made["found"].limits):
@@ -259,7 +259,7 @@ def test_both_pages_say_what_each_stage_computed_with_stages_of_one_environment_
     made = contents(tmp_path, usual_cases(), environment_train={"torch": "2.12.0", "device": "NVIDIA A40 <b>"})
     for text in (Page(html_page(made)).text, unescape(markdown_page(made))):
         text = " ".join(text.split())
-        assert "Computed by eval_base, eval_tuned with torch 2.13.0+cpu, transformers 5.23.0, " in text
+        assert "Computed by predict_base, predict_tuned with torch 2.13.0+cpu, transformers 5.23.0, " in text
         assert "Computed by train with torch 2.12.0, " in text
         assert "device NVIDIA A40 <b>, threads 2, attention sdpa, dtype float32" in text
     assert "<b>" not in html_page(made) + markdown_page(made)

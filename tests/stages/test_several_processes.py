@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from tests.imports import ROOT
+from tests.settings import settle
 from tests.tiny import (
     CASE_SET,
     CASES,
@@ -45,7 +46,7 @@ PATIENCE = 900  # seconds; a machine with other work on it may take long
 EPOCHS = 15
 SMALL = train_section(per_device_train_batch_size=2, num_train_epochs=EPOCHS, learning_rate=1e-3, num_processes=2)
 TRAIN = ("--train", "cases.jsonl", "--validation", "cases.jsonl", "--base", "base", "--features", "features")
-TRAIN += ("--tuned", "tuned", "--log", "log.csv", "--metrics", "metrics.json")
+TRAIN += ("--settings", "data/settings/train.json", "--tuned", "tuned", "--log", "log.csv", "--metrics", "metrics.json")
 TRAIN += ("--environment", "environment.json", "--cost", "cost.json")
 PREDICT = ("--settings", "settings/predict_base.json", "--test-sets", "sets", "--validation", "cases.jsonl")
 PREDICT += ("--base", "base", "--answers", "answers", "--environment", "environment.json", "--cost", "cost.json")
@@ -66,6 +67,7 @@ def project(tmp_path, tokenizer, monkeypatch):
     params["pretrain"] = {"path": "published", "text": "none"}
     params["model"] = {"source": "folder", "id": "published", "head": "lm", "quantization": "none"}
     Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    settle(tmp_path)
     return tmp_path
 
 
