@@ -80,7 +80,7 @@ def test_a_gain_is_told_with_its_intervals_and_test(find):
 def test_a_price_puts_the_cost_of_a_gained_case_in_money_beside_its_seconds_and_gpu_seconds(find):
     found = find(usual_cases(), cost=Cost(price_per_hour=1.2, currency="EUR"), evidence=True)
     # 2,080.5 s at 1.20 an hour; 632 of 1,200 cases, interval of the difference +49.6 to +55.7 points
-    assert "; at 1.20 EUR an hour that is 0.694 EUR. That is 3.29 seconds (3.11 to 3.49), " in found.sentences[-1]
+    assert "; at 1.20 EUR an hour that is 0.693 EUR. That is 3.29 seconds (3.12 to 3.49), " in found.sentences[-1]
     assert (
         "0.427 GPU seconds (0.404 to 0.454) and 0.0011 EUR (0.00104 to 0.00116) for each of the 632 cases "
         in (found.sentences[-1])
