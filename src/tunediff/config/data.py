@@ -54,7 +54,7 @@ class HubData(Section):
 class Origin(Section):
     """Where the rows of a test set come from, and what their columns mean."""
 
-    source: Literal["synthetic", "files", "hub"] = Field(description="synthetic data, files on disk, or the hub")
+    source: Literal["synthetic", "files", "hub"] = Field(description="a synthetic data set, files on disk, or the hub")
     synthetic: Synthetic | None = Field(default=None, description="source synthetic: which one")
     files: dict[str, str] | None = Field(
         default=None, description="source files: file (.jsonl .csv .tsv .parquet, SQuAD's .json) per source split"

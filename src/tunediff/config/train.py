@@ -43,7 +43,8 @@ class Train(Section):
         default=1, ge=1, description="processes, one a GPU, of all hosts; a step learns from the batches of all"
     )
     fsdp: dict[str, Any] | None = Field(
-        default=None, description="fsdp_config of transformers: weights are shared out over the processes; none: copied"
+        default=None,
+        description="how weights are shared out over the processes (docs/scale.md); none: each process has a copy",
     )
     choose_epoch: Literal["last", "best"] = Field(
         default="last",

@@ -3,9 +3,9 @@ r"""Plain text for pretraining, as documents: what the model learns from, and wh
     texts = read_texts(params.pretrain, Path("../data/wikitext2"))
     texts.train[0]          # "Robert Boulter\nRobert Boulter is an English film , television ..."
 
-A document is a story of a synthetic data, a sentence of a file's columns, an article of WikiText, or what lies between
-two empty lines of a plain text. A line of it is a paragraph. Documents for validation come from a file or a split of
-their own, or are held out; none of them is among those that the model learns from.
+A document is a story of a synthetic data set, a sentence of a file's columns, an article of WikiText, or what lies
+between two empty lines of a plain text. A line of it is a paragraph. Documents for validation come from a file or a
+split of their own, or are held out; none of them is among those that the model learns from.
 """
 
 import re

@@ -152,7 +152,7 @@ def data_name(data: Data) -> str:
     """What the data is called, without a path of this machine."""
     if data.hub:
         return data.hub.id if data.hub.config is None else f"{data.hub.id}, {data.hub.config}"
-    return f"{data.synthetic.name}, a synthetic data" if data.synthetic else PurePath(data.path).name
+    return f"{data.synthetic.name}, a synthetic data set" if data.synthetic else PurePath(data.path).name
 
 
 def loading_code(model: Model, adapt: Adapt, n_labels: int) -> str:

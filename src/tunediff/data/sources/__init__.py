@@ -1,4 +1,4 @@
-"""Where rows come from: files on disk, the Hugging Face hub, or one of the synthetic data.
+"""Where rows come from: files on disk, the Hugging Face hub, or one of the synthetic data sets.
 
 row = Row({"premise": "A man is feeding two dogs.", "hypothesis": ..., "label": 0}, "data/raw/test.jsonl", 12)
 row.place    # "data/raw/test.jsonl, row 12"

@@ -1,4 +1,4 @@
-"""A synthetic data of captions: pairs of sentences whose relation follows from sets.
+"""A synthetic data set of captions: pairs of sentences whose relation follows from sets.
 
     premise     A woman in brown is feeding a dog in the park.
     hypothesis  An animal is being fed by a woman outdoors.

@@ -1,4 +1,4 @@
-"""A synthetic data of short reports and questions about them: the answer is a part of the report, or there is none.
+"""A synthetic data set of short reports and questions about them: the answer is a part of the report, or there is none.
 
     title     Mill Lane in Ashford
     context   People in Mill Lane in Ashford remember the day. At noon, Anna was painting a red chair in the yard. ...

@@ -1,4 +1,4 @@
-"""A synthetic data of film reviews whose label follows from how their opinions are put together.
+"""A synthetic data set of film reviews whose label follows from how their opinions are put together.
 
     We saw it on Friday. Although the plot is dull, nobody would deny that the acting is wonderful.
     label  positive, tags ["contrast", "double_negation"]

@@ -1,4 +1,4 @@
-"""How every synthetic data writes its rows: so many distinct ones for each split, no source text in two splits.
+"""How every synthetic data set writes its rows: so many distinct ones for each split, no source text in two splits.
 
 split_of("the plot is dull")      # "train", for any seed; a world asks it of what a text says, so that every wording
                                   # of the same belongs to the same split
