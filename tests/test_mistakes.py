@@ -64,7 +64,8 @@ def count(folder, recipe, **adapt):
     (folder / "models/base").mkdir(parents=True)
     (folder / "models/base/config.json").write_text(json.dumps(params["model"]["config"]))
     written = {"table": "parameters.csv", "metrics": "count.json", "cost": "cost.json"}
-    return stage(folder, "count_params", base="models/base", **written)
+    settle(folder)
+    return stage(folder, "count_params", settings="data/settings/count_params.json", base="models/base", **written)
 
 
 def test_1_packed_storage_is_never_reported_as_the_number_of_parameters(tmp_path):
@@ -109,7 +110,7 @@ def test_3_no_figure_of_the_report_is_a_blank_to_fill_in_or_prose_of_its_own(tmp
     text = (tmp_path / "reports/report.md").read_text().replace("\N{NO-BREAK SPACE}", " ")
     # The run wrote three epochs and these seconds; what params.yaml says today is not what was run.
     assert "Trained for 3 epochs" in text
-    assert "training 00:03:02 of it" in text
+    assert "training 00:04:23 of it" in text
     cost = read_json(paths["costs"] / "train.json")
     (paths["costs"] / "train.json").write_text(json.dumps(cost | {"seconds": None}))
     refused(run(), "metrics/cost/train.json: seconds: found None, expected a number")
