@@ -10,6 +10,7 @@ import json
 import runpy
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import pandas as pd
 import pyarrow as pa
@@ -429,7 +430,7 @@ def test_files_of_cases(fuzz, tmp_path, monkeypatch, capsys, tokenizer):
         rows = [{"prediction": None, "text": "", "log_probs": None, "truncated": one.truncated} for one in encoded]
         return pd.DataFrame(rows), pd.DataFrame(rows)
 
-    monkeypatch.setattr(predict, "project", lambda: read_experiment(params).params)
+    monkeypatch.setattr(predict, "read_project", lambda name: SimpleNamespace(task=read_experiment(params).task))
     monkeypatch.setattr(predict, "both_answer", answer)
 
     def check(given):
