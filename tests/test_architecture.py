@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from tests.imports import ROOT, SOURCE, project_imports
+from tests.imports import ROOT, SOURCE
+from tunediff.runtime.closure import project_imports
 
 PACKAGE = SOURCE / "tunediff"
 # A package imports those after it in this list, and none before it.

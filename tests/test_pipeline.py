@@ -11,7 +11,7 @@ import sys
 import pytest
 import yaml
 
-from tests.imports import ROOT, all_project_imports
+from tests.imports import ROOT
 from tunediff.config.model import Base
 from tunediff.config.params import Params
 from tunediff.config.settings import (
@@ -26,7 +26,7 @@ from tunediff.config.settings import (
     read_settings,
 )
 from tunediff.inputs.settings import PredictSettings
-from tunediff.runtime.closure import code_of
+from tunediff.runtime.closure import code_files, code_of
 from tunediff.runtime.files import write_json
 from tunediff.tasks import task_of
 from tunediff.tasks.evaluation import EvalSettings
@@ -159,7 +159,7 @@ def test_training_never_sees_a_test_set():
 @pytest.mark.parametrize("name", ["settings", "prepare", "eval_base", "eval_tuned", "diff_cases", "report"])
 def test_light_stages_import_no_torch(name):
     heavy = {"torch", "transformers", "peft", "bitsandbytes", "datasets", "evaluate"}
-    for path in [script(name), *all_project_imports(script(name))]:
+    for path in (path for path in code_files(script(name)) if path.suffix == ".py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
