@@ -214,7 +214,7 @@ def test_an_upload_that_the_hub_changes_is_found_out_and_the_cases_are_named(hub
     assert code == 1
     last = err.splitlines()[-1]
     assert last.startswith(f"tunediff: hub model me/swapped at {hub.repo('model', 'me/swapped').main}: ")
-    assert "test cases are answered otherwise than in data/predictions/tuned/test.parquet" in last
+    assert "test cases are answered differently from data/predictions/tuned/test.parquet" in last
     ids = {case.case_id for case in read_cases(project.folder / "data/test_sets/test.jsonl", ["premise"], LABELS)}
     named = re.findall(r"\b[0-9a-f]{16}\b", last)
     assert len(named) == 5
