@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from tests.imports import ROOT
 from tests.rubbish import ODD, SPECIAL, TEXTS, broken, json_lines, json_text, nested, refusal, table, torn, within
+from tests.settings import settle
 from tunediff.commands import diff, predict, score
 from tunediff.config.prompt import Prompt
 from tunediff.data.sources.table_files import read_rows
@@ -230,7 +231,9 @@ def test_data_files(fuzz, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     raw = tmp_path / "data/raw"
     raw.mkdir(parents=True)
-    options = {"raw": "data/raw", "splits": "out/splits", "metrics": "out/prepare.json", "cost": "out/cost.json"}
+    options = {"settings": "data/settings/prepare.json", "raw": "data/raw", "splits": "out/splits"}
+    options |= {"test-sets": "out/test_sets", "leaks": "out/leaks.json"}
+    options |= {"metrics": "out/prepare.json", "cost": "out/cost.json"}
     monkeypatch.setattr(
         sys, "argv", ["prepare.py", *(word for key, at in options.items() for word in (f"--{key}", at))]
     )
@@ -239,6 +242,7 @@ def test_data_files(fuzz, tmp_path, monkeypatch, capsys):
         task, name, data = given
         (raw / name).write_bytes(data)
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(project_params(task, name)))
+        settle(tmp_path)
         return refusal(PREPARE, f"data/raw/{name}", "data.t", "split", "train", "validation", "test")
 
     fuzz("prepare", data_files(tmp_path), check)
