@@ -109,6 +109,14 @@ def test_mutual_information_scores_every_choice_twice_and_the_first_half_counts(
     assert found.scores.shape == (1, 2)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_odd_number_of_likelihoods_for_mutual_information_is_refused(count):
+    row = choice_sample(0, 0, [-1.0] * count, 1.0, choices=(" yes", " no", " yes")[:count], acc_mutual_info=0.0)
+    expected = rf"row 1: filtered_resps: found {count} log-likelihoods, expected two for each choice"
+    with pytest.raises(TunediffError, match=expected):
+        read(row)
+
+
 def test_of_several_filters_one_must_be_named():
     rows = [
         generation_sample(0, "18", 1.0),

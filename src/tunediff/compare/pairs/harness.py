@@ -307,6 +307,10 @@ def _choices(row: Sample, responses: list[Any], requests: list[list[Any]], place
     texts = texts if len(texts) == len(scores) else []
     if "acc_mutual_info" not in row:
         return Choices(texts, scores, greedy, None)
+    if len(scores) % 2:
+        raise TunediffError(
+            f"{place}: filtered_resps: found {len(scores)} log-likelihoods, expected two for each choice (acc_mutual_info)"
+        )
     half = len(scores) // 2  # every choice a second time, without its prompt
     return Choices(texts[:half], scores[:half], greedy[:half], scores[half:])
 
