@@ -85,6 +85,19 @@ def test_a_target_in_words_is_compared_in_words():
     assert (found.labels, found.scores) == (None, None)
 
 
+def test_a_target_that_is_none_of_the_choices_leaves_the_other_predictions_in_words():
+    found = read(
+        choice_sample(0, "Neither", [-1.5, -0.3, -2], 1.0),
+        choice_sample(1, "False", [-1, -2, -3], 0.0),
+        choice_sample(2, "Perhaps", [-9, -8, -0.1], 0.0),
+    )
+    assert found.frame["label"].tolist() == ["Neither", "False", "Perhaps"]
+    assert found.frame["prediction"].tolist() == ["Neither", "True", "False"]
+    assert (found.labels, found.scores, found.checks) == (None, None, ())
+    numbers = read(*(choice_sample(n, "Perhaps", [-1.5, -0.3, -2], 0.0) for n in range(3)))
+    assert numbers.frame["prediction"].tolist() == ["1"] * 3
+
+
 def test_normalised_accuracy_divides_by_the_length_of_the_choice():
     row = choice_sample(0, 1, [-2.0, -3.0], 0.0, choices=(" cat", " elephants"), acc_norm=1.0)
     assert read(row).frame["prediction"].tolist() == ["cat"]

@@ -427,7 +427,7 @@ def _chosen(
     if len(invalid):
         cases = f"{len(invalid):,} of {len(frame):,} cases of {name}"
         checks.append(("TD403", f"In {cases} a log-likelihood is NaN: they count as invalid."))
-    labels = _name_choices(frame, rows.index, offered, picks, gold, in_words=words and not best[0])
+    labels = _name_choices(frame, rows.index, offered, picks, gold, in_words=words and any(gold))
     scores = np.array([one.scores for one in offered], dtype=np.float64) if labels and several.all() else None
     # A choice that cannot be, such as one longer than the context, has a likelihood of minus infinity.
     scores = scores if scores is not None and np.isfinite(scores).all() else None
@@ -446,6 +446,8 @@ def _name_choices(
     texts = [tuple(text.strip() for text in one.texts) for one in offered]
     named = bool(texts) and all(one and len(set(one)) == len(one) for one in texts)
     fixed = texts[0] if named and len(set(texts)) == 1 else None
+    if in_words and not all(gold):
+        fixed = None  # a target that is no choice is no label of the list
     single = bool(gold) and all(len(right_ones) == 1 for right_ones in gold)
     if not (named and in_words) and not (fixed and single):
         texts = [tuple(map(str, range(len(one.scores)))) for one in offered]
