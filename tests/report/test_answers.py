@@ -114,6 +114,8 @@ RECORD = {
     [
         ({"answers": None}, "answers: found None, expected a list of texts"),
         ({"answers": [{"start": 3}]}, "expected a list of texts"),
+        ({"base_f1": -0.1}, "base_f1: found -0.1, expected a number in 0..1"),
+        ({"tuned_f1": 57.5}, "tuned_f1: found 57.5, expected a number in 0..1"),
         ({"base_f1": None}, "base_f1: found None, expected a number in 0..1"),
         ({"tuned_prediction": 3}, "tuned_prediction: found 3, expected null or text"),
         ({"base_log_probs": [-1.0]}, "base_log_probs: found [-1.0], expected 2 numbers"),

@@ -167,16 +167,7 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
     for name in ("eval_base", "eval_tuned"):
         metrics[name] |= task.accuracy(metrics[name])
     tables: dict[str, Any] = {name: _table(paths[name], columns) for name, columns in TABLES.items()}
-    trained = bool(metrics["train"])
-    for name, rows in tables.items():
-        # Logs are empty where others trained the model.
-        if not rows and name != "pretrain_log" and (name != "train_log" or trained):
-            raise TunediffError(f"{paths[name]}: found no row, expected at least one")
-    if tables["train_log"] and not trained:
-        raise TunediffError(
-            f"{paths['train']}: found no {', '.join(METRICS['train'])}, but {paths['train_log']} has rows; expected files "
-            "of one run (dvc repro)"
-        )
+    _check_logs(paths, metrics, tables)
     environments = {stage: _environment(paths["environments"] / f"{stage}.json") for stage in WITH_MODEL}
     plots, plot_sources = _plots(paths["plots"], task)
     cases = [_case(f"{paths['cases']}, row {number}", row, task) for number, row in numbered_jsonl(paths["cases"])]
@@ -198,6 +189,19 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
         price=price,
         sources={name: str(paths[name]) for name in SOURCES} | plot_sources,
     )
+
+
+def _check_logs(paths: Mapping[str, Path], metrics: Mapping[str, Metrics], tables: Mapping[str, Any]) -> None:
+    """Every table has a row; those of a training are empty where others trained the model."""
+    trained = bool(metrics["train"])
+    for name, rows in tables.items():
+        if not rows and name != "pretrain_log" and (name != "train_log" or trained):
+            raise TunediffError(f"{paths[name]}: found no row, expected at least one")
+    if tables["train_log"] and not trained:
+        raise TunediffError(
+            f"{paths['train']}: found no {', '.join(METRICS['train'])}, but {paths['train_log']} has rows; expected "
+            "files of one run (dvc repro)"
+        )
 
 
 def cells_of(cases: Sequence[Record], task: Task) -> list[Cell]:

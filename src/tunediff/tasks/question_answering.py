@@ -384,7 +384,7 @@ class QuestionAnswering(Task):
                 if len(numbers) != len(self.labels):
                     expected = f"{len(self.labels)} numbers, one a label"
                     raise TunediffError(f"{place}: {who}_log_probs: found {shown(scores)}, expected {expected}")
-            if f"{who}_f1" not in record or not is_number(f1):
+            if f"{who}_f1" not in record or not is_number(f1) or not 0 <= f1 <= 1:
                 found = shown(record.get(f"{who}_f1"))
                 raise TunediffError(f"{place}: {who}_f1: found {found}, expected a number in 0..1")
         answers = record.get("answers")

@@ -309,7 +309,8 @@ def _choices(row: Sample, responses: list[Any], requests: list[list[Any]], place
         return Choices(texts, scores, greedy, None)
     if len(scores) % 2:
         raise TunediffError(
-            f"{place}: filtered_resps: found {len(scores)} log-likelihoods, expected two for each choice (acc_mutual_info)"
+            f"{place}: filtered_resps: found {len(scores)} log-likelihoods, expected two for each choice, as "
+            "acc_mutual_info has"
         )
     half = len(scores) // 2  # every choice a second time, without its prompt
     return Choices(texts[:half], scores[:half], greedy[:half], scores[half:])
