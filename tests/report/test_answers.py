@@ -20,7 +20,8 @@ from tunediff.report.diff_page import FILES, diff_pages
 from tunediff.report.explorer import LONGEST, pieces_of
 from tunediff.report.results import _case
 from tunediff.runtime.errors import TunediffError
-from tunediff.tasks.question_answering import QuestionAnswering, marked_answer
+from tunediff.tasks.gold_answers import marked_answer
+from tunediff.tasks.question_answering import QuestionAnswering
 
 TEST = made_questions(100, "test")
 

@@ -1,7 +1,7 @@
 """What the choices of a case are in a sample of lm-evaluation-harness, and which of them a metric takes.
 
     responses = [["-1.5", "False"], ["-0.3", "True"], ["-2.0", "False"]]
-    read_choices(responses, [" True", " Neither", " False"], False, "samples.jsonl, row 1").scores   # [-1.5, -0.3, -2.0]
+    read_choices(responses, [" True", " Neither", " False"], False, "samples.jsonl, row 1").scores  # [-1.5, -0.3, -2.0]
     labels, scores, checks = choose(frame, "acc", "samples.jsonl")
     frame["prediction"]                                    # "Neither", ...: the choice that acc takes in each case
 
