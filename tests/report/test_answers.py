@@ -20,7 +20,6 @@ from tunediff.report.diff_page import FILES, diff_pages
 from tunediff.report.explorer import LONGEST, pieces_of
 from tunediff.report.results import _case
 from tunediff.runtime.errors import TunediffError
-from tunediff.tasks.gold_answers import marked_answer
 from tunediff.tasks.question_answering import QuestionAnswering
 
 TEST = made_questions(100, "test")
@@ -94,13 +93,6 @@ def test_a_context_in_pieces_is_the_context_or_the_part_around_its_answer(length
         assert first["text"][:1] in marked
     if length <= LONGEST:
         assert all(answer["text"] in marked for answer in answers[:-1])
-
-
-def test_an_answer_keeps_its_place_where_characters_before_it_are_written_out():
-    answer = marked_answer("ab\u202ecd answer", "answer", 6)
-    assert "ab⟨U+202E⟩cd answer"[answer["start"] :] == "answer"
-    assert marked_answer("a text", "answer", 2)["start"] is None
-    assert marked_answer("a text", "answer", None)["start"] is None
 
 
 RECORD = {

@@ -1,6 +1,8 @@
 """What answering questions asks of params.yaml: each rule returns what is wrong, None where nothing is.
 
-inputs: [premise, hypothesis]     # task.inputs: found ['premise', 'hypothesis'], expected [question, context] for ...
+    task.inputs: found ['text'], expected [question, context] for question_answering
+
+A test set of this kind is held against `RULES`, the headline's section evaluate against `SETTINGS_RULES` too.
 """
 
 from tunediff.config.params import Params
