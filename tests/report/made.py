@@ -140,11 +140,13 @@ def write_inputs(
     evidence=False,
     inputs=("premise", "hypothesis"),
     acknowledge=None,
+    pinned=False,
     **changes,
 ):
     """Write all that the stage reads; `changes` replaces keys of a metrics file, as in prepare={"leaked_pairs": 3}.
 
     With `evidence` also what has to be asked for: parts of the gain, slices, causes, calibration, noise floor, leaks.
+    With `pinned` the tuned model was not trained here: its log, metrics and environment are empty.
     """
     if evidence:
         cases = with_causes(cases)
@@ -208,10 +210,14 @@ def write_inputs(
     write_csv(paths["parameters"], _parameters())
     write_jsonl(paths["cases"], cases)
     task = replace(TASK, labels=labels, inputs=inputs)
-    checks = made_checks(cases, task, metrics, rows, confidence, acknowledge or {}, evidence)
+    checks = made_checks(cases, task, metrics, [] if pinned else rows, confidence, acknowledge or {}, evidence)
     write_json(paths["checks"], [check._asdict() for check in checks])
     for stage in WITH_MODEL:
         write_json(paths["environments"] / f"{stage}.json", ENVIRONMENT | changes.get(f"environment_{stage}", {}))
+    if pinned:
+        write_csv(paths["train_log"], [], ["epoch", "step", "train_loss", "validation_loss"])
+        for path in (paths["train"], paths["environments"] / "train.json"):
+            write_json(path, {})
     # A base that is trained has no features: that stage takes no time.
     for number, stage in enumerate(["features", *(name for name in STAGES if name != "features")]):
         cost = {"seconds": 7.3 * number**2, "peak_memory_bytes": 2**28 * number, "device": CPU}

@@ -20,7 +20,7 @@ from tunediff.report.diff_page import FILES, diff_pages
 from tunediff.report.explorer import LONGEST, pieces_of
 from tunediff.report.results import _case
 from tunediff.runtime.errors import TunediffError
-from tunediff.tasks.question_answering import QuestionAnswering, marked_answer
+from tunediff.tasks.question_answering import QuestionAnswering
 
 TEST = made_questions(100, "test")
 
@@ -95,13 +95,6 @@ def test_a_context_in_pieces_is_the_context_or_the_part_around_its_answer(length
         assert all(answer["text"] in marked for answer in answers[:-1])
 
 
-def test_an_answer_keeps_its_place_where_characters_before_it_are_written_out():
-    answer = marked_answer("ab\u202ecd answer", "answer", 6)
-    assert "ab⟨U+202E⟩cd answer"[answer["start"] :] == "answer"
-    assert marked_answer("a text", "answer", 2)["start"] is None
-    assert marked_answer("a text", "answer", None)["start"] is None
-
-
 RECORD = {
     **{"case_id": "c", "question": "Who?", "context": "Rollo.", "label": "answerable", "tags": []},
     **{"answers": [{"text": "Rollo", "start": 0}], "base_prediction": "", "tuned_prediction": None},
@@ -114,6 +107,8 @@ RECORD = {
     [
         ({"answers": None}, "answers: found None, expected a list of texts"),
         ({"answers": [{"start": 3}]}, "expected a list of texts"),
+        ({"base_f1": -0.1}, "base_f1: found -0.1, expected a number in 0..1"),
+        ({"tuned_f1": 57.5}, "tuned_f1: found 57.5, expected a number in 0..1"),
         ({"base_f1": None}, "base_f1: found None, expected a number in 0..1"),
         ({"tuned_prediction": 3}, "tuned_prediction: found 3, expected null or text"),
         ({"base_log_probs": [-1.0]}, "base_log_probs: found [-1.0], expected 2 numbers"),

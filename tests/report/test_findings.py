@@ -253,6 +253,15 @@ def test_a_perplexity_above_the_vocabulary_raises_a_check_and_one_below_none(fin
         assert "Perplexity above the vocabulary" not in names(find(usual_cases(), base_model=figures))
 
 
+def test_of_a_tuned_model_that_was_not_trained_here_nothing_is_said_of_its_training(find):
+    found = find(usual_cases(), pinned=True)
+    text = " ".join([*found.sentences, *found.limits])
+    assert "The tuned model was not trained here: what another training run would give is not known." in found.limits
+    for false in ("Two files of answers", "trained once", "training 00:"):
+        assert false not in text
+    assert "The model was trained once" in " ".join(find(usual_cases()).limits)
+
+
 def test_rising_validation_loss_while_training_loss_falls_is_named(find):
     losses = [(0.5763, 0.4711), (0.4187, 0.4581), (0.3727, 0.4723)]
     assert check(find(usual_cases(), losses=losses), "Overfitting") == (

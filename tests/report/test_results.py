@@ -56,6 +56,23 @@ def test_a_base_that_others_trained_has_an_empty_log_and_a_vocabulary(paths):
     assert (row["perplexity"], row["mlm_accuracy"], row["nsp_accuracy"]) == (7.4, None, None)
 
 
+def test_a_tuned_model_that_was_not_trained_here_has_no_losses_and_no_environment(tmp_path):
+    paths = write_inputs(tmp_path, made_cases(both_right=3, repaired=4), pinned=True)
+    results = read(paths)
+    assert (results.train, results.train_log) == ({}, [])
+    assert list(results.environments) == ["predict_base", "predict_tuned"]
+
+
+def test_losses_without_their_log_and_a_log_without_its_losses_are_refused(paths):
+    written = paths["train"].read_text()
+    paths["train"].write_text("{}")
+    line = refused(paths)
+    assert line.startswith(f"{paths['train']}: found no epochs, steps, train_loss, validation_loss, but")
+    paths["train"].write_text(written)
+    paths["train_log"].write_text("epoch,step,train_loss,validation_loss\n")
+    assert refused(paths) == f"{paths['train_log']}: found no row, expected at least one"
+
+
 def test_a_missing_file_is_named(paths):
     paths["baselines"].unlink()
     assert refused(paths) == f"{paths['baselines']}: there is no such file"

@@ -54,6 +54,16 @@ def test_the_evidence_that_was_asked_for_is_in_both_reports(project):
         assert "What the change consists of" in (project / "reports" / name).read_text()
 
 
+def test_a_tuned_model_that_was_not_trained_here_is_reported_without_its_training(project):
+    write_inputs(project, usual_cases(), pinned=True)
+    done = stage(project)
+    assert done.returncode == 0, done.stderr
+    for name in ("report.html", "report.md", "model_card.md"):
+        text = (project / "reports" / name).read_text()
+        assert "was not trained here" in text
+        assert not any(words in text for words in ("Trained for", "Loss by epoch", "Two files of answers", "no part"))
+
+
 def test_the_same_results_give_the_same_reports(project):
     names = [project / "reports/report.html", project / "reports/report.md"]
     stage(project)

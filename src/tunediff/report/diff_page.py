@@ -22,7 +22,7 @@ from tunediff.report.explorer import chosen
 from tunediff.report.page import html_page, markdown_page, page_contents
 from tunediff.report.results import Cell, Flow, Results
 from tunediff.runtime.files import visible
-from tunediff.tasks.question_answering import marked_answer
+from tunediff.tasks.gold_answers import marked_answer
 
 REPORT = Report(title="What changed, case by case", cases_per_transition=5)
 FILES = Models("model before", "model after", "the change")

@@ -304,7 +304,7 @@ def _cost(results: Results) -> str:
     )
     peak = max(one["peak_memory_bytes"] for one in results.costs.values())
     sentence = f"All stages together took {duration(seconds)} (hours, minutes, seconds)"
-    if "train" in results.costs:
+    if "train" in results.costs and results.train:
         sentence += f", training {duration(results.costs['train']['seconds'])} of it"
     sentence += f", and at most {gib(peak)} of memory"
     amounts = [(seconds, "seconds"), *([(gpu_seconds, "GPU seconds")] if gpu_seconds else [])]
@@ -361,6 +361,8 @@ def _limits(results: Results) -> list[str]:
         sentences.append(f"Balanced accuracy and macro F1 are left out: {results.left_out}.")
     if results.train:
         sentences.append("The model was trained once: how much another seed would change was not measured.")
+    elif results.prepare:
+        sentences.append("The tuned model was not trained here: what another training run would give is not known.")
     else:
         sentences.append("Two files of answers do not tell why they differ, nor what another training run would give.")
     return sentences

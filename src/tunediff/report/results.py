@@ -122,7 +122,7 @@ class Results:
     count_params: Metrics = field(default_factory=dict)
     eval_base: Metrics = field(default_factory=dict)
     eval_tuned: Metrics = field(default_factory=dict)
-    train: Metrics = field(default_factory=dict)
+    train: Metrics = field(default_factory=dict)  # empty where the tuned model was not trained here, as train_log
     baselines: Metrics = field(default_factory=dict)
     calibration: Metrics = field(default_factory=dict)
     pretrain_log: Sequence[Record] = ()  # a row an epoch; a decoder has no accuracies: None
@@ -161,13 +161,14 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
     ]
     needed = METRICS | {"diff_cases": (*METRICS["diff_cases"], *scores)}
     needed |= dict.fromkeys(("eval_base", "eval_tuned"), task.figures)
+    if read_json(paths["train"]) == {}:  # a tuned model that was not trained here
+        needed["train"] = ()
     metrics: dict[str, Any] = {name: _metrics(paths[name], keys) for name, keys in needed.items()}
     for name in ("eval_base", "eval_tuned"):
         metrics[name] |= task.accuracy(metrics[name])
     tables: dict[str, Any] = {name: _table(paths[name], columns) for name, columns in TABLES.items()}
-    for name, rows in tables.items():
-        if not rows and name != "pretrain_log":  # which is empty where others trained the base
-            raise TunediffError(f"{paths[name]}: found no row, expected at least one")
+    _check_logs(paths, metrics, tables)
+    environments = {stage: _environment(paths["environments"] / f"{stage}.json") for stage in WITH_MODEL}
     plots, plot_sources = _plots(paths["plots"], task)
     cases = [_case(f"{paths['cases']}, row {number}", row, task) for number, row in numbered_jsonl(paths["cases"])]
     _check_same_cases(paths, metrics, cases)
@@ -183,11 +184,24 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
         cells=cells_of(cases, task) if len(task.labels) > 1 else (),
         source_texts=len({case[task.source_input] for case in cases}),
         checks=_checks(paths["checks"]),
-        environments={stage: _environment(paths["environments"] / f"{stage}.json") for stage in WITH_MODEL},
+        environments={stage: values for stage, values in environments.items() if values},
         costs={stage: _cost(paths["costs"] / f"{stage}.json") for stage in STAGES},
         price=price,
         sources={name: str(paths[name]) for name in SOURCES} | plot_sources,
     )
+
+
+def _check_logs(paths: Mapping[str, Path], metrics: Mapping[str, Metrics], tables: Mapping[str, Any]) -> None:
+    """Every table has a row; those of a training are empty where others trained the model."""
+    trained = bool(metrics["train"])
+    for name, rows in tables.items():
+        if not rows and name != "pretrain_log" and (name != "train_log" or trained):
+            raise TunediffError(f"{paths[name]}: found no row, expected at least one")
+    if tables["train_log"] and not trained:
+        raise TunediffError(
+            f"{paths['train']}: found no {', '.join(METRICS['train'])}, but {paths['train_log']} has rows; expected "
+            "files of one run (dvc repro)"
+        )
 
 
 def cells_of(cases: Sequence[Record], task: Task) -> list[Cell]:
@@ -251,6 +265,9 @@ def _cost(path: Path) -> dict[str, Any]:
 
 
 def _environment(path: Path) -> dict[str, str]:
+    """What the model of a stage computed with; empty where the stage had none."""
+    if read_json(path) == {}:
+        return {}
     values = _object(path, ("torch", "device"))
     return {visible(str(name)): visible(str(value)) for name, value in values.items()}
 

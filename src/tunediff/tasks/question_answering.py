@@ -11,7 +11,6 @@ A question whose lists are empty has the label `unanswerable`.
 """
 
 import string
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -29,76 +28,24 @@ from tunediff.metrics.accuracy import ONE_LABEL_SHARE
 from tunediff.metrics.answer_scores import Answered, score_answers
 from tunediff.metrics.squad import exact_match, token_f1
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import shown, visible
+from tunediff.runtime.files import shown
 from tunediff.tasks.answer_clauses import ANSWER_CLAUSES, in_sentence, no_answer_odds
 from tunediff.tasks.baselines import Answers
-from tunediff.tasks.columns import checked_text, columns_fit, each_row, is_number, key_of, tags_of, text_of, value_of
+from tunediff.tasks.columns import each_row, is_number, key_of, tags_of, text_of, value_of
 from tunediff.tasks.families import Family, quarters, share, third
+from tunediff.tasks.gold_answers import gold_answers, is_unlabelled, marked_answer, starts
 from tunediff.tasks.grading import column, passed_on, was_given
+from tunediff.tasks.question_rules import RULES, SETTINGS_RULES
 from tunediff.tasks.question_wording import capitalised, question_wording
 from tunediff.tasks.task import Chance, Tally, Task, Words
-
-_LAYOUT = '{"text": [TEXT, ...], "answer_start": [NUMBER, ...]}'
-
-
-def _inputs_fit(params: Params) -> str | None:
-    if params.task.inputs == ["question", "context"]:
-        return None
-    return f"task.inputs: found {params.task.inputs}, expected [question, context] for question_answering"
-
-
-def _labels_fit(params: Params) -> str | None:
-    if params.task.labels in ([ANSWERABLE], [ANSWERABLE, UNANSWERABLE]):
-        return None
-    return (
-        f"task.labels: found {params.task.labels}, expected [answerable] or [answerable, unanswerable] for "
-        "question_answering"
-    )
-
-
-def _columns_fit(params: Params) -> str | None:
-    return columns_fit(params, "answers")
-
-
-def _no_values(params: Params) -> str | None:
-    if params.data.labels is None:
-        return None
-    return "data.labels: given, but task.name is question_answering, whose labels follow from the answers"
-
-
-def _head_fits(params: Params) -> str | None:
-    if params.model.head in ("lm", "span"):
-        return None
-    return f"model.head is {params.model.head}, but task.name is question_answering"
-
-
-def _no_choices(params: Params) -> str | None:
-    if params.model.head != "lm" or params.prompt.choices is None:
-        return None
-    return "prompt.choices: given, but task.name is question_answering"
-
-
-def _method_fits(params: Params) -> str | None:
-    if params.evaluate.scoring_method != "choices":
-        return None
-    return "evaluate.scoring_method is choices, but task.name is question_answering, whose answers are no choices"
-
-
-def _no_settings(params: Params) -> str | None:
-    settings, few_shot = params.evaluate.settings, params.evaluate.few_shot
-    given = [f"evaluate.settings is {settings}"] if settings else []
-    given += [f"evaluate.few_shot is {few_shot}"] if few_shot else []
-    if not given:
-        return None
-    return f"{' and '.join(given)}, but task.name is question_answering, which is asked in one way alone"
 
 
 @dataclass(frozen=True)
 class QuestionAnswering(Task):
     """Questions about a context, answered with a part of it, or with nothing where there is no answer."""
 
-    rules = (_inputs_fit, _labels_fit, _columns_fit, _no_values, _head_fits, _no_choices)
-    settings_rules = (_method_fits, _no_settings)
+    rules = RULES
+    settings_rules = SETTINGS_RULES
 
     def cases(self, rows: Sequence[Row], data: Origin) -> list[Case | None]:
         """The case of each row, in the order of the rows; None where the row has no gold label.
@@ -114,9 +61,9 @@ class QuestionAnswering(Task):
         unlabelled = {key_of(value) for value in data.unlabelled}
 
         def example(row: Row) -> tuple[dict[str, str], str, Sequence[str], tuple[Answer, ...]] | None:
-            if _is_unlabelled(value_of(row, data.columns["answers"]), unlabelled):
+            if is_unlabelled(value_of(row, data.columns["answers"]), unlabelled):
                 return None
-            gold = _gold(row, self.labels, data)
+            gold = gold_answers(row, self.labels, data)
             inputs = {name: text_of(row, data.columns[name]) for name in self.inputs}
             return inputs, ANSWERABLE if gold else UNANSWERABLE, tags_of(row), gold
 
@@ -384,7 +331,7 @@ class QuestionAnswering(Task):
                 if len(numbers) != len(self.labels):
                     expected = f"{len(self.labels)} numbers, one a label"
                     raise TunediffError(f"{place}: {who}_log_probs: found {shown(scores)}, expected {expected}")
-            if f"{who}_f1" not in record or not is_number(f1):
+            if f"{who}_f1" not in record or not is_number(f1) or not 0 <= f1 <= 1:
                 found = shown(record.get(f"{who}_f1"))
                 raise TunediffError(f"{place}: {who}_f1: found {found}, expected a number in 0..1")
         answers = record.get("answers")
@@ -424,25 +371,6 @@ class QuestionAnswering(Task):
         return answers  # an empty one says that there is none
 
 
-def starts(rows: Sequence[Row], cases: Sequence[Case | None], data: Origin) -> dict[str, int]:
-    """How the starts of the gold answers came about: {"as given": 20302, "found in the context": 0, ...}.
-
-    Args:
-        rows: rows of one source split.
-        cases: what `QuestionAnswering.cases` made of them.
-        data: columns of the source.
-    """
-    counts = Counter({"as given": 0, "found in the context": 0, "nowhere in the context": 0})
-    for row, case in zip(rows, cases, strict=True):
-        if case is None:
-            continue
-        given = set(_pairs(row, data.columns["answers"]))
-        for answer in case.answers:
-            how = "nowhere in" if answer.start is None else "found in"
-            counts["as given" if answer in given and answer.start is not None else f"{how} the context"] += 1
-    return dict(counts)
-
-
 def parse_answer(text: str, labels: Sequence[str]) -> str | None:
     r"""The answer that a freely generated text gives: its first line; None where there is no text.
 
@@ -464,44 +392,6 @@ def parse_answer(text: str, labels: Sequence[str]) -> str | None:
     return line or None
 
 
-def _is_unlabelled(gold: object, unlabelled: set[str | None]) -> bool:
-    return not isinstance(gold, dict) and key_of(gold) in unlabelled
-
-
-def _gold(row: Row, labels: Sequence[str], data: Origin) -> tuple[Answer, ...]:
-    context, column = text_of(row, data.columns["context"]), data.columns["answers"]
-    placed = [Answer(text, _place(context, text, start)) for text, start in _pairs(row, column)]
-    if not placed and UNANSWERABLE not in labels:
-        raise TunediffError(
-            f"{row.place}: {column}: found no answer, but task.labels is {labels}; expected an "
-            f"answer, or task.labels [{ANSWERABLE}, {UNANSWERABLE}]"
-        )
-    return tuple(dict.fromkeys(placed))
-
-
-def _pairs(row: Row, column: str) -> list[tuple[str, int | None]]:
-    """Text and start of each gold answer as the row gives them."""
-    gold, place = row[column], f"{row.place}: {column}"
-    texts = gold.get("text") if isinstance(gold, dict) else None
-    given = gold.get("answer_start") if isinstance(gold, dict) else None
-    if not isinstance(texts, list) or not (given is None or isinstance(given, list)):
-        raise TunediffError(f"{place}: found {shown(gold)}, expected {_LAYOUT}")
-    numbers = [None] * len(texts) if given is None else given
-    if len(numbers) != len(texts):
-        raise TunediffError(f"{place}: found {len(texts)} texts and {len(numbers)} starts, expected as many of each")
-    for number in numbers:
-        if not (number is None or type(number) is int):
-            raise TunediffError(f"{place}: answer_start: found {shown(number)}, expected a whole number")
-    return [(checked_text(text, place), number) for text, number in zip(texts, numbers, strict=True)]
-
-
-def _place(context: str, text: str, start: int | None) -> int | None:
-    if start is not None and start >= 0 and context.startswith(text, start):
-        return start
-    found = context.find(text)
-    return None if found < 0 else found
-
-
 def _answered(frame: pd.DataFrame) -> Answered:
     """The questions of a prediction file, ready to be scored; log_probs only where every case has two of them."""
     given = frame["log_probs"].notna().all() and (frame["log_probs"].map(len) == 2).all()
@@ -510,9 +400,3 @@ def _answered(frame: pd.DataFrame) -> Answered:
         predictions=frame["prediction"].astype(object).where(frame["prediction"].notna(), None).tolist(),
         log_probs=frame["log_probs"].tolist() if given else None,
     )
-
-
-def marked_answer(context: str, text: str, start: int | None) -> dict[str, Any]:
-    """A gold answer and where it stands once the context is visible; None where it does not stand there."""
-    placed = isinstance(start, int) and start >= 0 and context.startswith(text, start)
-    return {"text": visible(text), "start": len(visible(context[:start])) if placed else None}

@@ -1,0 +1,94 @@
+"""The gold answers of a question: read from a row, placed in its context, marked there.
+
+row["answers"]                                # {"text": ["France", "France"], "answer_start": [159, 159]}
+gold_answers(row, ["answerable"], data)       # (Answer("France", 159),)
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from tunediff.config.data import Origin
+from tunediff.config.task import ANSWERABLE, UNANSWERABLE
+from tunediff.data.cases import Answer, Case
+from tunediff.data.sources import Row
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import shown, visible
+from tunediff.tasks.columns import checked_text, key_of, text_of
+
+_LAYOUT = '{"text": [TEXT, ...], "answer_start": [NUMBER, ...]}'
+
+
+def is_unlabelled(gold: object, unlabelled: set[str | None]) -> bool:
+    """Whether a row's gold answers are one of the values that mark a row without a gold label."""
+    return not isinstance(gold, dict) and key_of(gold) in unlabelled
+
+
+def gold_answers(row: Row, labels: Sequence[str], data: Origin) -> tuple[Answer, ...]:
+    """Return the gold answers of a row in their order, each once, with starts at which they stand in the context.
+
+    Args:
+        row: of a source.
+        labels: of the task.
+        data: columns of the source.
+
+    Raises:
+        TunediffError: answers that are not in the hub's layout, an empty text, or no answer where `labels` has no
+            `unanswerable`.
+    """
+    context, column = text_of(row, data.columns["context"]), data.columns["answers"]
+    placed = [Answer(text, _place(context, text, start)) for text, start in _pairs(row, column)]
+    if not placed and UNANSWERABLE not in labels:
+        raise TunediffError(
+            f"{row.place}: {column}: found no answer, but task.labels is {labels}; expected an "
+            f"answer, or task.labels [{ANSWERABLE}, {UNANSWERABLE}]"
+        )
+    return tuple(dict.fromkeys(placed))
+
+
+def _pairs(row: Row, column: str) -> list[tuple[str, int | None]]:
+    """Text and start of each gold answer as the row gives them."""
+    gold, place = row[column], f"{row.place}: {column}"
+    texts = gold.get("text") if isinstance(gold, dict) else None
+    given = gold.get("answer_start") if isinstance(gold, dict) else None
+    if not isinstance(texts, list) or not (given is None or isinstance(given, list)):
+        raise TunediffError(f"{place}: found {shown(gold)}, expected {_LAYOUT}")
+    numbers = [None] * len(texts) if given is None else given
+    if len(numbers) != len(texts):
+        raise TunediffError(f"{place}: found {len(texts)} texts and {len(numbers)} starts, expected as many of each")
+    for number in numbers:
+        if not (number is None or type(number) is int):
+            raise TunediffError(f"{place}: answer_start: found {shown(number)}, expected a whole number")
+    return [(checked_text(text, place), number) for text, number in zip(texts, numbers, strict=True)]
+
+
+def _place(context: str, text: str, start: int | None) -> int | None:
+    if start is not None and start >= 0 and context.startswith(text, start):
+        return start
+    found = context.find(text)
+    return None if found < 0 else found
+
+
+def starts(rows: Sequence[Row], cases: Sequence[Case | None], data: Origin) -> dict[str, int]:
+    """How the starts of the gold answers came about: {"as given": 20302, "found in the context": 0, ...}.
+
+    Args:
+        rows: rows of one source split.
+        cases: what `QuestionAnswering.cases` made of them.
+        data: columns of the source.
+    """
+    counts = Counter({"as given": 0, "found in the context": 0, "nowhere in the context": 0})
+    for row, case in zip(rows, cases, strict=True):
+        if case is None:
+            continue
+        given = set(_pairs(row, data.columns["answers"]))
+        for answer in case.answers:
+            how = "nowhere in" if answer.start is None else "found in"
+            counts["as given" if answer in given and answer.start is not None else f"{how} the context"] += 1
+    return dict(counts)
+
+
+def marked_answer(context: str, text: str, start: int | None) -> dict[str, Any]:
+    """A gold answer and where it stands once the context is visible; None where it does not stand there."""
+    placed = isinstance(start, int) and start >= 0 and context.startswith(text, start)
+    return {"text": visible(text), "start": len(visible(context[:start])) if placed else None}

@@ -1,0 +1,66 @@
+"""What answering questions asks of params.yaml: each rule returns what is wrong, None where nothing is.
+
+    task.inputs: found ['text'], expected [question, context] for question_answering
+
+A test set of this kind is held against `RULES`, the headline's section evaluate against `SETTINGS_RULES` too.
+"""
+
+from tunediff.config.params import Params
+from tunediff.config.task import ANSWERABLE, UNANSWERABLE
+from tunediff.tasks.columns import columns_fit
+
+
+def _inputs_fit(params: Params) -> str | None:
+    if params.task.inputs == ["question", "context"]:
+        return None
+    return f"task.inputs: found {params.task.inputs}, expected [question, context] for question_answering"
+
+
+def _labels_fit(params: Params) -> str | None:
+    if params.task.labels in ([ANSWERABLE], [ANSWERABLE, UNANSWERABLE]):
+        return None
+    return (
+        f"task.labels: found {params.task.labels}, expected [answerable] or [answerable, unanswerable] for "
+        "question_answering"
+    )
+
+
+def _columns_fit(params: Params) -> str | None:
+    return columns_fit(params, "answers")
+
+
+def _no_values(params: Params) -> str | None:
+    if params.data.labels is None:
+        return None
+    return "data.labels: given, but task.name is question_answering, whose labels follow from the answers"
+
+
+def _head_fits(params: Params) -> str | None:
+    if params.model.head in ("lm", "span"):
+        return None
+    return f"model.head is {params.model.head}, but task.name is question_answering"
+
+
+def _no_choices(params: Params) -> str | None:
+    if params.model.head != "lm" or params.prompt.choices is None:
+        return None
+    return "prompt.choices: given, but task.name is question_answering"
+
+
+def _method_fits(params: Params) -> str | None:
+    if params.evaluate.scoring_method != "choices":
+        return None
+    return "evaluate.scoring_method is choices, but task.name is question_answering, whose answers are no choices"
+
+
+def _no_settings(params: Params) -> str | None:
+    settings, few_shot = params.evaluate.settings, params.evaluate.few_shot
+    given = [f"evaluate.settings is {settings}"] if settings else []
+    given += [f"evaluate.few_shot is {few_shot}"] if few_shot else []
+    if not given:
+        return None
+    return f"{' and '.join(given)}, but task.name is question_answering, which is asked in one way alone"
+
+
+RULES = (_inputs_fit, _labels_fit, _columns_fit, _no_values, _head_fits, _no_choices)
+SETTINGS_RULES = (_method_fits, _no_settings)
