@@ -381,6 +381,12 @@ def test_a_save_that_was_not_finished_is_passed_over(start, tmp_path, monkeypatc
     assert same(gone_on[1], whole[1])
 
 
+def test_a_model_that_was_trained_whole_keeps_what_its_layout_says_of_the_cache(start, tmp_path):
+    started = start(method="full")
+    run(started, train_section(num_train_epochs=1), tmp_path / "scratch")
+    assert started[0].model.config.use_cache is True
+
+
 def test_a_save_holds_the_trained_weights_alone(start, tmp_path):
     started = start()
     run(started, train_section(num_train_epochs=1), tmp_path / "scratch")

@@ -107,7 +107,6 @@ class Loop:
         self.history: list[dict[str, float]] = []
         self.recent: list[float] = []
         torch.manual_seed(train.seed)
-        model.config.use_cache = False
         self.loss = objective.loss if train.fsdp is None else shard(model, train.fsdp, objective.loss)
         self.optimizer = make_optimizer(model, train)
         self.schedule = make_schedule(self.optimizer, train, self.steps)
