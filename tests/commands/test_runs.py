@@ -91,7 +91,7 @@ def test_a_stage_that_hands_its_script_no_such_path_is_named_in_a_line(tmp_path,
 
 def test_a_command_that_no_shell_reads_is_named_in_a_line(tmp_path):
     path = tmp_path / "dvc.yaml"
-    path.write_text("stages: {train: {cmd: \"python 'train.py --tuned a\"}}\n")
+    path.write_text('stages: {train: {cmd: "python \'train.py --tuned a"}}\n')
     with pytest.raises(TunediffError, match=r"stages\.train\.cmd: found .* No closing quotation$"):
         stage_path("train", "tuned", path)
 

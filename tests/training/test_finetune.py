@@ -532,6 +532,20 @@ def test_a_batch_that_memory_does_not_hold_is_learned_in_parts(
         torch.testing.assert_close(parts[1][key], value, rtol=0, atol=1e-5)
 
 
+@CPU_ONLY
+def test_a_run_that_was_stopped_after_memory_ran_out_ends_as_if_it_had_not_been(start, tmp_path, monkeypatch):
+    train = train_section(per_device_train_batch_size=3)
+    monkeypatch.setitem(TARGETS, "lm", TARGETS["lm"]._replace(loss=too_small_for(2, answer_loss)))
+    whole = run(start(lora_dropout=0.3), train, tmp_path / "whole")
+    # To run out of memory once more would draw other dropout.
+    with monkeypatch.context() as patch:
+        stop_after_save(patch, whole[0][0]["step"])
+        run_into_stop(start(lora_dropout=0.3), train, tmp_path / "stopped")
+    gone_on = run(start(lora_dropout=0.3), train, tmp_path / "stopped")
+    assert gone_on[0] == whole[0]
+    assert same(gone_on[1], whole[1])
+
+
 def test_a_row_that_memory_does_not_hold_ends_in_one_line(start, tmp_path, monkeypatch):
     monkeypatch.setitem(TARGETS, "lm", TARGETS["lm"]._replace(loss=too_small_for(0, answer_loss)))
     with pytest.raises(TunediffError, match=r"^train: not enough memory for one row at step 1 \(rows "):
