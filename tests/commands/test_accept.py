@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.project import git
+from tunediff.commands import accept
 from tunediff.commands.accept import FIRST, LAST, TAKEN_OVER, ready_to_accept, take_over
 from tunediff.runtime.errors import TunediffError
 
@@ -57,3 +58,11 @@ def test_a_change_of_anything_but_code_is_refused_and_nothing_runs(path, pipelin
     with pytest.raises(TunediffError, match=f"--accept: {path}: changed since the last run, expected other code alone"):
         ready_to_accept()
     assert set(pipeline().values()) == {1}
+
+
+def test_a_pipeline_that_is_broken_is_a_line(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_text("stages: {a: [\n", encoding="utf-8")
+    monkeypatch.setattr(accept, "dvc_status", dict)
+    with pytest.raises(TunediffError, match="is not YAML"):
+        ready_to_accept()

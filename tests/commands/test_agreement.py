@@ -61,6 +61,7 @@ def test_it_agrees_with_itself_also_in_other_batches_and_on_part_of_the_cases(me
         ("prediction", None),
         ("log_probs", lambda scores: [scores[0] + 0.002, *scores[1:]]),
         ("log_probs", lambda scores: [math.nan, *scores[1:]]),
+        ("log_probs", lambda scores: [*scores[:2], math.nan]),
         ("log_probs", lambda scores: scores[:2]),
         ("log_probs", None),
         ("prompt_hash", "0123456789abcdef"),
@@ -75,6 +76,13 @@ def test_a_row_that_says_something_else_differs(measured, column, value):
 
 def test_what_rounding_explains_is_no_difference(measured):
     assert again(measured, changed("log_probs", lambda scores: [score + 5e-4 for score in scores])).differing == []
+
+
+def test_a_choice_that_neither_can_be_is_no_difference(measured):
+    loaded, frame = measured
+    held = changed("log_probs", lambda scores: [-math.inf, *scores[1:]])(frame.copy())
+    found = ask_again(project(lambda *_: held), engine_of(loaded), CASES, held, "test")
+    assert (found.furthest, found.differing) == (0.0, [])
 
 
 def test_a_tie_may_fall_either_way(measured):

@@ -1,5 +1,6 @@
 """The stages of dvc.yaml as `tunediff cost` sees them, and what a changed one makes out of date."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 from tests.imports import ROOT
 from tests.settings import settle
 from tests.test_pipeline import NAMES, STAGES
-from tunediff.commands.runs import by_own_settings, downstream, read_stages
+from tunediff.commands.runs import by_own_settings, downstream, dvc_status, read_stages, stage_path
 from tunediff.runtime.errors import TunediffError
 
 OURS = read_stages(ROOT / "dvc.yaml")
@@ -74,6 +75,30 @@ def test_a_changed_key_makes_those_stages_out_of_date_whose_own_settings_it_chan
 def test_a_pipeline_without_stages_is_named_in_a_line(tmp_path, text, found):
     path = tmp_path / "dvc.yaml"
     path.write_text(text)
-    with pytest.raises(TunediffError, match=found) as error:
-        read_stages(path)
-    assert "\n" not in str(error.value)
+    for read in (read_stages, lambda path: stage_path("train", "tuned", path)):
+        with pytest.raises(TunediffError, match=found) as error:
+            read(path)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("command", ["", "cmd: [a, b]", "cmd: python train.py", "cmd: python train.py --tuned"])
+def test_a_stage_that_hands_its_script_no_such_path_is_named_in_a_line(tmp_path, command):
+    path = tmp_path / "dvc.yaml"
+    path.write_text(f"stages: {{train: {{{command}}}}}\n")
+    with pytest.raises(TunediffError, match=r"stages\.train\.cmd: found no --tuned, expected a path behind it$"):
+        stage_path("train", "tuned", path)
+
+
+def test_a_command_that_no_shell_reads_is_named_in_a_line(tmp_path):
+    path = tmp_path / "dvc.yaml"
+    path.write_text('stages: {train: {cmd: "python \'train.py --tuned a"}}\n')
+    with pytest.raises(TunediffError, match=r"stages\.train\.cmd: found .* No closing quotation$"):
+        stage_path("train", "tuned", path)
+
+
+@pytest.mark.parametrize(("code", "out"), [(0, "no JSON"), (0, "[]"), (255, "{}")])
+def test_a_status_that_cannot_be_read_is_a_line(code, out, monkeypatch):
+    done = subprocess.CompletedProcess([], code, out, "")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    with pytest.raises(TunediffError, match="dvc status: cannot tell which results are up to date"):
+        dvc_status()

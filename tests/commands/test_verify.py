@@ -1,15 +1,19 @@
 """`tunediff verify` in a small project, its results as they were made and changed behind its back."""
 
 import json
+from argparse import Namespace
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.imports import ROOT
 from tests.program import tunediff
+from tunediff.commands import verify
 from tunediff.data.answers import read_answers, write_answers
 from tunediff.data.cases import read_predictions
+from tunediff.runtime.errors import TunediffError
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +122,18 @@ def test_what_cannot_be_checked_is_named_in_a_line(small_run, tmp_path, argument
     code, out, error = tunediff(project.folder, "verify", *arguments)
     assert (code, out, error.count("\n")) == (1, "", 1)
     assert message in error
+
+
+def test_what_differs_is_told_also_where_dvc_cannot_tell_why(monkeypatch, capsys):
+    def fails(_):
+        raise TunediffError("dvc status: cannot tell which results are up to date")
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(verify, "outdated", fails)
+    monkeypatch.setattr(verify, "check", lambda *_: [verify.Checked("eval_base", "cases", 3, 3, 2)])
+    with pytest.raises(SystemExit) as ended:
+        verify.main(Namespace(sample=1, accept=False, stage=None, set="test"))
+    said = capsys.readouterr()
+    assert ended.value.code == 3
+    assert "eval_base" in said.out
+    assert said.err.endswith("to compute them anew: dvc repro --force --single-item eval_base\n")

@@ -13,12 +13,17 @@ from hypothesis import strategies as st
 from tunediff.compare.comparison import compare_run
 from tunediff.compare.records import case_records
 from tunediff.config.diff import Diff
-from tunediff.config.model import Base
+from tunediff.config.engine import KINDS
+from tunediff.config.model import ORIGINS, Base
 from tunediff.config.params import Params
 from tunediff.config.section import Section
 from tunediff.config.task import RESERVED
+from tunediff.config.tuned import TUNED
 from tunediff.data.cases import make_cases
 from tunediff.data.leaks import Leaks
+from tunediff.engines import ENGINES
+from tunediff.models.sources import SOURCES
+from tunediff.models.tuned import TUNED_SOURCES
 from tunediff.runtime.errors import TunediffError
 from tunediff.tasks.classification import Classification
 from tunediff.tasks.experiment import read_experiment
@@ -39,7 +44,7 @@ def read(tmp_path):
             *sections, key = name.split("__")
             place = values
             for section in sections:
-                place = place[section]
+                place = place.setdefault(section, {})
             place[key] = value
             if value is GONE:
                 del place[key]
@@ -374,6 +379,32 @@ def test_a_misspelt_value_is_named_with_the_nearest_right_one(key, value, right,
     assert line.startswith(f"{key.replace('__', '.')}: found '{value}', expected ")
     assert f"'{right}'" in line
     assert line.endswith(f"(did you mean {right}?)")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "names"),
+    [
+        ("model__source", "packge", "scratch, hub, package, folder (did you mean package?)"),
+        ("engine__kind", "locl", "local (did you mean local?)"),
+        ("tuned__source", "trian", "train (did you mean train?)"),
+    ],
+)
+def test_a_name_that_is_in_no_registry_is_refused_before_any_stage_runs(key, value, names, lines_of):
+    assert f"{key.replace('__', '.')}: found '{value}', expected {names}" in lines_of(**{key: value})
+
+
+def test_the_names_that_params_yaml_may_have_are_those_of_the_registries():
+    assert set(ORIGINS) == {"scratch", *SOURCES}
+    assert set(KINDS) == set(ENGINES)
+    assert set(TUNED) == {"train", *TUNED_SOURCES}
+
+
+def test_a_name_that_was_entered_from_outside_is_taken(read):
+    KINDS.append("table")
+    try:
+        assert read(engine__kind="table").engine.kind == "table"
+    finally:
+        KINDS.remove("table")
 
 
 @pytest.mark.parametrize(

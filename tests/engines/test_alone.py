@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tunediff.engines.alone import SAMPLE, check_alone
+from tunediff.engines.alone import SAMPLE, apart, check_alone
 from tunediff.runtime.errors import TunediffError
 
 LENGTHS = [30, 5, 90, 12, 12, 7, 60, 44, 21, 3, 18, 75]
@@ -46,6 +46,29 @@ def test_a_number_may_be_off_by_rounding_alone(dtype, off, passes):
         return
     with pytest.raises(TunediffError, match=f"log-likelihoods that are off by {off:.2g} nats"):
         check_alone(LENGTHS, SCORES, ask, dtype, "test")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "off"),
+    [
+        ([], [], 0.0),
+        ([-1.0, -2.0], [-1.5, -2.0], 0.5),
+        ([-math.inf, -2.0], [-math.inf, -2.25], 0.25),
+        ([-math.inf, -2.0], [-1.0, -2.0], math.inf),
+        ([-1.0, math.nan], [-1.0, -2.0], math.nan),
+        ([math.nan, -2.0], [math.nan, -9.0], math.nan),
+        ([-1.0, -2.0], [-9.0, math.nan], math.nan),
+    ],
+)
+def test_how_far_two_rows_are_apart(first, second, off):
+    assert apart(first, second) == pytest.approx(off, nan_ok=True)
+
+
+def test_a_choice_that_cannot_be_is_no_difference_where_it_cannot_be_alone_either():
+    scores = [[-math.inf, -2.0]] * len(LENGTHS)
+    check_alone(LENGTHS, scores, lambda i: scores[i], "float32", "test")
+    with pytest.raises(TunediffError, match="off by inf nats"):
+        check_alone(LENGTHS, scores, lambda _: [-1.0, -2.0], "float32", "test")
 
 
 def test_texts_have_to_be_the_same_where_rounding_is_small_and_mostly_the_same_where_it_is_not():

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from tests.models.layouts import PHI_2
 from tests.tiny import SMALL, adapt_section, load, small_model, write_model
 from tunediff.models.adapt import adapt_model, load_trained, save_trained
-from tunediff.models.counts import count_parameters, layout
+from tunediff.models.counts import count_parameters
+from tunediff.models.layouts import layout
 from tunediff.models.parameters import totals
 from tunediff.models.tuned import load_tuned, save_tuned
 from tunediff.runtime.errors import TunediffError

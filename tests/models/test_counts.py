@@ -18,15 +18,9 @@ from tests.models.layouts import (
     SMALL_LLAMA,
     SMALL_PHI,
 )
-from tunediff.models.counts import (
-    count_parameters,
-    layout,
-    matched_targets,
-    new_head,
-    nf4_bytes,
-    unpacked_modules,
-    weight_bytes,
-)
+from tunediff.models.counts import count_parameters, nf4_bytes, weight_bytes
+from tunediff.models.layouts import layout
+from tunediff.models.modules import matched_targets, new_head, unpacked_modules
 from tunediff.models.parameters import by_module, totals
 from tunediff.runtime.errors import TunediffError
 

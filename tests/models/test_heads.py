@@ -19,8 +19,10 @@ from tests.tiny import (
 from tunediff.inputs.padding import pad_rows
 from tunediff.inputs.prompts import Row
 from tunediff.models.adapt import adapt_model
-from tunediff.models.counts import count_parameters, layout, new_head
+from tunediff.models.counts import count_parameters
 from tunediff.models.heads import head_class, label_scores
+from tunediff.models.layouts import layout
+from tunediff.models.modules import new_head
 from tunediff.models.parameters import totals
 from tunediff.models.tuned import load_tuned, save_tuned
 from tunediff.runtime.errors import TunediffError

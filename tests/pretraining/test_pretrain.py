@@ -1,5 +1,6 @@
 """A model from scratch: its tokenizer writes any text, packing loses nothing, and the loss falls."""
 
+import json
 import math
 
 import pytest
@@ -160,6 +161,11 @@ def test_a_row_an_epoch_says_how_well_the_validation_text_is_told(train):
 def test_the_last_pass_may_be_a_part(train):
     _, log = train(SENTENCES * 4, num_train_epochs=1.4)
     assert [(row["epoch"], row["step"]) for row in log] == [(1.0, 4), (1.5, 6)]
+
+
+def test_the_model_keeps_what_its_layout_says_of_the_cache(train, tmp_path):
+    train()[0].save_pretrained(tmp_path / "model")
+    assert json.loads((tmp_path / "model/config.json").read_text())["use_cache"] is True
 
 
 def test_the_layout_takes_vocabulary_and_special_tokens_from_the_tokenizer(train):

@@ -381,6 +381,12 @@ def test_a_save_that_was_not_finished_is_passed_over(start, tmp_path, monkeypatc
     assert same(gone_on[1], whole[1])
 
 
+def test_a_model_that_was_trained_whole_keeps_what_its_layout_says_of_the_cache(start, tmp_path):
+    started = start(method="full")
+    run(started, train_section(num_train_epochs=1), tmp_path / "scratch")
+    assert started[0].model.config.use_cache is True
+
+
 def test_a_save_holds_the_trained_weights_alone(start, tmp_path):
     started = start()
     run(started, train_section(num_train_epochs=1), tmp_path / "scratch")
@@ -524,6 +530,20 @@ def test_a_batch_that_memory_does_not_hold_is_learned_in_parts(
         assert other == pytest.approx(one, rel=1e-5)
     for key, value in whole[1].items():
         torch.testing.assert_close(parts[1][key], value, rtol=0, atol=1e-5)
+
+
+@CPU_ONLY
+def test_a_run_that_was_stopped_after_memory_ran_out_ends_as_if_it_had_not_been(start, tmp_path, monkeypatch):
+    train = train_section(per_device_train_batch_size=3)
+    monkeypatch.setitem(TARGETS, "lm", TARGETS["lm"]._replace(loss=too_small_for(2, answer_loss)))
+    whole = run(start(lora_dropout=0.3), train, tmp_path / "whole")
+    # To run out of memory once more would draw other dropout.
+    with monkeypatch.context() as patch:
+        stop_after_save(patch, whole[0][0]["step"])
+        run_into_stop(start(lora_dropout=0.3), train, tmp_path / "stopped")
+    gone_on = run(start(lora_dropout=0.3), train, tmp_path / "stopped")
+    assert gone_on[0] == whole[0]
+    assert same(gone_on[1], whole[1])
 
 
 def test_a_row_that_memory_does_not_hold_ends_in_one_line(start, tmp_path, monkeypatch):

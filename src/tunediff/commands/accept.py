@@ -5,17 +5,13 @@ stages run as DVC runs them; the others, which need a model, are taken over with
 a sample again, answer as before.
 """
 
-import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
-from tunediff.commands.runs import PIPELINE, SETTINGS
+from tunediff.commands.runs import SETTINGS, dvc_status, outputs, pipeline_stages
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import read_text
 
 FIRST = ("settings", "prepare")
 TAKEN_OVER = ("base_model", "predict_base", "features", "train", "predict_tuned")
@@ -30,9 +26,9 @@ def ready_to_accept() -> None:
     Raises:
         TunediffError: something else has changed, or DVC fails.
     """
-    _refuse(_changed_by_hand(_status()))
+    _refuse(_changed_by_hand(dvc_status()))
     _dvc("repro", "--single-item", *FIRST)
-    _refuse(_changed(_status(), TAKEN_OVER))
+    _refuse(_changed(dvc_status(), TAKEN_OVER))
 
 
 def take_over() -> None:
@@ -50,8 +46,7 @@ def take_over() -> None:
 
 def _changed_by_hand(status: Mapping[str, Any]) -> list[str]:
     """What has changed that neither is code nor comes out of a stage, such as params.yaml or a file of data."""
-    stages = yaml.safe_load(read_text(PIPELINE))["stages"].values()
-    made = {out if isinstance(out, str) else next(iter(out)) for stage in stages for out in stage.get("outs", [])}
+    made = {out for stage in pipeline_stages().values() for out in outputs(stage)}
     return [
         path
         for path in _changed(status, status)
@@ -79,16 +74,6 @@ def _refuse(changed: Sequence[str]) -> None:
         raise TunediffError(
             f"--accept: {', '.join(changed)}: changed since the last run, expected other code alone; run dvc repro"
         )
-
-
-def _status() -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "status", "--json"], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise TunediffError(f"--accept: dvc status fails: {' '.join(done.stderr.split())}")
-    status: dict[str, Any] = json.loads(done.stdout)
-    return status
 
 
 def _dvc(*arguments: str) -> None:

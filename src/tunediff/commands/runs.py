@@ -91,25 +91,29 @@ def read_stages(path: Path = PIPELINE) -> list[Stage]:
     stages = pipeline_stages(path)
     found = []
     for name, stage in stages.items():
-        writes = [
-            entry if isinstance(entry, str) else next(iter(entry))
-            for key in ("outs", "metrics", "plots")
-            for entry in stage.get(key) or []
-        ]
+        writes = [out for key in ("outs", "metrics", "plots") for out in outputs(stage, key)]
         costs = [out for out in writes if PurePosixPath(out).parent == PurePosixPath(COSTS)]
         if costs:
             found.append(Stage(name, list(stage.get("deps") or []), writes, Path(costs[0])))
     return found
 
 
+def outputs(stage: Mapping[str, Any], key: str = "outs") -> list[str]:
+    """The paths that a stage of dvc.yaml names under a key of what it writes."""
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in stage.get(key) or []]
+
+
 def stage_path(stage: str, option: str, pipeline: Path = PIPELINE) -> Path:
     """The path behind an option of a stage's script: models/tuned for train and tuned.
 
     Raises:
-        TunediffError: dvc.yaml is missing, or has no such stage, or hands it no such path.
+        TunediffError: see `pipeline_stages`; or there is no such stage, or it is handed no such path.
     """
-    stages = yaml.safe_load(read_text(pipeline))["stages"]
-    words = shlex.split(stages[stage]["cmd"]) if stage in stages else []
+    command = pipeline_stages(pipeline).get(stage, {}).get("cmd")
+    try:
+        words = shlex.split(command) if isinstance(command, str) else []
+    except ValueError as error:
+        raise TunediffError(f"{pipeline}: stages.{stage}.cmd: found {shown(command)}: {error}") from None
     if f"--{option}" not in words[:-1]:
         raise TunediffError(f"{pipeline}: stages.{stage}.cmd: found no --{option}, expected a path behind it")
     return Path(words[words.index(f"--{option}") + 1])
@@ -263,14 +267,21 @@ def outdated(stages: Sequence[Stage]) -> set[str]:
     Raises:
         TunediffError: DVC cannot tell; or params.yaml has changed and is at fault.
     """
+    return downstream(stages, by_own_settings(stages, dvc_status()))
+
+
+def dvc_status() -> dict[str, Any]:
+    """What `dvc status` says has changed, by stage.
+
+    Raises:
+        TunediffError: DVC cannot tell.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "status", "--json"], capture_output=True, text=True, check=False, env=os.environ
     )
-    try:
-        if done.returncode == 0:
-            return downstream(stages, by_own_settings(stages, json.loads(done.stdout)))
-    except ValueError:
-        pass
+    with suppress(ValueError):
+        if done.returncode == 0 and isinstance(status := json.loads(done.stdout), dict):
+            return status
     reason = done.stderr.partition("ERROR: ")[2].partition("\n")[0] or "it gives no reason"
     raise TunediffError(f"dvc status: cannot tell which results are up to date, expected a DVC project: {reason}")
 

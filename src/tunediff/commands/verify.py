@@ -18,6 +18,7 @@ input: one line and exit code 1.
 import argparse
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from operator import eq
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -103,7 +104,10 @@ def main(args: argparse.Namespace) -> None:
 
 def _next(differing: Sequence[str]) -> str:
     """What to do about stages that differ."""
-    if set(differing) & (outdated(read_stages()) or set()):
+    stale: set[str] = set()
+    with suppress(TunediffError):  # what differs is known, also where DVC cannot tell why
+        stale = outdated(read_stages())
+    if stale & set(differing):
         return "they are not of the present code, data and parameters: run dvc repro"
     return f"to compute them anew: dvc repro --force --single-item {' '.join(differing)}"
 

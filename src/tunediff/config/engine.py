@@ -4,6 +4,10 @@ from pydantic import Field
 
 from tunediff.config.section import Section, Word
 
+# What engine.kind may be; `tunediff.engines.ENGINES` opens each. They stand here so that params.yaml is checked without
+# the code of the engines.
+KINDS = ["local"]
+
 
 class EngineSection(Section):
     """What answers the cases."""

@@ -7,6 +7,9 @@ from pydantic import Field
 
 from tunediff.config.section import LabelName, Section, Seed, Whole, Word
 
+# What model.source may be; `tunediff.models.sources.SOURCES` finds the weights of all but `scratch`.
+ORIGINS = ["scratch", "hub", "package", "folder"]
+
 
 class HeadKind(NamedTuple):
     """What the rules between sections ask of a head."""

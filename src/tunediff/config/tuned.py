@@ -4,6 +4,9 @@ from pydantic import Field
 
 from tunediff.config.section import Section, Word
 
+# What tuned.source may be; `tunediff.models.tuned.TUNED_SOURCES` pins all but `train`.
+TUNED = ["train"]
+
 
 class Tuned(Section):
     """Where the tuned model comes from."""

@@ -6,6 +6,7 @@ Batches may change an answer by rounding and by nothing else. A few cases, sprea
 asked again, each alone.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 from tunediff.runtime.errors import TunediffError
@@ -14,6 +15,28 @@ from tunediff.runtime.errors import TunediffError
 SAMPLE = 8
 # Nats that rounding may move a log-likelihood by, for each 20 nats that it has, by the dtype of the model.
 ROUNDING = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.3}
+
+
+def apart(first: Sequence[float], second: Sequence[float], scales: Sequence[float] | None = None) -> float:
+    """How far two rows of log-probabilities are apart: the largest difference of a pair, in nats.
+
+    Equal values are 0 apart, also where both are minus infinity. NaN where a value of either row is NaN, for it is no
+    smaller than any difference.
+
+    Args:
+        first: log-probabilities.
+        second: as many.
+        scales: what each difference is divided by; 1 where there are none.
+    """
+    furthest = 0.0
+    for one, other, scale in zip(first, second, scales or [1.0] * len(second), strict=True):
+        furthest = farther(furthest, 0.0 if one == other else abs(one - other) / scale)
+    return furthest
+
+
+def farther(one: float, other: float) -> float:
+    """The larger of two differences; NaN where either is NaN, which `max` would lose."""
+    return other if not other <= one and not math.isnan(one) else one
 
 
 def check_alone(
@@ -47,10 +70,8 @@ def check_alone(
         if isinstance(among, str) or isinstance(alone, str):
             texts.append(among == alone)
             continue
-        for one, other in zip(among, alone, strict=True):
-            # Not `max`: a number that is none is no smaller than any.
-            off = abs(one - other) / max(1.0, abs(other) / 20)
-            furthest = off if not off <= furthest else furthest
+        scales = [max(1.0, abs(other) / 20) if math.isfinite(other) else 1.0 for other in alone]
+        furthest = farther(furthest, apart(among, alone, scales))
     wrong = texts.count(False)
     if not furthest <= limit:
         raise TunediffError(

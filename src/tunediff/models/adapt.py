@@ -11,8 +11,8 @@ import torch
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tunediff.config.adapt import Adapt
-from tunediff.models.counts import matched_targets, new_head
 from tunediff.models.load import Network
+from tunediff.models.modules import matched_targets, new_head
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import read_json, shown, write_json
 

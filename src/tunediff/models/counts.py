@@ -15,172 +15,31 @@ tuned parameters. `tunediff.models.parameters` adds the table up.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from math import ceil
 from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers import (
-    CONFIG_MAPPING,
-    AutoConfig,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
+from transformers import PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.base import get_keys_to_not_convert
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from tunediff.config.adapt import Adapt
 from tunediff.config.model import Model
-from tunediff.models.heads import Head, adds_head, head_class, n_outputs
+from tunediff.models.heads import Head, adds_head
+from tunediff.models.layouts import layout, reads_both_ways
+from tunediff.models.modules import inside, matched_targets, new_head, new_pooler, unpacked_modules
 from tunediff.models.parameters import ParameterRow
 from tunediff.runtime.errors import TunediffError
 
 Quantization = Literal["none", "nf4"]
 Method = Literal["qlora", "lora", "head", "full"]
 
-ALL_LINEAR = "all-linear"
 # What is trained beside a frozen base is float32: peft casts half-precision adapters up, and gradient scaling
 # refuses half-precision parameters.
 TRAINED_DTYPE = "float32"
-
-
-def layout(config: Mapping[str, Any], head: Head = "lm", labels: int = 2) -> PreTrainedModel:
-    """Build a model without weights, on the meta device.
-
-    Args:
-        config: what a `config.json` holds: `model_type` and the sizes. Keys left out take the layout's defaults.
-        head: "lm" a causal language model, "classification" a classifier over `labels` classes, "span" start and end
-            of an answer, "none" the bare encoder or decoder.
-        labels: number of classes; read for "classification" only.
-
-    Raises:
-        TunediffError: `model_type` is missing or unknown, a key looks misspelt, a size is impossible, or transformers
-            has no such head for this layout.
-    """
-    configuration = _configuration(config)
-    if adds_head(head):
-        configuration.num_labels = n_outputs(head, labels)
-    try:
-        with torch.device("meta"):
-            model: PreTrainedModel = head_class(configuration, head).from_config(configuration, trust_remote_code=False)
-    # Layouts check their sizes each in its own way (ValueError, RuntimeError, ZeroDivisionError, ...). Here all
-    # of them mean the same: nothing can be built from this configuration.
-    except Exception as error:
-        if str(error).startswith("Unrecognized configuration class"):
-            raise TunediffError(
-                f"model.config.model_type: found {config['model_type']!r}, for which transformers has no "
-                f"{head} head; expected a layout that has one"
-            ) from error
-        raise _cannot_build(error) from error
-    return model
-
-
-def _configuration(config: Mapping[str, Any]) -> PreTrainedConfig:
-    model_type = str(config.get("model_type"))
-    if model_type not in CONFIG_MAPPING:
-        near = get_close_matches(model_type, CONFIG_MAPPING, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise TunediffError(
-            f"model.config.model_type: found {model_type!r}, expected a layout that transformers knows{hint}"
-        )
-    try:
-        defaults: PreTrainedConfig = AutoConfig.for_model(model_type)
-        configuration = defaults.from_dict(dict(config))
-    except Exception as error:  # as in `layout`: every layout has checks of its own
-        raise _cannot_build(error) from error
-    known = {*defaults.to_dict(), *defaults.attribute_map}
-    for key in sorted(config.keys() - known):
-        # Published files carry keys of their own, so an unknown key is no fault by itself. A near miss is: the
-        # layout silently takes its default. bos_token_id and eos_token_id are 0.917 alike, n_layers and n_layer 0.933.
-        if near := get_close_matches(key, known, n=1, cutoff=0.93):
-            raise TunediffError(f"model.config.{key}: found an unknown key, expected {near[0]!r}")
-    return configuration
-
-
-def _cannot_build(error: Exception) -> TunediffError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return TunediffError(f"model.config: found {reason}; expected values that make a model")
-
-
-def unpacked_modules(model: PreTrainedModel) -> list[str]:
-    """Names of the modules that 4-bit quantisation must leave alone: the output embedding or the new head.
-
-    To be passed as `llm_int8_skip_modules`. Left to itself transformers 5.23 looks for the module that owns the
-    last parameter, finds it by the suffix `.weight` only, and so makes an unpacked, half-precision `Linear4bit`
-    of a head that has a bias (BERT's).
-    """
-    if model.base_model is model:
-        return []
-    names = [
-        name
-        for name, child in model.named_children()
-        if child is not model.base_model and next(child.parameters(), None) is not None
-    ]
-    pooler = getattr(model.base_model, "pooler", None)
-    return names + ([f"{model.base_model_prefix}.pooler"] if pooler is not None and _new_pooler(model) else [])
-
-
-def new_head(model: PreTrainedModel) -> list[str]:
-    """Names of the modules that a task head adds to the base; empty for a language model or a bare one.
-
-    These are trained whole and never adapted: they belong in peft's `modules_to_save`. A pooler that the base's
-    weights lack (a BERT that was trained on masked words alone) is among them: config.json says `new_pooler` then.
-    """
-    return unpacked_modules(model) if _output_embedding(model) is None else []
-
-
-def _new_pooler(model: PreTrainedModel) -> bool:
-    return bool(getattr(model.config, "new_pooler", False))
-
-
-def inside(name: str, modules: Sequence[str]) -> bool:
-    """Whether a dotted name is one of the modules, or lies in one."""
-    return any(name == module or name.startswith(f"{module}.") for module in modules)
-
-
-def _output_embedding(model: PreTrainedModel) -> nn.Module | None:
-    embedding: nn.Module | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    return embedding
-
-
-def matched_targets(model: PreTrainedModel, target_modules: Sequence[str] | str | None) -> dict[str, list[str]]:
-    """Linear layers that each LoRA target names, by peft's rule.
-
-    A target names a layer when it is its whole name or its last part ("q_proj" for
-    "model.layers.0.self_attn.q_proj"). "all-linear" names every linear layer but the output embedding. A new
-    head is trained whole, so no target reaches it. Works on a meta layout, on a real model and on a 4-bit one
-    (`Linear4bit` is an `nn.Linear`), before the adapter is put on.
-
-    Returns:
-        Full layer names per target, in the model's order.
-
-    Raises:
-        TunediffError: a target names no linear layer; the line names those targets and the linear layers that exist.
-    """
-    heads = new_head(model)
-    linear = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, (nn.Linear, Conv1D)) and not inside(name, heads)
-    }
-    if target_modules == ALL_LINEAR:
-        output = _output_embedding(model)
-        return {ALL_LINEAR: [name for name, module in linear.items() if module is not output]}
-    if isinstance(target_modules, str) or not target_modules:
-        raise TunediffError(f"adapt.target_modules: found {target_modules!r}, expected layer names or {ALL_LINEAR!r}")
-    matched = {
-        target: [name for name in linear if name == target or name.endswith(f".{target}")] for target in target_modules
-    }
-    if unmatched := [target for target, names in matched.items() if not names]:
-        existing = dict.fromkeys(name.rpartition(".")[2] for name in linear)
-        raise TunediffError(
-            f"adapt.target_modules: found {', '.join(unmatched)}, not linear layers of this "
-            f"{model.config.model_type} model; expected some of {', '.join(existing)}, or {ALL_LINEAR!r}"
-        )
-    return matched
 
 
 def count_parameters(
@@ -328,17 +187,12 @@ def _published_base(config: Mapping[str, Any]) -> PreTrainedModel:
     return layout(config, "lm") if causal and not reads_both_ways(bare.config) else bare
 
 
-def reads_both_ways(config: PreTrainedConfig) -> bool:
-    """Whether a layout is an encoder such as BERT, where every token sees those behind it."""
-    return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
-
-
 def _removed_rows(model: PreTrainedModel, base: PreTrainedModel) -> Iterator[ParameterRow]:
     """Rows of the base that the model with a new head lacks; named as they would be in it."""
     kept = {name for name, _ in model.base_model.named_parameters()}
     own = "" if base.base_model is base else f"{base.base_model_prefix}."
     for row in _model_rows(base, "none", "float32"):
-        if _new_pooler(base) and inside(row.module, ["pooler"]):
+        if new_pooler(base) and inside(row.module, ["pooler"]):
             continue  # it was never there
         below = row.module.startswith(own)
         module = f"{model.base_model_prefix}.{row.module.removeprefix(own)}" if below else row.module

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tunediff.models.counts import new_head
+from tunediff.models.modules import new_head
 from tunediff.runtime.errors import TunediffError
 
 # Short forms, and what they stand for.

@@ -17,7 +17,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from tunediff.config.model import HEADS, Model
-from tunediff.models.counts import inside, unpacked_modules
+from tunediff.models.modules import inside, unpacked_modules
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import shown
 

@@ -9,10 +9,12 @@ import psutil
 import torch
 
 from tunediff.config.model import HEADS, Model
-from tunediff.models.counts import inside, layout, new_head, reads_both_ways, unpacked_modules, weight_bytes
+from tunediff.models.counts import weight_bytes
 from tunediff.models.head_labels import is_new, put_in_order
 from tunediff.models.heads import continues_text, head_class, name_labels, read_mean
 from tunediff.models.inspection import check_files, inspect
+from tunediff.models.layouts import layout, reads_both_ways
+from tunediff.models.modules import inside, new_head, unpacked_modules
 from tunediff.models.sources import CONFIG, weights_of
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import read_json, shown

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tunediff.config.model import HEADS, Model
 from tunediff.models.adapt import ADAPTER, ADAPTER_CONFIG, load_adapter
-from tunediff.models.counts import layout
+from tunediff.models.layouts import layout
 from tunediff.models.load import Loaded, context_length, load_base, load_model
 from tunediff.models.merge import GENERATION, save_whole
 from tunediff.models.sources import CONFIG, weights_of

@@ -98,7 +98,7 @@ def model_hash(folder: Path) -> str:
 def _lacks_pooler(config: dict[str, Any], weights: Path) -> bool:
     """Whether the layout has a pooler and the weights have none, as of a BERT that learned masked words alone."""
     # Imported here: without weights to pin, a stage needs no torch.
-    from tunediff.models.counts import layout
+    from tunediff.models.layouts import layout
 
     if getattr(layout(config, "none"), "pooler", None) is None:
         return False

@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy, pad
 
 from tunediff.config.pretrain import Pretrain
 from tunediff.config.train import Train
-from tunediff.models.counts import layout, reads_both_ways
+from tunediff.models.layouts import layout, reads_both_ways
 from tunediff.models.load import Network, device
 from tunediff.pretraining.masking import NO_TARGET, encoder_rows, marks_of, mask_row, pad_masked
 from tunediff.pretraining.texts import Texts

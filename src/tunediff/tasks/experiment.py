@@ -6,11 +6,13 @@ experiment.task.labels, experiment.also["mnli"].labels
 settings_of(experiment)["train"]                     # what data/settings/train.json holds beside the hash of its code
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tunediff.config.engine import KINDS
 from tunediff.config.loading import nearest, read_params
+from tunediff.config.model import ORIGINS
 from tunediff.config.params import Params
 from tunediff.config.rules import PROMPT_RULES, RULES, NotValidError, broken, valid
 from tunediff.config.settings import (
@@ -24,12 +26,15 @@ from tunediff.config.settings import (
     ReportSettings,
     TrainSettings,
 )
+from tunediff.config.tuned import TUNED
 from tunediff.inputs.settings import HEADLINE, CaseSet, PredictSettings
 from tunediff.runtime.closure import code_of
 from tunediff.tasks import TASKS, task_of
 from tunediff.tasks.evaluation import EvalSettings, GradedSet
 from tunediff.tasks.task import Task
 
+# The keys that name what is entered in a registry, which a stage would miss only when it is at work.
+_NAMED = (("model", "source", ORIGINS), ("engine", "kind", KINDS), ("tuned", "source", TUNED))
 # Of each stage the keys that cannot change its result.
 _MODEL, _ASKED = {"published_parameters"}, {"num_processes", "metrics"}
 WITHOUT: dict[str, Any] = {
@@ -146,6 +151,8 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
     """Where sections contradict each other, judged wherever the keys in question are valid by themselves."""
     params = valid(values)
     yield from _of_task(params, settings=True)
+    for section, key, names in _NAMED:
+        yield from _unknown(params, section, key, names)
     yield from broken(RULES, params)
     also = values.get("also")
     for name, one in also.items() if isinstance(also, Mapping) else ():
@@ -158,14 +165,24 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_task(params: Params, settings: bool) -> Iterator[str]:
+    if lines := list(_unknown(params, "task", "name", TASKS)):
+        yield from lines
+        return
     try:
         name = params.task.name
     except NotValidError:
         return
-    if name not in TASKS:
-        yield f"task.name: found '{name}', expected {', '.join(TASKS)}{nearest(name, TASKS)}"
-        return
     yield from broken([*TASKS[name].rules, *(TASKS[name].settings_rules if settings else ())], params)
+
+
+def _unknown(params: Params, section: str, key: str, names: Collection[str]) -> Iterator[str]:
+    """A line where a key is valid by itself and has none of the names that are entered for it."""
+    try:
+        name = getattr(getattr(params, section), key)
+    except NotValidError:
+        return
+    if name not in names:
+        yield f"{section}.{key}: found '{name}', expected {', '.join(names)}{nearest(name, names)}"
 
 
 def _same_head(params: Params, further: Params) -> Iterator[str]:

@@ -107,7 +107,6 @@ class Loop:
         self.history: list[dict[str, float]] = []
         self.recent: list[float] = []
         torch.manual_seed(train.seed)
-        model.config.use_cache = False
         self.loss = objective.loss if train.fsdp is None else shard(model, train.fsdp, objective.loss)
         self.optimizer = make_optimizer(model, train)
         self.schedule = make_schedule(self.optimizer, train, self.steps)
@@ -314,7 +313,7 @@ class Loop:
         random = gathered([torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])])
         if first():
             state: dict[str, Any] = {"optimizer": optimizer, "schedule": self.schedule.state_dict(), "random": random}
-            state |= {"scaler": self.scaler.state_dict(), "history": self.history}
+            state |= {"scaler": self.scaler.state_dict(), "history": self.history, "pieces": self.pieces}
             checkpoints.write_checkpoint(self.scratch / f"checkpoint-{self.step}", weights, state)
         gathered(None)
         saved()
@@ -333,7 +332,7 @@ class Loop:
         torch.set_rng_state(state["random"][self.number][0])
         if torch.cuda.is_available():
             torch.cuda.set_rng_state(state["random"][self.number][1])
-        self.history = state["history"]
+        self.history, self.pieces = state["history"], state["pieces"]
         self.step = int(self.history[-1]["step"])
 
     def _best(self) -> Path:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import cross_entropy
+from transformers.modeling_layers import GenericForQuestionAnswering
 
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
@@ -78,7 +79,10 @@ def span_loss(model: Network, batch: dict[str, "Tensor"]) -> Loss:
     Unlike there, no probability goes to the padding: the loss of a row does not depend on the rows beside it.
     """
     places = batch["start_positions"], batch["end_positions"]
-    scored = model(**{name: values for name, values in batch.items() if not name.endswith("_positions")})
+    network = model.get_base_model() if hasattr(model, "peft_config") else model
+    # An encoder keeps no keys and values, and takes no such argument.
+    keeps = {"use_cache": False} if isinstance(network, GenericForQuestionAnswering) else {}
+    scored = model(**{name: values for name, values in batch.items() if not name.endswith("_positions")}, **keeps)
     padding = batch["attention_mask"] == 0
     total = sum(
         cross_entropy(logits.float().masked_fill(padding, float("-inf")), gold, reduction="sum") / 2

@@ -1,0 +1,80 @@
+"""The layout that a configuration names: a model without weights, on the meta device.
+
+    layout({"model_type": "phi", "hidden_size": 2560, ...}, "classification", 3)      # PhiForSequenceClassification
+
+Nothing is downloaded and no code that a configuration points at is run.
+"""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+from tunediff.models.heads import Head, adds_head, head_class, n_outputs
+from tunediff.runtime.errors import TunediffError
+
+
+def layout(config: Mapping[str, Any], head: Head = "lm", labels: int = 2) -> PreTrainedModel:
+    """Build a model without weights, on the meta device.
+
+    Args:
+        config: what a `config.json` holds: `model_type` and the sizes. Keys left out take the layout's defaults.
+        head: "lm" a causal language model, "classification" a classifier over `labels` classes, "span" start and end
+            of an answer, "none" the bare encoder or decoder.
+        labels: number of classes; read for "classification" only.
+
+    Raises:
+        TunediffError: `model_type` is missing or unknown, a key looks misspelt, a size is impossible, or transformers
+            has no such head for this layout.
+    """
+    configuration = _configuration(config)
+    if adds_head(head):
+        configuration.num_labels = n_outputs(head, labels)
+    try:
+        with torch.device("meta"):
+            model: PreTrainedModel = head_class(configuration, head).from_config(configuration, trust_remote_code=False)
+    # Layouts check their sizes each in its own way (ValueError, RuntimeError, ZeroDivisionError, ...). Here all
+    # of them mean the same: nothing can be built from this configuration.
+    except Exception as error:
+        if str(error).startswith("Unrecognized configuration class"):
+            raise TunediffError(
+                f"model.config.model_type: found {config['model_type']!r}, for which transformers has no "
+                f"{head} head; expected a layout that has one"
+            ) from error
+        raise _cannot_build(error) from error
+    return model
+
+
+def reads_both_ways(config: PreTrainedConfig) -> bool:
+    """Whether a layout is an encoder such as BERT, where every token sees those behind it."""
+    return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
+
+
+def _configuration(config: Mapping[str, Any]) -> PreTrainedConfig:
+    model_type = str(config.get("model_type"))
+    if model_type not in CONFIG_MAPPING:
+        near = get_close_matches(model_type, CONFIG_MAPPING, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise TunediffError(
+            f"model.config.model_type: found {model_type!r}, expected a layout that transformers knows{hint}"
+        )
+    try:
+        defaults: PreTrainedConfig = AutoConfig.for_model(model_type)
+        configuration = defaults.from_dict(dict(config))
+    except Exception as error:  # as in `layout`: every layout has checks of its own
+        raise _cannot_build(error) from error
+    known = {*defaults.to_dict(), *defaults.attribute_map}
+    for key in sorted(config.keys() - known):
+        # Published files carry keys of their own, so an unknown key is no fault by itself. A near miss is: the
+        # layout silently takes its default. bos_token_id and eos_token_id are 0.917 alike, n_layers and n_layer 0.933.
+        if near := get_close_matches(key, known, n=1, cutoff=0.93):
+            raise TunediffError(f"model.config.{key}: found an unknown key, expected {near[0]!r}")
+    return configuration
+
+
+def _cannot_build(error: Exception) -> TunediffError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return TunediffError(f"model.config: found {reason}; expected values that make a model")
