@@ -1,5 +1,6 @@
 """`tunediff repro` on a pipeline of three stages that measure their cost as ours do, through DVC, for real."""
 
+import contextlib
 import json
 import os
 import re
@@ -29,7 +30,7 @@ with measured(Path(f"metrics/cost/{name}.json")):
         sys.exit(7)
     if name == "train" and Path("wait").exists():
         # What it starts ends on Ctrl-C, and on SIGTERM not.
-        subprocess.Popen(["/bin/sh", "-c", "trap '' TERM; touch sleeping; sleep 600; true"])
+        subprocess.Popen(["/bin/sh", "-c", "trap '' TERM; sleep 600; true"])
     while name == "train" and Path("wait").exists():
         Path("waiting").touch()
         time.sleep(0.05)
@@ -117,11 +118,19 @@ class Pipeline:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         end = time.monotonic() + 120
-        while not (self.folder / "waiting").exists() or not (self.folder / "sleeping").exists():
+        # Ctrl-C before `sleep` is there would leave it running.
+        while not (self.folder / "waiting").exists() or "sleep" not in names_below(process.pid):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < end, "train did not begin"
             time.sleep(0.05)
         return process
+
+
+def names_below(pid):
+    """Names of the programs that a process started, and those started by them."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return {one.name() for one in psutil.Process(pid).children(recursive=True) if one.is_running()}
+    return set()
 
 
 @pytest.fixture
