@@ -14,6 +14,13 @@ def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="the long trials too: many more kills, inputs and rows")
 
 
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--long"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="one of the long trials: --long"))
+
+
 @pytest.fixture(scope="session")
 def long(request) -> bool:
     """Whether the long trials were asked for."""

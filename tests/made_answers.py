@@ -7,7 +7,6 @@ base, tuned = answers_of(test, right_before, seed=1), answers_of(test, right_aft
 import json
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ import yaml
 from tests.imports import ROOT
 from tests.report.made import made_cases, write_inputs, write_params
 from tests.settings import settle
+from tests.warm import warm_python
 from tunediff.config.task import TaskSection
 from tunediff.data.cases import INVALID, RIGHT, WRONG, Answer, Case, write_cases, write_predictions
 from tunediff.data.leaks import find_leaks, write_leaks
@@ -145,4 +145,4 @@ def run_stage(folder, name):
     cmd = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][name]["cmd"]
     arguments = cmd.split(f"stages/{name}.py")[1].split()
     script = ROOT / "stages" / f"{name}.py"
-    return subprocess.run([sys.executable, script, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    return subprocess.run([warm_python(), script, *arguments], cwd=folder, capture_output=True, text=True, check=False)

@@ -2,13 +2,14 @@
 
 import os
 import subprocess
-import sys
+
+from tests.warm import warm_python
 
 
-def tunediff(folder, *arguments, **env):
-    """Run it in a folder: exit code, standard output, standard error."""
+def tunediff(folder, *arguments, python=None, **env):
+    """Run it in a folder: exit code, standard output, standard error. `python`: in place of the warm one."""
     done = subprocess.run(
-        [sys.executable, "-m", "tunediff.commands.main", *map(str, arguments)],
+        [python or warm_python(), "-m", "tunediff.commands.main", *map(str, arguments)],
         cwd=folder,
         env=os.environ | {"COLUMNS": "120"} | env,
         capture_output=True,

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from tests.imports import ROOT
+from tests.warm import warm_python
 
 
 class Project:
@@ -79,9 +80,9 @@ class Project:
         (self.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
 
     def run(self, *command, check=True, **env):
-        """Run a command in the project with this Python first on the path; its whole output."""
+        """Run a command in the project with this Python first on the path, warm; its whole output."""
         # No .resolve(): a virtual environment's python is a link to the one outside it.
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        path = os.pathsep.join([str(warm_python().parent), str(Path(sys.executable).parent), os.environ["PATH"]])
         done = subprocess.run(
             command,
             cwd=self.folder,

@@ -12,6 +12,8 @@ import pytest
 from tests.project import SMALL, Project
 from tunediff.data.synthetic import captions
 
+pytestmark = pytest.mark.pipeline
+
 SPLITS = ("train", "validation", "test")
 # Drawn by what the rows say: `all` and `stride` go by their number.
 DRAWN = {"select": "stratified", "fraction": 1.0, "seed": 3}
@@ -39,9 +41,8 @@ def write_rows(project, seed):
         (project.folder / f"data/raw/{name}.jsonl").write_text(text, encoding="utf-8")
 
 
-def test_two_cold_runs_and_a_third_on_shuffled_rows_agree_in_every_output(long, tmp_path):
-    if not long:
-        pytest.skip("three cold runs of the whole pipeline are one of the long trials (--long)")
+@pytest.mark.long
+def test_two_cold_runs_and_a_third_on_shuffled_rows_agree_in_every_output(tmp_path):
     found = []
     for number, (seed, hash_seed) in enumerate([(None, "0"), (None, "7"), (11, "8")]):
         project = files_project(tmp_path / str(number), seed)

@@ -18,8 +18,11 @@ from safetensors.torch import save_file
 from tests.imports import ROOT
 from tests.test_kills import deterministic, environment, nothing_is_left
 from tests.tiny import small_tokenizer
+from tests.warm import warm_python
 from tunediff.runtime.errors import unwritable
 from tunediff.runtime.files import write_text
+
+pytestmark = pytest.mark.pipeline
 
 PREDICTIONS = "data/predictions/tuned/test.parquet"
 
@@ -33,7 +36,7 @@ def run_stage(project, name, limit=None):
     """Run a stage's command by hand, with files of so many bytes at most; exit code and what was said."""
     command = yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"][name]["cmd"]
     done = subprocess.run(
-        command.replace("python", sys.executable, 1),
+        command.replace("python", str(warm_python() if limit is None else sys.executable), 1),
         shell=True,
         cwd=project.folder,
         env=environment(),
@@ -70,9 +73,8 @@ def test_a_disk_that_is_full_is_one_line_and_leaves_what_was_there(name, project
     assert bytes_of(project) == before
 
 
-def test_a_model_that_does_not_fit_on_the_disk_is_one_line_and_the_next_run_goes_on(small_run, tmp_path, long):
-    if not long:
-        pytest.skip("starts torch three times: --long")
+@pytest.mark.long
+def test_a_model_that_does_not_fit_on_the_disk_is_one_line_and_the_next_run_goes_on(small_run, tmp_path):
     project = small_run.copy(tmp_path)
     for name, limit in (("train", 20_000), ("predict_tuned", 2_000), ("base_model", 20_000)):
         before = bytes_of(project)
@@ -85,9 +87,8 @@ def test_a_model_that_does_not_fit_on_the_disk_is_one_line_and_the_next_run_goes
         assert bytes_of(project) == before
 
 
-def test_a_real_disk_that_fills_up_under_dvc(tmp_path, small_run, long):
-    if not long:
-        pytest.skip("runs the pipeline once more: --long")
+@pytest.mark.long
+def test_a_real_disk_that_fills_up_under_dvc(tmp_path, small_run):
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "tmpfs", tmp_path], capture_output=True)
     if mounted.returncode != 0:
         pytest.skip(f"cannot mount a small disk: {mounted.stderr.decode().strip()}")

@@ -20,6 +20,8 @@ from tests.tiny import LABELS, small_tokenizer, write_model
 from tunediff.data.cases import read_cases, read_predictions
 from tunediff.data.synthetic.captions import rows
 
+pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("hub")]
+
 MODEL, DATA, PUBLISHED = "someone/small-llama", "someone/captions", "me/captions-lora"
 CARD = """---
 configs:

@@ -21,6 +21,8 @@ import yaml
 from tests.project import SMALL, Project
 from tests.test_pipeline import NAMES
 
+pytestmark = pytest.mark.pipeline
+
 SEED = 20
 STAGES = NAMES[1:]  # the stage settings takes a second and tells no cost
 TUNEDIFF = (sys.executable, "-m", "tunediff.commands.main")
@@ -208,9 +210,8 @@ def test_a_killed_training_and_a_killed_evaluation_end_as_if_nobody_had_killed_t
     nothing_is_left(project)
 
 
-def test_fifty_kills_change_nothing(small_run, tmp_path, long, capsys):
-    if not long:
-        pytest.skip("fifty kills take a quarter of an hour: --long")
+@pytest.mark.long
+def test_fifty_kills_change_nothing(small_run, tmp_path, capsys):
     project, draw = Project(tmp_path, **SMALL), random.Random(SEED)
     kills = sorted([STAGES[i % len(STAGES)] for i in range(50)], key=STAGES.index)
     hits, gone_on, saves = kill_again_and_again(project, kills, seconds_of(small_run), draw)

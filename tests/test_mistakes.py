@@ -6,7 +6,6 @@ Every test goes the way of a user, through a stage or a command, and sees the mi
 import json
 import os
 import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from tests.program import tunediff
 from tests.project import SMALL
 from tests.report.made import made_cases, usual_cases, write_inputs, write_params
 from tests.settings import settle
+from tests.warm import warm_python
 from tunediff.compare.effects.label_bias import calibrated
 from tunediff.data.cases import SETTING_COLUMNS, outcome, read_cases, write_predictions
 from tunediff.runtime.files import read_jsonl
@@ -31,7 +31,7 @@ def stage(folder, name, **paths):
     """Run a stage's script in a folder: exit code, standard output, standard error."""
     options = [part for key, path in paths.items() for part in (f"--{key.replace('_', '-')}", str(path))]
     done = subprocess.run(
-        [sys.executable, str(ROOT / "stages" / f"{name}.py"), *options],
+        [warm_python(), str(ROOT / "stages" / f"{name}.py"), *options],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(SOURCE)},
         capture_output=True,

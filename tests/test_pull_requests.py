@@ -104,6 +104,7 @@ def pull_request(small_run, tmp_path):
     return author, open_it
 
 
+@pytest.mark.pipeline
 def test_a_good_pull_request_passes_and_its_comment_says_what_it_changes(pull_request, tmp_path):
     author, open_it = pull_request
     author.change(report={"title": "`$(touch hacked)` <b>@all</b>"})
@@ -133,6 +134,7 @@ def test_a_good_pull_request_passes_and_its_comment_says_what_it_changes(pull_re
     ]  # fmt: skip
 
 
+@pytest.mark.pipeline
 def test_a_model_that_breaks_cases_or_results_that_were_not_computed_close_the_gate_and_say_why(pull_request):
     author, open_it = pull_request
     path = author.folder / "data/predictions/tuned/test.parquet"

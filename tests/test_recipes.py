@@ -9,6 +9,8 @@ from tests.imports import ROOT
 from tests.project import Project
 from tests.shared_data import shared_data
 
+pytestmark = pytest.mark.recipe
+
 STAGES = set(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 # Least accuracy of the tuned model, 0..1: of a head on the frozen encoder, and of one on the adapted encoder.
 REACH = {"small-sst2-head": 0.75, "small-sst2-lora": 0.85}

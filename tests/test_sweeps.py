@@ -72,6 +72,7 @@ def finished(project):
         time.sleep(0.2)
 
 
+@pytest.mark.pipeline
 def test_two_workers_of_a_queue_run_two_experiments_at_once(tiny):
     for rate in ("0.1", "0.2"):
         tiny.run("dvc", "exp", "run", "--queue", "-S", "train.together=2", "-S", f"train.learning_rate={rate}", "-n", f"lr{rate}")  # fmt: skip  # noqa: E501
@@ -113,6 +114,7 @@ def test_the_list_of_experiments_sets_parameters_that_exist():
             assert hasattr(getattr(params, section), key)
 
 
+@pytest.mark.pipeline
 def test_machines_that_share_nothing_but_the_remotes_run_a_sweep_that_comes_home(tiny, tmp_path):
     hub = tiny.clone(tmp_path / "hub.git", "--bare")
     git(tiny.folder, "remote", "add", "origin", str(hub.folder))

@@ -14,6 +14,8 @@ from tests.imports import ROOT
 from tests.project import git
 from tests.remotes import REMOTES, broken_objects, plain_folder, ssh
 
+pytestmark = [pytest.mark.remote, pytest.mark.xdist_group("team")]
+
 TEAM = (ROOT / "docs/team.md").read_text(encoding="utf-8")
 HEADINGS = re.findall(r"^## (.*)", TEAM, flags=re.MULTILINE)
 

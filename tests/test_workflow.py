@@ -69,11 +69,13 @@ def test_the_default_experiment_asks_for_all_evidence(project):
     assert all(measured <= set(record["evidence"]) for record in flips)
 
 
+@pytest.mark.pipeline
 def test_a_changed_learning_rate_trains_again_and_leaves_the_base_alone(project, learning_rate):
     project.change(train={"learning_rate": 10 * learning_rate})
     assert project.stages_run("dvc", "repro") == AFTER_TRAINING
 
 
+@pytest.mark.pipeline
 def test_going_back_to_an_earlier_setting_runs_nothing(project, learning_rate):
     before = project.metrics("diff_cases")
     project.change(train={"learning_rate": 3 * learning_rate})
@@ -83,6 +85,7 @@ def test_going_back_to_an_earlier_setting_runs_nothing(project, learning_rate):
     assert project.metrics("diff_cases") == before
 
 
+@pytest.mark.pipeline
 def test_a_changed_diff_parameter_runs_the_settings_and_the_last_two_stages_without_torch(project, tmp_path):
     (tmp_path / "torch.py").write_text("raise ImportError('a light stage imported torch')\n")
     confidence = project.params()["diff"]["confidence"]
@@ -92,6 +95,7 @@ def test_a_changed_diff_parameter_runs_the_settings_and_the_last_two_stages_with
     project.run("dvc", "repro")
 
 
+@pytest.mark.pipeline
 def test_experiments_with_another_head_share_the_base(project):
     params = (project.folder / "params.yaml").read_bytes()
     project.change(
@@ -112,6 +116,7 @@ def test_experiments_with_another_head_share_the_base(project):
     assert project.stages_run("dvc", "repro") == []
 
 
+@pytest.mark.pipeline
 def test_an_experiment_has_a_name_and_can_be_compared(project):
     output = project.run("dvc", "exp", "run", "-S", "train.learning_rate=1.0e-4", "-n", "lr1e-4")
     assert "lr1e-4" in output
@@ -135,6 +140,7 @@ def test_an_experiment_has_a_name_and_can_be_compared(project):
     assert project.stages_run("dvc", "repro") == []
 
 
+@pytest.mark.pipeline
 def test_a_queued_experiment_runs_apart_from_the_workspace(project):
     project.run("dvc", "exp", "run", "--queue", "-S", "train.learning_rate=2.0e-4", "-n", "rate-2e-4")
     project.run("dvc", "exp", "run", "--run-all")
@@ -142,6 +148,7 @@ def test_a_queued_experiment_runs_apart_from_the_workspace(project):
     assert project.run("git", "status", "--porcelain", "--untracked-files=no") == ""
 
 
+@pytest.mark.pipeline
 def test_two_cold_runs_give_the_same_splits_predictions_cases_and_metrics(project, tmp_path):
     again = Project(tmp_path, **SMALL)
     assert again.stages_run("dvc", "repro", PYTHONHASHSEED="7") == NAMES
@@ -152,6 +159,7 @@ def test_two_cold_runs_give_the_same_splits_predictions_cases_and_metrics(projec
     assert [path for path in first if first[path] != second[path]] == []
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize(
     ("change", "said"),
     [

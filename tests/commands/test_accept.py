@@ -41,6 +41,7 @@ def pipeline(tmp_path, monkeypatch):
     return lambda: {path.stem: path.read_text().count("run") for path in tmp_path.glob("*.runs")}
 
 
+@pytest.mark.pipeline
 def test_other_code_runs_the_cheap_stages_and_takes_the_others_over(pipeline, capfd):
     Path("src/code.py").write_text("a: 2\n", encoding="utf-8")
     ready_to_accept()
@@ -52,6 +53,7 @@ def test_other_code_runs_the_cheap_stages_and_takes_the_others_over(pipeline, ca
     assert "Taken over without a check: base_model, features, train;" in out
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize("path", ["params.yaml", "raw.txt"])
 def test_a_change_of_anything_but_code_is_refused_and_nothing_runs(path, pipeline):
     Path(path).write_text("a: 2\n", encoding="utf-8")

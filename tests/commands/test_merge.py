@@ -12,6 +12,8 @@ from tests.program import tunediff
 from tunediff.data.cases import read_predictions
 from tunediff.runtime.files import read_jsonl
 
+pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("merge")]
+
 STEPS = [("base", "NF4 base"), ("NF4 base", "tuned"), ("tuned", "merged"), ("base", "merged")]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pandas as pd
@@ -198,6 +199,6 @@ def test_help_starts_without_torch(tmp_path):
 
     source = package.__path__[0].rpartition("/")[0]
     for arguments in (["--help"], ["predict", "--help"], ["merge", "--help"]):
-        code, out, error = tunediff(tmp_path, *arguments, PYTHONPATH=f"{tmp_path}:{source}")
+        code, out, error = tunediff(tmp_path, *arguments, python=sys.executable, PYTHONPATH=f"{tmp_path}:{source}")
         assert (code, error) == (0, "")
         assert "predict" in out or "merge" in out

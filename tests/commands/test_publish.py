@@ -116,6 +116,7 @@ def reported(small_run, tmp_path_factory):
     return small_run.copy(tmp_path_factory.mktemp("reported"))
 
 
+@pytest.mark.pipeline
 def test_a_base_from_scratch_goes_with_its_adapter(reported):
     code, out, err = tunediff(reported.folder, "publish", "--repo-id", NAME, "--dry-run")
     assert code == 0, err

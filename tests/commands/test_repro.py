@@ -19,6 +19,8 @@ from tests.imports import ROOT, SOURCE
 from tunediff.compare.effects.net_repair_cost import figure
 from tunediff.runtime.cost import RUN
 
+pytestmark = pytest.mark.pipeline
+
 SCRIPT = """
 import json, subprocess, sys, time
 from pathlib import Path

@@ -15,6 +15,8 @@ from tunediff.data.answers import read_answers, write_answers
 from tunediff.data.cases import read_predictions
 from tunediff.runtime.errors import TunediffError
 
+pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("verify")]
+
 
 @pytest.fixture(scope="module")
 def counted(small_run, tmp_path_factory):

@@ -132,6 +132,7 @@ def show(browser, tmp_path):
     return show
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_of_questions_loads_alone_and_its_filters_work(show, scheme):
     opened = show(found())
@@ -154,6 +155,7 @@ def test_the_page_of_questions_loads_alone_and_its_filters_work(show, scheme):
     assert opened.console == []
 
 
+@pytest.mark.browser
 def test_questions_are_ordered_by_f1(show):
     opened = show(found())
     f1 = f"{CASES}.map(one => ['before', 'after'].map(when => Number(one.querySelector(`[data-part=${{when}}]`)" \
@@ -164,6 +166,7 @@ def test_questions_are_ordered_by_f1(show):
         assert values == sorted(values)
 
 
+@pytest.mark.browser
 def test_the_marked_answer_of_a_long_context_is_in_sight(show):
     cases = made_questions(100, "test")
     filler = "Nothing is told here of anybody. " * 40
@@ -188,6 +191,7 @@ def test_the_marked_answer_of_a_long_context_is_in_sight(show):
     assert opened.run("document.querySelector('#case-list mark').parentElement.clientHeight") < 300
 
 
+@pytest.mark.browser
 def test_hostile_answers_stay_text(show):
     def hostile(frame):
         return frame.assign(prediction=[HOSTILE[at % len(HOSTILE)] for at in range(len(frame))])
@@ -200,6 +204,7 @@ def test_hostile_answers_stay_text(show):
     assert opened.console == []
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize(("media", "width"), [("screen", 1100), ("screen", 360), ("print", 690)])
 def test_nothing_stands_out_of_the_page(show, media, width):
     opened = show(found())

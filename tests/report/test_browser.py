@@ -6,6 +6,8 @@ from tests.report.made import HOSTILE, made_cases, made_results, many_cases, usu
 from tunediff.config.report import Report
 from tunediff.report.page import html_page, page_contents
 
+pytestmark = pytest.mark.browser
+
 CASES = "[...document.querySelectorAll('#case-list > li')]"
 BADGES = f"{CASES}.map(one => one.querySelector('[data-part=transition]').textContent)"
 REPORT = Report(title="Captions: base against QLoRA", cases_per_transition=5)

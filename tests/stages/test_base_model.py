@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 import yaml
@@ -14,6 +13,7 @@ from tests.models.layouts import SMALL_BERT
 from tests.settings import settle
 from tests.stages.test_prepare import PARAMS, files_section
 from tests.tiny import SENTENCES, small_tokenizer, write_model
+from tests.warm import warm_python
 
 HEADER = "epoch,step,train_loss,validation_loss,perplexity,mlm_accuracy,nsp_accuracy"
 LAYOUT = SMALL_BERT | {"max_position_embeddings": 32, "num_hidden_layers": 1}
@@ -44,7 +44,7 @@ def base_model(tmp_path):
             "cost.json",
         ]
         done = subprocess.run(
-            [sys.executable, str(ROOT / "stages/base_model.py"), *paths],
+            [warm_python(), str(ROOT / "stages/base_model.py"), *paths],
             cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
             capture_output=True,

@@ -11,6 +11,7 @@ import yaml
 
 from tests.settings import settle
 from tests.shared_data import SHARED, shared_data
+from tests.warm import warm_python
 from tunediff.data.cases import read_cases
 from tunediff.data.leaks import read_leaks
 from tunediff.runtime.errors import TunediffError
@@ -78,7 +79,7 @@ def project(folder, data=None, rows=None, **sections):
 def prepare(folder, raw="data/raw", hash_seed="random", **changes):
     settle(folder)
     words = [part for pair in (ARGUMENTS | changes).items() for part in pair]
-    command = [sys.executable, str(ROOT / "stages/prepare.py"), "--raw", str(raw), *words]
+    command = [warm_python(), str(ROOT / "stages/prepare.py"), "--raw", str(raw), *words]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 

@@ -1,12 +1,12 @@
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.report.made import usual_cases, write_inputs, write_params
 from tests.settings import settle
+from tests.warm import warm_python
 from tunediff.report.results import SOURCES
 
 SCRIPT = Path(__file__).parents[2] / "stages" / "report.py"
@@ -29,7 +29,7 @@ def stage(project, *before):
     paths |= {"model_card": "reports/model_card.md", "cost": "metrics/cost/report.json"}
     options = [part for name, path in paths.items() for part in (f"--{name.replace('_', '-')}", path)]
     return subprocess.run(
-        [sys.executable, *(before or [str(SCRIPT)]), *options], cwd=project, capture_output=True, text=True, timeout=120
+        [warm_python(), *(before or [str(SCRIPT)]), *options], cwd=project, capture_output=True, text=True, timeout=120
     )
 
 

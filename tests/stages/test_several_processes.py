@@ -42,6 +42,8 @@ from tunediff.training.features import write_features
 from tunediff.training.finetune import finetune
 from tunediff.training.targets import training_rows
 
+pytestmark = pytest.mark.pipeline
+
 PATIENCE = 900  # seconds; a machine with other work on it may take long
 EPOCHS = 15
 SMALL = train_section(per_device_train_batch_size=2, num_train_epochs=EPOCHS, learning_rate=1e-3, num_processes=2)
