@@ -6,11 +6,10 @@ a sample again, answer as before.
 """
 
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunediff.commands.runs import SETTINGS, dvc_status, outputs, pipeline_stages
+from tunediff.commands.runs import SETTINGS, dvc, dvc_status, outputs, pipeline_stages
 from tunediff.runtime.errors import TunediffError
 
 FIRST = ("settings", "prepare")
@@ -77,5 +76,5 @@ def _refuse(changed: Sequence[str]) -> None:
 
 
 def _dvc(*arguments: str) -> None:
-    if subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False).returncode:  # noqa: S603
+    if subprocess.run(dvc(*arguments), check=False).returncode:  # noqa: S603
         raise TunediffError(f"--accept: dvc {arguments[0]} fails, expected it to run {', '.join(arguments[1:])}")

@@ -10,7 +10,7 @@ join. Each runs its share of `num_processes` (section train or evaluate). A host
 import argparse
 import sys
 
-from tunediff.commands.runs import PIPELINE, downstream, outdated, pipeline_stages, read_stages, run_program
+from tunediff.commands.runs import PIPELINE, downstream, dvc, outdated, pipeline_stages, read_stages, run_program
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.runtime.processes import ADDRESS, HOST, HOSTS
@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> None:
         )
     if args.host == 0:
         _refuse_stale(args.stage)
-        command = [sys.executable, "-m", "dvc", "repro", "--single-item", args.stage]
+        command = dvc("repro", "--single-item", args.stage)
     else:
         line = pipeline_stages().get(args.stage, {}).get("cmd")
         if not isinstance(line, str):

@@ -13,7 +13,7 @@ import sys
 
 from tunediff.commands.cost import said
 from tunediff.commands.leftovers import clear_leftovers
-from tunediff.commands.runs import begin, end, read_stages, run_program
+from tunediff.commands.runs import begin, dvc, end, read_stages, run_program
 from tunediff.runtime.cost import RUN
 from tunediff.runtime.stage import PARAMS
 from tunediff.tasks.experiment import read_experiment
@@ -29,12 +29,12 @@ def main(_: argparse.Namespace) -> None:
     Raises:
         TunediffError: there is no pipeline here, params.yaml is at fault, or another run is at work; nothing is run.
     """
-    stages = read_stages()
+    stages, command = read_stages(), dvc("repro")
     read_experiment(PARAMS)  # DVC removes what a stage wrote before the stage can find a fault
     folder = begin()
     for line in clear_leftovers():
         print(line, file=sys.stderr)
-    code, stop = run_program([sys.executable, "-m", "dvc", "repro"], {RUN: str(folder)})
+    code, stop = run_program(command, {RUN: str(folder)})
     end(folder, stages, code)
     print()
     print(said(stages))

@@ -270,15 +270,24 @@ def outdated(stages: Sequence[Stage]) -> set[str]:
     return downstream(stages, by_own_settings(stages, dvc_status()))
 
 
+def dvc(*arguments: str) -> list[str]:
+    """The command that runs DVC with this Python.
+
+    Raises:
+        ModuleNotFoundError: DVC is not installed, as in the light install.
+    """
+    import dvc  # noqa: F401
+
+    return [sys.executable, "-m", "dvc", *arguments]
+
+
 def dvc_status() -> dict[str, Any]:
     """What `dvc status` says has changed, by stage.
 
     Raises:
         TunediffError: DVC cannot tell.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "status", "--json"], capture_output=True, text=True, check=False, env=os.environ
-    )
+    done = subprocess.run(dvc("status", "--json"), capture_output=True, text=True, check=False, env=os.environ)
     with suppress(ValueError):
         if done.returncode == 0 and isinstance(status := json.loads(done.stdout), dict):
             return status

@@ -25,6 +25,12 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES
 
 GOES_ON = "the same command goes on from the last whole save"
 
+# What the extra `models` of pyproject.toml brings: the light install has none of it.
+MODELS = {
+    *("torch", "transformers", "tokenizers", "accelerate", "peft", "bitsandbytes", "safetensors", "huggingface_hub"),
+    *("datasets", "evaluate", "sklearn", "dvc", "pynvml", "tqdm"),
+}
+
 # A line longer than this is cut: a name in a file may be as long as the file.
 LONGEST = 2000
 
@@ -57,7 +63,8 @@ def one_line(error: BaseException) -> str:
 def run(main: Callable[[], None]) -> None:
     """Call `main`; end in one line on standard error where the input is at fault.
 
-    Exit code 1 for a `TunediffError` and for a file that cannot be written; 130 for Ctrl-C and 143 for SIGTERM, as
+    Exit code 1 for a `TunediffError`, for a file that cannot be written and for a package of the extra `models` that is
+    not installed; 130 for Ctrl-C and 143 for SIGTERM, as
     shells report them. Anything else is a defect of this project and keeps its traceback.
     """
     # One of several processes dies at once: the process that started them reports the end, and it may wait for this one
@@ -78,6 +85,9 @@ def run(main: Callable[[], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (package := str(error.name).partition(".")[0]) in MODELS:
+            _say(f"tunediff: this needs {package}, which is not installed: pip install 'tunediff[models]'")
+            sys.exit(1)
         reason = unwritable(error)
         if reason is None and _ERROR_FILE not in os.environ:
             raise
