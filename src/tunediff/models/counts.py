@@ -190,13 +190,13 @@ def _published_base(config: Mapping[str, Any]) -> PreTrainedModel:
 def _removed_rows(model: PreTrainedModel, base: PreTrainedModel) -> Iterator[ParameterRow]:
     """Rows of the base that the model with a new head lacks; named as they would be in it."""
     kept = {name for name, _ in model.base_model.named_parameters()}
-    own = "" if base.base_model is base else f"{base.base_model_prefix}."
+    prefix = "" if base.base_model is base else f"{base.base_model_prefix}."
     for row in _model_rows(base, "none", "float32"):
         if new_pooler(base) and inside(row.module, ["pooler"]):
             continue  # it was never there
-        below = row.module.startswith(own)
-        module = f"{model.base_model_prefix}.{row.module.removeprefix(own)}" if below else row.module
-        if not below or f"{row.module.removeprefix(own)}.{row.parameter}" not in kept:
+        below = row.module.startswith(prefix)
+        module = f"{model.base_model_prefix}.{row.module.removeprefix(prefix)}" if below else row.module
+        if not below or f"{row.module.removeprefix(prefix)}.{row.parameter}" not in kept:
             yield row._replace(module=module, dtype="removed", tuned=0, stored=0, bytes=0)
 
 

@@ -263,8 +263,8 @@ class Classification(Task):
             read["bag_of_words"] = list(self.inputs)
         has_words = any(WORD.search(text) for case in train for text in case.inputs.values())
         for name, inputs in read.items() if has_words and len(set(labels)) > 1 else ():
-            learned, asked_of = ([marked(case, inputs) for case in split] for split in (train, test))
-            answers[name] = tfidf_logistic(learned, labels, asked_of, gold).predictions
+            learned, tested = ([marked(case, inputs) for case in split] for split in (train, test))
+            answers[name] = tfidf_logistic(learned, labels, tested, gold).predictions
         return answers | {name: base[name] for name in ("calibrated_base", "few_shot_base") if name in base}
 
     @property

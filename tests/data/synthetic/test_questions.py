@@ -129,7 +129,9 @@ def test_no_question_is_asked_twice_of_a_report(world):
 
 def test_every_kind_of_question_occurs_and_goes_with_having_an_answer_or_not(world):
     tags = {(tag, bool(row["answers"]["text"])) for row in world["train"] for tag in row["tags"]}
-    assert tags == {(tag, True) for tag in questions.ASKED} | {(tag, False) for tag in questions.WITHOUT_ANSWER}
+    assert tags == {(tag, True) for tag in questions.QUESTION_WORDS} | {
+        (tag, False) for tag in questions.WITHOUT_ANSWER
+    }
 
 
 def test_the_same_seed_gives_the_same_rows_and_another_seed_others():

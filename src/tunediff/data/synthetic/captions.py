@@ -144,8 +144,8 @@ def _draw(split: str, n_rows: int, rng: Random) -> list[WorldRow]:
     premise, phenomenon = found
     passive = "patient" in hypothesis and rng.random() < 0.15
     turned = not passive if phenomenon == "voice" else "patient" in premise and rng.random() < 0.15
-    said = {"premise": render(premise, turned), "hypothesis": render(hypothesis, passive)}
-    return [{**said, "label": wanted, "tags": [phenomenon]}] if said["premise"] != said["hypothesis"] else []
+    texts = {"premise": render(premise, turned), "hypothesis": render(hypothesis, passive)}
+    return [{**texts, "label": wanted, "tags": [phenomenon]}] if texts["premise"] != texts["hypothesis"] else []
 
 
 def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[WorldRow]]:
