@@ -57,7 +57,7 @@ def label_codes(labels: Sequence[str], gold: Iterable[str]) -> Codes:
     codes = pd.Index(list(labels), dtype=object).get_indexer(values)
     if (codes < 0).any():
         row = int((codes < 0).argmax())
-        raise TunediffError(f"label of case {row + 1}: found {values[row]!r}, expected one of {', '.join(labels)}")
+        raise TunediffError(f"gold label of case {row + 1}: found {values[row]!r}, expected one of {', '.join(labels)}")
     return codes
 
 
@@ -106,10 +106,7 @@ def adaptive_ece(confidence: Floats, right: Flags, bins: int = BINS) -> float:
         right: whether the most likely label is the gold one, of shape (n_cases,).
         bins: how many; fewer where cases of equal confidence cannot be set apart.
     """
-    order = np.argsort(confidence, kind="stable")
-    sure = confidence[order]
-    gaps = right[order] - sure
-    return float(np.abs(np.add.reduceat(gaps, _bin_starts(sure, bins))).sum() / len(sure))
+    return _weighted_ece(confidence, right, bins)(np.ones(len(confidence), dtype=np.intp))
 
 
 def ece_interval(

@@ -10,8 +10,6 @@
 
 from typing import Literal
 
-from scipy.stats import binomtest
-
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the Wilson score interval of a proportion, both ends in 0..1.
@@ -40,5 +38,7 @@ def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> tuple[f
 def _interval(successes: int, n: int, confidence: float, method: Literal["wilson", "exact"]) -> tuple[float, float]:
     if n == 0 and successes == 0:
         return 0.0, 1.0
+    from scipy.stats import binomtest  # takes a second to import, and every command would wait for it
+
     interval = binomtest(successes, n).proportion_ci(confidence, method)
     return float(interval.low), float(interval.high)

@@ -41,7 +41,6 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.stats.bootstrap import Clusters, cluster_codes
 
 SETTINGS = ("generated", "choices", "calibrated", "partial_input")
-PARTS = ("answer_format", "label_bias", "partial_input", "residual")
 
 
 def gain_steps(answers: pd.DataFrame) -> pd.DataFrame:
@@ -52,9 +51,9 @@ def gain_steps(answers: pd.DataFrame) -> pd.DataFrame:
             generated and partial_input: the predicted label of each case, missing where the answer is invalid.
 
     Returns:
-        A column for each of `PARTS`. Without `generated` (a model with a classification head writes nothing) there is
-        no answer_format, and the parts add up to the gain under choices; without `partial_input` (a task with one
-        input) no partial_input.
+        answer_format, label_bias, partial_input, residual. Without `generated` (a model with a classification head
+        writes nothing) there is no answer_format, and the parts add up to the gain under choices; without
+        `partial_input` (a task with one input) no partial_input.
 
     Raises:
         TunediffError: a column is missing.
