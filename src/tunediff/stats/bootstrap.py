@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import scipy
 from scipy.sparse import csr_array, vstack
-from scipy.stats import norm, t
 
 Floats = npt.NDArray[np.float64]
 # What cases may share, one value a case; None where every case stands for itself.
@@ -139,7 +139,7 @@ def expanded_percentiles(values: Floats, n: int, confidence: float = 0.95) -> tu
         n: units that each replicate draws, at least two.
         confidence: of the interval, in 0..1.
     """
-    outside = norm.cdf(-sqrt(n / (n - 1)) * t.ppf((1 + confidence) / 2, n - 1))
+    outside = scipy.stats.norm.cdf(-sqrt(n / (n - 1)) * scipy.stats.t.ppf((1 + confidence) / 2, n - 1))
     low, high = np.quantile(values, [outside, 1 - outside])
     return float(low), float(high)
 

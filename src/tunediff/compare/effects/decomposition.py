@@ -34,7 +34,7 @@ from math import sqrt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import norm
+import scipy
 
 from tunediff.data.cases import MODELS, RIGHT
 from tunediff.runtime.errors import TunediffError
@@ -151,5 +151,7 @@ def step_interval(
     if clusters is not None:
         residuals = np.asarray(np.bincount(clusters, weights=residuals), dtype=np.float64)
     largest = max(1.0, float(np.abs(values).max()))
-    half = float(norm.ppf((1 + confidence) / 2)) * sqrt(residuals @ residuals + largest**2 + 2 * mean**2) / n
+    half = (
+        float(scipy.stats.norm.ppf((1 + confidence) / 2)) * sqrt(residuals @ residuals + largest**2 + 2 * mean**2) / n
+    )
     return max(-largest, mean - half), min(largest, mean + half)
