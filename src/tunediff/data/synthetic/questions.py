@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
-from tunediff.data.synthetic.writing import WorldRow, split_of, write
+from tunediff.data.synthetic.writing import SyntheticRow, split_of, write
 
 STREETS = (
     *("Mill Lane", "Church Street", "Station Road", "High Street", "Park Avenue", "Bridge Street", "Castle Road"),
@@ -170,11 +170,11 @@ def _question(events: Sequence[Event], answerable: bool, rng: Random) -> tuple[s
     return None
 
 
-def _rows(title: str, rng: Random) -> list[WorldRow]:
+def _rows(title: str, rng: Random) -> list[SyntheticRow]:
     """Return the questions of one report, half of them with an answer."""
     events = _events(rng)
     context, places = _report(title, events, rng)
-    done: list[WorldRow] = []
+    done: list[SyntheticRow] = []
     for answerable in (True, False, True, False, True, False):
         found = _question(events, answerable, rng)
         if found is None:
@@ -195,13 +195,13 @@ def _title(rng: Random) -> str:
     return f"{rng.choice(STREETS)} in {rng.choice(TOWN_STARTS)}{rng.choice(TOWN_ENDS)}"
 
 
-def _draw(split: str, _: int, rng: Random) -> list[WorldRow]:
+def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
     """Return the questions of three reports of one title that belongs to the split, or none."""
     title = _title(rng)
     return [row for _ in range(3) for row in _rows(title, rng)] if split_of(title) == split else []
 
 
-def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[WorldRow]]:
+def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
     """Return that many distinct questions for each split, about half of them without an answer.
 
     A row has the hub's layout of SQuAD without an id: {"title": str, "context": str, "question": str, "answers":
@@ -212,17 +212,3 @@ def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[Wo
     """
     wanted = {"train": train, "validation": validation, "test": test}
     return write("questions", wanted, seed, ("context", "question"), _draw)
-
-
-def text(documents: int, seed: int) -> list[str]:
-    """Return documents to learn the language of the world from: reports of the split train alone, each with a question.
-
-    Half of the questions have an answer; none is given.
-    """
-    rng = Random(f"{seed} text")
-    done: list[str] = []
-    while len(done) < documents:
-        if split_of(title := _title(rng)) == "train" and (rows_of_title := _rows(title, rng)):
-            row = rng.choice(rows_of_title)
-            done.append(f"{row['context']}\n{row['question']}")
-    return done

@@ -1,4 +1,4 @@
-"""Text of the caption world, to learn its language from: no document judges one sentence by another.
+"""Text to learn the language of the captions from: no document judges one sentence by another.
 
 text(documents=3, seed=1)[0]
 # A woman is reading outdoors.
@@ -90,7 +90,7 @@ def _comparison(rng: Random) -> list[str]:
 
 
 def text(documents: int, seed: int) -> list[str]:
-    """Return documents to learn the language of the world from, none of which judges one sentence by another.
+    """Return documents to learn the language of the captions from, none of which judges one sentence by another.
 
     A document is three captions of one scene, or captions of two scenes and one that fits both, or two captions and a
     sign that says "yes", "maybe" or "no", whatever the captions say. No premise of the validation or test split stands
