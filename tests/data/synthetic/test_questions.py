@@ -24,7 +24,7 @@ def splits():
 
 
 @pytest.mark.parametrize(
-    ("asked", "named", "said", "answers"),
+    ("wanted", "named", "question", "answers"),
     [
         ("where", ("Anna", "painting", "a red chair"), "Where was Anna painting a red chair?", {"in the yard"}),
         ("where", ("Ben", "painting", "a red chair"), "Where was Ben painting a red chair?", set()),
@@ -36,10 +36,10 @@ def splits():
         ("who", (None, "painting", None, "in the yard", "at noon"), "Who was painting in the yard at noon?", {"Carla"}),
     ],
 )
-def test_the_answer_is_what_the_events_that_fit_say(asked, named, said, answers):
+def test_the_answer_is_what_the_events_that_fit_say(wanted, named, question, answers):
     parts = {part: value for part, value in zip(("who", "deed", "what", "where", "when"), named, strict=False) if value}
-    assert questions.ask(asked, parts) == said
-    assert questions.answers(asked, parts, EVENTS) == answers
+    assert questions.ask(wanted, parts) == question
+    assert questions.answers(wanted, parts, EVENTS) == answers
 
 
 def test_each_split_has_the_rows_asked_for_and_about_half_have_an_answer(splits):
@@ -123,8 +123,8 @@ def test_no_title_is_shared_between_splits_of_different_seeds(seed, other):
 
 
 def test_no_question_is_asked_twice_of_a_report(splits):
-    asked = [(row["context"], row["question"]) for rows in splits.values() for row in rows]
-    assert len(set(asked)) == len(asked)
+    pairs = [(row["context"], row["question"]) for rows in splits.values() for row in rows]
+    assert len(set(pairs)) == len(pairs)
 
 
 def test_every_kind_of_question_occurs_and_goes_with_having_an_answer_or_not(splits):

@@ -39,7 +39,7 @@ def joined(joint, first, second):
 
 
 @pytest.mark.parametrize(
-    ("review", "said", "label"),
+    ("review", "text", "label"),
     [
         (reviewed("{aspect} is {degree}{quality}", "dull", "very "), "The plot is very dull.", "negative"),
         (reviewed("I would not call {aspect} {quality}", "dull"), "I would not call the plot dull.", "positive"),
@@ -74,8 +74,8 @@ def joined(joint, first, second):
         ),
     ],
 )
-def test_the_label_follows_from_how_opinions_are_put_together(review, said, label):
-    assert reviews.render(review).startswith(said)
+def test_the_label_follows_from_how_opinions_are_put_together(review, text, label):
+    assert reviews.render(review).startswith(text)
     assert reviews.label(review) == label
 
 
@@ -93,8 +93,8 @@ def test_no_review_occurs_twice_and_none_in_two_splits(splits):
 @given(seed=st.integers(0, 2**32 - 1), other=st.integers(0, 2**32 - 1))
 def test_splits_of_different_seeds_share_no_review_in_any_wording(seed, other):
     held_out = reviews.rows(0, 0, 10, other)["test"]
-    said = {judged(row["sentence"]) for row in held_out}
-    assert not said & {judged(row["sentence"]) for row in reviews.rows(10, 0, 0, seed)["train"]}
+    opinions = {judged(row["sentence"]) for row in held_out}
+    assert not opinions & {judged(row["sentence"]) for row in reviews.rows(10, 0, 0, seed)["train"]}
 
 
 def judged(sentence):
