@@ -287,7 +287,7 @@ def dvc_status() -> dict[str, Any]:
     Raises:
         TunediffError: DVC cannot tell.
     """
-    done = subprocess.run(dvc("status", "--json"), capture_output=True, text=True, check=False, env=os.environ)
+    done = subprocess.run(dvc("status", "--json"), capture_output=True, text=True, check=False, env=os.environ)  # noqa: S603
     with suppress(ValueError):
         if done.returncode == 0 and isinstance(status := json.loads(done.stdout), dict):
             return status

@@ -10,6 +10,8 @@
 
 from typing import Literal
 
+import scipy  # and not scipy.stats, which takes a second to import, before it is needed
+
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the Wilson score interval of a proportion, both ends in 0..1.
@@ -38,7 +40,5 @@ def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> tuple[f
 def _interval(successes: int, n: int, confidence: float, method: Literal["wilson", "exact"]) -> tuple[float, float]:
     if n == 0 and successes == 0:
         return 0.0, 1.0
-    from scipy.stats import binomtest
-
-    interval = binomtest(successes, n).proportion_ci(confidence, method)
+    interval = scipy.stats.binomtest(successes, n).proportion_ci(confidence, method)
     return float(interval.low), float(interval.high)
