@@ -22,10 +22,10 @@ help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
 test: .venv/for-tests
-	python -m pytest --numprocesses auto --dist worksteal -m 'not ($(SLOW))'
+	python -m pytest --durations 20 --numprocesses auto --dist worksteal -m 'not ($(SLOW))'
 
 test-all: test
-	python -m pytest --numprocesses auto --dist loadgroup -m '$(SLOW)'
+	python -m pytest --durations 20 --numprocesses auto --dist loadgroup -m '$(SLOW)'
 
 lint: .venv/for-checks
 	ruff check .

@@ -4,6 +4,7 @@ import os
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
 # Before any of them is imported. One thread: see tests/tiny.py.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -12,6 +13,13 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="the long trials too: many more kills, inputs and rows")
+
+
+def pytest_configure(config):
+    """Examples of hypothesis: some in the ordinary run, many in the long one. A machine that is busy is no failure."""
+    settings.register_profile("ordinary", max_examples=30, deadline=None)
+    settings.register_profile("long", max_examples=500, deadline=None)
+    settings.load_profile("long" if config.getoption("--long") else "ordinary")
 
 
 def pytest_collection_modifyitems(config, items):

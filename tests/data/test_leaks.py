@@ -2,7 +2,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.small_tasks import ONE, QUESTIONS
@@ -133,7 +133,6 @@ def jaccard(left, right):
 
 
 @given(left=PAIRS, right=PAIRS)
-@settings(max_examples=300)
 def test_near_duplicates_are_those_of_comparing_every_pair(left, right):
     tests, train = cases(*left), cases(*right)
     expected = {}

@@ -2,7 +2,7 @@ import json
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.shared_data import shared_data
@@ -92,7 +92,6 @@ def drawn_or_refused(rows, **changes):
 
 
 @given(rows=ROWS, test=DRAWS, validation=DRAWS, train=DRAWS, shared=st.sampled_from(["drop", "keep"]))
-@settings(max_examples=300)
 def test_no_row_is_in_two_splits_and_every_row_is_accounted_for(rows, test, validation, train, shared):
     splits = drawn_or_refused(rows, test=test, validation=validation, train=train, shared_sources=shared)
     if splits is None:
@@ -113,7 +112,6 @@ def test_no_row_is_in_two_splits_and_every_row_is_accounted_for(rows, test, vali
 
 
 @given(rows=ROWS, test=DRAWS, validation=DRAWS, train=DRAWS)
-@settings(max_examples=300)
 def test_no_premise_is_in_two_splits_unless_the_parameters_say_so(rows, test, validation, train):
     splits = drawn_or_refused(rows, test=test, validation=validation, train=train)
     if splits is not None:
@@ -288,7 +286,6 @@ GROUPED = st.lists(st.tuples(st.integers(0, 12).map("g{}".format), st.sampled_fr
 
 
 @given(rows=GROUPED, test=DRAWS, validation=DRAWS, train=DRAWS)
-@settings(max_examples=300)
 def test_no_group_is_in_two_splits(rows, test, validation, train):
     try:
         splits = draw_groups(rows, test=test, validation=validation, train=train)
@@ -304,7 +301,6 @@ def test_no_group_is_in_two_splits(rows, test, validation, train):
 
 
 @given(rows=GROUPED, draw_=DRAWS.filter(lambda how: how["select"] in ("random", "stratified")))
-@settings(max_examples=300)
 def test_a_random_or_stratified_draw_takes_whole_groups_and_keeps_the_limit(rows, draw_):
     try:
         drawn = draw_groups(rows, test=draw_, validation={"limit": 1})["test"]

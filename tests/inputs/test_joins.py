@@ -6,7 +6,7 @@ import time
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, LlamaTokenizer, PreTrainedTokenizerFast
@@ -141,7 +141,6 @@ TEXT = st.lists(st.sampled_from(PIECES), max_size=5).map("".join)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(deadline=None, max_examples=150)
 @given(
     prompt=TEXT,
     end=st.sampled_from(["", " ", "  ", "\n", ":", ": ", ":\n", "(", "</s>", "Ans", "\n\n", '"']),
@@ -172,7 +171,6 @@ def test_prompt_and_answer_are_the_whole_text_tokenised(tokenizers, family, prom
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(deadline=None, max_examples=100)
 @given(prompt=TEXT, end=st.sampled_from(["", " ", "  ", "\n", ": ", "\t", "\n "]))
 def test_a_free_answer_follows_a_beginning_of_the_prompt_and_the_rest_is_blank(tokenizers, family, prompt, end):
     tokenizer, prompt = tokenizers[family], f"Word{prompt}{end}"

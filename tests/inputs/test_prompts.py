@@ -1,7 +1,7 @@
 """What the model reads is what the template says: one BOS, no other special token, nothing lost unnoticed."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.questions import question
@@ -41,7 +41,6 @@ def error_of(cases, prompt, context=10_000, reserved=0, tokenizer=TOKENIZER):
 # One BOS, no other special token
 
 
-@settings(deadline=None)
 @given(TEXT, TEXT)
 def test_any_text_is_read_whole_behind_one_bos_and_no_other_special_token(premise, hypothesis):
     tokens = encoded(TOKENIZER, case(premise, hypothesis)).tokens
@@ -141,7 +140,6 @@ PROMPTS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=300)
 @given(SHORT, SHORT, PROMPTS, SHORT, SHORT, PROMPTS)
 def test_two_hashes_are_the_same_where_the_model_reads_the_same_and_nowhere_else(a, b, prompt, c, d, other):
     one, two = encoded(TOKENIZER, case(a, b), prompt), encoded(TOKENIZER, case(c, d), other)
@@ -220,7 +218,6 @@ def test_truncation_cuts_the_longest_input_and_says_so():
     assert set(read.removesuffix("\na man\nTrue?")) == {"x"}
 
 
-@settings(deadline=None)
 @given(TEXT, TEXT, st.integers(12, 40))
 def test_truncation_fits_loses_no_more_than_it_must_and_keeps_the_template(premise, hypothesis, room):
     one = case(premise, hypothesis)

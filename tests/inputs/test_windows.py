@@ -1,7 +1,7 @@
 """Documents in windows: the same as transformers', and every token's characters are those of the context."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.questions import CASES, PARK, question
@@ -49,7 +49,6 @@ def test_the_characters_of_a_token_are_what_it_says(name):
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@settings(max_examples=60, deadline=None)
 @given(
     words=st.lists(st.sampled_from(["man", "dogs", "é", "☂x", "  ", "\n", "two", "zzz", "!", "的"]), min_size=1),
     max_tokens=st.integers(40, 90),

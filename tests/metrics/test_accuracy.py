@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import (
     accuracy_score,
@@ -52,7 +52,6 @@ def test_the_documented_example_holds():
     assert doctest.testmod(accuracy).failed == 0
 
 
-@settings(deadline=None)
 @given(labelings())
 def test_every_metric_agrees_with_scikit_learn(labeling):
     labels, gold, predictions, log_probs = labeling
@@ -75,7 +74,6 @@ def test_every_metric_agrees_with_scikit_learn(labeling):
     assert ours["brier"] == pytest.approx(((np.exp(log_probs) - one_hot) ** 2).sum(axis=1).mean())
 
 
-@settings(deadline=None)
 @given(labelings())
 def test_rows_per_class_and_confusion_agree_with_scikit_learn(labeling):
     labels, gold, predictions, _ = labeling

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
@@ -123,7 +123,6 @@ def test_one_confidence_for_all_cases_is_one_bin():
     assert low < 0.3 < high
 
 
-@settings(deadline=None, max_examples=25)
 @given(cases)
 def test_the_interval_holds_the_estimate_and_stays_in_its_range(rows):
     confidence, right = (np.array(column) for column in zip(*rows, strict=True))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU
@@ -57,7 +57,6 @@ WORDS = st.lists(st.sampled_from(["the", "a", "cat", "dog", "sat", "on", "mat", 
 CORPUS = st.lists(st.tuples(st.lists(WORDS, min_size=1, max_size=3), WORDS), min_size=1, max_size=6)
 
 
-@settings(deadline=None)
 @given(CORPUS)
 def test_bleu_from_counts_is_that_of_the_whole_corpus(corpus):
     references, predictions = [pair[0] for pair in corpus], [pair[1] for pair in corpus]
@@ -74,7 +73,6 @@ def test_bleu_from_counts_is_that_of_the_whole_corpus(corpus):
 COUNTS = st.lists(st.tuples(*[st.integers(0, 5)] * 4, st.integers(0, 30)), min_size=1, max_size=5)
 
 
-@settings(deadline=None)
 @given(COUNTS)
 def test_bleu_of_many_corpora_at_once_is_sacrebleu_s_of_each(rows):
     table = []
@@ -224,7 +222,6 @@ def test_a_right_answer_in_any_script_has_full_marks_and_a_wrong_one_none(text):
     assert [wrong[name] for name in ("bleu", "rouge1", meteor_name())] == [0, 0, 0]
 
 
-@settings(deadline=None)
 @given(st.text("我爱北京天安门上海。,", min_size=1))
 def test_chinese_is_divided_as_sacrebleu_divides_it(text):
     divided = BLEU(effective_order=True).sentence_score(words(text), [words(text)])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.models.layouts import (
@@ -304,7 +304,6 @@ def held_bytes(tensor: torch.Tensor) -> int:
     return size
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 300), st.integers(1, 300))
 def test_nf4_bytes_are_those_of_a_real_4_bit_layer(rows, columns):
     import bitsandbytes as bnb

@@ -4,7 +4,7 @@ import itertools
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tunediff.pretraining.packing import document_pieces, sentence_pairs, sentences
@@ -42,7 +42,6 @@ def test_a_sentence_that_fits_is_never_divided_and_no_piece_could_hold_the_next_
     assert all(len(a) + first[b[0]] > room for a, b in itertools.pairwise(pieces))
 
 
-@settings(deadline=None)
 @given(LENGTHS, st.integers(2, 40), st.integers(0, 9))
 def test_pairs_use_every_token_once_and_mix_documents_only_where_they_say_so(lengths, room, seed):
     documents = documents_of(lengths)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.models.layouts import SMALL_BERT
@@ -97,7 +97,6 @@ def test_an_encoder_gets_berts_kind_of_tokenizer_a_decoder_the_other_and_a_given
 # Rows
 
 
-@settings(deadline=None)
 @given(st.lists(TEXT, min_size=1, max_size=8), st.integers(8, 40))
 def test_rows_lose_no_token_that_can_be_learned_and_change_no_order(texts, size):
     expected = []

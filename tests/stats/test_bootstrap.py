@@ -2,7 +2,7 @@ import doctest
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import bootstrap as scipy_bootstrap
 
@@ -84,7 +84,6 @@ def test_many_kinds_are_drawn_in_parts_with_fewer_replicates():
     assert high - low == pytest.approx(2 * 1.96 / np.sqrt(12_000), rel=0.1)
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=30))
 def test_the_interval_lies_within_the_values(values):
     low, high = mean_interval(values)

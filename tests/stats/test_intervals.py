@@ -1,7 +1,7 @@
 import doctest
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
@@ -33,7 +33,6 @@ def test_the_exact_interval_gives_the_golden_values(successes, n, low, high, pre
     assert clopper_pearson(successes, n) == pytest.approx((low, high), abs=precision)
 
 
-@settings(deadline=None)
 @given(proportions(), st.sampled_from([0.8, 0.9, 0.95, 0.99]))
 def test_both_intervals_agree_with_statsmodels(proportion, confidence):
     successes, n = proportion

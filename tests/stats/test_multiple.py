@@ -1,7 +1,7 @@
 import doctest
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
@@ -21,13 +21,11 @@ def test_holm_gives_the_values_worked_by_hand():
     assert holm([0.01, 0.04, 0.03, 0.02]) == pytest.approx([0.04, 0.06, 0.06, 0.06])
 
 
-@settings(deadline=None)
 @given(p_values)
 def test_benjamini_hochberg_agrees_with_scipy(values):
     assert benjamini_hochberg(values) == pytest.approx(false_discovery_control(values).tolist())
 
 
-@settings(deadline=None)
 @given(p_values)
 def test_holm_is_never_below_benjamini_hochberg_nor_above_bonferroni(values):
     for p, lenient, strict in zip(values, benjamini_hochberg(values), holm(values), strict=True):

@@ -3,7 +3,7 @@ from math import sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
@@ -50,7 +50,6 @@ def test_midp_of_equal_counts_loses_half_the_probability_of_what_was_observed():
     assert mcnemar_midp(5, 5) == pytest.approx(1 - 252 / 1024 / 2)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 400), st.integers(0, 400))
 def test_exact_mcnemar_agrees_with_statsmodels(repaired, broken):
     if repaired + broken == 0:
@@ -59,7 +58,6 @@ def test_exact_mcnemar_agrees_with_statsmodels(repaired, broken):
     assert mcnemar_exact(repaired, broken) == pytest.approx(theirs, rel=1e-9)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 500), st.integers(0, 500))
 def test_midp_lies_below_the_exact_p_and_forgets_the_direction(repaired, broken):
     assert 0 <= mcnemar_midp(repaired, broken) <= mcnemar_exact(repaired, broken) <= 1
@@ -104,7 +102,6 @@ def score_statistic(repaired, broken, n, difference):
     return (repaired - broken - n * difference) / sqrt(n * (2 * q + difference * (1 - difference)))
 
 
-@settings(deadline=None, max_examples=60)
 @given(tables(largest=300))
 def test_the_ends_of_the_interval_are_where_the_score_test_turns(table):
     low, high = difference_interval(*table)
@@ -114,7 +111,6 @@ def test_the_ends_of_the_interval_are_where_the_score_test_turns(table):
         assert score_statistic(*table, low) == pytest.approx(Z, abs=1e-3)
 
 
-@settings(deadline=None)
 @given(tables())
 def test_the_interval_holds_its_estimate_and_mirrors_when_before_and_after_swap(table):
     repaired, broken, n = table
@@ -125,7 +121,6 @@ def test_the_interval_holds_its_estimate_and_mirrors_when_before_and_after_swap(
     assert swapped == pytest.approx((-high, -low), abs=1e-9)
 
 
-@settings(deadline=None)
 @given(tables())
 def test_the_interval_holds_zero_exactly_where_the_asymptotic_mcnemar_test_does_not_reject(table):
     repaired, broken, _ = table
@@ -192,7 +187,6 @@ def test_the_cases_needed_at_ten_percent_discordance_give_the_golden_counts(poin
     assert cases_needed(points / 100, 0.10) == cases
 
 
-@settings(deadline=None)
 @given(st.integers(1, 20_000), st.floats(0.01, 1), st.sampled_from([0.5, 0.8, 0.9]))
 def test_detectable_difference_and_cases_needed_are_each_others_inverse(n, discordant, power):
     difference = minimum_detectable_difference(n, discordant, power=power)
@@ -207,7 +201,6 @@ def test_too_few_cases_detect_nothing():
     assert minimum_detectable_difference(3, 0.9) is None
 
 
-@settings(deadline=None)
 @given(st.integers(1, 20_000), st.floats(0, 1))
 def test_the_smallest_detectable_difference_is_always_a_share_and_reachable(n, discordant):
     smallest = smallest_detectable(n, discordant)

@@ -3,7 +3,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import permutation_test
 
@@ -18,7 +18,6 @@ def test_the_documented_example_holds():
     assert doctest.testmod(module).failed == 0
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-4, 4), min_size=1, max_size=9))
 def test_few_cases_are_counted_through_exactly(change):
     observed = abs(sum(change))

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.small_tasks import ONE
@@ -87,7 +87,6 @@ WORDS = st.lists(st.sampled_from(["a", "b", "c", "no", "two", "isn't"]), max_siz
 PAIRS = st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=12)
 
 
-@settings(deadline=None)
 @given(PAIRS, PAIRS, st.integers(1, 5))
 def test_all_cases_at_once_are_described_as_one_by_one_in_plain_words(pairs, train, chunk):
     rows, size = cases(*pairs), module._CHUNK

@@ -44,7 +44,7 @@ def ours(model, rows, pad):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("pad", [0, END], ids=["pad", "pad is the end marker"])
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(rows=ROWS)
 def test_the_loss_is_that_of_transformers(name, pad, rows):
     with torch.no_grad():
@@ -110,7 +110,7 @@ def test_padding_is_no_target_and_a_token_that_looks_like_padding_is():
     assert batch["prompt_labels"].tolist() == [[2, IGNORED, IGNORED], [IGNORED] * 3]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(rows=ROWS, weight=st.floats(0.01, 1.0))
 def test_the_prompt_counts_with_its_weight_and_the_answers_are_reported_alone(rows, weight):
     model, batch = MODELS["llama"], pad_answers(answer_rows(*zip(*rows, strict=True), END), 0)

@@ -3,7 +3,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 from scipy.stats import norm
@@ -107,7 +107,6 @@ answer = st.one_of(st.none(), st.sampled_from(LABELS))
 columns = [f"{protocol}_{who}" for protocol in SETTINGS for who in ("base", "tuned")]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(LABELS), *[answer] * 8), min_size=1, max_size=40))
 def test_the_parts_add_up_to_the_whole_gain_exactly_in_every_case(rows):
     answers = pd.DataFrame(rows, columns=["label", *columns])

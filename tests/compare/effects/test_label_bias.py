@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax
@@ -26,7 +26,6 @@ def test_without_its_preference_a_model_gives_every_label_the_same_probability_o
     assert mean == pytest.approx([1 / 3] * 3, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(
     arrays(np.float64, st.tuples(st.integers(1, 30), st.integers(2, 4)), elements=st.floats(-20, 20)),
     st.lists(st.floats(-30, 30), min_size=4, max_size=4),

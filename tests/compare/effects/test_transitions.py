@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tunediff.compare.effects import transitions as module
@@ -198,7 +198,6 @@ def test_two_runs_that_agree_have_p_of_one_and_still_an_interval():
 answers = st.one_of(st.none(), st.sampled_from(LABELS))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(LABELS), answers, answers), min_size=1, max_size=50))
 def test_the_counts_add_up_and_agree_with_the_accuracies(rows):
     gold, before, after = (list(column) for column in zip(*rows, strict=True))

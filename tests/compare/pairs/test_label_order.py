@@ -3,7 +3,7 @@ import doctest
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tunediff.compare.pairs import label_order as module
@@ -50,7 +50,6 @@ def test_a_case_without_a_number_for_every_label_is_named(bad):
             score_table(pd.Series([first, bad], index=[11, 12]), "before.jsonl")
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-50, 50), min_size=2, max_size=5))
 def test_logits_log_probabilities_and_probabilities_give_the_same(logits):
     # Logits such as 0 and 1 that are shares of one are read as the probabilities that they look like.

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tiny import adapt_section, load, small_model, small_tokenizer, write_model
@@ -45,7 +45,6 @@ def check(model, prompts, choices, budget):
 
 
 @pytest.mark.parametrize("name", TREES + OTHERS)
-@settings(deadline=None, max_examples=25)
 @given(
     beginning=st.lists(TOKENS, max_size=2 * WORTH_SHARING),
     stems=st.lists(st.tuples(st.lists(TOKENS, max_size=2 * WORTH_SHARING), PROMPTS), min_size=1, max_size=3),
@@ -58,7 +57,6 @@ def test_scores_equal_one_row_a_choice(name, beginning, stems, choices, budget):
 
 
 @pytest.mark.parametrize("name", TREES + OTHERS)
-@settings(deadline=None, max_examples=25)
 @given(
     stem=st.lists(TOKENS, max_size=2 * WORTH_SHARING),
     rows=st.integers(1, 3).flatmap(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.questions import CASES, squad_cases
@@ -70,7 +70,6 @@ def readings(draw):
     return windows, rng.normal(size=(2, len(windows), width)) * 4, draw(st.integers(1, 14))
 
 
-@settings(max_examples=200, deadline=None)
 @given(readings())
 def test_the_best_spans_are_those_of_all_pairs(reading):
     windows, (starts, ends), longest = reading
