@@ -120,6 +120,21 @@ def git(folder, *arguments):
     return done.stdout
 
 
+def environment():
+    path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"  # noqa: PTH120
+    return os.environ | {"PATH": path, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def deterministic(results):
+    """Without what depends on the clock."""
+    return {path: data for path, data in results.items() if not path.startswith("metrics/cost")}
+
+
+def nothing_is_left(project):
+    assert not list(project.folder.rglob("*being-written*"))
+    assert [path.name for path in (project.folder / ".scratch").glob("*/*") if path.is_dir()] == []
+
+
 SMALL = {
     "data": {"synthetic": {"name": "captions", "seed": 1, "train": 240, "validation": 60, "test": 120}},
     "model": {

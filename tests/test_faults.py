@@ -16,7 +16,7 @@ import yaml
 from safetensors.torch import save_file
 
 from tests.imports import ROOT
-from tests.test_kills import deterministic, environment, nothing_is_left
+from tests.project import deterministic, environment, nothing_is_left
 from tests.tiny import small_tokenizer
 from tests.warm import warm_python
 from tunediff.runtime.errors import unwritable

@@ -13,9 +13,9 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
 from tests.hub_server import TOKEN, files_of, serve
+from tests.pipeline import NAMES
 from tests.program import tunediff
 from tests.project import Project
-from tests.test_pipeline import NAMES
 from tests.tiny import LABELS, small_tokenizer, write_model
 from tunediff.data.cases import read_cases, read_predictions
 from tunediff.data.synthetic.captions import rows

@@ -18,8 +18,8 @@ from collections import Counter
 import pytest
 import yaml
 
-from tests.project import SMALL, Project
-from tests.test_pipeline import NAMES
+from tests.pipeline import NAMES
+from tests.project import SMALL, Project, deterministic, environment, nothing_is_left
 
 pytestmark = pytest.mark.pipeline
 
@@ -30,11 +30,6 @@ TUNEDIFF = (sys.executable, "-m", "tunediff.commands.main")
 REFUSED = re.compile(r"dvc\.lock' (validation failed|is invalid)|Unable to read RWLock-file|structure is corrupted")
 # Behind the end of a stage, DVC stores what it wrote.
 STORING = 0.8
-
-
-def environment():
-    path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"  # noqa: PTH120
-    return os.environ | {"PATH": path, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def begin(project, *command):
@@ -171,16 +166,6 @@ def check_saves(output, saves):
 
 def seconds_of(project):
     return {name: project.metrics(f"cost/{name}")["seconds"] for name in STAGES}
-
-
-def deterministic(results):
-    """Without what depends on the clock."""
-    return {path: data for path, data in results.items() if not path.startswith("metrics/cost")}
-
-
-def nothing_is_left(project):
-    assert not list(project.folder.rglob("*being-written*"))
-    assert [path.name for path in (project.folder / ".scratch").glob("*/*") if path.is_dir()] == []
 
 
 def forget(project, *stages):

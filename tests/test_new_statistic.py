@@ -1,6 +1,6 @@
 """A new statistic is a function in `EFFECTS` and a sentence in `SENTENCES`: it reaches metrics and report."""
 
-from tests.compare.test_comparison import made_up_pair
+from tests.made_pairs import made_up_pair
 from tunediff.compare import evidence
 from tunediff.compare.comparison import compare_tables
 from tunediff.compare.evidence import Effect, gather

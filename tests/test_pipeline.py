@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.imports import ROOT
+from tests.pipeline import NAMES, STAGES
 from tunediff.config.model import Base
 from tunediff.config.params import Params
 from tunediff.config.settings import (
@@ -32,12 +33,6 @@ from tunediff.tasks import task_of
 from tunediff.tasks.evaluation import EvalSettings
 from tunediff.tasks.experiment import Experiment, read_experiment, settings_of
 
-PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
-STAGES = PIPELINE["stages"]
-NAMES = [
-    *("settings", "prepare", "base_model", "count_params", "predict_base", "eval_base", "features", "train"),
-    *("predict_tuned", "eval_tuned", "diff_cases", "report"),
-]
 # The stages that a parser or a metric cannot change, and that a GPU may be needed for.
 ASKED_OR_TRAINED = ["base_model", "predict_base", "features", "train", "predict_tuned"]
 

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from tests.docs.test_documents import FORMATS
+from tests.pipeline import NAMES
 from tests.project import SMALL, Project
-from tests.test_pipeline import NAMES
 from tunediff.runtime.files import read_jsonl
 
 AFTER_TRAINING = ["settings", "train", "predict_tuned", "eval_tuned", "diff_cases", "report"]

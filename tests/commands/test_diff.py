@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from tests.compare.test_comparison import made_up_pair
+from tests.made_pairs import made_up_pair
 from tests.program import tunediff
 from tests.shared_data import shared_data
 from tunediff.data.cases import write_predictions

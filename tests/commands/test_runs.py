@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from tests.imports import ROOT
+from tests.pipeline import NAMES, STAGES
 from tests.settings import settle
-from tests.test_pipeline import NAMES, STAGES
 from tunediff.commands.runs import by_own_settings, downstream, dvc_status, read_stages, stage_path
 from tunediff.runtime.errors import TunediffError
 

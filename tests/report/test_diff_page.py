@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.compare.test_comparison import made_up_pair
+from tests.made_pairs import made_up_pair
 from tunediff.compare.checks import Run
 from tunediff.compare.comparison import compare_tables
 from tunediff.compare.evidence import gather
