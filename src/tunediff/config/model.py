@@ -33,7 +33,7 @@ class Base(Section):
         description="scratch: trained from scratch here; hub: pinned on the hub; package: shipped inside a Python "
         "package; folder: a local folder"
     )
-    id: str | None = Field(default=None, description="hub id, package name or folder path")
+    id: str | None = Field(default=None, description="hub id, package name, or path of a folder or a GGUF file")
     revision: str | None = Field(
         default=None, pattern=r"^[0-9a-f]{40}$", description="hub: commit, 40 hexadecimal digits"
     )
