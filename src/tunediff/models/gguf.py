@@ -2,8 +2,8 @@
 
     folder = dequantised(Path("SmolLM2-135M-Instruct.Q4_1.gguf"))    # .scratch/gguf/0c97...: as a folder of the hub
 
-What others write as four bits and a scale becomes float32 numbers, in a folder with config.json, tokenizer, chat template
-and safetensors, which everything else reads as any published model.
+Numbers stored as a few bits and a scale become float32, in a folder with config.json, tokenizer, chat template and
+safetensors, which everything else reads as any published model.
 """
 
 import hashlib
@@ -59,7 +59,7 @@ def dequantised(file: Path) -> Path:
         raise TunediffError(f"{file}: cannot be loaded: {one_line(error)}") from None
     # transformers saves no model that it holds for a quantised one.
     del read.config.quantization_config
-    network = AutoModelForCausalLM.from_config(read.config, dtype=torch.float32)
+    network = AutoModelForCausalLM.from_config(read.config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     network.load_state_dict(read.state_dict())
     network.generation_config = read.generation_config
     with replacing(folder) as new:
