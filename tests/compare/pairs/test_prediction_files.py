@@ -434,7 +434,5 @@ def test_a_tsv_file_is_a_table_whose_quotation_marks_are_text(tmp_path):
 
 def test_a_file_of_no_known_form_is_told_which_there_are(tmp_path):
     (tmp_path / "p.json").write_text('{"accuracy": 0.5}')
-    with pytest.raises(
-        TunediffError, match=r"found an object with 'accuracy', expected .* a log of inspect_ai, .*HELM"
-    ):
+    with pytest.raises(TunediffError, match=r"object with 'accuracy', expected .* a log of inspect_ai, .*HELM"):
         list(read_predictions(tmp_path / "p.json", Fields()))
