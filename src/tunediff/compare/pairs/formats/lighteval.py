@@ -54,20 +54,20 @@ def read_details(rows: Rows, name: str, asked: Asked) -> Predictions:
 def _detail(row: Mapping[str, Any], place: str) -> dict[str, Any]:
     """A document of any version with the keys doc, metric and model_response."""
     if "model_response" in row:
-        found = {key: row[key] for key in ("doc", "metric", "model_response")}
+        found = {key: row.get(key) for key in ("doc", "metric", "model_response")}
     else:
         old = {key: _unprinted(value, key, place) for key, value in row.items()}
-        predictions = old["predictions"]
+        predictions = old.get("predictions")
         likelihoods = isinstance(predictions, list) and bool(predictions) and all(map(is_number, _firsts(predictions)))
         found = {
             "doc": {
-                "query": old.get("full_prompt") or old["example"],
+                "query": old.get("full_prompt") or old.get("example"),
                 "choices": old.get("choices"),
                 "gold_index": old.get("gold_index"),
                 "gold": old.get("gold"),
                 "specific": old.get("specifics"),
             },
-            "metric": old["metrics"],
+            "metric": old.get("metrics"),
             "model_response": {"logprobs": _firsts(predictions)} if likelihoods else {"text": predictions},
         }
     for key, value in found.items():
@@ -113,7 +113,9 @@ def _answer(number: int | str, detail: Mapping[str, Any], metric: str) -> Graded
             likelihoods, alone = likelihoods[:size], likelihoods[size:]
         if len(likelihoods) == size:
             tokens = response.get("output_tokens")
-            lengths = list(map(len, tokens[:size])) if isinstance(tokens, list) and len(tokens) >= size else None
+            known = isinstance(tokens, list) and len(tokens) >= size
+            known = known and all(isinstance(one, list) for one in tokens[:size])
+            lengths = list(map(len, tokens[:size])) if known else None
             alone = list(alone) if isinstance(alone, list) and len(alone) == size else None
             offered = Choices(texts, likelihoods, [], alone, lengths)
     score = detail["metric"].get(metric)
