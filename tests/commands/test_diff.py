@@ -216,6 +216,8 @@ def test_one_file_of_ready_outcomes_names_a_column_for_each_model(tmp_path):
     ("arguments", "message"),
     [
         (["before.jsonl"], "found no column 'base_prediction' among"),
+        (["before.jsonl", "after.jsonl", "--threshold", "0.5"], "is a table, found --threshold, expected it with"),
+        (["before.jsonl", "after.jsonl", "--metric", "acc"], "is a table, found --metric acc"),
         (["before.jsonl", "--before-field", "prediction", "--after-field", "prediction"], "the answers of one model"),
         (["before.jsonl", "after.jsonl", "--before-field", "x"], "found beside two files, expected one file"),
         (["before.jsonl", "--scores-field", "x"], "found it beside one file, expected two files"),

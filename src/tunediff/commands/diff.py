@@ -95,7 +95,8 @@ def main(args: argparse.Namespace) -> None:
     )
     names = str(args.before), str(paths[1])
     if one_file:
-        names = f"{args.before} ({chosen[0][0].prediction})", f"{args.before} ({chosen[1][0].prediction})"
+        first, second = (fields.correct or fields.prediction for fields, *_ in chosen)
+        names = f"{args.before} ({first})", f"{args.before} ({second})"
     # Beside what is written: where the system has its temporary files may be in memory.
     folder = next(one for one in (args.out, *args.out.absolute().parents) if one.is_dir())
     comparison = compare_files(before, after, names, args.confidence, folder)

@@ -98,8 +98,21 @@ def _rows(path: Path, kind: str) -> Iterator[tuple[int | str, dict[str, Any]]]:
     return _values(path) if kind == ".json" or _is_array(path) else lines(path)
 
 
+def _refuse_unused(asked: Asked, path: Path) -> None:
+    """Refuse what says nothing of a table, so that nobody takes it for heard.
+
+    Raises:
+        TunediffError: a metric, or a threshold of no score.
+    """
+    if asked.metric is not None:
+        raise TunediffError(f"{path}: is a table, found --metric {asked.metric}, expected it with another tool's file")
+    if asked.threshold is not None and asked.fields.correct is None:
+        raise TunediffError(f"{path}: is a table, found --threshold, expected it with --correct-field")
+
+
 def _checked(tables: Iterable[tuple[pd.DataFrame, dict[str, Any]]], asked: Asked, path: Path) -> Iterator[Predictions]:
     """The predictions of tables, each with what made it; rows at fault are reported together at the end."""
+    _refuse_unused(asked, path)
     problems = Problems(str(path))
     for table, about in tables:
         predictions = from_table(table, asked.fields, str(path), about.get("labels"), problems, asked.threshold)

@@ -54,7 +54,7 @@ def read_details(rows: Rows, name: str, asked: Asked) -> Predictions:
 def _detail(row: Mapping[str, Any], place: str) -> dict[str, Any]:
     """A document of any version with the keys doc, metric and model_response."""
     if "model_response" in row:
-        found = {key: row.get(key) for key in ("doc", "metric", "model_response")}
+        found: dict[str, Any] = {key: row.get(key) for key in ("doc", "metric", "model_response")}
     else:
         old = {key: _unprinted(value, key, place) for key, value in row.items()}
         predictions = old.get("predictions")
@@ -68,7 +68,7 @@ def _detail(row: Mapping[str, Any], place: str) -> dict[str, Any]:
                 "specific": old.get("specifics"),
             },
             "metric": old.get("metrics"),
-            "model_response": {"logprobs": _firsts(predictions)} if likelihoods else {"text": predictions},
+            "model_response": {"logprobs": _firsts(predictions or [])} if likelihoods else {"text": predictions},
         }
     for key, value in found.items():
         if not isinstance(value, dict):
