@@ -33,7 +33,7 @@ def read_predictions(
     fields: Fields,
     data: Path | None = None,
     metric: str | None = None,
-    part: str | None = None,
+    filter_name: str | None = None,
     threshold: float | None = None,
     no_answer: Path | None = None,
 ) -> Iterator[Predictions]:
@@ -44,7 +44,7 @@ def read_predictions(
         fields: names of its columns; of other tools' files only the cluster, a field of the document or the like.
         data: the data set in SQuAD's layout, for a .json file of answers.
         metric: which metric of another tool's file says what is right; None takes the usual one.
-        part: which filter or model of such a file; None where there is only one.
+        filter_name: which filter or model of such a file; None where there is only one.
         threshold: the least score that is right, where scores are not 0 or 1.
         no_answer: how likely it is that questions of SQuAD have no answer.
 
@@ -52,7 +52,7 @@ def read_predictions(
         TunediffError: the file cannot be read, is of another kind, or lacks what is needed.
     """
     kind = path.suffix.lower()
-    asked = Asked(fields, data, metric, part, threshold, no_answer)
+    asked = Asked(fields, data, metric, filter_name, threshold, no_answer)
     if kind not in KINDS:
         raise TunediffError(f"{path}: found a name that ends in '{path.suffix}', expected {', '.join(KINDS)}")
     if kind == ".json" and data is not None:

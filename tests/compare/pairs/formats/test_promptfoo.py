@@ -53,7 +53,7 @@ def test_one_of_several_models_must_be_named(tmp_path):
     both = results(result(0, "a", True), result(0, "b", False, "tuned"))
     with pytest.raises(TunediffError, match=r"provider: found 'base, tuned', expected one of them as --filter"):
         read(tmp_path, "out.json", both)
-    assert told(read(tmp_path, "out.json", both, part="tuned"), "prediction") == [["b"]]
+    assert told(read(tmp_path, "out.json", both, filter_name="tuned"), "prediction") == [["b"]]
 
 
 def test_prompts_and_repeats_of_one_set_of_variables_stand_together(tmp_path):
