@@ -107,7 +107,7 @@ def main(args: argparse.Namespace) -> None:
         )
     found = gather(comparison, Run(models=FILES))
     write(found, args.out, names)
-    print(file_summary(found, names))
+    print(file_summary(found))
     print(f"  written to {args.out}: {', '.join(WRITTEN)}")
     high = found.metrics["negative_flip_rate_high"]
     if limit is not None and high > limit:

@@ -48,19 +48,15 @@ def diff_summary(found: Evidence) -> str:
     return "\n".join([*lines, *_checks(found)])
 
 
-def file_summary(found: Evidence, names: tuple[str, str]) -> str:
-    """A few lines about what two files were taken for, and what changed between them.
-
-    Args:
-        found: what `tunediff.compare.evidence.gather` returns of two files.
-        names: of the two.
-    """
+def file_summary(found: Evidence) -> str:
+    """A few lines about what two files were taken for, and what changed between them."""
     metrics, flips = found.metrics, negative_flips(found.comparison.cells, found.comparison.confidence)
     confidence, broken = found.comparison.confidence, int(metrics["broken"])
     power = power_sentence(int(metrics["n"]), int(metrics["repaired"]), broken, alpha=1 - confidence)
-    origins = found.comparison.pairs.origins if found.comparison.pairs else ()
+    pairs = found.comparison.pairs
+    read = zip(pairs.names, pairs.origins, strict=True) if pairs else ()
     lines = [
-        *(f"read {name}: {origin}" for name, origin in zip(names, origins, strict=False)),
+        *(f"read {name}: {origin}" for name, origin in read),
         f"diff: {_change(found)}",
         f"  difference {100 * metrics['accuracy_delta']:+.1f} points, {confidence:.0%} interval "
         f"{100 * metrics['accuracy_delta_low']:+.1f} to {100 * metrics['accuracy_delta_high']:+.1f}, exact McNemar "
