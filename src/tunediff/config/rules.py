@@ -124,17 +124,26 @@ def _sharding_fits_weights(params: Params) -> str | None:
 
 
 def _template_fits(params: Params) -> str | None:
-    head, inputs, template = params.model.head, params.task.inputs, params.prompt.template
-    if template is None:
+    head, inputs, template, messages = (
+        params.model.head,
+        params.task.inputs,
+        params.prompt.template,
+        params.prompt.messages,
+    )
+    if messages is not None and not HEADS[head].writes:
+        return f"prompt.messages: given, but model.head is {head}, which writes no turn of its own; expected lm"
+    if messages is None and template is None:
         if not HEADS[head].writes:
             return None
-        return "prompt.template: missing, expected a text with the names of task.inputs in braces"
+        return "prompt.template: missing, expected a text with the names of task.inputs in braces, or prompt.messages"
     if HEADS[head].in_windows:
         return "prompt.template: given, but model.head is span, which reads question and context side by side"
-    used = set(re.findall(r"\{(\w+)\}", template))
+    key = "template" if messages is None else "messages"
+    texts = [template or ""] if messages is None else [message.content for message in messages]
+    used = {name for text in texts for name in re.findall(r"\{(\w+)\}", text)}
     if used == set(inputs):
         return None
-    return f"prompt.template: names {sorted(used)}, expected exactly task.inputs {inputs}"
+    return f"prompt.{key}: names {sorted(used)}, expected exactly task.inputs {inputs}"
 
 
 def _choices_fit_head(params: Params) -> str | None:
