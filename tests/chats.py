@@ -2,6 +2,8 @@
 DeepSeek-R1's the parts about tools are left out.
 """
 
+import json
+
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -167,10 +169,9 @@ def made(template, special, bos=None, eos=None, backend="byte_level", thinking=(
     )
     tokenizer.train_from_iterator([*SENTENCES, *ASKED] * 5, trainer)
     if more:
-        plain = Tokenizer.from_str(tokenizer.to_str())  # bytes are no special tokens
-        kept = __import__("json").loads(plain.to_str())
+        kept = json.loads(tokenizer.to_str())  # bytes are no special tokens
         kept["added_tokens"] = [one for one in kept["added_tokens"] if one["content"] not in more[1:]]
-        tokenizer = Tokenizer.from_str(__import__("json").dumps(kept))
+        tokenizer = Tokenizer.from_str(json.dumps(kept))
     if puts_bos:
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{bos} $A", special_tokens=[(bos, tokenizer.token_to_id(bos))]
