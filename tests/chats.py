@@ -1,5 +1,6 @@
-"""Tokenizers of a few sentences with real chat templates, as their publishers wrote them; of Qwen3's, Llama 3.2's and
-DeepSeek-R1's the parts about tools are left out.
+"""Tokenizers of a few sentences with real chat templates, as their publishers wrote them (tests/chat_templates).
+
+Of Qwen3's, Llama 3.2's and DeepSeek-R1's the parts about tools are left out.
 """
 
 import json
@@ -7,131 +8,14 @@ import json
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from tests.imports import ROOT
 from tests.tiny import LABELS, SENTENCES
 from tunediff.config.prompt import Prompt
 
-SMOLLM2 = (
-    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou "
-    "are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + "
-    "message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ "
-    "'<|im_start|>assistant\n' }}{% endif %}"
-)
-LLAMA3 = (
-    "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + "
-    "message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% "
-    "set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}{% if add_generation_prompt %}{{ "
-    "'<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
-)
-GEMMA2 = (
-    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif "
-    "%}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ "
-    "raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}{% if "
-    "(message['role'] == 'assistant') %}{% set role = 'model' %}{% else %}{% set role = message['role'] %}{% endif %}{{ "
-    "'<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}{% if "
-    "add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}"
-)
-MISTRAL = (
-    "{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ "
-    "raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}{% if "
-    "message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}{% elif message['role'] == "
-    "'assistant' %}{{ message['content'] + eos_token}}{% else %}{{ raise_exception('Only user and assistant roles are "
-    "supported!') }}{% endif %}{% endfor %}"
-)
-LLAMA2 = (
-    "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}{% set system_message = "
-    "messages[0]['content'] %}{% else %}{% set loop_messages = messages %}{% set system_message = false %}{% endif %}{% "
-    "for message in loop_messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ "
-    "raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}{% if "
-    "loop.index0 == 0 and system_message != false %}{% set content = '<<SYS>>\\n' + system_message + "
-    "'\\n<</SYS>>\\n\\n' + message['content'] %}{% else %}{% set content = message['content'] %}{% endif %}{% if "
-    "message['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{% elif message['role'] == "
-    "'assistant' %}{{ ' '  + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
-)
-ZEPHYR = (
-    "{% for message in messages %}\n{% if message['role'] == 'user' %}\n{{ '<|user|>\n' + message['content'] + eos_token "
-    "}}\n{% elif message['role'] == 'system' %}\n{{ '<|system|>\n' + message['content'] + eos_token }}\n{% elif "
-    "message['role'] == 'assistant' %}\n{{ '<|assistant|>\n'  + message['content'] + eos_token }}\n{% endif %}\n{% if "
-    "loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}"
-)
-QWEN3 = r"""{%- if messages[0].role == 'system' %}
-    {{- '<|im_start|>system\n' + messages[0].content + '<|im_end|>\n' }}
-{%- endif %}
-{%- set ns = namespace(multi_step_tool=true, last_query_index=messages|length - 1) %}
-{%- for message in messages[::-1] %}
-    {%- set index = (messages|length - 1) - loop.index0 %}
-    {%- if ns.multi_step_tool and message.role == "user" and message.content is string and not(message.content.startswith('<tool_response>') and message.content.endswith('</tool_response>')) %}
-        {%- set ns.multi_step_tool = false %}
-        {%- set ns.last_query_index = index %}
-    {%- endif %}
-{%- endfor %}
-{%- for message in messages %}
-    {%- if message.content is string %}
-        {%- set content = message.content %}
-    {%- else %}
-        {%- set content = '' %}
-    {%- endif %}
-    {%- if (message.role == "user") or (message.role == "system" and not loop.first) %}
-        {{- '<|im_start|>' + message.role + '\n' + content + '<|im_end|>' + '\n' }}
-    {%- elif message.role == "assistant" %}
-        {%- set reasoning_content = '' %}
-        {%- if message.reasoning_content is string %}
-            {%- set reasoning_content = message.reasoning_content %}
-        {%- else %}
-            {%- if '</think>' in content %}
-                {%- set reasoning_content = content.split('</think>')[0].rstrip('\n').split('<think>')[-1].lstrip('\n') %}
-                {%- set content = content.split('</think>')[-1].lstrip('\n') %}
-            {%- endif %}
-        {%- endif %}
-        {%- if loop.index0 > ns.last_query_index %}
-            {%- if loop.last or (not loop.last and reasoning_content) %}
-                {{- '<|im_start|>' + message.role + '\n<think>\n' + reasoning_content.strip('\n') + '\n</think>\n\n' + content.lstrip('\n') }}
-            {%- else %}
-                {{- '<|im_start|>' + message.role + '\n' + content }}
-            {%- endif %}
-        {%- else %}
-            {{- '<|im_start|>' + message.role + '\n' + content }}
-        {%- endif %}
-        {{- '<|im_end|>\n' }}
-    {%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}
-    {{- '<|im_start|>assistant\n' }}
-    {%- if enable_thinking is defined and enable_thinking is false %}
-        {{- '<think>\n\n</think>\n\n' }}
-    {%- endif %}
-{%- endif %}"""  # noqa: E501
-LLAMA32 = r"""{{- bos_token }}
-{%- if not date_string is defined %}
-    {%- if strftime_now is defined %}
-        {%- set date_string = strftime_now("%d %b %Y") %}
-    {%- else %}
-        {%- set date_string = "26 Jul 2024" %}
-    {%- endif %}
-{%- endif %}
-{#- This block extracts the system message, so we can slot it into the right place. #}
-{%- if messages[0]['role'] == 'system' %}
-    {%- set system_message = messages[0]['content']|trim %}
-    {%- set messages = messages[1:] %}
-{%- else %}
-    {%- set system_message = "" %}
-{%- endif %}
-{{- "<|start_header_id|>system<|end_header_id|>\n\n" }}
-{{- "Cutting Knowledge Date: December 2023\n" }}
-{{- "Today Date: " + date_string + "\n\n" }}
-{{- system_message }}
-{{- "<|eot_id|>" }}
-{%- for message in messages %}
-    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' }}
-{%- endfor %}
-{%- if add_generation_prompt %}
-    {{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}
-{%- endif %}"""
-DEEPSEEK_R1 = (
-    "{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}{{bos_token}}{%- for "
-    "message in messages %}{%- if message['role'] == 'user' %}{{'<｜User｜>' + message['content']}}{%- endif %}{%- if "
-    "message['role'] == 'assistant' %}{% set content = message['content'] %}{% if '</think>' in content %}{% set content "
-    "= content.split('</think>')[-1] %}{% endif %}{{'<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>'}}{%- endif %}{%- "
-    "endfor -%}{% if add_generation_prompt %}{{'<｜Assistant｜><think>\\n'}}{% endif %}"
+FOLDER = ROOT / "tests" / "chat_templates"
+(SMOLLM2, LLAMA3, LLAMA32, LLAMA2, GEMMA2, MISTRAL, ZEPHYR, QWEN3, DEEPSEEK_R1) = (
+    (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
+    for name in ("smollm2", "llama3", "llama32", "llama2", "gemma2", "mistral", "zephyr", "qwen3", "deepseek_r1")
 )
 
 IM = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -150,7 +34,8 @@ def made(template, special, bos=None, eos=None, backend="byte_level", thinking=(
         special: its special tokens.
         bos: one of them.
         eos: one of them.
-        backend: byte_level (GPT-2, Llama 3, Qwen) or metaspace (Llama 2, Mistral, Gemma: SentencePiece).
+        backend: byte_level (GPT-2, Llama 3, Qwen), metaspace (Llama 2, Mistral, Gemma: SentencePiece), or melting,
+            the same with pieces that end with a blank.
         thinking: added tokens that are not special.
         puts_bos: whether it puts a BOS before a text by itself.
     """
@@ -163,11 +48,18 @@ def made(template, special, bos=None, eos=None, backend="byte_level", thinking=(
         tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
         tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
         tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-        alphabet, more = [], ["<unk>", *(f"<0x{number:02X}>" for number in range(256))]
+        alphabet, more = ["▁"], ["<unk>", *(f"<0x{number:02X}>" for number in range(256))]
+    if backend == "metaspace":  # a blank only begins a piece, as SentencePiece learns them
+        tokenizer.normalizer, normalizer = None, tokenizer.normalizer
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     trainer = trainers.BpeTrainer(
         vocab_size=700, special_tokens=[*special, *more], initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator([*SENTENCES, *ASKED] * 5, trainer)
+    if backend == "metaspace":
+        unsplit = json.loads(tokenizer.to_str()) | {"pre_tokenizer": None}
+        tokenizer = Tokenizer.from_str(json.dumps(unsplit))
+        tokenizer.normalizer = normalizer
     if more:
         kept = json.loads(tokenizer.to_str())  # bytes are no special tokens
         kept["added_tokens"] = [one for one in kept["added_tokens"] if one["content"] not in more[1:]]
@@ -192,6 +84,7 @@ KINDS = {
     ),
     "mistral": lambda: made(MISTRAL, ["<s>", "</s>"], "<s>", "</s>", "metaspace", puts_bos=True),
     "llama2": lambda: made(LLAMA2, ["<s>", "</s>"], "<s>", "</s>", "metaspace", puts_bos=True),
+    "melting": lambda: made(LLAMA2, ["<s>", "</s>"], "<s>", "</s>", "melting", puts_bos=True),
     "zephyr": lambda: made(ZEPHYR, ["<s>", "</s>"], "<s>", "</s>", "metaspace", puts_bos=True),
     "qwen3": lambda: made(QWEN3, IM, eos="<|im_end|>", thinking=["<think>", "</think>"]),
     "r1": lambda: made(

@@ -212,8 +212,16 @@ def test_another_template_that_writes_another_prompt_is_refused():
 @pytest.mark.parametrize(
     ("prompt", "key", "hint"),
     [
-        (chat_prompt().model_copy(update={"messages": None, "template": "<|im_start|>{premise}"}), "template", "or prompt"),
-        (chat_prompt(messages=[{"role": "user", "content": "{premise}<|im_end|>"}]), "messages", "places special tokens"),
+        (
+            chat_prompt().model_copy(update={"messages": None, "template": "<|im_start|>{premise}"}),
+            "template",
+            "or prompt",
+        ),
+        (
+            chat_prompt(messages=[{"role": "user", "content": "{premise}<|im_end|>"}]),
+            "messages",
+            "places special tokens",
+        ),
     ],
 )
 def test_a_special_token_that_params_spells_is_refused_with_a_hint(prompt, key, hint):

@@ -175,13 +175,12 @@ def test_a_thinking_block_is_named():
 
 def test_an_answer_without_an_end_or_with_too_few_targets_is_named():
     assert "training reads other tokens" in planted("llama3", lambda _, tokens, n: (tokens[:-1], n - 1))
-    assert "found 1 tokens to learn, expected 2" in planted("llama3", lambda _, tokens, n: (tokens, 1))
+    assert "found 1 tokens to learn, expected 3" in planted("llama3", lambda _, tokens, n: (tokens, 1))
 
 
-def test_a_tokenizer_that_melts_the_answer_with_its_end_is_refused():
-    tokenizer = KINDS["llama2"]()
-    # The end of the turn is a text that has a token together with the answer.
-    tokenizer.chat_template = tokenizer.chat_template.replace("content.strip() + ' ' + eos_token", "content.strip() + 'be so' + eos_token")
-    loaded = Loaded(Named(), tokenizer, 2048, 0, None, LABELS)
-    rows = training_rows(loaded, CASES, LABELS, chat_prompt("llama2"), "lm")
-    assert {tokens[-1] for tokens, _ in rows} == {tokenizer.eos_token_id}
+def test_an_end_that_melts_with_the_answer_is_refused():
+    # As a SentencePiece model with pieces that end with a blank: the answer has other tokens where its turn ends.
+    melting = KINDS["melting"]()
+    loaded = Loaded(Named(), melting, 2048, 0, None, LABELS)
+    line = error_of(lambda: training_rows(loaded, CASES, LABELS, chat_prompt("llama2"), "lm"))
+    assert "the end of the turn melts with the answer ' yes', other tokens: ['▁[/INST]', '▁yes'] in place of" in line

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
 from tunediff.inputs.chat import Chat, Turn, template_of
-from tunediff.inputs.joins import Joined, join
+from tunediff.inputs.joins import join
 from tunediff.inputs.prompts import render_cases
 from tunediff.inputs.tokens import CHAT, control_tokens, encode_prompts, tokenise
 from tunediff.models.load import Loaded
@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 
 
 class _Asked(NamedTuple):
-    """Cases as evaluation asks them: the conversation that stands in each prompt, the prompt, what may follow it."""
+    """Cases as evaluation asks them: what stands in each conversation, the prompts, and what follows them."""
 
     chat: Chat
     inputs: list[dict[str, str]]
-    prompts: list[str]
+    read: list[list[int]]  # the tokens of each prompt alone
     turns: list[Turn]  # of the gold answers
-    joined: list[Joined]
-    golds: list[int]  # the number of the gold answer among those of `joined`
+    rows: list[tuple[list[int], list[int], list[int]]]  # tokens of the prompt, of its gold answer, of the turn's end
 
 
 def chat_rows(
@@ -51,21 +50,8 @@ def chat_rows(
     Raises:
         TunediffError: the chat template refuses the messages, or does not write the answer where it is asked for.
     """
-    tokenizer, asked = loaded.tokenizer, _ask(loaded, cases, golds, choices, prompt)
-    ends = _ends(tokenizer, asked.turns)
-    texts = [prompt + turn.answer + turn.end for prompt, turn in zip(asked.prompts, asked.turns, strict=True)]
-    rows = []
-    for case, one, gold, end, whole in zip(
-        cases, asked.joined, asked.golds, ends, tokenise(tokenizer, texts), strict=True
-    ):
-        row = one.prompt + one.answers[gold] + end
-        if whole != row[: len(whole)]:
-            raise TunediffError(
-                f"case {case.case_id}: the end of the turn melts with the answer: training would read "
-                f"{_named(tokenizer, row, whole)} of it; expected the tokens that the answer has where it is scored"
-            )
-        rows.append((row, len(row) - len(one.prompt)))
-    return rows
+    asked = _ask(loaded, cases, golds, choices, prompt)
+    return [(prompt + answer + end, len(answer) + len(end)) for prompt, answer, end in asked.rows]
 
 
 def prove_parity(
@@ -94,27 +80,26 @@ def prove_parity(
         TunediffError: a row is another one; the line names the first case and what kind of difference it is.
     """
     tokenizer, asked = loaded.tokenizer, _ask(loaded, cases, golds, choices, prompt)
-    spelled, equal, ends = 0, 0, _ends(tokenizer, asked.turns)
-    control, alone = control_tokens(tokenizer), encode_prompts(tokenizer, asked.prompts)
-    for case, inputs, answer, (row, targets), one, number, end, read in zip(
-        cases, asked.inputs, golds, rows, asked.joined, asked.golds, ends, alone, strict=True
+    control, spelled, equal = control_tokens(tokenizer), 0, 0
+    for case, inputs, gold, turn, read, (beginning, answer, end), (row, targets) in zip(
+        cases, asked.inputs, golds, asked.turns, asked.read, asked.rows, rows, strict=True
     ):
+        _check(tokenizer, case, "training", row, [*beginning, *answer, *end])
+        learned = len(answer) + len(end)
+        if targets != learned:
+            raise TunediffError(
+                f"case {case.case_id}: found {targets} tokens to learn, expected {learned}: those of the answer and of "
+                "the end of the turn"
+            )
         turns = asked.chat.conversation(inputs)
-        expected = one.prompt + one.answers[number] + end
-        if any(text in turn["content"] for text in control for turn in turns):
+        if any(text in one["content"] for text in control for one in turns):
             spelled += 1
         else:
-            reference = asked.chat.tokens(turns, generation=True)
-            whole = asked.chat.tokens([*turns, {"role": "assistant", "content": answer}], generation=False)
-            _check(tokenizer, case, "evaluation", read, reference)
-            # Without an end of its own in the template, ours stands behind what transformers writes.
-            _check(tokenizer, case, "training", row[: len(whole)], whole[: len(row)])
-        _check(tokenizer, case, "training", row, expected)
-        if targets != len(expected) - len(one.prompt):
-            raise TunediffError(
-                f"case {case.case_id}: found {targets} tokens to learn, expected {len(expected) - len(one.prompt)}: "
-                "those of the answer and of the end of the turn"
-            )
+            _check(tokenizer, case, "evaluation", read, asked.chat.tokens(turns, generation=True))
+            whole = asked.chat.tokens([*turns, {"role": "assistant", "content": gold}], generation=False)
+            # An end of ours stands for one that the template does not write.
+            same = row if turn.end else row[: len(row) - len(end)]
+            _check(tokenizer, case, "training", same, whole[: len(same)])
         equal += 1
     return {"parity_cases": len(rows), "parity_equal": equal, "parity_spelled": spelled}
 
@@ -126,7 +111,7 @@ def _ask(loaded: Loaded, cases: Sequence[Case], golds: Sequence[str], choices: S
     distinct = list(dict.fromkeys([*golds, *choices]))
     known = dict(zip(distinct, chat.turns([cases[0].inputs] * len(distinct), distinct), strict=True))
     longest = max(len(ids) for ids in tokenise(tokenizer, [turn.answer for turn in known.values()]))
-    ending = max(map(len, _ends(tokenizer, list(known.values()))))
+    ending = max(1, *map(len, tokenise(tokenizer, [CHAT + turn.end for turn in known.values()])))
 
     def count(prompts: Sequence[str]) -> list[int]:
         return list(map(len, encode_prompts(tokenizer, prompts)))
@@ -140,18 +125,29 @@ def _ask(loaded: Loaded, cases: Sequence[Case], golds: Sequence[str], choices: S
                 f"case {case.case_id}: the chat template writes {shown(turn.answer)} for the answer {shown(gold)}, and "
                 f"{shown(known[gold].answer)} in case {cases[0].case_id}; expected the same everywhere"
             )
+    # As `TransformersEngine` scores them: all choices have a say in where the prompt ends.
     texts = [list(choices) or [gold] for gold in golds]
     answers = [[known[text].answer for text in row] for row in texts]
-    joined = join(tokenizer, prompts, answers, loaded.context - ending)
-    return _Asked(
-        chat, inputs, prompts, turns, joined, [row.index(gold) for row, gold in zip(texts, golds, strict=True)]
-    )
+    read = encode_prompts(tokenizer, prompts)
+    joined = join(tokenizer, prompts, answers, loaded.context - ending, read)
+    wholes = tokenise(tokenizer, [text + turn.answer + turn.end for text, turn in zip(prompts, turns, strict=True)])
+    rows = []
+    for case, one, row, gold, turn, whole in zip(cases, joined, texts, golds, turns, wholes, strict=True):
+        answer = one.answers[row.index(gold)]
+        before = one.prompt + answer
+        if whole[: len(before)] != before:
+            raise TunediffError(
+                f"case {case.case_id}: the end of the turn melts with the answer {shown(turn.answer)}, "
+                f"{_named(tokenizer, before, whole)}; expected a chat template behind which an answer keeps the tokens "
+                "that it is scored by"
+            )
+        rows.append((one.prompt, answer, whole[len(before) :] or _marker(tokenizer)))
+    return _Asked(chat, inputs, read, turns, rows)
 
 
-def _ends(tokenizer: "PreTrainedTokenizerBase", turns: Sequence[Turn]) -> list[list[int]]:
-    """The tokens that end each turn: the template's; where it has none, the end marker of a text."""
-    marker = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    return [ids or marker for ids in tokenise(tokenizer, [CHAT + turn.end for turn in turns])]
+def _marker(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """What ends a text: it ends a turn for which the template has no special token."""
+    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
 
 
 def _check(

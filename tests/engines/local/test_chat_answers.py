@@ -25,15 +25,15 @@ CHOOSE = Evaluate(scoring_method="choices")
 
 def loaded_of(kind, folder, tokenizer=None, name="model", **config):
     made = tokenizer or KINDS[kind]()
-    return load(folder / f"base-{name}", write_model(folder / name, "llama", made, max_position_embeddings=1024, **config))
+    return load(
+        folder / f"base-{name}", write_model(folder / name, "llama", made, max_position_embeddings=1024, **config)
+    )
 
 
 def set_of(kind, answer="choices", **keys):
     ask = Ask(answer=answer, names=LABELS, choices=CHAT_CHOICES)
     prompt = chat_prompt(kind, **keys)
-    return CaseSet(
-        inputs=["premise", "hypothesis"], labels=LABELS, partial_input="hypothesis", prompt=prompt, ask=ask
-    )
+    return CaseSet(inputs=["premise", "hypothesis"], labels=LABELS, partial_input="hypothesis", prompt=prompt, ask=ask)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,9 @@ def test_scores_are_those_of_the_answer_behind_the_prompt_of_transformers(kind, 
                 length -= 1
             log_probs = loaded.model(torch.tensor([tokens[:length]])).logits[0].double().log_softmax(-1)
             scores.append(sum(log_probs[i - 1, tokens[i]] for i in range(len(asked), length)))
-        torch.testing.assert_close(torch.tensor(found), torch.stack(scores).log_softmax(-1), atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            torch.tensor(found, dtype=torch.float64), torch.stack(scores).log_softmax(-1), atol=1e-5, rtol=0
+        )
     assert set(frame["text"]) <= set(CHAT_CHOICES.values())
 
 
@@ -84,7 +86,7 @@ def test_a_turn_that_ends_is_an_answer_that_stops(tmp_path):
     # Llama 3's end of a turn is not the end marker of its tokenizer.
     loaded = loaded_of("llama3", tmp_path)
     end = loaded.tokenizer.convert_tokens_to_ids("<|eot_id|>")
-    head = torch.nn.Linear(32, len(loaded.tokenizer), bias=True)
+    head = torch.nn.Linear(loaded.model.config.hidden_size, len(loaded.tokenizer), bias=True)
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.zeros_(head.bias)
     head.bias.data[end] = 1
@@ -178,7 +180,9 @@ def test_an_adapter_with_another_chat_template_than_its_base_is_refused(place, t
     texts = {"jinja": {"template": other}, "config": {"config": other}}
     texts["named"] = {"config": [{"name": "tool_use", "template": ""}, {"name": "default", "template": other}]}
     engine = engine_of(loaded).tuned(adapter_with(loaded, tmp_path / "tuned", **texts[place]))
-    with pytest.raises(TunediffError, match=r"models/base and .*tuned/.*: their chat templates write different prompts"):
+    with pytest.raises(
+        TunediffError, match=r"models/base and .*tuned/.*: their chat templates write different prompts"
+    ):
         ask_cases(engine, CASES, set_of("smollm2"), CHOOSE, "tuned")
     raw = Prompt(template="{premise}{hypothesis}", choices=CHAT_CHOICES)
     ask_cases(engine, CASES, set_of("smollm2").model_copy(update={"prompt": raw}), CHOOSE, "tuned")
