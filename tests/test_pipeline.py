@@ -14,6 +14,7 @@ import yaml
 from tests.imports import ROOT
 from tunediff.config.model import Base
 from tunediff.config.params import Params
+from tunediff.config.prompt import Message
 from tunediff.config.settings import (
     BaseModelSettings,
     CountSettings,
@@ -213,6 +214,7 @@ OTHERS = {
     "task.name": "classification",
     "task.labels": ["contradiction", "neutral", "entailment"],
     "evaluate.scoring_method": "generation",
+    "prompt.messages": [Message(role="user", content="{premise} {hypothesis}")],
     "prompt.choices": {"entailment": " oui", "neutral": " maybe", "contradiction": " no"},
 }
 FURTHER = {

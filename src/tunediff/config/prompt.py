@@ -1,6 +1,5 @@
 """How a case becomes the model's input."""
 
-from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import Field
@@ -57,24 +56,3 @@ class Prompt(Section):
         if self.messages is not None:
             return [message.content for message in self.messages]
         return [] if self.template is None else [self.template]
-
-    def _contradictions(self) -> Iterator[str]:
-        if self.chat_template_kwargs and self.messages is None:
-            yield "prompt.chat_template_kwargs is given, but prompt.messages is missing; expected both or neither"
-        for name in sorted(TAKEN & self.chat_template_kwargs.keys()):
-            yield f"prompt.chat_template_kwargs: found {name}, which the renderer sets itself, expected other names"
-        if self.messages is None:
-            return
-        if self.template is not None:
-            yield "prompt.template and prompt.messages are both given, expected one of them"
-        roles = [message.role for message in self.messages]
-        if roles[-1] != "user":
-            yield f"prompt.messages: found {roles[-1]} as the role of the last one, expected user: the model answers it"
-        if "system" in roles[1:]:
-            yield "prompt.messages: found a system message that is not the first, expected it there"
-        for label, text in (self.choices or {}).items():
-            if text != text.strip():
-                yield (
-                    f"prompt.choices.{label}: found {text!r}, whose blanks no chat model writes at the ends of its "
-                    f"turn, expected {text.strip()!r}"
-                )
