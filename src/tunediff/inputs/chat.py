@@ -54,14 +54,14 @@ class Chat:
     """How a model's chat template writes `prompt.messages`.
 
     Args:
-        own: the model's template.
+        template: the model's.
         prompt: the section; it has messages.
-        others: templates that have to write the same prompts.
+        others: chat templates that have to write the same prompts.
     """
 
-    def __init__(self, own: Template, prompt: Prompt, others: Sequence[Template] = ()) -> None:
-        self.own, self.prompt = own, prompt
-        self.others = [other for other in others if _written_by(other) != _written_by(own)]
+    def __init__(self, template: Template, prompt: Prompt, others: Sequence[Template] = ()) -> None:
+        self.template, self.prompt = template, prompt
+        self.others = [other for other in others if _written_by(other) != _written_by(template)]
 
     def conversation(self, inputs: Inputs) -> Conversation:
         """The messages with the inputs of a case in them."""
@@ -77,15 +77,17 @@ class Chat:
                 the other templates write.
         """
         conversations = [self.conversation(one) for one in inputs]
-        texts = self._rendered(self.own, conversations, generation=True)
-        bos = self.own.tokenizer.bos_token
+        texts = self._rendered(self.template, conversations, generation=True)
+        bos = self.template.tokenizer.bos_token
         if bos and any(text.startswith(CHAT + 2 * (MARK + bos)) for text in texts):
-            raise TunediffError(f"{self.own.place}: the chat template writes BOS twice ({bos}{bos}), expected it once")
+            raise TunediffError(
+                f"{self.template.place}: the chat template writes BOS twice ({bos}{bos}), expected it once"
+            )
         for other in self.others:
             for mine, theirs in zip(texts, self._rendered(other, conversations, generation=True), strict=True):
                 if mine != theirs:
                     raise TunediffError(
-                        f"{self.own.place} and {other.place}: their chat templates write different prompts "
+                        f"{self.template.place} and {other.place}: their chat templates write different prompts "
                         f"({_where(mine, theirs)}); expected the same chat template for base and tuned model"
                     )
         return texts
@@ -101,7 +103,7 @@ class Chat:
             [*self.conversation(one), {"role": "assistant", "content": answer}]
             for one, answer in zip(inputs, answers, strict=True)
         ]
-        texts = self._rendered(self.own, answered, generation=False)
+        texts = self._rendered(self.template, answered, generation=False)
         return [self._turn(*each) for each in zip(prompts, texts, answers, strict=True)]
 
     def tokens(self, turns: Conversation, generation: bool) -> list[int]:
@@ -111,8 +113,12 @@ class Chat:
             turns: roles and contents.
             generation: whether the assistant is to answer.
         """
-        tokens: Any = self.own.tokenizer.apply_chat_template(
-            turns, chat_template=self.own.text, add_generation_prompt=generation, return_dict=False, **self._kwargs()
+        tokens: Any = self.template.tokenizer.apply_chat_template(
+            turns,
+            chat_template=self.template.text,
+            add_generation_prompt=generation,
+            return_dict=False,
+            **self._kwargs(),
         )
         return list(tokens)
 
@@ -124,20 +130,22 @@ class Chat:
                 end = re.match(rf"\s*(?:{self._spelled(MARK)})", behind[place + len(written) :])
                 return Turn(behind[: place + len(written)], end[0] if end else "")
         known, found = _apart(text, prompt)
-        where = f"behind a prompt the chat template writes {_shown(known)} where the answer is known"
+        where = (
+            f"{self.template.place}: behind a prompt the chat template writes {_shown(known)} where the answer is known"
+        )
         if "think" in (known + found).lower():
             raise TunediffError(
-                f"{self.own.place}: {where}, and {_shown(found)} where it is asked for: a thinking block that is there "
-                "only once; expected none, or the same in both: see prompt.chat_template_kwargs"
+                f"{where}, and {_shown(found)} where it is asked for: a thinking block that is there only once; "
+                "expected none, or the same in both: see prompt.chat_template_kwargs"
             )
         if text.startswith(prompt):
             raise TunediffError(
-                f"{self.own.place}: {where}, and nothing of it where it is asked for (add_generation_prompt); expected "
-                f"a generation prompt that ends where the answer {shown(answer)} begins"
+                f"{where}, and nothing of it where it is asked for (add_generation_prompt); expected a "
+                f"generation prompt that ends where the answer {shown(answer)} begins"
             )
         raise TunediffError(
-            f"{self.own.place}: {where}, and {_shown(found)} where it is asked for; expected a prompt that the answer "
-            f"{shown(answer)} follows"
+            f"{where}, and {_shown(found)} where it is asked for; expected a prompt that the answer {shown(answer)} "
+            "follows"
         )
 
     def _rendered(self, by: "Template", conversations: Sequence[Conversation], generation: bool) -> list[str]:
@@ -166,7 +174,7 @@ class Chat:
 
     def _spelled(self, before: str = "") -> str:
         """A pattern of the special tokens as they are spelled, each with `before` before it."""
-        return "|".join(before + re.escape(text) for text in control_tokens(self.own.tokenizer)) or "(?!)"
+        return "|".join(before + re.escape(text) for text in control_tokens(self.template.tokenizer)) or "(?!)"
 
 
 def _written_by(template: Template) -> tuple[str, Mapping[str, Any]]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class _Asked(NamedTuple):
+class _Questions(NamedTuple):
     """Cases as evaluation asks them: what stands in each conversation, the prompts, and what follows them."""
 
     chat: Chat
@@ -50,8 +50,8 @@ def chat_rows(
     Raises:
         TunediffError: the chat template refuses the messages, or does not write the answer where it is asked for.
     """
-    asked = _ask(loaded, cases, golds, choices, prompt)
-    return [(prompt + answer + end, len(answer) + len(end)) for prompt, answer, end in asked.rows]
+    posed = _questions(loaded, cases, golds, choices, prompt)
+    return [(prompt + answer + end, len(answer) + len(end)) for prompt, answer, end in posed.rows]
 
 
 def prove_parity(
@@ -79,10 +79,10 @@ def prove_parity(
     Raises:
         TunediffError: a row is another one; the line names the first case and what kind of difference it is.
     """
-    tokenizer, asked = loaded.tokenizer, _ask(loaded, cases, golds, choices, prompt)
+    tokenizer, posed = loaded.tokenizer, _questions(loaded, cases, golds, choices, prompt)
     control, spelled, equal = control_tokens(tokenizer), 0, 0
     for case, inputs, gold, turn, read, (beginning, answer, end), (row, targets) in zip(
-        cases, asked.inputs, golds, asked.turns, asked.read, asked.rows, rows, strict=True
+        cases, posed.inputs, golds, posed.turns, posed.read, posed.rows, rows, strict=True
     ):
         _check(tokenizer, case, "training", row, [*beginning, *answer, *end])
         learned = len(answer) + len(end)
@@ -91,12 +91,12 @@ def prove_parity(
                 f"case {case.case_id}: found {targets} tokens to learn, expected {learned}: those of the answer and of "
                 "the end of the turn"
             )
-        turns = asked.chat.conversation(inputs)
+        turns = posed.chat.conversation(inputs)
         if any(text in one["content"] for text in control for one in turns):
             spelled += 1
         else:
-            _check(tokenizer, case, "evaluation", read, asked.chat.tokens(turns, generation=True))
-            whole = asked.chat.tokens([*turns, {"role": "assistant", "content": gold}], generation=False)
+            _check(tokenizer, case, "evaluation", read, posed.chat.tokens(turns, generation=True))
+            whole = posed.chat.tokens([*turns, {"role": "assistant", "content": gold}], generation=False)
             # An end of ours stands for one that the template does not write.
             same = row if turn.end else row[: len(row) - len(end)]
             _check(tokenizer, case, "training", same, whole[: len(same)])
@@ -104,7 +104,9 @@ def prove_parity(
     return {"parity_cases": len(rows), "parity_equal": equal, "parity_spelled": spelled}
 
 
-def _ask(loaded: Loaded, cases: Sequence[Case], golds: Sequence[str], choices: Sequence[str], prompt: Prompt) -> _Asked:
+def _questions(
+    loaded: Loaded, cases: Sequence[Case], golds: Sequence[str], choices: Sequence[str], prompt: Prompt
+) -> _Questions:
     tokenizer = loaded.tokenizer
     chat = Chat(template_of(tokenizer, loaded.model.name_or_path), prompt)
     # What the template makes of an answer is asked once, behind the first case, and then compared in every one.
@@ -142,7 +144,7 @@ def _ask(loaded: Loaded, cases: Sequence[Case], golds: Sequence[str], choices: S
                 "that it is scored by"
             )
         rows.append((one.prompt, answer, whole[len(before) :] or _marker(tokenizer)))
-    return _Asked(chat, inputs, read, turns, rows)
+    return _Questions(chat, inputs, read, turns, rows)
 
 
 def _marker(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
