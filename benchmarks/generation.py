@@ -12,7 +12,7 @@ import torch
 from setting import CASE, INSTRUCTION, conclude, in_turn, parse, small_llama, snli
 
 from tunediff.engines.local.generation import generate
-from tunediff.inputs.prompts import encode_text
+from tunediff.inputs.tokens import encode_text
 
 NEW_TOKENS, PEER_BATCH = 16, 8
 

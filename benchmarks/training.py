@@ -29,7 +29,7 @@ from tunediff.config.model import Model
 from tunediff.config.train import Train
 from tunediff.engines.local.choices import score_choices
 from tunediff.inputs.joins import join
-from tunediff.inputs.prompts import encode_text
+from tunediff.inputs.tokens import encode_text
 from tunediff.models.adapt import adapt_model
 from tunediff.models.load import Loaded, load_base
 from tunediff.models.sources import write_manifest

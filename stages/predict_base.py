@@ -36,8 +36,8 @@ def main() -> None:
     with measured(args.cost, scratch, gathered) as note_cost, finished_batches(scratch, note_cost):
         cases = read_sets(settings, args.test_sets, args.validation)
         engine = open_engine(settings, args.base)
-        environment = engine.environment()
         frames = ask_sets(engine, cases, settings, "predict_base")
+        environment = engine.environment()
         if settings.evaluate.noise_seed is not None:
             del engine  # two models at once may not fit
             model = settings.model.model_copy(update={"head_seed": settings.evaluate.noise_seed})

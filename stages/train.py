@@ -26,7 +26,7 @@ from tunediff.runtime.stage import arguments
 from tunediff.training.features import read_features
 from tunediff.training.finetune import finetune
 from tunediff.training.loop import chosen_epoch
-from tunediff.training.targets import row_case_ids, training_rows
+from tunediff.training.targets import parity, row_case_ids, training_rows
 
 # A model that was not trained here has the header alone.
 LOG = ("epoch", "step", "train_loss", "validation_loss")
@@ -53,6 +53,11 @@ def main() -> None:
         loaded = load_base(args.base, model, settings.labels)
         loaded = replace(loaded, model=adapt_model(loaded.model, adapt, train.seed))
         rows = [training_rows(loaded, split, settings.labels, prompt, model.head) for split in cases]
+        proofs = [
+            parity(loaded, split, settings.labels, prompt, of_split)
+            for split, of_split in zip(cases, rows, strict=True)
+        ]
+        proof = {key: sum(one[key] for one in proofs) for key in proofs[0]}
         case_ids = partial(row_case_ids, loaded, cases[0], settings.labels, prompt, model.head)
         features = read_features(args.features)
         log = finetune(loaded, rows[0], rows[1], train, scratch, model.head, note_cost, case_ids, features)
@@ -63,10 +68,15 @@ def main() -> None:
         chosen = chosen_epoch(log, train)
         losses = {key: chosen[key] for key in ("train_loss", "validation_loss")}
         write_csv(args.log, log)
-        write_json(args.metrics, {"epochs": len(log), "steps": log[-1]["step"], **losses})
+        write_json(args.metrics, {"epochs": len(log), "steps": log[-1]["step"], **losses, **proof})
         write_json(args.environment, environment(loaded.model))
         weights = sum(value.numel() for value in loaded.model.parameters() if value.requires_grad)
         print(f"train: {weights:,} weights on {len(cases[0]):,} cases, {len(log)} epochs, {log[-1]['step']:,} steps")
+        if proof:
+            print(
+                f"  parity: in {proof['parity_equal']:,} of {proof['parity_cases']:,} cases training reads, token by "
+                "token, what evaluation asks, the answer and the end of the turn"
+            )
         for row in log:
             kept = "  <- kept" if row is chosen else ""
             print(

@@ -21,7 +21,10 @@ MODEL_SIDE = ("training/", "pretraining/", "engines/local/", "models/", "inputs/
 # Of those, these too start without it.
 EXCEPT = {"models/__init__.py", "models/parameters.py", "models/sources.py"}
 # They name it for type checkers, or inside the functions that start several processes.
-NAMES_TORCH = {"inputs/joins.py", "inputs/prompts.py", "inputs/windows.py", "runtime/processes.py"}
+NAMES_TORCH = {
+    *("inputs/chat.py", "inputs/joins.py", "inputs/prompts.py", "inputs/tokens.py", "inputs/windows.py"),
+    "runtime/processes.py",
+}
 TORCH = {"torch", "transformers", "peft", "bitsandbytes", "accelerate"}
 # A subcommand and a section of params.yaml are called as what they are about.
 NAMED_AFTER_OTHERS = {"commands", "config"}

@@ -15,6 +15,7 @@ from tests.imports import ROOT
 from tests.pipeline import NAMES, STAGES
 from tunediff.config.model import Base
 from tunediff.config.params import Params
+from tunediff.config.prompt import Message
 from tunediff.config.settings import (
     BaseModelSettings,
     CountSettings,
@@ -208,6 +209,7 @@ OTHERS = {
     "task.name": "classification",
     "task.labels": ["contradiction", "neutral", "entailment"],
     "evaluate.scoring_method": "generation",
+    "prompt.messages": [Message(role="user", content="{premise} {hypothesis}")],
     "prompt.choices": {"entailment": " oui", "neutral": " maybe", "contradiction": " no"},
 }
 FURTHER = {

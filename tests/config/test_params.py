@@ -457,6 +457,54 @@ CONTRADICTIONS = {
         {"prompt__template": "{premise}?"},
         ["prompt.template: names ['premise']", "expected exactly task.inputs ['premise', 'hypothesis']"],
     ),
+    "a template beside messages": (
+        {"prompt__messages": [{"role": "user", "content": "{premise} {hypothesis}"}]},
+        ["prompt.template and prompt.messages are both given"],
+    ),
+    "messages without an input": (
+        {"prompt__template": GONE, "prompt__messages": [{"role": "user", "content": "{premise}?"}]}
+        | {"prompt__choices": {"entailment": "yes", "neutral": "maybe", "contradiction": "no"}},
+        ["prompt.messages: names ['premise']", "expected exactly task.inputs ['premise', 'hypothesis']"],
+    ),
+    "choices with blanks in a chat": (
+        {"prompt__template": GONE, "prompt__messages": [{"role": "user", "content": "{premise} {hypothesis}"}]},
+        ["prompt.choices: found ' yes'", "expected 'yes'"],
+    ),
+    "messages that the assistant ends": (
+        {"prompt__template": GONE, "prompt__messages": [{"role": "assistant", "content": "{premise} {hypothesis}"}]},
+        ["prompt.messages: found assistant as the role of the last one, expected user"],
+    ),
+    "a system message in the middle": (
+        {
+            "prompt__template": GONE,
+            "prompt__messages": [
+                {"role": role, "content": "{premise} {hypothesis}"} for role in ("user", "system", "user")
+            ],
+        },
+        ["prompt.messages: found a system message that is not the first"],
+    ),
+    "values of a chat template without messages": (
+        {"prompt__chat_template_kwargs": {"enable_thinking": True}},
+        ["prompt.chat_template_kwargs is given, but prompt.messages is missing"],
+    ),
+    "values that the renderer sets": (
+        {
+            "prompt__template": GONE,
+            "prompt__messages": [{"role": "user", "content": "{premise} {hypothesis}"}],
+            "prompt__chat_template_kwargs": {"add_generation_prompt": False},
+        },
+        ["prompt.chat_template_kwargs: found add_generation_prompt, which the renderer sets itself"],
+    ),
+    "messages for a head that writes nothing": (
+        {
+            "prompt__template": GONE,
+            "prompt__messages": [{"role": "user", "content": "{premise} {hypothesis}"}],
+            "prompt__choices": GONE,
+            "model__head": "classification",
+            "evaluate__scoring_method": "head",
+        },
+        ["prompt.messages: given, but model.head is classification"],
+    ),
     "template with another name": (
         {"prompt__template": "{premise} {hypothesis} {answer}"},
         ["prompt.template: names ['answer', 'hypothesis', 'premise']"],

@@ -11,7 +11,8 @@ from tunediff.config.prompt import Prompt
 from tunediff.data.cases import make_cases
 from tunediff.engines.asking import ask_cases
 from tunediff.engines.local import transformers_engine
-from tunediff.inputs.prompts import answer_text, encode_cases, encode_text, render
+from tunediff.inputs.prompts import answer_text, encode_cases, render
+from tunediff.inputs.tokens import encode_text
 from tunediff.models.load import Loaded
 from tunediff.runtime.errors import TunediffError
 from tunediff.training.targets import training_rows

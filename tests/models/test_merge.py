@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests.chats import KINDS as CHATS
 from tests.tiny import (
     CASES,
     LABELS,
@@ -18,6 +19,7 @@ from tests.tiny import (
     small_tokenizer,
     write_model,
 )
+from tunediff.inputs.chat import turn_ends
 from tunediff.inputs.prompts import encode_cases
 from tunediff.models.adapt import adapt_model
 from tunediff.models.load import load_model
@@ -110,3 +112,18 @@ def test_a_generation_config_is_saved_as_it_was_even_one_that_transformers_would
         "temperature": 0.5,
     }
     assert model.generation_config.repetition_penalty == 1.05
+
+
+def test_the_merged_model_keeps_the_chat_template(tmp_path):
+    tokenizer = CHATS["gemma2"]()
+    loaded = load(tmp_path / "base", write_model(tmp_path / "model", "llama", tokenizer))
+    model = adapt_model(loaded.model, adapt_section("lora"), seed=1)
+    save_merged(replace(loaded, model=merge_adapter(model)), tmp_path / "merged")
+    merged = load_model(tmp_path / "merged", read_json(tmp_path / "merged/config.json"), loaded.section, LABELS)
+    turns = [{"role": "user", "content": "Is it true?"}]
+    first, second = (
+        one.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+        for one in (tokenizer, merged.tokenizer)
+    )
+    assert first == second
+    assert turn_ends(merged.tokenizer) == turn_ends(tokenizer) != []

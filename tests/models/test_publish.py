@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from tests import questions
+from tests.chats import CHAT_CHOICES, chat_prompt
+from tests.chats import KINDS as CHATS
 from tests.hub_server import files_of, serve
 from tests.tiny import CASE_SET, CASES, LABELS, adapt_section, asked_for, engine_of, model_section, pin, write_model
 from tunediff.config.evaluate import Evaluate
@@ -211,3 +214,29 @@ def test_the_generation_config_of_a_base_that_goes_along_and_its_labels_are_ther
         assert found["eos_token_id"] == there["eos_token_id"]
     config = json.loads((models["lora, classification"].folder / "base" / "config.json").read_text())
     assert config["id2label"] == {str(i): label for i, label in enumerate(LABELS)}
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_chat_template_goes_with_the_model_and_asks_as_it_was_measured(method, tmp_path):
+    made = CHATS["qwen3"]()
+    made.chat_template = {"default": made.chat_template, "tool_use": "{{ messages }}"}
+    weights = write_model(tmp_path / "weights", "llama", made, max_position_embeddings=1024)
+    section, adapt = model_section(weights), adapt_section(method)
+    base, tuned, folder = pin(tmp_path / "base", weights, section), tmp_path / "tuned", tmp_path / "out"
+    save_tuned(adapt_model(load_base(base, section, LABELS).model, adapt, seed=0), adapt, tuned)
+    folder.mkdir()
+    write_published(folder, base, tuned, section, LABELS, NAME)
+    kept = AutoTokenizer.from_pretrained(folder / "base" if method == "lora" else folder)
+    assert kept.chat_template == made.chat_template
+    case_set = CASE_SET.model_copy(
+        update={"prompt": chat_prompt("qwen3"), "ask": CASE_SET.ask.model_copy(update={"choices": CHAT_CHOICES})}
+    )
+    measured, found = (
+        ask_cases(engine_of(loaded), CASES, case_set, EVALUATE, "test")
+        for loaded in (
+            load_tuned(load_base(base, section, LABELS), tuned),
+            load_published(folder, base, section, LABELS),
+        )
+    )
+    assert found["prompt_hash"].tolist() == measured["prompt_hash"].tolist()
+    np.testing.assert_allclose(found["log_probs"].tolist(), measured["log_probs"].tolist(), atol=1e-5)

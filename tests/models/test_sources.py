@@ -4,9 +4,10 @@ import shutil
 
 import pytest
 
-from tests.tiny import LABELS, model_section, write_model
+from tests.chats import KINDS as CHATS
+from tests.tiny import LABELS, model_section, pin, write_model
 from tunediff.models.load import load_base
-from tunediff.models.sources import MANIFEST, SOURCES, find_weights, write_manifest
+from tunediff.models.sources import MANIFEST, SOURCES, find_weights, weights_of, write_manifest
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json
 
@@ -28,3 +29,14 @@ def test_a_source_from_outside_is_found_pinned_and_loaded(tmp_path, tokenizer, m
 def test_a_source_that_nobody_registered_is_refused_with_those_there_are():
     with pytest.raises(TunediffError, match=r"found shelf, expected one of scratch, hub, package, folder$"):
         find_weights(model_section("third", source="shelf"))
+
+
+def test_another_chat_template_is_another_model(tmp_path):
+    folder = write_model(tmp_path / "model", "llama", CHATS["smollm2"]())
+    section = model_section(folder)
+    base = pin(tmp_path / "base", folder, section)
+    assert weights_of(base, section) == folder
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text(encoding="utf-8") + " ", encoding="utf-8")
+    with pytest.raises(TunediffError, match="files are not the ones that"):
+        weights_of(base, section)

@@ -8,6 +8,7 @@ from markdown_it import MarkdownIt
 
 from tests.imports import ROOT
 from tests.report.made import HOSTILE, LABELS, TASK, made_results, usual_cases
+from tunediff.config.prompt import Prompt
 from tunediff.config.report import Report
 from tunediff.report.model_card import Setup, loading_code, model_card, protocol_hash
 from tunediff.report.page import page_contents
@@ -117,6 +118,24 @@ def test_the_protocol_is_that_of_prompt_decoding_scorer_and_cases():
         protocol_hash(prompt, longer, ids),
     ]
     assert len({known, *changed}) == 6
+
+
+def test_the_protocol_of_a_chat_is_also_that_of_its_messages_and_of_its_chat_template():
+    setup = setup_of(ROOT / "params.yaml")
+    turn = {"role": "user", "content": "{premise} {hypothesis}"}
+    choices = {"entailment": "yes", "neutral": "maybe", "contradiction": "no"}
+    prompts = [
+        Prompt.model_validate({"choices": choices} | keys)
+        for keys in (
+            {"messages": [turn]},
+            {"messages": [{"role": "system", "content": "Be brief."}, turn]},
+            {"messages": [turn], "chat_template_kwargs": {"enable_thinking": True}},
+            {"template": turn["content"]},
+        )
+    ]
+    hashes = [protocol_hash(prompt, setup.evaluate, ["a" * 16], chat_template="b" * 16) for prompt in prompts]
+    hashes.append(protocol_hash(prompts[0], setup.evaluate, ["a" * 16], chat_template="c" * 16))
+    assert len(set(hashes)) == 5
 
 
 def test_the_protocol_does_not_change_with_keys_that_the_model_never_reads():

@@ -117,6 +117,16 @@ def test_both_forms_tell_the_same_figures(tmp_path):
         assert text in markdown
 
 
+def test_what_a_chat_model_learned_of_its_prompts_stands_beside_the_loss(tmp_path):
+    proof = {"parity_cases": 8500, "parity_equal": 8500, "parity_spelled": 3}
+    shown = contents(tmp_path, usual_cases(), train=proof)
+    for text in (Page(html_page(shown)).text, markdown_page(shown)):
+        words = " ".join(text.replace("\N{NO-BREAK SPACE}", " ").split())
+        assert "In 8,500 of 8,500 cases for training and validation, what training reads is token for token" in words
+        assert "In 3 cases a text spells a special token, which stays text." in words
+    assert "token for token" not in markdown_page(contents(tmp_path / "raw", usual_cases()))
+
+
 def test_hostile_text_stays_text_in_html(usual, hostile):
     page = Page(html_page(hostile))
     allowed = Page(html_page(usual))

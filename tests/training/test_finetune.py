@@ -29,7 +29,8 @@ from tunediff.engines.local.choices import score_choices
 from tunediff.engines.local.labels import classify
 from tunediff.engines.local.spans import find_spans
 from tunediff.inputs.padding import pad_rows
-from tunediff.inputs.prompts import encode_cases, encode_text
+from tunediff.inputs.prompts import encode_cases
+from tunediff.inputs.tokens import encode_text
 from tunediff.inputs.windows import read_documents
 from tunediff.models.adapt import adapt_model
 from tunediff.models.tuned import load_tuned, save_tuned

@@ -1,10 +1,25 @@
 """How a case becomes the model's input."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from tunediff.config.section import LabelName, Section, Whole
+
+# What transformers' apply_chat_template and the templates themselves are given by the renderer.
+TAKEN = frozenset(
+    ["conversation", "conversations", "messages", "tools", "documents", "chat_template", "add_generation_prompt"]
+    + ["continue_final_message", "tokenize", "sanitize_control_tokens", "padding", "truncation", "max_length"]
+    + ["return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs", "strftime_now"]
+    + [f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")]
+)
+
+
+class Message(Section):
+    """A turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"] = Field(description="who says it")
+    content: str = Field(description="text with {input} names")
 
 
 class Prompt(Section):
@@ -12,6 +27,17 @@ class Prompt(Section):
 
     template: str | None = Field(
         default=None, description="text with {input} names; none: the tokenizer's own (pair) form, for heads"
+    )
+    messages: list[Message] | None = Field(
+        default=None,
+        min_length=1,
+        description="in place of template: turns of a conversation, each a role (system, user, assistant) and a "
+        "content with {input} names, the last one the user's; the model's own chat template renders them",
+    )
+    chat_template_kwargs: dict[str, Any] = Field(
+        default={},
+        description="messages: values that the chat template reads, such as enable_thinking; thinking is off unless "
+        "they say otherwise",
     )
     choices: dict[LabelName, str] | None = Field(default=None, description="the answer text of each label")
     max_tokens: Whole | None = Field(default=None, ge=8, description="longest input; none: the model's context")
@@ -23,3 +49,10 @@ class Prompt(Section):
     doc_stride: Whole = Field(
         default=128, ge=0, description="span: tokens of a long context that a window has in common with the one before"
     )
+
+    @property
+    def texts(self) -> list[str]:
+        """The template, or the content of each message: what names inputs in braces."""
+        if self.messages is not None:
+            return [message.content for message in self.messages]
+        return [] if self.template is None else [self.template]

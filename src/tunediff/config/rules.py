@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tunediff.config.model import HEADS
 from tunediff.config.params import Params
+from tunediff.config.prompt import TAKEN
 from tunediff.config.section import Section
 
 Rule = Callable[[Params], str | None]
@@ -126,15 +127,55 @@ def _sharding_fits_weights(params: Params) -> str | None:
 def _template_fits(params: Params) -> str | None:
     head, inputs, template = params.model.head, params.task.inputs, params.prompt.template
     if template is None:
-        if not HEADS[head].writes:
+        if not HEADS[head].writes or params.prompt.messages is not None:
             return None
-        return "prompt.template: missing, expected a text with the names of task.inputs in braces"
+        return "prompt.template: missing, expected a text with the names of task.inputs in braces, or prompt.messages"
+    if params.prompt.messages is not None:
+        return "prompt.template and prompt.messages are both given, expected one of them"
     if HEADS[head].in_windows:
         return "prompt.template: given, but model.head is span, which reads question and context side by side"
-    used = set(re.findall(r"\{(\w+)\}", template))
+    return _names_fit("prompt.template", [template], inputs)
+
+
+def _names_fit(key: str, texts: Iterable[str], inputs: Iterable[str]) -> str | None:
+    used = {name for text in texts for name in re.findall(r"\{(\w+)\}", text)}
     if used == set(inputs):
         return None
-    return f"prompt.template: names {sorted(used)}, expected exactly task.inputs {inputs}"
+    return f"{key}: names {sorted(used)}, expected exactly task.inputs {inputs}"
+
+
+def _messages_fit(params: Params) -> str | None:
+    messages, head = params.prompt.messages, params.model.head
+    if messages is None:
+        return None
+    if not HEADS[head].writes:
+        return f"prompt.messages: given, but model.head is {head}, which writes no turn of its own; expected lm"
+    roles = [message.role for message in messages]
+    if roles[-1] != "user":
+        return f"prompt.messages: found {roles[-1]} as the role of the last one, expected user: the model answers it"
+    if "system" in roles[1:]:
+        return "prompt.messages: found a system message that is not the first, expected it there"
+    return _names_fit("prompt.messages", [message.content for message in messages], params.task.inputs)
+
+
+def _chat_choices_fit(params: Params) -> str | None:
+    blank = [text for text in (params.prompt.choices or {}).values() if text != text.strip()]
+    if params.prompt.messages is None or not blank:
+        return None
+    return (
+        f"prompt.choices: found {blank[0]!r}, whose blanks no chat model writes at the ends of its turn, expected "
+        f"{blank[0].strip()!r}"
+    )
+
+
+def _chat_values_fit(params: Params) -> str | None:
+    values = params.prompt.chat_template_kwargs
+    if values and params.prompt.messages is None:
+        return "prompt.chat_template_kwargs is given, but prompt.messages is missing; expected both or neither"
+    taken = sorted(TAKEN & values.keys())
+    if not taken:
+        return None
+    return f"prompt.chat_template_kwargs: found {taken[0]}, which the renderer sets itself, expected other names"
 
 
 def _choices_fit_head(params: Params) -> str | None:
@@ -157,7 +198,15 @@ def _stride_fits(params: Params) -> str | None:
     return f"prompt.doc_stride: found {stride}, expected less than prompt.max_tokens {longest}"
 
 
-PROMPT_RULES: tuple[Rule, ...] = (_template_fits, _choices_fit_head, _choices_differ, _stride_fits)
+PROMPT_RULES: tuple[Rule, ...] = (
+    _template_fits,
+    _messages_fit,
+    _chat_choices_fit,
+    _chat_values_fit,
+    _choices_fit_head,
+    _choices_differ,
+    _stride_fits,
+)
 """What the prompt of each test set keeps."""
 
 RULES: tuple[Rule, ...] = (

@@ -51,9 +51,12 @@ def _ask(engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate: Eva
     if ask.by_head:
         return _head_frame(engine, cases, case_set, evaluate, title)
     writes, texts = ask.answer == "text", [ask.choices[name] for name in ask.names if ask.choices]
-    longest = max(engine.n_tokens(texts), default=0) - engine.n_tokens([""])[0] if texts else 0
+    scored, chat = texts, engine.chat(case_set.prompt)
+    if chat and cases:  # what a template writes with an answer is the same behind every case
+        scored = [turn.answer for turn in chat.turns([cases[0].inputs] * len(texts), texts)]
+    longest = max(engine.n_tokens(scored), default=0) - engine.n_tokens([""])[0] if scored else 0
     prompts = _render(engine, cases, case_set, max(longest, evaluate.max_new_tokens * writes))
-    log_probs = engine.log_probs([one.text for one in prompts], texts, title) if texts else []
+    log_probs = engine.log_probs([one.text for one in prompts], scored, title) if scored else []
     if writes:
         answers = _generate(engine, prompts, case_set, evaluate, f"{title}, writing" if texts else title)
     else:
@@ -77,7 +80,8 @@ def _head_frame(
 
 
 def _render(engine: Engine, cases: Sequence[Case], case_set: CaseSet, reserved: int) -> list[Rendered]:
-    return render_cases(cases, case_set.prompt, engine.n_tokens, engine.context, reserved)
+    prompt = case_set.prompt
+    return render_cases(cases, prompt, engine.n_tokens, engine.context, reserved, engine.chat(prompt))
 
 
 def _generate(

@@ -43,11 +43,14 @@ def ask_sets(
     """Raw answers to each test set, and to the validation split where it is asked too, by name.
 
     Raises:
-        TunediffError: an answer to the headline's test set depends on the cases beside it, or a set cannot be asked.
+        TunediffError: an answer to the headline's test set depends on the cases beside it, or a set cannot be asked,
+            such as by a template that spells a special token.
     """
     evaluate, frames = settings.evaluate, {}
     sets = settings.sets | ({VALIDATION: settings.headline} if settings.validate_too else {})
     for name, case_set in sets.items():
+        if not case_set.ask.by_head:
+            engine.check(case_set.prompt)
         titled = title if name == HEADLINE else f"{title}, {name}"
         frame = ask_cases(engine, cases[name], case_set, evaluate, titled)
         if name == HEADLINE:

@@ -18,6 +18,7 @@ import numpy as np
 
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
+from tunediff.inputs.chat import Chat
 from tunediff.runtime.errors import TunediffError
 
 
@@ -90,6 +91,22 @@ class Engine(ABC):
     def n_tokens(self, prompts: Sequence[str]) -> list[int]:
         """The tokens of each prompt; an engine without a tokenizer counts bytes, of which there are not fewer."""
         return [len(prompt.encode()) for prompt in prompts]
+
+    def check(self, prompt: Prompt) -> None:  # noqa: B027  (an engine without a tokenizer has nothing to check)
+        """Refuse a prompt of params.yaml that this model reads otherwise than it is written."""
+
+    def chat(self, prompt: Prompt) -> Chat | None:
+        """How the model's chat template writes the messages of a prompt; None where it has a template of its own.
+
+        Raises:
+            TunediffError: there is no chat template for the messages.
+        """
+        if prompt.messages is None:
+            return None
+        raise TunediffError(
+            f"params.yaml: prompt.messages: given, but engine.kind {type(self).__name__} has no chat template; "
+            "expected prompt.template"
+        )
 
     def batched(self, batch_tokens: int) -> "Engine":  # noqa: ARG002
         """The same engine with batches of another size; itself where it has no batches."""

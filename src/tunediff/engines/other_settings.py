@@ -7,13 +7,14 @@ One input alone means: the same template with every other input empty. It is the
 other text comes in that one of them could know better.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from tunediff.config.evaluate import Evaluate
+from tunediff.config.prompt import Message, Prompt
 from tunediff.data.cases import Case
 from tunediff.engines.asking import ask_cases, generate_texts
 from tunediff.engines.engine import Engine
@@ -85,20 +86,39 @@ def few_shot_log_probs(
     Raises:
         TunediffError: too few cases to draw from, or prompts that are too long with the examples before them.
     """
-    prompt, choices = case_set.prompt, case_set.ask.choices
+    choices = case_set.ask.choices
     examples = [
-        f"{render(prompt.template or '', case.inputs)}{choices[case.label]}"
-        for case in drawn_examples(solved, case_set.labels, evaluate.few_shot)
+        (case.inputs, choices[case.label]) for case in drawn_examples(solved, case_set.labels, evaluate.few_shot)
     ]
-    # An example's own braces must stay text; as an input of the case it would be cut with the case where that is long.
-    shown = [text.replace("{", f"{{{_BRACE}}}") for text in examples]
-    template = BETWEEN.join([*shown, prompt.template or ""])
     longer = [replace(case, inputs={**case.inputs, _BRACE: "{"}) for case in cases]
-    changed = case_set.model_copy(update={"prompt": prompt.model_copy(update={"template": template})})
+    changed = case_set.model_copy(update={"prompt": _with_examples(case_set.prompt, examples)})
     try:
         return _log_probs(engine, longer, changed, evaluate, f"{title}, {evaluate.few_shot} examples")
     except TunediffError as error:
         raise TunediffError(f"evaluate.few_shot is {evaluate.few_shot}: {error}") from None
+
+
+def _with_examples(prompt: Prompt, examples: Sequence[tuple[Mapping[str, str], str]]) -> Prompt:
+    """The prompt with solved examples before the case: in the template, or as turns behind the system's."""
+    if prompt.messages is None:
+        template = prompt.template or ""
+        shown = [_kept(render(template, inputs) + answer) for inputs, answer in examples]
+        return prompt.model_copy(update={"template": BETWEEN.join([*shown, template])})
+    system = [message for message in prompt.messages if message.role == "system"]
+    asked = [message for message in prompt.messages if message.role != "system"]
+    turns = []
+    for inputs, answer in examples:
+        turns += [Message(role=one.role, content=_kept(render(one.content, inputs))) for one in asked]
+        turns.append(Message(role="assistant", content=_kept(answer)))
+    return prompt.model_copy(update={"messages": [*system, *turns, *asked]})
+
+
+def _kept(text: str) -> str:
+    """An example as a part of a template: its own braces stay text.
+
+    As an input of the case it would be cut with the case where that is long.
+    """
+    return text.replace("{", f"{{{_BRACE}}}")
 
 
 def partial_input(case: Case, name: str) -> Case:

@@ -13,14 +13,13 @@ to the last token that the prompt has in common with all its answers.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from tunediff.inputs.tokens import CHAT, MARK, beginnings, encode_prompts, tokenise
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Texts that are tokenised at once: what a tokenizer says of them besides their ids takes more memory than these.
-AT_ONCE = 1024
 # An answer may begin with any of these; each shows whether the blanks at the end of a prompt melts into it.
 BEGINNINGS = ("a", "A", "1", "(")
 BLANKS = (" ", "\t")
@@ -57,11 +56,10 @@ def join(
         TunediffError: an answer adds no token, or begins another one of its prompt and could never lose to it; no token
             is left before an answer; or prompt and answer are too long.
     """
-    start = beginning(tokenizer)
-    alone = tokens or [start + ids for ids in _tokenise(tokenizer, prompts)]
-    whole = iter(_tokenise(tokenizer, [p + text for p, texts in zip(prompts, answers, strict=True) for text in texts]))
+    alone = tokens or encode_prompts(tokenizer, prompts)
+    whole = iter(tokenise(tokenizer, [p + text for p, texts in zip(prompts, answers, strict=True) for text in texts]))
     joined = []
-    for prompt, texts, ids in zip(prompts, answers, alone, strict=True):
+    for prompt, start, texts, ids in zip(prompts, beginnings(tokenizer, prompts), answers, alone, strict=True):
         rows = [start + next(whole) for _ in texts]
         end = min(_shared(ids, row) for row in rows)
         joined.append(Joined(ids[:end], [row[end:] for row in rows], len(ids) - end))
@@ -82,19 +80,19 @@ def stems(
         prompts: a text per case.
         tokens: as in `join`.
     """
-    start = beginning(tokenizer)
-    alone = tokens or [start + ids for ids in _tokenise(tokenizer, prompts)]
+    starts = beginnings(tokenizer, prompts)
+    alone = tokens or encode_prompts(tokenizer, prompts)
     found = [(ids, "") for ids in alone]
     ends = [i for i, prompt in enumerate(prompts) if prompt.endswith(BLANKS)]
-    whole = iter(_tokenise(tokenizer, [prompts[i] + text for i in ends for text in BEGINNINGS]))
+    whole = iter(tokenise(tokenizer, [prompts[i] + text for i in ends for text in BEGINNINGS]))
     for i in ends:
-        prompt, known = prompts[i], alone[i]
+        prompt, known, start = prompts[i], alone[i], starts[i]
         kept = min(_shared(known, start + next(whole)) for _ in BEGINNINGS)
         if 0 < kept < len(known):
             shorter = [prompt[:end] for end in range(len(prompt) - 1, len(prompt.rstrip("".join(BLANKS))) - 1, -1)]
             rests = [
                 prompt[len(text) :]
-                for text, ids in zip(shorter, _tokenise(tokenizer, shorter), strict=True)
+                for text, ids in zip(shorter, tokenise(tokenizer, shorter), strict=True)
                 if start + ids == known[:kept]
             ]
             if rests:
@@ -115,7 +113,7 @@ def unusual_joins(
         other tokens than it has alone. The sentence has an example, and is empty where there are none.
     """
     texts = list(dict.fromkeys(text for each in answers for text in each))
-    alone = dict(zip(texts, _tokenise(tokenizer, texts), strict=True))
+    alone = dict(zip(texts, tokenise(tokenizer, texts), strict=True))
     counts, example = {"n": len(joined), "moved": 0, "differ": 0}, ""
     for prompt, each, one in zip(prompts, answers, joined, strict=True):
         other = next((i for i, text in enumerate(each) if one.answers[i] != alone[text]), None)
@@ -123,32 +121,13 @@ def unusual_joins(
         counts["differ"] += other is not None
         if other is not None and not example:
             found, apart = (tokenizer.convert_ids_to_tokens(ids) for ids in (one.answers[other], alone[each[other]]))
-            example = f"behind {shown(prompt[-20:])}, {shown(each[other])} is {shown(found)}, and alone {shown(apart)}"
+            example = f"behind {_end(prompt)}, {shown(each[other])} is {shown(found)}, and alone {shown(apart)}"
     if not example:
         return counts, ""
     return counts, (
         f"the tokens of an answer are not those that it has alone in {counts['differ']:,} of {counts['n']:,} cases (in "
         f"{counts['moved']:,} a token of the prompt melts with it): {example}"
     )
-
-
-def beginning(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """What stands before any text: a BOS where the tokenizer puts one."""
-    return [tokenizer.bos_token_id] if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else []
-
-
-def _tokenise(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of texts alone: no BOS, no EOS, and no special token even where a text spells one."""
-    distinct = list(dict.fromkeys(texts))
-    tokens: dict[str, list[int]] = {}
-    for start in range(0, len(distinct), AT_ONCE):
-        part = distinct[start : start + AT_ONCE]
-        tokens |= zip(
-            part,
-            tokenizer(part, add_special_tokens=False, split_special_tokens=True, verbose=False).input_ids,
-            strict=True,
-        )
-    return [tokens[text] for text in texts]
 
 
 def _shared(first: Sequence[int], second: Sequence[int]) -> int:
@@ -158,8 +137,13 @@ def _shared(first: Sequence[int], second: Sequence[int]) -> int:
     return next(place for place, (a, b) in enumerate(zip([*first, None], [*second, None], strict=False)) if a != b)
 
 
+def _end(prompt: str) -> str:
+    """The end of a prompt as an error shows it."""
+    return shown(prompt.replace(CHAT, "").replace(MARK, "")[-20:])
+
+
 def _check(prompt: str, texts: Sequence[str], joined: Joined, room: int) -> None:
-    end, longest = shown(prompt[-20:]), len(joined.prompt) + max(map(len, joined.answers))
+    end, longest = _end(prompt), len(joined.prompt) + max(map(len, joined.answers))
     if not joined.prompt:
         raise TunediffError(
             f"params.yaml: prompt.template: found no token before {shown(texts[0])} in {end}, expected a text"

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
-from tunediff.inputs.joins import AT_ONCE, beginning
+from tunediff.inputs.tokens import encode_prompts
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.hashing import content_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from tunediff.inputs.chat import Chat
 
 Value = TypeVar("Value")
 
@@ -46,23 +48,21 @@ class Encoded(Row):
 
 @dataclass(frozen=True)
 class Rendered:
-    """One case as text: the prompt, its tokens, the hash of what was rendered, and whether it was cut to fit."""
+    """One case as text: the prompt, its tokens, the hash of what was rendered, whether it was cut to fit, its inputs.
+
+    The inputs are as they stand in the text, cut where they were too long.
+    """
 
     text: str
     n_tokens: int
     prompt_hash: str
     truncated: bool
+    inputs: Mapping[str, str]
 
 
 def render(template: str, inputs: Mapping[str, str]) -> str:
     """Fill a template's {names} in one pass, so that braces inside an input are never read as names."""
     return re.sub(r"\{(\w+)\}", lambda match: inputs[match[1]], template)
-
-
-def prompt_hash(prompt: Prompt, inputs: Mapping[str, str]) -> str:
-    """The hash of what a model reads of a case, and of nothing else: the text, and the texts of scored choices."""
-    read = list(inputs.values()) if prompt.template is None else [render(prompt.template, inputs)]
-    return content_hash([read, sorted((prompt.choices or {}).values())])
 
 
 def answer_text(case: Case, prompt: Prompt) -> str:
@@ -74,22 +74,7 @@ def answer_text(case: Case, prompt: Prompt) -> str:
     if prompt.choices is not None:
         return prompt.choices[case.label]
     text = " ".join((case.answers[0].text if case.answers else case.label).split())
-    return text if (prompt.template or "")[-1:].isspace() else f" {text}"
-
-
-def encode_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """Token ids of a text alone: no BOS, no EOS, and no special token even where the text spells one."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
-    return ids
-
-
-def encode_prompts(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of prompts that an answer follows: a BOS, where the tokenizer has one, and the text."""
-    bos, tokens = beginning(tokenizer), []
-    for start in range(0, len(texts), AT_ONCE):
-        part = list(texts[start : start + AT_ONCE])
-        tokens += [bos + ids for ids in tokenizer(part, add_special_tokens=False, split_special_tokens=True).input_ids]
-    return tokens
+    return text if prompt.messages is not None or (prompt.template or "")[-1:].isspace() else f" {text}"
 
 
 def encode_cases(
@@ -119,11 +104,20 @@ def encode_cases(
             return [_encode_fields(tokenizer, prompt.template, one) for one in inputs]
 
     fitted = _fitted(cases, prompt, context, reserved, read, lambda row: len(row[0]))
-    return [Encoded(*row, hashed, truncated) for row, hashed, truncated in fitted]
+    encoded = []
+    for row, inputs, truncated in fitted:
+        texts = list(inputs.values()) if prompt.template is None else [render(prompt.template, inputs)]
+        encoded.append(Encoded(*row, prompt_hash(prompt, texts), truncated))
+    return encoded
 
 
 def render_cases(
-    cases: Sequence[Case], prompt: Prompt, count: Callable[[Sequence[str]], list[int]], context: int, reserved: int
+    cases: Sequence[Case],
+    prompt: Prompt,
+    count: Callable[[Sequence[str]], list[int]],
+    context: int,
+    reserved: int,
+    chat: "Chat | None" = None,
 ) -> list[Rendered]:
     """Every case as text that an answer follows, in the order of the cases.
 
@@ -133,17 +127,26 @@ def render_cases(
         count: the tokens of each text.
         context: tokens that the model can read.
         reserved: tokens kept free behind the prompt for the answer.
+        chat: the model's chat template, where the prompt has messages.
 
     Raises:
-        TunediffError: as `encode_cases`.
+        TunediffError: as `encode_cases`, or the chat template refuses the messages.
     """
 
     def read(inputs: Sequence[Mapping[str, str]]) -> list[tuple[str, int]]:
-        texts = [render(prompt.template or "", one) for one in inputs]
+        texts = [render(prompt.template or "", one) for one in inputs] if chat is None else chat.prompts(inputs)
         return list(zip(texts, count(texts), strict=True))
 
     fitted = _fitted(cases, prompt, context, reserved, read, lambda text: text[1])
-    return [Rendered(*text, hashed, truncated) for text, hashed, truncated in fitted]
+    return [
+        Rendered(text, n_tokens, prompt_hash(prompt, [text]), truncated, inputs)
+        for (text, n_tokens), inputs, truncated in fitted
+    ]
+
+
+def prompt_hash(prompt: Prompt, texts: Sequence[str]) -> str:
+    """The hash of what a model reads of a case, and of nothing else: its texts, and those of scored choices."""
+    return content_hash([texts, sorted((prompt.choices or {}).values())])
 
 
 def _fitted(
@@ -153,8 +156,8 @@ def _fitted(
     reserved: int,
     read: Callable[[Sequence[Mapping[str, str]]], list[Value]],
     size: Callable[[Value], int],
-) -> list[tuple[Value, str, bool]]:
-    """What `read` makes of each case's inputs, cut where they are too long; the hash of them; whether they were cut."""
+) -> list[tuple[Value, Mapping[str, str], bool]]:
+    """What `read` makes of each case's inputs, cut where they are too long; these inputs; whether they were cut."""
     room = min(context, prompt.max_tokens or context) - reserved
     inputs = [dict(case.inputs) for case in cases]
     values = read(inputs)
@@ -169,7 +172,8 @@ def _fitted(
     for place in too_long:
         inputs[place] = cut(inputs[place], room, lambda shorter: size(read([shorter])[0]))
         [values[place]] = read([inputs[place]])
-    cut_places, fitted = set(too_long), []
+    cut_places = set(too_long)
+    fitted: list[tuple[Value, Mapping[str, str], bool]] = []
     for place, (case, value) in enumerate(zip(cases, values, strict=True)):
         truncated = place in cut_places
         if not 0 < size(value) <= room:
@@ -177,7 +181,7 @@ def _fitted(
                 f"case {case.case_id}: found {size(value)} tokens{' beside the inputs' if truncated else ''}, "
                 f"expected from 1 to {room} (the model's context or prompt.max_tokens, less {reserved} for the answer)"
             )
-        fitted.append((value, prompt_hash(prompt, inputs[place]), truncated))
+        fitted.append((value, inputs[place], truncated))
     return fitted
 
 

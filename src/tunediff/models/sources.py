@@ -22,7 +22,7 @@ from tunediff.runtime.hub import snapshot
 
 MANIFEST, CONFIG = "manifest.json", "config.json"
 # Endings of the files that a model is loaded from.
-LOADED = (".safetensors", ".json", ".txt", ".model")
+LOADED = (".safetensors", ".json", ".txt", ".model", ".jinja")
 
 
 def _hub(model: Base) -> Path:

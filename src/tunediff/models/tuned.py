@@ -10,17 +10,22 @@ that is not trained here is pinned instead: `TUNED_SOURCES` names what writes th
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunediff.config.adapt import LORA, Adapt
 from tunediff.config.tuned import Tuned
+from tunediff.inputs.chat import Template
 from tunediff.models.adapt import choose_trained, load_adapter, load_trained, save_adapter, save_trained
 from tunediff.models.load import Loaded, Network, load_model
 from tunediff.models.sources import MANIFEST, read_layout
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import read_json, shown, write_json
+from tunediff.runtime.files import read_json, read_text, shown, write_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Manifest = Mapping[str, Any]
+CHAT_TEMPLATE, TOKENIZER_CONFIG = "chat_template.jinja", "tokenizer_config.json"
 
 # By tuned.source: writes what has to be known of a tuned model that is not trained here, and gives the manifest.
 TUNED_SOURCES: dict[str, Callable[[Tuned, Path], Manifest]] = {}
@@ -96,3 +101,26 @@ def load_tuned(loaded: Loaded, folder: Path) -> Loaded:
     """
     manifest = read_tuned(folder)
     return FORMS[manifest["form"]](loaded, folder, manifest)
+
+
+def own_template(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> Template | None:
+    """The chat template that lies with a tuned model, as whoever trained it used it; None where there is none.
+
+    Args:
+        folder: as the stage train writes it.
+        tokenizer: that renders it.
+
+    Raises:
+        TunediffError: it cannot be read.
+    """
+    where = Path(read_tuned(folder).get("weights", folder))
+    written = where / CHAT_TEMPLATE
+    if written.is_file():
+        return Template(str(written), tokenizer, read_text(written))
+    config = where / TOKENIZER_CONFIG
+    text = read_json(config) if config.is_file() else {}
+    text = text.get("chat_template") if isinstance(text, dict) else None
+    if isinstance(text, list):  # several by name
+        named = {one.get("name"): one.get("template") for one in text if isinstance(one, dict)}
+        text = named.get("default")
+    return Template(str(config), tokenizer, text) if isinstance(text, str) else None

@@ -387,3 +387,17 @@ SENTENCES: dict[str, tuple[Callable[[Results], str], ...]] = {
     "How sure it is": (_calibration,),
     "What it cost": (_cost,),
 }
+
+
+def parity_sentence(train: Metrics) -> str:
+    """Whether a chat model has learned what it is asked: from metrics/train.json; empty where nothing says so."""
+    if not train.get("parity_cases"):
+        return ""
+    equal, cases, spelled = (int(train[f"parity_{key}"]) for key in ("equal", "cases", "spelled"))
+    sentence = (
+        f"In {equal:,} of {counted(cases, 'case')} for training and validation, what training reads is token for token "
+        "what evaluation asks, the answer and the end of the turn, as the model's own chat template writes them."
+    )
+    if spelled:
+        sentence += f" In {counted(spelled, 'case')} a text spells a special token, which stays text."
+    return sentence

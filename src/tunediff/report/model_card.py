@@ -84,7 +84,9 @@ class Setup(NamedTuple):
     adapt: Adapt
 
 
-def protocol_hash(prompt: Prompt, evaluate: Evaluate, case_ids: Sequence[str], windows: bool = False) -> str:
+def protocol_hash(
+    prompt: Prompt, evaluate: Evaluate, case_ids: Sequence[str], windows: bool = False, chat_template: str | None = None
+) -> str:
     """16 hexadecimal digits over how the cases were asked: template, answers, decoding, scorer and the cases.
 
     Keys that the model never reads do not count: names of labels, and lengths where nothing is cut.
@@ -96,9 +98,14 @@ def protocol_hash(prompt: Prompt, evaluate: Evaluate, case_ids: Sequence[str], w
         evaluate: how the model answers.
         case_ids: the cases, in any order.
         windows: whether what is too long is read in windows, as a span head does.
+        chat_template: the hash of the chat template that renders prompt.messages.
     """
     lengths = [prompt.max_tokens] if windows or prompt.too_long == "truncate" else []
-    read = [prompt.template, sorted((prompt.choices or {}).values()), *lengths, *[prompt.doc_stride] * windows]
+    template: Any = prompt.template
+    if prompt.messages is not None:
+        turns = [[message.role, message.content] for message in prompt.messages]
+        template = [turns, prompt.chat_template_kwargs, chat_template]
+    read = [template, sorted((prompt.choices or {}).values()), *lengths, *[prompt.doc_stride] * windows]
     generated = (
         {"greedy": True, "max_new_tokens": evaluate.max_new_tokens} if evaluate.scoring_method == "generation" else None
     )
@@ -142,6 +149,7 @@ def model_card(contents: Mapping[str, Any], setup: Setup) -> str:
             setup.evaluate,
             [case["case_id"] for case in contents["results"].cases],
             windows=HEAD_KINDS[model.head].in_windows,
+            chat_template=contents["results"].environments.get("predict_base", {}).get("chat_template"),
         ),
     }
     return f"---\n{front.to_yaml()}\n---\n\n{markdown_page({**contents, **card}, 'model_card.md.j2').lstrip()}"

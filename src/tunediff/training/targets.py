@@ -14,12 +14,15 @@ from torch.nn.functional import cross_entropy
 
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
+from tunediff.inputs.chat import check_spelling
 from tunediff.inputs.joins import join
 from tunediff.inputs.padding import pad_rows
-from tunediff.inputs.prompts import Encoded, Row, answer_text, encode_cases, encode_prompts, encode_text, render_cases
+from tunediff.inputs.prompts import Encoded, Row, answer_text, encode_cases, render_cases
+from tunediff.inputs.tokens import encode_prompts, encode_text
 from tunediff.models.heads import label_scores
 from tunediff.models.load import Loaded, Network
 from tunediff.runtime.errors import TunediffError
+from tunediff.training.chat_rows import chat_rows, prove_parity
 from tunediff.training.loss import Loss, answer_loss, answer_rows, pad_answers
 from tunediff.training.span_targets import pad_spans, span_loss, span_rows
 
@@ -43,22 +46,33 @@ class Target(NamedTuple):
 def written_rows(
     loaded: Loaded, cases: Sequence[Case], labels: Sequence[str], prompt: Prompt
 ) -> list[list[tuple[list[int], int]]]:
-    """Of each case its prompt with the gold answer: see `loss.answer_rows`."""
-    # The boundary between prompt and answer is that of scoring: all choices of a case have a say in it.
-    choices = [prompt.choices[label] for label in labels] if prompt.choices else []
-    texts = [choices or [answer_text(case, prompt)] for case in cases]
-    gold = [labels.index(case.label) if choices else 0 for case in cases]
-    end = loaded.tokenizer.eos_token_id
+    """Of each case its prompt with the gold answer and the end of the text or, in a chat, of the turn.
+
+    See `loss.answer_rows`.
+    """
+    tokenizer = loaded.tokenizer
+    check_spelling(tokenizer, prompt)
+    golds, choices = _answers(cases, labels, prompt)
+    if prompt.messages is not None:
+        return [[row] for row in chat_rows(loaded, cases, golds, choices, prompt)]
+    texts = [choices or [gold] for gold in golds]
+    end = tokenizer.eos_token_id
     ending = int(end is not None)
-    longest = max(len(encode_text(loaded.tokenizer, text)) for text in dict.fromkeys(chain.from_iterable(texts)))
+    longest = max(len(encode_text(tokenizer, text)) for text in dict.fromkeys(chain.from_iterable(texts)))
 
     def count(prompts: Sequence[str]) -> list[int]:
-        return list(map(len, encode_prompts(loaded.tokenizer, prompts)))
+        return list(map(len, encode_prompts(tokenizer, prompts)))
 
     prompts = [one.text for one in render_cases(cases, prompt, count, loaded.context, longest + ending)]
-    joined = join(loaded.tokenizer, prompts, texts, loaded.context - ending)
-    answers = [one.answers[number] for one, number in zip(joined, gold, strict=True)]
+    joined = join(tokenizer, prompts, texts, loaded.context - ending)
+    answers = [one.answers[row.index(gold)] for one, row, gold in zip(joined, texts, golds, strict=True)]
     return [[row] for row in answer_rows([one.prompt for one in joined], answers, end)]
+
+
+def _answers(cases: Sequence[Case], labels: Sequence[str], prompt: Prompt) -> tuple[list[str], list[str]]:
+    """Of each case the answer; and all choices: the boundary between prompt and answer is that of scoring."""
+    choices = [prompt.choices[label] for label in labels] if prompt.choices else []
+    return [answer_text(case, prompt) for case in cases], choices
 
 
 def labelled_rows(
@@ -128,3 +142,12 @@ def row_case_ids(loaded: Loaded, cases: Sequence[Case], labels: Sequence[str], p
     """The id of the case that each row of `training_rows` was made of."""
     rows = TARGETS[head].rows(loaded, cases, labels, prompt)
     return [case.case_id for case, each in zip(cases, rows, strict=True) for _ in each]
+
+
+def parity(
+    loaded: Loaded, cases: Sequence[Case], labels: Sequence[str], prompt: Prompt, rows: Sequence[tuple[list[int], int]]
+) -> dict[str, int]:
+    """The proof that rows of `training_rows` are what a chat model is asked: see `prove_parity`; else nothing."""
+    if prompt.messages is None:
+        return {}
+    return prove_parity(loaded, cases, *_answers(cases, labels, prompt), prompt, rows)

@@ -5,7 +5,7 @@ import torch
 
 from tests.tiny import SENTENCES, small_model, small_tokenizer
 from tunediff.engines.local.generation import generate
-from tunediff.inputs.prompts import encode_text
+from tunediff.inputs.tokens import encode_text
 
 TOKENIZER = small_tokenizer()
 LIMIT = 6

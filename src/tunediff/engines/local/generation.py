@@ -28,12 +28,14 @@ def generate(
     max_new_tokens: int,
     title: str,
     stop: Sequence[str] = (),
+    ends: Sequence[int] = (),
 ) -> list[Written]:
     """Text after each prompt and its finish reason: `stop`, an end marker came, or `length`, the limit was reached.
 
-    The text ends before the first of the texts `stop`, such as a line end, which are end markers too.
+    The text ends before the first of the texts `stop`, such as a line end, which are end markers too, as are the ids
+    `ends`.
     """
-    device, ends = next(model.parameters()).device, end_markers(model, tokenizer)
+    device, ends = next(model.parameters()).device, list(dict.fromkeys([*end_markers(model, tokenizer), *ends]))
     pad = next((i for i in (tokenizer.pad_token_id, *ends) if i is not None), 0)
     config = greedy_config(ends, pad, max_new_tokens, stop)
     kinds = batch_kinds(model.config, list(map(len, prompts)), max_new_tokens)

@@ -12,13 +12,16 @@ from tunediff.engines.local.choices import score_choices
 from tunediff.engines.local.generation import generate
 from tunediff.engines.local.labels import classify
 from tunediff.engines.local.spans import find_spans, no_answer_log_probs
+from tunediff.inputs.chat import Chat, Template, check_spelling, template_of, turn_ends
 from tunediff.inputs.joins import join, stems, unusual_joins
-from tunediff.inputs.prompts import encode_cases, encode_prompts
+from tunediff.inputs.prompts import encode_cases
 from tunediff.inputs.settings import PredictSettings
+from tunediff.inputs.tokens import CHAT, encode_prompts
 from tunediff.inputs.windows import read_documents
 from tunediff.models.environment import environment
 from tunediff.models.load import Loaded, load_base
-from tunediff.models.tuned import load_tuned
+from tunediff.models.tuned import load_tuned, own_template
+from tunediff.runtime.hashing import content_hash
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,8 +36,11 @@ def open_local(settings: PredictSettings, base: Path) -> "TransformersEngine":
 class TransformersEngine(Engine):
     """A loaded model, asked in batches of `batch_tokens` tokens, which are halved where memory runs out."""
 
-    def __init__(self, loaded: Loaded, batch_tokens: int) -> None:
+    def __init__(self, loaded: Loaded, batch_tokens: int, others: Sequence[Template] = ()) -> None:
+        """`others`: chat templates that have to write the same prompts as this model's own."""
         self.loaded, self.batch_tokens, self.context = loaded, batch_tokens, loaded.context
+        self._others = others
+        self._template: Template | None = None  # where it has written a prompt
         self._joins_printed = False
         self._tokens: dict[str, list[int]] = {}  # of the prompts that were counted last: they are asked next
 
@@ -54,20 +60,38 @@ class TransformersEngine(Engine):
         tokens, blanks = (
             zip(*stems(loaded.tokenizer, prompts, self._prompt_tokens(prompts)), strict=True) if prompts else ((), ())
         )
-        written = generate(loaded.model, loaded.tokenizer, tokens, self.batch_tokens, max_new_tokens, title, stop)
+        ends = turn_ends(loaded.tokenizer) if prompts and prompts[0].startswith(CHAT) else []
+        written = generate(loaded.model, loaded.tokenizer, tokens, self.batch_tokens, max_new_tokens, title, stop, ends)
         return [one._replace(text=one.text.removeprefix(blank)) for one, blank in zip(written, blanks, strict=True)]
 
     def environment(self) -> dict[str, str]:
         """See `Engine`."""
-        return environment(self.loaded.model)
+        template = {} if self._template is None else {"chat_template": content_hash(self._template.text)}
+        return environment(self.loaded.model) | template
 
     def tuned(self, folder: Path) -> "TransformersEngine":
         """See `Engine`; the weights of the base are loaded once for both."""
-        return TransformersEngine(load_tuned(self.loaded, folder), self.batch_tokens)
+        loaded, base = load_tuned(self.loaded, folder), self.loaded.tokenizer
+        if loaded.tokenizer is base:
+            other = own_template(folder, base)
+        else:
+            other = template_of(base, self.loaded.model.name_or_path) if base.chat_template else None
+        return TransformersEngine(loaded, self.batch_tokens, [] if other is None else [other])
 
     def n_tokens(self, prompts: Sequence[str]) -> list[int]:
         """See `Engine`; a BOS is counted."""
         return [len(tokens) for tokens in self._prompt_tokens(prompts)]
+
+    def check(self, prompt: Prompt) -> None:
+        """See `Engine`."""
+        check_spelling(self.loaded.tokenizer, prompt)
+
+    def chat(self, prompt: Prompt) -> Chat | None:
+        """See `Engine`."""
+        if prompt.messages is None:
+            return None
+        self._template = template_of(self.loaded.tokenizer, self.loaded.model.name_or_path)
+        return Chat(self._template, prompt, self._others)
 
     def batched(self, batch_tokens: int) -> "TransformersEngine":
         """See `Engine`."""
