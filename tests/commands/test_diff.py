@@ -177,3 +177,19 @@ def test_answers_that_are_called_otherwise_than_the_labels_are_printed(folder):
     assert code == 0
     assert "TD401 Answers outside of the labels: Of the 2 answers of names.csv, none" in out
     assert "LABEL" in (folder / "names/report.md").read_text()
+
+
+@pytest.mark.parametrize("answers", [["", "", ""], ["LABEL_0", "LABEL_1", "LABEL_1"]])
+@pytest.mark.parametrize("invalid_first", [True, False])
+def test_where_all_answers_of_a_side_are_invalid_nothing_presumes_labels(answers, invalid_first, folder):
+    names = ["invalid.csv", "named.csv"]
+    for name, given in zip(names, (answers * 10, ["a", "b", "b"] * 10), strict=True):
+        rows = [f"{n},{'aab'[n % 3]},{answer}\n" for n, answer in enumerate(given)]
+        (folder / name).write_text("case_id,label,prediction\n" + "".join(rows))
+    code, out, _ = tunediff(folder, "diff", *(names if invalid_first else names[::-1]), "--out", "invalid")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("  TD1")] == []
+    assert ("TD401" if answers[0] else "TD204") in out
+    report = (folder / "invalid/report.md").read_text()
+    assert "stayed wrong" in report
+    assert "with another answer" not in report

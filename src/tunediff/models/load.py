@@ -98,6 +98,10 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
     network.config.pad_token_id = pad
     # What an adapter saves as the name of its base: never a path of this machine.
     network.name_or_path = model.id if model.source in ("hub", "package") else "models/base"
+    if getattr(network.config, "rescale_every", 0):
+        # RWKV divides some of its weights whenever it goes from training to evaluation, and back: an adapter beside
+        # them would keep its size, and 4-bit weights be packed anew in another format. It computes the same without.
+        network.config.rescale_every = 0
     network.eval()
     network.requires_grad_(False)
     found = {"head": _settle_head(network, report, model, labels)} | inspect(network, tokenizer, model)
@@ -176,9 +180,11 @@ def context_length(configuration: "PreTrainedConfig", tokenizer: "PreTrainedToke
     """Tokens that the model can read: its positions, or what its tokenizer says where that is less.
 
     RoBERTa has 514 positions for 512 tokens. A tokenizer of a model from scratch knows the length of the training
-    sequences alone: a decoder reads on, but an encoder learned no position behind it.
+    sequences alone: a decoder reads on, but an encoder learned no position behind it. In rows that are longer than its
+    `keep_window_size`, Doge chooses which tokens each one sees by all of them, those behind it and padding too.
     """
     positions = getattr(configuration, "max_position_embeddings", None) or tokenizer.model_max_length
+    positions = min(positions, getattr(configuration, "keep_window_size", None) or positions)
     reads_on = model.source == "scratch" and not reads_both_ways(configuration)
     return int(positions if reads_on else min(positions, tokenizer.model_max_length))
 
