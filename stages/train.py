@@ -7,16 +7,15 @@
 """
 
 from argparse import Namespace
-from dataclasses import replace
 from functools import partial
 
 from tunediff.config.settings import TrainSettings, read_machine, read_settings
 from tunediff.config.tuned import Tuned
 from tunediff.data.cases import read_cases
-from tunediff.models.adapt import adapt_model
+from tunediff.models.adapt import LORA, adapt_model
 from tunediff.models.environment import environment
 from tunediff.models.load import load_base
-from tunediff.models.tuned import pin_tuned, save_tuned
+from tunediff.models.tuned import pin_tuned, save_tuned, with_trained
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import replacing, write_csv, write_json
@@ -51,7 +50,7 @@ def main() -> None:
     with measured(args.cost, scratch, gathered) as note_cost:
         cases = [read_cases(path, settings.inputs, settings.labels) for path in (args.train, args.validation)]
         loaded = load_base(args.base, model, settings.labels)
-        loaded = replace(loaded, model=adapt_model(loaded.model, adapt, train.seed))
+        loaded = with_trained(loaded, adapt_model(loaded.model, adapt, train.seed), adapter=adapt.method in LORA)
         rows = [training_rows(loaded, split, settings.labels, prompt, model.head) for split in cases]
         case_ids = partial(row_case_ids, loaded, cases[0], settings.labels, prompt, model.head)
         features = read_features(args.features)
@@ -64,7 +63,7 @@ def main() -> None:
         losses = {key: chosen[key] for key in ("train_loss", "validation_loss")}
         write_csv(args.log, log)
         write_json(args.metrics, {"epochs": len(log), "steps": log[-1]["step"], **losses})
-        write_json(args.environment, environment(loaded.model))
+        write_json(args.environment, {**environment(loaded.model), "model": loaded.found})
         weights = sum(value.numel() for value in loaded.model.parameters() if value.requires_grad)
         print(f"train: {weights:,} weights on {len(cases[0]):,} cases, {len(log)} epochs, {log[-1]['step']:,} steps")
         for row in log:

@@ -1,6 +1,6 @@
 """Every causal layout of transformers: scored, written, learned from, saved and merged as by hand, or refused.
 
-    python -m pytest tests/test_every_layout.py --long -s         # all of them, into benchmarks/results/layouts.json
+python -m pytest tests/test_every_layout.py --long -s         # all of them, into benchmarks/results/layouts.json
 """
 
 import json
@@ -19,7 +19,7 @@ from tests.tiny_layouts import LAYOUTS
 
 RESULTS = ROOT / "benchmarks" / "results" / "layouts.json"
 # Layouts that one process takes, and the seconds that one of them may take.
-AT_ONCE, LIMIT = 8, 180
+AT_ONCE, LIMIT = 24, 300
 STEPS = ("scores", "texts", "loss", "lora", "qlora")
 
 

@@ -60,7 +60,11 @@ _MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8}
 _INDEXED = {"indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 64}
 _INDEXED |= {"indexer_compress_ratio": 4, "layer_types": ["linear_attention", "indexed_attention"]}
 _QWEN4 = _INDEXED | {"num_hidden_layers": 2, "ple_embed_dim": 32, "hc_lowrank": 16, "ngram_vocab_size_base": 200}
-_SHARED_KV = {"num_hidden_layers": 4, "num_kv_shared_layers": 2, "layer_types": ["sliding_attention", "full_attention"] * 2}
+_SHARED_KV = {
+    "num_hidden_layers": 4,
+    "num_kv_shared_layers": 2,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+}
 _GEMMA3N = _SHARED_KV | {"intermediate_size": [48] * 4, "activation_sparsity_pattern": [0.95, 0.0] * 2}
 _GEMMA3N |= {"hidden_size_per_layer_input": 8, "laurel_rank": 8}
 _DOTS3 = {"layer_types": ["indexed_attention", "sliding_attention"], "mlp_layer_types": ["dense", "sparse"]}
@@ -72,7 +76,7 @@ _BYTES |= {"num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 8}
 OWN: dict[str, dict[str, Any]] = {
     "bamba": _MAMBA | {"num_hidden_layers": 2, "attn_layer_indices": [1]},
     "blt": {
-        **{name: _BYTES for name in ("patcher_config", "encoder_config", "decoder_config")},
+        **dict.fromkeys(("patcher_config", "encoder_config", "decoder_config"), _BYTES),
         "global_config": _BYTES | {"hidden_size": 64},
         "encoder_hash_byte_group_vocab": 50,
     },
@@ -87,7 +91,10 @@ OWN: dict[str, dict[str, Any]] = {
     "dots3_note_text": _DOTS3,
     "gemma3n": {"text_config": _GEMMA3N},
     "gemma3n_text": _GEMMA3N,
-    "gemma4_assistant": {"text_config": {"model_type": "gemma4_text"} | _BYTES | _ASSISTANT, "backbone_hidden_size": 32},
+    "gemma4_assistant": {
+        "text_config": {"model_type": "gemma4_text"} | _BYTES | _ASSISTANT,
+        "backbone_hidden_size": 32,
+    },
     "gemma4_unified_assistant": {"text_config": _ASSISTANT, "backbone_hidden_size": 32},
     "granitemoehybrid": _MAMBA | {"layer_types": ["mamba", "attention"]},
     "hunyuan_v1_dense": {"head_dim": 8},

@@ -61,7 +61,7 @@ def test_doge_reads_no_more_than_the_window_behind_which_it_sees_the_future(tmp_
 
 def test_an_adapter_beside_a_layer_that_is_no_plain_linear_one_is_refused_where_it_does_not_fit(tmp_path):
     loaded = load(tmp_path / "v4", written(tmp_path / "deepseek", "deepseek_v4"))
-    with pytest.raises(TunediffError, match="found model.layers.0.self_attn.o_a_proj, a DeepseekV4GroupedLinear that"):
+    with pytest.raises(TunediffError, match=r"found model.layers.0.self_attn.o_a_proj, a DeepseekV4GroupedLinear that"):
         adapt_model(loaded.model, adapt_section("lora"), seed=0)
     # Falcon's are of a class of its own too, and are the sum of what they and the adapter say.
     loaded = load(tmp_path / "falcon", written(tmp_path / "other", "falcon"))
@@ -71,7 +71,7 @@ def test_an_adapter_beside_a_layer_that_is_no_plain_linear_one_is_refused_where_
 
 def test_a_layer_that_peft_does_not_adapt_is_one_line(tmp_path):
     loaded = load(tmp_path / "base", written(tmp_path / "model", "mamba"))
-    with pytest.raises(TunediffError, match="adapt.target_modules: found all-linear: .*out_proj") as caught:
+    with pytest.raises(TunediffError, match=r"adapt.target_modules: found all-linear: .*out_proj") as caught:
         adapt_model(loaded.model, adapt_section("lora"), seed=0)
     assert "\n" not in str(caught.value)
     adapt_model(loaded.model, adapt_section("lora", target_modules=["in_proj", "x_proj"]), seed=0)

@@ -2,6 +2,7 @@
 
     check_files(Path("model"), config, params.model)        # before anything is loaded
     found = inspect(network, tokenizer, params.model)       # {"linear_layers": 14, "nf4_layers": 14, ...}
+    tuned = found | with_adapter(network_with_adapter)      # {"adapted_layers": 14, ...}
 
 Where params.yaml says something else than what is there, the run stops with one line.
 """
@@ -98,7 +99,25 @@ def inspect(network: Any, tokenizer: "PreTrainedTokenizerBase", model: Model) ->
         if other:
             values = ", ".join(f"{key} {shown(value)}" for key, value in other.items())
             cautions.append(f"generation_config.json sets {values}, which is left out of greedy generation")
-    return found | {"cautions": cautions}
+    return found | {"adapted_layers": 0, "cautions": cautions}
+
+
+def with_adapter(network: Any) -> dict[str, Any]:
+    """What an adapter adds to what was found in its base: `adapted_layers`, those that answer with it.
+
+    Raises:
+        TunediffError: no layer does.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [module for module in network.modules() if isinstance(module, BaseTunerLayer)]
+    active = sum(bool(one.active_adapters) and not one.disable_adapters and not one.merged for one in layers)
+    if not active:
+        raise TunediffError(
+            f"{network.config.model_type}: found {len(layers)} layers with an adapter, of which none is active; "
+            "expected some"
+        )
+    return {"adapted_layers": active}
 
 
 def changes_greedy(network: Any) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def _configuration(config: Mapping[str, Any]) -> PreTrainedConfig:
 
 
 def _numbers(value: Any) -> Any:
-    """A value of config.json with the numbers that JSON lacks: transformers writes {"__float__": "Infinity"} for one."""
+    """A value of config.json with what JSON has no number for: transformers writes {"__float__": "Infinity"}."""
     if isinstance(value, dict):
         if value.keys() == {"__float__"}:
             return float(value["__float__"])

@@ -40,7 +40,8 @@ class Loaded:
     pad: int
     section: Model
     labels: list[str]
-    found: dict[str, Any] = field(default_factory=dict)  # see `tunediff.models.inspection.inspect`
+    # What was found in it: see `inspection.inspect`; `head`, new or the checkpoint's; `labels` in the head's order.
+    found: dict[str, Any] = field(default_factory=dict)
 
 
 def load_base(base: Path, model: Model, labels: list[str]) -> Loaded:
@@ -105,6 +106,8 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
     network.eval()
     network.requires_grad_(False)
     found = {"head": _settle_head(network, report, model, labels)} | inspect(network, tokenizer, model)
+    if HEADS[model.head].is_of_labels:
+        found["labels"] = [network.config.id2label[number] for number in range(len(labels))]
     for caution in found["cautions"]:
         print(f"{weights}: {caution}", file=sys.stderr)
     return Loaded(network, tokenizer, context_length(network.config, tokenizer, model), pad, model, labels, found)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
@@ -60,6 +60,10 @@ class TransformersEngine(Engine):
     def environment(self) -> dict[str, str]:
         """See `Engine`."""
         return environment(self.loaded.model)
+
+    def inspected(self) -> dict[str, Any]:
+        """See `Engine`."""
+        return self.loaded.found
 
     def tuned(self, folder: Path) -> "TransformersEngine":
         """See `Engine`; the weights of the base are loaded once for both."""
