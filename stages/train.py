@@ -7,6 +7,7 @@
 """
 
 from argparse import Namespace
+from dataclasses import replace
 from functools import partial
 
 from tunediff.config.settings import TrainSettings, read_machine, read_settings
@@ -50,7 +51,7 @@ def main() -> None:
     with measured(args.cost, scratch, gathered) as note_cost:
         cases = [read_cases(path, settings.inputs, settings.labels) for path in (args.train, args.validation)]
         loaded = load_base(args.base, model, settings.labels)
-        loaded = with_trained(loaded, adapt_model(loaded.model, adapt, train.seed), adapter=adapt.method in LORA)
+        loaded = replace(loaded, model=adapt_model(loaded.model, adapt, train.seed))
         rows = [training_rows(loaded, split, settings.labels, prompt, model.head) for split in cases]
         case_ids = partial(row_case_ids, loaded, cases[0], settings.labels, prompt, model.head)
         features = read_features(args.features)
@@ -63,7 +64,8 @@ def main() -> None:
         losses = {key: chosen[key] for key in ("train_loss", "validation_loss")}
         write_csv(args.log, log)
         write_json(args.metrics, {"epochs": len(log), "steps": log[-1]["step"], **losses})
-        write_json(args.environment, {**environment(loaded.model), "model": loaded.found})
+        found = with_trained(loaded, loaded.model, adapter=adapt.method in LORA).found
+        write_json(args.environment, {**environment(loaded.model), "model": found})
         weights = sum(value.numel() for value in loaded.model.parameters() if value.requires_grad)
         print(f"train: {weights:,} weights on {len(cases[0]):,} cases, {len(log)} epochs, {log[-1]['step']:,} steps")
         for row in log:

@@ -89,16 +89,21 @@ def test_what_is_found_in_a_tuned_model_names_its_adapter_and_its_trained_head(h
     how = {"quantization": "nf4", "head": head}
     loaded = load(tmp_path / "base", folder, **how)
     assert (loaded.found["head"], loaded.found.get("labels"), loaded.found["adapted_layers"]) == (whose, names, 0)
-    save_tuned(adapt_model(loaded.model, adapt, 0), adapt, tmp_path / "tuned")
+    model = adapt_model(loaded.model, adapt, 0)
+    for name, value in model.named_parameters():
+        if "lora_B" in name and "layers.0.mlp" not in name:
+            torch.nn.init.normal_(value)
+    save_tuned(model, adapt, tmp_path / "tuned")
     tuned = load_tuned(load(tmp_path / "base", folder, **how), tmp_path / "tuned").found
-    assert tuned == loaded.found | {"adapted_layers": 14, "head": "trained" if head == "classification" else whose}
+    whose = "trained" if whose == "new" else whose
+    assert tuned == loaded.found | {"adapted_layers": 14, "idle_layers": 3, "head": whose}
     json.dumps(tuned)
 
 
 def test_an_adapter_that_is_switched_off_is_not_what_params_say(tmp_path):
     loaded = load(tmp_path / "base", write_model(tmp_path / "model", "llama", TOKENIZER))
     model = adapt_model(loaded.model, adapt_section("lora"), 0)
-    assert with_adapter(model) == {"adapted_layers": 14}
+    assert with_adapter(model) == {"adapted_layers": 14, "idle_layers": 14}
     with model.disable_adapter(), pytest.raises(TunediffError, match="found 14 layers with an adapter, of which none"):
         with_adapter(model)
 

@@ -9,6 +9,7 @@ from tests.tiny import adapt_section, load, small_tokenizer
 from tests.tiny_layouts import small_layout
 from tunediff.models.adapt import adapt_model
 from tunediff.models.merge import merge_adapter
+from tunediff.models.tuned import load_tuned, save_tuned
 from tunediff.runtime.errors import TunediffError
 
 TOKENIZER = small_tokenizer()
@@ -67,6 +68,25 @@ def test_an_adapter_beside_a_layer_that_is_no_plain_linear_one_is_refused_where_
     loaded = load(tmp_path / "falcon", written(tmp_path / "other", "falcon"))
     before = answers(loaded.model)
     assert torch.equal(answers(adapt_model(loaded.model, adapt_section("lora"), seed=0)), before)
+
+
+def test_an_adapter_is_read_whole_also_where_layers_have_other_names_than_published_weights(tmp_path):
+    folder, adapt = written(tmp_path / "model", "inkling2_text"), adapt_section("lora")
+    model = moved(adapt_model(load(tmp_path / "base", folder).model, adapt, seed=0))
+    save_tuned(model, adapt, tmp_path / "tuned")
+    tuned = load_tuned(load(tmp_path / "base", folder), tmp_path / "tuned").model
+    held, found = model.state_dict(), tuned.state_dict()
+    assert held.keys() == found.keys()
+    assert [name for name in held if not torch.equal(held[name], found[name])] == []
+    torch.testing.assert_close(answers(tuned), answers(model))
+
+
+def test_gemma_3n_does_not_learn_in_4_bits_and_does_without(tmp_path):
+    folder = written(tmp_path / "model", "gemma3n_text")
+    loaded = load(tmp_path / "nf4", folder, quantization="nf4")
+    with pytest.raises(TunediffError, match="a gemma3n_text model cannot learn with its layers in 4 bits"):
+        adapt_model(loaded.model, adapt_section("qlora"), seed=0)
+    adapt_model(load(tmp_path / "base", folder).model, adapt_section("lora"), seed=0)
 
 
 def test_a_layer_that_peft_does_not_adapt_is_one_line(tmp_path):

@@ -49,7 +49,7 @@ def adapt_model(model: Network, adapt: Adapt, seed: int) -> Network:
             adapted: Network = get_peft_model(model, config)
         except ValueError as error:  # a layer whose weights the layout reads past the adapter, such as Mamba's out_proj
             raise TunediffError(f"adapt.target_modules: found {adapt.target_modules}: {one_line(error)}") from None
-        if of_own:
+        if of_own or adapt.method == "qlora":
             _check_new_adapter(adapted, of_own)
     else:
         adapted = model
@@ -70,11 +70,14 @@ def _layers_of_their_own(model: Network, names: Collection[str]) -> dict[str, st
 
 @torch.no_grad()
 def _check_new_adapter(adapted: Network, layers: Mapping[str, str]) -> None:
-    """Refuse an adapter that changes answers before it has learned: a layer is not the sum of it and what is beside it.
+    """Refuse an adapter that changes answers before it has learned, or a model that cannot learn as it is stored.
+
+    A layer may not be the sum of itself and what is beside it; Gemma 3n writes to some of its weights while it learns,
+    which 4-bit ones do not take.
 
     Args:
         adapted: the model with the adapter, which it leaves ready to answer.
-        layers: those of the adapted ones that it may be, as `_layers_of_their_own` gives them.
+        layers: those of the adapted ones that may not fit, as `_layers_of_their_own` gives them.
     """
     if next(adapted.parameters()).is_meta:
         return
@@ -86,9 +89,18 @@ def _check_new_adapter(adapted: Network, layers: Mapping[str, str]) -> None:
             before = adapted(input_ids=tokens, attention_mask=torch.ones_like(tokens))[0].float()
         after = adapted(input_ids=tokens, attention_mask=torch.ones_like(tokens))[0].float()
         found = None if torch.equal(before, after) else "it changes answers before it has learned"
-    # Each layer fails in its own way on a sum of other shapes.
-    except RuntimeError as error:
+        adapted.train()
+        with torch.random.fork_rng():
+            adapted(input_ids=tokens, attention_mask=torch.ones_like(tokens))
+        adapted.eval()
+    # Each layer fails in its own way on a sum of other shapes, on outputs that are none, or on weights that are packed.
+    except Exception as error:
         found = one_line(error)
+    if found is not None and not layers:
+        raise TunediffError(
+            f"params.yaml: adapt.method: found qlora, but a {adapted.config.model_type} model cannot learn with its "
+            f"layers in 4 bits ({found}); expected lora, and model.quantization none"
+        )
     if found is not None:
         name, kind = next(iter(layers.items()))
         raise TunediffError(
@@ -191,8 +203,17 @@ def load_adapter(model: Network, folder: Path) -> Network:
         tuned: Network = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise TunediffError(f"{folder}: cannot be loaded onto the base model: {one_line(error)}") from None
-    if get_peft_model_state_dict(tuned, save_embedding_layers=False).keys() != saved.keys():
+    loaded = get_peft_model_state_dict(tuned, save_embedding_layers=False)
+    if {name: value.shape for name, value in loaded.items()} != {name: value.shape for name, value in saved.items()}:
         raise TunediffError(f"{folder / ADAPTER}: holds the weights of another model, or of one adapted in another way")
+    # Of a layout whose published weights have other names than its layers, peft takes the adapter's names for such
+    # ones, and leaves what it does not find at random values, with a warning.
+    with torch.no_grad():
+        for name, value in loaded.items():
+            value.copy_(saved[name])
+    again = get_peft_model_state_dict(tuned, save_embedding_layers=False)
+    if not all(torch.equal(value, saved[name].to(value)) for name, value in again.items()):
+        raise TunediffError(f"{folder / ADAPTER}: its weights do not reach their layers")
     return tuned.eval()
 
 

@@ -94,7 +94,7 @@ def inspect(network: Any, tokenizer: "PreTrainedTokenizerBase", model: Model) ->
     found = _layers(network)
     cautions = _check_quantization(found, network, model)
     if HEADS[model.head].writes:
-        _check_causal(network)
+        _check_causal(network, model)
         other = changes_greedy(network)
         if other:
             values = ", ".join(f"{key} {shown(value)}" for key, value in other.items())
@@ -103,21 +103,26 @@ def inspect(network: Any, tokenizer: "PreTrainedTokenizerBase", model: Model) ->
 
 
 def with_adapter(network: Any) -> dict[str, Any]:
-    """What an adapter adds to what was found in its base: `adapted_layers`, those that answer with it.
+    """What a trained adapter adds to what was found in its base.
+
+    Returns:
+        adapted_layers, those that answer with it; idle_layers, those among them whose part of it is zero: it has learned
+        nothing there, as in a layer that no text passes through.
 
     Raises:
         TunediffError: no layer does.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    layers = [module for module in network.modules() if isinstance(module, BaseTunerLayer)]
-    active = sum(bool(one.active_adapters) and not one.disable_adapters and not one.merged for one in layers)
+    layers: list[Any] = [module for module in network.modules() if isinstance(module, BaseTunerLayer)]
+    active = [one for one in layers if one.active_adapters and not one.disable_adapters and not one.merged]
     if not active:
         raise TunediffError(
             f"{network.config.model_type}: found {len(layers)} layers with an adapter, of which none is active; "
             "expected some"
         )
-    return {"adapted_layers": active}
+    idle = sum(not any(value.any() for value in one.lora_B.parameters()) for one in active)
+    return {"adapted_layers": len(active), "idle_layers": idle}
 
 
 def changes_greedy(network: Any) -> dict[str, Any]:
@@ -222,7 +227,7 @@ def _check_quantization(found: Mapping[str, Any], network: Any, model: Model) ->
 
 
 @torch.inference_mode()
-def _check_causal(network: Any) -> None:
+def _check_causal(network: Any, model: Model) -> None:
     """Refuse a model for which the last token changes what it says at earlier places: it sees the future."""
     device, rows = next(network.parameters()).device, network.get_input_embeddings().weight.shape[0]
     row = [(7 * place + 3) % rows for place in range(8)]
@@ -235,6 +240,11 @@ def _check_causal(network: Any) -> None:
         )
     # Each layout says in its own way that it cannot read tokens alone.
     except Exception as error:
+        if model.quantization == "nf4":
+            raise TunediffError(
+                f"params.yaml: model.quantization: found nf4, but a {network.config.model_type} model does not compute "
+                f"with its layers in 4 bits: {one_line(error)}; expected none"
+            ) from None
         raise TunediffError(
             f"params.yaml: model.head: found lm, but a {network.config.model_type} model cannot go on with a text: "
             f"{one_line(error)}"

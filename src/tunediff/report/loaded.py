@@ -59,4 +59,6 @@ def _parts(found: Mapping[str, Any]) -> Iterator[str]:
     if labels := found.get("labels"):
         yield f"its outputs are {', '.join(visible(str(label)) for label in labels)}, in this order"
     if adapted := int(found.get("adapted_layers", 0)):
-        yield f"an adapter is active on {counted(adapted, 'layer')}"
+        idle = int(found.get("idle_layers", 0))
+        learned = f", of which {whole(idle)} learned nothing" if idle else ""
+        yield f"an adapter is active on {counted(adapted, 'layer')}{learned}"
