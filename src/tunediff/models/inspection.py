@@ -106,8 +106,8 @@ def with_adapter(network: Any) -> dict[str, Any]:
     """What a trained adapter adds to what was found in its base.
 
     Returns:
-        adapted_layers, those that answer with it; idle_layers, those among them whose part of it is zero: it has learned
-        nothing there, as in a layer that no text passes through.
+        adapted_layers, those that answer with it; idle_layers, those among them whose part of it is zero: it has
+        learned nothing there, as in a layer that no text passes through.
 
     Raises:
         TunediffError: no layer does.

@@ -55,7 +55,7 @@ def inside(name: str, modules: Sequence[str]) -> bool:
 
 
 def _is_read_past(model: PreTrainedModel, name: str) -> bool:
-    """Whether a layer is a dt_proj of Mamba's kind, whose weights are read without calling it unless they are packed."""
+    """Whether a layer is a dt_proj of Mamba's kind, whose weights are read without calling it, unless in 4 bits."""
     holder, _, last = name.rpartition(".")
     return last == "dt_proj" and hasattr(model.get_submodule(holder), "x_proj")
 
