@@ -10,10 +10,11 @@ from argparse import Namespace
 from dataclasses import replace
 from functools import partial
 
+from tunediff.config.adapt import LORA
 from tunediff.config.settings import TrainSettings, read_machine, read_settings
 from tunediff.config.tuned import Tuned
 from tunediff.data.cases import read_cases
-from tunediff.models.adapt import LORA, adapt_model
+from tunediff.models.adapt import adapt_model
 from tunediff.models.environment import environment
 from tunediff.models.load import load_base
 from tunediff.models.tuned import pin_tuned, save_tuned, with_trained
