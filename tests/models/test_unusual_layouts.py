@@ -84,9 +84,23 @@ def test_an_adapter_is_read_whole_also_where_layers_have_other_names_than_publis
 def test_gemma_3n_does_not_learn_in_4_bits_and_does_without(tmp_path):
     folder = written(tmp_path / "model", "gemma3n_text")
     loaded = load(tmp_path / "nf4", folder, quantization="nf4")
-    with pytest.raises(TunediffError, match="a gemma3n_text model cannot learn with its layers in 4 bits"):
+    with pytest.raises(TunediffError, match="found qlora, but a gemma3n_text model cannot learn so"):
         adapt_model(loaded.model, adapt_section("qlora"), seed=0)
     adapt_model(load(tmp_path / "base", folder).model, adapt_section("lora"), seed=0)
+
+
+def test_a_model_whose_answers_depend_on_how_many_tokens_follow_is_refused(tmp_path):
+    folder = written(tmp_path / "model", "prophetnet")
+    with pytest.raises(
+        TunediffError, match="what this prophetnet model says of a text depends on how many tokens follow"
+    ):
+        load(tmp_path / "base", folder)
+
+
+def test_a_model_that_learns_from_rows_of_one_length_alone_is_one_line(tmp_path):
+    loaded = load(tmp_path / "base", written(tmp_path / "model", "reformer"))
+    with pytest.raises(TunediffError, match="found lora, but a reformer model cannot learn so: If training"):
+        adapt_model(loaded.model, adapt_section("lora"), seed=0)
 
 
 def test_a_layer_that_peft_does_not_adapt_is_one_line(tmp_path):

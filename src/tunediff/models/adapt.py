@@ -47,8 +47,7 @@ def adapt_model(model: Network, adapt: Adapt, seed: int) -> Network:
             adapted: Network = get_peft_model(model, config)
         except ValueError as error:  # a layer whose weights the layout reads past the adapter, such as Mamba's out_proj
             raise TunediffError(f"adapt.target_modules: found {adapt.target_modules}: {one_line(error)}") from None
-        if of_own or adapt.method == "qlora":
-            _check_new_adapter(adapted, of_own)
+        _check_new_adapter(adapted, of_own, adapt.method)
     else:
         adapted = model
         choose_trained(model, adapt.method)
@@ -67,15 +66,16 @@ def _layers_of_their_own(model: Network, names: Collection[str]) -> dict[str, st
 
 
 @torch.no_grad()
-def _check_new_adapter(adapted: Network, layers: Mapping[str, str]) -> None:
+def _check_new_adapter(adapted: Network, layers: Mapping[str, str], method: str) -> None:
     """Refuse an adapter that changes answers before it has learned, or a model that cannot learn as it is stored.
 
     A layer may not be the sum of itself and what is beside it; Gemma 3n writes to some of its weights while it learns,
-    which 4-bit ones do not take.
+    which 4-bit ones do not take; Reformer learns from rows of one length alone.
 
     Args:
         adapted: the model with the adapter, which it leaves ready to answer.
         layers: those of the adapted ones that may not fit, as `_layers_of_their_own` gives them.
+        method: adapt.method, for the error.
     """
     if next(adapted.parameters()).is_meta:
         return
@@ -96,8 +96,8 @@ def _check_new_adapter(adapted: Network, layers: Mapping[str, str]) -> None:
         found = one_line(error)
     if found is not None and not layers:
         raise TunediffError(
-            f"params.yaml: adapt.method: found qlora, but a {adapted.config.model_type} model cannot learn with its "
-            f"layers in 4 bits ({found}); expected lora, and model.quantization none"
+            f"params.yaml: adapt.method: found {method}, but a {adapted.config.model_type} model cannot learn so: "
+            f"{found}"
         )
     if found is not None:
         name, kind = next(iter(layers.items()))
