@@ -89,7 +89,7 @@ def cells(found):
     how = "a row per choice" if found.get("tree") is False else "choices in a tree"
     batches = f", texts {found['batches']}" if "batches" in found else ""
     asked = f"agree; {how}{batches}"
-    faults = [f"{step}: {found[step]}" for step in STEPS[:3] if found.get(step) != "agrees"]
+    faults = [f"{step}: {found.get(step, '-')}" for step in STEPS[:3] if found.get(step) != "agrees"]
     return (
         "; ".join(faults) or asked,
         *(
@@ -137,4 +137,4 @@ def test_the_table_in_the_documents_is_that_of_the_last_sweep():
     assert table(written["layouts"]) in page
     assert idle(written["layouts"]) in " ".join(page.split())
     assert f"transformers {written['transformers']}" in page
-    assert [found["layout"] for found in written["layouts"]] == LAYOUTS or written["transformers"] != __version__
+    assert {found["layout"] for found in written["layouts"]} <= {*LAYOUTS} or written["transformers"] != __version__
