@@ -36,6 +36,7 @@ def main() -> None:
     with measured(args.cost, scratch, gathered) as note_cost, finished_batches(scratch, note_cost):
         cases = read_sets(settings, args.test_sets, args.validation)
         engine = open_engine(settings, args.base)
+        inspected = engine.inspected()
         frames = ask_sets(engine, cases, settings, "predict_base")
         environment = engine.environment()
         if settings.evaluate.noise_seed is not None:
@@ -47,7 +48,7 @@ def main() -> None:
             frames[HEADLINE] = frames[HEADLINE].assign(**answers_of("seed", frame))
         if first():
             write_sets(args.answers, frames, settings, "base", environment)
-            write_json(args.environment, environment)
+            write_json(args.environment, {**environment, "model": inspected})
             print("\n".join(f"base: {len(frame):,} cases of {name} answered" for name, frame in frames.items()))
             mark_done(scratch)
 

@@ -37,7 +37,7 @@ def main() -> None:
         frames = ask_sets(engine, cases, settings, "predict_tuned")
         if first():
             write_sets(args.answers, frames, settings, "tuned", engine.environment())
-            write_json(args.environment, engine.environment())
+            write_json(args.environment, {**engine.environment(), "model": engine.inspected()})
             print("\n".join(f"tuned: {len(frame):,} cases of {name} answered" for name, frame in frames.items()))
             mark_done(scratch)
 

@@ -10,13 +10,14 @@ from argparse import Namespace
 from dataclasses import replace
 from functools import partial
 
+from tunediff.config.adapt import LORA
 from tunediff.config.settings import TrainSettings, read_machine, read_settings
 from tunediff.config.tuned import Tuned
 from tunediff.data.cases import read_cases
 from tunediff.models.adapt import adapt_model
 from tunediff.models.environment import environment
 from tunediff.models.load import load_base
-from tunediff.models.tuned import pin_tuned, save_tuned
+from tunediff.models.tuned import pin_tuned, save_tuned, with_trained
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import replacing, write_csv, write_json
@@ -69,7 +70,8 @@ def main() -> None:
         losses = {key: chosen[key] for key in ("train_loss", "validation_loss")}
         write_csv(args.log, log)
         write_json(args.metrics, {"epochs": len(log), "steps": log[-1]["step"], **losses, **proof})
-        write_json(args.environment, environment(loaded.model))
+        found = with_trained(loaded, loaded.model, adapter=adapt.method in LORA).found
+        write_json(args.environment, {**environment(loaded.model), "model": found})
         weights = sum(value.numel() for value in loaded.model.parameters() if value.requires_grad)
         print(f"train: {weights:,} weights on {len(cases[0]):,} cases, {len(log)} epochs, {log[-1]['step']:,} steps")
         if proof:

@@ -249,3 +249,19 @@ def test_logs_of_another_tool_are_compared_to_the_end_and_both_pages_say_what_th
     page = (tmp_path / "out/report.md").read_text()
     assert "1 of the 5 answers of before.json without a score (no answer 1)" in page
     assert "nan" not in page
+
+
+@pytest.mark.parametrize("answers", [["", "", ""], ["LABEL_0", "LABEL_1", "LABEL_1"]])
+@pytest.mark.parametrize("invalid_first", [True, False])
+def test_where_all_answers_of_a_side_are_invalid_nothing_presumes_labels(answers, invalid_first, folder):
+    names = ["invalid.csv", "named.csv"]
+    for name, given in zip(names, (answers * 10, ["a", "b", "b"] * 10), strict=True):
+        rows = [f"{n},{'aab'[n % 3]},{answer}\n" for n, answer in enumerate(given)]
+        (folder / name).write_text("case_id,label,prediction\n" + "".join(rows))
+    code, out, _ = tunediff(folder, "diff", *(names if invalid_first else names[::-1]), "--out", "invalid")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("  TD1")] == []
+    assert ("TD401" if answers[0] else "TD204") in out
+    report = (folder / "invalid/report.md").read_text()
+    assert "stayed wrong" in report
+    assert "with another answer" not in report

@@ -100,12 +100,20 @@ def test_another_model_than_the_one_that_was_measured_differs(counted, tmp_path)
     assert float(rows(out)["predict_tuned"][7]) > 1e-3
 
 
+def told_layers(project):
+    """Layers that the adapter of a run is on, as its own weights have it."""
+    weights = load_file(project.folder / "models/tuned/adapter_model.safetensors")
+    return sum("lora_A" in name for name in weights)
+
+
 def test_a_prediction_file_says_what_it_was_computed_with_and_so_do_the_metrics(counted):
     for model in ("base", "tuned"):
         about = json.loads(
             pq.read_schema(counted.folder / f"data/predictions/{model}/test.parquet").metadata[b"tunediff"]
         )
-        assert about["environment"] == counted.metrics(f"environment/predict_{model}")
+        told = dict(counted.metrics(f"environment/predict_{model}"))
+        assert told.pop("model")["adapted_layers"] == (0 if model == "base" else told_layers(counted))
+        assert about["environment"] == told
         assert about["environment"]["torch"] == torch.__version__
 
 

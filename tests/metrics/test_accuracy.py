@@ -177,6 +177,12 @@ def test_a_classifier_that_says_positive_for_everything_is_named_with_both_reaso
     )
 
 
+def test_predictions_of_which_none_names_a_label_are_no_degenerate_predictor():
+    gold = ["neutral"] * 4 + ["entailment"] * 6
+    assert degenerate_reason(NLI, confusion(NLI, gold, [None] * 10)) is None
+    assert degenerate_reason(NLI, confusion(NLI, gold, ["neutral"] + [None] * 9)) is not None
+
+
 def test_one_case_is_one_case():
     reason = degenerate_reason(NLI, confusion(NLI, ["neutral"], ["neutral"]))
     assert reason.startswith("Degenerate predictor: it answers 'neutral' for 100.0 % of 1 case, and")

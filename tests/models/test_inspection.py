@@ -7,10 +7,12 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
-from tests.tiny import SMALL, load, small_model, small_tokenizer, write_model
+from tests.tiny import LABELS, SMALL, adapt_section, load, small_model, small_tokenizer, write_model
+from tunediff.models.adapt import adapt_model
 from tunediff.models.counts import count_parameters
-from tunediff.models.inspection import changes_greedy
+from tunediff.models.inspection import changes_greedy, with_adapter
 from tunediff.models.parameters import totals
+from tunediff.models.tuned import load_tuned, save_tuned
 from tunediff.runtime.errors import TunediffError
 
 TOKENIZER = small_tokenizer()
@@ -79,6 +81,31 @@ def test_what_is_found_is_what_was_asked_for(quantization, tmp_path):
     assert loaded.found["nf4_share"] == (1 if quantization == "nf4" else 0)
     assert set(loaded.found["dtypes"]) == {"float32"}
     assert (loaded.found["head"], loaded.found["cautions"]) == ("checkpoint", [])
+
+
+@pytest.mark.parametrize(("head", "names", "whose"), [("lm", None, "checkpoint"), ("classification", LABELS, "new")])
+def test_what_is_found_in_a_tuned_model_names_its_adapter_and_its_trained_head(head, names, whose, tmp_path):
+    folder, adapt = write_model(tmp_path / "model", "llama", TOKENIZER), adapt_section("qlora")
+    how = {"quantization": "nf4", "head": head}
+    loaded = load(tmp_path / "base", folder, **how)
+    assert (loaded.found["head"], loaded.found.get("labels"), loaded.found["adapted_layers"]) == (whose, names, 0)
+    model = adapt_model(loaded.model, adapt, 0)
+    for name, value in model.named_parameters():
+        if "lora_B" in name and "layers.0.mlp" not in name:
+            torch.nn.init.normal_(value)
+    save_tuned(model, adapt, tmp_path / "tuned")
+    tuned = load_tuned(load(tmp_path / "base", folder, **how), tmp_path / "tuned").found
+    whose = "trained" if whose == "new" else whose
+    assert tuned == loaded.found | {"adapted_layers": 14, "idle_layers": 3, "head": whose}
+    json.dumps(tuned)
+
+
+def test_an_adapter_that_is_switched_off_is_not_what_params_say(tmp_path):
+    loaded = load(tmp_path / "base", write_model(tmp_path / "model", "llama", TOKENIZER))
+    model = adapt_model(loaded.model, adapt_section("lora"), 0)
+    assert with_adapter(model) == {"adapted_layers": 14, "idle_layers": 14}
+    with model.disable_adapter(), pytest.raises(TunediffError, match="found 14 layers with an adapter, of which none"):
+        with_adapter(model)
 
 
 def test_layers_of_another_class_than_linear_are_not_4_bit_and_that_is_refused(tmp_path):

@@ -275,6 +275,27 @@ def test_both_pages_say_what_each_stage_computed_with_stages_of_one_environment_
     assert "<b>" not in html_page(made) + markdown_page(made)
 
 
+FOUND = {"head": "new", "labels": ["a <b>", "c"], "linear_layers": 14, "nf4_layers": 13, "dtypes": {"float32": 9}}
+
+
+def test_both_pages_say_what_was_found_in_the_models_and_where_the_counts_say_another_thing(tmp_path):
+    tuned = FOUND | {"head": "trained", "adapted_layers": 1, "idle_layers": 1, "cautions": ["most of it is as it was"]}
+    found = {"environment_predict_base": {"model": FOUND}, "environment_predict_tuned": {"model": tuned}}
+    made = contents(tmp_path, usual_cases(), **found)
+    layers = "13 of 14 linear layers in NF4, all other weights float32; its head is"
+    for text in (Page(html_page(made)).text, unescape(markdown_page(made))):
+        text = " ".join(text.split())
+        assert f"The base model as loaded: {layers} new; its outputs are a <b>, c, in this order." in text
+        assert f"{layers} trained; its outputs are a <b>, c, in this order; an adapter is active on 1 layer, " in text
+        assert "of which 1 learned nothing. Most of it is as it was." in text
+        assert "The counts, made from the layout alone, take " in text
+        assert "Computed by predict_base, train, predict_tuned with torch" in text
+    assert "<b>" not in html_page(made) + markdown_page(made)
+    counted = sum(row["dtype"] == "nf4" for row in made["results"].parameters)
+    found = {"environment_predict_base": {"model": FOUND | {"nf4_layers": counted}}}
+    assert "made from the layout alone" not in markdown_page(contents(tmp_path / "equal", usual_cases(), **found))
+
+
 @pytest.mark.parametrize("evidence", [True, False])
 def test_energy_is_a_figure_or_said_not_to_have_been_measured(tmp_path, evidence):
     made = contents(tmp_path, usual_cases(), evidence=evidence)

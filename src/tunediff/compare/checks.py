@@ -135,10 +135,13 @@ def _about_answers(comparison: "Comparison", run: Run) -> Iterator[Raised]:
         right = int((comparison.aligned[f"outcome_{model}"] == RIGHT).sum())
         if not _is_of_labels(comparison.task, tally, right):
             return
-        yield from degenerate_checks(comparison.task, tally, who)
         if model == "base":
             yield from one_label_checks(comparison.task, tally)
-        yield from chance_checks(comparison.task, tally, right, model, who, comparison.confidence)
+        # Answers that name no label at all are no choice among the labels, neither a constant one nor a guess: what is
+        # wrong with them TD204 and TD401 say.
+        if any(answer is not None for _, answer in tally):
+            yield from degenerate_checks(comparison.task, tally, who)
+            yield from chance_checks(comparison.task, tally, right, model, who, comparison.confidence)
 
 
 def _is_of_labels(task: Task, tally: Tally, right: int) -> bool:

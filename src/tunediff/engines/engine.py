@@ -12,7 +12,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -72,6 +72,10 @@ class Engine(ABC):
     @abstractmethod
     def environment(self) -> dict[str, str]:
         """What the figures depend on besides code, data and parameters: libraries, device, dtype."""
+
+    def inspected(self) -> dict[str, Any]:
+        """What was found in the model that answers (`tunediff.models.inspection`); empty where nobody can look."""
+        return {}
 
     @abstractmethod
     def tuned(self, folder: Path) -> "Engine":

@@ -138,7 +138,7 @@ def degenerate_reason(labels: Sequence[str], counts: Counts) -> str | None:
     """Return the sentence that says why these predictions need no reading of the case, None where they do.
 
     Degenerate is one label for more than 95 % of the cases, or an accuracy no better than that of always
-    answering the most frequent gold label.
+    answering the most frequent gold label. Predictions of which none names a label are no choice among the labels.
 
     Args:
         labels: the label list of the task, of length n_labels.
@@ -149,6 +149,8 @@ def degenerate_reason(labels: Sequence[str], counts: Counts) -> str | None:
     common, favourite = int(support.argmax()), int(predicted.argmax())
     share = predicted[favourite] / n
     reasons = []
+    if not predicted.any():
+        return None
     if share > ONE_LABEL_SHARE:
         cases = f"{n:,} case{'s' * (n != 1)}"
         reasons.append(f"it answers {labels[favourite]!r} for {100 * share:.1f} % of {cases}")

@@ -4,7 +4,7 @@ trainable = adapt_model(network, params.adapt, seed=0)       # LoRA, new head, o
 save_trained(trainable, Path("checkpoint"))                  # the trained weights alone, as safetensors
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -26,21 +26,28 @@ def adapt_model(model: Network, adapt: Adapt, seed: int) -> Network:
     A new head is always trained: its weights are random.
 
     Raises:
-        TunediffError: a target of the adapter matches no layer; the line names the layers there are.
+        TunediffError: a target of the adapter matches no layer, and the line names the layers there are; or a layer
+            does not compute as a linear one does.
     """
     torch.manual_seed(seed)
     if adapt.method in LORA:
         from peft import LoraConfig, get_peft_model
 
         targets = matched_targets(model, adapt.target_modules or [])
+        names = sorted(name for found in targets.values() for name in found)
         config = LoraConfig(
             r=adapt.r,
             lora_alpha=adapt.lora_alpha,
             lora_dropout=adapt.lora_dropout,
-            target_modules=sorted(name for names in targets.values() for name in names),
+            target_modules=names,
             modules_to_save=new_head(model) or None,
         )
-        adapted: Network = get_peft_model(model, config)
+        of_own = _layers_of_their_own(model, names)
+        try:
+            adapted: Network = get_peft_model(model, config)
+        except ValueError as error:  # a layer whose weights the layout reads past the adapter, such as Mamba's out_proj
+            raise TunediffError(f"adapt.target_modules: found {adapt.target_modules}: {one_line(error)}") from None
+        _check_new_adapter(adapted, of_own, adapt.method)
     else:
         adapted = model
         choose_trained(model, adapt.method)
@@ -49,6 +56,55 @@ def adapt_model(model: Network, adapt: Adapt, seed: int) -> Network:
             # Gradient scaling refuses half-precision weights, and small updates vanish in them.
             parameter.data = parameter.data.float()
     return adapted
+
+
+def _layers_of_their_own(model: Network, names: Collection[str]) -> dict[str, str]:
+    """The classes, by name of the layer, of linear layers that compute in a way of their own, as Falcon's do."""
+    kinds = {name: type(model.get_submodule(name)) for name in names}
+    known = ("torch.", "transformers.pytorch_utils", "bitsandbytes.")
+    return {name: kind.__name__ for name, kind in kinds.items() if not kind.__module__.startswith(known)}
+
+
+@torch.no_grad()
+def _check_new_adapter(adapted: Network, layers: Mapping[str, str], method: str) -> None:
+    """Refuse an adapter that changes answers before it has learned, or a model that cannot learn as it is stored.
+
+    A layer may not be the sum of itself and what is beside it; Gemma 3n writes to some of its weights while it learns,
+    which 4-bit ones do not take; Reformer learns from rows of one length alone.
+
+    Args:
+        adapted: the model with the adapter, which it leaves ready to answer.
+        layers: those of the adapted ones that may not fit, as `_layers_of_their_own` gives them.
+        method: adapt.method, for the error.
+    """
+    if next(adapted.parameters()).is_meta:
+        return
+    adapted.eval()
+    rows = adapted.get_input_embeddings().weight.shape[0]
+    tokens = torch.tensor([[(7 * place + 3) % rows for place in range(8)]], device=next(adapted.parameters()).device)
+    try:
+        with adapted.disable_adapter():
+            before = adapted(input_ids=tokens, attention_mask=torch.ones_like(tokens))[0].float()
+        after = adapted(input_ids=tokens, attention_mask=torch.ones_like(tokens))[0].float()
+        found = None if torch.equal(before, after) else "it changes answers before it has learned"
+        adapted.train()
+        with torch.random.fork_rng():
+            adapted(input_ids=tokens, attention_mask=torch.ones_like(tokens))
+        adapted.eval()
+    # Each layer fails in its own way on a sum of other shapes, on outputs that are none, or on weights that are packed.
+    except Exception as error:
+        found = one_line(error)
+    if found is not None and not layers:
+        raise TunediffError(
+            f"params.yaml: adapt.method: found {method}, but a {adapted.config.model_type} model cannot learn so: "
+            f"{found}"
+        )
+    if found is not None:
+        name, kind = next(iter(layers.items()))
+        raise TunediffError(
+            f"adapt.target_modules: found {name}, a {kind} that computes otherwise than a linear layer, so no adapter "
+            f"fits beside it ({found}); expected other layers"
+        )
 
 
 def disable_dropout(model: Network) -> None:
@@ -145,8 +201,17 @@ def load_adapter(model: Network, folder: Path) -> Network:
         tuned: Network = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise TunediffError(f"{folder}: cannot be loaded onto the base model: {one_line(error)}") from None
-    if get_peft_model_state_dict(tuned, save_embedding_layers=False).keys() != saved.keys():
+    loaded = get_peft_model_state_dict(tuned, save_embedding_layers=False)
+    if {name: value.shape for name, value in loaded.items()} != {name: value.shape for name, value in saved.items()}:
         raise TunediffError(f"{folder / ADAPTER}: holds the weights of another model, or of one adapted in another way")
+    # Of a layout whose published weights have other names than its layers, peft takes the adapter's names for such
+    # ones, and leaves what it does not find at random values, with a warning.
+    with torch.no_grad():
+        for name, value in loaded.items():
+            value.copy_(saved[name])
+    again = get_peft_model_state_dict(tuned, save_embedding_layers=False)
+    if not all(torch.equal(value, saved[name].to(value)) for name, value in again.items()):
+        raise TunediffError(f"{folder / ADAPTER}: its weights do not reach their layers")
     return tuned.eval()
 
 

@@ -42,7 +42,7 @@ def layout(config: Mapping[str, Any], head: Head = "lm", labels: int = 2) -> Pre
         if str(error).startswith("Unrecognized configuration class"):
             raise TunediffError(
                 f"model.config.model_type: found {config['model_type']!r}, for which transformers has no "
-                f"{head} head; expected a layout that has one"
+                f"{'bare model' if head == 'none' else f'{head} head'}; expected a layout that has one"
             ) from error
         raise _cannot_build(error) from error
     return model
@@ -63,7 +63,7 @@ def _configuration(config: Mapping[str, Any]) -> PreTrainedConfig:
         )
     try:
         defaults: PreTrainedConfig = AutoConfig.for_model(model_type)
-        configuration = defaults.from_dict(dict(config))
+        configuration = defaults.from_dict({key: _numbers(value) for key, value in config.items()})
     except Exception as error:  # as in `layout`: every layout has checks of its own
         raise _cannot_build(error) from error
     known = {*defaults.to_dict(), *defaults.attribute_map}
@@ -73,6 +73,15 @@ def _configuration(config: Mapping[str, Any]) -> PreTrainedConfig:
         if near := get_close_matches(key, known, n=1, cutoff=0.93):
             raise TunediffError(f"model.config.{key}: found an unknown key, expected {near[0]!r}")
     return configuration
+
+
+def _numbers(value: Any) -> Any:
+    """A value of config.json with what JSON has no number for: transformers writes {"__float__": "Infinity"}."""
+    if isinstance(value, dict):
+        if value.keys() == {"__float__"}:
+            return float(value["__float__"])
+        return {key: _numbers(one) for key, one in value.items()}
+    return [_numbers(one) for one in value] if isinstance(value, list) else value
 
 
 def _cannot_build(error: Exception) -> TunediffError:

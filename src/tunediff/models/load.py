@@ -40,7 +40,8 @@ class Loaded:
     pad: int
     section: Model
     labels: list[str]
-    found: dict[str, Any] = field(default_factory=dict)  # see `tunediff.models.inspection.inspect`
+    # What was found in it: see `inspection.inspect`; `head`, new or the checkpoint's; `labels` in the head's order.
+    found: dict[str, Any] = field(default_factory=dict)
 
 
 def load_base(base: Path, model: Model, labels: list[str]) -> Loaded:
@@ -98,11 +99,17 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
     network.config.pad_token_id = pad
     # What an adapter saves as the name of its base: never a path of this machine.
     network.name_or_path = model.id if model.source in ("hub", "package") else "models/base"
+    if getattr(network.config, "rescale_every", 0):
+        # RWKV divides some of its weights whenever it goes from training to evaluation, and back: an adapter beside
+        # them would keep its size, and 4-bit weights be packed anew in another format. It computes the same without.
+        network.config.rescale_every = 0
     if (output := network.get_output_embeddings()) is not None:
         output.register_forward_pre_hook(_contiguous)
     network.eval()
     network.requires_grad_(False)
     found = {"head": _settle_head(network, report, model, labels)} | inspect(network, tokenizer, model)
+    if HEADS[model.head].is_of_labels:
+        found["labels"] = [network.config.id2label[number] for number in range(len(labels))]
     for caution in found["cautions"]:
         print(f"{weights}: {caution}", file=sys.stderr)
     return Loaded(network, tokenizer, context_length(network.config, tokenizer, model), pad, model, labels, found)
@@ -187,9 +194,11 @@ def context_length(configuration: "PreTrainedConfig", tokenizer: "PreTrainedToke
     """Tokens that the model can read: its positions, or what its tokenizer says where that is less.
 
     RoBERTa has 514 positions for 512 tokens. A tokenizer of a model from scratch knows the length of the training
-    sequences alone: a decoder reads on, but an encoder learned no position behind it.
+    sequences alone: a decoder reads on, but an encoder learned no position behind it. In rows that are longer than its
+    `keep_window_size`, Doge chooses which tokens each one sees by all of them, those behind it and padding too.
     """
     positions = getattr(configuration, "max_position_embeddings", None) or tokenizer.model_max_length
+    positions = min(positions, getattr(configuration, "keep_window_size", None) or positions)
     reads_on = model.source == "scratch" and not reads_both_ways(configuration)
     return int(positions if reads_on else min(positions, tokenizer.model_max_length))
 

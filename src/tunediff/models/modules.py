@@ -54,6 +54,12 @@ def inside(name: str, modules: Sequence[str]) -> bool:
     return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
+def _is_read_past(model: PreTrainedModel, name: str) -> bool:
+    """Whether a layer is a dt_proj of Mamba's kind, whose weights are read without calling it, unless in 4 bits."""
+    holder, _, last = name.rpartition(".")
+    return last == "dt_proj" and hasattr(model.get_submodule(holder), "x_proj")
+
+
 def _output_embedding(model: PreTrainedModel) -> nn.Module | None:
     embedding: nn.Module | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     return embedding
@@ -64,8 +70,8 @@ def matched_targets(model: PreTrainedModel, target_modules: Sequence[str] | str 
 
     A target names a layer when it is its whole name or its last part ("q_proj" for
     "model.layers.0.self_attn.q_proj"). "all-linear" names every linear layer but the output embedding. A new
-    head is trained whole, so no target reaches it. Works on a meta layout, on a real model and on a 4-bit one
-    (`Linear4bit` is an `nn.Linear`), before the adapter is put on.
+    head is trained whole, so no target reaches it; nor does one reach a layer that computes past an adapter. Works on a
+    meta layout, on a real model and on a 4-bit one (`Linear4bit` is an `nn.Linear`), before the adapter is put on.
 
     Returns:
         Full layer names per target, in the model's order.
@@ -77,7 +83,7 @@ def matched_targets(model: PreTrainedModel, target_modules: Sequence[str] | str 
     linear = {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, (nn.Linear, Conv1D)) and not inside(name, heads)
+        if isinstance(module, (nn.Linear, Conv1D)) and not inside(name, heads) and not _is_read_past(model, name)
     }
     if target_modules == ALL_LINEAR:
         output = _output_embedding(model)

@@ -9,6 +9,7 @@ hub's cache, a Python package, a folder): `SOURCES` names what finds them.
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -89,7 +90,15 @@ def read_layout(weights: Path) -> dict[str, Any]:
     config = read_json(weights / CONFIG)
     if not isinstance(config, dict):
         raise TunediffError(f"{weights / CONFIG}: found {shown(config)}, expected the layout as a JSON object")
+    config = {key: _in_json(value) for key, value in config.items()}
     return config | ({"new_pooler": True} if _lacks_pooler(config, weights) else {})
+
+
+def _in_json(value: Any) -> Any:
+    """A value with infinities as transformers writes them today; older files have Infinity, which is no JSON."""
+    if isinstance(value, float) and math.isinf(value):
+        return {"__float__": "Infinity" if value > 0 else "-Infinity"}
+    return [_in_json(one) for one in value] if isinstance(value, list) else value
 
 
 def model_hash(folder: Path) -> str:

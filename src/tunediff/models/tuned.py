@@ -16,6 +16,7 @@ from tunediff.config.adapt import LORA, Adapt
 from tunediff.config.tuned import Tuned
 from tunediff.inputs.chat import Template
 from tunediff.models.adapt import choose_trained, load_adapter, load_trained, save_adapter, save_trained
+from tunediff.models.inspection import with_adapter
 from tunediff.models.load import Loaded, Network, load_model
 from tunediff.models.sources import MANIFEST, read_layout
 from tunediff.runtime.errors import TunediffError
@@ -32,14 +33,24 @@ TUNED_SOURCES: dict[str, Callable[[Tuned, Path], Manifest]] = {}
 
 
 def _load_adapter(loaded: Loaded, folder: Path, _: Manifest) -> Loaded:
-    return replace(loaded, model=load_adapter(loaded.model, folder))
+    return with_trained(loaded, load_adapter(loaded.model, folder), adapter=True)
+
+
+def with_trained(loaded: Loaded, model: Network, adapter: bool) -> Loaded:
+    """The base with what was trained of it in its place, and what was found said anew: adapted layers, whose head.
+
+    Raises:
+        TunediffError: no layer answers with the adapter.
+    """
+    found = loaded.found | (with_adapter(model) if adapter else {})
+    return replace(loaded, model=model, found=found | ({"head": "trained"} if found.get("head") == "new" else {}))
 
 
 def _load_weights(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
     choose_trained(loaded.model, manifest["method"])
     load_trained(loaded.model, folder)
     loaded.model.requires_grad_(False)
-    return replace(loaded, model=loaded.model.eval())
+    return with_trained(loaded, loaded.model.eval(), adapter=False)
 
 
 def _load_whole(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:

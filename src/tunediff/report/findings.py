@@ -15,6 +15,7 @@ from typing import NamedTuple
 from tunediff.compare.checks import Raised
 from tunediff.compare.effects.net_repair_cost import figure, per_net_repair
 from tunediff.compare.effects.power import power_sentence
+from tunediff.data.cases import INVALID
 from tunediff.report.notation import (
     counted,
     decimal,
@@ -188,7 +189,7 @@ def _flips(results: Results) -> str:
     diff, models = results.diff_cases, results.models
     repaired, broken = int(diff["repaired"]), int(diff["broken"])
     right = int(diff["both_right"]) + broken
-    changed = int(diff["both_wrong_changed"])
+    changed = int(diff["both_wrong_changed"]) if _names_labels(results) else 0
     wrong = int(diff["n"]) - right
     if wrong == 0:
         repairs = f"The {models.base} had no case wrong, so none could be repaired."
@@ -204,6 +205,13 @@ def _flips(results: Results) -> str:
         return f"{repairs} The {models.base} had no case right, so none could break."
     breaks = f"{whole(broken)} ({percent(broken / right)})" if broken else "none"
     return f"{repairs} Of the {whole(right)} that it had right, {models.change} broke {breaks}."
+
+
+def _names_labels(results: Results) -> bool:
+    """Whether some answer of each model names a label: else no answer is another one than that of the other model."""
+    invalid = any({flow[at] for flow in results.flows} == {INVALID} for at in (0, 1))
+    foreign = any({cell[at] for cell in results.cells} == {None} for at in (1, 2))
+    return not (invalid or foreign)
 
 
 def _preserved(results: Results) -> str:

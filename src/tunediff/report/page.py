@@ -29,6 +29,7 @@ from tunediff.report.drawing import TRANSITION_NAMES
 from tunediff.report.explorer import explorer_data
 from tunediff.report.findings import Findings, baseline_name, findings, parity_sentence
 from tunediff.report.flow import flow_picture
+from tunediff.report.loaded import loaded_models
 from tunediff.report.results import Results
 from tunediff.report.tables import environments, examples, key_numbers
 from tunediff.runtime import files
@@ -90,6 +91,7 @@ def page_contents(results: Results, report: Report) -> dict[str, Any]:
         "longest": MARKDOWN_TEXT,
         "environments": environments(results),
         "parity": parity_sentence(results.train),
+        "loaded": loaded_models(results),
         "devices": list(dict.fromkeys(cost["device"] for cost in results.costs.values())),
         "seconds": sum(cost["seconds"] for cost in results.costs.values()),
         "peak": max((cost["peak_memory_bytes"] for cost in results.costs.values()), default=0),

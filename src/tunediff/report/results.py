@@ -137,6 +137,7 @@ class Results:
     checks: Sequence[Raised] = ()
     price: Cost = field(default_factory=Cost)
     environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # what a stage's model computed with
+    loaded: Mapping[str, Record] = field(default_factory=dict)  # what was found in it (`tunediff.models.inspection`)
     costs: Mapping[str, Record] = field(default_factory=dict)  # seconds, peak_memory_bytes and device by stage
     sources: Mapping[str, str] = field(default_factory=dict)  # path by field name
 
@@ -183,7 +184,8 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
         cells=cells_of(cases, task) if len(task.labels) > 1 else (),
         source_texts=len({case[task.source_input] for case in cases}),
         checks=_checks(paths["checks"]),
-        environments={stage: values for stage, values in environments.items() if values},
+        environments={stage: values for stage, (values, _) in environments.items() if values},
+        loaded={stage: model for stage, (_, model) in environments.items() if model},
         costs={stage: _cost(paths["costs"] / f"{stage}.json") for stage in STAGES},
         price=price,
         sources={name: str(paths[name]) for name in SOURCES} | plot_sources,
@@ -263,12 +265,15 @@ def _cost(path: Path) -> dict[str, Any]:
     return values
 
 
-def _environment(path: Path) -> dict[str, str]:
-    """What the model of a stage computed with; empty where the stage had none."""
+def _environment(path: Path) -> tuple[dict[str, str], Record]:
+    """What the model of a stage computed with, and what was found in it; empty where the stage had none."""
     if read_json(path) == {}:
-        return {}
+        return {}, {}
     values = _object(path, ("torch", "device"))
-    return {visible(str(name)): visible(str(value)) for name, value in values.items()}
+    model = values.pop("model", {})
+    if not isinstance(model, dict):
+        raise TunediffError(f"{path}: model: found {shown(model)}, expected an object")
+    return {visible(str(name)): visible(str(value)) for name, value in values.items()}, model
 
 
 def _object(path: Path, keys: Sequence[str]) -> dict[str, Any]:

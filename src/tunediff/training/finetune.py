@@ -16,9 +16,10 @@ from torch.utils.data import DataLoader
 from tunediff.config.train import Train
 from tunediff.models.adapt import disable_dropout, gather_trained
 from tunediff.models.load import Loaded
+from tunediff.models.logits import batch_kinds
 from tunediff.runtime.processes import part, shared
 from tunediff.training.features import Features, frozen_base
-from tunediff.training.loop import Loop, Objective
+from tunediff.training.loop import Loop, Objective, split_rows
 from tunediff.training.loss import without_beginning
 from tunediff.training.targets import TARGETS
 
@@ -82,8 +83,8 @@ def finetune(
             log,
         )
         size = 2 * train.per_device_train_batch_size
-        numbers = range(len(validation_rows))
-        batches = [list(numbers[at : at + size]) for at in numbers[::size]]
+        kinds = batch_kinds(model.config, list(map(target.length, validation_rows)))
+        batches = split_rows(range(len(validation_rows)), size, kinds)
         # Sharded weights are gathered in every pass, for which all processes have to make the same passes.
         number, processes = part() if train.fsdp is None else (0, 1)
         measured: Any = validation_rows

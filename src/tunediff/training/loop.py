@@ -26,6 +26,7 @@ from tqdm import tqdm
 from tunediff.config.train import Train
 from tunediff.models.adapt import load_trained, whole_weights
 from tunediff.models.load import Network, device
+from tunediff.models.logits import batch_kinds
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.memory import is_out_of_memory
 from tunediff.runtime.processes import first, gathered, part
@@ -100,7 +101,10 @@ class Loop:
         self.number, self.processes = part()
         self.place = torch.device(device())
         self.size = train.per_device_train_batch_size * self.processes
-        self.per_epoch = math.ceil(math.ceil(len(rows) / self.size) / train.gradient_accumulation_steps)
+        self.lengths = list(map(objective.length, rows))
+        self.kinds = batch_kinds(model.config, self.lengths)
+        n_batches = len(split_rows(range(len(rows)), self.size, self.kinds))
+        self.per_epoch = math.ceil(n_batches / train.gradient_accumulation_steps)
         self.steps = math.ceil(epochs * self.per_epoch)
         self.pieces = 1
         self.step = 0
@@ -188,11 +192,11 @@ class Loop:
         """What this process takes of each batch that all of them make a step on: every n-th row, or none."""
         if self.train.train_sampling_strategy == "group_by_length":
             # All have one order: that of the first, for each has drawn other random numbers before.
-            [batches, *_] = gathered(like_lengths(list(map(self.objective.length, self.rows)), self.size))
+            [batches, *_] = gathered(like_lengths(self.lengths, self.size, self.kinds))
         else:
             draw = torch.Generator().manual_seed(self.train.seed + epoch)
             order = torch.randperm(len(self.rows), generator=draw).tolist()
-            batches = [order[at : at + self.size] for at in range(0, len(order), self.size)]
+            batches = split_rows(order, self.size, self.kinds)
         for batch in batches:
             yield batch[self.number :: self.processes]
 
@@ -344,12 +348,38 @@ def chosen_epoch(log: Sequence[dict[str, float]], train: Train) -> dict[str, flo
     return min(log, key=lambda row: row["validation_loss"]) if train.choose_epoch == "best" else log[-1]
 
 
-def like_lengths(lengths: Sequence[int], size: int) -> list[list[int]]:
+def split_rows(order: Iterable[int], size: int, kinds: Sequence[int]) -> list[list[int]]:
+    """Batches of the indices of rows, taken in this order; rows of different `kinds` never share one.
+
+    Args:
+        order: indices of rows.
+        size: rows of a batch; the last one of each kind may have fewer.
+        kinds: of each row, as `models.logits.batch_kinds` gives them.
+    """
+    batches: list[list[int]] = []
+    begun: dict[int, list[int]] = {}
+    for i in order:
+        batch = begun.setdefault(kinds[i], [])
+        batch.append(i)
+        if len(batch) == size:
+            batches.append(begun.pop(kinds[i]))
+    return batches + list(begun.values())
+
+
+def like_lengths(lengths: Sequence[int], size: int, kinds: Sequence[int] | None = None) -> list[list[int]]:
     """Batches of the indices of rows, of like length in a batch; another order each time, drawn by torch's seed.
+
+    Rows of different `kinds` never share a batch: see `split_rows`.
 
     transformers' LengthGroupedSampler goes through fifty batches from long to short, again and again. Where length
     goes with the label, a model trained on that order follows the drift.
     """
+    if kinds and len({*kinds}) > 1:
+        each: list[list[int]] = []
+        for kind in sorted({*kinds}):
+            rows = [i for i, one in enumerate(kinds) if one == kind]
+            each += [[rows[at] for at in batch] for batch in like_lengths([lengths[i] for i in rows], size)]
+        return [each[at] for at in torch.randperm(len(each)).tolist()]
     order = torch.randperm(len(lengths)).tolist()
     pools = [order[at : at + size * POOL] for at in range(0, len(order), size * POOL)]
     sorted_pools = [sorted(pool, key=lambda i: lengths[i]) for pool in pools]

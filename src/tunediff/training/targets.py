@@ -37,7 +37,7 @@ class Target(NamedTuple):
     rows: Callable[[Loaded, Sequence[Case], Sequence[str], Prompt], list[list[Any]]]  # those of each case
     batch: Callable[..., Batch]
     loss: Callable[..., Loss]
-    length: Callable[[Any], int]  # tokens of a row
+    length: Callable[[Any], int]  # tokens of a row that are read
     after_prompt: bool  # a prompt is read before it: its tokens may be learned too, or its beginning be shared
     # Which hidden states of a row of so many tokens it reads from a base that is frozen; None: it has no such base.
     places: Callable[[Network], Callable[[int], slice]] | None
@@ -109,7 +109,7 @@ def _every_place(model: Network) -> Callable[[int], slice]:  # noqa: ARG001
 
 
 def _written_length(row: tuple[list[int], int]) -> int:
-    return len(row[0])
+    return len(row[0]) - 1  # nothing follows the last token
 
 
 def _read_length(row: tuple[Row, Any]) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
@@ -68,6 +68,10 @@ class TransformersEngine(Engine):
         """See `Engine`."""
         template = {} if self._template is None else {"chat_template": content_hash(self._template.text)}
         return environment(self.loaded.model) | template
+
+    def inspected(self) -> dict[str, Any]:
+        """See `Engine`."""
+        return self.loaded.found
 
     def tuned(self, folder: Path) -> "TransformersEngine":
         """See `Engine`; the weights of the base are loaded once for both."""

@@ -1,0 +1,64 @@
+"""What was found in the two models when they were loaded, in words: it is looked at, not taken from params.yaml.
+
+loaded_models(results)
+# ["The base model as loaded: 14 of 14 linear layers in NF4, all other weights float32; its output layer is the
+#   checkpoint's.", "The tuned model as loaded: ...; an adapter is active on 14 layers."]
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tunediff.report.notation import counted, whole
+from tunediff.report.results import Results
+from tunediff.runtime.files import visible
+
+# What the stages that ask the models call them; and whose the output layer or head is.
+WHO = {"predict_base": "base", "predict_tuned": "tuned"}
+HEADS = {
+    "new": "its head is new",
+    "checkpoint": "its output layer is the checkpoint's",
+    "trained": "its head is trained",
+}
+
+
+def loaded_models(results: Results) -> list[str]:
+    """A sentence for each model that was looked at, and where the counts say another thing, one that says so."""
+    sentences = []
+    for stage, who in WHO.items():
+        if found := results.loaded.get(stage):
+            name = getattr(results.models, who)
+            sentences.append(f"The {name} as loaded: {'; '.join(_parts(found))}.")
+            sentences += [
+                f"{visible(str(caution))[:1].upper()}{visible(str(caution))[1:]}." for caution in _cautions(found)
+            ]
+    counts = sum(row["dtype"] == "nf4" for row in results.parameters)
+    packed = results.loaded.get("predict_base", {}).get("nf4_layers")
+    if results.parameters and packed is not None and packed != counts:
+        sentences.append(
+            f"The counts, made from the layout alone, take {counted(counts, 'layer')} for NF4 where {whole(packed)} "
+            f"{'was' if packed == 1 else 'were'} found: what they say of memory does not hold."
+        )
+    return sentences
+
+
+def _cautions(found: Mapping[str, Any]) -> list[Any]:
+    cautions = found.get("cautions")
+    return cautions if isinstance(cautions, list) else []
+
+
+def _parts(found: Mapping[str, Any]) -> Iterator[str]:
+    linear, packed = (int(found.get(key, 0)) for key in ("linear_layers", "nf4_layers"))
+    kinds = [visible(str(name)) for name in found.get("dtypes", {})]
+    yield (
+        f"{whole(packed)} of {counted(linear, 'linear layer')} in NF4, all other weights {' and '.join(kinds)}"
+        if packed
+        else f"no layer is packed, all weights {' and '.join(kinds)}"
+    )
+    if found.get("head") in HEADS:
+        yield HEADS[found["head"]]
+    if labels := found.get("labels"):
+        yield f"its outputs are {', '.join(visible(str(label)) for label in labels)}, in this order"
+    if adapted := int(found.get("adapted_layers", 0)):
+        idle = int(found.get("idle_layers", 0))
+        learned = f", of which {whole(idle)} learned nothing" if idle else ""
+        yield f"an adapter is active on {counted(adapted, 'layer')}{learned}"
