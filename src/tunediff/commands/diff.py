@@ -9,26 +9,30 @@ Reads JSON lines, CSV and Parquet, samples of lm-evaluation-harness (--log_sampl
 their data set. Writes metrics.json, cases.jsonl, checks.json, report.md and report.html into the folder --out; all or
 none.
 
-With --max-negative-flip-rate X it is a gate for CI: exit code 3 when the share of cases that broke may exceed X, that
-is when the upper end of its exact interval does. Bad input: one line and exit code 1.
+With --max-negative-flip-rate X (of all cases at most the share X breaks) or --non-inferiority-margin M (the difference
+is above -M, of all cases and of each --slice) it is a gate for CI: exit code 0 when the whole interval keeps the
+promise, 3 when none of it does, 4 when it holds both, and then it says how many cases would tell. metrics.json has the
+verdict. Bad input: one line and exit code 1.
 """
 
 import argparse
-import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from tunediff.commands.gate import add_promises, end_with, of_labels, promises
 from tunediff.compare.checks import Run
 from tunediff.compare.comparison import CONFIDENCE, compare_files
 from tunediff.compare.diff_summary import file_summary, scores_taken_for
+from tunediff.compare.effects.transitions import changes
 from tunediff.compare.evidence import Evidence, gather
 from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import Fields
+from tunediff.compare.verdict import Judged, judge, verdict_metrics
 from tunediff.report.diff_page import FILES, diff_pages
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import replacing, write_json, write_jsonl, write_text
 
-GATE_CLOSED = 3
 WRITTEN = ("metrics.json", "cases.jsonl", "checks.json", "report.md", "report.html")
 
 
@@ -47,9 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", help="metric of lm-evaluation-harness samples (the first one)")
     parser.add_argument("--filter", help="filter of lm-evaluation-harness samples, where there are several")
     parser.add_argument("--confidence", type=float, default=CONFIDENCE, help=f"of every interval ({CONFIDENCE})")
-    parser.add_argument(
-        "--max-negative-flip-rate", type=float, metavar="X", help="exit code 3 when more than this may have broken"
-    )
+    add_promises(parser)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -58,9 +60,7 @@ def main(args: argparse.Namespace) -> None:
     Raises:
         TunediffError: an argument or a file is at fault; then nothing is written.
     """
-    limit = args.max_negative_flip_rate
-    if limit is not None and not 0 <= limit <= 1:
-        raise TunediffError(f"--max-negative-flip-rate: found {limit}, expected a share in 0..1")
+    wanted = promises(args)
     if args.out.exists() and not args.out.is_dir():
         raise TunediffError(f"{args.out}: is no folder, expected one to write to (--out)")
     fields = Fields(
@@ -77,25 +77,21 @@ def main(args: argparse.Namespace) -> None:
     names = str(args.before), str(args.after)
     # Beside what is written: where the system has its temporary files may be in memory.
     folder = next(one for one in (args.out, *args.out.absolute().parents) if one.is_dir())
-    found = gather(compare_files(before, after, names, args.confidence, folder), Run(models=FILES))
-    write(found, args.out, names)
+    comparison = compare_files(before, after, names, args.confidence, folder)
+    slices = of_labels(args.slice, comparison.aligned["label"])
+    judged = judge(wanted, changes(comparison.cells), comparison.clusters, slices, args.confidence)
+    found = gather(comparison, Run(models=FILES))
+    write(found, args.out, names, judged)
     print(file_summary(found))
     print(f"  written to {args.out}: {', '.join(WRITTEN)}")
-    high = found.metrics["negative_flip_rate_high"]
-    if limit is not None and high > limit:
-        print(
-            f"tunediff: negative-flip rate: up to {high:.4g} (upper end of the exact interval of "
-            f"{int(found.metrics['broken']):,} in {int(found.metrics['n']):,}), more than the {limit:.4g} allowed",
-            file=sys.stderr,
-        )
-        sys.exit(GATE_CLOSED)
+    end_with(judged, args.confidence)
 
 
-def write(found: Evidence, folder: Path, names: tuple[str, str]) -> None:
+def write(found: Evidence, folder: Path, names: tuple[str, str], judged: Sequence[Judged] = ()) -> None:
     """Write the five files; none takes its place before all of them are whole."""
     with ExitStack() as stack:
         metrics, cases, checks, markdown, html = (stack.enter_context(replacing(folder / name)) for name in WRITTEN)
-        write_json(metrics, {**found.metrics, **scores_taken_for(found.comparison)})
+        write_json(metrics, {**found.metrics, **scores_taken_for(found.comparison), **verdict_metrics(judged)})
         write_jsonl(cases, found.records)
         write_json(checks, [check._asdict() for check in found.checks])
         pages = diff_pages(found, names)

@@ -1,6 +1,7 @@
 """The program `tunediff`.
 
     tunediff diff before.jsonl after.jsonl --out findings
+    tunediff gate --non-inferiority-margin 0.02
     tunediff repro
     tunediff cost
     tunediff verify
@@ -18,11 +19,12 @@ wing inside `main`, so that `tunediff --help` starts without torch.
 import argparse
 from functools import partial
 
-from tunediff.commands import cost, count_params, diff, launch, merge, predict, publish, repro, score, verify
+from tunediff.commands import cost, count_params, diff, gate, launch, merge, predict, publish, repro, score, verify
 from tunediff.runtime import errors
 
 COMMANDS = {
     "diff": diff,
+    "gate": gate,
     "score": score,
     "repro": repro,
     "cost": cost,
