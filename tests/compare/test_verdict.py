@@ -130,11 +130,11 @@ def test_equal_pairs_fail_no_more_than_the_level_where_cases_share_texts():
     generator = np.random.default_rng(5)
     clusters = np.repeat(np.arange(60), 5)
     wanted, failed, forgetful = Wanted(0.1, 0.0), 0, 0
-    for _ in range(300):
+    for _ in range(100):
         flips = np.repeat(generator.choice([1, -1, 0], 60, p=[0.1, 0.1, 0.8]), 5)
         failed += overall(judged(wanted, flips, clusters)) == "fail"
         forgetful += overall(judged(wanted, flips)) == "fail"
-    assert failed <= 300 * LEVEL < forgetful
+    assert failed <= 100 * LEVEL < forgetful
 
 
 def test_cases_that_share_texts_need_more_of_them():

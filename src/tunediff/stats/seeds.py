@@ -5,9 +5,10 @@
     chance_worse(layout)                     # that one more seed gains less than nothing
 
 The mean over S seeds and n cases varies by var_seed / S + var_case / n + var_both / (S n). Its parts are estimated as
-in an analysis of variance of two crossed random factors, by clusters where cases share one (Liang and Zeger 1986), and
-Student's t has the degrees of freedom of Satterthwaite 1946: those of the seeds where the seeds vary most, those of the
-cases where they do. An interval over cases alone forgets that another seed would have given another model.
+in an analysis of variance of two crossed random factors, by clusters where cases share one (Liang and Zeger 1986). Each
+part is taken as far out as it is known: what the seeds vary by with Student's t of their few degrees of freedom, the
+rest with that of the cases; the two add up as squares (Zou and Donner 2008). benchmarks/seeds.py simulates how often
+that holds the true gain. An interval over cases alone forgets that another seed would have given another model.
 """
 
 from math import sqrt
@@ -53,16 +54,16 @@ class Layout(NamedTuple):
         return float(np.mean(self.gains))
 
     @property
-    def variance(self) -> float:
-        """Of the mean gain. Estimates that come out below zero, as differences may, count as zero."""
-        return max(self.by_seed, self.by_case, self.by_seed + self.by_case - self.by_both)
+    def of_seeds(self) -> float:
+        """Variance of the mean gain by what the seeds differ in beyond luck in single cases, at least 0."""
+        return max(0.0, self.by_seed - self.by_both)
 
     @property
     def components(self) -> dict[str, float]:
         """Variances of one seed, of one case, and of a case in a seed, each at least 0."""
         n, seeds = self.cases, self.seeds
         return {
-            "seed": seeds * max(0.0, self.by_seed - self.by_both),
+            "seed": seeds * self.of_seeds,
             "case": n * max(0.0, self.by_case - self.by_both),
             "seed_case": seeds * n * self.by_both,
         }
@@ -118,24 +119,25 @@ def recipe_interval(layout: Layout, confidence: float) -> tuple[float, float]:
     """
     if layout.seeds < FEWEST_SEEDS:
         raise ValueError(f"found {layout.seeds} seeds, expected at least {FEWEST_SEEDS}")
-    if layout.variance == 0:
-        if layout.flips:
-            return layout.gain, layout.gain
+    if not layout.flips:
         return difference_interval(0, 0, layout.clusters, confidence)
-    half = float(t.ppf((1 + confidence) / 2, _freedom(layout, 1.0))) * sqrt(layout.variance)
+    half = _half((1 + confidence) / 2, layout.seeds, layout.of_seeds, layout.by_case, layout.clusters)
     return max(-1.0, layout.gain - half), min(1.0, layout.gain + half)
 
 
 def chance_worse(layout: Layout) -> float:
     """Return the chance that one more seed of the recipe is worse than the base, in 0..1.
 
-    Its true gain lies around the mean with the variance of one seed and that of the mean.
+    Its true gain lies around the mean with the variance of one seed and that of the mean: this is the level at which
+    a one-sided bound of it is zero. Two seeds are enough for it to be said, and say little.
     """
-    one_more = layout.seeds * max(0.0, layout.by_seed - layout.by_both)
-    variance = one_more + layout.variance
-    if variance == 0:
-        return float(layout.gain < 0)
-    return float(t.cdf(-layout.gain / sqrt(variance), _freedom(layout, layout.seeds + 1.0)))
+    varied = layout.of_seeds * (layout.seeds + 1)
+    least, most = 0.5, 1.0
+    for _ in range(60):
+        middle = (least + most) / 2
+        inside = _half(middle, layout.seeds, varied, layout.by_case, layout.clusters) < abs(layout.gain)
+        least, most = (middle, most) if inside else (least, middle)
+    return 1 - least if layout.gain >= 0 else least
 
 
 def seeds_needed(layout: Layout, half_width: float, confidence: float) -> int | None:
@@ -149,17 +151,12 @@ def seeds_needed(layout: Layout, half_width: float, confidence: float) -> int | 
     Returns:
         How many in all; None where the cases alone vary by more, so that no number of seeds does.
     """
-    parts, n = layout.components, layout.cases
+    parts, n, quantile = layout.components, layout.cases, (1 + confidence) / 2
     for seeds in range(FEWEST_SEEDS, MOST_SEEDS + 1):
-        by_seed = (parts["seed"] + parts["seed_case"] / n) / seeds
-        by_case = parts["case"] / n
-        freedom = _satterthwaite(
-            ((by_seed, seeds - 1), (by_case + parts["seed_case"] / n / seeds, layout.clusters - 1)), by_seed + by_case
-        )
-        if float(t.ppf((1 + confidence) / 2, freedom)) * sqrt(by_seed + by_case) <= half_width:
+        of_cases = (parts["case"] + parts["seed_case"] / seeds) / n
+        if _half(quantile, seeds, parts["seed"] / seeds, of_cases, layout.clusters) <= half_width:
             return seeds
-        # Beyond some tens the interval shrinks by the root alone.
-        if seeds > 50 and 1.9 * sqrt(by_case) > half_width:
+        if _half(quantile, seeds, 0.0, parts["case"] / n, layout.clusters) > half_width:
             return None
     return None
 
@@ -188,18 +185,9 @@ def multi_bootstrap(
     return expanded_percentiles(values, max(2, total), confidence)
 
 
-def _freedom(layout: Layout, of_seeds: float) -> float:
-    """Degrees of freedom of a variance that counts that of the seeds so many times."""
-    seeds, clusters = layout.seeds, layout.clusters
-    parts = (
-        (of_seeds * layout.by_seed, seeds - 1),
-        (layout.by_case, clusters - 1),
-        (of_seeds * layout.by_both, (seeds - 1) * (clusters - 1)),
-    )
-    total = of_seeds * layout.by_seed + layout.by_case - of_seeds * layout.by_both
-    return _satterthwaite(parts, max(total, of_seeds * layout.by_seed, layout.by_case))
-
-
-def _satterthwaite(parts: tuple[tuple[float, int], ...], total: float) -> float:
-    spread = sum(value**2 / freedom for value, freedom in parts)
-    return max(1.0, total**2 / spread) if spread else float("inf")
+def _half(quantile: float, seeds: int, of_seeds: float, of_cases: float, clusters: int) -> float:
+    """How far an interval goes to one side: each variance with Student's t of its own degrees of freedom."""
+    if quantile >= 1:
+        return float("inf")
+    by_seed, by_case = (float(t.ppf(quantile, count - 1)) for count in (seeds, clusters))
+    return sqrt(by_seed**2 * of_seeds + by_case**2 * of_cases)
