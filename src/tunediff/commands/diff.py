@@ -41,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("before", type=Path, help="predictions of the base model")
     parser.add_argument("after", type=Path, help="predictions of the tuned model, on the same cases")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    add_fields(parser)
+    parser.add_argument("--confidence", type=float, default=CONFIDENCE, help=f"of every interval ({CONFIDENCE})")
+    add_promises(parser)
+
+
+def add_fields(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what prediction files call their columns."""
     parser.add_argument("--label-field", default=Fields.label, help="column of the gold label (label)")
     parser.add_argument("--prediction-field", default=Fields.prediction, help="column of the answer (prediction)")
     parser.add_argument("--scores-field", help="column with a number a label: a list, or an object {label: number}")
@@ -50,8 +57,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="the data set of SQuAD predictions")
     parser.add_argument("--metric", help="metric of lm-evaluation-harness samples (the first one)")
     parser.add_argument("--filter", help="filter of lm-evaluation-harness samples, where there are several")
-    parser.add_argument("--confidence", type=float, default=CONFIDENCE, help=f"of every interval ({CONFIDENCE})")
-    add_promises(parser)
+
+
+def fields_of(args: argparse.Namespace) -> Fields:
+    """What the options of `add_fields` say."""
+    return Fields(
+        label=args.label_field,
+        prediction=args.prediction_field,
+        scores=args.scores_field,
+        inputs=tuple(name for name in (args.input_fields or "").split(",") if name),
+        case_id=args.id_field,
+        cluster=args.cluster_field,
+    )
 
 
 def main(args: argparse.Namespace) -> None:
@@ -63,14 +80,7 @@ def main(args: argparse.Namespace) -> None:
     wanted = promises(args)
     if args.out.exists() and not args.out.is_dir():
         raise TunediffError(f"{args.out}: is no folder, expected one to write to (--out)")
-    fields = Fields(
-        label=args.label_field,
-        prediction=args.prediction_field,
-        scores=args.scores_field,
-        inputs=tuple(name for name in (args.input_fields or "").split(",") if name),
-        case_id=args.id_field,
-        cluster=args.cluster_field,
-    )
+    fields = fields_of(args)
     before, after = (
         read_predictions(path, fields, args.data, args.metric, args.filter) for path in (args.before, args.after)
     )

@@ -2,6 +2,7 @@
 
     tunediff diff before.jsonl after.jsonl --out findings
     tunediff gate --non-inferiority-margin 0.02
+    tunediff board lr1e-4 lr3e-4
     tunediff repro
     tunediff cost
     tunediff verify
@@ -19,12 +20,26 @@ wing inside `main`, so that `tunediff --help` starts without torch.
 import argparse
 from functools import partial
 
-from tunediff.commands import cost, count_params, diff, gate, launch, merge, predict, publish, repro, score, verify
+from tunediff.commands import (
+    board,
+    cost,
+    count_params,
+    diff,
+    gate,
+    launch,
+    merge,
+    predict,
+    publish,
+    repro,
+    score,
+    verify,
+)
 from tunediff.runtime import errors
 
 COMMANDS = {
     "diff": diff,
     "gate": gate,
+    "board": board,
     "score": score,
     "repro": repro,
     "cost": cost,

@@ -50,6 +50,7 @@ class Answered:
         measure: what the share of right cases is called.
         parameters: of its params.yaml, by dotted name; empty where there is none.
         base: the answers of the model that it was tuned from, where they are known, as `frame`.
+        base_name: the run that holds these, where it is not the one that all are held against.
         over_baseline: what it adds to the best trivial baseline.
         retained: what became of other test sets, by name.
         seconds: of its training.
@@ -60,6 +61,7 @@ class Answered:
     measure: str = "accuracy"
     parameters: Mapping[str, Any] = field(default_factory=dict)
     base: pd.DataFrame | None = None
+    base_name: str | None = None
     over_baseline: Gain | None = None
     retained: Mapping[str, Retained] = field(default_factory=dict)
     seconds: float | None = None
@@ -164,7 +166,7 @@ def make_board(runs: Sequence[Answered], base: str | None, confidence: float) ->
         raise TunediffError(f"board: {error}; compare fewer runs") from None
     groups = dict(zip(letters(len(found)), found, strict=True))
     low, high = rank_intervals(separated, right.mean(axis=1))
-    at_base = next((at for at, run in enumerate(runs) if run.name == base), None)
+    places = {run.name: at for at, run in enumerate(runs)}
 
     def difference(to: int | None, run: int) -> Difference | None:
         if to is None or to == run:
@@ -188,7 +190,7 @@ def make_board(runs: Sequence[Answered], base: str | None, confidence: float) ->
             *share_interval(right[at], wilson, confidence, clusters),
             *(int(low[at]), int(high[at])),
             tuple(name for name, group in groups.items() if at in group),
-            to_base=difference(at_base, at),
+            to_base=difference(places.get(run.base_name or base or ""), at),
             to_best=difference(0, at),
             over_baseline=run.over_baseline,
             retained=MappingProxyType(dict(run.retained)),
