@@ -99,10 +99,8 @@ def test_a_good_experiment_has_no_check(find):
 
 def test_a_loss_is_called_worse(find):
     found = find(made_cases(both_right=39, repaired=2, broken=49, both_wrong_same=10))
-    assert (
-        found.headline
-        == "In this checkpoint, fine-tuning made the model worse: accuracy fell from 88.0 % to 41.0 % on 100 test cases."
-    )
+    worse = "fine-tuning made the model worse: accuracy fell from 88.0 % to 41.0 % on 100 test cases."
+    assert found.headline == f"In this checkpoint, {worse}"
     assert found.sentences[1].startswith("The difference is −47.0 points (95 % interval −57.2 to −36.1 points;")
 
 

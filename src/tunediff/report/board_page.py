@@ -28,6 +28,7 @@ from tunediff.report.notation import (
     whole,
 )
 from tunediff.report.page import board_html, markdown_page
+from tunediff.runtime.files import visible
 
 MOST_PARAMETERS = 6
 Figures = Mapping[str, Any]
@@ -85,7 +86,7 @@ def board_table(board: Board) -> list[list[str]]:
         return "-" if difference is None else p_value(difference.p_adjusted).removeprefix(f"p{NBSP}=").strip(NBSP)
 
     columns: dict[str, Callable[[Row], str]] = {
-        "run": lambda row: row.name,
+        "run": lambda row: visible(row.name),
         board.measure: lambda row: percent(row.accuracy),
         f"{level(board.confidence)} interval": lambda row: interval(row.accuracy_low, row.accuracy_high),
         "rank": lambda row: whole(row.rank_low) + (f"–{row.rank_high}" if row.rank_high > row.rank_low else ""),
@@ -104,7 +105,7 @@ def board_table(board: Board) -> list[list[str]]:
 
 def board_lines(board: Board, recipes: Sequence[Figures]) -> list[str]:
     """Say what the table means, a line each."""
-    return [
+    lines = [
         *_about(board),
         *(f"Group {letter}: {', '.join(names)}." for letter, names in board.groups.items()),
         *_best(board),
@@ -113,6 +114,8 @@ def board_lines(board: Board, recipes: Sequence[Figures]) -> list[str]:
         *(sentence for one in recipes for sentence in recipe_sentences(one, board.confidence)),
         *board.notes,
     ]
+    # Names of runs are names of files and branches, which a terminal must not act on.
+    return [visible(line) for line in lines]
 
 
 def _about(board: Board) -> Iterator[str]:
@@ -187,15 +190,13 @@ def recipe_sentences(recipe: Figures, confidence: float) -> list[str]:
         "luck in single cases": parts["seed_case"] / seeds / n,
     }
     total = sum(of_mean.values())
-    shares = (
-        ", ".join(f"{percent(value / total, 0)} by {name}" for name, value in of_mean.items()) if total else "nothing"
-    )
+    parts_said = [f"{percent(value / total, 0)} by {name}" for name, value in of_mean.items()] if total else ["not"]
     needed = recipe["seeds_needed"]
     enough = "no number of seeds is enough, the cases vary too much" if needed is None else f"{whole(needed)} in all"
     return [
         f"{who}: {points(recipe['gain'])} on average ({level(confidence)} interval over seeds and cases "
         f"{points_interval(low, high)}; multi-bootstrap {drawn}); by seed {each}.",
-        f"The mean varies {', '.join(shares)}. One more seed is worse than the base with a chance of "
+        f"The mean varies {', '.join(parts_said)}. One more seed is worse than the base with a chance of "
         f"{percent(recipe['chance_worse'])}. Seeds for the wanted interval: {enough}.",
         f"Repaired by every seed: {counted(recipe['stable_repair'], 'case')}; broken by every seed: "
         f"{whole(recipe['stable_break'])}; a lottery, flipped by some and not by others: {whole(recipe['lottery'])}.",

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from tunediff.compare.board import Board
 from tunediff.report.drawing import COLOURS, chart, picture
 from tunediff.report.notation import interval, percent, points, whole
+from tunediff.runtime.files import visible
 
 MOST_RUNS = 60
 MOST_GROUPS = 26
@@ -23,7 +24,7 @@ def intervals_picture(board: Board) -> Markup:
     first = board.rows[:MOST_RUNS]
     rows = [
         {
-            "run": row.name,
+            "run": visible(row.name),
             "share": 100 * row.accuracy,
             "low": 100 * row.accuracy_low,
             "high": 100 * row.accuracy_high,
@@ -31,7 +32,7 @@ def intervals_picture(board: Board) -> Markup:
         }
         for row in first
     ]
-    names: Any = [row.name for row in first]
+    names: Any = [visible(row.name) for row in first]
     order = alt.Y("run:N", sort=names, title=None)
     kinds: Any = alt.Scale(domain=["base", "tuned"], range=[COLOURS["base"], COLOURS["tuned"]])
     of = chart(rows).encode(y=order)
@@ -40,7 +41,12 @@ def intervals_picture(board: Board) -> Markup:
     dots = of.mark_circle(size=70, opacity=1).encode(x=across, color=alt.Color("kind:N", scale=kinds, legend=None))
     drawn = alt.layer(whiskers, dots).properties(width=420, height=24 * len(rows))
     groups = list(board.groups)[:MOST_GROUPS]
-    cells = [{"run": name, "group": letter} for letter in groups for name in board.groups[letter] if name in names]
+    cells = [
+        {"run": visible(name), "group": letter}
+        for letter in groups
+        for name in board.groups[letter]
+        if visible(name) in names
+    ]
     bars = (
         chart(cells)
         .mark_bar(width=8, color=COLOURS["both_right"])
@@ -70,7 +76,7 @@ def trade_picture(board: Board) -> Markup | None:
     for key, title in TRADES.items():
         rows = [
             {
-                "run": row.name,
+                "run": visible(row.name),
                 "gain": 100 * row.to_base.gain,
                 "cost": 100 * value if key == "forgotten" else value,
                 "kind": "frontier" if row.on_frontier else "other",
