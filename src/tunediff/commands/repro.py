@@ -16,7 +16,7 @@ recipe gains over its seeds: `tunediff board`.
 import argparse
 import sys
 
-from tunediff.commands.cost import said
+from tunediff.commands.cost import cost_summary
 from tunediff.commands.leftovers import clear_leftovers
 from tunediff.commands.revisions import experiments
 from tunediff.commands.runs import begin, end, read_stages, run_program
@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> None:
     code, stop = run_program([sys.executable, "-m", "dvc", "repro"], {RUN: str(folder)})
     end(folder, stages, code)
     print()
-    print(said(stages))
+    print(cost_summary(stages))
     sys.stdout.flush()
     if code == 0 and not stop and args.seeds > 1:
         code, stop = _other_seeds(params, args.seeds)

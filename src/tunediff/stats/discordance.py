@@ -12,7 +12,7 @@ case it is McNemar's exact test.
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom
+import scipy
 
 from tunediff.stats.bootstrap import Clusters, Floats, cluster_codes
 
@@ -44,7 +44,7 @@ def pair_tests(right: Flags, clusters: Clusters = None) -> Floats:
     if codes is None or int(codes.max()) + 1 == len(codes):
         gained = discordance(right)
         flips = gained + gained.T
-        return np.asarray(np.minimum(1.0, 2 * binom.cdf(np.minimum(gained, gained.T), flips, 0.5)))
+        return np.asarray(np.minimum(1.0, 2 * scipy.stats.binom.cdf(np.minimum(gained, gained.T), flips, 0.5)))
     sums = np.stack([np.bincount(codes, weights=row) for row in right]).astype(np.int64)
     found = np.ones((len(right), len(right)))
     for first in range(len(right)):
@@ -71,7 +71,7 @@ def sign_test(net: Counts) -> float:
     chances = np.ones(1)  # of each sum of the numbers whose coin fell on heads
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
         spread = np.zeros(size * count + 1)
-        spread[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        spread[::size] = scipy.stats.binom.pmf(np.arange(count + 1), count, 0.5)
         chances = np.convolve(chances, spread)
     total = len(chances) - 1
     # Symmetric: both tails are the lower one.

@@ -11,7 +11,7 @@
 from collections.abc import Callable
 from typing import Literal
 
-from scipy.stats import beta, binomtest
+import scipy  # and not scipy.stats, which takes a second to import, before it is needed
 
 MOST_CASES = 10**9
 
@@ -43,7 +43,7 @@ def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> tuple[f
 def _interval(successes: int, n: int, confidence: float, method: Literal["wilson", "exact"]) -> tuple[float, float]:
     if n == 0 and successes == 0:
         return 0.0, 1.0
-    interval = binomtest(successes, n).proportion_ci(confidence, method)
+    interval = scipy.stats.binomtest(successes, n).proportion_ci(confidence, method)
     return float(interval.low), float(interval.high)
 
 
@@ -67,8 +67,8 @@ def cases_for_rate(successes: int, n: int, limit: float, confidence: float = 0.9
 
     def told(cases: int) -> bool:
         found = successes * cases / n
-        high = 1.0 if successes == n else float(beta.ppf(1 - tail, found + 1, cases - found))
-        low = 0.0 if successes == 0 else float(beta.ppf(tail, found, cases - found + 1))
+        high = 1.0 if successes == n else float(scipy.stats.beta.ppf(1 - tail, found + 1, cases - found))
+        low = 0.0 if successes == 0 else float(scipy.stats.beta.ppf(tail, found, cases - found + 1))
         return high <= limit or low > limit
 
     return fewest(told)

@@ -16,7 +16,7 @@ from math import ceil, sqrt
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom, binomtest, norm, t, ttest_rel
+import scipy
 
 from tunediff.stats.bootstrap import Clusters, cluster_codes
 from tunediff.stats.intervals import fewest
@@ -33,7 +33,7 @@ def mcnemar_exact(repaired: int, broken: int) -> float:
     """
     if repaired == broken == 0:
         return 1.0
-    return float(binomtest(repaired, repaired + broken).pvalue)
+    return float(scipy.stats.binomtest(repaired, repaired + broken).pvalue)
 
 
 def mcnemar_midp(repaired: int, broken: int) -> float:
@@ -47,7 +47,7 @@ def mcnemar_midp(repaired: int, broken: int) -> float:
     """
     if repaired == broken == 0:
         return 1.0
-    observed = float(binom.pmf(repaired, repaired + broken, 0.5))
+    observed = float(scipy.stats.binom.pmf(repaired, repaired + broken, 0.5))
     # With equal counts both tails hold the observed table, and the exact p, capped at 1, counts it once.
     return mcnemar_exact(repaired, broken) - (observed / 2 if repaired == broken else observed)
 
@@ -70,7 +70,7 @@ def difference_interval(repaired: int, broken: int, n: int, confidence: float = 
         raise ValueError(f"repaired {repaired} and broken {broken} do not fit in n = {n}")
     if n == 0:
         return -1.0, 1.0
-    z = float(norm.ppf((1 + confidence) / 2))
+    z = float(scipy.stats.norm.ppf((1 + confidence) / 2))
 
     def limit(end: float) -> float:
         # By hand: root finders want a sign at both ends, and where nothing flips the estimate has none.
@@ -117,10 +117,14 @@ def mean_difference_interval(
     if np.ptp(change) == 0:
         return mean, mean
     if found == n:
-        interval = ttest_rel(after, before).confidence_interval(confidence)
+        interval = scipy.stats.ttest_rel(after, before).confidence_interval(confidence)
         return float(interval.low), float(interval.high)
     residuals = np.bincount(codes, weights=change - mean)
-    half = float(t.ppf((1 + confidence) / 2, found - 1)) * sqrt(found / (found - 1) * residuals @ residuals) / n
+    half = (
+        float(scipy.stats.t.ppf((1 + confidence) / 2, found - 1))
+        * sqrt(found / (found - 1) * residuals @ residuals)
+        / n
+    )
     return mean - half, mean + half
 
 
@@ -215,9 +219,9 @@ def cases_for_margin(repaired: int, broken: int, n: int, margin: float, confiden
         The smallest number, also where it is below n; None where more than a billion are too few, as they are when the
         difference is -margin itself.
     """
-    z = float(norm.ppf((1 + confidence) / 2))
+    z = float(scipy.stats.norm.ppf((1 + confidence) / 2))
     return fewest(lambda cases: _rejected(-margin, repaired * cases / n, broken * cases / n, cases, z))
 
 
 def _quantiles(alpha: float, power: float) -> tuple[float, float]:
-    return float(norm.ppf(1 - alpha / 2)), float(norm.ppf(power))
+    return float(scipy.stats.norm.ppf(1 - alpha / 2)), float(scipy.stats.norm.ppf(power))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t
+import scipy
 
 from tunediff.stats.bootstrap import Clusters, Floats, cluster_codes, expanded_percentiles, units
 from tunediff.stats.paired import difference_interval
@@ -189,5 +189,5 @@ def _half(quantile: float, seeds: int, of_seeds: float, of_cases: float, cluster
     """How far an interval goes to one side: each variance with Student's t of its own degrees of freedom."""
     if quantile >= 1:
         return float("inf")
-    by_seed, by_case = (float(t.ppf(quantile, count - 1)) for count in (seeds, clusters))
+    by_seed, by_case = (float(scipy.stats.t.ppf(quantile, count - 1)) for count in (seeds, clusters))
     return sqrt(by_seed**2 * of_seeds + by_case**2 * of_cases)
