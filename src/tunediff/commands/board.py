@@ -97,7 +97,7 @@ def _read_runs(args: argparse.Namespace) -> list[Answered]:
         projects = 0
         for name, place in _named(args.runs or [".", *experiments()]):
             if isinstance(place, Path) and place.is_file():
-                found.append(read_file(name, place, fields, args.data, args.metric, args.filter))
+                found.append(read_file(name, place, fields, args.data, args.metric, args.filter, args.threshold))
                 continue
             files = folder_files(place) if isinstance(place, Path) else revision_files(place, kept())
             # All answered the same cases: one of them says what these share.

@@ -145,7 +145,13 @@ def read_run(name: str, files: Files, confidence: float, clustered: bool) -> Ans
 
 
 def read_file(
-    name: str, path: Path, fields: Fields, data: Path | None, metric: str | None, filter_name: str | None
+    name: str,
+    path: Path,
+    fields: Fields,
+    data: Path | None,
+    metric: str | None,
+    filter_name: str | None,
+    threshold: float | None,
 ) -> Answered:
     """Read a prediction file as `tunediff diff` does.
 
@@ -154,13 +160,14 @@ def read_file(
         path: of the file.
         fields: names of its columns.
         data: the data set of SQuAD predictions.
-        metric: which metric of lm-evaluation-harness samples.
-        filter_name: which filter of such samples.
+        metric: which metric of another tool says what is right.
+        filter_name: which filter or model of another tool's file.
+        threshold: the least score that is right.
 
     Raises:
         TunediffError: see `read_predictions`.
     """
-    found = joined(read_predictions(path, fields, data, metric, filter_name))
+    found = joined(read_predictions(path, fields, data, metric, filter_name, threshold))
     return Answered(name, found.frame, measure_of(found))
 
 
