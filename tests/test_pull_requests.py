@@ -153,4 +153,5 @@ def test_a_model_that_breaks_cases_or_results_that_were_not_computed_close_the_g
     comment = (runner.project.folder / "comment.md").read_text()
     assert re.search(r"## Results are missing\n.*\n\n    .*'diff_cases'", comment)
     assert "exit code 3" in comment
-    assert re.search(r"negative-flip rate: up to 0\.\d+ \(upper end of the exact interval of 20 in 120\)", comment)
+    assert "verdict: fail" in comment
+    assert re.search(r"negative flips of all 120 cases: 16\.67% .*, at most 5\.00% allowed: fail", comment)

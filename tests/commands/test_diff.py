@@ -55,16 +55,39 @@ def test_csv_without_an_id_gives_the_same_metrics(folder):
     assert (folder / "csv/metrics.json").read_text() == (folder / "jsonl/metrics.json").read_text()
 
 
-@pytest.mark.parametrize(("limit", "expected"), [("0.08", 0), ("0.0704", 3), ("0.02", 3), ("1", 0)])
-def test_the_gate_closes_where_the_exact_upper_bound_exceeds_the_limit(folder, limit, expected):
-    # 2 of 100: the rate is 0.02, its upper bound 0.07038, so a limit of the rate itself does not pass.
-    limit = "0.07" if limit == "0.0704" else limit
-    code, _, error = tunediff(
-        folder, "diff", "before.jsonl", "after.jsonl", "--out", f"gate{limit}", "--max-negative-flip-rate", limit
-    )
-    assert code == expected
-    assert {path.name for path in (folder / f"gate{limit}").iterdir()} == FILES
-    assert ("up to 0.07038" in error) == (expected == 3)
+@pytest.mark.parametrize(
+    ("promise", "expected"),
+    [
+        (["--max-negative-flip-rate", "0.08"], "pass"),
+        # 2 of 100: the rate is 0.02, its interval 0.0024 to 0.07038, so a limit of the rate itself does not pass.
+        (["--max-negative-flip-rate", "0.07"], "inconclusive"),
+        (["--max-negative-flip-rate", "0.002"], "fail"),
+        (["--non-inferiority-margin", "0.01", "--slice", "label: yes", "--slice", "label: no"], "pass"),
+        (["--non-inferiority-margin", "0", "--max-negative-flip-rate", "0.002"], "fail"),
+    ],
+)
+def test_the_verdict_is_the_exit_code_and_stands_in_the_metrics(folder, promise, expected):
+    code, out, error = tunediff(folder, "diff", "before.jsonl", "after.jsonl", "--out", "gate", *promise)
+    assert code == {"pass": 0, "fail": 3, "inconclusive": 4}[expected]
+    assert {path.name for path in (folder / "gate").iterdir()} == FILES
+    metrics = json.loads((folder / "gate/metrics.json").read_text())
+    assert metrics["verdict"] == expected
+    assert f"verdict: {expected}\n" in out
+    assert (error == "") == (expected == "pass")
+    if expected == "inconclusive":
+        needed = metrics["verdict_cases_needed"]
+        assert f"about {needed:,} cases would tell, {needed - 100:,} more" in error
+
+
+def test_a_file_against_itself_passes_with_the_cases_for_it_and_has_no_verdict_where_nothing_is_promised(folder):
+    same = ["diff", "before.jsonl", "before.jsonl", "--out", "same"]
+    assert tunediff(folder, *same)[0] == 0
+    assert "verdict" not in json.loads((folder / "same/metrics.json").read_text())
+    # Without a flip the bound is -z^2 / (n + z^2): -3.70 points with 100 cases.
+    assert tunediff(folder, *same, "--non-inferiority-margin", "0.038")[0] == 0
+    code, _, error = tunediff(folder, *same, "--non-inferiority-margin", "0.01")
+    assert code == 4
+    assert "about 381 cases would tell, 281 more" in error
 
 
 @pytest.mark.parametrize(
@@ -74,6 +97,11 @@ def test_the_gate_closes_where_the_exact_upper_bound_exceeds_the_limit(folder, l
         (["before.jsonl", "after.csv", "--input-fields", "text"], "after.csv: found no column 'label', 'prediction'"),
         (["before.jsonl", "after.jsonl", "--id-field", "label"], "case_id: found 2 more than once (yes, no)"),
         (["before.jsonl", "after.jsonl", "--max-negative-flip-rate", "7"], "found 7.0, expected a share in 0..1"),
+        (["before.jsonl", "after.jsonl", "--slice", "label: yes"], "--slice: found no --non-inferiority-margin"),
+        (
+            ["before.jsonl", "after.jsonl", "--non-inferiority-margin", "0.1", "--slice", "label: maybe"],
+            "--slice: found 'label: maybe', in which there is no case; expected one of label: no, label: yes",
+        ),
         (["before.jsonl", "after.jsonl", "--confidence", "95"], "confidence: found 95.0"),
         (["before.jsonl", "after.jsonl", "--data", "dev.json"], "beside a .jsonl file"),
     ],

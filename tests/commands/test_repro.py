@@ -69,7 +69,7 @@ STAGES = {
 class Pipeline:
     """A folder with the three stages, where no environment is activated and `python` is another one."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, git=False):
         self.folder = folder
         self.env = os.environ | {"PATH": os.defpath, "PYTHONPATH": str(SOURCE)}
         self.env.pop(RUN, None)
@@ -77,17 +77,26 @@ class Pipeline:
         (folder / "raw.txt").write_text("raw")
         (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}, sort_keys=False))
         shutil.copy(ROOT / "params.yaml", folder)
-        self.dvc("init", "--no-scm", "--quiet")
+        if git:
+            self.git("init", "--quiet")
+        self.dvc("init", *([] if git else ["--no-scm"]), "--quiet")
         self.dvc("config", "core.analytics", "false")
+        if git:
+            (folder / ".gitignore").write_text("metrics/cost\n.scratch\n")
+            self.git("add", ".")
+            self.git("-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "-m", "start")
 
     def dvc(self, *arguments):
         activated = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}"}
         subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=self.folder, env=self.env | activated, check=True)
 
-    def tunediff(self, command):
+    def git(self, *arguments):
+        subprocess.run(["git", *arguments], cwd=self.folder, check=True)
+
+    def tunediff(self, *command):
         """Exit code, and what follows DVC's own lines."""
         done = subprocess.run(
-            self.command(command), cwd=self.folder, env=self.env, capture_output=True, text=True, check=False
+            self.command(*command), cwd=self.folder, env=self.env, capture_output=True, text=True, check=False
         )
         output = done.stdout[done.stdout.rfind("stage  ") :] if "stage  " in done.stdout else done.stdout
         return done.returncode, output, done.stderr
@@ -318,3 +327,38 @@ def test_outside_a_project_there_is_one_line(tmp_path):
         )
         assert (done.returncode, done.stderr) == (1, "tunediff: dvc.yaml: there is no such file\n")
         assert list(tmp_path.iterdir()) == []
+
+
+def test_the_other_seeds_are_experiments_that_train_anew_and_take_the_rest_from_the_cache(tmp_path):
+    pipeline = Pipeline(tmp_path, git=True)
+    first = yaml.safe_load((tmp_path / "params.yaml").read_text())["train"]["seed"]
+    code, said, error = pipeline.tunediff("repro", "--seeds", "3")
+    assert code == 0, said + error
+    names = re.search(r"What the recipe gains: tunediff board \. (.*)", said)[1].split()
+    assert [name.split("-")[0] for name in names] == [f"seed{first + 1}", f"seed{first + 2}"]
+    # All seeds but the present one: the workspace is as the first run left it.
+    assert yaml.safe_load((tmp_path / "params.yaml").read_text())["train"]["seed"] == first
+    for number, name in enumerate(names, start=1):
+        shown = subprocess.run(
+            ["git", "show", f"{revision(tmp_path, name)}:params.yaml"], cwd=tmp_path, capture_output=True, check=True
+        )
+        assert yaml.safe_load(shown.stdout)["train"]["seed"] == first + number
+    assert said.count("Running stage 'train'") == 2
+    assert "Running stage 'prepare'" not in said
+    # Once more: nothing is queued.
+    code, said, _ = pipeline.tunediff("repro", "--seeds", "3")
+    assert code == 0
+    assert [f"{name}: is there, of an earlier run" in said for name in names] == [True, True]
+    assert "Running stage" not in said
+
+
+def revision(folder, name):
+    """The commit of an experiment."""
+    refs = subprocess.run(["git", "for-each-ref", "refs/exps"], cwd=folder, capture_output=True, text=True, check=True)
+    [commit] = [line.split()[0] for line in refs.stdout.splitlines() if line.endswith(f"/{name}")]
+    return commit
+
+
+def test_a_number_of_seeds_below_one_is_refused(pipeline):
+    code, _, error = pipeline.tunediff("repro", "--seeds", "0")
+    assert (code, error) == (1, "tunediff: --seeds: found 0, expected a number of seeds from 1 up\n")

@@ -20,7 +20,7 @@ ROWS = [match.groupdict() for match in ROW.finditer(PAGE)]
 def test_each_row_of_the_first_table_has_its_result():
     scripts = set(re.findall(r"^\| `(\w+)\.py", PAGE, re.MULTILINE))
     assert {path.stem for path in FOLDER.glob("*.py")} - {"setting", "work", "layout"} == scripts
-    assert {row["name"].partition("-")[0] for row in ROWS} == scripts - {"diff", "pipeline"}
+    assert {row["name"].partition("-")[0] for row in ROWS} == scripts - {"diff", "pipeline", "seeds"}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
@@ -70,3 +70,22 @@ def test_the_readme_quotes_the_files():
     }
     assert f"{ratio['choices-multi']} times as fast as by lm-evaluation-harness" in readme
     assert f"QLoRA takes {ratio['training-best']} times as many rows a second as TRL at its best settings" in readme
+
+
+def test_the_table_of_seeds_says_what_its_file_says():
+    result = read_json(FOLDER / "results" / "seeds.json")
+    found = re.findall(
+        r"^\| (seeds [a-z ]+) \| (\d+) \| (\d) \| ([\d.]+) % \| ([\d.]+) % \| ([\d.]+) % \|$", PAGE, re.MULTILINE
+    )
+    kinds = ("recipe", "multi_bootstrap", "one_checkpoint")
+    expected = [
+        (row["setting"], str(row["seeds"]), str(row["cases_a_premise"]), *_percentages(row[kind] for kind in kinds))
+        for row in result["rows"]
+    ]
+    assert found == expected
+    assert result["draws"] == 4000
+    assert all(0.93 <= row["recipe"] <= 0.97 for row in result["rows"])
+
+
+def _percentages(shares):
+    return [f"{100 * share:.1f}" for share in shares]

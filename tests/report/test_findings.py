@@ -54,7 +54,7 @@ def flip(cases, who, prediction):
 
 def test_a_gain_is_told_with_its_intervals_and_test(find):
     found = find(made_cases(both_right=39, repaired=49, broken=2, both_wrong_same=10))
-    assert found.headline == "Fine-tuning raised accuracy from 41.0 % to 88.0 % on 100 test cases."
+    assert found.headline == "In this checkpoint, fine-tuning raised accuracy from 41.0 % to 88.0 % on 100 test cases."
     assert [paragraph.about for paragraph in found.paragraphs] == [
         "What changed",
         "What was repaired, what broke",
@@ -99,7 +99,8 @@ def test_a_good_experiment_has_no_check(find):
 
 def test_a_loss_is_called_worse(find):
     found = find(made_cases(both_right=39, repaired=2, broken=49, both_wrong_same=10))
-    assert found.headline == "Fine-tuning made the model worse: accuracy fell from 88.0 % to 41.0 % on 100 test cases."
+    worse = "fine-tuning made the model worse: accuracy fell from 88.0 % to 41.0 % on 100 test cases."
+    assert found.headline == f"In this checkpoint, {worse}"
     assert found.sentences[1].startswith("The difference is −47.0 points (95 % interval −57.2 to −36.1 points;")
 
 
@@ -121,7 +122,7 @@ def test_a_difference_counts_only_where_test_and_interval_agree(find):
 
 def test_the_confidence_moves_the_verdict(find):
     cases = made_cases(both_right=10, repaired=7, both_wrong_same=5)
-    assert find(cases).headline.startswith("Fine-tuning raised accuracy")
+    assert find(cases).headline.startswith("In this checkpoint, fine-tuning raised accuracy")
     found = find(cases, confidence=0.999)
     assert found.headline.startswith("No difference was shown")
     assert "99.9 % interval" in found.sentences[1]

@@ -37,7 +37,7 @@ def test_the_stage_writes_both_reports_and_prints_the_verdict(project):
     done = stage(project)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].replace("\N{NO-BREAK SPACE}", " ") == (
-        "Fine-tuning raised accuracy from 36.1 % to 88.8 % on 1,200 test cases."
+        "In this checkpoint, fine-tuning raised accuracy from 36.1 % to 88.8 % on 1,200 test cases."
     )
     assert done.stdout.splitlines()[-1] == (
         "Report: reports/report.html and reports/report.md; model card: reports/model_card.md"

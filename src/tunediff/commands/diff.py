@@ -12,26 +12,30 @@ inspect_ai (.json, .eval), details of lighteval, results of promptfoo, records o
 SQuAD predictions with their data set. What a file was taken for is printed. One file may hold both models' answers.
 Writes metrics.json, cases.jsonl, checks.json, report.md and report.html into the folder --out; all or none.
 
-With --max-negative-flip-rate X it is a gate for CI: exit code 3 when the share of cases that broke may exceed X, that
-is when the upper end of its exact interval does. Bad input: one line and exit code 1.
+With --max-negative-flip-rate X (of all cases at most the share X breaks) or --non-inferiority-margin M (the difference
+is above -M, of all cases and of each --slice) it is a gate for CI: exit code 0 when the whole interval keeps the
+promise, 3 when none of it does, 4 when it holds both, and then it says how many cases would tell. metrics.json has the
+verdict. Bad input: one line and exit code 1.
 """
 
 import argparse
-import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from tunediff.commands.gate import add_promises, end_with, of_labels, promises
 from tunediff.compare.checks import Run
 from tunediff.compare.comparison import CONFIDENCE, compare_files
 from tunediff.compare.diff_summary import file_summary, scores_taken_for
+from tunediff.compare.effects.transitions import changes
 from tunediff.compare.evidence import Evidence, gather
 from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import Fields
+from tunediff.compare.verdict import Judged, judge, verdict_metrics
 from tunediff.report.diff_page import FILES, diff_pages
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import replacing, write_json, write_jsonl, write_text
 
-GATE_CLOSED = 3
 # What `tunediff predict --out` and cases.jsonl call both models' answers.
 BOTH = {"before": "base_prediction", "after": "tuned_prediction"}
 WRITTEN = ("metrics.json", "cases.jsonl", "checks.json", "report.md", "report.html")
@@ -47,19 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="predictions of the tuned model, on the same cases; none where the first file has both",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--label-field", default=Fields.label, help="column of the gold label (label)")
-    parser.add_argument("--prediction-field", default=Fields.prediction, help="column of the answer (prediction)")
+    add_fields(parser)
     for who, column in BOTH.items():
         parser.add_argument(
             f"--{who}-field", help=f"of one file: column of the answers {who}, or the model's name ({column})"
         )
-    parser.add_argument("--correct-field", help="column that says which answers are right: 1, 0, a score, pass, ...")
-    parser.add_argument("--threshold", type=float, help="the least score that is right, where scores are not 0 or 1")
-    parser.add_argument("--scores-field", help="column with a number a label: a list, or an object {label: number}")
-    parser.add_argument("--input-fields", help="columns of the inputs, with commas between them")
-    parser.add_argument("--id-field", help="column that tells one case from another (case_id, else the inputs)")
-    parser.add_argument("--cluster-field", help="column of what several cases may share, such as the premise")
-    parser.add_argument("--data", type=Path, help="the data set of SQuAD predictions")
     parser.add_argument(
         "--no-answer",
         type=Path,
@@ -67,11 +63,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="of SQuAD: na_prob.json or null_odds.json of both",
     )
+    parser.add_argument("--confidence", type=float, default=CONFIDENCE, help=f"of every interval ({CONFIDENCE})")
+    add_promises(parser)
+
+
+def add_fields(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what prediction files call their columns."""
+    parser.add_argument("--label-field", default=Fields.label, help="column of the gold label (label)")
+    parser.add_argument("--prediction-field", default=Fields.prediction, help="column of the answer (prediction)")
+    parser.add_argument("--correct-field", help="column that says which answers are right: 1, 0, a score, pass, ...")
+    parser.add_argument("--threshold", type=float, help="the least score that is right, where scores are not 0 or 1")
+    parser.add_argument("--scores-field", help="column with a number a label: a list, or an object {label: number}")
+    parser.add_argument("--input-fields", help="columns of the inputs, with commas between them")
+    parser.add_argument("--id-field", help="column that tells one case from another (case_id, else the inputs)")
+    parser.add_argument("--cluster-field", help="column of what several cases may share, such as the premise")
+    parser.add_argument("--data", type=Path, help="the data set of SQuAD predictions")
     parser.add_argument("--metric", help="metric or scorer of another tool that says what is right (the first one)")
     parser.add_argument("--filter", help="filter or model of another tool's file, where there are several")
-    parser.add_argument("--confidence", type=float, default=CONFIDENCE, help=f"of every interval ({CONFIDENCE})")
-    parser.add_argument(
-        "--max-negative-flip-rate", type=float, metavar="X", help="exit code 3 when more than this may have broken"
+
+
+def fields_of(args: argparse.Namespace, prediction: str | None = None, correct: str | None = None) -> Fields:
+    """What the options of `add_fields` say; `prediction` and `correct` take the place of their columns."""
+    return Fields(
+        label=args.label_field,
+        prediction=prediction or args.prediction_field,
+        scores=args.scores_field,
+        inputs=tuple(name for name in (args.input_fields or "").split(",") if name),
+        case_id=args.id_field,
+        cluster=args.cluster_field,
+        correct=correct or args.correct_field,
     )
 
 
@@ -81,9 +101,7 @@ def main(args: argparse.Namespace) -> None:
     Raises:
         TunediffError: an argument or a file is at fault; then nothing is written.
     """
-    limit = args.max_negative_flip_rate
-    if limit is not None and not 0 <= limit <= 1:
-        raise TunediffError(f"--max-negative-flip-rate: found {limit}, expected a share in 0..1")
+    wanted = promises(args)
     if args.out.exists() and not args.out.is_dir():
         raise TunediffError(f"{args.out}: is no folder, expected one to write to (--out)")
     one_file = args.after is None
@@ -105,18 +123,13 @@ def main(args: argparse.Namespace) -> None:
             f"{args.before}: is {comparison.pairs.origins[0]}: the answers of one model; expected a file after, or two "
             "columns or models as --before-field and --after-field"
         )
+    slices = of_labels(args.slice, comparison.aligned["label"])
+    judged = judge(wanted, changes(comparison.cells), comparison.clusters, slices, args.confidence)
     found = gather(comparison, Run(models=FILES))
-    write(found, args.out, names)
+    write(found, args.out, names, judged)
     print(file_summary(found))
     print(f"  written to {args.out}: {', '.join(WRITTEN)}")
-    high = found.metrics["negative_flip_rate_high"]
-    if limit is not None and high > limit:
-        print(
-            f"tunediff: negative-flip rate: up to {high:.4g} (upper end of the exact interval of "
-            f"{int(found.metrics['broken']):,} in {int(found.metrics['n']):,}), more than the {limit:.4g} allowed",
-            file=sys.stderr,
-        )
-        sys.exit(GATE_CLOSED)
+    end_with(judged, args.confidence)
 
 
 def _asked(args: argparse.Namespace, at: int, one_file: bool) -> tuple[Fields, str | None, Path | None]:
@@ -136,23 +149,16 @@ def _asked(args: argparse.Namespace, at: int, one_file: bool) -> tuple[Fields, s
     if args.correct_field and len(correct) != 1 + one_file:
         expected = "two columns, before and after" if one_file else "one column"
         raise TunediffError(f"--correct-field: found {args.correct_field}, expected {expected}")
-    fields = Fields(
-        label=args.label_field,
-        prediction=(given[at] or list(BOTH.values())[at]) if one_file else args.prediction_field,
-        scores=args.scores_field,
-        inputs=tuple(name for name in (args.input_fields or "").split(",") if name),
-        case_id=args.id_field,
-        cluster=args.cluster_field,
-        correct=correct[at if one_file else 0],
-    )
+    prediction = (given[at] or list(BOTH.values())[at]) if one_file else None
+    fields = fields_of(args, prediction, correct[at if one_file else 0])
     return fields, given[at] or args.filter, args.no_answer[at] if args.no_answer else None
 
 
-def write(found: Evidence, folder: Path, names: tuple[str, str]) -> None:
+def write(found: Evidence, folder: Path, names: tuple[str, str], judged: Sequence[Judged] = ()) -> None:
     """Write the five files; none takes its place before all of them are whole."""
     with ExitStack() as stack:
         metrics, cases, checks, markdown, html = (stack.enter_context(replacing(folder / name)) for name in WRITTEN)
-        write_json(metrics, {**found.metrics, **scores_taken_for(found.comparison)})
+        write_json(metrics, {**found.metrics, **scores_taken_for(found.comparison), **verdict_metrics(judged)})
         write_jsonl(cases, found.records)
         write_json(checks, [check._asdict() for check in found.checks])
         pages = diff_pages(found, names)

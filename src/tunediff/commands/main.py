@@ -1,6 +1,8 @@
 """The program `tunediff`.
 
     tunediff diff before.jsonl after.jsonl --out findings
+    tunediff gate --non-inferiority-margin 0.02
+    tunediff board lr1e-4 lr3e-4
     tunediff repro
     tunediff cost
     tunediff verify
@@ -30,6 +32,8 @@ from tunediff.runtime import errors
 
 COMMANDS = (
     "diff",
+    "gate",
+    "board",
     "score",
     "repro",
     "cost",

@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunediff.commands.diff import GATE_CLOSED
+from tunediff.commands.gate import GATE_CLOSED
 from tunediff.commands.project import Project, add_set_argument, both_answer, folder_beside, read_project
 from tunediff.commands.runs import stage_path
 from tunediff.commands.table import aligned

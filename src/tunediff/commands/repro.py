@@ -1,11 +1,16 @@
 """Run the pipeline (`dvc repro`), then say per stage whether it ran or came from the cache, and what that saved.
 
     tunediff repro
+    tunediff repro --seeds 5
 
 `make repro` calls it. It ends with DVC's exit code, or 130 on Ctrl-C and 143 on SIGTERM. What it says can be had again:
 `tunediff cost`. What a killed run left that would stop this one is cleared away first. After Ctrl-C or a kill the same
 command goes on: stages that ended come from the cache, training goes on from its last save, an evaluation behind its
 last batch.
+
+With --seeds N it then queues the N - 1 seeds after train.seed as DVC experiments named seedK-HASH, where the same
+parameters have none yet, and runs the queue: data, base model and the answers of the base come from the cache. What the
+recipe gains over its seeds: `tunediff board`.
 """
 
 import argparse
@@ -13,24 +18,32 @@ import sys
 
 from tunediff.commands.cost import cost_summary
 from tunediff.commands.leftovers import clear_leftovers
+from tunediff.commands.revisions import experiments
 from tunediff.commands.runs import begin, dvc, end, read_stages, run_program
+from tunediff.config.params import Params
 from tunediff.runtime.cost import RUN
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.hashing import content_hash
 from tunediff.runtime.stage import PARAMS
 from tunediff.tasks.experiment import read_experiment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`tunediff repro` takes none."""
+    """Add the argument of `tunediff repro`."""
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds in all, from train.seed on (1)")
 
 
-def main(_: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> None:
     """Run `tunediff repro`.
 
     Raises:
-        TunediffError: there is no pipeline here, params.yaml is at fault, or another run is at work; nothing is run.
+        TunediffError: there is no pipeline here, params.yaml or the argument is at fault, or another run is at work;
+            nothing is run.
     """
+    if args.seeds < 1:
+        raise TunediffError(f"--seeds: found {args.seeds}, expected a number of seeds from 1 up")
     stages, command = read_stages(), dvc("repro")
-    read_experiment(PARAMS)  # DVC removes what a stage wrote before the stage can find a fault
+    params = read_experiment(PARAMS).params  # DVC removes what a stage wrote before the stage can find a fault
     folder = begin()
     for line in clear_leftovers():
         print(line, file=sys.stderr)
@@ -39,6 +52,36 @@ def main(_: argparse.Namespace) -> None:
     print()
     print(cost_summary(stages))
     sys.stdout.flush()
+    if code == 0 and not stop and args.seeds > 1:
+        code, stop = _other_seeds(params, args.seeds)
     if stop:
         raise stop
     sys.exit(code)
+
+
+def seed_names(params: Params, seeds: int) -> dict[str, int]:
+    """The seeds after the present one by the names of their experiments, which hold a hash of all other parameters."""
+    values = params.model_dump(mode="json")
+    first = values["train"].pop("seed")
+    return {f"seed{seed}-{content_hash(values)[:8]}": seed for seed in range(first + 1, first + seeds)}
+
+
+def _other_seeds(params: Params, seeds: int) -> tuple[int, KeyboardInterrupt | None]:
+    """Queue the experiments of the other seeds that are not there, and run the queue; as `run_program` returns."""
+    names = seed_names(params, seeds)
+    there = set(experiments())
+    for name, seed in names.items():
+        if name in there:
+            print(f"{name}: is there, of an earlier run")
+            continue
+        code, stop = run_program(dvc("exp", "run", "--queue", "-S", f"train.seed={seed}", "-n", name), {})
+        if code or stop:
+            return code, stop
+    code, stop = run_program(dvc("exp", "run", "--run-all"), {}) if set(names) - there else (0, None)
+    made = set(experiments()) if not stop else set()
+    if not stop and (missing := [name for name in names if name not in made]):
+        print(f"tunediff: found no result of {', '.join(missing)} (dvc queue logs NAME)", file=sys.stderr)
+        return code or 1, None
+    if not stop:
+        print(f"What the recipe gains: tunediff board . {' '.join(names)}")
+    return code, stop

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tunediff.commands.accept import ready_to_accept, take_over
 from tunediff.commands.agreement import ask_again, spread
-from tunediff.commands.diff import GATE_CLOSED
+from tunediff.commands.gate import GATE_CLOSED
 from tunediff.commands.project import Project, add_set_argument, both_engines, read_project
 from tunediff.commands.runs import outdated, read_stages, stage_path
 from tunediff.commands.table import aligned

@@ -1,7 +1,7 @@
 """What the results say, in sentences a manager can read and a statistician will sign.
 
     found = findings(results)
-    found.headline             # Fine-tuning raised accuracy from 41.0 % to 88.0 % on 100 test cases.
+    found.headline             # In this checkpoint, fine-tuning raised accuracy from 41.0 % to 88.0 % on 100 ...
     found.sentences[1]         # The difference is +47.0 points (95 % interval +36.1 to +57.2 points; exact McNemar ...
 
 A difference is called one only where the exact test rejects chance and the interval leaves zero out. Where
@@ -100,9 +100,11 @@ def _headline(results: Results) -> str:
     cases, change = counted(int(diff["n"]), "test case"), models.change[0].upper() + models.change[1:]
     if not shown(diff, results.confidence):
         return f"No difference was shown between the {models.base} and the {models.tuned} on {cases}."
+    # One seed says what it gave, not what the recipe gives.
+    who = f"In this checkpoint, {models.change}" if results.train else change
     if diff["accuracy_delta"] < 0:
-        return f"{change} made the model worse: {results.task.words.measure} fell from {base} to {tuned} on {cases}."
-    gain = f"{change} raised {results.task.words.measure} from {base} to {tuned} on {cases}"
+        return f"{who} made the model worse: {results.task.words.measure} fell from {base} to {tuned} on {cases}."
+    gain = f"{who} raised {results.task.words.measure} from {base} to {tuned} on {cases}"
     return f"{gain}, no more than a trivial baseline scores." if _beaten(results) else f"{gain}."
 
 

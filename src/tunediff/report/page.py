@@ -152,6 +152,11 @@ def html_page(contents: Mapping[str, Any]) -> str:
     return environment.get_template("report.html.j2").render(contents, **ours)
 
 
+def board_html(contents: Mapping[str, Any]) -> str:
+    """The page of a board (`tunediff.report.board_page`): one HTML file that loads nothing and runs nothing."""
+    return _environment().get_template("board.html.j2").render(contents)
+
+
 def markdown_page(contents: Mapping[str, Any], template: str = "report.md.j2") -> str:
     """The same in GitHub's Markdown, tables in place of pictures; or what another template makes of it."""
     environment = _environment(finalize=markdown_text)

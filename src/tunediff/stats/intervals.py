@@ -8,9 +8,12 @@
 '0.0024..0.0704'
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import scipy  # and not scipy.stats, which takes a second to import, before it is needed
+
+MOST_CASES = 10**9
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -42,3 +45,44 @@ def _interval(successes: int, n: int, confidence: float, method: Literal["wilson
         return 0.0, 1.0
     interval = scipy.stats.binomtest(successes, n).proportion_ci(confidence, method)
     return float(interval.low), float(interval.high)
+
+
+def cases_for_rate(successes: int, n: int, limit: float, confidence: float = 0.95) -> int | None:
+    """Return how many cases leave a limit outside of the exact interval, if successes go on at this rate.
+
+    >>> cases_for_rate(2, 100, limit=0.05)
+    204
+
+    Args:
+        successes: such as broken cases.
+        n: number of cases, at least 1.
+        limit: that the rate is held against, in 0..1.
+        confidence: of the interval (Clopper and Pearson 1934).
+
+    Returns:
+        The smallest number, also where it is below n; None where more than a billion are too few, as they are when the
+        rate is the limit itself.
+    """
+    tail = (1 - confidence) / 2
+
+    def told(cases: int) -> bool:
+        found = successes * cases / n
+        high = 1.0 if successes == n else float(scipy.stats.beta.ppf(1 - tail, found + 1, cases - found))
+        low = 0.0 if successes == 0 else float(scipy.stats.beta.ppf(tail, found, cases - found + 1))
+        return high <= limit or low > limit
+
+    return fewest(told)
+
+
+def fewest(told: Callable[[int], bool]) -> int | None:
+    """The smallest number of cases for which something holds that holds for all larger ones; None above a billion."""
+    most = 1
+    while not told(most):
+        most *= 2
+        if most > MOST_CASES:
+            return None
+    least = most // 2
+    while most - least > 1:
+        middle = (least + most) // 2
+        least, most = (least, middle) if told(middle) else (middle, most)
+    return most

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import scipy
 
 from tunediff.stats.bootstrap import Clusters, cluster_codes
+from tunediff.stats.intervals import fewest
 
 
 def mcnemar_exact(repaired: int, broken: int) -> float:
@@ -70,23 +71,24 @@ def difference_interval(repaired: int, broken: int, n: int, confidence: float = 
     if n == 0:
         return -1.0, 1.0
     z = float(scipy.stats.norm.ppf((1 + confidence) / 2))
-    flips, net = repaired + broken, repaired - broken
-
-    def rejected(difference: float) -> bool:
-        room = difference * (1 - difference)
-        half = (2 * n - net) * difference - flips
-        q = (sqrt(max(half * half + 8 * n * broken * room, 0.0)) - half) / (4 * n)
-        return (net - n * difference) ** 2 > z * z * n * (2 * q + room)
 
     def limit(end: float) -> float:
         # By hand: root finders want a sign at both ends, and where nothing flips the estimate has none.
-        inside, outside = net / n, end
+        inside, outside = (repaired - broken) / n, end
         for _ in range(60):
             middle = (inside + outside) / 2
-            inside, outside = (inside, middle) if rejected(middle) else (middle, outside)
+            inside, outside = (inside, middle) if _rejected(middle, repaired, broken, n, z) else (middle, outside)
         return inside
 
     return limit(-1.0), limit(1.0)
+
+
+def _rejected(difference: float, repaired: float, broken: float, n: int, z: float) -> bool:
+    """Whether a difference is outside of Tango's interval; counts need not be whole where they are planned with."""
+    room, net = difference * (1 - difference), repaired - broken
+    half = (2 * n - net) * difference - (repaired + broken)
+    q = (sqrt(max(half * half + 8 * n * broken * room, 0.0)) - half) / (4 * n)
+    return (net - n * difference) ** 2 > z * z * n * (2 * q + room)
 
 
 def mean_difference_interval(
@@ -196,6 +198,29 @@ def cases_needed(difference: float, discordant: float, alpha: float = 0.05, powe
         raise ValueError(f"found difference {difference}, expected more than 0 and at most {discordant}")
     z_alpha, z_power = _quantiles(alpha, power)
     return ceil(((z_alpha * sqrt(discordant) + z_power * sqrt(discordant - difference**2)) / difference) ** 2)
+
+
+def cases_for_margin(repaired: int, broken: int, n: int, margin: float, confidence: float = 0.95) -> int | None:
+    """Return how many cases leave -margin outside of the interval of the difference, if they flip at these rates.
+
+    Where nothing flips the lower end is -z^2 / (n + z^2):
+
+    >>> [cases_for_margin(0, 0, 24, margin) for margin in (0.05, 0.02, 0.01)]
+    [73, 189, 381]
+
+    Args:
+        repaired: cases that went from not right to right.
+        broken: cases that went from right to not right.
+        n: number of cases, at least 1.
+        margin: how much worse is still no worse, a fraction.
+        confidence: of the interval (Tango 1998).
+
+    Returns:
+        The smallest number, also where it is below n; None where more than a billion are too few, as they are when the
+        difference is -margin itself.
+    """
+    z = float(scipy.stats.norm.ppf((1 + confidence) / 2))
+    return fewest(lambda cases: _rejected(-margin, repaired * cases / n, broken * cases / n, cases, z))
 
 
 def _quantiles(alpha: float, power: float) -> tuple[float, float]:

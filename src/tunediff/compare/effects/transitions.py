@@ -129,8 +129,12 @@ def delta_interval(cells: pd.Series, confidence: float, clusters: Clusters) -> t
         confidence: of the interval.
         clusters: of length n_cases, or None.
     """
-    change = (cells == "repaired").to_numpy().astype(int) - (cells == "broken").to_numpy()
-    return change_interval(change, confidence, clusters)
+    return change_interval(changes(cells), confidence, clusters)
+
+
+def changes(cells: pd.Series) -> npt.NDArray[np.int64]:
+    """Return what became of each case as a number: 1 repaired, -1 broken, else 0."""
+    return (cells == "repaired").to_numpy().astype(np.int64) - (cells == "broken").to_numpy()
 
 
 def change_interval(change: npt.NDArray[np.int64], confidence: float, clusters: Clusters) -> tuple[float, float]:

@@ -1,0 +1,143 @@
+"""Compare many runs on the same cases: which can be told apart, ranks as intervals, groups of ties, recipes by seed.
+
+    tunediff board                                     # this folder and its DVC experiments
+    tunediff board lr1e-4 lr3e-4 main ../other         # experiments, revisions, folders of projects
+    tunediff board a.jsonl b.jsonl c.csv --id-field id --base a.jsonl --out board
+    tunediff board predictions/ --data dev-v2.0.json --json
+
+A run is a DVC experiment or a Git revision of the project here, a folder of a project, a prediction file, or each of
+the prediction files of another folder; files take the field options of `tunediff diff`. All must have answered the same
+cases. Of projects the base model is a run too, and runs that differ in train.seed alone are also told of as one recipe.
+Predictions are read where they lie or from DVC's cache: nothing is computed by a model. --json prints one object; --out
+writes board.json, board.md, board.html and, for recipes, flips.jsonl. Bad input: one line and exit code 1.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tunediff.commands.diff import add_fields, fields_of
+from tunediff.commands.revisions import experiments, folder_files, kept_files, read_file, read_run, revision_files
+from tunediff.commands.table import aligned
+from tunediff.compare.board import Answered, Board, make_board
+from tunediff.compare.comparison import CONFIDENCE
+from tunediff.compare.pairs.prediction_files import KINDS
+from tunediff.compare.recipes import Recipe, case_lines, find_recipes, recipe_figures
+from tunediff.report.board_page import board_json, board_lines, board_pages, board_table
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import replacing, write_json, write_jsonl, write_text
+from tunediff.runtime.hashing import content_hash
+
+WORKSPACE, BASE = "workspace", "base"
+HALF_WIDTH = 0.01
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tunediff board`."""
+    parser.add_argument("runs", nargs="*", metavar="EXPERIMENT", help="runs (this folder and all its experiments)")
+    parser.add_argument("--base", metavar="NAME", help="the run that the others are held against (base, of projects)")
+    add_fields(parser)
+    parser.add_argument("--confidence", type=float, default=CONFIDENCE, help=f"of every interval ({CONFIDENCE})")
+    parser.add_argument(
+        "--half-width",
+        type=float,
+        default=HALF_WIDTH,
+        metavar="W",
+        help=f"wanted of a recipe's interval to either side, in 0..1, for the seeds that it takes ({HALF_WIDTH})",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--out", type=Path, help="folder to write to")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `tunediff board`.
+
+    Raises:
+        TunediffError: an argument is at fault, or runs that cannot be compared.
+    """
+    for option, value, least in (("--confidence", args.confidence, 0.5), ("--half-width", args.half_width, 0.0)):
+        if not least < value < 1:
+            raise TunediffError(f"{option}: found {value}, expected more than {least} and less than 1")
+    if args.out is not None and args.out.exists() and not args.out.is_dir():
+        raise TunediffError(f"{args.out}: is no folder, expected one to write to (--out)")
+    runs = _read_runs(args)
+    board = make_board(runs, args.base or (BASE if any(run.name == BASE for run in runs) else None), args.confidence)
+    recipes = find_recipes(runs)
+    figures = [recipe_figures(recipe, args.confidence, board.clusters, args.half_width) for recipe in recipes]
+    if args.out is not None:
+        write(args.out, board, recipes, figures)
+    if args.json:
+        print(json.dumps(board_json(board, figures), allow_nan=False))
+        return
+    print("\n".join([*aligned(board_table(board), left=1), "", *board_lines(board, figures)]))
+    if args.out is not None:
+        print(f"written to {args.out}")
+
+
+def write(folder: Path, board: Board, recipes: Sequence[Recipe], figures: Sequence[dict[str, Any]]) -> None:
+    """Write the board; no file takes its place before all of them are whole."""
+    names = ["board.json", "board.md", "board.html", *(["flips.jsonl"] if recipes else [])]
+    with ExitStack() as stack:
+        paths = [stack.enter_context(replacing(folder / name)) for name in names]
+        write_json(paths[0], board_json(board, figures))
+        pages = board_pages(board, figures)
+        write_text(paths[1], pages.markdown)
+        write_text(paths[2], pages.html)
+        if recipes:
+            write_jsonl(paths[3], [line for recipe in recipes for line in case_lines(recipe)])
+
+
+def _read_runs(args: argparse.Namespace) -> list[Answered]:
+    fields, found = fields_of(args), []
+    with kept_files() as kept:
+        projects = 0
+        for name, place in _named(args.runs or [".", *experiments()]):
+            if isinstance(place, Path) and place.is_file():
+                found.append(read_file(name, place, fields, args.data, args.metric, args.filter, args.threshold))
+                continue
+            files = folder_files(place) if isinstance(place, Path) else revision_files(place, kept())
+            # All answered the same cases: one of them says what these share.
+            found.append(read_run(name, files, args.confidence, clustered=not projects))
+            projects += 1
+    return _with_bases(found)
+
+
+def _named(runs: Sequence[str]) -> list[tuple[str, Path | str]]:
+    """Each run with its name: a file or the folder of a project, or the name of a revision."""
+    named: list[tuple[str, Path | str]] = []
+    for run in runs:
+        path = Path(run)
+        if path.is_file():
+            named.append((run, path))
+        elif path.is_dir() and (path / "dvc.yaml").is_file():
+            named.append((WORKSPACE if run == "." else run, path))
+        elif path.is_dir():
+            files = sorted(one for one in path.iterdir() if one.suffix.lower() in KINDS and one.is_file())
+            if not files:
+                raise TunediffError(f"{run}: has neither a dvc.yaml nor a file of {', '.join(KINDS)}")
+            named += [(one.name, one) for one in files]
+        else:
+            named.append((run, run))
+    return named
+
+
+def _with_bases(runs: Sequence[Answered]) -> list[Answered]:
+    """The runs, and before them the base models of those that have one: each once, however many were tuned from it."""
+    bases: dict[str, list[Answered]] = {}
+    for run in runs:
+        if run.base is not None:
+            answers = run.base.sort_values("case_id")[["case_id", "outcome"]].to_numpy().tolist()
+            bases.setdefault(content_hash(answers), []).append(run)
+    added: list[Answered] = []
+    of_run: dict[str, str] = {}
+    for tuned in bases.values():
+        first = tuned[0]
+        assert first.base is not None
+        name = BASE if len(bases) == 1 else f"{BASE} of {first.name}"
+        added.append(Answered(name, first.base, first.measure))
+        of_run |= {run.name: name for run in tuned}
+    return [*added, *(replace(run, base_name=of_run.get(run.name)) for run in runs)]

@@ -1,0 +1,258 @@
+"""What an experiment made, wherever it lies: in a folder, or in Git and DVC's cache under a revision.
+
+    files = revision_files("lr1e-4", kept)             # a DVC experiment, a branch, a tag, a commit
+    files("data/predictions/tuned/test.parquet")       # its path here, None where it is not to be had
+    run = read_run("lr1e-4", files, 0.95, clustered=True)
+
+Nothing is computed: what no stage has made, or what is in no cache that can be reached, is missing.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from tunediff.commands.runs import read_cost, stage_path
+from tunediff.compare.board import Answered, Retained, beside
+from tunediff.compare.effects.transitions import change_interval
+from tunediff.compare.pairs.prediction_files import read_predictions
+from tunediff.compare.pairs.predictions import Fields, Predictions
+from tunediff.compare.verdict import Gain
+from tunediff.data.cases import RIGHT
+from tunediff.runtime.errors import TunediffError, one_line
+from tunediff.runtime.files import numbered_jsonl, read_json, read_text, shown
+from tunediff.runtime.stage import PARAMS
+
+# A path of the project -> where it is to be read here; None where there is none.
+Files = Callable[[str | PurePosixPath], Path | None]
+PIPELINE = "dvc.yaml"
+HEADLINE = "test"
+GAIN = ("gain_over_baseline", "gain_over_baseline_low", "gain_over_baseline_high")
+
+
+def folder_files(folder: Path) -> Files:
+    """The files of a project as they lie in its folder."""
+
+    def find(path: str | PurePosixPath) -> Path | None:
+        found = folder / path
+        return found if found.exists() else None
+
+    return find
+
+
+def revision_files(revision: str, kept: Path) -> Files:
+    """The files of the project in the current folder at a revision, from Git and from DVC's cache.
+
+    Args:
+        revision: a DVC experiment, or what Git knows: a branch, a tag, a commit.
+        kept: an empty folder for what is read.
+
+    Raises:
+        TunediffError: there is no such revision, or no DVC project here.
+    """
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        files = DVCFileSystem(Repo(".", rev=revision))
+        there = files.exists(PIPELINE)
+    except (DvcException, OSError) as error:
+        raise TunediffError(
+            f"{revision}: is no file and no folder, and no revision or experiment here: {one_line(error)}"
+        ) from None
+    if not there:
+        raise TunediffError(f"{revision}: has no {PIPELINE}, expected a revision of a tunediff project")
+
+    def find(path: str | PurePosixPath) -> Path | None:
+        target = kept / path
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                if not files.isfile(str(path)):
+                    return None
+                files.get_file(str(path), str(target))
+            except (DvcException, OSError):  # known, and in no cache that can be reached
+                target.unlink(missing_ok=True)
+                return None
+        return target
+
+    return find
+
+
+@contextmanager
+def kept_files() -> Iterator[Callable[[], Path]]:
+    """Make folders for what revisions are read from, which vanish with the block."""
+    with tempfile.TemporaryDirectory(prefix="tunediff-board-") as folder:
+        yield lambda: Path(tempfile.mkdtemp(dir=folder))
+
+
+def experiments() -> list[str]:
+    """The names of the DVC experiments that began at the current commit.
+
+    Raises:
+        TunediffError: there is no DVC project here.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(".") as repo:
+            found = repo.experiments.ls()
+    except (DvcException, OSError) as error:
+        raise TunediffError(
+            f"board: found no DVC project here, expected one, or runs by name: {one_line(error)}"
+        ) from None
+    return sorted(name for ours in found.values() for name, _ in ours)
+
+
+def read_run(name: str, files: Files, confidence: float, clustered: bool) -> Answered:
+    """Read what an experiment's tuned model answered, and what else is known of it.
+
+    Args:
+        name: what to call it.
+        files: of the experiment.
+        confidence: of the intervals of other test sets.
+        clustered: whether to read the test set too, for the text that its cases share.
+
+    Raises:
+        TunediffError: the predictions are not to be had, or a file is at fault.
+    """
+    pipeline = _needed(name, files, PIPELINE)
+    parameters = flat(_yaml(_needed(name, files, str(PARAMS))))
+    tuned = _predictions(name, files, pipeline, "tuned", HEADLINE)
+    base = _predictions(name, files, pipeline, "base", HEADLINE)
+    if clustered:
+        tuned = tuned._replace(frame=_with_sources(tuned.frame, files, pipeline, HEADLINE, parameters))
+    return Answered(
+        name,
+        tuned.frame,
+        measure_of(tuned),
+        parameters,
+        base.frame,
+        over_baseline=_over_baseline(files, pipeline),
+        retained={
+            one: _retained(name, files, pipeline, one, parameters, confidence)
+            for one in sorted({key.split(".")[1] for key in parameters if key.startswith("also.")})
+        },
+        seconds=_seconds(files, pipeline),
+    )
+
+
+def read_file(
+    name: str,
+    path: Path,
+    fields: Fields,
+    data: Path | None,
+    metric: str | None,
+    filter_name: str | None,
+    threshold: float | None,
+) -> Answered:
+    """Read a prediction file as `tunediff diff` does.
+
+    Args:
+        name: what to call it.
+        path: of the file.
+        fields: names of its columns.
+        data: the data set of SQuAD predictions.
+        metric: which metric of another tool says what is right.
+        filter_name: which filter or model of another tool's file.
+        threshold: the least score that is right.
+
+    Raises:
+        TunediffError: see `read_predictions`.
+    """
+    found = joined(read_predictions(path, fields, data, metric, filter_name, threshold))
+    return Answered(name, found.frame, measure_of(found))
+
+
+def joined(parts: Iterator[Predictions]) -> Predictions:
+    """All parts of a file as one, of the columns that a board needs."""
+    found = list(parts)
+    names = ["case_id", "label", "outcome", "prediction", "prompt_hash", "scorer"]
+    names += ["cluster"] if "cluster" in found[0].frame else []
+    return found[0]._replace(frame=pd.concat([part.frame[names] for part in found], ignore_index=True))
+
+
+def measure_of(found: Predictions) -> str:
+    """What the share of right cases is called in the task of a file."""
+    return found.kind("", found.inputs, found.labels or (), "", "").words.measure
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings by dotted names: {"train": {"seed": 1}} is {"train.seed": 1}."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, Mapping) and value else {name: value}
+    return found
+
+
+def _needed(name: str, files: Files, path: str | PurePosixPath) -> Path:
+    found = files(path)
+    if found is None:
+        raise TunediffError(
+            f"{name}: {path}: is not there and in no cache that can be reached; dvc repro makes it, dvc pull fetches it"
+        )
+    return found
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise TunediffError(f"{path}: is not YAML: {one_line(error)}") from None
+    if not isinstance(values, dict):
+        raise TunediffError(f"{path}: found {shown(values)}, expected a mapping of parameters")
+    return values
+
+
+def _predictions(name: str, files: Files, pipeline: Path, model: str, set_name: str) -> Predictions:
+    path = PurePosixPath(stage_path(f"eval_{model}", "predictions", pipeline)) / f"{set_name}.parquet"
+    return joined(read_predictions(_needed(name, files, path), Fields()))
+
+
+def _with_sources(
+    frame: pd.DataFrame, files: Files, pipeline: Path, set_name: str, parameters: Mapping[str, Any]
+) -> pd.DataFrame:
+    """The answers with the text that each case shares with others as its cluster, where the test set can be read."""
+    own = f"also.{set_name}.task.source_input"
+    source = str(parameters.get(own if own in parameters else "task.source_input"))
+    path = files(PurePosixPath(stage_path("predict_base", "test-sets", pipeline)) / f"{set_name}.jsonl")
+    if path is None:
+        return frame
+    texts = {str(row.get("case_id")): row.get(source) for _, row in numbered_jsonl(path)}
+    return frame.assign(cluster=frame["case_id"].map(texts))
+
+
+def _retained(
+    name: str, files: Files, pipeline: Path, set_name: str, parameters: Mapping[str, Any], confidence: float
+) -> Retained:
+    tuned, base = (_predictions(name, files, pipeline, model, set_name).frame for model in ("tuned", "base"))
+    base = _with_sources(base, files, pipeline, set_name, parameters)
+    after = beside(f"{name}, base, {set_name}", base, f"{name}, tuned, {set_name}", tuned)
+    before, now = ((frame["outcome"] == RIGHT).to_numpy(dtype=bool) for frame in (base, after))
+    change = now.astype(np.int64) - before
+    low, high = change_interval(change, confidence, base.get("cluster"))
+    difference = Gain(float(change.mean()), low, high)
+    return Retained(len(change), int((change < 0).sum()), int((change > 0).sum()), difference)
+
+
+def _over_baseline(files: Files, pipeline: Path) -> Gain | None:
+    path = files(PurePosixPath(stage_path("diff_cases", "metrics", pipeline)))
+    metrics = read_json(path) if path else None
+    found = [metrics.get(key) if isinstance(metrics, dict) else None for key in GAIN]
+    known = [float(value) for value in found if isinstance(value, int | float) and not isinstance(value, bool)]
+    return Gain(*known) if len(known) == len(GAIN) else None
+
+
+def _seconds(files: Files, pipeline: Path) -> float | None:
+    """Seconds of training, of the features that it reads too; None where they are not known."""
+    costs = [files(PurePosixPath(stage_path(stage, "cost", pipeline))) for stage in ("features", "train")]
+    known = [cost for cost in (read_cost(path) for path in costs if path) if cost]
+    return sum(float(cost["seconds"]) for cost in known) if len(known) == len(costs) else None

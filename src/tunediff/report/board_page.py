@@ -1,0 +1,217 @@
+"""A board of many runs: on the terminal, as JSON, in Markdown and as one HTML page.
+
+    table = board_table(board)                   # columns, each with its heading first, at most twelve
+    lines = board_lines(board, recipes)          # what the table means: groups, the best, recipes
+    pages = board_pages(board, recipes)          # pages.markdown, pages.html
+
+A position is never printed without its interval, and the best run never without what it was chosen from.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+from tunediff.compare.board import Board, Difference, Row
+from tunediff.report.board_pictures import intervals_picture, trade_picture
+from tunediff.report.diff_page import Pages
+from tunediff.report.notation import (
+    NBSP,
+    counted,
+    decimal,
+    interval,
+    level,
+    p_value,
+    percent,
+    points,
+    points_interval,
+    signed,
+    whole,
+)
+from tunediff.report.page import board_html, markdown_page
+from tunediff.runtime.files import visible
+
+MOST_PARAMETERS = 6
+Figures = Mapping[str, Any]
+
+
+def board_json(board: Board, recipes: Sequence[Figures]) -> dict[str, Any]:
+    """Return the board as one JSON object; shares and differences in 0..1 and -1..1, ranks from 1."""
+    return {
+        "measure": board.measure,
+        "n": board.n,
+        "confidence": board.confidence,
+        "base": board.base,
+        "runs": [_run(row) for row in board.rows],
+        "pairs": [pair._asdict() for pair in board.pairs],
+        "groups": [list(names) for names in board.groups.values()],
+        "recipes": [dict(one) for one in recipes],
+        "notes": list(board.notes),
+    }
+
+
+def _run(row: Row) -> dict[str, Any]:
+    return {
+        **{name: getattr(row, name) for name in ("name", "n", "accuracy", "accuracy_low", "accuracy_high")},
+        **{name: getattr(row, name) for name in ("rank_low", "rank_high")},
+        "groups": list(row.groups),
+        "to_base": row.to_base._asdict() if row.to_base else None,
+        "to_best": row.to_best._asdict() if row.to_best else None,
+        "over_baseline": row.over_baseline._asdict() if row.over_baseline else None,
+        "forgotten": row.forgotten,
+        "retained": {
+            name: one._asdict() | {"difference": one.difference._asdict()} for name, one in row.retained.items()
+        },
+        "seconds": row.seconds,
+        "parameters": {name: _plain(value) for name, value in row.parameters.items()},
+        "on_frontier": row.on_frontier,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A value of params.yaml as JSON can hold it: YAML also has dates and numbers that are none."""
+    fits = isinstance(value, str | int | None) or (isinstance(value, float) and isfinite(value))
+    return value if fits else str(value)
+
+
+def board_table(board: Board) -> list[list[str]]:
+    """Return the columns of the table, each with its heading first; those that are known of no run are left out."""
+
+    def to(difference: Difference | None) -> str:
+        if difference is None:
+            return "-"
+        low, high = signed(100 * difference.low), signed(100 * difference.high)
+        return f"{signed(100 * difference.gain)} ({low} to {high})"
+
+    def adjusted(difference: Difference | None) -> str:
+        return "-" if difference is None else p_value(difference.p_adjusted).removeprefix(f"p{NBSP}=").strip(NBSP)
+
+    columns: dict[str, Callable[[Row], str]] = {
+        "run": lambda row: visible(row.name),
+        board.measure: lambda row: percent(row.accuracy),
+        f"{level(board.confidence)} interval": lambda row: interval(row.accuracy_low, row.accuracy_high),
+        "rank": lambda row: whole(row.rank_low) + (f"–{row.rank_high}" if row.rank_high > row.rank_low else ""),
+        "group": lambda row: "".join(row.groups) if all(len(one) == 1 for one in row.groups) else " ".join(row.groups),
+        "to base": lambda row: to(row.to_base),
+        "p (base)": lambda row: adjusted(row.to_base),
+        "to best": lambda row: to(row.to_best),
+        "p (best)": lambda row: adjusted(row.to_best),
+        "over baseline": lambda row: "-" if row.over_baseline is None else signed(100 * row.over_baseline.gain),
+        "forgotten": lambda row: "-" if row.forgotten is None else percent(row.forgotten),
+        "seconds": lambda row: "-" if row.seconds is None else decimal(row.seconds, 1),
+    }
+    table = [[name, *(cell(row) for row in board.rows)] for name, cell in columns.items()]
+    return [column for column in table if set(column[1:]) != {"-"}]
+
+
+def board_lines(board: Board, recipes: Sequence[Figures]) -> list[str]:
+    """Say what the table means, a line each."""
+    lines = [
+        *_about(board),
+        *(f"Group {letter}: {', '.join(names)}." for letter, names in board.groups.items()),
+        *_best(board),
+        *_parameters(board),
+        *_retained(board),
+        *(sentence for one in recipes for sentence in recipe_sentences(one, board.confidence)),
+        *board.notes,
+    ]
+    # Names of runs are names of files and branches, which a terminal must not act on.
+    return [visible(line) for line in lines]
+
+
+def _about(board: Board) -> Iterator[str]:
+    shared = "" if board.clusters is None else ", which allow for the text that cases share"
+    apart = sum(pair.separated for pair in board.pairs)
+    yield (
+        f"{counted(len(board.rows), 'run')} on the same {counted(board.n, 'case')}: {apart:,} of "
+        f"{counted(len(board.pairs), 'pair')} can be told apart (exact tests{shared}, adjusted over all pairs by Holm, "
+        f"{level(1 - board.confidence)}). Runs of one group cannot be told from each other; a rank is an interval."
+    )
+
+
+def _best(board: Board) -> Iterator[str]:
+    """The best run, with what it was chosen from."""
+    best, second = board.rows[0], board.rows[1]
+    ahead = second.to_best
+    assert ahead is not None  # every run but the first is held against it
+    lead = (
+        f"{best.name} has the most right of {counted(len(board.rows), 'run')}, chosen on these very cases: "
+        f"{points(-ahead.gain)} over the next, {second.name} ({points_interval(-ahead.high, -ahead.low)}; adjusted "
+        f"{p_value(ahead.p_adjusted)})"
+    )
+    if ahead.p_adjusted >= 1 - board.confidence:
+        lead += ". That lead may be luck"
+    yield f"{lead}."
+    if best.to_base is not None:
+        gain = best.to_base
+        yield (
+            f"Over the base it gains {points(gain.gain)} ({points_interval(gain.low, gain.high)}; adjusted "
+            f"{p_value(gain.p_adjusted)})."
+        )
+
+
+def _parameters(board: Board) -> Iterator[str]:
+    for row in board.rows:
+        if row.parameters:
+            yield f"{row.name}: {parameters_said(row)}"
+
+
+def parameters_said(row: Row) -> str:
+    """The parameters of a run that differ between the runs, in a line."""
+    said = [f"{name} {'none' if value is None else value}" for name, value in row.parameters.items()]
+    more = f", and {len(said) - MOST_PARAMETERS} more" if len(said) > MOST_PARAMETERS else ""
+    return ", ".join(said[:MOST_PARAMETERS]) + more
+
+
+def _retained(board: Board) -> Iterator[str]:
+    for row in board.rows:
+        for name, one in row.retained.items():
+            yield (
+                f"{row.name} on {name}: {points(one.difference.gain)} "
+                f"({points_interval(one.difference.low, one.difference.high)}); {one.forgotten:,} forgotten, "
+                f"{one.gained:,} gained of {counted(one.n, 'case')}."
+            )
+
+
+def recipe_sentences(recipe: Figures, confidence: float) -> list[str]:
+    """Say what a recipe gains over its seeds, ready for a page."""
+    seeds = len(recipe["seeds"])
+    who = f"Recipe of {', '.join(recipe['runs'])} ({counted(seeds, 'seed')})"
+    each = ", ".join(signed(100 * gain) for gain in recipe["gains"])
+    if recipe["gain_low"] is None:
+        first = f"{who}: {points(recipe['gain'])} on average ({each})"
+        return [f"{first}; fewer than three seeds say nothing of the next one: this is these checkpoints' gain."]
+    low, high = recipe["gain_low"], recipe["gain_high"]
+    drawn = points_interval(recipe["multi_bootstrap_low"], recipe["multi_bootstrap_high"])
+    parts = {name: recipe[f"variance_{name}"] for name in ("seed", "case", "seed_case")}
+    n = sum(recipe[kind] for kind in ("stable_repair", "stable_break", "lottery", "unchanged"))
+    of_mean = {
+        "seeds": parts["seed"] / seeds,
+        "cases": parts["case"] / n,
+        "luck in single cases": parts["seed_case"] / seeds / n,
+    }
+    total = sum(of_mean.values())
+    parts_said = [f"{percent(value / total, 0)} by {name}" for name, value in of_mean.items()] if total else ["not"]
+    needed = recipe["seeds_needed"]
+    enough = "no number of seeds is enough, the cases vary too much" if needed is None else f"{whole(needed)} in all"
+    return [
+        f"{who}: {points(recipe['gain'])} on average ({level(confidence)} interval over seeds and cases "
+        f"{points_interval(low, high)}; multi-bootstrap {drawn}); by seed {each}.",
+        f"The mean varies {', '.join(parts_said)}. One more seed is worse than the base with a chance of "
+        f"{percent(recipe['chance_worse'])}. Seeds for the wanted interval: {enough}.",
+        f"Repaired by every seed: {counted(recipe['stable_repair'], 'case')}; broken by every seed: "
+        f"{whole(recipe['stable_break'])}; a lottery, flipped by some and not by others: {whole(recipe['lottery'])}.",
+    ]
+
+
+def board_pages(board: Board, recipes: Sequence[Figures]) -> Pages:
+    """Return the board as an HTML page and in Markdown."""
+    columns = board_table(board)
+    contents = {
+        "title": "Which runs can be told apart",
+        "heading": [column[0] for column in columns],
+        "rows": list(zip(*(column[1:] for column in columns), strict=True)),
+        "lines": board_lines(board, recipes),
+        "pairs": [pair for pair in board.pairs if pair.separated],
+        "pictures": [picture for picture in (intervals_picture(board), trade_picture(board)) if picture is not None],
+    }
+    return Pages(board_html(contents), markdown_page(contents, "board.md.j2"))
