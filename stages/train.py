@@ -11,12 +11,11 @@ from dataclasses import replace
 from functools import partial
 
 from tunediff.config.settings import TrainSettings, read_machine, read_settings
-from tunediff.config.tuned import Tuned
 from tunediff.data.cases import read_cases
 from tunediff.models.adapt import adapt_model
 from tunediff.models.environment import environment
 from tunediff.models.load import load_base
-from tunediff.models.tuned import pin_tuned, save_tuned
+from tunediff.models.tuned import check_tuned, pin_tuned, save_tuned
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import replacing, write_csv, write_json
@@ -40,11 +39,11 @@ def main() -> None:
     )
     settings, machine = read_settings(args.settings, TrainSettings), read_machine(args.settings)
     model, prompt, adapt = settings.model, settings.prompt, settings.adapt
+    if adapt is None or settings.train is None:
+        pin(args, settings)
+        return
     run_here = {"logging_steps": machine.logging_steps, "save_total_limit": machine.save_total_limit}
     train = settings.train.model_copy(update=run_here)
-    if settings.tuned.source != "train":
-        pin(args, settings.tuned)
-        return
     if launched(train.num_processes, args.train, args.validation, args.base, args.features):
         return
     scratch = scratch_folder("train", settings.model_dump(), args.train, args.validation, args.base)
@@ -76,15 +75,17 @@ def main() -> None:
         mark_done(scratch)
 
 
-def pin(args: Namespace, tuned: Tuned) -> None:
+def pin(args: Namespace, settings: TrainSettings) -> None:
     """Write down which tuned model it is, in place of training one; of its training nothing is known."""
+    tuned = settings.tuned
     with measured(args.cost):
         with replacing(args.tuned) as folder:
             pin_tuned(tuned, folder)
+            check_tuned(folder, args.base, settings.model, settings.labels)
         write_csv(args.log, [], LOG)
         for path in (args.metrics, args.environment):
             write_json(path, {})
-        print(f"train: nothing; the tuned model comes from source {tuned.source}")
+        print(f"train: nothing; the tuned model is {tuned.id or 'another'}, from source {tuned.source}")
 
 
 if __name__ == "__main__":

@@ -386,7 +386,7 @@ def test_a_misspelt_value_is_named_with_the_nearest_right_one(key, value, right,
     [
         ("model__source", "packge", "scratch, hub, package, folder (did you mean package?)"),
         ("engine__kind", "locl", "local (did you mean local?)"),
-        ("tuned__source", "trian", "train (did you mean train?)"),
+        ("tuned__source", "trian", "train, hub, folder (did you mean train?)"),
     ],
 )
 def test_a_name_that_is_in_no_registry_is_refused_before_any_stage_runs(key, value, names, lines_of):

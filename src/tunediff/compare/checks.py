@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from tunediff.compare.effects.differences import no_classes
@@ -115,6 +116,7 @@ def raised_checks(
         *_about_invalid_answers(comparison, run.models),
         *_about_noise(metrics, run.models),
         *environment_checks(*comparison.environments),
+        *_about_the_tuned_model(comparison, run.models),
         *_about_training(run.train_log),
         *_about_files(comparison),
     ]
@@ -355,6 +357,18 @@ def environment_checks(base: Mapping[str, str], tuned: Mapping[str, str]) -> Ite
             f"{changes}. Some of the flipped cases may be rounding and not what changed the model; tunediff verify "
             "says whether the evaluations give the same here.",
             "Environment changed between the evaluations",
+        )
+
+
+def _about_the_tuned_model(comparison: "Comparison", models: Models) -> Iterator[Raised]:
+    """TD207: a tuned model that says of every case what the base says, to the last digit."""
+    found = comparison.log_probs
+    if found and np.array_equal(found["base"], found["tuned"]):
+        yield _raised(
+            "TD207",
+            f"Not one of {found['base'].size:,} log-probabilities of the {models.tuned} differs from those of the "
+            f"{models.base}: it was not applied, or it changes nothing.",
+            f"{models.tuned.capitalize()} not applied",
         )
 
 

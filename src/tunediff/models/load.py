@@ -57,7 +57,9 @@ def load_base(base: Path, model: Model, labels: list[str]) -> Loaded:
     return load_model(weights_of(base, model), read_json(base / CONFIG), model, labels)
 
 
-def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list[str]) -> Loaded:
+def load_model(
+    weights: Path, config: dict[str, Any], model: Model, labels: list[str], section: str = "model"
+) -> Loaded:
     """Load the weights and the tokenizer of a folder, as `load_base` does those that its manifest names.
 
     Args:
@@ -65,6 +67,7 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
         config: the layout, as in config.json.
         model: the section model: head, quantisation and dtype.
         labels: label names.
+        section: of params.yaml that names the model.
 
     Raises:
         TunediffError: as `load_base`.
@@ -100,13 +103,13 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
     network.name_or_path = model.id if model.source in ("hub", "package") else "models/base"
     network.eval()
     network.requires_grad_(False)
-    found = {"head": _settle_head(network, report, model, labels)} | inspect(network, tokenizer, model)
+    found = {"head": _settle_head(network, report, model, labels, section)} | inspect(network, tokenizer, model)
     for caution in found["cautions"]:
         print(f"{weights}: {caution}", file=sys.stderr)
     return Loaded(network, tokenizer, context_length(network.config, tokenizer, model), pad, model, labels, found)
 
 
-def _settle_head(network: Network, report: dict[str, Any], model: Model, labels: list[str]) -> str:
+def _settle_head(network: Network, report: dict[str, Any], model: Model, labels: list[str], section: str) -> str:
     """Put a classification head's outputs in the order of the labels; whose the head is: new, or the checkpoint's."""
     if not HEADS[model.head].is_of_labels:
         heads = new_head(network)
@@ -115,7 +118,7 @@ def _settle_head(network: Network, report: dict[str, Any], model: Model, labels:
     if new:
         print(f"{network.name_or_path}: a new head for {', '.join(labels)}, drawn by head_seed {model.head_seed}")
     else:
-        put_in_order(network, labels, model.head_labels)
+        put_in_order(network, labels, model.head_labels, f"{section}.head_labels")
     name_labels(network, labels)
     return "new" if new else "checkpoint"
 

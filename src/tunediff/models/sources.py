@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from tunediff.config.model import Base
+from tunediff.config.tuned import Tuned
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import read_json, shown, write_json
 from tunediff.runtime.hub import snapshot
 
-MANIFEST, CONFIG = "manifest.json", "config.json"
+MANIFEST, CONFIG, WEIGHTS = "manifest.json", "config.json", "model.safetensors"
 # Endings of the files that a model is loaded from.
 LOADED = (".safetensors", ".json", ".txt", ".model")
 
 
-def _hub(model: Base) -> Path:
+def _hub(model: Base | Tuned) -> Path:
     return snapshot(str(model.id), str(model.revision), "model")
 
 
@@ -39,12 +40,16 @@ def _package(model: Base) -> Path:
     return Path(module.origin).parent / "model"
 
 
-def _folder(model: Base) -> Path:
+def _folder(model: Base | Tuned) -> Path:
     return Path(str(model.id))
 
 
+# Where a tuned model may lie too, by tuned.source.
+FINDERS: dict[str, Callable[[Base | Tuned], Path]] = {"hub": _hub, "folder": _folder}
+
+
 # By model.source: the folder that holds the weights.
-SOURCES: dict[str, Callable[[Base], Path]] = {"hub": _hub, "package": _package, "folder": _folder}
+SOURCES: dict[str, Callable[[Base], Path]] = {**FINDERS, "package": _package}
 
 
 def find_weights(model: Base) -> Path:
@@ -57,13 +62,20 @@ def find_weights(model: Base) -> Path:
         expected = ", ".join(["scratch", *SOURCES])
         raise TunediffError(f"params.yaml: model.source: found {model.source}, expected one of {expected}")
     folder = SOURCES[model.source](model)
-    for needed in (CONFIG, "model.safetensors"):
-        if not (folder / needed).is_file() and not (folder / f"{needed}.index.json").is_file():
-            raise TunediffError(
-                f"params.yaml: model.id: {model.id}: found no {needed} in {folder}; weights are read from safetensors "
-                "alone"
-            )
+    check_whole(folder, f"params.yaml: model.id: {model.id}")
     return folder
+
+
+def check_whole(folder: Path, place: str) -> None:
+    """Refuse a folder that does not hold a model's layout and weights.
+
+    Args:
+        folder: the folder.
+        place: what names it, for the error.
+    """
+    for needed in (CONFIG, WEIGHTS):
+        if not (folder / needed).is_file() and not (folder / f"{needed}.index.json").is_file():
+            raise TunediffError(f"{place}: found no {needed} in {folder}; weights are read from safetensors alone")
 
 
 def write_manifest(folder: Path, model: Base, weights: Path) -> None:
