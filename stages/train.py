@@ -15,10 +15,11 @@ from tunediff.data.cases import read_cases
 from tunediff.models.adapt import adapt_model
 from tunediff.models.environment import environment
 from tunediff.models.load import load_base
+from tunediff.models.sources import CONFIG, FINDERS
 from tunediff.models.tuned import check_tuned, pin_tuned, save_tuned
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
-from tunediff.runtime.files import replacing, write_csv, write_json
+from tunediff.runtime.files import read_json, replacing, write_csv, write_json
 from tunediff.runtime.processes import first, gathered, launched
 from tunediff.runtime.scratch import mark_done, scratch_folder
 from tunediff.runtime.stage import arguments
@@ -81,7 +82,8 @@ def pin(args: Namespace, settings: TrainSettings) -> None:
     with measured(args.cost):
         with replacing(args.tuned) as folder:
             pin_tuned(tuned, folder)
-            check_tuned(folder, args.base, settings.model, settings.labels)
+            if tuned.source in FINDERS:
+                check_tuned(tuned, read_json(args.base / CONFIG), settings.model, settings.labels)
         write_csv(args.log, [], LOG)
         for path in (args.metrics, args.environment):
             write_json(path, {})

@@ -1,5 +1,6 @@
 """The program `tunediff`.
 
+    tunediff compare BASE TUNED --data test.csv --input text --label label
     tunediff diff before.jsonl after.jsonl --out findings
     tunediff repro
     tunediff cost
@@ -18,10 +19,11 @@ wing inside `main`, so that `tunediff --help` starts without torch.
 import argparse
 from functools import partial
 
-from tunediff.commands import cost, count_params, diff, launch, merge, predict, publish, repro, score, verify
+from tunediff.commands import compare, cost, count_params, diff, launch, merge, predict, publish, repro, score, verify
 from tunediff.runtime import errors
 
 COMMANDS = {
+    "compare": compare,
     "diff": diff,
     "score": score,
     "repro": repro,

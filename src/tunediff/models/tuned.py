@@ -88,8 +88,10 @@ TUNED_SOURCES: dict[str, Callable[[Tuned, Path], Manifest]] = dict.fromkeys(FIND
 
 
 def _load_adapter(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
-    is_ours = manifest["source"] == "train"
-    in_order = [] if is_ours else _head_order(folder, manifest, loaded.section, new_head(loaded.model), loaded.found)
+    in_order: list[str] = []
+    if manifest["source"] != "train":
+        given, found = manifest.get("head_labels"), loaded.found
+        in_order = _head_order(folder, given, loaded.section, new_head(loaded.model), found)
     network = load_adapter(loaded.model, folder)
     if in_order:
         put_in_order(network.get_base_model(), loaded.labels, in_order, "tuned.head_labels")
@@ -97,13 +99,13 @@ def _load_adapter(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
 
 
 def _head_order(
-    folder: Path, manifest: Manifest, model: Model, head: list[str], found: Mapping[str, Any] | None = None
+    folder: Path, given: list[str] | None, model: Model, head: list[str], found: Mapping[str, Any] | None = None
 ) -> list[str]:
     """The labels of an adapter's own head, in the order of its outputs; empty where it has no head of labels.
 
     Args:
         folder: of the adapter.
-        manifest: of the tuned model.
+        given: the labels, as params.yaml names them.
         model: the section model.
         head: names of the base's modules that are its head.
         found: of the loaded base; None: not loaded yet.
@@ -121,7 +123,6 @@ def _head_order(
         raise TunediffError(f"{folder / ADAPTER}: found no weights of {', '.join(lacking)}, nor has the base any")
     if not whole or not HEADS[model.head].is_of_labels:
         return []
-    given: list[str] | None = manifest.get("head_labels")
     if given is None:
         raise TunediffError(
             "params.yaml: tuned.head_labels: missing, expected the label of each output of the adapter's head, in "
@@ -189,22 +190,22 @@ def pin_tuned(tuned: Tuned, folder: Path) -> None:
     write_json(folder / MANIFEST, TUNED_SOURCES[tuned.source](tuned, folder))
 
 
-def check_tuned(folder: Path, base: Path, model: Model, labels: list[str]) -> None:
+def check_tuned(tuned: Tuned, base: Mapping[str, Any], model: Model, labels: list[str]) -> None:
     """Refuse an adapter of another base before anything is computed with it.
 
     Args:
-        folder: as `pin_tuned` writes it.
-        base: the folder that the stage base_model wrote.
+        tuned: the section tuned.
+        base: the layout of the base, as `read_layout` gives it.
         model: the section model.
         labels: label names.
 
     Raises:
         TunediffError: names or shapes of the adapter's weights are not those of the base, or its head is in no order.
     """
-    manifest = read_tuned(folder)
-    if manifest["form"] == "adapter":
-        network = layout(read_json(base / CONFIG), model.head, len(labels))
-        _head_order(folder, manifest, model, new_head(network))
+    folder, form = find_tuned(tuned)
+    if form == "adapter":
+        network = layout(base, model.head, len(labels))
+        _head_order(folder, tuned.head_labels, model, new_head(network))
         check_adapter(folder, network, model.id or "the base model")
 
 
