@@ -6,6 +6,7 @@
         --metrics metrics/train.json --environment metrics/environment/train.json --cost metrics/cost/train.json
 """
 
+import sys
 from argparse import Namespace
 from dataclasses import replace
 from functools import partial
@@ -82,8 +83,9 @@ def pin(args: Namespace, settings: TrainSettings) -> None:
     with measured(args.cost):
         with replacing(args.tuned) as folder:
             pin_tuned(tuned, folder)
-            if tuned.source in FINDERS:
-                check_tuned(tuned, read_json(args.base / CONFIG), settings.model, settings.labels)
+            config = read_json(args.base / CONFIG)
+            if tuned.source in FINDERS and (unusual := check_tuned(tuned, config, settings.model, settings.labels)):
+                print(f"train: {unusual}", file=sys.stderr)
         write_csv(args.log, [], LOG)
         for path in (args.metrics, args.environment):
             write_json(path, {})

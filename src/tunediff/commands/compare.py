@@ -86,9 +86,9 @@ def main(args: argparse.Namespace) -> None:
     text = FIRST_LINE + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
     experiment = _checked(text)
     _check_data(experiment, args.data)
-    _check_models(experiment)
-    for line in _said(experiment, args):
-        print(line)
+    unusual = _check_models(experiment)
+    for line in [*_said(experiment, args), *unusual]:
+        print(f"compare: {line}")
     sys.stdout.flush()
     _write_project(project, text, args.data)
     code = _run(project)
@@ -232,8 +232,8 @@ def _check_data(experiment: Experiment, path: Path) -> None:
     read_splits(experiment.task, data, path.parent)
 
 
-def _check_models(experiment: Experiment) -> None:
-    """Look at the models that lie here as the pipeline will, as far as that takes no weights."""
+def _check_models(experiment: Experiment) -> list[str]:
+    """Look at the models that lie here as the pipeline will, as far as that takes no weights; what is unusual."""
     from tunediff.models.sources import find_weights, read_layout
     from tunediff.models.tuned import check_tuned, find_tuned
 
@@ -241,8 +241,9 @@ def _check_models(experiment: Experiment) -> None:
     base = find_weights(model) if model.source == "folder" else None
     if tuned.source == "folder":
         find_tuned(tuned)
-        if base is not None:
-            check_tuned(tuned, read_layout(base), model, list(experiment.task.labels))
+        if base is not None and (found := check_tuned(tuned, read_layout(base), model, list(experiment.task.labels))):
+            return [found]
+    return []
 
 
 def _said(experiment: Experiment, args: argparse.Namespace) -> Iterator[str]:
@@ -250,12 +251,12 @@ def _said(experiment: Experiment, args: argparse.Namespace) -> Iterator[str]:
     params = experiment.params
     for section, place in ((params.model, "BASE"), (params.tuned, "TUNED")):
         at = f" at commit {section.revision}" if section.revision else ""
-        yield f"compare: {place} is {section.id}{at} ({section.source})"
+        yield f"{place} is {section.id}{at} ({section.source})"
     if params.prompt.choices is not None:
         if args.template is None:
-            yield f"compare: the prompt is {shown(params.prompt.template, 200)} (--template)"
+            yield f"the prompt is {shown(params.prompt.template, 200)} (--template)"
         if args.choices is None:
-            yield f"compare: the choices are {shown(list(params.prompt.choices.values()), 200)} (--choices)"
+            yield f"the choices are {shown(list(params.prompt.choices.values()), 200)} (--choices)"
 
 
 def _write_project(project: Path, text: str, data: Path) -> None:

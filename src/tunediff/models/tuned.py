@@ -190,7 +190,7 @@ def pin_tuned(tuned: Tuned, folder: Path) -> None:
     write_json(folder / MANIFEST, TUNED_SOURCES[tuned.source](tuned, folder))
 
 
-def check_tuned(tuned: Tuned, base: Mapping[str, Any], model: Model, labels: list[str]) -> None:
+def check_tuned(tuned: Tuned, base: Mapping[str, Any], model: Model, labels: list[str]) -> str | None:
     """Refuse an adapter of another base before anything is computed with it.
 
     Args:
@@ -199,14 +199,22 @@ def check_tuned(tuned: Tuned, base: Mapping[str, Any], model: Model, labels: lis
         model: the section model.
         labels: label names.
 
+    Returns:
+        What is unusual: the name of another base in the adapter's settings. Copies of a base have several names.
+
     Raises:
         TunediffError: names or shapes of the adapter's weights are not those of the base, or its head is in no order.
     """
     folder, form = find_tuned(tuned)
-    if form == "adapter":
-        network = layout(base, model.head, len(labels))
-        _head_order(folder, tuned.head_labels, model, new_head(network))
-        check_adapter(folder, network, model.id or "the base model")
+    if form == "whole":
+        return None
+    network = layout(base, model.head, len(labels))
+    _head_order(folder, tuned.head_labels, model, new_head(network))
+    check_adapter(folder, network, model.id or "the base model")
+    named = read_adapter_config(folder).get("base_model_name_or_path")
+    if not isinstance(named, str) or not model.id or Path(named).name.casefold() == Path(model.id).name.casefold():
+        return None
+    return f"{tuned.id}: its settings name the base {shown(named)}, and it is put on {model.id}; its weights would fit"
 
 
 def read_tuned(folder: Path) -> Manifest:
