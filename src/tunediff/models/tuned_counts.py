@@ -69,9 +69,10 @@ def with_adapter(base: Sequence[ParameterRow], shapes: Mapping[str, tuple[int, .
             continue  # the base's own weights, saved along
         size = prod(shape)
         if whole in rows:
-            rows[whole] = rows[whole]._replace(
-                trainable=True, dtype=TRAINED_DTYPE, stored=size, bytes=size * itemsize(TRAINED_DTYPE)
-            )
+            # A layer that was tied has weights of its own from now on.
+            part = "adapter" if rows[whole].dtype == "tied" else rows[whole].part
+            own = {"tuned": size, "stored": size, "bytes": size * itemsize(TRAINED_DTYPE)}
+            rows[whole] = rows[whole]._replace(part=part, trainable=True, dtype=TRAINED_DTYPE, **own)
         else:
             rows[module, parameter] = ParameterRow(
                 *(module, parameter, "adapter", "linear", shape, TRAINED_DTYPE),
