@@ -71,8 +71,10 @@ def with_adapter(base: Sequence[ParameterRow], shapes: Mapping[str, tuple[int, .
         if whole in rows:
             # A layer that was tied has weights of its own from now on.
             part = "adapter" if rows[whole].dtype == "tied" else rows[whole].part
-            own = {"tuned": size, "stored": size, "bytes": size * itemsize(TRAINED_DTYPE)}
-            rows[whole] = rows[whole]._replace(part=part, trainable=True, dtype=TRAINED_DTYPE, **own)
+            n_bytes = size * itemsize(TRAINED_DTYPE)
+            rows[whole] = rows[whole]._replace(
+                part=part, dtype=TRAINED_DTYPE, tuned=size, stored=size, bytes=n_bytes, trainable=True
+            )
         else:
             rows[module, parameter] = ParameterRow(
                 *(module, parameter, "adapter", "linear", shape, TRAINED_DTYPE),
