@@ -201,7 +201,7 @@ def test_a_report_comes_out_of_one_command(compared):
     assert code == 0, out + err
     project = folder / "reports" / "base--adapter"
     assert out.rstrip().endswith("compare: reports/base--adapter/reports/report.html")
-    assert r"the prompt is 'Text: {text}\\nLabel:' (--template)" in out
+    assert r"the prompt is 'Text: {text}\nLabel:' (--template)" in out
     text = (project / "reports" / "report.md").read_text(encoding="utf-8")
     for words in ("The tuned model was not trained here", "Nor is it known which cases it was trained on"):
         assert words in text
