@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from tunediff.config.adapt import Adapt
+from tunediff.config.adapt import LORA, Adapt
 from tunediff.models.load import Network
 from tunediff.models.modules import matched_targets, new_head
 from tunediff.runtime.errors import TunediffError, one_line
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 TRAINED = "trained.safetensors"
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
-# Methods whose outcome is an adapter.
-LORA = ("qlora", "lora")
 # Kinds of adapters that change layers and leave alone what the model reads; others put tokens of their own before it.
 KINDS = ("LORA", "ADALORA", "IA3", "LOHA", "LOKR", "VERA", "OFT", "HRA", "LN_TUNING")
 # Settings under which peft would import a module, add layers, or adapt some of the tokens alone.

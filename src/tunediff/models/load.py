@@ -11,7 +11,7 @@ import torch
 from tunediff.config.model import HEADS, Model
 from tunediff.models.counts import weight_bytes
 from tunediff.models.head_labels import is_new, put_in_order
-from tunediff.models.heads import continues_text, head_class, name_labels, read_mean
+from tunediff.models.heads import head_class, name_labels, read_mean
 from tunediff.models.inspection import check_files, inspect
 from tunediff.models.layouts import layout, reads_both_ways
 from tunediff.models.modules import inside, new_head, unpacked_modules
@@ -82,7 +82,7 @@ def load_model(
     # Files from outside: safetensors, tokenizers and transformers each say in their own way what is wrong with them.
     except Exception as error:
         raise TunediffError(f"{weights}: cannot be loaded: {one_line(error)}") from None
-    if continues_text(model.head) and reads_both_ways(network.config):
+    if HEADS[model.head].writes and reads_both_ways(network.config):
         raise TunediffError(
             f"params.yaml: model.head: found lm, but a {network.config.model_type} model reads in both directions and "
             "cannot go on with a text; expected classification or span"
@@ -101,12 +101,23 @@ def load_model(
     network.config.pad_token_id = pad
     # What an adapter saves as the name of its base: never a path of this machine.
     network.name_or_path = model.id if model.source in ("hub", "package") else "models/base"
+    if (output := network.get_output_embeddings()) is not None:
+        output.register_forward_pre_hook(_contiguous)
     network.eval()
     network.requires_grad_(False)
     found = {"head": _settle_head(network, report, model, labels, section)} | inspect(network, tokenizer, model)
     for caution in found["cautions"]:
         print(f"{weights}: {caution}", file=sys.stderr)
     return Loaded(network, tokenizer, context_length(network.config, tokenizer, model), pad, model, labels, found)
+
+
+def _contiguous(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """The input of the output layer in one piece of memory.
+
+    `generate` hands it a slice of the last place. On the CPU torch copies the whole weight once per row for such an
+    input: seconds and gigabytes where there are tens of thousands of tokens.
+    """
+    return tuple(one.contiguous() for one in given)
 
 
 def _settle_head(network: Network, report: dict[str, Any], model: Model, labels: list[str], section: str) -> str:
@@ -202,7 +213,7 @@ def _load_network(weights: Path, config: dict[str, Any], model: Model, n_labels:
         "ignore_mismatched_sizes": True,
         "device_map": {"": device()},
     }
-    if not continues_text(model.head):
+    if not HEADS[model.head].writes:
         options["num_labels"] = empty.config.num_labels
     if model.quantization == "nf4":
         options["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]

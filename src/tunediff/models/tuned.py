@@ -15,13 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tunediff.config.adapt import Adapt
+from tunediff.config.adapt import LORA, Adapt
 from tunediff.config.model import HEADS, Model
 from tunediff.config.tuned import Tuned
 from tunediff.models.adapt import (
     ADAPTER,
     ADAPTER_CONFIG,
-    LORA,
     check_adapter,
     choose_trained,
     load_adapter,
@@ -31,6 +30,7 @@ from tunediff.models.adapt import (
     save_trained,
     tensor_shapes,
 )
+from tunediff.models.gguf import SUFFIX, dequantised
 from tunediff.models.head_labels import put_in_order
 from tunediff.models.heads import adds_head
 from tunediff.models.layouts import layout
@@ -54,6 +54,8 @@ def find_tuned(tuned: Tuned) -> tuple[Path, str]:
         TunediffError: there is no such folder, it holds neither or both, or the hub does not answer.
     """
     folder, place = FINDERS[tuned.source](tuned), f"params.yaml: tuned.id: {tuned.id}"
+    if folder.is_file() and folder.suffix == SUFFIX:
+        return dequantised(folder), "whole"
     if not folder.is_dir():
         raise TunediffError(f"{place}: there is no such folder")
     is_adapter = (folder / ADAPTER_CONFIG).is_file()

@@ -50,7 +50,6 @@ class Words:
     tags: str
     probabilities: str  # what they are of, before the explanation of the picture; empty where that is plain
     method: tuple[str, ...]  # notes on how it was made
-    tag_family: str = "tag"
 
 
 @dataclass(frozen=True)
