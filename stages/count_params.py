@@ -5,9 +5,9 @@
 """
 
 from tunediff.config.settings import CountSettings, read_settings
-from tunediff.models.counts import count_recipe
 from tunediff.models.parameters import summary, totals
 from tunediff.models.sources import CONFIG
+from tunediff.models.tuned_counts import count_tuned
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import read_json, write_csv, write_json
@@ -19,7 +19,8 @@ def main() -> None:
     settings = read_settings(args.settings, CountSettings)
     published = settings.model.published_parameters
     with measured(args.cost):
-        rows = count_recipe(read_json(args.base / CONFIG), settings.labels, settings.model, settings.adapt)
+        config = read_json(args.base / CONFIG)
+        rows = count_tuned(config, settings.labels, settings.model, settings.adapt, settings.tuned)
         write_csv(args.table, [row._asdict() for row in rows])
         write_json(args.metrics, totals(rows, published))
         print("count_params:", *summary(rows, published), sep="\n")

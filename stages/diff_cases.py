@@ -15,7 +15,7 @@ from tunediff.compare.comparison import compare_run
 from tunediff.compare.diff_summary import diff_summary
 from tunediff.compare.evidence import gather
 from tunediff.config.settings import DiffSettings, read_settings
-from tunediff.data.cases import environment_of, read_cases, read_predictions
+from tunediff.data.cases import environment_of, read_cases, read_predictions, read_split
 from tunediff.data.leaks import read_leaks
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
@@ -35,11 +35,9 @@ def main() -> None:
     settings = read_settings(args.settings, DiffSettings)
     task = task_of(settings.sets["test"])
     with measured(args.cost):
-        train, test = (
-            read_cases(path, task.inputs, task.labels)
-            for path in (args.splits / "train.jsonl", args.test_sets / "test.jsonl")
-        )
-        leaks = read_leaks(args.leaks)["test"]
+        train = read_split(args.splits / "train.jsonl", task.inputs, task.labels)
+        test = read_cases(args.test_sets / "test.jsonl", task.inputs, task.labels)
+        leaks = read_leaks(args.leaks).get("test")
         (base, about_base), (tuned, about_tuned) = (
             read_predictions(folder / "test.parquet") for folder in (args.base, args.tuned)
         )
@@ -54,7 +52,8 @@ def main() -> None:
             folder.mkdir()
             for name, table in found.tables.items():
                 table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-            write_json(folder / "contamination.json", found.figures["contamination"])
+            if "contamination" in found.figures:
+                write_json(folder / "contamination.json", found.figures["contamination"])
         write_json(args.checks, [check._asdict() for check in found.checks])
         write_json(args.baselines, found.figures["baselines"])
         write_json(args.calibration, found.figures["calibration"])

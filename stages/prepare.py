@@ -27,40 +27,45 @@ def main() -> None:
     data = settings.data
     with measured(args.cost):
         splits, notes = read_splits(task_of(settings.task), data, args.raw)
-        train = splits["train"].cases
         sets = {"test": (settings.task, splits["test"])}
         for name, one in settings.also.items():
             section = one.task or settings.task
             drawn, more = read_splits(task_of(section), one.data, args.raw / one.data.path)
             sets[name] = section, drawn["test"]
             notes += [f"{name}, {note}" for note in more]
-        measured_on = {**sets, "validation": (settings.task, splits["validation"])}
+        learned_from = {name: splits[name] for name in ("train", "validation") if name in splits}
+        measured_on = dict(sets)
+        if "validation" in splits:
+            measured_on["validation"] = settings.task, splits["validation"]
+        # Where the training cases are not known, neither is what leaks from them.
         leaks = {
-            name: find_leaks(split.cases, train, section, settings.task)
+            name: find_leaks(split.cases, splits["train"].cases, section, settings.task)
             for name, (section, split) in measured_on.items()
+            if "train" in splits
         }
         with replacing(args.splits) as folder:
             for name in ("train", "validation"):
-                write_cases(folder / f"{name}.jsonl", splits[name].cases)
+                write_cases(folder / f"{name}.jsonl", splits[name].cases if name in splits else [])
         with replacing(args.test_sets) as folder:
             for name, (_, split) in sets.items():
                 write_cases(folder / f"{name}.jsonl", split.cases)
-        write_leaks(args.leaks, {name: leaks[name] for name in sets})
+        write_leaks(args.leaks, {name: leaks[name] for name in sets if name in leaks})
+        leaked = {name: one.counts() for name, one in leaks.items()}
         also = {
-            name: {"n": len(split.cases), **dropped({name: split}), **leaks[name].counts()}
+            name: {"n": len(split.cases), **dropped({name: split}), **leaked.get(name, {})}
             for name, (_, split) in sets.items()
             if name in settings.also
         }
         metrics: dict[str, Any] = {
             **{f"{name}_n": len(split.cases) for name, split in splits.items()},
             **dropped(splits),
-            **leaks["test"].counts(),
-            **{f"validation_{key}": n for key, n in leaks["validation"].counts().items()},
+            **leaked.get("test", {}),
+            **{f"validation_{key}": n for key, n in leaked.get("validation", {}).items()},
             **({"also": also} if also else {}),
         }
         write_json(args.metrics, metrics)
-    for name in ("train", "validation"):
-        print(line(name, settings.task, splits[name], data.group))
+    for name, split in learned_from.items():
+        print(line(name, settings.task, split, data.group))
     for name, (section, split) in sets.items():
         print(line(name, section, split, data.group if name == "test" else None))
     print(*notes, sep="\n", end="\n" if notes else "")

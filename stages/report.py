@@ -37,7 +37,7 @@ def main() -> None:
         contents = page_contents(results, settings.report)
         write_text(args.html, html_page(contents))
         write_text(args.markdown, markdown_page(contents))
-        setup = Setup(settings.data, settings.model, settings.prompt, settings.evaluate, settings.adapt)
+        setup = Setup(settings.data, settings.model, settings.prompt, settings.evaluate, settings.adapt, settings.tuned)
         write_text(args.model_card, model_card(contents, setup))
         print(plain_verdict(contents["found"]))
         clear_done()

@@ -6,21 +6,22 @@
         --metrics metrics/train.json --environment metrics/environment/train.json --cost metrics/cost/train.json
 """
 
+import sys
 from argparse import Namespace
 from dataclasses import replace
 from functools import partial
 
 from tunediff.config.adapt import LORA
 from tunediff.config.settings import TrainSettings, read_machine, read_settings
-from tunediff.config.tuned import Tuned
 from tunediff.data.cases import read_cases
 from tunediff.models.adapt import adapt_model
 from tunediff.models.environment import environment
 from tunediff.models.load import load_base
-from tunediff.models.tuned import pin_tuned, save_tuned, with_trained
+from tunediff.models.sources import CONFIG, FINDERS
+from tunediff.models.tuned import check_tuned, pin_tuned, save_tuned, with_trained
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
-from tunediff.runtime.files import replacing, write_csv, write_json
+from tunediff.runtime.files import read_json, replacing, write_csv, write_json
 from tunediff.runtime.processes import first, gathered, launched
 from tunediff.runtime.scratch import mark_done, scratch_folder
 from tunediff.runtime.stage import arguments
@@ -41,11 +42,11 @@ def main() -> None:
     )
     settings, machine = read_settings(args.settings, TrainSettings), read_machine(args.settings)
     model, prompt, adapt = settings.model, settings.prompt, settings.adapt
+    if adapt is None or settings.train is None:
+        pin(args, settings)
+        return
     run_here = {"logging_steps": machine.logging_steps, "save_total_limit": machine.save_total_limit}
     train = settings.train.model_copy(update=run_here)
-    if settings.tuned.source != "train":
-        pin(args, settings.tuned)
-        return
     if launched(train.num_processes, args.train, args.validation, args.base, args.features):
         return
     scratch = scratch_folder("train", settings.model_dump(), args.train, args.validation, args.base)
@@ -88,15 +89,19 @@ def main() -> None:
         mark_done(scratch)
 
 
-def pin(args: Namespace, tuned: Tuned) -> None:
+def pin(args: Namespace, settings: TrainSettings) -> None:
     """Write down which tuned model it is, in place of training one; of its training nothing is known."""
+    tuned = settings.tuned
     with measured(args.cost):
         with replacing(args.tuned) as folder:
             pin_tuned(tuned, folder)
+            config = read_json(args.base / CONFIG)
+            if tuned.source in FINDERS and (unusual := check_tuned(tuned, config, settings.model, settings.labels)):
+                print(f"train: {unusual}", file=sys.stderr)
         write_csv(args.log, [], LOG)
         for path in (args.metrics, args.environment):
             write_json(path, {})
-        print(f"train: nothing; the tuned model comes from source {tuned.source}")
+        print(f"train: nothing; the tuned model is {tuned.id or 'another'}, from source {tuned.source}")
 
 
 if __name__ == "__main__":

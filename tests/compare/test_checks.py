@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from tunediff.compare.checks import (
@@ -13,6 +14,7 @@ from tunediff.compare.checks import (
     perplexity_checks,
     repeated_checks,
     text_checks,
+    unchanged_checks,
 )
 from tunediff.metrics.accuracy import confusion, per_class
 from tunediff.tasks.classification import Classification, Inference
@@ -148,3 +150,14 @@ def test_two_evaluations_in_different_environments_are_named_with_what_differs()
     # A file of another program says nothing.
     assert not list(environment_checks(before, {}))
     assert not list(environment_checks({}, before))
+
+
+def test_a_tuned_model_that_changes_not_one_log_probability_is_named_and_one_that_changes_the_last_digit_is_not():
+    base = np.log([[0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])
+    [check] = unchanged_checks({"base": base, "tuned": base.copy()})
+    assert (check.code, check.name) == ("TD207", "Tuned model not applied")
+    assert check.sentence.startswith("Not one of 6 log-probabilities of the tuned model differs from those of the base")
+    nearly = base.copy()
+    nearly[2, 1] = np.nextafter(nearly[2, 1], 0)
+    assert not list(unchanged_checks({"base": base, "tuned": nearly}))
+    assert not list(unchanged_checks({}))

@@ -386,7 +386,7 @@ def test_a_misspelt_value_is_named_with_the_nearest_right_one(key, value, right,
     [
         ("model__source", "packge", "scratch, hub, package, folder (did you mean package?)"),
         ("engine__kind", "locl", "local (did you mean local?)"),
-        ("tuned__source", "trian", "train (did you mean train?)"),
+        ("tuned__source", "trian", "train, hub, folder (did you mean train?)"),
     ],
 )
 def test_a_name_that_is_in_no_registry_is_refused_before_any_stage_runs(key, value, names, lines_of):
@@ -637,6 +637,55 @@ CONTRADICTIONS = {
 def test_a_contradiction_names_both_sides(changes, words, lines_of):
     lines = lines_of(**changes)
     assert any(all(word in line for word in words) for line in lines), lines
+
+
+ELSEWHERE = {
+    "tuned": {"source": "folder", "id": "models/theirs"},
+    **dict.fromkeys(("adapt", "train", "data__train", "data__validation"), GONE),
+    "evaluate__few_shot": 0,
+}
+
+
+def test_a_model_from_elsewhere_says_nothing_of_a_training(read):
+    params = read(**ELSEWHERE)
+    assert (params.adapt, params.train, params.data.train) == (None, None, None)
+    assert list(params.data.draws) == ["test"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"adapt": GONE}, "adapt: missing, expected a section"),
+        ({"data__train": GONE}, "data.train: missing, expected the rows that the model learns from"),
+        ({"data__validation": GONE}, "data.validation: missing, expected the rows that may choose the epoch"),
+        ({"tuned": {"source": "hub"}}, "tuned.source is hub, but tuned.id is missing"),
+        (
+            {"tuned": {"source": "hub", "id": "me/tuned"}},
+            "tuned.revision goes with tuned.source hub; found None and hub",
+        ),
+        ({"tuned": {"id": "me/tuned"}}, "tuned.source is train, but tuned.id is given"),
+        (
+            {"tuned": {"source": "folder", "id": "x"}},
+            "adapt: given, but tuned.source is folder: nothing is trained here; expected no adapt",
+        ),
+        (
+            ELSEWHERE | {"train": {}},
+            "train: given, but tuned.source is folder: nothing is trained here; expected no train",
+        ),
+        (ELSEWHERE | {"adapt": {"methd": "lora"}}, "adapt.methd: is not a known key (did you mean method?)"),
+        (
+            ELSEWHERE | {"evaluate__few_shot": 2},
+            "evaluate.few_shot is 2, but data.validation is missing, which the examples are drawn from",
+        ),
+        (
+            ELSEWHERE | {"tuned": {"source": "folder", "id": "x", "head_labels": ["a"]}},
+            "tuned.head_labels is given, but model.head is lm; expected classification",
+        ),
+        ({"tuned": {"source": "server"}}, "tuned.source: found 'server', expected train, hub, folder"),
+    ],
+)
+def test_where_the_tuned_model_comes_from_and_what_is_known_of_it_agree(changes, line, lines_of):
+    assert line in lines_of(**changes)
 
 
 def test_all_faults_are_shown_at_once(lines_of):

@@ -22,8 +22,15 @@ from tunediff.config.section import Section
 from tunediff.config.task import RESERVED
 
 DOCUMENT = (ROOT / "docs" / "params.md").read_text(encoding="utf-8")
+
+
+def section_of(annotation):
+    """A section, also where it may be left out."""
+    return next(kind for kind in (*get_args(annotation), annotation) if kind is not type(None))
+
+
 TABLES = {
-    **{name: field.annotation for name, field in Params.model_fields.items() if name != "also"},
+    **{name: section_of(field.annotation) for name, field in Params.model_fields.items() if name != "also"},
     "also.NAME": AlsoSet,
     "also.NAME.data": AlsoData,
     "data.synthetic": Synthetic,

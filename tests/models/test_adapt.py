@@ -244,7 +244,7 @@ def test_an_adapter_whose_settings_name_code_is_refused(change, tuned):
     folder, load_it = tuned
     path = folder / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    error_of(load_it, path, "expected a LoRA adapter as fine-tuning writes it")
+    error_of(load_it, path, "peft_type: found" if "peft_type" in change else "megatron_config: found")
     path.write_text("[]")
     error_of(load_it, path)
 

@@ -183,7 +183,8 @@ def test_the_code_of_the_model_card_loads_each_from_the_hub_with_plain_libraries
         for number, (kind, tuned) in enumerate(models.items()):
             name = f"me/model-{number}"
             hub.commit("model", name, files_of(tuned.folder))
-            codes[kind] = loading_code(tuned.model, tuned.adapt, len(LABELS)).replace(NAME, name)
+            is_adapter = tuned.adapt.method in ("qlora", "lora")
+            codes[kind] = loading_code(tuned.model, is_adapter, len(LABELS)).replace(NAME, name)
         done = subprocess.run(
             [
                 sys.executable,

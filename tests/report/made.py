@@ -24,7 +24,7 @@ from tunediff.compare.effects.transitions import TRANSITIONS, transition_metrics
 from tunediff.config.cost import Cost
 from tunediff.config.task import TaskSection
 from tunediff.metrics.accuracy import score
-from tunediff.report.results import STAGES, WITH_MODEL, Results, read_results
+from tunediff.report.results import OF_TRAINING, STAGES, WITH_MODEL, Results, read_results
 from tunediff.report.tables import margin
 from tunediff.runtime.files import write_csv, write_json, write_jsonl
 from tunediff.tasks import task_of
@@ -146,7 +146,8 @@ def write_inputs(
     """Write all that the stage reads; `changes` replaces keys of a metrics file, as in prepare={"leaked_pairs": 3}.
 
     With `evidence` also what has to be asked for: parts of the gain, slices, causes, calibration, noise floor, leaks.
-    With `pinned` the tuned model was not trained here: its log, metrics and environment are empty.
+    With `pinned` the tuned model was not trained here: its log, metrics and environment are empty, and nothing is said
+    of its training cases.
     """
     if evidence:
         cases = with_causes(cases)
@@ -199,6 +200,8 @@ def write_inputs(
         tags, cells = (case["tags"] for case in cases), pd.Series([case["transition"] for case in cases])
         tag_slices(tags, cells, "tag", confidence, None).to_csv(paths["plots"] / "slices.csv", index=False)
     metrics = {name: {**values, **changes.get(name, {})} for name, values in metrics.items()}
+    for name, keys in OF_TRAINING.items() if pinned else ():
+        metrics[name] = {key: value for key, value in metrics[name].items() if key not in keys}
     for name, values in metrics.items():
         write_json(paths[name], values)
     rows = [
@@ -216,8 +219,7 @@ def write_inputs(
         write_json(paths["environments"] / f"{stage}.json", ENVIRONMENT | changes.get(f"environment_{stage}", {}))
     if pinned:
         write_csv(paths["train_log"], [], ["epoch", "step", "train_loss", "validation_loss"])
-        for path in (paths["train"], paths["environments"] / "train.json"):
-            write_json(path, {})
+        write_json(paths["environments"] / "train.json", {})
     # A base that is trained has no features: that stage takes no time.
     for number, stage in enumerate(["features", *(name for name in STAGES if name != "features")]):
         cost = {"seconds": 7.3 * number**2, "peak_memory_bytes": 2**28 * number, "device": CPU}

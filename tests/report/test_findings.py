@@ -258,6 +258,8 @@ def test_of_a_tuned_model_that_was_not_trained_here_nothing_is_said_of_its_train
     found = find(usual_cases(), pinned=True)
     text = " ".join([*found.sentences, *found.limits])
     assert "The tuned model was not trained here: what another training run would give is not known." in found.limits
+    assert "Nor is it known which cases it was trained on, so whether test cases are among them." in found.limits
+    assert found.parameters.endswith("which of its parameters were trained is not known.")
     for false in ("Two files of answers", "trained once", "training 00:"):
         assert false not in text
     assert "The model was trained once" in " ".join(find(usual_cases()).limits)

@@ -147,10 +147,11 @@ def _per_repair(costs: Mapping[str, Cost | None], params: Params) -> Iterator[st
         f"cases; difference {100 * low:+.1f} to {100 * high:+.1f} points):"
     )
     price, currency = params.cost.price_per_hour, params.cost.currency
-    for name, seconds in (
-        ("features and train", seconds_of({name: costs.get(name) for name in ("features", "train")})),
-        ("all stages", seconds_of(costs)),
-    ):
+    amounts = {"all stages": seconds_of(costs)}
+    if params.train is not None:
+        trained = seconds_of({name: costs.get(name) for name in ("features", "train")})
+        amounts = {"features and train": trained, **amounts}
+    for name, seconds in amounts.items():
         for amount, unit in [(seconds, "s"), *([(seconds / 3600 * price, currency)] if price is not None else [])]:
             found = per_net_repair(amount, n, delta, low, high)
             words = per_net_repair_clause(found, params.diff.confidence, unit)

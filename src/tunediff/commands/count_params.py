@@ -28,6 +28,9 @@ HEADER = (
 WORDS = 4
 
 
+TRAINED = {True: "yes", False: "no", None: "not known"}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The recipe, and whether the totals are wanted as JSON."""
     parser.add_argument("recipe", type=Path, help="a params.yaml, such as recipes/phi2-snli-a.yaml")
@@ -41,10 +44,11 @@ def main(args: argparse.Namespace) -> None:
     Raises:
         TunediffError: the recipe is at fault, its layout makes no model or is not known here.
     """
-    from tunediff.models.counts import count_recipe
+    from tunediff.models.tuned_counts import count_tuned
 
     params = read_experiment(args.recipe).params
-    rows = count_recipe(layout_of(params, args.recipe, args.base), params.task.labels, params.model, params.adapt)
+    layout = layout_of(params, args.recipe, args.base)
+    rows = count_tuned(layout, params.task.labels, params.model, params.adapt, params.tuned)
     published = params.model.published_parameters
     if args.json:
         print(json.dumps(totals(rows, published), indent=2))
@@ -102,12 +106,14 @@ def _cells(rows: Sequence[ParameterRow]) -> Iterator[tuple[str, ...]]:
     for row in by_module(rows):
         counts = (row.tensors, row.base, row.with_head, row.tuned, row.stored, row.bytes)
         shape = " x ".join(map(str, row.shape))
-        yield row.tensor, row.part, row.dtype, "yes" if row.trainable else "no", shape, *(f"{one:,}" for one in counts)
+        yield row.tensor, row.part, row.dtype, TRAINED[row.trainable], shape, *(f"{one:,}" for one in counts)
 
 
 def _named(params: Params) -> str:
     model, adapt = params.model, params.adapt
     source = model.id or f"{(model.config or {})['model_type']} from scratch"
     stored = "" if model.quantization == "none" else f", {model.quantization}"
+    if adapt is None:
+        return f"{source}{stored}, head {model.head}, and {params.tuned.id}"
     rank = f" of rank {adapt.r}" if adapt.r else ""
     return f"{source}{stored}, head {model.head}, trained by {adapt.method}{rank}"

@@ -1,5 +1,6 @@
 """The program `tunediff`.
 
+    tunediff compare BASE TUNED --data test.csv --input text --label label
     tunediff diff before.jsonl after.jsonl --out findings
     tunediff gate --non-inferiority-margin 0.02
     tunediff board lr1e-4 lr3e-4
@@ -31,6 +32,7 @@ import shtab
 from tunediff.runtime import errors
 
 COMMANDS = (
+    "compare",
     "diff",
     "gate",
     "board",

@@ -166,16 +166,16 @@ def _splits() -> Checked:
 
 def _counts() -> Checked:
     """The parameters counted again from the layout."""
-    from tunediff.models.counts import count_recipe
     from tunediff.models.parameters import totals
     from tunediff.models.sources import CONFIG
+    from tunediff.models.tuned_counts import count_tuned
 
     settings = read_settings(stage_path("count_params", "settings"), CountSettings)
     path, layout = stage_path("count_params", "metrics"), read_json(stage_path("count_params", "base") / CONFIG)
     held = read_json(path)
     if not isinstance(held, dict):
         raise TunediffError(f"{path}: found {shown(held)}, expected the counts as a JSON object")
-    rows = count_recipe(layout, settings.labels, settings.model, settings.adapt)
+    rows = count_tuned(layout, settings.labels, settings.model, settings.adapt, settings.tuned)
     counted = totals(rows, settings.model.published_parameters)
     wrong = [name for name in {**held, **counted} if held.get(name) != counted.get(name)]
     notes = [f"{name}: {path} has {held.get(name)}, counted {counted.get(name)}" for name in wrong]

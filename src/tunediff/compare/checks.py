@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from tunediff.compare.effects.differences import no_classes
 from tunediff.config.checks import CHECKS
 from tunediff.data.cases import INVALID, MODELS, RIGHT
+from tunediff.metrics.calibration import Floats
 from tunediff.runtime.files import read_json, read_text
 from tunediff.stats.intervals import wilson
 from tunediff.tasks.task import Tally, Task
@@ -115,6 +117,7 @@ def raised_checks(
         *_about_invalid_answers(comparison, run.models),
         *_about_noise(metrics, run.models),
         *environment_checks(*comparison.environments),
+        *unchanged_checks(comparison.log_probs, run.models),
         *_about_training(run.train_log),
         *_about_files(comparison),
     ]
@@ -362,6 +365,22 @@ def environment_checks(base: Mapping[str, str], tuned: Mapping[str, str]) -> Ite
             f"{changes}. Some of the flipped cases may be rounding and not what changed the model; tunediff verify "
             "says whether the evaluations give the same here.",
             "Environment changed between the evaluations",
+        )
+
+
+def unchanged_checks(log_probs: Mapping[str, Floats], models: Models = DEFAULT_MODELS) -> Iterator[Raised]:
+    """TD207: a tuned model that says of every case what the base says, to the last digit.
+
+    Args:
+        log_probs: of base and tuned, of shape (n_cases, n_labels); empty where a case has none.
+        models: what to call the two.
+    """
+    if log_probs and np.array_equal(log_probs["base"], log_probs["tuned"]):
+        yield _raised(
+            "TD207",
+            f"Not one of {log_probs['base'].size:,} log-probabilities of the {models.tuned} differs from those of the "
+            f"{models.base}: it was not applied, or it changes nothing.",
+            f"{models.tuned.capitalize()} not applied",
         )
 
 

@@ -43,8 +43,8 @@ class Comparison:
         confidence: of every interval.
         clusters: what cases share, such as their premise, of length n_cases; None: every case stands for itself.
         cases: the test cases, in the order of `aligned`; none where two files are all there is.
-        train: the training cases.
-        leaks: of the test cases against the training cases.
+        train: the training cases; none where they are not known.
+        leaks: of the test cases against the training cases; None where these are not known.
         settings: how slices and causes are made.
         environments: what each model computed with, as its file says.
         pairs: everything that two files say of the cases, some at a time.
@@ -142,7 +142,7 @@ def compare_run(
     tuned: pd.DataFrame,
     train: Sequence[Case],
     test: Sequence[Case],
-    leaks: Leaks,
+    leaks: Leaks | None,
     task: Task,
     settings: Diff,
     labels: tuple[Sequence[str], Sequence[str]] | None = None,
@@ -153,9 +153,9 @@ def compare_run(
     Args:
         base: predictions before, as `tunediff.data.cases.read_predictions` gives them.
         tuned: predictions after.
-        train: the training cases.
+        train: the training cases; none where they are not known.
         test: the test cases.
-        leaks: of the test cases against the training cases.
+        leaks: of the test cases against the training cases; None where these are not known.
         task: of the cases.
         settings: how to compare.
         labels: the label list that each file was written with; None: that of the task.

@@ -36,13 +36,14 @@ def diff_summary(found: Evidence) -> str:
     for key, how in (("noise_floor", "at another batch size"), ("noise_floor_seed", "with another new head")):
         if f"{key}_flips" in metrics:
             lines.append(f"  without training, {how}, {int(metrics[f'{key}_flips']):,} cases flip")
-    best = found.tables["baselines"].iloc[0]
-    lines.append(
-        f"  over the best trivial baseline ({best['baseline'].replace('_', ' ')}, {best['accuracy']:.1%}): "
-        f"{_points(metrics, 'gain_over_baseline')} points"
-    )
-    clean = found.figures["contamination"]
-    if leaked := int(clean["leaked"]):
+    if "baselines" in found.tables:
+        best = found.tables["baselines"].iloc[0]
+        lines.append(
+            f"  over the best trivial baseline ({best['baseline'].replace('_', ' ')}, {best['accuracy']:.1%}): "
+            f"{_points(metrics, 'gain_over_baseline')} points"
+        )
+    clean = found.figures.get("contamination", {})
+    if leaked := int(clean.get("leaked", 0)):
         repaired = int(clean["repaired_leaked"])
         lines.append(f"  training has seen {leaked:,} cases or nearly so, {repaired:,} of them repaired")
     return "\n".join([*lines, *_checks(found)])

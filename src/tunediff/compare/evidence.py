@@ -148,6 +148,8 @@ def _worth(comparison: Comparison) -> Effect:
     if "few_shot_log_probs_base" in aligned:
         base["few_shot_base"] = most_likely(log_prob_array(aligned["few_shot_log_probs_base"]), task.labels)
     answers = task.baselines(comparison.train, comparison.cases, base)
+    if not answers:  # without training cases there may be nothing to compare with
+        return Effect(figures={"baselines": {}})
     tuned = comparison.answers("tuned")
     table = worth(comparison.gold, tuned, answers, task.right, comparison.confidence, comparison.clusters)
     accuracies = {

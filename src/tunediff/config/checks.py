@@ -93,6 +93,13 @@ CHECKS = {
         "The two models answered on other machines or with other libraries, so some flips may be rounding.",
         "Run both evaluations on one machine, or let tunediff verify say whether they give the same here.",
     ),
+    "TD207": Check(
+        "Tuned model not applied",
+        "Not one log-probability of the tuned model differs from the base model's: an adapter that was not applied, or "
+        "that changes nothing, or the same model twice.",
+        "Check that the adapter's weights are not zero and that its names fit the base; of two files, that they are of "
+        "two models.",
+    ),
     "TD301": Check(
         "Overfitting",
         "Validation loss rose while training loss went on falling.",

@@ -116,8 +116,13 @@ class Data(Origin):
     """Where rows come from and how the three splits are drawn from them."""
 
     path: Word = Field(description="folder of the files; it is hashed, so a changed file is noticed")
-    train: Draw = Field(description="the rows that the model learns from")
-    validation: Draw = Field(description="the rows that may choose the epoch")
+    train: Draw | None = Field(
+        default=None, description="the rows that the model learns from; none: not known, of a model trained elsewhere"
+    )
+    validation: Draw | None = Field(
+        default=None,
+        description="the rows that may choose the epoch; none: not known, as for train",
+    )
     group: Word | None = Field(
         default=None,
         description="column whose rows stay together: a random or stratified draw takes whole groups, and no group "
@@ -131,7 +136,8 @@ class Data(Origin):
     @property
     def draws(self) -> dict[str, Draw]:
         """How each split is drawn, the one first whose rows no other may have."""
-        return {"test": self.test, "validation": self.validation, "train": self.train}
+        draws = {"test": self.test, "validation": self.validation, "train": self.train}
+        return {name: draw for name, draw in draws.items() if draw is not None}
 
     @property
     def drops_shared(self) -> bool:

@@ -31,9 +31,9 @@ class Params(Section):
     prompt: Prompt = Prompt()
     engine: EngineSection = EngineSection()
     evaluate: Evaluate
-    adapt: Adapt
+    adapt: Adapt | None = Field(default=None, description="none: the tuned model was not trained here")
     tuned: Tuned = Tuned()
-    train: Train
+    train: Train | None = Field(default=None, description="none: the tuned model was not trained here")
     diff: Diff = Diff()
     checks: Checks = Checks()
     report: Report

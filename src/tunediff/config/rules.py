@@ -6,7 +6,7 @@ are valid by themselves, so that contradictions are shown beside misspelt keys e
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, cast, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -34,13 +34,20 @@ class _Valid:
             raise NotValidError(key)
         if key not in self._values:
             return field.get_default()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            return _Valid(field.annotation, self._values[key])
+        if self._values[key] is None and not field.is_required():
+            return None
+        sections = [one for one in (field.annotation, *get_args(field.annotation)) if _is_section(one)]
+        if sections and get_origin(field.annotation) is not dict:
+            return _Valid(sections[0], self._values[key])
         kind: Any = Annotated[field.annotation, field]
         try:
             return TypeAdapter(kind).validate_python(self._values[key])
         except ValidationError:
             raise NotValidError(key) from None
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def valid(values: Mapping[str, Any]) -> Params:
@@ -66,6 +73,45 @@ def _text_fits_source(params: Params) -> str | None:
     return (
         f"pretrain.text is {text}, but model.source is {source}: a model from scratch needs a text, any other has none"
     )
+
+
+def _fits_tuned_source(params: Params, key: str, section: Any, what: str = "a section") -> str | None:
+    """What is needed to train here, and says nothing of a model that was trained elsewhere."""
+    source = params.tuned.source
+    if source == "train" and section is None:
+        return f"{key}: missing, expected {what}"
+    if source != "train" and section is not None and not key.startswith("data."):
+        return f"{key}: given, but tuned.source is {source}: nothing is trained here; expected no {key}"
+    return None
+
+
+def _adapt_fits_source(params: Params) -> str | None:
+    return _fits_tuned_source(params, "adapt", params.adapt)
+
+
+def _train_fits_source(params: Params) -> str | None:
+    return _fits_tuned_source(params, "train", params.train)
+
+
+def _train_rows_fit_source(params: Params) -> str | None:
+    return _fits_tuned_source(params, "data.train", params.data.train, "the rows that the model learns from")
+
+
+def _validation_rows_fit_source(params: Params) -> str | None:
+    return _fits_tuned_source(params, "data.validation", params.data.validation, "the rows that may choose the epoch")
+
+
+def _few_shot_fits_rows(params: Params) -> str | None:
+    few_shot = params.evaluate.few_shot
+    if not few_shot or params.data.validation is not None:
+        return None
+    return f"evaluate.few_shot is {few_shot}, but data.validation is missing, which the examples are drawn from"
+
+
+def _head_labels_fit_head(params: Params) -> str | None:
+    if params.tuned.head_labels is None or HEADS[params.model.head].is_of_labels:
+        return None
+    return f"tuned.head_labels is given, but model.head is {params.model.head}; expected classification"
 
 
 def _scoring_fits_head(params: Params) -> str | None:
@@ -105,12 +151,14 @@ def _noise_seed_fits_head(params: Params) -> str | None:
 
 
 def _method_fits_head(params: Params) -> str | None:
-    if params.adapt.method != "head" or not HEADS[params.model.head].writes:
+    if params.adapt is None or params.adapt.method != "head" or not HEADS[params.model.head].writes:
         return None
     return "adapt.method is head, but model.head is lm, which adds no head to train"
 
 
 def _method_fits_weights(params: Params) -> str | None:
+    if params.adapt is None:
+        return None
     method, quantization = params.adapt.method, params.model.quantization
     expected = {"qlora": "nf4", "lora": "none", "full": "none"}.get(method, quantization)
     if quantization == expected:
@@ -119,7 +167,7 @@ def _method_fits_weights(params: Params) -> str | None:
 
 
 def _sharding_fits_weights(params: Params) -> str | None:
-    if params.train.fsdp is None or params.model.quantization == "none":
+    if params.train is None or params.train.fsdp is None or params.model.quantization == "none":
         return None
     return f"train.fsdp is given, but model.quantization is {params.model.quantization}; expected none"
 
@@ -210,6 +258,12 @@ PROMPT_RULES: tuple[Rule, ...] = (
 """What the prompt of each test set keeps."""
 
 RULES: tuple[Rule, ...] = (
+    _adapt_fits_source,
+    _train_fits_source,
+    _train_rows_fit_source,
+    _validation_rows_fit_source,
+    _few_shot_fits_rows,
+    _head_labels_fit_head,
     _text_fits_source,
     _scoring_fits_head,
     _settings_fit_head,

@@ -56,7 +56,8 @@ class CountSettings(Section):
 
     labels: list[LabelName]
     model: Model
-    adapt: Adapt
+    adapt: Adapt | None
+    tuned: Tuned
 
 
 class HeadInputs(Section):
@@ -80,8 +81,8 @@ class TrainSettings(Section):
 
     model: Model
     prompt: Prompt
-    adapt: Adapt
-    train: Train
+    adapt: Adapt | None
+    train: Train | None
     tuned: Tuned
     inputs: list[str]
     labels: list[LabelName]
@@ -103,7 +104,8 @@ class ReportSettings(Section):
     model: Model
     prompt: Prompt
     evaluate: Evaluate
-    adapt: Adapt
+    adapt: Adapt | None
+    tuned: Tuned
     diff: Diff
     report: Report
     cost: Cost

@@ -86,12 +86,12 @@ def find_leaks(
 
 
 def write_leaks(path: Path, leaks: Mapping[str, Leaks]) -> None:
-    """Write the leaks of each test set as JSON, ids under the names of their fields."""
+    """Write the leaks of each test set as JSON, ids under the names of their fields; of those that are known."""
     write_json(path, {name: asdict(one) for name, one in leaks.items()})
 
 
 def read_leaks(path: Path) -> dict[str, Leaks]:
-    """Read the leaks of each test set, as `write_leaks` wrote them.
+    """Read the leaks of each test set, as `write_leaks` wrote them; none where the training cases are not known.
 
     Raises:
         TunediffError: no such file, or it does not hold leaks.

@@ -16,7 +16,7 @@ import pandas as pd
 
 from tunediff.config.evaluate import Evaluate
 from tunediff.data.answers import write_answers
-from tunediff.data.cases import Case, read_cases
+from tunediff.data.cases import Case, read_cases, read_split
 from tunediff.engines.alone import check_alone
 from tunediff.engines.asking import ask_cases
 from tunediff.engines.engine import Engine
@@ -34,7 +34,7 @@ def read_sets(settings: PredictSettings, test_sets: Path, validation: Path) -> d
     cases = {
         name: read_cases(test_sets / f"{name}.jsonl", one.inputs, one.labels) for name, one in settings.sets.items()
     }
-    return cases | {VALIDATION: read_cases(validation, settings.headline.inputs, settings.headline.labels)}
+    return cases | {VALIDATION: read_split(validation, settings.headline.inputs, settings.headline.labels)}
 
 
 def ask_sets(

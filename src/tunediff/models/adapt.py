@@ -6,6 +6,7 @@ save_trained(trainable, Path("checkpoint"))                  # the trained weigh
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -16,8 +17,15 @@ from tunediff.models.modules import matched_targets, new_head
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import read_json, shown, write_json
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 TRAINED = "trained.safetensors"
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+# Kinds of adapters that change layers and leave alone what the model reads; others put tokens of their own before it.
+KINDS = ("LORA", "ADALORA", "IA3", "LOHA", "LOKR", "VERA", "OFT", "HRA", "LN_TUNING")
+# Settings under which peft would import a module, add layers, or adapt some of the tokens alone.
+REFUSED = ("megatron_config", "layer_replication", "alora_invocation_tokens", "arrow_config")
 
 
 def adapt_model(model: Network, adapt: Adapt, seed: int) -> Network:
@@ -187,21 +195,22 @@ def save_adapter(model: Network, folder: Path) -> None:
 
 
 def load_adapter(model: Network, folder: Path) -> Network:
-    """The base `model` with the LoRA adapter of a folder on it, ready to answer.
+    """The base `model` with the adapter of a folder on it, ready to answer.
 
     Raises:
-        TunediffError: the adapter is missing, damaged or of another model.
+        TunediffError: the adapter is missing, damaged, of another model, or of a kind that is not known here.
     """
-    from peft import PeftModel, get_peft_model_state_dict
+    from peft import PeftModel
 
     # Read here first: peft would take a pickle where there is no safetensors file, and warn where weights are missing.
     saved = _read_weights(folder / ADAPTER)
-    _check_adapter(folder / ADAPTER_CONFIG)
+    read_adapter_config(folder)
     try:
         tuned: Network = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise TunediffError(f"{folder}: cannot be loaded onto the base model: {one_line(error)}") from None
-    loaded = get_peft_model_state_dict(tuned, save_embedding_layers=False)
+    embeddings = _saved(tuned, embeddings=False).keys() != saved.keys()
+    loaded = _saved(tuned, embeddings)
     if {name: value.shape for name, value in loaded.items()} != {name: value.shape for name, value in saved.items()}:
         raise TunediffError(f"{folder / ADAPTER}: holds the weights of another model, or of one adapted in another way")
     # Of a layout whose published weights have other names than its layers, peft takes the adapter's names for such
@@ -209,18 +218,84 @@ def load_adapter(model: Network, folder: Path) -> Network:
     with torch.no_grad():
         for name, value in loaded.items():
             value.copy_(saved[name])
-    again = get_peft_model_state_dict(tuned, save_embedding_layers=False)
+    again = _saved(tuned, embeddings)
     if not all(torch.equal(value, saved[name].to(value)) for name, value in again.items()):
         raise TunediffError(f"{folder / ADAPTER}: its weights do not reach their layers")
     return tuned.eval()
 
 
-def _check_adapter(path: Path) -> None:
-    """Refuse settings under which peft would import a module or load a tokenizer that the file names."""
+def check_adapter(folder: Path, model: "PreTrainedModel", base: str) -> None:
+    """Refuse an adapter whose weights are not those of this base, by names and shapes, before anything is computed.
+
+    Args:
+        folder: the adapter, in peft's layout.
+        model: the layout of the base, without weights; it is used up by it.
+        base: what to call the base in an error.
+
+    Raises:
+        TunediffError: see `load_adapter`.
+    """
+    from peft import PeftConfig, get_peft_model
+
+    named = read_adapter_config(folder).get("base_model_name_or_path")
+    found = tensor_shapes(folder / ADAPTER)
+    wrong = f"{folder}: is not an adapter of {base} (adapter_config.json names the base {shown(named)})"
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+        config.inference_mode = True
+        if hasattr(config, "init_lora_weights"):
+            config.init_lora_weights = False  # some kinds would be computed from weights, which are not here
+        with torch.device("meta"):
+            adapted = get_peft_model(model, config)
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TunediffError(f"{wrong}: {one_line(error)}") from None
+    expected = {name: tuple(value.shape) for name, value in _saved(adapted, embeddings=False).items()}
+    also = {name: tuple(value.shape) for name, value in _saved(adapted, embeddings=True).items()}
+    for name in {**found, **expected}:
+        wanted = expected.get(name, also.get(name))
+        if found.get(name) != wanted:
+            there, there_too = (" x ".join(map(str, one)) if one else "nothing" for one in (found.get(name), wanted))
+            raise TunediffError(f"{wrong}: {name}: found {there}, expected {there_too}")
+
+
+def _saved(model: Network, embeddings: bool) -> dict[str, torch.Tensor]:
+    """The tensors that peft's file of an adapter has, with or without those of embeddings that are adapted."""
+    from peft import get_peft_model_state_dict
+
+    saved: dict[str, torch.Tensor] = get_peft_model_state_dict(model, save_embedding_layers=embeddings)
+    return saved
+
+
+def read_adapter_config(folder: Path) -> dict[str, Any]:
+    """What adapter_config.json says of an adapter.
+
+    Raises:
+        TunediffError: it is of a kind, or has a setting, under which the model would read or answer in another way.
+    """
+    path = folder / ADAPTER_CONFIG
     config = read_json(path)
-    found = {key: config.get(key) for key in ("peft_type", "megatron_config")} if isinstance(config, dict) else config
-    if found != {"peft_type": "LORA", "megatron_config": None}:
-        raise TunediffError(f"{path}: found {shown(found, 120)}, expected a LoRA adapter as fine-tuning writes it")
+    kind = config.get("peft_type") if isinstance(config, dict) else config
+    if kind not in KINDS:
+        raise TunediffError(f"{path}: peft_type: found {shown(kind, 120)}, expected one of {', '.join(KINDS)}")
+    for key in REFUSED:
+        if config.get(key):
+            raise TunediffError(f"{path}: {key}: found {shown(config[key], 120)}, expected none")
+    return dict(config)
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors in a safetensors file, by name, read from its header.
+
+    Raises:
+        TunediffError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as tensors:
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise TunediffError(f"{path}: cannot be read: {one_line(error)}") from None
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:

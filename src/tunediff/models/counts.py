@@ -86,7 +86,7 @@ def count_parameters(
         if method == "full":
             row = row._replace(trainable=True)
         elif row.part == "head":
-            size = row.stored * _itemsize(TRAINED_DTYPE)
+            size = row.stored * itemsize(TRAINED_DTYPE)
             row = row._replace(trainable=True, dtype=TRAINED_DTYPE, bytes=size)
         rows.append(row)
     if heads:
@@ -118,6 +118,13 @@ def count_recipe(config: Mapping[str, Any], labels: Sequence[str], model: Model,
     )
 
 
+def untrained_rows(config: Mapping[str, Any], labels: Sequence[str], model: Model) -> list[ParameterRow]:
+    """Count the parameters of a base with its head, of which none is trained here; as `count_recipe`."""
+    network = layout(config, model.head, len(labels))
+    rows = list(_model_rows(network, model.quantization, "float32" if model.dtype == "auto" else model.dtype))
+    return rows + (list(_removed_rows(network, _published_base(config))) if new_head(network) else [])
+
+
 def _model_rows(model: PreTrainedModel, quantization: Quantization, dtype: str) -> Iterator[ParameterRow]:
     heads, (unpacked, double) = new_head(model), packing(model)
     # named_parameters leaves out the second name of a tied tensor.
@@ -135,7 +142,7 @@ def _model_rows(model: PreTrainedModel, quantization: Quantization, dtype: str) 
             base=0 if in_head else logical,
             tuned=logical,
             stored=logical,
-            bytes=logical * _itemsize(dtype),
+            bytes=logical * itemsize(dtype),
             trainable=False,
         )
         if quantization == "nf4" and parameter == "weight" and is_packed(module, owner, unpacked):
@@ -213,12 +220,13 @@ def _adapter_rows(model: PreTrainedModel, r: int, matched: Mapping[str, list[str
                 base=0,
                 tuned=logical,
                 stored=logical,
-                bytes=logical * _itemsize(TRAINED_DTYPE),
+                bytes=logical * itemsize(TRAINED_DTYPE),
                 trainable=True,
             )
 
 
-def _itemsize(dtype: str) -> int:
+def itemsize(dtype: str) -> int:
+    """Bytes of one number of a floating type, by torch's name of it."""
     kind = getattr(torch, dtype, None)
     if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
         raise TunediffError(f"model.dtype: found {dtype!r}, expected float32, bfloat16 or float16")

@@ -25,13 +25,16 @@ ALIASES = {
 }
 
 
-def put_in_order(network: Any, labels: Sequence[str], names: Sequence[str] | None) -> None:
+def put_in_order(
+    network: Any, labels: Sequence[str], names: Sequence[str] | None, key: str = "model.head_labels"
+) -> None:
     """Let output i of a checkpoint's head be label i.
 
     Args:
         network: a classifier with as many outputs as labels.
         labels: those of the task, in order.
         names: of the outputs, in order, where params.yaml gives them; else those of the checkpoint hold.
+        key: of params.yaml that gives them.
 
     Raises:
         TunediffError: the checkpoint names no labels, or others.
@@ -40,14 +43,14 @@ def put_in_order(network: Any, labels: Sequence[str], names: Sequence[str] | Non
     if names is None and all(re.fullmatch(r"(?i)label_?\d+|none|\d+", name) for name in found):
         raise TunediffError(
             f"config.json: id2label: found {', '.join(found)}, which name no labels; expected {', '.join(labels)}, or "
-            "in params.yaml model.head_labels: the label of each output of the checkpoint's head, in order"
+            f"in params.yaml {key}: the label of each output of the checkpoint's head, in order"
         )
     outputs = {_plain(name): i for i, name in enumerate(found)}
     if len(outputs) < len(found) or outputs.keys() != {_plain(label) for label in labels}:
-        where = "config.json: id2label" if names is None else "params.yaml: model.head_labels"
+        where = "config.json: id2label" if names is None else f"params.yaml: {key}"
         raise TunediffError(
             f"{where}: found {', '.join(found)}, expected those of task.labels: {', '.join(labels)}; where they mean "
-            "the same, give model.head_labels in params.yaml: the label of each output, in order"
+            f"the same, give {key} in params.yaml: the label of each output, in order"
         )
     order = [outputs[_plain(label)] for label in labels]
     layer = _last_layer(network, len(labels))

@@ -25,6 +25,8 @@ from tunediff.runtime.files import shown
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+# Factors of the low-rank products of LoRA and AdaLoRA in a layer of peft.
+LOW_RANK = ("lora_A", "lora_B", "lora_E", "lora_embedding_A", "lora_embedding_B")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 # Relative to the largest logit: what rounding alone may change of a token that is read again.
 REREAD_ROUNDING = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
@@ -121,8 +123,14 @@ def with_adapter(network: Any) -> dict[str, Any]:
             f"{network.config.model_type}: found {len(layers)} layers with an adapter, of which none is active; "
             "expected some"
         )
-    idle = sum(not any(value.any() for value in one.lora_B.parameters()) for one in active)
-    return {"adapted_layers": len(active), "idle_layers": idle}
+    return {"adapted_layers": len(active), "idle_layers": sum(map(_is_idle, active))}
+
+
+def _is_idle(layer: Any) -> bool:
+    """Whether one factor of the layer's low-rank product is zero; of another kind of adapter that is not known."""
+    factors = [getattr(layer, name, None) for name in LOW_RANK]
+    values = [list(factor.parameters()) for factor in factors if factor is not None]
+    return any(of_factor and not any(value.any() for value in of_factor) for of_factor in values)
 
 
 def changes_greedy(network: Any) -> dict[str, Any]:

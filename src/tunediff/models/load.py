@@ -58,7 +58,9 @@ def load_base(base: Path, model: Model, labels: list[str]) -> Loaded:
     return load_model(weights_of(base, model), read_json(base / CONFIG), model, labels)
 
 
-def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list[str]) -> Loaded:
+def load_model(
+    weights: Path, config: dict[str, Any], model: Model, labels: list[str], section: str = "model"
+) -> Loaded:
     """Load the weights and the tokenizer of a folder, as `load_base` does those that its manifest names.
 
     Args:
@@ -66,6 +68,7 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
         config: the layout, as in config.json.
         model: the section model: head, quantisation and dtype.
         labels: label names.
+        section: of params.yaml that names the model.
 
     Raises:
         TunediffError: as `load_base`.
@@ -107,7 +110,7 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
         output.register_forward_pre_hook(_contiguous)
     network.eval()
     network.requires_grad_(False)
-    found = {"head": _settle_head(network, report, model, labels)} | inspect(network, tokenizer, model)
+    found = {"head": _settle_head(network, report, model, labels, section)} | inspect(network, tokenizer, model)
     if HEADS[model.head].is_of_labels:
         found["labels"] = [network.config.id2label[number] for number in range(len(labels))]
     for caution in found["cautions"]:
@@ -124,7 +127,7 @@ def _contiguous(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[to
     return tuple(one.contiguous() for one in given)
 
 
-def _settle_head(network: Network, report: dict[str, Any], model: Model, labels: list[str]) -> str:
+def _settle_head(network: Network, report: dict[str, Any], model: Model, labels: list[str], section: str) -> str:
     """Put a classification head's outputs in the order of the labels; whose the head is: new, or the checkpoint's."""
     if not HEADS[model.head].is_of_labels:
         heads = new_head(network)
@@ -133,7 +136,7 @@ def _settle_head(network: Network, report: dict[str, Any], model: Model, labels:
     if new:
         print(f"{network.name_or_path}: a new head for {', '.join(labels)}, drawn by head_seed {model.head_seed}")
     else:
-        put_in_order(network, labels, model.head_labels)
+        put_in_order(network, labels, model.head_labels, f"{section}.head_labels")
     name_labels(network, labels)
     return "new" if new else "checkpoint"
 

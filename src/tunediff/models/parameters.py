@@ -37,7 +37,7 @@ class ParameterRow(NamedTuple):
     tuned: int  # logical parameters after
     stored: int  # elements in memory after; two NF4 weights are one
     bytes: int  # in memory after, quantisation constants included
-    trainable: bool
+    trainable: bool | None  # whether fine-tuning trains it; None: not known
 
 
 class ModuleRow(NamedTuple):
@@ -53,7 +53,7 @@ class ModuleRow(NamedTuple):
     tuned: int
     stored: int
     bytes: int
-    trainable: bool
+    trainable: bool | None
 
 
 def read_rows(table: Sequence[Mapping[str, Any]]) -> list[ParameterRow]:
@@ -67,7 +67,7 @@ def read_rows(table: Sequence[Mapping[str, Any]]) -> list[ParameterRow]:
             tuned=int(row["tuned"] or 0),
             stored=int(row["stored"] or 0),
             bytes=int(row["bytes"] or 0),
-            trainable=row["trainable"] == "True",
+            trainable=row["trainable"] == "True" if row["trainable"] else None,
         )
         for row in table
     ]
@@ -104,7 +104,8 @@ def totals(rows: Sequence[ParameterRow], published: int | None = None) -> dict[s
     `tuned_total`. `trainable` are those that training moves, `trainable_percent` their share of `tuned_total`, 0 to
     100. `packed_total` are the elements stored of the tuned model, `packed_base_total` those of its base part, and
     `packed_trainable_percent` is the share of `trainable` in `packed_total`: figures that tools print for a 4-bit
-    model, there to be compared with, not quoted. `bytes` is the memory of the tuned model's weights.
+    model, there to be compared with, not quoted. `bytes` is the memory of the tuned model's weights. Where it is not
+    known what was trained, the three that tell of it are left out.
 
     Args:
         rows: a row a tensor.
@@ -115,7 +116,7 @@ def totals(rows: Sequence[ParameterRow], published: int | None = None) -> dict[s
     tuned = sum(row.tuned for row in rows)
     stored = sum(row.stored for row in rows)
     adapter = sum(row.tuned for row in rows if row.part == "adapter")
-    trainable = sum(row.tuned for row in rows if row.trainable)
+    trainable, known = sum(row.tuned for row in rows if row.trainable), all(row.trainable is not None for row in rows)
     found: dict[str, float] = {
         "base_total": base,
         "removed": sum(row.base for row in rows if not row.tuned),
@@ -123,11 +124,10 @@ def totals(rows: Sequence[ParameterRow], published: int | None = None) -> dict[s
         "base_with_head_total": tuned - adapter,
         "adapter_added": adapter,
         "tuned_total": tuned,
-        "trainable": trainable,
-        "trainable_percent": 100 * trainable / tuned,
+        **({"trainable": trainable, "trainable_percent": 100 * trainable / tuned} if known else {}),
         "packed_base_total": sum(row.stored for row in rows if row.part == "base"),
         "packed_total": stored,
-        "packed_trainable_percent": 100 * trainable / stored,
+        **({"packed_trainable_percent": 100 * trainable / stored} if known else {}),
         "bytes": sum(row.bytes for row in rows),
     }
     if published is not None:
@@ -204,14 +204,17 @@ def summary(rows: Sequence[ParameterRow], published: int | None = None) -> Itera
     if adapted:
         yield f"  + adapter     {sums['adapter_added']:>15,} on {adapted:,} layers"
         yield f"  = tuned       {sums['tuned_total']:>15,}"
-    yield f"  trained       {sums['trainable']:>15,} = {sums['trainable_percent']:.4f} % of {sums['tuned_total']:,}"
+    if "trainable" in sums:
+        yield f"  trained       {sums['trainable']:>15,} = {sums['trainable_percent']:.4f} % of {sums['tuned_total']:,}"
+    else:
+        yield f"  trained       {'not known':>15} of {sums['tuned_total']:,}"
     packed = [row for row in rows if row.dtype == "nf4"]
     if packed:
         logical, stored = sum(row.tuned for row in packed), sum(row.stored for row in packed)
-        yield (
-            f"  stored        {sums['packed_total']:>15,} elements: {logical:,} 4-bit parameters in {stored:,}; of "
-            f"stored elements {sums['packed_trainable_percent']:.4f} % are trained"
+        share = (
+            f"; of stored elements {sums['packed_trainable_percent']:.4f} % are trained" if "trainable" in sums else ""
         )
+        yield f"  stored        {sums['packed_total']:>15,} elements: {logical:,} 4-bit parameters in {stored:,}{share}"
     yield f"  memory        {sums['bytes']:>15,} bytes"
     if published is not None:
         yield f"  published     {published:>15,} {_compared(rows, published - int(sums['base_total']))}"

@@ -16,17 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from tunediff.config.model import Base
+from tunediff.config.tuned import Tuned
 from tunediff.models.gguf import SUFFIX, dequantised, the_gguf_file
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import read_json, shown, write_json
 from tunediff.runtime.hub import snapshot
 
-MANIFEST, CONFIG = "manifest.json", "config.json"
+MANIFEST, CONFIG, WEIGHTS = "manifest.json", "config.json", "model.safetensors"
 # Endings of the files that a model is loaded from.
 LOADED = (".safetensors", ".json", ".txt", ".model", ".jinja")
 
 
-def _hub(model: Base) -> Path:
+def _hub(model: Base | Tuned) -> Path:
     return snapshot(str(model.id), str(model.revision), "model")
 
 
@@ -42,13 +43,17 @@ def _package(model: Base) -> Path:
     return the_gguf_file(folder) or folder / "model"
 
 
-def _folder(model: Base) -> Path:
+def _folder(model: Base | Tuned) -> Path:
     folder = Path(str(model.id))
     return folder if (folder / CONFIG).is_file() else the_gguf_file(folder) or folder
 
 
-# By model.source: the folder that holds the weights, or the GGUF file.
-SOURCES: dict[str, Callable[[Base], Path]] = {"hub": _hub, "package": _package, "folder": _folder}
+# Where a tuned model may lie too, by tuned.source: the folder that holds the weights, or the GGUF file.
+FINDERS: dict[str, Callable[[Base | Tuned], Path]] = {"hub": _hub, "folder": _folder}
+
+
+# By model.source: the same.
+SOURCES: dict[str, Callable[[Base], Path]] = {**FINDERS, "package": _package}
 
 
 def find_weights(model: Base) -> Path:
@@ -65,13 +70,20 @@ def find_weights(model: Base) -> Path:
     folder = SOURCES[model.source](model)
     if folder.is_file() and folder.suffix == SUFFIX:
         return dequantised(folder)
-    for needed in (CONFIG, "model.safetensors"):
-        if not (folder / needed).is_file() and not (folder / f"{needed}.index.json").is_file():
-            raise TunediffError(
-                f"params.yaml: model.id: {model.id}: found no {needed} in {folder}; weights are read from safetensors "
-                "alone"
-            )
+    check_whole(folder, f"params.yaml: model.id: {model.id}")
     return folder
+
+
+def check_whole(folder: Path, place: str) -> None:
+    """Refuse a folder that does not hold a model's layout and weights.
+
+    Args:
+        folder: the folder.
+        place: what names it, for the error.
+    """
+    for needed in (CONFIG, WEIGHTS):
+        if not (folder / needed).is_file() and not (folder / f"{needed}.index.json").is_file():
+            raise TunediffError(f"{place}: found no {needed} in {folder}; weights are read from safetensors alone")
 
 
 def write_manifest(folder: Path, model: Base, weights: Path) -> None:

@@ -1,24 +1,44 @@
 """The tuned model of a folder: what it is, and how it is loaded.
 
     {"source": "train", "method": "qlora", "form": "adapter"}         # models/tuned/manifest.json
+    {"source": "hub", "id": "me/adapter", "revision": "6c1f...", "head_labels": null, "form": "adapter", ...}
 
 `form` says what it is: an `adapter` in peft's layout, `weights` (those of the base that were trained, alone), or a
-`whole` model of its own, which lies beside the manifest or in the folder that its key `weights` names. A tuned model
-that is not trained here is pinned instead: `TUNED_SOURCES` names what writes the folder then.
+`whole` model of its own. A tuned model that is not trained here is pinned instead: `TUNED_SOURCES` names what writes
+the folder then. An adapter is copied into it. A whole model stays where it is, pinned by the commit of the hub or by
+the hash of its files.
 """
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunediff.config.adapt import LORA, Adapt
+from tunediff.config.model import HEADS, Model
 from tunediff.config.tuned import Tuned
 from tunediff.inputs.chat import Template
-from tunediff.models.adapt import choose_trained, load_adapter, load_trained, save_adapter, save_trained
+from tunediff.models.adapt import (
+    ADAPTER,
+    ADAPTER_CONFIG,
+    check_adapter,
+    choose_trained,
+    load_adapter,
+    load_trained,
+    read_adapter_config,
+    save_adapter,
+    save_trained,
+    tensor_shapes,
+)
+from tunediff.models.gguf import SUFFIX, dequantised
+from tunediff.models.head_labels import put_in_order
+from tunediff.models.heads import adds_head
+from tunediff.models.layouts import layout
 from tunediff.models.inspection import with_adapter
 from tunediff.models.load import Loaded, Network, load_model
-from tunediff.models.sources import MANIFEST, read_layout
+from tunediff.models.modules import inside, new_head
+from tunediff.models.sources import CONFIG, FINDERS, MANIFEST, WEIGHTS, check_whole, model_hash, read_layout
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json, read_text, shown, write_json
 
@@ -27,13 +47,96 @@ if TYPE_CHECKING:
 
 Manifest = Mapping[str, Any]
 CHAT_TEMPLATE, TOKENIZER_CONFIG = "chat_template.jinja", "tokenizer_config.json"
+# How peft calls the base in the names of an adapter's tensors.
+OF_BASE = "base_model.model."
+# peft's class for it drops the token types, which tell question and context apart; its plain class does not.
+QUESTIONS = "QUESTION_ANS"
+
+
+def find_tuned(tuned: Tuned) -> tuple[Path, str]:
+    """The folder of a tuned model that is not trained here, and its form: adapter or whole.
+
+    Raises:
+        TunediffError: there is no such folder, it holds neither or both, or the hub does not answer.
+    """
+    folder, place = FINDERS[tuned.source](tuned), f"params.yaml: tuned.id: {tuned.id}"
+    if folder.is_file() and folder.suffix == SUFFIX:
+        return dequantised(folder), "whole"
+    if not folder.is_dir():
+        raise TunediffError(f"{place}: there is no such folder")
+    is_adapter = (folder / ADAPTER_CONFIG).is_file()
+    if is_adapter and ((folder / WEIGHTS).exists() or (folder / f"{WEIGHTS}.index.json").exists()):
+        raise TunediffError(f"{place}: found an adapter and a whole model in {folder}, expected one of the two")
+    if not is_adapter:
+        if not (folder / CONFIG).is_file():
+            raise TunediffError(f"{place}: found neither {ADAPTER_CONFIG} nor {CONFIG} in {folder}, expected a model")
+        check_whole(folder, place)
+        return folder, "whole"
+    if not (folder / ADAPTER).is_file():
+        raise TunediffError(f"{place}: found no {ADAPTER} in {folder}; weights are read from safetensors alone")
+    read_adapter_config(folder)
+    return folder, "adapter"
+
+
+def _pin(tuned: Tuned, folder: Path) -> Manifest:
+    found, form = find_tuned(tuned)
+    # A commit of the hub pins its files already.
+    pinned = None if form == "adapter" or tuned.source == "hub" else model_hash(found)
+    if form == "adapter":
+        shutil.copyfile(found / ADAPTER, folder / ADAPTER)
+        config = read_adapter_config(found)
+        if config.get("task_type") == QUESTIONS:
+            config["task_type"] = None
+        write_json(folder / ADAPTER_CONFIG, config)
+    return {**tuned.model_dump(), "form": form, "sha256": pinned}
+
 
 # By tuned.source: writes what has to be known of a tuned model that is not trained here, and gives the manifest.
-TUNED_SOURCES: dict[str, Callable[[Tuned, Path], Manifest]] = {}
+TUNED_SOURCES: dict[str, Callable[[Tuned, Path], Manifest]] = dict.fromkeys(FINDERS, _pin)
 
 
-def _load_adapter(loaded: Loaded, folder: Path, _: Manifest) -> Loaded:
-    return with_trained(loaded, load_adapter(loaded.model, folder), adapter=True)
+def _load_adapter(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
+    in_order: list[str] = []
+    if manifest["source"] != "train":
+        given, found = manifest.get("head_labels"), loaded.found
+        in_order = _head_order(folder, given, loaded.section, new_head(loaded.model), found)
+    network = load_adapter(loaded.model, folder)
+    if in_order:
+        put_in_order(network.get_base_model(), loaded.labels, in_order, "tuned.head_labels")
+    return with_trained(loaded, network, adapter=True)
+
+
+def _head_order(
+    folder: Path, given: list[str] | None, model: Model, head: list[str], found: Mapping[str, Any] | None = None
+) -> list[str]:
+    """The labels of an adapter's own head, in the order of its outputs; empty where it has no head of labels.
+
+    Args:
+        folder: of the adapter.
+        given: the labels, as params.yaml names them.
+        model: the section model.
+        head: names of the base's modules that are its head.
+        found: of the loaded base; None: not loaded yet.
+
+    Raises:
+        TunediffError: neither base nor adapter has a head, or nobody says what the adapter's outputs stand for.
+    """
+    names = [name.removeprefix(OF_BASE) for name in tensor_shapes(folder / ADAPTER)]
+    of_head = [name for name in names if inside(name, head)]
+    whole = [name for name in of_head if name.endswith((".weight", ".bias")) and "lora_" not in name]
+    if len(whole) < len(of_head):
+        raise TunediffError(f"{folder / ADAPTER}: found a head that is adapted, expected a whole one or none")
+    lacking = [module for module in head if not any(inside(name, [module]) for name in whole)]
+    if lacking and found is not None and found["head"] == "new":
+        raise TunediffError(f"{folder / ADAPTER}: found no weights of {', '.join(lacking)}, nor has the base any")
+    if not whole or not HEADS[model.head].is_of_labels:
+        return []
+    if given is None:
+        raise TunediffError(
+            "params.yaml: tuned.head_labels: missing, expected the label of each output of the adapter's head, in "
+            f"order; {ADAPTER_CONFIG} does not say it"
+        )
+    return given
 
 
 def with_trained(loaded: Loaded, model: Network, adapter: bool) -> Loaded:
@@ -54,8 +157,27 @@ def _load_weights(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
 
 
 def _load_whole(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
-    weights = Path(manifest.get("weights", folder))
-    return load_model(weights, read_layout(weights), loaded.section, loaded.labels)
+    weights, model = _weights(folder, manifest), loaded.section
+    model = model.model_copy(update={"head_labels": manifest.get("head_labels")})
+    tuned = load_model(weights, read_layout(weights), model, loaded.labels, "tuned")
+    if adds_head(model.head) and tuned.found["head"] == "new":
+        raise TunediffError(
+            f"{weights}: found no {model.head} head that fits task.labels, expected a tuned model's own"
+        )
+    return tuned
+
+
+def _weights(folder: Path, manifest: Manifest) -> Path:
+    """Where the weights of a whole model lie, checked against what its manifest pins."""
+    if "weights" in manifest:
+        return Path(manifest["weights"])
+    weights, _ = find_tuned(Tuned(**{key: manifest[key] for key in Tuned.model_fields}))
+    if manifest["sha256"] is not None and model_hash(weights) != manifest["sha256"]:
+        raise TunediffError(
+            f"{weights}: the model's files are not the ones that {folder / MANIFEST} pins; "
+            "to take the new ones: dvc repro --force train"
+        )
+    return weights
 
 
 # By form: puts the tuned model on the base, or in its place.
@@ -84,6 +206,33 @@ def pin_tuned(tuned: Tuned, folder: Path) -> None:
         raise TunediffError(f"params.yaml: tuned.source: found {tuned.source}, expected one of {expected}")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / MANIFEST, TUNED_SOURCES[tuned.source](tuned, folder))
+
+
+def check_tuned(tuned: Tuned, base: Mapping[str, Any], model: Model, labels: list[str]) -> str | None:
+    """Refuse an adapter of another base before anything is computed with it.
+
+    Args:
+        tuned: the section tuned.
+        base: the layout of the base, as `read_layout` gives it.
+        model: the section model.
+        labels: label names.
+
+    Returns:
+        What is unusual: the name of another base in the adapter's settings. Copies of a base have several names.
+
+    Raises:
+        TunediffError: names or shapes of the adapter's weights are not those of the base, or its head is in no order.
+    """
+    folder, form = find_tuned(tuned)
+    if form == "whole":
+        return None
+    network = layout(base, model.head, len(labels))
+    _head_order(folder, tuned.head_labels, model, new_head(network))
+    check_adapter(folder, network, model.id or "the base model")
+    named = read_adapter_config(folder).get("base_model_name_or_path")
+    if not isinstance(named, str) or not model.id or Path(named).name.casefold() == Path(model.id).name.casefold():
+        return None
+    return f"{tuned.id}: its settings name the base {shown(named)}, and it is put on {model.id}; its weights would fit"
 
 
 def read_tuned(folder: Path) -> Manifest:

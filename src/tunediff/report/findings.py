@@ -239,13 +239,12 @@ def _baselines(results: Results) -> str:
         for name, words in results.task.baseline_phrases.items()
         if f"{name}_accuracy" in results.baselines
     }
-    sentence = "On the same cases, " + ", and ".join(
-        f"{words} scores {percent(score)}" for words, score in scores.items()
-    )
+    sentence = ", and ".join(f"{words} scores {percent(score)}" for words, score in scores.items())
+    sentence = f"On the same cases, {sentence}. " if scores else ""
     tuned = f"the {results.models.tuned} stands at"
     if "gain_over_baseline" not in diff:
         gaps = [points(diff["accuracy_tuned"] - score) for score in scores.values()]
-        return f"{sentence}. Against {'these two' if len(gaps) == 2 else 'it'} {tuned} {' and '.join(gaps)}."
+        return f"{sentence}Against {'these two' if len(gaps) == 2 else 'it'} {tuned} {' and '.join(gaps)}."
     ends = points_interval(diff["gain_over_baseline_low"], diff["gain_over_baseline_high"])
     name = (
         f" ({baseline_name(results.worth[0], results.task)}, {percent(best)})"
@@ -253,7 +252,7 @@ def _baselines(results: Results) -> str:
         else f" ({percent(best)})"
     )
     return (
-        f"{sentence}. Against the best of all trivial baselines{name} {tuned} {points(diff['gain_over_baseline'])} "
+        f"{sentence}Against the best of all trivial baselines{name} {tuned} {points(diff['gain_over_baseline'])} "
         f"({ends})."
     )
 
@@ -371,12 +370,16 @@ def _limits(results: Results) -> list[str]:
         sentences.append("The model was trained once: how much another seed would change was not measured.")
     elif results.prepare:
         sentences.append("The tuned model was not trained here: what another training run would give is not known.")
+        if "train_n" not in results.prepare:
+            sentences.append("Nor is it known which cases it was trained on, so whether test cases are among them.")
     else:
         sentences.append("Two files of answers do not tell why they differ, nor what another training run would give.")
     return sentences
 
 
 def _parameters(count: Metrics) -> str:
+    if "trainable" not in count:
+        return "The tuned model was not trained here: which of its parameters were trained is not known."
     share, stored_share = (percent(count[key] / 100, 3) for key in ("trainable_percent", "packed_trainable_percent"))
     total, stored = int(count["tuned_total"]), int(count["packed_total"])
     trained = f"Fine-tuning trains {whole(count['trainable'])} of {whole(total)} parameters, {share}."

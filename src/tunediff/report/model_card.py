@@ -1,6 +1,6 @@
 """The model card: what a stranger who finds the model on the hub must know, from the metrics and nothing else.
 
-    card = model_card(contents, Setup(params.data, params.model, params.prompt, params.evaluate, params.adapt))
+    card = model_card(contents, setup)    # Setup: the sections of params.yaml
     write_text(Path("reports/model_card.md"), card)
 
 The front matter holds a model index (task, data set, metrics with their values), which the hub shows beside the model.
@@ -20,6 +20,7 @@ from tunediff.config.evaluate import Evaluate
 from tunediff.config.model import HEADS as HEAD_KINDS
 from tunediff.config.model import Model
 from tunediff.config.prompt import Prompt
+from tunediff.config.tuned import Tuned
 from tunediff.report.page import markdown_page, markdown_text
 from tunediff.runtime.hashing import content_hash
 from tunediff.tasks.task import Task
@@ -81,7 +82,8 @@ class Setup(NamedTuple):
     model: Model
     prompt: Prompt
     evaluate: Evaluate
-    adapt: Adapt
+    adapt: Adapt | None
+    tuned: Tuned
 
 
 def protocol_hash(
@@ -124,23 +126,27 @@ def model_card(contents: Mapping[str, Any], setup: Setup) -> str:
     from huggingface_hub import ModelCardData
 
     model, adapt, task = setup.model, setup.adapt, contents["task"]
-    lora, on_hub = adapt.method in LORA, model.source == "hub"
+    if adapt is not None:
+        is_adapter, tags = adapt.method in LORA, [adapt.method] if adapt.method in LORA else []
+    else:  # what a tuned model from elsewhere is, its counts say
+        is_adapter, tags = any(row["part"] == "adapter" for row in contents["results"].parameters), []
+    on_hub = model.source == "hub"
     front = ModelCardData(
         license="unknown",
-        library_name="peft" if lora else "transformers",
+        library_name="peft" if is_adapter else "transformers",
         pipeline_tag=HEADS[model.head].pipeline,
         base_model=model.id if on_hub else None,
-        base_model_relation=("adapter" if lora else "finetune") if on_hub else None,
+        base_model_relation=("adapter" if is_adapter else "finetune") if on_hub else None,
         datasets=[setup.data.hub.id] if setup.data.hub else None,
-        tags=["tunediff", *([adapt.method] if lora else [])],
+        tags=["tunediff", *tags],
         model_name=contents["title"],
         eval_results=list(_results(contents["results"].eval_tuned, task, setup.data)),
         ignore_metadata_errors=False,
     )
     card = {
-        "what": _what(model, adapt),
+        "what": _what(setup, is_adapter),
         "model": model,
-        "loading": Markup(loading_code(model, adapt, len(task.labels))),  # noqa: S704  (code of ours, in a code block)
+        "loading": Markup(loading_code(model, is_adapter, len(task.labels))),  # noqa: S704  (code of ours, in a code block)
         "note": Markup(HEADS[model.head].note.format(labels=markdown_text(", ".join(task.labels)))),  # noqa: S704
         "data_name": data_name(setup.data),
         "scorer": setup.evaluate.scoring_method,
@@ -162,7 +168,7 @@ def data_name(data: Data) -> str:
     return f"{data.synthetic.name}, a synthetic data set" if data.synthetic else PurePath(data.path).name
 
 
-def loading_code(model: Model, adapt: Adapt, n_labels: int) -> str:
+def loading_code(model: Model, is_adapter: bool, n_labels: int) -> str:
     """Python that loads the published model and its tokenizer, with `NAME` for its name on the hub."""
     head = HEADS[model.head]
     kind, options = head.kind, ""
@@ -172,7 +178,7 @@ def loading_code(model: Model, adapt: Adapt, n_labels: int) -> str:
         packed = 'load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True'
         lines.append(f"quantization = BitsAndBytesConfig({packed})")
         options = ", quantization_config=quantization"
-    if adapt.method not in LORA:
+    if not is_adapter:
         lines.append(f'model = {kind}.from_pretrained("{NAME}"{options})')
         lines.append(f'tokenizer = AutoTokenizer.from_pretrained("{NAME}")')
         return "\n".join([*imports, "", *lines])
@@ -189,13 +195,18 @@ def loading_code(model: Model, adapt: Adapt, n_labels: int) -> str:
     return "\n".join([*imports, "", *lines])
 
 
-def _what(model: Model, adapt: Adapt) -> str:
+def _what(setup: Setup, is_adapter: bool) -> str:
     """What was published, in the beginning of a sentence."""
+    model, adapt, tuned = setup.model, setup.adapt, setup.tuned
     base = (
         f"{model.id} at commit {model.revision}" if model.source == "hub" else "a base model that is part of this one"
     )
     head = HEADS[model.head].words
-    if adapt.method in LORA:
+    if adapt is None:
+        # A folder is one of this machine.
+        named = f"{tuned.id} at commit {tuned.revision}" if tuned.source == "hub" else "a model that others trained"
+        return f"An adapter{head} for {base}: {named}" if is_adapter else f"Not trained here: {named}"
+    if is_adapter:
         return f"A LoRA adapter{head} for {base}"
     return f"{'All weights' if adapt.method == 'full' else 'A head'} trained on {base}{head}"
 

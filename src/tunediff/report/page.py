@@ -30,7 +30,7 @@ from tunediff.report.explorer import explorer_data
 from tunediff.report.findings import Findings, baseline_name, findings, parity_sentence
 from tunediff.report.flow import flow_picture
 from tunediff.report.loaded import loaded_models
-from tunediff.report.results import Results
+from tunediff.report.results import Metrics, Results
 from tunediff.report.tables import environments, examples, key_numbers
 from tunediff.runtime import files
 from tunediff.tasks.task import Task
@@ -85,7 +85,7 @@ def page_contents(results: Results, report: Report) -> dict[str, Any]:
         "examples": examples(results.cases, task, report.cases_per_transition),
         "each": report.cases_per_transition,
         "modules": by_module(read_rows(results.parameters)),
-        "split_rows": _split_rows(task),
+        "split_rows": _split_rows(task, results.prepare),
         # Only an encoder fills masks.
         "masked": any(row["mlm_accuracy"] is not None for row in results.pretrain_log),
         "longest": MARKDOWN_TEXT,
@@ -124,8 +124,8 @@ def _confusion(results: Results, task: Task) -> dict[str, Any]:
     }
 
 
-def _split_rows(task: Task) -> list[tuple[str, str]]:
-    """Keys of metrics/prepare.json and what each counts."""
+def _split_rows(task: Task, prepare: Metrics) -> list[tuple[str, str]]:
+    """Keys of metrics/prepare.json and what each counts; without training cases there are fewer."""
     rows = [
         ("train_n", "training cases"),
         ("validation_n", "validation cases"),
@@ -138,7 +138,7 @@ def _split_rows(task: Task) -> list[tuple[str, str]]:
     if len(task.inputs) > 1:
         rows.append(("shared_sources", f"test cases that share their {task.source_input} with training"))
         rows.append(("shared_partial_inputs", f"test cases that share their {task.partial_input} with training"))
-    return rows
+    return [(key, words) for key, words in rows if key in prepare]
 
 
 def html_page(contents: Mapping[str, Any]) -> str:

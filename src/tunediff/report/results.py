@@ -38,23 +38,26 @@ WITH_MODEL = ("predict_base", "train", "predict_tuned")
 
 METRICS = {
     "base_model": (),  # perplexity and the like where it was trained from scratch
-    "prepare": (
-        *("train_n", "validation_n", "test_n", "dropped_unlabelled", "dropped_shared_sources"),
-        *("leaked_pairs", "shared_sources", "shared_partial_inputs", "near_duplicates"),
-    ),
-    "count_params": (
-        *("base_total", "removed", "head_added", "adapter_added", "tuned_total", "trainable", "trainable_percent"),
-        *("packed_total", "packed_trainable_percent"),
-    ),
+    "prepare": (*("test_n", "dropped_unlabelled", "dropped_shared_sources"),),
+    "count_params": ("base_total", "removed", "head_added", "adapter_added", "tuned_total", "packed_total"),
     "eval_base": (),  # and the figures of the task
     "eval_tuned": (),
-    "train": ("epochs", "steps", "train_loss", "validation_loss"),
+    "train": (),
     "diff_cases": (
         *("n", *TRANSITIONS, "accuracy_base", "accuracy_tuned"),
         *("accuracy_delta", "accuracy_delta_low", "accuracy_delta_high", "mcnemar_p"),
     ),
     "baselines": (),
     "calibration": (),
+}
+# Of a model that was trained here.
+OF_TRAINING = {
+    "prepare": (
+        *("train_n", "validation_n"),
+        *("leaked_pairs", "shared_sources", "shared_partial_inputs", "near_duplicates"),
+    ),
+    "count_params": ("trainable", "trainable_percent", "packed_trainable_percent"),
+    "train": ("epochs", "steps", "train_loss", "validation_loss"),
 }
 TABLES = {
     "pretrain_log": ("epoch", "step", "train_loss", "perplexity", "mlm_accuracy", "nsp_accuracy"),
@@ -161,8 +164,8 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
     ]
     needed = METRICS | {"diff_cases": (*METRICS["diff_cases"], *scores)}
     needed |= dict.fromkeys(("eval_base", "eval_tuned"), task.figures)
-    if read_json(paths["train"]) == {}:  # a tuned model that was not trained here
-        needed["train"] = ()
+    if read_json(paths["train"]) != {}:  # the tuned model was trained here
+        needed |= {name: (*needed[name], *keys) for name, keys in OF_TRAINING.items()}
     metrics: dict[str, Any] = {name: _metrics(paths[name], keys) for name, keys in needed.items()}
     for name in ("eval_base", "eval_tuned"):
         metrics[name] |= task.accuracy(metrics[name])
@@ -200,8 +203,8 @@ def _check_logs(paths: Mapping[str, Path], metrics: Mapping[str, Metrics], table
             raise TunediffError(f"{paths[name]}: found no row, expected at least one")
     if tables["train_log"] and not trained:
         raise TunediffError(
-            f"{paths['train']}: found no {', '.join(METRICS['train'])}, but {paths['train_log']} has rows; expected "
-            "files of one run (dvc repro)"
+            f"{paths['train']}: found no {', '.join(OF_TRAINING['train'])}, but {paths['train_log']} has rows; "
+            "expected files of one run (dvc repro)"
         )
 
 

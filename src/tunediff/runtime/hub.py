@@ -60,6 +60,25 @@ def snapshot(
         raise TunediffError(f"hub {kind} {id} at {revision}: {hub_problem(error, id, kind)}") from None
 
 
+def newest(id: str, kind: Literal["model", "dataset"] = "model") -> str:
+    """The commit that the main branch of a hub repository stands at, 40 hexadecimal digits.
+
+    Args:
+        id: the repository.
+        kind: what the repository holds.
+
+    Raises:
+        TunediffError: gated, private or unknown, or the hub does not answer.
+    """
+    from huggingface_hub import HfApi, constants
+
+    try:
+        about = HfApi().repo_info(id, repo_type=kind, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
+    except Exception as error:  # as in `snapshot`
+        raise TunediffError(f"hub {kind} {id}: {hub_problem(error, id, kind)}") from None
+    return str(about.sha)
+
+
 def _wait_no_longer(request: "httpx2.Request") -> None:
     """Give what is fetched `HF_HUB_DOWNLOAD_TIMEOUT` seconds; `huggingface_hub` waits for a file list without end."""
     from huggingface_hub import constants

@@ -254,10 +254,10 @@ class Classification(Task):
         """majority; bag_of_words, which reads all inputs, a word of one input apart from the same word of another, and
         partial_input, which reads the partial-input input alone (one of the two where the task has one input; neither
         where the training cases cannot train a classifier, having one label or no word); calibrated_base;
-        few_shot_base.
+        few_shot_base. Without training cases the last two alone.
         """
         labels = [case.label for case in train]
-        answers: dict[str, Answers] = {"majority": [majority_label(labels)] * len(test)}
+        answers: dict[str, Answers] = {"majority": [majority_label(labels)] * len(test)} if train else {}
         read = {"partial_input": [self.partial_input]}
         if len(self.inputs) > 1:
             read["bag_of_words"] = list(self.inputs)

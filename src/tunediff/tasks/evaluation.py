@@ -61,7 +61,7 @@ def evaluate(
             task, headline = task_of(one.task), name == HEADLINE
             frame, about = _graded(task, one.ask, test_sets / f"{name}.jsonl", answers / f"{name}.parquet")
             held_out = None
-            if headline and task.tunes_threshold(one.ask):
+            if headline and task.tunes_threshold(one.ask) and validation.stat().st_size:
                 held_out, _ = _graded(task, one.ask, validation, answers / f"{VALIDATION}.parquet")
             found[name] = task.metrics(frame, held_out)
             if headline:

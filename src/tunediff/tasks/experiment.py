@@ -39,7 +39,7 @@ _NAMED = (("model", "source", ORIGINS), ("engine", "kind", KINDS), ("tuned", "so
 _MODEL, _EVALUATE = {"published_parameters"}, {"num_processes", "metrics"}
 WITHOUT: dict[str, Any] = {
     "prepare": {"also": {"__all__": {"prompt"}}},
-    "count_params": {"model": {"head_seed", "head_labels"}, "adapt": {"lora_dropout"}},
+    "count_params": {"model": {"head_seed", "head_labels"}, "adapt": {"lora_dropout"}, "tuned": {"head_labels"}},
     "predict_base": {"model": _MODEL, "evaluate": _EVALUATE},
     "features": {"head": {"model": _MODEL}},
     "train": {"model": _MODEL, "train": {"logging_steps", "save_total_limit"}},
@@ -93,7 +93,7 @@ def settings_of(experiment: Experiment) -> dict[str, dict[str, Any]]:
         engine=params.engine,
         evaluate=params.evaluate,
         sets=experiment.case_sets,
-        validate_too=task.tunes_threshold(task.ask(params)),
+        validate_too=params.data.validation is not None and task.tunes_threshold(task.ask(params)),
     )
     grade = EvalSettings.model_construct(
         sets={name: GradedSet.model_construct(task=sections[name], ask=one.ask) for name, one in predict.sets.items()},
@@ -101,7 +101,7 @@ def settings_of(experiment: Experiment) -> dict[str, dict[str, Any]]:
     )
     learn = {name: getattr(params, name) for name in ("model", "prompt", "adapt")}
     learn |= {"inputs": params.task.inputs, "labels": params.task.labels}
-    read_by_head = HeadInputs.model_construct(**learn) if params.adapt.method == "head" else None
+    read_by_head = HeadInputs.model_construct(**learn) if params.adapt and params.adapt.method == "head" else None
     settings = {
         "prepare": PrepareSettings.model_construct(
             task=params.task,
@@ -110,7 +110,7 @@ def settings_of(experiment: Experiment) -> dict[str, dict[str, Any]]:
         ),
         "base_model": BaseModelSettings.model_construct(base=params.model, pretrain=params.pretrain),
         "count_params": CountSettings.model_construct(
-            labels=params.task.labels, model=params.model, adapt=params.adapt
+            labels=params.task.labels, model=params.model, adapt=params.adapt, tuned=params.tuned
         ),
         "predict_base": predict,
         "eval_base": grade,
@@ -124,8 +124,8 @@ def settings_of(experiment: Experiment) -> dict[str, dict[str, Any]]:
             **{name: getattr(params, name) for name in ReportSettings.model_fields if name != "sets"},
         ),
         "machine": MachineSettings.model_construct(
-            logging_steps=params.train.logging_steps,
-            save_total_limit=params.train.save_total_limit,
+            logging_steps=params.train.logging_steps if params.train else 1,
+            save_total_limit=params.train.save_total_limit if params.train else None,
             num_processes=params.evaluate.num_processes,
         ),
     }

@@ -1,0 +1,290 @@
+r"""Compare two models that are there already, from a file of labelled cases to the report, without a params.yaml.
+
+    tunediff compare BASE TUNED --data test.csv --input text --label label
+    tunediff compare microsoft/phi-2 ./my-adapter --data test.csv --input premise --input hypothesis \
+        --template "{premise}\n{hypothesis}\nTrue?" --choices "yes= Yes,no= No" --limit 500
+
+BASE and TUNED are folders or ids on the hub (ID, or ID@COMMIT for another commit than the newest); TUNED is an adapter
+in peft's layout or a whole model. --input names a column that a case consists of, as often as there are some. A
+language model is asked by a template in which {NAME} stands for a column, and chooses among the labels, or among the
+texts that --choices gives for them. With --head classification it is the classifiers themselves that answer.
+
+Writes a DVC project of its own to a folder in DIR (params.yaml, the data, the pipeline), runs it without training and
+prints where the report is. There `dvc repro` finds nothing to do, and params.yaml can be changed as in any experiment.
+The same command goes on from what is done.
+"""
+
+import argparse
+import contextlib
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from tunediff.commands import repro
+from tunediff.config.loading import nearest
+from tunediff.data.sources import Row
+from tunediff.data.sources.table_files import read_rows
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import read_text, replacing, shown, write_text
+from tunediff.runtime.hub import newest
+from tunediff.tasks.columns import key_of
+from tunediff.tasks.draws import read_splits
+from tunediff.tasks.experiment import Experiment, read_experiment
+
+PACKAGE = Path(__file__).parents[1]
+# What a pipeline is made of, beside the package: in a clone around it, in an installed package inside of it.
+PIPELINE = ("dvc.yaml", "stages", ".dvcignore", ".dvc/plots")
+# Read by DVC in the project: no Git is asked for, and nothing is told to anyone.
+DVC_CONFIG = "[core]\n    analytics = false\n    no_scm = true\n"
+RAW, REPORT = Path("data/raw"), Path("reports/report.html")
+# More values than this are no labels but texts.
+MOST_LABELS = 100
+FIRST_LINE = "# Written by tunediff compare; docs/params.md tells what each key means.\n"
+
+
+class Named(NamedTuple):
+    """A model as the command names it."""
+
+    source: str
+    id: str
+    revision: str | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tunediff compare`."""
+    parser.add_argument("base", metavar="BASE", help="the model before: a folder or an id on the hub")
+    parser.add_argument("tuned", metavar="TUNED", help="an adapter for it, or a whole model: a folder or an id")
+    parser.add_argument("--data", type=Path, required=True, help="labelled cases: .csv, .tsv, .jsonl or .parquet")
+    parser.add_argument("--input", action="append", required=True, metavar="COLUMN", help="a column of a case's text")
+    parser.add_argument("--label", default="label", metavar="COLUMN", help="the column of the gold label (label)")
+    parser.add_argument("--template", help="the prompt, with {COLUMN} for each input; \\n is a new line")
+    parser.add_argument("--choices", metavar="LABEL=TEXT,...", help="the text that answers for each label")
+    parser.add_argument("--head", choices=["lm", "classification"], default="lm", help="what answers (lm)")
+    parser.add_argument(
+        "--head-labels", metavar="LABEL,...", help="classification: the label of each output of TUNED's head, in order"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="ask N cases, drawn at random")
+    parser.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR", help="where to (reports)")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `tunediff compare`.
+
+    Raises:
+        TunediffError: an argument, the data or a model is at fault; then nothing is written and nothing is computed.
+    """
+    values = parameters(args)
+    project = args.out / f"{_slug(args.base)}--{_slug(args.tuned)}"
+    if project.exists() and not (project / "params.yaml").is_file():
+        raise TunediffError(f"{project}: is there without params.yaml, expected a folder of tunediff compare, or none")
+    text = FIRST_LINE + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+    experiment = _checked(text)
+    _check_data(experiment, args.data)
+    unusual = _check_models(experiment)
+    for line in [*_said(experiment, args), *unusual]:
+        print(f"compare: {line}")
+    sys.stdout.flush()
+    _write_project(project, text, args.data)
+    code = _run(project)
+    if code == 0:
+        print(f"compare: {project / REPORT}")
+    sys.exit(code)
+
+
+def parameters(args: argparse.Namespace) -> dict[str, Any]:
+    """The values of the params.yaml that the arguments stand for.
+
+    Raises:
+        TunediffError: an argument is at fault, or the data cannot be read.
+    """
+    rows = read_rows(args.data)
+    columns = {re.sub(r"\W", "_", column): column for column in args.input}
+    for column in (*args.input, args.label):
+        if column not in rows[0]:
+            there = [str(name) for name in rows[0]]
+            expected = f"{', '.join(there)}{nearest(column, there)}"
+            raise TunediffError(f"{args.data}: found no column {column!r}, expected one of {expected}")
+    if args.limit is not None and args.limit < 1:
+        raise TunediffError(f"--limit: found {args.limit}, expected a number of cases from 1 up")
+    is_lm = args.head == "lm"
+    option, given = ("--head-labels", args.head_labels) if is_lm else ("--choices", args.choices)
+    if given is not None:
+        raise TunediffError(f"{option}: given beside --head {args.head}, expected none")
+    found = _labels(rows, args.label, args.data)
+    choices = _choices(args.choices) if args.choices is not None else {label: f" {label}" for label in found}
+    base, tuned = (named_model(text) for text in (args.base, args.tuned))
+    tuned_labels = args.head_labels.split(",") if args.head_labels is not None else None
+    prompt: dict[str, Any] = {"template": args.template.replace("\\n", "\n")} if args.template is not None else {}
+    if is_lm:
+        prompt = {"template": default_template(columns, args.label), **prompt, "choices": choices}
+    blank = [value for value in ("", None) if any(row[args.label] == value for row in rows)]
+    draw: dict[str, Any] = {"select": "all"}
+    if args.limit is not None:
+        draw = {"select": "random", "limit": args.limit, "seed": 0}
+    return {
+        "task": {
+            "name": "classification",
+            "inputs": list(columns),
+            "labels": list(choices),
+            "source_input": next(iter(columns)),
+            "partial_input": list(columns)[-1],
+        },
+        "data": {
+            "source": "files",
+            "path": str(RAW),
+            "files": {"test": f"test{args.data.suffix.lower()}"},
+            "columns": {**columns, "label": args.label},
+            **({"unlabelled": blank} if blank else {}),
+            "test": {"source": "test", **draw},
+        },
+        "model": {**base._asdict(), "head": args.head, "quantization": "none"},
+        "pretrain": {"path": str(RAW), "text": "none"},
+        "prompt": prompt,
+        "evaluate": {"scoring_method": "choices" if is_lm else "head"},
+        "tuned": {**tuned._asdict(), **({"head_labels": tuned_labels} if tuned_labels else {})},
+        "report": {"title": f"{args.tuned} against {args.base}"},
+    }
+
+
+def named_model(text: str) -> Named:
+    """Which model an argument names: a folder that is there, or an id on the hub at a commit.
+
+    Raises:
+        TunediffError: it is neither; or the hub has none of that name.
+    """
+    if "://" in text:
+        raise TunediffError(f"{text}: is an address, which is not asked yet; expected a folder or an id on the hub")
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        return Named("folder", str(folder.resolve()), None)
+    id, _, revision = text.partition("@")
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", id):
+        raise TunediffError(f"{text}: there is no such folder, and no id on the hub reads so (NAMESPACE/NAME)")
+    if revision and not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise TunediffError(f"{text}: found {revision!r} behind @, expected a commit, 40 hexadecimal digits")
+    try:
+        return Named("hub", id, revision or newest(id))
+    except TunediffError as error:
+        raise TunediffError(f"{text}: there is no such folder; {error}") from None
+
+
+def default_template(columns: Sequence[str] | dict[str, str], label: str) -> str:
+    r"""A plain prompt: each input in a line behind its name, then the name of what is asked for.
+
+    >>> default_template(["premise", "hypothesis"], "label")
+    'Premise: {premise}\nHypothesis: {hypothesis}\nLabel:'
+    """
+    lines = [f"{_title(name)}: {{{name}}}" for name in columns]
+    return "\n".join([*lines, f"{_title(label)}:"])
+
+
+def _title(name: str) -> str:
+    words = name.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]
+
+
+def _labels(rows: Sequence[Row], column: str, path: Path) -> list[str]:
+    """The different labels of the rows, sorted."""
+    found = sorted({key for row in rows if (key := key_of(row[column]))})
+    if not 2 <= len(found) <= MOST_LABELS:
+        raise TunediffError(
+            f"{path}: {column}: found {len(found):,} different values, expected 2 to {MOST_LABELS} labels (--label)"
+        )
+    return found
+
+
+def _choices(text: str) -> dict[str, str]:
+    """The texts by label of `positive= positive,negative= negative`."""
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    found = {label.strip(): answer for label, _, answer in pairs if answer.strip()}
+    if "" in found or len(found) < len(pairs):
+        raise TunediffError(f"--choices: found {shown(text)}, expected LABEL=TEXT,LABEL=TEXT with each label once")
+    return found
+
+
+def _slug(text: str) -> str:
+    """The name of a model as a part of a file name: of a folder its last part."""
+    name = Path(text).resolve().name if Path(text).is_dir() else text
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.")
+
+
+def _checked(text: str) -> Experiment:
+    """The experiment of a params.yaml that is not written yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
+        path.write_text(text, encoding="utf-8")
+        try:
+            return read_experiment(path)
+        except TunediffError as error:
+            lines = [str(line).replace(f"{path}: ", "") for line in error.args]
+            raise TunediffError(*lines) from None
+
+
+def _check_data(experiment: Experiment, path: Path) -> None:
+    """Read and draw the cases as the stage prepare will, from the file of the user."""
+    data = experiment.params.data.model_copy(update={"files": {"test": path.name}})
+    read_splits(experiment.task, data, path.parent)
+
+
+def _check_models(experiment: Experiment) -> list[str]:
+    """Look at the models that lie here as the pipeline will, as far as that takes no weights; what is unusual."""
+    from tunediff.models.sources import find_weights, read_layout
+    from tunediff.models.tuned import check_tuned, find_tuned
+
+    model, tuned = experiment.params.model, experiment.params.tuned
+    base = find_weights(model) if model.source == "folder" else None
+    if tuned.source == "folder":
+        find_tuned(tuned)
+        if base is not None and (found := check_tuned(tuned, read_layout(base), model, list(experiment.task.labels))):
+            return [found]
+    return []
+
+
+def _said(experiment: Experiment, args: argparse.Namespace) -> Iterator[str]:
+    """What the command takes for granted, and how to say otherwise."""
+    params = experiment.params
+    for section, place in ((params.model, "BASE"), (params.tuned, "TUNED")):
+        at = f" at commit {section.revision}" if section.revision else ""
+        yield f"{place} is {section.id}{at} ({section.source})"
+    if params.prompt.choices is not None:
+        if args.template is None:
+            yield f"the prompt is {shown(params.prompt.template, 200)} (--template)"
+        if args.choices is None:
+            yield f"the choices are {shown(list(params.prompt.choices.values()), 200)} (--choices)"
+
+
+def _write_project(project: Path, text: str, data: Path) -> None:
+    """Write the DVC project, or into that of an earlier run what has changed."""
+    around = PACKAGE / "pipeline" if (PACKAGE / "pipeline").is_dir() else PACKAGE.parents[1]
+    for name in PIPELINE:
+        _copy(around / name, project / name)
+    _copy(PACKAGE, project / "src" / PACKAGE.name)
+    _copy(data, project / RAW / f"test{data.suffix.lower()}")
+    for name, content in ((".dvc/config", DVC_CONFIG), ("params.yaml", text)):
+        if not (project / name).is_file() or read_text(project / name) != content:
+            write_text(project / name, content)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file, or a folder of code without what Python compiles of it."""
+    with replacing(target) as fresh:
+        if source.is_dir():
+            shutil.copytree(source, fresh, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "pipeline"))
+        else:
+            shutil.copyfile(source, fresh)
+
+
+def _run(project: Path) -> int:
+    """Run the pipeline of the project to its end; its exit code."""
+    with contextlib.chdir(project):
+        try:
+            repro.main(argparse.Namespace())
+        except SystemExit as end:
+            return int(end.code or 0)
+    return 0

@@ -1,0 +1,83 @@
+"""Parameter counts of a tuned model, whether it is trained here or comes from elsewhere.
+
+    rows = count_tuned(read_json(Path("models/base/config.json")), labels, params.model, params.adapt, params.tuned)
+
+What is trained here is counted from the layout alone (`tunediff.models.counts`). Of an adapter from elsewhere the
+header of its file says what it adds; which weights of a whole model were trained, nothing says.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+from tunediff.config.adapt import Adapt
+from tunediff.config.model import Model
+from tunediff.config.tuned import Tuned
+from tunediff.models.adapt import ADAPTER, tensor_shapes
+from tunediff.models.counts import TRAINED_DTYPE, count_recipe, itemsize, untrained_rows
+from tunediff.models.parameters import ParameterRow
+from tunediff.models.sources import read_layout
+from tunediff.models.tuned import OF_BASE, find_tuned
+
+
+def count_tuned(
+    config: Mapping[str, Any], labels: Sequence[str], model: Model, adapt: Adapt | None, tuned: Tuned
+) -> list[ParameterRow]:
+    """Count the parameters of a base and of the tuned model, tensor by tensor.
+
+    Args:
+        config: the layout of the base.
+        labels: label names.
+        model: the section model.
+        adapt: the section adapt; None: the model is not trained here.
+        tuned: the section tuned.
+
+    Returns:
+        As `tunediff.models.counts.count_parameters`. What stands in the file of an adapter from elsewhere was trained;
+        of a whole model from elsewhere it is not known (None).
+
+    Raises:
+        TunediffError: as `count_recipe` and `find_tuned`.
+    """
+    if adapt is not None:
+        return count_recipe(config, labels, model, adapt)
+    folder, form = find_tuned(tuned)
+    base = untrained_rows(config, labels, model)
+    if form == "adapter":
+        return with_adapter(base, tensor_shapes(folder / ADAPTER))
+    held = {(row.module, row.parameter): row for row in base}
+    rows = []
+    for row in untrained_rows(read_layout(folder), labels, model):
+        before = held.pop((row.module, row.parameter), None)
+        rows.append(row._replace(base=before.base if before else 0, trainable=None))
+    gone = [row for row in held.values() if row.base]
+    return rows + [row._replace(dtype="removed", tuned=0, stored=0, bytes=0, trainable=None) for row in gone]
+
+
+def with_adapter(base: Sequence[ParameterRow], shapes: Mapping[str, tuple[int, ...]]) -> list[ParameterRow]:
+    """The tensors of a base with an adapter on it.
+
+    Args:
+        base: a row a tensor.
+        shapes: of the tensors in the adapter's file, by name. One that the base has too takes its place.
+    """
+    rows = {(row.module, row.parameter): row for row in base}
+    for name, shape in shapes.items():
+        module, _, parameter = name.removeprefix(OF_BASE).removesuffix(".weight").rpartition(".")
+        whole = tuple(name.removeprefix(OF_BASE).rpartition(".")[::2])
+        if module.endswith("base_layer") or whole[0].endswith("base_layer"):
+            continue  # the base's own weights, saved along
+        size = prod(shape)
+        if whole in rows:
+            # A layer that was tied has weights of its own from now on.
+            part = "adapter" if rows[whole].dtype == "tied" else rows[whole].part
+            n_bytes = size * itemsize(TRAINED_DTYPE)
+            rows[whole] = rows[whole]._replace(
+                part=part, dtype=TRAINED_DTYPE, tuned=size, stored=size, bytes=n_bytes, trainable=True
+            )
+        else:
+            rows[module, parameter] = ParameterRow(
+                *(module, parameter, "adapter", "linear", shape, TRAINED_DTYPE),
+                *(0, size, size, size * itemsize(TRAINED_DTYPE), True),
+            )
+    return list(rows.values())
