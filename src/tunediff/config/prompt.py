@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tunediff.config.section import LabelName, Section, Whole
+from tunediff.config.section import LabelName, Section, Whole, Word
 
 
 class Prompt(Section):
@@ -14,6 +14,10 @@ class Prompt(Section):
         default=None, description="text with {input} names; none: the tokenizer's own (pair) form, for heads"
     )
     choices: dict[LabelName, str] | None = Field(default=None, description="the answer text of each label")
+    stop: list[Word] | None = Field(
+        default=None,
+        description="texts that end an answer written freely, besides the end marker; none: as the task has it",
+    )
     max_tokens: Whole | None = Field(default=None, ge=8, description="longest input; none: the model's context")
     too_long: Literal["refuse", "truncate"] = Field(
         default="refuse",

@@ -35,8 +35,7 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import HALF_PAIR, shown
 from tunediff.runtime.hashing import content_hash
 from tunediff.runtime.problems import Problems
-from tunediff.tasks.classification import Classification
-from tunediff.tasks.question_answering import QuestionAnswering
+from tunediff.tasks import foreign_task
 
 Sample = dict[str, Any]
 
@@ -79,7 +78,7 @@ def read_samples(
     records = [read(row, f"{name}, row {number}", metric, cluster) for number, row in samples]
     frame = pd.DataFrame(records, index=pd.Index([number for number, _ in samples]))
     frame["scorer"] = f"{metric}, filter {filter_name}"
-    kind = QuestionAnswering if questions else Classification
+    kind = foreign_task(frame.columns)
     same = ("doc_hash", *kind.shared_columns, *(["cluster"] if cluster else []))
     labels: tuple[str, ...] | None = (ANSWERABLE, UNANSWERABLE)
     scores: Table | None = None

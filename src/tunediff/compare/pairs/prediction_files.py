@@ -29,7 +29,7 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import HALF_PAIR, numbered_jsonl, parquet_batches, read_json, shown, text_lines
 from tunediff.runtime.hashing import content_hash
 from tunediff.runtime.problems import Problems
-from tunediff.tasks.question_answering import QuestionAnswering
+from tunediff.tasks import foreign_task
 
 KINDS = (".jsonl", ".csv", ".parquet", ".json")
 LABELS = (ANSWERABLE, UNANSWERABLE)
@@ -72,7 +72,8 @@ def read_predictions(
         yield read_samples(rows, str(path), metric, filter_name, fields.cluster)
         return
     nothing: dict[str, Any] = {}
-    tables = ((table, nothing) for table in in_tables(rows, fields.wanted(), str(path)))
+    wanted = fields.wanted(name.strip() for name in first[1])
+    tables = ((table, nothing) for table in in_tables(rows, wanted, str(path)))
     yield from _checked(tables, fields, path)
 
 
@@ -110,7 +111,7 @@ def _parquet(path: Path, fields: Fields) -> Iterator[tuple[pd.DataFrame, dict[st
     """The wanted columns, some rows at a time, and what made them."""
     import pyarrow as pa
 
-    schema, names, batches = parquet_batches(path, fields.wanted())
+    schema, names, batches = parquet_batches(path, fields.wanted)
     about = about_predictions(path, schema)
     start = 1
     for batch in batches:
@@ -148,8 +149,9 @@ def _squad(path: Path, data: Path) -> Predictions:
             "scorer": "SQuAD exact match",
         }
     frame = pd.DataFrame(questions)
-    same = "cluster", *QuestionAnswering.shared_columns
-    return Predictions(frame, ("question", "context"), labels=LABELS, same=same, kind=QuestionAnswering)
+    kind = foreign_task(frame.columns)
+    same = "cluster", *kind.shared_columns
+    return Predictions(frame, ("question", "context"), labels=LABELS, same=same, kind=kind)
 
 
 def squad_answers(path: Path) -> dict[str, str]:
