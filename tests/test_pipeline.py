@@ -200,6 +200,8 @@ KEYS = {
     "model.head_labels": (*ASKED, *LEARNED, "report"),
     # Free text is parsed by the texts of the choices.
     "prompt.choices": (*ASKED, *GRADED, *LEARNED, "report"),
+    "prompt.stop": (*ASKED, *GRADED, *LEARNED, "report"),
+    "task.grade": (*GRADED, "diff_cases", "report"),
     "evaluate.scoring_method": (*ASKED, *GRADED, "report"),
     "evaluate.num_processes": ("machine",),
     "evaluate.metrics": (*GRADED, "report"),
@@ -213,6 +215,7 @@ OTHERS = {
     "task.name": "classification",
     "task.labels": ["contradiction", "neutral", "entailment"],
     "evaluate.scoring_method": "generation",
+    "prompt.stop": ["END"],
     "prompt.choices": {"entailment": " oui", "neutral": " maybe", "contradiction": " no"},
 }
 FURTHER = {

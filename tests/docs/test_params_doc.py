@@ -14,6 +14,7 @@ from tests.imports import ROOT
 from tests.test_pipeline import ALL_KEYS, DEFAULT, NAMES, changed, changed_by
 from tunediff.config.also import AlsoData, AlsoSet
 from tunediff.config.data import Draw, HubData, Synthetic
+from tunediff.config.grade import Grade
 from tunediff.config.model import Model
 from tunediff.config.params import Params
 from tunediff.config.pretrain import TextFiles, Tokenizer
@@ -23,6 +24,7 @@ from tunediff.config.task import RESERVED
 DOCUMENT = (ROOT / "docs" / "params.md").read_text(encoding="utf-8")
 TABLES = {
     **{name: field.annotation for name, field in Params.model_fields.items() if name != "also"},
+    "task.grade": Grade,
     "also.NAME": AlsoSet,
     "also.NAME.data": AlsoData,
     "data.synthetic": Synthetic,

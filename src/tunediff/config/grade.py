@@ -1,6 +1,6 @@
 """How a free answer is graded: what is taken out of it, what it is held against, and from which score it is right."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -35,7 +35,7 @@ class Grade(Section):
     )
     tolerance: Number = Field(default=0.0, ge=0, description="number: how far an answer may be off")
     relative_tolerance: Number = Field(default=0.0, ge=0, description="number: the same, as a share of the larger one")
-    json_schema: dict[str, object] | None = Field(default=None, description="json: the JSON Schema that it must fulfil")
+    json_schema: dict[str, Any] | None = Field(default=None, description="json: the JSON Schema that it must fulfil")
     fields: list[Word] = Field(
         default=[],
         description="json_fields: those that are compared, such as address.city; none: all of answer and reference",

@@ -228,7 +228,7 @@ class Generation(Task):
         return [None if answer is None else ANSWER for answer in answers]
 
     def gold(self, cases: Sequence[Case]) -> list[Gold]:
-        return self.outcome.golds(_golds(cases))
+        return self.outcome.golds(_golds(cases)) if cases else []
 
     def right(self, gold: Gold, answer: str) -> bool:
         return self.outcome.right(gold, answer)

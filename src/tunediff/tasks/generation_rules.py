@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from tunediff.config.grade import Grade
 from tunediff.config.loading import nearest
@@ -89,7 +90,7 @@ def _pattern_fault(pattern: str) -> str | None:
     return None
 
 
-def _schema_fault(schema: dict[str, object]) -> str | None:
+def _schema_fault(schema: dict[str, Any]) -> str | None:
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
 
