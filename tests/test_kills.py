@@ -60,11 +60,11 @@ def stop_in(process, stages, sign, ready, seconds):
         ready: whether the stage has come as far as the signal shall wait for; the next stage ends the wait too.
         seconds: from then on.
     """
-    said, at, ended = [], [], threading.Event()
+    output, at, ended = [], [], threading.Event()
 
     def read():
         for line in process.stdout:
-            said.append(line)
+            output.append(line)
             if line.startswith("Running stage"):
                 at.append(line.split("'")[1])
         ended.set()
@@ -91,7 +91,7 @@ def stop_in(process, stages, sign, ready, seconds):
         except ProcessLookupError:
             break
         time.sleep(0.02)
-    return "".join(said), at[-1] if at else None
+    return "".join(output), at[-1] if at else None
 
 
 def progress(project, name):
@@ -136,13 +136,13 @@ def kill_again_and_again(project, kills, seconds, draw):
             when = moment(project, name, kills[:number].count(name), seconds[name] + STORING, draw)
             for command in (("dvc",), TUNEDIFF):
                 process = begin(project, *command, "repro")
-                said, at = stop_in(process, [name], signal.SIGKILL, *when)
-                if process.returncode <= 0 or not REFUSED.search(said):
+                output, at = stop_in(process, [name], signal.SIGKILL, *when)
+                if process.returncode <= 0 or not REFUSED.search(output):
                     break
                 gone_on["cleared"] += 1
-            assert process.returncode in (0, -signal.SIGKILL), said
+            assert process.returncode in (0, -signal.SIGKILL), output
             hit = at if process.returncode == -signal.SIGKILL else None
-            gone_on += check_saves(said, saves)
+            gone_on += check_saves(output, saves)
             saves = newest_saves(project)
         hits[hit] += 1
     return hits, gone_on, saves
@@ -150,20 +150,20 @@ def kill_again_and_again(project, kills, seconds, draw):
 
 def finish(project, saves):
     """Run the pipeline to its end; what went on from where."""
-    said = project.run("dvc", "repro", check=False)
-    refused = REFUSED.search(said)
+    output = project.run("dvc", "repro", check=False)
+    refused = REFUSED.search(output)
     if refused:
-        said = project.run(*TUNEDIFF, "repro")
-    assert "Data and pipelines are up to date" in said or "dvc push" in said, said
-    return check_saves(said, saves) + Counter(cleared=bool(refused))
+        output = project.run(*TUNEDIFF, "repro")
+    assert "Data and pipelines are up to date" in output or "dvc push" in output, output
+    return check_saves(output, saves) + Counter(cleared=bool(refused))
 
 
-def check_saves(said, saves):
+def check_saves(output, saves):
     """No run went on from an older save than the newest that was whole: it repeats less than a save interval."""
-    found = re.findall(r"going on from (\.scratch/(?:train|base_model)/\w+)/checkpoint-(\d+)", said)
+    found = re.findall(r"going on from (\.scratch/(?:train|base_model)/\w+)/checkpoint-(\d+)", output)
     for folder, step in found:
-        assert int(step) == saves[folder], said
-    answered = re.findall(r"were answered before the run was stopped", said)
+        assert int(step) == saves[folder], output
+    answered = re.findall(r"were answered before the run was stopped", output)
     return Counter(saves=len(found), answers=len(answered))
 
 
@@ -234,11 +234,11 @@ def test_ctrl_c_ends_in_a_line_that_says_how_to_go_on(program, small_run, tmp_pa
     # Before the stage reads its data, when its parameters are there.
     command = {"dvc": ("dvc",), "tunediff": TUNEDIFF}[program]
     process = begin(project, *command, "repro")
-    said, hit = stop_in(process, ["diff_cases"], signal.SIGINT, lambda: True, 1.5)
+    output, hit = stop_in(process, ["diff_cases"], signal.SIGINT, lambda: True, 1.5)
     assert hit == "diff_cases"
     assert process.returncode != 0
     if program == "tunediff":
-        assert said.rstrip().endswith("tunediff: stopped; the same command goes on from the last whole save"), said
+        assert output.rstrip().endswith("tunediff: stopped; the same command goes on from the last whole save"), output
     project.run("dvc", "repro")
     assert deterministic(project.results()) == deterministic(small_run.results())
     nothing_is_left(project)

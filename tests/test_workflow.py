@@ -153,7 +153,7 @@ def test_two_cold_runs_give_the_same_splits_predictions_cases_and_metrics(projec
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "words"),
     [
         ({"train": {"learning_rte": 1.0}}, "train.learning_rte: is not a known key (did you mean learning_rate?)"),
         ({"train": {"learning_rate": "fast"}}, "train.learning_rate: found 'fast', expected"),
@@ -161,13 +161,13 @@ def test_two_cold_runs_give_the_same_splits_predictions_cases_and_metrics(projec
         ({"train": {"num_train_epochs": 0}, "report": {"titel": "x"}}, "report.titel: is not a known key"),
     ],
 )
-def test_a_wrong_parameter_stops_the_run_in_a_line_and_leaves_the_results_alone(project, change, said):
+def test_a_wrong_parameter_stops_the_run_in_a_line_and_leaves_the_results_alone(project, change, words):
     params = (project.folder / "params.yaml").read_bytes()
     tuned = sorted(path.name for path in (project.folder / "models/tuned").iterdir())
     project.change(**change)
     output = project.run("dvc", "repro", check=False)
     (project.folder / "params.yaml").write_bytes(params)
-    assert any(line.startswith("tunediff: ") and said in line for line in output.splitlines()), output
+    assert any(line.startswith("tunediff: ") and words in line for line in output.splitlines()), output
     assert "Traceback" not in output
     assert project.stages_run("dvc", "repro") == []
     assert sorted(path.name for path in (project.folder / "models/tuned").iterdir()) == tuned

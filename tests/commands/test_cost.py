@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tunediff.commands.cost import said, saved, seconds_of, state, table
+from tunediff.commands.cost import cost_summary, saved, seconds_of, state, table
 from tunediff.commands.runs import Outcome, Run, read_stages
 from tunediff.runtime.errors import TunediffError
 
@@ -81,7 +81,7 @@ def project(tmp_path, monkeypatch):
         values = {"n": 1000, "repaired": repaired, "broken": broken, "accuracy_delta": (repaired - broken) / 1000}
         text = json.dumps(values | {"accuracy_delta_low": low, "accuracy_delta_high": high})
         (tmp_path / "metrics/diff_cases.json").write_text(text)
-        return said(read_stages())
+        return cost_summary(read_stages())
 
     return diff
 
@@ -118,14 +118,14 @@ def test_a_file_of_another_form_is_named(path, text, words, project, tmp_path):
     project(1, 0, 0, 0.1)
     (tmp_path / path).write_text(text)
     with pytest.raises(TunediffError, match="expected a number") as caught:
-        said(read_stages())
+        cost_summary(read_stages())
     assert words in str(caught.value)
 
 
 def test_without_a_result_no_cost_of_a_repair_is_claimed(project, tmp_path):
     project(150, 50, 0.08, 0.125)
     (tmp_path / "metrics/cost/train.json").unlink()
-    text = said(read_stages())
+    text = cost_summary(read_stages())
     assert "Cost per net repaired case: not known before every stage has its result." in text
     [row] = [line for line in text.splitlines() if line.startswith("train")]
     assert cells(row) == ["train", "not", "known", "-", "-"]

@@ -87,8 +87,8 @@ class Pipeline:
         done = subprocess.run(
             self.command(command), cwd=self.folder, env=self.env, capture_output=True, text=True, check=False
         )
-        said = done.stdout[done.stdout.rfind("stage  ") :] if "stage  " in done.stdout else done.stdout
-        return done.returncode, said, done.stderr
+        output = done.stdout[done.stdout.rfind("stage  ") :] if "stage  " in done.stdout else done.stdout
+        return done.returncode, output, done.stderr
 
     def command(self, *arguments):
         return [sys.executable, "-m", "tunediff.commands.main", *arguments]
@@ -142,8 +142,8 @@ def pipeline(tmp_path):
 @pytest.fixture(scope="module")
 def first_run(tmp_path_factory):
     pipeline = Pipeline(tmp_path_factory.mktemp("first"))
-    code, said, _ = pipeline.tunediff("repro")
-    assert (code, states(said)) == (0, all_are("ran"))
+    code, output, _ = pipeline.tunediff("repro")
+    assert (code, states(output)) == (0, all_are("ran"))
     return pipeline.folder
 
 
@@ -154,10 +154,10 @@ def made(pipeline, first_run):
     return pipeline
 
 
-def states(said):
+def states(output):
     """What is said of each stage."""
     words = "ran|from the cache|stopped|not made|not known|changed since"
-    return {name: re.search(rf"^{name} +({words}) ", said, flags=re.MULTILINE)[1] for name in NAMES}
+    return {name: re.search(rf"^{name} +({words}) ", output, flags=re.MULTILINE)[1] for name in NAMES}
 
 
 def wait_for_the_end_of(group):
@@ -176,66 +176,66 @@ def all_are(word):
 
 
 def test_an_unchanged_second_run_saves_what_the_first_one_took(pipeline):
-    code, said, _ = pipeline.tunediff("repro")
-    assert (code, states(said)) == (0, all_are("ran"))
+    code, output, _ = pipeline.tunediff("repro")
+    assert (code, states(output)) == (0, all_are("ran"))
     took = pipeline.seconds(*NAMES)
-    assert "0 of 3 stages came from the cache and saved 0.0 s.\n" in said
-    assert f"3 ran and took {took:,.1f} s.\n" in said
-    code, said, _ = pipeline.tunediff("repro")
-    assert (code, states(said)) == (0, all_are("from the cache"))
+    assert "0 of 3 stages came from the cache and saved 0.0 s.\n" in output
+    assert f"3 ran and took {took:,.1f} s.\n" in output
+    code, output, _ = pipeline.tunediff("repro")
+    assert (code, states(output)) == (0, all_are("from the cache"))
     assert pipeline.seconds(*NAMES) == took
-    assert f"3 of 3 stages came from the cache and saved {took:,.1f} s.\n" in said
+    assert f"3 of 3 stages came from the cache and saved {took:,.1f} s.\n" in output
     # And again, from the note alone.
-    assert pipeline.tunediff("cost") == (0, said, "")
+    assert pipeline.tunediff("cost") == (0, output, "")
 
 
 def test_what_is_changed_runs_and_an_earlier_setting_comes_from_the_cache(made):
     earlier = made.seconds(*NAMES)
     made.change(train={"learning_rate": 0.5})
-    said = made.tunediff("repro")[1]
-    assert states(said) == {"prepare": "from the cache", "train": "ran", "diff_cases": "from the cache"}
-    assert f"2 of 3 stages came from the cache and saved {made.seconds('prepare', 'diff_cases'):,.1f} s" in said
-    assert f"1 ran and took {made.seconds('train'):,.1f} s" in said
+    output = made.tunediff("repro")[1]
+    assert states(output) == {"prepare": "from the cache", "train": "ran", "diff_cases": "from the cache"}
+    assert f"2 of 3 stages came from the cache and saved {made.seconds('prepare', 'diff_cases'):,.1f} s" in output
+    assert f"1 ran and took {made.seconds('train'):,.1f} s" in output
     (made.folder / "raw.txt").write_text("other")
     assert states(made.tunediff("repro")[1]) == all_are("ran")
     (made.folder / "raw.txt").write_text("raw")
     made.change(train={"learning_rate": 3.0e-3})
-    said = made.tunediff("repro")[1]
+    output = made.tunediff("repro")[1]
     # Restored with the costs of the run that made them, not with those of the last one.
-    assert states(said) == all_are("from the cache")
+    assert states(output) == all_are("from the cache")
     assert made.seconds(*NAMES) == pytest.approx(earlier)
 
 
 def test_a_run_that_fails_half_way_says_what_was_not_made_and_passes_the_exit_code_on(made):
     (made.folder / "fail").touch()
     made.change(train={"learning_rate": 0.5})
-    code, said, error = made.tunediff("repro")
+    code, output, error = made.tunediff("repro")
     assert code != 0
     assert "failed to reproduce 'train'" in error
-    assert states(said) == {"prepare": "from the cache", "train": "stopped", "diff_cases": "not made"}
-    assert f"ended with exit code {code} after" in said
-    assert f"1 of 3 stages came from the cache and saved {made.seconds('prepare'):,.1f} s" in said
-    assert re.search(r"train was stopped after about \d", said)
+    assert states(output) == {"prepare": "from the cache", "train": "stopped", "diff_cases": "not made"}
+    assert f"ended with exit code {code} after" in output
+    assert f"1 of 3 stages came from the cache and saved {made.seconds('prepare'):,.1f} s" in output
+    assert re.search(r"train was stopped after about \d", output)
     # What lies there of the comparison is of the earlier model.
-    assert re.search(rf"^all +{made.seconds('prepare'):,.1f} ", said, flags=re.MULTILINE)
-    assert "Cost per net repaired case: not known" in said
+    assert re.search(rf"^all +{made.seconds('prepare'):,.1f} ", output, flags=re.MULTILINE)
+    assert "Cost per net repaired case: not known" in output
 
 
 def test_a_run_that_was_killed_is_not_told_as_if_it_had_ended(made):
     made.change(train={"learning_rate": 0.5})
     process = made.start_and_wait_in_train()
-    code, said, error = made.tunediff("repro")
-    assert (code, said) == (1, "")
+    code, output, error = made.tunediff("repro")
+    assert (code, output) == (1, "")
     assert f"another tunediff repro is running (process {process.pid})" in error
     assert "is still at work." in made.tunediff("cost")[1]
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     wait_for_the_end_of(process.pid)
-    code, said, _ = made.tunediff("cost")
+    code, output, _ = made.tunediff("cost")
     assert code == 0
-    assert "did not come to its end: it was killed." in said
-    assert states(said) == {"prepare": "from the cache", "train": "stopped", "diff_cases": "not made"}
-    assert "train was stopped; how long it ran is not known." in said
+    assert "did not come to its end: it was killed." in output
+    assert states(output) == {"prepare": "from the cache", "train": "stopped", "diff_cases": "not made"}
+    assert "train was stopped; how long it ran is not known." in output
     (made.folder / "wait").unlink()
     assert states(made.tunediff("repro")[1])["train"] == "ran"
 
@@ -275,30 +275,30 @@ def test_another_price_runs_nothing_and_is_used_at_once(made):
     took = made.seconds(*NAMES)
     made.change(cost={"price_per_hour": 3600.0, "currency": "EUR"})
     assert f"3 ran and took {took:,.1f} s ({figure(took)} EUR)" in made.tunediff("cost")[1]
-    said = made.tunediff("repro")[1]
-    assert states(said) == all_are("from the cache")
-    assert f"  all stages, {figure(took)} EUR: {figure(took / 47)} EUR per net repaired case, 95% interval " in said
+    output = made.tunediff("repro")[1]
+    assert states(output) == all_are("from the cache")
+    assert f"  all stages, {figure(took)} EUR: {figure(took / 47)} EUR per net repaired case, 95% interval " in output
 
 
 def test_what_dvc_ran_by_itself_is_not_told_as_part_of_the_last_run(pipeline):
-    code, said, _ = pipeline.tunediff("cost")
-    assert (code, "No run of `make repro` or `tunediff repro` is noted here" in said) == (0, True)
+    code, output, _ = pipeline.tunediff("cost")
+    assert (code, "No run of `make repro` or `tunediff repro` is noted here" in output) == (0, True)
     pipeline.dvc("repro", "--quiet")
     assert "saved" not in pipeline.tunediff("cost")[1].split("\n\n")[1]
     pipeline.tunediff("repro")
     pipeline.change(train={"learning_rate": 0.5})
     pipeline.dvc("repro", "--quiet")
-    said = pipeline.tunediff("cost")[1]
-    assert states(said) == {"prepare": "from the cache", "train": "changed since", "diff_cases": "from the cache"}
-    assert f"2 of 3 stages came from the cache and saved {pipeline.seconds('prepare', 'diff_cases'):,.1f} s" in said
+    output = pipeline.tunediff("cost")[1]
+    assert states(output) == {"prepare": "from the cache", "train": "changed since", "diff_cases": "from the cache"}
+    assert f"2 of 3 stages came from the cache and saved {pipeline.seconds('prepare', 'diff_cases'):,.1f} s" in output
 
 
 def test_a_wrong_parameter_stops_the_run_before_anything_is_removed(made):
     files = sorted(str(path) for path in made.folder.rglob("*") if ".dvc/" not in str(path))
     note = (made.folder / ".scratch/repro/run.json").read_text()
     made.change(train={"learning_rate": "fast"}, cost={"price": 1})
-    code, said, error = made.tunediff("repro")
-    assert (code, said) == (1, "")
+    code, output, error = made.tunediff("repro")
+    assert (code, output) == (1, "")
     assert "tunediff: params.yaml: train.learning_rate: found 'fast'" in error
     assert "tunediff: params.yaml: cost.price: is not a known key" in error
     assert sorted(str(path) for path in made.folder.rglob("*") if ".dvc/" not in str(path)) == files

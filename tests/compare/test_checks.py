@@ -28,10 +28,10 @@ def tally(gold, answers):
     return Counter(zip(gold, answers, strict=True))
 
 
-def chance(right, n, task=THREE, gold=None, who="base model"):
+def chance(right, n, task=THREE, gold=None, model="base"):
     """The sentence about a model that has so many cases right; None where it is not at chance."""
     cases = tally(gold or [task.labels[0]] * n, [None] * n)
-    return next((check.sentence for check in chance_checks(task, cases, right, who, 0.95)), None)
+    return next((check.sentence for check in chance_checks(task, cases, right, model, f"{model} model", 0.95)), None)
 
 
 def test_a_classifier_that_says_positive_for_everything_is_named_though_its_f1_looks_reasonable():
@@ -71,8 +71,8 @@ def test_a_base_model_at_chance_is_named_with_its_interval():
 
 def test_a_model_that_is_right_no_more_often_than_one_that_never_answers_is_at_chance():
     half = ["answerable"] * 50 + ["unanswerable"] * 50
-    assert "never answering scores 50.0 %" in chance(52, 100, QUESTIONS, half, "tuned model")
-    assert "learning" not in chance(52, 100, QUESTIONS, half, "tuned model")
+    assert "never answering scores 50.0 %" in chance(52, 100, QUESTIONS, half, "tuned")
+    assert "learning" not in chance(52, 100, QUESTIONS, half, "tuned")
     assert chance(70, 100, QUESTIONS, half) is None
     # Where every question has an answer, a single right one is better than none.
     assert chance(1, 100, QUESTIONS) is None

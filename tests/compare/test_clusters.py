@@ -6,6 +6,8 @@ import pytest
 from scipy.special import log_softmax
 
 from tunediff.compare.comparison import compare_run
+from tunediff.compare.effects.contamination import clean_metrics
+from tunediff.compare.effects.transitions import TRANSITIONS, transition_metrics
 from tunediff.compare.evidence import gather
 from tunediff.config.diff import Diff
 from tunediff.data.cases import Case, outcome
@@ -81,3 +83,21 @@ def test_the_interval_of_every_difference_is_that_of_the_cases_without_their_cop
     for name in names:
         assert copied[name] == pytest.approx(alone[name], rel=NEAR), name
         assert separate[name] < 0.7 * copied[name], name
+
+
+@pytest.mark.parametrize(
+    ("clusters", "interval"),
+    [(np.repeat(np.arange(N), 3), (-0.047, 0.147)), (np.arange(3 * N), (-0.003, 0.110)), (None, (-0.003, 0.110))],
+)
+def test_150_clusters_of_three_equal_cases_say_no_more_than_150_cases_do(clusters, interval):
+    """32 clusters repaired, 24 broken: Tango's interval of 450 separate cases is 1.7 times too short."""
+    transition = np.repeat(["repaired"] * 32 + ["broken"] * 24 + ["both_right"] * 94, 3)
+    cells = pd.Series(pd.Categorical(transition, categories=TRANSITIONS))
+    shared = None if clusters is None else pd.Series(clusters)
+    all_cases = transition_metrics(cells, 0.95, shared)
+    aligned = pd.DataFrame({"case_id": [str(at) for at in range(3 * N)]})
+    clean = clean_metrics(aligned, cells, Leaks([], [], [], {}), TASK, 0.95, shared)
+    for found in (all_cases, {key.removeprefix("clean_"): value for key, value in clean.items()}):
+        assert found["accuracy_delta"] == pytest.approx(8 / 150)
+        ends = found["accuracy_delta_low"], found["accuracy_delta_high"]
+        assert tuple(round(end, 3) for end in ends) == interval

@@ -28,7 +28,7 @@ def classifier(tmp_path_factory, bert_tokenizer):
     return load(folder / "base", write_model(folder / "model", "bert", bert_tokenizer, "none"), head="classification")
 
 
-def asked(loaded, *settings, case_set=CASE_SET, cases=CASES, **keys):
+def measured(loaded, *settings, case_set=CASE_SET, cases=CASES, **keys):
     evaluate = Evaluate(scoring_method="choices", settings=list(settings), **keys)
     engine = engine_of(loaded, evaluate.batch_tokens)
     frame = ask_cases(engine, cases, case_set, evaluate, "test")
@@ -42,7 +42,7 @@ def plain_log_probs(loaded, cases, case_set):
 
 
 def test_nothing_more_is_asked_than_what_was_asked_for(loaded):
-    assert asked(loaded)[1] == {}
+    assert measured(loaded)[1] == {}
 
 
 @pytest.mark.parametrize("answer", ["choices", "text"])
@@ -50,14 +50,14 @@ def test_free_text_stands_beside_the_scored_answer(answer, loaded, monkeypatch):
     written = [Written(text, "stop") for text in (" yes", " No.", "yesterday", "")] * 2
     calls = []
     monkeypatch.setattr(TransformersEngine, "generate", lambda *given: calls.append(given) or written)
-    frame, columns = asked(loaded, "generation", case_set=asked_for(answer))
+    frame, columns = measured(loaded, "generation", case_set=asked_for(answer))
     assert columns == {"generated_text": [one.text for one in written]}
     assert len(calls) == 1  # where free text is what is scored, it is not written a second time
     assert (frame["text"].tolist() == columns["generated_text"]) == (answer == "text")
 
 
 def test_the_partial_input_prompt_is_the_template_with_the_premise_empty(loaded):
-    _, columns = asked(loaded, "partial_input")
+    _, columns = measured(loaded, "partial_input")
     alone = [partial_input(case, "hypothesis") for case in CASES]
     assert [case.inputs for case in alone] == [
         {"premise": "", "hypothesis": case.inputs["hypothesis"]} for case in CASES
@@ -70,12 +70,12 @@ def test_partial_input_answers_do_not_depend_on_the_premise(loaded):
     other = make_cases(
         ({"premise": "Nobody.", "hypothesis": f"{case.inputs['hypothesis']}"}, case.label, ()) for case in CASES
     )
-    first, second = (asked(loaded, "partial_input", cases=cases)[1] for cases in (CASES, other))
+    first, second = (measured(loaded, "partial_input", cases=cases)[1] for cases in (CASES, other))
     assert first == second
 
 
 def test_a_head_reads_the_hypothesis_alone_too(classifier):
-    frame, columns = asked(classifier, "partial_input", case_set=asked_for("labels", prompt=Prompt()))
+    frame, columns = measured(classifier, "partial_input", case_set=asked_for("labels", prompt=Prompt()))
     scores = np.array(columns["premise_free_log_probs"])
     assert scores.shape == (len(CASES), len(LABELS))
     np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1)
@@ -91,7 +91,7 @@ def test_the_second_run_uses_other_batches_of_the_same_prompts(loaded, monkeypat
         return real(model, prompts, choices, batch_tokens, title)
 
     monkeypatch.setattr(transformers_engine, "score_choices", score)
-    frame, columns = asked(loaded, batch_tokens=4096, noise_batch_tokens=64)
+    frame, columns = measured(loaded, batch_tokens=4096, noise_batch_tokens=64)
     assert columns["again_text"] == frame["text"].tolist()
     np.testing.assert_allclose(columns["again_log_probs"], frame["log_probs"].tolist(), atol=1e-5)
     assert [budget for _, budget in batches] == [4096, 64]
@@ -126,7 +126,7 @@ def test_a_few_shot_prompt_is_solved_examples_and_then_the_case(loaded):
     prompt = Prompt(template=PROMPT.template, choices=choices)
     two = CASE_SET.model_copy(update={"labels": LABELS[:2], "prompt": prompt, "ask": ask})
     cases = [case for case in CASES if case.label in LABELS[:2]]
-    found = asked(loaded, case_set=two, cases=cases, few_shot=3)[1]["few_shot_log_probs"]
+    found = measured(loaded, case_set=two, cases=cases, few_shot=3)[1]["few_shot_log_probs"]
     # The braces of an example are text, as those of a case are: here they come in as an input.
     written = "A cat.\nYes.\nTrue? yes\n\nNo.\nYes.\nTrue? maybe so\n\n{example}\nYes.\nTrue? yes\n\n" + PROMPT.template
     whole = two.model_copy(update={"prompt": Prompt(template=written, choices=choices)})

@@ -29,9 +29,9 @@ def usual(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory):
+def complete(tmp_path_factory):
     """The same with all the evidence that can be asked for."""
-    return contents(tmp_path_factory.mktemp("asked"), usual_cases(), evidence=True)
+    return contents(tmp_path_factory.mktemp("complete"), usual_cases(), evidence=True)
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +89,8 @@ ASKED = (
 )
 
 
-def test_the_page_holds_every_part_and_every_source(usual, asked):
-    page, full = Page(html_page(usual)), Page(html_page(asked))
+def test_the_page_holds_every_part_and_every_source(usual, complete):
+    page, full = Page(html_page(usual)), Page(html_page(complete))
     for heading in ALWAYS:
         assert heading in page.text
         assert heading in full.text
@@ -98,7 +98,7 @@ def test_the_page_holds_every_part_and_every_source(usual, asked):
         assert heading not in page.text
         assert heading in full.text
     # A base that others trained has no figures of its pretraining to show.
-    for made, shown, silent in ((usual, page, {"base_model", "pretrain_log"}), (asked, full, set())):
+    for made, shown, silent in ((usual, page, {"base_model", "pretrain_log"}), (complete, full, set())):
         for name, source in made["results"].sources.items():
             assert source in shown.text or name in {"plots", "checks"} | silent
     assert len([tag for tag, _ in page.elements if tag == "svg"]) == 7

@@ -139,8 +139,8 @@ def test_a_gated_model_names_the_page_that_gives_access(hub):
     name = "meta-llama/Llama-3.2-1B"
     revision = hub.commit("model", name, MODEL)
     hub.repo("model", name).gated = True
-    said = f"hub model {name} at {revision}: is gated; ask for access on its page {hub.endpoint}/{name}, then run: "
-    assert error_of(snapshot, name, revision) == f"{said}hf auth login"
+    gated = f"hub model {name} at {revision}: is gated; ask for access on its page {hub.endpoint}/{name}, then run: "
+    assert error_of(snapshot, name, revision) == f"{gated}hf auth login"
 
 
 def test_a_model_that_does_not_exist_is_named(hub):
@@ -167,7 +167,7 @@ def test_a_token_opens_a_gated_or_private_model_and_a_wrong_one_is_named(hub, mo
 
 
 @pytest.mark.parametrize(
-    ("what", "fault", "said"),
+    ("what", "fault", "words"),
     [
         ("list", 429, "the hub has had too many requests from here"),
         ("list", 503, "the hub answered with status 503"),
@@ -177,11 +177,11 @@ def test_a_token_opens_a_gated_or_private_model_and_a_wrong_one_is_named(hub, mo
         ("weights", "cut", "the connection to the hub broke off"),
     ],
 )
-def test_a_hub_that_fails_ends_in_a_line_and_leaves_no_model(hub, monkeypatch, capfd, what, fault, said):
+def test_a_hub_that_fails_ends_in_a_line_and_leaves_no_model(hub, monkeypatch, capfd, what, fault, words):
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
     revision = hub.commit("model", "a/model", MODEL)
     hub.faults[f"tree/{revision}" if what == "list" else WEIGHTS] = fault
-    assert said in error_of(snapshot, "a/model", revision)
+    assert words in error_of(snapshot, "a/model", revision)
     assert not capfd.readouterr().out
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "is not whole in the local cache" in error_of(snapshot, "a/model", revision)

@@ -26,18 +26,18 @@ def test_one_process_is_no_several(tmp_path):
 
 def test_every_row_is_answered_by_one_process_and_every_process_has_all_answers(tmp_path):
     def answer():
-        own = []
+        seen = []
 
-        def of(batch):
-            own.extend(batch)
+        def totals(batch):
+            seen.extend(batch)
             return [torch.tensor(ROWS[i]).double().sum() for i in batch]
 
-        return run_batches(ROWS, 10, of, "rows"), own, part(), first(), gathered(os.environ["RANK"])
+        return run_batches(ROWS, 10, totals, "rows"), seen, part(), first(), gathered(os.environ["RANK"])
 
     found = in_processes(3, tmp_path, answer)
     expected = [float(sum(row)) for row in ROWS]
     assert [list(map(float, results)) for results, *_ in found] == [expected] * 3
-    assert sorted(i for _, own, *_ in found for i in own) == list(range(len(ROWS)))
+    assert sorted(i for _, seen, *_ in found for i in seen) == list(range(len(ROWS)))
     for number, (_, own, place, is_first, ranks) in enumerate(found):
         assert own == [i for batch in plan(ROWS, 10)[number::3] for i in batch]
         assert (place, is_first, ranks) == ((number, 3), number == 0, ["0", "1", "2"])
@@ -67,7 +67,7 @@ LOST = "Traceback\nRuntimeError: [gloo/transport/tcp/pair.cc:534] Connection clo
 
 
 @pytest.mark.parametrize(
-    ("failures", "told"),
+    ("failures", "cause"),
     [
         ({0: failure(LOST), 1: failure(exitcode=-signal.SIGKILL)}, "process 1 of 2 was killed (SIGKILL)"),
         ({0: failure(LOST)}, "another process went away, or its host"),
@@ -75,8 +75,8 @@ LOST = "Traceback\nRuntimeError: [gloo/transport/tcp/pair.cc:534] Connection clo
         ({0: failure("Traceback\nValueError: 3"), 1: failure(exitcode=-signal.SIGTERM)}, "ValueError: 3"),
     ],
 )
-def test_what_ended_a_run_is_told_and_not_what_came_of_it(failures, told):
-    assert told in processes._cause(failures, 2)
+def test_what_ended_a_run_is_told_and_not_what_came_of_it(failures, cause):
+    assert cause in processes._cause(failures, 2)
 
 
 def test_a_process_ends_when_the_one_that_started_it_was_killed_before_they_met():

@@ -71,16 +71,6 @@ def test_a_stratified_draw_never_loses_a_class_and_has_no_spread_between_classes
     assert bootstrap_interval(strata, share) == (0.1, 0.1)
 
 
-def test_documents_weigh_by_their_tokens_as_in_perplexity():
-    rng = np.random.default_rng(2)
-    tokens = rng.integers(10, 200, 300)
-    nll = rng.normal(3.0, 0.5, 300)
-    low, high = np.exp(mean_interval(nll, weights=tokens))
-    assert low < np.exp(np.average(nll, weights=tokens)) < high
-    spread = np.sqrt(np.sum(tokens**2 * (nll - np.average(nll, weights=tokens)) ** 2)) / tokens.sum()
-    assert np.log(high / low) == pytest.approx(2 * 1.96 * spread, rel=0.08)
-
-
 def test_the_same_seed_gives_the_same_interval_and_another_one_nearly_the_same():
     values = np.random.default_rng(1).normal(size=500)
     assert mean_interval(values) == mean_interval(values)

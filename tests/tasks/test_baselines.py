@@ -16,34 +16,29 @@ TASK = task_of(PAIR)
 
 
 def test_the_majority_label_is_the_one_of_the_training_rows():
-    baseline = majority_label(["b", "a", "b", "c"], ["a", "b", "c", "b", "c", "c"])
-    assert baseline.predictions == ["b"] * 6
-    assert baseline.accuracy == pytest.approx(2 / 6)
+    assert majority_label(["b", "a", "b", "c"]) == "b"
 
 
 def test_a_tie_does_not_depend_on_the_order_of_the_rows():
-    assert majority_label(["b", "a"], ["a"]) == majority_label(["a", "b"], ["a"])
+    assert majority_label(["b", "a"]) == majority_label(["a", "b"]) == "a"
 
 
 def test_the_classifier_finds_a_cue_in_the_field_it_reads():
     train = [f"{who} is {what}" for who in ("a man", "a dog", "she", "he") for what in ("sleeping", "outside")]
     labels = ["contradiction", "entailment"] * 4
-    baseline = tfidf_logistic(train, labels, ["a cat is sleeping", "a cat is outside"], ["contradiction"] * 2)
-    assert baseline.predictions == ["contradiction", "entailment"]
-    assert baseline.accuracy == 0.5
+    predictions = tfidf_logistic(train, labels, ["a cat is sleeping", "a cat is outside"])
+    assert predictions == ["contradiction", "entailment"]
 
 
 def test_word_pairs_and_one_letter_words_are_read():
     train = ["a b", "b a", "x a b", "x b a"] * 5
     labels = ["ab", "ba", "ab", "ba"] * 5
-    assert tfidf_logistic(train, labels, ["y a b", "y b a"], ["ab", "ba"]).accuracy == 1.0
+    assert tfidf_logistic(train, labels, ["y a b", "y b a"]) == ["ab", "ba"]
 
 
 def test_texts_without_a_cue_leave_the_classifier_at_the_share_of_the_label():
     train, labels = ["the same words"] * 30, ["a", "b", "b"] * 10
-    baseline = tfidf_logistic(train, labels, ["the same words"] * 4, ["a", "b", "a", "b"])
-    assert baseline.predictions == ["b"] * 4
-    assert baseline.accuracy == 0.5
+    assert tfidf_logistic(train, labels, ["the same words"] * 4) == ["b"] * 4
 
 
 @pytest.mark.parametrize(
@@ -55,12 +50,12 @@ def test_texts_without_a_cue_leave_the_classifier_at_the_share_of_the_label():
 )
 def test_rows_that_cannot_train_a_classifier_are_refused(texts, labels, message):
     with pytest.raises(TunediffError, match=message):
-        tfidf_logistic(texts, labels, ["one"], ["a"])
+        tfidf_logistic(texts, labels, ["one"])
 
 
 def test_no_training_row_leaves_no_majority_label():
     with pytest.raises(TunediffError, match="no training row"):
-        majority_label([], ["a"])
+        majority_label([])
 
 
 def test_the_hypothesis_alone_gives_half_of_snli_away():
@@ -75,11 +70,12 @@ def test_the_hypothesis_alone_gives_half_of_snli_away():
     train, test = rows("train_18k.jsonl", 6000), rows("test.jsonl", 1000)
     texts = [row["hypothesis"] for row in train], [row["hypothesis"] for row in test]
     labels = [str(row["label"]) for row in train], [str(row["label"]) for row in test]
-    first = tfidf_logistic(texts[0], labels[0], texts[1], labels[1])
+    first = tfidf_logistic(texts[0], labels[0], texts[1])
+    right = [one == label for one, label in zip(first, labels[1], strict=True)]
     # Gururangan et al. 2018 report 67 % for fastText on all 550,000 rows; chance is 33 %.
-    assert 0.5 < first.accuracy < 0.67
-    assert majority_label(labels[0], labels[1]).accuracy < 0.4
-    assert tfidf_logistic(texts[0], labels[0], texts[1], labels[1]) == first
+    assert 0.5 < np.mean(right) < 0.67
+    assert labels[1].count(majority_label(labels[0])) / len(labels[1]) < 0.4
+    assert tfidf_logistic(texts[0], labels[0], texts[1]) == first
 
 
 def cases(*rows):

@@ -101,8 +101,8 @@ def test_a_weight_that_one_process_did_not_come_to_gets_the_gradient_of_the_othe
 
 
 def test_a_loss_that_is_no_number_in_one_process_is_told_by_all_with_the_rows_of_that_one(learn, tmp_path):
-    def said():
-        patch, own, rows = pytest.MonkeyPatch(), TARGETS["lm"], []
+    def diverged():
+        patch, target, rows = pytest.MonkeyPatch(), TARGETS["lm"], []
         real = Loop._step
 
         def step(self, parts):
@@ -110,18 +110,18 @@ def test_a_loss_that_is_no_number_in_one_process_is_told_by_all_with_the_rows_of
             return real(self, parts)
 
         def loss(model, batch, **keys):
-            found = own.loss(model, batch, **keys)
+            found = target.loss(model, batch, **keys)
             bad = part()[0] == 1 and len(rows) == 2
             return found._replace(answers=found.answers * math.nan) if bad else found
 
         patch.setattr(Loop, "_step", step)
-        patch.setitem(TARGETS, "lm", own._replace(loss=loss))
+        patch.setitem(TARGETS, "lm", target._replace(loss=loss))
         with pytest.raises(TunediffError) as caught:
             learn("lm", 9, tmp_path / "two", 2)
         return str(caught.value), rows[1]
 
     learn("lm", 9, tmp_path / "one", 4)  # writes the base
-    (line, others), (same, rows) = in_processes(2, tmp_path / "both", said)
+    (line, others), (same, rows) = in_processes(2, tmp_path / "both", diverged)
     assert line == same
     assert "found a loss that is no finite number at step 2" in line
     assert line.endswith(f"look at rows {rows[0]}, {rows[1]}")

@@ -14,7 +14,7 @@ from typing import Any
 
 from tunediff.commands.runs import Cost, Outcome, Run, Stage, last_run, read_cost, read_stages
 from tunediff.commands.table import aligned
-from tunediff.compare.effects.net_repair_cost import figure, per_net_repair, per_net_repair_said
+from tunediff.compare.effects.net_repair_cost import figure, per_net_repair, per_net_repair_clause
 from tunediff.config.params import Params
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json, shown
@@ -43,10 +43,10 @@ def main(_: argparse.Namespace) -> None:
     Raises:
         TunediffError: there is no pipeline here, or a file is at fault.
     """
-    print(said(read_stages()))
+    print(cost_summary(read_stages()))
 
 
-def said(stages: Sequence[Stage]) -> str:
+def cost_summary(stages: Sequence[Stage]) -> str:
     """What is printed.
 
     Raises:
@@ -153,7 +153,7 @@ def _per_repair(costs: Mapping[str, Cost | None], params: Params) -> Iterator[st
     ):
         for amount, unit in [(seconds, "s"), *([(seconds / 3600 * price, currency)] if price is not None else [])]:
             found = per_net_repair(amount, n, delta, low, high)
-            words = per_net_repair_said(found, params.diff.confidence, unit)
+            words = per_net_repair_clause(found, params.diff.confidence, unit)
             yield f"  {name}, {figure(amount)} {unit}: {words}"
 
 

@@ -78,15 +78,15 @@ def _clear_cache() -> list[str]:
         stored = {out["md5"]: out["path"] for stage in stages for out in stage.get("outs", []) if out.get("md5")}
     except (yaml.YAMLError, KeyError, TypeError, AttributeError):  # a merge, or another DVC
         return []
-    said = []
+    notes = []
     for name, path in stored.items():
         for file in _stored_files(name):
             with file.open("rb") as stream:
                 found = hashlib.file_digest(stream, "md5").hexdigest()
             if found != (file.parent.name + file.name).removesuffix(".dir"):
                 file.unlink()
-                said.append(f"{file}: is damaged and is removed; {path} is made again where it is not whole")
-    return said
+                notes.append(f"{file}: is damaged and is removed; {path} is made again where it is not whole")
+    return notes
 
 
 def _stored_files(name: str) -> Iterator[Path]:

@@ -23,7 +23,7 @@ from tunediff.commands.table import aligned
 from tunediff.data.cases import MODELS, Case, make_cases
 from tunediff.data.sources.table_files import read_rows
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import NOT_TEXT, shown, visible, write_jsonl
+from tunediff.runtime.files import HALF_PAIR, NOT_TEXT, shown, visible, write_jsonl
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,7 @@ def _one_case(given: Sequence[str], inputs: Sequence[str]) -> Case:
             raise TunediffError(f"predict: found {shown(argument)}, expected {expected}")
         if name in values:
             raise TunediffError(f"predict: {name}: found a second time, expected {expected}")
-        if any("\ud800" <= character <= "\udfff" for character in text):  # what Python makes of other bytes
+        if HALF_PAIR.search(text):  # what Python makes of other bytes
             raise TunediffError(f"predict: {name}: found bytes that are not UTF-8 text")
         values[name] = text
     if missing := [name for name in inputs if name not in values]:

@@ -11,7 +11,7 @@ last batch.
 import argparse
 import sys
 
-from tunediff.commands.cost import said
+from tunediff.commands.cost import cost_summary
 from tunediff.commands.leftovers import clear_leftovers
 from tunediff.commands.runs import begin, end, read_stages, run_program
 from tunediff.runtime.cost import RUN
@@ -37,7 +37,7 @@ def main(_: argparse.Namespace) -> None:
     code, stop = run_program([sys.executable, "-m", "dvc", "repro"], {RUN: str(folder)})
     end(folder, stages, code)
     print()
-    print(said(stages))
+    print(cost_summary(stages))
     sys.stdout.flush()
     if stop:
         raise stop

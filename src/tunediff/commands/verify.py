@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from tunediff.engines.engine import Engine
 
-ASKED, GRADED = ("predict_base", "predict_tuned"), ("eval_base", "eval_tuned")
-STAGES = ("prepare", "count_params", *ASKED, *GRADED)
+PREDICTION_STAGES, SCORING_STAGES = ("predict_base", "predict_tuned"), ("eval_base", "eval_tuned")
+STAGES = ("prepare", "count_params", *PREDICTION_STAGES, *SCORING_STAGES)
 NAMED = 5
 
 
@@ -53,7 +53,7 @@ class Checked(NamedTuple):
     stage: str
     what: str
     run: int
-    of: int
+    total: int
     agree: int
     same: int | None = None  # predictions
     furthest: float | None = None  # nats that a log-probability was off by
@@ -82,7 +82,7 @@ def main(args: argparse.Namespace) -> None:
         raise TunediffError(f"--stage: found {args.stage} beside --accept, which asks both models")
     if args.accept:
         ready_to_accept()
-    stages = [args.stage] if args.stage else ASKED if args.accept else STAGES
+    stages = [args.stage] if args.stage else PREDICTION_STAGES if args.accept else STAGES
     found = list(check(stages, args.set, args.sample))
     print("\n".join(table(found)))
     for one in found:
@@ -127,16 +127,16 @@ def check(stages: Sequence[str], set_name: str, n: int) -> Iterator[Checked]:
         yield _splits()
     if "count_params" in stages:
         yield _counts()
-    if not set(stages) & {*ASKED, *GRADED}:
+    if not set(stages) & {*PREDICTION_STAGES, *SCORING_STAGES}:
         return
     project = read_project(set_name)
-    if set(stages) & set(ASKED):
-        for stage, model, engine in zip(ASKED, MODELS, both_engines(project), strict=False):
+    if set(stages) & set(PREDICTION_STAGES):
+        for stage, model, engine in zip(PREDICTION_STAGES, MODELS, both_engines(project), strict=False):
             if stage in stages:
                 yield _answers(stage, model, project, engine, n)
-            if not set(stages) & set(ASKED[ASKED.index(stage) + 1 :]):
+            if not set(stages) & set(PREDICTION_STAGES[PREDICTION_STAGES.index(stage) + 1 :]):
                 break
-    for stage, model in zip(GRADED, MODELS, strict=True):
+    for stage, model in zip(SCORING_STAGES, MODELS, strict=True):
         if stage in stages:
             yield _grades(stage, model, project)
 
@@ -228,7 +228,7 @@ def table(found: Sequence[Checked]) -> list[str]:
     """The lines of a table, a stage each."""
     rows = [["stage", "run again", "agree", "same prediction", "largest difference, nats"]]
     for one in found:
-        part = f"{one.run:,} of {one.of:,}" if one.run < one.of else f"all {one.of:,}"
+        part = f"{one.run:,} of {one.total:,}" if one.run < one.total else f"all {one.total:,}"
         same = "" if one.same is None else f"{one.same:,}"
         furthest = "" if one.furthest is None else f"{one.furthest:.2g}"
         rows.append([one.stage, f"{part} {one.what}", f"{one.agree:,}", same, furthest])

@@ -138,7 +138,7 @@ def _about_answers(comparison: "Comparison", run: Run) -> Iterator[Raised]:
         yield from degenerate_checks(comparison.task, tally, who)
         if model == "base":
             yield from one_label_checks(comparison.task, tally)
-        yield from chance_checks(comparison.task, tally, right, who, comparison.confidence)
+        yield from chance_checks(comparison.task, tally, right, model, who, comparison.confidence)
 
 
 def _is_of_labels(task: Task, tally: Tally, right: int) -> bool:
@@ -168,13 +168,14 @@ def one_label_checks(task: Task, tally: Tally) -> Iterator[Raised]:
         )
 
 
-def chance_checks(task: Task, tally: Tally, right: int, who: str, confidence: float) -> Iterator[Raised]:
+def chance_checks(task: Task, tally: Tally, right: int, model: str, who: str, confidence: float) -> Iterator[Raised]:
     """TD102: a model that is not shown to do better than chance.
 
     Args:
         task: of the cases.
         tally: its answers by gold label.
         right: cases that it has right.
+        model: base or tuned.
         who: what to call it.
         confidence: of the Wilson interval that has to lie above chance.
     """
@@ -186,7 +187,7 @@ def chance_checks(task: Task, tally: Tally, right: int, who: str, confidence: fl
         f"The {who} is right on {100 * right / n:.1f} % ({100 * low:.1f} to {100 * high:.1f} %) of "
         f"{_counted(n, 'case')}; {chance.words} scores {100 * chance.share:.1f} %."
     )
-    if who.startswith("base"):
+    if model == "base":
         sentence += " A gain then measures learning of the task from nothing."
     yield _raised("TD102", sentence, f"{who.capitalize()} at chance")
 

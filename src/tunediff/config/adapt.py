@@ -7,6 +7,9 @@ from pydantic import Field
 
 from tunediff.config.section import LoraTargets, Number, Section, Whole
 
+# Methods whose outcome is an adapter.
+LORA = ("qlora", "lora")
+
 
 class Adapt(Section):
     """Which weights are trained."""
@@ -20,7 +23,7 @@ class Adapt(Section):
     target_modules: LoraTargets | None = Field(default=None, description="lora: names of linear layers, or all-linear")
 
     def _contradictions(self) -> Iterator[str]:
-        uses_lora = self.method in ("qlora", "lora")
+        uses_lora = self.method in LORA
         for key in ("r", "lora_alpha", "target_modules"):
             if (getattr(self, key) is None) == uses_lora:
                 yield (

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tunediff.config.section import LabelName, Number, Section, Seed, SourceValue, Whole, Word
+from tunediff.config.section import COMMIT, LabelName, Number, Section, Seed, SourceValue, Whole, Word
 
 
 class Draw(Section):
@@ -49,7 +49,7 @@ class HubData(Section):
 
     id: Word = Field(description="repository id, such as stanfordnlp/snli")
     config: str | None = Field(default=None, description="name of the data set's configuration")
-    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="commit of the repository, 40 hexadecimal digits")
+    revision: str = Field(pattern=COMMIT, description="commit of the repository, 40 hexadecimal digits")
 
 
 class Origin(Section):

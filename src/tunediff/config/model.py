@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from tunediff.config.section import LabelName, Section, Seed, Whole, Word
+from tunediff.config.section import COMMIT, LabelName, Section, Seed, Whole, Word
 
 # What model.source may be; `tunediff.models.sources.SOURCES` finds the weights of all but `scratch`.
 ORIGINS = ["scratch", "hub", "package", "folder"]
@@ -34,9 +34,7 @@ class Base(Section):
         "package; folder: a local folder"
     )
     id: str | None = Field(default=None, description="hub id, package name or folder path")
-    revision: str | None = Field(
-        default=None, pattern=r"^[0-9a-f]{40}$", description="hub: commit, 40 hexadecimal digits"
-    )
+    revision: str | None = Field(default=None, pattern=COMMIT, description="hub: commit, 40 hexadecimal digits")
     config: dict[str, Any] | None = Field(
         default=None, description="layout as in config.json; lets a gated model be counted offline"
     )

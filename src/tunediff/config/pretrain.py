@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, StrictBool
 
 from tunediff.config.data import HubData
-from tunediff.config.section import Number, Section, Seed, Whole, Word
+from tunediff.config.section import COMMIT, Number, Section, Seed, Whole, Word
 
 
 class TextFiles(Section):
@@ -24,9 +24,7 @@ class Tokenizer(Section):
 
     source: Literal["hub", "folder"] = Field(description="pinned on the hub, or a local folder")
     id: Word = Field(description="hub id or folder path")
-    revision: str | None = Field(
-        default=None, pattern=r"^[0-9a-f]{40}$", description="hub: commit, 40 hexadecimal digits"
-    )
+    revision: str | None = Field(default=None, pattern=COMMIT, description="hub: commit, 40 hexadecimal digits")
 
     def _contradictions(self) -> Iterator[str]:
         if (self.revision is None) == (self.source == "hub"):

@@ -46,6 +46,8 @@ LoraTargets = Annotated[
     Annotated[list[Word], Field(min_length=1)] | Literal["all-linear"],
     _expected("list of names of linear layers, or all-linear"),
 ]
+# A commit of a repository on the hub.
+COMMIT = r"^[0-9a-f]{40}$"
 # A label may be written as a bare word that YAML reads as a number.
 LabelName = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) and not isinstance(v, bool) else v)]
 

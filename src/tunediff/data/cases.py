@@ -247,8 +247,8 @@ def read_predictions(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
     if missing:
         raise TunediffError(f"{path}: has no column {', '.join(missing)}, expected {', '.join(PREDICTION_COLUMNS)}")
     about = about_predictions(path, table.schema)
-    there = [name for name in SETTING_COLUMNS if name in table.column_names]
-    frame = table.select([*PREDICTION_COLUMNS, *there, *answer_columns(table.column_names)]).to_pandas()
+    present = [name for name in SETTING_COLUMNS if name in table.column_names]
+    frame = table.select([*PREDICTION_COLUMNS, *present, *answer_columns(table.column_names)]).to_pandas()
     for name in ("prediction", "generated", "again_prediction", "seed_prediction"):
         if name in frame:
             frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
@@ -260,8 +260,8 @@ def environment_of(about: Any) -> dict[str, str]:
 
     The file may be anybody's: what is told is text of one short line, whatever stands there.
     """
-    told = about.get("environment") if isinstance(about, dict) else None
-    pairs = list(told.items())[:ENVIRONMENT_KEYS] if isinstance(told, dict) else []
+    environment = about.get("environment") if isinstance(about, dict) else None
+    pairs = list(environment.items())[:ENVIRONMENT_KEYS] if isinstance(environment, dict) else []
     return {_plain(name): _plain(value) for name, value in pairs}
 
 

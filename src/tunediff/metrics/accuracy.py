@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tunediff.metrics.calibration import case_brier, case_nll, label_codes
 from tunediff.runtime.errors import TunediffError
 from tunediff.stats.intervals import wilson
 
@@ -56,13 +57,9 @@ def score(
     """
     gold = list(gold)
     found = label_scores(labels, gold, predictions, confidence)
-    gold_codes = _codes(labels, gold, "gold label")
-    scores = _checked(log_probs, (len(gold), len(labels)))
-    cases = np.arange(len(gold))
-    distance = np.exp(scores)
-    distance[cases, gold_codes] -= 1
+    codes, scores = label_codes(labels, gold), _checked(log_probs, (len(gold), len(labels)))
     degenerate = found.pop("degenerate")
-    sureness = {"nll": float(-scores[cases, gold_codes].mean()), "brier": float((distance**2).sum(axis=1).mean())}
+    sureness = {"nll": float(case_nll(scores, codes).mean()), "brier": float(case_brier(scores, codes).mean())}
     return found | sureness | {"degenerate": degenerate}
 
 
@@ -115,7 +112,7 @@ def confusion(labels: Sequence[str], gold: Iterable[str], predictions: Iterable[
     Raises:
         TunediffError: a label outside `labels`, or more predictions than gold labels or fewer.
     """
-    return _count(labels, _codes(labels, gold, "gold label"), _codes(labels, predictions, "prediction"))
+    return _count(labels, label_codes(labels, gold), _prediction_codes(labels, predictions))
 
 
 def per_class(labels: Sequence[str], counts: Counts) -> list[dict[str, Any]]:
@@ -184,14 +181,14 @@ def repeated_accuracy(metrics: Mapping[str, float], labels: Sequence[str], count
     ]
 
 
-def _codes(labels: Sequence[str], values: Iterable[str | None], what: str) -> npt.NDArray[np.intp]:
-    """Give each value its place in the label list, and -1 to a missing one (a prediction may be missing)."""
-    array = np.array(list(values), dtype=object)
+def _prediction_codes(labels: Sequence[str], predictions: Iterable[str | None]) -> npt.NDArray[np.intp]:
+    """The place of each prediction in the label list, -1 of a missing one."""
+    array = np.array(list(predictions), dtype=object)
     codes = pd.Index(list(labels)).astype(object).get_indexer(pd.Index(array))
-    bad = (codes < 0) & (~pd.isna(array) if what == "prediction" else True)
+    bad = (codes < 0) & ~pd.isna(array)
     if bad.any():
         row = int(bad.argmax())
-        raise TunediffError(f"{what} of case {row + 1}: found {array[row]!r}, expected one of {', '.join(labels)}")
+        raise TunediffError(f"prediction of case {row + 1}: found {array[row]!r}, expected one of {', '.join(labels)}")
     return codes
 
 

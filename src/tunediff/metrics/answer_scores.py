@@ -58,7 +58,7 @@ def score_answers(
     Raises:
         TunediffError: no question, lengths that differ, or log-probabilities that are not two finite numbers each.
     """
-    found = _Scored.of(Answered(answers, predictions, log_probs))
+    found = _Scored.from_answers(Answered(answers, predictions, log_probs))
     exact, n = found.exact, len(answers)
     dictionary = v2_dictionary(exact, found.f1, answers, predictions, found.no_answer)
     low, high = wilson(int(exact.sum()), n, confidence)
@@ -67,7 +67,7 @@ def score_answers(
     del dictionary["total"]  # that is n
     metrics |= dictionary
     if validation is not None and found.no_answer is not None:
-        metrics |= _validated(found, _Scored.of(validation))
+        metrics |= _validated(found, _Scored.from_answers(validation))
     texts = [(list(one), text or "") for one, text in zip(answers, predictions, strict=True) if len(one)]
     if texts:
         metrics |= text_scores([references for references, _ in texts], [text for _, text in texts])
@@ -81,7 +81,7 @@ class _Scored(NamedTuple):
     no_answer: Floats | None
 
     @classmethod
-    def of(cls, answered: Answered) -> "_Scored":
+    def from_answers(cls, answered: Answered) -> "_Scored":
         if len(answered.answers) != len(answered.predictions):
             raise TunediffError(f"found {len(answered.predictions)} predictions to {len(answered.answers)} questions")
         exact, f1 = case_scores(answered.answers, answered.predictions)
@@ -106,8 +106,8 @@ def _validated(test: _Scored, validation: _Scored) -> dict[str, float]:
     if test.no_answer is None or validation.no_answer is None:
         return {}
     found: dict[str, float] = {}
-    for name, of, tuned_on in (("exact", test.exact, validation.exact), ("f1", test.f1, validation.f1)):
+    for name, scores, tuned_on in (("exact", test.exact, validation.exact), ("f1", test.f1, validation.f1)):
         threshold = tuned_threshold(tuned_on, validation.answerable, validation.no_answer)
-        mean = at_threshold(of, test.answerable, test.no_answer, threshold).mean()
+        mean = at_threshold(scores, test.answerable, test.no_answer, threshold).mean()
         found |= {f"validated_{name}": 100 * float(mean), f"validated_{name}_thresh": threshold}
     return found

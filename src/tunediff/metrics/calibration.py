@@ -57,7 +57,7 @@ def label_codes(labels: Sequence[str], gold: Iterable[str]) -> Codes:
     codes = pd.Index(list(labels), dtype=object).get_indexer(values)
     if (codes < 0).any():
         row = int((codes < 0).argmax())
-        raise TunediffError(f"label of case {row + 1}: found {values[row]!r}, expected one of {', '.join(labels)}")
+        raise TunediffError(f"gold label of case {row + 1}: found {values[row]!r}, expected one of {', '.join(labels)}")
     return codes
 
 
@@ -106,10 +106,7 @@ def adaptive_ece(confidence: Floats, right: Flags, bins: int = BINS) -> float:
         right: whether the most likely label is the gold one, of shape (n_cases,).
         bins: how many; fewer where cases of equal confidence cannot be set apart.
     """
-    order = np.argsort(confidence, kind="stable")
-    sure = confidence[order]
-    gaps = right[order] - sure
-    return float(np.abs(np.add.reduceat(gaps, _bin_starts(sure, bins))).sum() / len(sure))
+    return _weighted_ece(confidence, right, bins)(np.ones(len(confidence), dtype=np.intp))
 
 
 def ece_interval(
@@ -117,9 +114,7 @@ def ece_interval(
     right: Flags,
     level: float,
     clusters: Codes | None = None,
-    bins: int = BINS,
     replicates: int = 1000,
-    seed: int = 0,
 ) -> tuple[float, float]:
     """Return a bootstrap interval of `adaptive_ece`, both ends in 0..1.
 
@@ -132,12 +127,10 @@ def ece_interval(
         right: as for `adaptive_ece`.
         level: of the interval.
         clusters: the number of each case's cluster, from 0 without a gap; None: every case is its own.
-        bins: as for `adaptive_ece`.
         replicates: at most so many; above 20,000 cases fewer, down to 200, because the interval is narrow there.
-        seed: of the draws.
     """
-    error = _weighted_ece(confidence, right, bins)
-    low, high = _reflected(error, _units(clusters, len(confidence)), level, replicates, seed)
+    error = _weighted_ece(confidence, right)
+    low, high = _reflected(error, _units(clusters, len(confidence)), level, replicates)
     return max(0.0, low), min(1.0, high)
 
 
@@ -146,9 +139,7 @@ def ece_difference_interval(
     after: tuple[Floats, Flags],
     level: float,
     clusters: Codes | None = None,
-    bins: int = BINS,
     replicates: int = 1000,
-    seed: int = 0,
 ) -> tuple[float, float]:
     """Return a paired bootstrap interval of the difference of two models' `adaptive_ece`, after minus before.
 
@@ -159,16 +150,14 @@ def ece_difference_interval(
         after: those of the other on the same cases.
         level: of the interval.
         clusters: as for `ece_interval`.
-        bins: as for `ece_interval`.
         replicates: as for `ece_interval`.
-        seed: of the draws.
     """
-    errors = [_weighted_ece(*model, bins) for model in (before, after)]
+    errors = [_weighted_ece(*model) for model in (before, after)]
     units = _units(clusters, len(before[0]))
-    return _reflected(lambda weights: errors[1](weights) - errors[0](weights), units, level, replicates, seed)
+    return _reflected(lambda weights: errors[1](weights) - errors[0](weights), units, level, replicates)
 
 
-def _weighted_ece(confidence: Floats, right: Flags, bins: int) -> Callable[[Codes], float]:
+def _weighted_ece(confidence: Floats, right: Flags, bins: int = BINS) -> Callable[[Codes], float]:
     """The calibration error of cases that count so many times each, in their order."""
     order = np.argsort(confidence, kind="stable")
     sure = confidence[order]
@@ -190,11 +179,9 @@ def _units(clusters: Codes | None, n: int) -> Codes:
     return np.arange(n) if clusters is None else clusters
 
 
-def _reflected(
-    value: Callable[[Codes], float], units: Codes, level: float, replicates: int, seed: int
-) -> tuple[float, float]:
+def _reflected(value: Callable[[Codes], float], units: Codes, level: float, replicates: int) -> tuple[float, float]:
     """The basic bootstrap interval of a value of weighted cases; the estimate is always inside."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     estimate, n = value(np.ones(len(units), dtype=np.intp)), int(units.max()) + 1
     drawn = [
         value(np.bincount(generator.integers(n, size=n), minlength=n)[units])

@@ -129,19 +129,19 @@ def v2_dictionary(
     """`squad_v2_scores` of questions whose `case_scores` are known."""
     _some(len(exact))
     answerable = np.array([len(references) > 0 for references in answers])
-    said = None if no_answer is None else np.asarray(no_answer, dtype=np.float64)
-    kept = [one if said is None else at_threshold(one, answerable, said, CERTAIN) for one in (exact, f1)]
+    certainty = None if no_answer is None else np.asarray(no_answer, dtype=np.float64)
+    kept = [one if certainty is None else at_threshold(one, answerable, certainty, CERTAIN) for one in (exact, f1)]
     scores: dict[str, float] = {}
     for prefix, part in (("", np.ones_like(answerable)), ("HasAns_", answerable), ("NoAns_", ~answerable)):
         if part.any():
             total = int(part.sum())
-            for name, of in zip(_NAMES, kept, strict=True):
-                scores[f"{prefix}{name}"] = 100 * sum(of[part].tolist()) / total
+            for name, values in zip(_NAMES, kept, strict=True):
+                scores[f"{prefix}{name}"] = 100 * sum(values[part].tolist()) / total
             scores[f"{prefix}total"] = total
-    if said is not None:
+    if certainty is not None:
         silent = np.array([prediction == "" for prediction in predictions])
-        for name, of in zip(_NAMES, (exact, f1), strict=True):
-            best, threshold = best_threshold(of, answerable, silent, said)
+        for name, values in zip(_NAMES, (exact, f1), strict=True):
+            best, threshold = best_threshold(values, answerable, silent, certainty)
             scores |= {f"best_{name}": 100 * best, f"best_{name}_thresh": threshold}
     return scores
 

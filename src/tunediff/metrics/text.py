@@ -161,11 +161,11 @@ def corpus_bleu(sums: Floats) -> Floats:
     shared, runs = sums[:, 2 : 2 + ORDERS], sums[:, 2 + ORDERS :]
     missed = (shared == 0) & (runs > 0)
     smoothed = np.where(missed, 0.5 ** np.cumsum(missed, axis=1), shared)
-    there = (runs > 0).all(axis=1) & (shared > 0).any(axis=1)
+    matched = (runs > 0).all(axis=1) & (shared > 0).any(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         precision = np.log(smoothed / runs).mean(axis=1)
         brevity = np.minimum(0.0, 1 - reference / predicted)
-        return np.where(there, 100 * np.exp(precision + brevity), 0.0)
+        return np.where(matched, 100 * np.exp(precision + brevity), 0.0)
 
 
 def bleu_cases(answers: Sequence[Texts], predictions: Texts) -> Floats:
@@ -217,8 +217,8 @@ def rouge_cases(answers: Sequence[Texts], predictions: Texts) -> dict[str, Float
     from rouge_score.rouge_scorer import RougeScorer
 
     _check(answers)
-    own = None if is_latin(answers) else _Words()
-    scorer = RougeScorer(list(ROUGE), use_stemmer=False, tokenizer=own)
+    tokenizer = None if is_latin(answers) else _Words()
+    scorer = RougeScorer(list(ROUGE), use_stemmer=False, tokenizer=tokenizer)
     rows = []
     for references, prediction in zip(answers, predictions, strict=True):
         best = scorer.score_multi(list(dict.fromkeys(references)), prediction)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from tunediff.config.adapt import Adapt
+from tunediff.config.adapt import LORA, Adapt
 from tunediff.models.load import Network
 from tunediff.models.modules import matched_targets, new_head
 from tunediff.runtime.errors import TunediffError, one_line
@@ -18,8 +18,6 @@ from tunediff.runtime.files import read_json, shown, write_json
 
 TRAINED = "trained.safetensors"
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
-# Methods whose outcome is an adapter.
-LORA = ("qlora", "lora")
 
 
 def adapt_model(model: Network, adapt: Adapt, seed: int) -> Network:

@@ -26,7 +26,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.base import get_keys_to_not_convert
 from transformers.quantizers.quantizers_utils import should_convert_module
 
-from tunediff.config.adapt import Adapt
+from tunediff.config.adapt import LORA, Adapt
 from tunediff.config.model import Model
 from tunediff.models.heads import Head, adds_head
 from tunediff.models.layouts import layout, reads_both_ways
@@ -52,7 +52,6 @@ def count_parameters(
     method: Method = "full",
     r: int | None = None,
     target_modules: Sequence[str] | str | None = None,
-    train_head: bool = True,
 ) -> list[ParameterRow]:
     """Count the parameters of a base and of the model that fine-tuning makes of it, tensor by tensor.
 
@@ -68,7 +67,6 @@ def count_parameters(
         r: rank of the adapter; read for "qlora" and "lora" only.
         target_modules: read for "qlora" and "lora" only; every layer that is named gains `r` x (in + out) parameters,
             see `matched_targets`.
-        train_head: whether a new head is trained beside the adapter.
 
     Raises:
         TunediffError: as `layout` and `matched_targets`; or the method does not fit the base: "full" on NF4, "qlora"
@@ -83,18 +81,17 @@ def count_parameters(
         raise TunediffError(f"adapt.method: found 'head' with head {head!r}, expected a new head to train")
     model = layout(config, head, labels)
     heads = new_head(model)
-    head_trained = bool(heads) and (method == "head" or train_head)
     rows = []
     for row in _model_rows(model, quantization, dtype):
         if method == "full":
             row = row._replace(trainable=True)
-        elif row.part == "head" and head_trained:
+        elif row.part == "head":
             size = row.stored * _itemsize(TRAINED_DTYPE)
             row = row._replace(trainable=True, dtype=TRAINED_DTYPE, bytes=size)
         rows.append(row)
     if heads:
         rows += _removed_rows(model, _published_base(config))
-    if method in ("qlora", "lora"):
+    if method in LORA:
         if r is None:
             raise TunediffError(f"adapt.r: missing, expected the rank of the adapter of adapt.method {method!r}")
         rows += _adapter_rows(model, r, matched_targets(model, target_modules))
@@ -190,13 +187,13 @@ def _published_base(config: Mapping[str, Any]) -> PreTrainedModel:
 def _removed_rows(model: PreTrainedModel, base: PreTrainedModel) -> Iterator[ParameterRow]:
     """Rows of the base that the model with a new head lacks; named as they would be in it."""
     kept = {name for name, _ in model.base_model.named_parameters()}
-    own = "" if base.base_model is base else f"{base.base_model_prefix}."
+    prefix = "" if base.base_model is base else f"{base.base_model_prefix}."
     for row in _model_rows(base, "none", "float32"):
         if new_pooler(base) and inside(row.module, ["pooler"]):
             continue  # it was never there
-        below = row.module.startswith(own)
-        module = f"{model.base_model_prefix}.{row.module.removeprefix(own)}" if below else row.module
-        if not below or f"{row.module.removeprefix(own)}.{row.parameter}" not in kept:
+        below = row.module.startswith(prefix)
+        module = f"{model.base_model_prefix}.{row.module.removeprefix(prefix)}" if below else row.module
+        if not below or f"{row.module.removeprefix(prefix)}.{row.parameter}" not in kept:
             yield row._replace(module=module, dtype="removed", tuned=0, stored=0, bytes=0)
 
 

@@ -36,11 +36,6 @@ _AUTO_CLASSES: dict[Head, Any] = {
 }
 
 
-def continues_text(head: Head) -> bool:
-    """Whether a model with this head writes; any other answers without a text."""
-    return head == "lm"
-
-
 def adds_head(head: Head) -> bool:
     """Whether this head is put on the published model, which has none of the kind."""
     return head in ("classification", "span")
@@ -106,5 +101,9 @@ def label_scores(model: Any, inputs: Mapping[str, "Tensor"]) -> "Tensor":
 def name_labels(network: PreTrainedModel, labels: Sequence[str]) -> None:
     """Let the layout of a model with a classification head name the labels, in the order of its outputs."""
     if "ForSequenceClassification" in type(network).__name__:
-        network.config.id2label = dict(enumerate(labels))
-        network.config.label2id = {label: i for i, label in enumerate(labels)}
+        network.config.update(label_names(labels))
+
+
+def label_names(labels: Sequence[str]) -> dict[str, Any]:
+    """The keys of config.json that name the outputs of a classification head."""
+    return {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}

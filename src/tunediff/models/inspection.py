@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 # Relative to the largest logit: what rounding alone may change of a token that is read again.
-ROUNDING = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+REREAD_ROUNDING = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 # A smaller share of the base in 4 bits is worth a caution.
 MUCH = 0.9
 # Of a generation config: what greedy generation does not read, and what is kept of it.
@@ -220,7 +220,7 @@ def _check_causal(network: Any) -> None:
             f"params.yaml: model.head: found lm, but a {network.config.model_type} model cannot go on with a text: "
             f"{one_line(error)}"
         ) from None
-    if (first - second).abs().max() > ROUNDING[network.config.dtype] * first.abs().max():
+    if (first - second).abs().max() > REREAD_ROUNDING[network.config.dtype] * first.abs().max():
         raise TunediffError(
             f"params.yaml: model.head: found lm, but this {network.config.model_type} model sees the tokens behind the "
             "one that it writes and cannot go on with a text; expected classification or span"

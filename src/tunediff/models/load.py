@@ -11,7 +11,7 @@ import torch
 from tunediff.config.model import HEADS, Model
 from tunediff.models.counts import weight_bytes
 from tunediff.models.head_labels import is_new, put_in_order
-from tunediff.models.heads import continues_text, head_class, name_labels, read_mean
+from tunediff.models.heads import head_class, name_labels, read_mean
 from tunediff.models.inspection import check_files, inspect
 from tunediff.models.layouts import layout, reads_both_ways
 from tunediff.models.modules import inside, new_head, unpacked_modules
@@ -79,7 +79,7 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
     # Files from outside: safetensors, tokenizers and transformers each say in their own way what is wrong with them.
     except Exception as error:
         raise TunediffError(f"{weights}: cannot be loaded: {one_line(error)}") from None
-    if continues_text(model.head) and reads_both_ways(network.config):
+    if HEADS[model.head].writes and reads_both_ways(network.config):
         raise TunediffError(
             f"params.yaml: model.head: found lm, but a {network.config.model_type} model reads in both directions and "
             "cannot go on with a text; expected classification or span"
@@ -199,7 +199,7 @@ def _load_network(weights: Path, config: dict[str, Any], model: Model, n_labels:
         "ignore_mismatched_sizes": True,
         "device_map": {"": device()},
     }
-    if not continues_text(model.head):
+    if not HEADS[model.head].writes:
         options["num_labels"] = empty.config.num_labels
     if model.quantization == "nf4":
         options["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]

@@ -153,12 +153,12 @@ def explanation(rows: Sequence[ParameterRow], difference: int) -> dict[str, int]
 
 def _parts(rows: Sequence[ParameterRow]) -> dict[str, int]:
     """What counts often take in or leave out, in logical parameters; of parts of one size the first alone."""
-    of = totals(rows)
+    sums = totals(rows)
     sized = {
-        "the new head": of["head_added"],
-        "the adapter": of["adapter_added"],
-        "what the new head replaces": -of["removed"],
-        "two 4-bit parameters taken for one": of["packed_total"] - of["tuned_total"],
+        "the new head": sums["head_added"],
+        "the adapter": sums["adapter_added"],
+        "what the new head replaces": -sums["removed"],
+        "two 4-bit parameters taken for one": sums["packed_total"] - sums["tuned_total"],
         "the tied output embedding taken for a second one": sum(prod(row.shape) for row in rows if row.dtype == "tied"),
     }
     for row in rows:
@@ -186,7 +186,7 @@ def _left_out(row: ParameterRow) -> str:
 
 def summary(rows: Sequence[ParameterRow], published: int | None = None) -> Iterator[str]:
     """The totals as people read them, a line each, with their arithmetic."""
-    of = totals(rows, published)
+    sums = totals(rows, published)
     gone = ", ".join(
         dict.fromkeys(
             f"{row.module}{'' if row.base else ' (tied to the embedding, which stays)'}"
@@ -196,33 +196,33 @@ def summary(rows: Sequence[ParameterRow], published: int | None = None) -> Itera
     )
     new = ", ".join(dict.fromkeys(row.module for row in rows if row.part == "head"))
     adapted = len({row.module for row in rows if row.part == "adapter"})
-    yield f"  base          {of['base_total']:>15,} logical parameters"
+    yield f"  base          {sums['base_total']:>15,} logical parameters"
     if new:
-        yield f"  - removed     {of['removed']:>15,}{f' {gone}' if gone else ''}"
-        yield f"  + head        {of['head_added']:>15,} {new}"
-        yield f"  = with head   {of['base_with_head_total']:>15,}"
+        yield f"  - removed     {sums['removed']:>15,}{f' {gone}' if gone else ''}"
+        yield f"  + head        {sums['head_added']:>15,} {new}"
+        yield f"  = with head   {sums['base_with_head_total']:>15,}"
     if adapted:
-        yield f"  + adapter     {of['adapter_added']:>15,} on {adapted:,} layers"
-        yield f"  = tuned       {of['tuned_total']:>15,}"
-    yield f"  trained       {of['trainable']:>15,} = {of['trainable_percent']:.4f} % of {of['tuned_total']:,}"
+        yield f"  + adapter     {sums['adapter_added']:>15,} on {adapted:,} layers"
+        yield f"  = tuned       {sums['tuned_total']:>15,}"
+    yield f"  trained       {sums['trainable']:>15,} = {sums['trainable_percent']:.4f} % of {sums['tuned_total']:,}"
     packed = [row for row in rows if row.dtype == "nf4"]
     if packed:
         logical, stored = sum(row.tuned for row in packed), sum(row.stored for row in packed)
         yield (
-            f"  stored        {of['packed_total']:>15,} elements: {logical:,} 4-bit parameters in {stored:,}; of "
-            f"stored elements {of['packed_trainable_percent']:.4f} % are trained"
+            f"  stored        {sums['packed_total']:>15,} elements: {logical:,} 4-bit parameters in {stored:,}; of "
+            f"stored elements {sums['packed_trainable_percent']:.4f} % are trained"
         )
-    yield f"  memory        {of['bytes']:>15,} bytes"
+    yield f"  memory        {sums['bytes']:>15,} bytes"
     if published is not None:
-        yield f"  published     {published:>15,} {_compared(rows, published - int(of['base_total']))}"
+        yield f"  published     {published:>15,} {_compared(rows, published - int(sums['base_total']))}"
 
 
 def _compared(rows: Sequence[ParameterRow], difference: int) -> str:
     parts = explanation(rows, difference)
     if not difference:
         return "as counted for the base"
-    said = f"{abs(difference):,} {'more' if difference > 0 else 'fewer'} than the base"
+    words = f"{abs(difference):,} {'more' if difference > 0 else 'fewer'} than the base"
     if parts is None:
-        return f"{said}; nothing in the layout tells why"
+        return f"{words}; nothing in the layout tells why"
     signed = (f"{'+' if size > 0 else '-'} {abs(size):,} {name}" for name, size in parts.items())
-    return f"{said}: {', '.join(signed)}"
+    return f"{words}: {', '.join(signed)}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tunediff.config.model import HEADS, Model
 from tunediff.models.adapt import ADAPTER, ADAPTER_CONFIG, load_adapter
+from tunediff.models.heads import label_names
 from tunediff.models.layouts import layout
 from tunediff.models.load import Loaded, context_length, load_base, load_model
 from tunediff.models.merge import GENERATION, save_whole
@@ -74,7 +75,7 @@ def _write_base(folder: Path, base: Path, model: Model, labels: list[str]) -> No
     # Not that beside the weights: the one that was pinned also says whether they lack a pooler.
     config = read_json(base / CONFIG)
     if HEADS[model.head].is_of_labels:  # the head lies with the adapter, whose outputs are in this order
-        config |= {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+        config |= label_names(labels)
     write_json(folder / CONFIG, config)
     tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=True, trust_remote_code=False)
     configuration = layout(read_json(base / CONFIG), "none").config

@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tunediff.config.adapt import Adapt
+from tunediff.config.adapt import LORA, Adapt
 from tunediff.config.tuned import Tuned
-from tunediff.models.adapt import LORA, choose_trained, load_adapter, load_trained, save_adapter, save_trained
+from tunediff.models.adapt import choose_trained, load_adapter, load_trained, save_adapter, save_trained
 from tunediff.models.load import Loaded, Network, load_model
 from tunediff.models.sources import MANIFEST, read_layout
 from tunediff.runtime.errors import TunediffError

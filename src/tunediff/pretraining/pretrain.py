@@ -1,12 +1,12 @@
 """A base model from scratch: its weights, trained on plain text, and how well it does on text that it has not read.
 
-    tokenizer = find_tokenizer(texts.train, reads_both_ways(config), section)
-    model, log = pretrain(texts, tokenizer, {"model_type": "bert", "hidden_size": 128, ...}, section, scratch)
+    config = {"model_type": "bert", "hidden_size": 128, ...}
+    tokenizer = find_tokenizer(texts.train, config, section)
+    model, log = pretrain(texts, tokenizer, config, section, scratch)
     log[-1]["perplexity"]        # 412.7
 
 A decoder learns to continue a text (causal language model), an encoder to fill masks, and one that has BERT's head for
-it also to tell the sentence that follows from a random one. The text holds no answer to the task; what the model knows
-of the world it is measured on, it read there.
+it also to tell the sentence that follows from a random one. The text holds no answer to the task.
 """
 
 import math

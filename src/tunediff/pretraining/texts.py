@@ -40,13 +40,13 @@ def read_texts(section: Pretrain, path: Path) -> Texts:
 
     Args:
         section: the section pretrain.
-        path: its file, or the folder of its files; a world and the hub do not read it.
+        path: its file, or the folder of its files; synthetic text and the hub do not read it.
 
     Raises:
         TunediffError: a file or a column is missing, a row holds no text, or too few documents are there.
     """
     if section.text == "synthetic":
-        found = _world(section)
+        found = _synthetic(section)
     elif section.hub is not None:
         hub = section.hub
         splits = (dataset_rows(hub.id, hub.config, hub.revision, name) for name in Texts._fields)
@@ -72,8 +72,8 @@ def _held_out(section: Pretrain, documents: int) -> int:
     return max(FEWEST, round(section.held_out * documents))
 
 
-def _world(section: Pretrain) -> Texts:
-    """The world's documents, and further ones that it has not written before."""
+def _synthetic(section: Pretrain) -> Texts:
+    """Synthetic documents, and further ones of which none is among them."""
     n = section.documents or 0
     write = {"captions": stories.text, "sums": sums.text, "orders": orders.text}[section.synthetic or "captions"]
     written = write(n + _held_out(section, n), section.seed)

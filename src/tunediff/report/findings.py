@@ -375,8 +375,6 @@ def _limits(results: Results) -> list[str]:
             f"The {counted(n, 'case')} share {counted(texts, f'different {task.source_input}')}. The interval of the "
             "difference allows for that; the exact test takes each case as independent of the others."
         )
-    if results.left_out:
-        sentences.append(f"Balanced accuracy and macro F1 are left out: {results.left_out}.")
     if results.train:
         sentences.append("The model was trained once: how much another seed would change was not measured.")
     elif results.prepare:

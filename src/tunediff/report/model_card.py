@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
 
-from tunediff.config.adapt import Adapt
+from tunediff.config.adapt import LORA, Adapt
 from tunediff.config.data import Data
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.model import HEADS as HEAD_KINDS
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 NAME = "NAMESPACE/NAME"
-LORA = ("qlora", "lora")
 
 
 class Head(NamedTuple):

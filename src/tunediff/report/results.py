@@ -116,7 +116,6 @@ class Results:
     source_texts: int | None = None  # different texts that the cases are about, such as premises
     models: Models = field(default_factory=Models)
     differences: Sequence[Difference] = ()
-    left_out: str | None = None  # why there are no rates of classes, such as macro F1
     base_model: Metrics = field(default_factory=dict)
     prepare: Metrics = field(default_factory=dict)
     count_params: Metrics = field(default_factory=dict)

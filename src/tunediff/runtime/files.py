@@ -445,6 +445,6 @@ def visible(text: str) -> str:
     Control characters become their pictures, those that override the direction of writing their code points;
     a lone half of a surrogate pair, which no file can hold, becomes the replacement character.
     """
-    text = re.sub(r"[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
+    text = HALF_PAIR.sub("\N{REPLACEMENT CHARACTER}", text)
     text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", lambda match: chr(0x2400 + ord(match.group())), text)
     return re.sub(r"[\x7f-\x9f\u202a-\u202e\u2066-\u2069]", lambda match: f"⟨U+{ord(match.group()):04X}⟩", text)

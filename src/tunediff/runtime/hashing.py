@@ -16,11 +16,12 @@ def content_hash(value: object) -> str:
 
 
 def files_hash(paths: Iterable[Path]) -> str:
-    """SHA-256 over the names and bytes of files, folders walked."""
+    """SHA-256 over the names and bytes of files, folders walked, what Python compiles left out, wherever they lie."""
     digest = hashlib.sha256()
-    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
-    for file in sorted(files):
-        digest.update(str(file).encode() + b"\0")
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    for path in paths:
+        for file in [path] if path.is_file() else sorted(path.rglob("*")):
+            if file.is_file() and file.suffix != ".pyc":
+                digest.update(f"{path.name}/{file.relative_to(path)}\0".encode())
+                with file.open("rb") as stream:
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()

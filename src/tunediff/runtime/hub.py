@@ -1,7 +1,6 @@
-"""Snapshots of models and data sets on the Hugging Face hub, pinned to a commit, and the rows of a data set.
+"""Snapshots of models and data sets on the Hugging Face hub, pinned to a commit.
 
 folder = snapshot("microsoft/phi-2", "ef382358ec9e382308935a992d908de099b64c23", "model")
-rows = dataset_rows("stanfordnlp/snli", "plain_text", "cdb5c3d5eed6ead6e5a341c8e56e669bb666725b", "test")
 
 What was fetched once is taken from the hub's own cache (`HF_HOME`), also with `HF_HUB_OFFLINE=1`. Nothing that a
 snapshot holds is ever run: neither scripts nor pickles (.bin, .pt, .pkl) are fetched.

@@ -11,7 +11,6 @@ there are is no parameter, because no result depends on it: `tunediff launch` te
 """
 
 import atexit
-import hashlib
 import logging
 import os
 import signal
@@ -27,6 +26,7 @@ from typing import Any, TypeVar
 import psutil
 
 from tunediff.runtime.errors import GOES_ON, Terminated, TunediffError
+from tunediff.runtime.hashing import files_hash
 from tunediff.runtime.stage import PARAMS
 
 Value = TypeVar("Value")
@@ -204,7 +204,7 @@ def _join(reads: tuple[Path, ...]) -> None:
     if not first():
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
     if int(os.environ.get(HOSTS, 1)) > 1:
-        found = gathered(_read_hash([PARAMS, Path(sys.argv[0]), Path(__file__).parents[1], *reads]))
+        found = gathered(files_hash([PARAMS, Path(sys.argv[0]), Path(__file__).parents[1], *reads]))
         other = [number for number, one in enumerate(found) if one != found[0]]
         if other:
             here = dist.get_world_size() // int(os.environ[HOSTS])
@@ -212,18 +212,6 @@ def _join(reads: tuple[Path, ...]) -> None:
                 f"host {other[0] // here}: runs another stage, or has other parameters, code, data or models than host "
                 "0; expected the same (git pull, dvc pull)"
             )
-
-
-def _read_hash(paths: list[Path]) -> str:
-    """SHA-256 over the names and bytes of files, folders walked; what Python compiles is left out."""
-    digest = hashlib.sha256()
-    for path in paths:
-        for file in [path] if path.is_file() else sorted(path.rglob("*")):
-            if file.is_file() and file.suffix != ".pyc":
-                digest.update(f"{path.name}/{file.name}\0".encode())
-                with file.open("rb") as stream:
-                    digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
 
 
 def _end_with(parent: int) -> None:

@@ -30,7 +30,7 @@ def scratch_folder(stage: str, settings: object, *inputs: Path) -> Path:
         inputs: every file or folder that the run reads.
     """
     versions = {name: version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")}
-    code = Path(__file__).parents[1].rglob("*.py")
+    code = sorted(Path(__file__).parents[1].rglob("*.py"))
     return SCRATCH / stage / content_hash([settings, versions, files_hash(inputs), files_hash(code)])
 
 

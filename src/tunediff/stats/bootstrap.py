@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import scipy
 from scipy.sparse import csr_array, vstack
-from scipy.stats import norm, t
 
 Floats = npt.NDArray[np.float64]
 # What cases may share, one value a case; None where every case stands for itself.
@@ -139,7 +139,7 @@ def expanded_percentiles(values: Floats, n: int, confidence: float = 0.95) -> tu
         n: units that each replicate draws, at least two.
         confidence: of the interval, in 0..1.
     """
-    outside = norm.cdf(-sqrt(n / (n - 1)) * t.ppf((1 + confidence) / 2, n - 1))
+    outside = scipy.stats.norm.cdf(-sqrt(n / (n - 1)) * scipy.stats.t.ppf((1 + confidence) / 2, n - 1))
     low, high = np.quantile(values, [outside, 1 - outside])
     return float(low), float(high)
 
@@ -171,20 +171,16 @@ def affordable(replicates: int, kinds: int) -> int:
 def mean_interval(
     values: npt.ArrayLike,
     clusters: Clusters = None,
-    weights: npt.ArrayLike | None = None,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
     """Return the bootstrap interval of a mean.
 
     Of a score: `mean_interval(f1)`. Of a paired difference by paragraph: `mean_interval(after - before, paragraphs)`.
-    Of the perplexity of documents: np.exp(mean_interval(nll_per_token, documents, weights=tokens)); with the
-    differences of two models in the place of nll_per_token, of the ratio of their perplexities.
 
     Args:
         values: of length n_cases.
         clusters: of length n_cases, drawn whole; None draws cases.
-        weights: of length n_cases, such as tokens; the mean is sum(weights values) / sum(weights).
         confidence: of the interval, in 0..1.
         seed: of the draws.
 
@@ -192,6 +188,5 @@ def mean_interval(
         ValueError: fewer than two cases or clusters, or lengths that differ.
     """
     numbers = np.asarray(values, dtype=np.float64)
-    shares = np.ones_like(numbers) if weights is None else np.asarray(weights, dtype=np.float64)
-    drawn = units(np.stack([numbers * shares, shares], axis=1), clusters)
+    drawn = units(np.stack([numbers, np.ones_like(numbers)], axis=1), clusters)
     return bootstrap_interval(drawn, lambda sums: sums[:, 0] / sums[:, 1], confidence, seed=seed)

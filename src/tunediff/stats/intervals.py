@@ -10,7 +10,7 @@
 
 from typing import Literal
 
-from scipy.stats import binomtest
+import scipy  # and not scipy.stats, which takes a second to import, before it is needed
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -40,5 +40,5 @@ def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> tuple[f
 def _interval(successes: int, n: int, confidence: float, method: Literal["wilson", "exact"]) -> tuple[float, float]:
     if n == 0 and successes == 0:
         return 0.0, 1.0
-    interval = binomtest(successes, n).proportion_ci(confidence, method)
+    interval = scipy.stats.binomtest(successes, n).proportion_ci(confidence, method)
     return float(interval.low), float(interval.high)

@@ -16,7 +16,7 @@ from math import ceil, sqrt
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom, binomtest, norm, t, ttest_rel
+import scipy
 
 from tunediff.stats.bootstrap import Clusters, cluster_codes
 
@@ -32,7 +32,7 @@ def mcnemar_exact(repaired: int, broken: int) -> float:
     """
     if repaired == broken == 0:
         return 1.0
-    return float(binomtest(repaired, repaired + broken).pvalue)
+    return float(scipy.stats.binomtest(repaired, repaired + broken).pvalue)
 
 
 def mcnemar_midp(repaired: int, broken: int) -> float:
@@ -46,7 +46,7 @@ def mcnemar_midp(repaired: int, broken: int) -> float:
     """
     if repaired == broken == 0:
         return 1.0
-    observed = float(binom.pmf(repaired, repaired + broken, 0.5))
+    observed = float(scipy.stats.binom.pmf(repaired, repaired + broken, 0.5))
     # With equal counts both tails hold the observed table, and the exact p, capped at 1, counts it once.
     return mcnemar_exact(repaired, broken) - (observed / 2 if repaired == broken else observed)
 
@@ -69,7 +69,7 @@ def difference_interval(repaired: int, broken: int, n: int, confidence: float = 
         raise ValueError(f"repaired {repaired} and broken {broken} do not fit in n = {n}")
     if n == 0:
         return -1.0, 1.0
-    z = float(norm.ppf((1 + confidence) / 2))
+    z = float(scipy.stats.norm.ppf((1 + confidence) / 2))
     flips, net = repaired + broken, repaired - broken
 
     def rejected(difference: float) -> bool:
@@ -115,10 +115,14 @@ def mean_difference_interval(
     if np.ptp(change) == 0:
         return mean, mean
     if found == n:
-        interval = ttest_rel(after, before).confidence_interval(confidence)
+        interval = scipy.stats.ttest_rel(after, before).confidence_interval(confidence)
         return float(interval.low), float(interval.high)
     residuals = np.bincount(codes, weights=change - mean)
-    half = float(t.ppf((1 + confidence) / 2, found - 1)) * sqrt(found / (found - 1) * residuals @ residuals) / n
+    half = (
+        float(scipy.stats.t.ppf((1 + confidence) / 2, found - 1))
+        * sqrt(found / (found - 1) * residuals @ residuals)
+        / n
+    )
     return mean - half, mean + half
 
 
@@ -195,4 +199,4 @@ def cases_needed(difference: float, discordant: float, alpha: float = 0.05, powe
 
 
 def _quantiles(alpha: float, power: float) -> tuple[float, float]:
-    return float(norm.ppf(1 - alpha / 2)), float(norm.ppf(power))
+    return float(scipy.stats.norm.ppf(1 - alpha / 2)), float(scipy.stats.norm.ppf(power))

@@ -86,19 +86,18 @@ def swap_test_of(statistic: Callable[[Flags], Floats], n: int, replicates: int |
     return (as_large + 1) / (replicates + 1)
 
 
-def sign_flip(differences: npt.ArrayLike, clusters: Clusters = None, seed: int = 0) -> float:
+def sign_flip(differences: npt.ArrayLike, clusters: Clusters = None) -> float:
     """Return the two-sided p-value that per-case differences are as likely upwards as downwards, in 0..1.
 
     Args:
         differences: score after minus score before, of length n_cases, such as token F1.
         clusters: of length n_cases; cases of a cluster change their sign together.
-        seed: of the draws.
 
     Raises:
         ValueError: no case, or clusters of another length.
     """
     change = np.asarray(differences, dtype=np.float64)
-    return swap_test(units(np.stack([change, -change], axis=1), clusters), _first_sum, seed=seed)
+    return swap_test(units(np.stack([change, -change], axis=1), clusters), _first_sum)
 
 
 def _first_sum(sums: Floats) -> Floats:

@@ -19,7 +19,7 @@ TASKS: dict[str, type[Task]] = {
 
 def task_of(section: TaskSection) -> Task:
     """The task that a section of params.yaml describes."""
-    return TASKS[section.name].of(section)
+    return TASKS[section.name].from_section(section)
 
 
 def foreign_task(columns: Iterable[str]) -> Task:
@@ -28,5 +28,5 @@ def foreign_task(columns: Iterable[str]) -> Task:
     Of its inputs and labels nothing is known.
     """
     found = list(columns)
-    special = (kind.of_columns(found) for kind in TASKS.values())
+    special = (kind.from_columns(found) for kind in TASKS.values())
     return next(filter(None, special), Classification("", (), (), "", ""))

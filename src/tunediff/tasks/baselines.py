@@ -3,12 +3,11 @@
 On NLI a classifier that reads the hypothesis alone shows what the test set gives away without the premise (Gururangan
 et al. 2018; Poliak et al. 2018):
 
-    tfidf_logistic(train["hypothesis"], train["label"], test["hypothesis"], test["label"]).accuracy
+    tfidf_logistic(train["hypothesis"], train["label"], test["hypothesis"])
 """
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from tunediff.data.cases import Case
 from tunediff.data.leaks import WORD
@@ -17,15 +16,8 @@ from tunediff.runtime.errors import TunediffError
 Answers = Sequence[str | None]
 
 
-class Baseline(NamedTuple):
-    """Predictions of a baseline on the test cases, in their order, and its accuracy in 0..1."""
-
-    predictions: list[str]
-    accuracy: float
-
-
-def majority_label(train_labels: Iterable[str], test_labels: Sequence[str]) -> Baseline:
-    """Answer the most frequent label of the training rows for every test case; of equals, the first by name.
+def majority_label(train_labels: Iterable[str]) -> str:
+    """The most frequent label of the training rows; of equals, the first by name.
 
     Raises:
         TunediffError: no training row.
@@ -33,16 +25,10 @@ def majority_label(train_labels: Iterable[str], test_labels: Sequence[str]) -> B
     counts = Counter(train_labels)
     if not counts:
         raise TunediffError("majority-label baseline: found no training row, expected at least one")
-    answer = min(counts, key=lambda label: (-counts[label], label))
-    return _scored([answer] * len(test_labels), test_labels)
+    return min(counts, key=lambda label: (-counts[label], label))
 
 
-def tfidf_logistic(
-    train_texts: Iterable[str],
-    train_labels: Iterable[str],
-    test_texts: Iterable[str],
-    test_labels: Sequence[str],
-) -> Baseline:
+def tfidf_logistic(train_texts: Iterable[str], train_labels: Iterable[str], test_texts: Iterable[str]) -> list[str]:
     """Train logistic regression on TF-IDF of words and word pairs; predict the label of each test text.
 
     The same rows in the same order give the same predictions: nothing in it is drawn at random.
@@ -69,7 +55,7 @@ def tfidf_logistic(
             f"bag-of-words baseline: found no word in {len(train_texts)} training texts, expected some"
         ) from error
     model = LogisticRegression(max_iter=1000).fit(train_features, train_labels)
-    return _scored([str(label) for label in model.predict(vectorizer.transform(test_texts))], test_labels)
+    return [str(label) for label in model.predict(vectorizer.transform(test_texts))]
 
 
 def frequent_answer(train: Sequence[str]) -> str:
@@ -112,8 +98,3 @@ def marked(case: Case, inputs: Sequence[str]) -> str:
     if len(inputs) == 1:
         return case.inputs[inputs[0]]
     return " ".join(WORD.sub(rf"{place}_\g<0>", case.inputs[name]) for place, name in enumerate(inputs))
-
-
-def _scored(predictions: list[str], test_labels: Sequence[str]) -> Baseline:
-    right = sum(predicted == label for predicted, label in zip(predictions, test_labels, strict=True))
-    return Baseline(predictions, right / len(predictions))

@@ -256,15 +256,15 @@ class Classification(Task):
         where the training cases cannot train a classifier, having one label or no word); calibrated_base;
         few_shot_base.
         """
-        labels, gold = [case.label for case in train], [case.label for case in test]
-        answers: dict[str, Answers] = {"majority": majority_label(labels, gold).predictions}
+        labels = [case.label for case in train]
+        answers: dict[str, Answers] = {"majority": [majority_label(labels)] * len(test)}
         read = {"partial_input": [self.partial_input]}
         if len(self.inputs) > 1:
             read["bag_of_words"] = list(self.inputs)
         has_words = any(WORD.search(text) for case in train for text in case.inputs.values())
         for name, inputs in read.items() if has_words and len(set(labels)) > 1 else ():
-            learned, asked_of = ([marked(case, inputs) for case in split] for split in (train, test))
-            answers[name] = tfidf_logistic(learned, labels, asked_of, gold).predictions
+            learned, tested = ([marked(case, inputs) for case in split] for split in (train, test))
+            answers[name] = tfidf_logistic(learned, labels, tested)
         return answers | {name: base[name] for name in ("calibrated_base", "few_shot_base") if name in base}
 
     @property

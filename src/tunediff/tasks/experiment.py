@@ -6,7 +6,6 @@ experiment.task.labels, experiment.also["mnli"].labels
 settings_of(experiment)["train"]                     # what data/settings/train.json holds beside the hash of its code
 """
 
-import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +32,7 @@ from tunediff.config.tuned import TUNED
 from tunediff.inputs.settings import HEADLINE, CaseSet, PredictSettings
 from tunediff.runtime.closure import code_of
 from tunediff.runtime.files import read_text
-from tunediff.runtime.hashing import content_hash
+from tunediff.runtime.hashing import files_hash
 from tunediff.tasks import TASKS, task_of
 from tunediff.tasks.evaluation import EvalSettings, GradedSet
 from tunediff.tasks.task import Task
@@ -41,14 +40,14 @@ from tunediff.tasks.task import Task
 # The keys that name what is entered in a registry, which a stage would miss only when it is at work.
 _NAMED = (("model", "source", ORIGINS), ("engine", "kind", KINDS), ("tuned", "source", TUNED))
 # Of each stage the keys that cannot change its result.
-_MODEL, _ASKED = {"published_parameters"}, {"num_processes", "metrics"}
+_MODEL, _EVALUATE = {"published_parameters"}, {"num_processes", "metrics"}
 WITHOUT: dict[str, Any] = {
     "prepare": {"task": {"grade"}, "also": {"__all__": {"prompt": True, "task": {"grade"}}}},
     "count_params": {"model": {"head_seed", "head_labels"}, "adapt": {"lora_dropout"}},
-    "predict_base": {"model": _MODEL, "evaluate": _ASKED},
+    "predict_base": {"model": _MODEL, "evaluate": _EVALUATE},
     "features": {"head": {"model": _MODEL}},
     "train": {"model": _MODEL, "train": {"logging_steps", "save_total_limit"}},
-    "predict_tuned": {"model": _MODEL, "evaluate": _ASKED | {"few_shot", "noise_batch_tokens", "noise_seed"}},
+    "predict_tuned": {"model": _MODEL, "evaluate": _EVALUATE | {"few_shot", "noise_batch_tokens", "noise_seed"}},
     "report": {"evaluate": {"num_processes"}},
 }
 # The stages that grade answers, and so run what the user wrote for it.
@@ -67,8 +66,8 @@ class Experiment(NamedTuple):
         """The test sets as a model is asked them."""
         sets = {}
         for name, task in {HEADLINE: self.task, **self.also}.items():
-            own = self.params.also[name].prompt if name in self.also else None
-            params = self.params.model_copy(update={"prompt": own or self.params.prompt})
+            section = self.params.also[name].prompt if name in self.also else None
+            params = self.params.model_copy(update={"prompt": section or self.params.prompt})
             sets[name] = CaseSet(
                 inputs=list(task.inputs),
                 labels=list(task.labels),
@@ -154,16 +153,17 @@ def stage_files(experiment: Experiment, scripts: Path) -> dict[str, dict[str, An
     settings = settings_of(experiment)
     coded = {name: scripts / f"{name}.py" for name in settings}
     code = {name: code_of(script) for name, script in coded.items() if script.exists()}
-    if own := sorted({file for task in (experiment.task, *experiment.also.values()) for file in task.files}):
-        hashed = content_hash({str(file): hashlib.sha256(read_text(file).encode()).hexdigest() for file in own})
-        code |= {name: code[name] | {GRADERS: hashed} for name in GRADING if name in code}
+    if files := sorted({file for task in (experiment.task, *experiment.also.values()) for file in task.files}):
+        for file in files:
+            read_text(file)  # refused in one line where it is missing
+        code |= {name: code[name] | {GRADERS: files_hash(files)} for name in GRADING if name in code}
     return {name: values | ({CODE: code[name]} if name in code else {}) for name, values in settings.items()}
 
 
 def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
     """Where sections contradict each other, judged wherever the keys in question are valid by themselves."""
     params = valid(values)
-    yield from _of_task(params, settings=True)
+    yield from _task_problems(params, settings=True)
     for section, key, names in _NAMED:
         yield from _unknown(params, section, key, names)
     yield from broken(RULES, params)
@@ -171,13 +171,17 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
     for name, one in also.items() if isinstance(also, Mapping) else ():
         if isinstance(one, Mapping):
             # How the headline is asked is no matter of a further set.
-            own = {key: one[key] for key in ("task", "data", "prompt") if one.get(key) is not None}
-            further = valid({**values, "evaluate": {}, **own})
-            lines = [*_of_task(further, settings=False), *broken(PROMPT_RULES, further), *_same_head(params, further)]
+            sections = {key: one[key] for key in ("task", "data", "prompt") if one.get(key) is not None}
+            further = valid({**values, "evaluate": {}, **sections})
+            lines = [
+                *_task_problems(further, settings=False),
+                *broken(PROMPT_RULES, further),
+                *_same_head(params, further),
+            ]
             yield from (f"also.{name}: {line}" for line in lines)
 
 
-def _of_task(params: Params, settings: bool) -> Iterator[str]:
+def _task_problems(params: Params, settings: bool) -> Iterator[str]:
     if lines := list(_unknown(params, "task", "name", TASKS)):
         yield from lines
         return

@@ -63,14 +63,14 @@ class Generation(Task):
     settings_rules = SETTINGS_RULES
 
     @classmethod
-    def of(cls, section: TaskSection) -> Self:
+    def from_section(cls, section: TaskSection) -> Self:
         return cls(
             *(section.name, section.inputs, section.labels, section.source_input, section.partial_input),
             graders=tuple(map(Grader, section.grade)),
         )
 
     @classmethod
-    def of_columns(cls, columns: Iterable[str]) -> Self | None:
+    def from_columns(cls, columns: Iterable[str]) -> Self | None:
         found = list(columns)
         if not {"answers", *TRAITS} <= set(found):
             return None
@@ -172,8 +172,8 @@ class Generation(Task):
 
     @cached_property
     def words(self) -> Words:
-        by = [f"{grader.words}" for grader in self.graders[1:]]
-        beside = f" Beside it stand {', '.join(by)}." if by else ""
+        others = [grader.words for grader in self.graders[1:]]
+        beside = f" Beside it stand {', '.join(others)}." if others else ""
         measure = self.outcome.measure if self.graders else "share of right answers"
         return Words(
             measure=measure,

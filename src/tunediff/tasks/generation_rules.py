@@ -11,7 +11,7 @@ from tunediff.config.params import Params
 from tunediff.config.task import ANSWER
 from tunediff.runtime.files import shown
 from tunediff.tasks.columns import asked_in_one_way, columns_fit
-from tunediff.tasks.graders import METHODS, MODULE, OWN, Grader
+from tunediff.tasks.graders import FUNCTION, METHODS, MODULE, Grader
 
 # Grades that are a score, and right where that is the highest unless a threshold says otherwise.
 _WHOLE = "json_fields"
@@ -58,7 +58,7 @@ def _grades_fit(params: Params) -> str | None:
 def _of_grade(at: int, grade: Grade) -> Iterator[str]:
     """A line for each key of a grade that is at fault."""
     key, by = f"task.grade.{at}", grade.by
-    if by not in METHODS and not OWN.fullmatch(by) and by.removeprefix(MODULE) in ("", by):
+    if by not in METHODS and not FUNCTION.fullmatch(by) and by.removeprefix(MODULE) in ("", by):
         expected = f"{', '.join(METHODS)}, {MODULE}NAME or FILE.py:FUNCTION{nearest(by, METHODS)}"
         yield f"{key}.by: found {shown(by)}, expected {expected}"
         return
@@ -78,7 +78,7 @@ def _of_grade(at: int, grade: Grade) -> Iterator[str]:
             else "only the first grade has one"
         )
         yield f"{key}.threshold: given, but {why}"
-    if grade.threshold is None and not at and not method.decides and by != _WHOLE and not OWN.fullmatch(by):
+    if grade.threshold is None and not at and not method.decides and by != _WHOLE and not FUNCTION.fullmatch(by):
         yield f"{key}.threshold: missing, expected the {by} from which on an answer is right, above 0 and at most 1"
 
 

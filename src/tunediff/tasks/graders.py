@@ -27,7 +27,7 @@ from tunediff.metrics.text import bleu_cases, chrf_cases, meteor_cases, meteor_n
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import from_json, read_text, shown
 
-OWN = re.compile(r"([\w-]+(?:/[\w-]+)*\.py):([A-Za-z_]\w*)")
+FUNCTION = re.compile(r"([\w-]+(?:/[\w-]+)*\.py):([A-Za-z_]\w*)")
 MODULE = "evaluate:"
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -238,8 +238,8 @@ class Grader:
     def name(self) -> str:
         """What its score is called in names of columns and keys."""
         by = self.grade.by
-        if own := OWN.fullmatch(by):
-            by = own[2]
+        if function := FUNCTION.fullmatch(by):
+            by = function[2]
         return self.grade.name or re.sub(r"\W+", "_", by.removeprefix(MODULE)).strip("_")
 
     @property
@@ -270,7 +270,7 @@ class Grader:
         """The share of right answers in words, where this grade says what is right."""
         if self.method.decides:
             return self.words
-        if OWN.fullmatch(self.grade.by) and self.grade.threshold is None:
+        if FUNCTION.fullmatch(self.grade.by) and self.grade.threshold is None:
             return f"share that is right by {self.words}"
         return f"share with {self.words} of at least {self.threshold:g}"
 
@@ -324,17 +324,17 @@ class Grader:
 
     def scores(self, golds: Sequence[Gold], answers: Sequence[str | None]) -> list[float]:
         """How good each answer is, in 0..1; None, an answer that was not there, is 0."""
-        there = [at for at, answer in enumerate(answers) if answer is not None and golds[at].references]
+        gradable = [at for at, answer in enumerate(answers) if answer is not None and golds[at].references]
         found = dict.fromkeys(range(len(answers)), 0.0)
-        given = [str(answers[at]) for at in there]
+        given = [str(answers[at]) for at in gradable]
         if self.grade.by.startswith(MODULE):
             name, _, key = self.grade.by.removeprefix(MODULE).partition(":")
-            values = case_scores(name, key, [golds[at].references for at in there], given)
-            scored = [self._share(golds[at], one) for at, one in zip(there, values, strict=True)]
+            values = case_scores(name, key, [golds[at].references for at in gradable], given)
+            scored = [self._share(golds[at], one) for at, one in zip(gradable, values, strict=True)]
         else:
             method = self.method
-            scored = [method.score(self.grade, golds[at], answer) for at, answer in zip(there, given, strict=True)]
-        return list((found | dict(zip(there, scored, strict=True))).values())
+            scored = [method.score(self.grade, golds[at], answer) for at, answer in zip(gradable, given, strict=True)]
+        return list((found | dict(zip(gradable, scored, strict=True))).values())
 
     def right(self, gold: Gold, answer: str) -> bool:
         """Whether an answer that was taken is right."""
@@ -363,13 +363,13 @@ class Grader:
     @property
     def file(self) -> Path | None:
         """The file of one's own function; None where the grade has none."""
-        own = OWN.fullmatch(self.grade.by)
-        return Path(GRADERS, own[1]) if own else None
+        function = FUNCTION.fullmatch(self.grade.by)
+        return Path(GRADERS, function[1]) if function else None
 
     @cached_property
     def _function(self) -> Callable[..., object]:
-        own, path = OWN.fullmatch(self.grade.by), self.file
-        assert own is not None  # checked with params.yaml
+        named, path = FUNCTION.fullmatch(self.grade.by), self.file
+        assert named is not None  # checked with params.yaml
         assert path is not None
         # Not by an import: what Python keeps of it would stand for a file that changed within the same second.
         module = ModuleType(path.stem)
@@ -380,7 +380,7 @@ class Grader:
             raise
         except Exception as error:  # anybody's code
             raise TunediffError(f"{path}: cannot be run: {type(error).__name__}: {error}") from None
-        function = getattr(module, own[2], None)
+        function = getattr(module, named[2], None)
         if not callable(function):
-            raise TunediffError(f"{path}: has no function {own[2]}, which task.grade names")
+            raise TunediffError(f"{path}: has no function {named[2]}, which task.grade names")
         return function  # type: ignore[no-any-return]

@@ -49,7 +49,7 @@ class QuestionAnswering(Task):
     settings_rules = SETTINGS_RULES
 
     @classmethod
-    def of_columns(cls, columns: Iterable[str]) -> Self | None:
+    def from_columns(cls, columns: Iterable[str]) -> Self | None:
         return cls("", (), (), "", "") if set(cls.columns) <= set(columns) else None
 
     def cases(self, rows: Sequence[Row], data: Origin) -> list[Case | None]:

@@ -53,7 +53,6 @@ class Words:
     tags: str
     probabilities: str  # what they are of, before the explanation of the picture; empty where that is plain
     method: tuple[str, ...]  # notes on how it was made
-    tag_family: str = "tag"
     marked: str = ""  # where a case shows its gold answer
 
 
@@ -81,12 +80,12 @@ class Task(ABC):
     """What the headline's task wants of section evaluate."""
 
     @classmethod
-    def of(cls, section: TaskSection) -> Self:
+    def from_section(cls, section: TaskSection) -> Self:
         """The task that a section of params.yaml describes."""
         return cls(section.name, section.inputs, section.labels, section.source_input, section.partial_input)
 
     @classmethod
-    def of_columns(cls, columns: Iterable[str]) -> Self | None:  # noqa: ARG003
+    def from_columns(cls, columns: Iterable[str]) -> Self | None:  # noqa: ARG003
         """The task of a prediction file with these columns, None where it is of another kind."""
         return None
 

@@ -236,8 +236,8 @@ class Loop:
     def _sum_gradients(self) -> None:
         """Over the processes; a weight that some of them did not come to, as an expert, gets those of the others."""
         trained = [value for value in self.model.parameters() if value.requires_grad]
-        for value, *there in zip(trained, *gathered([value.grad is not None for value in trained]), strict=True):
-            if any(there):
+        for value, *present in zip(trained, *gathered([value.grad is not None for value in trained]), strict=True):
+            if any(present):
                 value.grad = torch.zeros_like(value) if value.grad is None else value.grad
                 dist.all_reduce(value.grad)
 

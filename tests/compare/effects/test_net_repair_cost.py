@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunediff.compare.effects.net_repair_cost import figure, per_net_repair, per_net_repair_said
+from tunediff.compare.effects.net_repair_cost import figure, per_net_repair, per_net_repair_clause
 from tunediff.stats.paired import difference_interval
 
 
@@ -15,8 +15,8 @@ def test_the_ends_are_those_of_the_difference_in_reverse():
     assert found.value == pytest.approx(2.0)
     assert found.low == pytest.approx(0.94 / 0.572, rel=2e-3)
     assert found.high == pytest.approx(0.94 / 0.361, rel=2e-3)
-    said = per_net_repair_said(found, 0.95, "EUR")
-    assert said == "2.00 EUR per net repaired case, 95% interval 1.64 to 2.60 EUR"
+    clause = per_net_repair_clause(found, 0.95, "EUR")
+    assert clause == "2.00 EUR per net repaired case, 95% interval 1.64 to 2.60 EUR"
 
 
 @pytest.mark.parametrize(("repaired", "broken"), [(6, 3), (1, 0)])
@@ -24,7 +24,7 @@ def test_an_interval_that_touches_zero_has_no_upper_end(repaired, broken):
     found = per_net_repair(30.0, 100, (repaired - broken) / 100, *difference_interval(repaired, broken, 100))
     assert found.high is None
     assert found.low < found.value
-    assert per_net_repair_said(found, 0.9, "s").endswith("s up, no upper end: that of the difference touches zero")
+    assert per_net_repair_clause(found, 0.9, "s").endswith("s up, no upper end: that of the difference touches zero")
 
 
 @pytest.mark.parametrize(("repaired", "broken"), [(3, 6), (0, 0), (5, 5)])
@@ -32,12 +32,12 @@ def test_without_a_net_repair_there_is_a_lower_end_alone(repaired, broken):
     found = per_net_repair(30.0, 100, (repaired - broken) / 100, *difference_interval(repaired, broken, 100))
     assert (found.value, found.high) == (None, None)
     assert found.low > 0
-    assert per_net_repair_said(found, 0.95, "s").startswith("no net repaired case, 95% interval from ")
+    assert per_net_repair_clause(found, 0.95, "s").startswith("no net repaired case, 95% interval from ")
 
 
 def test_where_the_model_got_worse_there_is_no_such_cost():
     assert per_net_repair(30.0, 100, -0.3, *difference_interval(0, 30, 100)) is None
-    assert "no case was repaired on balance" in per_net_repair_said(None, 0.95, "s")
+    assert "no case was repaired on balance" in per_net_repair_clause(None, 0.95, "s")
 
 
 def test_no_cases_have_no_cost():

@@ -1,4 +1,4 @@
-"""The world of questions: answers that stand in their report, and questions without one that nothing gives away."""
+"""Synthetic questions: answers that stand in their report, and questions without one that nothing gives away."""
 
 import re
 from collections import Counter, defaultdict
@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import bag_of_words
 from tunediff.data.synthetic import questions
 from tunediff.metrics.squad import exact_match
 from tunediff.runtime.errors import TunediffError
-from tunediff.tasks.baselines import tfidf_logistic
 
 ANNA = {"who": "Anna", "deed": "painting", "what": "a red chair", "where": "in the yard"}
 BEN = {"who": "Ben", "deed": "selling", "what": "a red chair", "when": "at noon"}
@@ -19,12 +19,12 @@ EVENTS = [ANNA, BEN, CARLA]
 
 
 @pytest.fixture(scope="module")
-def world():
+def splits():
     return questions.rows(train=4000, validation=200, test=1200, seed=1)
 
 
 @pytest.mark.parametrize(
-    ("asked", "named", "said", "answers"),
+    ("wanted", "named", "question", "answers"),
     [
         ("where", ("Anna", "painting", "a red chair"), "Where was Anna painting a red chair?", {"in the yard"}),
         ("where", ("Ben", "painting", "a red chair"), "Where was Ben painting a red chair?", set()),
@@ -36,20 +36,20 @@ def world():
         ("who", (None, "painting", None, "in the yard", "at noon"), "Who was painting in the yard at noon?", {"Carla"}),
     ],
 )
-def test_the_answer_is_what_the_events_that_fit_say(asked, named, said, answers):
+def test_the_answer_is_what_the_events_that_fit_say(wanted, named, question, answers):
     parts = {part: value for part, value in zip(("who", "deed", "what", "where", "when"), named, strict=False) if value}
-    assert questions.ask(asked, parts) == said
-    assert questions.answers(asked, parts, EVENTS) == answers
+    assert questions.ask(wanted, parts) == question
+    assert questions.answers(wanted, parts, EVENTS) == answers
 
 
-def test_each_split_has_the_rows_asked_for_and_about_half_have_an_answer(world):
-    assert {split: len(rows) for split, rows in world.items()} == {"train": 4000, "validation": 200, "test": 1200}
-    for rows in world.values():
+def test_each_split_has_the_rows_asked_for_and_about_half_have_an_answer(splits):
+    assert {split: len(rows) for split, rows in splits.items()} == {"train": 4000, "validation": 200, "test": 1200}
+    for rows in splits.values():
         assert sum(bool(row["answers"]["text"]) for row in rows) == pytest.approx(len(rows) / 2, rel=0.1)
 
 
-def test_every_answer_stands_where_it_says(world):
-    for rows in world.values():
+def test_every_answer_stands_where_it_says(splits):
+    for rows in splits.values():
         for row in rows:
             assert len(row["answers"]["text"]) == len(row["answers"]["answer_start"])
             for text, start in zip(*row["answers"].values(), strict=True):
@@ -72,8 +72,8 @@ def read(context):
         yield event | ({"when": when[0].rstrip(", ").lower()} if when else {})
 
 
-def test_a_reader_of_the_text_finds_the_answers_and_finds_none_where_there_is_none(world):
-    for row in world["test"]:
+def test_a_reader_of_the_text_finds_the_answers_and_finds_none_where_there_is_none(splits):
+    for row in splits["test"]:
         first, deed = re.match(r"(\w+) was (?:[A-Z]\w+ )?(\w+)", row["question"]).groups()
         events = list(read(row["context"]))
         named = {"deed": deed} | {
@@ -91,27 +91,27 @@ def test_a_reader_of_the_text_finds_the_answers_and_finds_none_where_there_is_no
         assert all(exact_match(row["answers"]["text"], answer) for answer in found)
 
 
-def test_what_an_unanswerable_question_names_stands_in_its_report(world):
-    for row in world["test"]:
+def test_what_an_unanswerable_question_names_stands_in_its_report(splits):
+    for row in splits["test"]:
         words = re.findall(r"\w+", row["question"].lower())[2:]
         assert set(words) <= set(re.findall(r"\w+", row["context"].lower()))
 
 
 @pytest.mark.parametrize("read_", [("question",), ("context",), ("question", "context")])
-def test_words_alone_do_not_tell_whether_there_is_an_answer(world, read_):
+def test_words_alone_do_not_tell_whether_there_is_an_answer(splits, read_):
     texts, labels = (
-        [[get(row) for row in world[split]] for split in ("train", "test")]
+        [[get(row) for row in splits[split]] for split in ("train", "test")]
         for get in (lambda row: " ".join(row[name] for name in read_), lambda row: str(bool(row["answers"]["text"])))
     )
-    assert tfidf_logistic(texts[0], labels[0], texts[1], labels[1]).accuracy < 0.57
+    assert bag_of_words.accuracy(texts[0], labels[0], texts[1], labels[1]) < 0.57
 
 
-def test_reports_are_shared_by_questions_and_titles_by_reports(world):
+def test_reports_are_shared_by_questions_and_titles_by_reports(splits):
     reports = defaultdict(set)
-    for row in world["train"]:
+    for row in splits["train"]:
         reports[row["title"]].add(row["context"])
     assert all(title in context for title, contexts in reports.items() for context in contexts)
-    per_report = Counter(row["context"] for row in world["train"])
+    per_report = Counter(row["context"] for row in splits["train"])
     assert sum(n >= 3 for n in per_report.values()) > 0.9 * len(per_report)
     assert sum(len(contexts) >= 3 for contexts in reports.values()) > 0.9 * len(reports)
 
@@ -122,14 +122,16 @@ def test_no_title_is_shared_between_splits_of_different_seeds(seed, other):
     assert not {row["title"] for row in train} & {row["title"] for row in test}
 
 
-def test_no_question_is_asked_twice_of_a_report(world):
-    asked = [(row["context"], row["question"]) for rows in world.values() for row in rows]
-    assert len(set(asked)) == len(asked)
+def test_no_question_is_asked_twice_of_a_report(splits):
+    pairs = [(row["context"], row["question"]) for rows in splits.values() for row in rows]
+    assert len(set(pairs)) == len(pairs)
 
 
-def test_every_kind_of_question_occurs_and_goes_with_having_an_answer_or_not(world):
-    tags = {(tag, bool(row["answers"]["text"])) for row in world["train"] for tag in row["tags"]}
-    assert tags == {(tag, True) for tag in questions.ASKED} | {(tag, False) for tag in questions.WITHOUT_ANSWER}
+def test_every_kind_of_question_occurs_and_goes_with_having_an_answer_or_not(splits):
+    tags = {(tag, bool(row["answers"]["text"])) for row in splits["train"] for tag in row["tags"]}
+    assert tags == {(tag, True) for tag in questions.QUESTION_WORDS} | {
+        (tag, False) for tag in questions.WITHOUT_ANSWER
+    }
 
 
 def test_the_same_seed_gives_the_same_rows_and_another_seed_others():
@@ -137,14 +139,6 @@ def test_the_same_seed_gives_the_same_rows_and_another_seed_others():
     assert questions.rows(50, 5, 20, seed=3) != questions.rows(50, 5, 20, seed=4)
 
 
-def test_a_split_beyond_what_the_world_vouches_for_is_refused():
+def test_a_split_beyond_the_largest_is_refused():
     with pytest.raises(TunediffError, match="questions: train asks for 50001 rows, expected 0 to 50000"):
         questions.rows(50_001, 0, 0, 1)
-
-
-def test_the_text_holds_no_report_of_the_test_or_validation_split(world):
-    documents = questions.text(800, seed=1)
-    held_out = {row["title"] for split in ("validation", "test") for row in world[split]}
-    titles = {re.match("People in (.*) remember", document)[1] for document in documents}
-    assert not titles & held_out
-    assert documents[:20] == questions.text(20, seed=1) != questions.text(20, seed=2)

@@ -1,4 +1,4 @@
-"""The world of reviews: labels that follow from how opinions are put together, beyond what a bag of words knows."""
+"""Synthetic reviews: labels that follow from how opinions are put together, beyond what a bag of words knows."""
 
 import re
 from collections import Counter
@@ -14,7 +14,7 @@ from tunediff.tasks.baselines import tfidf_logistic
 
 
 @pytest.fixture(scope="module")
-def world():
+def splits():
     return reviews.rows(train=4000, validation=200, test=1500, seed=1)
 
 
@@ -39,7 +39,7 @@ def joined(joint, first, second):
 
 
 @pytest.mark.parametrize(
-    ("review", "said", "label"),
+    ("review", "text", "label"),
     [
         (reviewed("{aspect} is {degree}{quality}", "dull", "very "), "The plot is very dull.", "negative"),
         (reviewed("I would not call {aspect} {quality}", "dull"), "I would not call the plot dull.", "positive"),
@@ -74,27 +74,27 @@ def joined(joint, first, second):
         ),
     ],
 )
-def test_the_label_follows_from_how_opinions_are_put_together(review, said, label):
-    assert reviews.render(review).startswith(said)
+def test_the_label_follows_from_how_opinions_are_put_together(review, text, label):
+    assert reviews.render(review).startswith(text)
     assert reviews.label(review) == label
 
 
-def test_each_split_has_the_rows_asked_for_and_half_of_each_label(world):
-    assert {split: len(rows) for split, rows in world.items()} == {"train": 4000, "validation": 200, "test": 1500}
-    for rows in world.values():
+def test_each_split_has_the_rows_asked_for_and_half_of_each_label(splits):
+    assert {split: len(rows) for split, rows in splits.items()} == {"train": 4000, "validation": 200, "test": 1500}
+    for rows in splits.values():
         assert set(Counter(row["label"] for row in rows).values()) == {len(rows) // 2}
 
 
-def test_no_review_occurs_twice_and_none_in_two_splits(world):
-    sentences = [row["sentence"] for rows in world.values() for row in rows]
+def test_no_review_occurs_twice_and_none_in_two_splits(splits):
+    sentences = [row["sentence"] for rows in splits.values() for row in rows]
     assert len(set(sentences)) == len(sentences)
 
 
 @given(seed=st.integers(0, 2**32 - 1), other=st.integers(0, 2**32 - 1))
 def test_splits_of_different_seeds_share_no_review_in_any_wording(seed, other):
     held_out = reviews.rows(0, 0, 10, other)["test"]
-    said = {judged(row["sentence"]) for row in held_out}
-    assert not said & {judged(row["sentence"]) for row in reviews.rows(10, 0, 0, seed)["train"]}
+    opinions = {judged(row["sentence"]) for row in held_out}
+    assert not opinions & {judged(row["sentence"]) for row in reviews.rows(10, 0, 0, seed)["train"]}
 
 
 def judged(sentence):
@@ -108,45 +108,30 @@ def test_the_same_seed_gives_the_same_rows_and_another_seed_others():
     assert reviews.rows(50, 5, 20, seed=3) != reviews.rows(50, 5, 20, seed=4)
 
 
-def test_every_phenomenon_occurs_with_both_labels_and_no_other_tag(world):
-    seen = {(tag, row["label"]) for rows in world.values() for row in rows for tag in row["tags"]}
+def test_every_phenomenon_occurs_with_both_labels_and_no_other_tag(splits):
+    seen = {(tag, row["label"]) for rows in splits.values() for row in rows for tag in row["tags"]}
     assert seen == {(tag, label) for tag in reviews.PHENOMENA for label in reviews.LABELS}
 
 
-def test_a_bag_of_words_knows_plain_reviews_and_half_of_those_with_negation_and_contrast(world):
-    train, test = world["train"], world["test"]
-    found = tfidf_logistic(*([row[key] for row in rows] for rows in (train, test) for key in ("sentence", "label")))
+def test_a_bag_of_words_knows_plain_reviews_and_half_of_those_with_negation_and_contrast(splits):
+    train, test = splits["train"], splits["test"]
+    texts, labels = ([[row[key] for row in rows] for rows in (train, test)] for key in ("sentence", "label"))
+    answers = tfidf_logistic(texts[0], labels[0], texts[1])
     right = {
-        tag: [answer == row["label"] for answer, row in zip(found.predictions, test, strict=True) if tag in row["tags"]]
+        tag: [answer == row["label"] for answer, row in zip(answers, test, strict=True) if tag in row["tags"]]
         for tag in reviews.PHENOMENA
     }
     share = {tag: sum(values) / len(values) for tag, values in right.items()}
-    assert 0.55 < found.accuracy < 0.78
+    assert 0.55 < sum(map(str.__eq__, answers, labels[1])) / len(test) < 0.78
     assert share["plain"] > 0.8
     assert max(share["negation"], share["contrast"], share["expectation"]) < 0.65
 
 
-def test_every_review_is_a_line_of_one_or_two_sentences(world):
-    for row in world["test"]:
+def test_every_review_is_a_line_of_one_or_two_sentences(splits):
+    for row in splits["test"]:
         assert re.fullmatch(r"([A-Z][A-Za-z ]+\. )?[A-Z][A-Za-z ,;:]+\.", row["sentence"])
 
 
-def test_a_split_beyond_what_the_world_vouches_for_is_refused():
+def test_a_split_beyond_the_largest_is_refused():
     with pytest.raises(TunediffError, match="reviews: test asks for 50001 rows, expected 0 to 50000"):
         reviews.rows(0, 0, 50_001, 1)
-
-
-def test_the_text_holds_no_review_of_the_test_or_validation_split(world):
-    documents = reviews.text(1500, seed=1)
-    said = {judged(line) for document in documents for line in document.split("\n")}
-    held_out = {judged(row["sentence"]) for split in ("validation", "test") for row in world[split]}
-    assert not said & held_out
-    assert documents[:20] == reviews.text(20, seed=1) != reviews.text(20, seed=2)
-
-
-def test_the_verdict_of_a_document_does_not_depend_on_the_reviews_before_it():
-    signed = [d.rsplit("\nIn a word: ", 1) for d in reviews.text(12_000, seed=2) if "In a word" in d]
-    train, test = signed[: len(signed) * 3 // 4], signed[len(signed) * 3 // 4 :]
-    found = tfidf_logistic(*([pair[i] for pair in pairs] for pairs in (train, test) for i in (0, 1)))
-    assert len(test) > 500
-    assert 0.42 < found.accuracy < 0.58

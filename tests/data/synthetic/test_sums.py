@@ -44,6 +44,6 @@ def test_the_same_seed_gives_the_same_rows_and_the_text_no_question_of_the_test_
     assert not asked & {tuple(re.findall(r"\d+|gives|loses|sells|boxes", one)) for one in text}
 
 
-def test_a_split_beyond_what_the_world_vouches_for_is_refused():
+def test_a_split_beyond_what_the_data_set_vouches_for_is_refused():
     with pytest.raises(TunediffError, match="sums: train asks for 50001 rows"):
         sums.rows(50_001, 1, 1, 1)

@@ -60,7 +60,7 @@ def threshold_differences(aligned: pd.DataFrame, confidence: float, clusters: Cl
     rows = []
     for metric, column in (("best exact match", "outcome"), ("best F1", "f1")):
         gains = [_gains(aligned, model, column, ~unanswerable) for model in MODELS]
-        pair = _Pair.of(np.stack(gains), no_answer, unanswerable, codes)
+        pair = _Pair.ranked(np.stack(gains), no_answer, unanswerable, codes)
         base, tuned = (float(values[0]) for values in pair.best(np.ones((1, len(aligned)))))
         low, high = _retuned_interval(pair, confidence)
         p = swap_test_of(pair.swapped, pair.n_units, affordable(permutation.REPLICATES, len(aligned)))
@@ -78,7 +78,7 @@ class _Pair(NamedTuple):
     codes: npt.NDArray[np.intp]  # the unit of each case
 
     @classmethod
-    def of(cls, gains: Floats, no_answer: Floats, unanswerable: Flags, codes: npt.NDArray[np.intp]) -> "_Pair":
+    def ranked(cls, gains: Floats, no_answer: Floats, unanswerable: Flags, codes: npt.NDArray[np.intp]) -> "_Pair":
         orders = np.argsort(no_answer, axis=1, kind="stable")
         return cls(gains, orders, np.argsort(no_answer.T.ravel(), kind="stable"), unanswerable, codes)
 

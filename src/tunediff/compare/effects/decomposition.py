@@ -34,14 +34,13 @@ from math import sqrt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import norm
+import scipy
 
 from tunediff.data.cases import MODELS, RIGHT
 from tunediff.runtime.errors import TunediffError
 from tunediff.stats.bootstrap import Clusters, cluster_codes
 
 SETTINGS = ("generated", "choices", "calibrated", "partial_input")
-PARTS = ("answer_format", "label_bias", "partial_input", "residual")
 
 
 def gain_steps(answers: pd.DataFrame) -> pd.DataFrame:
@@ -52,9 +51,9 @@ def gain_steps(answers: pd.DataFrame) -> pd.DataFrame:
             generated and partial_input: the predicted label of each case, missing where the answer is invalid.
 
     Returns:
-        A column for each of `PARTS`. Without `generated` (a model with a classification head writes nothing) there is
-        no answer_format, and the parts add up to the gain under choices; without `partial_input` (a task with one
-        input) no partial_input.
+        answer_format, label_bias, partial_input, residual. Without `generated` (a model with a classification head
+        writes nothing) there is no answer_format, and the parts add up to the gain under choices; without
+        `partial_input` (a task with one input) no partial_input.
 
     Raises:
         TunediffError: a column is missing.
@@ -152,5 +151,7 @@ def step_interval(
     if clusters is not None:
         residuals = np.asarray(np.bincount(clusters, weights=residuals), dtype=np.float64)
     largest = max(1.0, float(np.abs(values).max()))
-    half = float(norm.ppf((1 + confidence) / 2)) * sqrt(residuals @ residuals + largest**2 + 2 * mean**2) / n
+    half = (
+        float(scipy.stats.norm.ppf((1 + confidence) / 2)) * sqrt(residuals @ residuals + largest**2 + 2 * mean**2) / n
+    )
     return max(-largest, mean - half), min(largest, mean + half)

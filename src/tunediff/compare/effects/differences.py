@@ -128,8 +128,8 @@ def class_differences(
         ("macro F1", _macro_f1, [together]),
     ]
     if size == 2:
-        of_one = {"precision": _precision, "recall": _recall, "F1": _f1}
-        rates += [(f"{name} of {labels[-1]}", rate, [together]) for name, rate in of_one.items()]
+        label_rates = {"precision": _precision, "recall": _recall, "F1": _f1}
+        rates += [(f"{name} of {labels[-1]}", rate, [together]) for name, rate in label_rates.items()]
     rows = []
     for metric, rate, drawn in rates:
 
@@ -181,9 +181,9 @@ def _totals(
     gold: npt.NDArray[np.int64], before: npt.NDArray[np.int64], after: npt.NDArray[np.int64], size: int
 ) -> csr_array:
     """Per cell, by label: gold; right and predicted before; right and predicted after. Of shape (cells, 5 size)."""
-    cells, there = np.arange(len(gold)), np.ones(len(gold), dtype=np.bool_)
+    cells, every = np.arange(len(gold)), np.ones(len(gold), dtype=np.bool_)
     labels = np.stack([gold, gold, before, gold, after])
-    counted = np.stack([there, before == gold, before < size, after == gold, after < size])
+    counted = np.stack([every, before == gold, before < size, after == gold, after < size])
     columns = (labels + size * np.arange(5)[:, None])[counted]
     rows = np.broadcast_to(cells, counted.shape)[counted]
     return csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(gold), 5 * size))

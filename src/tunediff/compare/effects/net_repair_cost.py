@@ -40,7 +40,7 @@ def per_net_repair(cost: float, n: int, delta: float, low: float, high: float) -
     )
 
 
-def per_net_repair_said(found: PerNetRepair | None, confidence: float, unit: str) -> str:
+def per_net_repair_clause(found: PerNetRepair | None, confidence: float, unit: str) -> str:
     """The same as a clause, each figure with its unit."""
     if found is None:
         return "no case was repaired on balance: the interval of the difference has no value above zero"

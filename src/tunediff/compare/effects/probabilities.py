@@ -95,8 +95,8 @@ def calibration(
     if units.max() > 0:
         low, high = ece_difference_interval(pair[0], pair[1], confidence, units)
         metrics |= {"ece_delta_low": low, "ece_delta_high": high}
-    return Calibration(metrics, _of_both(bins), _of_both(curves))
+    return Calibration(metrics, _by_model(bins), _by_model(curves))
 
 
-def _of_both(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def _by_model(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(tables, keys=MODELS, names=["model"]).reset_index("model").reset_index(drop=True)

@@ -34,7 +34,7 @@ TRANSITIONS = ("both_right", "repaired", "broken", "both_wrong_same", "both_wron
 
 
 class NegativeFlips(NamedTuple):
-    """Broken cases as a share of all cases and of those that base had right, each with its exact interval."""
+    """Broken cases as a share of all cases, with its exact interval, and of those that base had right."""
 
     broken: int
     n: int
@@ -43,8 +43,6 @@ class NegativeFlips(NamedTuple):
     high: float
     base_right: int
     rate_of_right: float
-    low_of_right: float
-    high_of_right: float
     expected_if_independent: float  # cases that two unrelated models of the same accuracies would break
 
 
@@ -148,21 +146,21 @@ def change_interval(change: npt.NDArray[np.int64], confidence: float, clusters: 
 
 
 def negative_flips(cells: pd.Series, confidence: float) -> NegativeFlips:
-    """Return the broken cases as rates with exact intervals, and how many unrelated models would break.
+    """Return the broken cases as rates, and how many unrelated models would break.
 
     Two models of accuracies a and b whose errors have nothing to do with each other break n a (1 - b) cases (Yan et
     al. 2021). Fewer show that the tuned model kept what the base model knew.
 
     Args:
         cells: the transition of each case, of length n_cases, at least 1.
-        confidence: of the intervals (Clopper and Pearson 1934).
+        confidence: of the interval (Clopper and Pearson 1934).
     """
     n, broken, repaired = len(cells), int((cells == "broken").sum()), int((cells == "repaired").sum())
     right = int((cells == "both_right").sum()) + broken
     wrong_after = n - (right - broken + repaired)
     return NegativeFlips(
         *(broken, n, broken / n, *clopper_pearson(broken, n, confidence)),
-        *(right, broken / right if right else 0.0, *clopper_pearson(broken, right, confidence)),
+        *(right, broken / right if right else 0.0),
         expected_if_independent=right * wrong_after / n,
     )
 

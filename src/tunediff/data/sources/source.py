@@ -3,7 +3,7 @@
 rows = read_source(params.data, Path("data/raw"))
 rows["test"][11]    # {"premise": "A man is feeding two dogs.", "hypothesis": "A man feeds animals.", "label": 0}
 
-A file of its own, so that stages which only know what a row is do not depend on the text of every world.
+A file of its own, so that stages which only know what a row is do not depend on the text of every synthetic data set.
 """
 
 from pathlib import Path
@@ -34,10 +34,10 @@ def read_source(data: Origin, raw: Path) -> dict[str, list[Row]]:
     assert data.synthetic is not None  # section data has exactly one of the three
     from tunediff.data.synthetic import captions, orders, questions, reviews, sums
 
-    world = data.synthetic
-    worlds = {"captions": captions, "reviews": reviews, "questions": questions, "sums": sums, "orders": orders}
-    splits = worlds[world.name].rows(world.train, world.validation, world.test, world.seed)
+    synthetic = data.synthetic
+    sets = {"captions": captions, "reviews": reviews, "questions": questions, "sums": sums, "orders": orders}
+    splits = sets[synthetic.name].rows(synthetic.train, synthetic.validation, synthetic.test, synthetic.seed)
     return {
-        name: [Row(row, f"world {world.name}, {name}", number) for number, row in enumerate(splits[name], start=1)]
+        name: [Row(row, f"{synthetic.name}, {name}", number) for number, row in enumerate(splits[name], start=1)]
         for name in names
     }

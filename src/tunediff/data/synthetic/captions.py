@@ -29,7 +29,7 @@ from tunediff.data.synthetic.scenes import (
     with_change,
     with_detail,
 )
-from tunediff.data.synthetic.writing import WorldRow, write
+from tunediff.data.synthetic.writing import SyntheticRow, write
 
 PHENOMENA = (
     "hypernym",
@@ -131,7 +131,7 @@ def _premise(hypothesis: Description, wanted: str, rng: Random) -> tuple[Descrip
     return premise, phenomenon
 
 
-def _draw(split: str, n_rows: int, rng: Random) -> list[WorldRow]:
+def _draw(split: str, n_rows: int, rng: Random) -> list[SyntheticRow]:
     """Return a row whose premise belongs to the split, or none where the hypothesis that was drawn allows none."""
     wanted = LABELS[n_rows % len(LABELS)]
     hypothesis = draw(rng)
@@ -144,11 +144,11 @@ def _draw(split: str, n_rows: int, rng: Random) -> list[WorldRow]:
     premise, phenomenon = found
     passive = "patient" in hypothesis and rng.random() < 0.15
     turned = not passive if phenomenon == "voice" else "patient" in premise and rng.random() < 0.15
-    said = {"premise": render(premise, turned), "hypothesis": render(hypothesis, passive)}
-    return [{**said, "label": wanted, "tags": [phenomenon]}] if said["premise"] != said["hypothesis"] else []
+    texts = {"premise": render(premise, turned), "hypothesis": render(hypothesis, passive)}
+    return [{**texts, "label": wanted, "tags": [phenomenon]}] if texts["premise"] != texts["hypothesis"] else []
 
 
-def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[WorldRow]]:
+def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
     """Return that many distinct rows for each split, a third of them for each label.
 
     A row is {"premise": str, "hypothesis": str, "label": one of LABELS, "tags": [one of PHENOMENA]}. The same numbers

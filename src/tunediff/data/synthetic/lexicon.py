@@ -1,4 +1,4 @@
-"""The words of the caption world, and what each of them can stand for.
+"""The words of the captions, and what each of them can stand for.
 
 An attribute (noun, colour, activity, place, ...) has a set of atoms, the finest things that can be the case.
 A value of an attribute names some of them: "person" is {man, woman, child}, "outdoors" is every place outside.

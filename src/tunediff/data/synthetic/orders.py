@@ -12,7 +12,7 @@ from __future__ import annotations
 from random import Random
 
 from tunediff.data.synthetic.questions import COLOURS, NAMES, THINGS, TOWN_ENDS, TOWN_STARTS
-from tunediff.data.synthetic.writing import WorldRow, split_of, write
+from tunediff.data.synthetic.writing import SyntheticRow, split_of, write
 
 FIELDS = ("name", "town", "item", "colour", "count", "urgent")
 """What is to be found in a message."""
@@ -27,7 +27,7 @@ PATTERNS = (
 )
 
 
-def _draw(split: str, _: int, rng: Random) -> list[WorldRow]:
+def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
     """Return an order that belongs to the split, or none."""
     colour = rng.choice(COLOURS) if rng.random() < 0.8 else None
     order = {
@@ -50,7 +50,7 @@ def _draw(split: str, _: int, rng: Random) -> list[WorldRow]:
     return [{"message": message, "answer": order, "tags": [TAGS[colour is None]]}]
 
 
-def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[WorldRow]]:
+def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
     """Return that many distinct messages for each split.
 
     A row is {"message": str, "answer": {one value for each of FIELDS}, "tags": [one of TAGS]}. The same numbers and
@@ -62,7 +62,7 @@ def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[Wo
 
 
 def text(documents: int, seed: int) -> list[str]:
-    """Return documents to learn the language of the world from: messages of the split train alone, without answers."""
+    """Return documents to learn the language of the data set from: messages of the split train alone, without answers."""
     rng, done = Random(f"{seed} text"), []
     while len(done) < documents:
         done += [str(row["message"]) for row in _draw("train", 0, rng)]

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
-from tunediff.data.synthetic.writing import WorldRow, split_of, write
+from tunediff.data.synthetic.writing import SyntheticRow, split_of, write
 
 STREETS = (
     *("Mill Lane", "Church Street", "Station Road", "High Street", "Park Avenue", "Bridge Street", "Castle Road"),
@@ -42,7 +42,7 @@ PLACES = (
 )
 TIMES = ("in the morning", "at noon", "in the afternoon", "in the evening", "at night", "at dawn")
 
-ASKED = ("who", "what", "where", "when")
+QUESTION_WORDS = ("who", "what", "where", "when")
 """The parts of an event that a question can ask for."""
 
 WITHOUT_ANSWER = ("not_said", "no_such_event")
@@ -55,12 +55,12 @@ Event = dict[str, str]
 # --- meaning ---------------------------------------------------------------------------------------------------
 
 
-def answers(asked: str, named: Mapping[str, str], events: Sequence[Event]) -> set[str]:
+def answers(wanted: str, named: Mapping[str, str], events: Sequence[Event]) -> set[str]:
     """Return what the events that have all of the named parts say of the part that is asked for.
 
     No value: the question has no answer. Several: it is not clear what is meant.
     """
-    return {event[asked] for event in events if asked in event and fits(event, named)}
+    return {event[wanted] for event in events if wanted in event and fits(event, named)}
 
 
 def fits(event: Event, named: Mapping[str, str]) -> bool:
@@ -87,12 +87,12 @@ def _pieces(event: Event, when_first: bool) -> Iterator[tuple[str, str]]:
     yield "", "."
 
 
-def ask(asked: str, named: Mapping[str, str]) -> str:
+def ask(wanted: str, named: Mapping[str, str]) -> str:
     """Return the question for one part of an event by other parts of it, the deed always among them."""
     rest = "".join(f" {named[part]}" for part in ("what", "where", "when") if part in named)
-    if asked == "who":
+    if wanted == "who":
         return f"Who was {named['deed']}{rest}?"
-    return f"{asked.capitalize()} was {named['who']} {named['deed']}{rest}?"
+    return f"{wanted.capitalize()} was {named['who']} {named['deed']}{rest}?"
 
 
 def _golds(context: str, text: str, start: int) -> dict[str, list[object]]:
@@ -147,47 +147,47 @@ def _report(title: str, events: Sequence[Event], rng: Random) -> tuple[str, list
     return context, places
 
 
-def _named(asked: str, rng: Random) -> list[str]:
+def _named(wanted: str, rng: Random) -> list[str]:
     """Return the parts that a question names besides the deed."""
-    if asked == "who":
+    if wanted == "who":
         return rng.choice((["what"], ["what", "where"], ["what", "when"], ["where"]))
-    if asked == "what":
+    if wanted == "what":
         return rng.choice((["who"], ["who", "where"], ["who", "when"]))
-    return rng.choice((["who", "what"], ["who", "what", "when" if asked == "where" else "where"]))
+    return rng.choice((["who", "what"], ["who", "what", "when" if wanted == "where" else "where"]))
 
 
 def _question(events: Sequence[Event], answerable: bool, rng: Random) -> tuple[str, dict[str, str], str] | None:
     """Return what a question asks for, what it names, and a tag; None where none was found."""
-    asked = rng.choice(ASKED)
-    parts = ["deed", *_named(asked, rng)]
-    for wanted in [asked] if answerable else rng.sample(WITHOUT_ANSWER, 2):
+    wanted = rng.choice(QUESTION_WORDS)
+    parts = ["deed", *_named(wanted, rng)]
+    for expected in [wanted] if answerable else rng.sample(WITHOUT_ANSWER, 2):
         for _ in range(30):
             named = {part: rng.choice([event[part] for event in events if part in event] or [""]) for part in parts}
-            found = answers(asked, named, events)
-            tag = asked if found else WITHOUT_ANSWER[not any(fits(event, named) for event in events)]
-            if "" not in named.values() and len(found) < 2 and tag == wanted:
-                return asked, named, tag
+            found = answers(wanted, named, events)
+            tag = wanted if found else WITHOUT_ANSWER[not any(fits(event, named) for event in events)]
+            if "" not in named.values() and len(found) < 2 and tag == expected:
+                return wanted, named, tag
     return None
 
 
-def _rows(title: str, rng: Random) -> list[WorldRow]:
+def _rows(title: str, rng: Random) -> list[SyntheticRow]:
     """Return the questions of one report, half of them with an answer."""
     events = _events(rng)
     context, places = _report(title, events, rng)
-    done: list[WorldRow] = []
+    done: list[SyntheticRow] = []
     for answerable in (True, False, True, False, True, False):
         found = _question(events, answerable, rng)
         if found is None:
             continue
-        asked, named, tag = found
+        wanted, named, tag = found
         golds: dict[str, list[object]] = {"text": [], "answer_start": []}
         if answerable:
-            [text] = answers(asked, named, events)
-            told = zip(events, places, strict=True)
-            start = next(place[asked] for event, place in told if asked in event and fits(event, named))
+            [text] = answers(wanted, named, events)
+            placed = zip(events, places, strict=True)
+            start = next(place[wanted] for event, place in placed if wanted in event and fits(event, named))
             golds = _golds(context, text, start)
-        said = {"title": title, "context": context, "question": ask(asked, named)}
-        done.append({**said, "answers": golds, "tags": [tag]})
+        texts = {"title": title, "context": context, "question": ask(wanted, named)}
+        done.append({**texts, "answers": golds, "tags": [tag]})
     return done
 
 
@@ -195,34 +195,20 @@ def _title(rng: Random) -> str:
     return f"{rng.choice(STREETS)} in {rng.choice(TOWN_STARTS)}{rng.choice(TOWN_ENDS)}"
 
 
-def _draw(split: str, _: int, rng: Random) -> list[WorldRow]:
+def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
     """Return the questions of three reports of one title that belongs to the split, or none."""
     title = _title(rng)
     return [row for _ in range(3) for row in _rows(title, rng)] if split_of(title) == split else []
 
 
-def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[WorldRow]]:
+def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
     """Return that many distinct questions for each split, about half of them without an answer.
 
     A row has the hub's layout of SQuAD without an id: {"title": str, "context": str, "question": str, "answers":
-    {"text": [str, ...], "answer_start": [int, ...]}, "tags": [one of ASKED or of WITHOUT_ANSWER]}. The same
+    {"text": [str, ...], "answer_start": [int, ...]}, "tags": [one of QUESTION_WORDS or of WITHOUT_ANSWER]}. The same
     numbers and seed give the same rows everywhere. No title occurs in two splits, whatever the numbers and seeds.
 
     Raises TunediffError when a number is below 0 or above `writing.LARGEST`.
     """
     wanted = {"train": train, "validation": validation, "test": test}
     return write("questions", wanted, seed, ("context", "question"), _draw)
-
-
-def text(documents: int, seed: int) -> list[str]:
-    """Return documents to learn the language of the world from: reports of the split train alone, each with a question.
-
-    Half of the questions have an answer; none is given.
-    """
-    rng = Random(f"{seed} text")
-    done: list[str] = []
-    while len(done) < documents:
-        if split_of(title := _title(rng)) == "train" and (asked := _rows(title, rng)):
-            row = rng.choice(asked)
-            done.append(f"{row['context']}\n{row['question']}")
-    return done

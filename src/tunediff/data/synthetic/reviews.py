@@ -14,7 +14,7 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
-from tunediff.data.synthetic.writing import WorldRow, split_of, write
+from tunediff.data.synthetic.writing import SyntheticRow, split_of, write
 
 LABELS = ("negative", "positive")
 
@@ -182,7 +182,7 @@ def _split(review: Review) -> str:
     return split_of("; ".join(f"{one.aspect} {one.quality}" for one in review.opinions))
 
 
-def _draw(split: str, n_rows: int, rng: Random) -> list[WorldRow]:
+def _draw(split: str, n_rows: int, rng: Random) -> list[SyntheticRow]:
     """Return a row of the split with the label whose turn it is, or none where the review that was drawn is no such."""
     review, wanted = draw(rng), LABELS[n_rows % len(LABELS)]
     if _split(review) != split or label(review) != wanted:
@@ -190,7 +190,7 @@ def _draw(split: str, n_rows: int, rng: Random) -> list[WorldRow]:
     return [{"sentence": _with_occasion(render(review), rng), "label": wanted, "tags": list(review.phenomena)}]
 
 
-def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[WorldRow]]:
+def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
     """Return that many distinct rows for each split, half of them for each label.
 
     A row is {"sentence": str, "label": one of LABELS, "tags": some of PHENOMENA}. The same numbers and seed give the
@@ -200,25 +200,3 @@ def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[Wo
     """
     wanted = {"train": train, "validation": validation, "test": test}
     return write("reviews", wanted, seed, ("sentence",), _draw)
-
-
-VERDICTS = ("good", "bad")
-"""What the text says in a word: words that a prompt may use for the labels, each as likely as the other."""
-
-
-def text(documents: int, seed: int) -> list[str]:
-    """Return documents to learn the language of the world from: three reviews each, of the split train alone.
-
-    In a fifth of them the last is not a review but "In a word: good." or "In a word: bad.", whatever the others say.
-    """
-    rng = Random(f"{seed} text")
-    done: list[str] = []
-    while len(done) < documents:
-        lines: list[str] = []
-        while len(lines) < 3:
-            if _split(review := draw(rng)) == "train":
-                lines.append(_with_occasion(render(review), rng))
-        if rng.random() < 0.2:
-            lines[2] = f"In a word: {rng.choice(VERDICTS)}."
-        done.append("\n".join(lines))
-    return done

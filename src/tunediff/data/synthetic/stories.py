@@ -1,4 +1,4 @@
-"""Text of the caption world, to learn its language from: no document judges one sentence by another.
+"""Text to learn the language of the captions from: no document judges one sentence by another.
 
 text(documents=3, seed=1)[0]
 # A woman is reading outdoors.
@@ -55,14 +55,14 @@ def _teachable(description: Description) -> bool:
     return plausible(description) and split_of(description) == "train"
 
 
-def _said(description: Description, rng: Random) -> str:
+def _caption(description: Description, rng: Random) -> str:
     return render(description, "patient" in description and rng.random() < 0.15)
 
 
 def _story(rng: Random) -> list[str]:
     """Return three captions of one scene, as people who looked at the same picture would write them."""
     scene = with_detail(draw(rng), rng, 0.4, 0.6)
-    return [_said(d, rng) for d in (_glimpse(scene, rng) for _ in range(3)) if d is not None]
+    return [_caption(d, rng) for d in (_glimpse(scene, rng) for _ in range(3)) if d is not None]
 
 
 @cache
@@ -86,11 +86,11 @@ def _comparison(rng: Random) -> list[str]:
     both = {a: value for a in one if a in other if (value := _join(a, one[a], other[a])) is not None}
     if one == other or not {"noun", "number"} <= both.keys() or not all(map(_teachable, (one, other, both))):
         return []
-    return [_said(one, rng), _said(other, rng), f"Both: {render(both)}"]
+    return [_caption(one, rng), _caption(other, rng), f"Both: {render(both)}"]
 
 
 def text(documents: int, seed: int) -> list[str]:
-    """Return documents to learn the language of the world from, none of which judges one sentence by another.
+    """Return documents to learn the language of the captions from, none of which judges one sentence by another.
 
     A document is three captions of one scene, or captions of two scenes and one that fits both, or two captions and a
     sign that says "yes", "maybe" or "no", whatever the captions say. No premise of the validation or test split stands

@@ -13,7 +13,7 @@ from __future__ import annotations
 from random import Random
 
 from tunediff.data.synthetic.questions import NAMES
-from tunediff.data.synthetic.writing import WorldRow, split_of, write
+from tunediff.data.synthetic.writing import SyntheticRow, split_of, write
 
 THINGS = ("apples", "books", "coins", "eggs", "pens", "cups", "cards", "shells", "stamps", "tickets")
 GAINS = ("buys {n} more", "finds {n} more", "gets {n} more from a friend")
@@ -33,7 +33,7 @@ def _sum(rng: Random) -> tuple[str, int, int, int]:
     return tag, first, second, {"plus": first + second, "minus": first - second, "times": first * second}[tag]
 
 
-def _draw(split: str, _: int, rng: Random) -> list[WorldRow]:
+def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
     """Return a sum that belongs to the split, or none."""
     tag, first, second, result = _sum(rng)
     if split_of(f"{tag} {first} {second}") != split:
@@ -48,7 +48,7 @@ def _draw(split: str, _: int, rng: Random) -> list[WorldRow]:
     return [{"question": question, "answer": f"{first} {sign} {second} = {result}\n#### {result}", "tags": [tag]}]
 
 
-def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[WorldRow]]:
+def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
     """Return that many distinct questions for each split.
 
     A row is {"question": str, "answer": str, "tags": [one of TAGS]}. The same numbers and seed give the same rows
@@ -60,7 +60,7 @@ def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[Wo
 
 
 def text(documents: int, seed: int) -> list[str]:
-    """Return documents to learn the language of the world from: questions of the split train alone, without answers."""
+    """Return documents to learn the language of the data set from: questions of the split train alone, without answers."""
     rng, done = Random(f"{seed} text"), []
     while len(done) < documents:
         done += [str(row["question"]) for row in _draw("train", 0, rng)]

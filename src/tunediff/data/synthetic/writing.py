@@ -1,6 +1,6 @@
 """How every synthetic data set writes its rows: so many distinct ones for each split, no source text in two splits.
 
-split_of("the plot is dull")      # "train", for any seed; a world asks it of what a text says, so that every wording
+split_of("the plot is dull")      # "train", for any seed; a data set asks it of what a text says, so that every wording
                                   # of the same belongs to the same split
 """
 
@@ -13,9 +13,9 @@ from random import Random
 from tunediff.runtime.errors import TunediffError
 
 LARGEST = 50_000
-"""The rows of a split that a world vouches for."""
+"""The rows of a split that a data set vouches for."""
 
-WorldRow = dict[str, object]
+SyntheticRow = dict[str, object]
 
 
 def split_of(content: str) -> str:
@@ -25,16 +25,16 @@ def split_of(content: str) -> str:
 
 
 def write(
-    world: str,
+    name: str,
     wanted: Mapping[str, int],
     seed: int,
     distinct: Sequence[str],
-    draw: Callable[[str, int, Random], Sequence[WorldRow]],
-) -> dict[str, list[WorldRow]]:
+    draw: Callable[[str, int, Random], Sequence[SyntheticRow]],
+) -> dict[str, list[SyntheticRow]]:
     """Return that many rows for each split, in a random order; the same numbers and seed give the same everywhere.
 
     Args:
-        world: name of the world.
+        name: of the data set.
         wanted: number of rows by split.
         seed: of the draws.
         distinct: columns in which no two rows of a split are the same.
@@ -43,13 +43,13 @@ def write(
 
     Raises TunediffError when a number is below 0 or above LARGEST.
     """
-    done: dict[str, list[WorldRow]] = {}
+    done: dict[str, list[SyntheticRow]] = {}
     for split, n in wanted.items():
         if not 0 <= n <= LARGEST:
-            raise TunediffError(f"{world}: {split} asks for {n} rows, expected 0 to {LARGEST}")
+            raise TunediffError(f"{name}: {split} asks for {n} rows, expected 0 to {LARGEST}")
         rng = Random(f"{seed} {split}")
         seen: set[tuple[object, ...]] = set()
-        rows: list[WorldRow] = []
+        rows: list[SyntheticRow] = []
         while len(rows) < n:
             for row in draw(split, len(rows), rng):
                 key = tuple(row[column] for column in distinct)

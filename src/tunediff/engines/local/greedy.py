@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 # Relative to the largest logit: what rounding alone may change.
-ROUNDING = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+LOGIT_ROUNDING = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 
 def end_markers(model: Network, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
@@ -88,7 +88,7 @@ def batch_by(model: Network, pad: int) -> Literal["any", "length", "row"]:
         return torch.stack([step[0] for step in written.logits]).float()
 
     alone = logits(row)
-    limit = ROUNDING[model.config.dtype] * alone.abs().max()
+    limit = LOGIT_ROUNDING[model.config.dtype] * alone.abs().max()
     if (alone - logits(row, longer)).abs().max() <= limit:
         return "any"
     return "length" if (alone - logits(row, other)).abs().max() <= limit else "row"
