@@ -96,8 +96,8 @@ def key_numbers(results: Results) -> list[Number]:
         name = row.metric[0].upper() + row.metric[1:] + note
         rows.append(_share(name, UP, row.base, row.tuned, (row.low, row.high)))
     for stem, trait in task.traits.items():
-        known = f"{stem}_delta_low" in diff
-        ends = (diff[f"{stem}_delta_low"], diff[f"{stem}_delta_high"]) if known else None
+        several = f"{stem}_delta_low" in diff
+        ends = (diff[f"{stem}_delta_low"], diff[f"{stem}_delta_high"]) if several else None
         of_kind = _share if trait.is_share else _number
         name = trait.name[0].upper() + trait.name[1:]
         rows.append(of_kind(name, "", diff[f"{stem}_base"], diff[f"{stem}_tuned"], ends))

@@ -60,8 +60,9 @@ def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[Sy
 
 
 def text(documents: int, seed: int) -> list[str]:
-    """Return documents to learn the language of the data set from: questions of the split train alone, without answers."""
-    rng, done = Random(f"{seed} text"), []
+    """Return documents to learn the language from: questions of the split train alone, without answers."""
+    rng = Random(f"{seed} text")
+    done: list[str] = []
     while len(done) < documents:
         done += [str(row["question"]) for row in _draw("train", 0, rng)]
     return done
