@@ -104,6 +104,8 @@ SCHEMA = {"type": "object", "required": ["n"], "properties": {"n": {"type": "int
 def test_json_is_invalid_where_it_cannot_be_read_and_right_where_its_schema_is_met():
     assert graded('{"n": 1}', "{}", by="json") == 1
     assert graded('{"n": 1', "{}", by="json") is None
+    assert graded('{"n": NaN}', "{}", by="json") is None
+    assert graded("[" * 5000 + "]" * 5000, "{}", by="json") is None
     assert graded('{"n": 1}', "{}", by="json", json_schema=SCHEMA) == 1
     assert graded('{"n": "1"}', "{}", by="json", json_schema=SCHEMA) == 0
     assert graded('Here: ```{"n": 1}```', "{}", by="json", pattern="(?s)```(.*?)```") == 1

@@ -100,7 +100,9 @@ def protocol_hash(prompt: Prompt, evaluate: Evaluate, case_ids: Sequence[str], w
     lengths = [prompt.max_tokens] if windows or prompt.too_long == "truncate" else []
     read = [prompt.template, sorted((prompt.choices or {}).values()), *lengths, *[prompt.doc_stride] * windows]
     generated = (
-        {"greedy": True, "max_new_tokens": evaluate.max_new_tokens} if evaluate.scoring_method == "generation" else None
+        {"greedy": True, "max_new_tokens": evaluate.max_new_tokens} | ({"stop": prompt.stop} if prompt.stop else {})
+        if evaluate.scoring_method == "generation"
+        else None
     )
     return content_hash(
         {"prompt": read, "scorer": evaluate.scoring_method, "decoding": generated, "cases": sorted(case_ids)}

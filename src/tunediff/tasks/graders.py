@@ -8,6 +8,7 @@ A method is an entry of `METHODS`, or code of others: a module of `evaluate`, or
 which runs where params.yaml names it and nowhere else.
 """
 
+import json
 import math
 import re
 import string
@@ -133,10 +134,15 @@ def _wanted_number(gold: Gold, reference: str) -> Decimal:
 
 def _json_text(text: str) -> str | None:
     try:
+        json.loads(text, parse_constant=_no_constant)
         from_json(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return text
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON, though Python reads it")
 
 
 def _json(grade: Grade, gold: Gold, answer: str) -> float:  # noqa: ARG001
