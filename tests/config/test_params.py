@@ -728,8 +728,8 @@ def test_a_further_test_set_may_be_of_another_task(read, tmp_path):
         (
             "x",
             {"task": {"name": "nly"}},
-            "also.x: task.name: found 'nly', expected nli, classification, question_answering, generation (did you mean "
-            "nli?)",
+            "also.x: task.name: found 'nly', expected nli, classification, question_answering, generation (did you "
+            "mean nli?)",
         ),
         (
             "x",
