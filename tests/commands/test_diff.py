@@ -177,3 +177,75 @@ def test_answers_that_are_called_otherwise_than_the_labels_are_printed(folder):
     assert code == 0
     assert "TD401 Answers outside of the labels: Of the 2 answers of names.csv, none" in out
     assert "LABEL" in (folder / "names/report.md").read_text()
+
+
+def test_one_file_has_the_answers_of_both_models(tmp_path):
+    rows = ["id,gold,pred_before,pred_after", "1,a,b,a", "2,b,b,b", "3,a,a,"]
+    (tmp_path / "both.csv").write_text("\n".join(rows) + "\n")
+    fields = [
+        "--before-field",
+        "pred_before",
+        "--after-field",
+        "pred_after",
+        "--label-field",
+        "gold",
+        "--id-field",
+        "id",
+    ]
+    code, out, error = tunediff(tmp_path, "diff", "both.csv", *fields, "--out", "out")
+    assert (code, error) == (0, "")
+    assert "read both.csv (pred_before): a table, pred_before held against gold, cases by id\n" in out
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert [metrics[name] for name in ("n", "both_right", "repaired", "broken", "became_invalid")] == [3, 1, 1, 1, 1]
+
+
+def test_one_file_of_ready_outcomes_names_a_column_for_each_model(tmp_path):
+    (tmp_path / "both.csv").write_text("id,f1_before,f1_after\n1,0.2,0.9\n2,1,0.4\n3,0.8,0.8\n")
+    fields = ["both.csv", "--id-field", "id", "--threshold", "0.5", "--out", "out", "--correct-field"]
+    code, out, _ = tunediff(tmp_path, "diff", *fields, "f1_before,f1_after")
+    assert code == 0
+    assert "read both.csv (f1_after): a table, right where f1_after says so from 0.5, cases by id" in out
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert [metrics[name] for name in ("both_right", "repaired", "broken")] == [1, 1, 1]
+    code, _, error = tunediff(tmp_path, "diff", *fields, "f1_before")
+    assert code == 1
+    assert "--correct-field: found f1_before, expected two columns, before and after" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["before.jsonl"], "found no column 'base_prediction' among"),
+        (["before.jsonl", "after.jsonl", "--threshold", "0.5"], "is a table, found --threshold, expected it with"),
+        (["before.jsonl", "after.jsonl", "--metric", "acc"], "is a table, found --metric acc"),
+        (["before.jsonl", "--before-field", "prediction", "--after-field", "prediction"], "the answers of one model"),
+        (["before.jsonl", "after.jsonl", "--before-field", "x"], "found beside two files, expected one file"),
+        (["before.jsonl", "--scores-field", "x"], "found it beside one file, expected two files"),
+        (["before.jsonl", "after.jsonl", "--no-answer", "a", "b"], "beside a .jsonl file, expected SQuAD's .json"),
+    ],
+)
+def test_what_does_not_go_with_one_or_two_files_is_refused(folder, arguments, message):
+    code, _, error = tunediff(folder, "diff", *arguments, "--out", "never")
+    assert code == 1
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (folder / "never").exists()
+
+
+def test_logs_of_another_tool_are_compared_to_the_end_and_both_pages_say_what_they_lack(tmp_path):
+    def log(values):
+        samples = [
+            {"id": n, "epoch": 1, "input": f"q{n}", "target": "", "scores": {"judge": {"value": value}}}
+            for n, value in enumerate(values)
+        ]
+        return json.dumps({"version": 2, "status": "success", "eval": {}, "samples": samples})
+
+    (tmp_path / "before.json").write_text(log("CCIIN"))
+    (tmp_path / "after.json").write_text(log("CCCII"))
+    code, out, error = tunediff(tmp_path, "diff", "before.json", "after.json", "--out", "out")
+    assert (code, error) == (0, "")
+    assert "read after.json: a log of inspect_ai, metric judge" in out
+    assert "accuracy 40.0% -> 60.0% on 5 cases: 1 repaired - 0 broken = +1" in out
+    page = (tmp_path / "out/report.md").read_text()
+    assert "1 of the 5 answers of before.json without a score (no answer 1)" in page
+    assert "nan" not in page

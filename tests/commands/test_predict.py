@@ -9,10 +9,11 @@ import pytest
 
 from tests.program import tunediff
 from tunediff.commands.predict import records, side_by_side
+from tunediff.compare.effects.transitions import TRANSITIONS
 from tunediff.config.settings import read_settings
 from tunediff.data.cases import make_cases, read_predictions
 from tunediff.inputs.settings import PredictSettings
-from tunediff.runtime.files import read_jsonl
+from tunediff.runtime.files import read_json, read_jsonl
 
 CASE = {"premise": "A man is sleeping.", "hypothesis": "A man is awake."}
 EXPECTED = "premise=TEXT hypothesis=TEXT"
@@ -91,6 +92,18 @@ def test_a_file_is_answered_in_its_order_and_written_out(folder, tmp_path):
         [str(number), row["base_prediction"], row["tuned_prediction"]] for number, row in enumerate(written, start=1)
     ]
     assert all(text in line for line, text in zip(lines, rows["hypothesis"], strict=True))
+
+
+def test_what_was_written_of_a_file_with_labels_is_compared_with_no_flag(folder, tmp_path):
+    asked = "predict", "--file", "data/test_sets/test.jsonl", "--out", tmp_path / "answers.jsonl"
+    assert tunediff(folder, *asked)[0] == 0
+    code, out, _ = tunediff(tmp_path, "diff", "answers.jsonl", "--out", "found")
+    assert code == 0
+    line = "read answers.jsonl (base_prediction): a table, base_prediction held against label, cases by case_id\n"
+    assert line in out
+    metrics = read_json(tmp_path / "found/metrics.json")
+    pipeline = read_json(folder / "metrics/diff_cases.json")
+    assert {name: metrics[name] for name in TRANSITIONS} == {name: pipeline[name] for name in TRANSITIONS}
 
 
 def test_text_that_spells_a_special_token_stays_text(folder):

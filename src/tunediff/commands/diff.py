@@ -2,12 +2,15 @@
 
     tunediff diff before.jsonl after.jsonl --out findings
     tunediff diff before.csv after.csv --id-field id --label-field gold --prediction-field answer --out findings
+    tunediff diff both.csv --before-field pred_before --after-field pred_after --out findings
+    tunediff diff before.csv after.csv --correct-field score --threshold 0.5 --out findings
     tunediff diff samples_anli_r1_before.jsonl samples_anli_r1_after.jsonl --out findings
     tunediff diff base.json tuned.json --data dev-v2.0.json --out findings
 
-Reads JSON lines, CSV and Parquet, samples of lm-evaluation-harness (--log_samples), and SQuAD predictions with
-their data set. Writes metrics.json, cases.jsonl, checks.json, report.md and report.html into the folder --out; all or
-none.
+Reads tables (CSV, .tsv, JSON lines, lists in JSON, Parquet), samples of lm-evaluation-harness (--log_samples), logs of
+inspect_ai (.json, .eval), details of lighteval, results of promptfoo, records of OpenAI's evals, instances of HELM, and
+SQuAD predictions with their data set. What a file was taken for is printed. One file may hold both models' answers.
+Writes metrics.json, cases.jsonl, checks.json, report.md and report.html into the folder --out; all or none.
 
 With --max-negative-flip-rate X it is a gate for CI: exit code 3 when the share of cases that broke may exceed X, that
 is when the upper end of its exact interval does. Bad input: one line and exit code 1.
@@ -29,23 +32,43 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import replacing, write_json, write_jsonl, write_text
 
 GATE_CLOSED = 3
+# What `tunediff predict --out` and cases.jsonl call both models' answers.
+BOTH = {"before": "base_prediction", "after": "tuned_prediction"}
 WRITTEN = ("metrics.json", "cases.jsonl", "checks.json", "report.md", "report.html")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff diff`."""
     parser.add_argument("before", type=Path, help="predictions of the base model")
-    parser.add_argument("after", type=Path, help="predictions of the tuned model, on the same cases")
+    parser.add_argument(
+        "after",
+        type=Path,
+        nargs="?",
+        help="predictions of the tuned model, on the same cases; none where the first file has both",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--label-field", default=Fields.label, help="column of the gold label (label)")
     parser.add_argument("--prediction-field", default=Fields.prediction, help="column of the answer (prediction)")
+    for who, column in BOTH.items():
+        parser.add_argument(
+            f"--{who}-field", help=f"of one file: column of the answers {who}, or the model's name ({column})"
+        )
+    parser.add_argument("--correct-field", help="column that says which answers are right: 1, 0, a score, pass, ...")
+    parser.add_argument("--threshold", type=float, help="the least score that is right, where scores are not 0 or 1")
     parser.add_argument("--scores-field", help="column with a number a label: a list, or an object {label: number}")
     parser.add_argument("--input-fields", help="columns of the inputs, with commas between them")
     parser.add_argument("--id-field", help="column that tells one case from another (case_id, else the inputs)")
     parser.add_argument("--cluster-field", help="column of what several cases may share, such as the premise")
     parser.add_argument("--data", type=Path, help="the data set of SQuAD predictions")
-    parser.add_argument("--metric", help="metric of lm-evaluation-harness samples (the first one)")
-    parser.add_argument("--filter", help="filter of lm-evaluation-harness samples, where there are several")
+    parser.add_argument(
+        "--no-answer",
+        type=Path,
+        nargs=2,
+        metavar="FILE",
+        help="of SQuAD: na_prob.json or null_odds.json of both",
+    )
+    parser.add_argument("--metric", help="metric or scorer of another tool that says what is right (the first one)")
+    parser.add_argument("--filter", help="filter or model of another tool's file, where there are several")
     parser.add_argument("--confidence", type=float, default=CONFIDENCE, help=f"of every interval ({CONFIDENCE})")
     parser.add_argument(
         "--max-negative-flip-rate", type=float, metavar="X", help="exit code 3 when more than this may have broken"
@@ -63,21 +86,26 @@ def main(args: argparse.Namespace) -> None:
         raise TunediffError(f"--max-negative-flip-rate: found {limit}, expected a share in 0..1")
     if args.out.exists() and not args.out.is_dir():
         raise TunediffError(f"{args.out}: is no folder, expected one to write to (--out)")
-    fields = Fields(
-        label=args.label_field,
-        prediction=args.prediction_field,
-        scores=args.scores_field,
-        inputs=tuple(name for name in (args.input_fields or "").split(",") if name),
-        case_id=args.id_field,
-        cluster=args.cluster_field,
-    )
+    one_file = args.after is None
+    paths = args.before, args.before if one_file else args.after
+    chosen = [_asked(args, at, one_file) for at in range(2)]
     before, after = (
-        read_predictions(path, fields, args.data, args.metric, args.filter) for path in (args.before, args.after)
+        read_predictions(path, fields, args.data, args.metric, part, args.threshold, no_answer)
+        for path, (fields, part, no_answer) in zip(paths, chosen, strict=True)
     )
-    names = str(args.before), str(args.after)
+    names = str(args.before), str(paths[1])
+    if one_file:
+        first, second = (fields.correct or fields.prediction for fields, *_ in chosen)
+        names = f"{args.before} ({first})", f"{args.before} ({second})"
     # Beside what is written: where the system has its temporary files may be in memory.
     folder = next(one for one in (args.out, *args.out.absolute().parents) if one.is_dir())
-    found = gather(compare_files(before, after, names, args.confidence, folder), Run(models=FILES))
+    comparison = compare_files(before, after, names, args.confidence, folder)
+    if one_file and comparison.pairs and len(set(comparison.pairs.origins)) == 1:
+        raise TunediffError(
+            f"{args.before}: is {comparison.pairs.origins[0]}: the answers of one model; expected a file after, or two "
+            "columns or models as --before-field and --after-field"
+        )
+    found = gather(comparison, Run(models=FILES))
     write(found, args.out, names)
     print(file_summary(found))
     print(f"  written to {args.out}: {', '.join(WRITTEN)}")
@@ -89,6 +117,35 @@ def main(args: argparse.Namespace) -> None:
             file=sys.stderr,
         )
         sys.exit(GATE_CLOSED)
+
+
+def _asked(args: argparse.Namespace, at: int, one_file: bool) -> tuple[Fields, str | None, Path | None]:
+    """What the arguments say of the file before (0) or after (1): its columns, its filter or model, its odds.
+
+    Raises:
+        TunediffError: arguments that do not go together.
+    """
+    given = args.before_field, args.after_field
+    correct = args.correct_field.split(",") if args.correct_field else [None, None]
+    if not one_file and any(given):
+        raise TunediffError(
+            "--before-field, --after-field: found beside two files, expected one file (or --prediction-field)"
+        )
+    if one_file and args.scores_field:
+        raise TunediffError("--scores-field: found it beside one file, expected two files, each with its scores")
+    if args.correct_field and len(correct) != 1 + one_file:
+        expected = "two columns, before and after" if one_file else "one column"
+        raise TunediffError(f"--correct-field: found {args.correct_field}, expected {expected}")
+    fields = Fields(
+        label=args.label_field,
+        prediction=(given[at] or list(BOTH.values())[at]) if one_file else args.prediction_field,
+        scores=args.scores_field,
+        inputs=tuple(name for name in (args.input_fields or "").split(",") if name),
+        case_id=args.id_field,
+        cluster=args.cluster_field,
+        correct=correct[at if one_file else 0],
+    )
+    return fields, given[at] or args.filter, args.no_answer[at] if args.no_answer else None
 
 
 def write(found: Evidence, folder: Path, names: tuple[str, str]) -> None:

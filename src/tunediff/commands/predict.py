@@ -8,7 +8,7 @@ A case is a NAME=TEXT for each of task.inputs of params.yaml; a file (.jsonl .cs
 names. Asks models/base and models/tuned as the pipeline does (--set: as it asks that test set), so run it first. --out
 and --json give a JSON object per line: case_id, the inputs, and for both models the prediction (null: it could not be
 parsed), the probability of each label, and the lead, the log-probability of the likeliest label less that of the next,
-in nats.
+in nats; and the label, where the file has a column of that name, so that tunediff diff answers.jsonl compares the two.
 """
 
 import argparse
@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 from tunediff.commands.project import add_set_argument, both_answer, read_project
 from tunediff.commands.table import aligned
 from tunediff.data.cases import MODELS, Case, make_cases
+from tunediff.data.sources import Row
 from tunediff.data.sources.table_files import read_rows
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import HALF_PAIR, NOT_TEXT, shown, visible, write_jsonl
+from tunediff.tasks.columns import key_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,8 +54,14 @@ def main(args: argparse.Namespace) -> None:
         raise TunediffError(f"--out: found {args.out}, which is the file of the cases; expected another one")
     project = read_project(args.set)
     task = project.task
-    cases = _file_cases(args.file, task.inputs, args.inputs) if args.file else [_one_case(args.inputs, task.inputs)]
+    rows = _file_rows(args.file, task.inputs, args.inputs) if args.file else []
+    # The right answers are not known, and nothing here asks for them.
+    made = make_cases(({name: row[name] for name in task.inputs}, "", ()) for row in rows)
+    cases = made if args.file else [_one_case(args.inputs, task.inputs)]
     found = records(cases, task.labels, *both_answer(project, cases))
+    if task.answers_are_labels and rows and all("label" in row for row in rows):
+        # Where the file has them after all, `tunediff diff` reads what is written.
+        found = [record | {"label": key_of(row["label"])} for record, row in zip(found, rows, strict=True)]
     if args.out:
         write_jsonl(args.out, found)
     if args.json:
@@ -88,8 +96,8 @@ def _one_case(given: Sequence[str], inputs: Sequence[str]) -> Case:
     return make_cases([({name: values[name] for name in inputs}, "", ())])[0]
 
 
-def _file_cases(path: Path, inputs: Sequence[str], given: Sequence[str]) -> list[Case]:
-    """The cases of a file, in its order."""
+def _file_rows(path: Path, inputs: Sequence[str], given: Sequence[str]) -> list[Row]:
+    """The rows of a file of cases, each with text in every input."""
     if given:
         raise TunediffError(f"predict: found {shown(given[0])} beside --file {path}, expected the one or the other")
     rows = read_rows(path)
@@ -99,8 +107,7 @@ def _file_cases(path: Path, inputs: Sequence[str], given: Sequence[str]) -> list
                 raise TunediffError(f"{row.place}: {name}: found {shown(row.get(name))}, expected text")
             if found := NOT_TEXT.search(row[name]):
                 raise TunediffError(f"{row.place}: {name}: found the character {found[0]!r}, expected text without it")
-    # The right answers are not known, and nothing here asks for them.
-    return make_cases(({name: row[name] for name in inputs}, "", ()) for row in rows)
+    return rows
 
 
 def records(

@@ -4,7 +4,8 @@
     tunediff score --task squad_v2 --data dev-v2.0.json --predictions predictions.json --na-probs na_prob.json --json
     tunediff score --task squad --data dev-v1.1.json --predictions predictions.json
 
-Reads a data set in SQuAD's JSON, a file {question id: answer}, and, for best_exact and best_f1 of squad_v2, a file
+Reads a data set in SQuAD's JSON, a file {question id: answer} (or n-best answers, or the list that `evaluate` takes),
+and, for best_exact and best_f1 of squad_v2, a file
 {question id: probability that there is no answer}. Prints the dictionary of evaluate-v2.0.py or evaluate-v1.1.py as a
 table, or with --json as JSON. As in these, a question of squad without an answer in the file counts as wrong, which a
 warning says; one of squad_v2 is refused.
@@ -13,14 +14,13 @@ warning says; one of squad_v2 is refused.
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from tunediff.compare.pairs.prediction_files import check_ids, squad_answers, unanswered
+from tunediff.compare.pairs.formats.squad_answers import check_ids, no_answer_odds, squad_answers, unanswered
 from tunediff.data.sources.squad_json import read_squad
 from tunediff.metrics.squad import squad_scores, squad_v2_scores
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import read_json, shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,32 +74,13 @@ def squad_file_scores(task: str, data: Path, predictions: Path, na_probs: Path |
     if missing:
         raise TunediffError(f"{missing}, expected one to each")
     # Of equal probabilities the script takes those first that come first in their file.
-    probabilities = None if na_probs is None else _probabilities(na_probs, list(references), data)
+    probabilities = None if na_probs is None else no_answer_odds(na_probs, list(references), data)
     ids = list(references if probabilities is None else probabilities)
     return squad_v2_scores(
         [references[one] for one in ids],
         [answers[one] for one in ids],
         None if probabilities is None else list(probabilities.values()),
     )
-
-
-def _probabilities(path: Path, ids: Sequence[str], data: Path) -> dict[str, float]:
-    """The probabilities of the questions, in the order of their file."""
-    values = read_json(path, once=True)
-    if not isinstance(values, dict):
-        raise TunediffError(f"{path}: found {shown(values)}, expected {{question id: probability}}")
-    missing = [one for one in ids if one not in values]
-    if missing:
-        raise TunediffError(
-            f"{path}: found no probability of {len(missing)} of the {len(ids)} questions of {data} ({missing[0]})"
-        )
-    wanted = set(ids)
-    found = {one: value for one, value in values.items() if one in wanted}
-    for one, value in found.items():
-        # A whole number may be larger than any float.
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
-            raise TunediffError(f"{path}: {one}: found {shown(value)}, expected a number")
-    return found
 
 
 def table(scores: Mapping[str, float]) -> str:

@@ -310,7 +310,10 @@ def _clean(figures: Figures) -> str:
 
 
 def _about_invalid_answers(comparison: "Comparison", models: Models) -> Iterator[Raised]:
-    n, one, several = len(comparison), *comparison.task.words.invalid
+    n = len(comparison)
+    # Whoever wrote a file may have called an answer invalid for any reason.
+    from_files = comparison.pairs is not None
+    one, several = ("is invalid and counts", "are invalid and count") if from_files else comparison.task.words.invalid
     for model, cell, change in (("base", "repaired", "gained"), ("tuned", "broken", "lost")):
         invalid = comparison.aligned[f"outcome_{model}"] == INVALID
         count, who = int(invalid.sum()), getattr(models, model)

@@ -235,8 +235,8 @@ def with_transitions(pairs: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
 
 
 def _labels(pairs: Pairs) -> tuple[str, ...]:
-    """The labels of the cases, where they are known or no more than `MOST_LABELS`."""
-    if pairs.labels:
+    """The labels of the cases, where they are known or no more than `MOST_LABELS`; none where no case has a label."""
+    if pairs.labels is not None:
         return tuple(dict.fromkeys(pairs.labels))
     found: set[str] = set()
     for labels in pairs.before.column("label"):

@@ -49,11 +49,14 @@ def diff_summary(found: Evidence) -> str:
 
 
 def file_summary(found: Evidence) -> str:
-    """A few lines about what changed between two files."""
+    """A few lines about what two files were taken for, and what changed between them."""
     metrics, flips = found.metrics, negative_flips(found.comparison.cells, found.comparison.confidence)
     confidence, broken = found.comparison.confidence, int(metrics["broken"])
     power = power_sentence(int(metrics["n"]), int(metrics["repaired"]), broken, alpha=1 - confidence)
+    pairs = found.comparison.pairs
+    read = zip(pairs.names, pairs.origins, strict=True) if pairs else ()
     lines = [
+        *(f"read {name}: {origin}" for name, origin in read),
         f"diff: {_change(found)}",
         f"  difference {100 * metrics['accuracy_delta']:+.1f} points, {confidence:.0%} interval "
         f"{100 * metrics['accuracy_delta_low']:+.1f} to {100 * metrics['accuracy_delta_high']:+.1f}, exact McNemar "

@@ -106,14 +106,26 @@ CHECKS = {
     ),
     "TD402": Check(
         "Predictions contradict their outcomes",
-        "In samples of lm-evaluation-harness the log-likelihoods of some cases favour another choice than the metric "
-        "says. Outcomes are those of the file, predictions those of the log-likelihoods.",
+        "In files of other tools the log-likelihoods of some cases favour another choice than the metric says, or an "
+        "answer that is the gold label is called wrong. Outcomes are those of the file.",
         "Look at the cases that the check names; another metric may be the one that was meant (--metric).",
     ),
     "TD403": Check(
         "Log-likelihoods that are no numbers",
-        "In samples of lm-evaluation-harness a log-likelihood is NaN; these cases count as invalid.",
+        "In files of other tools a log-likelihood is NaN; these cases count as invalid.",
         "Evaluate again with more precision: NaN comes from an overflow in half precision or from broken weights.",
+    ),
+    "TD404": Check(
+        "Several answers to a case",
+        "A file has several answers to a case (epochs, trials, repeats, prompts). Each counts as a case; intervals "
+        "take those of one case for one piece of evidence.",
+        "Read the intervals and not the p-values, which take all answers for independent.",
+    ),
+    "TD405": Check(
+        "Answers without a score",
+        "A file of another tool has answers that it did not score: errors, refusals, samples that were invalidated. "
+        "They count as invalid, and so as not right.",
+        "Evaluate those cases again, or leave them out of both files.",
     ),
 }
 

@@ -33,7 +33,7 @@ class Base(Section):
         description="scratch: trained from scratch here; hub: pinned on the hub; package: shipped inside a Python "
         "package; folder: a local folder"
     )
-    id: str | None = Field(default=None, description="hub id, package name or folder path")
+    id: str | None = Field(default=None, description="hub id, package name, or path of a folder or a GGUF file")
     revision: str | None = Field(default=None, pattern=COMMIT, description="hub: commit, 40 hexadecimal digits")
     config: dict[str, Any] | None = Field(
         default=None, description="layout as in config.json; lets a gated model be counted offline"

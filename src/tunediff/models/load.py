@@ -98,12 +98,23 @@ def load_model(weights: Path, config: dict[str, Any], model: Model, labels: list
     network.config.pad_token_id = pad
     # What an adapter saves as the name of its base: never a path of this machine.
     network.name_or_path = model.id if model.source in ("hub", "package") else "models/base"
+    if (output := network.get_output_embeddings()) is not None:
+        output.register_forward_pre_hook(_contiguous)
     network.eval()
     network.requires_grad_(False)
     found = {"head": _settle_head(network, report, model, labels)} | inspect(network, tokenizer, model)
     for caution in found["cautions"]:
         print(f"{weights}: {caution}", file=sys.stderr)
     return Loaded(network, tokenizer, context_length(network.config, tokenizer, model), pad, model, labels, found)
+
+
+def _contiguous(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """The input of the output layer in one piece of memory.
+
+    `generate` hands it a slice of the last place. On the CPU torch copies the whole weight once per row for such an
+    input: seconds and gigabytes where there are tens of thousands of tokens.
+    """
+    return tuple(one.contiguous() for one in given)
 
 
 def _settle_head(network: Network, report: dict[str, Any], model: Model, labels: list[str]) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tunediff.config.model import Base
+from tunediff.models.gguf import SUFFIX, dequantised, the_gguf_file
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import read_json, shown, write_json
 from tunediff.runtime.hub import snapshot
@@ -36,19 +37,23 @@ def _package(model: Base) -> Path:
         raise TunediffError(
             f"params.yaml: model.id: found no installed package {model.id}; install it: pip install {model.id}"
         )
-    return Path(module.origin).parent / "model"
+    folder = Path(module.origin).parent
+    return the_gguf_file(folder) or folder / "model"
 
 
 def _folder(model: Base) -> Path:
-    return Path(str(model.id))
+    folder = Path(str(model.id))
+    return folder if (folder / CONFIG).is_file() else the_gguf_file(folder) or folder
 
 
-# By model.source: the folder that holds the weights.
+# By model.source: the folder that holds the weights, or the GGUF file.
 SOURCES: dict[str, Callable[[Base], Path]] = {"hub": _hub, "package": _package, "folder": _folder}
 
 
 def find_weights(model: Base) -> Path:
     """The folder that holds config.json, tokenizer and model.safetensors of a model that is not from scratch.
+
+    A GGUF file is dequantised first, where that has not been done.
 
     Raises:
         TunediffError: no such source, package or folder, nothing loadable in it, or the hub does not answer.
@@ -57,6 +62,8 @@ def find_weights(model: Base) -> Path:
         expected = ", ".join(["scratch", *SOURCES])
         raise TunediffError(f"params.yaml: model.source: found {model.source}, expected one of {expected}")
     folder = SOURCES[model.source](model)
+    if folder.is_file() and folder.suffix == SUFFIX:
+        return dequantised(folder)
     for needed in (CONFIG, "model.safetensors"):
         if not (folder / needed).is_file() and not (folder / f"{needed}.index.json").is_file():
             raise TunediffError(

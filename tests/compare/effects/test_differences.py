@@ -151,7 +151,7 @@ def test_memory_does_not_grow_with_labels_times_cases():
     [
         ({}, ["entailment", "neutral"], "a gold label is none of the labels"),
         ({}, ["entailment"], "there is but one label"),
-        ({}, [], "there are more than 10 different gold labels, and no file names them as its labels"),
+        ({}, [], "there are no gold labels, or more than 10 different ones, which no file names as its labels"),
         ({"outcome_base": "right"}, LABELS, "an answer counts as right by another rule than being the gold label"),
     ],
 )

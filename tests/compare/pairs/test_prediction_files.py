@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.compare.pairs.test_harness import choice_sample
+from tests.compare.pairs.formats.test_harness import choice_sample
 from tests.made_answers import TASK, answers_of, made_questions
 from tests.shared_data import shared_data
 from tunediff.compare.comparison import compare_files
@@ -133,7 +133,7 @@ def test_text_in_a_csv_file_is_what_stands_there(tmp_path):
         ("p.csv", "case_id,label,prediction\n1,a,a\n2\n", r"p.csv, row 3: found 1 fields, expected 3"),
         ("p.csv", b"case_id,label,prediction\n1,\xff,a\n", r"found bytes that are not UTF-8"),
         ("p.parquet", "PAR1", r"p.parquet: is not a Parquet file"),
-        ("p.txt", "x", r"ends in '.txt', expected .jsonl, .csv, .parquet, .json"),
+        ("p.txt", "x", r"ends in '.txt', expected .jsonl, .ndjson, .csv, .tsv, .parquet, .json, .eval"),
         ("p.json", "{}", r"expected its data set as --data"),
     ],
 )
@@ -391,3 +391,48 @@ def test_a_question_that_stands_twice_is_refused(tmp_path):
     path.write_text('{"1": "c", "1": "d"}')
     with pytest.raises(TunediffError, match=r"answers.json: is not JSON: names '1' twice"):
         list(read_predictions(path, Fields(), data))
+
+
+@pytest.mark.parametrize(
+    ("column", "outcomes"),
+    [
+        ([1, 0, None], ["right", "wrong", "invalid"]),
+        ([True, False, None], ["right", "wrong", "invalid"]),
+        (["PASS", "fail", ""], ["right", "wrong", "invalid"]),
+        (["right", "wrong", "invalid"], ["right", "wrong", "invalid"]),
+        ([1.0, 0.0, 1.0], ["right", "wrong", "right"]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_ready_outcome_needs_neither_label_nor_prediction(tmp_path, kind, column, outcomes):
+    in_every_format(tmp_path, {"id": [1, 2, 3], "ok": column})
+    (found,) = read_predictions(tmp_path / f"p.{kind}", Fields(case_id="id", correct="ok"))
+    assert found.frame["outcome"].tolist() == outcomes
+    assert found.frame[["label", "prediction"]].isna().all(axis=None)
+    assert found.labels == ()
+    assert found.origin.startswith("a table, right where ok says so, cases by id; without answers")
+
+
+def test_a_score_takes_a_threshold_in_a_table_too(tmp_path):
+    in_every_format(tmp_path, {"id": [1, 2, 3], "f1": [1.0, 0.5, 0.25], "label": ["a", "b", "c"]})
+    fields = Fields(case_id="id", correct="f1")
+    with pytest.raises(TunediffError, match=r"row 3: f1: found '0.5', expected 0 or 1 .*; 2 such rows \(3, 4\)"):
+        list(read_predictions(tmp_path / "p.csv", fields))
+    (found,) = read_predictions(tmp_path / "p.csv", fields, threshold=0.5)
+    assert found.frame["outcome"].tolist() == ["right", "right", "wrong"]
+    assert found.frame["label"].tolist() == ["a", "b", "c"]
+    with pytest.raises(TunediffError, match="found no column 'ok' among"):
+        list(read_predictions(tmp_path / "p.csv", Fields(case_id="id", correct="ok")))
+
+
+def test_a_tsv_file_is_a_table_whose_quotation_marks_are_text(tmp_path):
+    (tmp_path / "p.tsv").write_text('case_id\tlabel\tprediction\n1\t"a\t"a\n')
+    (found,) = read_predictions(tmp_path / "p.tsv", Fields())
+    assert found.frame["prediction"].tolist() == ['"a']
+    assert found.origin == "a table, prediction held against label, cases by case_id"
+
+
+def test_a_file_of_no_known_form_is_told_which_there_are(tmp_path):
+    (tmp_path / "p.json").write_text('{"accuracy": 0.5}')
+    with pytest.raises(TunediffError, match=r"object with 'accuracy', expected .* a log of inspect_ai, .*HELM"):
+        list(read_predictions(tmp_path / "p.json", Fields()))

@@ -148,10 +148,10 @@ def no_classes(aligned: pd.DataFrame, labels: Sequence[str]) -> str | None:
 
     Args:
         aligned: what `tunediff.compare.pairs.align.align` returns.
-        labels: the label list; none where the gold labels are too many to be labels, and nothing names them.
+        labels: the label list; none where there are no gold labels, or too many, and nothing names them.
     """
     if not labels:
-        return f"there are more than {MOST_LABELS} different gold labels, and no file names them as its labels"
+        return f"there are no gold labels, or more than {MOST_LABELS} different ones, which no file names as its labels"
     gold, *answers = _codes(aligned, labels)
     if len(labels) < 2 or len(aligned) < 2:
         return "there is but one label" if len(labels) < 2 else "there is but one case"

@@ -50,7 +50,10 @@ def transitions(aligned: pd.DataFrame) -> pd.Series:
     """Return the transition of each case, a categorical series on the index of `aligned`."""
     before, after = aligned["outcome_base"], aligned["outcome_tuned"]
     right_before, right_after = before == RIGHT, after == RIGHT
-    same = (before == after) & ((before == INVALID) | (aligned["prediction_base"] == aligned["prediction_tuned"]))
+    first, second = aligned["prediction_base"], aligned["prediction_tuned"]
+    # Files that say no more than what is right have no answers that could be seen to change.
+    unknown = first.isna() & second.isna()
+    same = (before == after) & ((before == INVALID) | unknown | (first == second))
     names = np.select([right_before & right_after, right_after, right_before, same], TRANSITIONS[:4], TRANSITIONS[4])
     return pd.Series(pd.Categorical(names, categories=TRANSITIONS), index=aligned.index, name="transition")
 

@@ -28,13 +28,15 @@ OTHER = "(not the target)"
 class Choices(NamedTuple):
     """The choices of one case: texts as they were asked for, log-likelihoods, and which are the greedy answer.
 
-    alone: log-likelihoods without the prompt, where the file has them. texts: empty where the file has none.
+    alone: log-likelihoods without the prompt, where the file has them. texts: empty where the file has none. tokens:
+    how many each has, where the file says it.
     """
 
     texts: list[str]
     scores: list[float]
     greedy: list[bool]
     alone: list[float] | None
+    tokens: list[int] | None = None
 
 
 def has_likelihoods(responses: Any, requests: list[list[Any]]) -> bool:
@@ -197,7 +199,7 @@ def _rules(metric: str) -> list[Rule]:
         "acc_mutual_info": [_mutual_information],
         "exact_match": [_greedy],
     }
-    return known.get(metric) or [_highest, *characters, *in_bytes, _mutual_information, _greedy]
+    return known.get(metric) or [_highest, *characters, *in_bytes, _by_tokens, _mutual_information, _greedy]
 
 
 def _highest(choices: Choices, _: frozenset[int]) -> int | None:
@@ -210,6 +212,11 @@ def _by_length(measure: Callable[[str], int], cut: Callable[[str], str]) -> Rule
         return _first_highest([score / length for score, length in zip(choices.scores, lengths, strict=True)])
 
     return rule
+
+
+def _by_tokens(choices: Choices, _: frozenset[int]) -> int | None:
+    lengths = choices.tokens or [1] * len(choices.scores)
+    return _first_highest([score / max(1, one) for score, one in zip(choices.scores, lengths, strict=True)])
 
 
 def _mutual_information(choices: Choices, _: frozenset[int]) -> int | None:

@@ -1,89 +1,122 @@
-"""Prediction files as people have them: JSON lines, CSV, Parquet, lm-evaluation-harness samples, SQuAD predictions.
+"""Prediction files as people have them: tables, and the files of other tools, which are known by what is in them.
 
     for some in read_predictions(Path("before.csv"), Fields(label="gold", prediction="answer", case_id="id")): ...
     (all,) = read_predictions(Path("samples_anli_r1_2026-11-20.jsonl"), Fields())
     (all,) = read_predictions(Path("predictions.json"), Fields(), data=Path("dev-v2.0.json"))
 
-The kind is known by the name and, of JSON lines, by the first line, which may also begin an array with all rows. JSON
-lines, CSV and Parquet are read some cases at a time; samples of lm-evaluation-harness, JSON arrays and SQuAD's JSON,
-where all rows say what one of them means, are read at once.
+Tables are CSV, .tsv, JSON lines, JSON arrays and Parquet, read some cases at a time; the formats of other tools stand
+in `tunediff.compare.pairs.formats.FORMATS`, and are read at once. What a file was taken for is its `origin`.
 """
 
 import itertools
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tunediff.compare.pairs.harness import is_sample, read_samples
+from tunediff.compare.pairs.file_format import Asked, FileFormat, Rows
+from tunediff.compare.pairs.formats import FORMATS, squad_answers
+from tunediff.compare.pairs.formats.inspect_log import SUFFIX, archive_rows
 from tunediff.compare.pairs.predictions import Fields, Predictions, from_table, in_tables
-from tunediff.config.task import ANSWERABLE, UNANSWERABLE
-from tunediff.data.cases import RIGHT, WRONG, Answer, about_predictions, environment_of
-from tunediff.data.sources import Row
-from tunediff.data.sources.squad_json import read_squad
-from tunediff.data.sources.table_files import numbered_csv
-from tunediff.metrics.squad import exact_match, token_f1
+from tunediff.data.cases import about_predictions, environment_of
+from tunediff.data.sources.table_files import numbered_csv, numbered_tsv
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import HALF_PAIR, numbered_jsonl, parquet_batches, read_json, shown, text_lines
-from tunediff.runtime.hashing import content_hash
+from tunediff.runtime.files import numbered_jsonl, parquet_batches, read_json, shown, text_lines
 from tunediff.runtime.problems import Problems
-from tunediff.tasks import foreign_task
 
-KINDS = (".jsonl", ".csv", ".parquet", ".json")
-LABELS = (ANSWERABLE, UNANSWERABLE)
+KINDS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".json", SUFFIX)
 
 
 def read_predictions(
-    path: Path, fields: Fields, data: Path | None = None, metric: str | None = None, filter_name: str | None = None
+    path: Path,
+    fields: Fields,
+    data: Path | None = None,
+    metric: str | None = None,
+    filter_name: str | None = None,
+    threshold: float | None = None,
+    no_answer: Path | None = None,
 ) -> Iterator[Predictions]:
     """Read one model's predictions, some cases at a time.
 
     Args:
         path: a file of one of `KINDS`.
-        fields: names of its columns; for samples of lm-evaluation-harness only the cluster, a field of the document.
-        data: the data set in SQuAD's layout, for a .json file of {question id: answer}.
-        metric: which metric of lm-evaluation-harness samples says what is right; None takes the first.
-        filter_name: which filter of such samples; None where there is only one.
+        fields: names of its columns; of other tools' files only the cluster, a field of the document or the like.
+        data: the data set in SQuAD's layout, for a .json file of answers.
+        metric: which metric of another tool's file says what is right; None takes the usual one.
+        filter_name: which filter or model of such a file; None where there is only one.
+        threshold: the least score that is right, where scores are not 0 or 1.
+        no_answer: how likely it is that questions of SQuAD have no answer.
 
     Raises:
         TunediffError: the file cannot be read, is of another kind, or lacks what is needed.
     """
     kind = path.suffix.lower()
+    asked = Asked(fields, data, metric, filter_name, threshold, no_answer)
     if kind not in KINDS:
         raise TunediffError(f"{path}: found a name that ends in '{path.suffix}', expected {', '.join(KINDS)}")
     if kind == ".json" and data is not None:
-        yield _squad(path, data)
+        yield squad_answers.read_answers(path, data, no_answer)
         return
-    if data is not None:
-        raise TunediffError(f"{path}: found a data set (--data) beside a {kind} file, expected SQuAD's .json")
+    for given, option in ((data, "a data set (--data)"), (no_answer, "probabilities (--no-answer)")):
+        if given is not None:
+            raise TunediffError(f"{path}: found {option} beside a {kind} file, expected SQuAD's .json and --data")
     if kind == ".parquet":
-        yield from _checked(_parquet(path, fields), fields, path)
+        yield from _parquet_predictions(path, asked)
         return
-    if kind == ".json" and not _is_array(path):
-        raise TunediffError(f"{path}: is a file of SQuAD predictions by its name; expected its data set as --data")
-    rows = numbered_csv(path) if kind == ".csv" else _array(path) if _is_array(path) else numbered_jsonl(path)
+    rows = _rows(path, kind)
     first = next(rows, None)
     if first is None:
         raise TunediffError(f"{path}: has no row, expected at least one")
     rows = itertools.chain([first], rows)
-    if kind != ".csv" and is_sample(first[1]):
-        yield read_samples(rows, str(path), metric, filter_name, fields.cluster)
+    if (known := _format_of(first[1])) and kind not in (".csv", ".tsv"):
+        yield known.read(rows, str(path), asked)
         return
+    if kind == ".json" and not _is_array(path) and squad_answers.is_answers(first[1]):
+        yield squad_answers.FORMAT.read(rows, str(path), asked)
+        return
+    if kind == SUFFIX or (kind == ".json" and not _is_array(path)):
+        raise TunediffError(
+            f"{path}: found an object with {shown(', '.join(first[1]), 200)}, expected a list of objects, or one of "
+            f"these: {', '.join(one.name for one in FORMATS)}"
+        )
     nothing: dict[str, Any] = {}
-    wanted = fields.wanted(name.strip() for name in first[1])
+    wanted = asked.fields.wanted(name.strip() for name in first[1])
     tables = ((table, nothing) for table in in_tables(rows, wanted, str(path)))
-    yield from _checked(tables, fields, path)
+    yield from _checked(tables, asked, path)
 
 
-def _checked(
-    tables: Iterable[tuple[pd.DataFrame, dict[str, Any]]], fields: Fields, path: Path
-) -> Iterator[Predictions]:
+def _format_of(row: Mapping[str, Any]) -> FileFormat | None:
+    return next((one for one in FORMATS if one.recognises(row)), None)
+
+
+def _rows(path: Path, kind: str) -> Iterator[tuple[int | str, dict[str, Any]]]:
+    """The rows of a file, each after its number; an object is its only row."""
+    lines: Callable[[Path], Iterator[tuple[int | str, dict[str, Any]]]] = numbered_jsonl
+    readers = {".csv": numbered_csv, ".tsv": numbered_tsv, SUFFIX: archive_rows}
+    if kind in readers:
+        return readers[kind](path)
+    return _values(path) if kind == ".json" or _is_array(path) else lines(path)
+
+
+def _refuse_unused(asked: Asked, path: Path) -> None:
+    """Refuse what says nothing of a table, so that nobody takes it for heard.
+
+    Raises:
+        TunediffError: a metric, or a threshold of no score.
+    """
+    if asked.metric is not None:
+        raise TunediffError(f"{path}: is a table, found --metric {asked.metric}, expected it with another tool's file")
+    if asked.threshold is not None and asked.fields.correct is None:
+        raise TunediffError(f"{path}: is a table, found --threshold, expected it with --correct-field")
+
+
+def _checked(tables: Iterable[tuple[pd.DataFrame, dict[str, Any]]], asked: Asked, path: Path) -> Iterator[Predictions]:
     """The predictions of tables, each with what made it; rows at fault are reported together at the end."""
+    _refuse_unused(asked, path)
     problems = Problems(str(path))
     for table, about in tables:
-        predictions = from_table(table, fields, str(path), about.get("labels"), problems)
+        predictions = from_table(table, asked.fields, str(path), about.get("labels"), problems, asked.threshold)
         if not problems:
             yield predictions._replace(environment=environment_of(about))
     problems.check()
@@ -96,15 +129,37 @@ def _is_array(path: Path) -> bool:
     return first == "[" or (first.startswith("[") and first[1:].lstrip().startswith("{"))
 
 
-def _array(path: Path) -> Iterator[tuple[int | str, dict[str, Any]]]:
-    rows = read_json(path)
+def _values(path: Path) -> Iterator[tuple[int | str, dict[str, Any]]]:
+    """The objects of a JSON array, or the one object that a file is."""
+    value = read_json(path)
     problems = Problems(str(path))
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(value if isinstance(value, list) else [value], start=1):
         if isinstance(row, dict):
             yield number, row
         else:
             problems.add(number, f"found {shown(row)}, expected a JSON object", kind="no object")
     problems.check()
+
+
+def _parquet_predictions(path: Path, asked: Asked) -> Iterator[Predictions]:
+    """Those of a Parquet file: of another tool by its columns, else a table."""
+    _, names, _ = parquet_batches(path, lambda _: ())
+    if known := _format_of(dict.fromkeys(names)):
+        yield known.read(_parquet_rows(path), str(path), asked)
+        return
+    yield from _checked(_parquet(path, asked.fields), asked, path)
+
+
+def _parquet_rows(path: Path) -> Rows:
+    _, _, batches = parquet_batches(path)
+    number = 1
+    for batch in batches:
+        try:
+            rows = batch.to_pylist()
+        except (ValueError, OverflowError) as error:  # text that is not UTF-8, a date that Python does not have
+            raise TunediffError(f"{path}: found a value that cannot be read: {error}") from None
+        yield from enumerate(rows, start=number)
+        number += len(rows)
 
 
 def _parquet(path: Path, fields: Fields) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
@@ -124,87 +179,3 @@ def _parquet(path: Path, fields: Fields) -> Iterator[tuple[pd.DataFrame, dict[st
         start += len(batch)
     if start == 1:
         raise TunediffError(f"{path}: has no row, expected at least one")
-
-
-def _squad(path: Path, data: Path) -> Predictions:
-    """Exact match as the outcome and token F1 as the score of every question of the data set.
-
-    The label is whether a question has an answer. Answers to questions that the data set does not have are left out,
-    so that part of a data set can be looked at.
-    """
-    questions = list(map(_question, read_squad(data)))
-    ids = [question["case_id"] for question in questions]
-    check_ids(ids, data)
-    answers = squad_answers(path)
-    if missing := unanswered(answers, ids, path, data):
-        raise TunediffError(f"{missing}, expected one to each")
-    for question in questions:
-        references, answer = [gold.text for gold in question["answers"]], answers[question["case_id"]]
-        right = exact_match(references, answer)
-        question |= {
-            "prediction": answer,
-            "outcome": RIGHT if right else WRONG,
-            "f1": token_f1(references, answer),
-            "prompt_hash": None,
-            "scorer": "SQuAD exact match",
-        }
-    frame = pd.DataFrame(questions)
-    kind = foreign_task(frame.columns)
-    same = "cluster", *kind.shared_columns
-    return Predictions(frame, ("question", "context"), labels=LABELS, same=same, kind=kind)
-
-
-def squad_answers(path: Path) -> dict[str, str]:
-    """Read SQuAD predictions, an answer by question id.
-
-    Args:
-        path: a .json file of {question id: answer}.
-
-    Raises:
-        TunediffError: the file is of another kind, names a question twice, or has an answer that no file can hold.
-    """
-    answers = read_json(path, once=True)
-    if not isinstance(answers, dict) or not all(isinstance(answer, str) for answer in answers.values()):
-        raise TunediffError(f"{path}: found no object of texts, expected {{question id: answer}}")
-    for one, answer in answers.items():
-        if half := HALF_PAIR.search(answer):
-            raise TunediffError(f"{path}: {one}: found {half[0]!r}, expected whole characters")
-    return answers
-
-
-def unanswered(answers: Mapping[str, object], ids: Sequence[str], path: Path, data: Path) -> str | None:
-    """Which questions of a data set a file has no answer to, in a sentence; None where it has one to each."""
-    missing = [one for one in ids if one not in answers]
-    if not missing:
-        return None
-    first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-    return f"{path}: found no answer to {len(missing)} of the {len(ids)} questions of {data} ({first})"
-
-
-def check_ids(ids: Sequence[str], data: Path) -> None:
-    """Refuse a data set that has a question id twice, as answers are known by it.
-
-    Raises:
-        TunediffError: naming the first.
-    """
-    repeated = [one for one, count in Counter(ids).items() if count > 1]
-    if repeated:
-        first = ", ".join(repeated[:3]) + (", ..." if len(repeated) > 3 else "")
-        raise TunediffError(f"{data}: id: found {len(repeated)} more than once ({first}), expected each once")
-
-
-def _question(row: Row) -> dict[str, Any]:
-    """The columns of a question of `read_squad`: texts, gold answers, paragraph; a start outside of it is none."""
-    length = len(row["context"])
-    gold = tuple(
-        Answer(text, start if start is not None and 0 <= start < length else None)
-        for text, start in zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)
-    )
-    return {
-        "case_id": row["id"],
-        "question": row["question"],
-        "context": row["context"],
-        "cluster": content_hash(row["context"]),
-        "label": ANSWERABLE if gold else UNANSWERABLE,
-        "answers": gold,
-    }

@@ -10,6 +10,7 @@ same label, "Yes" and "yes" are not. An empty or missing prediction is invalid. 
 one, else by the hash of its input fields. Files come as several such tables, so that they need not fit memory.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,6 +38,10 @@ OUR_COLUMNS = (CASE_ID, "label", "prediction", "outcome", "log_probs", "scorer",
 LABELS = foreign_task(())
 # Columns that may be empty: where they first appear behind many rows, they are empty in those before.
 LATE = ("prompt_hash", "scorer")
+# What a column of outcomes may say besides numbers.
+GRADES = {"true": RIGHT, "right": RIGHT, "correct": RIGHT, "pass": RIGHT, "yes": RIGHT}
+GRADES |= {"false": WRONG, "wrong": WRONG, "incorrect": WRONG, "fail": WRONG, "no": WRONG, "invalid": INVALID}
+NEITHER = "expected 0 or 1 (or --threshold, the least score that is right)"
 # Names that a line of cases.jsonl has already.
 TAKEN = (CASE_ID, "label", "outcome", "prediction", "prompt_hash", "scorer", "scores", "cluster", "transition", "tags")
 
@@ -51,10 +56,13 @@ class Fields:
     inputs: tuple[str, ...] = ()
     case_id: str | None = None  # None: "case_id" where there is such a column, else the hash of the inputs
     cluster: str | None = None  # what several cases may share, such as the premise
+    correct: str | None = (
+        None  # whether the answer is right, as somebody else has found; then the others may be missing
+    )
 
     def wanted(self, columns: Iterable[str]) -> tuple[str, ...]:
         """The columns to read of a file that has these: those named, and those of this project's own files."""
-        named = (self.label, self.prediction, self.scores, *self.inputs, self.case_id, self.cluster)
+        named = (self.label, self.prediction, self.scores, *self.inputs, self.case_id, self.cluster, self.correct)
         ours = *OUR_COLUMNS, *answer_columns(columns)
         return tuple(dict.fromkeys(name for name in (*named, *ours) if name is not None))
 
@@ -76,6 +84,7 @@ class Predictions(NamedTuple):
     hashed: bool = False  # whether case_id is the hash of the inputs, which does not tell repeated ones apart
     compared: bool = False  # whether right is what has the same text as the label, and nobody else said what is right
     checks: tuple[tuple[str, str], ...] = ()  # those that the file itself fails: code and sentence
+    origin: str = "a table"  # what the file was taken for
 
 
 def from_table(
@@ -84,6 +93,7 @@ def from_table(
     name: str,
     labels: Sequence[str] | None = None,
     problems: Problems | None = None,
+    threshold: float | None = None,
 ) -> Predictions:
     """Bring a table of predictions into the columns that are compared.
 
@@ -93,18 +103,25 @@ def from_table(
         name: of the file, for errors.
         labels: the label list in the order of the scores, where the file says it.
         problems: where to note rows at fault, so that other tables of the same file are read on; None: refuse them.
+        threshold: the least score of `Fields.correct` that is right, where it is not yes or no.
 
     Raises:
         TunediffError: a named column is missing, a label is missing, or there is nothing to know a case by.
     """
     known_by = _known_by(table, fields, name)
-    ours = all(column in table for column in OUR_COLUMNS)
+    graded, given = fields.correct is not None, table
+    ours = not graded and all(column in table for column in OUR_COLUMNS)
+    if graded:
+        nothing = pd.Series(None, index=table.index, dtype=object)
+        table = table.assign(**{one: nothing for one in (fields.label, fields.prediction) if one not in table})
     found = Problems(name) if problems is None else problems
     kind = foreign_task(table.columns) if ours else LABELS
     # What this project wrote is text already, and is compared with a label list of the same spelling.
     read = _as_it_stands if ours else as_text
     inputs = pd.DataFrame({column: _as_it_stands(table[column], column, found) for column in fields.inputs}).fillna("")
-    label = _filled(read(table[fields.label], fields.label, found), fields.label, found)
+    label = read(table[fields.label], fields.label, found)
+    if not graded or label.notna().any():
+        label = _filled(label, fields.label, found)
     prediction = kind.read_answers(read(table[fields.prediction], fields.prediction, found))
     optional = {
         column: as_text(table[column], column, found) if column in table else None
@@ -114,7 +131,7 @@ def from_table(
         CASE_ID: _filled(as_text(table[known_by], known_by, found), known_by, found) if known_by else None,
         "label": label,
         "prediction": prediction,
-        "outcome": _as_it_stands(table["outcome"], "outcome", found) if ours else outcomes(label, prediction),
+        "outcome": _outcome(table, fields, label, prediction, threshold, ours, found),
         **optional,
         **{column: inputs[column] for column in fields.inputs},
     }
@@ -133,13 +150,71 @@ def from_table(
     return Predictions(
         pd.DataFrame(frame),
         fields.inputs,
-        tuple(labels) if labels else score_names,
+        () if graded and label.isna().all() else tuple(labels) if labels else score_names,
         table_of_scores,
         same,
         hashed=known_by is None,
-        compared=not ours,
+        compared=not (ours or graded),
         kind=kind,
+        origin=_origin(fields, given, name, ours, threshold),
     )
+
+
+def _outcome(
+    table: pd.DataFrame,
+    fields: Fields,
+    label: pd.Series,
+    prediction: pd.Series,
+    threshold: float | None,
+    ours: bool,
+    problems: Problems,
+) -> pd.Series:
+    """The outcome of each case: as the file says it, or whether the answer is the label."""
+    if ours:
+        return _as_it_stands(table["outcome"], "outcome", problems)
+    if fields.correct is None:
+        return outcomes(label, prediction)
+    texts = as_text(table[fields.correct], fields.correct, problems)
+    known = {text: _graded(text, threshold) for text in texts.dropna().unique()}
+    found = texts.map(known).where(texts.notna(), INVALID)
+    for row in texts.index[found.isna()]:
+        problems.add(row, f"{fields.correct}: found {shown(texts[row])}, {NEITHER}", kind=f"{fields.correct} neither")
+    return found.astype("str")
+
+
+def _graded(text: str, threshold: float | None) -> str | None:
+    """The outcome that a word or a number stands for; None where it stands for none."""
+    if (word := text.lower()) in GRADES:
+        return GRADES[word]
+    try:
+        right = is_right(float(text), threshold)
+    except ValueError:
+        return None
+    return {True: RIGHT, False: WRONG, None: None}[right]
+
+
+def is_right(score: Any, threshold: float | None) -> bool | None:
+    """Whether a score says right; None where it says neither right nor wrong without a threshold."""
+    if isinstance(score, bool):
+        return score
+    if not isinstance(score, int | float) or not math.isfinite(score):
+        return None
+    if threshold is not None:
+        return score >= threshold
+    return bool(score) if score in (0, 1) else None
+
+
+def _origin(fields: Fields, table: pd.DataFrame, name: str, ours: bool, threshold: float | None) -> str:
+    """What a table was taken for."""
+    if ours:
+        return "a prediction file of tunediff"
+    known = _known_by(table, fields, name)
+    by = shown(known or ", ".join(fields.inputs), 100)[1:-1]
+    if fields.correct is None:
+        return f"a table, {fields.prediction} held against {fields.label}, cases by {by}"
+    level = "" if threshold is None else f" from {threshold:g}"
+    unknown = "" if fields.prediction in table else "; without answers: those that are wrong twice count as the same"
+    return f"a table, right where {fields.correct} says so{level}, cases by {by}{unknown}"
 
 
 def _known_by(table: pd.DataFrame, fields: Fields, name: str) -> str | None:
@@ -155,8 +230,9 @@ def _known_by(table: pd.DataFrame, fields: Fields, name: str) -> str | None:
             f"{name}: found no column {CASE_ID} among {columns}, expected one, or the name of another (--id-field), "
             "or of the input fields that tell one case from another (--input-fields)"
         )
-    named = [fields.label, fields.prediction, fields.scores, *fields.inputs, known_by, fields.cluster]
-    missing = [column for column in dict.fromkeys(named) if column is not None and column not in table]
+    named = [fields.label, fields.prediction] if fields.correct is None else [fields.correct]
+    named = [*named, *filter(None, (fields.scores, *fields.inputs, known_by, fields.cluster))]
+    missing = [column for column in dict.fromkeys(named) if column not in table]
     if missing:
         raise TunediffError(f"{name}: found no column {', '.join(map(repr, missing))} among {columns}")
     clash = sorted(set(fields.inputs) & set(TAKEN))

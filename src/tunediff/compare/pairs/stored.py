@@ -96,6 +96,7 @@ class Stored:
     environment: Mapping[str, str]
     kind: Task
     checks: tuple[tuple[str, str], ...]
+    origin: str
 
 
 def store(parts: Iterable[Predictions], name: str, folder: Path | None = None) -> Stored:
@@ -137,7 +138,8 @@ def store(parts: Iterable[Predictions], name: str, folder: Path | None = None) -
         groups = _numbered_ids(groups, first.inputs, folder)
     foreign = foreign_answers(groups.column, name) if first.compared else None
     checks = (*first.checks, *([("TD401", foreign)] if foreign else []))
-    return Stored(groups, first.inputs, first.labels, first.same, scored, first.environment, first.kind, checks)
+    about = first.environment, first.kind, checks, first.origin
+    return Stored(groups, first.inputs, first.labels, first.same, scored, *about)
 
 
 def _described(part: Predictions) -> str:
@@ -204,6 +206,7 @@ class Pairs:
     names: tuple[str, str]
     kind: Task  # of inputs and labels it knows nothing
     checks: tuple[tuple[str, str], ...]  # that either file fails: code and sentence
+    origins: tuple[str, str]  # what the files were taken for
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -263,7 +266,8 @@ def pair(before: Stored, after: Stored, names: tuple[str, str], folder: Path | N
         )
     # Scores in one file alone have nothing to be compared with and are left out.
     scored = None if before.scored is None or after.scored is None else (before.scored, after.scored)
-    labels = before.labels or after.labels if scored is None else common_labels(*scored, names)
+    known = before.labels if before.labels is not None else after.labels
+    labels = known if scored is None else common_labels(*scored, names)
     check_labels((before.labels, after.labels), names)
     rows = paired_rows(lambda: before.groups.column(CASE_ID), lambda: after.groups.column(CASE_ID), names)
     arranged, groups = _arranged(after.groups, rows, before.groups.sizes, folder)
@@ -281,6 +285,7 @@ def pair(before: Stored, after: Stored, names: tuple[str, str], folder: Path | N
         names=names,
         kind=before.kind,
         checks=before.checks + after.checks,
+        origins=(before.origin, after.origin),
     )
 
 

@@ -38,7 +38,7 @@ def read_rows(path: Path) -> list[Row]:
     readers: dict[str, Callable[[Path], Numbered]] = {
         ".jsonl": numbered_jsonl,
         ".csv": numbered_csv,
-        ".tsv": _tsv,
+        ".tsv": numbered_tsv,
         ".parquet": _parquet,
     }
     read = readers.get(path.suffix.lower())
@@ -78,7 +78,8 @@ def _number(row: int, line: int) -> int | str:
     return row if row == line else f"{row} (line {line})"
 
 
-def _tsv(path: Path) -> Numbered:
+def numbered_tsv(path: Path) -> Numbered:
+    """The rows of a .tsv file as `numbered_csv` gives those of a .csv file; quotation marks are characters."""
     lines = ((number, line.removesuffix("\n")) for number, line in enumerate(text_lines(path), start=1))
     return _table(path, ((number, line.split("\t")) for number, line in lines if line), "\t")
 

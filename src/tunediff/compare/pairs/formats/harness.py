@@ -20,14 +20,16 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from tunediff.compare.pairs.file_format import Asked, FileFormat, Rows
+from tunediff.compare.pairs.graded import chosen_metric
 from tunediff.compare.pairs.harness_choices import OTHER, choose, has_likelihoods, read_choices
 from tunediff.compare.pairs.label_order import Table
-from tunediff.compare.pairs.predictions import Predictions
+from tunediff.compare.pairs.predictions import NEITHER, Predictions, is_right
 from tunediff.config.task import ANSWERABLE, UNANSWERABLE
 from tunediff.data.cases import INVALID, RIGHT, WRONG, Answer
 from tunediff.metrics.squad import exact_match, token_f1
@@ -45,17 +47,18 @@ METRICS = ("acc", "exact_match", "em", "acc_norm", "pass@1", "acc_bytes", "acc_m
 NO_ANSWER = "[invalid]"
 
 
-def is_sample(row: Sample) -> bool:
+def is_sample(row: Mapping[str, Any]) -> bool:
     """Whether a JSON object is a sample of lm-evaluation-harness."""
     return {"doc_id", "target", "filtered_resps"} <= row.keys()
 
 
 def read_samples(
-    rows: Iterable[tuple[int | str, Sample]],
+    rows: Rows,
     name: str,
     metric: str | None = None,
     filter_name: str | None = None,
     cluster: str | None = None,
+    threshold: float | None = None,
 ) -> Predictions:
     """Return the samples of one task as predictions.
 
@@ -66,18 +69,22 @@ def read_samples(
         filter_name: which of the file's filters; None where there is only one. Filters without a name, as up to version
             0.4.6, are called 1, 2, ... in their order.
         cluster: a field of `doc` that several documents may share.
+        threshold: the least value of the metric that is right, where it is not 0 or 1.
 
     Raises:
         TunediffError: a row that is no sample, several filters and none named, a metric that is not 0 or 1, or
             predictions most of which contradict it.
     """
     filter_name, samples = _of_one_filter(list(rows), name, filter_name)
+    found = _metrics(samples[0][1])
     metric = metric or _usual_metric(samples[0][1], name)
+    _, described = chosen_metric([*found, metric], metric, name)
     questions = _is_answer(samples[0][1].get(metric))
     read = _question if questions else _graded
-    records = [read(row, f"{name}, row {number}", metric, cluster) for number, row in samples]
+    records = [read(row, f"{name}, row {number}", metric, cluster, threshold) for number, row in samples]
     frame = pd.DataFrame(records, index=pd.Index([number for number, _ in samples]))
-    frame["scorer"] = f"{metric}, filter {filter_name}"
+    level = "" if threshold is None else f" >= {threshold:g}"
+    frame["scorer"] = f"{metric}{level}, filter {filter_name}"
     kind = foreign_task(frame.columns)
     same = ("doc_hash", *kind.shared_columns, *(["cluster"] if cluster else []))
     labels: tuple[str, ...] | None = (ANSWERABLE, UNANSWERABLE)
@@ -89,7 +96,8 @@ def read_samples(
     text += ["cluster"] if cluster else []
     frame[text] = frame[text].astype("str")
     frame = frame.drop(columns="choices", errors="ignore")
-    return Predictions(frame, ("prompt",), labels, scores, same, kind=kind, checks=tuple(checks))
+    origin = f"samples of lm-evaluation-harness, {described}, filter {filter_name}"
+    return Predictions(frame, ("prompt",), labels, scores, same, kind=kind, checks=tuple(checks), origin=origin)
 
 
 def _of_one_filter(
@@ -135,10 +143,10 @@ def _metrics(row: Sample) -> list[str]:
     return [key for key in named or METRICS if key in row]
 
 
-def _is_right(value: Any) -> bool | None:
+def _outcome(value: Any, threshold: float | None) -> bool | None:
     """What a metric says of a case: 0 or 1, or the gold choice beside the predicted one; None where it is neither."""
-    if isinstance(value, int | float) and value in (0, 1):
-        return bool(value)
+    if isinstance(value, int | float):
+        return is_right(value, threshold)
     if not isinstance(value, list) or len(value) != 2 or type(value[1]) is not int:
         return None
     gold = value[0] if isinstance(value[0], list) else [value[0]]
@@ -156,7 +164,7 @@ def _is_answer(value: Any) -> bool:
     )
 
 
-def _question(row: Sample, place: str, metric: str, cluster: str | None) -> Sample:
+def _question(row: Sample, place: str, metric: str, cluster: str | None, _: float | None) -> Sample:
     """The columns of a sample of squadv2."""
     value: Any = row.get(metric)
     if not _is_answer(value):
@@ -175,14 +183,14 @@ def _question(row: Sample, place: str, metric: str, cluster: str | None) -> Samp
     }
 
 
-def _graded(row: Sample, place: str, metric: str, cluster: str | None) -> Sample:
+def _graded(row: Sample, place: str, metric: str, cluster: str | None, threshold: float | None) -> Sample:
     """The columns of a sample that its metric calls right or wrong; `choices` where there is more than one."""
     value = row.get(metric)
-    right = _is_right(value)
+    right = _outcome(value, threshold)
     if right is None:
         found = ", ".join(_metrics(row))
         raise TunediffError(
-            f"{place}: {metric}: found {shown(value)}, expected 0 or 1; the metrics are {found or 'unknown'} (--metric)"
+            f"{place}: {metric}: found {shown(value)}, {NEITHER}; the metrics are {found or 'unknown'} (--metric)"
         )
     responses, requests = row["filtered_resps"], _requests(row.get("arguments"))
     target = _whole(str(row["target"]), f"{place}: target")
@@ -260,3 +268,10 @@ def _requests(arguments: Any) -> list[list[Any]]:
 def _number(key: str) -> int:
     digits = re.search(r"\d+$", key)
     return int(digits.group()) if digits else 0
+
+
+def _read(rows: Rows, name: str, asked: Asked) -> Predictions:
+    return read_samples(rows, name, asked.metric, asked.part, asked.fields.cluster, asked.threshold)
+
+
+FORMAT = FileFormat("samples of lm-evaluation-harness", is_sample, _read)

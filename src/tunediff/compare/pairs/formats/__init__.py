@@ -1,0 +1,22 @@
+"""The formats of other tools, a file each: a new one is a file here and a name in the list."""
+
+from tunediff.compare.pairs.file_format import FileFormat
+from tunediff.compare.pairs.formats import (
+    eval_events,
+    harness,
+    helm,
+    inspect_log,
+    lighteval,
+    promptfoo,
+    squad_answers,
+)
+
+FORMATS: tuple[FileFormat, ...] = (
+    harness.FORMAT,
+    inspect_log.FORMAT,
+    lighteval.FORMAT,
+    promptfoo.FORMAT,
+    eval_events.FORMAT,
+    helm.FORMAT,
+    squad_answers.FORMAT,
+)

@@ -1,0 +1,100 @@
+"""Files of HELM with a line of figures per instance: per_instance_stats.json and display_predictions.json.
+
+    [{"instance_id": "id1", "train_trial_index": 0, "stats": [{"name": {"name": "exact_match", "split": "test"},
+      "count": 1, "sum": 1, "mean": 1.0, ...}, ...]}, ...]                                      per_instance_stats.json
+    [{"instance_id": "id1", "train_trial_index": 0, "predicted_text": "Paris", "stats": {"exact_match": 1.0}}, ...]
+
+HELM writes an instance once for each of its metrics and trials. A perturbed instance is a case beside the one that it
+is made of, in its cluster; trials are repeats. Neither file has gold answers, the first no predictions either.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tunediff.compare.pairs.file_format import Asked, FileFormat, Rows
+from tunediff.compare.pairs.graded import Graded, chosen_metric, from_graded, text_or_none
+from tunediff.compare.pairs.predictions import Predictions
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import shown
+from tunediff.tasks.columns import is_number
+
+# What HELM's scenarios call their outcome, where a file has it; others have to be named.
+USUAL = (
+    *("exact_match", "quasi_exact_match", "prefix_exact_match", "quasi_prefix_exact_match"),
+    *("math_equiv_chain_of_thought", "math_equiv", "final_number_exact_match", "ifeval_strict_accuracy"),
+)
+
+
+def is_instances(row: Mapping[str, Any]) -> bool:
+    """Whether a row is an instance of HELM with its figures."""
+    return {"instance_id", "stats"} <= row.keys()
+
+
+def read_instances(rows: Rows, name: str, asked: Asked) -> Predictions:
+    """Return the instances of a file as predictions.
+
+    Args:
+        rows: instances, each after its number.
+        name: of the file, for errors.
+        asked: metric: which figure says what is right; None takes the first of `USUAL` that there is.
+
+    Raises:
+        TunediffError: what is no instance, or no such figure.
+    """
+    merged: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for number, row in rows:
+        figures = _figures(row.get("stats"))
+        trial = row.get("train_trial_index", 0)
+        if not is_instances(row) or figures is None or type(trial) is not int:
+            raise TunediffError(f"{name}, row {number}: found {shown(row)}, expected an instance of HELM")
+        key = str(row["instance_id"]), _perturbed(row.get("perturbation")), trial
+        one = merged.setdefault(key, {"number": number, "figures": {}})
+        one["figures"] |= figures
+        one["text"] = (
+            one.get("text") or text_or_none(row.get("mapped_output")) or text_or_none(row.get("predicted_text"))
+        )
+    found = {key: None for one in merged.values() for key in one["figures"]}
+    usual = next((one for one in USUAL if one in found), None)
+    if asked.metric is None and usual is None:
+        listed = ", ".join(found) or "none"
+        raise TunediffError(f"{name}: metric: found {shown(listed, 300)}, expected one of them as --metric")
+    metric, _ = chosen_metric(list(found), asked.metric or usual, name)
+    several = len({perturbed for _, perturbed, _ in merged}) > 1
+    first = min((trial for *_, trial in merged), default=0)
+    answers = [
+        Graded(
+            one["number"],
+            f"{instance}, {perturbed}" if perturbed else instance,
+            one["figures"].get(metric),
+            one["text"],
+            cluster=instance if several else None,
+            repeat=trial - first + 1,
+        )
+        for (instance, perturbed, trial), one in merged.items()
+    ]
+    return from_graded(answers, name, asked, f"instances of HELM, metric {metric}", metric)
+
+
+def _figures(stats: Any) -> dict[str, Any] | None:
+    if isinstance(stats, dict):
+        return stats
+    if not isinstance(stats, list):
+        return None
+    found: dict[str, Any] = {}
+    for stat in stats:
+        name = stat.get("name") if isinstance(stat, dict) else None
+        if not isinstance(name, dict) or not isinstance(name.get("name"), str):
+            return None
+        # A figure that was never computed has a count of 0 and no mean.
+        mean = stat.get("mean")
+        found[name["name"]] = mean if is_number(mean) and stat.get("count", 1) else None
+    return found
+
+
+def _perturbed(perturbation: Any) -> str:
+    if not isinstance(perturbation, dict):
+        return ""
+    return ", ".join(f"{key} {value}" for key, value in perturbation.items())
+
+
+FORMAT = FileFormat("instances of HELM", is_instances, read_instances)

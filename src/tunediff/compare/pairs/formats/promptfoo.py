@@ -1,0 +1,123 @@
+"""Results of promptfoo: .json and .jsonl of `promptfoo eval --output`, a ready outcome and no label.
+
+The object of a .json file (results version 3; shortened), whose results a .jsonl file has a line each:
+
+    {"evalId": "...", "results": {"version": 3, "results": [{"testIdx": 0, "promptIdx": 0, "provider":
+     {"id": "openai:x", "label": "base"}, "prompt": {"raw": "Say one", "label": "Say {{x}}"}, "vars": {"x": "one"},
+     "response": {"output": "One."}, "success": true, "score": 1, "failureReason": 0, "namedScores": {}, ...}]}, ...}
+
+One file may hold several models: the one that is meant is named by its label, else by its id. A test with several
+prompts is a case with each. Tests with the same variables (--repeat) and prompts of one test stand together as a
+cluster. failureReason 2 is an error: no score.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tunediff.compare.pairs.file_format import Asked, FileFormat, Rows
+from tunediff.compare.pairs.graded import Graded, chosen_metric, from_graded, text_or_none
+from tunediff.compare.pairs.predictions import Predictions
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import shown
+from tunediff.runtime.hashing import content_hash
+
+SUCCESS = "success"
+ERROR = 2
+
+
+def is_promptfoo(row: Mapping[str, Any]) -> bool:
+    """Whether an object is promptfoo's results, or one of them."""
+    inside = row.get("results")
+    listed = isinstance(inside, dict) and isinstance(inside.get("results"), list)
+    return listed or {"testIdx", "promptIdx", SUCCESS} <= row.keys()
+
+
+def read_promptfoo(rows: Rows, name: str, asked: Asked) -> Predictions:
+    """Return one model's results as predictions.
+
+    Args:
+        rows: the object, or results.
+        name: of the file, for errors.
+        asked: part: the model, where there are several. metric: success (the default), score, or a named score.
+            fields: the cluster, a variable.
+
+    Raises:
+        TunediffError: several models and none named, or a result that is none.
+    """
+    results = list(_results(rows, name))
+    models = sorted({_model(one) for _, one in results})
+    if (asked.part is None and len(models) > 1) or (asked.part is not None and asked.part not in models):
+        raise TunediffError(
+            f"{name}: provider: found {shown(', '.join(models), 200)}, expected one of them as --filter (where both "
+            "models stand in one file, --before-field and --after-field)"
+        )
+    chosen = [(number, one) for number, one in results if _model(one) == (asked.part or models[0])]
+    named = [key for _, one in chosen for key in _named(one)]
+    metric, described = chosen_metric([SUCCESS, "score", *named], asked.metric or SUCCESS, name)
+    prompts = {_prompt_label(one): None for _, one in chosen}
+    answers = [_answer(number, one, metric, list(prompts)) for number, one in chosen]
+    shared = Counter(one.cluster for one in answers)
+    if max(shared.values()) == 1:
+        answers = [one._replace(cluster=None) for one in answers]
+    origin = f"results of promptfoo, provider {shown(asked.part or models[0])[1:-1]}, {described}"
+    found = from_graded(answers, name, asked, origin, metric)
+    if max(shared.values()) == 1:
+        return found
+    sentence = (
+        f"The {len(answers):,} results of {name} are of {len(shared):,} sets of variables. Each counts as a case; "
+        "intervals take those of the same variables for one piece of evidence."
+    )
+    return found._replace(checks=(("TD404", sentence), *found.checks))
+
+
+def _results(rows: Rows, name: str) -> Iterator[tuple[int | str, dict[str, Any]]]:
+    for number, row in rows:
+        inside = row.get("results")
+        found = [(number, row)]
+        if isinstance(inside, dict):
+            listed = inside.get("results")
+            found = list(enumerate(listed, start=1)) if isinstance(listed, list) else []
+        for place, one in found:
+            if not isinstance(one, dict) or SUCCESS not in one:
+                raise TunediffError(f"{name}, row {place}: found {shown(one)}, expected a result of promptfoo")
+            yield place, one
+
+
+def _model(result: Mapping[str, Any]) -> str:
+    provider = result.get("provider")
+    if isinstance(provider, dict):
+        return str(provider.get("label") or provider.get("id"))
+    return str(provider) if provider else "(unnamed)"
+
+
+def _named(result: Mapping[str, Any]) -> dict[str, Any]:
+    named = result.get("namedScores")
+    return named if isinstance(named, dict) else {}
+
+
+def _prompt_label(result: Mapping[str, Any]) -> str:
+    prompt = result.get("prompt")
+    # Where there is no label, each test has a prompt of its own.
+    return str(prompt.get("label") or "") if isinstance(prompt, dict) else ""
+
+
+def _answer(number: int | str, result: Mapping[str, Any], metric: str, prompts: list[str]) -> Graded:
+    prompt, variables, response = (result.get(key) for key in ("prompt", "vars", "response"))
+    label = _prompt_label(result)
+    test = str(result.get("testIdx", number))
+    scores: dict[str, Any] = {**_named(result), SUCCESS: result[SUCCESS], "score": result.get("score")}
+    error = result.get("failureReason") == ERROR or (response is None and bool(result.get("error")))
+    return Graded(
+        number,
+        test if len(prompts) == 1 else f"{test}, prompt {prompts.index(label) + 1}",
+        None if error else scores.get(metric),
+        text_or_none(response.get("output")) if isinstance(response, dict) else None,
+        prompt=str(prompt.get("raw") or "") if isinstance(prompt, dict) else "",
+        cluster=content_hash(variables) if isinstance(variables, dict) and variables else test,
+        why="error" if error else "no score",
+        about=variables if isinstance(variables, dict) else {},
+    )
+
+
+FORMAT = FileFormat("results of promptfoo", is_promptfoo, read_promptfoo)

@@ -1,0 +1,196 @@
+"""Answers that another tool has graded: right, wrong or without a score, told alike whichever tool it was.
+
+    answers = [Graded(1, "q1", score=True, prediction="Paris", label="Paris"), Graded(2, "q2", None, why="error")]
+    from_graded(answers, "log.json", asked, "a log", "match").frame["outcome"].tolist()      # ["right", "invalid"]
+
+A score is right or wrong where it is true or false, 1 or 0. Any other number takes a threshold, from which on an answer
+is right; without one it is refused. An answer without a score is invalid, and counted with the reason (TD405). Several
+answers to one case (epochs, trials) are a case each, and stand together as a cluster: intervals take them for one piece
+of evidence (TD404). An answer that is its gold label and is called wrong is named (TD402).
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from tunediff.compare.pairs.file_format import Asked
+from tunediff.compare.pairs.harness_choices import Choices, choose
+from tunediff.compare.pairs.label_order import Table
+from tunediff.compare.pairs.predictions import NEITHER, Predictions, is_right
+from tunediff.data.cases import INVALID, RIGHT, WRONG
+from tunediff.data.values import value_text
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import HALF_PAIR, shown
+from tunediff.runtime.hashing import content_hash
+from tunediff.runtime.problems import Problems
+
+# Reasons that a sentence names.
+REASONS = 3
+
+
+class Graded(NamedTuple):
+    """One answer.
+
+    place: the row, or what the file calls it. score: true, false, a number, or None where there is none, which `why`
+    says in a word. prediction, label: None where the file does not have them. choices: what there was to choose, where
+    likelihoods say which was chosen. repeat: which answer to the case it is, from 1. about: what the file says of the
+    case, by name.
+    """
+
+    place: int | str
+    case_id: str
+    score: bool | float | None
+    prediction: str | None = None
+    label: str | None = None
+    prompt: str = ""
+    choices: Choices | None = None
+    repeat: int = 1
+    cluster: str | None = None
+    why: str = "no score"
+    about: Mapping[str, Any] = MappingProxyType({})
+
+
+def from_graded(answers: Iterable[Graded], name: str, asked: Asked, origin: str, metric: str) -> Predictions:
+    """Return graded answers as predictions.
+
+    Args:
+        answers: in the order of the file; those of one case may stand apart.
+        name: of the file, for errors.
+        asked: with the threshold, and the name of the cluster.
+        origin: what the file was taken for.
+        metric: what it was graded by.
+
+    Raises:
+        TunediffError: a score that is neither right nor wrong, text that no file can hold, an unknown cluster, or no
+            answer at all.
+    """
+    problems = Problems(name)
+    reasons: Counter[str] = Counter()
+    rows: list[dict[str, Any]] = []
+    places: list[int | str] = []
+    for one in answers:
+        outcome: str | None = INVALID
+        if one.score is None or (isinstance(one.score, float) and math.isnan(one.score)):
+            reasons["NaN" if one.score is not None else one.why] += 1
+        else:
+            right = is_right(one.score, asked.threshold)
+            outcome = {True: RIGHT, False: WRONG, None: None}[right]
+            if right is None:
+                problems.add(one.place, f"{metric}: found {shown(one.score)}, {NEITHER}", kind="score")
+        row = {
+            "case_id": one.case_id,
+            "label": one.label,
+            "prediction": one.prediction if outcome != INVALID else None,
+            "outcome": outcome,
+            "prompt_hash": content_hash(one.prompt) if one.prompt else None,
+            "scorer": metric if asked.threshold is None else f"{metric} >= {asked.threshold:g}",
+            "prompt": one.prompt,
+            "choices": one.choices,
+            "cluster": _cluster(one, asked.fields.cluster, name),
+            "repeat": one.repeat,
+        }
+        for key, text in row.items():
+            if isinstance(text, str) and (half := HALF_PAIR.search(text)):
+                problems.add(one.place, f"{key}: found {half[0]!r}, expected whole characters", kind=f"{key} half")
+        rows.append(row)
+        places.append(one.place)
+    problems.check()
+    if not rows:
+        raise TunediffError(f"{name}: found no answer, expected at least one")
+    frame = pd.DataFrame(rows, index=pd.Index(places), dtype=object)
+    checks = [*_repeats(frame, name), *_without_score(reasons, len(frame), name)]
+    labels, scores = _labels(frame, metric, name, checks)
+    same = ["cluster"] if frame["cluster"].notna().any() else []
+    columns = ["case_id", "label", "prediction", "outcome", "prompt_hash", "scorer", "prompt", *same]
+    frame = frame[columns].astype("str")
+    if frame["prediction"].isna().all():
+        origin += ", without answers: those that are wrong twice count as the same"
+    prompts = ("prompt",) if frame["prompt"].ne("").any() else ()
+    return Predictions(frame, prompts, labels, scores, tuple(same), checks=tuple(checks), origin=origin)
+
+
+def chosen_metric(found: Sequence[str], wanted: str | None, name: str) -> tuple[str, str]:
+    """The metric that says what is right, the first where none is named, and words for it with the others there are.
+
+    Raises:
+        TunediffError: there is none, or not that one.
+    """
+    found = list(dict.fromkeys(found))
+    if not found or (wanted is not None and wanted not in found):
+        listed = ", ".join(found) or "none"
+        instead = f" instead of {wanted}" if wanted else ""
+        raise TunediffError(f"{name}: metric: found {listed}, expected one of them as --metric{instead}")
+    metric = wanted or found[0]
+    others = [one for one in found if one != metric]
+    return metric, f"metric {metric}" + (f" (of {', '.join(found)})" if others else "")
+
+
+def text_or_none(value: Any) -> str | None:
+    """A value of JSON as text: texts as they stand, several in a list with commas, anything else as JSON has it."""
+    if isinstance(value, list | tuple) and value and not any(isinstance(one, list | dict) for one in value):
+        return ", ".join(str(text_or_none(one)) for one in value)
+    if value is None or value == []:
+        return None
+    try:
+        return value if isinstance(value, str) else value_text(value)
+    except TypeError:
+        return shown(value, 1000)
+
+
+def _cluster(one: Graded, field: str | None, name: str) -> str | None:
+    if field is None:
+        return one.cluster
+    if field not in one.about:
+        found = shown(", ".join(map(str, one.about)), 200)
+        raise TunediffError(f"{name}, row {one.place}: found no field {field} among {found} (--cluster-field)")
+    return text_or_none(one.about[field])
+
+
+def _repeats(frame: pd.DataFrame, name: str) -> Iterator[tuple[str, str]]:
+    """TD404, where cases are answered several times; ids and clusters are put in place."""
+    repeats = frame.pop("repeat")
+    if (repeats == 1).all():
+        return
+    counts = frame["case_id"].value_counts()
+    times = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
+    yield (
+        "TD404",
+        f"The {len(counts):,} cases of {name} are answered {times} times each. Each of the {len(frame):,} answers "
+        "counts as a case; intervals take the answers to one case for one piece of evidence.",
+    )
+    frame["cluster"] = frame["cluster"].where(frame["cluster"].notna(), frame["case_id"])
+    frame["case_id"] = [f"{one} #{repeat}" for one, repeat in zip(frame["case_id"], repeats, strict=True)]
+
+
+def _without_score(reasons: Counter[str], n: int, name: str) -> Iterator[tuple[str, str]]:
+    if count := sum(reasons.values()):
+        why = ", ".join(f"{shown(reason, 80)[1:-1]} {times:,}" for reason, times in reasons.most_common(REASONS))
+        more = ", ..." if len(reasons) > REASONS else ""
+        yield "TD405", f"{count:,} of the {n:,} answers of {name} without a score ({why}{more}): invalid, so not right."
+
+
+def _labels(
+    frame: pd.DataFrame, metric: str, name: str, checks: list[tuple[str, str]]
+) -> tuple[tuple[str, ...] | None, Table | None]:
+    """The label list and the scores, where the file has them; an empty list where there are no gold labels."""
+    several = frame["choices"].notna()
+    labels: tuple[str, ...] | None = None
+    scores: Table | None = None
+    if several.any():
+        labels, scores, found = choose(frame, metric, name)
+        checks += found
+    else:
+        wrong = (frame["outcome"] == WRONG) & frame["label"].notna() & (frame["label"] == frame["prediction"])
+        if count := int(wrong.sum()):
+            checks.append(
+                (
+                    "TD402",
+                    f"In {count:,} of {len(frame):,} cases of {name} the answer is the gold label, and {metric} calls "
+                    "it wrong. Outcomes are those of the file.",
+                )
+            )
+    return (() if frame["label"].isna().all() else labels), scores
