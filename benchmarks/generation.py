@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from setting import CASE, INSTRUCTION, conclude, in_turn, parse, small_llama, snli
 
-from tunediff.engines.local.generation import generate
+from tunediff.engines.local.generate import generate
 from tunediff.inputs.tokens import encode_text
 
 NEW_TOKENS, PEER_BATCH = 16, 8

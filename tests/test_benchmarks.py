@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import tunediff.engines.local.choices
-import tunediff.engines.local.generation
+import tunediff.engines.local.generate
 import tunediff.engines.local.spans
 import tunediff.training.finetune
 from tests.imports import ROOT
@@ -69,7 +69,7 @@ def test_a_single_text_that_differs_ends_the_generation_benchmark(run, monkeypat
     assert line["agreement"] == 0
     assert line["ratio"] > 0
     assert ended is None
-    changed(monkeypatch, tunediff.engines.local.generation, "generate", lambda out: [("other", None), *list(out)[1:]])
+    changed(monkeypatch, tunediff.engines.local.generate, "generate", lambda out: [("other", None), *list(out)[1:]])
     line, ended = run("generation.py", "--out", str(tmp_path / "line.json"))
     assert ended == "generation: the sides differ by 1, expected at most 0"
     # A result that is wrong is no result.

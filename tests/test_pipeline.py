@@ -196,6 +196,8 @@ KEYS = {
     "model.head_labels": (*ASKED, *LEARNED, "report"),
     # Free text is parsed by the texts of the choices.
     "prompt.choices": (*ASKED, *GRADED, *LEARNED, "report"),
+    "prompt.stop": (*ASKED, *GRADED, *LEARNED, "report"),
+    "task.grade": (*GRADED, "diff_cases", "report"),
     "evaluate.scoring_method": (*ASKED, *GRADED, "report"),
     "evaluate.num_processes": ("machine",),
     "evaluate.metrics": (*GRADED, "report"),
@@ -211,6 +213,7 @@ OTHERS = {
     "task.labels": ["contradiction", "neutral", "entailment"],
     "evaluate.scoring_method": "generation",
     "prompt.messages": [Message(role="user", content="{premise} {hypothesis}")],
+    "prompt.stop": ["END"],
     "prompt.choices": {"entailment": " oui", "neutral": " maybe", "contradiction": " no"},
 }
 FURTHER = {

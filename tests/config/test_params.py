@@ -414,7 +414,8 @@ def test_a_name_that_was_entered_from_outside_is_taken(read):
         (
             "task__labels",
             "task.labels: missing, expected the labels, in the order of their scores; "
-            "question_answering: [answerable], or [answerable, unanswerable] where a question may have no answer",
+            "question_answering: [answerable], or [answerable, unanswerable] where a question may have no answer; "
+            "generation: [answer]",
         ),
         ("train", "train: missing, expected a section"),
     ],
@@ -824,7 +825,8 @@ def test_a_further_test_set_may_be_of_another_task(read, tmp_path):
         (
             "x",
             {"task": {"name": "nly"}},
-            "also.x: task.name: found 'nly', expected nli, classification, question_answering (did you mean nli?)",
+            "also.x: task.name: found 'nly', expected nli, classification, question_answering, generation (did you "
+            "mean nli?)",
         ),
         (
             "x",

@@ -15,6 +15,7 @@ from tests.pipeline import NAMES
 from tests.test_pipeline import ALL_KEYS, DEFAULT, changed, changed_by
 from tunediff.config.also import AlsoData, AlsoSet
 from tunediff.config.data import Draw, HubData, Synthetic
+from tunediff.config.grade import Grade
 from tunediff.config.model import Model
 from tunediff.config.params import Params
 from tunediff.config.pretrain import TextFiles, Tokenizer
@@ -31,6 +32,7 @@ def section_of(annotation):
 
 TABLES = {
     **{name: section_of(field.annotation) for name, field in Params.model_fields.items() if name != "also"},
+    "task.grade": Grade,
     "also.NAME": AlsoSet,
     "also.NAME.data": AlsoData,
     "data.synthetic": Synthetic,

@@ -5,6 +5,7 @@ import io
 import json
 import re
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -22,13 +23,15 @@ def blocks(language):
 
 [TICKETS] = blocks("csv")
 [MANUAL] = blocks("json")
-EXPERIMENT, LANGUAGE_MODEL, QUESTIONS = map(yaml.safe_load, blocks("yaml"))
+[REPLIES], [GRADER] = blocks("jsonl"), blocks("python")
+EXPERIMENT, LANGUAGE_MODEL, QUESTIONS, FREE_TEXT = map(yaml.safe_load, blocks("yaml"))
 
 
 def project(folder, **sections):
     (folder / "data/raw").mkdir(parents=True)
     (folder / "data/raw/tickets.csv").write_text(TICKETS, encoding="utf-8")
     (folder / "data/raw/manual.json").write_text(MANUAL, encoding="utf-8")
+    (folder / "data/raw/replies.jsonl").write_text(REPLIES, encoding="utf-8")
     (folder / "params.yaml").write_text(yaml.safe_dump(EXPERIMENT | sections, sort_keys=False), encoding="utf-8")
     return folder
 
@@ -78,3 +81,29 @@ def test_the_questions_become_splits_of_whole_articles(tmp_path):
     for case in cases:
         assert [answer.text for answer in case.answers] == [gold["text"] for gold in golds[case.inputs["question"]]]
         assert all(case.inputs["context"].startswith(text, start) for text, start in case.answers)
+
+
+def test_the_replies_become_cases_with_references_of_several_lines_and_are_graded_as_the_page_says(
+    tmp_path, monkeypatch
+):
+    metrics, _ = prepared(project(tmp_path, **FREE_TEXT))
+    assert (metrics["train_n"], metrics["validation_n"], metrics["test_n"]) == (2, 2, 2)
+    (tmp_path / "graders").mkdir()
+    (tmp_path / "graders/brief.py").write_text(GRADER, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    experiment = read_experiment(tmp_path / "params.yaml")
+    cases = [
+        case
+        for name in ("train", "validation", "test")
+        for case in read_cases(file_of(tmp_path, name), ["ticket"], ["answer"])
+    ]
+    texts = [case.answers[0].text for case in cases]
+    answers = pd.DataFrame({"case_id": [case.case_id for case in cases], "text": texts, "finish_reason": "stop"})
+    answers = answers.assign(log_probs=None, scorer="generation", prompt_hash="", n_tokens=1, truncated=False)
+    ask = experiment.case_sets["test"].ask
+    frame = experiment.task.grade(cases, answers, ask)
+    assert frame["prediction"].tolist() == [text.split("#### ")[1] for text in texts]
+    assert set(frame["outcome"]) == {"right"}
+    assert frame[["score_rougeL", "score_brief"]].eq(1).all(axis=None)
+    wrong = experiment.task.grade(cases, answers.assign(text="I would say: a lot of money, every single month"), ask)
+    assert set(wrong["outcome"]) == {"invalid"}

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, LlamaTokenizer, PreTrainedTokeniz
 
 from tests.tiny import small_bert_tokenizer, small_config, small_tokenizer
 from tunediff.engines.local.choices import score_choices
-from tunediff.engines.local.generation import generate
+from tunediff.engines.local.generate import generate
 from tunediff.inputs.joins import join, stems, unusual_joins
 from tunediff.models.load import read_tokenizer
 from tunediff.runtime.errors import TunediffError

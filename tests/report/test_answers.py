@@ -20,7 +20,7 @@ from tunediff.report.diff_page import FILES, diff_pages
 from tunediff.report.explorer import LONGEST, pieces_of
 from tunediff.report.results import _case
 from tunediff.runtime.errors import TunediffError
-from tunediff.tasks.question_answering import QuestionAnswering
+from tunediff.tasks import foreign_task
 
 TEST = made_questions(100, "test")
 
@@ -35,7 +35,7 @@ def found(cases=TEST, change=lambda frame: frame):
         frame["cluster"] = [gold[one].inputs["context"] for one in frame["case_id"]]
         for name in TASK.inputs:
             frame[name] = [gold[one].inputs[name] for one in frame["case_id"]]
-        kind = {"same": ("cluster", "answers"), "kind": QuestionAnswering}
+        kind = {"same": ("cluster", "answers"), "kind": foreign_task(("answers", "f1"))}
         files.append([Predictions(frame, ("question", "context"), tuple(TASK.labels), **kind)])
     return gather(compare_files(*files), Run(models=FILES))
 

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunediff.commands.runs import SETTINGS, dvc, dvc_status, outputs, pipeline_stages
+from tunediff.config.grade import GRADERS
 from tunediff.runtime.errors import TunediffError
 
 FIRST = ("settings", "prepare")
 TAKEN_OVER = ("base_model", "predict_base", "features", "train", "predict_tuned")
 ASKED_AGAIN = ("predict_base", "predict_tuned")
 LAST = ("count_params", "eval_base", "eval_tuned", "diff_cases", "report")
-CODE = ("src", "stages")
+CODE = ("src", "stages", GRADERS)
 
 
 def ready_to_accept() -> None:

@@ -10,7 +10,7 @@ long, such as log-probabilities as arrays and without their label preference, is
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -223,7 +223,7 @@ def compare_files(
     pairs = pair(store(before, names[0], folder), store(after, names[1], folder), names, folder)
     # Of what cases may share, nothing is known but a cluster.
     source = "context" if "context" in pairs.inputs else "text"
-    task = pairs.kind("", pairs.inputs, _labels(pairs), source, "")
+    task = replace(pairs.kind, inputs=pairs.inputs, labels=_labels(pairs), source_input=source)
     aligned = pd.concat([_small(part, task) for part in pairs], ignore_index=True)
     return Comparison(aligned, task, confidence, aligned.get("cluster"), environments=pairs.environments, pairs=pairs)
 
@@ -263,6 +263,8 @@ def _small(aligned: pd.DataFrame, task: Task) -> pd.DataFrame:
         columns["cluster"] = pd.array(keys, dtype="Int64")
         columns["cluster"][aligned["cluster"].isna().to_numpy()] = pd.NA
     if not task.answers_are_labels:
-        by_model = [f"{name}_{model}" for name in ("prediction", *task.scores, "log_probs") for model in MODELS]
+        by_model = [
+            f"{name}_{model}" for name in ("prediction", *task.scores, *task.traits, "log_probs") for model in MODELS
+        ]
         columns |= {name: aligned[name] for name in (*task.shared_columns, *by_model) if name in aligned}
     return pd.DataFrame(columns, index=aligned.index)

@@ -19,6 +19,7 @@ import pandas as pd
 
 from tunediff.compare.checks import Raised, Run, raised_checks
 from tunediff.compare.comparison import Comparison, with_transitions
+from tunediff.compare.effects.answer_changes import trait_metrics
 from tunediff.compare.effects.contamination import clean_metrics, contamination
 from tunediff.compare.effects.decomposition import gain_metrics, gain_parts, gain_steps, kind_steps
 from tunediff.compare.effects.evaluation_settings import most_likely, setting_answers
@@ -117,6 +118,11 @@ def _differences(comparison: Comparison) -> Effect:
     return Effect(score_metrics(comparison, rows), {"differences": pd.DataFrame(rows)})
 
 
+def _traits(comparison: Comparison) -> Effect:
+    """What the answers are like before and after."""
+    return Effect(trait_metrics(comparison))
+
+
 def _gain(comparison: Comparison) -> Effect:
     """What the gain consists of: kinds of cases, or what each evaluation setting takes from it."""
     kinds = comparison.task.kinds
@@ -202,6 +208,7 @@ def _slices(comparison: Comparison) -> Effect:
 EFFECTS: dict[str, Callable[[Comparison], Effect]] = {
     "transitions": _transitions,
     "differences": _differences,
+    "traits": _traits,
     "gain": _gain,
     "noise": _noise,
     "worth": _worth,

@@ -34,8 +34,9 @@ class Draw(Section):
 class Synthetic(Section):
     """Generated cases, drawn from a seed."""
 
-    name: Literal["captions", "reviews", "questions"] = Field(
-        description="pairs of captions (nli), film reviews (classification), reports and questions (question_answering)"
+    name: Literal["captions", "reviews", "questions", "sums", "orders"] = Field(
+        description="pairs of captions (nli), film reviews (classification), reports and questions "
+        "(question_answering), sums in words (generation), orders to be written as JSON (generation)"
     )
     seed: Seed = Field(description="seed of the generated cases")
     train: Whole = Field(ge=1, description="rows to write for the source split `train`")
@@ -61,7 +62,8 @@ class Origin(Section):
     )
     hub: HubData | None = Field(default=None, description="source hub: which data set")
     columns: dict[str, str] = Field(
-        description="column of the source for each input field and for `label` (question_answering: `answers`)"
+        description="column of the source for each input field and for `label` (question_answering, generation: "
+        "`answers`)"
     )
     labels: dict[SourceValue, LabelName] | None = Field(
         default=None,

@@ -144,8 +144,8 @@ def _section_at(loc: tuple[Any, ...]) -> type[Section] | None:
         if inner is None:
             return None
         section = inner
-        if field is not None and get_origin(field.annotation) is dict:
-            next(parts, None)  # the name of one of several
+        if field is not None and get_origin(field.annotation) in (dict, list):
+            next(parts, None)  # the name or place of one of several
     return section
 
 

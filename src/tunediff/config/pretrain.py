@@ -42,7 +42,9 @@ class Pretrain(Section):
         description="no pretraining, generated text, columns of a file of rows, WikiText's articles, or plain "
         "text with empty lines between documents"
     )
-    synthetic: Literal["captions"] | None = Field(default=None, description="text synthetic: which one")
+    synthetic: Literal["captions", "sums", "orders"] | None = Field(
+        default=None, description="text synthetic: which one"
+    )
     columns: list[str] = Field(default=[], description="text columns: those whose sentences are read")
     files: TextFiles | None = Field(default=None, description="which files of the folder `pretrain.path`")
     hub: HubData | None = Field(

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tunediff.config.section import LabelName, Section, Whole
+from tunediff.config.section import LabelName, Section, Whole, Word
 
 # What transformers' apply_chat_template and the templates themselves are given by the renderer.
 TAKEN = frozenset(
@@ -40,6 +40,10 @@ class Prompt(Section):
         "they say otherwise",
     )
     choices: dict[LabelName, str] | None = Field(default=None, description="the answer text of each label")
+    stop: list[Word] | None = Field(
+        default=None,
+        description="texts that end an answer written freely, besides the end marker; none: as the task has it",
+    )
     max_tokens: Whole | None = Field(default=None, ge=8, description="longest input; none: the model's context")
     too_long: Literal["refuse", "truncate"] = Field(
         default="refuse",

@@ -1,25 +1,37 @@
-"""What a case is: its input fields and its labels."""
+"""What a case is: its input fields and its labels, and how free answers are graded."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from tunediff.config.grade import Grade
 from tunediff.config.section import LabelName, Section, Word
 
-# The labels of a question.
-ANSWERABLE, UNANSWERABLE = "answerable", "unanswerable"
+# The labels of a question, and the one of a case that is answered in free text.
+ANSWERABLE, UNANSWERABLE, ANSWER = "answerable", "unanswerable", "answer"
 
 # Names that stand beside the inputs in a record of a case.
 RESERVED = frozenset(
     ["case_id", "label", "tags", "answers", "prediction", "transition", "slices", "evidence", "clauses", "explanation"]
     + [f"{model}_{value}" for model in ("base", "tuned") for value in ("prediction", "log_probs", "margin", "f1")]
 )
+# What such a name begins with: a number of each case, before and after.
+NUMBERS = ("score_", "trait_")
+
+
+def _listed(value: object) -> object:
+    """One grade is a list of one, and the name of a grade the grade of that name."""
+    grades = [value] if isinstance(value, str | Mapping) else value
+    return [{"by": one} if isinstance(one, str) else one for one in grades] if isinstance(grades, list) else grades
 
 
 class TaskSection(Section):
-    """What a case is: its input fields and its labels."""
+    """What a case is: its input fields and its labels, and how free answers are graded."""
 
-    name: Word = Field(description="which task the cases belong to: nli, classification or question_answering")
+    name: Word = Field(
+        description="which task the cases belong to: nli, classification, question_answering or generation"
+    )
     inputs: list[Word] = Field(
         min_length=1,
         description="names of a case's input fields, in reading order; question_answering: [question, context]",
@@ -27,16 +39,21 @@ class TaskSection(Section):
     labels: list[LabelName] = Field(
         min_length=1,
         description="the labels, in the order of their scores; question_answering: [answerable], or "
-        "[answerable, unanswerable] where a question may have no answer",
+        "[answerable, unanswerable] where a question may have no answer; generation: [answer]",
     )
     source_input: Word = Field(description="the input whose text cases share (SNLI: premise); splits never share one")
     partial_input: Word = Field(description="the input that the partial-input baseline reads alone")
+    grade: Annotated[list[Grade], BeforeValidator(_listed)] = Field(
+        default=[],
+        description="generation: one grade or several; the first says what is right, the others are compared beside it",
+    )
 
     def _contradictions(self) -> Iterator[str]:
         for key, values in (("inputs", self.inputs), ("labels", self.labels)):
             if len(set(values)) < len(values):
                 yield f"task.{key}: found {values}, expected no name twice"
-        for name in [name for name in self.inputs if name in RESERVED]:
+        numbers = tuple(f"{who}{start}" for who in ("", "base_", "tuned_") for start in NUMBERS)
+        for name in [name for name in self.inputs if name in RESERVED or name.startswith(numbers)]:
             yield f"task.inputs: found '{name}', which names another field of a case, expected another name"
         if "invalid" in self.labels:
             yield "task.labels: found 'invalid', which names an answer without a label, expected another name"

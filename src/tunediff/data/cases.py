@@ -12,7 +12,7 @@ A case of question answering has the texts that answer it besides, and its label
 
 A prediction file (Parquet) holds one row a case, in row groups of `ROWS`; `PREDICTION_COLUMNS` lists its columns,
 `SETTING_COLUMNS` those of the other ways to ask, which are there where they were asked for, `ANSWER_COLUMNS` those of
-question answering.
+answers in words. A column whose name starts with one of `NUMBERS` holds a number of each case, as its task says.
 """
 
 import json
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tunediff.config.task import ANSWERABLE, UNANSWERABLE
+from tunediff.config.task import ANSWERABLE, NUMBERS, UNANSWERABLE
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import ROWS, from_json, numbered_jsonl, read_parquet, replacing, shown, write_jsonl
 from tunediff.runtime.hashing import content_hash
@@ -64,6 +64,11 @@ ANSWER_COLUMNS = {
     "answers": "gold answers, each as text; empty where there is none",
     "f1": "words that prediction and gold answer share, as F1, 0..1",
 }
+
+
+def answer_columns(columns: Iterable[str]) -> list[str]:
+    """Of these columns those that predictions in words have besides."""
+    return [name for name in columns if name in ANSWER_COLUMNS or name.startswith(NUMBERS)]
 
 
 def outcome(prediction: str | None, label: str) -> str:
@@ -180,14 +185,18 @@ def _answer(value: Any, place: str) -> Answer:
 
 
 def write_predictions(path: Path, frame: "pd.DataFrame", about: Mapping[str, object]) -> None:
-    """Write a prediction file: `frame` has `PREDICTION_COLUMNS` and any of `SETTING_COLUMNS` and `ANSWER_COLUMNS`.
+    """Write a prediction file: `frame` has `PREDICTION_COLUMNS`, any of `SETTING_COLUMNS` and of `answer_columns`.
 
     Args:
         path: where to.
         frame: a row a case; other columns are left out.
         about: what made it: labels, model, environment.
     """
-    names = [*PREDICTION_COLUMNS, *(name for name in (*SETTING_COLUMNS, *ANSWER_COLUMNS) if name in frame)]
+    names = [
+        *PREDICTION_COLUMNS,
+        *(name for name in SETTING_COLUMNS if name in frame),
+        *answer_columns(map(str, frame)),
+    ]
     write_frame(path, frame[names], about)
 
 
@@ -203,6 +212,7 @@ def write_frame(path: Path, frame: "pd.DataFrame", about: Mapping[str, object]) 
     import pyarrow.parquet as pq
 
     kinds = {"n_tokens": pa.int32(), "truncated": pa.bool_(), "f1": pa.float64(), "answers": pa.list_(pa.string())}
+    kinds |= {name: pa.float64() for name in frame.columns if name.startswith(NUMBERS)}
     schema = pa.schema(
         [
             (name, pa.list_(pa.float64()) if name.endswith("log_probs") else kinds.get(name, pa.string()))
@@ -245,8 +255,8 @@ def read_predictions(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
     if missing:
         raise TunediffError(f"{path}: has no column {', '.join(missing)}, expected {', '.join(PREDICTION_COLUMNS)}")
     about = about_predictions(path, table.schema)
-    present = [name for name in (*SETTING_COLUMNS, *ANSWER_COLUMNS) if name in table.column_names]
-    frame = table.select([*PREDICTION_COLUMNS, *present]).to_pandas()
+    present = [name for name in SETTING_COLUMNS if name in table.column_names]
+    frame = table.select([*PREDICTION_COLUMNS, *present, *answer_columns(table.column_names)]).to_pandas()
     for name in ("prediction", "generated", "again_prediction", "seed_prediction"):
         if name in frame:
             frame[name] = frame[name].astype(object).where(frame[name].notna(), None)

@@ -15,6 +15,7 @@ from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
 from tunediff.inputs.tokens import encode_prompts
 from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import shown
 from tunediff.runtime.hashing import content_hash
 
 if TYPE_CHECKING:
@@ -68,12 +69,22 @@ def render(template: str, inputs: Mapping[str, str]) -> str:
 def answer_text(case: Case, prompt: Prompt) -> str:
     """The text that a language model learns to write after the prompt of a case.
 
-    The choice of its label where there are choices; else its first gold answer, or its label where it has none. One
-    line then, since a line end ends what is written; apart from the prompt by a space where that has none at its end.
+    The choice of its label where there are choices; else its first gold answer, or its label where it has none. That
+    is one line where a line end ends what is written; apart from the prompt by a space where that has none at its end.
+
+    Raises:
+        TunediffError: an answer of several lines holds one of the texts that end an answer.
     """
     if prompt.choices is not None:
         return prompt.choices[case.label]
-    text = " ".join((case.answers[0].text if case.answers else case.label).split())
+    text, stop = (case.answers[0].text if case.answers else case.label).strip(), prompt.stop
+    if stop is None or "\n" in stop:
+        text = " ".join(text.split())
+    if within := [one for one in stop or () if one in text]:
+        raise TunediffError(
+            f"case {case.case_id}: answer: found {shown(within[0])} in it, which ends what is written; expected "
+            "another text in prompt.stop"
+        )
     return text if prompt.messages is not None or (prompt.template or "")[-1:].isspace() else f" {text}"
 
 

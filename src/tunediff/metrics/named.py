@@ -8,6 +8,7 @@ here: name only what you trust. What a module wants is read from its features; t
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,8 @@ def named_scores(names: Sequence[str], inputs_for: Callable[[Any], Inputs | None
     """
     scores: dict[str, float] = {}
     for name in names:
-        module, place = _load(name), f"evaluate.metrics: {name}"
-        kinds = module.features if isinstance(module.features, list) else [module.features]
-        wanted = [kind for kind in kinds if set(kind) == {"predictions", "references"}]
-        inputs = next((found for kind in wanted if (found := inputs_for(kind)) is not None), None)
-        if inputs is None:
-            raise TunediffError(f"{place}: wants {shown(kinds[0], 200)}, which this task does not have")
-        try:
-            found = module.compute(**inputs)
-        except Exception as error:  # a module is anybody's code
-            raise TunediffError(f"{place}: cannot score {len(inputs['references'])} cases: {_line(error)}") from None
+        place = f"evaluate.metrics: {name}"
+        found = _computed(_load(name, "evaluate.metrics"), inputs_for, place)
         numbers = _numbers(Path(name).name.removesuffix(".py"), found)
         if not numbers:
             raise TunediffError(f"{place}: found {shown(found)}, expected a number at least")
@@ -58,14 +51,84 @@ def named_scores(names: Sequence[str], inputs_for: Callable[[Any], Inputs | None
     return scores
 
 
-def _load(name: str) -> Any:
+def case_scores(name: str, key: str, answers: Sequence[Sequence[str]], predictions: Sequence[str]) -> list[float]:
+    """Return what a module of `evaluate` says of each case, as it says it.
+
+    A module that gives a list with a number a case is called once, any other for each case by itself.
+
+    Args:
+        name: of the module; a path counts from the current folder.
+        key: which of its numbers; empty: the one called as the module, else the only one.
+        answers: the reference texts of each case, at least one.
+        predictions: the predicted text of each case.
+
+    Raises:
+        TunediffError: as `named_scores`, or a case gets no finite number.
+    """
+    module, place = _load(name, "task.grade"), f"task.grade: evaluate:{name}"
+    n = len(predictions)
+
+    def computed(rows: slice) -> Any:
+        inputs_for = partial(text_inputs, answers=answers[rows], predictions=predictions[rows])
+        found = _computed(module, inputs_for, place) or {}
+        last = Path(name).name.removesuffix(".py")
+        known = key or (last if last in found else next(iter(found)) if len(found) == 1 else "")
+        if known not in found:
+            raise TunediffError(
+                f"{place}: found {shown(list(found))}, expected one of them behind it (evaluate:NAME:KEY)"
+            )
+        return found[known]
+
+    if n == 0:
+        return []
+    value = computed(slice(0, n))
+    several = isinstance(value, list | tuple | np.ndarray) and np.size(value) == n
+    values = (
+        list(np.ravel(value)) if several else [computed(slice(at, at + 1)) for at in range(n)] if n > 1 else [value]
+    )
+    for one in values:
+        if not _is_number(one):
+            raise TunediffError(f"{place}: found {shown(one)} for a case, expected a finite number")
+    return [float(one) for one in values]
+
+
+def text_inputs(features: Any, answers: Sequence[Sequence[str]], predictions: Sequence[str]) -> Inputs | None:
+    """Texts as a module of `evaluate` wants them, each with a list of references or with the first one; None: no texts.
+
+    Args:
+        features: names and types of the module's inputs.
+        answers: the reference texts of each case.
+        predictions: the predicted text of each case.
+    """
+    given, wanted = features["predictions"], features["references"]
+    if getattr(given, "dtype", "") != "string":
+        return None
+    if getattr(wanted, "dtype", "") == "string":
+        return {"predictions": list(predictions), "references": [next(iter(one), "") for one in answers]}
+    return {"predictions": list(predictions), "references": [list(one) or [""] for one in answers]}
+
+
+def _computed(module: Any, inputs_for: Callable[[Any], Inputs | None], place: str) -> Any:
+    """What a module makes of the inputs that its features ask for."""
+    kinds = module.features if isinstance(module.features, list) else [module.features]
+    wanted = [kind for kind in kinds if set(kind) == {"predictions", "references"}]
+    inputs = next((found for kind in wanted if (found := inputs_for(kind)) is not None), None)
+    if inputs is None:
+        raise TunediffError(f"{place}: wants {shown(kinds[0], 200)}, which this task does not have")
+    try:
+        return module.compute(**inputs)
+    except Exception as error:  # a module is anybody's code
+        raise TunediffError(f"{place}: cannot score {len(inputs['references'])} cases: {_line(error)}") from None
+
+
+def _load(name: str, named_by: str) -> Any:
     import evaluate  # seconds, which only a run that names a module spends
 
     try:
         return evaluate.load(name, seed=0)  # some modules draw samples
     except Exception as error:
         raise TunediffError(
-            f"evaluate.metrics: {name}: cannot be loaded: {_line(error)}; expected a folder with a script of that "
+            f"{named_by}: {name}: cannot be loaded: {_line(error)}; expected a folder with a script of that "
             "name, or a module of the hub and a network"
         ) from None
 

@@ -168,6 +168,44 @@ def corpus_bleu(sums: Floats) -> Floats:
         return np.where(matched, 100 * np.exp(precision + brevity), 0.0)
 
 
+def bleu_cases(answers: Sequence[Texts], predictions: Texts) -> Floats:
+    """BLEU of each case by itself, 0..1, of shape (n_cases,): sacrebleu's sentence score, smoothing `exp`.
+
+    Runs that a short answer is too short for do not count (effective order). The mean is not the BLEU of a corpus.
+
+    Raises:
+        TunediffError: no case, or one without a reference.
+    """
+    from sacrebleu.metrics import BLEU
+
+    _check(answers)
+    answers, predictions = _readable(answers, predictions)
+    bleu = BLEU(effective_order=True)
+    return _sentence_scores(bleu, answers, predictions)
+
+
+def chrf_cases(answers: Sequence[Texts], predictions: Texts) -> Floats:
+    """The chrF of each case (Popovic 2015), 0..1, of shape (n_cases,): sacrebleu's sentence score, beta 2, order 6.
+
+    It counts runs of characters, so it reads every script; the best reference counts.
+
+    Raises:
+        TunediffError: no case, or one without a reference.
+    """
+    from sacrebleu.metrics import CHRF
+
+    _check(answers)
+    return _sentence_scores(CHRF(), answers, predictions)
+
+
+def _sentence_scores(metric: Any, answers: Sequence[Texts], predictions: Texts) -> Floats:
+    """What a metric of sacrebleu says of each case, as a share."""
+    pairs = zip(answers, predictions, strict=True)
+    scores = [metric.sentence_score(text, list(dict.fromkeys(references))).score / 100 for references, text in pairs]
+    # A perfect answer may come out a rounding above 1.
+    return np.minimum(np.array(scores, dtype=np.float64), 1.0)
+
+
 def rouge_cases(answers: Sequence[Texts], predictions: Texts) -> dict[str, Floats]:
     """F-measure of ROUGE-1, ROUGE-2, ROUGE-L and ROUGE-Lsum of each case, 0..1, each of shape (n_cases,).
 

@@ -34,8 +34,8 @@ from tunediff.models.adapt import (
 from tunediff.models.gguf import SUFFIX, dequantised
 from tunediff.models.head_labels import put_in_order
 from tunediff.models.heads import adds_head
-from tunediff.models.layouts import layout
 from tunediff.models.inspection import with_adapter
+from tunediff.models.layouts import layout
 from tunediff.models.load import Loaded, Network, load_model
 from tunediff.models.modules import inside, new_head
 from tunediff.models.sources import CONFIG, FINDERS, MANIFEST, WEIGHTS, check_whole, model_hash, read_layout

@@ -34,6 +34,7 @@ MOST_LABELS = 50
 SHOWN = {
     *("case_id", "transition", "label", "base_prediction", "tuned_prediction", "base_margin", "tuned_margin"),
     *("clauses", "explanation", "alone", "others", "base_f1", "tuned_f1", "base_answered", "tuned_answered"),
+    *("base_score", "tuned_score", "score_name"),
 }
 NAMES = {
     "base_calibrated_margin": "calibrated margin before, nats",
@@ -46,6 +47,14 @@ NAMES = {
     "subsequence": "stands word for word in the rest",
     "negation": "negation",
     "nearest": "nearest training cases",
+    "base_text": "written before",
+    "tuned_text": "written after",
+    "base_words": "words of the answer before",
+    "tuned_words": "words of the answer after",
+    "base_repetition": "repeated runs of four words before",
+    "tuned_repetition": "repeated runs of four words after",
+    "base_other_script": "answer before in another script",
+    "tuned_other_script": "answer after in another script",
     "base_in_sentence": "answer before stands in the sentence with the gold one",
     "tuned_in_sentence": "answer after stands in the sentence with the gold one",
     "base_no_answer_odds": "log-odds of no answer before, nats",
@@ -57,8 +66,8 @@ NAMES = {
 }
 
 
-# What cases are sorted by, and the key of a record that holds it before and after.
-SCORES = {"margin": "margins", "F1": "f1"}
+# What cases are sorted by where the task has no score: its name, and the key of a record with it before and after.
+MARGIN = ("margin", "margins")
 
 
 def chosen(transitions: Sequence[str] | pd.Series, most: int = MOST_CASES) -> npt.NDArray[np.int64]:
@@ -82,18 +91,23 @@ def explorer_data(results: Results) -> dict[str, Any]:
 
     Returns:
         inputs: their names. labels: gold labels that occur, empty where there are too many for a menu. slices: the
-        slices, numbered by the cases. score: what there is to sort by, margin or F1, empty where there is neither.
-        total: cases of the test set. cases: what the page shows of each; a text in pieces has every second one marked.
+        slices, numbered by the cases. score, key: what there is to sort by, margin or the task's first score, and where
+        a case has it; empty where there is neither. total: cases of the test set. cases: what the page shows of each; a
+        text in pieces has every second one marked.
     """
     cases = [results.cases[at] for at in chosen([case["transition"] for case in results.cases]).tolist()]
     slices: dict[str, int] = {}
     records = [_record(case, results.task, slices) for case in cases]
     gold = sorted({record["label"] for record in records})
+    key, score = next(iter(results.task.scores.items()), MARGIN[::-1])
+    if not any(key in record for record in records):
+        key, score = "", ""
     return {
         "inputs": list(results.task.inputs),
         "labels": gold if len(gold) <= MOST_LABELS else [],
         "slices": list(slices),
-        "score": next((score for score in SCORES if any(SCORES[score] in record for record in records)), ""),
+        "score": score,
+        "key": key,
         "total": int(results.diff_cases["n"]),
         "cases": records,
     }

@@ -10,6 +10,7 @@ nothing was shown, the sentences say so, and what a test set of this size could 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from tunediff.compare.checks import Raised
@@ -27,6 +28,7 @@ from tunediff.report.notation import (
     percent,
     points,
     points_interval,
+    signed,
     whole,
 )
 from tunediff.report.results import Metrics, Record, Results
@@ -145,13 +147,29 @@ def _scores(results: Results) -> str:
     """The scores of a case beside right and wrong."""
     diff, sentences = results.diff_cases, []
     for stem, name in results.task.scores.items():
+        note = results.task.score_notes.get(stem)
         sentences.append(
-            f"{name}, which counts the words in common with the gold answer, went from {percent(diff[f'{stem}_base'])} "
+            f"{name[0].upper()}{name[1:]}{f', {note},' if note else ''} went from {percent(diff[f'{stem}_base'])} "
             f"to {percent(diff[f'{stem}_tuned'])}: {points(diff[f'{stem}_delta'])} ({level(results.confidence)} "
             f"interval {points_interval(diff[f'{stem}_delta_low'], diff[f'{stem}_delta_high'])}; sign-flip test, "
             f"{p_value(diff[f'{stem}_p'])})."
         )
     return " ".join(sentences)
+
+
+def _traits(results: Results) -> str:
+    """What the answers are like beside right and wrong."""
+    diff, found = results.diff_cases, []
+    for stem, trait in results.task.traits.items():
+        say = percent if trait.is_share else partial(decimal, digits=1)
+        before, after = diff[f"{stem}_base"], diff[f"{stem}_tuned"]
+        ends = ""
+        if f"{stem}_delta_low" in diff:
+            low, high = diff[f"{stem}_delta_low"], diff[f"{stem}_delta_high"]
+            between = points_interval(low, high) if trait.is_share else f"{signed(low, 1)} to {signed(high, 1)}"
+            ends = f" (difference {between})"
+        found.append(f"{trait.name} {say(before)} before and {say(after)} after{ends}")
+    return f"Of the answers as they were written, on average: {'; '.join(found)}." if found else ""
 
 
 def _kinds(results: Results) -> str:
@@ -394,6 +412,7 @@ def _parameters(count: Metrics) -> str:
 # What each paragraph of the verdict tells, in order; a sentence is empty where there is nothing to tell.
 SENTENCES: dict[str, tuple[Callable[[Results], str], ...]] = {
     "What changed": (_accuracies, _difference, _scores, _kinds),
+    "How the answers are written": (_traits,),
     "What it consists of": (_gain,),
     "What was repaired, what broke": (_flips, _preserved, _noise, _draw),
     "Against what costs nothing": (_baselines,),

@@ -109,7 +109,9 @@ def protocol_hash(
         template = [turns, prompt.chat_template_kwargs, chat_template]
     read = [template, sorted((prompt.choices or {}).values()), *lengths, *[prompt.doc_stride] * windows]
     generated = (
-        {"greedy": True, "max_new_tokens": evaluate.max_new_tokens} if evaluate.scoring_method == "generation" else None
+        {"greedy": True, "max_new_tokens": evaluate.max_new_tokens} | ({"stop": prompt.stop} if prompt.stop else {})
+        if evaluate.scoring_method == "generation"
+        else None
     )
     return content_hash(
         {"prompt": read, "scorer": evaluate.scoring_method, "decoding": generated, "cases": sorted(case_ids)}

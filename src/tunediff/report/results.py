@@ -162,6 +162,7 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
     scores = [
         f"{stem}_{end}" for stem in task.scores for end in ("base", "tuned", "delta", "delta_low", "delta_high", "p")
     ]
+    scores += [f"{stem}_{end}" for stem in task.traits for end in ("base", "tuned", "delta", "p")]
     needed = METRICS | {"diff_cases": (*METRICS["diff_cases"], *scores)}
     needed |= dict.fromkeys(("eval_base", "eval_tuned"), task.figures)
     if read_json(paths["train"]) != {}:  # the tuned model was trained here

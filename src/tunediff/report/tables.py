@@ -38,12 +38,15 @@ class Number(NamedTuple):
 
 
 def examples(cases: Sequence[Record], task: Task, each: int) -> dict[str, list[Example]]:
-    """The first `each` cases of every transition, those first whose gold label's log-probability or F1 changed most."""
+    """The first `each` cases of every transition.
+
+    Those come first whose gold label's log-probability, or the task's first score, changed most.
+    """
     ranked = defaultdict(list)
     for case in cases:
         base, tuned = (gold_log_prob(case, task.labels, who) for who in MODELS)
         change = 0.0 if base is None or tuned is None else -abs(tuned - base)
-        for stem in task.scores:
+        for stem in list(task.scores)[:1]:
             base, tuned, change = None, None, -abs(case[f"tuned_{stem}"] - case[f"base_{stem}"])
         ranked[case["transition"]].append((change, case["case_id"], case, base, tuned))
     return {
@@ -81,7 +84,7 @@ def key_numbers(results: Results) -> list[Number]:
     delta = points_interval(diff["accuracy_delta_low"], diff["accuracy_delta_high"])
     before, after = diff["accuracy_base"], diff["accuracy_tuned"]
     task, measure = results.task, results.task.words.measure
-    name = measure.capitalize()
+    name = measure[0].upper() + measure[1:]
     rows = [Number(name, UP, percent(before), percent(after), points(diff["accuracy_delta"]), delta)]
     if base and tuned:
         first, second = (interval(metrics["accuracy_low"], metrics["accuracy_high"]) for metrics in (base, tuned))
@@ -92,6 +95,12 @@ def key_numbers(results: Results) -> list[Number]:
         note = ", threshold chosen on these cases" if row.metric.startswith("best ") else ""
         name = row.metric[0].upper() + row.metric[1:] + note
         rows.append(_share(name, UP, row.base, row.tuned, (row.low, row.high)))
+    for stem, trait in task.traits.items():
+        several = f"{stem}_delta_low" in diff
+        ends = (diff[f"{stem}_delta_low"], diff[f"{stem}_delta_high"]) if several else None
+        of_kind = _share if trait.is_share else _number
+        name = trait.name[0].upper() + trait.name[1:]
+        rows.append(of_kind(name, "", diff[f"{stem}_base"], diff[f"{stem}_tuned"], ends))
     for key, name in _kinds(diff, task):
         rows.append(_share(name, UP, diff[f"{key}_base"], diff[f"{key}_tuned"]))
     for key, name in task.evaluated.items():

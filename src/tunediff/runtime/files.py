@@ -302,15 +302,20 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
 
 
 def read_parquet(path: Path, wanted: Sequence[str] | None = None) -> tuple["pa.Table", list[str]]:
-    """The table of a Parquet file, and the names of all its columns; arguments and errors are of `parquet_batches`."""
+    """The table of a Parquet file, and the names of all its columns; errors are those of `parquet_batches`.
+
+    Args:
+        path: the file.
+        wanted: columns to read, where they are there; None: all.
+    """
     import pyarrow as pa
 
-    schema, names, batches = parquet_batches(path, wanted)
+    schema, names, batches = parquet_batches(path, None if wanted is None else lambda _: wanted)
     return pa.Table.from_batches(list(batches), schema), names
 
 
 def parquet_batches(
-    path: Path, wanted: Sequence[str] | None = None
+    path: Path, wanted: Callable[[Sequence[str]], Sequence[str]] | None = None
 ) -> tuple["pa.Schema", list[str], Iterator["pa.RecordBatch"]]:
     """The columns of a Parquet file that are read, the names of all, and the rows, some at a time.
 
@@ -319,7 +324,7 @@ def parquet_batches(
 
     Args:
         path: the file.
-        wanted: columns to read, where they are there; None: all.
+        wanted: which columns to read, where they are there, given the names of all; None: all.
 
     Raises:
         TunediffError: the file is missing, is no Parquet that can be read, names a column twice, or is past a bound.
@@ -334,7 +339,8 @@ def parquet_batches(
         names = [name.strip() for name in file.schema_arrow.names]
         if len(set(names)) < len(names):
             raise TunediffError(f"{path}: names the column {shown(_repeated(names))} twice")
-        fields = [field for field in file.schema_arrow if wanted is None or field.name.strip() in wanted]
+        kept = names if wanted is None else wanted(names)
+        fields = [field for field in file.schema_arrow if field.name.strip() in kept]
         schema = pa.schema([field.with_name(field.name.strip()) for field in fields], file.schema_arrow.metadata)
         columns = [field.name for field in fields]
         batches = _batches(path, size, file, _rows_at_once(path, size, file), columns)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from tunediff.config.task import TaskSection
 from tunediff.tasks.classification import Classification, Inference
+from tunediff.tasks.generation import Generation
 from tunediff.tasks.question_answering import QuestionAnswering
 from tunediff.tasks.task import Task
 
@@ -12,18 +13,20 @@ TASKS: dict[str, type[Task]] = {
     "nli": Inference,
     "classification": Classification,
     "question_answering": QuestionAnswering,
+    "generation": Generation,
 }
 
 
 def task_of(section: TaskSection) -> Task:
     """The task that a section of params.yaml describes."""
-    return TASKS[section.name](
-        section.name, section.inputs, section.labels, section.source_input, section.partial_input
-    )
+    return TASKS[section.name].from_section(section)
 
 
-def foreign_task(columns: Iterable[str]) -> type[Task]:
-    """The kind of task that a prediction file of any origin is of, by the columns that it has: labels, if no other."""
-    found = set(columns)
-    special = (kind for kind in TASKS.values() if kind.columns and set(kind.columns) <= found)
-    return next(special, Classification)
+def foreign_task(columns: Iterable[str]) -> Task:
+    """The task that a prediction file of any origin is of, by the columns that it has: labels, if no other.
+
+    Of its inputs and labels nothing is known.
+    """
+    found = list(columns)
+    special = (kind.from_columns(found) for kind in TASKS.values())
+    return next(filter(None, special), Classification("", (), (), "", ""))

@@ -31,7 +31,8 @@ def in_sentence(case: Case, answer: str | None) -> bool | None:
     return f" {found} " in f" {normalised(context[slice(*sentence_at(context, place))])} "
 
 
-def _form(base: str, tuned: str) -> str | None:
+def answer_form(base: str, tuned: str) -> str | None:
+    """The clause about the form of two answers in words, one of which could not be read."""
     if (base == PARSED) == (tuned == PARSED):
         return None
     who, other, status = ("tuned", "base", tuned) if base == PARSED else ("base", "tuned", base)
@@ -86,7 +87,7 @@ def _alike(overlap: float) -> str | None:
 
 
 ANSWER_CLAUSES: Rules = (
-    (("base_parse", "tuned_parse"), _form),
+    (("base_parse", "tuned_parse"), answer_form),
     (("label", "base_answered", "tuned_answered"), _abstained),
     (("base_answered", "tuned_answered", "base_no_answer_odds", "tuned_no_answer_odds"), _odds_change),
     (("base_answered", "tuned_answered", "base_f1", "tuned_f1"), _shared_words),

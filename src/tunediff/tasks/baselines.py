@@ -1,4 +1,4 @@
-"""Answers that cost next to nothing: the majority label, and bags of words.
+"""Answers that cost next to nothing: the majority label, bags of words, the answer of the nearest training case.
 
 On NLI a classifier that reads the hypothesis alone shows what the test set gives away without the premise (Gururangan
 et al. 2018; Poliak et al. 2018):
@@ -56,6 +56,41 @@ def tfidf_logistic(train_texts: Iterable[str], train_labels: Iterable[str], test
         ) from error
     model = LogisticRegression(max_iter=1000).fit(train_features, train_labels)
     return [str(label) for label in model.predict(vectorizer.transform(test_texts))]
+
+
+def frequent_answer(train: Sequence[str]) -> str:
+    """The most frequent of the answers; of equals, the first in their order.
+
+    Raises:
+        TunediffError: no answer.
+    """
+    if not train:
+        raise TunediffError("constant-answer baseline: found no training case, expected at least one")
+    return Counter(train).most_common(1)[0][0]
+
+
+def nearest_answers(train_texts: Sequence[str], train_answers: Sequence[str], test_texts: Sequence[str]) -> list[str]:
+    """The answer of the training text that is nearest to each test text; of equals, the first.
+
+    By the cosine of TF-IDF weighted words.
+
+    Raises:
+        TunediffError: no word at all in the training texts.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b")  # noqa: S106
+    try:
+        known = vectorizer.fit_transform(train_texts).T.tocsc()
+    except ValueError as error:
+        raise TunediffError(
+            f"nearest-case baseline: found no word in {len(train_texts)} training texts, expected some"
+        ) from error
+    wanted, found = vectorizer.transform(test_texts), []
+    step = max(1, 16_000_000 // len(train_texts))  # at most 128 MB of similarities at a time
+    for at in range(0, len(test_texts), step):
+        found += (wanted[at : at + step] @ known).toarray().argmax(axis=1).tolist()
+    return [train_answers[place] for place in found]
 
 
 def marked(case: Case, inputs: Sequence[str]) -> str:

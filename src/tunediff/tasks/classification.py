@@ -24,7 +24,7 @@ from tunediff.metrics.accuracy import Counts, confusion, degenerate_reason, per_
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.tasks.baselines import Answers, majority_label, marked, tfidf_logistic
-from tunediff.tasks.columns import columns_fit, each_row, is_number, key_of, tags_of, text_of, value_of
+from tunediff.tasks.columns import columns_fit, each_row, is_number, key_of, no_grades, tags_of, text_of, value_of
 from tunediff.tasks.families import Family, quarters, share, yes_no
 from tunediff.tasks.grading import column, likeliest, passed_on, was_given
 from tunediff.tasks.label_clauses import LABEL_CLAUSES
@@ -73,7 +73,7 @@ def _choices_fit(params: Params) -> str | None:
 class Classification(Task):
     """Texts with one label each."""
 
-    rules = (_several_labels, _columns_fit, _values_fit, _head_fits, _choices_fit)
+    rules = (_several_labels, _columns_fit, _values_fit, _head_fits, _choices_fit, no_grades)
 
     def cases(self, rows: Sequence[Row], data: Origin) -> list[Case | None]:
         """The case of each row, in the order of the rows; None where the row has no gold label.
@@ -112,8 +112,8 @@ class Classification(Task):
         if params.model.head != "lm":
             return Ask(answer="labels", names=list(self.labels))
         choices = {label: (params.prompt.choices or {})[label] for label in self.labels}
-        written = params.evaluate.scoring_method == "generation"
-        return Ask(answer="text" if written else "choices", names=list(self.labels), choices=choices)
+        written, stop = params.evaluate.scoring_method == "generation", params.prompt.stop or []
+        return Ask(answer="text" if written else "choices", names=list(self.labels), choices=choices, stop=stop)
 
     def grade(self, cases: Sequence[Case], answers: pd.DataFrame, ask: Ask) -> pd.DataFrame:
         """The prediction file: an answer is right where it names the gold label."""

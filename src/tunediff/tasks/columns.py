@@ -120,6 +120,23 @@ def columns_fit(params: Params, gold: str) -> str | None:
     return f"data.columns: found {sorted(params.data.columns)}, expected task.inputs and {gold}: {expected}"
 
 
+def asked_in_one_way(params: Params) -> str | None:
+    """The rule that there are no other evaluation settings: a choice is what these are about."""
+    settings, few_shot = params.evaluate.settings, params.evaluate.few_shot
+    given = [f"evaluate.settings is {settings}"] if settings else []
+    given += [f"evaluate.few_shot is {few_shot}"] if few_shot else []
+    if not given:
+        return None
+    return f"{' and '.join(given)}, but task.name is {params.task.name}, which is asked in one way alone"
+
+
+def no_grades(params: Params) -> str | None:
+    """The rule that nobody says how answers are graded, where the task does."""
+    if not params.task.grade:
+        return None
+    return f"task.grade: given, but task.name is {params.task.name}, which grades its answers by itself"
+
+
 def is_number(value: object) -> bool:
     """Whether a value of a JSON file is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

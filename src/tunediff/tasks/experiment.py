@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunediff.config.engine import KINDS
+from tunediff.config.grade import GRADERS
 from tunediff.config.loading import nearest, read_params
 from tunediff.config.model import ORIGINS
 from tunediff.config.params import Params
 from tunediff.config.rules import PROMPT_RULES, RULES, NotValidError, broken, valid
 from tunediff.config.settings import (
+    CODE,
     BaseModelSettings,
     CountSettings,
     DiffSettings,
@@ -29,6 +31,8 @@ from tunediff.config.settings import (
 from tunediff.config.tuned import TUNED
 from tunediff.inputs.settings import HEADLINE, CaseSet, PredictSettings
 from tunediff.runtime.closure import code_of
+from tunediff.runtime.files import read_text
+from tunediff.runtime.hashing import files_hash
 from tunediff.tasks import TASKS, task_of
 from tunediff.tasks.evaluation import EvalSettings, GradedSet
 from tunediff.tasks.task import Task
@@ -38,7 +42,7 @@ _NAMED = (("model", "source", ORIGINS), ("engine", "kind", KINDS), ("tuned", "so
 # Of each stage the keys that cannot change its result.
 _MODEL, _EVALUATE = {"published_parameters"}, {"num_processes", "metrics"}
 WITHOUT: dict[str, Any] = {
-    "prepare": {"also": {"__all__": {"prompt"}}},
+    "prepare": {"task": {"grade"}, "also": {"__all__": {"prompt": True, "task": {"grade"}}}},
     "count_params": {"model": {"head_seed", "head_labels"}, "adapt": {"lora_dropout"}, "tuned": {"head_labels"}},
     "predict_base": {"model": _MODEL, "evaluate": _EVALUATE},
     "features": {"head": {"model": _MODEL}},
@@ -46,6 +50,8 @@ WITHOUT: dict[str, Any] = {
     "predict_tuned": {"model": _MODEL, "evaluate": _EVALUATE | {"few_shot", "noise_batch_tokens", "noise_seed"}},
     "report": {"evaluate": {"num_processes"}},
 }
+# The stages that grade answers, and so run what the user wrote for it.
+GRADING = ("eval_base", "eval_tuned", "diff_cases")
 
 
 class Experiment(NamedTuple):
@@ -99,7 +105,9 @@ def settings_of(experiment: Experiment) -> dict[str, dict[str, Any]]:
         sets={name: GradedSet.model_construct(task=sections[name], ask=one.ask) for name, one in predict.sets.items()},
         metrics=params.evaluate.metrics,
     )
-    learn = {name: getattr(params, name) for name in ("model", "prompt", "adapt")}
+    learn = {name: getattr(params, name) for name in ("model", "adapt")}
+    # What ends an answer that is written is in none that is learned.
+    learn["prompt"] = params.prompt.model_copy(update={"stop": predict.headline.ask.stop})
     learn |= {"inputs": params.task.inputs, "labels": params.task.labels}
     read_by_head = HeadInputs.model_construct(**learn) if params.adapt and params.adapt.method == "head" else None
     settings = {
@@ -138,13 +146,18 @@ def stage_files(experiment: Experiment, scripts: Path) -> dict[str, dict[str, An
     Args:
         experiment: the experiment.
         scripts: the folder of the stage scripts.
+
+    Raises:
+        TunediffError: a file of the user's own that grades answers is missing.
     """
     settings = settings_of(experiment)
     coded = {name: scripts / f"{name}.py" for name in settings}
-    return {
-        name: values | ({"code": code_of(coded[name])} if coded[name].exists() else {})
-        for name, values in settings.items()
-    }
+    code = {name: code_of(script) for name, script in coded.items() if script.exists()}
+    if files := sorted({file for task in (experiment.task, *experiment.also.values()) for file in task.files}):
+        for file in files:
+            read_text(file)  # refused in one line where it is missing
+        code |= {name: code[name] | {GRADERS: files_hash(files)} for name in GRADING if name in code}
+    return {name: values | ({CODE: code[name]} if name in code else {}) for name, values in settings.items()}
 
 
 def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:

@@ -1,16 +1,18 @@
-"""The gold answers of a question: read from a row, placed in its context, marked there.
+"""The gold answers of a case: read from a row, placed in its context, marked there, compared with those of a file.
 
 row["answers"]                                # {"text": ["France", "France"], "answer_start": [159, 159]}
 gold_answers(row, ["answerable"], data)       # (Answer("France", 159),)
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import pandas as pd
 
 from tunediff.config.data import Origin
 from tunediff.config.task import ANSWERABLE, UNANSWERABLE
-from tunediff.data.cases import Answer, Case
+from tunediff.data.cases import MODELS, Answer, Case
 from tunediff.data.sources import Row
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown, visible
@@ -92,3 +94,37 @@ def marked_answer(context: str, text: str, start: int | None) -> dict[str, Any]:
     """A gold answer and where it stands once the context is visible; None where it does not stand there."""
     placed = isinstance(start, int) and start >= 0 and context.startswith(text, start)
     return {"text": visible(text), "start": len(visible(context[:start])) if placed else None}
+
+
+def marked_answers(record: Mapping[str, Any], context: str, place: str) -> list[dict[str, Any]]:
+    """The gold answers of a line of cases.jsonl, as `marked_answer` gives them.
+
+    Raises:
+        TunediffError: they are no list of texts and their places; the line starts with `place`.
+    """
+    answers = record.get("answers")
+    if not isinstance(answers, list) or not all(
+        isinstance(one, dict) and isinstance(one.get("text"), str) for one in answers
+    ):
+        raise TunediffError(f"{place}: answers: found {shown(answers)}, expected a list of texts and their places")
+    return [marked_answer(context, one["text"], one.get("start")) for one in answers]
+
+
+def with_answers(aligned: pd.DataFrame, cases: Sequence[Case]) -> pd.DataFrame:
+    """Aligned predictions in the order of `cases`, with the gold answers of the cases in the place of the files' texts.
+
+    Raises:
+        TunediffError: a prediction file was graded against other answers than those of the cases.
+    """
+    for model in MODELS:
+        graded = zip(cases, aligned[f"answers_{model}"], strict=True)
+        differing = [
+            case.case_id for case, found in graded if list(map(str, found)) != [answer.text for answer in case.answers]
+        ]
+        if differing:
+            raise TunediffError(
+                f"test split and {model} predictions: answers: found different ones for {len(differing)} of "
+                f"{len(cases)} cases (the first: {differing[0]}), expected the same in both (dvc repro)"
+            )
+    answers = pd.Series([case.answers for case in cases], index=aligned.index, dtype=object)
+    return aligned.drop(columns=[f"answers_{model}" for model in MODELS]).assign(answers=answers)

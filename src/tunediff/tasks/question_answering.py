@@ -13,7 +13,7 @@ A question whose lists are empty has the label `unanswerable`.
 import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ from tunediff.data.sources import Row
 from tunediff.inputs.ask import Ask
 from tunediff.metrics.accuracy import ONE_LABEL_SHARE
 from tunediff.metrics.answer_scores import Answered, score_answers
+from tunediff.metrics.named import text_inputs
 from tunediff.metrics.squad import exact_match, token_f1
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
@@ -33,7 +34,7 @@ from tunediff.tasks.answer_clauses import ANSWER_CLAUSES, in_sentence, no_answer
 from tunediff.tasks.baselines import Answers
 from tunediff.tasks.columns import each_row, is_number, key_of, tags_of, text_of, value_of
 from tunediff.tasks.families import Family, quarters, share, third
-from tunediff.tasks.gold_answers import gold_answers, is_unlabelled, marked_answer, starts
+from tunediff.tasks.gold_answers import gold_answers, is_unlabelled, marked_answers, starts, with_answers
 from tunediff.tasks.grading import column, passed_on, was_given
 from tunediff.tasks.question_rules import RULES, SETTINGS_RULES
 from tunediff.tasks.question_wording import capitalised, question_wording
@@ -46,6 +47,10 @@ class QuestionAnswering(Task):
 
     rules = RULES
     settings_rules = SETTINGS_RULES
+
+    @classmethod
+    def from_columns(cls, columns: Iterable[str]) -> Self | None:
+        return cls("", (), (), "", "") if set(cls.columns) <= set(columns) else None
 
     def cases(self, rows: Sequence[Row], data: Origin) -> list[Case | None]:
         """The case of each row, in the order of the rows; None where the row has no gold label.
@@ -78,7 +83,7 @@ class QuestionAnswering(Task):
     def ask(self, params: Params) -> Ask:
         """A part of the context, or one line of free text."""
         if params.model.head != "span":
-            return Ask(answer="text", stop=["\n"])
+            return Ask(answer="text", stop=list(dict.fromkeys(["\n", *(params.prompt.stop or [])])))
         return Ask(answer="span", names=list(self.labels) if UNANSWERABLE in self.labels else [])
 
     def grade(self, cases: Sequence[Case], answers: pd.DataFrame, ask: Ask) -> pd.DataFrame:
@@ -113,13 +118,10 @@ class QuestionAnswering(Task):
 
     def module_inputs(self, features: Any, frame: pd.DataFrame) -> Mapping[str, Sequence[Any]] | None:
         """Texts, each with a list of references or with the first one; or the layout of squad and squad_v2."""
-        given, wanted = features["predictions"], features["references"]
-        answered = _answered(frame)
+        given, answered = features["predictions"], _answered(frame)
         texts = [text or "" for text in answered.predictions]
-        if getattr(given, "dtype", "") == "string":
-            if getattr(wanted, "dtype", "") == "string":
-                return {"predictions": texts, "references": [next(iter(one), "") for one in answered.answers]}
-            return {"predictions": texts, "references": [list(one) or [""] for one in answered.answers]}
+        if inputs := text_inputs(features, answered.answers, texts):
+            return inputs
         if not isinstance(given, Mapping) or not {"id", "prediction_text"} <= set(given):
             return None
         ids = frame["case_id"].tolist()
@@ -173,6 +175,7 @@ class QuestionAnswering(Task):
         confusion="Each row says whether a question has an answer, each column whether a model gave one, be it right "
         "or wrong.",
         tags="Questions that have an answer and questions that have none",
+        marked="In the context the gold answer is marked.",
         probabilities="Of whether a question has an answer, not of what the answer is. ",
         method=(
             "A question is right where the answer, without regard to case, punctuation and articles, is one of the "
@@ -185,6 +188,7 @@ class QuestionAnswering(Task):
     columns = ("answers", "f1")
     shared_columns = ("answers",)
     scores: ClassVar = {"f1": "F1"}
+    score_notes: ClassVar = {"f1": "which counts the words in common with the gold answer"}
     answers_are_labels = False
     compared = ("scores", "thresholds", "texts")
     kinds: ClassVar = {"has_answer": ANSWERABLE, "no_answer": UNANSWERABLE}
@@ -236,16 +240,7 @@ class QuestionAnswering(Task):
         return bool(exact_match(gold, answer))
 
     def with_gold(self, aligned: pd.DataFrame, cases: Sequence[Case]) -> pd.DataFrame:
-        for model in MODELS:
-            graded = zip(cases, self.gold(cases), aligned[f"answers_{model}"], strict=True)
-            differing = [case.case_id for case, gold, found in graded if list(map(str, found)) != gold]
-            if differing:
-                raise TunediffError(
-                    f"test split and {model} predictions: answers: found different ones for {len(differing)} of "
-                    f"{len(cases)} cases (the first: {differing[0]}), expected the same in both (dvc repro)"
-                )
-        answers = pd.Series([case.answers for case in cases], index=aligned.index, dtype=object)
-        return aligned.drop(columns=[f"answers_{model}" for model in MODELS]).assign(answers=answers)
+        return with_answers(aligned, cases)
 
     def chance(self, tally: Tally) -> Chance:
         none = sum(cases for (label, _), cases in tally.items() if label == UNANSWERABLE)
@@ -334,13 +329,7 @@ class QuestionAnswering(Task):
             if f"{who}_f1" not in record or not is_number(f1) or not 0 <= f1 <= 1:
                 found = shown(record.get(f"{who}_f1"))
                 raise TunediffError(f"{place}: {who}_f1: found {found}, expected a number in 0..1")
-        answers = record.get("answers")
-        if not isinstance(answers, list) or not all(
-            isinstance(one, dict) and isinstance(one.get("text"), str) for one in answers
-        ):
-            raise TunediffError(f"{place}: answers: found {shown(answers)}, expected a list of texts and their places")
-        context = record["context"]
-        return dict(record) | {"answers": [marked_answer(context, one["text"], one.get("start")) for one in answers]}
+        return dict(record) | {"answers": marked_answers(record, record["context"], place)}
 
     def gold_texts(self, record: Mapping[str, Any]) -> list[str]:
         return list(dict.fromkeys(answer["text"] for answer in record["answers"]))
@@ -348,8 +337,7 @@ class QuestionAnswering(Task):
     def gold_text(self, record: Mapping[str, Any]) -> str:
         return " / ".join(self.gold_texts(record)) or self.words.no_answer[""]
 
-    @staticmethod
-    def read_gold(table: pd.DataFrame, label: pd.Series, name: str) -> dict[str, pd.Series]:
+    def read_gold(self, table: pd.DataFrame, label: pd.Series, name: str) -> dict[str, pd.Series]:
         try:
             gold = [tuple(Answer(str(text), None) for text in texts) for texts in table["answers"]]
             f1 = table["f1"].astype(float)
@@ -366,8 +354,7 @@ class QuestionAnswering(Task):
             raise TunediffError(f"{name}, row {row}: f1: found {shown(table['f1'][row])}, expected a number in 0..1")
         return {"answers": pd.Series(gold, index=table.index, dtype=object), "f1": f1}
 
-    @staticmethod
-    def read_answers(answers: pd.Series) -> pd.Series:
+    def read_answers(self, answers: pd.Series) -> pd.Series:
         return answers  # an empty one says that there is none
 
 

@@ -7,7 +7,7 @@ A test set of this kind is held against `RULES`, the headline's section evaluate
 
 from tunediff.config.params import Params
 from tunediff.config.task import ANSWERABLE, UNANSWERABLE
-from tunediff.tasks.columns import columns_fit
+from tunediff.tasks.columns import asked_in_one_way, columns_fit, no_grades
 
 
 def _inputs_fit(params: Params) -> str | None:
@@ -53,14 +53,5 @@ def _method_fits(params: Params) -> str | None:
     return "evaluate.scoring_method is choices, but task.name is question_answering, whose answers are no choices"
 
 
-def _no_settings(params: Params) -> str | None:
-    settings, few_shot = params.evaluate.settings, params.evaluate.few_shot
-    given = [f"evaluate.settings is {settings}"] if settings else []
-    given += [f"evaluate.few_shot is {few_shot}"] if few_shot else []
-    if not given:
-        return None
-    return f"{' and '.join(given)}, but task.name is question_answering, which is asked in one way alone"
-
-
-RULES = (_inputs_fit, _labels_fit, _columns_fit, _no_values, _head_fits, _no_choices)
-SETTINGS_RULES = (_method_fits, _no_settings)
+RULES = (_inputs_fit, _labels_fit, _columns_fit, _no_values, _head_fits, _no_choices, no_grades)
+SETTINGS_RULES = (_method_fits, asked_in_one_way)

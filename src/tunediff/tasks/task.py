@@ -11,16 +11,19 @@ Nobody outside this package asks which task it is: what differs from task to tas
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
 
 import pandas as pd
 
 from tunediff.config.data import Origin
 from tunediff.config.params import Params
 from tunediff.config.rules import Rule
+from tunediff.config.task import TaskSection
 from tunediff.data.cases import INVALID, RIGHT, WRONG, Case
 from tunediff.data.sources import Row
 from tunediff.inputs.ask import Ask
+from tunediff.tasks.answer_traits import Trait
 from tunediff.tasks.baselines import Answers
 from tunediff.tasks.clauses import Rules
 from tunediff.tasks.families import Family
@@ -50,6 +53,7 @@ class Words:
     tags: str
     probabilities: str  # what they are of, before the explanation of the picture; empty where that is plain
     method: tuple[str, ...]  # notes on how it was made
+    marked: str = ""  # where a case shows its gold answer
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,21 @@ class Task(ABC):
     """What a test set of this kind wants of task, data, prompt and model."""
     settings_rules: ClassVar[Sequence[Rule]] = ()
     """What the headline's task wants of section evaluate."""
+
+    @classmethod
+    def from_section(cls, section: TaskSection) -> Self:
+        """The task that a section of params.yaml describes."""
+        return cls(section.name, section.inputs, section.labels, section.source_input, section.partial_input)
+
+    @classmethod
+    def from_columns(cls, columns: Iterable[str]) -> Self | None:  # noqa: ARG003
+        """The task of a prediction file with these columns, None where it is of another kind."""
+        return None
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """Files of the user's own that grading runs."""
+        return ()
 
     @abstractmethod
     def cases(self, rows: Sequence[Row], data: Origin) -> list[Case | None]:
@@ -147,14 +166,41 @@ class Task(ABC):
 
     # What comparing needs
 
-    words: ClassVar[Words]
-    # Columns of a prediction file beside those of every task; and those of them that two files must have alike.
-    columns: ClassVar[tuple[str, ...]] = ()
-    shared_columns: ClassVar[tuple[str, ...]] = ()
-    # Scores of a case in 0..1 beside right or wrong: what a column begins with, and what it is called.
-    scores: ClassVar[Mapping[str, str]] = {}
-    # What is compared beside the share of right cases: keys of COMPARED (compare/effects/metric_differences).
-    compared: ClassVar[tuple[str, ...]] = ()
+    @property
+    @abstractmethod
+    def words(self) -> Words:
+        """What it is called in sentences."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of a prediction file beside those of every task."""
+        return ()
+
+    @property
+    def shared_columns(self) -> tuple[str, ...]:
+        """Those of them that two files must have alike."""
+        return ()
+
+    @property
+    def scores(self) -> Mapping[str, str]:
+        """Scores of a case in 0..1 beside right or wrong: the column, and what it is called."""
+        return {}
+
+    @property
+    def score_notes(self) -> Mapping[str, str]:
+        """Of scores by their column what a sentence says after the name."""
+        return {}
+
+    @property
+    def traits(self) -> Mapping[str, Trait]:
+        """What answers are like, which is neither good nor bad, by column."""
+        return {}
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """What is compared beside the share of right cases: keys of COMPARED (compare/effects/metric_differences)."""
+        return ()
+
     # Whether an answer is one of the labels.
     answers_are_labels: ClassVar[bool] = True
     # Gold labels whose cases are reported apart, and are the parts of the gain; none: its parts are settings.
@@ -302,8 +348,7 @@ class Task(ABC):
         """What a model answered, in words where it is no text of its own."""
         return self.words.no_answer.get(answer, str(answer))
 
-    @staticmethod
-    def read_gold(table: pd.DataFrame, label: pd.Series, name: str) -> dict[str, pd.Series]:
+    def read_gold(self, table: pd.DataFrame, label: pd.Series, name: str) -> dict[str, pd.Series]:
         """The values of `columns` of a foreign table, checked.
 
         Raises:
@@ -311,7 +356,6 @@ class Task(ABC):
         """
         return {}
 
-    @staticmethod
-    def read_answers(answers: pd.Series) -> pd.Series:
+    def read_answers(self, answers: pd.Series) -> pd.Series:
         """Answers of a foreign table as they count: an empty text is no answer, and so invalid."""
         return answers.where(answers != "")

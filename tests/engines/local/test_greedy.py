@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from tests.tiny import SENTENCES, adapt_section, small_model, small_tokenizer
 from tunediff.engines.local.batching import plan
 from tunediff.engines.local.choices import score_choices
-from tunediff.engines.local.generation import generate
+from tunediff.engines.local.generate import generate
 from tunediff.engines.local.greedy import batch_by
 from tunediff.models.adapt import adapt_model
 

@@ -81,7 +81,8 @@ def read_predictions(
             f"these: {', '.join(one.name for one in FORMATS)}"
         )
     nothing: dict[str, Any] = {}
-    tables = ((table, nothing) for table in in_tables(rows, fields.wanted(), str(path)))
+    wanted = asked.fields.wanted(name.strip() for name in first[1])
+    tables = ((table, nothing) for table in in_tables(rows, wanted, str(path)))
     yield from _checked(tables, asked, path)
 
 
@@ -142,7 +143,7 @@ def _values(path: Path) -> Iterator[tuple[int | str, dict[str, Any]]]:
 
 def _parquet_predictions(path: Path, asked: Asked) -> Iterator[Predictions]:
     """Those of a Parquet file: of another tool by its columns, else a table."""
-    _, names, _ = parquet_batches(path, ())
+    _, names, _ = parquet_batches(path, lambda _: ())
     if known := _format_of(dict.fromkeys(names)):
         yield known.read(_parquet_rows(path), str(path), asked)
         return
@@ -165,7 +166,7 @@ def _parquet(path: Path, fields: Fields) -> Iterator[tuple[pd.DataFrame, dict[st
     """The wanted columns, some rows at a time, and what made them."""
     import pyarrow as pa
 
-    schema, names, batches = parquet_batches(path, fields.wanted())
+    schema, names, batches = parquet_batches(path, fields.wanted)
     about = about_predictions(path, schema)
     start = 1
     for batch in batches:

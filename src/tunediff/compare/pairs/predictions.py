@@ -23,18 +23,19 @@ import pandas as pd
 
 from tunediff.compare.pairs.align import input_ids
 from tunediff.compare.pairs.label_order import Table, score_table
-from tunediff.data.cases import ANSWER_COLUMNS, INVALID, RIGHT, WRONG
+from tunediff.data.cases import INVALID, RIGHT, WRONG, answer_columns
 from tunediff.data.values import MAYBE_OTHER, value_text, verbatim_text
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import HALF_PAIR, ROWS, shown
 from tunediff.runtime.problems import Problems
 from tunediff.tasks import foreign_task
-from tunediff.tasks.classification import Classification
 from tunediff.tasks.task import Task
 
 CASE_ID = "case_id"
 # The columns that make a table one of this project's own prediction files, whose outcomes are taken as they are.
 OUR_COLUMNS = (CASE_ID, "label", "prediction", "outcome", "log_probs", "scorer", "prompt_hash")
+# The task of a table that is none of those.
+LABELS = foreign_task(())
 # Columns that may be empty: where they first appear behind many rows, they are empty in those before.
 LATE = ("prompt_hash", "scorer")
 # What a column of outcomes may say besides numbers.
@@ -59,10 +60,11 @@ class Fields:
         None  # whether the answer is right, as somebody else has found; then the others may be missing
     )
 
-    def wanted(self) -> tuple[str, ...]:
-        """The columns to read: those named, and those of this project's own prediction files."""
+    def wanted(self, columns: Iterable[str]) -> tuple[str, ...]:
+        """The columns to read of a file that has these: those named, and those of this project's own files."""
         named = (self.label, self.prediction, self.scores, *self.inputs, self.case_id, self.cluster, self.correct)
-        return tuple(dict.fromkeys(name for name in (*named, *OUR_COLUMNS, *ANSWER_COLUMNS) if name is not None))
+        ours = *OUR_COLUMNS, *answer_columns(columns)
+        return tuple(dict.fromkeys(name for name in (*named, *ours) if name is not None))
 
 
 class Predictions(NamedTuple):
@@ -78,7 +80,7 @@ class Predictions(NamedTuple):
     scores: Table | None = None  # of shape (n_cases, n_labels)
     same: tuple[str, ...] = ()  # columns beside the inputs that must be equal in both files
     environment: Mapping[str, str] = MappingProxyType({})  # what the model computed with, where the file says it
-    kind: type[Task] = Classification
+    kind: Task = LABELS  # of inputs and labels it knows nothing
     hashed: bool = False  # whether case_id is the hash of the inputs, which does not tell repeated ones apart
     compared: bool = False  # whether right is what has the same text as the label, and nobody else said what is right
     checks: tuple[tuple[str, str], ...] = ()  # those that the file itself fails: code and sentence
@@ -113,7 +115,7 @@ def from_table(
         nothing = pd.Series(None, index=table.index, dtype=object)
         table = table.assign(**{one: nothing for one in (fields.label, fields.prediction) if one not in table})
     found = Problems(name) if problems is None else problems
-    kind = foreign_task(table.columns) if ours else Classification
+    kind = foreign_task(table.columns) if ours else LABELS
     # What this project wrote is text already, and is compared with a label list of the same spelling.
     read = _as_it_stands if ours else as_text
     inputs = pd.DataFrame({column: _as_it_stands(table[column], column, found) for column in fields.inputs}).fillna("")

@@ -94,7 +94,7 @@ class Stored:
     same: tuple[str, ...]
     scored: Scored | None  # None: not every case has scores
     environment: Mapping[str, str]
-    kind: type[Task]
+    kind: Task
     checks: tuple[tuple[str, str], ...]
     origin: str
 
@@ -151,14 +151,15 @@ def _table(part: Predictions, first: Predictions) -> "pa.Table":
     """Predictions as a table of the columns that the first ones have."""
     import pyarrow as pa
 
-    kinds = {"f1": pa.float64(), "answers": pa.list_(pa.struct([("text", pa.large_string()), ("start", pa.int64())]))}
-    names = dict.fromkeys((*COLUMNS, *first.inputs, *first.same, *first.kind.columns))
+    kind = first.kind
+    kinds: dict[str, Any] = dict.fromkeys((*kind.scores, *kind.traits), pa.float64())
+    kinds["answers"] = pa.list_(pa.struct([("text", pa.large_string()), ("start", pa.int64())]))
+    names = dict.fromkeys((*COLUMNS, *first.inputs, *first.same, *kind.columns))
     schema = pa.schema([(name, kinds.get(name, pa.large_string())) for name in names])
     table = pa.Table.from_pandas(part.frame[list(names)], schema, preserve_index=False)
     if first.scores is None:
         return table
-    kind = pa.list_(pa.float64(), first.scores.shape[1])
-    scores = pa.nulls(len(table), kind)
+    scores = pa.nulls(len(table), pa.list_(pa.float64(), first.scores.shape[1]))
     if part.scores is not None:
         scores = pa.FixedSizeListArray.from_arrays(part.scores.ravel(), first.scores.shape[1])
     return table.append_column(SCORES, scores)
@@ -203,7 +204,7 @@ class Pairs:
     scored: tuple[Scored, Scored] | None
     environments: tuple[Mapping[str, str], Mapping[str, str]]
     names: tuple[str, str]
-    kind: type[Task]
+    kind: Task  # of inputs and labels it knows nothing
     checks: tuple[tuple[str, str], ...]  # that either file fails: code and sentence
     origins: tuple[str, str]  # what the files were taken for
 
@@ -255,9 +256,13 @@ def pair(before: Stored, after: Stored, names: tuple[str, str], folder: Path | N
         TunediffError: the two are of other kinds, label lists or cases.
     """
     if (before.inputs, before.same, before.kind) != (after.inputs, after.same, after.kind):
+        inputs, columns = (
+            f"{', '.join(first) or 'none'} and {', '.join(second) or 'none'}"
+            for first, second in ((before.inputs, after.inputs), (before.kind.columns, after.kind.columns))
+        )
         raise TunediffError(
-            f"{names[0]} and {names[1]}: found files of two kinds, with inputs {', '.join(before.inputs) or 'none'} "
-            f"and {', '.join(after.inputs) or 'none'}, expected two of one kind"
+            f"{names[0]} and {names[1]}: found files of two kinds, with inputs {inputs}"
+            f"{f' and columns {columns}' if before.kind != after.kind else ''}, expected two of one kind"
         )
     # Scores in one file alone have nothing to be compared with and are left out.
     scored = None if before.scored is None or after.scored is None else (before.scored, after.scored)
@@ -301,7 +306,7 @@ def _arranged(
     return arranged, groups
 
 
-def _frame(table: "pa.Table", scored: Scored | None, kind: type[Task]) -> pd.DataFrame:
+def _frame(table: "pa.Table", scored: Scored | None, kind: Task) -> pd.DataFrame:
     """Predictions as they were before they were stored, with log_probs in the place of scores."""
     frame: pd.DataFrame = table.drop_columns(
         [name for name in (SCORES, *kind.shared_columns) if name in table.column_names]

@@ -32,11 +32,11 @@ def read_source(data: Origin, raw: Path) -> dict[str, list[Row]]:
 
         return {name: dataset_rows(data.hub.id, data.hub.config, data.hub.revision, name) for name in names}
     assert data.synthetic is not None  # section data has exactly one of the three
-    from tunediff.data.synthetic import captions, questions, reviews
+    from tunediff.data.synthetic import captions, orders, questions, reviews, sums
 
     synthetic = data.synthetic
-    write = {"captions": captions.rows, "reviews": reviews.rows, "questions": questions.rows}[synthetic.name]
-    splits = write(synthetic.train, synthetic.validation, synthetic.test, synthetic.seed)
+    sets = {"captions": captions, "reviews": reviews, "questions": questions, "sums": sums, "orders": orders}
+    splits = sets[synthetic.name].rows(synthetic.train, synthetic.validation, synthetic.test, synthetic.seed)
     return {
         name: [Row(row, f"{synthetic.name}, {name}", number) for number, row in enumerate(splits[name], start=1)]
         for name in names

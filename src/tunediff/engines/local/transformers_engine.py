@@ -9,7 +9,7 @@ from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
 from tunediff.engines.engine import Engine, HeadAnswer, Written
 from tunediff.engines.local.choices import score_choices
-from tunediff.engines.local.generation import generate
+from tunediff.engines.local.generate import generate
 from tunediff.engines.local.labels import classify
 from tunediff.engines.local.spans import find_spans, no_answer_log_probs
 from tunediff.inputs.chat import Chat, Template, check_spelling, template_of, turn_ends

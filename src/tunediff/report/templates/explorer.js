@@ -13,7 +13,7 @@
   const names = transitions.map((box) => box.dataset.name);
   const classes = transitions.map((box) => box.value);
 
-  const scores = (one) => one.margins ?? one.f1 ?? [0, 0];
+  const scores = (one) => one[data.key] ?? [0, 0];
   const change = (one) => scores(one)[1] - scores(one)[0];
   const before = (one) => scores(one)[0];
   const after = (one) => scores(one)[1];
@@ -96,14 +96,15 @@
 
   function answer(element, one, at) {
     const text = at ? one.after : one.before;
-    const share = (one.gold ?? one.f1)?.[at];
+    const scored = data.key !== "margins" && one[data.key];
+    const share = (one.gold ?? (scored || undefined))?.[at];
     const margin = one.margins?.[at];
     element.textContent = "";
     if (text === null) put(element, "em", "no valid answer");
     else if (text === "") put(element, "em", one.answers ? "no answer" : "empty answer");
     else put(element, "bdi", text);
     const figures = [];
-    if (one.f1) figures.push(`F1\u00a0${share.toFixed(2)}`);
+    if (scored) figures.push(`${data.score}\u00a0${share.toFixed(2)}`);
     else if (share !== undefined) figures.push(`gold at ${(100 * share).toFixed(1)}\u00a0%`);
     if (margin !== undefined) figures.push(`margin\u00a0${margin < 0 ? "−" : "+"}${Math.abs(margin).toFixed(2)}`);
     if (figures.length) put(element, "span", ` · ${figures.join(", ")}`, "muted");

@@ -37,8 +37,7 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import HALF_PAIR, shown
 from tunediff.runtime.hashing import content_hash
 from tunediff.runtime.problems import Problems
-from tunediff.tasks.classification import Classification
-from tunediff.tasks.question_answering import QuestionAnswering
+from tunediff.tasks import foreign_task
 
 Sample = dict[str, Any]
 
@@ -86,7 +85,7 @@ def read_samples(
     frame = pd.DataFrame(records, index=pd.Index([number for number, _ in samples]))
     level = "" if threshold is None else f" >= {threshold:g}"
     frame["scorer"] = f"{metric}{level}, filter {filter_name}"
-    kind = QuestionAnswering if questions else Classification
+    kind = foreign_task(frame.columns)
     same = ("doc_hash", *kind.shared_columns, *(["cluster"] if cluster else []))
     labels: tuple[str, ...] | None = (ANSWERABLE, UNANSWERABLE)
     scores: Table | None = None

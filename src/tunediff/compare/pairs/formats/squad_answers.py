@@ -30,7 +30,7 @@ from tunediff.metrics.squad import exact_match, token_f1
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import HALF_PAIR, read_json, shown
 from tunediff.runtime.hashing import content_hash
-from tunediff.tasks.question_answering import QuestionAnswering
+from tunediff.tasks import foreign_task
 
 LABELS = (ANSWERABLE, UNANSWERABLE)
 
@@ -92,9 +92,10 @@ def read_answers(path: Path, data: Path, no_answer: Path | None = None) -> Predi
             "scorer": "SQuAD exact match",
         }
     frame = pd.DataFrame(questions)
-    same = "cluster", *QuestionAnswering.shared_columns
+    task = foreign_task(frame.columns)
+    same = "cluster", *task.shared_columns
     origin = f"{_form(value)} of SQuAD, exact match{kind}"
-    return Predictions(frame, ("question", "context"), LABELS, scores, same=same, kind=QuestionAnswering, origin=origin)
+    return Predictions(frame, ("question", "context"), LABELS, scores, same=same, kind=task, origin=origin)
 
 
 def _form(value: Any) -> str:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.tiny import SENTENCES, small_model, small_tokenizer
-from tunediff.engines.local.generation import generate
+from tunediff.engines.local.generate import generate
 from tunediff.inputs.tokens import encode_text
 
 TOKENIZER = small_tokenizer()

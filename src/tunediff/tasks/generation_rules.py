@@ -1,0 +1,113 @@
+"""What a task of free text wants of params.yaml: a test set keeps `RULES`, the headline `SETTINGS_RULES` too."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from tunediff.config.grade import Grade
+from tunediff.config.loading import nearest
+from tunediff.config.params import Params
+from tunediff.config.task import ANSWER
+from tunediff.runtime.files import shown
+from tunediff.tasks.columns import asked_in_one_way, columns_fit
+from tunediff.tasks.graders import FUNCTION, METHODS, MODULE, Grader
+
+# Grades that are a score, and right where that is the highest unless a threshold says otherwise.
+_WHOLE = "json_fields"
+
+
+def _labels_fit(params: Params) -> str | None:
+    if params.task.labels == [ANSWER]:
+        return None
+    return f"task.labels: found {params.task.labels}, expected [{ANSWER}] for generation"
+
+
+def _columns_fit(params: Params) -> str | None:
+    return columns_fit(params, "answers")
+
+
+def _no_values(params: Params) -> str | None:
+    if params.data.labels is None:
+        return None
+    return "data.labels: given, but task.name is generation, whose answers are no labels"
+
+
+def _head_fits(params: Params) -> str | None:
+    if params.model.head == "lm":
+        return None
+    return f"model.head is {params.model.head}, but task.name is generation; expected lm, which writes"
+
+
+def _no_choices(params: Params) -> str | None:
+    if params.prompt.choices is None:
+        return None
+    return "prompt.choices: given, but task.name is generation"
+
+
+def _grades_fit(params: Params) -> str | None:
+    if not params.task.grade:
+        return "task.grade: missing, expected how an answer is graded, such as exact"
+    names = Counter(Grader(grade).name for grade in params.task.grade)
+    lines = [line for at, grade in enumerate(params.task.grade) for line in _of_grade(at, grade)]
+    lines += [f"task.grade: found {n} grades named {name}, expected a name of its own for each (name)"
+              for name, n in names.items() if n > 1]  # fmt: skip
+    return "; ".join(lines) or None
+
+
+def _of_grade(at: int, grade: Grade) -> Iterator[str]:
+    """A line for each key of a grade that is at fault."""
+    key, by = f"task.grade.{at}", grade.by
+    if by not in METHODS and not FUNCTION.fullmatch(by) and by.removeprefix(MODULE) in ("", by):
+        expected = f"{', '.join(METHODS)}, {MODULE}NAME or FILE.py:FUNCTION{nearest(by, METHODS)}"
+        yield f"{key}.by: found {shown(by)}, expected {expected}"
+        return
+    method = Grader(grade).method
+    read = {"by", "name", "threshold", "pattern", *method.keys}
+    for name, field in Grade.model_fields.items():
+        if name not in read and getattr(grade, name) != field.default:
+            yield f"{key}.{name}: given, but {key}.by is {by}, which does not read it"
+    if grade.pattern is not None and (fault := _pattern_fault(grade.pattern)):
+        yield f"{key}.pattern: found {shown(grade.pattern)}, expected a regular expression: {fault}"
+    if grade.json_schema is not None and (fault := _schema_fault(grade.json_schema)):
+        yield f"{key}.json_schema: expected a JSON Schema: {fault}"
+    if grade.threshold is not None and (at or method.decides):
+        why = (
+            f"{key}.by is {by}, which says by itself what is right"
+            if method.decides
+            else "only the first grade has one"
+        )
+        yield f"{key}.threshold: given, but {why}"
+    if grade.threshold is None and not at and not method.decides and by != _WHOLE and not FUNCTION.fullmatch(by):
+        yield f"{key}.threshold: missing, expected the {by} from which on an answer is right, above 0 and at most 1"
+
+
+def _pattern_fault(pattern: str) -> str | None:
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        return str(error)
+    return None
+
+
+def _schema_fault(schema: dict[str, Any]) -> str | None:
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import validator_for
+
+    try:
+        validator_for(schema).check_schema(schema)
+    except SchemaError as error:
+        return shown(error.message, 120)
+    return None
+
+
+def _method_fits(params: Params) -> str | None:
+    if params.evaluate.scoring_method == "generation":
+        return None
+    return (
+        f"evaluate.scoring_method is {params.evaluate.scoring_method}, but task.name is generation; expected generation"
+    )
+
+
+RULES = (_labels_fit, _columns_fit, _no_values, _head_fits, _no_choices, _grades_fit)
+SETTINGS_RULES = (_method_fits, asked_in_one_way)
