@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy
 from tests.tiny import adapt_section, load, small_tokenizer, train_section
 from tests.tiny_layouts import small_layout
 from tunediff.engines.local.choices import score_choices
-from tunediff.engines.local.generation import generate
+from tunediff.engines.local.generate import generate
 from tunediff.models.adapt import adapt_model
 from tunediff.models.load import Loaded, load_model
 from tunediff.models.merge import merge_adapter, save_merged

@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from tunediff.engines.local.generation import generate
+from tunediff.engines.local.generate import generate
 
 from tests.tiny import LABELS, model_section
 from tunediff.models.gguf import dequantised, the_gguf_file

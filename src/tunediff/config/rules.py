@@ -37,7 +37,7 @@ class _Valid:
         if self._values[key] is None and not field.is_required():
             return None
         sections = [one for one in (field.annotation, *get_args(field.annotation)) if _is_section(one)]
-        if sections and get_origin(field.annotation) is not dict:
+        if sections and get_origin(field.annotation) not in (dict, list):
             return _Valid(sections[0], self._values[key])
         kind: Any = Annotated[field.annotation, field]
         try:
