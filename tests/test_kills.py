@@ -224,7 +224,9 @@ def test_ctrl_c_ends_in_a_line_that_says_how_to_go_on(program, small_run, tmp_pa
     assert hit == "diff_cases"
     assert process.returncode != 0
     if program == "tunediff":
-        assert output.rstrip().endswith("tunediff: stopped; the same command goes on from the last whole save"), output
+        assert output.rstrip().endswith("tunediff: stopped; run the same command to resume from the last checkpoint"), (
+            output
+        )
     project.run("dvc", "repro")
     assert deterministic(project.results()) == deterministic(small_run.results())
     nothing_is_left(project)

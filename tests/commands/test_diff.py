@@ -199,7 +199,7 @@ def test_what_scores_were_taken_for_is_printed_and_written(folder):
     assert case["base_log_probs"][:2] == pytest.approx([math.log(0.51), math.log(0.49)])
 
 
-def test_answers_that_are_called_otherwise_than_the_labels_are_printed(folder):
+def test_answers_that_have_other_names_than_the_labels_are_printed(folder):
     (folder / "names.csv").write_text("case_id,label,prediction\n" + "1,0,LABEL_0\n2,1,LABEL_1\n")
     code, out, _ = tunediff(folder, "diff", "names.csv", "names.csv", "--out", "names")
     assert code == 0

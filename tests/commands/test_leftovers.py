@@ -66,7 +66,7 @@ def test_a_lock_file_that_is_being_merged_is_left_alone():
 @pytest.mark.parametrize("text", ["", '{"read": {', "[]", '{"read": 7}'])
 def test_half_a_note_of_readers_is_removed(text):
     READERS.write_text(text)
-    assert clear_leftovers() == [".dvc/tmp/rwlock: the locks of a killed run are removed"]
+    assert clear_leftovers() == [".dvc/tmp/rwlock: stale locks are removed"]
     assert json.loads(READERS.read_text()) == {"read": {}, "write": {}}
 
 

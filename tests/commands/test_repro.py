@@ -270,7 +270,7 @@ def test_sigterm_ends_all_that_was_started_and_ends_as_shells_expect(pipeline, c
     process.send_signal(signal.SIGTERM)  # as `timeout` does
     out, error = process.communicate(timeout=120)
     assert process.returncode == 143
-    assert error.splitlines()[-1] == "tunediff: stopped; the same command goes on from the last whole save"
+    assert error.splitlines()[-1] == "tunediff: stopped; run the same command to resume from the last checkpoint"
     assert "Traceback" not in error
     assert not [one for one in started if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
     assert command != "repro" or states(out)["train"] == "stopped"

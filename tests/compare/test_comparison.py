@@ -47,7 +47,7 @@ def test_a_made_up_pair_gives_the_golden_values_in_the_keys_of_the_pipeline():
         *("precision of yes", "recall of yes", "F1 of yes"),
     ]
     assert found.tables["differences"]["p_holm"][0] == pytest.approx(6 * 1.1786127629e-12)
-    assert "show a difference of 19.8 points" in power_sentence(100, 49, 2)
+    assert "detect a difference of 19.8 points" in power_sentence(100, 49, 2)
     json.dumps(metrics, allow_nan=False)
 
 

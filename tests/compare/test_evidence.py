@@ -110,6 +110,8 @@ def test_the_golden_pair_has_every_key_of_the_metrics_file_and_its_values(pair):
     ) == pytest.approx(gain / 100)
     assert metrics["gain_answer_format"] == pytest.approx((RIGHT[:, 0] & ~parse).sum() / 100)
     assert metrics["gain_partial_input"] == 0
+    assert metrics["choices_accuracy_base"] == RIGHT[:, 0].mean()
+    assert metrics["choices_accuracy_tuned"] == RIGHT[:, 1].mean()
 
 
 def test_another_environment_of_the_second_evaluation_raises_a_check_and_is_printed(pair):

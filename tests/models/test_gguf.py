@@ -4,9 +4,9 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from tunediff.engines.local.generate import generate
 
 from tests.tiny import LABELS, model_section
+from tunediff.engines.local.generate import generate
 from tunediff.models.gguf import dequantised, the_gguf_file
 from tunediff.models.load import load_base
 from tunediff.models.sources import MANIFEST, find_weights, model_hash, write_manifest

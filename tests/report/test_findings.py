@@ -58,7 +58,7 @@ def test_a_gain_is_told_with_its_intervals_and_test(find):
     assert [paragraph.about for paragraph in found.paragraphs] == [
         "What changed",
         "What was repaired, what broke",
-        "Against what costs nothing",
+        "Trivial baselines",
         "What it cost",
     ]
     assert found.sentences == (
@@ -102,6 +102,30 @@ def test_a_loss_is_called_worse(find):
     worse = "fine-tuning made the model worse: accuracy fell from 88.0 % to 41.0 % on 100 test cases."
     assert found.headline == f"In this checkpoint, {worse}"
     assert found.sentences[1].startswith("The difference is −47.0 points (95 % interval −57.2 to −36.1 points;")
+
+
+def test_a_side_without_a_valid_answer_is_the_headline_and_not_a_model_at_chance(find, tmp_path):
+    cases = made_cases(both_right=39, repaired=49, broken=2, both_wrong_same=10)
+    silent = flip(cases, "base", None)
+    assert find(silent).headline == (
+        "The base model gave no valid answer to any of 100 test cases; the tuned model is right on 88.0 %."
+    )
+    assert find(flip(cases, "tuned", None)).headline == (
+        "The tuned model gave no valid answer to any of 100 test cases; the base model is right on 41.0 %."
+    )
+    assert find(flip(silent, "tuned", None)).headline == (
+        "Neither the base model nor the tuned model gave a valid answer to any of 100 test cases."
+    )
+
+
+def test_where_only_the_format_was_missing_the_headline_says_what_the_choices_score(find):
+    silent = flip(made_cases(both_right=39, repaired=49, broken=2, both_wrong_same=10), "base", None)
+    measured = {"choices_accuracy_base": 0.41, "choices_accuracy_tuned": 0.88, "gain_answer_format": 0.41}
+    assert find(silent, diff_cases=measured).headline == (
+        "The base model gave no valid answer to any of 100 test cases; the tuned model is right on 88.0 %. Scored by "
+        "its choices, the base model is right on 41.0 %: of the +88.0 points gained, +41.0 points are the answer "
+        "format."
+    )
 
 
 def test_no_evidence_either_way_is_not_called_equal(find):
@@ -174,8 +198,8 @@ def test_the_smallest_difference_that_the_test_set_can_show_is_that_of_the_table
     # 8.8 points: McNemar's normal approximation for 100 cases, 10 % discordant, at 5 % and 80 % power.
     found = find(made_cases(both_right=60, repaired=7, broken=3, both_wrong_same=30))
     assert found.limits[0].startswith(
-        "100 cases, of which 10 changed between right and wrong, show a difference of 8.8 points or more four times in "
-        "five (two-sided 5 % level)."
+        "100 cases, of which 10 changed between right and wrong, detect a difference of 8.8 points or more with 80 % "
+        "power (two-sided 5 % level)."
     )
 
 
@@ -230,7 +254,7 @@ def test_an_advantage_over_the_baselines_within_the_interval_is_named(find):
 
 def test_leaks_are_counted(find):
     found = find(usual_cases(), prepare={"leaked_pairs": 3, "near_duplicates": 17})
-    assert check(found, "Training knows test cases") == (
+    assert check(found, "Test-set contamination") == (
         "Of the 1,200 test cases, 3 stand in training with the same inputs, 17 have a near-duplicate in training. "
         "Part of what the tuned model has right may be memory."
     )
@@ -289,7 +313,7 @@ def test_a_task_with_one_input_has_no_premise_to_leave_out(find):
     task = replace(TASK, inputs=["premise"], partial_input="premise")
     found = find(usual_cases(), task=task, prepare={"leaked_pairs": 2, "shared_sources": 2})
     assert "a bag-of-words classifier scores" in found.sentences[4]
-    assert "premise" not in check(found, "Training knows test cases")
+    assert "premise" not in check(found, "Test-set contamination")
 
 
 def test_every_sentence_ends_and_holds_no_leftover(find):
@@ -340,14 +364,14 @@ def test_an_acknowledged_check_stands_apart_with_its_reason(find):
 
 def test_what_is_left_without_leaked_cases_is_told(find):
     found = find(usual_cases(), evidence=True, prepare={"near_duplicates": 5})
-    assert check(found, "Training knows test cases").endswith("the difference is +50.0 points (+47.0 to +53.0 points).")
+    assert check(found, "Test-set contamination").endswith("the difference is +50.0 points (+47.0 to +53.0 points).")
 
 
 def test_a_training_split_that_no_classifier_learns_from_leaves_the_majority_label(tmp_path):
     paths = write_inputs(tmp_path, usual_cases())
     write_json(paths["baselines"], {"majority_accuracy": 0.338})
     found = findings(read_results(paths, TASK, 0.95, NO_PRICE))
-    (told,) = [paragraph.sentences for paragraph in found.paragraphs if paragraph.about == "Against what costs nothing"]
+    (told,) = [paragraph.sentences for paragraph in found.paragraphs if paragraph.about == "Trivial baselines"]
     assert told[0].replace("\N{NO-BREAK SPACE}", " ") == (
         "On the same cases, always giving the most frequent training label scores 33.8 %. Against it the tuned model "
         "stands at +54.9 points."

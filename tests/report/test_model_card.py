@@ -54,7 +54,7 @@ def test_the_card_tells_what_was_measured_and_how(phi):
     for said in (
         "| Accuracy (higher is better) | 36.1 % | 88.8 % | +52.7 points | +49.6 to +55.6 points |",
         "Exact McNemar test, two-sided: p = 9.5 × 10⁻¹⁶⁴, of 653 repaired cases and 21 broken ones.",
-        "The smallest difference that these cases show four times in five: +6.1 points.",
+        "The smallest difference that these cases detect with 80 % power: +6.1 points.",
         "Negative flips: 1.8 % of all cases (1.1 to 2.7 %)",
         "| the form of the answer | +5.3 points | +3.3 to +7.3 points |",
         "| test cases that stand in training with the same inputs | 0 |",

@@ -307,7 +307,7 @@ def test_energy_is_a_figure_or_said_not_to_have_been_measured(tmp_path, evidence
 def test_the_verdict_for_a_terminal_names_the_checks(tmp_path):
     verdict = plain_verdict(contents(tmp_path, usual_cases(), prepare={"leaked_pairs": 3})["found"])
     assert verdict.startswith("In this checkpoint, fine-tuning raised accuracy")
-    assert "Training knows test cases" in verdict
+    assert "Test-set contamination" in verdict
 
 
 def luminance(colour):

@@ -74,7 +74,7 @@ def test_sigterm_ends_in_a_line_as_shells_expect_and_leaves_nothing_half_written
         stage.send_signal(signal.SIGTERM)
         _, error = stage.communicate(timeout=60)
     assert stage.returncode == 143
-    assert error == "tunediff: stopped; the same command goes on from the last whole save\n"
+    assert error == "tunediff: stopped; run the same command to resume from the last checkpoint\n"
     assert list((tmp_path / "models").iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""Where an interrupted stage goes on hangs on the same parameters, data, code and versions."""
+"""Where an interrupted stage resumes depends on the same parameters, data, code and versions."""
 
 import pytest
 

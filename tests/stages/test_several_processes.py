@@ -152,7 +152,7 @@ def test_a_worker_killed_on_one_of_two_hosts_ends_the_run_in_a_line_and_one_host
     workers[1][0].send_signal(signal.SIGKILL)
     (code_0, _, lines_0, _), (code_1, _, lines_1, _) = map(end, running)
     assert (code_0, code_1) == (1, 1)
-    goes_on = "the same command goes on from the last whole save"
+    goes_on = "run the same command to resume from the last checkpoint"
     assert lines_1 == [f"tunediff: process 1 of 2 was killed (SIGKILL); {goes_on}"]
     assert lines_0 == [f"tunediff: another process went away, or its host; {goes_on}"]
     assert psutil.wait_procs([*workers[0], *workers[1]], timeout=30)[1] == []
@@ -183,7 +183,7 @@ def test_sigterm_to_a_stage_ends_its_processes_and_leaves_nothing_half_written(p
     workers = workers_of(running)
     running.send_signal(signal.SIGTERM)
     code, _, lines, _ = end(running)
-    assert (code, lines) == (143, ["tunediff: stopped; the same command goes on from the last whole save"])
+    assert (code, lines) == (143, ["tunediff: stopped; run the same command to resume from the last checkpoint"])
     assert len(workers) == 2
     assert psutil.wait_procs(workers, timeout=30)[1] == []
     assert not {"tuned", "log.csv"} & {path.name for path in project.iterdir()}

@@ -1,4 +1,4 @@
-"""A run goes on from its newest save that is whole, and there is always one."""
+"""A run resumes from its newest complete checkpoint, and there is always one."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Whether a model that is asked again gives what a prediction file holds, but for rounding.
+"""Whether a model that is asked again gives what a prediction file holds, up to rounding.
 
 found = ask_again(project, engine, spread(cases, 200), held, title="publish")
 found.differing                          # ids of the cases that rounding does not explain: none

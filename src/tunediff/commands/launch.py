@@ -1,4 +1,4 @@
-"""Run one stage on several hosts that share the project folder: the same command on each, but for the host's number.
+"""Run one stage on several hosts that share the project folder: the same command on each, except for the host's number.
 
     tunediff launch train --hosts 2 --host 0 --address 10.0.0.1:29500     # on the host that has this address
     tunediff launch train --hosts 2 --host 1 --address 10.0.0.1:29500     # on the other one

@@ -4,7 +4,7 @@
 
 DVC writes its notes in place, so a kill can leave half of one; and it takes the note of a killed process for that of a
 living one where another process has its number by now, as after a restart of the machine or in a container. And it
-trusts a file of its cache that is read-only, whatever is in it: what a broken disk changed would go on as a result.
+trusts a file of its cache that is read-only, whatever is in it: what a broken disk changed would be used as a result.
 """
 
 import fcntl
@@ -66,7 +66,7 @@ def _clear_readers() -> list[str]:
         if noted == {} or noted == held or noted == {key: value for key, value in held.items() if value}:
             return []
         write_text(READERS, json.dumps(held))
-    return [f"{READERS}: the locks of a killed run are removed"]
+    return [f"{READERS}: stale locks are removed"]
 
 
 def _clear_cache() -> list[str]:

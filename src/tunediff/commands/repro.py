@@ -5,7 +5,7 @@
 
 `make repro` calls it. It ends with DVC's exit code, or 130 on Ctrl-C and 143 on SIGTERM. What it says can be had again:
 `tunediff cost`. What a killed run left that would stop this one is cleared away first. After Ctrl-C or a kill the same
-command goes on: stages that ended come from the cache, training goes on from its last save, an evaluation behind its
+command resumes: finished stages come from the cache, training resumes from its last checkpoint, an evaluation after its
 last batch.
 
 With --seeds N it then queues the N - 1 seeds after train.seed as DVC experiments named seedK-HASH, where the same

@@ -10,7 +10,7 @@ are drawn again, the parameters counted again and the stored answers graded agai
 more than other batches explain (0.001 nats in float32, 0.1 in float16, 0.3 in bfloat16), and the prediction is the same
 one or was as likely within that. A model is not trained again: that takes as long as the stage.
 
-Writes nothing, but for --accept: after an upgrade it runs the cheap stages, and where both models answer the sample as
+Writes nothing without --accept: after an upgrade it runs the cheap stages, and where both models answer the sample as
 before it takes today's code for what the other stages made (`dvc commit`). Exit code 3 when something differs. Bad
 input: one line and exit code 1.
 """

@@ -21,7 +21,7 @@ from tunediff.compare.checks import Raised, Run, raised_checks
 from tunediff.compare.comparison import Comparison, with_transitions
 from tunediff.compare.effects.answer_changes import trait_metrics
 from tunediff.compare.effects.contamination import clean_metrics, contamination
-from tunediff.compare.effects.decomposition import gain_metrics, gain_parts, gain_steps, kind_steps
+from tunediff.compare.effects.decomposition import choices_accuracies, gain_metrics, gain_parts, gain_steps, kind_steps
 from tunediff.compare.effects.evaluation_settings import most_likely, setting_answers
 from tunediff.compare.effects.label_bias import likeliest
 from tunediff.compare.effects.metric_differences import metric_differences, score_metrics
@@ -128,9 +128,11 @@ def _gain(comparison: Comparison) -> Effect:
     kinds = comparison.task.kinds
     if not comparison.cases or not (kinds or comparison.log_probs):
         return Effect()
-    steps = kind_steps(comparison.aligned, kinds) if kinds else gain_steps(setting_answers(comparison))
+    answers = None if kinds else setting_answers(comparison)
+    steps = kind_steps(comparison.aligned, kinds) if answers is None else gain_steps(answers)
     parts = gain_parts(steps, comparison.confidence, comparison.clusters)
-    return Effect(gain_metrics(parts), {"gain": parts})
+    chosen = {} if answers is None else choices_accuracies(answers)
+    return Effect(gain_metrics(parts) | chosen, {"gain": parts})
 
 
 def _noise(comparison: Comparison) -> Effect:
@@ -144,7 +146,7 @@ def _noise(comparison: Comparison) -> Effect:
 
 
 def _worth(comparison: Comparison) -> Effect:
-    """What the tuned model adds to what costs nothing."""
+    """What the tuned model adds to trivial baselines."""
     if not comparison.cases:
         return Effect()
     task, aligned = comparison.task, comparison.aligned

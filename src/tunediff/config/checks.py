@@ -72,7 +72,7 @@ CHECKS = {
         "More test cases narrow the interval: the report says how many a difference takes.",
     ),
     "TD203": Check(
-        "Training knows test cases",
+        "Test-set contamination",
         "Test cases stand in the training split in whole, in part or nearly.",
         "Read the difference on the clean cases; set data.shared_sources to drop, or take another test set.",
     ),
@@ -107,7 +107,7 @@ CHECKS = {
     ),
     "TD401": Check(
         "Answers outside of the labels",
-        "All or most answers of a file are called otherwise than its labels, such as LABEL_0 for entailment, and so "
+        "All or most answers of a file have other names than its labels, such as LABEL_0 for entailment, and so "
         "count as wrong.",
         "Give answers and labels the same names, unless the model truly answers so.",
     ),

@@ -20,7 +20,7 @@ class Draw(Section):
     every: Whole | None = Field(default=None, ge=1, description="stride: take rows 0, every, 2 * every, ...")
     fraction: Number | None = Field(default=None, gt=0, le=1, description="random, stratified: share of the rows")
     seed: Seed = Field(default=0, description="random, stratified: seed of the draw")
-    limit: Whole | None = Field(default=None, ge=1, description="at most so many rows")
+    limit: Whole | None = Field(default=None, ge=1, description="maximum number of rows")
 
     def _contradictions(self) -> Iterator[str]:
         if (self.every is None) == (self.select == "stride"):

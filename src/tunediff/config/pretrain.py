@@ -51,7 +51,7 @@ class Pretrain(Section):
         default=None, description="text wikitext: the data set that it is taken from, with splits train and validation"
     )
     documents: Whole | None = Field(
-        default=None, ge=1, description="at most so many documents to learn from (synthetic: exactly)"
+        default=None, ge=1, description="maximum number of documents to learn from (synthetic: the exact number)"
     )
     held_out: Number = Field(
         default=0.01, gt=0, le=0.5, description="share of documents to validate on, where no file or split is for it"

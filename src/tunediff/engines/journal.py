@@ -45,7 +45,7 @@ def finished_batches(folder: Path, saved: Callable[[], None] = lambda: None) -> 
     """While this is open, finished batches are kept in the folder, and those that lie there are not computed again.
 
     Args:
-        folder: as `scratch_folder` gives it, for everything that the answers hang on.
+        folder: as `scratch_folder` gives it, for everything that the answers depend on.
         saved: called after a batch has been kept, but not more often than once a second; not in several processes.
     """
     _at_work.append(_Evaluation(folder, saved))

@@ -127,7 +127,7 @@ def ece_interval(
         right: as for `adaptive_ece`.
         level: of the interval.
         clusters: the number of each case's cluster, from 0 without a gap; None: every case is its own.
-        replicates: at most so many; above 20,000 cases fewer, down to 200, because the interval is narrow there.
+        replicates: maximum number; above 20,000 cases fewer, down to 200, because the interval is narrow there.
     """
     error = _weighted_ece(confidence, right)
     low, high = _reflected(error, _units(clusters, len(confidence)), level, replicates)
@@ -223,7 +223,7 @@ def selective_accuracy(confidence: Floats, right: Flags, points: int = 100) -> p
     Args:
         confidence: of each case, of shape (n_cases,).
         right: whether the most likely label is the gold one, of shape (n_cases,).
-        points: at most so many rows.
+        points: maximum number of rows.
 
     Returns:
         coverage: share of cases answered, 0..1, rising to 1. cases. threshold: the least confidence answered.

@@ -1,10 +1,10 @@
-"""Where a model computes: what its figures hang on beside code, data and parameters.
+"""Where a model computes: what its figures depend on beside code, data and parameters.
 
     environment(loaded.model)
     # {"torch": "2.13.0+cpu", "transformers": "5.23.0", "peft": "0.21.0", "bitsandbytes": "0.50.0",
     #  "device": "AMD EPYC 7763 64-Core Processor, AVX2", "threads": "4", "attention": "sdpa", "dtype": "float32"}
 
-Where two of them are equal, one model gives the same predictions to the bit; where they differ, it may round otherwise.
+Where two of them are equal, one model gives the same predictions to the bit; where not, it may round differently.
 It stands in the prediction file that an evaluation writes and in metrics/environment/STAGE.json.
 """
 

@@ -263,13 +263,13 @@ def _check_causal(network: Any, model: Model) -> None:
                 f"with its layers in 4 bits: {one_line(error)}; expected none"
             ) from None
         raise TunediffError(
-            f"params.yaml: model.head: found lm, but a {network.config.model_type} model cannot go on with a text: "
+            f"params.yaml: model.head: found lm, but a {network.config.model_type} model cannot continue a text: "
             f"{one_line(error)}"
         ) from None
     if (first - second).abs().max() > REREAD_ROUNDING[network.config.dtype] * first.abs().max():
         raise TunediffError(
             f"params.yaml: model.head: found lm, but this {network.config.model_type} model sees the tokens behind the "
-            "one that it writes and cannot go on with a text; expected classification or span"
+            "one that it writes and cannot continue a text; expected classification or span"
         )
     # At most places: rounding alone may send a token to other experts.
     apart = (first - shorter).abs().amax(-1).median()

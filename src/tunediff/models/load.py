@@ -86,7 +86,7 @@ def load_model(
     if HEADS[model.head].writes and reads_both_ways(network.config):
         raise TunediffError(
             f"params.yaml: model.head: found lm, but a {network.config.model_type} model reads in both directions and "
-            "cannot go on with a text; expected classification or span"
+            "cannot continue a text; expected classification or span"
         )
     if model.pooling == "mean":
         if not reads_both_ways(network.config):

@@ -3,8 +3,8 @@
     merged = merge_adapter(load_tuned(loaded, Path("models/tuned")).model)
     save_merged(replace(loaded, model=merged), Path("models/merged"))
 
-Merged are the base's unquantised weights. What was trained beside 4-bit weights was fitted to their rounding, so the
-merged model is another model than the tuned one, and has to be measured: `tunediff merge` does.
+The base's unquantised weights are merged. What was trained on 4-bit weights compensates for their rounding error, so
+the merged model is not the tuned one and has to be measured: `tunediff merge` does.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The beginning that all rows share, read once: every row then goes on from its keys and values.
+"""The beginning that all rows share, read once: every row then continues from its keys and values.
 
     prefix = shared_prefix([[*instruction, 30], [*instruction, 41, 5]])        # instruction
     cache = read_prefix(model, prefix)
@@ -40,7 +40,7 @@ def read_prefix(model: Network, tokens: Sequence[int]) -> Prefix:
 
 
 def rows_after(prefix: Prefix, n: int) -> "Cache":
-    """A cache with which each of n rows goes on from the prefix; the prefix itself stays as it is."""
+    """A cache with which each of n rows continues from the prefix; the prefix itself stays as it is."""
     from transformers import DynamicCache
 
     return DynamicCache([(keys.expand(n, -1, -1, -1), values.expand(n, -1, -1, -1)) for keys, values in prefix])

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from tunediff.compare.checks import Raised
 from tunediff.compare.effects.net_repair_cost import figure, per_net_repair
 from tunediff.compare.effects.power import power_sentence
-from tunediff.data.cases import INVALID
+from tunediff.data.cases import INVALID, MODELS
 from tunediff.report.notation import (
     counted,
     decimal,
@@ -48,7 +48,7 @@ class Findings:
     """The verdict in one line, the paragraphs that back it, what the test set cannot tell, the checks, the counts.
 
     The paragraphs tell, as far as it was measured: what changed, what that consists of, what was repaired and what
-    broke, how it compares with what costs nothing, what it cost.
+    broke, how it compares with trivial baselines, what it cost.
     """
 
     headline: str
@@ -100,6 +100,8 @@ def _headline(results: Results) -> str:
     diff, models = results.diff_cases, results.models
     base, tuned = percent(diff["accuracy_base"]), percent(diff["accuracy_tuned"])
     cases, change = counted(int(diff["n"]), "test case"), models.change[0].upper() + models.change[1:]
+    if silent := _invalid_throughout(results):
+        return _silent_headline(results, silent)
     if not shown(diff, results.confidence):
         return f"No difference was shown between the {models.base} and the {models.tuned} on {cases}."
     # One seed says what it gave, not what the recipe gives.
@@ -108,6 +110,36 @@ def _headline(results: Results) -> str:
         return f"{who} made the model worse: {results.task.words.measure} fell from {base} to {tuned} on {cases}."
     gain = f"{who} raised {results.task.words.measure} from {base} to {tuned} on {cases}"
     return f"{gain}, no more than a trivial baseline scores." if _beaten(results) else f"{gain}."
+
+
+def _invalid_throughout(results: Results) -> tuple[str, ...]:
+    """Which of base and tuned gave no valid answer at all."""
+    before = sum(flow.cases for flow in results.flows if flow.before == INVALID)
+    after = sum(flow.cases for flow in results.flows if flow.after == INVALID)
+    n = int(results.diff_cases["n"])
+    return tuple(who for who, invalid in zip(MODELS, (before, after), strict=True) if invalid == n)
+
+
+def _silent_headline(results: Results, silent: tuple[str, ...]) -> str:
+    """The verdict where a model gave no valid answer: a gain is then mostly, or may be no more than, its format."""
+    diff, cases = results.diff_cases, counted(int(results.diff_cases["n"]), "test case")
+    names = {"base": results.models.base, "tuned": results.models.tuned}
+    if len(silent) == 2:
+        return f"Neither the {names['base']} nor the {names['tuned']} gave a valid answer to any of {cases}."
+    [invalid] = silent
+    [valid] = set(MODELS) - {invalid}
+    headline = (
+        f"The {names[invalid]} gave no valid answer to any of {cases}; the {names[valid]} is right on "
+        f"{percent(diff[f'accuracy_{valid}'])}."
+    )
+    if f"choices_accuracy_{invalid}" not in diff:
+        return headline
+    change = "gained" if invalid == "base" else "lost"
+    return (
+        f"{headline} Scored by its choices, the {names[invalid]} is right on "
+        f"{percent(diff[f'choices_accuracy_{invalid}'])}: of the {points(diff['accuracy_delta'])} {change}, "
+        f"{points(diff['gain_answer_format'])} are the answer format."
+    )
 
 
 def _accuracies(results: Results) -> str:
@@ -317,8 +349,8 @@ def _calibration(results: Results) -> str:
             f"{results.models.base}'s by {decimal(100 * found['ece_base'], 1)}"
         )
     return (
-        f"The {results.models.tuned}'s probabilities cost {decimal(found['nll_tuned'])} nats a case, the "
-        f"{results.models.base}'s {decimal(found['nll_base'])}{ends}{error}."
+        f"The {results.models.tuned}'s negative log-likelihood (NLL) is {decimal(found['nll_tuned'])} nats per case, "
+        f"the {results.models.base}'s {decimal(found['nll_base'])}{ends}{error}."
     )
 
 
@@ -415,7 +447,7 @@ SENTENCES: dict[str, tuple[Callable[[Results], str], ...]] = {
     "How the answers are written": (_traits,),
     "What it consists of": (_gain,),
     "What was repaired, what broke": (_flips, _preserved, _noise, _draw),
-    "Against what costs nothing": (_baselines,),
+    "Trivial baselines": (_baselines,),
     "How sure it is": (_calibration,),
     "What it cost": (_cost,),
 }

@@ -40,7 +40,7 @@ def points_interval(low: float, high: float, digits: int = 1) -> str:
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """A number that always carries its sign, but for one that rounds to zero."""
+    """A number that always carries its sign, except for one that rounds to zero."""
     text = _plain(value, digits)
     return f"+{text}" if text.strip("0.,") and not text.startswith("−") else text
 

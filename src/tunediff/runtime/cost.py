@@ -163,7 +163,7 @@ def _millijoules() -> dict[str, int]:
 def _joules(before: Mapping[str, int], after: Mapping[str, int], gpus: list[int]) -> float | None:
     """What these GPUs used between two readings, or None where one of them has no counter."""
     cuda = sys.modules["torch"].cuda
-    # Not by number: CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER count GPUs otherwise than NVML.
+    # Not by number: CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER count GPUs in another order than NVML.
     names = [f"GPU-{cuda.get_device_properties(index).uuid}" for index in gpus]
     if not all(name in before and name in after for name in names):
         return None

@@ -23,7 +23,7 @@ _ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 # The disk or its quota is full, or the file larger than allowed; the folder cannot be written to; the disk is broken.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
-GOES_ON = "the same command goes on from the last whole save"
+GOES_ON = "run the same command to resume from the last checkpoint"
 
 # What the extra `models` of pyproject.toml brings: the light install has none of it.
 MODELS = {

@@ -1,4 +1,4 @@
-"""Read and write files: rows as JSON lines, metrics as flat JSON, every write whole or not at all.
+"""Read and write files: rows as JSON lines, metrics as flat JSON, every write atomic.
 
 write_json(Path("metrics/prepare.json"), {"train_n": 8000})
 rows = read_jsonl(Path("data/test_sets/test.jsonl"))
@@ -39,7 +39,7 @@ HALF_PAIR = re.compile("[\ud800-\udfff]")
 LONGEST_LINE = 2**28
 # Levels of lists and objects in JSON. Data have five; a thousand end Python's own stack in whoever walks them.
 DEEPEST = 100
-# Rows of a Parquet file for each of its bytes. Rows that can be told apart take more than a bit each.
+# Rows of a Parquet file for each of its bytes. Distinct rows take more than a bit each.
 ROWS_PER_BYTE = 64
 # Bytes that a Parquet file may become in memory: so many, and so many for each of its own. Text shrinks to a tenth at
 # best; but one that stands in the file once and that every row names has no bound of its own.
@@ -185,7 +185,7 @@ def _bytes_of(path: Path) -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file, whole or not at all."""
+    """Write a UTF-8 file atomically."""
     # Half of a surrogate pair has no UTF-8 form; it is written as the question mark that readers would show.
     whole = text.encode("utf-8", errors="replace")
     with replacing(path) as fresh:

@@ -139,5 +139,5 @@ def hub_problem(error: Exception, id: str, kind: Literal["model", "dataset"] = "
     if isinstance(error, httpx2.ConnectError | httpx2.TimeoutException):
         return f"{missing}the hub cannot be reached at {ENDPOINT}"
     if isinstance(error, httpx2.TransportError):
-        return f"{missing}the connection to the hub broke off; the same command goes on from there"
+        return f"{missing}the connection to the hub broke off; run the same command to resume"
     return f"cannot be fetched: {type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Where an interrupted stage goes on: a folder outside every output, keyed by all that its result hangs on.
+"""Where an interrupted stage resumes: a folder outside every output, keyed by everything its result depends on.
 
     folder = scratch_folder("train", [params.train.model_dump()], Path("data/splits/train.jsonl"))
     ...                                      # .scratch/train/8c1d02...: saves of the training, batches of an evaluation

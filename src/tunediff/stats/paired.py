@@ -181,7 +181,7 @@ def smallest_detectable(n: int, discordant: float, alpha: float = 0.05, power: f
 
 
 def cases_needed(difference: float, discordant: float, alpha: float = 0.05, power: float = 0.8) -> int:
-    """Return how many cases show a difference of that size with the given power.
+    """Return how many cases detect a difference of that size with the given power.
 
     The formula of `minimum_detectable_difference`, solved for n.
 

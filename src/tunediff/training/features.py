@@ -91,7 +91,7 @@ def read_rows(loaded: Loaded, rows: Sequence[Row], head: str) -> Features:
 
 
 def write_features(path: Path, features: Features) -> None:
-    """Write features as safetensors, whole or not at all; without any, a file without tensors.
+    """Write features as safetensors atomically; without any, a file without tensors.
 
     Tensors: tokens and hidden of all rows one after the other, how many of each are of a row, and pooled.
     """

@@ -4,7 +4,7 @@ A training row is the prompt, the answer's tokens and the end marker. Targets ar
 that equals the end marker never hides it. The prompt's own tokens are targets too where they are given a weight.
 
 What all prompts begin with (an instruction) may be left out of the rows: a step reads it once, with its gradient, and
-all rows of the batch go on from there.
+all rows of the batch continue from there.
 """
 
 from collections.abc import Mapping, Sequence

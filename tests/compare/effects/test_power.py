@@ -20,8 +20,8 @@ def test_the_cases_still_needed_are_the_golden_ones_less_those_there_are(net, ne
 def test_a_shown_difference_needs_no_further_case():
     sentence = power_sentence(100, 49, 2)
     assert sentence == (
-        "100 cases, of which 51 changed between right and wrong, show a difference of 19.8 points or more four times "
-        "in five (two-sided 5 % level)."
+        "100 cases, of which 51 changed between right and wrong, detect a difference of 19.8 points or more with 80 % "
+        "power (two-sided 5 % level)."
     )
 
 
@@ -31,7 +31,7 @@ def test_a_shown_difference_needs_no_further_case():
         ((100, 5, 0), "Of 100 cases, 5 changed between right and wrong, too few to show a difference; 100 cases show"),
         ((100, 0, 0), "Of 100 cases, none changed between right and wrong, too few"),
         ((1, 1, 0), "1 case cannot show any difference"),
-        ((100, 10, 10), "or more four times in five (two-sided 5 % level)."),
+        ((100, 10, 10), "or more with 80 % power (two-sided 5 % level)."),
     ],
 )
 def test_what_cannot_be_shown_is_said(counts, words):

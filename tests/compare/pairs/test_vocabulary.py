@@ -14,7 +14,7 @@ def raised(label, before, after=None):
     return [check for check in found.checks if check.code == "TD401"]
 
 
-def test_answers_that_are_called_otherwise_than_the_labels_are_named_with_both_vocabularies():
+def test_answers_that_have_other_names_than_the_labels_are_named_with_both_vocabularies():
     found = raised(["0", "1"] * 20, ["LABEL_0", "LABEL_1"] * 20, ["LABEL_0"] * 40)
     assert ["of a.csv" in check.sentence for check in found] == [True, False]
     assert "Of the 40 answers of b.csv, none is" in found[1].sentence
@@ -23,7 +23,7 @@ def test_answers_that_are_called_otherwise_than_the_labels_are_named_with_both_v
     )
 
 
-def test_a_file_most_of_whose_answers_are_called_otherwise_is_named_too():
+def test_a_file_most_of_whose_answers_have_other_names_is_named_too():
     assert raised(["yes", "no"] * 20, ["yes"] * 5 + ["Yes"] * 35)[0].sentence.startswith(
         "Of the 40 answers of a.csv, only 5 are among its labels. Labels: 'no', 'yes'; answers: 'Yes'."
     )

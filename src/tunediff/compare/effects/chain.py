@@ -17,7 +17,7 @@ from tunediff.stats.intervals import clopper_pearson
 
 
 def step_flips(before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, str], confidence: float) -> dict[str, Any]:
-    """Return how many cases another model answers otherwise, flat.
+    """Return how many cases another model answers differently, flat.
 
     Args:
         before: prediction rows of one model (`tunediff.data.cases.PREDICTION_COLUMNS`).

@@ -130,6 +130,17 @@ def gain_metrics(parts: pd.DataFrame) -> dict[str, float]:
     return {f"gain_{part}": float(points) / 100 for part, points in zip(parts["part"], parts["points"], strict=True)}
 
 
+def choices_accuracies(answers: pd.DataFrame) -> dict[str, float]:
+    """Return choices_accuracy_base and _tuned, in 0..1: what each model scores where its answer is a choice of labels.
+
+    Args:
+        answers: see `gain_steps`; without free answers there is nothing else to tell, and the result is empty.
+    """
+    if "generated_base" not in answers:
+        return {}
+    return {f"choices_accuracy_{who}": float((answers[f"choices_{who}"] == answers["label"]).mean()) for who in MODELS}
+
+
 def step_interval(
     values: npt.NDArray[np.int64], confidence: float, clusters: npt.NDArray[np.intp] | None
 ) -> tuple[float, float]:

@@ -1,8 +1,8 @@
 """What a test set of this size can show, and how many cases more it would take.
 
     >>> print(power_sentence(n=1000, repaired=60, broken=50))
-    1,000 cases, of which 110 changed between right and wrong, show a difference of 2.9 points or more four times in \
-five (two-sided 5 % level). One as small as the observed +1.0 points takes 8,632 cases: 7,632 more.
+    1,000 cases, of which 110 changed between right and wrong, detect a difference of 2.9 points or more with 80 % \
+power (two-sided 5 % level). One as small as the observed +1.0 points takes 8,632 cases: 7,632 more.
 """
 
 from tunediff.stats.paired import cases_needed, minimum_detectable_difference, smallest_detectable
@@ -11,7 +11,7 @@ POWER = 0.8
 
 
 def cases_still_needed(n: int, repaired: int, broken: int, alpha: float = 0.05) -> int:
-    """Return how many more cases show a difference of the observed size with 80 % power; 0 where there are enough.
+    """Return how many more cases detect a difference of the observed size with 80 % power; 0 where there are enough.
 
     Raises:
         ValueError: as many cases were repaired as broken, and no number of cases shows a difference of 0.
@@ -39,8 +39,8 @@ def power_sentence(n: int, repaired: int, broken: int, alpha: float = 0.05) -> s
             f"show one of {100 * smallest:.1f} points where every change goes the same way ({level})."
         )
     sentence = (
-        f"{cases}, of which {flips:,} changed between right and wrong, show a difference of {100 * smallest:.1f} "
-        f"points or more four times in five ({level})."
+        f"{cases}, of which {flips:,} changed between right and wrong, detect a difference of {100 * smallest:.1f} "
+        f"points or more with 80 % power ({level})."
     )
     if repaired == broken:
         return sentence

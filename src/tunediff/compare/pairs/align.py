@@ -35,7 +35,7 @@ Ids = Callable[[], Iterable[pd.Series]]
 def input_ids(inputs: pd.DataFrame, occurrences: Sequence[int] | Rows | None = None) -> pd.Series:
     """Return the case id of each row of input fields: 16 hexadecimal digits hashed from names and texts.
 
-    The same as `tunediff.data.cases.make_cases` gives, but that repeated inputs are told apart by their occurrence
+    The same as `tunediff.data.cases.make_cases` gives, but that repeated inputs are distinguished by their occurrence
     alone.
 
     Args:

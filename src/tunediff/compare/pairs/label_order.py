@@ -49,7 +49,7 @@ class Scored:
     def taken_for(self) -> str:
         """What the numbers are taken for: `PROBABILITIES`, `LOG_PROBABILITIES` or `LOGITS`.
 
-        Probabilities lie in 0..1 (or 0..100) and each row sums to 1 (or 100) but for rounding: each may be off by half
+        Probabilities lie in 0..1 (or 0..100) and each row sums to 1 (or 100) up to rounding: each may be off by half
         a unit of the last decimal place that the file has. Exponentials of log-probabilities sum to 1.
         """
         unit = self.size * 0.5 * 10.0**-self._places + 1e-9
@@ -127,7 +127,7 @@ def _learnt(before: Scored, after: Scored, both: str) -> tuple[str, ...]:
     learnt = first | second
     if sorted(learnt) != list(range(before.size)):
         raise TunediffError(
-            f"{both}: scores: found no telling which label each number is of, as no prediction follows it as the "
+            f"{both}: scores: cannot infer which label each score belongs to, as no prediction follows them as the "
             "highest one; expected objects of the form {label: score}"
         )
     return tuple(learnt[place] for place in range(len(learnt)))

@@ -191,7 +191,7 @@ def _numbered_ids(groups: RowGroups, inputs: Sequence[str], folder: Path | None)
 class Pairs:
     """Both models' predictions, a row a case in the order of `before`, some cases at a time and as often as wanted.
 
-    Each part is what `tunediff.compare.pairs.align.align` returns, on an index that goes on from one part to the next.
+    Each part is what `tunediff.compare.pairs.align.align` returns, on an index that continues over all parts.
     """
 
     before: RowGroups

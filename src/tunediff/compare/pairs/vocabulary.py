@@ -1,4 +1,4 @@
-"""Whether the answers of a file are among its labels: a file that names them otherwise has no right answer at all."""
+"""Whether the answers of a file are among its labels: a file with other names has no right answer at all."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence

@@ -177,7 +177,7 @@ def draw(rng: Random, chance: float = 0.25, places: float = 0.25, negated: float
 
 
 def with_change(description: Description, attribute: str, value: str | None, rng: Random) -> Description:
-    """Return the description with one attribute changed and the patient put right where it hangs on the activity."""
+    """Return the description with one attribute changed and the patient corrected where it depends on the activity."""
     changed = {k: v for k, v in description.items() if k != attribute}
     if value is not None:
         changed[attribute] = value
