@@ -113,7 +113,7 @@ def idle(rows):
     return ", ".join(f"{layout} {match[0]}" for layout, match in found.items() if match)
 
 
-@pytest.mark.parametrize("layout", ["llama", "gpt2", "mixtral", "rwkv"])
+@pytest.mark.parametrize("layout", ["llama", "gpt2", "mixtral", "rwkv", "youtu"])
 def test_a_layout_answers_and_learns_as_by_hand(layout, tmp_path):
     found = trial(layout, tmp_path)
     assert [found[step] for step in STEPS] == ["agrees"] * len(STEPS)

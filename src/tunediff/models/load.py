@@ -98,8 +98,10 @@ def load_model(
     network.config.new_pooler = config.get("new_pooler", False)
     _check_fit(weights, network, report)
     # Any token may pad, since no row sees its padding; but a classifier of the Llama kind looks for it to find the end.
+    # A model that writes keeps its config as it is: read again with a padding token, Youtu zeroes that token's weights.
     pad = next((int(i) for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
-    network.config.pad_token_id = pad
+    if not HEADS[model.head].writes:
+        network.config.pad_token_id = pad
     # What an adapter saves as the name of its base: never a path of this machine.
     network.name_or_path = model.id if model.source in ("hub", "package") else "models/base"
     if getattr(network.config, "rescale_every", 0):
