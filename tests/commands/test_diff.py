@@ -227,6 +227,22 @@ def test_one_file_has_the_answers_of_both_models(tmp_path):
     assert [metrics[name] for name in ("n", "both_right", "repaired", "broken", "became_invalid")] == [3, 1, 1, 1, 1]
 
 
+def test_one_file_needs_no_ids_and_may_call_its_labels_gold(tmp_path):
+    rows = ["gold,pred_before,pred_after", "a,b,a", "a,b,a", "b,b,"]
+    (tmp_path / "both.csv").write_text("\n".join(rows) + "\n")
+    fields = ["--before-field", "pred_before", "--after-field", "pred_after", "--out", "out"]
+    code, out, _ = tunediff(tmp_path, "diff", "both.csv", *fields)
+    assert code == 0
+    assert "read both.csv (pred_after): a table, pred_after held against gold, cases by row\n" in out
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert [metrics[name] for name in ("n", "repaired", "broken")] == [3, 2, 1]
+    # In two files nothing says which row is which case.
+    code, _, error = tunediff(
+        tmp_path, "diff", "both.csv", "both.csv", "--prediction-field", "pred_after", "--out", "x"
+    )
+    assert (code, "found no column case_id among" in error) == (1, True)
+
+
 def test_one_file_of_ready_outcomes_names_a_column_for_each_model(tmp_path):
     (tmp_path / "both.csv").write_text("id,f1_before,f1_after\n1,0.2,0.9\n2,1,0.4\n3,0.8,0.8\n")
     fields = ["both.csv", "--id-field", "id", "--threshold", "0.5", "--out", "out", "--correct-field"]

@@ -30,7 +30,7 @@ from tunediff.compare.diff_summary import file_summary, scores_taken_for
 from tunediff.compare.effects.transitions import changes
 from tunediff.compare.evidence import Evidence, gather
 from tunediff.compare.pairs.prediction_files import read_predictions
-from tunediff.compare.pairs.predictions import Fields
+from tunediff.compare.pairs.predictions import GOLD, Fields
 from tunediff.compare.verdict import Judged, judge, verdict_metrics
 from tunediff.report.diff_page import FILES, diff_pages
 from tunediff.runtime.errors import TunediffError
@@ -69,7 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_fields(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what prediction files call their columns."""
-    parser.add_argument("--label-field", default=Fields.label, help="column of the gold label (label)")
+    parser.add_argument(
+        "--label-field",
+        default=Fields.label,
+        help=f"column of the gold label (label, or the only one of {', '.join(GOLD)})",
+    )
     parser.add_argument("--prediction-field", default=Fields.prediction, help="column of the answer (prediction)")
     parser.add_argument("--correct-field", help="column that says which answers are right: 1, 0, a score, pass, ...")
     parser.add_argument("--threshold", type=float, help="the least score that is right, where scores are not 0 or 1")
@@ -83,7 +87,7 @@ def add_fields(parser: argparse.ArgumentParser) -> None:
 
 
 def fields_of(args: argparse.Namespace, prediction: str | None = None, correct: str | None = None) -> Fields:
-    """What the options of `add_fields` say; `prediction` and `correct` take the place of their columns."""
+    """What the options of `add_fields` say; of one file, `prediction` and `correct` take the place of their columns."""
     return Fields(
         label=args.label_field,
         prediction=prediction or args.prediction_field,
@@ -92,6 +96,7 @@ def fields_of(args: argparse.Namespace, prediction: str | None = None, correct: 
         case_id=args.id_field,
         cluster=args.cluster_field,
         correct=correct or args.correct_field,
+        by_row=prediction is not None,
     )
 
 

@@ -13,7 +13,7 @@ one, else by the hash of its input fields. Files come as several such tables, so
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -42,6 +42,8 @@ LATE = ("prompt_hash", "scorer")
 GRADES = {"true": RIGHT, "right": RIGHT, "correct": RIGHT, "pass": RIGHT, "yes": RIGHT}
 GRADES |= {"false": WRONG, "wrong": WRONG, "incorrect": WRONG, "fail": WRONG, "no": WRONG, "invalid": INVALID}
 NEITHER = "expected 0 or 1 (or --threshold, the least score that is right)"
+# What else a column of gold labels is called, where there is no column label and one of these alone.
+GOLD = ("gold", "gold_label", "target", "reference", "expected")
 # Names that a line of cases.jsonl has already.
 TAKEN = (CASE_ID, "label", "outcome", "prediction", "prompt_hash", "scorer", "scores", "cluster", "transition", "tags")
 
@@ -56,15 +58,24 @@ class Fields:
     inputs: tuple[str, ...] = ()
     case_id: str | None = None  # None: "case_id" where there is such a column, else the hash of the inputs
     cluster: str | None = None  # what several cases may share, such as the premise
-    correct: str | None = (
-        None  # whether the answer is right, as somebody else has found; then the others may be missing
-    )
+    # Whether the answer is right, as somebody else has found; then the others may be missing.
+    correct: str | None = None
+    by_row: bool = False  # a file of both models' answers: without an id or inputs, a case is known by its row
 
     def wanted(self, columns: Iterable[str]) -> tuple[str, ...]:
         """The columns to read of a file that has these: those named, and those of this project's own files."""
-        named = (self.label, self.prediction, self.scores, *self.inputs, self.case_id, self.cluster, self.correct)
+        columns = list(columns)
+        fields = self.as_called(columns)
+        named = (fields.label, self.prediction, self.scores, *self.inputs, self.case_id, self.cluster, self.correct)
         ours = *OUR_COLUMNS, *answer_columns(columns)
         return tuple(dict.fromkeys(name for name in (*named, *ours) if name is not None))
+
+    def as_called(self, columns: Iterable[str]) -> "Fields":
+        """These fields, the label as a file with these columns calls it."""
+        called = {str(column).strip() for column in columns}
+        others = [name for name in GOLD if name in called]
+        usual = self.label == Fields.label and self.label not in called
+        return replace(self, label=others[0]) if usual and len(others) == 1 else self
 
 
 class Predictions(NamedTuple):
@@ -108,6 +119,7 @@ def from_table(
     Raises:
         TunediffError: a named column is missing, a label is missing, or there is nothing to know a case by.
     """
+    fields = fields.as_called(table.columns)
     known_by = _known_by(table, fields, name)
     graded, given = fields.correct is not None, table
     ours = not graded and all(column in table for column in OUR_COLUMNS)
@@ -145,7 +157,7 @@ def from_table(
     if problems is None:
         found.check()
     if known_by is None and not found:
-        frame[CASE_ID] = input_ids(inputs)
+        frame[CASE_ID] = input_ids(inputs) if fields.inputs else pd.Series(table.index.map(str), table.index)
     same = (*(["cluster"] if fields.cluster else []), *kind.shared_columns)
     return Predictions(
         pd.DataFrame(frame),
@@ -153,7 +165,7 @@ def from_table(
         () if graded and label.isna().all() else tuple(labels) if labels else score_names,
         table_of_scores,
         same,
-        hashed=known_by is None,
+        hashed=known_by is None and bool(fields.inputs),
         compared=not (ours or graded),
         kind=kind,
         origin=_origin(fields, given, name, ours, threshold),
@@ -209,7 +221,7 @@ def _origin(fields: Fields, table: pd.DataFrame, name: str, ours: bool, threshol
     if ours:
         return "a prediction file of tunediff"
     known = _known_by(table, fields, name)
-    by = shown(known or ", ".join(fields.inputs), 100)[1:-1]
+    by = shown(known or ", ".join(fields.inputs) or "row", 100)[1:-1]
     if fields.correct is None:
         return f"a table, {fields.prediction} held against {fields.label}, cases by {by}"
     level = "" if threshold is None else f" from {threshold:g}"
@@ -225,7 +237,7 @@ def _known_by(table: pd.DataFrame, fields: Fields, name: str) -> str | None:
     """
     known_by = fields.case_id or (CASE_ID if CASE_ID in table else None)
     columns = shown(list(map(str, table.columns)), 200)
-    if known_by is None and not fields.inputs:
+    if known_by is None and not fields.inputs and not fields.by_row:
         raise TunediffError(
             f"{name}: found no column {CASE_ID} among {columns}, expected one, or the name of another (--id-field), "
             "or of the input fields that tell one case from another (--input-fields)"
