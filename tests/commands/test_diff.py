@@ -299,7 +299,7 @@ def test_logs_of_another_tool_are_compared_to_the_end_and_both_pages_say_what_th
 @pytest.mark.parametrize("invalid_first", [True, False])
 def test_where_all_answers_of_a_side_are_invalid_nothing_presumes_labels(answers, invalid_first, folder):
     names = ["invalid.csv", "named.csv"]
-    for name, given in zip(names, (answers * 10, ["a", "b", "b"] * 10), strict=True):
+    for name, given in zip(names, (answers * 10, ["a", "a", "b"] * 9 + ["b", "b", "a"]), strict=True):
         rows = [f"{n},{'aab'[n % 3]},{answer}\n" for n, answer in enumerate(given)]
         (folder / name).write_text("case_id,label,prediction\n" + "".join(rows))
     code, out, _ = tunediff(folder, "diff", *(names if invalid_first else names[::-1]), "--out", "invalid")

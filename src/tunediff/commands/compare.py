@@ -39,7 +39,7 @@ from tunediff.tasks.experiment import Experiment, read_experiment
 
 PACKAGE = Path(__file__).parents[1]
 # What a pipeline is made of, beside the package: in a clone around it, in an installed package inside of it.
-PIPELINE = ("dvc.yaml", "stages", ".dvcignore", ".dvc/plots")
+PIPELINE = ("dvc.yaml", "stages", "graders", ".dvcignore", ".dvc/plots")
 # Read by DVC in the project: no Git is asked for, and nothing is told to anyone.
 DVC_CONFIG = "[core]\n    analytics = false\n    no_scm = true\n"
 RAW, REPORT = Path("data/raw"), Path("reports/report.html")
@@ -284,7 +284,7 @@ def _run(project: Path) -> int:
     """Run the pipeline of the project to its end; its exit code."""
     with contextlib.chdir(project):
         try:
-            repro.main(argparse.Namespace())
+            repro.main(argparse.Namespace(seeds=1))
         except SystemExit as end:
             return int(end.code or 0)
     return 0

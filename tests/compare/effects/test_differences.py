@@ -150,7 +150,7 @@ def test_memory_does_not_grow_with_labels_times_cases():
     ("change", "labels", "why"),
     [
         ({}, ["entailment", "neutral"], "a gold label is none of the labels"),
-        ({}, ["entailment"], "there is but one label"),
+        ({}, ["entailment"], "there is only one label"),
         ({}, [], "there are no gold labels, or more than 10 different ones, which no file names as its labels"),
         ({"outcome_base": "right"}, LABELS, "an answer counts as right by another rule than being the gold label"),
     ],

@@ -154,7 +154,7 @@ def no_classes(aligned: pd.DataFrame, labels: Sequence[str]) -> str | None:
         return f"there are no gold labels, or more than {MOST_LABELS} different ones, which no file names as its labels"
     gold, *answers = _codes(aligned, labels)
     if len(labels) < 2 or len(aligned) < 2:
-        return "there is but one label" if len(labels) < 2 else "there is but one case"
+        return "there is only one label" if len(labels) < 2 else "there is only one case"
     if (gold < 0).any():
         return "a gold label is none of the labels"
     for answer, who in zip(answers, MODELS, strict=True):
