@@ -119,6 +119,12 @@ def test_a_layout_answers_and_learns_as_by_hand(layout, tmp_path):
     assert [found[step] for step in STEPS] == ["agrees"] * len(STEPS)
 
 
+def test_an_adapter_of_blocks_that_share_their_weights_is_not_merged(tmp_path):
+    found = trial("zamba2", tmp_path)
+    assert found["lora"].startswith("refused: the adapter cannot be merged into the base model: model.layers.")
+    assert found["lora"].endswith("share their weights, and each has an adapter of its own")
+
+
 def test_every_layout_agrees_or_is_refused(long, tmp_path):
     if not long:
         pytest.skip("takes half an hour: --long")

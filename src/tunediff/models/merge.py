@@ -28,9 +28,11 @@ def merge_adapter(model: Network) -> Network:
         model: an unquantised base with a LoRA adapter on it, as `load_tuned` returns it.
 
     Raises:
-        TunediffError: a merged weight is no finite number in the base's dtype.
+        TunediffError: a merged weight is no finite number in the base's dtype, or layers with adapters of their own
+            share their weights, which can hold one change alone.
     """
     base = model.get_base_model()
+    _refuse_shared(base)
     output, embedding = base.get_output_embeddings(), base.get_input_embeddings()
     inner = getattr(output, "base_layer", None)
     if inner is not None and inner.weight is embedding.weight:
@@ -41,6 +43,20 @@ def merge_adapter(model: Network) -> Network:
     except ValueError as error:
         raise TunediffError(f"the adapter cannot be merged into the base model: {one_line(error)}") from None
     return merged
+
+
+def _refuse_shared(base: Network) -> None:
+    """Refuse layers that share one weight, such as the attention blocks of Zamba, and have an adapter each."""
+    first: dict[int, str] = {}
+    for name, module in base.named_modules():
+        weight = getattr(getattr(module, "base_layer", None), "weight", None)
+        if weight is None:
+            continue
+        if (other := first.setdefault(id(weight), name)) != name:
+            raise TunediffError(
+                f"the adapter cannot be merged into the base model: {other} and {name} share their weights, and each "
+                "has an adapter of its own"
+            )
 
 
 def save_merged(loaded: Loaded, folder: Path) -> None:
