@@ -103,7 +103,7 @@ def test_an_answer_that_could_never_be_written_whole_is_refused():
 
 def test_only_the_answer_and_its_end_are_learned(tmp_path):
     from tests.tiny import load, small_tokenizer, write_model
-    from tunediff.inputs.prompts import encode_text
+    from tunediff.inputs.tokens import encode_text
     from tunediff.training.targets import training_rows
 
     tokenizer = small_tokenizer()
