@@ -47,7 +47,7 @@ def test_results_that_are_true_here_agree_and_nothing_is_written(counted):
         assert found[f"predict_{model}"][1:7] == ["40", "of", "120", "cases", "40", "40"]
         assert float(found[f"predict_{model}"][7]) < 1e-5
         assert found[f"eval_{model}"][1:] == ["all", "120", "cases", "120"]
-    assert out.splitlines()[-1] == "The cache tells the truth here, as far as it was checked."
+    assert out.splitlines()[-1] == "Cached results reproduce here, as far as they were checked."
     assert counted.run("git", "status", "--porcelain", "--untracked-files=all") == before
 
 

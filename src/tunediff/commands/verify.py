@@ -99,7 +99,7 @@ def main(args: argparse.Namespace) -> None:
     if args.accept:
         take_over()
     else:
-        print("The cache tells the truth here, as far as it was checked.")
+        print("Cached results reproduce here, as far as they were checked.")
 
 
 def _next(differing: Sequence[str]) -> str:
