@@ -96,7 +96,7 @@ def predict(folder, model):
 def test_the_answers_are_those_of_the_table(project, model):
     frame, about = read_answers(project / f"answers/{model}/test.parquet")
     assert about == {"labels": LABELS, "model": model, "environment": {"engine": "table"}}
-    assert json.loads((project / f"{model}.json").read_text()) == {"engine": "table"}
+    assert json.loads((project / f"{model}.json").read_text()) == {"engine": "table", "model": {}}
     assert frame["case_id"].tolist() == [case.case_id for case in CASES]
     expected = np.array(TABLES[model]) - np.log(np.exp(TABLES[model]).sum())
     np.testing.assert_allclose(frame["log_probs"].tolist(), [expected] * len(CASES))

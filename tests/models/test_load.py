@@ -532,4 +532,7 @@ def test_a_tokenizer_without_padding_pads_with_its_end_marker(folder, tmp_path):
     change_json(folder / "tokenizer_config.json", pad_token=None)
     loaded = load(tmp_path / "base", folder)
     assert loaded.tokenizer.pad_token_id is None
-    assert loaded.pad == loaded.model.config.pad_token_id == loaded.tokenizer.eos_token_id == 2
+    assert loaded.pad == loaded.tokenizer.eos_token_id == 2
+    # Its config stays as it is published; a classifier looks there for where a text ends.
+    assert loaded.model.config.pad_token_id == 0
+    assert load(tmp_path / "classifier", folder, head="classification").model.config.pad_token_id == 2

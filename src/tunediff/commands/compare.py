@@ -28,6 +28,7 @@ import yaml
 
 from tunediff.commands import repro
 from tunediff.config.loading import nearest
+from tunediff.config.model import HEADS
 from tunediff.data.sources import Row
 from tunediff.data.sources.table_files import read_rows
 from tunediff.runtime.errors import TunediffError
@@ -112,8 +113,8 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
             raise TunediffError(f"{args.data}: found no column {column!r}, expected one of {expected}")
     if args.limit is not None and args.limit < 1:
         raise TunediffError(f"--limit: found {args.limit}, expected a number of cases from 1 up")
-    is_lm = args.head == "lm"
-    option, given = ("--head-labels", args.head_labels) if is_lm else ("--choices", args.choices)
+    writes = HEADS[args.head].writes
+    option, given = ("--head-labels", args.head_labels) if writes else ("--choices", args.choices)
     if given is not None:
         raise TunediffError(f"{option}: given beside --head {args.head}, expected none")
     found = _labels(rows, args.label, args.data)
@@ -121,7 +122,7 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
     base, tuned = (named_model(text) for text in (args.base, args.tuned))
     tuned_labels = args.head_labels.split(",") if args.head_labels is not None else None
     prompt: dict[str, Any] = {"template": args.template.replace("\\n", "\n")} if args.template is not None else {}
-    if is_lm:
+    if writes:
         prompt = {"template": default_template(columns, args.label), **prompt, "choices": choices}
     blank = [value for value in ("", None) if any(row[args.label] == value for row in rows)]
     draw: dict[str, Any] = {"select": "all"}
@@ -146,7 +147,7 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
         "model": {**base._asdict(), "head": args.head, "quantization": "none"},
         "pretrain": {"path": str(RAW), "text": "none"},
         "prompt": prompt,
-        "evaluate": {"scoring_method": "choices" if is_lm else "head"},
+        "evaluate": {"scoring_method": "choices" if writes else "head"},
         "tuned": {**tuned._asdict(), **({"head_labels": tuned_labels} if tuned_labels else {})},
         "report": {"title": f"{args.tuned} against {args.base}"},
     }
