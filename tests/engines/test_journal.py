@@ -114,7 +114,7 @@ def stopped_and_gone_on(monkeypatch, folder, ask, after):
     for limit in (after, None):
         calls.clear()
         with monkeypatch.context() as patch:
-            for module in ("choices", "generation", "labels", "spans"):
+            for module in ("choices", "generate", "labels", "spans"):
                 patch.setattr(
                     f"tunediff.engines.local.{module}.run_batches",
                     lambda *call, limit=limit: counting(*call, limit=limit),
