@@ -88,7 +88,7 @@ def main(args: argparse.Namespace) -> None:
     experiment = _checked(text)
     _check_data(experiment, args.data)
     unusual = _check_models(experiment)
-    for line in [*_said(experiment, args), *unusual]:
+    for line in [*_assumptions(experiment, args), *unusual]:
         print(f"compare: {line}")
     sys.stdout.flush()
     _write_project(project, text, args.data)
@@ -247,7 +247,7 @@ def _check_models(experiment: Experiment) -> list[str]:
     return []
 
 
-def _said(experiment: Experiment, args: argparse.Namespace) -> Iterator[str]:
+def _assumptions(experiment: Experiment, args: argparse.Namespace) -> Iterator[str]:
     """What the command takes for granted, and how to say otherwise."""
     params = experiment.params
     for section, place in ((params.model, "BASE"), (params.tuned, "TUNED")):

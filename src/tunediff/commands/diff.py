@@ -111,7 +111,7 @@ def main(args: argparse.Namespace) -> None:
         raise TunediffError(f"{args.out}: is no folder, expected one to write to (--out)")
     one_file = args.after is None
     paths = args.before, args.before if one_file else args.after
-    chosen = [_asked(args, at, one_file) for at in range(2)]
+    chosen = [_chosen(args, at, one_file) for at in range(2)]
     before, after = (
         read_predictions(path, fields, args.data, args.metric, part, args.threshold, no_answer)
         for path, (fields, part, no_answer) in zip(paths, chosen, strict=True)
@@ -137,7 +137,7 @@ def main(args: argparse.Namespace) -> None:
     end_with(judged, args.confidence)
 
 
-def _asked(args: argparse.Namespace, at: int, one_file: bool) -> tuple[Fields, str | None, Path | None]:
+def _chosen(args: argparse.Namespace, at: int, one_file: bool) -> tuple[Fields, str | None, Path | None]:
     """What the arguments say of the file before (0) or after (1): its columns, its filter or model, its odds.
 
     Raises:

@@ -58,7 +58,7 @@ class Judged(NamedTuple):
     """
 
     promise: str
-    of: str
+    scope: str
     verdict: Verdict
     estimate: float
     low: float
@@ -131,7 +131,7 @@ def verdict_text(judged: Sequence[Judged], confidence: float) -> str:
 
 def judged_line(one: Judged, confidence: float) -> str:
     """Say what became of a promise, in a line."""
-    where = f"of all {one.cases:,} cases" if one.of == ALL else f"of the {one.cases:,} cases of {one.of}"
+    where = f"of all {one.cases:,} cases" if one.scope == ALL else f"of the {one.cases:,} cases of {one.scope}"
     ends = f"({100 * confidence:.4g} % interval "
     if one.promise == "negative flips":
         what = (

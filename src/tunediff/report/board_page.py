@@ -157,9 +157,9 @@ def _parameters(board: Board) -> Iterator[str]:
 
 def parameters_said(row: Row) -> str:
     """The parameters of a run that differ between the runs, in a line."""
-    said = [f"{name} {'none' if value is None else value}" for name, value in row.parameters.items()]
-    more = f", and {len(said) - MOST_PARAMETERS} more" if len(said) > MOST_PARAMETERS else ""
-    return ", ".join(said[:MOST_PARAMETERS]) + more
+    texts = [f"{name} {'none' if value is None else value}" for name, value in row.parameters.items()]
+    more = f", and {len(texts) - MOST_PARAMETERS} more" if len(texts) > MOST_PARAMETERS else ""
+    return ", ".join(texts[:MOST_PARAMETERS]) + more
 
 
 def _retained(board: Board) -> Iterator[str]:

@@ -35,10 +35,10 @@ def intervals_picture(board: Board) -> Markup:
     names: Any = [visible(row.name) for row in first]
     order = alt.Y("run:N", sort=names, title=None)
     kinds: Any = alt.Scale(domain=["base", "tuned"], range=[COLOURS["base"], COLOURS["tuned"]])
-    of = chart(rows).encode(y=order)
+    base = chart(rows).encode(y=order)
     across = alt.X("share:Q", title=f"{board.measure}, %", scale=alt.Scale(zero=False))
-    whiskers = of.mark_rule(color=COLOURS["ink"]).encode(x=alt.X("low:Q", scale=alt.Scale(zero=False)), x2="high:Q")
-    dots = of.mark_circle(size=70, opacity=1).encode(x=across, color=alt.Color("kind:N", scale=kinds, legend=None))
+    whiskers = base.mark_rule(color=COLOURS["ink"]).encode(x=alt.X("low:Q", scale=alt.Scale(zero=False)), x2="high:Q")
+    dots = base.mark_circle(size=70, opacity=1).encode(x=across, color=alt.Color("kind:N", scale=kinds, legend=None))
     drawn = alt.layer(whiskers, dots).properties(width=420, height=24 * len(rows))
     groups = list(board.groups)[:MOST_GROUPS]
     cells = [
@@ -72,7 +72,7 @@ def trade_picture(board: Board) -> Markup | None:
     import altair as alt
 
     known = [row for row in board.rows if row.to_base is not None]
-    parts, said = [], []
+    parts, summaries = [], []
     for key, title in TRADES.items():
         rows = [
             {
@@ -87,18 +87,18 @@ def trade_picture(board: Board) -> Markup | None:
         if len(rows) < 2:
             continue
         scale: Any = alt.Scale(domain=["frontier", "other"], range=[COLOURS["tuned"], COLOURS["base"]])
-        of = chart(rows).encode(
+        base = chart(rows).encode(
             x=alt.X("cost:Q", title=title, scale=alt.Scale(zero=False, padding=20)),
             y=alt.Y("gain:Q", title="gain over the base, points", scale=alt.Scale(zero=False, padding=20)),
         )
-        line = of.transform_filter("datum.kind == 'frontier'").mark_line(color=COLOURS["tuned"], strokeDash=[4, 3])
-        dots = of.mark_circle(size=80, opacity=1).encode(color=alt.Color("kind:N", scale=scale))
-        names = of.mark_text(align="left", dx=8, color=COLOURS["ink"]).encode(text="run:N")
+        line = base.transform_filter("datum.kind == 'frontier'").mark_line(color=COLOURS["tuned"], strokeDash=[4, 3])
+        dots = base.mark_circle(size=80, opacity=1).encode(color=alt.Color("kind:N", scale=scale))
+        names = base.mark_text(align="left", dx=8, color=COLOURS["ink"]).encode(text="run:N")
         parts.append(alt.layer(line, dots, names).properties(width=320, height=260))
-        said.append(f"{title}: " + ", ".join(f"{row['run']} {row['cost']:.4g}" for row in rows))
+        summaries.append(f"{title}: " + ", ".join(f"{row['run']} {row['cost']:.4g}" for row in rows))
     if not parts:
         return None
     front = [row.name for row in known if row.on_frontier]
     gains = ", ".join(f"{row.name} {points(row.to_base.gain)}" for row in known if row.to_base is not None)
-    summary = f"Gain: {gains}; {'; '.join(said)}; on the frontier: {', '.join(front) or 'no run'}"
+    summary = f"Gain: {gains}; {'; '.join(summaries)}; on the frontier: {', '.join(front) or 'no run'}"
     return picture(alt.hconcat(*parts, spacing=24), "Gain against what it costs", summary)

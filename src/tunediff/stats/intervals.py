@@ -65,24 +65,24 @@ def cases_for_rate(successes: int, n: int, limit: float, confidence: float = 0.9
     """
     tail = (1 - confidence) / 2
 
-    def told(cases: int) -> bool:
+    def holds(cases: int) -> bool:
         found = successes * cases / n
         high = 1.0 if successes == n else float(scipy.stats.beta.ppf(1 - tail, found + 1, cases - found))
         low = 0.0 if successes == 0 else float(scipy.stats.beta.ppf(tail, found, cases - found + 1))
         return high <= limit or low > limit
 
-    return fewest(told)
+    return fewest(holds)
 
 
-def fewest(told: Callable[[int], bool]) -> int | None:
+def fewest(holds: Callable[[int], bool]) -> int | None:
     """The smallest number of cases for which something holds that holds for all larger ones; None above a billion."""
     most = 1
-    while not told(most):
+    while not holds(most):
         most *= 2
         if most > MOST_CASES:
             return None
     least = most // 2
     while most - least > 1:
         middle = (least + most) // 2
-        least, most = (least, middle) if told(middle) else (middle, most)
+        least, most = (least, middle) if holds(middle) else (middle, most)
     return most

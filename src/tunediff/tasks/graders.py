@@ -208,9 +208,9 @@ def _same(first: Mapping[str, object], second: Mapping[str, object]) -> bool:
     )
 
 
-def _text(of: Callable[[Sequence[Sequence[str]], Sequence[str]], Any]) -> Callable[[Grade, Gold, str], float]:
+def _text(measure: Callable[[Sequence[Sequence[str]], Sequence[str]], Any]) -> Callable[[Grade, Gold, str], float]:
     """A metric of texts, case by case: so each case is divided into words as its own script asks for."""
-    return lambda _, gold, answer: float(of([gold.references], [answer])[0])
+    return lambda _, gold, answer: float(measure([gold.references], [answer])[0])
 
 
 def _rouge(name: str) -> Method:

@@ -2,14 +2,14 @@ import pytest
 
 from tunediff.compare.comparison import compare_files
 from tunediff.compare.evidence import gather
-from tunediff.compare.pairs.file_format import Asked, FileFormat
+from tunediff.compare.pairs.file_format import FileFormat, ReadOptions
 from tunediff.compare.pairs.formats import FORMATS
 from tunediff.compare.pairs.graded import Graded, chosen_metric, from_graded, text_or_none
 from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import Fields
 from tunediff.runtime.errors import TunediffError
 
-ASKED = Asked(Fields())
+ASKED = ReadOptions(Fields())
 
 
 def answers(*scores, **changes):
@@ -81,9 +81,9 @@ def test_values_become_text(value, text):
 
 
 def test_a_format_from_outside_is_a_name_in_the_list(tmp_path, monkeypatch):
-    def read(rows, name, asked):
+    def read(rows, name, options):
         made = [Graded(number, row["task"], row["solved"], prediction=row["patch"]) for number, row in rows]
-        return from_graded(made, name, asked, "a made-up log", "solved")
+        return from_graded(made, name, options, "a made-up log", "solved")
 
     made_up = FileFormat("a made-up log", lambda row: {"task", "solved"} <= row.keys(), read)
     monkeypatch.setattr("tunediff.compare.pairs.prediction_files.FORMATS", (*FORMATS, made_up))

@@ -15,7 +15,7 @@ from tunediff.compare.pairs.predictions import Fields, Predictions
 Rows = Iterable[tuple[int | str, dict[str, Any]]]
 
 
-class Asked(NamedTuple):
+class ReadOptions(NamedTuple):
     """What a user says of a file besides its name.
 
     fields: what its columns are called. data: the data set that it answers. metric: which of its metrics says what is
@@ -41,4 +41,4 @@ class FileFormat(NamedTuple):
 
     name: str
     recognises: Callable[[Mapping[str, Any]], bool]
-    read: Callable[[Rows, str, Asked], Predictions]
+    read: Callable[[Rows, str, ReadOptions], Predictions]

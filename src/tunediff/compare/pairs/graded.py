@@ -1,7 +1,7 @@
 """Answers that another tool has graded: right, wrong or without a score, told alike whichever tool it was.
 
     answers = [Graded(1, "q1", score=True, prediction="Paris", label="Paris"), Graded(2, "q2", None, why="error")]
-    from_graded(answers, "log.json", asked, "a log", "match").frame["outcome"].tolist()      # ["right", "invalid"]
+    from_graded(answers, "log.json", options, "a log", "match").frame["outcome"].tolist()      # ["right", "invalid"]
 
 A score is right or wrong where it is true or false, 1 or 0. Any other number takes a threshold, from which on an answer
 is right; without one it is refused. An answer without a score is invalid, and counted with the reason (TD405). Several
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from tunediff.compare.pairs.file_format import Asked
+from tunediff.compare.pairs.file_format import ReadOptions
 from tunediff.compare.pairs.harness_choices import Choices, choose
 from tunediff.compare.pairs.label_order import Table
 from tunediff.compare.pairs.predictions import NEITHER, Predictions, is_right
@@ -54,13 +54,13 @@ class Graded(NamedTuple):
     about: Mapping[str, Any] = MappingProxyType({})
 
 
-def from_graded(answers: Iterable[Graded], name: str, asked: Asked, origin: str, metric: str) -> Predictions:
+def from_graded(answers: Iterable[Graded], name: str, options: ReadOptions, origin: str, metric: str) -> Predictions:
     """Return graded answers as predictions.
 
     Args:
         answers: in the order of the file; those of one case may stand apart.
         name: of the file, for errors.
-        asked: with the threshold, and the name of the cluster.
+        options: with the threshold, and the name of the cluster.
         origin: what the file was taken for.
         metric: what it was graded by.
 
@@ -77,7 +77,7 @@ def from_graded(answers: Iterable[Graded], name: str, asked: Asked, origin: str,
         if one.score is None or (isinstance(one.score, float) and math.isnan(one.score)):
             reasons["NaN" if one.score is not None else one.why] += 1
         else:
-            right = is_right(one.score, asked.threshold)
+            right = is_right(one.score, options.threshold)
             outcome = {True: RIGHT, False: WRONG, None: None}[right]
             if right is None:
                 problems.add(one.place, f"{metric}: found {shown(one.score)}, {NEITHER}", kind="score")
@@ -87,10 +87,10 @@ def from_graded(answers: Iterable[Graded], name: str, asked: Asked, origin: str,
             "prediction": one.prediction if outcome != INVALID else None,
             "outcome": outcome,
             "prompt_hash": content_hash(one.prompt) if one.prompt else None,
-            "scorer": metric if asked.threshold is None else f"{metric} >= {asked.threshold:g}",
+            "scorer": metric if options.threshold is None else f"{metric} >= {options.threshold:g}",
             "prompt": one.prompt,
             "choices": one.choices,
-            "cluster": _cluster(one, asked.fields.cluster, name),
+            "cluster": _cluster(one, options.fields.cluster, name),
             "repeat": one.repeat,
         }
         for key, text in row.items():

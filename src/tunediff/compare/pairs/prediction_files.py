@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from tunediff.compare.pairs.file_format import Asked, FileFormat, Rows
+from tunediff.compare.pairs.file_format import FileFormat, ReadOptions, Rows
 from tunediff.compare.pairs.formats import FORMATS, squad_answers
 from tunediff.compare.pairs.formats.inspect_log import SUFFIX, archive_rows
 from tunediff.compare.pairs.predictions import Fields, Predictions, from_table, in_tables
@@ -52,7 +52,7 @@ def read_predictions(
         TunediffError: the file cannot be read, is of another kind, or lacks what is needed.
     """
     kind = path.suffix.lower()
-    asked = Asked(fields, data, metric, filter_name, threshold, no_answer)
+    options = ReadOptions(fields, data, metric, filter_name, threshold, no_answer)
     if kind not in KINDS:
         raise TunediffError(f"{path}: found a name that ends in '{path.suffix}', expected {', '.join(KINDS)}")
     if kind == ".json" and data is not None:
@@ -62,7 +62,7 @@ def read_predictions(
         if given is not None:
             raise TunediffError(f"{path}: found {option} beside a {kind} file, expected SQuAD's .json and --data")
     if kind == ".parquet":
-        yield from _parquet_predictions(path, asked)
+        yield from _parquet_predictions(path, options)
         return
     rows = _rows(path, kind)
     first = next(rows, None)
@@ -70,10 +70,10 @@ def read_predictions(
         raise TunediffError(f"{path}: has no row, expected at least one")
     rows = itertools.chain([first], rows)
     if (known := _format_of(first[1])) and kind not in (".csv", ".tsv"):
-        yield known.read(rows, str(path), asked)
+        yield known.read(rows, str(path), options)
         return
     if kind == ".json" and not _is_array(path) and squad_answers.is_answers(first[1]):
-        yield squad_answers.FORMAT.read(rows, str(path), asked)
+        yield squad_answers.FORMAT.read(rows, str(path), options)
         return
     if kind == SUFFIX or (kind == ".json" and not _is_array(path)):
         raise TunediffError(
@@ -81,9 +81,9 @@ def read_predictions(
             f"these: {', '.join(one.name for one in FORMATS)}"
         )
     nothing: dict[str, Any] = {}
-    wanted = asked.fields.wanted(name.strip() for name in first[1])
+    wanted = options.fields.wanted(name.strip() for name in first[1])
     tables = ((table, nothing) for table in in_tables(rows, wanted, str(path)))
-    yield from _checked(tables, asked, path)
+    yield from _checked(tables, options, path)
 
 
 def _format_of(row: Mapping[str, Any]) -> FileFormat | None:
@@ -99,24 +99,28 @@ def _rows(path: Path, kind: str) -> Iterator[tuple[int | str, dict[str, Any]]]:
     return _values(path) if kind == ".json" or _is_array(path) else lines(path)
 
 
-def _refuse_unused(asked: Asked, path: Path) -> None:
+def _refuse_unused(options: ReadOptions, path: Path) -> None:
     """Refuse what says nothing of a table, so that nobody takes it for heard.
 
     Raises:
         TunediffError: a metric, or a threshold of no score.
     """
-    if asked.metric is not None:
-        raise TunediffError(f"{path}: is a table, found --metric {asked.metric}, expected it with another tool's file")
-    if asked.threshold is not None and asked.fields.correct is None:
+    if options.metric is not None:
+        raise TunediffError(
+            f"{path}: is a table, found --metric {options.metric}, expected it with another tool's file"
+        )
+    if options.threshold is not None and options.fields.correct is None:
         raise TunediffError(f"{path}: is a table, found --threshold, expected it with --correct-field")
 
 
-def _checked(tables: Iterable[tuple[pd.DataFrame, dict[str, Any]]], asked: Asked, path: Path) -> Iterator[Predictions]:
+def _checked(
+    tables: Iterable[tuple[pd.DataFrame, dict[str, Any]]], options: ReadOptions, path: Path
+) -> Iterator[Predictions]:
     """The predictions of tables, each with what made it; rows at fault are reported together at the end."""
-    _refuse_unused(asked, path)
+    _refuse_unused(options, path)
     problems = Problems(str(path))
     for table, about in tables:
-        predictions = from_table(table, asked.fields, str(path), about.get("labels"), problems, asked.threshold)
+        predictions = from_table(table, options.fields, str(path), about.get("labels"), problems, options.threshold)
         if not problems:
             yield predictions._replace(environment=environment_of(about))
     problems.check()
@@ -141,13 +145,13 @@ def _values(path: Path) -> Iterator[tuple[int | str, dict[str, Any]]]:
     problems.check()
 
 
-def _parquet_predictions(path: Path, asked: Asked) -> Iterator[Predictions]:
+def _parquet_predictions(path: Path, options: ReadOptions) -> Iterator[Predictions]:
     """Those of a Parquet file: of another tool by its columns, else a table."""
     _, names, _ = parquet_batches(path, lambda _: ())
     if known := _format_of(dict.fromkeys(names)):
-        yield known.read(_parquet_rows(path), str(path), asked)
+        yield known.read(_parquet_rows(path), str(path), options)
         return
-    yield from _checked(_parquet(path, asked.fields), asked, path)
+    yield from _checked(_parquet(path, options.fields), options, path)
 
 
 def _parquet_rows(path: Path) -> Rows:

@@ -13,7 +13,7 @@ from tests.compare.pairs.formats.test_inspect_log import failed, log, sample
 from tests.compare.pairs.formats.test_lighteval import choice, old, written
 from tests.compare.pairs.formats.test_promptfoo import result, results
 from tests.rubbish import broken
-from tunediff.compare.pairs.file_format import Asked
+from tunediff.compare.pairs.file_format import ReadOptions
 from tunediff.compare.pairs.formats import eval_events, helm, inspect_log, lighteval, promptfoo
 from tunediff.compare.pairs.predictions import Fields
 from tunediff.runtime.errors import TunediffError
@@ -49,7 +49,7 @@ def refused(read):
 
 
 ASKED = st.builds(
-    Asked,
+    ReadOptions,
     st.builds(Fields, cluster=st.sampled_from([None, "topic", "x"])),
     metric=st.sampled_from([None, "match", "acc", "score", "exact_match"]),
     part=st.sampled_from([None, "base"]),
@@ -62,12 +62,12 @@ ASKED = st.builds(
 @given(st.data())
 def test_a_broken_file_is_read_or_refused(kind, data):
     module, rows = WHOLE[kind]
-    made, asked = data.draw(broken(copy.deepcopy(rows))), data.draw(ASKED)
+    made, options = data.draw(broken(copy.deepcopy(rows))), data.draw(ASKED)
     # What no reader of files hands on.
     made = [row for row in made if isinstance(row, dict)] if isinstance(made, list) else []
     if not made or not module.FORMAT.recognises(made[0]):
         return
-    lines, found = refused(lambda: module.FORMAT.read(enumerate(made, start=1), "file", asked))
+    lines, found = refused(lambda: module.FORMAT.read(enumerate(made, start=1), "file", options))
     assert all(line.startswith("file") and "\n" not in line for line in lines)
     if not lines:
         assert set(found.frame["outcome"]) <= {"right", "wrong", "invalid"}

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunediff.compare.pairs.file_format import Asked, FileFormat, Rows
+from tunediff.compare.pairs.file_format import FileFormat, ReadOptions, Rows
 from tunediff.compare.pairs.graded import Graded, chosen_metric, from_graded, text_or_none
 from tunediff.compare.pairs.predictions import Predictions
 
@@ -31,13 +31,13 @@ def is_events(row: Mapping[str, Any]) -> bool:
     return (isinstance(spec, dict) and "completion_fns" in spec) or {"sample_id", "event_id", "data"} <= row.keys()
 
 
-def read_events(rows: Rows, name: str, asked: Asked) -> Predictions:
+def read_events(rows: Rows, name: str, options: ReadOptions) -> Predictions:
     """Return the samples of a record as predictions.
 
     Args:
         rows: events, each after its line.
         name: of the file, for errors.
-        asked: metric: correct, or a number of the event metrics; None takes the first there is.
+        options: metric: correct, or a number of the event metrics; None takes the first there is.
 
     Raises:
         TunediffError: no sample has an outcome, or not one of that name.
@@ -50,9 +50,9 @@ def read_events(rows: Rows, name: str, asked: Asked) -> Predictions:
     for events in samples.values():
         for _, data in _of(events, METRICS):
             found += [key for key, value in data.items() if value is None or isinstance(value, bool | int | float)]
-    metric, described = chosen_metric(found, asked.metric, name)
+    metric, described = chosen_metric(found, options.metric, name)
     answers = [one for case_id, events in samples.items() for one in _answers(case_id, events, metric)]
-    return from_graded(answers, name, asked, f"a record of OpenAI's evals, {described}", metric)
+    return from_graded(answers, name, options, f"a record of OpenAI's evals, {described}", metric)
 
 
 def _of(events: Sequence[Event], kind: str) -> list[tuple[int | str, Mapping[str, Any]]]:

@@ -25,7 +25,7 @@ from typing import Any
 
 import pandas as pd
 
-from tunediff.compare.pairs.file_format import Asked, FileFormat, Rows
+from tunediff.compare.pairs.file_format import FileFormat, ReadOptions, Rows
 from tunediff.compare.pairs.graded import chosen_metric
 from tunediff.compare.pairs.harness_choices import OTHER, choose, has_likelihoods, read_choices
 from tunediff.compare.pairs.label_order import Table
@@ -256,7 +256,7 @@ def _generated(responses: Any) -> str:
 
 
 def _requests(arguments: Any) -> list[list[Any]]:
-    """What each request was asked: [["prompt", " choice"], ...], whichever way the version wrote them."""
+    """What each request was options: [["prompt", " choice"], ...], whichever way the version wrote them."""
     if isinstance(arguments, dict):
         ordered = sorted(arguments.items(), key=lambda item: _number(item[0]))
         arguments = [
@@ -270,8 +270,8 @@ def _number(key: str) -> int:
     return int(digits.group()) if digits else 0
 
 
-def _read(rows: Rows, name: str, asked: Asked) -> Predictions:
-    return read_samples(rows, name, asked.metric, asked.part, asked.fields.cluster, asked.threshold)
+def _read(rows: Rows, name: str, options: ReadOptions) -> Predictions:
+    return read_samples(rows, name, options.metric, options.part, options.fields.cluster, options.threshold)
 
 
 FORMAT = FileFormat("samples of lm-evaluation-harness", is_sample, _read)

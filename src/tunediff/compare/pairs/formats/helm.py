@@ -11,7 +11,7 @@ is made of, in its cluster; trials are repeats. Neither file has gold answers, t
 from collections.abc import Mapping
 from typing import Any
 
-from tunediff.compare.pairs.file_format import Asked, FileFormat, Rows
+from tunediff.compare.pairs.file_format import FileFormat, ReadOptions, Rows
 from tunediff.compare.pairs.graded import Graded, chosen_metric, from_graded, text_or_none
 from tunediff.compare.pairs.predictions import Predictions
 from tunediff.runtime.errors import TunediffError
@@ -30,13 +30,13 @@ def is_instances(row: Mapping[str, Any]) -> bool:
     return {"instance_id", "stats"} <= row.keys()
 
 
-def read_instances(rows: Rows, name: str, asked: Asked) -> Predictions:
+def read_instances(rows: Rows, name: str, options: ReadOptions) -> Predictions:
     """Return the instances of a file as predictions.
 
     Args:
         rows: instances, each after its number.
         name: of the file, for errors.
-        asked: metric: which figure says what is right; None takes the first of `USUAL` that there is.
+        options: metric: which figure says what is right; None takes the first of `USUAL` that there is.
 
     Raises:
         TunediffError: what is no instance, or no such figure.
@@ -55,10 +55,10 @@ def read_instances(rows: Rows, name: str, asked: Asked) -> Predictions:
         )
     found = {key: None for one in merged.values() for key in one["figures"]}
     usual = next((one for one in USUAL if one in found), None)
-    if asked.metric is None and usual is None:
+    if options.metric is None and usual is None:
         listed = ", ".join(found) or "none"
         raise TunediffError(f"{name}: metric: found {shown(listed, 300)}, expected one of them as --metric")
-    metric, _ = chosen_metric(list(found), asked.metric or usual, name)
+    metric, _ = chosen_metric(list(found), options.metric or usual, name)
     several = len({perturbed for _, perturbed, _ in merged}) > 1
     first = min((trial for *_, trial in merged), default=0)
     answers = [
@@ -72,7 +72,7 @@ def read_instances(rows: Rows, name: str, asked: Asked) -> Predictions:
         )
         for (instance, perturbed, trial), one in merged.items()
     ]
-    return from_graded(answers, name, asked, f"instances of HELM, metric {metric}", metric)
+    return from_graded(answers, name, options, f"instances of HELM, metric {metric}", metric)
 
 
 def _figures(stats: Any) -> dict[str, Any] | None:

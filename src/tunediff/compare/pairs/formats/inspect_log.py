@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tunediff.compare.pairs.file_format import Asked, FileFormat, Rows
+from tunediff.compare.pairs.file_format import FileFormat, ReadOptions, Rows
 from tunediff.compare.pairs.graded import Graded, chosen_metric, from_graded, text_or_none
 from tunediff.compare.pairs.predictions import Predictions
 from tunediff.runtime.errors import TunediffError
@@ -40,13 +40,13 @@ def is_log(row: Mapping[str, Any]) -> bool:
     return {"version", "status", "eval"} <= row.keys()
 
 
-def read_log(rows: Rows, name: str, asked: Asked) -> Predictions:
+def read_log(rows: Rows, name: str, options: ReadOptions) -> Predictions:
     """Return the samples of a log as predictions.
 
     Args:
         rows: the log, or its header and then its samples.
         name: of the file, for errors.
-        asked: metric: which scorer says what is right; None takes the first. fields: the cluster, of the metadata.
+        options: metric: which scorer says what is right; None takes the first. fields: the cluster, of the metadata.
 
     Raises:
         TunediffError: there is no sample or no score, or what is no sample.
@@ -61,10 +61,10 @@ def read_log(rows: Rows, name: str, asked: Asked) -> Predictions:
         if not isinstance(sample, dict) or not {"id", "epoch", "input", "target"} <= sample.keys():
             raise TunediffError(f"{name}, row {number}: found {shown(sample)}, expected a sample of inspect_ai")
     found = [scorer for _, sample in samples for scorer in _values(sample)]
-    metric, described = chosen_metric(found, asked.metric, name)
+    metric, described = chosen_metric(found, options.metric, name)
     status = "" if log["status"] == "success" else f", status {shown(log['status'])[1:-1]}"
     answers = (_answer(number, sample, metric, name) for number, sample in samples)
-    return from_graded(answers, name, asked, f"a log of inspect_ai, {described}{status}", metric)
+    return from_graded(answers, name, options, f"a log of inspect_ai, {described}{status}", metric)
 
 
 def _scores(sample: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _number(text: str) -> float | str:
 
 
 def _prompt(sample: Mapping[str, Any]) -> str:
-    """What was asked: the text, or those of the messages, with what is attached in its place, and the choices."""
+    """What was options: the text, or those of the messages, with what is attached in its place, and the choices."""
     given = sample["input"]
     messages = given if isinstance(given, list) else [{"content": given}]
     contents = [one.get("content") if isinstance(one, dict) else one for one in messages]

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tunediff.compare.pairs.file_format import Asked, FileFormat, Rows
+from tunediff.compare.pairs.file_format import FileFormat, ReadOptions, Rows
 from tunediff.compare.pairs.graded import Graded, chosen_metric, from_graded, text_or_none
 from tunediff.compare.pairs.harness_choices import Choices
 from tunediff.compare.pairs.predictions import Predictions
@@ -30,25 +30,25 @@ def is_details(row: Mapping[str, Any]) -> bool:
     return {"doc", "metric", "model_response"} <= row.keys() or {"example", "metrics", "predictions"} <= row.keys()
 
 
-def read_details(rows: Rows, name: str, asked: Asked) -> Predictions:
+def read_details(rows: Rows, name: str, options: ReadOptions) -> Predictions:
     """Return the documents of details as predictions.
 
     Args:
         rows: documents, each after its number.
         name: of the file, for errors.
-        asked: metric: which says what is right; None takes the first. fields: the cluster, a field of the document.
+        options: metric: which says what is right; None takes the first. fields: the cluster, a field of the document.
 
     Raises:
         TunediffError: a document is none, there is no such metric, or its value is neither right nor wrong.
     """
     details = [(number, _detail(row, f"{name}, row {number}")) for number, row in rows]
-    metric, described = chosen_metric([key for _, one in details for key in one["metric"]], asked.metric, name)
+    metric, described = chosen_metric([key for _, one in details for key in one["metric"]], options.metric, name)
     answers = [_answer(number, one, metric) for number, one in details]
     ids = [one.case_id for one in answers]
     if len(set(ids)) < len(ids):
         # Not every task names its documents; their order is that of the data set.
         answers = [one._replace(case_id=str(at)) for at, one in enumerate(answers)]
-    return from_graded(answers, name, asked, f"details of lighteval, {described}", metric)
+    return from_graded(answers, name, options, f"details of lighteval, {described}", metric)
 
 
 def _detail(row: Mapping[str, Any], place: str) -> dict[str, Any]:

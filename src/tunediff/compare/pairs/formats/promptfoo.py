@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tunediff.compare.pairs.file_format import Asked, FileFormat, Rows
+from tunediff.compare.pairs.file_format import FileFormat, ReadOptions, Rows
 from tunediff.compare.pairs.graded import Graded, chosen_metric, from_graded, text_or_none
 from tunediff.compare.pairs.predictions import Predictions
 from tunediff.runtime.errors import TunediffError
@@ -33,13 +33,13 @@ def is_promptfoo(row: Mapping[str, Any]) -> bool:
     return listed or {"testIdx", "promptIdx", SUCCESS} <= row.keys()
 
 
-def read_promptfoo(rows: Rows, name: str, asked: Asked) -> Predictions:
+def read_promptfoo(rows: Rows, name: str, options: ReadOptions) -> Predictions:
     """Return one model's results as predictions.
 
     Args:
         rows: the object, or results.
         name: of the file, for errors.
-        asked: part: the model, where there are several. metric: success (the default), score, or a named score.
+        options: part: the model, where there are several. metric: success (the default), score, or a named score.
             fields: the cluster, a variable.
 
     Raises:
@@ -47,21 +47,21 @@ def read_promptfoo(rows: Rows, name: str, asked: Asked) -> Predictions:
     """
     results = list(_results(rows, name))
     models = sorted({_model(one) for _, one in results})
-    if (asked.part is None and len(models) > 1) or (asked.part is not None and asked.part not in models):
+    if (options.part is None and len(models) > 1) or (options.part is not None and options.part not in models):
         raise TunediffError(
             f"{name}: provider: found {shown(', '.join(models), 200)}, expected one of them as --filter (where both "
             "models stand in one file, --before-field and --after-field)"
         )
-    chosen = [(number, one) for number, one in results if _model(one) == (asked.part or models[0])]
+    chosen = [(number, one) for number, one in results if _model(one) == (options.part or models[0])]
     named = [key for _, one in chosen for key in _named(one)]
-    metric, described = chosen_metric([SUCCESS, "score", *named], asked.metric or SUCCESS, name)
+    metric, described = chosen_metric([SUCCESS, "score", *named], options.metric or SUCCESS, name)
     prompts = {_prompt_label(one): None for _, one in chosen}
     answers = [_answer(number, one, metric, list(prompts)) for number, one in chosen]
     shared = Counter(one.cluster for one in answers)
     if max(shared.values()) == 1:
         answers = [one._replace(cluster=None) for one in answers]
-    origin = f"results of promptfoo, provider {shown(asked.part or models[0])[1:-1]}, {described}"
-    found = from_graded(answers, name, asked, origin, metric)
+    origin = f"results of promptfoo, provider {shown(options.part or models[0])[1:-1]}, {described}"
+    found = from_graded(answers, name, options, origin, metric)
     if max(shared.values()) == 1:
         return found
     sentence = (

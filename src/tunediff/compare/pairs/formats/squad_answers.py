@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tunediff.compare.pairs.file_format import Asked, FileFormat, Rows
+from tunediff.compare.pairs.file_format import FileFormat, ReadOptions, Rows
 from tunediff.compare.pairs.label_order import Table
 from tunediff.compare.pairs.predictions import Predictions
 from tunediff.config.task import ANSWERABLE, UNANSWERABLE
@@ -49,10 +49,10 @@ def _is_nbest(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(one, dict) and "text" in one for one in value)
 
 
-def _read(_: Rows, name: str, asked: Asked) -> Predictions:
-    if asked.data is None:
+def _read(_: Rows, name: str, options: ReadOptions) -> Predictions:
+    if options.data is None:
         raise TunediffError(f"{name}: is a file of SQuAD predictions by its form; expected its data set as --data")
-    return read_answers(Path(name), asked.data, asked.no_answer)
+    return read_answers(Path(name), options.data, options.no_answer)
 
 
 def read_answers(path: Path, data: Path, no_answer: Path | None = None) -> Predictions:
