@@ -8,7 +8,19 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from tests.tiny import LABELS, adapt_section, load, model_section, small_config, small_model, write_model
+from tests.chats import KINDS as CHATS
+from tests.chats import chat_prompt
+from tests.tiny import (
+    CASES,
+    LABELS,
+    adapt_section,
+    engine_of,
+    load,
+    model_section,
+    small_config,
+    small_model,
+    write_model,
+)
 from tunediff.config.tuned import Tuned
 from tunediff.models.adapt import adapt_model
 from tunediff.models.sources import MANIFEST
@@ -268,3 +280,19 @@ def test_token_types_are_not_dropped_for_an_adapter_that_was_made_for_questions(
     path.write_text(json.dumps(json.loads(path.read_text()) | {"task_type": "QUESTION_ANS"}))
     pin_tuned(Tuned(source="folder", id=str(tmp_path / "theirs")), tmp_path / "tuned")
     assert json.loads((tmp_path / "tuned" / "adapter_config.json").read_text())["task_type"] is None
+
+
+# Chat templates
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer_config.json"])
+def test_an_adapter_that_was_trained_with_another_chat_template_is_refused(name, tmp_path):
+    own = CHATS["smollm2"]()
+    loaded = load(tmp_path / "base", write_model(tmp_path / "weights", "llama", own, max_position_embeddings=1024))
+    folder = tmp_path / "theirs"
+    publish_adapter(folder, small_model("llama", own, max_position_embeddings=1024), PUBLISHED["lora"])
+    template = own.chat_template.replace("assistant", "bot")
+    (folder / name).write_text(template if name.endswith("jinja") else json.dumps({"chat_template": template}))
+    pin_tuned(Tuned(source="folder", id=str(folder)), tmp_path / "tuned")
+    chat = engine_of(loaded).tuned(tmp_path / "tuned").chat(chat_prompt())
+    assert "their chat templates write different prompts" in line_of(lambda: chat.prompts([CASES[0].inputs]))

@@ -88,6 +88,9 @@ def _pin(tuned: Tuned, folder: Path) -> Manifest:
         if config.get("task_type") == QUESTIONS:
             config["task_type"] = None
         write_json(folder / ADAPTER_CONFIG, config)
+        for name in (CHAT_TEMPLATE, TOKENIZER_CONFIG):  # see own_template
+            if (found / name).is_file():
+                shutil.copyfile(found / name, folder / name)
     return {**tuned.model_dump(), "form": form, "sha256": pinned}
 
 
