@@ -23,7 +23,7 @@ from tunediff.inputs.chat import turn_ends
 from tunediff.inputs.prompts import encode_cases
 from tunediff.models.adapt import adapt_model
 from tunediff.models.load import load_model
-from tunediff.models.merge import merge_adapter, save_merged, save_whole
+from tunediff.models.merge import load_whole, merge_adapter, save_merged, save_whole
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json
 
@@ -127,3 +127,12 @@ def test_the_merged_model_keeps_the_chat_template(tmp_path):
     )
     assert first == second
     assert turn_ends(merged.tokenizer) == turn_ends(tokenizer) != []
+
+
+def test_a_head_whose_order_params_give_is_put_in_order_once(tmp_path):
+    weights = write_model(tmp_path / "model", "bert", small_bert_tokenizer(), "classification", num_labels=3)
+    order = [LABELS[1], LABELS[2], LABELS[0]]  # put in order twice, it would be a third order
+    loaded = load(tmp_path / "base", weights, head="classification", head_labels=order)
+    save_merged(loaded, tmp_path / "merged")
+    written = load_whole(tmp_path / "merged", loaded.section, LABELS)
+    assert torch.equal(written.model.classifier.weight, loaded.model.classifier.weight)

@@ -8,10 +8,11 @@ import subprocess
 import sys
 
 import numpy as np
+import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tests import questions
 from tests.chats import CHAT_CHOICES, chat_prompt
@@ -20,12 +21,13 @@ from tests.hub_server import files_of, serve
 from tests.tiny import CASE_SET, CASES, LABELS, adapt_section, asked_for, engine_of, model_section, pin, write_model
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.prompt import Prompt
+from tunediff.config.tuned import Tuned as Pinned
 from tunediff.engines.asking import ask_cases
 from tunediff.models.adapt import adapt_model
 from tunediff.models.load import load_base
 from tunediff.models.publish import load_published
 from tunediff.models.publish import write_model as write_published
-from tunediff.models.tuned import load_tuned, save_tuned
+from tunediff.models.tuned import load_tuned, pin_tuned, save_tuned
 from tunediff.report.model_card import NAME, loading_code
 
 # Rows of two sentences, which a model with token types reads as such.
@@ -241,3 +243,21 @@ def test_the_chat_template_goes_with_the_model_and_asks_as_it_was_measured(metho
     )
     assert found["prompt_hash"].tolist() == measured["prompt_hash"].tolist()
     np.testing.assert_allclose(found["log_probs"].tolist(), measured["log_probs"].tolist(), atol=1e-5)
+
+
+def test_the_head_of_an_adapter_from_elsewhere_is_published_in_the_order_of_the_labels(tmp_path, tokenizer):
+    weights = write_model(tmp_path / "weights", "llama", tokenizer)
+    theirs = peft.get_peft_model(
+        AutoModelForSequenceClassification.from_pretrained(weights, num_labels=len(LABELS)),
+        peft.LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["score"], task_type="SEQ_CLS"),
+    )
+    theirs.save_pretrained(tmp_path / "theirs")
+    section = model_section(weights, head="classification")
+    base, tuned, folder = pin(tmp_path / "base", weights, section), tmp_path / "tuned", tmp_path / "out"
+    order = [LABELS[1], LABELS[2], LABELS[0]]
+    pin_tuned(Pinned(source="folder", id=str(tmp_path / "theirs"), head_labels=order), tuned)
+    folder.mkdir()
+    write_published(folder, base, tuned, section, LABELS, NAME)
+    measured = scores_of(load_tuned(load_base(base, section, LABELS), tuned).model)
+    assert len(set(measured)) == len(LABELS)
+    assert scores_of(load_published(folder, base, section, LABELS).model) == pytest.approx(measured, abs=1e-5)

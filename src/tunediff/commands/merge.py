@@ -26,7 +26,7 @@ from tunediff.compare.effects.chain import changed_cases, step_flips
 from tunediff.config.settings import DiffSettings, read_settings
 from tunediff.data.cases import Case
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import read_json, replacing, write_json
+from tunediff.runtime.files import replacing, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,9 +98,7 @@ def _answers(project: Project, cases: Sequence[Case], folder: Path) -> dict[str,
     from dataclasses import replace
 
     from tunediff.engines.local.transformers_engine import TransformersEngine, open_local
-    from tunediff.models.load import load_model
-    from tunediff.models.merge import merge_adapter, save_merged
-    from tunediff.models.sources import CONFIG
+    from tunediff.models.merge import load_whole, merge_adapter, save_merged
     from tunediff.models.tuned import load_tuned
 
     settings, labels = project.settings, project.settings.headline.labels
@@ -113,7 +111,7 @@ def _answers(project: Project, cases: Sequence[Case], folder: Path) -> dict[str,
     merged = merge_adapter(load_tuned(engine.loaded, project.tuned).model)
     save_merged(replace(engine.loaded, model=merged), folder)
     del engine, merged  # before the next copy of the weights is loaded
-    loaded = load_model(folder, read_json(folder / CONFIG), model, labels)
+    loaded = load_whole(folder, model, labels)
     answers = project.ask(TransformersEngine(loaded, settings.evaluate.batch_tokens), cases, "merged")
     del loaded
     frames["NF4 base" if quantized else "base"], frames["tuned"] = both_answer(project, cases)

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from torch import nn
 
-from tunediff.models.load import Loaded, Network
+from tunediff.config.model import Model
+from tunediff.models.load import Loaded, Network, load_model
+from tunediff.models.sources import CONFIG
 from tunediff.runtime.errors import TunediffError, one_line
-from tunediff.runtime.files import write_json
+from tunediff.runtime.files import read_json, write_json
 
 GENERATION = "generation_config.json"
 
@@ -79,3 +81,19 @@ def save_whole(network: Network, folder: Path) -> None:
     finally:
         network.generation_config = kept
     write_json(folder / GENERATION, kept.to_diff_dict())
+
+
+def load_whole(folder: Path, model: Model, labels: list[str]) -> Loaded:
+    """Load a model of a folder that `save_whole` wrote, and that holds its tokenizer too.
+
+    Args:
+        folder: the folder.
+        model: the section model.
+        labels: label names.
+
+    Raises:
+        TunediffError: as `load_model`.
+    """
+    # Its head's outputs have been put in the order of the labels, and are named by them.
+    section = model.model_copy(update={"head_labels": None})
+    return load_model(folder, read_json(folder / CONFIG), section, labels)

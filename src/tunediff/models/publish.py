@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunediff.config.model import HEADS, Model
-from tunediff.models.adapt import ADAPTER, ADAPTER_CONFIG, load_adapter
+from tunediff.models.adapt import ADAPTER, ADAPTER_CONFIG, load_adapter, save_adapter
 from tunediff.models.heads import label_names
 from tunediff.models.layouts import layout
 from tunediff.models.load import Loaded, context_length, load_base, load_model
-from tunediff.models.merge import GENERATION, save_whole
+from tunediff.models.merge import GENERATION, load_whole, save_whole
 from tunediff.models.sources import CONFIG, weights_of
 from tunediff.models.tuned import load_tuned, read_tuned
 from tunediff.runtime.files import read_json, write_json
@@ -45,9 +45,14 @@ def write_model(folder: Path, base: Path, tuned: Path, model: Model, labels: lis
     Raises:
         TunediffError: base or tuned are not what params.yaml asks for, or too large for this machine's memory.
     """
-    if read_tuned(tuned)["form"] == "adapter":
-        shutil.copyfile(tuned / ADAPTER, folder / ADAPTER)
-        config = read_json(tuned / ADAPTER_CONFIG)
+    manifest = read_tuned(tuned)
+    if manifest["form"] == "adapter":
+        if manifest.get("head_labels"):  # its own head, which is put in the order of the labels as it is loaded
+            save_adapter(load_tuned(load_base(base, model, labels), tuned).model, folder)
+        else:
+            shutil.copyfile(tuned / ADAPTER, folder / ADAPTER)
+            shutil.copyfile(tuned / ADAPTER_CONFIG, folder / ADAPTER_CONFIG)
+        config = read_json(folder / ADAPTER_CONFIG)
         on = {"base_model_name_or_path": name, "revision": None}
         if model.source == "hub":
             on = {"base_model_name_or_path": model.id, "revision": model.revision}
@@ -101,7 +106,7 @@ def load_published(folder: Path, base: Path, model: Model, labels: list[str]) ->
         TunediffError: the folder is not whole, or not of this model.
     """
     if not (folder / ADAPTER_CONFIG).exists():
-        return load_model(folder, read_json(folder / CONFIG), model, labels)
+        return load_whole(folder, model, labels)
     if model.source == "hub":
         loaded = load_base(base, model, labels)
     else:
