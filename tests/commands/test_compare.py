@@ -77,6 +77,7 @@ def parsed(given, *arguments):
     ("arguments", "line"),
     [
         (["--input", "txt"], "test.csv: found no column 'txt', expected one of text, label (did you mean text?)"),
+        (["--input", "a b", "--input", "a_b"], "--input: found a b, a_b, which params.yaml can name only a_b"),
         (["--label", "gold"], "test.csv: found no column 'gold', expected one of text, label"),
         (["--data", "nowhere.csv"], "nowhere.csv: there is no such file"),
         (["--limit", "0"], "--limit: found 0, expected a number of cases from 1 up"),
@@ -112,6 +113,13 @@ def test_a_column_of_texts_is_not_taken_for_labels(given, tmp_path):
     rows = [{"text": f"number {number}", "label": f"text {number}"} for number in range(101)]
     with pytest.raises(TunediffError, match=r"label: found 101 different values, expected 2 to 100 labels"):
         compare.parameters(parsed(given, "--data", write_csv(tmp_path / "test.csv", rows)))
+
+
+def test_a_row_without_the_label_is_named(given, tmp_path):
+    path = tmp_path / "test.jsonl"
+    path.write_text('{"text": "one", "label": "yes"}\n{"text": "two"}\n', encoding="utf-8")
+    with pytest.raises(TunediffError, match=r"test\.jsonl, row 2: has no column 'label'"):
+        compare.parameters(parsed(given, "--data", path))
 
 
 def test_a_folder_that_is_no_project_is_left_alone(given, tmp_path):

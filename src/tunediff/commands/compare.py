@@ -34,7 +34,7 @@ from tunediff.data.sources.table_files import read_rows
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_text, replacing, shown, write_text
 from tunediff.runtime.hub import newest
-from tunediff.tasks.columns import key_of
+from tunediff.tasks.columns import key_of, value_of
 from tunediff.tasks.draws import read_splits
 from tunediff.tasks.experiment import Experiment, read_experiment
 
@@ -106,6 +106,11 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
     """
     rows = read_rows(args.data)
     columns = {re.sub(r"\W", "_", column): column for column in args.input}
+    if len(columns) < len(args.input):
+        raise TunediffError(
+            f"--input: found {', '.join(args.input)}, which params.yaml can name only {', '.join(columns)}; expected "
+            "columns that differ in their letters and digits"
+        )
     for column in (*args.input, args.label):
         if column not in rows[0]:
             there = [str(name) for name in rows[0]]
@@ -124,7 +129,7 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
     prompt: dict[str, Any] = {"template": args.template.replace("\\n", "\n")} if args.template is not None else {}
     if writes:
         prompt = {"template": default_template(columns, args.label), **prompt, "choices": choices}
-    blank = [value for value in ("", None) if any(row[args.label] == value for row in rows)]
+    blank = [value for value in ("", None) if any(value_of(row, args.label) == value for row in rows)]
     draw: dict[str, Any] = {"select": "all"}
     if args.limit is not None:
         draw = {"select": "random", "limit": args.limit, "seed": 0}
@@ -192,7 +197,7 @@ def _title(name: str) -> str:
 
 def _labels(rows: Sequence[Row], column: str, path: Path) -> list[str]:
     """The different labels of the rows, sorted."""
-    found = sorted({key for row in rows if (key := key_of(row[column]))})
+    found = sorted({key for row in rows if (key := key_of(value_of(row, column)))})
     if not 2 <= len(found) <= MOST_LABELS:
         raise TunediffError(
             f"{path}: {column}: found {len(found):,} different values, expected 2 to {MOST_LABELS} labels (--label)"
