@@ -86,3 +86,16 @@ def test_an_answer_ends_before_the_text_that_ends_it(budget):
     letter = next(one for text, _ in whole for one in text[1:] if 0 < sum(one in other for other, _ in whole) < 8)
     found = generate(model, TOKENIZER, PROMPTS, budget, LIMIT, "test", stop=[letter])
     assert found == [(text.split(letter)[0], "stop" if letter in text else reason) for text, reason in whole]
+
+
+@pytest.mark.parametrize("budget", [1, 10_000])
+def test_a_text_that_ends_an_answer_and_begins_in_the_prompt_ends_nothing(budget):
+    model = ending_model("llama")
+    whole = generate(model, TOKENIZER, PROMPTS, 10_000, LIMIT, "test")
+    prompts = [TOKENIZER.decode(prompt) for prompt in PROMPTS]
+    stop = next(
+        prompt[-1] + text[0]
+        for prompt, (text, _) in zip(prompts, whole, strict=True)
+        if text and not any(prompt[-1] + text[0] in other for other, _ in whole)
+    )
+    assert generate(model, TOKENIZER, PROMPTS, budget, LIMIT, "test", stop=[stop]) == whole

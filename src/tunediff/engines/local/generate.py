@@ -5,6 +5,7 @@ generate(model, tokenizer, prompts, batch_tokens=4096, max_new_tokens=8, title="
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,9 +36,11 @@ def generate(
     The text ends before the first of the texts `stop`, such as a line end, which are end markers too, as are the ids
     `ends`.
     """
+    from transformers import StoppingCriteriaList
+
     device, ends = next(model.parameters()).device, list(dict.fromkeys([*end_markers(model, tokenizer), *ends]))
     pad = next((i for i in (tokenizer.pad_token_id, *ends) if i is not None), 0)
-    config = greedy_config(ends, pad, max_new_tokens, stop)
+    config = greedy_config(ends, pad, max_new_tokens)
     kinds = batch_kinds(model.config, list(map(len, prompts)), max_new_tokens)
     # What was cached before the limit of a rotary scaling does not hold behind it.
     crossing = {i for i, kind in enumerate(kinds) if kind > 0}
@@ -45,6 +48,11 @@ def generate(
     beginning = shared_prefix(prompts) if takes_own_mask(model.config, longest) else []
     with torch.inference_mode():
         prefix = read_prefix(model, beginning) if beginning else None
+
+    # The stop_strings of transformers would be found where they begin in the prompt, too.
+    def stops(width: int, rows: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        written = [tokenizer.decode(row, skip_special_tokens=False) for row in rows[:, width:].tolist()]
+        return torch.tensor([any(one in text for one in stop) for text in written], device=rows.device)
 
     @torch.inference_mode()
     def answer(batch: list[int]) -> list[tuple[str, str]]:
@@ -62,7 +70,7 @@ def generate(
                 attention_mask=torch.tensor(mask, device=device),
                 past_key_values=None if prefix is None else rows_after(prefix, len(batch)),
                 generation_config=config,
-                tokenizer=tokenizer,
+                stopping_criteria=StoppingCriteriaList([partial(stops, width)] if stop else []),
             )
         return [_answer(tokenizer, row, ends, stop) for row in written[:, width:].tolist()]
 

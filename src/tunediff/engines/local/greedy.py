@@ -36,8 +36,8 @@ def end_markers(model: Network, tokenizer: "PreTrainedTokenizerBase") -> list[in
     return list(dict.fromkeys(int(i) for i in found if i is not None))
 
 
-def greedy_config(ends: Sequence[int], pad: int, max_new_tokens: int, stop: Sequence[str] = ()) -> "GenerationConfig":
-    """The likeliest token at each place, with a cache, until an end marker, a stop text or the limit comes."""
+def greedy_config(ends: Sequence[int], pad: int, max_new_tokens: int) -> "GenerationConfig":
+    """The likeliest token at each place, with a cache, until an end marker or the limit comes."""
     from transformers import GenerationConfig
 
     return GenerationConfig(  # type: ignore[no-untyped-call]
@@ -47,7 +47,6 @@ def greedy_config(ends: Sequence[int], pad: int, max_new_tokens: int, stop: Sequ
         use_cache=True,
         eos_token_id=list(ends) or None,
         pad_token_id=pad,
-        stop_strings=list(stop) or None,
     )
 
 
