@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from tests.imports import ROOT
 from tests.tiny import LABELS, SENTENCES
 from tunediff.config.prompt import Prompt
+from tunediff.inputs.chat import Chat, around_answers, template_of
 
 FOLDER = ROOT / "tests" / "chat_templates"
 (SMOLLM2, LLAMA3, LLAMA32, LLAMA2, GEMMA2, MISTRAL, ZEPHYR, QWEN3, DEEPSEEK_R1) = (
@@ -110,3 +111,8 @@ def chat_prompt(kind="smollm2", **keys):
     system = [] if kind in NO_SYSTEM else [{"role": "system", "content": "Answer in a word."}]
     usual = {"messages": [*system, {"role": "user", "content": QUESTION}], "choices": CHAT_CHOICES}
     return Prompt.model_validate(usual | keys)
+
+
+def turn_ends(tokenizer, prompt):
+    """Ids of the token that ends a turn."""
+    return around_answers(Chat(template_of(tokenizer, ""), prompt))[1]

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.chats import GEMMA2, KINDS, NO_SYSTEM, PLAIN, SMOLLM2, chat_prompt
+from tests.chats import GEMMA2, KINDS, NO_SYSTEM, PLAIN, SMOLLM2, chat_prompt, turn_ends
 from tests.tiny import CASES, small_tokenizer
-from tunediff.inputs.chat import Chat, Template, check_spelling, template_of, turn_ends
+from tunediff.inputs.chat import Chat, Template, check_spelling, template_of
 from tunediff.inputs.tokens import MARK, control_tokens, encode_prompts, tokenise
 from tunediff.runtime.errors import TunediffError
 
@@ -112,12 +112,18 @@ def test_prompt_answer_and_end_are_the_whole_conversation(kind, premise, answer)
     [("smollm2", "<|im_end|>"), ("llama3", "<|eot_id|>"), ("gemma2", "<end_of_turn>"), ("llama2", "</s>")],
 )
 def test_a_turn_ends_with_the_templates_own_token(kind, end):
-    assert turn_ends(TOKENIZERS[kind]) == [TOKENIZERS[kind].convert_tokens_to_ids(end)]
+    assert turn_ends(TOKENIZERS[kind], chat_prompt(kind)) == [TOKENIZERS[kind].convert_tokens_to_ids(end)]
 
 
-def test_a_model_without_a_usable_template_ends_no_turn():
-    assert turn_ends(small_tokenizer()) == []
-    assert turn_ends(TOKENIZERS["r1"]) == []
+def test_a_template_that_cannot_be_used_ends_no_turn():
+    assert turn_ends(TOKENIZERS["r1"], chat_prompt("r1")) == []
+
+
+def test_a_template_that_needs_a_value_ends_the_turn_with_it():
+    tokenizer = KINDS["smollm2"]()
+    tokenizer.chat_template = "{% if not tone %}{{ raise_exception('no tone') }}{% endif %}" + tokenizer.chat_template
+    prompt = chat_prompt("smollm2", chat_template_kwargs={"tone": "kind"})
+    assert turn_ends(tokenizer, prompt) == [tokenizer.convert_tokens_to_ids("<|im_end|>")]
 
 
 def test_the_blank_that_a_template_puts_before_an_answer_is_a_part_of_it():

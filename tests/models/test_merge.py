@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.chats import KINDS as CHATS
+from tests.chats import chat_prompt, turn_ends
 from tests.tiny import (
     CASES,
     LABELS,
@@ -19,7 +20,6 @@ from tests.tiny import (
     small_tokenizer,
     write_model,
 )
-from tunediff.inputs.chat import turn_ends
 from tunediff.inputs.prompts import encode_cases
 from tunediff.models.adapt import adapt_model
 from tunediff.models.load import load_model
@@ -126,7 +126,8 @@ def test_the_merged_model_keeps_the_chat_template(tmp_path):
         for one in (tokenizer, merged.tokenizer)
     )
     assert first == second
-    assert turn_ends(merged.tokenizer) == turn_ends(tokenizer) != []
+    prompt = chat_prompt("gemma2")
+    assert turn_ends(merged.tokenizer, prompt) == turn_ends(tokenizer, prompt) != []
 
 
 def test_a_head_whose_order_params_give_is_put_in_order_once(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.chats import CHAT_CHOICES, KINDS, PLAIN, chat_prompt
+from tests.chats import CHAT_CHOICES, KINDS, PLAIN, chat_prompt, turn_ends
 from tests.questions import question
 from tests.tiny import CASES, LABELS, engine_of
 from tunediff.config.evaluate import Evaluate
@@ -69,7 +69,7 @@ def test_training_reads_what_scoring_asks_then_the_answer_and_the_end_of_the_tur
         ask=Ask(answer="choices", names=LABELS, choices=CHAT_CHOICES),
     )
     ask_cases(engine_of(LOADED[kind]), CASES, case_set, Evaluate(scoring_method="choices"), "base")
-    [end] = transformers_engine.turn_ends(tokenizer)
+    [end] = turn_ends(tokenizer, prompt)
     for (asked, answers), (tokens, targets), case in zip(seen, rows_of(kind), CASES, strict=True):
         answer = answers[LABELS.index(case.label)]
         assert tokens[: len(asked) + len(answer)] == [*asked, *answer]

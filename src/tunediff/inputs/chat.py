@@ -11,8 +11,8 @@ scored at the place where it is asked.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunediff.config.prompt import Prompt
@@ -229,16 +229,18 @@ def check_spelling(tokenizer: "PreTrainedTokenizerBase", prompt: Prompt) -> None
                 )
 
 
-@lru_cache(maxsize=4)
-def turn_ends(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """Ids of the special token that ends the assistant's turn, by the chat template; none where it does not say."""
-    messages = [{"role": "user", "content": "Yes?"}]
-    prompt = Prompt.model_validate({"messages": messages})
+def around_answers(chat: Chat) -> tuple[str, list[int]]:
+    """What the chat template writes around an answer: blanks before it, and the id of the token that ends its turn.
+
+    Neither where the template does not say.
+    """
+    answer = "Yes."
     try:
-        [turn] = Chat(template_of(tokenizer, ""), prompt).turns([{}], ["Yes."])
+        [turn] = chat.turns([defaultdict(lambda: "x")], [answer])
     except TunediffError:
-        return []
-    return tokenise(tokenizer, [CHAT + turn.end])[0][-1:] if turn.end else []
+        return "", []
+    ends = tokenise(chat.template.tokenizer, [CHAT + turn.end])[0][-1:] if turn.end else []
+    return turn.answer.removesuffix(answer), ends
 
 
 def _refused(by: Template, error: Exception) -> str:

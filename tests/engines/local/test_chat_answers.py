@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.chats import CHAT_CHOICES, KINDS, chat_prompt
+from tests.chats import CHAT_CHOICES, KINDS, chat_prompt, turn_ends
 from tests.tiny import CASES, LABELS, adapt_section, engine_of, load, write_model
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.prompt import Prompt
@@ -70,7 +70,7 @@ def test_scores_are_those_of_the_answer_behind_the_prompt_of_transformers(kind, 
         for text in CHAT_CHOICES.values():
             whole = [*turns, {"role": "assistant", "content": text}]
             tokens = loaded.tokenizer.apply_chat_template(whole, **keys)
-            [end] = transformers_engine.turn_ends(loaded.tokenizer)
+            [end] = turn_ends(loaded.tokenizer, chat_prompt(kind))
             length = len(asked) + tokens[len(asked) :].index(end)
             if kind == "llama2":  # the blank before the end is no part of the answer
                 length -= 1
@@ -94,6 +94,21 @@ def test_a_turn_that_ends_is_an_answer_that_stops(tmp_path):
     evaluate = Evaluate(scoring_method="generation", max_new_tokens=5)
     frame = ask_cases(engine_of(loaded), CASES, set_of("llama3", "text"), evaluate, "base")
     assert set(zip(frame["text"], frame["finish_reason"], strict=True)) == {("", "stop")}
+
+
+def test_a_line_end_that_a_template_puts_before_an_answer_does_not_end_it(loaded, tmp_path):
+    other = KINDS["smollm2"]()
+    other.chat_template = other.chat_template.replace("assistant\n' }}", "assistant' }}")
+    assert other.chat_template != loaded.tokenizer.chat_template
+    case_set = set_of("smollm2", "text")
+    case_set = case_set.model_copy(update={"ask": case_set.ask.model_copy(update={"stop": ["\n"]})})
+    evaluate = Evaluate(scoring_method="generation", max_new_tokens=5)
+    texts, same = (
+        list(ask_cases(engine_of(one), CASES, case_set, evaluate, "base")["text"])
+        for one in (loaded, loaded_of("smollm2", tmp_path, other))
+    )
+    assert same == texts
+    assert any(texts)
 
 
 def test_the_partial_input_is_the_same_conversation_with_the_other_inputs_empty(loaded, asked):

@@ -12,7 +12,7 @@ from tunediff.engines.local.choices import score_choices
 from tunediff.engines.local.generate import generate
 from tunediff.engines.local.labels import classify
 from tunediff.engines.local.spans import find_spans, no_answer_log_probs
-from tunediff.inputs.chat import Chat, Template, check_spelling, template_of, turn_ends
+from tunediff.inputs.chat import Chat, Template, around_answers, check_spelling, template_of
 from tunediff.inputs.joins import join, stems, unusual_joins
 from tunediff.inputs.prompts import encode_cases
 from tunediff.inputs.settings import PredictSettings
@@ -40,7 +40,7 @@ class TransformersEngine(Engine):
         """`others`: chat templates that have to write the same prompts as this model's own."""
         self.loaded, self.batch_tokens, self.context = loaded, batch_tokens, loaded.context
         self._others = others
-        self._template: Template | None = None  # where it has written a prompt
+        self._chat: Chat | None = None  # that has written a prompt
         self._joins_printed = False
         self._tokens: dict[str, list[int]] = {}  # of the prompts that were counted last: they are asked next
 
@@ -56,17 +56,21 @@ class TransformersEngine(Engine):
 
     def generate(self, prompts: Sequence[str], stop: Sequence[str], max_new_tokens: int, title: str) -> list[Written]:
         """See `Engine`."""
-        loaded = self.loaded
+        loaded, before, ends = self.loaded, "", list[int]()
+        if self._chat and prompts and prompts[0].startswith(CHAT):
+            before, ends = around_answers(self._chat)
+        if any(text in before for text in stop):
+            # A line end that the template writes before every answer ends none: it is a part of the prompt.
+            prompts = [prompt + before for prompt in prompts]
         tokens, blanks = (
             zip(*stems(loaded.tokenizer, prompts, self._prompt_tokens(prompts)), strict=True) if prompts else ((), ())
         )
-        ends = turn_ends(loaded.tokenizer) if prompts and prompts[0].startswith(CHAT) else []
         written = generate(loaded.model, loaded.tokenizer, tokens, self.batch_tokens, max_new_tokens, title, stop, ends)
         return [one._replace(text=one.text.removeprefix(blank)) for one, blank in zip(written, blanks, strict=True)]
 
     def environment(self) -> dict[str, str]:
         """See `Engine`."""
-        template = {} if self._template is None else {"chat_template": content_hash(self._template.text)}
+        template = {} if self._chat is None else {"chat_template": content_hash(self._chat.template.text)}
         return environment(self.loaded.model) | template
 
     def inspected(self) -> dict[str, Any]:
@@ -94,8 +98,9 @@ class TransformersEngine(Engine):
         """See `Engine`."""
         if prompt.messages is None:
             return None
-        self._template = template_of(self.loaded.tokenizer, self.loaded.model.name_or_path)
-        return Chat(self._template, prompt, self._others)
+        template = template_of(self.loaded.tokenizer, self.loaded.model.name_or_path)
+        self._chat = Chat(template, prompt, self._others)
+        return self._chat
 
     def batched(self, batch_tokens: int) -> "TransformersEngine":
         """See `Engine`."""
