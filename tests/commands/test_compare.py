@@ -162,6 +162,15 @@ def test_every_option_stands_in_params_yaml(given, tmp_path):
     assert values["tuned"]["head_labels"] == ["positive", "negative"]
 
 
+def test_a_gguf_file_is_a_model_and_gives_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "models" / "small-q4.gguf"
+    path.parent.mkdir()
+    path.touch()
+    assert compare.named_model("models/small-q4.gguf") == ("folder", str(path), None)
+    assert compare._slug("models/small-q4.gguf") == "small-q4.gguf"
+
+
 def test_an_id_on_the_hub_is_pinned_at_its_newest_commit_or_at_the_one_that_is_named(given, tmp_path):
     commit = "0123456789abcdef" * 2 + "01234567"
     assert compare.named_model(f"me/tuned@{commit}") == ("hub", "me/tuned", commit)

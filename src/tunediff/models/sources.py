@@ -17,7 +17,7 @@ from typing import Any
 
 from tunediff.config.model import Base
 from tunediff.config.tuned import Tuned
-from tunediff.models.gguf import SUFFIX, dequantised, the_gguf_file
+from tunediff.models.gguf import DEQUANTISED, SUFFIX, dequantised, the_gguf_file
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import read_json, shown, write_json
 from tunediff.runtime.hub import snapshot
@@ -45,7 +45,11 @@ def _package(model: Base) -> Path:
 
 def _folder(model: Base | Tuned) -> Path:
     folder = Path(str(model.id))
-    return folder if (folder / CONFIG).is_file() else the_gguf_file(folder) or folder
+    # GGUF files are published with a config.json beside them, too.
+    whole = (folder / CONFIG).is_file() and any(
+        (folder / name).is_file() for name in (WEIGHTS, f"{WEIGHTS}.index.json")
+    )
+    return folder if whole else the_gguf_file(folder) or folder
 
 
 # Where a tuned model may lie too, by tuned.source: the folder that holds the weights, or the GGUF file.
@@ -114,7 +118,12 @@ def _in_json(value: Any) -> Any:
 
 
 def model_hash(folder: Path) -> str:
-    """SHA-256 over the names and bytes of what a model is loaded from: weights, layout and tokenizer."""
+    """SHA-256 over the names and bytes of what a model is loaded from: weights, layout and tokenizer.
+
+    Of a GGUF file that was dequantised it is the file's own, which no version of transformers changes.
+    """
+    if folder.parent == DEQUANTISED:
+        return folder.name
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.iterdir() if path.suffix in LOADED and path.name != MANIFEST):
         digest.update(path.name.encode())
