@@ -131,6 +131,14 @@ def test_a_folder_that_is_no_project_is_left_alone(given, tmp_path):
     assert [path.name for path in other.iterdir()] == ["thesis.txt"]
 
 
+def test_a_params_yaml_that_was_changed_is_kept(given, tmp_path, capsys):
+    for text in ("first: 1\n", "first: 1\n", "second: 2\n"):
+        compare._write_project(tmp_path / "project", text, given / "test.csv")
+    assert (tmp_path / "project/params.yaml").read_text() == "second: 2\n"
+    assert (tmp_path / "project/params.yaml.before").read_text() == "first: 1\n"
+    assert capsys.readouterr().out.count("params.yaml.before") == 1
+
+
 # What the arguments stand for
 
 

@@ -152,7 +152,7 @@ def test_a_whole_model_from_a_folder_takes_the_place_of_the_base_and_stays_the_o
     write_model(theirs, "llama", tokenizer, seed=8)
     line = line_of(lambda: load_tuned(loaded, tmp_path / "tuned"))
     assert line.startswith(f"{theirs}: the model's files are not the ones that {tmp_path / 'tuned' / MANIFEST} pins")
-    assert line.endswith("dvc repro --force train")
+    assert line.endswith("dvc repro --force train count_params")
 
 
 @pytest.mark.parametrize("kind", ["adapter", "whole"])
@@ -296,3 +296,13 @@ def test_an_adapter_that_was_trained_with_another_chat_template_is_refused(name,
     pin_tuned(Tuned(source="folder", id=str(folder)), tmp_path / "tuned")
     chat = engine_of(loaded).tuned(tmp_path / "tuned").chat(chat_prompt())
     assert "their chat templates write different prompts" in line_of(lambda: chat.prompts([CASES[0].inputs]))
+
+
+def test_an_error_about_a_whole_tuned_model_names_it_and_not_the_base(tmp_path):
+    own, other = CHATS["smollm2"](), CHATS["smollm2"]()
+    other.chat_template = None
+    loaded = load(tmp_path / "base", write_model(tmp_path / "weights", "llama", own, max_position_embeddings=1024))
+    theirs = write_model(tmp_path / "theirs", "llama", other, max_position_embeddings=1024)
+    pin_tuned(Tuned(source="folder", id=str(theirs)), tmp_path / "tuned")
+    tuned = engine_of(loaded).tuned(tmp_path / "tuned")
+    assert f"{theirs} has no chat template" in line_of(lambda: tuned.chat(chat_prompt()))

@@ -11,7 +11,7 @@ among the texts that --choices gives for them. With --head classification it is 
 
 Writes a DVC project of its own to a folder in DIR (params.yaml, the data, the pipeline), runs it without training and
 prints where the report is. There `dvc repro` finds nothing to do, and params.yaml can be changed as in any experiment.
-The same command goes on from what is done.
+The same command goes on from what is done; of a params.yaml that says something else it keeps params.yaml.before.
 """
 
 import argparse
@@ -44,6 +44,8 @@ PACKAGE = Path(__file__).parents[1]
 PIPELINE = ("dvc.yaml", "stages", "graders", ".dvcignore", ".dvc/plots")
 # Read by DVC in the project: no Git is asked for, and nothing is told to anyone.
 DVC_CONFIG = "[core]\n    analytics = false\n    no_scm = true\n"
+# What params.yaml said before the command wrote another.
+BEFORE = "params.yaml.before"
 RAW, REPORT = Path("data/raw"), Path("reports/report.html")
 # More values than this are no labels but texts.
 MOST_LABELS = 100
@@ -273,6 +275,10 @@ def _write_project(project: Path, text: str, data: Path) -> None:
         _copy(around / name, project / name)
     _copy(PACKAGE, project / "src" / PACKAGE.name)
     _copy(data, project / RAW / f"test{data.suffix.lower()}")
+    params = project / "params.yaml"
+    if params.is_file() and (before := read_text(params)) != text:
+        write_text(project / BEFORE, before)
+        print(f"compare: {params} said something else, which is kept in {project / BEFORE}", flush=True)
     for name, content in ((".dvc/config", DVC_CONFIG), ("params.yaml", text)):
         if not (project / name).is_file() or read_text(project / name) != content:
             write_text(project / name, content)

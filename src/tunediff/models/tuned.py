@@ -167,6 +167,7 @@ def _load_whole(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
         raise TunediffError(
             f"{weights}: found no {model.head} head that fits task.labels, expected a tuned model's own"
         )
+    tuned.model.name_or_path = manifest.get("id") or str(weights)  # in errors: not the base
     return tuned
 
 
@@ -178,7 +179,7 @@ def _weights(folder: Path, manifest: Manifest) -> Path:
     if manifest["sha256"] is not None and model_hash(weights) != manifest["sha256"]:
         raise TunediffError(
             f"{weights}: the model's files are not the ones that {folder / MANIFEST} pins; "
-            "to take the new ones: dvc repro --force train"
+            "to take the new ones: dvc repro --force train count_params"
         )
     return weights
 
