@@ -203,6 +203,14 @@ def test_experiments_and_a_branch_are_read_from_the_cache_with_what_else_is_know
     assert (recipe["stable_break"], recipe["lottery"]) == (1, 2 + 11)
 
 
+def test_a_run_that_is_named_as_the_base_takes_the_place_of_the_base_model(project):
+    code, out, _ = tunediff(project.folder, "board", "main", "seed1", "--base", "main", "--json")
+    runs = {run["name"]: run for run in json.loads(out)["runs"]}
+    assert code == 0
+    assert runs["main"]["to_base"] is None
+    assert runs["seed1"]["to_base"]["gain"] == pytest.approx(runs["seed1"]["accuracy"] - runs["main"]["accuracy"])
+
+
 def test_all_experiments_are_compared_where_none_is_named_and_flips_are_written_by_case(project):
     project.run("dvc", "checkout", "--quiet")
     code, out, error = tunediff(project.folder, "board", "--out", "board")

@@ -94,7 +94,7 @@ def test_a_file_against_itself_passes_with_the_cases_for_it_and_has_no_verdict_w
     ("arguments", "message"),
     [
         (["before.jsonl", "missing.jsonl"], "missing.jsonl: there is no such file"),
-        (["before.jsonl", "after.csv", "--input-fields", "text"], "after.csv: found no column 'label', 'prediction'"),
+        (["before.jsonl", "after.csv", "--input-fields", "text"], "after.csv: found no column 'prediction' among ['gold', 'answer', 'text']"),
         (["before.jsonl", "after.jsonl", "--id-field", "label"], "case_id: found 2 more than once (yes, no)"),
         (["before.jsonl", "after.jsonl", "--max-negative-flip-rate", "7"], "found 7.0, expected a share in 0..1"),
         (["before.jsonl", "after.jsonl", "--slice", "label: yes"], "--slice: found no --non-inferiority-margin"),
@@ -265,6 +265,9 @@ def test_one_file_of_ready_outcomes_names_a_column_for_each_model(tmp_path):
         (["before.jsonl", "--before-field", "prediction", "--after-field", "prediction"], "the answers of one model"),
         (["before.jsonl", "after.jsonl", "--before-field", "x"], "found beside two files, expected one file"),
         (["before.jsonl", "--scores-field", "x"], "found it beside one file, expected two files"),
+        (["before.jsonl", "after.jsonl", "--filter", "x"], "is a table, found --filter x"),
+        (["before.jsonl", "after.jsonl", "--threshold", "nan"], "--threshold: found nan, expected a finite number"),
+        (["before.jsonl", "--prediction-field", "x"], "--prediction-field: found beside one file"),
         (["before.jsonl", "after.jsonl", "--no-answer", "a", "b"], "beside a .jsonl file, expected SQuAD's .json"),
     ],
 )
@@ -274,6 +277,18 @@ def test_what_does_not_go_with_one_or_two_files_is_refused(folder, arguments, me
     assert message in error
     assert error.count("\n") == 1
     assert not (folder / "never").exists()
+
+
+def test_cases_of_a_diff_are_read_again_unless_their_answers_were_graded_by_another_rule(tmp_path):
+    (tmp_path / "both.csv").write_text("id,label,a,b,ok_a,ok_b\n1,x,x,y,1,0\n2,x,y,x,1,1\n3,y,y,y,0, 1\n")
+    fields = ["--before-field", "a", "--after-field", "b", "--id-field", "id"]
+    assert tunediff(tmp_path, "diff", "both.csv", *fields, "--out", "plain")[0] == 0
+    code, out, _ = tunediff(tmp_path, "diff", "plain/cases.jsonl", "--out", "again")
+    assert (code, "0 repaired" in out) == (0, False)
+    assert tunediff(tmp_path, "diff", "both.csv", *fields, "--correct-field", "ok_a, ok_b", "--out", "graded")[0] == 0
+    code, _, error = tunediff(tmp_path, "diff", "graded/cases.jsonl", "--out", "never")
+    assert code == 1
+    assert "its answers were graded by another rule; expected the two prediction files" in error
 
 
 def test_logs_of_another_tool_are_compared_to_the_end_and_both_pages_say_what_they_lack(tmp_path):

@@ -64,6 +64,7 @@ def test_a_pattern_that_fits_some_references_only_is_refused():
     ("text", "number"),
     [
         *(("42", "42"), ("$1,250.50", "1250.50"), ("42.", "42"), ("-3", "-3"), ("\u22123", "-3"), ("1e3", "1E+3")),
+        *((".5", "0.5"), ("-$5", "-5"), ("-$1,250.50", "-1250.50"), ("\u2212€5", "-5")),
         *(("1.234,5", None), ("about 3", None), ("", None), ("12,34", None), ("nan", None), ("inf", None)),
     ],
 )
@@ -75,6 +76,9 @@ def test_a_number_is_read_as_people_write_it_and_nothing_else_is_one(text, numbe
 def test_without_a_pattern_the_last_number_counts():
     assert number_in("in 3-4 days") == "4"
     assert number_in("from 3 to -4") == "-4"
+    assert number_in("The total is 1,000, as computed.") == "1,000"
+    assert number_in("a chance of .5, or so") == ".5"
+    assert number_in("The result is -$5") == "-$5"
     assert number_in("no number") is None
     assert graded("6 x 7 = 42", "42", by="number") == 1
     assert graded("I do not know", "42", by="number") is None

@@ -65,6 +65,8 @@ def main(args: argparse.Namespace) -> None:
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise TunediffError(f"{args.out}: is no folder, expected one to write to (--out)")
     runs = _read_runs(args)
+    if args.base is not None:  # it takes the place of the base model of each run
+        runs = [replace(run, base_name=None) for run in runs]
     board = make_board(runs, args.base or (BASE if any(run.name == BASE for run in runs) else None), args.confidence)
     recipes = find_recipes(runs)
     figures = [recipe_figures(recipe, args.confidence, board.clusters, args.half_width) for recipe in recipes]
@@ -94,15 +96,14 @@ def write(folder: Path, board: Board, recipes: Sequence[Recipe], figures: Sequen
 def _read_runs(args: argparse.Namespace) -> list[Answered]:
     fields, found = fields_of(args), []
     with kept_files() as kept:
-        projects = 0
         for name, place in _named(args.runs or [".", *experiments()]):
             if isinstance(place, Path) and place.is_file():
                 found.append(read_file(name, place, fields, args.data, args.metric, args.filter, args.threshold))
                 continue
             files = folder_files(place) if isinstance(place, Path) else revision_files(place, kept())
             # All answered the same cases: one of them says what these share.
-            found.append(read_run(name, files, args.confidence, clustered=not projects))
-            projects += 1
+            clustered = not any("cluster" in run.frame for run in found)
+            found.append(read_run(name, files, args.confidence, clustered=clustered))
     return _with_bases(found)
 
 

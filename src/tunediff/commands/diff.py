@@ -92,7 +92,7 @@ def fields_of(args: argparse.Namespace, prediction: str | None = None, correct: 
         label=args.label_field,
         prediction=prediction or args.prediction_field,
         scores=args.scores_field,
-        inputs=tuple(name for name in (args.input_fields or "").split(",") if name),
+        inputs=tuple(name.strip() for name in (args.input_fields or "").split(",") if name.strip()),
         case_id=args.id_field,
         cluster=args.cluster_field,
         correct=correct or args.correct_field,
@@ -144,11 +144,13 @@ def _chosen(args: argparse.Namespace, at: int, one_file: bool) -> tuple[Fields, 
         TunediffError: arguments that do not go together.
     """
     given = args.before_field, args.after_field
-    correct = args.correct_field.split(",") if args.correct_field else [None, None]
+    correct = [name.strip() for name in args.correct_field.split(",")] if args.correct_field else [None, None]
     if not one_file and any(given):
         raise TunediffError(
             "--before-field, --after-field: found beside two files, expected one file (or --prediction-field)"
         )
+    if one_file and args.prediction_field != Fields.prediction:
+        raise TunediffError("--prediction-field: found beside one file, expected --before-field and --after-field")
     if one_file and args.scores_field:
         raise TunediffError("--scores-field: found it beside one file, expected two files, each with its scores")
     if args.correct_field and len(correct) != 1 + one_file:

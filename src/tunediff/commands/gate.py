@@ -100,7 +100,7 @@ def of_labels(names: Sequence[str], labels: pd.Series) -> dict[str, Flags]:
     """
     texts = labels.astype(str)
     inside: dict[str, Flags] = {name: (texts == name.removeprefix("label: ")).to_numpy() for name in names}
-    _not_empty(inside, {f"label: {text}" for text in texts.unique()})
+    _not_empty(inside, {f"label: {text}" for text in labels.dropna().astype(str).unique()})
     return inside
 
 

@@ -91,9 +91,10 @@ def judge(
     margin, rate, least = wanted.non_inferiority_margin, wanted.max_negative_flip_rate, wanted.min_gain_over_baseline
     compared = {} if margin is None else everything | dict(slices)
     found: list[Judged] = []
-    promises = len(compared) + (rate is not None) + (least is not None)
-    # A failure is found at either end of an interval: up to two promises share the level as they are.
-    strict = 1 - (1 - confidence) * min(1.0, 2 / max(1, promises))
+    shares = len(compared) + (rate is not None)
+    # A failure is found at one end of an interval: two promises share the level as they are. The interval of the gain
+    # is as it was measured: it takes one of the two ends, and the others share what it leaves.
+    strict = 1 - (1 - confidence) * min(1.0, (2 - (least is not None)) / max(1, shares))
     for name, inside in compared.items():
         assert margin is not None
         shared = None if codes is None else codes[inside]

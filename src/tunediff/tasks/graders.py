@@ -34,7 +34,10 @@ MODULE = "evaluate:"
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b", re.IGNORECASE)
 # With a comma between thousands and a point before the fraction; 3-4 ends with the number 4.
-_NUMBER = r"(?:(?<![\w.])[-+\u2212])?(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,3})?"
+_NUMBER = (
+    r"(?:(?<![\w.])[-+\u2212][$€£¥]?)?"
+    r"(?:(?:\d{1,3}(?:,\d{3})+(?!,?\d)|\d+)(?:\.\d+)?|(?<![\w.])\.\d+)(?:[eE][-+]?\d{1,3})?"
+)
 _SIGNS = "$€£¥%"
 
 
@@ -95,6 +98,8 @@ def number_in(text: str) -> str | None:
 
     >>> number_in("It took 1,250.50 EUR in 3-4 days, so 1,250.50."), number_in("1.234,5"), number_in("none")
     ('1,250.50', '5', None)
+    >>> number_in("The total is 1,000, as computed."), number_in("a chance of .5"), number_in("it lost -$5")
+    ('1,000', '.5', '-$5')
     """
     found = re.findall(_NUMBER, text)
     return found[-1] if found else None
@@ -103,13 +108,13 @@ def number_in(text: str) -> str | None:
 def number_of(text: str) -> Decimal | None:
     """The number that a whole text is, None where it is none; a currency and a percent sign beside it do not count.
 
-    >>> number_of("$1,250.50"), number_of("42."), number_of("1.234,5"), number_of("about 3")
-    (Decimal('1250.50'), Decimal('42'), None, None)
+    >>> number_of("$1,250.50"), number_of("42."), number_of("1.234,5"), number_of("about 3"), number_of("-$5")
+    (Decimal('1250.50'), Decimal('42'), None, None, Decimal('-5'))
     """
     text = text.strip().strip(_SIGNS).strip().rstrip(".")
     if not re.fullmatch(_NUMBER, text):
         return None
-    return Decimal(text.replace(",", "").replace("\u2212", "-"))
+    return Decimal(text.translate(str.maketrans("\u2212", "-", ",$€£¥")))
 
 
 def _numeral(text: str) -> str | None:

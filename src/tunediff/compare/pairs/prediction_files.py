@@ -9,6 +9,7 @@ in `tunediff.compare.pairs.formats.FORMATS`, and are read at once. What a file w
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def read_predictions(
         TunediffError: the file cannot be read, is of another kind, or lacks what is needed.
     """
     kind = path.suffix.lower()
+    if threshold is not None and not math.isfinite(threshold):
+        raise TunediffError(f"--threshold: found {threshold}, expected a finite number")
     options = ReadOptions(fields, data, metric, filter_name, threshold, no_answer)
     if kind not in KINDS:
         raise TunediffError(f"{path}: found a name that ends in '{path.suffix}', expected {', '.join(KINDS)}")
@@ -70,6 +73,7 @@ def read_predictions(
         raise TunediffError(f"{path}: has no row, expected at least one")
     rows = itertools.chain([first], rows)
     if (known := _format_of(first[1])) and kind not in (".csv", ".tsv"):
+        _refuse_columns(options, path, known.name)
         yield known.read(rows, str(path), options)
         return
     if kind == ".json" and not _is_array(path) and squad_answers.is_answers(first[1]):
@@ -111,6 +115,22 @@ def _refuse_unused(options: ReadOptions, path: Path) -> None:
         )
     if options.threshold is not None and options.fields.correct is None:
         raise TunediffError(f"{path}: is a table, found --threshold, expected it with --correct-field")
+    if options.part is not None and not options.fields.by_row:
+        raise TunediffError(f"{path}: is a table, found --filter {options.part}, expected it with another tool's file")
+
+
+def _refuse_columns(options: ReadOptions, path: Path, tool: str) -> None:
+    """Refuse names of columns beside a file of another tool, which has its own.
+
+    Raises:
+        TunediffError: such a name is given.
+    """
+    given, usual = options.fields, Fields()
+    names = {"label": "--label-field", "scores": "--scores-field", "case_id": "--id-field", "inputs": "--input-fields"}
+    names |= {"correct": "--correct-field"} | ({} if given.by_row else {"prediction": "--prediction-field"})
+    for key, option in names.items():
+        if getattr(given, key) != getattr(usual, key):
+            raise TunediffError(f"{path}: is {tool}, found {option}, expected it with a table")
 
 
 def _checked(
@@ -149,6 +169,7 @@ def _parquet_predictions(path: Path, options: ReadOptions) -> Iterator[Predictio
     """Those of a Parquet file: of another tool by its columns, else a table."""
     _, names, _ = parquet_batches(path, lambda _: ())
     if known := _format_of(dict.fromkeys(names)):
+        _refuse_columns(options, path, known.name)
         yield known.read(_parquet_rows(path), str(path), options)
         return
     yield from _checked(_parquet(path, options.fields), options, path)

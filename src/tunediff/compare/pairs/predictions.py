@@ -67,7 +67,7 @@ class Fields:
         columns = list(columns)
         fields = self.as_called(columns)
         named = (fields.label, self.prediction, self.scores, *self.inputs, self.case_id, self.cluster, self.correct)
-        ours = *OUR_COLUMNS, *answer_columns(columns)
+        ours = *OUR_COLUMNS, *answer_columns(columns), *(["transition"] if self.by_row else [])
         return tuple(dict.fromkeys(name for name in (*named, *ours) if name is not None))
 
     def as_called(self, columns: Iterable[str]) -> "Fields":
@@ -139,11 +139,14 @@ def from_table(
         column: as_text(table[column], column, found) if column in table else None
         for column in ("prompt_hash", "scorer")
     }
+    outcome = _outcome(table, fields, label, prediction, threshold, ours, found)
+    if fields.by_row and not graded and "transition" in table:
+        _agree_with_transition(table["transition"], outcome, fields.prediction, found)
     frame = {
         CASE_ID: _filled(as_text(table[known_by], known_by, found), known_by, found) if known_by else None,
         "label": label,
         "prediction": prediction,
-        "outcome": _outcome(table, fields, label, prediction, threshold, ours, found),
+        "outcome": outcome,
         **optional,
         **{column: inputs[column] for column in fields.inputs},
     }
@@ -170,6 +173,20 @@ def from_table(
         kind=kind,
         origin=_origin(fields, given, name, ours, threshold),
     )
+
+
+def _agree_with_transition(transition: pd.Series, outcome: pd.Series, prediction: str, problems: Problems) -> None:
+    """Note rows of a cases.jsonl whose answers were graded by another rule than being equal to the label."""
+    was_right = {"base_prediction": ("both_right", "broken"), "tuned_prediction": ("both_right", "repaired")}
+    if prediction not in was_right:
+        return
+    for row in transition.index[transition.isin(was_right[prediction]) != (outcome == RIGHT)]:
+        problems.add(
+            row,
+            f"transition: found {shown(transition[row])}, but {prediction} held against the label is {outcome[row]}: "
+            "its answers were graded by another rule; expected the two prediction files",
+            kind="transition",
+        )
 
 
 def _outcome(

@@ -179,3 +179,10 @@ def test_what_is_no_log_or_is_damaged_is_refused_in_a_line(tmp_path):
     ):
         with pytest.raises(TunediffError, match=message):
             read(tmp_path, "log.json", whole_log)
+
+
+@pytest.mark.parametrize(("message", "why"), [("", "unknown"), ("(401) Unauthorized", "unknown"), ("a\nb", "a")])
+def test_an_error_of_few_words_is_a_reason_all_the_same(message, why, tmp_path):
+    broken = failed(2) | {"error": {"message": message}}
+    ((_, sentence),) = read(tmp_path, "log.json", log(sample(1), broken)).checks
+    assert f"(error {why} 1)" in sentence

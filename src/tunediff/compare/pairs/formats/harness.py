@@ -256,7 +256,7 @@ def _generated(responses: Any) -> str:
 
 
 def _requests(arguments: Any) -> list[list[Any]]:
-    """What each request was options: [["prompt", " choice"], ...], whichever way the version wrote them."""
+    """What each request asked: [["prompt", " choice"], ...], whichever way the version wrote them."""
     if isinstance(arguments, dict):
         ordered = sorted(arguments.items(), key=lambda item: _number(item[0]))
         arguments = [

@@ -93,7 +93,7 @@ def _answer(number: int | str, sample: Mapping[str, Any], metric: str, name: str
         raise TunediffError(f"{name}, row {number}: epoch: found {shown(epoch)}, expected a whole number")
     error, why = sample.get("error"), "no score"
     if isinstance(error, dict) and value is None:
-        why = f"error {str(error.get('message')).split('(')[0].splitlines()[0] or 'unknown'}"
+        why = f"error {str(error.get('message') or '').split('(')[0].strip().partition(chr(10))[0] or 'unknown'}"
     if sample.get("invalidation"):
         value, why = None, "invalidated"
     if value == NO_ANSWER:
@@ -123,7 +123,7 @@ def _number(text: str) -> float | str:
 
 
 def _prompt(sample: Mapping[str, Any]) -> str:
-    """What was options: the text, or those of the messages, with what is attached in its place, and the choices."""
+    """What was asked: the text, or those of the messages, with what is attached in its place, and the choices."""
     given = sample["input"]
     messages = given if isinstance(given, list) else [{"content": given}]
     contents = [one.get("content") if isinstance(one, dict) else one for one in messages]
