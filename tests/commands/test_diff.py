@@ -94,7 +94,10 @@ def test_a_file_against_itself_passes_with_the_cases_for_it_and_has_no_verdict_w
     ("arguments", "message"),
     [
         (["before.jsonl", "missing.jsonl"], "missing.jsonl: there is no such file"),
-        (["before.jsonl", "after.csv", "--input-fields", "text"], "after.csv: found no column 'prediction' among ['gold', 'answer', 'text']"),
+        (
+            ["before.jsonl", "after.csv", "--input-fields", "text"],
+            "after.csv: found no column 'prediction' among ['gold', 'answer', 'text']",
+        ),
         (["before.jsonl", "after.jsonl", "--id-field", "label"], "case_id: found 2 more than once (yes, no)"),
         (["before.jsonl", "after.jsonl", "--max-negative-flip-rate", "7"], "found 7.0, expected a share in 0..1"),
         (["before.jsonl", "after.jsonl", "--slice", "label: yes"], "--slice: found no --non-inferiority-margin"),
