@@ -127,7 +127,7 @@ def test_an_adapter_of_blocks_that_share_their_weights_is_not_merged(tmp_path):
 
 def test_every_layout_agrees_or_is_refused(long, tmp_path):
     if not long:
-        pytest.skip("takes half an hour: --long")
+        pytest.skip("takes ten minutes: --long")
     rows = []
     for found in outcomes(LAYOUTS):
         print(json.dumps(found), flush=True)

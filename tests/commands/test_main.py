@@ -57,7 +57,7 @@ def test_bash_completes_commands_options_values_and_files(words, found, tmp_path
     assert done.stdout.split() == found, done.stderr
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="make")
+@pytest.mark.skipif(sys.platform == "win32", reason="the Makefile is for systems with a POSIX shell")
 def test_make_help_names_every_command_of_the_makefile(tmp_path):
     from tests.imports import ROOT
 
