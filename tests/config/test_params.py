@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tunediff.compare.comparison import compare_run
@@ -1020,6 +1020,7 @@ VALUES = st.recursive(
 KEYS = [(section, key) for section, values in DEFAULT.items() for key in values]
 
 
+@example(place=("evaluate", "settings"), value=None)
 @given(place=st.sampled_from(KEYS), value=VALUES)
 def test_no_value_of_a_key_ends_in_a_traceback(place, value, tmp_path_factory):
     section, key = place

@@ -6,6 +6,7 @@ are valid by themselves, so that contradictions are shown beside misspelt keys e
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import NoneType
 from typing import Annotated, Any, cast, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
@@ -34,7 +35,7 @@ class _Valid:
             raise NotValidError(key)
         if key not in self._values:
             return field.get_default()
-        if self._values[key] is None and not field.is_required():
+        if self._values[key] is None and NoneType in get_args(field.annotation):
             return None
         sections = [one for one in (field.annotation, *get_args(field.annotation)) if _is_section(one)]
         if sections and get_origin(field.annotation) not in (dict, list):
