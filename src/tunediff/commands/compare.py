@@ -17,7 +17,6 @@ The same command goes on from what is done; of a params.yaml that says something
 import argparse
 import contextlib
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -27,26 +26,24 @@ from typing import Any, NamedTuple
 import yaml
 
 from tunediff.commands import repro
+from tunediff.commands.scaffold import RAW, copy, write_pipeline
 from tunediff.config.loading import nearest
 from tunediff.config.model import HEADS
 from tunediff.data.sources import Row
 from tunediff.data.sources.table_files import read_rows
 from tunediff.models.gguf import SUFFIX
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import read_text, replacing, shown, write_text
+from tunediff.runtime.files import read_text, shown, write_text
 from tunediff.runtime.hub import newest
 from tunediff.tasks.columns import key_of, value_of
 from tunediff.tasks.draws import read_splits
 from tunediff.tasks.experiment import Experiment, read_experiment
 
-PACKAGE = Path(__file__).parents[1]
-# What a pipeline is made of, beside the package: in a clone around it, in an installed package inside of it.
-PIPELINE = ("dvc.yaml", "stages", "graders", ".dvcignore", ".dvc/plots")
 # Read by DVC in the project: no Git is asked for, and nothing is told to anyone.
 DVC_CONFIG = "[core]\n    analytics = false\n    no_scm = true\n"
 # What params.yaml said before the command wrote another.
 BEFORE = "params.yaml.before"
-RAW, REPORT = Path("data/raw"), Path("reports/report.html")
+REPORT = Path("reports/report.html")
 # More values than this are no labels but texts.
 MOST_LABELS = 100
 FIRST_LINE = "# Written by tunediff compare; docs/params.md tells what each key means.\n"
@@ -153,7 +150,6 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
             "test": {"source": "test", **draw},
         },
         "model": {**base._asdict(), "head": args.head, "quantization": "none"},
-        "pretrain": {"path": str(RAW), "text": "none"},
         "prompt": prompt,
         "evaluate": {"scoring_method": "choices" if writes else "head"},
         "tuned": {**tuned._asdict(), **({"head_labels": tuned_labels} if tuned_labels else {})},
@@ -270,11 +266,8 @@ def _assumptions(experiment: Experiment, args: argparse.Namespace) -> Iterator[s
 
 def _write_project(project: Path, text: str, data: Path) -> None:
     """Write the DVC project, or into that of an earlier run what has changed."""
-    around = PACKAGE / "pipeline" if (PACKAGE / "pipeline").is_dir() else PACKAGE.parents[1]
-    for name in PIPELINE:
-        _copy(around / name, project / name)
-    _copy(PACKAGE, project / "src" / PACKAGE.name)
-    _copy(data, project / RAW / f"test{data.suffix.lower()}")
+    write_pipeline(project)
+    copy(data, project / RAW / f"test{data.suffix.lower()}")
     params = project / "params.yaml"
     if params.is_file() and (before := read_text(params)) != text:
         write_text(project / BEFORE, before)
@@ -282,15 +275,6 @@ def _write_project(project: Path, text: str, data: Path) -> None:
     for name, content in ((".dvc/config", DVC_CONFIG), ("params.yaml", text)):
         if not (project / name).is_file() or read_text(project / name) != content:
             write_text(project / name, content)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file, or a folder of code without what Python compiles of it."""
-    with replacing(target) as fresh:
-        if source.is_dir():
-            shutil.copytree(source, fresh, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "pipeline"))
-        else:
-            shutil.copyfile(source, fresh)
 
 
 def _run(project: Path) -> int:

@@ -71,7 +71,9 @@ class Model(Base):
         description="classification: an encoder's head reads what the layout gives it (first token or pooler), or the "
         "mean of all tokens, as sentence encoders were trained to be read; transformers by itself reads the first",
     )
-    quantization: Literal["nf4", "none"] = Field(description="nf4: 4-bit with double quantisation by bitsandbytes")
+    quantization: Literal["nf4", "none"] = Field(
+        default="none", description="nf4: 4-bit with double quantisation by bitsandbytes"
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
         description="of the computation; auto: bfloat16 on a GPU that has it, float16 on others, float32 on the CPU",
