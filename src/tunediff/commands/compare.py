@@ -85,7 +85,7 @@ def main(args: argparse.Namespace) -> None:
     if project.exists() and not (project / "params.yaml").is_file():
         raise TunediffError(f"{project}: is there without params.yaml, expected a folder of tunediff compare, or none")
     text = FIRST_LINE + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
-    experiment = _checked(text)
+    experiment = checked(text)
     _check_data(experiment, args.data)
     unusual = _check_models(experiment)
     for line in [*_assumptions(experiment, args), *unusual]:
@@ -219,7 +219,7 @@ def _slug(text: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip("-.")
 
 
-def _checked(text: str) -> Experiment:
+def checked(text: str) -> Experiment:
     """The experiment of a params.yaml that is not written yet."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
