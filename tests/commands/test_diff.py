@@ -68,7 +68,7 @@ def test_an_interval_over_a_handful_of_clusters_is_explained(folder):
         )[1]
         for column in ("few", "many")
     }
-    assert "TD208 Few clusters: The 100 cases share what they are about in 4 clusters." in said["few"]
+    assert "TD208 Few clusters: The 100 cases are in 4 clusters, which share what they are about." in said["few"]
     assert "TD208" not in said["many"]
 
 

@@ -375,8 +375,9 @@ def _about_clusters(comparison: "Comparison") -> Iterator[Raised]:
     if clusters < min(n, FEW_CLUSTERS):
         yield _raised(
             "TD208",
-            f"The {_counted(n, 'case')} share what they are about in {_counted(clusters, 'cluster')}. An interval takes "
-            "a cluster for one piece of evidence and is wide for so few; McNemar's test takes every case for one.",
+            f"The {_counted(n, 'case')} are in {_counted(clusters, 'cluster')}, which share what they are about. An "
+            "interval takes a cluster for one piece of evidence and is wide for so few; McNemar's test takes every "
+            "case for one.",
         )
 
 
