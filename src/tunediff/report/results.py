@@ -144,6 +144,11 @@ class Results:
     costs: Mapping[str, Record] = field(default_factory=dict)  # seconds, peak_memory_bytes and device by stage
     sources: Mapping[str, str] = field(default_factory=dict)  # path by field name
 
+    @property
+    def untrained_head(self) -> bool:
+        """Whether the base model answered by a head that has learned nothing; False where nothing is known of it."""
+        return self.loaded.get("predict_base", {}).get("head") == "new"
+
 
 def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price: Cost) -> Results:
     """Read what the report shows.
