@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from tunediff.compare.effects.differences import MOST_LABELS
+from tunediff.compare.effects.differences import CASES_PER_LABEL, FEW_LABELS, MOST_LABELS
 from tunediff.compare.effects.label_bias import calibrated
 from tunediff.compare.effects.transitions import in_split_order, transition_metrics, transitions
 from tunediff.compare.pairs.align import OUTCOMES, align
@@ -235,7 +235,7 @@ def with_transitions(pairs: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
 
 
 def _labels(pairs: Pairs) -> tuple[str, ...]:
-    """The labels of the cases, where they are known or no more than `MOST_LABELS`; none where no case has a label."""
+    """The labels of the cases, where they are known or few enough to be classes; none where no case has a label."""
     if pairs.labels is not None:
         return tuple(dict.fromkeys(pairs.labels))
     found: set[str] = set()
@@ -243,7 +243,7 @@ def _labels(pairs: Pairs) -> tuple[str, ...]:
         found |= set(labels.unique())
         if len(found) > MOST_LABELS:
             return ()
-    return tuple(sorted(found))
+    return tuple(sorted(found)) if len(found) <= max(FEW_LABELS, len(pairs) // CASES_PER_LABEL) else ()
 
 
 def _small(aligned: pd.DataFrame, task: Task) -> pd.DataFrame:

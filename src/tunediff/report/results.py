@@ -76,9 +76,10 @@ PLOTS = {
     "worth": ("baseline", "accuracy", "gain", "low", "high"),
     "contamination": ("transition", "cases", "same_inputs", "near_duplicates", "clean"),
     "differences": ("metric", "base", "tuned", "delta", "low", "high", "p", "p_holm"),
+    "labels": ("label", "metric", "n", "base", "tuned", "delta", "low", "high", "p", "q"),
 }
 WORDS = {
-    *("transition", "family", "value", "model", "baseline", "metric"),
+    *("transition", "family", "value", "model", "baseline", "metric", "label"),
     *("module", "parameter", "part", "kind", "shape", "dtype", "trainable"),
 }
 SOURCES = (*METRICS, *TABLES, "plots", "cases", "checks", "environments", "costs")
@@ -131,6 +132,7 @@ class Results:
     train_log: Sequence[Record] = ()  # a row an epoch; a loss that was not measured is None
     parameters: Sequence[Record] = ()  # a row a tensor
     gain: Sequence[Record] = ()  # a row a part
+    labels: Sequence[Record] = ()  # a row a label and metric
     slices: Sequence[Record] = ()  # a row a slice; p, q, delta_rest and departure may be None
     reliability: Sequence[Record] = ()  # a row a model and bin
     coverage: Sequence[Record] = ()  # a row a model and share of cases answered
