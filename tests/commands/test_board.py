@@ -25,11 +25,20 @@ def right(count, shift=0):
 
 
 def table(flags):
-    labels = np.where(np.arange(N) % 2 == 0, "yes", "no")
+    at = np.arange(len(flags))
+    labels = np.where(at % 2 == 0, "yes", "no")
     other = np.where(labels == "yes", "no", "yes")
     return pd.DataFrame(
-        {"case_id": [f"{at:016x}" for at in range(N)], "label": labels, "prediction": np.where(flags, labels, other)}
+        {"case_id": [f"{one:016x}" for one in at], "label": labels, "prediction": np.where(flags, labels, other)}
     )
+
+
+def write_answers(path, flags):
+    """Write what the stages eval_base and eval_tuned do, of one test set."""
+    frame = table(flags).assign(outcome=np.where(flags, "right", "wrong"), log_probs=None, text="", n_tokens=3)
+    frame = frame.assign(finish_reason="none", scorer="head", prompt_hash="p", truncated=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_predictions(path, frame, {"labels": ["yes", "no"]})
 
 
 @pytest.fixture(scope="module")
@@ -133,14 +142,8 @@ def write(project, seed, rate, flags):
     params = {"task": {"source_input": "text"}, "train": {"seed": seed, "learning_rate": rate}, "also": {"sums": {}}}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     for model, answers in (("base", right(100)), ("tuned", flags)):
-        frame = table(answers)
-        outcomes = np.where(answers, "right", "wrong")
-        frame = frame.assign(outcome=outcomes, log_probs=None, text="", finish_reason="none", scorer="head")
-        frame = frame.assign(prompt_hash="p", n_tokens=3, truncated=False)
         for name in ("test", "sums"):
-            path = folder / f"data/predictions/{model}/{name}.parquet"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_predictions(path, frame, {"labels": ["yes", "no"]})
+            write_answers(folder / f"data/predictions/{model}/{name}.parquet", answers)
     (folder / "data/test_sets").mkdir(exist_ok=True)
     lines = [json.dumps({"case_id": f"{at:016x}", "text": f"text {at // 2}"}) for at in range(N)]
     (folder / "data/test_sets/test.jsonl").write_text("\n".join(lines) + "\n")

@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import scipy
 
 from tunediff.stats.bootstrap import Clusters, Floats, cluster_codes
 from tunediff.stats.intervals import fewest
@@ -159,7 +158,9 @@ def _won(counts: Floats | Integers, kinds: Integers, mean: float, least: int) ->
     net, size = kinds
     values = (net - size * mean) / size.max()
     factors = np.log1p(np.maximum(np.outer(values, stakes), -1 + 1e-15))
-    return np.asarray(scipy.special.logsumexp(counts @ factors + log_weights, axis=1))
+    logs = counts @ factors + log_weights
+    most = logs.max(axis=1, keepdims=True)
+    return np.asarray(most[:, 0] + np.log(np.exp(logs - most).sum(axis=1)))
 
 
 @cache
