@@ -15,7 +15,8 @@ Writes metrics.json, cases.jsonl, checks.json, report.md and report.html into th
 With --max-negative-flip-rate X (of all cases at most the share X breaks) or --non-inferiority-margin M (the difference
 is above -M, of all cases and of each --slice) it is a gate for CI: exit code 0 when the whole interval keeps the
 promise, 3 when none of it does, 4 when it holds both, and then it says how many cases would tell. metrics.json has the
-verdict. Bad input: one line and exit code 1.
+verdict. --sequential looks after every case, in the order of the first file, and stops at the first look that tells;
+by itself it promises a margin of 0. Bad input: one line and exit code 1.
 """
 
 import argparse
@@ -129,7 +130,9 @@ def main(args: argparse.Namespace) -> None:
             "columns or models as --before-field and --after-field"
         )
     slices = of_labels(args.slice, comparison.aligned["label"])
-    judged = judge(wanted, changes(comparison.cells), comparison.clusters, slices, args.confidence)
+    judged = judge(
+        wanted, changes(comparison.cells), comparison.clusters, slices, args.confidence, early=args.sequential
+    )
     found = gather(comparison, Run(models=FILES))
     write(found, args.out, names, judged)
     print(file_summary(found))

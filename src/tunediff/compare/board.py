@@ -223,7 +223,9 @@ def differing(runs: Sequence[Answered]) -> list[dict[str, Any]]:
 def _check_names(runs: Sequence[Answered], base: str | None) -> None:
     names = [run.name for run in runs]
     if len(names) < 2:
-        raise TunediffError(f"board: found {len(names)} run, expected at least two")
+        raise TunediffError(
+            f"board: found {len(names)} run, expected at least two (of one file: columns as --prediction-field A,B)"
+        )
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise TunediffError(f"board: found the run {repeated} twice, expected each once")
