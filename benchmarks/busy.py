@@ -34,7 +34,11 @@ import tunediff.runtime.threads as threads
 REACH = {1: 2.0, 3: 4.0}
 # What libgomp and libomp do where nobody says otherwise.
 OWN = {"GOMP_SPINCOUNT": "300000", "KMP_BLOCKTIME": "200"}
-FEWER = {"train: 30000": "train: 1600", "documents: 30000": "documents: 1600", "num_train_epochs: 2": "num_train_epochs: 1"}
+FEWER = {
+    "train: 30000": "train: 1600",
+    "documents: 30000": "documents: 1600",
+    "num_train_epochs: 2": "num_train_epochs: 1",
+}
 
 
 def main() -> None:
@@ -61,11 +65,21 @@ def main() -> None:
     idle = statistics.median(taken["idle"])
     ratios = {n: round(statistics.median(taken[beside(n)]) / idle, 2) for n in REACH}
     own = round(statistics.median(taken["idle, spinning on"]) / idle, 2)
-    more: dict[str, Any] = {"reach_is": "at most", "load_before": round(load, 2), "cases": "1,600" if args.quick else "30,000"}
+    more: dict[str, Any] = {
+        "reach_is": "at most",
+        "load_before": round(load, 2),
+        "cases": "1,600" if args.quick else "30,000",
+    }
     more |= {"beside_one": {"ratio": ratios[1], "reach": REACH[1]}, "spinning_on_over_idle": own}
     more |= {"threads": computed["threads"], "spin": {key: os.environ.get(key) for key in threads.SPIN}}
     # Here the ratio shall be at most what it is to reach.
-    line = {"name": "busy, beside 3", "ratio": ratios[3], "reach": REACH[3], "agreement": len(tuned) - 1, "tolerance": 0}
+    line = {
+        "name": "busy, beside 3",
+        "ratio": ratios[3],
+        "reach": REACH[3],
+        "agreement": len(tuned) - 1,
+        "tolerance": 0,
+    }
     wrong = None if len(tuned) == 1 else f"{len(tuned)} different tuned models, expected the same from every run"
     seconds = {state: [round(one, 1) for one in each] for state, each in taken.items()}
     finish(args, line | {"device": device()} | more, wrong, seconds=seconds)
@@ -80,6 +94,7 @@ def states() -> Iterator[tuple[str, int, dict[str, str]]]:
 
 
 def beside(n: int) -> str:
+    """The name of a state."""
     return f"beside {n} busy process{'es' if n > 1 else ''}"
 
 
