@@ -39,6 +39,8 @@ from tunediff.runtime.files import replacing, write_json, write_jsonl, write_tex
 
 # What `tunediff predict --out` and cases.jsonl call both models' answers.
 BOTH = {"before": "base_prediction", "after": "tuned_prediction"}
+# Bytes of each file from which on reading them at once gains more than a second process costs.
+LARGE = 2**24
 WRITTEN = ("metrics.json", "cases.jsonl", "checks.json", "report.md", "report.html")
 
 
@@ -123,7 +125,8 @@ def main(args: argparse.Namespace) -> None:
         names = f"{args.before} ({first})", f"{args.before} ({second})"
     # Beside what is written: where the system has its temporary files may be in memory.
     folder = next(one for one in (args.out, *args.out.absolute().parents) if one.is_dir())
-    comparison = compare_files(before, after, names, args.confidence, folder)
+    large = all(path.is_file() and path.stat().st_size > LARGE for path in paths)
+    comparison = compare_files(before, after, names, args.confidence, folder, at_once=large)
     if one_file and comparison.pairs and len(set(comparison.pairs.origins)) == 1:
         raise TunediffError(
             f"{args.before}: is {comparison.pairs.origins[0]}: the answers of one model; expected a file after, or two "
