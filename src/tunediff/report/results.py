@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from tunediff.compare.checks import Models, Raised
 from tunediff.compare.effects.differences import Difference
+from tunediff.compare.effects.retention import KEYS
 from tunediff.compare.effects.transitions import TRANSITIONS
 from tunediff.config.cost import Cost
 from tunediff.data.cases import MODELS
@@ -76,9 +77,11 @@ PLOTS = {
     "worth": ("baseline", "accuracy", "gain", "low", "high"),
     "contamination": ("transition", "cases", "same_inputs", "near_duplicates", "clean"),
     "differences": ("metric", "base", "tuned", "delta", "low", "high", "p", "p_holm"),
+    "retention": ("set", "measure", *KEYS, "p_holm"),
 }
+PLOTS["retention_slices"] = ("set", *PLOTS["slices"])
 WORDS = {
-    *("transition", "family", "value", "model", "baseline", "metric"),
+    *("transition", "family", "value", "model", "baseline", "metric", "set", "measure"),
     *("module", "parameter", "part", "kind", "shape", "dtype", "trainable"),
 }
 SOURCES = (*METRICS, *TABLES, "plots", "cases", "checks", "environments", "costs")
@@ -136,6 +139,8 @@ class Results:
     coverage: Sequence[Record] = ()  # a row a model and share of cases answered
     worth: Sequence[Record] = ()  # a row a baseline
     contamination: Sequence[Record] = ()  # a row a transition
+    retention: Sequence[Record] = ()  # a row a further test set; what was not measured of it is None
+    retention_slices: Sequence[Record] = ()  # a row a slice of such a set
     clean: Metrics = field(default_factory=dict)  # without the cases that training has seen
     checks: Sequence[Raised] = ()
     price: Cost = field(default_factory=Cost)
