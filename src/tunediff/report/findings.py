@@ -17,6 +17,7 @@ from tunediff.compare.checks import Raised
 from tunediff.compare.effects.net_repair_cost import figure, per_net_repair
 from tunediff.compare.effects.power import power_sentence
 from tunediff.data.cases import INVALID, MODELS
+from tunediff.report.controls_and_epochs import checkpoints_sentence, controls_sentence
 from tunediff.report.notation import (
     counted,
     decimal,
@@ -115,7 +116,8 @@ def _headline(results: Results) -> str:
 def _lost(results: Results) -> str:
     """What was lost on other test sets, after the headline."""
     lost = [
-        f"{row['measure']} on {row['set']} fell from {percent(row['accuracy_base'])} to {percent(row['accuracy_tuned'])}"
+        f"{row['measure']} on {row['set']} fell from {percent(row['accuracy_base'])} to "
+        f"{percent(row['accuracy_tuned'])}"
         for row in results.retention
         if row["delta"] < 0 and _is_shown(row, results.confidence)
     ]
@@ -277,12 +279,12 @@ def _retained(row: Record, results: Results) -> str:
             f"were forgotten and {percent(row['gained_above_chance'])} gained."
         )
     if row["format"] is not None and (row["forgotten"] or row["gained"]):
-        whole_change = row["delta"]
-        share = f", {percent(row['format'] / whole_change, 0)} of it" if abs(whole_change) > 1e-12 else ""
-        sentences.append(
-            f"Of the change {points(row['format'])} are the answer format ({points_interval(row['format_low'], row['format_high'])})"
-            f"{share}, and {points(row['rest'])} the rest ({points_interval(row['rest_low'], row['rest_high'])})."
+        form, rest = (
+            f"{points(row[key])} ({points_interval(row[f'{key}_low'], row[f'{key}_high'])})"
+            for key in ("format", "rest")
         )
+        share = f", {percent(row['format'] / row['delta'], 0)} of it," if abs(row["delta"]) > 1e-12 else ""
+        sentences.append(f"Of the change {form}{share} are the answer format, and {rest} the rest.")
     if row["kl"] is not None:
         ends = "" if row["kl_low"] is None else f" ({decimal(row['kl_low'])} to {decimal(row['kl_high'])})"
         sentences.append(
@@ -511,6 +513,8 @@ SENTENCES: dict[str, tuple[Callable[[Results], str], ...]] = {
     "What it consists of": (_gain,),
     "What was repaired, what broke": (_flips, _preserved, _noise, _draw),
     "What else changed": (_retention,),
+    "Controls": (lambda results: controls_sentence(results.controls),),
+    "Over training": (lambda results: checkpoints_sentence(results.checkpoints),),
     "Trivial baselines": (_baselines,),
     "How sure it is": (_calibration,),
     "What it cost": (_cost,),
