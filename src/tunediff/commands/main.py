@@ -4,6 +4,8 @@
     tunediff diff before.jsonl after.jsonl --out findings
     tunediff gate --non-inferiority-margin 0.02
     tunediff board lr1e-4 lr3e-4
+    tunediff controls
+    tunediff checkpoints
     tunediff repro
     tunediff cost
     tunediff verify
@@ -36,6 +38,8 @@ COMMANDS = (
     "diff",
     "gate",
     "board",
+    "controls",
+    "checkpoints",
     "score",
     "repro",
     "cost",

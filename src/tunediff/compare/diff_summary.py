@@ -46,6 +46,13 @@ def diff_summary(found: Evidence) -> str:
     if leaked := int(clean.get("leaked", 0)):
         repaired = int(clean["repaired_leaked"])
         lines.append(f"  training has seen {leaked:,} cases or nearly so, {repaired:,} of them repaired")
+    for name, one in found.retained.items():
+        lines.append(
+            f"  {name}: {one['accuracy_base']:.1%} -> {one['accuracy_tuned']:.1%} on {int(one['n']):,} cases: "
+            f"{int(one['forgotten']):,} forgotten ({one['forgotten_low']:.2%} to {one['forgotten_high']:.2%}), "
+            f"{int(one['gained']):,} gained; McNemar p = {one['p_holm']:.3g}, adjusted for {len(found.retained):,}"
+            + (f"; answer format {100 * one['format']:+.1f} points" if "format" in one else "")
+        )
     return "\n".join([*lines, *_checks(found)])
 
 

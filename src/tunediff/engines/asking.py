@@ -30,9 +30,11 @@ def ask_cases(engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate
         engine: answers with the model.
         cases: the cases.
         case_set: how a case becomes a prompt, and what is asked about it.
-        evaluate: how long an answer may be.
+        evaluate: how long an answer may be, where the test set does not say it.
         title: what the progress bar says.
     """
+    if case_set.max_new_tokens is not None:
+        evaluate = evaluate.model_copy(update={"max_new_tokens": case_set.max_new_tokens})
     parts = [cases[start : start + ROWS] for start in range(0, max(1, len(cases)), ROWS)]
     frames = [_ask(engine, part, case_set, evaluate, title) for part in parts]
     return pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]

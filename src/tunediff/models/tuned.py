@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 Manifest = Mapping[str, Any]
 CHAT_TEMPLATE, TOKENIZER_CONFIG = "chat_template.jinja", "tokenizer_config.json"
+# Where the models after each epoch lie (train.keep).
+EPOCHS = "epochs"
 # How peft calls the base in the names of an adapter's tensors.
 OF_BASE = "base_model.model."
 # peft's class for it drops the token types, which tell question and context apart; its plain class does not.
@@ -197,6 +199,17 @@ def save_tuned(model: Network, adapt: Adapt, folder: Path) -> None:
     form, save = ("adapter", save_adapter) if adapt.method in LORA else ("weights", save_trained)
     save(model, folder)
     write_json(folder / MANIFEST, {"source": "train", "method": adapt.method, "form": form})
+
+
+def epoch_folder(folder: Path, epoch: int) -> Path:
+    """Where in the folder of a tuned model that after one epoch lies, where each was kept."""
+    return folder / EPOCHS / str(epoch)
+
+
+def kept_epochs(folder: Path) -> dict[int, Path]:
+    """The tuned models after each epoch, by epoch from 1, where each was kept; else empty."""
+    found = {int(path.name): path for path in (folder / EPOCHS).glob("*") if path.name.isdecimal()}
+    return dict(sorted(found.items()))
 
 
 def pin_tuned(tuned: Tuned, folder: Path) -> None:

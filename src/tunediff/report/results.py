@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 
 from tunediff.compare.checks import Models, Raised
 from tunediff.compare.effects.differences import Difference
+from tunediff.compare.effects.retention import KEYS
 from tunediff.compare.effects.transitions import TRANSITIONS
 from tunediff.config.cost import Cost
 from tunediff.data.cases import MODELS
 from tunediff.models.parameters import ParameterRow
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import numbered_jsonl, read_json, read_text, shown, visible
+from tunediff.runtime.hashing import content_hash
 from tunediff.tasks.task import Task
 
 Metrics = Mapping[str, float]
@@ -77,11 +79,15 @@ PLOTS = {
     "contamination": ("transition", "cases", "same_inputs", "near_duplicates", "clean"),
     "differences": ("metric", "base", "tuned", "delta", "low", "high", "p", "p_holm"),
     "labels": ("label", "metric", "n", "base", "tuned", "delta", "low", "high", "p", "q"),
+    "retention": ("set", "measure", *KEYS, "p_holm"),
 }
+PLOTS["retention_slices"] = ("set", *PLOTS["slices"])
 WORDS = {
-    *("transition", "family", "value", "model", "baseline", "metric", "label"),
+    *("transition", "family", "value", "model", "baseline", "metric", "label", "set", "measure"),
     *("module", "parameter", "part", "kind", "shape", "dtype", "trainable"),
 }
+# What commands measured of a run after it, beside its metrics: shown where it is there, and of this run.
+BESIDE = {"controls": ("of", "n", "set", "measure", "again", "trained", "null"), "checkpoints": ("of", "sets")}
 SOURCES = (*METRICS, *TABLES, "plots", "cases", "checks", "environments", "costs")
 
 
@@ -138,6 +144,10 @@ class Results:
     coverage: Sequence[Record] = ()  # a row a model and share of cases answered
     worth: Sequence[Record] = ()  # a row a baseline
     contamination: Sequence[Record] = ()  # a row a transition
+    retention: Sequence[Record] = ()  # a row a further test set; what was not measured of it is None
+    retention_slices: Sequence[Record] = ()  # a row a slice of such a set
+    controls: Record = field(default_factory=dict)  # what `tunediff controls` found of this run, where it was asked
+    checkpoints: Record = field(default_factory=dict)  # what `tunediff checkpoints` found of it
     clean: Metrics = field(default_factory=dict)  # without the cases that training has seen
     checks: Sequence[Raised] = ()
     price: Cost = field(default_factory=Cost)
@@ -175,12 +185,17 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
     if read_json(paths["train"]) != {}:  # the tuned model was trained here
         needed |= {name: (*needed[name], *keys) for name, keys in OF_TRAINING.items()}
     metrics: dict[str, Any] = {name: _metrics(paths[name], keys) for name, keys in needed.items()}
+    of_this = run_hash(metrics["eval_base"], metrics["eval_tuned"])
     for name in ("eval_base", "eval_tuned"):
         metrics[name] |= task.accuracy(metrics[name])
     tables: dict[str, Any] = {name: _table(paths[name], columns) for name, columns in TABLES.items()}
     _check_logs(paths, metrics, tables)
     environments = {stage: _environment(paths["environments"] / f"{stage}.json") for stage in WITH_MODEL}
     plots, plot_sources = _plots(paths["plots"], task)
+    beside: dict[str, Any] = {
+        name: beside_metrics(paths["diff_cases"].with_name(f"{name}.json"), keys, of_this)
+        for name, keys in BESIDE.items()
+    }
     cases = [_case(f"{paths['cases']}, row {number}", row, task) for number, row in numbered_jsonl(paths["cases"])]
     _check_same_cases(paths, metrics, cases)
     return Results(
@@ -189,6 +204,7 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
         **metrics,
         **tables,
         **plots,
+        **beside,
         cases=cases,
         flows=flows_of(cases),
         # Where there is one label there is nothing to confuse.
@@ -199,8 +215,31 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
         loaded={stage: model for stage, (_, model) in environments.items() if model},
         costs={stage: _cost(paths["costs"] / f"{stage}.json") for stage in STAGES},
         price=price,
-        sources={name: str(paths[name]) for name in SOURCES} | plot_sources,
+        sources={name: str(paths[name]) for name in SOURCES}
+        | plot_sources
+        | {name: str(paths["diff_cases"].with_name(f"{name}.json")) for name in BESIDE if beside[name]},
     )
+
+
+def run_hash(base: Metrics, tuned: Metrics) -> str:
+    """What stands in a file of `BESIDE` for the run that it is of: a hash of what both models scored.
+
+    Args:
+        base: what metrics/eval_base.json holds.
+        tuned: what metrics/eval_tuned.json holds.
+    """
+    return content_hash([base, tuned])
+
+
+def beside_metrics(path: Path, keys: Sequence[str], of_this: str) -> dict[str, Any]:
+    """What a command measured of this run; empty where there is no such file, or one of another run."""
+    if not path.exists():
+        return {}
+    values = _object(path, keys)
+    if values["of"] != of_this:
+        print(f"report: {path} is of another run, and is left out")
+        return {}
+    return values
 
 
 def _check_logs(paths: Mapping[str, Path], metrics: Mapping[str, Metrics], tables: Mapping[str, Any]) -> None:
