@@ -4,6 +4,7 @@
     tunediff diff before.jsonl after.jsonl --out findings
     tunediff gate --non-inferiority-margin 0.02
     tunediff board lr1e-4 lr3e-4
+    tunediff chain base.jsonl nf4.jsonl tuned.jsonl
     tunediff repro
     tunediff cost
     tunediff verify
@@ -36,6 +37,7 @@ COMMANDS = (
     "diff",
     "gate",
     "board",
+    "chain",
     "score",
     "repro",
     "cost",
