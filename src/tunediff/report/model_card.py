@@ -18,7 +18,7 @@ from tunediff.config.adapt import LORA, Adapt
 from tunediff.config.data import Data
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.model import HEADS as HEAD_KINDS
-from tunediff.config.model import Model
+from tunediff.config.model import BITSANDBYTES, Model
 from tunediff.config.prompt import Prompt
 from tunediff.config.tuned import Tuned
 from tunediff.report.page import markdown_page, markdown_text
@@ -175,9 +175,12 @@ def loading_code(model: Model, is_adapter: bool, labels: Sequence[str]) -> str:
     head = HEADS[model.head]
     kind, options = head.kind, ""
     imports, lines = [f"from transformers import {kind}, AutoTokenizer"], []
-    if model.quantization == "nf4":
+    if model.quantization in BITSANDBYTES:
         imports[0] += ", BitsAndBytesConfig"
-        packed = 'load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True'
+        packed = ", ".join(
+            f'{key}="{value}"' if isinstance(value, str) else f"{key}={value}"
+            for key, value in BITSANDBYTES[model.quantization].items()
+        )
         lines.append(f"quantization = BitsAndBytesConfig({packed})")
         options = ", quantization_config=quantization"
     if not is_adapter:
