@@ -104,7 +104,7 @@ def main(args: argparse.Namespace) -> None:
         TunediffError: an argument, the data or a model is at fault; then nothing is written and nothing is computed.
     """
     project = project_of(args.out, [args.base, args.tuned])
-    text, said = checked(args)
+    text, said = params_text(args)
     for line in said:
         print(f"compare: {line}")
     sys.stdout.flush()
@@ -127,7 +127,7 @@ def project_of(out: Path, models: Sequence[str]) -> Path:
     return project
 
 
-def checked(args: argparse.Namespace) -> tuple[str, list[str]]:
+def params_text(args: argparse.Namespace) -> tuple[str, list[str]]:
     """The params.yaml that the arguments stand for, checked with data and models, and what is taken for granted.
 
     Raises:

@@ -34,7 +34,6 @@ from tunediff.models.modules import inside, matched_targets, new_head, new_poole
 from tunediff.models.parameters import ParameterRow
 from tunediff.runtime.errors import TunediffError
 
-
 Method = Literal["qlora", "lora", "head", "full"]
 
 # What is trained beside a frozen base is float32: peft casts half-precision adapters up, and gradient scaling

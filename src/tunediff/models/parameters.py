@@ -32,7 +32,8 @@ class ParameterRow(NamedTuple):
     part: str  # base, head or adapter
     kind: str  # embedding, linear, norm or other
     shape: tuple[int, ...]
-    dtype: str  # in memory: a floating type, "nf4", "fp4" or "int8" (packed), "tied" (to a tensor counted above), "removed"
+    # In memory: a floating type; "nf4", "fp4" or "int8" (packed); "tied" (to a tensor counted above); "removed".
+    dtype: str
     base: int  # logical parameters before fine-tuning
     tuned: int  # logical parameters after
     stored: int  # elements in memory after; two NF4 weights are one

@@ -37,8 +37,8 @@ def loaded_models(results: Results) -> list[str]:
     packed = _packed(results.loaded.get("predict_tuned") or results.loaded.get("predict_base", {}))
     if results.parameters and packed is not None and packed != counts:
         sentences.append(
-            f"The counts, made from the layout alone, take {counted(counts, 'layer')} to be packed where {whole(packed)} "
-            f"{'was' if packed == 1 else 'were'} found: what they say of memory does not hold."
+            f"The counts, made from the layout alone, take {counted(counts, 'layer')} to be packed where "
+            f"{whole(packed)} {'was' if packed == 1 else 'were'} found: what they say of memory does not hold."
         )
     return sentences
 

@@ -17,8 +17,8 @@ from markupsafe import Markup
 from tunediff.config.adapt import LORA, Adapt
 from tunediff.config.data import Data
 from tunediff.config.evaluate import Evaluate
-from tunediff.config.model import HEADS as HEAD_KINDS
 from tunediff.config.model import BITSANDBYTES, Model
+from tunediff.config.model import HEADS as HEAD_KINDS
 from tunediff.config.prompt import Prompt
 from tunediff.config.tuned import Tuned
 from tunediff.report.page import markdown_page, markdown_text
