@@ -283,7 +283,8 @@ def test_both_pages_say_what_each_stage_computed_with_stages_of_one_environment_
     assert "<b>" not in html_page(made) + markdown_page(made)
 
 
-FOUND = {"head": "new", "labels": ["a <b>", "c"], "linear_layers": 14, "nf4_layers": 13, "dtypes": {"float32": 9}}
+FOUND = {"head": "new", "labels": ["a <b>", "c"], "linear_layers": 14, "dtypes": {"float32": 9}}
+FOUND |= {"nf4_layers": 13, "quantized_layers": {"nf4": 13}}
 
 
 def test_both_pages_say_what_was_found_in_the_models_and_where_the_counts_say_another_thing(tmp_path):
@@ -300,7 +301,7 @@ def test_both_pages_say_what_was_found_in_the_models_and_where_the_counts_say_an
         assert "Computed by predict_base, train, predict_tuned with torch" in text
     assert "<b>" not in html_page(made) + markdown_page(made)
     counted = sum(row["dtype"] == "nf4" for row in made["results"].parameters)
-    found = {"environment_predict_base": {"model": FOUND | {"nf4_layers": counted}}}
+    found = {"environment_predict_base": {"model": FOUND | {"quantized_layers": {"nf4": counted}}}}
     assert "made from the layout alone" not in markdown_page(contents(tmp_path / "equal", usual_cases(), **found))
 
 

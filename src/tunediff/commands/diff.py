@@ -70,8 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_promises(parser)
 
 
-def add_fields(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what prediction files call their columns."""
+def add_fields(parser: argparse.ArgumentParser, data: str = "the data set of SQuAD predictions") -> None:
+    """Add the options that say what prediction files call their columns; `data`: the help of --data."""
     parser.add_argument(
         "--label-field",
         default=Fields.label,
@@ -84,7 +84,7 @@ def add_fields(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input-fields", help="columns of the inputs, with commas between them")
     parser.add_argument("--id-field", help="column that tells one case from another (case_id, else the inputs)")
     parser.add_argument("--cluster-field", help="column of what several cases may share, such as the premise")
-    parser.add_argument("--data", type=Path, help="the data set of SQuAD predictions")
+    parser.add_argument("--data", type=Path, help=data)
     parser.add_argument("--metric", help="metric or scorer of another tool that says what is right (the first one)")
     parser.add_argument("--filter", help="filter or model of another tool's file, where there are several")
 

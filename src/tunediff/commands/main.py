@@ -6,6 +6,7 @@
     tunediff board lr1e-4 lr3e-4
     tunediff controls
     tunediff checkpoints
+    tunediff chain base.jsonl nf4.jsonl tuned.jsonl
     tunediff repro
     tunediff cost
     tunediff verify
@@ -40,6 +41,7 @@ COMMANDS = (
     "board",
     "controls",
     "checkpoints",
+    "chain",
     "score",
     "repro",
     "cost",
