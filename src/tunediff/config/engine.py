@@ -7,9 +7,11 @@ from pydantic import Field
 
 from tunediff.config.section import Number, Section, Whole, Word
 
+# Of engine.kind: a server; of model.source and tuned.source: a model that only a server has.
+SERVED = "server"
 # What engine.kind may be; `tunediff.engines.ENGINES` opens each. They stand here so that params.yaml is checked without
 # the code of the engines.
-KINDS = ["local", "server"]
+KINDS = ["local", SERVED]
 # How a server is asked, which changes no answer of it.
 OF_MACHINE = ("api_key_env", "num_concurrent", "timeout")
 
@@ -39,7 +41,7 @@ class EngineSection(Section):
     timeout: Number = Field(default=120.0, gt=0, description="server: seconds that a request may take")
 
     def _contradictions(self) -> Iterator[str]:
-        if self.kind == "server" and self.url is None:
+        if self.kind == SERVED and self.url is None:
             yield "engine.kind is server, but engine.url is missing"
         if self.kind == "local":
             for key in ("url", "model", "api_key_env"):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, cast, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
+from tunediff.config.engine import SERVED
 from tunediff.config.model import HEADS
 from tunediff.config.params import Params
 from tunediff.config.prompt import TAKEN
@@ -117,24 +118,24 @@ def _head_labels_fit_head(params: Params) -> str | None:
 
 def _engine_fits_sources(params: Params) -> str | None:
     kind, base, tuned = params.engine.kind, params.model.source, params.tuned.source
-    if kind == "server" and tuned != "server":
+    if kind == SERVED and tuned != SERVED:
         return f"engine.kind is server, but tuned.source is {tuned}; expected server: it answers with both models"
-    if kind == "server" and base == "scratch":
+    if kind == SERVED and base == "scratch":
         return "engine.kind is server, but model.source is scratch; expected a model that the server has"
-    if kind == "local" and "server" in (base, tuned):
-        key = "model" if base == "server" else "tuned"
+    if kind == "local" and SERVED in (base, tuned):
+        key = "model" if base == SERVED else "tuned"
         return f"{key}.source is server, but engine.kind is local; expected server"
     return None
 
 
 def _head_fits_engine(params: Params) -> str | None:
-    if params.engine.kind != "server" or HEADS[params.model.head].writes:
+    if params.engine.kind != SERVED or HEADS[params.model.head].writes:
         return None
     return f"engine.kind is server, but model.head is {params.model.head}; expected lm: no server has other heads"
 
 
 def _processes_fit_engine(params: Params) -> str | None:
-    if params.engine.kind != "server" or params.evaluate.num_processes == 1:
+    if params.engine.kind != SERVED or params.evaluate.num_processes == 1:
         return None
     return (
         f"evaluate.num_processes is {params.evaluate.num_processes}, but engine.kind is server; expected 1: one "
@@ -143,7 +144,7 @@ def _processes_fit_engine(params: Params) -> str | None:
 
 
 def _served_chat_is_written(params: Params) -> str | None:
-    if params.engine.kind != "server" or params.prompt.messages is None:
+    if params.engine.kind != SERVED or params.prompt.messages is None:
         return None
     evaluate = params.evaluate
     scored = [f"evaluate.scoring_method is {evaluate.scoring_method}"] if evaluate.scoring_method == "choices" else []

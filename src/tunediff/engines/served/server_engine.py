@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tunediff.config.engine import SERVED
 from tunediff.config.prompt import Prompt
 from tunediff.engines.engine import Engine, Written
 from tunediff.engines.served.at_once import answer_each
@@ -126,7 +127,7 @@ class ServerEngine(Engine):
         """See `Engine`; refused where the two answer alike."""
         path = folder / MANIFEST
         manifest = read_json(path)
-        if not isinstance(manifest, dict) or manifest.get("source") != "server" or not manifest.get("id"):
+        if not isinstance(manifest, dict) or manifest.get("source") != SERVED or not manifest.get("id"):
             raise TunediffError(f"{path}: found {shown(manifest)}, expected a model of a server; run dvc repro")
         return ServerEngine(self._settings, manifest.get("url") or self._client.url, manifest["id"], base=self)
 

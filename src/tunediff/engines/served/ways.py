@@ -226,7 +226,7 @@ def likeliest(completions: Completions, prompt: list[int], n: int) -> dict[int, 
 
 
 def written_by_bias(completions: Completions, prompt: list[int], token: int) -> float | None:
-    """What the server tells of a token that a bias makes it write; None where it takes no bias or writes another one."""
+    """What the server tells of a token that a bias makes it write; None where it does not write that one."""
     try:
         told = completions.write(prompt, 1, log_probs=1, bias={token: BIAS}).tokens
     except RefusedError:
