@@ -8,7 +8,7 @@ from pydantic import Field
 from tunediff.config.section import COMMIT, LabelName, Section, Seed, Whole, Word
 
 # What model.source may be; `tunediff.models.sources.SOURCES` finds the weights of all but `scratch`.
-ORIGINS = ["scratch", "hub", "package", "folder"]
+ORIGINS = ["scratch", "hub", "package", "folder", "server"]
 
 
 class HeadKind(NamedTuple):
@@ -42,9 +42,12 @@ class Base(Section):
 
     source: Word = Field(
         description="scratch: trained from scratch here; hub: pinned on the hub; package: shipped inside a Python "
-        "package; folder: a local folder"
+        "package; folder: a local folder; server: known to a server alone (engine.kind server)"
     )
-    id: str | None = Field(default=None, description="hub id, package name, or path of a folder or a GGUF file")
+    id: str | None = Field(
+        default=None,
+        description="hub id, package name, path of a folder or a GGUF file, or the name that a server has for it",
+    )
     revision: str | None = Field(default=None, pattern=COMMIT, description="hub: commit, 40 hexadecimal digits")
     config: dict[str, Any] | None = Field(
         default=None, description="layout as in config.json; lets a gated model be counted offline"

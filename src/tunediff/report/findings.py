@@ -77,7 +77,7 @@ def findings(results: Results) -> Findings:
         limits=tuple(_limits(results)),
         checks=tuple(check for check in results.checks if check.acknowledged is None),
         acknowledged=tuple(check for check in results.checks if check.acknowledged is not None),
-        parameters=_parameters(results.count_params) if results.count_params else "",
+        parameters=_parameters(results.count_params) if results.prepare else "",
     )
 
 
@@ -507,6 +507,8 @@ def _limits(results: Results) -> list[str]:
 
 
 def _parameters(count: Metrics) -> str:
+    if not count:
+        return "Parameters are not counted: a server does not tell those of its models."
     if "trainable" not in count:
         return "The tuned model was not trained here: which of its parameters were trained is not known."
     share, stored_share = (percent(count[key] / 100, 3) for key in ("trainable_percent", "packed_trainable_percent"))

@@ -184,6 +184,8 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
     needed |= dict.fromkeys(("eval_base", "eval_tuned"), task.figures)
     if read_json(paths["train"]) != {}:  # the tuned model was trained here
         needed |= {name: (*needed[name], *keys) for name, keys in OF_TRAINING.items()}
+    if read_json(paths["count_params"]) == {}:  # a server has one of the models
+        needed["count_params"] = ()
     metrics: dict[str, Any] = {name: _metrics(paths[name], keys) for name, keys in needed.items()}
     of_this = run_hash(metrics["eval_base"], metrics["eval_tuned"])
     for name in ("eval_base", "eval_tuned"):
@@ -243,10 +245,11 @@ def beside_metrics(path: Path, keys: Sequence[str], of_this: str) -> dict[str, A
 
 
 def _check_logs(paths: Mapping[str, Path], metrics: Mapping[str, Metrics], tables: Mapping[str, Any]) -> None:
-    """Every table has a row; those of a training are empty where others trained the model."""
+    """Every table has a row; those of a training are empty where others trained the model, parameters of a server's."""
     trained = bool(metrics["train"])
+    expected = {"pretrain_log": False, "train_log": trained, "parameters": bool(metrics["count_params"])}
     for name, rows in tables.items():
-        if not rows and name != "pretrain_log" and (name != "train_log" or trained):
+        if not rows and expected[name]:
             raise TunediffError(f"{paths[name]}: found no row, expected at least one")
     if tables["train_log"] and not trained:
         raise TunediffError(
@@ -319,7 +322,9 @@ def _environment(path: Path) -> tuple[dict[str, str], Record]:
     """What the model of a stage computed with, and what was found in it; empty where the stage had none."""
     if read_json(path) == {}:
         return {}, {}
-    values = _object(path, ("torch", "device"))
+    read = read_json(path)
+    served = isinstance(read, dict) and read.get("engine") == "server"
+    values = _object(path, () if served else ("torch", "device"))
     model = values.pop("model", {})
     if not isinstance(model, dict):
         raise TunediffError(f"{path}: model: found {shown(model)}, expected an object")
