@@ -86,8 +86,9 @@ class Model(Base):
         "mean of all tokens, as sentence encoders were trained to be read; transformers by itself reads the first",
     )
     quantization: Quantization = Field(
+        default="none",
         description="nf4, fp4: 4-bit with double quantisation, int8: 8-bit, each by bitsandbytes as the weights are "
-        "loaded; stored: as the checkpoint's config.json says (GPTQ, AWQ, compressed-tensors, FP8, ...)"
+        "loaded; stored: as the checkpoint's config.json says (GPTQ, AWQ, compressed-tensors, FP8, ...)",
     )
     dtype: Dtype = Field(
         default="auto",
