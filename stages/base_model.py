@@ -7,10 +7,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from tunediff.config.engine import SERVED
 from tunediff.config.model import Base
 from tunediff.config.pretrain import Pretrain
 from tunediff.config.settings import BaseModelSettings, read_settings
-from tunediff.models.sources import CONFIG, find_weights, write_manifest
+from tunediff.models.sources import CONFIG, find_weights, write_manifest, write_served
 from tunediff.pretraining.texts import read_texts
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
@@ -36,6 +37,9 @@ def main() -> None:
             folder.mkdir()
             if scratch is not None:
                 log, metrics = train_base(base, settings.pretrain, args.text, folder, scratch, note_cost)
+            elif base.source == SERVED:
+                write_served(folder, base)
+                print(f"base model: {base.id}, which a server has: not its layout, nor what it is, is known here")
             else:
                 weights = find_weights(base)
                 write_manifest(folder, base, weights)

@@ -5,6 +5,9 @@
     tunediff diff before.jsonl after.jsonl --out findings
     tunediff gate --non-inferiority-margin 0.02
     tunediff board lr1e-4 lr3e-4
+    tunediff controls
+    tunediff checkpoints
+    tunediff chain base.jsonl nf4.jsonl tuned.jsonl
     tunediff repro
     tunediff cost
     tunediff verify
@@ -38,6 +41,9 @@ COMMANDS = (
     "diff",
     "gate",
     "board",
+    "controls",
+    "checkpoints",
+    "chain",
     "score",
     "repro",
     "cost",

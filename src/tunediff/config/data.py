@@ -35,9 +35,12 @@ class Draw(Section):
 class Synthetic(Section):
     """Generated cases, drawn from a seed."""
 
-    name: Literal["captions", "reviews", "questions", "sums", "orders"] = Field(
-        description="pairs of captions (nli), film reviews (classification), reports and questions "
-        "(question_answering), sums in words (generation), orders to be written as JSON (generation)"
+    name: Literal["captions", "reviews", "questions", "sums", "orders", "arithmetic", "copying", "instructions"] = (
+        Field(
+            description="pairs of captions (nli), film reviews (classification), reports and questions "
+            "(question_answering), sums in words (generation), orders to be written as JSON (generation), and for "
+            "retention (generation): arithmetic, texts to copy, instructions to follow"
+        )
     )
     seed: Seed = Field(description="seed of the generated cases")
     train: Whole = Field(ge=1, description="rows to write for the source split `train`")

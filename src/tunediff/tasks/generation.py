@@ -217,6 +217,10 @@ class Generation(Task):
         return {name: METHODS[by].words if by in METHODS else by.replace("_", " ") for name, by in bare.items()}
 
     @property
+    def lenient(self) -> str | None:
+        return next((name for name, grader in self._beside.items() if grader.grade.lenient), None)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         return ("answers", *self.scores, *self.traits)
 
