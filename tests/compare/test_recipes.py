@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.compare.test_board import answers, right
+from tests.board_answers import answers, right
 from tunediff.compare.board import Answered
 from tunediff.compare.recipes import case_kinds, case_lines, find_recipes, recipe_figures
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.imports import ROOT
-from tests.stages.test_prepare import file_of, prepared
+from tests.prepare_params import file_of, prepared
 from tunediff.data.cases import read_cases
 from tunediff.tasks.experiment import read_experiment
 
