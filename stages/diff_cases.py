@@ -1,7 +1,7 @@
 """Compare the two prediction files case by case: what changed, what the gain consists of, how far to trust it.
 
     python stages/diff_cases.py --settings data/settings/diff_cases.json --base data/predictions/base \
-        --tuned data/predictions/tuned --splits data/splits --test-sets data/test_sets --leaks data/leaks.json \
+        --tuned data/predictions/tuned --splits data/splits --test-sets data/test_sets --notes data/notes.json \
         --prepare metrics/prepare.json --base-model metrics/base_model.json --eval-base metrics/eval_base.json \
         --eval-tuned metrics/eval_tuned.json --train-log data/train_log.csv --cases data/cases.jsonl \
         --plots data/plots --checks data/checks.json --metrics metrics/diff_cases.json \
@@ -16,7 +16,7 @@ from tunediff.compare.diff_summary import diff_summary
 from tunediff.compare.evidence import gather
 from tunediff.config.settings import DiffSettings, read_settings
 from tunediff.data.cases import environment_of, read_cases, read_predictions, read_split
-from tunediff.data.leaks import read_leaks
+from tunediff.data.notes import read_notes
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import replacing, write_json, write_jsonl
@@ -29,7 +29,7 @@ FOUND = ("prepare", "base_model", "eval_base", "eval_tuned", "train_log")
 def main() -> None:
     args = arguments(
         __doc__,
-        reads=("settings", "base", "tuned", "splits", "test_sets", "leaks", *FOUND),
+        reads=("settings", "base", "tuned", "splits", "test_sets", "notes", *FOUND),
         writes=("cases", "plots", "checks", "metrics", "baselines", "calibration", "cost"),
     )
     settings = read_settings(args.settings, DiffSettings)
@@ -37,13 +37,15 @@ def main() -> None:
     with measured(args.cost):
         train = read_split(args.splits / "train.jsonl", task.inputs, task.labels)
         test = read_cases(args.test_sets / "test.jsonl", task.inputs, task.labels)
-        leaks = read_leaks(args.leaks).get("test")
+        notes = read_notes(args.notes)["test"]
         (base, about_base), (tuned, about_tuned) = (
             read_predictions(folder / "test.parquet") for folder in (args.base, args.tuned)
         )
         labels = about_base["labels"], about_tuned["labels"]
         environments = environment_of(about_base), environment_of(about_tuned)
-        comparison = compare_run(base, tuned, train, test, leaks, task, settings.diff, labels, environments)
+        comparison = compare_run(
+            base, tuned, train, test, notes.leaks, task, settings.diff, labels, environments, notes.slices
+        )
         evaluations = {"base": args.eval_base, "tuned": args.eval_tuned}
         acknowledged = settings.checks.acknowledge
         found = gather(comparison, read_run(args.prepare, args.base_model, evaluations, args.train_log, acknowledged))

@@ -40,9 +40,10 @@ from tunediff.tasks.task import Task
 # The keys that name what is entered in a registry, which a stage would miss only when it is at work.
 _NAMED = (("model", "source", ORIGINS), ("engine", "kind", KINDS), ("tuned", "source", TUNED))
 # Of each stage the keys that cannot change its result.
+_GRADED = {"grade", "option_score"}
 _MODEL, _EVALUATE = {"published_parameters"}, {"num_processes", "metrics"}
 WITHOUT: dict[str, Any] = {
-    "prepare": {"task": {"grade"}, "also": {"__all__": {"prompt": True, "task": {"grade"}}}},
+    "prepare": {"task": _GRADED, "also": {"__all__": {"prompt": True, "task": _GRADED}}},
     "count_params": {"model": {"head_seed", "head_labels"}, "adapt": {"lora_dropout"}, "tuned": {"head_labels"}},
     "predict_base": {"model": _MODEL, "evaluate": _EVALUATE},
     "features": {"head": {"model": _MODEL}},

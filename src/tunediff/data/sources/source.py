@@ -32,10 +32,11 @@ def read_source(data: Origin, raw: Path) -> dict[str, list[Row]]:
 
         return {name: dataset_rows(data.hub.id, data.hub.config, data.hub.revision, name) for name in names}
     assert data.synthetic is not None  # section data has exactly one of the three
-    from tunediff.data.synthetic import captions, orders, questions, reviews, sums
+    from tunediff.data.synthetic import captions, orders, questions, rankings, reviews, sums
 
     synthetic = data.synthetic
     sets = {"captions": captions, "reviews": reviews, "questions": questions, "sums": sums, "orders": orders}
+    sets["rankings"] = rankings
     splits = sets[synthetic.name].rows(synthetic.train, synthetic.validation, synthetic.test, synthetic.seed)
     return {
         name: [Row(row, f"{synthetic.name}, {name}", number) for number, row in enumerate(splits[name], start=1)]
