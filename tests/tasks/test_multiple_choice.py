@@ -151,7 +151,7 @@ def test_each_score_chooses_as_lm_evaluation_harness_defines_it():
         token_log_probs=[[-2.0, -1.5, -3.0]],
         unconditional_log_probs=[[-4.0, -8.5, -4.0]],
     )
-    # In all -2, -6, -3; per character -2, -0.5, -0.6; per byte -2, -0.5, -0.3; per token as given; less alone 2, 2.5, 1.
+    # In all -2, -6, -3; per character -2, -0.5, -0.6; per byte -2, -0.5, -0.3; less those without a prompt 2, 2.5, 1.
     expected = {"sum": "A", "character": "B", "byte": "C", "token": "B", "unconditional": "B"}
     for score, label in expected.items():
         [found] = graded([case], frame, score).to_dict("records")
@@ -234,6 +234,12 @@ def test_two_prediction_files_of_it_are_compared_with_every_score(pair, tmp_path
     assert found.metrics["score_byte_tuned"] == frames[1]["score_byte"].mean()
     for page in diff_pages(found, ("base", "tuned")):
         assert "ccuracy by likelihood per byte" in page
+
+
+def test_a_score_in_a_prediction_file_that_is_neither_0_nor_1_is_refused(pair, tmp_path):
+    write_predictions(tmp_path / "odd.parquet", pair[1].assign(score_byte=0.5), {"labels": TASK.labels})
+    with pytest.raises(TunediffError, match=r"row 1: score_byte: found 0.5, expected 0 or 1"):
+        list(read_foreign(tmp_path / "odd.parquet", Fields()))
 
 
 def test_a_prediction_file_of_labels_is_none_of_it():

@@ -23,7 +23,7 @@ from tunediff.compare.effects.label_bias import calibrated
 from tunediff.compare.effects.transitions import in_split_order, transition_metrics, transitions
 from tunediff.compare.pairs.align import OUTCOMES, align
 from tunediff.compare.pairs.predictions import SLICE, Fields, Predictions, from_table
-from tunediff.compare.pairs.stored import Pairs, pair, store
+from tunediff.compare.pairs.stored import Pairs, pair, store_both
 from tunediff.config.diff import Diff
 from tunediff.data.cases import INVALID, MODELS, Case
 from tunediff.data.leaks import Leaks
@@ -225,6 +225,7 @@ def compare_files(
     names: tuple[str, str] = ("before", "after"),
     confidence: float = CONFIDENCE,
     folder: Path | None = None,
+    at_once: bool = False,
 ) -> Comparison:
     """Compare two models' predictions, as `tunediff.compare.pairs.prediction_files.read_predictions` reads them.
 
@@ -234,13 +235,14 @@ def compare_files(
         names: what to call the two in an error.
         confidence: of the intervals, in 0.5..1.
         folder: where cases lie meanwhile, in files without a name; None: where the system has its temporary files.
+        at_once: read both at the same time, which is worth it where they are large; neither may have been begun.
 
     Raises:
         TunediffError: see `compare_tables`.
     """
     if not 0.5 <= confidence < 1:
         raise TunediffError(f"confidence: found {confidence}, expected at least 0.5 and below 1")
-    pairs = pair(store(before, names[0], folder), store(after, names[1], folder), names, folder)
+    pairs = pair(*store_both(before, after, names, folder, at_once), names, folder)
     # Of what cases may share, nothing is known but a cluster.
     source = "context" if "context" in pairs.inputs else "text"
     task = replace(pairs.kind, inputs=pairs.inputs, labels=_labels(pairs), source_input=source)

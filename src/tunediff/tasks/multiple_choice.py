@@ -37,10 +37,10 @@ from tunediff.tasks.columns import (
     asked_in_one_way,
     checked_text,
     each_row,
+    inputs_of,
     key_of,
     no_grades,
     tags_of,
-    text_of,
     value_of,
 )
 from tunediff.tasks.families import Family
@@ -89,6 +89,12 @@ def _prompt_fits(params: Params) -> str | None:
     return "task.option_score is unconditional, but prompt.messages are given: a chat has no turn without a prompt"
 
 
+def _engine_fits(params: Params) -> str | None:
+    if params.engine.kind != "server":
+        return None
+    return f"engine.kind is server, but task.name is {params.task.name}: no server scores options yet; expected local"
+
+
 def _method_fits(params: Params) -> str | None:
     method = params.evaluate.scoring_method
     if method == "choices":
@@ -108,7 +114,7 @@ class MultipleChoice(Classification):
     option_score: str = "sum"
     scored: tuple[str, ...] = ()
 
-    rules = (several_labels, _columns_fit, values_fit, _head_fits, _no_choices, _prompt_fits, no_grades)
+    rules = (several_labels, _columns_fit, values_fit, _head_fits, _no_choices, _prompt_fits, _engine_fits, no_grades)
     settings_rules = (_method_fits, asked_in_one_way)
 
     @classmethod
@@ -130,8 +136,9 @@ class MultipleChoice(Classification):
             TunediffError: a column is missing, there are not as many options as labels, an option is empty, or the
                 label names none.
         """
-        values = data.labels or {name: name for name in self.labels}
-        labels = {key_of(value): label for value, label in values.items()}
+        # A label's own name stands for it, unless it is given to another.
+        labels = {key_of(name): name for name in self.labels}
+        labels |= {key_of(value): label for value, label in (data.labels or {}).items()}
         unlabelled = {key_of(value) for value in data.unlabelled}
 
         def example(row: Row) -> tuple[dict[str, str], str, Sequence[str], tuple[()], tuple[str, ...]] | None:
@@ -146,7 +153,7 @@ class MultipleChoice(Classification):
                     f"{row.place}: {data.columns['label']}: found {shown(row[data.columns['label']])}, expected one of "
                     f"{expected}, or a value that data.unlabelled lists"
                 )
-            inputs = {name: text_of(row, data.columns[name]) for name in self.inputs}
+            inputs = inputs_of(row, self.inputs, data)
             return inputs, known[key], tags_of(row), (), options
 
         examples = each_row(rows, example)
@@ -321,6 +328,15 @@ class MultipleChoice(Classification):
         if options is None:
             return str(record["label"])
         return f"{record['label']}: {options[self.labels.index(record['label'])]}"
+
+    def read_gold(self, table: pd.DataFrame, label: pd.Series, name: str) -> dict[str, pd.Series]:
+        """The scores of a foreign table, each 0 or 1."""
+        for key in self.columns:
+            odd = ~table[key].isin([0, 1])
+            if odd.any():
+                row = table.index[int(odd.to_numpy().argmax())]
+                raise TunediffError(f"{name}, row {row}: {key}: found {shown(table[key][row])}, expected 0 or 1")
+        return {key: table[key].astype(float) for key in self.columns}
 
 
 def _text(value: object, row: Row, name: str) -> str:
