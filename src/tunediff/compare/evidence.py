@@ -72,7 +72,7 @@ class Evidence:
         if not found.cases:
             return case_lines(found)
         task = found.task
-        members = slices_of_cases(found.aligned, found.cases, found.features, task.families, self.tables["slices"])
+        members = slices_of_cases(found.aligned, found.cases, found.features, found.families, self.tables["slices"])
         again = answered_again(found.aligned, "again_prediction_base", task, found.gold)
         return case_records(found, members, None if again is None else stable(again))
 
@@ -223,9 +223,9 @@ def _contamination(comparison: Comparison) -> Effect:
 def _slices(comparison: Comparison) -> Effect:
     """Where in the test set the change happened; where nothing else is known, by kind of case."""
     task, confidence, clusters = comparison.task, comparison.confidence, comparison.clusters
-    if comparison.cases:
+    if comparison.cases or comparison.own:
         texts, least = comparison.features, comparison.settings.slice_min_cases
-        table = slices(comparison.aligned, comparison.cases, texts, task.families, confidence, least, clusters)
+        table = slices(comparison.aligned, comparison.cases, texts, comparison.families, confidence, least, clusters)
     elif task.kinds:
         kinds = ([label] for label in comparison.aligned["label"])
         table = tag_slices(kinds, comparison.cells, "tag", confidence, clusters)

@@ -17,7 +17,7 @@ from tunediff.data.cases import Case
 from tunediff.inputs.chat import check_spelling
 from tunediff.inputs.joins import join
 from tunediff.inputs.padding import pad_rows
-from tunediff.inputs.prompts import Encoded, Row, answer_text, encode_cases, render_cases
+from tunediff.inputs.prompts import Encoded, Row, answer_text, encode_cases, option_texts, render_cases
 from tunediff.inputs.tokens import encode_prompts, encode_text
 from tunediff.models.heads import label_scores
 from tunediff.models.load import Loaded, Network
@@ -53,9 +53,10 @@ def written_rows(
     tokenizer = loaded.tokenizer
     check_spelling(tokenizer, prompt)
     golds, choices = _answers(cases, labels, prompt)
+    options = [option_texts(case, prompt) for case in cases]
     if prompt.messages is not None:
         return [[row] for row in chat_rows(loaded, cases, golds, choices, prompt)]
-    texts = [choices or [gold] for gold in golds]
+    texts = [own or choices or [gold] for own, gold in zip(options, golds, strict=True)]
     end = tokenizer.eos_token_id
     ending = int(end is not None)
     longest = max(len(encode_text(tokenizer, text)) for text in dict.fromkeys(chain.from_iterable(texts)))
@@ -64,7 +65,7 @@ def written_rows(
         return list(map(len, encode_prompts(tokenizer, prompts)))
 
     prompts = [one.text for one in render_cases(cases, prompt, count, loaded.context, longest + ending)]
-    joined = join(tokenizer, prompts, texts, loaded.context - ending)
+    joined = join(tokenizer, prompts, texts, loaded.context - ending, none_begins=not any(options))
     answers = [one.answers[row.index(gold)] for one, row, gold in zip(joined, texts, golds, strict=True)]
     return [[row] for row in answer_rows([one.prompt for one in joined], answers, end)]
 
@@ -72,7 +73,11 @@ def written_rows(
 def _answers(cases: Sequence[Case], labels: Sequence[str], prompt: Prompt) -> tuple[list[str], list[str]]:
     """Of each case the answer; and all choices: the boundary between prompt and answer is that of scoring."""
     choices = [prompt.choices[label] for label in labels] if prompt.choices else []
-    return [answer_text(case, prompt) for case in cases], choices
+    golds = [
+        option_texts(case, prompt)[labels.index(case.label)] if case.options else answer_text(case, prompt)
+        for case in cases
+    ]
+    return golds, choices
 
 
 def labelled_rows(
