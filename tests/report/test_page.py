@@ -106,6 +106,14 @@ def test_the_page_holds_every_part_and_every_source(usual, complete):
     assert page.open == full.open == []
 
 
+def test_every_part_with_a_picture_or_a_table_names_the_file_that_it_is_read_from(complete):
+    parts = re.findall(r"<(section|header)\b(.*?)</\1>", html_page(complete), re.DOTALL)
+    drawn = [part for _, part in parts if re.search('<svg|<table|class="figure"|id="limits"', part)]
+    assert len(drawn) == 13
+    for part in drawn:
+        assert re.search(r'<p class="source">From <code>[^<]+</code>', part), part[:80]
+
+
 def test_both_forms_tell_the_same_figures(tmp_path):
     made = contents(tmp_path, usual_cases(), prepare={"leaked_pairs": 3})
     html, markdown = Page(html_page(made)).text, markdown_page(made)

@@ -20,7 +20,6 @@ The same command goes on from what is done; of a params.yaml that says something
 import argparse
 import contextlib
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -30,26 +29,24 @@ from typing import Any, NamedTuple
 import yaml
 
 from tunediff.commands import repro
+from tunediff.commands.scaffold import RAW, copy, write_pipeline
 from tunediff.config.loading import nearest
 from tunediff.config.model import BITSANDBYTES, HEADS
 from tunediff.data.sources import Row
 from tunediff.data.sources.table_files import read_rows
 from tunediff.models.gguf import SUFFIX
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import read_json, read_text, replacing, shown, write_text
+from tunediff.runtime.files import read_json, read_text, shown, write_text
 from tunediff.runtime.hub import newest, snapshot
 from tunediff.tasks.columns import key_of, value_of
 from tunediff.tasks.draws import read_splits
 from tunediff.tasks.experiment import Experiment, read_experiment
 
-PACKAGE = Path(__file__).parents[1]
-# What a pipeline is made of, beside the package: in a clone around it, in an installed package inside of it.
-PIPELINE = ("dvc.yaml", "stages", "graders", ".dvcignore", ".dvc/plots")
 # Read by DVC in the project: no Git is asked for, and nothing is told to anyone.
 DVC_CONFIG = "[core]\n    analytics = false\n    no_scm = true\n"
 # What params.yaml said before the command wrote another.
 BEFORE = "params.yaml.before"
-RAW, REPORT = Path("data/raw"), Path("reports/report.html")
+REPORT = Path("reports/report.html")
 # What says of a model, before its weights are there, in which form they are: that of a whole model, and of an adapter.
 SMALL = ["config.json", "adapter_config.json"]
 # What may stand behind the name of a model, and which key of params.yaml says it.
@@ -135,7 +132,7 @@ def params_text(args: argparse.Namespace) -> tuple[str, list[str]]:
     """
     values = parameters(args)
     text = FIRST_LINE + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
-    experiment = _checked(text)
+    experiment = checked(text)
     _check_data(experiment, args.data)
     unusual = _check_models(experiment)
     return text, [*_assumptions(experiment, args), *unusual]
@@ -194,7 +191,6 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
             "test": {"source": "test", **draw},
         },
         "model": {**base.place(), "head": args.head, **held[0]},
-        "pretrain": {"path": str(RAW), "text": "none"},
         "prompt": prompt,
         "evaluate": {"scoring_method": "choices" if writes else "head"},
         "tuned": {**tuned.place(), **({"head_labels": tuned_labels} if tuned_labels else {}), **held[1]},
@@ -314,7 +310,7 @@ def _slug(text: str) -> str:
     return re.sub(r"[^\w.-]+", "-", "-".join([name, *words])).strip("-.")
 
 
-def _checked(text: str) -> Experiment:
+def checked(text: str) -> Experiment:
     """The experiment of a params.yaml that is not written yet."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
@@ -371,11 +367,8 @@ def _assumptions(experiment: Experiment, args: argparse.Namespace) -> Iterator[s
 
 def write_project(project: Path, text: str, data: Path) -> None:
     """Write the DVC project, or into that of an earlier run what has changed."""
-    around = PACKAGE / "pipeline" if (PACKAGE / "pipeline").is_dir() else PACKAGE.parents[1]
-    for name in PIPELINE:
-        _copy(around / name, project / name)
-    _copy(PACKAGE, project / "src" / PACKAGE.name)
-    _copy(data, project / RAW / f"test{data.suffix.lower()}")
+    write_pipeline(project)
+    copy(data, project / RAW / f"test{data.suffix.lower()}")
     params = project / "params.yaml"
     if params.is_file() and (before := read_text(params)) != text:
         write_text(project / BEFORE, before)
@@ -383,15 +376,6 @@ def write_project(project: Path, text: str, data: Path) -> None:
     for name, content in ((".dvc/config", DVC_CONFIG), ("params.yaml", text)):
         if not (project / name).is_file() or read_text(project / name) != content:
             write_text(project / name, content)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file, or a folder of code without what Python compiles of it."""
-    with replacing(target) as fresh:
-        if source.is_dir():
-            shutil.copytree(source, fresh, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "pipeline"))
-        else:
-            shutil.copyfile(source, fresh)
 
 
 def run_project(project: Path) -> int:

@@ -235,7 +235,9 @@ def check_names(runs: Sequence[Answered], command: str) -> None:
     """
     names = [run.name for run in runs]
     if len(names) < 2:
-        raise TunediffError(f"{command}: found {len(names)} run, expected at least two")
+        raise TunediffError(
+            f"{command}: found {len(names)} run, expected at least two (of one file: columns as --prediction-field A,B)"
+        )
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise TunediffError(f"{command}: found the run {repeated} twice, expected each once")

@@ -8,7 +8,7 @@ from pydantic import Field
 from tunediff.config.section import COMMIT, LabelName, Section, Seed, Whole, Word
 
 # What model.source may be; `tunediff.models.sources.SOURCES` finds the weights of all but `scratch`.
-ORIGINS = ["scratch", "hub", "package", "folder"]
+ORIGINS = ["scratch", "hub", "package", "folder", "server"]
 
 
 class HeadKind(NamedTuple):
@@ -42,9 +42,12 @@ class Base(Section):
 
     source: Word = Field(
         description="scratch: trained from scratch here; hub: pinned on the hub; package: shipped inside a Python "
-        "package; folder: a local folder"
+        "package; folder: a local folder; server: known to a server alone (engine.kind server)"
     )
-    id: str | None = Field(default=None, description="hub id, package name, or path of a folder or a GGUF file")
+    id: str | None = Field(
+        default=None,
+        description="hub id, package name, path of a folder or a GGUF file, or the name that a server has for it",
+    )
     revision: str | None = Field(default=None, pattern=COMMIT, description="hub: commit, 40 hexadecimal digits")
     config: dict[str, Any] | None = Field(
         default=None, description="layout as in config.json; lets a gated model be counted offline"
@@ -83,8 +86,9 @@ class Model(Base):
         "mean of all tokens, as sentence encoders were trained to be read; transformers by itself reads the first",
     )
     quantization: Quantization = Field(
+        default="none",
         description="nf4, fp4: 4-bit with double quantisation, int8: 8-bit, each by bitsandbytes as the weights are "
-        "loaded; stored: as the checkpoint's config.json says (GPTQ, AWQ, compressed-tensors, FP8, ...)"
+        "loaded; stored: as the checkpoint's config.json says (GPTQ, AWQ, compressed-tensors, FP8, ...)",
     )
     dtype: Dtype = Field(
         default="auto",

@@ -19,6 +19,7 @@ from tunediff.models.precision import check_precision, device, packing_options
 from tunediff.models.sources import CONFIG, weights_of
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import read_json, shown
+from tunediff.runtime.threads import limit_threads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -117,6 +118,7 @@ def load_model(
         output.register_forward_pre_hook(_contiguous)
     network.eval()
     network.requires_grad_(False)
+    choose_threads(network.config)
     found = {"head": _settle_head(network, report, model, labels, section)} | inspect(network, tokenizer, model)
     if HEADS[model.head].is_of_labels:
         found["labels"] = [network.config.id2label[number] for number in range(len(labels))]
@@ -241,6 +243,13 @@ def _load_network(weights: Path, config: dict[str, Any], model: Model, n_labels:
             # Of weights that are stored in 8 bits; see BITSANDBYTES.
             module.state.threshold = 0.0
     return network, report
+
+
+def choose_threads(config: "PreTrainedConfig") -> None:
+    """Compute on the CPU with the threads that layers of this layout's width keep at work."""
+    units = getattr(config.get_text_config(), "hidden_size", None)
+    if device() == "cpu" and isinstance(units, int):
+        limit_threads(units)
 
 
 def compute_dtype(model: Model) -> torch.dtype:

@@ -109,10 +109,12 @@ def totals(rows: Sequence[ParameterRow], published: int | None = None) -> dict[s
     known what was trained, the three that tell of it are left out.
 
     Args:
-        rows: a row a tensor.
+        rows: a row a tensor; of no row there are no figures.
         published: a parameter count as published; gives `published_total` and `published_difference`, published less
             `base_total`.
     """
+    if not rows:
+        return {}
     base = sum(row.base for row in rows)
     tuned = sum(row.tuned for row in rows)
     stored = sum(row.stored for row in rows)
@@ -187,6 +189,9 @@ def _left_out(row: ParameterRow) -> str:
 
 def summary(rows: Sequence[ParameterRow], published: int | None = None) -> Iterator[str]:
     """The totals as people read them, a line each, with their arithmetic."""
+    if not rows:
+        yield "  not counted: a server does not tell the parameters of its models"
+        return
     sums = totals(rows, published)
     gone = ", ".join(
         dict.fromkeys(

@@ -3,10 +3,10 @@
     {"source": "train", "method": "qlora", "form": "adapter"}         # models/tuned/manifest.json
     {"source": "hub", "id": "me/adapter", "revision": "6c1f...", "head_labels": null, "form": "adapter", ...}
 
-`form` says what it is: an `adapter` in peft's layout, `weights` (those of the base that were trained, alone), or a
-`whole` model of its own. A tuned model that is not trained here is pinned instead: `TUNED_SOURCES` names what writes
-the folder then. An adapter is copied into it. A whole model stays where it is, pinned by the commit of the hub or by
-the hash of its files.
+`form` says what it is: an `adapter` in peft's layout, `weights` (those of the base that were trained, alone), a
+`whole` model of its own, or one that a `server` has, of which there is the name alone. A tuned model that is not trained
+here is pinned instead: `TUNED_SOURCES` names what writes the folder then. An adapter is copied into it. A whole model
+stays where it is, pinned by the commit of the hub or by the hash of its files.
 """
 
 import shutil
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunediff.config.adapt import LORA, Adapt
+from tunediff.config.engine import SERVED
 from tunediff.config.model import HEADS, Model
 from tunediff.config.tuned import Tuned, loaded_as
 from tunediff.inputs.chat import Template
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 Manifest = Mapping[str, Any]
 CHAT_TEMPLATE, TOKENIZER_CONFIG = "chat_template.jinja", "tokenizer_config.json"
+# Where the models after each epoch lie (train.keep).
+EPOCHS = "epochs"
 # How peft calls the base in the names of an adapter's tensors.
 OF_BASE = "base_model.model."
 # peft's class for it drops the token types, which tell question and context apart; its plain class does not.
@@ -95,8 +98,12 @@ def _pin(tuned: Tuned, folder: Path) -> Manifest:
     return {**tuned.model_dump(), "form": form, "sha256": pinned}
 
 
+def _name_served(tuned: Tuned, folder: Path) -> Manifest:  # noqa: ARG001  (the manifest is all there is)
+    return {**tuned.model_dump(), "form": SERVED}
+
+
 # By tuned.source: writes what has to be known of a tuned model that is not trained here, and gives the manifest.
-TUNED_SOURCES: dict[str, Callable[[Tuned, Path], Manifest]] = dict.fromkeys(FINDERS, _pin)
+TUNED_SOURCES: dict[str, Callable[[Tuned, Path], Manifest]] = {**dict.fromkeys(FINDERS, _pin), SERVED: _name_served}
 
 
 def _load_adapter(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
@@ -182,11 +189,18 @@ def _load_whole(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
     return tuned
 
 
+def _refuse_served(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:  # noqa: ARG001  (one of FORMS)
+    raise TunediffError(
+        f"{folder / MANIFEST}: names {manifest.get('id')}, which a server has; expected a tuned model whose weights "
+        "lie here"
+    )
+
+
 def _weights(folder: Path, manifest: Manifest) -> Path:
     """Where the weights of a whole model lie, checked against what its manifest pins."""
     if "weights" in manifest:
         return Path(manifest["weights"])
-    weights, _ = find_tuned(Tuned(**{key: manifest.get(key) for key in Tuned.model_fields}))
+    weights, _ = find_tuned(Tuned(**{key: manifest[key] for key in Tuned.model_fields if key in manifest}))
     if manifest["sha256"] is not None and model_hash(weights) != manifest["sha256"]:
         raise TunediffError(
             f"{weights}: the model's files are not the ones that {folder / MANIFEST} pins; "
@@ -200,6 +214,7 @@ FORMS: dict[str, Callable[[Loaded, Path, Manifest], Loaded]] = {
     "adapter": _load_adapter,
     "weights": _load_weights,
     "whole": _load_whole,
+    SERVED: _refuse_served,
 }
 
 
@@ -208,6 +223,17 @@ def save_tuned(model: Network, adapt: Adapt, folder: Path) -> None:
     form, save = ("adapter", save_adapter) if adapt.method in LORA else ("weights", save_trained)
     save(model, folder)
     write_json(folder / MANIFEST, {"source": "train", "method": adapt.method, "form": form})
+
+
+def epoch_folder(folder: Path, epoch: int) -> Path:
+    """Where in the folder of a tuned model that after one epoch lies, where each was kept."""
+    return folder / EPOCHS / str(epoch)
+
+
+def kept_epochs(folder: Path) -> dict[int, Path]:
+    """The tuned models after each epoch, by epoch from 1, where each was kept; else empty."""
+    found = {int(path.name): path for path in (folder / EPOCHS).glob("*") if path.name.isdecimal()}
+    return dict(sorted(found.items()))
 
 
 def pin_tuned(tuned: Tuned, folder: Path) -> None:

@@ -29,7 +29,8 @@ def loaded_models(results: Results) -> list[str]:
     for stage, who in WHO.items():
         if found := results.loaded.get(stage):
             name = getattr(results.models, who)
-            sentences.append(f"The {name} as loaded: {'; '.join(_parts(found))}.")
+            parts = _served(found) if "served" in found else _parts(found)
+            sentences.append(f"The {name} as {'served' if 'served' in found else 'loaded'}: {'; '.join(parts)}.")
             sentences += [
                 f"{visible(str(caution))[:1].upper()}{visible(str(caution))[1:]}." for caution in _cautions(found)
             ]
@@ -59,6 +60,17 @@ def _packed(found: Mapping[str, Any]) -> int | None:
 def _cautions(found: Mapping[str, Any]) -> list[Any]:
     cautions = found.get("cautions")
     return cautions if isinstance(cautions, list) else []
+
+
+def _served(found: Mapping[str, Any]) -> Iterator[str]:
+    """What a server's answers were found to be like before the first case was asked."""
+    yield f"{visible(str(found['served']))} at {visible(str(found.get('url')))}"
+    if "scoring" in found:
+        yield f"choices are scored {visible(str(found['scoring']))}"
+    measured = {"repeat_nats": "asked again", "aligned_nats": "read after it was written", "cut_nats": "cut in two"}
+    off = [f"{words} {found[key]:.2g}" for key, words in measured.items() if isinstance(found.get(key), int | float)]
+    if off:
+        yield f"log-probabilities of the same tokens are off by at most ({', '.join(off)}) nats"
 
 
 def _parts(found: Mapping[str, Any]) -> Iterator[str]:

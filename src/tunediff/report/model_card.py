@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from tunediff.config.adapt import LORA, Adapt
 from tunediff.config.data import Data
+from tunediff.config.engine import SERVED
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.model import BITSANDBYTES, Model
 from tunediff.config.model import HEADS as HEAD_KINDS
@@ -147,6 +148,7 @@ def model_card(contents: Mapping[str, Any], setup: Setup) -> str:
     )
     card = {
         "what": _what(setup, is_adapter),
+        "served": setup.tuned.source == SERVED,
         "model": model,
         "loading": Markup(loading_code(model, is_adapter, task.labels)),  # noqa: S704  (code of ours, in a code block)
         "note": Markup(HEADS[model.head].note.format(labels=markdown_text(", ".join(task.labels)))),  # noqa: S704
@@ -212,6 +214,8 @@ def _what(setup: Setup, is_adapter: bool) -> str:
         f"{model.id} at commit {model.revision}" if model.source == "hub" else "a base model that is part of this one"
     )
     head = HEADS[model.head].words
+    if tuned.source == SERVED:
+        return f"Not trained here, and known to a server alone: {tuned.id}"
     if adapt is None:
         # A folder is one of this machine.
         named = f"{tuned.id} at commit {tuned.revision}" if tuned.source == "hub" else "a model that others trained"

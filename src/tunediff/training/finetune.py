@@ -13,13 +13,15 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from tunediff.config.adapt import Adapt
 from tunediff.config.train import Train
-from tunediff.models.adapt import disable_dropout, gather_trained
-from tunediff.models.load import Loaded
+from tunediff.models.adapt import disable_dropout, gather_trained, load_trained
+from tunediff.models.load import Loaded, Network
 from tunediff.models.logits import batch_kinds
+from tunediff.models.tuned import epoch_folder, save_tuned
 from tunediff.runtime.processes import part, shared
 from tunediff.training.features import Features, frozen_base
-from tunediff.training.loop import Loop, Objective, split_rows
+from tunediff.training.loop import Loop, Objective, chosen_epoch, split_rows
 from tunediff.training.loss import without_beginning
 from tunediff.training.targets import TARGETS
 
@@ -93,3 +95,22 @@ def finetune(
         rows = loop.run(validation, target.figures, saved)
     gather_trained(model)
     return [row | {"epoch": round(row["epoch"])} for row in rows]
+
+
+def save_epochs(
+    model: Network, adapt: Adapt, log: Sequence[dict[str, float]], train: Train, scratch: Path, folder: Path
+) -> None:
+    """Write the tuned model after each epoch beside the chosen one, whose weights `model` has again afterwards.
+
+    Args:
+        model: as `finetune` leaves it.
+        adapt: the section adapt.
+        log: what `finetune` returned.
+        train: the section train.
+        scratch: folder of the checkpoints, one an epoch.
+        folder: of the tuned model.
+    """
+    for row in log:
+        load_trained(model, scratch / f"checkpoint-{row['step']}")
+        save_tuned(model, adapt, epoch_folder(folder, int(row["epoch"])))
+    load_trained(model, scratch / f"checkpoint-{chosen_epoch(log, train)['step']}")
