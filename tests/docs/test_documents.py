@@ -176,7 +176,9 @@ def test_the_readme_is_short_and_begins_with_a_picture_of_the_report_and_the_way
 
 def test_the_example_report_is_that_of_the_committed_metrics():
     diff = json.loads((ROOT / "metrics" / "diff_cases.json").read_text(encoding="utf-8"))
-    said = f"from {percent(diff['accuracy_base'])} to {percent(diff['accuracy_tuned'])} on {whole(diff['n'])} test cases"
+    said = (
+        f"from {percent(diff['accuracy_base'])} to {percent(diff['accuracy_tuned'])} on {whole(diff['n'])} test cases"
+    )
     for name in ("report.md", "report.html"):
         text = (ROOT / "docs" / "example" / name).read_text(encoding="utf-8")
         assert said.replace("\N{NO-BREAK SPACE}", " ") in text.replace("\N{NO-BREAK SPACE}", " "), "make example"
