@@ -22,10 +22,8 @@ def test_every_form_is_written_for_both_models_from_what_the_pipeline_left(proje
 
 def test_samples_of_a_run_give_the_figures_of_its_prediction_files(project):
     project.run("tunediff", "export", "--format", "lm-eval", "--out", "samples")
-    project.run("tunediff", "diff", *(f"samples/{who}/samples_test.jsonl" for who in ("base", "tuned")), "--out", "a")
-    project.run(
-        "tunediff", "diff", *(f"data/predictions/{who}/test.parquet" for who in ("base", "tuned")), "--out", "b"
-    )
+    for place, out in (("samples/{}/samples_test.jsonl", "a"), ("data/predictions/{}/test.parquet", "b")):
+        project.run("tunediff", "diff", place.format("base"), place.format("tuned"), "--out", out)
     found, expected = (json.loads((project.folder / name / "metrics.json").read_text()) for name in ("a", "b"))
     assert found == pytest.approx(expected)
 

@@ -52,7 +52,8 @@ class SetAnswers:
 
     def rows(self) -> Iterator[tuple[Case, dict[str, Any]]]:
         """Each case with its row of the prediction file."""
-        return zip(self.cases, self.predictions.to_dict("records"), strict=True)
+        for case, row in zip(self.cases, self.predictions.to_dict("records"), strict=True):
+            yield case, {str(name): value for name, value in row.items()}
 
     def prompt(self, case: Case) -> str:
         """What the model was asked: the filled template; inputs by name where a chat template or a head reads them."""
@@ -69,7 +70,7 @@ class SetAnswers:
 
     def said(self, row: Mapping[str, Any]) -> str | None:
         """The answer that was taken, as its references are written; None where it is invalid."""
-        prediction = row["prediction"]
+        prediction: str | None = row["prediction"]
         if prediction is None:
             return None
         if not prediction and UNANSWERABLE in self.case_set.labels:
