@@ -3,10 +3,10 @@
     tunediff log --mlflow
     tunediff log --mlflow sqlite:///mlflow.db --experiment captions --name lr5e-4
 
-Needs the extra `mlflow`. The address is that of a tracking server or store; without one, what MLFLOW_TRACKING_URI says,
-and where that says nothing, what MLflow takes by itself. A run is logged once the pipeline has ended; it has params.yaml
-flat, the numbers of metrics/ (a file's name before each: diff_cases.accuracy_delta; those of the summary bare), the
-report in both forms, the card of the model and data/cases.jsonl.
+Needs the extra `mlflow`. The address is that of a tracking server or store; without one, what MLFLOW_TRACKING_URI
+says, and where that says nothing, what MLflow takes by itself. Logged are params.yaml, flat; the numbers of metrics/, a
+file's name before each (diff_cases.accuracy_delta), those of the summary bare; the report in both forms; the card of
+the model; and data/cases.jsonl.
 """
 
 import argparse

@@ -4,6 +4,7 @@ with progress(1500, "train", "step") as bar:
     bar.update()                     # in a log: train: 420 of 1,500 steps, 00:30 gone, 01:17 to go, loss=0.8312
 """
 
+import io
 import sys
 from typing import Any
 
@@ -16,20 +17,21 @@ EVERY = 30.0
 class Lines(tqdm):  # type: ignore[type-arg]
     """A progress bar whose every state is a line of its own: a log has no carriage return."""
 
-    def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Write the line of this moment, but for the first one, at which nothing is done."""
+    told: int | None = None
+
+    def display(self, *_: Any, **__: Any) -> None:
+        """Write the line of this moment, unless it is that of before or the end of something short."""
         state = self.format_dict
-        # What tqdm has to say at the end of something short is no news.
-        if state["elapsed"] < EVERY:
-            return
         done, total, unit = state["n"], state["total"], state["unit"]
+        if state["elapsed"] < EVERY or done in (self.told, state["initial"]):
+            return
+        self.told = done
         rate = (done - state["initial"]) / state["elapsed"]
-        left = f", {self.format_interval((total - done) / rate)} to go" if rate and done < total else ""
+        left = f", {self.format_interval((total - done) / rate)} to go" if done < total else ""
         postfix = f", {state['postfix']}" if state["postfix"] else ""
         gone = self.format_interval(state["elapsed"])
-        print(
-            f"{state['prefix']}: {done:,} of {total:,} {unit}s, {gone} gone{left}{postfix}", file=sys.stderr, flush=True
-        )
+        line = f"{state['prefix']}: {done:,} of {total:,} {unit}s, {gone} gone{left}{postfix}"
+        print(line, file=sys.stderr, flush=True)
 
 
 def progress(total: int, title: str, unit: str, initial: int = 0, shown: bool = True, leave: bool = True) -> Any:
@@ -46,4 +48,5 @@ def progress(total: int, title: str, unit: str, initial: int = 0, shown: bool = 
     given: dict[str, Any] = {"total": total, "desc": title, "unit": unit, "initial": initial, "disable": not shown}
     if sys.stderr.isatty():
         return tqdm(**given, leave=leave)
-    return Lines(**given, mininterval=EVERY, maxinterval=EVERY)
+    # What tqdm itself would write at its end goes nowhere.
+    return Lines(**given, mininterval=EVERY, maxinterval=EVERY, file=io.StringIO())

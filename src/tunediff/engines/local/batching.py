@@ -16,6 +16,7 @@ from tunediff.engines.journal import journal
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.memory import is_out_of_memory
 from tunediff.runtime.processes import gathered, part
+from tunediff.runtime.progress import progress
 
 Result = TypeVar("Result")
 
