@@ -3,11 +3,20 @@ import json
 import pytest
 
 from tests.compare.test_board import BASE, answers, right, runs
+from tests.compare.test_recipes import RUNS
 from tests.report.made import HOSTILE
 from tunediff.compare.board import Answered, Retained, make_board
 from tunediff.compare.board_health import health_of
+from tunediff.compare.recipes import case_lines, find_recipes, recipe_figures
 from tunediff.compare.verdict import Gain
-from tunediff.report.board_page import board_json, board_lines, board_pages, board_table, recipe_sentences
+from tunediff.report.board_page import (
+    board_json,
+    board_lines,
+    board_pages,
+    board_table,
+    recipe_headline,
+    recipe_sentences,
+)
 from tunediff.report.board_pictures import trade_picture
 
 RECIPE = {
@@ -90,3 +99,25 @@ def test_what_runs_cost_is_drawn_where_it_is_known_of_two():
     drawn = str(trade_picture(full()))
     assert "seconds of training" in drawn
     assert "forgotten" in drawn
+
+
+def test_a_page_of_one_recipe_is_about_the_recipe_and_shows_by_case_what_seeds_flip():
+    board = make_board([BASE, *RUNS[:3]], "base", 0.95)
+    recipes = find_recipes(RUNS[:3])
+    figures = [recipe_figures(recipe, 0.95, None, 0.05) for recipe in recipes]
+    pages = board_pages(board, figures, health_of(board, recipes), case_lines(recipes[0]))
+    for page in map(plain, (pages.html, pages.markdown)):
+        assert "What this recipe gains" in page
+        assert "No gain of this recipe was shown: +17.7 points of accuracy on average over 3 seeds" in page
+    assert "| broken by every seed | c0 | 0 of 3 | 3 of 3 |" in pages.markdown
+    assert "| a lottery | c2 | 0 of 3 | 1 of 3 |" in pages.markdown
+    assert "a lottery" in pages.html
+    several = board_pages(make_board([BASE, *RUNS], "base", 0.95), figures, health_of(board, recipes))
+    assert "Which runs can be told apart" in several.html
+
+
+def test_a_recipe_is_said_to_raise_or_lower_what_its_interval_leaves_no_doubt_of():
+    better, worse = RECIPE | {"gain_low": 0.1}, RECIPE | {"gain": -0.2, "gain_low": -0.3, "gain_high": -0.1}
+    assert plain(recipe_headline(better, "accuracy", 0.95)).startswith("This recipe raises accuracy by +20.0 points")
+    assert plain(recipe_headline(worse, "accuracy", 0.95)).startswith("This recipe lowers accuracy by −20.0 points")
+    assert "not the recipe" in recipe_headline(RECIPE | {"gain_low": None}, "accuracy", 0.95)

@@ -60,6 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="folder to write to")
 
 
+def write_recipe(runs: Sequence[str], folder: Path) -> None:
+    """Write the board of the seeds of a recipe, and say what it says.
+
+    Raises:
+        TunediffError: see `main`.
+    """
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    main(parser.parse_args([*runs, "--out", str(folder)]))
+
+
 def main(args: argparse.Namespace) -> None:
     """Run `tunediff board`.
 
@@ -92,13 +103,13 @@ def write(
     folder: Path, board: Board, recipes: Sequence[Recipe], figures: Sequence[dict[str, Any]], health: Health
 ) -> None:
     """Write the board; no file takes its place before all of them are whole."""
-    lines = {"labels_to_review.jsonl": [*review_lines(health.suspected)]}
-    lines |= {"flips.jsonl": [line for recipe in recipes for line in case_lines(recipe)]} if recipes else {}
+    flips = [line for recipe in recipes for line in case_lines(recipe)]
+    lines = {"labels_to_review.jsonl": [*review_lines(health.suspected)]} | ({"flips.jsonl": flips} if recipes else {})
     names = ["board.json", "board.md", "board.html", *lines]
     with ExitStack() as stack:
         paths = [stack.enter_context(replacing(folder / name)) for name in names]
         write_json(paths[0], board_json(board, figures, health))
-        pages = board_pages(board, figures, health)
+        pages = board_pages(board, figures, health, flips)
         write_text(paths[1], pages.markdown)
         write_text(paths[2], pages.html)
         for path, rows in zip(paths[3:], lines.values(), strict=True):

@@ -33,6 +33,8 @@ from tunediff.runtime.files import visible
 
 MOST_PARAMETERS = 6
 MOST_SUSPECTED = 5
+MOST_FLIPS = 20
+FLIPS = {"stable_repair": "repaired by every seed", "stable_break": "broken by every seed", "lottery": "a lottery"}
 Figures = Mapping[str, Any]
 
 
@@ -232,14 +234,52 @@ def _health(health: Health, board: Board) -> Iterator[str]:
         )
 
 
-def board_pages(board: Board, recipes: Sequence[Figures], health: Health) -> Pages:
-    """Return the board as an HTML page and in Markdown."""
+def recipe_headline(recipe: Figures, measure: str, confidence: float) -> str:
+    """Say in a line what a recipe gains, not what one of its checkpoints does."""
+    seeds, gain = counted(len(recipe["seeds"]), "seed"), recipe["gain"]
+    if recipe["gain_low"] is None:
+        return f"{points(gain)} of {measure} on average over {seeds}: what these checkpoints gained, not the recipe."
+    ends = (
+        f"{level(confidence)} interval over seeds and cases {points_interval(recipe['gain_low'], recipe['gain_high'])}"
+    )
+    if recipe["gain_low"] <= 0 <= recipe["gain_high"]:
+        return f"No gain of this recipe was shown: {points(gain)} of {measure} on average over {seeds} ({ends})."
+    what = "raises" if gain > 0 else "lowers"
+    return f"This recipe {what} {measure} by {points(gain)} on average over {seeds} ({ends})."
+
+
+def _flips(flips: Sequence[Figures]) -> list[tuple[str, ...]]:
+    """The first cases of each kind: the kind, the case, and by how many seeds it is repaired and broken."""
+    rows: list[tuple[str, ...]] = []
+    for kind, words in FLIPS.items():
+        for one in [flip for flip in flips if flip["kind"] == kind][:MOST_FLIPS]:
+            by = (f"{one['repaired']} of {one['seeds']}", f"{one['broken']} of {one['seeds']}")
+            rows.append((words, visible(str(one["case_id"])), *by))
+    return rows
+
+
+def board_pages(board: Board, recipes: Sequence[Figures], health: Health, flips: Sequence[Figures] = ()) -> Pages:
+    """Return the board as an HTML page and in Markdown.
+
+    Where all runs but the base are seeds of one recipe, the recipe is what the page is about.
+
+    Args:
+        board: of the runs.
+        recipes: what is known of those that differ in their seed alone.
+        health: of their test set.
+        flips: the cases that seeds flip (`tunediff.compare.recipes.case_lines`).
+    """
     columns = board_table(board)
+    lines, title = board_lines(board, recipes, health), "Which runs can be told apart"
+    if len(recipes) == 1 and {row.name for row in board.rows} - {board.base} == set(recipes[0]["runs"]):
+        title = "What this recipe gains"
+        lines = [recipe_headline(recipes[0], board.measure, board.confidence), *lines]
     contents = {
-        "title": "Which runs can be told apart",
+        "title": title,
         "heading": [column[0] for column in columns],
         "rows": list(zip(*(column[1:] for column in columns), strict=True)),
-        "lines": board_lines(board, recipes, health),
+        "lines": lines,
+        "flips": _flips(flips),
         "pairs": [pair for pair in board.pairs if pair.separated],
         "pictures": [picture for picture in (intervals_picture(board), trade_picture(board)) if picture is not None],
     }
