@@ -23,6 +23,13 @@ def test_between_seeds_the_noise_is_how_they_differ_and_the_spread_is_between_re
     assert health.signal_to_noise == pytest.approx(health.spread / health.noise)
 
 
+def test_one_recipe_is_held_against_the_base():
+    seeds = RUNS[:3]
+    health = health_of(board(*seeds), find_recipes(seeds))
+    assert health.spread == pytest.approx(0.53 / 3 / np.sqrt(2))
+    assert health.noise_of == "seeds"
+
+
 def test_without_seeds_the_noise_is_that_of_the_cases_and_the_base_counts_where_it_is_one_of_two():
     health = health_of(board(Answered("a", answers(right(20, 0)))), [])
     assert health.noise_of == "cases"

@@ -27,7 +27,8 @@ class Health:
     """What is known of a test set from many runs.
 
     Attributes:
-        spread: standard deviation of the accuracy between runs, seeds of one recipe taken together; the base left out.
+        spread: standard deviation of the accuracy between models, seeds of one recipe being one; the base is one of
+            them where there is but one other.
         noise: standard deviation between seeds of one recipe, or by the draw of cases.
         noise_of: which of the two.
         signal_to_noise: the one over the other; None where there is no noise.
@@ -57,20 +58,20 @@ def health_of(board: Board, recipes: Sequence[Recipe]) -> Health:
         recipes: of the same runs.
     """
     runs = {row.name: at for at, row in enumerate(board.rows)}
-    ours = [name for name in runs if name != board.base] if len(runs) > 2 else list(runs)
-    seeds = [[runs[name] for name in recipe.runs if name in ours] for recipe in recipes]
-    alone = [[runs[name]] for name in ours if not any(runs[name] in group for group in seeds)]
+    seeds = [[runs[name] for name in recipe.runs] for recipe in recipes]
+    alone = [[at] for at in runs.values() if not any(at in group for group in seeds)]
+    if len(seeds) + len(alone) > 2:
+        alone = [[at] for [at] in alone if board.rows[at].name != board.base]
     shares = board.right.mean(axis=1)
     models = [float(shares[group].mean()) for group in (*seeds, *alone)]
-    spread = float(np.std(models, ddof=1)) if len(models) > 1 else 0.0
+    spread = float(np.std(models, ddof=1)) if len(models) > 1 else 0.0  # seeds of one recipe alone
     freedom = sum(len(group) - 1 for group in seeds)
     if freedom:
         squares = sum(float(((shares[group] - shares[group].mean()) ** 2).sum()) for group in seeds)
         noise = sqrt(squares / freedom)
     else:
         # Of a pair the standard error of the difference; of one of the two, as far as they do not vary together.
-        pairs = combinations([runs[name] for name in ours], 2)
-        changes = (board.right[a].astype(np.int64) - board.right[b] for a, b in pairs)
+        changes = (board.right[a].astype(np.int64) - board.right[b] for [a], [b] in combinations(alone, 2))
         of_pairs = [standard_error(change, board.clusters) ** 2 for change in changes]
         noise = sqrt(float(np.mean(of_pairs)) / 2)
     counts = board.right.sum(axis=0)
