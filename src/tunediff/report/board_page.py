@@ -134,8 +134,11 @@ def _about(board: Board) -> Iterator[str]:
     apart = sum(pair.separated for pair in board.pairs)
     yield (
         f"{counted(len(board.rows), 'run')} on the same {counted(board.n, 'case')}: {apart:,} of "
-        f"{counted(len(board.pairs), 'pair')} can be told apart (exact tests{shared}, adjusted over all pairs by Holm, "
-        f"{level(1 - board.confidence)}). Runs of one group cannot be told from each other; a rank is an interval."
+        f"{counted(len(board.pairs), 'pair')} can be told apart."
+    )
+    yield (
+        f"By exact tests{shared}, adjusted over all pairs by Holm ({level(1 - board.confidence)}). Runs of one group "
+        "cannot be told from each other; a rank is an interval."
     )
 
 
