@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from tests.board_answers import answers, right
 from tunediff.compare.board import Answered
 
 
@@ -25,3 +26,12 @@ BASE = Answered("base", answers(right(0, 0)))
 
 def runs(**counts):
     return [BASE, *(Answered(name, answers(right(*count))) for name, count in counts.items())]
+
+
+def seed(number, flags, rate=0.1, base=None):
+    parameters = {"train.seed": number, "train.learning_rate": rate}
+    frame = answers(right(0, 0) if base is None else base)
+    return Answered(f"seed{number}-{rate}", answers(flags), parameters=parameters, base=frame)
+
+
+RUNS = [seed(2, right(20, 2)), seed(0, right(10, 2)), seed(1, right(30, 3)), seed(0, right(5, 0), rate=0.2)]
