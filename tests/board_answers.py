@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 
-from tests.board_answers import answers, right
 from tunediff.compare.board import Answered
 
 
