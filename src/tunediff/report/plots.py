@@ -178,6 +178,27 @@ def coverage_picture(coverage: Sequence[Record]) -> Markup:
     return picture(drawn.properties(width=330, height=280), "Accuracy by share of cases answered", summary)
 
 
+def change_picture(rows: Sequence[Record], x: str, title: str) -> Markup:
+    """The change from the base over `x`, a number, with its interval; a panel each test set (`set`)."""
+    import altair as alt
+
+    drawn = chart(rows).encode(
+        x=alt.X(f"{x}:Q", title=x, axis=alt.Axis(grid=False, tickMinStep=0.25)),
+        y=alt.Y("low:Q", title="change", axis=alt.Axis(format="+.0%", tickCount=5)),
+    )
+    layers = (
+        drawn.mark_rule(strokeWidth=2, color=COLOURS["both_right"]).encode(y2="high:Q")
+        + drawn.mark_line(strokeWidth=2, color=COLOURS["tuned"]).encode(y="delta:Q")
+        + drawn.mark_point(size=45, filled=True, opacity=1, color=COLOURS["tuned"]).encode(y="delta:Q")
+    )
+    summary = "; ".join(
+        f"{row['set']}, {x} {row[x]:g}: {points(row['delta'])} ({points_interval(row['low'], row['high'])})"
+        for row in rows
+    )
+    panels = layers.properties(width=220, height=160).facet(facet=alt.Facet("set:N", title=None, sort=None), columns=2)
+    return picture(panels, title, summary)
+
+
 def cost_picture(costs: Mapping[str, Record]) -> Markup:
     """Bars: the time that each stage took."""
     import altair as alt
