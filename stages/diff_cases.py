@@ -4,7 +4,8 @@
         --tuned data/predictions/tuned --splits data/splits --test-sets data/test_sets --leaks data/leaks.json \
         --prepare metrics/prepare.json --base-model metrics/base_model.json --eval-base metrics/eval_base.json \
         --eval-tuned metrics/eval_tuned.json --train-log data/train_log.csv --cases data/cases.jsonl \
-        --plots data/plots --checks data/checks.json --metrics metrics/diff_cases.json \
+        --plots data/plots --checks data/plots/checks.json --metrics metrics/diff_cases.json \
+        --summary metrics/summary.json \
         --baselines metrics/baselines.json --calibration metrics/calibration.json --cost metrics/cost/diff_cases.json
 
 What the other stages found is read for the checks alone. Of further test sets (`also`): what became of each.
@@ -17,6 +18,7 @@ from tunediff.compare.checks import read_run
 from tunediff.compare.comparison import Comparison, compare_run
 from tunediff.compare.diff_summary import diff_summary
 from tunediff.compare.evidence import gather
+from tunediff.compare.key_figures import summary
 from tunediff.config.settings import DiffSettings, read_settings
 from tunediff.config.task import TaskSection
 from tunediff.data.cases import Case, environment_of, read_cases, read_predictions, read_split
@@ -35,7 +37,7 @@ def main() -> None:
     args = arguments(
         __doc__,
         reads=("settings", "base", "tuned", "splits", "test_sets", "leaks", *FOUND),
-        writes=("cases", "plots", "checks", "metrics", "baselines", "calibration", "cost"),
+        writes=("cases", "plots", "checks", "metrics", "summary", "baselines", "calibration", "cost"),
     )
     settings = read_settings(args.settings, DiffSettings)
     task = task_of(settings.sets[HEADLINE])
@@ -57,6 +59,7 @@ def main() -> None:
         write_json(args.baselines, found.figures["baselines"])
         write_json(args.calibration, found.figures["calibration"])
         write_json(args.metrics, found.metrics | ({"also": found.retained} if found.retained else {}))
+        write_json(args.summary, summary(found))
         print(diff_summary(found))
 
 

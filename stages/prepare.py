@@ -16,7 +16,7 @@ from tunediff.data.splits import Drawn
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import replacing, write_json
-from tunediff.runtime.stage import arguments
+from tunediff.runtime.stage import arguments, check_path
 from tunediff.tasks import task_of
 from tunediff.tasks.draws import read_splits
 
@@ -25,6 +25,7 @@ def main() -> None:
     args = arguments(__doc__, reads=("settings", "raw"), writes=("splits", "test_sets", "leaks", "metrics", "cost"))
     settings = read_settings(args.settings, PrepareSettings)
     data = settings.data
+    check_path("data.path", data.path, args.raw)
     with measured(args.cost):
         splits, notes = read_splits(task_of(settings.task), data, args.raw)
         sets = {"test": (settings.task, splits["test"])}
@@ -75,7 +76,9 @@ def main() -> None:
 
 def dropped(splits: Mapping[str, Drawn]) -> dict[str, int]:
     """Rows without label or of a shared source input; two splits may look at the same row, it is dropped once."""
+    empty = len({(d.source, row) for d in splits.values() for row in d.empty})
     return {
+        **({"dropped_empty": empty} if empty else {}),
         "dropped_unlabelled": len({(d.source, row) for d in splits.values() for row in d.unlabelled}),
         "dropped_shared_sources": len({(d.source, row) for d in splits.values() for row in d.shared_premise}),
     }

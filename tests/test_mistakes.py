@@ -241,7 +241,12 @@ def evidence(folder, base, tuned):
     """Run `diff_cases` on two prediction files; the folder that it wrote to."""
     out = folder / f"{base}-{tuned}"
     paths = {"cases": "cases.jsonl", "plots": "plots", "metrics": "diff.json", "baselines": "baselines.json"}
-    paths |= {"calibration": "calibration.json", "cost": "cost.json", "checks": "checks.json"}
+    paths |= {
+        "calibration": "calibration.json",
+        "cost": "cost.json",
+        "checks": "checks.json",
+        "summary": "summary.json",
+    }
     read = {"settings": "data/settings/diff_cases.json", "base": base, "tuned": tuned, "splits": "data/splits"}
     read |= {"test-sets": "data/test_sets", "leaks": "data/leaks.json"}
     made = write_inputs(folder / "made", usual_cases())

@@ -1,6 +1,7 @@
 import json
 import math
 
+import pandas as pd
 import pytest
 
 from tests.made_pairs import made_up_pair
@@ -53,6 +54,22 @@ def test_csv_without_an_id_gives_the_same_metrics(folder):
     assert tunediff(folder, "diff", "before.csv", "after.csv", *fields, "--out", "csv")[0] == 0
     assert tunediff(folder, "diff", "before.jsonl", "after.jsonl", "--out", "jsonl")[0] == 0
     assert (folder / "csv/metrics.json").read_text() == (folder / "jsonl/metrics.json").read_text()
+
+
+def test_an_interval_over_a_handful_of_clusters_is_explained(folder):
+    for name in ("before", "after"):
+        table = pd.read_json(folder / f"{name}.jsonl", lines=True)
+        for clusters, column in ((4, "few"), (50, "many")):
+            table[column] = [case % clusters for case in range(len(table))]
+        table.to_json(folder / f"{name}-clusters.jsonl", orient="records", lines=True)
+    said = {
+        column: tunediff(
+            folder, "diff", "before-clusters.jsonl", "after-clusters.jsonl", "--cluster-field", column, "--out", column
+        )[1]
+        for column in ("few", "many")
+    }
+    assert "TD208 Few clusters: The 100 cases are in 4 clusters, which share what they are about." in said["few"]
+    assert "TD208" not in said["many"]
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,9 @@ def project(folder, data=None, rows=None, **sections):
 
 def prepare(folder, raw="data/raw", hash_seed="random", **changes):
     settle(folder)
+    settings = folder / "data/settings/prepare.json"
+    values = json.loads(settings.read_text())
+    settings.write_text(json.dumps(values | {"data": values["data"] | {"path": str(raw)}}))
     words = [part for pair in (ARGUMENTS | changes).items() for part in pair]
     command = [warm_python(), str(ROOT / "stages/prepare.py"), "--raw", str(raw), *words]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}

@@ -4,12 +4,15 @@
     tunediff board lr1e-4 lr3e-4 main ../other         # experiments, revisions, folders of projects
     tunediff board a.jsonl b.jsonl c.csv --id-field id --base a.jsonl --out board
     tunediff board predictions/ --data dev-v2.0.json --json
+    tunediff board answers.csv --prediction-field small,large,tuned --label-field gold
 
 A run is a DVC experiment or a Git revision of the project here, a folder of a project, a prediction file, or each of
-the prediction files of another folder; files take the field options of `tunediff diff`. All must have answered the same
-cases. Of projects the base model is a run too, and runs that differ in train.seed alone are also told of as one recipe.
-Predictions are read where they lie or from DVC's cache: nothing is computed by a model. --json prints one object; --out
-writes board.json, board.md, board.html and, for recipes, flips.jsonl. Bad input: one line and exit code 1.
+the prediction files of another folder; files take the field options of `tunediff diff`. Of one file each column that
+--prediction-field or --correct-field names is a run, with commas between them, and of any file each filter or model
+that --filter names. All must have answered the same cases. Of projects the base model is a run too, and runs that
+differ in train.seed alone are also told of as one recipe. Predictions are read where they lie or from DVC's cache:
+nothing is computed by a model. --json prints one object; --out writes board.json, board.md, board.html and, for
+recipes, flips.jsonl. Bad input: one line and exit code 1.
 """
 
 import argparse
@@ -26,6 +29,7 @@ from tunediff.commands.table import aligned
 from tunediff.compare.board import Answered, Board, make_board
 from tunediff.compare.comparison import CONFIDENCE
 from tunediff.compare.pairs.prediction_files import KINDS
+from tunediff.compare.pairs.predictions import Fields
 from tunediff.compare.recipes import Recipe, case_lines, find_recipes, recipe_figures
 from tunediff.report.board_page import board_json, board_lines, board_pages, board_table
 from tunediff.runtime.errors import TunediffError
@@ -94,11 +98,15 @@ def write(folder: Path, board: Board, recipes: Sequence[Recipe], figures: Sequen
 
 
 def _read_runs(args: argparse.Namespace) -> list[Answered]:
-    fields, found = fields_of(args), []
+    found: list[Answered] = []
+    named = _named(args.runs or [".", *experiments()], args.data)
+    parts = _parts(args, len(named))
     with kept_files() as kept:
-        for name, place in _named(args.runs or [".", *experiments()]):
+        for name, place in named:
             if isinstance(place, Path) and place.is_file():
-                found.append(read_file(name, place, fields, args.data, args.metric, args.filter, args.threshold))
+                for part, fields, chosen in parts:
+                    called = name if part is None else part if len(named) == 1 else f"{name} ({part})"
+                    found.append(read_file(called, place, fields, args.data, args.metric, chosen, args.threshold))
                 continue
             files = folder_files(place) if isinstance(place, Path) else revision_files(place, kept())
             # All answered the same cases: one of them says what these share.
@@ -107,8 +115,39 @@ def _read_runs(args: argparse.Namespace) -> list[Answered]:
     return _with_bases(found)
 
 
-def _named(runs: Sequence[str]) -> list[tuple[str, Path | str]]:
-    """Each run with its name: a file or the folder of a project, or the name of a revision."""
+def _parts(args: argparse.Namespace, places: int) -> list[tuple[str | None, Fields, str | None]]:
+    """What of a file is a run: its name (None: there is one), its columns, and its filter or model.
+
+    Raises:
+        TunediffError: several columns beside several files, or beside each other.
+    """
+    options = {"--prediction-field": args.prediction_field, "--correct-field": args.correct_field}
+    options |= {"--filter": args.filter}
+    several = {option: _names(value) for option, value in options.items() if value and len(_names(value)) > 1}
+    if not several:
+        return [(None, fields_of(args), args.filter)]
+    if len(several) > 1:
+        raise TunediffError(f"{' and '.join(several)}: found several names in each, expected them in one of these")
+    [(option, names)] = several.items()
+    if option == "--filter":
+        return [(name, fields_of(args), name) for name in names]
+    if places > 1:
+        raise TunediffError(f"{option}: found {len(names)} columns beside {places} runs, expected one file")
+    if option == "--correct-field":
+        return [(name, fields_of(args, args.prediction_field, name), None) for name in names]
+    # Files of other tools call the models what a table calls its columns.
+    return [(name, fields_of(args, name), name) for name in names]
+
+
+def _names(value: str) -> list[str]:
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+def _named(runs: Sequence[str], data: Path | None) -> list[tuple[str, Path | str]]:
+    """Each run with its name: a file or the folder of a project, or the name of a revision.
+
+    The data set may lie in the folder of the prediction files.
+    """
     named: list[tuple[str, Path | str]] = []
     for run in runs:
         path = Path(run)
@@ -118,6 +157,7 @@ def _named(runs: Sequence[str]) -> list[tuple[str, Path | str]]:
             named.append((WORKSPACE if run == "." else run, path))
         elif path.is_dir():
             files = sorted(one for one in path.iterdir() if one.suffix.lower() in KINDS and one.is_file())
+            files = [one for one in files if data is None or not data.exists() or not one.samefile(data)]
             if not files:
                 raise TunediffError(f"{run}: has neither a dvc.yaml nor a file of {', '.join(KINDS)}")
             named += [(one.name, one) for one in files]

@@ -17,12 +17,12 @@ from typing import Any
 
 import pandas as pd
 
-from tunediff.compare.effects.differences import MOST_LABELS
+from tunediff.compare.effects.differences import CASES_PER_LABEL, FEW_LABELS, MOST_LABELS
 from tunediff.compare.effects.label_bias import calibrated
 from tunediff.compare.effects.transitions import in_split_order, transition_metrics, transitions
 from tunediff.compare.pairs.align import OUTCOMES, align
 from tunediff.compare.pairs.predictions import Fields, Predictions, from_table
-from tunediff.compare.pairs.stored import Pairs, pair, store
+from tunediff.compare.pairs.stored import Pairs, pair, store_both
 from tunediff.config.diff import Diff
 from tunediff.data.cases import INVALID, MODELS, Case
 from tunediff.data.leaks import Leaks
@@ -205,6 +205,7 @@ def compare_files(
     names: tuple[str, str] = ("before", "after"),
     confidence: float = CONFIDENCE,
     folder: Path | None = None,
+    at_once: bool = False,
 ) -> Comparison:
     """Compare two models' predictions, as `tunediff.compare.pairs.prediction_files.read_predictions` reads them.
 
@@ -214,13 +215,14 @@ def compare_files(
         names: what to call the two in an error.
         confidence: of the intervals, in 0.5..1.
         folder: where cases lie meanwhile, in files without a name; None: where the system has its temporary files.
+        at_once: read both at the same time, which is worth it where they are large; neither may have been begun.
 
     Raises:
         TunediffError: see `compare_tables`.
     """
     if not 0.5 <= confidence < 1:
         raise TunediffError(f"confidence: found {confidence}, expected at least 0.5 and below 1")
-    pairs = pair(store(before, names[0], folder), store(after, names[1], folder), names, folder)
+    pairs = pair(*store_both(before, after, names, folder, at_once), names, folder)
     # Of what cases may share, nothing is known but a cluster.
     source = "context" if "context" in pairs.inputs else "text"
     task = replace(pairs.kind, inputs=pairs.inputs, labels=_labels(pairs), source_input=source)
@@ -235,7 +237,7 @@ def with_transitions(pairs: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
 
 
 def _labels(pairs: Pairs) -> tuple[str, ...]:
-    """The labels of the cases, where they are known or no more than `MOST_LABELS`; none where no case has a label."""
+    """The labels of the cases, where they are known or few enough to be classes; none where no case has a label."""
     if pairs.labels is not None:
         return tuple(dict.fromkeys(pairs.labels))
     found: set[str] = set()
@@ -243,7 +245,7 @@ def _labels(pairs: Pairs) -> tuple[str, ...]:
         found |= set(labels.unique())
         if len(found) > MOST_LABELS:
             return ()
-    return tuple(sorted(found))
+    return tuple(sorted(found)) if len(found) <= max(FEW_LABELS, len(pairs) // CASES_PER_LABEL) else ()
 
 
 def _small(aligned: pd.DataFrame, task: Task) -> pd.DataFrame:

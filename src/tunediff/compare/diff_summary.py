@@ -86,10 +86,11 @@ def scores_taken_for(comparison: Comparison) -> dict[str, str]:
 
 
 def _change(found: Evidence) -> str:
-    metrics, repaired, broken = found.metrics, int(found.metrics["repaired"]), int(found.metrics["broken"])
+    metrics = found.metrics
+    n, repaired, broken = (int(metrics[key]) for key in ("n", "repaired", "broken"))
     return (
         f"{found.comparison.task.words.measure} {metrics['accuracy_base']:.1%} -> {metrics['accuracy_tuned']:.1%} on "
-        f"{int(metrics['n']):,} cases: {repaired:,} repaired - {broken:,} broken = {repaired - broken:+,}"
+        f"{n:,} case{'s' * (n != 1)}: {repaired:,} repaired - {broken:,} broken = {repaired - broken:+,}"
     )
 
 

@@ -22,8 +22,10 @@ from tunediff.compare.comparison import Comparison, with_transitions
 from tunediff.compare.effects.answer_changes import trait_metrics
 from tunediff.compare.effects.contamination import clean_metrics, contamination
 from tunediff.compare.effects.decomposition import choices_accuracies, gain_metrics, gain_parts, gain_steps, kind_steps
+from tunediff.compare.effects.differences import no_classes
 from tunediff.compare.effects.evaluation_settings import most_likely, setting_answers
 from tunediff.compare.effects.label_bias import likeliest
+from tunediff.compare.effects.label_rates import label_rates
 from tunediff.compare.effects.metric_differences import metric_differences, score_metrics
 from tunediff.compare.effects.noise import answered_again, noise_floor, stable
 from tunediff.compare.effects.probabilities import NOT_MEASURED, calibration
@@ -134,6 +136,16 @@ def _differences(comparison: Comparison) -> Effect:
     return Effect(score_metrics(comparison, rows), {"differences": pd.DataFrame(rows)})
 
 
+def _labels(comparison: Comparison) -> Effect:
+    """Precision, recall and F1 of each label before and after, where there are several."""
+    task, labelled = comparison.task, comparison.labelled
+    if task.answers_are_labels and no_classes(labelled, task.labels):
+        return Effect()
+    if len(task.labels) < 2 or not labelled["label"].isin(task.labels).all():
+        return Effect()
+    return Effect(tables={"labels": label_rates(labelled, task.labels, comparison.confidence, comparison.clusters)})
+
+
 def _traits(comparison: Comparison) -> Effect:
     """What the answers are like before and after."""
     return Effect(trait_metrics(comparison))
@@ -226,6 +238,7 @@ def _slices(comparison: Comparison) -> Effect:
 EFFECTS: dict[str, Callable[[Comparison], Effect]] = {
     "transitions": _transitions,
     "differences": _differences,
+    "labels": _labels,
     "traits": _traits,
     "gain": _gain,
     "noise": _noise,

@@ -1,5 +1,6 @@
 """Where rows come from and how the splits are drawn from them."""
 
+import codecs
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -58,10 +59,14 @@ class HubData(Section):
 class Origin(Section):
     """Where the rows of a test set come from, and what their columns mean."""
 
-    source: Literal["synthetic", "files", "hub"] = Field(description="a synthetic data set, files on disk, or the hub")
+    source: Literal["synthetic", "files", "hub"] = Field(
+        default="files", description="a synthetic data set, files on disk, or the hub"
+    )
     synthetic: Synthetic | None = Field(default=None, description="source synthetic: which one")
     files: dict[str, str] | None = Field(
-        default=None, description="source files: file (.jsonl .csv .tsv .parquet, SQuAD's .json) per source split"
+        default=None,
+        description="source files: file per source split (.jsonl .csv .tsv, these also as .gz; .xlsx .parquet, SQuAD's "
+        ".json)",
     )
     hub: HubData | None = Field(default=None, description="source hub: which data set")
     columns: dict[str, str] = Field(
@@ -70,11 +75,24 @@ class Origin(Section):
     )
     labels: dict[SourceValue, LabelName] | None = Field(
         default=None,
-        description="label for each value of the label column, where the source does not use the labels' names",
+        description="label for each value of the label column that is not the name of a label",
     )
     unlabelled: list[SourceValue | None] = Field(
         default=[],
         description="values of the label column that mean: no gold label; such rows are dropped and counted",
+    )
+    empty: Literal["refuse", "drop", "keep"] = Field(
+        default="refuse",
+        description="a row where an input is empty stops the run, is dropped and counted, or is kept where another "
+        "input has text",
+    )
+    encoding: Word = Field(default="utf-8", description="source files: encoding of .csv, .tsv and .jsonl files")
+    delimiter: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1,
+        description="source files: what separates the fields of .csv files; none: a comma, or where the first line has "
+        "none, the semicolon, tab or | that it has",
     )
     test: Draw = Field(description="the rows that both models are measured on")
 
@@ -97,6 +115,10 @@ class Origin(Section):
             yield f"data.unlabelled: found {sorted(both)}, which data.labels gives a label"
 
     def _source_contradictions(self) -> Iterator[str]:
+        try:
+            codecs.lookup(self.encoding)
+        except (LookupError, ValueError):
+            yield f"data.encoding: found '{self.encoding}', expected one that Python knows, such as utf-8 or cp1252"
         for kind in ("synthetic", "files", "hub"):
             if (getattr(self, kind) is None) == (self.source == kind):
                 state = "missing" if self.source == kind else "given"
@@ -120,7 +142,9 @@ class Origin(Section):
 class Data(Origin):
     """Where rows come from and how the three splits are drawn from them."""
 
-    path: Word = Field(description="folder of the files; it is hashed, so a changed file is noticed")
+    path: Word = Field(
+        default="data/raw", description="folder of the files; it is hashed, so a changed file is noticed"
+    )
     train: Draw | None = Field(
         default=None, description="the rows that the model learns from; none: not known, of a model trained elsewhere"
     )

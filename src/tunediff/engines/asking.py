@@ -15,6 +15,7 @@ from tunediff.config.evaluate import Evaluate
 from tunediff.data.answers import ANSWER_FILE_COLUMNS
 from tunediff.data.cases import Case
 from tunediff.engines.engine import Engine, HeadAnswer, Written
+from tunediff.inputs.chat import Chat
 from tunediff.inputs.prompts import Rendered, render_cases
 from tunediff.inputs.settings import CaseSet
 from tunediff.runtime.files import ROWS
@@ -53,8 +54,10 @@ def _ask(engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate: Eva
     if ask.by_head:
         return _head_frame(engine, cases, case_set, evaluate, title)
     writes, texts = ask.answer == "text", [ask.choices[name] for name in ask.names if ask.choices]
+    if writes and not engine.scores(case_set.prompt):
+        texts = []
     scored, chat = texts, engine.chat(case_set.prompt)
-    if chat and cases:  # what a template writes with an answer is the same behind every case
+    if isinstance(chat, Chat) and cases:  # what a template writes with an answer is the same behind every case
         scored = [turn.answer for turn in chat.turns([cases[0].inputs] * len(texts), texts)]
     longest = max(engine.n_tokens(scored), default=0) - engine.n_tokens([""])[0] if scored else 0
     prompts = _render(engine, cases, case_set, max(longest, evaluate.max_new_tokens * writes))

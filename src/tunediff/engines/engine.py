@@ -18,7 +18,7 @@ import numpy as np
 
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
-from tunediff.inputs.chat import Chat
+from tunediff.inputs.chat import Messages
 from tunediff.runtime.errors import TunediffError
 
 
@@ -99,8 +99,12 @@ class Engine(ABC):
     def check(self, prompt: Prompt) -> None:  # noqa: B027  (an engine without a tokenizer has nothing to check)
         """Refuse a prompt of params.yaml that this model reads otherwise than it is written."""
 
-    def chat(self, prompt: Prompt) -> Chat | None:
-        """How the model's chat template writes the messages of a prompt; None where it has a template of its own.
+    def scores(self, prompt: Prompt) -> bool:  # noqa: ARG002
+        """Whether choices can be scored behind this prompt; where not, what is written freely has no probabilities."""
+        return True
+
+    def chat(self, prompt: Prompt) -> Messages | None:
+        """How the messages of a prompt are written; None where it has a template of its own.
 
         Raises:
             TunediffError: there is no chat template for the messages.

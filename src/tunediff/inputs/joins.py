@@ -11,14 +11,11 @@ to the last token that the prompt has in common with all its answers.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from tunediff.inputs.tokens import CHAT, MARK, beginnings, encode_prompts, tokenise
+from tunediff.inputs.tokens import CHAT, MARK, Tokenises, beginnings, encode_prompts, tokenise
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 # An answer may begin with any of these; each shows whether the blanks at the end of a prompt melts into it.
 BEGINNINGS = ("a", "A", "1", "(")
@@ -37,7 +34,7 @@ class Joined(NamedTuple):
 
 
 def join(
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: Tokenises,
     prompts: Sequence[str],
     answers: Sequence[Sequence[str]],
     room: int,
@@ -68,7 +65,7 @@ def join(
 
 
 def stems(
-    tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[str], tokens: Sequence[list[int]] | None = None
+    tokenizer: Tokenises, prompts: Sequence[str], tokens: Sequence[list[int]] | None = None
 ) -> list[tuple[list[int], str]]:
     """Of each prompt the tokens that a free answer follows, and the blanks at its end that are written with it.
 
@@ -101,7 +98,7 @@ def stems(
 
 
 def unusual_joins(
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: Tokenises,
     prompts: Sequence[str],
     answers: Sequence[Sequence[str]],
     joined: Sequence[Joined],

@@ -21,7 +21,7 @@ from tunediff.runtime.hashing import content_hash
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from tunediff.inputs.chat import Chat
+    from tunediff.inputs.chat import Messages
 
 Value = TypeVar("Value")
 
@@ -128,7 +128,7 @@ def render_cases(
     count: Callable[[Sequence[str]], list[int]],
     context: int,
     reserved: int,
-    chat: "Chat | None" = None,
+    chat: "Messages | None" = None,
 ) -> list[Rendered]:
     """Every case as text that an answer follows, in the order of the cases.
 
@@ -138,7 +138,7 @@ def render_cases(
         count: the tokens of each text.
         context: tokens that the model can read.
         reserved: tokens kept free behind the prompt for the answer.
-        chat: the model's chat template, where the prompt has messages.
+        chat: what writes the messages, where the prompt has some.
 
     Raises:
         TunediffError: as `encode_cases`, or the chat template refuses the messages.

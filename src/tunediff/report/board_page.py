@@ -203,13 +203,20 @@ def recipe_sentences(recipe: Figures, confidence: float) -> list[str]:
     ]
 
 
-def board_pages(board: Board, recipes: Sequence[Figures]) -> Pages:
-    """Return the board as an HTML page and in Markdown."""
-    columns = board_table(board)
-    contents = {
-        "title": "Which runs can be told apart",
+def page_table(title: str, columns: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """A table of a page, from its columns, each with its heading first."""
+    return {
+        "title": title,
         "heading": [column[0] for column in columns],
         "rows": list(zip(*(column[1:] for column in columns), strict=True)),
+    }
+
+
+def board_pages(board: Board, recipes: Sequence[Figures]) -> Pages:
+    """Return the board as an HTML page and in Markdown."""
+    contents = {
+        "title": "Which runs can be told apart",
+        "tables": [page_table("All runs", board_table(board))],
         "lines": board_lines(board, recipes),
         "pairs": [pair for pair in board.pairs if pair.separated],
         "pictures": [picture for picture in (intervals_picture(board), trade_picture(board)) if picture is not None],

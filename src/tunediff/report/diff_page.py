@@ -12,7 +12,7 @@ import pandas as pd
 
 from tunediff.compare.checks import Models
 from tunediff.compare.comparison import Comparison
-from tunediff.compare.effects.differences import MOST_LABELS, Difference
+from tunediff.compare.effects.differences import Difference
 from tunediff.compare.effects.transitions import cube
 from tunediff.compare.evidence import Evidence
 from tunediff.compare.explanations.causes import plain
@@ -43,7 +43,7 @@ def diff_pages(found: Evidence, names: tuple[str, str]) -> Pages:
         names: of the two files.
     """
     comparison = found.comparison
-    slices = found.tables.get("slices", pd.DataFrame())
+    slices, labels = (found.tables.get(name, pd.DataFrame()) for name in ("slices", "labels"))
     results = Results(
         comparison.task,
         comparison.confidence,
@@ -54,7 +54,8 @@ def diff_pages(found: Evidence, names: tuple[str, str]) -> Pages:
         source_texts=None if comparison.clusters is None else int(comparison.clusters.nunique()),
         models=FILES,
         differences=[Difference(*row) for row in found.tables["differences"].itertuples(index=False)],
-        slices=[dict(zip(slices.columns, plain(row), strict=True)) for _, row in slices.iterrows()],
+        labels=_records(labels),
+        slices=_records(slices),
         checks=found.checks,
         sources={"before": names[0], "after": names[1], "diff_cases": "metrics.json", "cases": "cases.jsonl"},
     )
@@ -62,11 +63,15 @@ def diff_pages(found: Evidence, names: tuple[str, str]) -> Pages:
     return Pages(html_page(contents), markdown_page(contents))
 
 
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [dict(zip(table.columns, plain(row), strict=True)) for _, row in table.iterrows()]
+
+
 def _cells(found: Evidence) -> list[Cell]:
     """Cases by gold label and answers, where answers are classes; an answer outside of the labels names none."""
     task = found.comparison.task
     of_classes = not task.answers_are_labels or len(found.tables["differences"]) > 1
-    if not 2 <= len(task.labels) <= MOST_LABELS or not of_classes:
+    if len(task.labels) < 2 or not of_classes:
         return []
     counts: Counter[tuple[str, str | None, str | None]] = Counter()
     known = {label: label for label in task.labels}

@@ -77,7 +77,7 @@ def findings(results: Results) -> Findings:
         limits=tuple(_limits(results)),
         checks=tuple(check for check in results.checks if check.acknowledged is None),
         acknowledged=tuple(check for check in results.checks if check.acknowledged is not None),
-        parameters=_parameters(results.count_params) if results.count_params else "",
+        parameters=_parameters(results.count_params) if results.prepare else "",
     )
 
 
@@ -109,8 +109,27 @@ def _headline(results: Results) -> str:
     who = f"In this checkpoint, {models.change}" if results.train else change
     if diff["accuracy_delta"] < 0:
         return f"{who} made the model worse: {results.task.words.measure} fell from {base} to {tuned} on {cases}."
+    if results.untrained_head and "gain_over_baseline" in diff:
+        return f"{who} reached {tuned} {results.task.words.measure} on {cases}, {_over_baseline(results)}."
     gain = f"{who} raised {results.task.words.measure} from {base} to {tuned} on {cases}"
     return f"{gain}, no more than a trivial baseline scores." if _beaten(results) else f"{gain}."
+
+
+def _over_baseline(results: Results) -> str:
+    """How a model whose base had an untrained head compares with the best trivial baseline: that is its gain."""
+    diff, models = results.diff_cases, results.models
+    best = f"the best trivial baseline{_best_name(results)}; the head of the {models.base} was untrained"
+    if diff["gain_over_baseline_low"] > 0:
+        return f"{decimal(100 * diff['gain_over_baseline'], 1)} points above {best}"
+    if diff["gain_over_baseline"] <= 0:
+        return f"no more than {best}"
+    return f"not shown to be above {best}"
+
+
+def _best_name(results: Results) -> str:
+    """The best trivial baseline and what it scores, in brackets."""
+    score = percent(results.diff_cases["baseline_best"])
+    return f" ({baseline_name(results.worth[0], results.task)}, {score})" if results.worth else f" ({score})"
 
 
 def _lost(results: Results) -> str:
@@ -364,14 +383,9 @@ def _baselines(results: Results) -> str:
         gaps = [points(diff["accuracy_tuned"] - score) for score in scores.values()]
         return f"{sentence}Against {'these two' if len(gaps) == 2 else 'it'} {tuned} {' and '.join(gaps)}."
     ends = points_interval(diff["gain_over_baseline_low"], diff["gain_over_baseline_high"])
-    name = (
-        f" ({baseline_name(results.worth[0], results.task)}, {percent(best)})"
-        if results.worth
-        else f" ({percent(best)})"
-    )
     return (
-        f"{sentence}Against the best of all trivial baselines{name} {tuned} {points(diff['gain_over_baseline'])} "
-        f"({ends})."
+        f"{sentence}Against the best of all trivial baselines{_best_name(results)} {tuned} "
+        f"{points(diff['gain_over_baseline'])} ({ends})."
     )
 
 
@@ -496,6 +510,8 @@ def _limits(results: Results) -> list[str]:
 
 
 def _parameters(count: Metrics) -> str:
+    if not count:
+        return "Parameters are not counted: a server does not tell those of its models."
     if "trainable" not in count:
         return "The tuned model was not trained here: which of its parameters were trained is not known."
     share, stored_share = (percent(count[key] / 100, 3) for key in ("trainable_percent", "packed_trainable_percent"))

@@ -21,7 +21,6 @@ from markupsafe import Markup
 
 from tunediff.compare.effects.transitions import TRANSITIONS
 from tunediff.config.report import Report
-from tunediff.metrics.accuracy import per_class
 from tunediff.models.parameters import by_module, read_rows
 from tunediff.report import notation, plots
 from tunediff.report.confusion import NO_LABEL, confusion_picture, confusion_tables, difference_picture
@@ -45,6 +44,8 @@ MARKUP = re.compile(r"[\\`*_\[\]<>&|~$#]")
 LINKS = re.compile(r"[@#](?=\w)|:(?=//)|www(?=\.)", re.IGNORECASE)
 MARKDOWN_TEXT = 300
 MARKDOWN_SLICES = 15
+# More labels than this have no confusion to be looked at; tables with more rows than that are closed at first.
+MOST_DRAWN, MOST_OPEN = 50, 36
 NO_ENERGY = "Energy was not measured: no stage used a GPU that counts it."
 COST_NAMES = {"gpu_seconds": "GPU seconds", "energy_joules": "Energy, joules"}
 
@@ -74,6 +75,7 @@ def page_contents(results: Results, report: Report) -> dict[str, Any]:
         "slices": slices,
         # Else by tag, which nobody compared with the other cases.
         "ranked": any(row["departure"] is not None for row in slices),
+        "most_open": MOST_OPEN,
         "most_slices": plots.MOST_SLICES,
         "markdown_slices": MARKDOWN_SLICES,
         "slice_name": plots.slice_name,
@@ -119,14 +121,15 @@ def page_contents(results: Results, report: Report) -> dict[str, Any]:
 
 
 def _confusion(results: Results, task: Task) -> dict[str, Any]:
-    """Confusion of both models as tables and pictures, and precision, recall and F1 by label."""
+    """Confusion of both models as tables and, unless there are too many labels, as pictures."""
     base, tuned = confusion_tables(results.cells, task.labels)
     unlabelled = bool(base[:, -1].any() or tuned[:, -1].any())
     return {
         "predicted": [*task.labels, NO_LABEL] if unlabelled else list(task.labels),
         "confusion": (base.tolist(), tuned.tolist()),
-        "per_class": list(zip(per_class(task.labels, base), per_class(task.labels, tuned), strict=True)),
-        "pictures": [
+        "pictures": []
+        if len(task.labels) > MOST_DRAWN
+        else [
             ("Before", confusion_picture(task.labels, base, results.models.base, unlabelled)),
             ("After", confusion_picture(task.labels, tuned, results.models.tuned, unlabelled)),
             ("After less before", difference_picture(task.labels, base, tuned, unlabelled)),

@@ -78,11 +78,12 @@ PLOTS = {
     "worth": ("baseline", "accuracy", "gain", "low", "high"),
     "contamination": ("transition", "cases", "same_inputs", "near_duplicates", "clean"),
     "differences": ("metric", "base", "tuned", "delta", "low", "high", "p", "p_holm"),
+    "labels": ("label", "metric", "n", "base", "tuned", "delta", "low", "high", "p", "q"),
     "retention": ("set", "measure", *KEYS, "p_holm"),
 }
 PLOTS["retention_slices"] = ("set", *PLOTS["slices"])
 WORDS = {
-    *("transition", "family", "value", "model", "baseline", "metric", "set", "measure"),
+    *("transition", "family", "value", "model", "baseline", "metric", "label", "set", "measure"),
     *("module", "parameter", "part", "kind", "shape", "dtype", "trainable"),
 }
 # What commands measured of a run after it, beside its metrics: shown where it is there, and of this run.
@@ -137,6 +138,7 @@ class Results:
     train_log: Sequence[Record] = ()  # a row an epoch; a loss that was not measured is None
     parameters: Sequence[Record] = ()  # a row a tensor
     gain: Sequence[Record] = ()  # a row a part
+    labels: Sequence[Record] = ()  # a row a label and metric
     slices: Sequence[Record] = ()  # a row a slice; p, q, delta_rest and departure may be None
     reliability: Sequence[Record] = ()  # a row a model and bin
     coverage: Sequence[Record] = ()  # a row a model and share of cases answered
@@ -153,6 +155,11 @@ class Results:
     loaded: Mapping[str, Record] = field(default_factory=dict)  # what was found in it (`tunediff.models.inspection`)
     costs: Mapping[str, Record] = field(default_factory=dict)  # seconds, peak_memory_bytes and device by stage
     sources: Mapping[str, str] = field(default_factory=dict)  # path by field name
+
+    @property
+    def untrained_head(self) -> bool:
+        """Whether the base model answered by a head that has learned nothing; False where nothing is known of it."""
+        return self.loaded.get("predict_base", {}).get("head") == "new"
 
 
 def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price: Cost) -> Results:
@@ -177,6 +184,8 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
     needed |= dict.fromkeys(("eval_base", "eval_tuned"), task.figures)
     if read_json(paths["train"]) != {}:  # the tuned model was trained here
         needed |= {name: (*needed[name], *keys) for name, keys in OF_TRAINING.items()}
+    if read_json(paths["count_params"]) == {}:  # a server has one of the models
+        needed["count_params"] = ()
     metrics: dict[str, Any] = {name: _metrics(paths[name], keys) for name, keys in needed.items()}
     of_this = run_hash(metrics["eval_base"], metrics["eval_tuned"])
     for name in ("eval_base", "eval_tuned"):
@@ -236,10 +245,11 @@ def beside_metrics(path: Path, keys: Sequence[str], of_this: str) -> dict[str, A
 
 
 def _check_logs(paths: Mapping[str, Path], metrics: Mapping[str, Metrics], tables: Mapping[str, Any]) -> None:
-    """Every table has a row; those of a training are empty where others trained the model."""
+    """Every table has a row; those of a training are empty where others trained the model, parameters of a server's."""
     trained = bool(metrics["train"])
+    expected = {"pretrain_log": False, "train_log": trained, "parameters": bool(metrics["count_params"])}
     for name, rows in tables.items():
-        if not rows and name != "pretrain_log" and (name != "train_log" or trained):
+        if not rows and expected[name]:
             raise TunediffError(f"{paths[name]}: found no row, expected at least one")
     if tables["train_log"] and not trained:
         raise TunediffError(
@@ -312,7 +322,9 @@ def _environment(path: Path) -> tuple[dict[str, str], Record]:
     """What the model of a stage computed with, and what was found in it; empty where the stage had none."""
     if read_json(path) == {}:
         return {}, {}
-    values = _object(path, ("torch", "device"))
+    read = read_json(path)
+    served = isinstance(read, dict) and read.get("engine") == "server"
+    values = _object(path, () if served else ("torch", "device"))
     model = values.pop("model", {})
     if not isinstance(model, dict):
         raise TunediffError(f"{path}: model: found {shown(model)}, expected an object")

@@ -24,7 +24,7 @@ from tunediff.metrics.accuracy import Counts, confusion, degenerate_reason, per_
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.tasks.baselines import Answers, majority_label, marked, tfidf_logistic
-from tunediff.tasks.columns import columns_fit, each_row, is_number, key_of, no_grades, tags_of, text_of, value_of
+from tunediff.tasks.columns import columns_fit, each_row, inputs_of, is_number, key_of, no_grades, tags_of, value_of
 from tunediff.tasks.families import Family, quarters, share, yes_no
 from tunediff.tasks.grading import column, likeliest, passed_on, was_given
 from tunediff.tasks.label_clauses import LABEL_CLAUSES
@@ -51,7 +51,7 @@ def _several_labels(params: Params) -> str | None:
 
 def _values_fit(params: Params) -> str | None:
     values, labels = params.data.labels, params.task.labels
-    if values is None or set(values.values()) == set(labels):
+    if values is None or set(values.values()) <= set(labels):
         return None
     return f"data.labels: maps to {sorted(set(values.values()))}, but task.labels is {labels}"
 
@@ -84,10 +84,13 @@ class Classification(Task):
         Raises:
             TunediffError: a column is missing, a label is unknown, or an input is not text or is empty.
         """
-        values = data.labels or {name: name for name in self.labels}
-        labels = {key_of(value): label for value, label in values.items()}
-        if len(labels) < len(values):
+        values = data.labels or {}
+        mapped = {key_of(value): label for value, label in values.items()}
+        if len(mapped) < len(values):
             raise TunediffError(f"data.labels: found {shown(list(values))}, expected values that differ as text")
+        # A label's own name stands for it, unless it is given to another.
+        labels = {key_of(name): name for name in self.labels} | mapped
+        usual = mapped if set(mapped.values()) == set(self.labels) else labels
         unlabelled = {key_of(value) for value in data.unlabelled}
 
         def example(row: Row) -> tuple[Mapping[str, str], str, Sequence[str]] | None:
@@ -95,12 +98,12 @@ class Classification(Task):
             if key_of(value) in unlabelled:
                 return None
             if key_of(value) not in labels:
-                expected = ", ".join(str(key) for key in labels)
+                expected = ", ".join(str(key) for key in usual)
                 raise TunediffError(
                     f"{row.place}: {data.columns['label']}: found {shown(value)}, expected one of {expected}"
                     ", or a value that data.unlabelled lists"
                 )
-            inputs = {name: text_of(row, data.columns[name]) for name in self.inputs}
+            inputs = inputs_of(row, self.inputs, data)
             return inputs, labels[key_of(value)], tags_of(row)
 
         examples = each_row(rows, example)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from tunediff.config.data import Origin
 from tunediff.config.params import Params
 from tunediff.data.sources import Row
 from tunediff.data.values import value_text
@@ -63,6 +64,26 @@ def text_of(row: Row, column: str) -> str:
         TunediffError: no such column, or it holds no text, an empty one, or one that no file can hold.
     """
     return checked_text(value_of(row, column), f"{row.place}: {column}")
+
+
+def inputs_of(row: Row, names: Sequence[str], data: Origin) -> dict[str, str]:
+    """The text of each input, by its name.
+
+    Raises:
+        TunediffError: as for `text_of`; where `data.empty` is keep, no input has text.
+    """
+    if data.empty != "keep":
+        return {name: text_of(row, data.columns[name]) for name in names}
+    values = {name: value_of(row, data.columns[name]) for name in names}
+    if all(is_empty(value) for value in values.values()):
+        columns = ", ".join(data.columns[name] for name in names)
+        raise TunediffError(f"{row.place}: {columns}: found no text in any, expected text in one")
+    return {name: "" if is_empty(value) else text_of(row, data.columns[name]) for name, value in values.items()}
+
+
+def is_empty(value: object) -> bool:
+    """Whether a cell holds nothing, or blanks alone."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
 def checked_text(value: object, place: str) -> str:

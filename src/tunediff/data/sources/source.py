@@ -26,7 +26,7 @@ def read_source(data: Origin, raw: Path) -> dict[str, list[Row]]:
     if data.files is not None:
         from tunediff.data.sources.table_files import read_rows
 
-        return {name: read_rows(raw / data.files[name]) for name in names}
+        return {name: read_rows(raw / data.files[name], data.encoding, data.delimiter) for name in names}
     if data.hub is not None:
         from tunediff.data.sources.hub_dataset import dataset_rows
 

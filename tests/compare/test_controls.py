@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.compare.test_board import answers
-from tunediff.compare.effects.controls import Answers, controls
+from tunediff.compare.controls import Answers, controls
 from tunediff.report import controls_and_epochs
 
 
@@ -27,7 +27,7 @@ def found(null=((4, 3), (2, 5)), trained=(20, 10), again=(0, 0), **scaled):
     nulls = {seed: flipped(*one) for seed, one in enumerate(null, start=1)}
     strengths = {0.0: flipped(0, 0), 0.5: flipped(30, 5), 1.0: flipped(*trained)} if scaled else {}
     base, tuned = flipped(0, 0), flipped(*trained)
-    figures = controls(Answers(base, flipped(*again), tuned, nulls, strengths), 0.95, None)
+    figures = controls(Answers(base, flipped(*again), tuned, nulls, strengths), 0.95)
     return {"set": "test", "measure": "accuracy", **figures}
 
 
