@@ -33,9 +33,9 @@ from tunediff.inputs.prompts import encode_cases
 from tunediff.inputs.tokens import encode_text
 from tunediff.inputs.windows import read_documents
 from tunediff.models.adapt import adapt_model
-from tunediff.models.tuned import load_tuned, save_tuned
+from tunediff.models.tuned import kept_epochs, load_tuned, save_tuned
 from tunediff.runtime.errors import TunediffError
-from tunediff.training.finetune import finetune
+from tunediff.training.finetune import finetune, save_epochs
 from tunediff.training.loop import Loop, chosen_epoch
 from tunediff.training.loss import answer_loss, pad_answers
 from tunediff.training.targets import TARGETS, label_figures, label_loss, row_case_ids, training_rows
@@ -449,6 +449,22 @@ def test_the_chosen_epochs_weights_are_left_in_the_model(choose, start, tmp_path
     expected = best if choose == "best" else log[-1]
     assert chosen_epoch(log, train) is expected
     assert same(weights, load_file(tmp_path / "scratch" / f"checkpoint-{expected['step']}" / "trained.safetensors"))
+
+
+def test_the_model_after_each_epoch_is_kept_beside_the_chosen_one(start, tmp_path):
+    train, adapt = train_section(choose_epoch="best", keep="all"), adapt_section("lora")
+    started = start("llama", "lora")
+    log, chosen = run(started, train, tmp_path / "scratch")
+    network = started[0].model
+    save_tuned(network, adapt, tmp_path / "tuned")
+    save_epochs(network, adapt, log, train, tmp_path / "scratch", tmp_path / "tuned")
+    assert same(weights_of(network), chosen)
+    kept = kept_epochs(tmp_path / "tuned")
+    assert list(kept) == [row["epoch"] for row in log]
+    saved = {number: (folder / "adapter_model.safetensors").read_bytes() for number, folder in kept.items()}
+    assert len(set(saved.values())) == len(log)
+    best = chosen_epoch(log, train)["epoch"]
+    assert saved[best] == (tmp_path / "tuned" / "adapter_model.safetensors").read_bytes()
 
 
 # What must not happen
