@@ -12,7 +12,7 @@ import yaml
 
 from tests.imports import ROOT
 from tests.installed import environment_of, install
-from tests.stages.test_prepare import file_of, prepared
+from tests.prepare_params import file_of, prepared
 from tunediff.data.cases import read_cases
 from tunediff.tasks.experiment import read_experiment
 
