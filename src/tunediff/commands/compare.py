@@ -36,7 +36,7 @@ from tunediff.data.sources import Row
 from tunediff.data.sources.table_files import read_rows
 from tunediff.models.gguf import SUFFIX
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import read_json, read_text, shown, write_text
+from tunediff.runtime.files import PACKED, kind_of, read_json, read_text, shown, write_text
 from tunediff.runtime.hub import newest, snapshot
 from tunediff.tasks.columns import key_of, value_of
 from tunediff.tasks.draws import read_splits
