@@ -1,7 +1,7 @@
 """Compare the two prediction files case by case: what changed, what the gain consists of, how far to trust it.
 
     python stages/diff_cases.py --settings data/settings/diff_cases.json --base data/predictions/base \
-        --tuned data/predictions/tuned --splits data/splits --test-sets data/test_sets --leaks data/leaks.json \
+        --tuned data/predictions/tuned --splits data/splits --test-sets data/test_sets --notes data/notes.json \
         --prepare metrics/prepare.json --base-model metrics/base_model.json --eval-base metrics/eval_base.json \
         --eval-tuned metrics/eval_tuned.json --train-log data/train_log.csv --cases data/cases.jsonl \
         --plots data/plots --checks data/plots/checks.json --metrics metrics/diff_cases.json \
@@ -22,7 +22,7 @@ from tunediff.compare.key_figures import summary
 from tunediff.config.settings import DiffSettings, read_settings
 from tunediff.config.task import TaskSection
 from tunediff.data.cases import Case, environment_of, read_cases, read_predictions, read_split
-from tunediff.data.leaks import read_leaks
+from tunediff.data.notes import Notes, read_notes
 from tunediff.inputs.settings import HEADLINE
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
@@ -36,7 +36,7 @@ FOUND = ("prepare", "base_model", "eval_base", "eval_tuned", "train_log")
 def main() -> None:
     args = arguments(
         __doc__,
-        reads=("settings", "base", "tuned", "splits", "test_sets", "leaks", *FOUND),
+        reads=("settings", "base", "tuned", "splits", "test_sets", "notes", *FOUND),
         writes=("cases", "plots", "checks", "metrics", "summary", "baselines", "calibration", "cost"),
     )
     settings = read_settings(args.settings, DiffSettings)
@@ -69,14 +69,15 @@ def compare(
     """The two models on a test set; what training has seen is asked of the headline's alone."""
     task, headline = task_of(section), name == HEADLINE
     test = read_cases(args.test_sets / f"{name}.jsonl", task.inputs, task.labels)
-    leaks = read_leaks(args.leaks).get(name) if headline else None
+    notes = read_notes(args.notes)[name] if headline else Notes()
     (base, about_base), (tuned, about_tuned) = (
         read_predictions(folder / f"{name}.parquet") for folder in (args.base, args.tuned)
     )
     labels = about_base["labels"], about_tuned["labels"]
     environments = environment_of(about_base), environment_of(about_tuned)
     known = train if headline else ()
-    return compare_run(base, tuned, known, test, leaks, task, settings.diff, labels, environments)
+    about = labels, environments, notes.slices
+    return compare_run(base, tuned, known, test, notes.leaks, task, settings.diff, *about)
 
 
 if __name__ == "__main__":

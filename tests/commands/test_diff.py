@@ -344,3 +344,27 @@ def test_where_all_answers_of_a_side_are_invalid_nothing_presumes_labels(answers
     report = (folder / "invalid/report.md").read_text()
     assert "stayed wrong" in report
     assert "with another answer" not in report
+
+
+def test_columns_of_two_tables_are_slices_in_the_report_and_must_agree(tmp_path):
+    rows = [
+        {"case_id": f"{number}", "label": "yes", "prediction": "yes" if number % 2 else "no", "age": number,
+         "channel": "web" if number % 4 else ""}
+        for number in range(120)
+    ]  # fmt: skip
+    before, after = pd.DataFrame(rows), pd.DataFrame(rows).assign(prediction="yes")
+    before.to_csv(tmp_path / "before.csv", index=False)
+    after.to_csv(tmp_path / "after.csv", index=False)
+    sliced = ["--slice-fields", "channel,age", "--out", "out"]
+    assert tunediff(tmp_path, "diff", "before.csv", "after.csv", *sliced)[0] == 0
+    report = (tmp_path / "out/report.md").read_text()
+    assert "| channel: web | 90 |" in report
+    assert "| age: 0 to 29 | 30 |" in report
+    assert "age: 30 to 59" in (tmp_path / "out/report.html").read_text()
+    after.assign(channel="post").to_csv(tmp_path / "other.csv", index=False)
+    code, _, error = tunediff(tmp_path, "diff", "before.csv", "other.csv", *sliced)
+    assert code == 1
+    assert "slice: channel: found different ones for 120 of 120 cases" in error
+    code, _, error = tunediff(tmp_path, "diff", "before.csv", "after.csv", "--slice-fields", "tier", "--out", "out")
+    assert code == 1
+    assert "before.csv: found no column 'tier'" in error

@@ -55,6 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     add_fields(parser)
+    parser.add_argument(
+        "--slice-fields",
+        help="of tables: columns whose values are slices, with commas between them; numbers in quarters",
+    )
     for who, column in BOTH.items():
         parser.add_argument(
             f"--{who}-field", help=f"of one file: column of the answers {who}, or the model's name ({column})"
@@ -98,6 +102,7 @@ def fields_of(args: argparse.Namespace, prediction: str | None = None, correct: 
         inputs=tuple(name.strip() for name in (args.input_fields or "").split(",") if name.strip()),
         case_id=args.id_field,
         cluster=args.cluster_field,
+        slices=tuple(name.strip() for name in (getattr(args, "slice_fields", None) or "").split(",") if name.strip()),
         correct=correct or args.correct_field,
         by_row=prediction is not None,
     )
@@ -132,6 +137,9 @@ def main(args: argparse.Namespace) -> None:
             f"{args.before}: is {comparison.pairs.origins[0]}: the answers of one model; expected a file after, or two "
             "columns or models as --before-field and --after-field"
         )
+    if args.slice_fields and comparison.pairs and not comparison.own:
+        origin = comparison.pairs.origins[0]
+        raise TunediffError(f"--slice-fields: found beside {origin}, expected tables with these columns")
     slices = of_labels(args.slice, comparison.aligned["label"])
     judged = judge(
         wanted, changes(comparison.cells), comparison.clusters, slices, args.confidence, early=args.sequential

@@ -35,12 +35,12 @@ class Draw(Section):
 class Synthetic(Section):
     """Generated cases, drawn from a seed."""
 
-    name: Literal["captions", "reviews", "questions", "sums", "orders", "arithmetic", "copying", "instructions"] = (
-        Field(
-            description="pairs of captions (nli), film reviews (classification), reports and questions "
-            "(question_answering), sums in words (generation), orders to be written as JSON (generation), and for "
-            "retention (generation): arithmetic, texts to copy, instructions to follow"
-        )
+    name: Literal[
+        *("captions", "reviews", "questions", "sums", "orders", "rankings", "arithmetic", "copying", "instructions")
+    ] = Field(
+        description="pairs of captions (nli), film reviews (classification), who comes first (multiple_choice), "
+        "reports and questions (question_answering), sums in words (generation), orders to be written as JSON "
+        "(generation), and for retention (generation): arithmetic, texts to copy, instructions to follow"
     )
     seed: Seed = Field(description="seed of the generated cases")
     train: Whole = Field(ge=1, description="rows to write for the source split `train`")
@@ -71,7 +71,7 @@ class Origin(Section):
     hub: HubData | None = Field(default=None, description="source hub: which data set")
     columns: dict[str, str] = Field(
         description="column of the source for each input field and for `label` (question_answering, generation: "
-        "`answers`)"
+        "`answers`); multiple_choice: also for `options`, a list, or for each of task.labels"
     )
     labels: dict[SourceValue, LabelName] | None = Field(
         default=None,
@@ -157,10 +157,20 @@ class Data(Origin):
         description="column whose rows stay together: a random or stratified draw takes whole groups, and no group "
         "stands in two splits",
     )
+    slices: list[Word] = Field(
+        default=[],
+        description="columns of the source whose values are slices of the test set, such as [channel, language]; of "
+        "more than 10 different numbers the quarters; a case with an empty cell is in none",
+    )
     shared_sources: Literal["drop", "keep"] = Field(
         default="drop",
         description="rows of train and validation whose source input also stands in a later split",
     )
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from super()._contradictions()
+        if len(set(self.slices)) < len(self.slices):
+            yield f"data.slices: found {self.slices}, expected no name twice"
 
     @property
     def draws(self) -> dict[str, Draw]:

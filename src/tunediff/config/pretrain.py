@@ -45,7 +45,7 @@ class Pretrain(Section):
         description="no pretraining, generated text, columns of a file of rows, WikiText's articles, or plain "
         "text with empty lines between documents",
     )
-    synthetic: Literal["captions", "sums", "orders"] | None = Field(
+    synthetic: Literal["captions", "sums", "orders", "rankings"] | None = Field(
         default=None, description="text synthetic: which one"
     )
     columns: list[str] = Field(default=[], description="text columns: those whose sentences are read")

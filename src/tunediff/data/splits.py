@@ -27,7 +27,7 @@ would shift it and choose other rows, 99 of each.
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tunediff.config.data import Draw, Origin
 from tunediff.data.cases import Case
@@ -62,6 +62,10 @@ class Drawn:
     """Rows (from 0) whose group stands in a split drawn before."""
     left_out: int
     """Rows that the draw or its limit left."""
+    rows: list[int]
+    """Rows (from 0) that the cases were made of, in their order."""
+    slices: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    """For each column of `data.slices` its value of each case, where it was asked for."""
 
     @property
     def arithmetic(self) -> str:
@@ -133,6 +137,7 @@ def draw_splits(
             shared_premise=[i for i in free if i not in unshared],
             shared_group=[i for i in unshared if i not in fresh],
             left_out=len(fresh) - len(chosen),
+            rows=chosen,
         )
         if not chosen:
             raise TunediffError(

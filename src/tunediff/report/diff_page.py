@@ -13,6 +13,7 @@ import pandas as pd
 from tunediff.compare.checks import Models
 from tunediff.compare.comparison import Comparison
 from tunediff.compare.effects.differences import Difference
+from tunediff.compare.effects.slices import slices_of_cases
 from tunediff.compare.effects.transitions import cube
 from tunediff.compare.evidence import Evidence
 from tunediff.compare.explanations.causes import plain
@@ -48,7 +49,7 @@ def diff_pages(found: Evidence, names: tuple[str, str]) -> Pages:
         comparison.task,
         comparison.confidence,
         diff_cases=found.metrics,
-        cases=list(_cases(comparison)),
+        cases=list(_cases(found)),
         flows=_flows(comparison),
         cells=_cells(found),
         source_texts=None if comparison.clusters is None else int(comparison.clusters.nunique()),
@@ -92,8 +93,9 @@ def _flows(comparison: Comparison) -> list[Flow]:
     return [Flow(*row) for row in zip(*columns, strict=True)]
 
 
-def _cases(comparison: Comparison) -> Iterator[dict[str, Any]]:
+def _cases(found: Evidence) -> Iterator[dict[str, Any]]:
     """The cases that the page holds, as a line of data/cases.jsonl each."""
+    comparison = found.comparison
     assert comparison.pairs is not None  # a page of two files
     task, places = comparison.task, chosen(comparison.cells)
     rows = comparison.pairs.at(places)
@@ -106,10 +108,15 @@ def _cases(comparison: Comparison) -> Iterator[dict[str, Any]]:
     values = {key: plain(rows[column]) for key, column in columns.items() if column in rows}
     texts = {name: rows[name].astype(str).tolist() for name in task.inputs}
     kinds = set(task.kinds.values())
+    members: list[list[str]] = []
+    if comparison.own:
+        features, families = comparison.features, comparison.families
+        members = slices_of_cases(comparison.aligned, (), features, families, found.tables["slices"])
     for row in range(len(rows)):
         case = {key: column[row] for key, column in values.items()}
         inputs = {name: column[row] for name, column in texts.items()}
         for name in task.shared_columns:
             case[name] = [marked_answer(inputs.get("context", ""), *answer) for answer in case[name]]
         tags = [case["label"]] if case["label"] in kinds else []
-        yield {**case, **{name: visible(text) for name, text in inputs.items()}, "tags": tags}
+        case |= {name: visible(text) for name, text in inputs.items()} | {"tags": tags}
+        yield case | ({"slices": list(map(visible, members[places[row]]))} if members else {})

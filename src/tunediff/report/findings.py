@@ -417,6 +417,28 @@ def _draw(results: Results) -> str:
     )
 
 
+def _health(results: Results) -> str:
+    """What the test set can tell of these two models, and which of its labels to look at."""
+    diff, models = results.diff_cases, results.models
+    if "agreed_against_label" not in diff:
+        return ""
+    sentences = []
+    if "signal_to_noise" in diff:
+        noise = "other cases and batches" if "noise_floor_flips" in diff else "other cases"
+        ratio = decimal(diff["signal_to_noise"], 1)
+        sentences.append(f"The difference is {ratio} times what it would vary by with {noise} (standard deviation).")
+    right, wrong = int(diff["both_right"]), int(diff["both_wrong_same"] + diff["both_wrong_changed"])
+    sentences.append(
+        f"Both models have {counted(right, 'case')} right and neither has {whole(wrong)}: these do not tell them apart."
+    )
+    if agreed := int(diff["agreed_against_label"]):
+        sentences.append(
+            f"On {whole(agreed)} of them the {models.base} and the {models.tuned} give the same answer against the "
+            "label: labels to review."
+        )
+    return " ".join(sentences)
+
+
 def _calibration(results: Results) -> str:
     found = results.calibration
     if not {"nll_delta", "nll_base", "nll_tuned"} <= set(found):
@@ -534,6 +556,7 @@ SENTENCES: dict[str, tuple[Callable[[Results], str], ...]] = {
     "What else changed": (_retention,),
     "Controls": (lambda results: controls_sentence(results.controls),),
     "Over training": (lambda results: checkpoints_sentence(results.checkpoints),),
+    "What the test set can tell": (_health,),
     "Trivial baselines": (_baselines,),
     "How sure it is": (_calibration,),
     "What it cost": (_cost,),

@@ -29,7 +29,7 @@ from tunediff.report.explorer import explorer_data
 from tunediff.report.findings import Findings, baseline_name, findings, parity_sentence
 from tunediff.report.flow import flow_picture
 from tunediff.report.loaded import loaded_models
-from tunediff.report.results import Metrics, Results
+from tunediff.report.results import OF_EPOCHS, Metrics, Results
 from tunediff.report.tables import environments, examples, key_numbers
 from tunediff.runtime import files
 from tunediff.tasks.task import Task
@@ -106,6 +106,7 @@ def page_contents(results: Results, report: Report) -> dict[str, Any]:
         "seconds": sum(cost["seconds"] for cost in results.costs.values()),
         "peak": max((cost["peak_memory_bytes"] for cost in results.costs.values()), default=0),
         "measured_costs": [key for key in COST_NAMES if any(key in cost for cost in results.costs.values())],
+        "epoch_figures": [name for name in OF_EPOCHS if results.train_log and name in results.train_log[0]],
         "pictures": {
             "flow": flow_picture(results.flows),
             "gain": plots.gain_picture(results.gain, task.parts, measure) if len(results.gain) > 1 else None,

@@ -24,7 +24,17 @@ from tunediff.metrics.accuracy import Counts, confusion, degenerate_reason, per_
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.tasks.baselines import Answers, majority_label, marked, tfidf_logistic
-from tunediff.tasks.columns import columns_fit, each_row, inputs_of, is_number, key_of, no_grades, tags_of, value_of
+from tunediff.tasks.columns import (
+    columns_fit,
+    each_row,
+    inputs_of,
+    is_number,
+    key_of,
+    no_grades,
+    no_options,
+    tags_of,
+    value_of,
+)
 from tunediff.tasks.families import Family, quarters, share, yes_no
 from tunediff.tasks.grading import column, likeliest, passed_on, was_given
 from tunediff.tasks.label_clauses import LABEL_CLAUSES
@@ -43,13 +53,15 @@ def _columns_fit(params: Params) -> str | None:
     return columns_fit(params, "label")
 
 
-def _several_labels(params: Params) -> str | None:
+def several_labels(params: Params) -> str | None:
+    """The rule that there is something to choose from."""
     if len(params.task.labels) > 1:
         return None
     return f"task.labels: found {params.task.labels}, expected at least two labels"
 
 
-def _values_fit(params: Params) -> str | None:
+def values_fit(params: Params) -> str | None:
+    """The rule that the values of the label column stand for the labels."""
     values, labels = params.data.labels, params.task.labels
     if values is None or set(values.values()) <= set(labels):
         return None
@@ -69,11 +81,15 @@ def _choices_fit(params: Params) -> str | None:
     return f"prompt.choices: found {sorted(choices or {})}, expected a text for each of task.labels {labels}"
 
 
+# Features that say something of language inference alone.
+OF_TWO_TEXTS = ["negation", "overlap", "subsequence"]
+
+
 @dataclass(frozen=True)
 class Classification(Task):
     """Texts with one label each."""
 
-    rules = (_several_labels, _columns_fit, _values_fit, _head_fits, _choices_fit, no_grades)
+    rules = (several_labels, _columns_fit, values_fit, _head_fits, _choices_fit, no_grades, no_options)
 
     def cases(self, rows: Sequence[Row], data: Origin) -> list[Case | None]:
         """The case of each row, in the order of the rows; None where the row has no gold label.
@@ -97,6 +113,12 @@ class Classification(Task):
             value, *_ = [value_of(row, data.columns[name]) for name in ("label", *self.inputs)]
             if key_of(value) in unlabelled:
                 return None
+            if several := _several(value, labels):
+                raise TunediffError(
+                    f"{row.place}: {data.columns['label']}: found {shown(value)}, {several} labels for one case; "
+                    "expected one label: several at once (multi-label) are no task of tunediff, but each can be a task "
+                    "of its own, yes or no"
+                )
             if key_of(value) not in labels:
                 expected = ", ".join(str(key) for key in usual)
                 raise TunediffError(
@@ -188,8 +210,8 @@ class Classification(Task):
             "most frequent one.",
         ),
     )
-    compared = ("classes",)
-    families = (
+    compared: ClassVar[tuple[str, ...]] = ("classes",)
+    families: ClassVar[tuple[Family, ...]] = (
         Family("words", "length", quarters),
         Family("negation", "negation"),
         Family("number_words", "number words", yes_no),
@@ -207,7 +229,7 @@ class Classification(Task):
         "brier": "Brier score, 0 to 2",
         "ece": "Calibration error, 0 to 1",
     }
-    hub = ("text-classification", "Text classification")
+    hub: ClassVar[tuple[str, str]] = ("text-classification", "Text classification")
 
     @property
     def parts(self) -> dict[str, str]:
@@ -289,7 +311,9 @@ class Classification(Task):
         }
 
     def features(self, cases: Sequence[Case], train: Sequence[Case] = ()) -> pd.DataFrame:
-        return wording(cases, self.inputs, self.partial_input, train)
+        texts = wording(cases, self.inputs, self.partial_input, train)
+        # What is asked of one text in the light of another is asked of two.
+        return texts if len(self.inputs) == 2 else texts.drop(columns=OF_TWO_TEXTS, errors="ignore")
 
     def model_evidence(self, rows: pd.DataFrame, cases: Sequence[Case], who: str) -> dict[str, list[Any]]:
         return {}
@@ -316,6 +340,16 @@ class Classification(Task):
                 found = shown(record[f"{who}_margin"])
                 raise TunediffError(f"{place}: {who}_margin: found {found}, expected a number of nats")
         return dict(record)
+
+
+def _several(value: object, labels: Mapping[str | None, str]) -> int:
+    """How many labels stand in one cell, in a list or between separators; 0 where that is no more than one."""
+    if isinstance(value, list | tuple | set):
+        return len(value)
+    if not isinstance(value, str) or key_of(value) in labels:
+        return 0
+    found = (value.split(separator) for separator in "|;,")
+    return next((len(each) for each in found if len(each) > 1 and all(key_of(one) in labels for one in each)), 0)
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,24 @@ def _group(row: Row, column: str) -> str:
     return str(value) if type(value) is int else text_of(row, column)
 
 
+def slice_values(rows: Sequence[Row], column: str) -> list[str | None]:
+    """The value of each row in a column that slices are made of, as text; None where the cell is empty.
+
+    Raises:
+        TunediffError: a row has no such column, or neither text nor a number there.
+    """
+    return each_row(rows, lambda row: _slice_value(row, column))
+
+
+def _slice_value(row: Row, column: str) -> str | None:
+    value = value_of(row, column)
+    try:
+        text = value_text(value)
+    except TypeError:
+        raise TunediffError(f"{row.place}: {column}: found {shown(value)}, expected text or a number") from None
+    return None if text is None else checked_text(text, f"{row.place}: {column}")
+
+
 def columns_fit(params: Params, gold: str) -> str | None:
     """The rule that data.columns names a column for each input and for the gold answer, and no other."""
     expected = sorted({*params.task.inputs, gold})
@@ -156,6 +174,13 @@ def no_grades(params: Params) -> str | None:
     if not params.task.grade:
         return None
     return f"task.grade: given, but task.name is {params.task.name}, which grades its answers by itself"
+
+
+def no_options(params: Params) -> str | None:
+    """The rule that nobody says how options are scored, where a case has none."""
+    if params.task.option_score == "sum":
+        return None
+    return f"task.option_score: given, but task.name is {params.task.name}, whose cases have no options"
 
 
 def is_number(value: object) -> bool:

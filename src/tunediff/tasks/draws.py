@@ -1,6 +1,7 @@
 """Rows of a source, made into cases and drawn into splits, as a task and its section `data` say."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tunediff.config.data import Data, Origin
@@ -8,7 +9,7 @@ from tunediff.data.cases import Case
 from tunediff.data.sources import Row
 from tunediff.data.sources.source import read_source
 from tunediff.data.splits import Drawn, draw_splits
-from tunediff.tasks.columns import groups_of, is_empty, value_of
+from tunediff.tasks.columns import groups_of, is_empty, slice_values, value_of
 from tunediff.tasks.task import Task
 
 
@@ -29,7 +30,12 @@ def read_splits(task: Task, data: Origin, raw: Path) -> tuple[dict[str, Drawn], 
     group = data.group if isinstance(data, Data) else None
     groups = {name: groups_of(rows[name], group) for name in rows} if group else None
     notes = [f"{name}: {note}" for name in rows for note in task.notes(rows[name], cases[name], data)]
-    return draw_splits(cases, data, task.source_input, groups, empty), notes
+    drawn = draw_splits(cases, data, task.source_input, groups, empty)
+    if isinstance(data, Data) and data.slices:
+        test = drawn["test"]
+        inside = [rows[test.source][at] for at in test.rows]
+        drawn["test"] = replace(test, slices={column: slice_values(inside, column) for column in data.slices})
+    return drawn, notes
 
 
 def _empty(task: Task, rows: Sequence[Row], data: Origin) -> set[int]:

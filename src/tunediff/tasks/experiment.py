@@ -40,10 +40,11 @@ from tunediff.tasks.task import Task
 # The keys that name what is entered in a registry, which a stage would miss only when it is at work.
 _NAMED = (("model", "source", ORIGINS), ("engine", "kind", KINDS), ("tuned", "source", TUNED))
 # Of each stage the keys that cannot change its result.
+_GRADED = {"grade", "option_score"}
 _MODEL, _EVALUATE, _ENGINE = {"published_parameters"}, {"num_processes", "metrics"}, set(OF_MACHINE)
 _ASKED: dict[str, Any] = {"prompt": True, "scoring_method": True, "max_new_tokens": True}
 WITHOUT: dict[str, Any] = {
-    "prepare": {"task": {"grade"}, "also": {"__all__": _ASKED | {"task": {"grade"}}}},
+    "prepare": {"task": _GRADED, "also": {"__all__": _ASKED | {"task": _GRADED}}},
     "count_params": {"model": {"head_seed", "head_labels"}, "adapt": {"lora_dropout"}, "tuned": {"head_labels"}},
     "predict_base": {"model": _MODEL, "engine": _ENGINE, "evaluate": _EVALUATE},
     "features": {"head": {"model": _MODEL}},

@@ -10,7 +10,7 @@ from tunediff.config.loading import nearest
 from tunediff.config.params import Params
 from tunediff.config.task import ANSWER
 from tunediff.runtime.files import shown
-from tunediff.tasks.columns import asked_in_one_way, columns_fit
+from tunediff.tasks.columns import asked_in_one_way, columns_fit, no_options
 from tunediff.tasks.graders import FUNCTION, METHODS, MODULE, Grader
 
 # Grades that are a score, and right where that is the highest unless a threshold says otherwise.
@@ -113,5 +113,5 @@ def _method_fits(params: Params) -> str | None:
     )
 
 
-RULES = (_labels_fit, _columns_fit, _no_values, _head_fits, _no_choices, _grades_fit)
+RULES = (_labels_fit, _columns_fit, _no_values, _head_fits, _no_choices, _grades_fit, no_options)
 SETTINGS_RULES = (_method_fits, asked_in_one_way)

@@ -39,13 +39,14 @@ def read_source(data: Origin, raw: Path) -> dict[str, list[Row]]:
         instructions,
         orders,
         questions,
+        rankings,
         reviews,
         sums,
     )
 
     synthetic = data.synthetic
     sets = {"captions": captions, "reviews": reviews, "questions": questions, "sums": sums, "orders": orders}
-    sets |= {"arithmetic": arithmetic, "copying": copying, "instructions": instructions}
+    sets |= {"rankings": rankings, "arithmetic": arithmetic, "copying": copying, "instructions": instructions}
     splits = sets[synthetic.name].rows(synthetic.train, synthetic.validation, synthetic.test, synthetic.seed)
     return {
         name: [Row(row, f"{synthetic.name}, {name}", number) for number, row in enumerate(splits[name], start=1)]
