@@ -15,13 +15,13 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from setting import CASE, INSTRUCTION, conclude, decoder, in_turn, parse, snli
-from tunediff.engines.agreement import TOLERANCE
 from work import utilisation, watched
 
 from tunediff.compare.effects.label_bias import calibrated
 from tunediff.config.prompt import Prompt
 from tunediff.config.task import TaskSection
 from tunediff.data.cases import make_cases
+from tunediff.engines.alone import ROUNDING
 from tunediff.engines.local.choices import score_choices
 from tunediff.engines.other_settings import partial_input
 from tunediff.inputs.joins import join
@@ -83,7 +83,7 @@ def main() -> None:
     with watched(model, tokenizer.pad_token_id) as seen:
         ours()
     # Of fewer bits than float32, two batches of the same case differ by more.
-    tolerance = 1e-4 if model.dtype == torch.float32 else TOLERANCE[model.dtype]
+    tolerance = 1e-4 if model.dtype == torch.float32 else ROUNDING[str(model.dtype).removeprefix("torch.")]
     used = utilisation(model, seen, per_weight=2)
     conclude(args, f"choices, {args.labels}", rounds, REACH[args.labels], agreement, tolerance, **used)
 

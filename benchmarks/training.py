@@ -21,12 +21,12 @@ from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from setting import CASE, INSTRUCTION, Rounds, conclude, decoder, parse, snli, timed
 from trl import SFTConfig, SFTTrainer
-from tunediff.engines.agreement import TOLERANCE
 from work import utilisation, watched
 
 from tunediff.config.adapt import Adapt
 from tunediff.config.model import Model
 from tunediff.config.train import Train
+from tunediff.engines.alone import ROUNDING
 from tunediff.engines.local.choices import score_choices
 from tunediff.inputs.joins import join
 from tunediff.inputs.tokens import encode_text
@@ -80,7 +80,7 @@ def main() -> None:
               f"the same answer to {same:.1%}")  # fmt: skip
         apart = max(apart, abs(right[0] - right[1]))
         dtype = loaded.model.config.dtype
-        tolerance = 1e-3 if dtype == torch.float32 else TOLERANCE[dtype]
+        tolerance = 1e-3 if dtype == torch.float32 else ROUNDING[str(dtype).removeprefix("torch.")]
         conclude(
             args, f"training, TRL {args.peer}", rounds, REACH[args.peer], apart, tolerance, **used[0], peer=used[1]
         )
