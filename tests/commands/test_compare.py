@@ -17,7 +17,7 @@ from tests.imports import ROOT
 from tests.program import tunediff
 from tests.project import Project
 from tests.tiny import small_model, write_model
-from tunediff.commands import compare
+from tunediff.commands import compare, scaffold
 from tunediff.runtime.errors import TunediffError
 
 ROWS = [
@@ -205,7 +205,7 @@ def test_the_wheel_holds_the_pipeline_that_a_project_is_made_of():
     files = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
     assert set(files["stages"]) == {path.stem for path in (ROOT / "stages").glob("*.py")}
     settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    for name in compare.PIPELINE:
+    for name in scaffold.PIPELINE:
         assert f'"{name}" = "tunediff/pipeline/{name}"' in settings
 
 

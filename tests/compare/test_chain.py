@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.compare.test_board import answers, right
+from tests.board_answers import answers, right
 from tunediff.compare.board import Answered
 from tunediff.compare.chain import changed_cases, make_chain
 from tunediff.runtime.errors import TunediffError

@@ -1,6 +1,6 @@
 import json
 
-from tests.compare.test_board import answers, right
+from tests.board_answers import answers, right
 from tunediff.compare.board import Answered
 from tunediff.compare.chain import make_chain
 from tunediff.report.chain_page import chain_json, chain_lines, chain_pages, chain_tables

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.prepare_params import FILES, LABELS, PARAMS, SPLITS, files_section
 from tests.settings import settle
 from tests.shared_data import SHARED, shared_data
 from tests.warm import warm_python
@@ -17,8 +18,6 @@ from tunediff.data.notes import read_notes
 from tunediff.runtime.errors import TunediffError
 
 ROOT = Path(__file__).parents[2]
-SPLITS = ("test", "validation", "train")
-LABELS = ["entailment", "neutral", "contradiction"]
 ARGUMENTS = {
     "--settings": "data/settings/prepare.json",
     "--splits": "data/splits",
@@ -26,41 +25,6 @@ ARGUMENTS = {
     "--notes": "data/notes.json",
     "--metrics": "metrics/prepare.json",
     "--cost": "metrics/cost/prepare.json",
-}
-
-
-FILES = {name: f"{name}.jsonl" for name in SPLITS}
-
-
-def files_section(**changes):
-    """Section data for files with SNLI's own numbers as labels."""
-    return {
-        "source": "files",
-        "path": "data/raw",
-        "files": FILES,
-        "columns": {"premise": "premise", "hypothesis": "hypothesis", "label": "label"},
-        "labels": dict(enumerate(LABELS)),
-        "unlabelled": [-1],
-        **{name: {"source": name} for name in SPLITS},
-    } | changes
-
-
-PARAMS = {
-    "task": {
-        "name": "nli",
-        "inputs": ["premise", "hypothesis"],
-        "labels": LABELS,
-        "source_input": "premise",
-        "partial_input": "hypothesis",
-    },
-    "model": {"source": "folder", "id": "model", "head": "lm", "quantization": "none"},
-    "pretrain": {"path": "data/raw", "text": "none"},
-    "prompt": {"template": "{premise} {hypothesis}", "choices": {label: label for label in LABELS}},
-    "evaluate": {"scoring_method": "choices"},
-    "adapt": {"method": "full"},
-    "train": {"learning_rate": 1e-3, "num_train_epochs": 1, "per_device_train_batch_size": 8},
-    "diff": {},
-    "report": {"title": "A test"},
 }
 
 

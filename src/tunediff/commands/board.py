@@ -11,8 +11,9 @@ the prediction files of another folder; files take the field options of `tunedif
 --prediction-field or --correct-field names is a run, with commas between them, and of any file each filter or model
 that --filter names. All must have answered the same cases. Of projects the base model is a run too, and runs that
 differ in train.seed alone are also told of as one recipe. Predictions are read where they lie or from DVC's cache:
-nothing is computed by a model. --json prints one object; --out writes board.json, board.md, board.html and, for
-recipes, flips.jsonl. Bad input: one line and exit code 1.
+nothing is computed by a model. --json prints one object; --out writes board.json, board.md, board.html,
+labels_to_review.jsonl (cases on which all runs agree against the label) and, for recipes, flips.jsonl. Bad input: one
+line and exit code 1.
 """
 
 import argparse
@@ -27,7 +28,9 @@ from tunediff.commands.diff import add_fields, fields_of
 from tunediff.commands.revisions import experiments, folder_files, kept_files, read_file, read_run, revision_files
 from tunediff.commands.table import aligned
 from tunediff.compare.board import Answered, Board, make_board
+from tunediff.compare.board_health import Health, health_of
 from tunediff.compare.comparison import CONFIDENCE
+from tunediff.compare.effects.health import review_lines
 from tunediff.compare.pairs.prediction_files import KINDS
 from tunediff.compare.pairs.predictions import Fields
 from tunediff.compare.recipes import Recipe, case_lines, find_recipes, recipe_figures
@@ -57,6 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="folder to write to")
 
 
+def write_recipe(runs: Sequence[str], folder: Path) -> None:
+    """Write the board of the seeds of a recipe, and say what it says.
+
+    Raises:
+        TunediffError: see `main`.
+    """
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    main(parser.parse_args([*runs, "--out", str(folder)]))
+
+
 def main(args: argparse.Namespace) -> None:
     """Run `tunediff board`.
 
@@ -73,28 +87,33 @@ def main(args: argparse.Namespace) -> None:
         runs = [replace(run, base_name=None) for run in runs]
     board = make_board(runs, args.base or (BASE if any(run.name == BASE for run in runs) else None), args.confidence)
     recipes = find_recipes(runs)
+    health = health_of(board, recipes)
     figures = [recipe_figures(recipe, args.confidence, board.clusters, args.half_width) for recipe in recipes]
     if args.out is not None:
-        write(args.out, board, recipes, figures)
+        write(args.out, board, recipes, figures, health)
     if args.json:
-        print(json.dumps(board_json(board, figures), allow_nan=False))
+        print(json.dumps(board_json(board, figures, health), allow_nan=False))
         return
-    print("\n".join([*aligned(board_table(board), left=1), "", *board_lines(board, figures)]))
+    print("\n".join([*aligned(board_table(board), left=1), "", *board_lines(board, figures, health)]))
     if args.out is not None:
         print(f"written to {args.out}")
 
 
-def write(folder: Path, board: Board, recipes: Sequence[Recipe], figures: Sequence[dict[str, Any]]) -> None:
+def write(
+    folder: Path, board: Board, recipes: Sequence[Recipe], figures: Sequence[dict[str, Any]], health: Health
+) -> None:
     """Write the board; no file takes its place before all of them are whole."""
-    names = ["board.json", "board.md", "board.html", *(["flips.jsonl"] if recipes else [])]
+    flips = [line for recipe in recipes for line in case_lines(recipe)]
+    lines = {"labels_to_review.jsonl": [*review_lines(health.suspected)]} | ({"flips.jsonl": flips} if recipes else {})
+    names = ["board.json", "board.md", "board.html", *lines]
     with ExitStack() as stack:
         paths = [stack.enter_context(replacing(folder / name)) for name in names]
-        write_json(paths[0], board_json(board, figures))
-        pages = board_pages(board, figures)
+        write_json(paths[0], board_json(board, figures, health))
+        pages = board_pages(board, figures, health, flips)
         write_text(paths[1], pages.markdown)
         write_text(paths[2], pages.html)
-        if recipes:
-            write_jsonl(paths[3], [line for recipe in recipes for line in case_lines(recipe)])
+        for path, rows in zip(paths[3:], lines.values(), strict=True):
+            write_jsonl(path, rows)
 
 
 def _read_runs(args: argparse.Namespace) -> list[Answered]:

@@ -16,13 +16,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tunediff.commands.agreement import spread
-from tunediff.commands.controls import of_run
-from tunediff.commands.project import Project, read_project
+from tunediff.commands.controls import held_answers, of_run, with_sources
+from tunediff.commands.project import read_project
 from tunediff.commands.runs import stage_path
 from tunediff.commands.table import aligned
 from tunediff.compare.epochs import compare_epochs
 from tunediff.config.settings import DiffSettings, read_settings
-from tunediff.data.cases import read_predictions
 from tunediff.engines import open_engine
 from tunediff.report.controls_and_epochs import epoch_sentences
 from tunediff.runtime.errors import TunediffError
@@ -30,8 +29,6 @@ from tunediff.runtime.files import write_json
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from tunediff.data.cases import Case
 
 FILE = "checkpoints.json"
 
@@ -66,11 +63,11 @@ def main(args: argparse.Namespace) -> None:
         for one in projects:
             asked = cases[one.set_name]
             frame = one.ask(engine, asked, f"epoch {number}, {one.set_name}")
-            answers[one.set_name][number] = _with_clusters(frame, asked, one)
+            answers[one.set_name][number] = with_sources(frame, one, asked)
     confidence = read_settings(stage_path("diff_cases", "settings"), DiffSettings).diff.confidence
     sets = {
         one.set_name: compare_epochs(
-            _held(one, cases[one.set_name]), answers[one.set_name], one.task.words.measure, confidence
+            held_answers(one, cases[one.set_name]), answers[one.set_name], one.task.words.measure, confidence
         )
         for one in projects
     }
@@ -83,17 +80,6 @@ def main(args: argparse.Namespace) -> None:
     for name, measured in sets.items():
         print("\n".join(lines(name, measured)))
     print(f"Written to {path}; to show it in the report: dvc repro --single-item --force report")
-
-
-def _held(project: Project, cases: "list[Case]") -> "pd.DataFrame":
-    """What the base answered in the pipeline."""
-    held, _ = read_predictions(project.predictions("base"))
-    rows = held.set_index("case_id").loc[[case.case_id for case in cases]].reset_index()
-    return _with_clusters(rows, cases, project)
-
-
-def _with_clusters(frame: "pd.DataFrame", cases: "list[Case]", project: Project) -> "pd.DataFrame":
-    return frame.assign(cluster=[case.inputs[project.task.source_input] for case in cases])
 
 
 def lines(name: str, found: dict[str, Any]) -> Iterator[str]:

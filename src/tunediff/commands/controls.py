@@ -22,7 +22,7 @@ from tunediff.commands.agreement import spread
 from tunediff.commands.project import Project, add_set_argument, both_engines, read_project
 from tunediff.commands.runs import stage_path
 from tunediff.commands.table import aligned
-from tunediff.compare.effects.controls import STRENGTHS, Answers, controls
+from tunediff.compare.controls import STRENGTHS, Answers, controls
 from tunediff.config.settings import DiffSettings, read_settings
 from tunediff.data.cases import MODELS, read_predictions
 from tunediff.engines import open_engine
@@ -32,9 +32,12 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    import pandas as pd
     import torch
+
+    from tunediff.data.cases import Case
 
 FILE = "controls.json"
 
@@ -70,23 +73,24 @@ def main(args: argparse.Namespace) -> None:
     project = read_project(args.set)
     every = project.cases()
     cases = every if args.cases is None else spread(every, args.cases)
-    held, _ = read_predictions(project.predictions("base"))
-    held = held.set_index("case_id").loc[[case.case_id for case in cases]].reset_index()
+    held = held_answers(project, cases)
     base, tuned = (
-        project.ask(engine, cases, title) for engine, title in zip(both_engines(project), MODELS, strict=True)
+        with_sources(project.ask(engine, cases, title), project, cases)
+        for engine, title in zip(both_engines(project), MODELS, strict=True)
     )
 
     def ask(write: Callable[[Path], None], title: str) -> Any:
         with TemporaryDirectory() as scratch:
             folder = Path(scratch, "varied")
             write(folder)
-            return project.ask(open_engine(project.settings, project.base).tuned(folder), cases, title)
+            frame = project.ask(open_engine(project.settings, project.base).tuned(folder), cases, title)
+            return with_sources(frame, project, cases)
 
     null = {seed: ask(writer(project, seed=seed), f"null {seed}") for seed in range(1, args.draws + 1)}
     scaled = {one: ask(writer(project, strength=one), f"strength {one:g}") for one in strengths}
     confidence = read_settings(stage_path("diff_cases", "settings"), DiffSettings).diff.confidence
-    clusters = [case.inputs[project.task.source_input] for case in cases]
-    figures = controls(Answers(held, base, tuned, null, scaled), confidence, clusters)
+    answers = Answers(held, base, tuned, null, scaled)
+    figures = controls(answers, confidence)
     found = {"of": of_run(), "set": args.set, "measure": project.task.words.measure, "total": len(every), **figures}
     path = stage_path("diff_cases", "metrics").with_name(FILE)
     write_json(path, found)
@@ -95,6 +99,18 @@ def main(args: argparse.Namespace) -> None:
         return
     print("\n".join(lines(found)))
     print(f"Written to {path}; to show it in the report: dvc repro --single-item --force report")
+
+
+def held_answers(project: Project, cases: "Sequence[Case]") -> "pd.DataFrame":
+    """What the base answered to these cases in the pipeline, in their order, with the text that cases share."""
+    held, _ = read_predictions(project.predictions("base"))
+    rows = held.set_index("case_id").loc[[case.case_id for case in cases]].reset_index()
+    return with_sources(rows, project, cases)
+
+
+def with_sources(frame: "pd.DataFrame", project: Project, cases: "Sequence[Case]") -> "pd.DataFrame":
+    """Answers to cases in their order, with the text that each shares with others as its cluster."""
+    return frame.assign(cluster=[case.inputs[project.task.source_input] for case in cases])
 
 
 def of_run() -> str:

@@ -104,7 +104,7 @@ def main(args: argparse.Namespace) -> None:
         print(f"init: {line}")
     for name in ("train", "validation", "test"):
         if name in drawn:
-            print(f"init: {name}: {len(drawn[name].cases):,} cases")
+            print(f"init: {name}: {drawn[name].arithmetic}")
     print(f"init: {start.said}", flush=True)
     _write(args.folder, text, args.data)
     print(f"init: {args.folder} is ready: cd {args.folder} && tunediff repro, then open reports/report.html")
@@ -207,7 +207,7 @@ def _encoder(base: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (f"model: {_flow({**base, 'head': 'classification'})}", "the base, with a new head over the labels"),
         (f"adapt: {_flow(lora)}", "what is trained besides the head"),
-        (f"train: {_flow(_trained(1.0e-3, 6, 16))}", "how"),
+        (f"train: {_flow(_trained(1.0e-3, 4, 16))}", "how"),
     ]
 
 
@@ -248,7 +248,7 @@ def params_yaml(
     else:
         draws |= {"validation": {"select": "stratified", "fraction": 0.1, "seed": 1}, "train": {"select": "all"}}
     lines = [
-        ("task:", f"written by tunediff init of {args.data.name}; tunediff's docs/params.md tells of all keys"),
+        ("task:", "what a case is; docs/params.md of tunediff tells of every key"),
         ("  name: classification", "one or more texts in, one label out"),
         (f"  inputs: {_flow(inputs)}", "the texts that a model reads"),
         (f"  labels: {_flow(labels)}", "what it answers"),
@@ -312,8 +312,9 @@ def _findings(args: argparse.Namespace, found: Survey, encoding: str) -> Iterato
     yield f"{args.data}: {found.rows:,} rows{kind}"
     labels = ", ".join(f"{label} {count:,}" for label, count in found.labels.items())
     yield f"{args.label}: {len(found.labels)} labels: {labels}"
-    for other, usual in found.spellings.items():
-        yield f"{args.label}: {other!r} is taken for another spelling of {usual!r} (data.labels)"
+    if found.spellings:
+        pairs = ", ".join(f"{other!r} for {usual!r}" for other, usual in found.spellings.items())
+        yield f"{args.label}: taken for other spellings of a label: {pairs} (data.labels)"
     for rare, frequent in found.alike.items():
         yield (
             f"{args.label}: {rare!r} may be a misspelt {frequent!r}; it is kept as a label of its own (data.labels can "

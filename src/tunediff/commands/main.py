@@ -17,6 +17,8 @@
     tunediff score --task squad_v2 --data dev-v2.0.json --predictions predictions.json
     tunediff count-params recipes/phi2-snli-a.yaml
     tunediff publish --repo-id me/my-model
+    tunediff export --format lm-eval --out samples
+    tunediff log --mlflow
 
 A subcommand is a module of its name with `add_arguments(parser)` and `main(args)`. Only the one that is asked for is
 imported; one that answers with a model imports the model wing inside `main`, so that its help starts without torch.
@@ -52,6 +54,8 @@ COMMANDS = (
     "predict",
     "merge",
     "publish",
+    "export",
+    "log",
     "count-params",
 )
 

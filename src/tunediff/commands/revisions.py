@@ -20,6 +20,7 @@ import yaml
 from tunediff.commands.runs import read_cost, stage_path
 from tunediff.compare.board import Answered, Retained, beside
 from tunediff.compare.effects.transitions import change_interval
+from tunediff.compare.pairs.label_order import Scored, log_probabilities
 from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import Fields, Predictions
 from tunediff.compare.verdict import Asked, Gain
@@ -174,11 +175,18 @@ def read_file(
 
 
 def joined(parts: Iterator[Predictions]) -> Predictions:
-    """All parts of a file as one, of the columns that a board needs."""
+    """All parts of a file as one, of the columns that a board needs; where answers have scores, how sure each is."""
     found = list(parts)
     names = ["case_id", "label", "outcome", "prediction", "prompt_hash", "scorer"]
     names += ["cluster"] if "cluster" in found[0].frame else []
-    return found[0]._replace(frame=pd.concat([part.frame[names] for part in found], ignore_index=True))
+    frame = pd.concat([part.frame[names] for part in found], ignore_index=True)
+    scores = [part.scores for part in found if part.scores is not None]
+    if len(scores) == len(found) and len({one.shape[1] for one in scores}) == 1:
+        table = np.concatenate(scores)
+        scored = Scored(table.shape[1], found[0].labels)
+        scored.look(table, frame["prediction"])
+        frame = frame.assign(confidence=np.exp(log_probabilities(table, scored.probable)).max(axis=1))
+    return found[0]._replace(frame=frame, scores=None)
 
 
 def measure_of(found: Predictions) -> str:

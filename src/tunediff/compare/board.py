@@ -46,7 +46,8 @@ class Answered:
 
     Attributes:
         name: unique among the runs.
-        frame: case_id, label, outcome, prompt_hash, scorer, and where it is known cluster.
+        frame: case_id, label, prediction, outcome, prompt_hash, scorer, and where they are known cluster and
+            confidence: the probability of the answer.
         measure: what the share of right cases is called.
         parameters: of its params.yaml, by dotted name; empty where there is none.
         base: the answers of the model that it was tuned from, where they are known, as `frame`.
@@ -129,6 +130,7 @@ class Board:
     base: str | None
     case_ids: Sequence[str]
     right: Flags  # of shape (n_runs, n_cases), in the order of `rows`
+    answers: Sequence[pd.DataFrame]  # of each run in that order, a row a case: case_id, label, prediction, outcome, ...
     clusters: Clusters
     notes: Sequence[str]
 
@@ -158,6 +160,7 @@ def make_board(runs: Sequence[Answered], base: str | None, confidence: float) ->
     right = np.stack([(frame["outcome"] == RIGHT).to_numpy(dtype=bool) for frame in frames])
     order = sorted(range(len(runs)), key=lambda run: (-int(right[run].sum()), runs[run].name))
     runs, right = [runs[run] for run in order], right[order]
+    answers = [frames[run] for run in order]
     clusters = next((frame["cluster"] for frame in frames if "cluster" in frame), None)
     counts, p = discordance(right), pair_tests(right, clusters)
     adjusted = _adjusted(p)
@@ -212,7 +215,8 @@ def make_board(runs: Sequence[Answered], base: str | None, confidence: float) ->
     named = {letter: [runs[at].name for at in group] for letter, group in groups.items()}
     ids = frames[0]["case_id"].astype(str).tolist()
     measure = runs[0].measure
-    return Board(measure, confidence, _frontier(rows, 1 - confidence), pairs, named, base, ids, right, clusters, notes)
+    ranked = _frontier(rows, 1 - confidence)
+    return Board(measure, confidence, ranked, pairs, named, base, ids, right, answers, clusters, notes)
 
 
 def differing(runs: Sequence[Answered]) -> list[dict[str, Any]]:

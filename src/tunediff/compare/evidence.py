@@ -15,6 +15,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from tunediff.compare.checks import Raised, Run, raised_checks
@@ -24,6 +25,7 @@ from tunediff.compare.effects.contamination import clean_metrics, contamination
 from tunediff.compare.effects.decomposition import choices_accuracies, gain_metrics, gain_parts, gain_steps, kind_steps
 from tunediff.compare.effects.differences import no_classes
 from tunediff.compare.effects.evaluation_settings import most_likely, setting_answers
+from tunediff.compare.effects.health import signal_to_noise, suspected_labels
 from tunediff.compare.effects.label_bias import likeliest
 from tunediff.compare.effects.label_rates import label_rates
 from tunediff.compare.effects.metric_differences import metric_differences, score_metrics
@@ -31,7 +33,7 @@ from tunediff.compare.effects.noise import answered_again, noise_floor, stable
 from tunediff.compare.effects.probabilities import NOT_MEASURED, calibration
 from tunediff.compare.effects.retention import KEYS, retention
 from tunediff.compare.effects.slices import slices, slices_of_cases, tag_slices
-from tunediff.compare.effects.transitions import validity_metrics
+from tunediff.compare.effects.transitions import changes, validity_metrics
 from tunediff.compare.effects.worth import worth, worth_metrics
 from tunediff.compare.records import case_lines, case_records
 from tunediff.data.cases import INVALID, MODELS
@@ -173,6 +175,24 @@ def _noise(comparison: Comparison) -> Effect:
     return Effect(metrics)
 
 
+def _health(comparison: Comparison) -> Effect:
+    """What the test set can tell of two models, and which of its labels both contradict with one answer."""
+    ratio = signal_to_noise(changes(comparison.cells), comparison.clusters, _noise(comparison).metrics)
+    metrics: dict[str, float] = {} if ratio is None else {"signal_to_noise": ratio}
+    aligned = comparison.aligned
+    frames = []
+    for model in MODELS:
+        columns = {"case_id": "case_id", "label": "label"}
+        columns |= {f"{name}_{model}": name for name in ("prediction", "outcome")}
+        frame = aligned.reindex(columns=list(columns)).rename(columns=columns)
+        if comparison.log_probs:
+            frame = frame.assign(confidence=np.exp(comparison.log_probs[model]).max(axis=1))
+        frames.append(frame)
+    suspected = suspected_labels(frames)
+    metrics["agreed_against_label"] = len(suspected)
+    return Effect(metrics, {"labels_to_review": suspected} if comparison.cases else {})
+
+
 def _worth(comparison: Comparison) -> Effect:
     """What the tuned model adds to trivial baselines."""
     if not comparison.cases:
@@ -242,6 +262,7 @@ EFFECTS: dict[str, Callable[[Comparison], Effect]] = {
     "traits": _traits,
     "gain": _gain,
     "noise": _noise,
+    "health": _health,
     "worth": _worth,
     "calibration": _calibration,
     "contamination": _contamination,

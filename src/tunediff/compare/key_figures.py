@@ -21,8 +21,8 @@ def summary(found: Evidence) -> dict[str, float]:
         found: what `tunediff.compare.evidence.gather` returns.
 
     Returns:
-        Keys of metrics/diff_cases.json as they are there, the numbers of invalid answers, and the tuned model's negative
-        log-likelihood in nats per case.
+        Keys of metrics/diff_cases.json as they are there, the numbers of invalid answers, and the tuned model's
+        negative log-likelihood in nats per case.
     """
     metrics = {key: found.metrics[key] for key in OF_DIFFERENCE if key in found.metrics}
     for model in ("base", "tuned"):

@@ -59,6 +59,9 @@ class Tuned(Section):
             for key in ("id", "head_labels", "quantization", "dtype"):
                 if getattr(self, key) is not None:
                     yield f"tuned.source is train, but tuned.{key} is given"
+        for key in ("quantization", "dtype"):
+            if self.source == "server" and getattr(self, key) is not None:
+                yield f"tuned.source is server, but tuned.{key} is given; how its weights are held, the server decides"
         if (self.revision is None) == (self.source == "hub"):
             yield f"tuned.revision goes with tuned.source hub; found {self.revision} and {self.source}"
         if self.url is not None and self.source != "server":

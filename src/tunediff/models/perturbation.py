@@ -10,7 +10,7 @@ has no base to differ from, and stays as it was trained.
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -20,8 +20,8 @@ from tunediff.models.tuned import read_tuned
 from tunediff.runtime.errors import TunediffError
 
 Weights = Mapping[str, torch.Tensor]
-# peft's names of the two matrices of an adapted layer.
-DOWN, UP = "lora_A", "lora_B"
+# peft's names of the two matrices of an adapted layer, linear or of embeddings.
+PAIRS = {"lora_A": "lora_B", "lora_embedding_A": "lora_embedding_B"}
 
 
 def write_null(tuned: Path, folder: Path, before: Callable[[str], Weights], seed: int) -> None:
@@ -96,12 +96,22 @@ def _write(
         changed = {name: base[name].double() + whole(trained[name].double() - base[name]) for name in sorted(trained)}
         save_weights({name: value.to(trained[name].dtype) for name, value in changed.items()}, folder, TRAINED)
         return
-    kind = read_adapter_config(tuned).get("peft_type")
-    if kind != "LORA":
-        raise TunediffError(f"{tuned / ADAPTER_CONFIG}: peft_type: found {kind}, expected LORA: others have no product")
+    config = read_adapter_config(tuned)
+    if config.get("peft_type") != "LORA" or config.get("use_dora"):
+        found = "DoRA" if config.get("use_dora") else config.get("peft_type")
+        raise TunediffError(f"{tuned / ADAPTER_CONFIG}: found {found}, expected LoRA, whose change is a product")
     weights = dict(read_weights(tuned / ADAPTER))
-    for name in sorted(name for name in weights if DOWN in name):
-        other = name.replace(DOWN, UP)
+    for name, other in _pairs(sorted(weights)):
+        if other not in weights or weights[name].dim() != 2 or weights[other].dim() != 2:
+            raise TunediffError(f"{tuned / ADAPTER}: {name}: expected one of the two matrices of a layer")
         down, up = pair(weights[name].double(), weights[other].double())
         weights[name], weights[other] = (value.to(weights[name].dtype).contiguous() for value in (down, up))
     save_weights(weights, folder, ADAPTER)
+
+
+def _pairs(names: list[str]) -> Iterator[tuple[str, str]]:
+    """The names of both matrices of each layer."""
+    for name in names:
+        for down, up in PAIRS.items():
+            if f".{down}" in name:
+                yield name, name.replace(f".{down}", f".{up}")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from statistics import fmean
 from typing import Any
 
-from tunediff.report.notation import counted, p_value, percent, points, points_interval, whole
+from tunediff.report.notation import counted, p_value, percent, points, whole
 
 Record = Mapping[str, Any]
 
@@ -46,8 +46,12 @@ def _controls(found: Record) -> Iterator[str]:
         if trained["flips"] <= max(flips):
             yield "A mere perturbation of this size flips as many: the number of flips shows no training."
     if strengths := found.get("strengths"):
-        each = ", ".join(f"{one['strength']:g}: {percent(one['accuracy'])}" for one in strengths)
-        yield f"With so many times the trained change {found['measure']} is {each}."
+        best = max(strengths, key=lambda one: one["accuracy"])
+        yield (
+            f"Of {whole(len(strengths))} strengths of the trained change, from {strengths[0]['strength']:g} to "
+            f"{strengths[-1]['strength']:g} times, {found['measure']} is highest at {best['strength']:g} times "
+            f"({percent(best['accuracy'])}), as these cases have it."
+        )
 
 
 def checkpoints_sentence(found: Record) -> str:
@@ -56,12 +60,8 @@ def checkpoints_sentence(found: Record) -> str:
 
 
 def _set(name: str, found: Record) -> Iterator[str]:
-    each = "; ".join(
-        f"epoch {one['epoch']} {points(one['delta'])} ({points_interval(one['low'], one['high'])}), "
-        f"{whole(one['forgotten'])} forgotten"
-        for one in found["epochs"]
-    )
-    yield f"On {counted(int(found['n']), 'case')} of {name}, against the base: {each}."
+    each = ", ".join(f"{points(one['delta'])} after epoch {one['epoch']}" for one in found["epochs"])
+    yield f"On {name} ({counted(int(found['n']), 'case')}) the change from the base is {each}."
     yield from epoch_sentences(found)
 
 

@@ -288,14 +288,17 @@ def _retained(row: Record, results: Results) -> str:
         f"{_share_of(row, 'forgotten', n)} forgotten, {_share_of(row, 'gained', n)} gained (exact {sure} intervals).",
     ]
     if row["forgotten"] == row["gained"] == 0:
+        most = f"up to {percent(row['forgotten_high'])} either way (exact {sure} interval)"
         sentences[1] = (
-            f"Not one case was forgotten or gained; a true rate of up to {percent(row['forgotten_high'])} either way "
-            f"goes with that (exact {sure} interval)."
+            f"Not one case was forgotten or gained; true rates may be {most}."
+            if row["accuracy_base"]
+            else "None was right before, so none could be forgotten."
         )
     elif row["forgotten_above_chance"] is not None:
+        forgotten, gained = (percent(max(0.0, row[f"{key}_above_chance"])) for key in ("forgotten", "gained"))
         sentences.append(
-            f"Less what guessing among {whole(row['choices'])} labels flips, {percent(row['forgotten_above_chance'])} "
-            f"were forgotten and {percent(row['gained_above_chance'])} gained."
+            f"Less what guessing among {whole(row['choices'])} labels flips, {forgotten} were forgotten and {gained} "
+            "gained."
         )
     if row["format"] is not None and (row["forgotten"] or row["gained"]):
         form, rest = (
@@ -305,10 +308,10 @@ def _retained(row: Record, results: Results) -> str:
         share = f", {percent(row['format'] / row['delta'], 0)} of it," if abs(row["delta"]) > 1e-12 else ""
         sentences.append(f"Of the change {form}{share} are the answer format, and {rest} the rest.")
     if row["kl"] is not None:
-        ends = "" if row["kl_low"] is None else f" ({decimal(row['kl_low'])} to {decimal(row['kl_high'])})"
+        ends = "" if row["kl_low"] is None else f", {decimal(row['kl_low'])} to {decimal(row['kl_high'])}"
         sentences.append(
-            f"The probabilities of the choices moved by {decimal(row['kl'])} nats per case{ends}, the Kullback-Leibler "
-            f"divergence from the {results.models.base} to the {results.models.tuned}."
+            f"The probabilities of the choices moved by {decimal(row['kl'])} nats per case{ends} "
+            "(Kullback-Leibler divergence, base to tuned)."
         )
     return " ".join(sentences)
 
@@ -412,6 +415,28 @@ def _draw(results: Results) -> str:
         f"With another new head, which has learned as little, the {results.models.base} flipped "
         f"{whole(diff['noise_floor_seed_flips'])}: which cases count as repaired or broken depends on that draw."
     )
+
+
+def _health(results: Results) -> str:
+    """What the test set can tell of these two models, and which of its labels to look at."""
+    diff, models = results.diff_cases, results.models
+    if "agreed_against_label" not in diff:
+        return ""
+    sentences = []
+    if "signal_to_noise" in diff:
+        noise = "other cases and batches" if "noise_floor_flips" in diff else "other cases"
+        ratio = decimal(diff["signal_to_noise"], 1)
+        sentences.append(f"The difference is {ratio} times what it would vary by with {noise} (standard deviation).")
+    right, wrong = int(diff["both_right"]), int(diff["both_wrong_same"] + diff["both_wrong_changed"])
+    sentences.append(
+        f"Both models have {counted(right, 'case')} right and neither has {whole(wrong)}: these do not tell them apart."
+    )
+    if agreed := int(diff["agreed_against_label"]):
+        sentences.append(
+            f"On {whole(agreed)} of them the {models.base} and the {models.tuned} give the same answer against the "
+            "label: labels to review."
+        )
+    return " ".join(sentences)
 
 
 def _calibration(results: Results) -> str:
@@ -531,6 +556,7 @@ SENTENCES: dict[str, tuple[Callable[[Results], str], ...]] = {
     "What else changed": (_retention,),
     "Controls": (lambda results: controls_sentence(results.controls),),
     "Over training": (lambda results: checkpoints_sentence(results.checkpoints),),
+    "What the test set can tell": (_health,),
     "Trivial baselines": (_baselines,),
     "How sure it is": (_calibration,),
     "What it cost": (_cost,),

@@ -29,7 +29,7 @@ from tunediff.report.explorer import explorer_data
 from tunediff.report.findings import Findings, baseline_name, findings, parity_sentence
 from tunediff.report.flow import flow_picture
 from tunediff.report.loaded import loaded_models
-from tunediff.report.results import Metrics, Results
+from tunediff.report.results import OF_EPOCHS, Metrics, Results
 from tunediff.report.tables import environments, examples, key_numbers
 from tunediff.runtime import files
 from tunediff.tasks.task import Task
@@ -53,7 +53,13 @@ COST_NAMES = {"gpu_seconds": "GPU seconds", "energy_joules": "Energy, joules"}
 def page_contents(results: Results, report: Report) -> dict[str, Any]:
     """Everything the templates print: findings, tables and pictures. What there is no evidence of is empty."""
     task, measure, slices = results.task, results.task.words.measure, results.slices
-    explorer = explorer_data(results)
+    explorer, controls = explorer_data(results), results.controls
+    strengths = [{"set": controls["set"], **row} for row in controls.get("strengths", ())]
+    epochs = [
+        {"set": name, "measure": one["measure"], **row}
+        for name, one in results.checkpoints.get("sets", {}).items()
+        for row in one["epochs"]
+    ]
     seen = {"same_inputs": "Same inputs", "near_duplicates": "Near-duplicate"}
     seen |= {f"same_{name}": f"Same {name}" for name in task.leak_inputs} | {"clean": "Clean"}
     return {
@@ -86,6 +92,8 @@ def page_contents(results: Results, report: Report) -> dict[str, Any]:
         "no_energy": NO_ENERGY,
         "examples": examples(results.cases, task, report.cases_per_transition),
         "each": report.cases_per_transition,
+        "strengths": strengths,
+        "epochs": epochs,
         "modules": by_module(read_rows(results.parameters)),
         "split_rows": _split_rows(task, results.prepare),
         # Only an encoder fills masks.
@@ -98,6 +106,7 @@ def page_contents(results: Results, report: Report) -> dict[str, Any]:
         "seconds": sum(cost["seconds"] for cost in results.costs.values()),
         "peak": max((cost["peak_memory_bytes"] for cost in results.costs.values()), default=0),
         "measured_costs": [key for key in COST_NAMES if any(key in cost for cost in results.costs.values())],
+        "epoch_figures": [name for name in OF_EPOCHS if results.train_log and name in results.train_log[0]],
         "pictures": {
             "flow": flow_picture(results.flows),
             "gain": plots.gain_picture(results.gain, task.parts, measure) if len(results.gain) > 1 else None,
@@ -105,6 +114,8 @@ def page_contents(results: Results, report: Report) -> dict[str, Any]:
             "slices": plots.slices_picture(slices, measure) if slices else None,
             "reliability": plots.reliability_picture(results.reliability) if results.reliability else None,
             "coverage": plots.coverage_picture(results.coverage) if results.coverage else None,
+            "strengths": plots.change_picture(strengths, "strength", "Change by strength") if strengths else None,
+            "epochs": plots.change_picture(epochs, "epoch", "Change by epoch") if epochs else None,
             "cost": plots.cost_picture(results.costs) if results.costs else None,
         },
     }

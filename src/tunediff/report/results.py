@@ -53,6 +53,8 @@ METRICS = {
     "calibration": (),
 }
 # Of a model that was trained here.
+# Columns of train_log.csv where a head of labels was trained: on the validation split, shares in 0..1.
+OF_EPOCHS = ("validation_accuracy", "validation_precision", "validation_recall", "validation_f1")
 OF_TRAINING = {
     "prepare": (
         *("train_n", "validation_n"),
@@ -135,7 +137,7 @@ class Results:
     baselines: Metrics = field(default_factory=dict)
     calibration: Metrics = field(default_factory=dict)
     pretrain_log: Sequence[Record] = ()  # a row an epoch; a decoder has no accuracies: None
-    train_log: Sequence[Record] = ()  # a row an epoch; a loss that was not measured is None
+    train_log: Sequence[Record] = ()  # a row an epoch; a loss that was not measured is None; of labels also OF_EPOCHS
     parameters: Sequence[Record] = ()  # a row a tensor
     gain: Sequence[Record] = ()  # a row a part
     labels: Sequence[Record] = ()  # a row a label and metric
@@ -190,7 +192,9 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
     of_this = run_hash(metrics["eval_base"], metrics["eval_tuned"])
     for name in ("eval_base", "eval_tuned"):
         metrics[name] |= task.accuracy(metrics[name])
-    tables: dict[str, Any] = {name: _table(paths[name], columns) for name, columns in TABLES.items()}
+    tables: dict[str, Any] = {
+        name: _table(paths[name], columns, OF_EPOCHS if name == "train_log" else ()) for name, columns in TABLES.items()
+    }
     _check_logs(paths, metrics, tables)
     environments = {stage: _environment(paths["environments"] / f"{stage}.json") for stage in WITH_MODEL}
     plots, plot_sources = _plots(paths["plots"], task)

@@ -3,8 +3,8 @@
     bound_spin()                 # before torch is imported: `import tunediff` does it
     limit_threads(96)            # when a model of so many hidden units has been loaded
 
-The number follows from the processor, the limits of the process and the model alone. How busy the machine is has no say:
-sums are added up in as many parts as there are threads, so a result would depend on what else was running. Where
+The number follows from the processor, the limits of the process and the model alone. How busy the machine is has no
+say: sums are added up in as many parts as there are threads, so a result would depend on what else was running. Where
 OMP_NUM_THREADS is set, it stays what it is.
 """
 
@@ -17,8 +17,8 @@ NUM_THREADS = "OMP_NUM_THREADS"
 # thread that is waited for has no core. Twenty thousand take some half a millisecond, longer than what lies between two
 # operations of a small model on an idle machine. libomp and libiomp spin for 200 ms; their unit is the millisecond.
 SPIN = {"GOMP_SPINCOUNT": "20000", "KMP_BLOCKTIME": "1"}
-# Layers of fewer units give a thread less to do than it costs to wait for the others. Measured on two cores: at 96 units
-# two threads are quicker than one, at 16 slower.
+# Layers of fewer units give a thread less to do than it costs to wait for the others. Measured on two cores: at 96
+# units two threads are quicker than one, at 16 slower. That it grows with the width is an assumption.
 UNITS = 48
 
 
@@ -52,7 +52,7 @@ def _own_threads() -> int:
 
 
 def cores() -> int:
-    """The cores that this process may use: of the machine, less where an affinity or a quota of CPU time allows less."""
+    """The cores that this process may use: fewer than there are where an affinity or a quota of time says so."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min(allowed, quota())))
 

@@ -54,7 +54,8 @@ def finetune(
         log: called with the loss of the last steps, and after each epoch: see `Loop`.
 
     Returns:
-        A row per epoch: epoch, step, train_loss (mean over the epoch) and validation_loss, in nats per target.
+        A row per epoch: epoch, step, train_loss (mean over the epoch) and validation_loss, in nats per target, and what
+        the head's `Target.figures` say of the validation split.
 
     Raises:
         TunediffError: the loss is no longer a finite number or has exploded, there is not enough memory for one row, or
@@ -91,7 +92,7 @@ def finetune(
         number, processes = part() if train.fsdp is None else (0, 1)
         measured: Any = validation_rows
         validation: Any = DataLoader(measured, batch_sampler=batches[number::processes], collate_fn=collate)
-        rows = loop.run(validation, saved=saved)
+        rows = loop.run(validation, target.figures, saved)
     gather_trained(model)
     return [row | {"epoch": round(row["epoch"])} for row in rows]
 

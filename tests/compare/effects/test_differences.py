@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score, recall_score
 
+from tests.label_pairs import LABELS, aligned_pair, many_labels
 from tunediff.compare.comparison import Comparison
 from tunediff.compare.effects import differences
 from tunediff.compare.effects.differences import Difference, no_classes, planned
@@ -20,20 +21,6 @@ NO_LABELS = (
 
 class_differences = partial(differences.class_differences, confidence=0.95, clusters=None)
 score_difference = partial(differences.score_difference, confidence=0.95, clusters=None)
-
-LABELS = ["entailment", "neutral", "contradiction"]
-
-
-def aligned_pair(n=400, seed=0, shares=(0.6, 0.3, 0.1), before=0.5, after=0.65):
-    rng = np.random.default_rng(seed)
-    gold = rng.choice(LABELS, n, p=shares)
-    frame = {"label": gold}
-    for who, accuracy in (("base", before), ("tuned", after)):
-        answer = np.where(rng.random(n) < accuracy, gold, rng.choice([*LABELS, "(none)"], n))
-        invalid = answer == "(none)"
-        frame[f"prediction_{who}"] = pd.Series(answer).mask(invalid)
-        frame[f"outcome_{who}"] = np.select([invalid, answer == gold], ["invalid", "right"], "wrong")
-    return pd.DataFrame(frame)
 
 
 def metric(name, gold, answers):
@@ -119,15 +106,6 @@ def test_copies_of_a_case_in_one_cluster_say_no_more_than_the_case():
         assert many.high - many.low == pytest.approx(one.high - one.low, rel=0.2)
         assert wrong.high - wrong.low < 0.5 * (one.high - one.low)
         assert many.p == pytest.approx(one.p, abs=0.02)
-
-
-def many_labels(n, size):
-    rng, labels = np.random.default_rng(7), [f"intent {number:03}" for number in range(size)]
-    frame = {"label": rng.choice(labels, n)}
-    for who, share in (("base", 0.4), ("tuned", 0.7)):
-        frame[f"prediction_{who}"] = np.where(rng.random(n) < share, frame["label"], rng.choice(labels, n))
-        frame[f"outcome_{who}"] = np.where(frame[f"prediction_{who}"] == frame["label"], "right", "wrong")
-    return pd.DataFrame(frame), labels
 
 
 @pytest.mark.parametrize("clustered", [False, True])

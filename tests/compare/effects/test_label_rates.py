@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
-from tests.compare.effects.test_differences import LABELS, aligned_pair, many_labels
+from tests.label_pairs import LABELS, aligned_pair, many_labels
 from tunediff.compare.comparison import Comparison, compare_tables
 from tunediff.compare.effects.label_rates import label_rates
 from tunediff.compare.evidence import EFFECTS, gather

@@ -48,7 +48,7 @@ def retention(comparison: "Comparison") -> dict[str, float]:
         n: cases. accuracy_base, accuracy_tuned: 0..1. delta: tuned minus base, in -1..1, with its interval low..high
         (Tango 1998) and the exact McNemar p. forgotten (right, then not), gained (not right, then right): cases, with
         the exact interval of their share (Clopper and Pearson 1934), wider where cases share a source.
-        Where answers are choices among labels: choices, their number; forgotten_above_chance and gained_above_chance,
+        Where answers were chosen among labels: choices, their number; forgotten_above_chance and gained_above_chance,
         shares less what guessing flips (`above_chance`); and, where the base is above chance, retained_above_chance,
         the share of its advantage over guessing that is left.
         Where the form of an answer counts: format and rest, parts of delta, with their intervals.
@@ -63,7 +63,7 @@ def retention(comparison: "Comparison") -> dict[str, float]:
         low, high = share_interval((comparison.cells == cell).to_numpy(), clopper_pearson, confidence, clusters)
         found |= {name: metrics[cell], f"{name}_low": low, f"{name}_high": high}
     choices = len(comparison.task.labels)
-    if comparison.task.answers_are_labels and choices > 1:
+    if comparison.task.answers_are_labels and choices > 1 and _chosen(comparison):
         found |= {"choices": choices} | above_chance(metrics, choices)
     codes = None if clusters is None else cluster_codes(clusters)
     for name, steps in format_steps(comparison).items():
@@ -72,6 +72,12 @@ def retention(comparison: "Comparison") -> dict[str, float]:
     if comparison.log_probs:
         found |= _divergence(comparison.log_probs, confidence, clusters)
     return {key: found[key] for key in KEYS if key in found}
+
+
+def _chosen(comparison: "Comparison") -> bool:
+    """Whether every answer is a choice among the labels: one that is written may be none of them."""
+    written = "scorer" in comparison.aligned and (comparison.aligned["scorer"] == "generation").any()
+    return not written and not any((comparison.aligned[f"outcome_{who}"] == INVALID).any() for who in MODELS)
 
 
 def above_chance(metrics: dict[str, float], choices: int) -> dict[str, float]:

@@ -165,7 +165,9 @@ def _spreadsheet(path: Path) -> Numbered:
     except FileNotFoundError:
         raise TunediffError(f"{path}: there is no such file") from None
     except ImportError:
-        raise TunediffError(f"{path}: this needs openpyxl, which is not installed: pip install openpyxl") from None
+        raise TunediffError(
+            f"{path}: this needs openpyxl, which is not installed: pip install 'tunediff[excel]'"
+        ) from None
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise TunediffError(f"{path}: is not a workbook that can be read: {error}") from None
     rows = ([verbatim_text(value) or "" for value in row] for row in frame.to_numpy().tolist())
