@@ -161,7 +161,7 @@ def test_two_cold_runs_give_the_same_splits_predictions_cases_and_metrics(projec
     assert again.stages_run("dvc", "repro", PYTHONHASHSEED="7") == NAMES
     first, second = project.outputs(), again.outputs()
     assert len(first) > 40
-    assert {"data/predictions/base/test.parquet", "metrics/environment/train.json", "data/leaks.json"} <= set(first)
+    assert {"data/predictions/base/test.parquet", "metrics/environment/train.json", "data/notes.json"} <= set(first)
     assert list(first) == list(second)
     assert [path for path in first if first[path] != second[path]] == []
 

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
+from tests.browsing import CASES, choose, status, tick
 from tests.report.made import HOSTILE, made_cases, made_results, many_cases, usual_cases
 from tunediff.config.report import Report
 from tunediff.report.page import html_page, page_contents
 
 pytestmark = pytest.mark.browser
 
-CASES = "[...document.querySelectorAll('#case-list > li')]"
 BADGES = f"{CASES}.map(one => one.querySelector('[data-part=transition]').textContent)"
 REPORT = Report(title="Captions: base against QLoRA", cases_per_transition=5)
 
@@ -28,22 +28,6 @@ def show(browser, tmp_path):
         return browser
 
     return show
-
-
-def status(browser):
-    return browser.run("document.getElementById('shown').textContent")
-
-
-def choose(browser, name, value):
-    """Set a field of the form, as a reader would."""
-    browser.run(
-        f"(() => {{ const field = document.getElementById('filters').elements.{name}; field.value = {value!r}; "
-        "field.dispatchEvent(new Event('input', {bubbles: true})); })()"
-    )
-
-
-def tick(browser, transition):
-    browser.run(f"document.querySelector('[name=transition][value={transition}]').click()")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

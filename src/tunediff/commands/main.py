@@ -1,9 +1,13 @@
 """The program `tunediff`.
 
+    tunediff init tickets --data tickets.csv --text subject,body --label team
     tunediff compare BASE TUNED --data test.csv --input text --label label
     tunediff diff before.jsonl after.jsonl --out findings
     tunediff gate --non-inferiority-margin 0.02
     tunediff board lr1e-4 lr3e-4
+    tunediff controls
+    tunediff checkpoints
+    tunediff chain base.jsonl nf4.jsonl tuned.jsonl
     tunediff repro
     tunediff cost
     tunediff verify
@@ -34,10 +38,14 @@ import shtab
 from tunediff.runtime import errors
 
 COMMANDS = (
+    "init",
     "compare",
     "diff",
     "gate",
     "board",
+    "controls",
+    "checkpoints",
+    "chain",
     "score",
     "repro",
     "cost",
@@ -53,6 +61,9 @@ COMMANDS = (
 
 # What `tunediff` alone says, of the commands that there are.
 WAYS_IN = {
+    "init": "Make a project of a table of labelled texts, then train and measure there:\n"
+    "    tunediff init tickets --data tickets.csv --text subject,body --label team\n"
+    "    cd tickets && tunediff repro",
     "repro": "Train here, measured before and after, in a clone of the project:\n    make repro",
     "diff": "Compare two files of predictions, of any tool:\n    tunediff diff before.jsonl after.jsonl --out findings",
     "compare": "Bring your own models and data:\n    tunediff compare BASE TUNED --data test.csv",

@@ -24,8 +24,9 @@ from torch.utils.data import DataLoader
 
 from tunediff.config.train import Train
 from tunediff.models.adapt import load_trained, whole_weights
-from tunediff.models.load import Network, device
+from tunediff.models.load import Network
 from tunediff.models.logits import batch_kinds
+from tunediff.models.precision import device
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.memory import is_out_of_memory
 from tunediff.runtime.processes import first, gathered, part
