@@ -17,16 +17,13 @@ core, where the signatures of a MinHash index, which would also miss some, alone
 import re
 from array import array
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunediff.config.task import TaskSection
 from tunediff.data.cases import Case
-from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import read_json, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,23 +81,6 @@ def find_leaks(
         hypotheses=[case.case_id for case in cases if case.inputs[task.partial_input] in hypotheses],
         near_duplicates=_near_duplicates(cases, train, task, trained),
     )
-
-
-def write_leaks(path: Path, leaks: Mapping[str, Leaks]) -> None:
-    """Write the leaks of each test set as JSON, ids under the names of their fields; of those that are known."""
-    write_json(path, {name: asdict(one) for name, one in leaks.items()})
-
-
-def read_leaks(path: Path) -> dict[str, Leaks]:
-    """Read the leaks of each test set, as `write_leaks` wrote them; none where the training cases are not known.
-
-    Raises:
-        TunediffError: no such file, or it does not hold leaks.
-    """
-    try:
-        return {name: Leaks(**one) for name, one in read_json(path).items()}
-    except (TypeError, AttributeError):
-        raise TunediffError(f"{path}: found no leaks, expected the output of the stage prepare (dvc repro)") from None
 
 
 def _pair(case: Case, task: TaskSection) -> tuple[str, ...]:

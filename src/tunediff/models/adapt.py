@@ -152,12 +152,12 @@ def _is_sharded(value: torch.Tensor) -> bool:
     return hasattr(value, "full_tensor")
 
 
-def save_weights(weights: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Write weights to `folder` as safetensors."""
+def save_weights(weights: Mapping[str, torch.Tensor], folder: Path, name: str = TRAINED) -> None:
+    """Write weights to `folder` as safetensors, in a file of this name."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(dict(weights), folder / TRAINED)
+    save_file(dict(weights), folder / name)
 
 
 def gather_trained(model: Network) -> None:
@@ -175,7 +175,7 @@ def load_trained(model: Network, folder: Path) -> None:
         TunediffError: the file is missing, damaged, or of a model that is adapted in another way.
     """
     path = folder / TRAINED
-    weights = _read_weights(path)
+    weights = read_weights(path)
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in trained.items()}:
         raise TunediffError(f"{path}: holds the weights of another model, or of one adapted in another way")
@@ -209,7 +209,7 @@ def load_adapter(model: Network, folder: Path) -> Network:
     from peft import PeftModel
 
     # Read here first: peft would take a pickle where there is no safetensors file, and warn where weights are missing.
-    saved = _read_weights(folder / ADAPTER)
+    saved = read_weights(folder / ADAPTER)
     read_adapter_config(folder)
     try:
         tuned: Network = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
@@ -304,7 +304,12 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         raise TunediffError(f"{path}: cannot be read: {one_line(error)}") from None
 
 
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, by name.
+
+    Raises:
+        TunediffError: the file is missing or damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

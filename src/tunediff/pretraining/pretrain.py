@@ -21,7 +21,8 @@ from torch.nn.functional import cross_entropy, pad
 from tunediff.config.pretrain import Pretrain
 from tunediff.config.train import Train
 from tunediff.models.layouts import layout, reads_both_ways
-from tunediff.models.load import Network, choose_threads, device
+from tunediff.models.load import Network, choose_threads
+from tunediff.models.precision import device
 from tunediff.pretraining.masking import NO_TARGET, encoder_rows, marks_of, mask_row, pad_masked
 from tunediff.pretraining.texts import Texts
 from tunediff.pretraining.tokenizer import given_tokenizer, train_bpe, train_wordpiece
