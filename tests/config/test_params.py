@@ -717,6 +717,18 @@ def test_where_the_tuned_model_comes_from_and_what_is_known_of_it_agree(changes,
     assert line in lines_of(**changes)
 
 
+def test_what_has_a_default_may_be_left_out(read):
+    left_out = ("pretrain", "diff", "report", "cost", "data__path", "data__source", "model__config", "model__revision")
+    params = read(**dict.fromkeys(left_out, GONE), model__source="folder", model__id="somewhere")
+    assert (params.pretrain.text, params.data.path, params.data.source) == ("none", "data/raw", "files")
+    assert params.report.title
+
+
+@pytest.mark.parametrize("encoding", ["utf-8x", "", "a\0b"])
+def test_an_encoding_that_python_has_not_is_refused(encoding, lines_of):
+    assert any(line.startswith("data.encoding: ") for line in lines_of(data__encoding=encoding))
+
+
 def test_all_faults_are_shown_at_once(lines_of):
     lines = lines_of(
         train__learning_rat=1,
@@ -724,7 +736,7 @@ def test_all_faults_are_shown_at_once(lines_of):
         model__quantization="nf-4",
         task__name="nlli",
         evaluate__batch_tokens=0,
-        report__title=GONE,
+        report__title="",
         data__hub={"id": "a/b", "revision": "main"},
     )
     starts = [line.split(":")[0] for line in lines]
@@ -768,7 +780,7 @@ def test_a_contradiction_is_shown_beside_wrong_keys_of_the_same_sections(lines_o
     ("changes", "start"),
     [
         ({"model__quantization": "nf-4"}, "model.quantization"),
-        ({"model__quantization": GONE}, "model.quantization"),
+        ({"model__head": GONE}, "model.head"),
         ({"prompt": "a text"}, "prompt"),
         ({"evaluate": GONE}, "evaluate"),
         ({"task__inputs": "premise"}, "task.inputs"),
