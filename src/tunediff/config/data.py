@@ -1,6 +1,5 @@
 """Where rows come from and how the splits are drawn from them."""
 
-import codecs
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -116,7 +115,7 @@ class Origin(Section):
 
     def _source_contradictions(self) -> Iterator[str]:
         try:
-            codecs.lookup(self.encoding)
+            "a".encode(self.encoding)
         except (LookupError, ValueError):
             yield f"data.encoding: found '{self.encoding}', expected one that Python knows, such as utf-8 or cp1252"
         for kind in ("synthetic", "files", "hub"):
