@@ -12,7 +12,7 @@ import yaml
 
 from tests.imports import ROOT
 from tests.installed import environment_of, install
-from tests.prepare_params import file_of, prepared
+from tests.prepare_run import file_of, prepared
 from tunediff.data.cases import read_cases
 from tunediff.tasks.experiment import read_experiment
 
@@ -23,8 +23,8 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT, flags=re.MULTILINE | re.DOTALL)
 
 
-[MANUAL], [REPLIES], [MAKE_TICKETS, GRADER] = blocks("json"), blocks("jsonl"), blocks("python")
-EXPERIMENT, QUESTIONS, FREE_TEXT = map(yaml.safe_load, blocks("yaml"))
+[MANUAL, _], [REPLIES], [MAKE_TICKETS, GRADER] = blocks("json"), blocks("jsonl"), blocks("python")
+EXPERIMENT, QUESTIONS, FREE_TEXT, *_ = map(yaml.safe_load, blocks("yaml"))
 COMMANDS, SAID = ([line for line in block.splitlines() if line] for block in blocks(""))
 
 
