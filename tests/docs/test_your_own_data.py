@@ -20,7 +20,9 @@ DOCUMENT = (ROOT / "docs" / "your-own-data.md").read_text(encoding="utf-8")
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT, flags=re.MULTILINE | re.DOTALL)
+    # All together: what closes one block would open the next one of no language.
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", DOCUMENT, flags=re.MULTILINE | re.DOTALL)
+    return [text for name, text in found if name == language]
 
 
 [MANUAL, _], [REPLIES], [MAKE_TICKETS, GRADER] = blocks("json"), blocks("jsonl"), blocks("python")

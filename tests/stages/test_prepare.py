@@ -10,6 +10,7 @@ import yaml
 
 from tests.prepare_params import FILES, LABELS, PARAMS, SPLITS, files_section
 from tests.prepare_run import ARGUMENTS, file_of, prepare, prepared
+from tests.settings import settle
 from tests.shared_data import SHARED, shared_data
 from tunediff.data.cases import read_cases
 from tunediff.data.notes import read_notes
