@@ -60,6 +60,18 @@ def test_the_table_of_the_pipeline_says_what_its_file_says():
     assert f"`diff.confidence` | {result['diff_changed']['seconds']} s |" in PAGE
 
 
+def test_the_table_of_the_newcomer_says_what_its_file_says():
+    result = read_json(FOLDER / "results" / "newcomer.json")
+    assert result["commands"] <= result["reach_commands"]
+    timed = [row for row in result["rows"] if not row["command"].startswith("cd ")]
+    for row in timed:
+        command = " ".join(row["command"].split()[:2])
+        assert f"| `{command}` | {row['seconds']} s | {row['processor_seconds']} s |" in PAGE
+    processor = sum(row["processor_seconds"] for row in timed)
+    assert f"| all {result['commands']}, with `cd` | {result['seconds']} s | {processor:.1f} s |" in PAGE
+    assert f"a load of {result['load']} on" in PAGE
+
+
 def test_the_later_epochs_of_a_head_are_those_of_the_file():
     assert f"is {read_json(FOLDER / 'results' / 'heads.json')['later_epochs']} times as fast" in PAGE
 
