@@ -205,7 +205,8 @@ def _difference(results: Results) -> str:
     if shown(diff, confidence):
         return f"{what}."
     if diff["repaired"] == diff["broken"] == 0:
-        return f"{what}: not one case changed between right and wrong."
+        same = "" if diff["both_wrong_changed"] else ", and not one answer differs, as of a model against itself (A/A)"
+        return f"{what}: not one case changed between right and wrong{same}."
     if low <= 0 <= high:
         return f"{what}. The interval includes zero: chance alone can explain it, which is no proof of equality."
     return f"{what}. The interval leaves zero out, but the exact test does not rule out chance: too few cases changed."
