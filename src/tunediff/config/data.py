@@ -36,7 +36,15 @@ class Synthetic(Section):
     """Generated cases, drawn from a seed."""
 
     name: Literal[
-        *("captions", "reviews", "questions", "sums", "orders", "rankings", "arithmetic", "copying", "instructions")
+        "captions",
+        "reviews",
+        "rankings",
+        "questions",
+        "sums",
+        "orders",
+        "arithmetic",
+        "copying",
+        "instructions",
     ] = Field(
         description="pairs of captions (nli), film reviews (classification), who comes first (multiple_choice), "
         "reports and questions (question_answering), sums in words (generation), orders to be written as JSON "
