@@ -443,7 +443,7 @@ def test_a_name_that_was_entered_from_outside_is_taken(read):
             "task__labels",
             "task.labels: missing, expected the labels, in the order of their scores; "
             "question_answering: [answerable], or [answerable, unanswerable] where a question may have no answer; "
-            "generation: [answer]",
+            "generation: [answer]; multiple_choice: a name for each place of an option, such as [A, B, C, D]",
         ),
         ("train", "train: missing, expected a section"),
     ],
@@ -815,7 +815,7 @@ def test_the_reserved_names_are_those_of_the_records():
     [record] = case_records(comparison, [[]])
     assert set(record) - {"text"} <= RESERVED
     assert RESERVED - set(record) == {
-        *("evidence", "clauses", "explanation", "prediction", "answers", "base_f1", "tuned_f1"),
+        *("evidence", "clauses", "explanation", "prediction", "answers", "options", "base_f1", "tuned_f1"),
     }
 
 
@@ -865,7 +865,8 @@ def test_a_further_test_set_may_be_of_another_task(read, tmp_path):
         (
             "x",
             {"task": {"name": "nly"}},
-            "also.x: task.name: found 'nly', expected nli, classification, question_answering, generation (did you "
+            "also.x: task.name: found 'nly', expected nli, classification, multiple_choice, question_answering, "
+            "generation (did you "
             "mean nli?)",
         ),
         (
