@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tunediff.config.adapt import LORA, Adapt
 from tunediff.models.load import Network
@@ -143,9 +142,14 @@ def whole_weights(model: Network) -> dict[str, torch.Tensor]:
     """The weights that require a gradient, on the CPU; where they are shared out, every process has to ask for them."""
     trained = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
     return {
-        name: (value.full_tensor() if isinstance(value, DTensor) else value).cpu().contiguous()
+        name: (value.full_tensor() if _is_sharded(value) else value).cpu().contiguous()
         for name, value in trained.items()
     }
+
+
+def _is_sharded(value: torch.Tensor) -> bool:
+    """Whether a tensor is shared out over several processes: a DTensor, whose module takes a second to import."""
+    return hasattr(value, "full_tensor")
 
 
 def save_weights(weights: Mapping[str, torch.Tensor], folder: Path, name: str = TRAINED) -> None:
@@ -160,7 +164,7 @@ def gather_trained(model: Network) -> None:
     """Give each process the whole of the trained weights that are shared out over several; it runs no more after it."""
     for name, value in whole_weights(model).items():
         holder, _, last = name.rpartition(".")
-        if isinstance(getattr(model.get_submodule(holder), last), DTensor):
+        if _is_sharded(getattr(model.get_submodule(holder), last)):
             setattr(model.get_submodule(holder), last, torch.nn.Parameter(value))
 
 
@@ -178,7 +182,9 @@ def load_trained(model: Network, folder: Path) -> None:
     with torch.no_grad():
         for name, value in trained.items():
             whole = weights[name]
-            if isinstance(value, DTensor):
+            if _is_sharded(value):
+                from torch.distributed.tensor import distribute_tensor
+
                 whole = distribute_tensor(whole.to(value.device), value.device_mesh, value.placements)
             value.copy_(whole)
 

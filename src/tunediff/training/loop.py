@@ -18,7 +18,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
@@ -215,7 +214,7 @@ class Loop:
             self._sum_gradients()
         self.scaler.unscale_(self.optimizer)
         norm = clip_grad_norm_(self.model.parameters(), self.train.max_grad_norm)
-        if isinstance(norm, DTensor):
+        if hasattr(norm, "full_tensor"):  # of weights that are sharded
             norm = norm.full_tensor()
         # At once: each reading waits for the GPU.
         *losses, gradient = torch.stack([*nats, norm.to(self.place)]).tolist()
