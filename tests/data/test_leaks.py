@@ -74,6 +74,15 @@ def test_a_task_with_one_input_is_measured_on_it():
     }
 
 
+def test_a_further_test_set_may_have_fewer_inputs_than_training():
+    words = "a man in a red coat is feeding two small dogs in the park"
+    asked = make_cases([({"sentence": f"{words} today"}, "yes", ())])
+    learned = cases((words, ""), ("another text", words))
+    found = find_leaks(asked, learned, ONE, TASK)
+    assert found.near_duplicates == {asked[0].case_id: [learned[0].case_id]}
+    assert find_leaks(learned, asked, TASK, ONE).near_duplicates == {learned[0].case_id: [asked[0].case_id]}
+
+
 def test_one_input_has_near_duplicates_of_its_own():
     test, *train = make_cases(
         ({"sentence": text}, "yes", ()) for text in (CAPTION, CAPTION.replace("red", "blue"), "Two men sleep.", CAPTION)

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from tests.models.test_adapt import answers, shake
 from tests.tiny import adapt_section, load, write_model
-from tunediff.models.adapt import adapt_model, choose_trained, whole_weights
+from tunediff.models.adapt import adapt_model
 from tunediff.models.perturbation import write_null, write_scaled
 from tunediff.models.tuned import load_tuned, save_tuned
 from tunediff.runtime.errors import TunediffError
@@ -24,10 +24,8 @@ class Trial:
     def base(self):
         return load(self.folder / "base", self.published)
 
-    def before(self, method):
-        network = self.base().model
-        choose_trained(network, method)
-        return whole_weights(network)
+    def network(self):
+        return self.base().model
 
     def answers(self, folder):
         return answers(load_tuned(self.base(), folder).model)
@@ -35,7 +33,7 @@ class Trial:
     def changes(self, folder):
         """What each layer is changed by."""
         if (folder / "trained.safetensors").exists():
-            base = self.before("full")
+            base = dict(self.network().named_parameters())
             return {name: value - base[name] for name, value in load_file(folder / "trained.safetensors").items()}
         weights = load_file(folder / "adapter_model.safetensors")
         downs = [name for name in weights if "lora_A" in name]
@@ -52,7 +50,7 @@ def trial(request, tmp_path_factory, tokenizer):
 def test_a_null_adapter_has_the_norm_of_the_trained_one_in_each_layer_and_another_direction(trial, tmp_path):
     trained = trial.changes(trial.tuned)
     for seed in (1, 2):
-        write_null(trial.tuned, tmp_path / str(seed), trial.before, seed)
+        write_null(trial.tuned, tmp_path / str(seed), trial.network, seed)
     drawn = [trial.changes(tmp_path / str(seed)) for seed in (1, 2)]
     for name, change in trained.items():
         for null in drawn:
@@ -60,13 +58,13 @@ def test_a_null_adapter_has_the_norm_of_the_trained_one_in_each_layer_and_anothe
             assert torch.cosine_similarity(null[name].flatten(), change.flatten(), dim=0).abs() < 0.9
         assert not torch.allclose(drawn[0][name], drawn[1][name])
     assert not torch.allclose(trial.answers(tmp_path / "1"), trial.answers(trial.tuned), atol=1e-3)
-    write_null(trial.tuned, tmp_path / "again", trial.before, 1)
+    write_null(trial.tuned, tmp_path / "again", trial.network, 1)
     assert torch.equal(trial.answers(tmp_path / "again"), trial.answers(tmp_path / "1"))
 
 
 def test_strength_0_answers_as_the_base_and_strength_1_as_the_tuned_model(trial, tmp_path):
     for strength in (0.0, 0.5, 1.0, 1.25):
-        write_scaled(trial.tuned, tmp_path / str(strength), trial.before, strength)
+        write_scaled(trial.tuned, tmp_path / str(strength), trial.network, strength)
     assert torch.equal(trial.answers(tmp_path / "0.0"), answers(trial.base().model))
     assert torch.allclose(trial.answers(tmp_path / "1.0"), trial.answers(trial.tuned), atol=1e-5)
     trained = trial.changes(trial.tuned)

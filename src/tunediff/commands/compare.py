@@ -36,7 +36,7 @@ from tunediff.data.sources import Row
 from tunediff.data.sources.table_files import read_rows
 from tunediff.models.gguf import SUFFIX
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import read_json, read_text, shown, write_text
+from tunediff.runtime.files import PACKED, kind_of, read_json, read_text, shown, write_text
 from tunediff.runtime.hub import newest, snapshot
 from tunediff.tasks.columns import key_of, value_of
 from tunediff.tasks.draws import read_splits
@@ -165,7 +165,7 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
     found = _labels(rows, args.label, args.data)
     choices = _choices(args.choices) if args.choices is not None else {label: f" {label}" for label in found}
     base, tuned = (named_model(text) for text in (args.base, args.tuned))
-    held = _precisions(base, tuned)
+    held = precisions(base, tuned)
     tuned_labels = args.head_labels.split(",") if args.head_labels is not None else None
     prompt: dict[str, Any] = {"template": args.template.replace("\\n", "\n")} if args.template is not None else {}
     if writes:
@@ -185,7 +185,7 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
         "data": {
             "source": "files",
             "path": str(RAW),
-            "files": {"test": f"test{args.data.suffix.lower()}"},
+            "files": {"test": _test_file(args.data)},
             "columns": {**columns, "label": args.label},
             **({"unlabelled": blank} if blank else {}),
             "test": {"source": "test", **draw},
@@ -242,7 +242,7 @@ def _named_place(text: str) -> Named:
         raise TunediffError(f"{text}: there is no such folder; {error}") from None
 
 
-def _precisions(base: Named, tuned: Named) -> tuple[dict[str, str], dict[str, str]]:
+def precisions(base: Named, tuned: Named) -> tuple[dict[str, str], dict[str, str]]:
     """How the weights of both are held, as the sections model and tuned say it.
 
     A base, and a whole model, is as its files are where nothing else is said. An adapter is put on the base as that is.
@@ -301,6 +301,12 @@ def _choices(text: str) -> dict[str, str]:
     if "" in found or len(found) < len(pairs):
         raise TunediffError(f"--choices: found {shown(text)}, expected LABEL=TEXT,LABEL=TEXT with each label once")
     return found
+
+
+def _test_file(data: Path) -> str:
+    """What the file of cases is called in the project, such as test.csv.gz."""
+    packed = PACKED if data.suffix.lower() == PACKED else ""
+    return f"test{kind_of(data)}{packed}"
 
 
 def _slug(text: str) -> str:
@@ -368,7 +374,7 @@ def _assumptions(experiment: Experiment, args: argparse.Namespace) -> Iterator[s
 def write_project(project: Path, text: str, data: Path) -> None:
     """Write the DVC project, or into that of an earlier run what has changed."""
     write_pipeline(project)
-    copy(data, project / RAW / f"test{data.suffix.lower()}")
+    copy(data, project / RAW / _test_file(data))
     params = project / "params.yaml"
     if params.is_file() and (before := read_text(params)) != text:
         write_text(project / BEFORE, before)

@@ -32,12 +32,12 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
-    import torch
 
     from tunediff.data.cases import Case
+    from tunediff.models.load import Network
 
 FILE = "controls.json"
 
@@ -122,21 +122,17 @@ def of_run() -> str:
 def writer(project: Project, seed: int = 0, strength: float | None = None) -> Callable[[Path], None]:
     """What writes a varied tuned model to a folder: a random one of this seed, or the trained one at a strength."""
 
-    def before(method: str) -> "Mapping[str, torch.Tensor]":
-        from tunediff.models.adapt import choose_trained, whole_weights
-        from tunediff.models.load import load_base
-
-        network = load_base(project.base, project.settings.model, project.settings.headline.labels).model
-        choose_trained(network, method)
-        return whole_weights(network)
-
     def write(folder: Path) -> None:
+        from tunediff.models.load import load_base
         from tunediff.models.perturbation import write_null, write_scaled
 
+        def base() -> "Network":
+            return load_base(project.base, project.settings.model, project.settings.headline.labels).model
+
         if strength is None:
-            write_null(project.tuned, folder, before, seed)
+            write_null(project.tuned, folder, base, seed)
         else:
-            write_scaled(project.tuned, folder, before, strength)
+            write_scaled(project.tuned, folder, base, strength)
 
     return write
 

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from tunediff.commands.compare import MOST_LABELS, checked, default_template, named_model
+from tunediff.commands.compare import MOST_LABELS, checked, default_template, named_model, precisions
 from tunediff.commands.runs import dvc
 from tunediff.commands.scaffold import RAW, copy, write_pipeline
 from tunediff.config.loading import nearest
@@ -176,16 +176,18 @@ def _start(args: argparse.Namespace, columns: Mapping[str, str]) -> Start:
 def _given(base: str, tuned: str | None) -> Start:
     """A base that the user names, and a tuned model, if there is one."""
     named = named_model(base)
-    values = {key: value for key, value in named._asdict().items() if value is not None}
-    folder, writes = _looked_at(Base.model_validate(values))
+    other = named if tuned is None else named_model(tuned)
+    folder, writes = _looked_at(Base.model_validate(named.place()))
+    of_base, of_tuned = precisions(named, other)
+    values = {key: value for key, value in named.place().items() if value is not None} | of_base
     lines = _decoder(values) if writes else _encoder(values)
     at = f" at commit {named.revision}" if named.revision else ""
     said = f"the base is {named.id}{at}, which {'writes its answer' if writes else 'gets a new head'}"
     if tuned is not None:
-        other = {key: value for key, value in named_model(tuned)._asdict().items() if value is not None}
+        found = {key: value for key, value in other.place().items() if value is not None} | of_tuned
         lines = [line for line in lines if not line[0].startswith(("adapt", "train"))]
-        lines += [(f"tuned: {_flow(other)}", "the tuned model, which is not trained here")]
-        said += f"; {other['id']} is what it was tuned to, nothing is trained"
+        lines += [(f"tuned: {_flow(found)}", "the tuned model, which is not trained here")]
+        said += f"; {other.id} is what it was tuned to, nothing is trained"
     return Start(lines, said, writes, folder)
 
 
@@ -212,10 +214,11 @@ def _encoder(base: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _decoder(base: Mapping[str, Any]) -> list[tuple[str, str]]:
-    lora = {"method": "lora", "r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
+    method = "qlora" if base["quantization"] == "nf4" else "lora"
+    lora = {"method": method, "r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
     return [
         (f"model: {_flow({**base, 'head': 'lm'})}", "the base, which continues the prompt"),
-        (f"adapt: {_flow(lora)}", "what is trained (qlora with model.quantization nf4 takes less memory)"),
+        (f"adapt: {_flow(lora)}", "what is trained"),
         (f"train: {_flow(_trained(2.0e-4, 3, 8))}", "how"),
     ]
 

@@ -19,7 +19,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunediff.config.task import TaskSection
@@ -147,7 +147,8 @@ def _shingles(cases: Sequence[tuple[str, ...]], train: Sequence[tuple[str, ...]]
     import numpy as np
 
     rows, members, counts, n_before = [], [], [], 0
-    for texts in zip(*cases, *train, strict=True):
+    # A further test set may have another number of inputs; what is not there has no words.
+    for texts in zip_longest(*cases, *train, fillvalue=""):
         place: dict[str, int] = {}
         which = np.array([place.setdefault(text, len(place)) for text in texts], np.int32)
         of_text, n = _shingles_of_texts(list(place))

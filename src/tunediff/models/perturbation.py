@@ -1,7 +1,7 @@
 """Tuned models that were not trained: random changes of the trained one's size, and parts and multiples of its own.
 
-    write_null(tuned, folder, base_weights, seed=1)          # random, of the same norm, layer by layer
-    write_scaled(tuned, folder, base_weights, strength=0.5)  # half of what training changed
+    write_null(tuned, folder, load, seed=1)          # random, of the same norm, layer by layer
+    write_scaled(tuned, folder, load, strength=0.5)  # half of what training changed
 
 Each is a folder that loads as the tuned model does (`tunediff.models.tuned.load_tuned`). Of a LoRA adapter the product
 of its two matrices is what counts: a random one has the Frobenius norm of the trained one in each layer. Of weights
@@ -10,28 +10,36 @@ has no base to differ from, and stays as it was trained.
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 
-from tunediff.models.adapt import ADAPTER, ADAPTER_CONFIG, TRAINED, read_adapter_config, read_weights, save_weights
+from tunediff.models.adapt import (
+    ADAPTER,
+    ADAPTER_CONFIG,
+    TRAINED,
+    choose_trained,
+    read_adapter_config,
+    read_weights,
+    save_weights,
+    whole_weights,
+)
+from tunediff.models.load import Network
 from tunediff.models.tuned import read_tuned
 from tunediff.runtime.errors import TunediffError
 
-Weights = Mapping[str, torch.Tensor]
 # peft's names of the two matrices of an adapted layer, linear or of embeddings.
 PAIRS = {"lora_A": "lora_B", "lora_embedding_A": "lora_embedding_B"}
 
 
-def write_null(tuned: Path, folder: Path, before: Callable[[str], Weights], seed: int) -> None:
+def write_null(tuned: Path, folder: Path, base: Callable[[], Network], seed: int) -> None:
     """Write a tuned model whose change is random, and in each layer as large as the trained one's.
 
     Args:
         tuned: the trained one, as the stage train writes it.
         folder: where to; it is made.
-        before: gives the base's values of the weights that a method (adapt.method) trains, by name; asked where these
-            were trained themselves.
+        base: loads the base; asked where weights of its own were trained.
         seed: of the draw.
 
     Raises:
@@ -50,15 +58,15 @@ def write_null(tuned: Path, folder: Path, before: Callable[[str], Weights], seed
         new = like(change)
         return new * _ratio(change.norm(), new.norm())
 
-    _write(tuned, folder, before, pair, whole)
+    _write(tuned, folder, base, pair, whole)
 
 
-def write_scaled(tuned: Path, folder: Path, before: Callable[[str], Weights], strength: float) -> None:
+def write_scaled(tuned: Path, folder: Path, base: Callable[[], Network], strength: float) -> None:
     """Write a tuned model with `strength` times the change of the trained one: 0 is the base, 1 the trained one.
 
     Args and Raises as `write_null`.
     """
-    _write(tuned, folder, before, lambda down, up: (down, up * strength), lambda change: change * strength)
+    _write(tuned, folder, base, lambda down, up: (down, up * strength), lambda change: change * strength)
 
 
 def product_norm(down: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
@@ -80,7 +88,7 @@ def _ratio(wanted: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
 def _write(
     tuned: Path,
     folder: Path,
-    before: Callable[[str], Weights],
+    base: Callable[[], Network],
     pair: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
     whole: Callable[[torch.Tensor], torch.Tensor],
 ) -> None:
@@ -92,8 +100,12 @@ def _write(
         if path.is_file() and path.name not in (ADAPTER, TRAINED):
             shutil.copyfile(path, folder / path.name)
     if manifest["form"] == "weights":
-        trained, base = read_weights(tuned / TRAINED), before(str(manifest["method"]))
-        changed = {name: base[name].double() + whole(trained[name].double() - base[name]) for name in sorted(trained)}
+        network = base()
+        choose_trained(network, str(manifest["method"]))
+        trained, before = read_weights(tuned / TRAINED), whole_weights(network)
+        changed = {
+            name: before[name].double() + whole(trained[name].double() - before[name]) for name in sorted(trained)
+        }
         save_weights({name: value.to(trained[name].dtype) for name, value in changed.items()}, folder, TRAINED)
         return
     config = read_adapter_config(tuned)

@@ -57,6 +57,18 @@ def scored(model, right):
     return set_answers(model, label_set("choices"), cases, rows)
 
 
+def options(model, taken):
+    """Multiple choice: the place of the option that was taken in each case; B is right."""
+    cases = make_cases(({"question": text}, "B", [], (), ("a cat", "a dog", "a cat")) for text in TEXTS[: len(taken)])
+    ask, prompt = Ask(answer="options", names=["A", "B", "C"]), Prompt(template="{question}\nAnswer:")
+    case_set = CaseSet(inputs=["question"], labels=ask.names, partial_input="question", prompt=prompt, ask=ask)
+    rows = []
+    for place in taken:
+        log_probs = [math.log(0.8 if at == place else 0.1) for at in range(3)]
+        rows.append((ask.names[place], "right" if place == 1 else "wrong", log_probs, cases[0].options[place]))
+    return set_answers(model, case_set, cases, rows)
+
+
 def written(model, outcomes):
     """Labels written freely: right, wrong or invalid."""
     cases, rows = labelled_cases(), []

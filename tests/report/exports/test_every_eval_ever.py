@@ -7,7 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests.report.exports.answered import questions, scored, written
+from tests.report.exports.answered import options, questions, scored, written
 from tunediff.report.exports.every_eval_ever import write_evaluation
 from tunediff.runtime.files import read_json, read_jsonl
 
@@ -20,10 +20,11 @@ ANSWERS = [
     scored("base", [True, False] * 3),
     written("tuned", ["right", "wrong", "invalid"] * 2),
     questions("tuned", [("a blue car", "wrong"), ("Rome", "right"), ("", "right")]),
+    options("base", [1, 0, 2, 0]),
 ]
 
 
-@pytest.mark.parametrize("answers", ANSWERS, ids=["scored", "written", "questions"])
+@pytest.mark.parametrize("answers", ANSWERS, ids=["scored", "written", "questions", "options"])
 def test_the_evaluation_and_each_case_are_valid_by_the_published_schemas(tmp_path, answers):
     evaluation, samples = write_evaluation(tmp_path, answers)
     made, cases = read_json(evaluation), list(read_jsonl(samples))
@@ -46,7 +47,7 @@ def test_figures_have_their_interval_and_scores_stand_beside_the_accuracy(tmp_pa
 
 def test_the_same_answers_have_the_same_names_and_others_have_not(tmp_path):
     names = {write_evaluation(tmp_path / str(at), answers)[0].name for at, answers in enumerate([*ANSWERS, ANSWERS[0]])}
-    assert len(names) == 3
+    assert len(names) == 4
 
 
 def test_a_data_set_of_the_hub_is_named_by_its_id(tmp_path):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.report.exports.answered import questions, scored, written
+from tests.report.exports.answered import options, questions, scored, written
 from tunediff.commands import main
 from tunediff.report.exports.harness_samples import write_samples
 from tunediff.runtime.errors import TunediffError
@@ -39,6 +39,11 @@ def test_written_labels_are_read_back_with_those_that_are_invalid(compared):
     metrics = compared(written("base", before), written("tuned", after))
     assert [metrics[key] for key in COUNTED[:4]] == [6, 1, 2, 2]
     assert (metrics["became_valid"], metrics["became_invalid"]) == (1, 1)
+
+
+def test_options_of_the_cases_own_are_read_back_also_where_two_are_the_same(compared):
+    metrics = compared(options("base", [1, 0, 2, 0]), options("tuned", [1, 1, 0, 0]))
+    assert [metrics[key] for key in COUNTED[:4]] == [4, 1, 1, 0]
 
 
 def test_answers_to_questions_are_read_back_also_where_there_is_none(compared):

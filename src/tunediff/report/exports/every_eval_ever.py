@@ -109,10 +109,10 @@ def _result(
 
 
 def _cases(answers: SetAnswers, evaluation: str, result: str) -> Iterator[dict[str, Any]]:
-    choices = [text.strip() for text in answers.continuations] if answers.likelihoods else None
     for case, row in answers.rows():
         prompt, references = answers.prompt(case), answers.references(case)
-        said, right = answers.said(row), row["outcome"] == RIGHT
+        said, right = answers.said(case, row), row["outcome"] == RIGHT
+        choices = [text.strip() for text in answers.continuations(case)] if answers.likelihoods else None
         yield {
             "schema_version": SCHEMA,
             "evaluation_id": evaluation,

@@ -42,6 +42,9 @@ def _samples(answers: SetAnswers) -> Iterator[dict[str, Any]]:
     for number, (case, row) in enumerate(answers.rows()):
         doc = {"case_id": case.case_id, **case.inputs, "label": case.label}
         [target, *_] = answers.references(case)
+        if case.options:
+            # Two options may have the same text.
+            target = str(answers.case_set.ask.names.index(case.label))
         yield {
             "doc_id": number,
             "doc": doc,
@@ -57,7 +60,7 @@ def _samples(answers: SetAnswers) -> Iterator[dict[str, Any]]:
 def _choices(answers: SetAnswers, case: Case, row: dict[str, Any]) -> dict[str, Any]:
     responses = [[repr(float(value)), "False"] for value in row["log_probs"]]
     prompt = answers.prompt(case)
-    asked = [{"arg_0": prompt, "arg_1": text} for text in answers.continuations]
+    asked = [{"arg_0": prompt, "arg_1": text} for text in answers.continuations(case)]
     return {
         "arguments": {f"gen_args_{at}": one for at, one in enumerate(asked)},
         "resps": [[one] for one in responses],
@@ -68,7 +71,7 @@ def _choices(answers: SetAnswers, case: Case, row: dict[str, Any]) -> dict[str, 
 
 
 def _text(answers: SetAnswers, case: Case, row: dict[str, Any]) -> dict[str, Any]:
-    said = NO_ANSWER if row["outcome"] == INVALID else answers.said(row)
+    said = NO_ANSWER if row["outcome"] == INVALID else answers.said(case, row)
     if row["outcome"] not in (RIGHT, INVALID) and (said or "").strip() in ("", NO_ANSWER):
         raise TunediffError(
             f"case {case.case_id}: prediction: found an empty answer that is wrong, which a sample of "

@@ -44,10 +44,11 @@ class SetAnswers:
         chosen = set(frame["scorer"]) <= set(LIKELIEST) and not self.case_set.ask.in_words
         return chosen and bool(frame["log_probs"].notna().all())
 
-    @property
-    def continuations(self) -> list[str]:
-        """The text of each label, in the order of the log-probabilities."""
+    def continuations(self, case: Case) -> list[str]:
+        """What was scored, in the order of the log-probabilities: the options of the case, or the text of each label."""
         ask = self.case_set.ask
+        if case.options:
+            return [f" {option}" for option in case.options]
         return [ask.choices.get(name, f" {name}") for name in ask.names]
 
     def rows(self) -> Iterator[tuple[Case, dict[str, Any]]]:
@@ -66,13 +67,19 @@ class SetAnswers:
         """The gold answers of a case; the text of its label where it has none."""
         if case.answers:
             return [answer.text for answer in case.answers]
-        return [self.case_set.ask.choices.get(case.label, case.label).strip()]
+        return [self._named(case, case.label)]
 
-    def said(self, row: Mapping[str, Any]) -> str | None:
+    def said(self, case: Case, row: Mapping[str, Any]) -> str | None:
         """The answer that was taken, as its references are written; None where it is invalid."""
         prediction: str | None = row["prediction"]
         if prediction is None:
             return None
         if not prediction and UNANSWERABLE in self.case_set.labels:
             return UNANSWERABLE
-        return self.case_set.ask.choices.get(prediction, prediction).strip()
+        return self._named(case, prediction)
+
+    def _named(self, case: Case, answer: str) -> str:
+        """An answer as text: the option that a label stands for, or the text that a label has in the prompt."""
+        if case.options:
+            return case.options[self.case_set.ask.names.index(answer)]
+        return self.case_set.ask.choices.get(answer, answer).strip()
