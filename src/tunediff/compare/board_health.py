@@ -19,6 +19,7 @@ import pandas as pd
 from tunediff.compare.board import Board
 from tunediff.compare.effects.health import suspected_labels
 from tunediff.compare.recipes import Recipe
+from tunediff.stats.bootstrap import cluster_codes
 from tunediff.stats.paired import standard_error
 
 
@@ -71,8 +72,9 @@ def health_of(board: Board, recipes: Sequence[Recipe]) -> Health:
         noise = sqrt(squares / freedom)
     else:
         # Of a pair the standard error of the difference; of one of the two, as far as they do not vary together.
+        codes = None if board.clusters is None else cluster_codes(board.clusters)
         changes = (board.right[a].astype(np.int64) - board.right[b] for [a], [b] in combinations(alone, 2))
-        of_pairs = [standard_error(change, board.clusters) ** 2 for change in changes]
+        of_pairs = [standard_error(change, codes) ** 2 for change in changes]
         noise = sqrt(float(np.mean(of_pairs)) / 2)
     counts = board.right.sum(axis=0)
     return Health(
