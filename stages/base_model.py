@@ -7,16 +7,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from tunediff.config.engine import SERVED
 from tunediff.config.model import Base
 from tunediff.config.pretrain import Pretrain
 from tunediff.config.settings import BaseModelSettings, read_settings
-from tunediff.models.sources import CONFIG, find_weights, write_manifest
+from tunediff.models.sources import CONFIG, find_weights, write_manifest, write_served
 from tunediff.pretraining.texts import read_texts
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import read_json, replacing, write_csv, write_json
 from tunediff.runtime.scratch import mark_done, scratch_folder
-from tunediff.runtime.stage import arguments
+from tunediff.runtime.stage import arguments, check_path
 
 # A base that others trained has the header alone, and a decoder no accuracies.
 LOG = ("epoch", "step", "train_loss", "validation_loss", "perplexity", "mlm_accuracy", "nsp_accuracy")
@@ -26,6 +27,8 @@ def main() -> None:
     args = arguments(__doc__, reads=("settings", "text"), writes=("base", "log", "metrics", "cost"))
     settings = read_settings(args.settings, BaseModelSettings)
     base = settings.base
+    if settings.pretrain.text not in ("none", "synthetic") and settings.pretrain.hub is None:
+        check_path("pretrain.path", settings.pretrain.path, args.text)
     scratch = scratch_of(base, settings.pretrain, args.text) if base.source == "scratch" else None
     with measured(args.cost, scratch) as note_cost:
         log: list[dict[str, float]] = []
@@ -34,6 +37,9 @@ def main() -> None:
             folder.mkdir()
             if scratch is not None:
                 log, metrics = train_base(base, settings.pretrain, args.text, folder, scratch, note_cost)
+            elif base.source == SERVED:
+                write_served(folder, base)
+                print(f"base model: {base.id}, which a server has: not its layout, nor what it is, is known here")
             else:
                 weights = find_weights(base)
                 write_manifest(folder, base, weights)

@@ -5,7 +5,7 @@
 """
 
 from tunediff.config.settings import CountSettings, read_settings
-from tunediff.models.parameters import summary, totals
+from tunediff.models.parameters import ParameterRow, summary, totals
 from tunediff.models.sources import CONFIG
 from tunediff.models.tuned_counts import count_tuned
 from tunediff.runtime.cost import measured
@@ -21,7 +21,7 @@ def main() -> None:
     with measured(args.cost):
         config = read_json(args.base / CONFIG)
         rows = count_tuned(config, settings.labels, settings.model, settings.adapt, settings.tuned)
-        write_csv(args.table, [row._asdict() for row in rows])
+        write_csv(args.table, [row._asdict() for row in rows], ParameterRow._fields)
         write_json(args.metrics, totals(rows, published))
         print("count_params:", *summary(rows, published), sep="\n")
 

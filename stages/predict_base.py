@@ -28,14 +28,14 @@ def main() -> None:
         reads=("settings", "test_sets", "validation", "base"),
         writes=("answers", "environment", "cost"),
     )
-    settings = read_settings(args.settings, PredictSettings)
+    settings, machine = read_settings(args.settings, PredictSettings), read_machine(args.settings)
     reads = args.test_sets, args.validation, args.base
-    if launched(read_machine(args.settings).num_processes, args.settings, *reads):
+    if launched(machine.num_processes, args.settings, *reads):
         return
     scratch = scratch_folder("predict_base", settings.model_dump(), *reads)
     with measured(args.cost, scratch, gathered) as note_cost, finished_batches(scratch, note_cost):
         cases = read_sets(settings, args.test_sets, args.validation)
-        engine = open_engine(settings, args.base)
+        engine = open_engine(settings.on(machine), args.base)
         inspected = engine.inspected()
         frames = ask_sets(engine, cases, settings, "predict_base")
         environment = engine.environment()

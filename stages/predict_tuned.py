@@ -26,14 +26,14 @@ def main() -> None:
         reads=("settings", "test_sets", "validation", "base", "tuned"),
         writes=("answers", "environment", "cost"),
     )
-    settings = read_settings(args.settings, PredictSettings)
+    settings, machine = read_settings(args.settings, PredictSettings), read_machine(args.settings)
     reads = args.test_sets, args.validation, args.base, args.tuned
-    if launched(read_machine(args.settings).num_processes, args.settings, *reads):
+    if launched(machine.num_processes, args.settings, *reads):
         return
     scratch = scratch_folder("predict_tuned", settings.model_dump(), *reads)
     with measured(args.cost, scratch, gathered) as note_cost, finished_batches(scratch, note_cost):
         cases = read_sets(settings, args.test_sets, args.validation)
-        engine = open_engine(settings, args.base).tuned(args.tuned)
+        engine = open_engine(settings.on(machine), args.base).tuned(args.tuned)
         frames = ask_sets(engine, cases, settings, "predict_tuned")
         if first():
             write_sets(args.answers, frames, settings, "tuned", engine.environment())

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.compare.pairs.formats import test_promptfoo as promptfoo
-from tests.compare.pairs.formats.test_harness import generation_sample
+from tests.harness_samples import generation_sample
 from tests.program import tunediff
 from tests.project import Project, git
 from tunediff.data.cases import write_predictions

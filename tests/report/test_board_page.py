@@ -2,8 +2,7 @@ import json
 
 import pytest
 
-from tests.compare.test_board import BASE, answers, right, runs
-from tests.compare.test_recipes import RUNS
+from tests.board_answers import BASE, RUNS, answers, right, runs
 from tests.report.made import HOSTILE
 from tunediff.compare.board import Answered, Retained, make_board
 from tunediff.compare.board_health import health_of

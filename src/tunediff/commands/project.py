@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tunediff.commands.runs import read_stages, stage_path
-from tunediff.config.settings import read_settings
+from tunediff.config.settings import read_machine, read_settings
 from tunediff.data.cases import MODELS, Case, read_cases
 from tunediff.engines import open_engine
 from tunediff.engines.engine import Engine
@@ -84,7 +84,8 @@ def read_project(set_name: str = HEADLINE) -> Project:
             raise TunediffError(
                 f"{folder}: there is no such folder, expected the model that the pipeline makes: run dvc repro"
             )
-    settings = read_settings(stage_path("predict_tuned", "settings"), PredictSettings)
+    path = stage_path("predict_tuned", "settings")
+    settings = read_settings(path, PredictSettings).on(read_machine(path))
     if set_name not in settings.sets:
         raise TunediffError(f"--set: found {shown(set_name)}, expected one of {', '.join(settings.sets)}")
     graded = read_settings(stage_path("eval_tuned", "settings"), EvalSettings)

@@ -21,7 +21,8 @@ from tunediff.commands.board import write_recipe
 from tunediff.commands.cost import cost_summary
 from tunediff.commands.leftovers import clear_leftovers
 from tunediff.commands.revisions import experiments
-from tunediff.commands.runs import begin, dvc, end, read_stages, run_program
+from tunediff.commands.runs import begin, check_templates, dvc, end, read_stages, run_program
+from tunediff.commands.scaffold import refresh
 from tunediff.config.params import Params
 from tunediff.runtime.cost import RUN
 from tunediff.runtime.errors import TunediffError
@@ -46,8 +47,11 @@ def main(args: argparse.Namespace) -> None:
     """
     if args.seeds < 1:
         raise TunediffError(f"--seeds: found {args.seeds}, expected a number of seeds from 1 up")
-    stages, command = read_stages(), dvc("repro")
+    command = dvc("repro")
+    refresh()
+    stages = read_stages()
     params = read_experiment(PARAMS).params  # DVC removes what a stage wrote before the stage can find a fault
+    check_templates()
     folder = begin()
     for line in clear_leftovers():
         print(line, file=sys.stderr)

@@ -152,8 +152,11 @@ def make_board(runs: Sequence[Answered], base: str | None, confidence: float) ->
         TunediffError: fewer than two runs, two of one name, none of the name of the base; or runs that answered other
             cases, have other labels or other measures.
     """
-    _check_names(runs, base)
-    frames, notes = _aligned(runs)
+    check_names(runs, "board")
+    names = [run.name for run in runs]
+    if base is not None and base not in names:
+        raise TunediffError(f"board: --base: found {base}, expected one of {', '.join(names)}")
+    frames, notes = in_one_order(runs)
     right = np.stack([(frame["outcome"] == RIGHT).to_numpy(dtype=bool) for frame in frames])
     order = sorted(range(len(runs)), key=lambda run: (-int(right[run].sum()), runs[run].name))
     runs, right = [runs[run] for run in order], right[order]
@@ -224,25 +227,36 @@ def differing(runs: Sequence[Answered]) -> list[dict[str, Any]]:
     return [{name: run.parameters.get(name) for name in names} if run.parameters else {} for run in runs]
 
 
-def _check_names(runs: Sequence[Answered], base: str | None) -> None:
+def check_names(runs: Sequence[Answered], command: str) -> None:
+    """Refuse runs that cannot stand beside each other, whatever they answered.
+
+    Args:
+        runs: the runs.
+        command: that compares them, for the error.
+
+    Raises:
+        TunediffError: fewer than two, two of one name, or runs with other measures.
+    """
     names = [run.name for run in runs]
     if len(names) < 2:
         raise TunediffError(
-            f"board: found {len(names)} run, expected at least two (of one file: columns as --prediction-field A,B)"
+            f"{command}: found {len(names)} run, expected at least two (of one file: columns as --prediction-field A,B)"
         )
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
-        raise TunediffError(f"board: found the run {repeated} twice, expected each once")
-    if base is not None and base not in names:
-        raise TunediffError(f"board: --base: found {base}, expected one of {', '.join(names)}")
+        raise TunediffError(f"{command}: found the run {repeated} twice, expected each once")
     measures = {run.measure: run.name for run in runs}
     if len(measures) > 1:
         told = ", ".join(f"{measure} ({name})" for measure, name in measures.items())
-        raise TunediffError(f"board: found runs that are measured by {told}, expected one measure")
+        raise TunediffError(f"{command}: found runs that are measured by {told}, expected one measure")
 
 
-def _aligned(runs: Sequence[Answered]) -> tuple[list[pd.DataFrame], list[str]]:
-    """The answers of each run in the order of the first one's cases, and what is unusual about them."""
+def in_one_order(runs: Sequence[Answered]) -> tuple[list[pd.DataFrame], list[str]]:
+    """The answers of each run in the order of the first one's cases, and what is unusual about them.
+
+    Raises:
+        TunediffError: runs that answered other cases or have other labels.
+    """
     first = runs[0].frame
     check_columns(first, runs[0].name)
     frames, notes = [first.reset_index(drop=True)], []

@@ -11,6 +11,7 @@ from typing import Annotated, Any, cast, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
+from tunediff.config.engine import SERVED
 from tunediff.config.model import HEADS
 from tunediff.config.params import Params
 from tunediff.config.prompt import TAKEN
@@ -113,6 +114,48 @@ def _head_labels_fit_head(params: Params) -> str | None:
     if params.tuned.head_labels is None or HEADS[params.model.head].is_of_labels:
         return None
     return f"tuned.head_labels is given, but model.head is {params.model.head}; expected classification"
+
+
+def _engine_fits_sources(params: Params) -> str | None:
+    kind, base, tuned = params.engine.kind, params.model.source, params.tuned.source
+    if kind == SERVED and tuned != SERVED:
+        return f"engine.kind is server, but tuned.source is {tuned}; expected server: it answers with both models"
+    if kind == SERVED and base == "scratch":
+        return "engine.kind is server, but model.source is scratch; expected a model that the server has"
+    if kind == "local" and SERVED in (base, tuned):
+        key = "model" if base == SERVED else "tuned"
+        return f"{key}.source is server, but engine.kind is local; expected server"
+    return None
+
+
+def _head_fits_engine(params: Params) -> str | None:
+    if params.engine.kind != SERVED or HEADS[params.model.head].writes:
+        return None
+    return f"engine.kind is server, but model.head is {params.model.head}; expected lm: no server has other heads"
+
+
+def _processes_fit_engine(params: Params) -> str | None:
+    if params.engine.kind != SERVED or params.evaluate.num_processes == 1:
+        return None
+    return (
+        f"evaluate.num_processes is {params.evaluate.num_processes}, but engine.kind is server; expected 1: one "
+        "process asks, and engine.num_concurrent says how many requests wait at a time"
+    )
+
+
+def _served_chat_is_written(params: Params) -> str | None:
+    if params.engine.kind != SERVED or params.prompt.messages is None:
+        return None
+    evaluate = params.evaluate
+    scored = [f"evaluate.scoring_method is {evaluate.scoring_method}"] if evaluate.scoring_method == "choices" else []
+    scored += ["evaluate.settings has partial_input"] if "partial_input" in evaluate.settings else []
+    scored += [f"evaluate.few_shot is {evaluate.few_shot}"] if evaluate.few_shot else []
+    if not scored:
+        return None
+    return (
+        f"engine.kind is server and prompt.messages is given, but {' and '.join(scored)}: a server writes answers to "
+        "messages and gives choices no log-probabilities; expected generation alone, or prompt.template"
+    )
 
 
 def _scoring_fits_head(params: Params) -> str | None:
@@ -266,6 +309,10 @@ RULES: tuple[Rule, ...] = (
     _few_shot_fits_rows,
     _head_labels_fit_head,
     _text_fits_source,
+    _engine_fits_sources,
+    _head_fits_engine,
+    _processes_fit_engine,
+    _served_chat_is_written,
     _scoring_fits_head,
     _settings_fit_head,
     _settings_fit_inputs,

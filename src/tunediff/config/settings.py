@@ -10,7 +10,7 @@ of that key runs nothing again.
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from tunediff.config.adapt import Adapt
 from tunediff.config.also import AlsoSet
@@ -118,6 +118,8 @@ class MachineSettings(Section):
     save_total_limit: Whole | None
     num_processes: Whole
     """Of predict_base and predict_tuned."""
+    engine: dict[str, str | float | None] = Field(default={})
+    """Of the section engine, the keys in `OF_MACHINE`."""
 
 
 def read_machine(path: Path) -> MachineSettings:

@@ -19,8 +19,14 @@ def _local(settings: PredictSettings, base: Path) -> Engine:
     return open_local(settings, base)
 
 
+def _server(settings: PredictSettings, base: Path) -> Engine:
+    from tunediff.engines.served.server_engine import open_server
+
+    return open_server(settings, base)
+
+
 # By engine.kind: opens the base model of a folder that the stage base_model wrote.
-ENGINES: dict[str, Callable[[PredictSettings, Path], Engine]] = {"local": _local}
+ENGINES: dict[str, Callable[[PredictSettings, Path], Engine]] = {"local": _local, "server": _server}
 
 
 def open_engine(settings: PredictSettings, base: Path) -> Engine:

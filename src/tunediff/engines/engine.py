@@ -18,7 +18,7 @@ import numpy as np
 
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
-from tunediff.inputs.chat import Chat
+from tunediff.inputs.chat import Messages
 from tunediff.runtime.errors import TunediffError
 
 
@@ -27,6 +27,13 @@ class Written(NamedTuple):
 
     text: str
     finish_reason: str
+
+
+class OptionScore(NamedTuple):
+    """The natural-log likelihood of an option, at most 0, and how many tokens it has, at least 1."""
+
+    log_likelihood: float
+    n_tokens: int
 
 
 class HeadAnswer(NamedTuple):
@@ -92,6 +99,28 @@ class Engine(ABC):
         found: list[list[float]] = (scores - np.log(np.exp(scores).sum(-1, keepdims=True))).tolist()
         return found
 
+    def option_scores(
+        self, prompts: Sequence[str], options: Sequence[Sequence[str]], title: str
+    ) -> list[list[OptionScore]]:
+        """How likely each of a prompt's own options is behind it.
+
+        Args:
+            prompts: what the model reads.
+            options: of each prompt the texts that may follow it, as many for every prompt.
+            title: what the progress bar says.
+        """
+        found = []
+        for prompt, texts in zip(prompts, options, strict=True):
+            whole = self.n_tokens([prompt + text for text in texts])
+            [known] = self.n_tokens([prompt])
+            scores = self.loglikelihoods([prompt], texts, title)[0]
+            found.append([OptionScore(one, max(1, n - known)) for one, n in zip(scores, whole, strict=True)])
+        return found
+
+    def unconditional(self, texts: Sequence[str], title: str) -> list[float]:
+        """The natural-log likelihood of each text without a prompt."""
+        return [self.loglikelihoods([""], [text], title)[0][0] for text in texts]
+
     def n_tokens(self, prompts: Sequence[str]) -> list[int]:
         """The tokens of each prompt; an engine without a tokenizer counts bytes, of which there are not fewer."""
         return [len(prompt.encode()) for prompt in prompts]
@@ -99,8 +128,12 @@ class Engine(ABC):
     def check(self, prompt: Prompt) -> None:  # noqa: B027  (an engine without a tokenizer has nothing to check)
         """Refuse a prompt of params.yaml that this model reads otherwise than it is written."""
 
-    def chat(self, prompt: Prompt) -> Chat | None:
-        """How the model's chat template writes the messages of a prompt; None where it has a template of its own.
+    def scores(self, prompt: Prompt) -> bool:  # noqa: ARG002
+        """Whether choices can be scored behind this prompt; where not, what is written freely has no probabilities."""
+        return True
+
+    def chat(self, prompt: Prompt) -> Messages | None:
+        """How the messages of a prompt are written; None where it has a template of its own.
 
         Raises:
             TunediffError: there is no chat template for the messages.

@@ -10,6 +10,7 @@ turn, has to be the answer alone, apart from blanks, and then the end of the tur
 scored at the place where it is asked.
 """
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -50,7 +51,25 @@ class Template(NamedTuple):
     text: str
 
 
-class Chat:
+class Messages:
+    """`prompt.messages` of each case, for whoever has the chat template: a server."""
+
+    def __init__(self, prompt: Prompt) -> None:
+        self.prompt = prompt
+
+    def conversation(self, inputs: Inputs) -> Conversation:
+        """The messages with the inputs of a case in them."""
+        return [
+            {"role": message.role, "content": render(message.content, inputs)} for message in self.prompt.messages or ()
+        ]
+
+    def prompts(self, inputs: Sequence[Inputs]) -> list[str]:
+        """CHAT, then the messages of each case and what else the chat template reads, as JSON."""
+        values = {"chat_template_kwargs": dict(self.prompt.chat_template_kwargs)}
+        return [CHAT + json.dumps({"messages": self.conversation(one), **values}, ensure_ascii=False) for one in inputs]
+
+
+class Chat(Messages):
     """How a model's chat template writes `prompt.messages`.
 
     Args:
@@ -60,14 +79,9 @@ class Chat:
     """
 
     def __init__(self, template: Template, prompt: Prompt, others: Sequence[Template] = ()) -> None:
-        self.template, self.prompt = template, prompt
+        super().__init__(prompt)
+        self.template = template
         self.others = [other for other in others if _written_by(other) != _written_by(template)]
-
-    def conversation(self, inputs: Inputs) -> Conversation:
-        """The messages with the inputs of a case in them."""
-        return [
-            {"role": message.role, "content": render(message.content, inputs)} for message in self.prompt.messages or ()
-        ]
 
     def prompts(self, inputs: Sequence[Inputs]) -> list[str]:
         """The prompt of each case, up to where the assistant answers.

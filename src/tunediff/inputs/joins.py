@@ -11,14 +11,11 @@ to the last token that the prompt has in common with all its answers.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from tunediff.inputs.tokens import CHAT, MARK, beginnings, encode_prompts, tokenise
+from tunediff.inputs.tokens import CHAT, MARK, Tokenises, beginnings, encode_prompts, tokenise
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 # An answer may begin with any of these; each shows whether the blanks at the end of a prompt melts into it.
 BEGINNINGS = ("a", "A", "1", "(")
@@ -37,11 +34,12 @@ class Joined(NamedTuple):
 
 
 def join(
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: Tokenises,
     prompts: Sequence[str],
     answers: Sequence[Sequence[str]],
     room: int,
     tokens: Sequence[list[int]] | None = None,
+    none_begins: bool = True,
 ) -> list[Joined]:
     """Tokens of each prompt and of the answers that may follow it.
 
@@ -51,6 +49,7 @@ def join(
         answers: of each prompt the texts that may follow it, at least one.
         room: tokens that the model can read of a prompt and its answer.
         tokens: those of each prompt alone, behind a BOS, where they are known.
+        none_begins: whether an answer that begins another one of its prompt is refused.
 
     Raises:
         TunediffError: an answer adds no token, or begins another one of its prompt and could never lose to it; no token
@@ -63,12 +62,12 @@ def join(
         rows = [start + next(whole) for _ in texts]
         end = min(_shared(ids, row) for row in rows)
         joined.append(Joined(ids[:end], [row[end:] for row in rows], len(ids) - end))
-        _check(prompt, texts, joined[-1], room)
+        _check(prompt, texts, joined[-1], room, none_begins)
     return joined
 
 
 def stems(
-    tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[str], tokens: Sequence[list[int]] | None = None
+    tokenizer: Tokenises, prompts: Sequence[str], tokens: Sequence[list[int]] | None = None
 ) -> list[tuple[list[int], str]]:
     """Of each prompt the tokens that a free answer follows, and the blanks at its end that are written with it.
 
@@ -101,7 +100,7 @@ def stems(
 
 
 def unusual_joins(
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: Tokenises,
     prompts: Sequence[str],
     answers: Sequence[Sequence[str]],
     joined: Sequence[Joined],
@@ -142,7 +141,7 @@ def _end(prompt: str) -> str:
     return shown(prompt.replace(CHAT, "").replace(MARK, "")[-20:])
 
 
-def _check(prompt: str, texts: Sequence[str], joined: Joined, room: int) -> None:
+def _check(prompt: str, texts: Sequence[str], joined: Joined, room: int, none_begins: bool) -> None:
     end, longest = _end(prompt), len(joined.prompt) + max(map(len, joined.answers))
     if not joined.prompt:
         raise TunediffError(
@@ -158,7 +157,7 @@ def _check(prompt: str, texts: Sequence[str], joined: Joined, room: int) -> None
             raise TunediffError(
                 f"params.yaml: prompt.choices: found no token in {text!r} behind {end}, expected a text"
             )
-        for other, longer in zip(texts, joined.answers, strict=True):
+        for other, longer in zip(texts, joined.answers, strict=True) if none_begins else ():
             if tokens is not longer and longer[: len(tokens)] == tokens:
                 raise TunediffError(
                     f"params.yaml: prompt.choices: {text!r} begins {other!r}, which it could then never lose to; "

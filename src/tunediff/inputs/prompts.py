@@ -21,7 +21,7 @@ from tunediff.runtime.hashing import content_hash
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from tunediff.inputs.chat import Chat
+    from tunediff.inputs.chat import Messages
 
 Value = TypeVar("Value")
 
@@ -85,6 +85,16 @@ def answer_text(case: Case, prompt: Prompt) -> str:
             f"case {case.case_id}: answer: found {shown(within[0])} in it, which ends what is written; expected "
             "another text in prompt.stop"
         )
+    return _behind(prompt, text)
+
+
+def option_texts(case: Case, prompt: Prompt) -> list[str]:
+    """The texts of which one follows the prompt of a case, in the order of its options."""
+    return [_behind(prompt, option) for option in case.options]
+
+
+def _behind(prompt: Prompt, text: str) -> str:
+    """A text behind a prompt, apart from it by a space where it has none at its end."""
     return text if prompt.messages is not None or (prompt.template or "")[-1:].isspace() else f" {text}"
 
 
@@ -128,7 +138,7 @@ def render_cases(
     count: Callable[[Sequence[str]], list[int]],
     context: int,
     reserved: int,
-    chat: "Chat | None" = None,
+    chat: "Messages | None" = None,
 ) -> list[Rendered]:
     """Every case as text that an answer follows, in the order of the cases.
 
@@ -138,7 +148,7 @@ def render_cases(
         count: the tokens of each text.
         context: tokens that the model can read.
         reserved: tokens kept free behind the prompt for the answer.
-        chat: the model's chat template, where the prompt has messages.
+        chat: what writes the messages, where the prompt has some.
 
     Raises:
         TunediffError: as `encode_cases`, or the chat template refuses the messages.

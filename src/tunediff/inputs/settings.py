@@ -6,7 +6,8 @@ from tunediff.config.engine import EngineSection
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.model import Model
 from tunediff.config.prompt import Prompt
-from tunediff.config.section import Section
+from tunediff.config.section import Section, Whole
+from tunediff.config.settings import MachineSettings
 from tunediff.inputs.ask import Ask
 
 # The test set that the headline is about, and the split that the examples of few-shot prompts are drawn from.
@@ -21,6 +22,9 @@ class CaseSet(Section):
     partial_input: str = Field(description="the input that the partial-input prompt has alone")
     prompt: Prompt = Field(description="how a case becomes the model's input")
     ask: Ask = Field(description="what the model is asked about it")
+    max_new_tokens: Whole | None = Field(
+        default=None, description="longest answer that is written; none: as section evaluate says"
+    )
 
 
 class PredictSettings(Section):
@@ -31,6 +35,11 @@ class PredictSettings(Section):
     evaluate: Evaluate
     sets: dict[str, CaseSet] = Field(description="by name; the headline is about the one called test")
     validate_too: bool = Field(default=False, description="the validation split is asked too, as the test set is")
+
+    def on(self, machine: MachineSettings) -> "PredictSettings":
+        """With what says how an engine is asked and changes no answer."""
+        engine = EngineSection.model_validate({**self.engine.model_dump(), **machine.engine})
+        return self.model_copy(update={"engine": engine})
 
     @property
     def headline(self) -> CaseSet:

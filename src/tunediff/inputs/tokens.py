@@ -11,7 +11,7 @@ it. The character is one that no case and no params.yaml may hold (`runtime.file
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,24 +22,36 @@ MARK = "\0"
 CHAT = "\0chat\0"
 
 
+class Tokenises(Protocol):
+    """What prompts and answers are joined by: a tokenizer of transformers, or what a server has of one."""
+
+    bos_token_id: Any
+
+    def __call__(self, text: Any, /, **options: Any) -> Any:
+        """Something with `input_ids`: of a list of texts a list for each; of an empty text what stands before texts."""
+
+    def convert_ids_to_tokens(self, ids: Any, /) -> Any:
+        """How tokens are spelled."""
+
+
 def encode_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     """Token ids of a text alone: no BOS, no EOS, and no special token even where the text spells one."""
     return tokenise(tokenizer, [text])[0]
 
 
-def encode_prompts(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
+def encode_prompts(tokenizer: Tokenises, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of prompts that an answer follows: what stands before them, and the text."""
     tokens = tokenise(tokenizer, texts)
     return [start + ids for start, ids in zip(beginnings(tokenizer, texts), tokens, strict=True)]
 
 
-def beginnings(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
+def beginnings(tokenizer: Tokenises, texts: Sequence[str]) -> list[list[int]]:
     """What stands before each text: a BOS where the tokenizer puts one; nothing where a chat template has placed it."""
     start = [tokenizer.bos_token_id] if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else []
     return [[] if text.startswith(CHAT) else start for text in texts]
 
 
-def tokenise(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
+def tokenise(tokenizer: Tokenises, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of texts alone: no BOS, no EOS, and no special token but those with a mark in the text of a chat."""
     distinct = list(dict.fromkeys(texts))
     tokens: dict[str, list[int]] = {}
@@ -48,7 +60,7 @@ def tokenise(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list
         plain, chats = ([text for text in part if text.startswith(CHAT) == chat] for chat in (False, True))
         tokens |= zip(plain, _plain(tokenizer, plain), strict=True)
         if chats:
-            marked, ids_of = _with_marks(tokenizer)
+            marked, ids_of = _with_marks(cast("PreTrainedTokenizerBase", tokenizer))
             rows = _plain(marked, [text.removeprefix(CHAT) for text in chats])
             tokens |= zip(chats, ([ids_of.get(i, i) for i in row] for row in rows), strict=True)
     return [tokens[text] for text in texts]
@@ -71,7 +83,7 @@ def control_tokens(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
     return sorted({*special_tokens(tokenizer), *written}, key=lambda text: (-len(text), text))
 
 
-def _plain(tokenizer: "PreTrainedTokenizerBase", texts: list[str]) -> list[list[int]]:
+def _plain(tokenizer: Tokenises, texts: list[str]) -> list[list[int]]:
     if not texts:
         return []
     rows: list[list[int]] = tokenizer(

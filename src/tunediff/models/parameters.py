@@ -32,7 +32,8 @@ class ParameterRow(NamedTuple):
     part: str  # base, head or adapter
     kind: str  # embedding, linear, norm or other
     shape: tuple[int, ...]
-    dtype: str  # in memory: a floating type, "nf4" (packed), "tied" (to a tensor counted above), "removed"
+    # In memory: a floating type; "nf4", "fp4" or "int8" (packed); "tied" (to a tensor counted above); "removed".
+    dtype: str
     base: int  # logical parameters before fine-tuning
     tuned: int  # logical parameters after
     stored: int  # elements in memory after; two NF4 weights are one
@@ -108,10 +109,12 @@ def totals(rows: Sequence[ParameterRow], published: int | None = None) -> dict[s
     known what was trained, the three that tell of it are left out.
 
     Args:
-        rows: a row a tensor.
+        rows: a row a tensor; of no row there are no figures.
         published: a parameter count as published; gives `published_total` and `published_difference`, published less
             `base_total`.
     """
+    if not rows:
+        return {}
     base = sum(row.base for row in rows)
     tuned = sum(row.tuned for row in rows)
     stored = sum(row.stored for row in rows)
@@ -186,6 +189,9 @@ def _left_out(row: ParameterRow) -> str:
 
 def summary(rows: Sequence[ParameterRow], published: int | None = None) -> Iterator[str]:
     """The totals as people read them, a line each, with their arithmetic."""
+    if not rows:
+        yield "  not counted: a server does not tell the parameters of its models"
+        return
     sums = totals(rows, published)
     gone = ", ".join(
         dict.fromkeys(
@@ -208,7 +214,7 @@ def summary(rows: Sequence[ParameterRow], published: int | None = None) -> Itera
         yield f"  trained       {sums['trainable']:>15,} = {sums['trainable_percent']:.4f} % of {sums['tuned_total']:,}"
     else:
         yield f"  trained       {'not known':>15} of {sums['tuned_total']:,}"
-    packed = [row for row in rows if row.dtype == "nf4"]
+    packed = [row for row in rows if row.stored < row.tuned]
     if packed:
         logical, stored = sum(row.tuned for row in packed), sum(row.stored for row in packed)
         share = (

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tunediff.config.engine import SERVED
 from tunediff.config.model import Base
 from tunediff.config.tuned import Tuned
 from tunediff.models.gguf import DEQUANTISED, SUFFIX, dequantised, the_gguf_file
@@ -56,8 +57,15 @@ def _folder(model: Base | Tuned) -> Path:
 FINDERS: dict[str, Callable[[Base | Tuned], Path]] = {"hub": _hub, "folder": _folder}
 
 
+def _served(model: Base) -> Path:
+    raise TunediffError(
+        f"params.yaml: model.source: found {SERVED}, of which no weights lie here ({model.id}); expected a model that "
+        "this machine can load"
+    )
+
+
 # By model.source: the same.
-SOURCES: dict[str, Callable[[Base], Path]] = {**FINDERS, "package": _package}
+SOURCES: dict[str, Callable[[Base], Path]] = {**FINDERS, "package": _package, SERVED: _served}
 
 
 def find_weights(model: Base) -> Path:
@@ -99,6 +107,12 @@ def write_manifest(folder: Path, model: Base, weights: Path) -> None:
         folder / MANIFEST,
         {"source": model.source, "id": model.id, "revision": model.revision, "sha256": pinned},
     )
+
+
+def write_served(folder: Path, model: Base) -> None:
+    """Write down the name of a model that a server has, and {} as its layout; nobody here can pin what it is."""
+    write_json(folder / CONFIG, {})
+    write_json(folder / MANIFEST, {"source": model.source, "id": model.id, "revision": None, "sha256": None})
 
 
 def read_layout(weights: Path) -> dict[str, Any]:

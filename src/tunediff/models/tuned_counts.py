@@ -11,8 +11,9 @@ from math import prod
 from typing import Any
 
 from tunediff.config.adapt import Adapt
+from tunediff.config.engine import SERVED
 from tunediff.config.model import Model
-from tunediff.config.tuned import Tuned
+from tunediff.config.tuned import Tuned, loaded_as
 from tunediff.models.adapt import ADAPTER, tensor_shapes
 from tunediff.models.counts import TRAINED_DTYPE, count_recipe, itemsize, untrained_rows
 from tunediff.models.parameters import ParameterRow
@@ -33,14 +34,17 @@ def count_tuned(
         tuned: the section tuned.
 
     Returns:
-        As `tunediff.models.counts.count_parameters`. What stands in the file of an adapter from elsewhere was trained;
-        of a whole model from elsewhere it is not known (None).
+        As `tunediff.models.counts.count_parameters`; nothing where a server has one of the two. What stands in the file
+        of an adapter from elsewhere was trained; of a whole model from elsewhere it is not known (None).
 
     Raises:
         TunediffError: as `count_recipe` and `find_tuned`.
     """
+    if SERVED in (model.source, tuned.source):
+        return []
     if adapt is not None:
         return count_recipe(config, labels, model, adapt)
+    model = loaded_as(model, tuned.model_dump())
     folder, form = find_tuned(tuned)
     base = untrained_rows(config, labels, model)
     if form == "adapter":

@@ -217,6 +217,15 @@ def recipe_sentences(recipe: Figures, confidence: float) -> list[str]:
     ]
 
 
+def page_table(title: str, columns: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """A table of a page, from its columns, each with its heading first."""
+    return {
+        "title": title,
+        "heading": [column[0] for column in columns],
+        "rows": list(zip(*(column[1:] for column in columns), strict=True)),
+    }
+
+
 def _health(health: Health, board: Board) -> Iterator[str]:
     """What the test set can tell of these runs."""
     ratio = "without noise" if health.signal_to_noise is None else f"{decimal(health.signal_to_noise, 1)} times"
@@ -272,15 +281,13 @@ def board_pages(board: Board, recipes: Sequence[Figures], health: Health, flips:
         health: of their test set.
         flips: the cases that seeds flip (`tunediff.compare.recipes.case_lines`).
     """
-    columns = board_table(board)
     lines, title = board_lines(board, recipes, health), "Which runs can be told apart"
     if len(recipes) == 1 and {row.name for row in board.rows} - {board.base} == set(recipes[0]["runs"]):
         title = "What this recipe gains"
         lines = [recipe_headline(recipes[0], board.measure, board.confidence), *lines]
     contents = {
         "title": title,
-        "heading": [column[0] for column in columns],
-        "rows": list(zip(*(column[1:] for column in columns), strict=True)),
+        "tables": [page_table("All runs", board_table(board))],
         "lines": lines,
         "flips": _flips(flips),
         "pairs": [pair for pair in board.pairs if pair.separated],

@@ -14,6 +14,8 @@ from tunediff.runtime.files import visible
 
 # What the stages that ask the models call them; and whose the output layer or head is.
 WHO = {"predict_base": "base", "predict_tuned": "tuned"}
+# In the table of parameters: what bitsandbytes packs.
+PACKED = ("nf4", "fp4", "int8")
 HEADS = {
     "new": "its head is new",
     "checkpoint": "its output layer is the checkpoint's",
@@ -27,18 +29,32 @@ def loaded_models(results: Results) -> list[str]:
     for stage, who in WHO.items():
         if found := results.loaded.get(stage):
             name = getattr(results.models, who)
-            sentences.append(f"The {name} as loaded: {'; '.join(_parts(found))}.")
+            parts = _served(found) if "served" in found else _parts(found)
+            sentences.append(f"The {name} as {'served' if 'served' in found else 'loaded'}: {'; '.join(parts)}.")
             sentences += [
                 f"{visible(str(caution))[:1].upper()}{visible(str(caution))[1:]}." for caution in _cautions(found)
             ]
-    counts = sum(row["dtype"] == "nf4" for row in results.parameters)
-    packed = results.loaded.get("predict_base", {}).get("nf4_layers")
+    counts = sum(row["dtype"] in PACKED for row in results.parameters)
+    packed = _packed(results.loaded.get("predict_tuned") or results.loaded.get("predict_base", {}))
     if results.parameters and packed is not None and packed != counts:
         sentences.append(
-            f"The counts, made from the layout alone, take {counted(counts, 'layer')} for NF4 where {whole(packed)} "
-            f"{'was' if packed == 1 else 'were'} found: what they say of memory does not hold."
+            f"The counts, made from the layout alone, take {counted(counts, 'layer')} to be packed where "
+            f"{whole(packed)} {'was' if packed == 1 else 'were'} found: what they say of memory does not hold."
         )
     return sentences
+
+
+def _kinds(found: Mapping[str, Any]) -> dict[str, int]:
+    """Packed layers by how they are packed, in words."""
+    kinds = found.get("quantized_layers")
+    if not isinstance(kinds, dict):
+        return {}
+    return {visible(str(name)).upper(): int(n) for name, n in kinds.items()}
+
+
+def _packed(found: Mapping[str, Any]) -> int | None:
+    """How many layers are packed; None where the model was not looked at."""
+    return sum(_kinds(found).values()) if "quantized_layers" in found else None
 
 
 def _cautions(found: Mapping[str, Any]) -> list[Any]:
@@ -46,11 +62,23 @@ def _cautions(found: Mapping[str, Any]) -> list[Any]:
     return cautions if isinstance(cautions, list) else []
 
 
+def _served(found: Mapping[str, Any]) -> Iterator[str]:
+    """What a server's answers were found to be like before the first case was asked."""
+    yield f"{visible(str(found['served']))} at {visible(str(found.get('url')))}"
+    if "scoring" in found:
+        yield f"choices are scored {visible(str(found['scoring']))}"
+    measured = {"repeat_nats": "asked again", "aligned_nats": "read after it was written", "cut_nats": "cut in two"}
+    off = [f"{words} {found[key]:.2g}" for key, words in measured.items() if isinstance(found.get(key), int | float)]
+    if off:
+        yield f"log-probabilities of the same tokens are off by at most ({', '.join(off)}) nats"
+
+
 def _parts(found: Mapping[str, Any]) -> Iterator[str]:
-    linear, packed = (int(found.get(key, 0)) for key in ("linear_layers", "nf4_layers"))
+    linear, packed = int(found.get("linear_layers", 0)), _kinds(found)
     kinds = [visible(str(name)) for name in found.get("dtypes", {})]
+    told = " and ".join(f"{whole(n)} of {counted(linear, 'linear layer')} in {name}" for name, n in packed.items())
     yield (
-        f"{whole(packed)} of {counted(linear, 'linear layer')} in NF4, all other weights {' and '.join(kinds)}"
+        f"{told}, all other weights {' and '.join(kinds)}"
         if packed
         else f"no layer is packed, all weights {' and '.join(kinds)}"
     )

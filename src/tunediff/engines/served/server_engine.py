@@ -1,0 +1,169 @@
+"""The engine that asks a server: the base model and the tuned one by their names there.
+
+Prompts with a template are completions; choices are scored in the way that the server honours. Messages are chats,
+which the server's own template writes, and which it answers freely.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tunediff.config.engine import SERVED
+from tunediff.config.prompt import Prompt
+from tunediff.engines.engine import Engine, Written
+from tunediff.engines.served.at_once import answer_each
+from tunediff.engines.served.client import Client, key_of_environment
+from tunediff.engines.served.completions import Completions
+from tunediff.engines.served.conformance import Conformance, check_differ, conform, conform_chat, find_model
+from tunediff.inputs.chat import DEFAULTS, Messages
+from tunediff.inputs.joins import stems
+from tunediff.inputs.settings import PredictSettings
+from tunediff.inputs.tokens import CHAT, encode_prompts
+from tunediff.models.sources import MANIFEST
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import read_json, shown
+
+Result = TypeVar("Result")
+
+
+def open_server(settings: PredictSettings, base: Path) -> "ServerEngine":  # noqa: ARG001  (nothing of it lies here)
+    """The engine that answers with the base model of a server; see `tunediff.engines.open_engine`."""
+    engine = settings.engine
+    return ServerEngine(settings, str(engine.url), engine.model or settings.model.id)
+
+
+class ServerEngine(Engine):
+    """A model behind an address, checked before it is asked (`tunediff.engines.served.conformance`)."""
+
+    def __init__(
+        self, settings: PredictSettings, url: str, name: str | None, base: "ServerEngine | None" = None
+    ) -> None:
+        """`base`: the engine of the base model, which this one has to differ from."""
+        self._settings, section = settings, settings.engine
+        self._n = section.num_concurrent
+        self._client = Client(url, key_of_environment(section.api_key_env), section.timeout)
+        self._model = find_model(self._client, name)
+        self._completions = Completions(self._client, self._model.name)
+        self._prompt_tokens: dict[str, list[int]] = {}  # of the prompts that were counted last: they are asked next
+        prompts = [one.prompt for one in settings.sets.values()]
+        self._found, self._chat_found, self._values = self._conform(prompts)
+        self._way = self._found.way if self._found else None
+        self._tokens = getattr(self._way, "tokens", None)
+        # Messages and texts are counted by the server, which refuses what is too long.
+        counted = self._tokens is not None and all(prompt.messages is None for prompt in prompts)
+        self.context = self._model.context if counted and self._model.context else sys.maxsize
+        if base is not None:
+            for mine, theirs in ((self._found, base._found), (self._chat_found, base._chat_found)):
+                if mine and theirs and (unusual := check_differ(self._completions, theirs, mine)):
+                    print(unusual, file=sys.stderr)
+
+    def _conform(self, prompts: Sequence[Prompt]) -> tuple[Conformance | None, Conformance | None, Mapping[str, Any]]:
+        asks, evaluate = [one.ask for one in self._settings.sets.values()], self._settings.evaluate
+        text = chat = None
+        values: Mapping[str, Any] = {}
+        if any(prompt.messages is None for prompt in prompts):
+            needed = any(ask.answer == "choices" for ask in asks) or bool(evaluate.few_shot)
+            needed |= "partial_input" in evaluate.settings
+            room = self._model.context or sys.maxsize
+            text = conform(self._completions, any(ask.choices for ask in asks), needed, self._n, room)
+        if any(prompt.messages is not None for prompt in prompts):
+            chat, values = conform_chat(self._completions, DEFAULTS, self._n)
+        return text, chat, values
+
+    def scores(self, prompt: Prompt) -> bool:
+        """See `Engine`."""
+        return prompt.messages is None and self._way is not None
+
+    def loglikelihoods(self, prompts: Sequence[str], continuations: Sequence[str], title: str) -> list[list[float]]:
+        """See `Engine`."""
+        way = self._way
+        if way is None or any(prompt.startswith(CHAT) for prompt in prompts):
+            self._completions.refuse(
+                "tells no log-probabilities of choices, expected evaluate.scoring_method: generation"
+            )
+
+        def answer(i: int) -> list[float]:
+            return [sum(row) for row in way.token_scores(prompts[i], continuations, self.context)]
+
+        return self._each(len(prompts), answer, title)
+
+    def generate(self, prompts: Sequence[str], stop: Sequence[str], max_new_tokens: int, title: str) -> list[Written]:
+        """See `Engine`."""
+
+        def answer(i: int) -> list[str]:
+            if prompts[i].startswith(CHAT):
+                asked = json.loads(prompts[i].removeprefix(CHAT))
+                values = {**self._values, **asked["chat_template_kwargs"]}
+                found, blank = self._completions.answer(asked["messages"], values, max_new_tokens, stop), ""
+            else:
+                stem, blank = self._stem(prompts[i])
+                found = self._completions.write(stem, max_new_tokens, stop)
+            return [found.text.removeprefix(blank), found.finish_reason]
+
+        return [Written(*one) for one in self._each(len(prompts), answer, title)]
+
+    def environment(self) -> dict[str, str]:
+        """See `Engine`: what serves it and how it is asked; the names of base and tuned model stand elsewhere."""
+        how = {} if self._way is None else {"scoring": self._way.name}
+        server = " ".join(filter(None, [self._model.owner, self._version()]))
+        return {"engine": "server", **({"server": server} if server else {}), **how}
+
+    def inspected(self) -> dict[str, Any]:
+        """See `Engine`: what the check before the first case has found."""
+        found = self._found
+        measured = {} if found is None else {"repeat": found.repeat, "aligned": found.aligned, "cut": found.cut}
+        words = {} if self._way is None else {"scoring": self._way.words}
+        return {
+            "served": self._model.name,
+            "url": self._client.url,
+            **words,
+            **{f"{name}_nats": value for name, value in measured.items() if value is not None},
+        }
+
+    def tuned(self, folder: Path) -> "ServerEngine":
+        """See `Engine`; refused where the two answer alike."""
+        path = folder / MANIFEST
+        manifest = read_json(path)
+        if not isinstance(manifest, dict) or manifest.get("source") != SERVED or not manifest.get("id"):
+            raise TunediffError(f"{path}: found {shown(manifest)}, expected a model of a server; run dvc repro")
+        return ServerEngine(self._settings, manifest.get("url") or self._client.url, manifest["id"], base=self)
+
+    def n_tokens(self, prompts: Sequence[str]) -> list[int]:
+        """See `Engine`; of messages and of texts that the server does not tokenise, bytes."""
+        tokens = self._tokens
+        if tokens is None or any(prompt.startswith(CHAT) for prompt in prompts):
+            return super().n_tokens(prompts)
+        if any(prompt not in self._prompt_tokens for prompt in prompts):
+            distinct = list(dict.fromkeys(prompts))
+            with ThreadPoolExecutor(self._n) as pool:
+                found = pool.map(lambda prompt: encode_prompts(tokens, [prompt])[0], distinct)
+                self._prompt_tokens = dict(zip(distinct, found, strict=True))
+        return [len(self._prompt_tokens[prompt]) for prompt in prompts]
+
+    def chat(self, prompt: Prompt) -> Messages | None:
+        """See `Engine`: messages as they are, which the server's chat template writes."""
+        return None if prompt.messages is None else Messages(prompt)
+
+    def _stem(self, prompt: str) -> tuple[str | list[int], str]:
+        """What is asked to write on, and the blanks at its end that are left to the model."""
+        if self._tokens is not None:
+            known = self._prompt_tokens.get(prompt)
+            return stems(self._tokens, [prompt], None if known is None else [known])[0]
+        return prompt, ""
+
+    def _each(self, n: int, answer: Callable[[int], Result], title: str) -> list[Result]:
+        return answer_each(n, answer, self._n, title, self._client.close)
+
+    def _version(self) -> str | None:
+        """The server's own version, where it tells one (vLLM: /version, llama.cpp: /props)."""
+        for path, key in (("//version", "version"), ("//props", "build_info")):
+            try:
+                found = self._client.get(path, tries=1)
+            except TunediffError:
+                continue
+            if isinstance(found, dict) and isinstance(found.get(key), str):
+                return str(found[key])
+        return None
