@@ -96,4 +96,4 @@ def _noise_of_cases(right: Flags, clusters: Clusters) -> float:
         residuals = np.stack([np.bincount(codes, weights=row) for row in residuals])
     alone = residuals - residuals.mean(axis=0)
     n_runs, n_cases = right.shape
-    return sqrt(float((alone**2).sum()) / (n_runs - 1)) / n_cases
+    return float(sqrt(float((alone**2).sum()) / (n_runs - 1)) / n_cases)
