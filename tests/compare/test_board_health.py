@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.board_answers import RUNS
-from tests.compare.test_board import BASE, answers, right
+from tests.board_answers import BASE, RUNS, answers, right
 from tunediff.compare.board import Answered, make_board
 from tunediff.compare.board_health import health_of
 from tunediff.compare.recipes import find_recipes
