@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.compare.pairs.formats import test_promptfoo as promptfoo
+from tests.foreign_logs import result, results
 from tests.harness_samples import generation_sample
 from tests.program import tunediff
 from tests.project import Project, git
@@ -98,11 +98,11 @@ def test_each_column_of_one_table_is_a_run(folder, tmp_path):
 
 def test_each_model_and_each_filter_of_another_tools_file_is_a_run(tmp_path):
     rows = [
-        promptfoo.result(test, "x", bool(flags[test]), name)
+        result(test, "x", bool(flags[test]), name)
         for name, flags in (("small", right(100)), ("tuned", right(160)))
         for test in range(N)
     ]
-    (tmp_path / "out.json").write_text(json.dumps(promptfoo.results(*rows)))
+    (tmp_path / "out.json").write_text(json.dumps(results(*rows)))
     for option in ("--filter", "--prediction-field"):
         found = json.loads(tunediff(tmp_path, "board", "out.json", option, "small,tuned", "--json")[1])
         assert [(run["name"], run["accuracy"]) for run in found["runs"]] == [("tuned", 0.8), ("small", 0.5)]
