@@ -16,7 +16,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 
-PIECES = [" yes", " no", " maybe", " so", " Paris", " London", " the", " The", " a", " dog", " and", " not", "ing", " is"]
+PIECES = [
+    " yes",
+    " no",
+    " maybe",
+    " so",
+    " Paris",
+    " London",
+    " the",
+    " The",
+    " a",
+    " dog",
+    " and",
+    " not",
+    "ing",
+    " is",
+]
 PIECES += [" sleeps", " there", " are", " none", " zebra", " of", " zinc", "Answer:", " in", " park", "positive"]
 VOCABULARY = [bytes([byte]) for byte in range(256)] + [piece.encode() for piece in PIECES] + [b""]
 END = len(VOCABULARY) - 1  # the end marker
@@ -117,7 +132,8 @@ class Stub:
             values = [value if value is None else 0.0 for value in values]
         most = min(n, 3 if "few told" in self.faults else len(VOCABULARY))
         tops = [
-            {} if scores is None else {int(i): float(scores[i]) for i in np.argsort(-scores)[:most]} for _, scores in rows
+            {} if scores is None else {int(i): float(scores[i]) for i in np.argsort(-scores)[:most]}
+            for _, scores in rows
         ]
         if self.ids == "listed":  # as llama.cpp does
             listed = [
@@ -148,6 +164,7 @@ class Stub:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *_):
         pass
@@ -182,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
         if failing:
             self._send(stub.failure, {"error": {"message": "busy"}}, {"Retry-After": "0"})
         elif "hangs" in stub.faults:
-            time.sleep(3)
+            time.sleep(1)
             self.close_connection = True
         elif "drips" in stub.faults:
             self.send_response(200)
@@ -197,7 +214,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif "no JSON" in stub.faults:
             self._send(200, "<html>Welcome to nginx!</html>")
         elif self.path == "/v1/models":
-            listed = [{"id": name, "object": "model", "owned_by": "stub", "max_model_len": 512} for name in (BASE, TUNED)]
+            listed = [
+                {"id": name, "object": "model", "owned_by": "stub", "max_model_len": 512} for name in (BASE, TUNED)
+            ]
             self._send(200, {"data": listed})
         elif self.path == "/v1/completions":
             self._send(200, stub.complete(body))

@@ -4,10 +4,14 @@ r"""Compare two models that are there already, from a file of labelled cases to 
     tunediff compare microsoft/phi-2 ./my-adapter --data test.csv --input premise --input hypothesis \
         --template "{premise}\n{hypothesis}\nTrue?" --choices "yes= Yes,no= No" --limit 500
 
+    tunediff compare http://localhost:8000/v1#base http://localhost:8000/v1#tuned --data test.csv --input text
+
 BASE and TUNED are folders, GGUF files, or ids on the hub (ID, or ID@COMMIT for another commit than the newest); TUNED
-is an adapter in peft's layout or a whole model. --input names a column that a case consists of, as often as there are
-some. A language model is asked by a template in which {NAME} stands for a column, and chooses among the labels, or
-among the texts that --choices gives for them. With --head classification it is the classifiers themselves that answer.
+is an adapter in peft's layout or a whole model. Or both are addresses of models that servers with OpenAI's interface
+have, as URL#NAME, or URL where it has one; --api-key-env names the environment variable that holds the key. --input
+names a column that a case consists of, as often as there are some. A language model is asked by a template in which
+{NAME} stands for a column, and chooses among the labels, or among the texts that --choices gives for them. With --head
+classification it is the classifiers themselves that answer.
 
 Writes a DVC project of its own to a folder in DIR (params.yaml, the data, the pipeline), runs it without training and
 prints where the report is. There `dvc repro` finds nothing to do, and params.yaml can be changed as in any experiment.
@@ -27,6 +31,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from tunediff.commands import repro
+from tunediff.config.engine import SERVED, EngineSection, address_problems
 from tunediff.config.loading import nearest
 from tunediff.config.model import HEADS
 from tunediff.data.sources import Row
@@ -58,12 +63,13 @@ class Named(NamedTuple):
     source: str
     id: str
     revision: str | None
+    url: str | None = None  # of the server that has it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff compare`."""
-    parser.add_argument("base", metavar="BASE", help="the model before: a folder or an id on the hub")
-    parser.add_argument("tuned", metavar="TUNED", help="an adapter for it, or a whole model: a folder or an id")
+    parser.add_argument("base", metavar="BASE", help="the model before: a folder, an id on the hub, or URL#NAME")
+    parser.add_argument("tuned", metavar="TUNED", help="an adapter for it, or a whole model, named likewise")
     parser.add_argument("--data", type=Path, required=True, help="labelled cases: .csv, .tsv, .jsonl or .parquet")
     parser.add_argument("--input", action="append", required=True, metavar="COLUMN", help="a column of a case's text")
     parser.add_argument("--label", default="label", metavar="COLUMN", help="the column of the gold label (label)")
@@ -73,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--head-labels", metavar="LABEL,...", help="classification: the label of each output of TUNED's head, in order"
     )
+    parser.add_argument("--api-key-env", metavar="NAME", help="URLs: the environment variable that holds the key")
     parser.add_argument("--limit", type=int, metavar="N", help="ask N cases, drawn at random")
     parser.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR", help="where to (reports)")
 
@@ -127,7 +134,8 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
         raise TunediffError(f"{option}: given beside --head {args.head}, expected none")
     found = _labels(rows, args.label, args.data)
     choices = _choices(args.choices) if args.choices is not None else {label: f" {label}" for label in found}
-    base, tuned = (named_model(text) for text in (args.base, args.tuned))
+    base, tuned = (named_model(text, args.api_key_env) for text in (args.base, args.tuned))
+    engine = _engine(base, tuned, args)
     tuned_labels = args.head_labels.split(",") if args.head_labels is not None else None
     prompt: dict[str, Any] = {"template": args.template.replace("\\n", "\n")} if args.template is not None else {}
     if writes:
@@ -152,23 +160,28 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
             **({"unlabelled": blank} if blank else {}),
             "test": {"source": "test", **draw},
         },
-        "model": {**base._asdict(), "head": args.head, "quantization": "none"},
+        "model": {**_section(base), "head": args.head, "quantization": "none"},
         "pretrain": {"path": str(RAW), "text": "none"},
         "prompt": prompt,
         "evaluate": {"scoring_method": "choices" if writes else "head"},
-        "tuned": {**tuned._asdict(), **({"head_labels": tuned_labels} if tuned_labels else {})},
+        **({"engine": engine} if engine else {}),
+        "tuned": {**_section(tuned, engine.get("url")), **({"head_labels": tuned_labels} if tuned_labels else {})},
         "report": {"title": f"{args.tuned} against {args.base}"},
     }
 
 
-def named_model(text: str) -> Named:
-    """Which model an argument names: a folder or a GGUF file that is there, or an id on the hub at a commit.
+def named_model(text: str, api_key_env: str | None = None) -> Named:
+    """Which model an argument names: a folder or a GGUF file that is there, an id on the hub, or a model of a server.
+
+    Args:
+        text: the argument.
+        api_key_env: the environment variable that holds the server's key.
 
     Raises:
-        TunediffError: it is neither; or the hub has none of that name.
+        TunediffError: it is none of them; or the hub or the server has none of that name.
     """
     if "://" in text:
-        raise TunediffError(f"{text}: is an address, which is not asked yet; expected a folder or an id on the hub")
+        return _served_model(text, api_key_env)
     folder = Path(text).expanduser()
     if folder.is_dir() or (folder.is_file() and folder.suffix == SUFFIX):
         return Named("folder", str(folder.resolve()), None)
@@ -181,6 +194,40 @@ def named_model(text: str) -> Named:
         return Named("hub", id, revision or newest(id))
     except TunediffError as error:
         raise TunediffError(f"{text}: there is no such folder; {error}") from None
+
+
+def _served_model(text: str, api_key_env: str | None) -> Named:
+    from tunediff.engines.served.client import Client, key_of_environment
+    from tunediff.engines.served.conformance import find_model
+
+    url, _, name = text.partition("#")
+    if problems := list(address_problems("BASE and TUNED", url)):
+        raise TunediffError(problems[0])
+    section = EngineSection(kind=SERVED, url=url)
+    client = Client(url, key_of_environment(api_key_env), section.timeout)
+    return Named(SERVED, find_model(client, name or None).name, None, url)
+
+
+def _engine(base: Named, tuned: Named, args: argparse.Namespace) -> dict[str, Any]:
+    """The section engine of two models that servers have; empty of others.
+
+    Raises:
+        TunediffError: a server has one of the two alone.
+    """
+    if base.source != tuned.source and SERVED in (base.source, tuned.source):
+        address, other = (args.base, args.tuned) if base.source == SERVED else (args.tuned, args.base)
+        raise TunediffError(f"{address}: is an address, and {other} is none; expected both: one engine asks the two")
+    if base.source != SERVED:
+        if args.api_key_env is not None:
+            raise TunediffError("--api-key-env: given, but BASE and TUNED are no addresses; expected none")
+        return {}
+    return {"kind": SERVED, "url": base.url, **({"api_key_env": args.api_key_env} if args.api_key_env else {})}
+
+
+def _section(model: Named, url: str | None = None) -> dict[str, Any]:
+    """The keys that name a model in params.yaml; `url`: that of the engine, which need not be said again."""
+    keys = {"source": model.source, "id": model.id, "revision": model.revision}
+    return keys | ({"url": model.url} if url is not None and model.url != url else {})
 
 
 def default_template(columns: Sequence[str] | dict[str, str], label: str) -> str:
@@ -260,7 +307,8 @@ def _assumptions(experiment: Experiment, args: argparse.Namespace) -> Iterator[s
     params = experiment.params
     for section, place in ((params.model, "BASE"), (params.tuned, "TUNED")):
         at = f" at commit {section.revision}" if section.revision else ""
-        yield f"{place} is {section.id}{at} ({section.source})"
+        url = f" at {getattr(section, 'url', None) or params.engine.url}" if section.source == SERVED else ""
+        yield f"{place} is {section.id}{at}{url} ({section.source})"
     if params.prompt.choices is not None:
         if args.template is None:
             yield f"the prompt is {shown(params.prompt.template, 200)} (--template)"

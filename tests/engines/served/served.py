@@ -25,9 +25,7 @@ def settings_for(url, chat=False, scoring_method="choices", template=TEMPLATE, m
         prompt = Prompt(messages=messages, choices={name: text.strip() for name, text in CHOICES.items()})
     written = chat or scoring_method == "generation"
     ask = Ask(answer="text" if written else "choices", names=LABELS, choices=prompt.choices, stop=["\n"] * written)
-    one = CaseSet(
-        inputs=["premise", "hypothesis"], labels=LABELS, partial_input="hypothesis", prompt=prompt, ask=ask
-    )
+    one = CaseSet(inputs=["premise", "hypothesis"], labels=LABELS, partial_input="hypothesis", prompt=prompt, ask=ask)
     return PredictSettings(
         model=Model(source="server", id=model, head="lm", quantization="none"),
         engine=EngineSection(kind="server", url=url, **engine),

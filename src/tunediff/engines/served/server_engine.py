@@ -155,7 +155,8 @@ class ServerEngine(Engine):
         return prompt, ""
 
     def _each(self, n: int, answer: Callable[[int], Result], title: str) -> list[Result]:
-        return answer_each(n, answer, self._n, title, self._client.close)
+        self._client.start()
+        return answer_each(n, answer, self._n, title, self._client.stop)
 
     def _version(self) -> str | None:
         """The server's own version, where it tells one (vLLM: /version, llama.cpp: /props)."""
