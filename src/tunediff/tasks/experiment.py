@@ -43,7 +43,7 @@ _NAMED = (("model", "source", ORIGINS), ("engine", "kind", KINDS), ("tuned", "so
 _MODEL, _EVALUATE, _ENGINE = {"published_parameters"}, {"num_processes", "metrics"}, set(OF_MACHINE)
 WITHOUT: dict[str, Any] = {
     "prepare": {"task": {"grade"}, "also": {"__all__": {"prompt": True, "task": {"grade"}}}},
-    "count_params": {"model": {"head_seed", "head_labels"}, "adapt": {"lora_dropout"}, "tuned": {"head_labels"}},
+    "count_params": {"model": {"head_seed", "head_labels"}, "adapt": {"lora_dropout"}, "tuned": {"head_labels", "url"}},
     "predict_base": {"model": _MODEL, "engine": _ENGINE, "evaluate": _EVALUATE},
     "features": {"head": {"model": _MODEL}},
     "train": {"model": _MODEL, "train": {"logging_steps", "save_total_limit"}},

