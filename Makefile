@@ -2,6 +2,7 @@
 # make test    the same set-up, then the tests that need no pipeline but a small one: minutes
 # make test-all   those, and then the others: whole pipelines, recipes, a team's servers, the report in a browser
 # make setup   the set-up alone, for running; tests and checks install what they need besides
+# make example   the report of the last run as the example of the documents, with its picture (needs Chromium)
 # make lint    ruff and mypy, as before each commit
 # make audit   secrets in what git keeps, known vulnerabilities in what constraints.txt pins
 # make help    these lines
@@ -13,7 +14,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 # What `make test` leaves to `make test-all`; pyproject.toml says what the markers mean.
 SLOW := pipeline or remote or browser or recipe
 
-.PHONY: help repro test test-all setup lint audit
+.PHONY: help repro test test-all example setup lint audit
 
 repro: setup
 	tunediff repro
@@ -26,6 +27,12 @@ test: .venv/for-tests
 
 test-all: test
 	python -m pytest --durations 20 --numprocesses auto --dist loadgroup -m '$(SLOW)'
+
+example:
+	mkdir -p docs/example docs/images
+	cp reports/report.html reports/report.md docs/example
+	chromium --headless --no-sandbox --hide-scrollbars --window-size=1280,640 \
+		--screenshot=$(CURDIR)/docs/images/report.png docs/example/report.html
 
 lint: .venv/for-checks
 	ruff check .

@@ -15,13 +15,13 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from setting import CASE, INSTRUCTION, conclude, decoder, in_turn, parse, snli
-from tunediff.engines.agreement import TOLERANCE
 from work import utilisation, watched
 
 from tunediff.compare.effects.label_bias import calibrated
 from tunediff.config.prompt import Prompt
 from tunediff.config.task import TaskSection
 from tunediff.data.cases import make_cases
+from tunediff.engines.alone import ROUNDING
 from tunediff.engines.local.choices import score_choices
 from tunediff.engines.other_settings import partial_input
 from tunediff.inputs.joins import join
@@ -34,7 +34,9 @@ LABELS = {
 # Each side at the size that is fastest for it on a CPU: of 1,024 to 8,192 tokens here, of 8 to 128 rows there. On a GPU
 # sixteen times as much on both sides, which nobody has tried yet.
 BATCH_TOKENS, PEER_BATCH = (32768, 1024) if torch.cuda.is_available() else (2048, 64)
-REACH = {"multi": 6.0, "single": 3.0, "settings": 10.0}
+# The harness holds the logits of all places of a batch, in float32: of 1,024 rows and 128,000 tokens that is 65 GB.
+PEER_LOGITS, ROW_TOKENS = 8 * 2**30, 130
+REACH = {"multi": 6.0, "single": 3.0, "protocols": 10.0}
 TASK = TaskSection(
     name="nli",
     inputs=["premise", "hypothesis"],
@@ -58,7 +60,15 @@ def main() -> None:
     read = [(INSTRUCTION + CASE).format(**case.inputs) + text for case in cases for text in texts]
     model, tokenizer = decoder(args.model, read)
     prompt = Prompt(template=INSTRUCTION + CASE, choices=dict(zip(TASK.labels, texts, strict=True)))
-    peer = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=PEER_BATCH, add_bos_token=True)
+    most = PEER_LOGITS // (4 * ROW_TOKENS * model.config.vocab_size)
+    # It sums log-probabilities in the model's dtype, unless it is told: of bfloat16, 40 is rounded to a quarter.
+    peer = HFLM(
+        pretrained=model,
+        tokenizer=tokenizer,
+        batch_size=max(1, min(PEER_BATCH, most)),
+        add_bos_token=True,
+        softmax_dtype="float32",
+    )
 
     def ours() -> list[torch.Tensor]:
         scores = []
@@ -67,7 +77,7 @@ def main() -> None:
             joined = join(tokenizer, prompts, [texts] * len(prompts), 1024)
             rows, choices = [one.prompt for one in joined], [one.answers for one in joined]
             scores.append(score_choices(model, rows, choices, BATCH_TOKENS, "tunediff"))
-        if args.labels == "settings":
+        if args.labels == "protocols":
             # The harness scores a template of its own for the prior; what it takes is the same, so its scores are too.
             calibrated(scores[0].log_softmax(-1).numpy())
             scores.append(scores[0])
@@ -83,7 +93,7 @@ def main() -> None:
     with watched(model, tokenizer.pad_token_id) as seen:
         ours()
     # Of fewer bits than float32, two batches of the same case differ by more.
-    tolerance = 1e-4 if model.dtype == torch.float32 else TOLERANCE[model.dtype]
+    tolerance = 1e-4 if model.dtype == torch.float32 else ROUNDING[str(model.dtype).removeprefix("torch.")]
     used = utilisation(model, seen, per_weight=2)
     conclude(args, f"choices, {args.labels}", rounds, REACH[args.labels], agreement, tolerance, **used)
 

@@ -4,7 +4,9 @@
     dvc exp run
 
 What a run costs does not depend on the values of the weights, and its accuracy says nothing. The rows are those of
-../shared/data, the tokenizer is trained on them. The recipes of Phi-2 keep their epochs, the others train one.
+../shared/data, the tokenizer is trained on them. The recipes of Phi-2 keep their epochs, the others train one. A base
+that the recipe pretrains is pretrained here too, on WikiText-2's test text, which is what lies there, with a vocabulary
+of that text. `--tiny` is a layout and rows that a CPU trains in seconds, to try all of it.
 """
 
 import argparse
@@ -42,25 +44,68 @@ ROWS: dict[str, dict[str, Any]] = {
     for name, file in (("rajpurkar/squad", "dev-v1.1.json"), ("rajpurkar/squad_v2", "dev-v2.0.json"))
 }
 
+NARROW = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "head_dim": 16,
+    "vocab_size": 3000,
+}
+
 
 def main() -> None:
     """Write the model and params.yaml."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path, help="a recipe whose rows and layout are on the hub")
-    recipe = parser.parse_args().recipe
-    params = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    parser.add_argument("--tiny", action="store_true", help="a narrow layout and few rows")
+    args = parser.parse_args()
+    params = yaml.safe_load(args.recipe.read_text(encoding="utf-8"))
+    config = params["model"]["config"]
     here = ROWS[params["data"].pop("hub")["id"]]
     files = [data_file(f"{here['path']}/{name}") for name in here["files"].values()]
-    folder = Path("models/random") / recipe.stem
-    write_model(params["model"]["config"], files, folder)
+    if args.tiny:
+        config |= {key: value for key, value in NARROW.items() if key in config}
+        config |= {"num_key_value_heads": 4} if "num_key_value_heads" in config else {}
     params["data"] |= here | {"source": "files", "path": f"{DATA}/{here['path']}"}
-    params["model"] |= {"source": "folder", "id": str(folder), "revision": None, "config": None}
     params["model"].pop("published_parameters")
-    params["pretrain"] = {"path": "data/raw", "text": "none"}
+    if params["model"]["source"] == "scratch":
+        params["pretrain"].pop("hub")
+        params["pretrain"].pop("tokenizer")
+        text = data_file("wikitext2/wiki.test.raw")
+        params["pretrain"] |= {
+            "path": str(text.parent),
+            "files": {"train": text.name},
+            "vocab_size": config["vocab_size"],
+        }
+        written = ""
+    else:
+        folder = Path("models/random") / args.recipe.stem
+        write_model(config, files, folder)
+        params["model"] |= {"source": "folder", "id": str(folder), "revision": None, "config": None}
+        params["pretrain"] = {"path": "data/raw", "text": "none"}
+        written = f"{folder} and "
     if params["task"]["name"] != "nli":
         params["train"]["num_train_epochs"] = 1
+    if args.tiny:
+        take_few(params)
     Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
-    print(f"{folder} and params.yaml are written; now: dvc exp run")
+    print(f"{written}params.yaml written; now: dvc exp run")
+
+
+def take_few(params: dict[str, Any]) -> None:
+    """Few rows, and an optimizer that a CPU has."""
+    for split, rows in (("train", 160), ("validation", 20), ("test", 20)):
+        if "group" in params["data"]:  # whole articles are drawn
+            params["data"][split]["fraction"] = 0.04
+        else:
+            params["data"][split]["limit"] = rows
+    params["prompt"]["too_long"] = "truncate"
+    params["train"]["num_train_epochs"] = 1
+    if params["train"]["optim"].startswith("paged"):
+        params["train"]["optim"] = "adamw_torch"
+    if params["pretrain"]["text"] != "none":
+        params["pretrain"] |= {"max_tokens": 64, "num_train_epochs": 1, "documents": 4, "held_out": 0.2}
 
 
 def write_model(config: dict[str, Any], files: list[Path], folder: Path) -> None:
@@ -75,11 +120,14 @@ def write_model(config: dict[str, Any], files: list[Path], folder: Path) -> None
     texts = [text[at : at + 1000] for text in texts for at in range(0, len(text), 1000)]
     train = train_wordpiece if encoder else train_bpe
     tokenizer = train(texts, config["vocab_size"], min(config["max_position_embeddings"], 8192))
+    if torch.cuda.is_available():  # billions of random numbers take a second there, and minutes on a processor
+        torch.set_default_device("cuda")
     special = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
     layout = AutoConfig.for_model(**config | {name: number for name, number in special.items() if number is not None})
     torch.manual_seed(0)
     kind = AutoModelForPreTraining if encoder else AutoModelForCausalLM
     kind.from_config(layout, dtype=torch.bfloat16).save_pretrained(folder)
+    torch.set_default_device(None)
     tokenizer.save_pretrained(folder)
 
 

@@ -7,6 +7,7 @@ conclude(args, "choices", rounds, reach=6.0, agreement=1e-6, tolerance=1e-4)
 """
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -15,7 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -124,6 +125,10 @@ def timed(side: Callable[[], Any]) -> tuple[Seconds, Any]:
     """What a call took, and what it returned."""
     import torch
 
+    # What the side before left, so that none pays for another's memory.
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
     start = time.perf_counter(), sum(os.times()[:4])
     result = side()
     if torch.cuda.is_available():
@@ -134,8 +139,14 @@ def timed(side: Callable[[], Any]) -> tuple[Seconds, Any]:
 def in_turn(sides: Mapping[str, Callable[[], Any]], rounds: int) -> tuple[Rounds, list[Any]]:
     """What each side took in each round, and what each returned in the first one.
 
-    The sides take turns, so that a slow moment of the machine meets all.
+    The sides take turns, so that a slow moment of the machine meets all. On a GPU there is
+    a round before that is not counted: kernels are loaded in it.
     """
+    import torch
+
+    if torch.cuda.is_available():
+        for side in sides.values():
+            timed(side)
     taken: Rounds = {name: [] for name in sides}
     results: list[Any] = []
     for number in range(rounds):
@@ -196,11 +207,19 @@ def finish(args: argparse.Namespace, line: Mapping[str, object], wrong: str | No
         "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
         "system": platform.platform(),
     }
-    versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    versions = {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
     given = shlex.join([f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
     facts = dict(line) | more | {"machine": machine, "versions": versions, "command": f"python {given}"}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _version(name: str) -> str | None:
+    """The version of a package; none where it is not installed, as DVC on a machine that only measures."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def device() -> str:

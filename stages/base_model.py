@@ -17,7 +17,7 @@ from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import read_json, replacing, write_csv, write_json
 from tunediff.runtime.scratch import mark_done, scratch_folder
-from tunediff.runtime.stage import arguments
+from tunediff.runtime.stage import arguments, check_path
 
 # A base that others trained has the header alone, and a decoder no accuracies.
 LOG = ("epoch", "step", "train_loss", "validation_loss", "perplexity", "mlm_accuracy", "nsp_accuracy")
@@ -27,6 +27,8 @@ def main() -> None:
     args = arguments(__doc__, reads=("settings", "text"), writes=("base", "log", "metrics", "cost"))
     settings = read_settings(args.settings, BaseModelSettings)
     base = settings.base
+    if settings.pretrain.text not in ("none", "synthetic") and settings.pretrain.hub is None:
+        check_path("pretrain.path", settings.pretrain.path, args.text)
     scratch = scratch_of(base, settings.pretrain, args.text) if base.source == "scratch" else None
     with measured(args.cost, scratch) as note_cost:
         log: list[dict[str, float]] = []

@@ -1,7 +1,7 @@
 """Read the source rows, draw the splits and the test sets, and count what leaks between them.
 
 python stages/prepare.py --settings data/settings/prepare.json --raw data/raw --splits data/splits \
-    --test-sets data/test_sets --leaks data/leaks.json --metrics metrics/prepare.json --cost metrics/cost/prepare.json
+    --test-sets data/test_sets --notes data/notes.json --metrics metrics/prepare.json --cost metrics/cost/prepare.json
 """
 
 from collections import Counter
@@ -11,20 +11,22 @@ from typing import Any
 from tunediff.config.settings import PrepareSettings, read_settings
 from tunediff.config.task import TaskSection
 from tunediff.data.cases import write_cases
-from tunediff.data.leaks import Leaks, find_leaks, write_leaks
+from tunediff.data.leaks import Leaks, find_leaks
+from tunediff.data.notes import Notes, write_notes
 from tunediff.data.splits import Drawn
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import replacing, write_json
-from tunediff.runtime.stage import arguments
+from tunediff.runtime.stage import arguments, check_path
 from tunediff.tasks import task_of
 from tunediff.tasks.draws import read_splits
 
 
 def main() -> None:
-    args = arguments(__doc__, reads=("settings", "raw"), writes=("splits", "test_sets", "leaks", "metrics", "cost"))
+    args = arguments(__doc__, reads=("settings", "raw"), writes=("splits", "test_sets", "notes", "metrics", "cost"))
     settings = read_settings(args.settings, PrepareSettings)
     data = settings.data
+    check_path("data.path", data.path, args.raw)
     with measured(args.cost):
         splits, notes = read_splits(task_of(settings.task), data, args.raw)
         sets = {"test": (settings.task, splits["test"])}
@@ -49,7 +51,7 @@ def main() -> None:
         with replacing(args.test_sets) as folder:
             for name, (_, split) in sets.items():
                 write_cases(folder / f"{name}.jsonl", split.cases)
-        write_leaks(args.leaks, {name: leaks[name] for name in sets if name in leaks})
+        write_notes(args.notes, {name: Notes(leaks.get(name), split.slices) for name, (_, split) in sets.items()})
         leaked = {name: one.counts() for name, one in leaks.items()}
         also = {
             name: {"n": len(split.cases), **dropped({name: split}), **leaked.get(name, {})}
@@ -75,7 +77,9 @@ def main() -> None:
 
 def dropped(splits: Mapping[str, Drawn]) -> dict[str, int]:
     """Rows without label or of a shared source input; two splits may look at the same row, it is dropped once."""
+    empty = len({(d.source, row) for d in splits.values() for row in d.empty})
     return {
+        **({"dropped_empty": empty} if empty else {}),
         "dropped_unlabelled": len({(d.source, row) for d in splits.values() for row in d.unlabelled}),
         "dropped_shared_sources": len({(d.source, row) for d in splits.values() for row in d.shared_premise}),
     }

@@ -6,7 +6,7 @@ python stages/report.py --settings data/settings/report.json --prepare metrics/p
     --train metrics/train.json --train-log data/train_log.csv --base-model metrics/base_model.json \
     --pretrain-log data/pretrain_log.csv --diff-cases metrics/diff_cases.json \
     --baselines metrics/baselines.json --calibration metrics/calibration.json --plots data/plots \
-    --cases data/cases.jsonl --checks data/checks.json --environments metrics/environment --costs metrics/cost \
+    --cases data/cases.jsonl --checks data/plots/checks.json --environments metrics/environment --costs metrics/cost \
     --html reports/report.html --markdown reports/report.md --model-card reports/model_card.md \
     --cost metrics/cost/report.json
 

@@ -26,7 +26,7 @@ from tunediff.runtime.processes import first, gathered, launched
 from tunediff.runtime.scratch import mark_done, scratch_folder
 from tunediff.runtime.stage import arguments
 from tunediff.training.features import read_features
-from tunediff.training.finetune import finetune
+from tunediff.training.finetune import finetune, save_epochs
 from tunediff.training.loop import chosen_epoch
 from tunediff.training.targets import parity, row_case_ids, training_rows
 
@@ -67,6 +67,8 @@ def main() -> None:
             return
         with replacing(args.tuned) as folder:
             save_tuned(loaded.model, adapt, folder)
+            if train.keep == "all":
+                save_epochs(loaded.model, adapt, log, train, scratch, folder)
         chosen = chosen_epoch(log, train)
         losses = {key: chosen[key] for key in ("train_loss", "validation_loss")}
         write_csv(args.log, log)

@@ -18,7 +18,8 @@ from tests.settings import settle
 from tests.warm import warm_python
 from tunediff.config.task import TaskSection
 from tunediff.data.cases import INVALID, RIGHT, WRONG, Answer, Case, write_cases, write_predictions
-from tunediff.data.leaks import find_leaks, write_leaks
+from tunediff.data.leaks import find_leaks
+from tunediff.data.notes import Notes, write_notes
 from tunediff.metrics.squad import exact_match, token_f1
 from tunediff.runtime.files import write_json
 from tunediff.runtime.hashing import content_hash
@@ -105,7 +106,7 @@ def write_run(folder, test, train, base, tuned, task=TASK):
     paths = write_inputs(folder, made_cases(both_right=1))
     for path, cases in (("splits/train", train), ("splits/validation", train[:2]), ("test_sets/test", test)):
         write_cases(folder / f"data/{path}.jsonl", cases)
-    write_leaks(folder / "data/leaks.json", {"test": find_leaks(test, train, task)})
+    write_notes(folder / "data/notes.json", {"test": Notes(find_leaks(test, train, task))})
     for name, frame in (("base", base), ("tuned", tuned)):
         write_predictions(folder / f"data/predictions/{name}/test.parquet", frame, {"labels": task.labels})
         right = int((frame["outcome"] == RIGHT).sum())

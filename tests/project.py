@@ -42,7 +42,7 @@ class Project:
 
     def results(self):
         """Everything that the run made and that must be the same each time: bytes by path, without costs and pages."""
-        kept = ["cases.jsonl", "train_log.csv", "pretrain_log.csv", "parameters.csv", "leaks.json"]
+        kept = ["cases.jsonl", "train_log.csv", "pretrain_log.csv", "parameters.csv", "notes.json"]
         folders = ["data/splits", "data/test_sets", "data/plots", "models/base", "models/tuned", "metrics"]
         folders += [f"data/{kind}/{model}" for kind in ("answers", "predictions") for model in ("base", "tuned")]
         found = [self.folder / "data" / name for name in kept]

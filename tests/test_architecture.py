@@ -23,7 +23,7 @@ EXCEPT = {"models/__init__.py", "models/parameters.py", "models/sources.py"}
 # They name it for type checkers, or inside the functions that start several processes.
 NAMES_TORCH = {
     *("inputs/chat.py", "inputs/joins.py", "inputs/prompts.py", "inputs/tokens.py", "inputs/windows.py"),
-    "runtime/processes.py",
+    *("runtime/processes.py", "runtime/threads.py"),
 }
 TORCH = {"torch", "transformers", "peft", "bitsandbytes", "accelerate"}
 # A subcommand and a section of params.yaml are called as what they are about.
@@ -60,7 +60,8 @@ def test_every_package_has_its_place_and_no_module_stands_beside_them():
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_a_module_imports_only_packages_after_its_own(path):
-    for other in {room(imported) for imported in project_imports(path)} - {room(path)}:
+    imported = project_imports(path) - {PACKAGE / "__init__.py"}
+    for other in {room(one) for one in imported} - {room(path)}:
         assert ORDER.index(other) > ORDER.index(room(path)), f"{name(path)} imports {other}"
 
 

@@ -199,7 +199,7 @@ def splits(tmp_path_factory):
     (folder / "data/raw").mkdir(parents=True)
     settle(folder)
     paths = {"settings": "data/settings/prepare.json", "raw": "data/raw", "splits": "data/splits"}
-    paths |= {"test-sets": "data/test_sets", "leaks": "data/leaks.json"}
+    paths |= {"test-sets": "data/test_sets", "notes": "data/notes.json"}
     paths |= {"metrics": "prepare.json", "cost": "cost.json"}
     code, _, error = stage(folder, "prepare", **paths)
     assert code == 0, error
@@ -241,9 +241,14 @@ def evidence(folder, base, tuned):
     """Run `diff_cases` on two prediction files; the folder that it wrote to."""
     out = folder / f"{base}-{tuned}"
     paths = {"cases": "cases.jsonl", "plots": "plots", "metrics": "diff.json", "baselines": "baselines.json"}
-    paths |= {"calibration": "calibration.json", "cost": "cost.json", "checks": "checks.json"}
+    paths |= {
+        "calibration": "calibration.json",
+        "cost": "cost.json",
+        "checks": "checks.json",
+        "summary": "summary.json",
+    }
     read = {"settings": "data/settings/diff_cases.json", "base": base, "tuned": tuned, "splits": "data/splits"}
-    read |= {"test-sets": "data/test_sets", "leaks": "data/leaks.json"}
+    read |= {"test-sets": "data/test_sets", "notes": "data/notes.json"}
     made = write_inputs(folder / "made", usual_cases())
     read |= {name: made[name] for name in ("prepare", "base_model", "eval_base", "eval_tuned", "train_log")}
     done = stage(folder, "diff_cases", **read, **{name: f"{out.name}/{path}" for name, path in paths.items()})

@@ -232,7 +232,7 @@ def test_data_files(fuzz, tmp_path, monkeypatch, capsys):
     raw = tmp_path / "data/raw"
     raw.mkdir(parents=True)
     options = {"settings": "data/settings/prepare.json", "raw": "data/raw", "splits": "out/splits"}
-    options |= {"test-sets": "out/test_sets", "leaks": "out/leaks.json"}
+    options |= {"test-sets": "out/test_sets", "notes": "out/notes.json"}
     options |= {"metrics": "out/prepare.json", "cost": "out/cost.json"}
     monkeypatch.setattr(
         sys, "argv", ["prepare.py", *(word for key, at in options.items() for word in (f"--{key}", at))]

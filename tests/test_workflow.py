@@ -1,5 +1,7 @@
 """The pipeline as people use it through DVC: run for real, on a small experiment, in a project of its own."""
 
+import csv
+import io
 import re
 
 import pytest
@@ -21,6 +23,7 @@ DETERMINISTIC = [
         "diff_cases",
         "baselines",
         "calibration",
+        "summary",
     )
 ]
 
@@ -59,7 +62,7 @@ def test_metrics_are_flat_numbers(project):
 
 
 def test_the_default_experiment_asks_for_all_evidence(project):
-    for name in ("diff_cases", "baselines", "calibration"):
+    for name in ("diff_cases", "baselines", "calibration", "summary"):
         [keys] = re.findall(rf"^\| `{name}.json` \| (.*)", FORMATS, flags=re.MULTILINE)
         assert re.findall(r"`(\w+)`", keys) == list(project.metrics(name)), name
     records = read_jsonl(project.folder / "data/cases.jsonl")
@@ -120,7 +123,12 @@ def test_an_experiment_has_a_name_and_can_be_compared(project):
     output = project.run("dvc", "exp", "run", "-S", "train.learning_rate=1.0e-4", "-n", "lr1e-4")
     assert "lr1e-4" in output
     assert "0.0001" in project.run("dvc", "exp", "show", "--csv")
-    assert "diff_cases.json" in project.run("dvc", "metrics", "diff", "--all", "HEAD")
+    header = next(csv.reader(io.StringIO(project.run("dvc", "exp", "show", "--csv", "--only-changed"))))
+    assert {"accuracy_tuned", "nll_tuned", "train.learning_rate"} <= set(header)
+    assert len(header) <= 40
+    changed = project.run("dvc", "metrics", "diff", "--all", "HEAD")
+    assert set(re.findall(r"metrics/[\w/]+\.json", changed)) == {"metrics/summary.json"}
+    assert "mcnemar_p" in project.run("dvc", "metrics", "diff", "--all", "HEAD", "--targets", "metrics/diff_cases.json")
     assert "learning_rate" in project.run("dvc", "params", "diff", "HEAD")
     project.run("dvc", "plots", "diff", "HEAD")
     page = (project.folder / "dvc_plots" / "index.html").read_text(encoding="utf-8")
@@ -153,7 +161,7 @@ def test_two_cold_runs_give_the_same_splits_predictions_cases_and_metrics(projec
     assert again.stages_run("dvc", "repro", PYTHONHASHSEED="7") == NAMES
     first, second = project.outputs(), again.outputs()
     assert len(first) > 40
-    assert {"data/predictions/base/test.parquet", "metrics/environment/train.json", "data/leaks.json"} <= set(first)
+    assert {"data/predictions/base/test.parquet", "metrics/environment/train.json", "data/notes.json"} <= set(first)
     assert list(first) == list(second)
     assert [path for path in first if first[path] != second[path]] == []
 

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from tests.compare.pairs.formats import test_promptfoo as promptfoo
+from tests.harness_samples import generation_sample
 from tests.program import tunediff
 from tests.project import Project, git
 from tunediff.data.cases import write_predictions
@@ -25,11 +27,20 @@ def right(count, shift=0):
 
 
 def table(flags):
-    labels = np.where(np.arange(N) % 2 == 0, "yes", "no")
+    at = np.arange(len(flags))
+    labels = np.where(at % 2 == 0, "yes", "no")
     other = np.where(labels == "yes", "no", "yes")
     return pd.DataFrame(
-        {"case_id": [f"{at:016x}" for at in range(N)], "label": labels, "prediction": np.where(flags, labels, other)}
+        {"case_id": [f"{one:016x}" for one in at], "label": labels, "prediction": np.where(flags, labels, other)}
     )
+
+
+def write_answers(path, flags):
+    """Write what the stages eval_base and eval_tuned do, of one test set."""
+    frame = table(flags).assign(outcome=np.where(flags, "right", "wrong"), log_probs=None, text="", n_tokens=3)
+    frame = frame.assign(finish_reason="none", scorer="head", prompt_hash="p", truncated=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_predictions(path, frame, {"labels": ["yes", "no"]})
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +101,82 @@ def test_cases_that_share_a_text_are_told_apart_less(folder, tmp_path):
     assert shared["p"] >= 0.5
 
 
+def wide(folder):
+    """One table with a column of answers for each of three models, and one with a column of grades."""
+    flags = {"small": right(100), "large": right(106), "tuned": right(160)}
+    first = table(right(N)).drop(columns="case_id").rename(columns={"label": "gold"})
+    first.drop(columns="prediction").assign(**{name: table(one)["prediction"] for name, one in flags.items()}).to_csv(
+        folder / "wide.csv", index=False
+    )
+    pd.DataFrame({name: one.astype(int) for name, one in flags.items()}).to_csv(folder / "grades.csv", index=False)
+
+
+def test_each_column_of_one_table_is_a_run(folder, tmp_path):
+    wide(tmp_path)
+    for arguments in (["wide.csv", "--prediction-field"], ["grades.csv", "--correct-field"]):
+        code, out, error = tunediff(tmp_path, "board", *arguments, "small, large,tuned", "--json")
+        assert (code, error) == (0, "")
+        found = json.loads(out)
+        assert [run["name"] for run in found["runs"]] == ["tuned", "large", "small"]
+        assert [run["accuracy"] for run in found["runs"]] == [0.8, 0.53, 0.5]
+        assert [(pair["a"], pair["b"], pair["broken"]) for pair in found["pairs"]][-1] == ("large", "small", 6)
+
+
+def test_each_model_and_each_filter_of_another_tools_file_is_a_run(tmp_path):
+    rows = [
+        promptfoo.result(test, "x", bool(flags[test]), name)
+        for name, flags in (("small", right(100)), ("tuned", right(160)))
+        for test in range(N)
+    ]
+    (tmp_path / "out.json").write_text(json.dumps(promptfoo.results(*rows)))
+    for option in ("--filter", "--prediction-field"):
+        found = json.loads(tunediff(tmp_path, "board", "out.json", option, "small,tuned", "--json")[1])
+        assert [(run["name"], run["accuracy"]) for run in found["runs"]] == [("tuned", 0.8), ("small", 0.5)]
+    for name, flags in (("base", right(100)), ("after", right(140))):
+        lines = [
+            json.dumps(generation_sample(at, "18", float(flags[at] and lucky), which))
+            for at in range(N)
+            for which, lucky in (("strict", at % 2 == 0), ("flexible", True))
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    code, out, _ = tunediff(tmp_path, "board", "base.jsonl", "after.jsonl", "--filter", "strict,flexible", "--json")
+    assert code == 0
+    assert {run["name"]: run["accuracy"] for run in json.loads(out)["runs"]} == {
+        "after.jsonl (flexible)": 0.7,
+        "base.jsonl (flexible)": 0.5,
+        "after.jsonl (strict)": 0.35,
+        "base.jsonl (strict)": 0.25,
+    }
+
+
+def test_published_squad_answers_in_every_form_and_their_data_set_lie_in_one_folder(tmp_path):
+    texts = [f"word{at}" for at in range(40)]
+    questions = [
+        {"id": f"q{at}", "question": "?", "answers": [{"text": text, "answer_start": 0}]}
+        for at, text in enumerate(texts)
+    ]
+    paragraphs = [{"context": question["answers"][0]["text"], "qas": [question]} for question in questions]
+    (tmp_path / "dev.json").write_text(
+        json.dumps({"version": "1.1", "data": [{"title": "", "paragraphs": paragraphs}]})
+    )
+    found = [{f"q{at}": text if at < count else "no" for at, text in enumerate(texts)} for count in (10, 20, 30, 40)]
+    (tmp_path / "BiDAF (single model) [AI2].json").write_text(json.dumps(found[0]))
+    (tmp_path / "nbest.json").write_text(json.dumps({one: [{"text": text}] for one, text in found[1].items()}))
+    listed = [{"id": one, "prediction_text": text} for one, text in found[2].items()]
+    (tmp_path / "list.json").write_text(json.dumps(listed[::-1]))
+    (tmp_path / "listed.json").write_text(json.dumps([one | {"no_answer_probability": 0.0} for one in listed]))
+    code, out, error = tunediff(tmp_path, "board", ".", "--data", "dev.json", "--json")
+    assert (code, error) == (0, "")
+    board = json.loads(out)
+    assert board["groups"] == [["list.json", "listed.json"], ["nbest.json"], ["BiDAF (single model) [AI2].json"]]
+    assert board["measure"] == "exact match"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["a.jsonl", "b.csv", "--prediction-field", "x,y"], "--prediction-field: found 2 columns beside 2 runs"),
+        (["a.jsonl", "--prediction-field", "x,y", "--filter", "u,v"], "--prediction-field and --filter: found several"),
         (["a.jsonl"], "board: found 1 run, expected at least two"),
         (["a.jsonl", "a.jsonl"], "board: found the run a.jsonl twice"),
         (["a.jsonl", "b.csv", "--base", "d"], "board: --base: found d, expected one of a.jsonl, b.csv"),
@@ -133,14 +217,8 @@ def write(project, seed, rate, flags):
     params = {"task": {"source_input": "text"}, "train": {"seed": seed, "learning_rate": rate}, "also": {"sums": {}}}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     for model, answers in (("base", right(100)), ("tuned", flags)):
-        frame = table(answers)
-        outcomes = np.where(answers, "right", "wrong")
-        frame = frame.assign(outcome=outcomes, log_probs=None, text="", finish_reason="none", scorer="head")
-        frame = frame.assign(prompt_hash="p", n_tokens=3, truncated=False)
         for name in ("test", "sums"):
-            path = folder / f"data/predictions/{model}/{name}.parquet"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_predictions(path, frame, {"labels": ["yes", "no"]})
+            write_answers(folder / f"data/predictions/{model}/{name}.parquet", answers)
     (folder / "data/test_sets").mkdir(exist_ok=True)
     lines = [json.dumps({"case_id": f"{at:016x}", "text": f"text {at // 2}"}) for at in range(N)]
     (folder / "data/test_sets/test.jsonl").write_text("\n".join(lines) + "\n")

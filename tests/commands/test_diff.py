@@ -1,6 +1,7 @@
 import json
 import math
 
+import pandas as pd
 import pytest
 
 from tests.made_pairs import made_up_pair
@@ -53,6 +54,22 @@ def test_csv_without_an_id_gives_the_same_metrics(folder):
     assert tunediff(folder, "diff", "before.csv", "after.csv", *fields, "--out", "csv")[0] == 0
     assert tunediff(folder, "diff", "before.jsonl", "after.jsonl", "--out", "jsonl")[0] == 0
     assert (folder / "csv/metrics.json").read_text() == (folder / "jsonl/metrics.json").read_text()
+
+
+def test_an_interval_over_a_handful_of_clusters_is_explained(folder):
+    for name in ("before", "after"):
+        table = pd.read_json(folder / f"{name}.jsonl", lines=True)
+        for clusters, column in ((4, "few"), (50, "many")):
+            table[column] = [case % clusters for case in range(len(table))]
+        table.to_json(folder / f"{name}-clusters.jsonl", orient="records", lines=True)
+    said = {
+        column: tunediff(
+            folder, "diff", "before-clusters.jsonl", "after-clusters.jsonl", "--cluster-field", column, "--out", column
+        )[1]
+        for column in ("few", "many")
+    }
+    assert "TD208 Few clusters: The 100 cases are in 4 clusters, which share what they are about." in said["few"]
+    assert "TD208" not in said["many"]
 
 
 @pytest.mark.parametrize(
@@ -327,3 +344,27 @@ def test_where_all_answers_of_a_side_are_invalid_nothing_presumes_labels(answers
     report = (folder / "invalid/report.md").read_text()
     assert "stayed wrong" in report
     assert "with another answer" not in report
+
+
+def test_columns_of_two_tables_are_slices_in_the_report_and_must_agree(tmp_path):
+    rows = [
+        {"case_id": f"{number}", "label": "yes", "prediction": "yes" if number % 2 else "no", "age": number,
+         "channel": "web" if number % 4 else ""}
+        for number in range(120)
+    ]  # fmt: skip
+    before, after = pd.DataFrame(rows), pd.DataFrame(rows).assign(prediction="yes")
+    before.to_csv(tmp_path / "before.csv", index=False)
+    after.to_csv(tmp_path / "after.csv", index=False)
+    sliced = ["--slice-fields", "channel,age", "--out", "out"]
+    assert tunediff(tmp_path, "diff", "before.csv", "after.csv", *sliced)[0] == 0
+    report = (tmp_path / "out/report.md").read_text()
+    assert "| channel: web | 90 |" in report
+    assert "| age: 0 to 29 | 30 |" in report
+    assert "age: 30 to 59" in (tmp_path / "out/report.html").read_text()
+    after.assign(channel="post").to_csv(tmp_path / "other.csv", index=False)
+    code, _, error = tunediff(tmp_path, "diff", "before.csv", "other.csv", *sliced)
+    assert code == 1
+    assert "slice: channel: found different ones for 120 of 120 cases" in error
+    code, _, error = tunediff(tmp_path, "diff", "before.csv", "after.csv", "--slice-fields", "tier", "--out", "out")
+    assert code == 1
+    assert "before.csv: found no column 'tier'" in error

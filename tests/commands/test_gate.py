@@ -1,8 +1,10 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
+from tests.commands.test_board import write_answers
 from tests.imports import ROOT
 from tests.program import tunediff
 from tests.settings import settle
@@ -42,6 +44,8 @@ def folder(tmp_path):
         (["--max-negative-flip-rate", "0.02"], 3, "at most 2.00% allowed: fail"),
         (["--min-gain-over-baseline", "0.1"], 0, "gain over the best baseline of all 400 cases: +20.0 points"),
         (["--min-gain-over-baseline", "0.3"], 3, "at least +30.00 wanted: fail"),
+        (["--sequential"], 0, "non-inferiority after 308 of all 400 cases: +2.6 points"),
+        (["--sequential", "--max-negative-flip-rate", "0.9"], 0, "negative flips after 2 of all 400 cases"),
         (
             ["--non-inferiority-margin", "0.01", "--slice", "negation: in hypothesis", "--slice", "label: neutral"],
             3,
@@ -66,8 +70,10 @@ def test_cases_that_share_a_premise_say_less(folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "gate: found no promise, expected one of --max-negative-flip-rate, --non-inferiority-margin, --min-gain"),
+        ([], "gate: found no promise, expected one of --max-negative-flip-rate, --non-inferiority-margin, --max-for"),
         (["--min-gain-over-baseline", "20"], "--min-gain-over-baseline: found 20.0, expected a share in 0..1"),
+        (["--sequential", "--min-gain-over-baseline", "0.1"], "--sequential: found --min-gain-over-baseline"),
+        (["--max-forgotten-rate", "0.1"], "--max-forgotten-rate: found no other test set (also), expected at least"),
         (["--non-inferiority-margin", "0.1", "--slice", "tag: x"], "--slice: found 'tag: x', in which there is no"),
     ],
 )
@@ -90,3 +96,21 @@ def test_results_that_are_not_there_or_others_are_refused(folder):
     assert (code, "metrics/diff_cases.json: gain_over_baseline: found None" in error) == (1, True)
     (folder / "data/cases.jsonl").unlink()
     assert tunediff(folder, "gate", "--non-inferiority-margin", "0.1")[0] == 1
+
+
+def test_what_other_test_sets_forgot_is_held_against_a_promise(folder):
+    """Of 100 sums, right before, four are wrong after."""
+    path = folder / "data/settings/diff_cases.json"
+    settings = json.loads(path.read_text())
+    settings["sets"]["sums"] = settings["sets"]["test"]
+    path.write_text(json.dumps(settings))
+    arguments = "gate", "--max-forgotten-rate", "0.1"
+    code, _, error = tunediff(folder, *arguments)
+    assert (code, "gate: data/predictions/tuned/sums.parquet: is not there" in error) == (1, True)
+    for model, wrong in (("base", 0), ("tuned", 4)):
+        write_answers(folder / f"data/predictions/{model}/sums.parquet", np.arange(100) >= wrong)
+    code, out, error = tunediff(folder, *arguments)
+    assert (code, error) == (0, "")
+    assert (
+        "forgotten of the 100 cases of sums: 4.00% (95 % interval 1.10% to 9.93%), at most 10.00% allowed: pass" in out
+    )

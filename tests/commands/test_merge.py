@@ -52,7 +52,8 @@ def test_every_step_is_counted_on_the_test_split(merged):
     step = found["steps"][1]
     assert (step["repaired"], step["broken"]) == ((~right & right_after).sum(), (right & ~right_after).sum())
     assert "NF4 base -> tuned" in out
-    assert f"{step['flips_low']:.2%} to {step['flips_high']:.2%}" in out
+    low, high = 100 * step["flips_low"], 100 * step["flips_high"]
+    assert f"{step['flips']} ({low:.1f} to {high:.1f} %)" in out.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_transformers_alone_loads_it_and_it_gives_the_answers_that_were_counted(merged):

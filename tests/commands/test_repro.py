@@ -348,6 +348,8 @@ def test_the_other_seeds_are_experiments_that_train_anew_and_take_the_rest_from_
         assert yaml.safe_load(shown.stdout)["train"]["seed"] == first + number
     assert said.count("Running stage 'train'") == 2
     assert "Running stage 'prepare'" not in said
+    # These stages write no predictions.
+    assert "tunediff: no report of the recipe: dvc.yaml: stages.eval_tuned.cmd: found no --predictions" in error
     # Once more: nothing is queued.
     code, said, _ = pipeline.tunediff("repro", "--seeds", "3")
     assert code == 0

@@ -1,32 +1,11 @@
 import numpy as np
-import pandas as pd
 import pytest
 
+from tests.board_answers import BASE, answers, right, runs
 from tunediff.compare.board import Answered, Retained, make_board
 from tunediff.compare.verdict import Gain
 from tunediff.runtime.errors import TunediffError
 from tunediff.stats.paired import mcnemar_exact
-
-
-def answers(flags, **columns):
-    outcomes = np.where(flags, "right", "wrong")
-    frame = pd.DataFrame({"case_id": [f"c{at}" for at in range(len(flags))], "label": "yes", "outcome": outcomes})
-    return frame.assign(prediction="yes", prompt_hash=None, scorer=None, **columns)
-
-
-def right(repaired, broken, n=100, first=50):
-    """A run that repairs and breaks so many of a base that has the first cases right."""
-    flags = np.arange(n) < first
-    flags[first : first + repaired] = True
-    flags[:broken] = False
-    return flags
-
-
-BASE = Answered("base", answers(right(0, 0)))
-
-
-def runs(**counts):
-    return [BASE, *(Answered(name, answers(right(*count))) for name, count in counts.items())]
 
 
 def test_the_golden_pair_comes_out_as_it_does_alone():

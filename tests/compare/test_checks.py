@@ -39,26 +39,26 @@ def chance(right, n, task=THREE, gold=None, model="base"):
 def test_a_classifier_that_says_positive_for_everything_is_named_though_its_f1_looks_reasonable():
     gold, predictions = ["positive"] * 444 + ["negative"] * 428, ["positive"] * 872
     assert per_class(LABELS, confusion(LABELS, gold, predictions))[1]["f1"] == pytest.approx(0.675, abs=1e-3)
-    [check] = degenerate_checks(TASK, tally(gold, predictions), "tuned model")
+    [check] = degenerate_checks(TASK, tally(gold, predictions), "tuned model", 0.95)
     assert (check.code, check.name) == ("TD101", "Degenerate tuned model")
     assert "'positive' for 100.0 % of 872 cases" in check.sentence
 
 
 def test_the_printed_examples_of_one_label_are_a_degenerate_base_model():
     gold = THREE.labels * 33
-    [check] = degenerate_checks(THREE, tally(gold, ["entailment"] * 99), "base model")
+    [check] = degenerate_checks(THREE, tally(gold, ["entailment"] * 99), "base model", 0.95)
     assert "no better than always answering" in check.sentence
 
 
 def test_a_model_that_answers_with_both_labels_and_is_right_is_not_named():
-    assert not list(degenerate_checks(TASK, tally(LABELS * 10, LABELS * 10), "base model"))
+    assert not list(degenerate_checks(TASK, tally(LABELS * 10, LABELS * 10), "base model", 0.95))
 
 
 def test_a_model_that_answers_nearly_every_question_is_named_where_a_half_has_no_answer():
     gold = ["answerable"] * 50 + ["unanswerable"] * 50
-    [check] = degenerate_checks(QUESTIONS, tally(gold, ["answerable"] * 99 + [None]), "tuned model")
+    [check] = degenerate_checks(QUESTIONS, tally(gold, ["answerable"] * 99 + [None]), "tuned model", 0.95)
     assert check.sentence == "It gives an answer to 99.0 % of 100 questions; 50.0 % are answerable."
-    assert not list(degenerate_checks(QUESTIONS, tally(gold, gold), "tuned model"))
+    assert not list(degenerate_checks(QUESTIONS, tally(gold, gold), "tuned model", 0.95))
 
 
 def test_a_base_model_at_chance_is_named_with_its_interval():
@@ -68,7 +68,19 @@ def test_a_base_model_at_chance_is_named_with_its_interval():
     # 42 % of 100 are not distinguishable from 1/3 with 95 % confidence, 42 % of 1,000 are.
     assert chance(42, 100) is not None
     assert chance(420, 1000) is None
-    assert "of 1 case;" in chance(1, 1)
+
+
+def test_too_few_cases_to_show_that_any_model_reads_name_none():
+    # All of 3 right may still be guessing (its Wilson interval begins at 43.9 %), all of 7 is not: 64.6 %.
+    assert chance(2, 7) is not None
+    assert chance(3, 3, TASK) is chance(2, 3, TASK) is None
+    gold = ["positive", "positive", "negative"]
+    assert not list(degenerate_checks(TASK, tally(gold, ["positive"] * 3), "base model", 0.95))
+    assert list(degenerate_checks(TASK, tally(gold * 5, ["positive"] * 15), "base model", 0.95))
+
+
+def test_of_cases_with_one_gold_label_no_model_is_called_degenerate():
+    assert not list(degenerate_checks(TASK, tally(["positive"] * 500, ["positive"] * 500), "base model", 0.95))
 
 
 def test_a_model_that_is_right_no_more_often_than_one_that_never_answers_is_at_chance():

@@ -17,6 +17,7 @@ from tunediff.config.task import RESERVED
 from tunediff.data.cases import make_cases, outcome
 from tunediff.data.leaks import find_leaks
 from tunediff.runtime.errors import TunediffError
+from tunediff.stats.multiple import benjamini_hochberg
 from tunediff.tasks.classification import Inference
 
 LABELS = ["entailment", "neutral", "contradiction"]
@@ -252,3 +253,25 @@ def test_the_summary_shows_the_arithmetic_and_what_to_beware_of(pair):
     assert "without training, at another batch size, 1 cases flip" in text
     assert "over the best trivial baseline (partial input, 100.0%): -12.0" in text
     assert "training has seen 30 cases or nearly so" in text
+
+
+def test_columns_of_ones_own_are_slices_with_tests_corrected_together_and_every_case_says_its_own(pair):
+    channel = ["web" if before < after else "phone" for before, after in RIGHT]
+    age = [None if number == 0 else str(number) for number in range(100)]
+    own = {"channel": channel, "age": age}
+    leaks = find_leaks(TEST, TRAIN, TASK)
+    alone, found = (gather(compare_run(*pair, TRAIN, TEST, leaks, TASK, Diff(), own=columns)) for columns in ({}, own))
+    table = found.tables["slices"]
+    ours = table[table["family"].isin(list(own))].set_index("value")
+    assert ours.loc["web", ["n", "repaired", "broken"]].tolist() == [49, 49, 0]
+    assert {"1 to 25", "26 to 50"} <= set(ours.index)
+    assert int(ours.loc[ours["family"] == "age", "n"].sum()) == 99
+    assert len(table) == len(alone.tables["slices"]) + len(ours)
+    assert table["q"].tolist() == pytest.approx(benjamini_hochberg(table["p"].tolist()))
+    for record, value in zip(found.records, channel, strict=True):
+        assert f"channel: {value}" in record["slices"]
+
+
+def test_values_of_other_cases_than_those_of_the_test_set_are_refused(pair):
+    with pytest.raises(TunediffError, match=r"slices by tier: found 99 values for 100 test cases, expected one for"):
+        compare_run(*pair, TRAIN, TEST, None, TASK, Diff(), own={"tier": ["a"] * 99})

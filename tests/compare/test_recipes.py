@@ -1,18 +1,9 @@
 import numpy as np
 import pytest
 
-from tests.compare.test_board import answers, right
+from tests.board_answers import RUNS, answers, right, seed
 from tunediff.compare.board import Answered
 from tunediff.compare.recipes import case_kinds, case_lines, find_recipes, recipe_figures
-
-
-def seed(number, flags, rate=0.1, base=None):
-    parameters = {"train.seed": number, "train.learning_rate": rate}
-    frame = answers(right(0, 0) if base is None else base)
-    return Answered(f"seed{number}-{rate}", answers(flags), parameters=parameters, base=frame)
-
-
-RUNS = [seed(2, right(20, 2)), seed(0, right(10, 2)), seed(1, right(30, 3)), seed(0, right(5, 0), rate=0.2)]
 
 
 def test_runs_that_differ_in_their_seed_alone_are_one_recipe():

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunediff.compare.verdict import (
+    Asked,
     Gain,
     Wanted,
     judge,
@@ -27,8 +28,8 @@ def change(repaired, broken, n):
     return np.repeat([1, -1, 0], [repaired, broken, n - repaired - broken])
 
 
-def judged(wanted, flips, clusters=None, slices=None, confidence=0.95, gain=None):
-    return judge(wanted, flips, clusters, slices or {}, confidence, gain)
+def judged(wanted, flips, clusters=None, slices=None, confidence=0.95, gain=None, **more):
+    return judge(wanted, flips, clusters, slices or {}, confidence, gain, **more)
 
 
 @pytest.mark.parametrize(
@@ -169,3 +170,44 @@ def test_the_metrics_say_the_verdict_and_how_many_cases_would_tell():
     assert verdict_metrics([one]) == {"verdict": "inconclusive", "verdict_cases_needed": one.needed}
     assert f"about {one.needed:,} cases would tell, {one.needed - 300:,} more" in judged_line(one, 0.95)
     assert verdict_metrics([]) == {}
+
+
+def test_what_is_forgotten_on_other_test_sets_is_held_against_the_exact_interval_of_each():
+    others = {"sums": Asked(change(0, 4, 200), None), "copies": Asked(change(3, 0, 200), None)}
+    sums, copies = judged(Wanted(max_forgotten_rate=0.02), change(5, 50, 100), others=others)
+    assert (sums.scope, sums.estimate, sums.verdict) == ("sums", 0.02, "inconclusive")
+    assert (sums.low, sums.high) == pytest.approx(clopper_pearson(4, 200))
+    assert (copies.scope, copies.verdict) == ("copies", "pass")
+    assert judged_line(copies, 0.95).startswith("forgotten of the 200 cases of copies: 0.00% (95 % interval")
+
+
+def test_a_promise_that_stops_early_is_decided_at_the_first_look_that_tells():
+    flips = np.concatenate([change(0, 0, 50), change(8, 0, 8), change(0, 60, 400)])
+    [one] = judged(Wanted(non_inferiority_margin=0.0), flips, early=True)
+    assert (one.verdict, one.read, one.cases) == ("pass", 58, 458)
+    assert one.low > 0
+    line = judged_line(one, 0.95)
+    assert line.startswith("non-inferiority after 58 of all 458 cases: +13.8 points (95 % interval that holds at every")
+    [all_of_them] = judged(Wanted(non_inferiority_margin=0.0), flips)
+    assert all_of_them.verdict == "fail"
+    # Breaks, against a rate: each of the first cases breaks.
+    [few] = judged(Wanted(max_negative_flip_rate=0.1), change(0, 5, 200)[::-1], early=True)
+    [many] = judged(Wanted(max_negative_flip_rate=0.1), change(0, 40, 200), early=True)
+    assert (few.verdict, many.verdict) == ("pass", "fail")
+    assert few.read < 200 > many.read
+
+
+def test_a_promise_that_no_look_decides_says_how_many_cases_would():
+    [one] = judged(Wanted(non_inferiority_margin=0.02), np.tile([1, 0, 0, 0, -1, 0, 0, 0, 0, 0], 30), early=True)
+    assert (one.verdict, one.read) == ("inconclusive", 300)
+    assert one.needed > 300
+    assert "cases would tell" in judged_line(one, 0.95)
+
+
+def test_equal_pairs_that_are_looked_at_after_every_case_fail_no_more_than_the_level():
+    generator = np.random.default_rng(6)
+    wanted, failed = Wanted(max_negative_flip_rate=0.05, non_inferiority_margin=0.0), 0
+    for _ in range(60):
+        flips = generator.choice([1, -1, 0], 300, p=[0.05, 0.05, 0.9])
+        failed += overall(judged(wanted, flips, slices={"even": np.arange(300) % 2 == 0}, early=True)) == "fail"
+    assert failed <= 60 * LEVEL

@@ -10,6 +10,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.shared_data import shared_data
 from tunediff.compare.comparison import compare_run
 from tunediff.compare.records import case_records
 from tunediff.config.diff import Diff
@@ -26,10 +27,13 @@ from tunediff.models.sources import SOURCES
 from tunediff.models.tuned import TUNED_SOURCES
 from tunediff.runtime.errors import TunediffError
 from tunediff.tasks.classification import Classification
+from tunediff.tasks.draws import read_splits
 from tunediff.tasks.experiment import read_experiment
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = [ROOT / "params.yaml", *sorted((ROOT / "recipes").glob("*.yaml"))]
+# Sections `also` to stand behind a params.yaml.
+FURTHER = sorted((ROOT / "recipes" / "retention").glob("*.yaml"))
 DEFAULT = yaml.safe_load((ROOT / "recipes" / "tiny-snli-qlora.yaml").read_text(encoding="utf-8"))
 GONE = object()
 
@@ -74,6 +78,30 @@ def lines_of(read, tmp_path):
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_every_recipe_is_valid(path):
     read_experiment(path)
+
+
+@pytest.mark.parametrize("further", FURTHER, ids=lambda path: path.name)
+@pytest.mark.parametrize("name", ["params.yaml", "recipes/smollm2-snli-a.yaml"])
+def test_every_set_for_retention_may_stand_behind_the_params_of_a_language_model(name, further, tmp_path):
+    (tmp_path / "params.yaml").write_text((ROOT / name).read_text() + further.read_text(), encoding="utf-8")
+    experiment = read_experiment(tmp_path / "params.yaml")
+    assert set(experiment.also) == set(yaml.safe_load(further.read_text())["also"])
+    # Each tells the answer format from the rest: by a lenient grade, by choices beside the text, or by what is invalid.
+    for name, task in experiment.also.items():
+        assert experiment.case_sets[name].ask.answer == "text"
+        assert task.lenient or experiment.case_sets[name].ask.choices or name == "squad"
+
+
+def test_the_rows_of_sst2_and_squad_are_those_of_the_files(tmp_path):
+    shared = shared_data("squad/dev-v2.0.json").parents[1]
+    text = (ROOT / "recipes/smollm2-snli-a.yaml").read_text() + (ROOT / "recipes/retention/snli.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    experiment = read_experiment(tmp_path / "params.yaml")
+    for name, task in experiment.also.items():
+        data = experiment.params.also[name].data
+        splits, _ = read_splits(task, data, shared / data.path)
+        assert len(splits["test"].cases) == 400
+        assert {case.label for case in splits["test"].cases} == set(task.labels)
 
 
 def test_there_are_recipes_for_the_systems_and_for_a_laptop():
@@ -716,7 +744,10 @@ def test_two_models_of_a_server_need_its_address_alone(read):
     [
         ({"engine__url": GONE}, "engine.kind is server, but engine.url is missing"),
         ({"engine": {"api_key_env": "KEY"}}, "engine.kind is local, but engine.api_key_env is given"),
-        ({"engine__url": "localhost:8000"}, "engine.url: expected an address such as http://localhost:8000/v1, without"),
+        (
+            {"engine__url": "localhost:8000"},
+            "engine.url: expected an address such as http://localhost:8000/v1, without",
+        ),
         ({"engine__url": "http://me:sesame@host/v1"}, "engine.url: expected an address such as"),
         ({"tuned__url": "https://host/v1?key=sesame"}, "tuned.url: expected an address such as"),
         ({"engine__api_key_env": "sk-sesame"}, "engine.api_key_env: found no name of an environment variable"),

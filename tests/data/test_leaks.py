@@ -1,15 +1,13 @@
 import re
 from itertools import pairwise
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.small_tasks import ONE, QUESTIONS
 from tests.small_tasks import PAIR as TASK
 from tunediff.data.cases import make_cases
-from tunediff.data.leaks import find_leaks, read_leaks, write_leaks
-from tunediff.runtime.errors import TunediffError
+from tunediff.data.leaks import find_leaks
 
 CAPTION = "A young woman in a red coat is feeding two brown dogs in the park."
 
@@ -76,6 +74,15 @@ def test_a_task_with_one_input_is_measured_on_it():
     }
 
 
+def test_a_further_test_set_may_have_fewer_inputs_than_training():
+    words = "a man in a red coat is feeding two small dogs in the park"
+    asked = make_cases([({"sentence": f"{words} today"}, "yes", ())])
+    learned = cases((words, ""), ("another text", words))
+    found = find_leaks(asked, learned, ONE, TASK)
+    assert found.near_duplicates == {asked[0].case_id: [learned[0].case_id]}
+    assert find_leaks(learned, asked, TASK, ONE).near_duplicates == {learned[0].case_id: [asked[0].case_id]}
+
+
 def test_one_input_has_near_duplicates_of_its_own():
     test, *train = make_cases(
         ({"sentence": text}, "yes", ()) for text in (CAPTION, CAPTION.replace("red", "blue"), "Two men sleep.", CAPTION)
@@ -99,17 +106,6 @@ def test_questions_share_a_context_or_a_question_and_are_nearly_the_same_only_wh
     found = find_leaks([test], train, QUESTIONS)
     assert (found.pairs, found.premises, found.hypotheses) == ([], [test.case_id], [test.case_id])
     assert found.near_duplicates == {test.case_id: [train[0].case_id]}
-
-
-def test_leaks_survive_their_file_and_another_file_is_named(tmp_path):
-    found = leaks([("a", "x"), (CAPTION, "y")], [("a", "x"), (CAPTION, "y !")])
-    assert found.pairs
-    assert found.near_duplicates
-    write_leaks(tmp_path / "leaks.json", {"test": found, "further": found})
-    assert read_leaks(tmp_path / "leaks.json") == {"test": found, "further": found}
-    (tmp_path / "other.json").write_text('{"train_n": 3}')
-    with pytest.raises(TunediffError, match=r"other.json: found no leaks, expected the output of the stage prepare"):
-        read_leaks(tmp_path / "other.json")
 
 
 SENTENCE = st.lists(st.sampled_from(list("abcdef")), max_size=9).map(" ".join)

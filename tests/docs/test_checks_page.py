@@ -6,8 +6,8 @@ from tunediff.config.checks import CHECKS
 HEAD = """# Checks
 
 A result that fails a check is a figure that should not be believed as it stands. The stage `diff_cases` raises every
-check once and writes `data/checks.json`; the report and `tunediff diff` print it. A check that is known and accepted is
-acknowledged in `params.yaml`, with the reason, which the report prints:
+check once and writes `data/plots/checks.json`; the report and `tunediff diff` print it. A check that is known and
+accepted is acknowledged in `params.yaml`, with the reason, which the report prints:
 
 ```yaml
 checks:

@@ -12,8 +12,9 @@ from tunediff.data.cases import PREDICTION_COLUMNS, SETTING_COLUMNS
 from tunediff.report.notation import duration, p_value, percent, points, signed, whole
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-README, RESULTS, FORMATS = (
-    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results.md", "docs/formats.md")
+README, RESULTS, FORMATS, PIPELINE, RECIPES_PAGE = (
+    (ROOT / name).read_text(encoding="utf-8")
+    for name in ("README.md", *(f"docs/{page}.md" for page in ("results", "formats", "dvc", "recipes")))
 )
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
@@ -53,7 +54,7 @@ def test_no_figure_is_left_to_fill_in(path):
 
 
 def test_the_picture_of_the_pipeline_is_that_of_dvc_yaml():
-    [picture] = re.findall(r"```mermaid\nflowchart LR\n(.*?)```", README, flags=re.DOTALL)
+    [picture] = re.findall(r"```mermaid\nflowchart LR\n(.*?)```", PIPELINE, flags=re.DOTALL)
     drawn = set()
     for line in picture.strip().splitlines():
         sources, targets = (side.split("&") for side in line.split("-->"))
@@ -71,8 +72,8 @@ def test_the_picture_of_the_pipeline_is_that_of_dvc_yaml():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_stands_in_the_readme_and_in_the_results(name):
-    assert f"`recipes/{name}.yaml`" in README
+def test_every_recipe_stands_in_its_page_and_in_the_results(name):
+    assert f"`recipes/{name}.yaml`" in RECIPES_PAGE
     assert f"\n| {name} |" in RESULTS
 
 
@@ -162,6 +163,25 @@ def test_the_readme_gives_the_figures_of_the_default_experiment():
         f"{percent(diff['accuracy_base'])} before and {percent(diff['accuracy_tuned'])} after, on {whole(diff['n'])} "
     )
     assert said.replace("\N{NO-BREAK SPACE}", " ") in " ".join(README.split())
+
+
+def test_the_readme_is_short_and_begins_with_a_picture_of_the_report_and_the_ways_in():
+    assert len(README.splitlines()) <= 150
+    headings = re.findall(r"^## (.*)", README, flags=re.MULTILINE)
+    assert headings[0] == "Three ways in"
+    before = README[: README.index("\n## ")]
+    [picture] = [link for link in re.findall(r"\]\(([^)\s]+)\)", before) if link.endswith(".png")]
+    assert (ROOT / picture).stat().st_size < 200_000
+
+
+def test_the_example_report_is_that_of_the_committed_metrics():
+    diff = json.loads((ROOT / "metrics" / "diff_cases.json").read_text(encoding="utf-8"))
+    said = (
+        f"from {percent(diff['accuracy_base'])} to {percent(diff['accuracy_tuned'])} on {whole(diff['n'])} test cases"
+    )
+    for name in ("report.md", "report.html"):
+        text = (ROOT / "docs" / "example" / name).read_text(encoding="utf-8")
+        assert said.replace("\N{NO-BREAK SPACE}", " ") in text.replace("\N{NO-BREAK SPACE}", " "), "make example"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=document)

@@ -1,16 +1,18 @@
-"""The files of docs/your-own-data.md are taken out of the page, and the first stage runs on them."""
+"""docs/your-own-data.md: its commands are typed to the report, and its other files go through the first stage."""
 
-import csv
-import io
 import json
 import re
+import shlex
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
 import yaml
 
 from tests.imports import ROOT
-from tests.stages.test_prepare import file_of, prepared
+from tests.installed import environment_of, install
+from tests.prepare_params import file_of, prepared
 from tunediff.data.cases import read_cases
 from tunediff.tasks.experiment import read_experiment
 
@@ -21,15 +23,13 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT, flags=re.MULTILINE | re.DOTALL)
 
 
-[TICKETS] = blocks("csv")
-[MANUAL] = blocks("json")
-[REPLIES], [GRADER] = blocks("jsonl"), blocks("python")
-EXPERIMENT, LANGUAGE_MODEL, QUESTIONS, FREE_TEXT = map(yaml.safe_load, blocks("yaml"))
+[MANUAL], [REPLIES], [MAKE_TICKETS, GRADER] = blocks("json"), blocks("jsonl"), blocks("python")
+EXPERIMENT, QUESTIONS, FREE_TEXT = map(yaml.safe_load, blocks("yaml"))
+COMMANDS, SAID = ([line for line in block.splitlines() if line] for block in blocks(""))
 
 
 def project(folder, **sections):
     (folder / "data/raw").mkdir(parents=True)
-    (folder / "data/raw/tickets.csv").write_text(TICKETS, encoding="utf-8")
     (folder / "data/raw/manual.json").write_text(MANUAL, encoding="utf-8")
     (folder / "data/raw/replies.jsonl").write_text(REPLIES, encoding="utf-8")
     (folder / "params.yaml").write_text(yaml.safe_dump(EXPERIMENT | sections, sort_keys=False), encoding="utf-8")
@@ -37,35 +37,47 @@ def project(folder, **sections):
 
 
 @pytest.fixture(scope="module")
-def tickets(tmp_path_factory):
-    folder = project(tmp_path_factory.mktemp("tickets"))
-    return folder, *prepared(folder)
+def typed(tmp_path_factory):
+    """A folder in which the commands of the page can be typed as by a user who has installed the wheel."""
+    folder = tmp_path_factory.mktemp("typed")
+    environment = environment_of(install(tmp_path_factory.mktemp("site")))
+    (folder / "make_tickets.py").write_text(MAKE_TICKETS, encoding="utf-8")
+    subprocess.run([sys.executable, "make_tickets.py"], cwd=folder, check=True)
+    place = {"folder": folder}
+
+    def run(line):
+        words = shlex.split(line)
+        if words[0] == "cd":
+            place["folder"] /= words[1]
+            return ""
+        assert words[0] == "tunediff"
+        command = [sys.executable, "-m", "tunediff.commands.main", *words[1:]]
+        done = subprocess.run(
+            command, cwd=place["folder"], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return folder, run
 
 
-def test_the_tickets_become_three_splits_of_whole_customers(tickets):
-    folder, metrics, _ = tickets
-    task = EXPERIMENT["task"]
-    customer = {row["body"]: row["customer"] for row in csv.DictReader(io.StringIO(TICKETS))}
-    there = []
-    for name in ("train", "validation", "test"):
-        cases = read_cases(file_of(folder, name), task["inputs"], task["labels"])
-        assert {case.label for case in cases} == set(task["labels"])
-        assert len(cases) == metrics[f"{name}_n"]
-        there.append({customer[case.inputs["message"]] for case in cases})
-    assert len(set.union(*there)) == sum(map(len, there)) == len(set(customer.values())) - 1
-    assert metrics["train_n"] + metrics["validation_n"] + metrics["test_n"] == 36
-    assert (metrics["dropped_unlabelled"], metrics["leaked_pairs"]) == (1, 0)
+def test_the_page_takes_at_most_five_commands_the_first_of_which_installs():
+    assert len(COMMANDS) <= 5
+    assert COMMANDS[0] == "pip install 'tunediff[models,minilm]'"
 
 
-def test_the_line_that_the_page_shows_is_the_one_that_the_stage_prints(tickets):
-    *_, summary = tickets
-    [line] = re.findall(r"^train: .*", DOCUMENT, flags=re.MULTILINE)
-    assert line in summary.splitlines()
-
-
-def test_the_sections_for_a_language_model_complete_the_experiment(tmp_path):
-    params = read_experiment(project(tmp_path, **LANGUAGE_MODEL) / "params.yaml").params
-    assert (params.model.head, params.evaluate.scoring_method) == ("lm", "choices")
+@pytest.mark.recipe
+def test_the_page_is_typed_from_first_to_last_line_to_the_report(typed):
+    folder, run = typed
+    out = {line: run(line) for line in COMMANDS[1:]}
+    assert out[COMMANDS[1]].splitlines() == SAID
+    params = (folder / "tickets/params.yaml").read_text(encoding="utf-8")
+    assert params == blocks("yaml")[0]
+    assert out["tunediff repro"].count("ran ") >= 11
+    metrics = json.loads((folder / "tickets/metrics/diff_cases.json").read_text(encoding="utf-8"))
+    assert metrics["n"] == 236
+    assert metrics["accuracy_delta_low"] > 0.5
+    assert "team of tickets.csv" in (folder / "tickets/reports/report.html").read_text(encoding="utf-8")
 
 
 def test_the_questions_become_splits_of_whole_articles(tmp_path):

@@ -1,8 +1,11 @@
 """One row of raw answers per case, whatever is asked and whatever the model writes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from tests.tiny import CASE_SET, CASES, CHOICES, LABELS, PROMPT, asked_for, engine_of, load, write_model
 from tunediff.config.evaluate import Evaluate
@@ -10,8 +13,9 @@ from tunediff.config.prompt import Prompt
 from tunediff.data.answers import ANSWER_FILE_COLUMNS, read_answers, write_answers
 from tunediff.engines import asking
 from tunediff.engines.asking import ask_cases
-from tunediff.engines.engine import Written
+from tunediff.engines.engine import Engine, Written
 from tunediff.engines.local.transformers_engine import TransformersEngine
+from tunediff.inputs.ask import Ask
 from tunediff.runtime.errors import TunediffError
 
 HEAD = asked_for("labels", prompt=Prompt())
@@ -133,3 +137,50 @@ def test_an_engine_without_heads_is_refused_in_a_line(answer, loaded, monkeypatc
         monkeypatch.delattr(TransformersEngine, name)
     with pytest.raises(TunediffError, match=r"engine\.kind: found TransformersEngine, which has no head"):
         ask(loaded, asked_for(answer))
+
+
+OPTIONS = [("yes", "maybe so, or not"), ("a red book", "two dogs"), ("no", "no dog is running")]
+OPTION_SET = CASE_SET.model_copy(
+    update={
+        "prompt": Prompt(template="{premise}\n{hypothesis}\nTrue?"),
+        "labels": ["A", "B"],
+        "ask": Ask(answer="options", names=["A", "B"], unconditional=True),
+    }
+)
+
+
+def test_options_of_a_case_are_scored_as_a_row_of_their_own_would_be(loaded):
+    cases = [replace(case, label="A", options=OPTIONS[number % len(OPTIONS)]) for number, case in enumerate(CASES)]
+    frame = ask(loaded, OPTION_SET, cases)
+    assert set(frame["scorer"]) == {"choices"}
+    assert frame["prompt_hash"].nunique() == len(cases)
+
+    def likelihood(read, text):
+        """Of the tokens of a text behind those that are read: one row, no batch."""
+        with torch.inference_mode():
+            logits = loaded.model(torch.tensor([read + text])).logits[0].double().log_softmax(-1)
+        return sum(float(logits[len(read) + at - 1, token]) for at, token in enumerate(text))
+
+    for case, row in zip(cases, frame.itertuples(), strict=True):
+        prompt = f"{case.inputs['premise']}\n{case.inputs['hypothesis']}\nTrue?"
+        read = loaded.tokenizer(prompt).input_ids
+        for at, option in enumerate(case.options):
+            text = loaded.tokenizer(f"{prompt} {option}").input_ids[len(read) :]
+            assert row.sum_log_probs[at] == pytest.approx(likelihood(read, text), abs=1e-4)
+            assert row.token_log_probs[at] == pytest.approx(row.sum_log_probs[at] / len(text))
+            alone = loaded.tokenizer(f" {option}", add_special_tokens=False).input_ids
+            start = [loaded.tokenizer.bos_token_id or loaded.tokenizer.eos_token_id]
+            assert row.unconditional_log_probs[at] == pytest.approx(likelihood(start, alone), abs=1e-4)
+        assert row.text == case.options[int(np.argmax(row.sum_log_probs))]
+
+
+def test_an_engine_that_scores_texts_alone_scores_options_too(loaded):
+    engine = engine_of(loaded)
+    prompts, options = (
+        ["A man is feeding two dogs.", "Nobody is sleeping:"],
+        [[" yes", " two dogs"], [" no", " a ball"]],
+    )
+    ours, plain = engine.option_scores(prompts, options, "test"), Engine.option_scores(engine, prompts, options, "test")
+    for row, other in zip(ours, plain, strict=True):
+        assert [one.n_tokens for one in row] == [one.n_tokens for one in other]
+        assert [one.log_likelihood for one in row] == pytest.approx([one.log_likelihood for one in other], abs=1e-4)

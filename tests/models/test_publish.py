@@ -186,7 +186,7 @@ def test_the_code_of_the_model_card_loads_each_from_the_hub_with_plain_libraries
             name = f"me/model-{number}"
             hub.commit("model", name, files_of(tuned.folder))
             is_adapter = tuned.adapt.method in ("qlora", "lora")
-            codes[kind] = loading_code(tuned.model, is_adapter, len(LABELS)).replace(NAME, name)
+            codes[kind] = loading_code(tuned.model, is_adapter, LABELS).replace(NAME, name)
         done = subprocess.run(
             [
                 sys.executable,
@@ -261,3 +261,45 @@ def test_the_head_of_an_adapter_from_elsewhere_is_published_in_the_order_of_the_
     measured = scores_of(load_tuned(load_base(base, section, LABELS), tuned).model)
     assert len(set(measured)) == len(LABELS)
     assert scores_of(load_published(folder, base, section, LABELS).model) == pytest.approx(measured, abs=1e-5)
+
+
+@pytest.mark.parametrize("named", ["by config.json", "by params.yaml"])
+@pytest.mark.parametrize("source", ["folder", "hub"])
+def test_an_adapter_without_a_head_is_published_with_the_bases_in_the_order_of_the_labels(
+    named, source, tmp_path, monkeypatch, bert_tokenizer
+):
+    """The base names its outputs in another order: neither an answer nor a name may come out wrong."""
+    order, revision = [LABELS[2], LABELS[0], LABELS[1]], "6c1f" + "0" * 36
+    cache = tmp_path / "hub"
+    weights = cache / "models--me--base" / "snapshots" / revision if source == "hub" else tmp_path / "weights"
+    names = {"id2label": dict(enumerate(order))} if named == "by config.json" else {}
+    write_model(weights, "bert", bert_tokenizer, "classification", num_labels=len(LABELS), **names)
+    theirs = peft.get_peft_model(
+        AutoModelForSequenceClassification.from_pretrained(weights), peft.LoraConfig(r=2, target_modules=["query"])
+    )
+    torch.manual_seed(3)
+    for name, value in theirs.named_parameters():
+        if "lora_B" in name:
+            value.data += 0.3 * torch.randn_like(value)
+    theirs.save_pretrained(tmp_path / "theirs")
+    from_hub = {"source": "hub", "id": "me/base", "revision": revision} if source == "hub" else {}
+    head_labels = None if names else order
+    section = model_section(weights, head="classification", head_labels=head_labels, **from_hub)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    base, tuned, folder = pin(tmp_path / "base", weights, section), tmp_path / "tuned", tmp_path / "out"
+    pin_tuned(Pinned(source="folder", id=str(tmp_path / "theirs")), tuned)
+    folder.mkdir()
+    write_published(folder, base, tuned, section, LABELS, NAME)
+    measured = scores_of(load_tuned(load_base(base, section, LABELS), tuned).model)
+    # Theirs, by the names of its outputs.
+    assert dict(zip(order, scores_of(theirs.eval()), strict=True)) == pytest.approx(
+        dict(zip(LABELS, measured, strict=True)), abs=1e-5
+    )
+    assert scores_of(load_published(folder, base, section, LABELS).model) == pytest.approx(measured, abs=1e-5)
+    code = loading_code(section, True, LABELS).replace(f'snapshot_download("{NAME}")', repr(str(folder)))
+    code = code.replace(f'"{NAME}"', repr(str(folder))).replace('"me/base"', repr(str(weights)))
+    space = {}
+    exec(code, space)
+    assert space["model"].config.id2label == dict(enumerate(LABELS))
+    assert scores_of(space["model"].eval()) == pytest.approx(measured, abs=1e-5)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.browsing import CASES, choose, status, tick
 from tests.made_answers import QUESTIONS as TASK
 from tests.made_answers import golden_pair, made_questions
 from tests.report.made import HOSTILE
-from tests.report.test_browser import CASES, choose, status, tick
 from tunediff.compare.checks import Run
 from tunediff.compare.comparison import compare_files
 from tunediff.compare.evidence import gather

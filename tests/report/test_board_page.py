@@ -2,11 +2,20 @@ import json
 
 import pytest
 
-from tests.compare.test_board import BASE, answers, right, runs
+from tests.board_answers import BASE, RUNS, answers, right, runs
 from tests.report.made import HOSTILE
 from tunediff.compare.board import Answered, Retained, make_board
+from tunediff.compare.board_health import health_of
+from tunediff.compare.recipes import case_lines, find_recipes, recipe_figures
 from tunediff.compare.verdict import Gain
-from tunediff.report.board_page import board_json, board_lines, board_pages, board_table, recipe_sentences
+from tunediff.report.board_page import (
+    board_json,
+    board_lines,
+    board_pages,
+    board_table,
+    recipe_headline,
+    recipe_sentences,
+)
 from tunediff.report.board_pictures import trade_picture
 
 RECIPE = {
@@ -42,12 +51,13 @@ def test_the_table_has_twelve_columns_where_everything_is_known_and_fewer_where_
 
 
 def test_the_best_run_is_told_with_what_it_was_chosen_from_and_a_tie_as_luck():
-    said = plain("\n".join(board_lines(full(), [])))
+    said = plain("\n".join(board_lines(full(), [], health_of(full(), []))))
     assert "3 runs on the same 100 cases: 2 of 3 pairs can be told apart" in said
     assert "a has the most right of 3 runs, chosen on these very cases: +2.0 points over the next, b" in said
     assert "That lead may be luck." in said
     assert "Over the base it gains +28.0 points" in said
     assert "a: train.seed 0\n" in said
+    assert "times the noise. All runs have 48 cases right and none has 20: these tell no two apart; 32 can." in said
     assert "a on sums: −3.0 points (−6.0 to 0.0 points); 10 forgotten, 4 gained of 200 cases." in said
 
 
@@ -65,7 +75,7 @@ def test_a_recipe_is_told_with_its_interval_and_what_it_varies_by():
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_of_runs_stay_text_on_both_pages(name):
     board = make_board([BASE, Answered(name, answers(right(9, 0)))], "base", 0.95)
-    pages = board_pages(board, [])
+    pages = board_pages(board, [], health_of(board, []))
     assert "<script" not in pages.html
     assert "<img" not in pages.html + pages.markdown
     rows = [line for line in pages.markdown.splitlines() if line.startswith("|")]
@@ -76,7 +86,9 @@ def test_names_of_runs_stay_text_on_both_pages(name):
 def test_the_object_is_plain_json_also_with_dates_and_numbers_that_are_none_among_the_parameters():
     odd = Answered("odd", answers(right(9, 0)), parameters={"a.b": float("nan"), "c": [1, 2]})
     other = Answered("other", answers(right(8, 0)), parameters={"a.b": 2, "c": [1]})
-    found = json.loads(json.dumps(board_json(make_board([odd, other], None, 0.95), [RECIPE]), allow_nan=False))
+    board = make_board([odd, other], None, 0.95)
+    found = json.loads(json.dumps(board_json(board, [RECIPE], health_of(board, [])), allow_nan=False))
+    assert found["test_set"]["always_right"] == 58
     assert found["runs"][0]["parameters"] == {"a.b": "nan", "c": "[1, 2]"}
     assert found["recipes"][0]["gain"] == 0.2
 
@@ -86,3 +98,25 @@ def test_what_runs_cost_is_drawn_where_it_is_known_of_two():
     drawn = str(trade_picture(full()))
     assert "seconds of training" in drawn
     assert "forgotten" in drawn
+
+
+def test_a_page_of_one_recipe_is_about_the_recipe_and_shows_by_case_what_seeds_flip():
+    board = make_board([BASE, *RUNS[:3]], "base", 0.95)
+    recipes = find_recipes(RUNS[:3])
+    figures = [recipe_figures(recipe, 0.95, None, 0.05) for recipe in recipes]
+    pages = board_pages(board, figures, health_of(board, recipes), case_lines(recipes[0]))
+    for page in map(plain, (pages.html, pages.markdown)):
+        assert "What this recipe gains" in page
+        assert "No gain of this recipe was shown: +17.7 points of accuracy on average over 3 seeds" in page
+    assert "| broken by every seed | c0 | 0 of 3 | 3 of 3 |" in pages.markdown
+    assert "| a lottery | c2 | 0 of 3 | 1 of 3 |" in pages.markdown
+    assert "a lottery" in pages.html
+    several = board_pages(make_board([BASE, *RUNS], "base", 0.95), figures, health_of(board, recipes))
+    assert "Which runs can be told apart" in several.html
+
+
+def test_a_recipe_is_said_to_raise_or_lower_what_its_interval_leaves_no_doubt_of():
+    better, worse = RECIPE | {"gain_low": 0.1}, RECIPE | {"gain": -0.2, "gain_low": -0.3, "gain_high": -0.1}
+    assert plain(recipe_headline(better, "accuracy", 0.95)).startswith("This recipe raises accuracy by +20.0 points")
+    assert plain(recipe_headline(worse, "accuracy", 0.95)).startswith("This recipe lowers accuracy by −20.0 points")
+    assert "not the recipe" in recipe_headline(RECIPE | {"gain_low": None}, "accuracy", 0.95)

@@ -1,14 +1,16 @@
 """The page in a headless Chromium: what a reader sees and can do."""
 
+import json
+
 import pytest
 
+from tests.browsing import CASES, choose, status, tick
 from tests.report.made import HOSTILE, made_cases, made_results, many_cases, usual_cases
 from tunediff.config.report import Report
 from tunediff.report.page import html_page, page_contents
 
 pytestmark = pytest.mark.browser
 
-CASES = "[...document.querySelectorAll('#case-list > li')]"
 BADGES = f"{CASES}.map(one => one.querySelector('[data-part=transition]').textContent)"
 REPORT = Report(title="Captions: base against QLoRA", cases_per_transition=5)
 
@@ -26,22 +28,6 @@ def show(browser, tmp_path):
         return browser
 
     return show
-
-
-def status(browser):
-    return browser.run("document.getElementById('shown').textContent")
-
-
-def choose(browser, name, value):
-    """Set a field of the form, as a reader would."""
-    browser.run(
-        f"(() => {{ const field = document.getElementById('filters').elements.{name}; field.value = {value!r}; "
-        "field.dispatchEvent(new Event('input', {bubbles: true})); })()"
-    )
-
-
-def tick(browser, transition):
-    browser.run(f"document.querySelector('[name=transition][value={transition}]').click()")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -202,9 +188,39 @@ def test_nothing_stands_out_of_the_page_on_a_screen_a_telephone_or_paper(show, m
     assert page.run("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [390, 1280, 2560])
+def test_the_contents_stay_in_sight_and_cover_no_heading_that_they_lead_to(show, width):
+    page = show(usual_cases(), evidence=True)
+    page.look(width=width)
+    page.run("document.documentElement.style.scrollBehavior = 'auto'")
+    for place in ("slices", "cases", "method"):
+        page.run(f"document.querySelector('nav a[href=\"#{place}\"]').click()")
+        page.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        nav, heading = (
+            page.run(f"(({{top, bottom, left, right}}) => [top, bottom, left, right])({one}.getBoundingClientRect())")
+            for one in ("document.querySelector('nav')", f"document.getElementById('{place}')")
+        )
+        assert 0 <= nav[0] < nav[1] <= 900
+        assert heading[0] >= nav[1] or heading[2] >= nav[3], place
+
+
+def test_a_button_copies_a_case_as_json_under_the_names_of_its_file(show):
+    cases = made_cases(repaired=3)
+    page = show(cases, evidence=True)
+    page.run("navigator.clipboard.writeText = (text) => { window.copied = text; return Promise.resolve(); }")
+    page.run(f"{CASES}[1].querySelector('[data-part=copy]').click()")
+    copied = json.loads(page.run("window.copied"))
+    [case] = [case for case in cases if case["case_id"] == copied["case_id"]]
+    for name in ("premise", "hypothesis", "label", "transition", "base_prediction", "tuned_prediction"):
+        assert copied[name] == case[name]
+    assert {"base_margin", "tuned_gold_probability", "slices", "explanation", "evidence"} <= set(copied)
+    assert page.run(f"{CASES}[1].querySelector('[data-part=copy]').textContent") == "Copied"
+
+
 def test_paper_shows_what_is_folded_and_hides_what_cannot_be_pressed(show):
     page = show(made_cases(repaired=5), evidence=True)
     page.look(media="print", width=690)
-    assert page.run("document.getElementById('filters').offsetHeight") == 0
+    hidden = "['nav', '#filters', '#case-list button'].map(one => document.querySelector(one).offsetHeight)"
+    assert page.run(hidden) == [0, 0, 0]
     assert page.run("document.querySelector('#case-list details dl').getBoundingClientRect().height") > 50
     assert page.run("document.querySelector('#case-list .case').getBoundingClientRect().height") > 50

@@ -252,6 +252,30 @@ def test_an_advantage_over_the_baselines_within_the_interval_is_named(find):
     assert found.headline.endswith("on 100 test cases.")
 
 
+@pytest.mark.parametrize(
+    ("baseline", "expected"),
+    [
+        ((0.40, 0.15, 0.25), "20.0 points above the best trivial baseline (40.0 %)"),
+        ((0.57, -0.04, 0.09), "not shown to be above the best trivial baseline (57.0 %)"),
+        ((0.65, -0.11, 0.02), "no more than the best trivial baseline (65.0 %)"),
+    ],
+)
+def test_a_base_with_an_untrained_head_is_no_measure_of_a_gain_but_the_best_trivial_baseline_is(
+    find, baseline, expected
+):
+    best, low, high = baseline
+    diff = {"baseline_best": best, "gain_over_baseline": 0.6 - best}
+    diff |= {"gain_over_baseline_low": low, "gain_over_baseline_high": high}
+    cases = made_cases(both_right=45, repaired=15, both_wrong_same=40)
+    found = find(cases, diff_cases=diff, environment_predict_base={"model": {"head": "new"}})
+    assert found.headline == (
+        f"In this checkpoint, fine-tuning reached 60.0 % accuracy on 100 test cases, {expected}; the head of the base "
+        "model was untrained."
+    )
+    trained = find(cases, diff_cases=diff, environment_predict_base={"model": {"head": "checkpoint"}})
+    assert trained.headline.startswith("In this checkpoint, fine-tuning raised accuracy from 45.0 %")
+
+
 def test_leaks_are_counted(find):
     found = find(usual_cases(), prepare={"leaked_pairs": 3, "near_duplicates": 17})
     assert check(found, "Test-set contamination") == (

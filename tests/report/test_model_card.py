@@ -154,7 +154,7 @@ def test_the_protocol_does_not_change_with_keys_that_the_model_never_reads():
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_the_loading_code_of_every_recipe_is_python_and_names_its_base(path):
     setup = setup_of(path)
-    code = loading_code(setup.model, setup.adapt.method in ("qlora", "lora"), 3)
+    code = loading_code(setup.model, setup.adapt.method in ("qlora", "lora"), LABELS)
     compile(code, "card", "exec")
     adapter = setup.adapt.method in ("qlora", "lora")
     assert ("PeftModel" in code) == adapter

@@ -106,6 +106,14 @@ def test_the_page_holds_every_part_and_every_source(usual, complete):
     assert page.open == full.open == []
 
 
+def test_every_part_with_a_picture_or_a_table_names_the_file_that_it_is_read_from(complete):
+    parts = re.findall(r"<(section|header)\b(.*?)</\1>", html_page(complete), re.DOTALL)
+    drawn = [part for _, part in parts if re.search('<svg|<table|class="figure"|id="limits"', part)]
+    assert len(drawn) == 13
+    for part in drawn:
+        assert re.search(r'<p class="source">From <code>[^<]+</code>', part), part[:80]
+
+
 def test_both_forms_tell_the_same_figures(tmp_path):
     made = contents(tmp_path, usual_cases(), prepare={"leaked_pairs": 3})
     html, markdown = Page(html_page(made)).text, markdown_page(made)
@@ -275,7 +283,20 @@ def test_both_pages_say_what_each_stage_computed_with_stages_of_one_environment_
     assert "<b>" not in html_page(made) + markdown_page(made)
 
 
-FOUND = {"head": "new", "labels": ["a <b>", "c"], "linear_layers": 14, "nf4_layers": 13, "dtypes": {"float32": 9}}
+def test_both_pages_show_what_was_measured_after_each_epoch_where_a_head_of_labels_learned(tmp_path):
+    made = contents(tmp_path / "without", usual_cases())
+    assert "validation accuracy" not in html_page(made) + markdown_page(made)
+    results = made_results(tmp_path / "with", usual_cases())
+    log = [row | {"validation_accuracy": share} for row, share in zip(results.train_log, (0.625, 0.75), strict=False)]
+    made = page_contents(replace(results, train_log=log), Report(title="Heads"))
+    for text in (html_page(made), markdown_page(made)):
+        assert "validation accuracy" in text
+        assert "62.5" in text
+        assert "75.0" in text
+
+
+FOUND = {"head": "new", "labels": ["a <b>", "c"], "linear_layers": 14, "dtypes": {"float32": 9}}
+FOUND |= {"nf4_layers": 13, "quantized_layers": {"nf4": 13}}
 
 
 def test_both_pages_say_what_was_found_in_the_models_and_where_the_counts_say_another_thing(tmp_path):
@@ -292,7 +313,7 @@ def test_both_pages_say_what_was_found_in_the_models_and_where_the_counts_say_an
         assert "Computed by predict_base, train, predict_tuned with torch" in text
     assert "<b>" not in html_page(made) + markdown_page(made)
     counted = sum(row["dtype"] == "nf4" for row in made["results"].parameters)
-    found = {"environment_predict_base": {"model": FOUND | {"nf4_layers": counted}}}
+    found = {"environment_predict_base": {"model": FOUND | {"quantized_layers": {"nf4": counted}}}}
     assert "made from the layout alone" not in markdown_page(contents(tmp_path / "equal", usual_cases(), **found))
 
 

@@ -26,6 +26,10 @@ BINS = [
 ]  # fmt: skip
 CURVE = [{"model": model, "coverage": at / 4, "cases": at, "threshold": 0.5, "accuracy": 1 - at / 10}
          for model in ("base", "tuned") for at in (1, 2, 3, 4)]  # fmt: skip
+EPOCHS = [
+    {"set": name, "epoch": epoch, "delta": 0.1 * epoch, "low": 0.1 * epoch - 0.05, "high": 0.1 * epoch + 0.05}
+    for name in ("test", "copying") for epoch in (1, 2, 3)
+]  # fmt: skip
 COSTS = {"prepare": {"seconds": 3.2}, "train": {"seconds": 3671}}
 
 
@@ -43,6 +47,7 @@ DRAWN = {
     "reliability": lambda: plots.reliability_picture(BINS),
     "coverage": lambda: plots.coverage_picture(CURVE),
     "cost": lambda: plots.cost_picture(COSTS),
+    "epochs": lambda: plots.change_picture(EPOCHS, "epoch", "Change by epoch"),
 }
 
 
@@ -70,7 +75,8 @@ def test_a_chart_fits_the_schema_that_rendering_skips(monkeypatch, name):
         monkeypatch.undo()
         return chart.to_dict(validate=True)
 
-    monkeypatch.setattr(alt.LayerChart, "to_dict", checked)
+    for kind in (alt.LayerChart, alt.FacetChart):
+        monkeypatch.setattr(kind, "to_dict", checked)
     assert "<svg" in DRAWN[name]()
 
 

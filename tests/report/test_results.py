@@ -45,6 +45,8 @@ def test_what_was_written_is_read_and_its_file_is_known(paths):
 def test_a_loss_that_was_not_measured_is_none(paths):
     paths["train_log"].write_text("epoch,step,train_loss,validation_loss\n1,500,0.9,\n")
     assert read(paths).train_log == [{"epoch": 1, "step": 500, "train_loss": 0.9, "validation_loss": None}]
+    paths["train_log"].write_text("epoch,step,train_loss,validation_loss,validation_accuracy\n1,500,0.9,0.8,0.75\n")
+    assert read(paths).train_log[0]["validation_accuracy"] == 0.75
 
 
 def test_a_base_that_others_trained_has_an_empty_log_and_a_vocabulary(paths):

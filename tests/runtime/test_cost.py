@@ -12,6 +12,7 @@ import pytest
 
 from tunediff.runtime.cost import RUN, added, at_once, measured
 from tunediff.runtime.processes import PROCESSES
+from tunediff.runtime.threads import cores
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +81,7 @@ def test_without_a_gpu_the_processor_is_named_with_its_cores_and_memory(tmp_path
         pass
     device = cost_of(tmp_path / "cost.json")["device"]
     assert device.startswith("CPU ")
-    assert f"{psutil.cpu_count()} cores" in device
+    assert f", {cores()} cores" in device
     assert device.endswith(f"{psutil.virtual_memory().total / 2**30:.0f} GiB")
 
 

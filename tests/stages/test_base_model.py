@@ -10,8 +10,8 @@ import yaml
 
 from tests.imports import ROOT
 from tests.models.layouts import SMALL_BERT
+from tests.prepare_params import PARAMS, files_section
 from tests.settings import settle
-from tests.stages.test_prepare import PARAMS, files_section
 from tests.tiny import SENTENCES, small_tokenizer, write_model
 from tests.warm import warm_python
 

@@ -9,58 +9,22 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.prepare_params import FILES, LABELS, PARAMS, SPLITS, files_section
 from tests.settings import settle
 from tests.shared_data import SHARED, shared_data
 from tests.warm import warm_python
 from tunediff.data.cases import read_cases
-from tunediff.data.leaks import read_leaks
+from tunediff.data.notes import read_notes
 from tunediff.runtime.errors import TunediffError
 
 ROOT = Path(__file__).parents[2]
-SPLITS = ("test", "validation", "train")
-LABELS = ["entailment", "neutral", "contradiction"]
 ARGUMENTS = {
     "--settings": "data/settings/prepare.json",
     "--splits": "data/splits",
     "--test-sets": "data/test_sets",
-    "--leaks": "data/leaks.json",
+    "--notes": "data/notes.json",
     "--metrics": "metrics/prepare.json",
     "--cost": "metrics/cost/prepare.json",
-}
-
-
-FILES = {name: f"{name}.jsonl" for name in SPLITS}
-
-
-def files_section(**changes):
-    """Section data for files with SNLI's own numbers as labels."""
-    return {
-        "source": "files",
-        "path": "data/raw",
-        "files": FILES,
-        "columns": {"premise": "premise", "hypothesis": "hypothesis", "label": "label"},
-        "labels": dict(enumerate(LABELS)),
-        "unlabelled": [-1],
-        **{name: {"source": name} for name in SPLITS},
-    } | changes
-
-
-PARAMS = {
-    "task": {
-        "name": "nli",
-        "inputs": ["premise", "hypothesis"],
-        "labels": LABELS,
-        "source_input": "premise",
-        "partial_input": "hypothesis",
-    },
-    "model": {"source": "folder", "id": "model", "head": "lm", "quantization": "none"},
-    "pretrain": {"path": "data/raw", "text": "none"},
-    "prompt": {"template": "{premise} {hypothesis}", "choices": {label: label for label in LABELS}},
-    "evaluate": {"scoring_method": "choices"},
-    "adapt": {"method": "full"},
-    "train": {"learning_rate": 1e-3, "num_train_epochs": 1, "per_device_train_batch_size": 8},
-    "diff": {},
-    "report": {"title": "A test"},
 }
 
 
@@ -78,6 +42,9 @@ def project(folder, data=None, rows=None, **sections):
 
 def prepare(folder, raw="data/raw", hash_seed="random", **changes):
     settle(folder)
+    settings = folder / "data/settings/prepare.json"
+    values = json.loads(settings.read_text())
+    settings.write_text(json.dumps(values | {"data": values["data"] | {"path": str(raw)}}))
     words = [part for pair in (ARGUMENTS | changes).items() for part in pair]
     command = [warm_python(), str(ROOT / "stages/prepare.py"), "--raw", str(raw), *words]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
@@ -173,9 +140,9 @@ def test_a_further_test_set_has_a_file_and_its_leaks_also_where_its_inputs_have_
         }
     }
     cases = read_cases(folder / "data/test_sets/pairs.jsonl", ["first", "second"], ["same", "other"])
-    leaks = read_leaks(folder / "data/leaks.json")
-    assert list(leaks) == ["test", "pairs"]
-    assert leaks["pairs"].pairs == [cases[0].case_id]
+    notes = read_notes(folder / "data/notes.json")
+    assert list(notes) == ["test", "pairs"]
+    assert notes["pairs"].leaks.pairs == [cases[0].case_id]
     assert "pairs: 3 rows read - 1 without label = 2 (same 50.0%, other 50.0%; first: 2 different)" in summary
 
 
@@ -232,10 +199,10 @@ def test_rows_in_another_order_give_the_same_bytes_where_they_are_drawn_by_what_
         folder = project(tmp_path / str(seed), data, {"train": rows})
         prepared(folder, hash_seed=str(seed or 0))
         paths = [file_of(folder, name) for name in SPLITS]
-        paths += [folder / "data/leaks.json", folder / "metrics/prepare.json"]
+        paths += [folder / "data/notes.json", folder / "metrics/prepare.json"]
         written.append({path.name: path.read_bytes() for path in paths})
     assert written[0] == written[1] == written[2]
-    assert set(written[0]) == {"train.jsonl", "validation.jsonl", "test.jsonl", "leaks.json", "prepare.json"}
+    assert set(written[0]) == {"train.jsonl", "validation.jsonl", "test.jsonl", "notes.json", "prepare.json"}
 
 
 def test_the_world_of_captions_keeps_the_tags_of_its_rows(tmp_path):
@@ -279,7 +246,7 @@ def test_a_failed_run_leaves_the_splits_of_the_last_good_one(tmp_path):
     (tmp_path / "data/raw/test.jsonl").write_text('{"premise": "p", "hypothesis": "h", "label": 3}\n')
     assert prepare(tmp_path).returncode == 1
     assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("splits/*"))} == before
-    written = ["leaks.json", "raw", "settings", "splits", "test_sets"]
+    written = ["notes.json", "raw", "settings", "splits", "test_sets"]
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == written
 
 
@@ -513,3 +480,32 @@ def test_the_hubs_layout_of_sst2_gives_the_cases_of_the_tsv(tmp_path):
         assert metrics["dropped_unlabelled"] == (1 if name == "dev.parquet" else 0)
         written.append([file_of(folder, split).read_bytes() for split in SPLITS])
     assert written[0] == written[1]
+
+
+def sliced(folder, slices, tests):
+    """A project whose test rows have further columns."""
+    rows = [{"premise": f"p{i}", "hypothesis": f"h{i}", "label": 0, **row} for i, row in enumerate(tests)]
+    folder = project(folder, files_section(**({"slices": slices} if slices else {})), {"train": [("t", "x", 0)]})
+    (folder / "data/raw/test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_columns_to_slice_by_are_noted_beside_the_test_cases_and_change_no_test_set(tmp_path):
+    tests = [{"channel": "web", "age": 31}, {"channel": "", "age": 7.0}, {"channel": "phone", "age": None}]
+    prepared(sliced(tmp_path / "one", ["channel", "age"], tests))
+    prepared(sliced(tmp_path / "two", [], tests))
+    notes = [read_notes(tmp_path / name / "data/notes.json")["test"].slices for name in ("one", "two")]
+    assert notes == [{"channel": ["web", None, "phone"], "age": ["31", "7", None]}, {}]
+    for path in ("data/test_sets/test.jsonl", "data/splits/train.jsonl"):
+        assert (tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("slices", "row", "message"),
+    [
+        (["tier"], {}, "test.jsonl, row 1: has no column 'tier'; its columns: 'premise', 'hypothesis', 'label'"),
+        (["tier"], {"tier": ["a"]}, "test.jsonl, row 1: tier: found ['a'], expected text or a number"),
+    ],
+)
+def test_a_column_to_slice_by_that_is_missing_or_no_text_is_refused_in_one_line(tmp_path, slices, row, message):
+    assert message in refused(sliced(tmp_path, slices, [row]))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
-from scipy.stats import norm
+from scipy.stats import norm, t
 from statsmodels.stats.contingency_tables import mcnemar
 
 from tunediff.stats import paired
@@ -15,6 +15,7 @@ from tunediff.stats.paired import (
     difference_interval,
     mcnemar_exact,
     mcnemar_midp,
+    mean_difference_interval,
     minimum_detectable_difference,
     smallest_detectable,
 )
@@ -163,11 +164,11 @@ def test_the_interval_covers_the_true_difference_as_often_as_it_says():
 DETECTABLE = {
     100: (None, 8.8, 12.4, 15.2, 19.6),
     300: (3.6, 5.1, 7.2, 8.8, 11.4),
-    500: (2.8, 4.0, 5.6, 6.9, 8.8),
+    500: (2.8, 4.0, 5.6, 6.8, 8.8),
     872: (2.1, 3.0, 4.2, 5.2, 6.7),
-    1000: (2.0, 2.8, 4.0, 4.9, 6.3),
+    1000: (2.0, 2.8, 4.0, 4.8, 6.3),
     9824: (0.6, 0.9, 1.3, 1.5, 2.0),
-    11873: (0.6, 0.8, 1.2, 1.4, 1.8),
+    11873: (0.6, 0.8, 1.15, 1.4, 1.8),
 }
 
 
@@ -178,8 +179,23 @@ def test_the_minimum_detectable_difference_gives_the_whole_golden_table(n):
         if points is None:
             assert found is None, "more than every flip would have to go one way"
         else:
-            # The table was searched upwards in steps of 0.01 points, then rounded: 6.846 stands as 6.85 as 6.9.
-            assert -0.05 <= points - 100 * found <= 0.05 + 0.01
+            assert 100 * found == pytest.approx(points, abs=0.05 + 1e-9)
+
+
+def test_the_standard_error_and_the_wald_interval_are_the_golden_ones():
+    # Of the mean of 100 changes; the t interval divides by n - 1 and takes Student's quantile.
+    change = np.repeat([1.0, -1.0, 0.0], [49, 2, 49])
+    low, high = mean_difference_interval(np.zeros(100), change, 0.95, None)
+    error = (high - low) / 2 / t.ppf(0.975, 99) * sqrt(99 / 100)
+    assert error == pytest.approx(0.0538, abs=5e-5)
+    assert (0.47 - Z * error, 0.47 + Z * error) == pytest.approx((0.365, 0.575), abs=5e-4)
+
+
+@pytest.mark.parametrize(("flips", "chi_square"), [(13, 0.844), (18, 0.868)])
+def test_as_many_repaired_as_broken_give_one_where_peers_print_less(flips, chi_square):
+    assert mcnemar_exact(flips, flips) == 1.0
+    table = [[1, flips], [flips, 1]]
+    assert mcnemar(table, exact=False, correction=True).pvalue == pytest.approx(chi_square, abs=1e-3)
 
 
 @pytest.mark.parametrize(("points", "cases"), [(1, 7847), (2, 1960), (3, 870), (5, 312)])

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.question_task import ALL_ANSWERABLE, QUESTIONS, case_of, error_of, row, section
 from tests.shared_data import shared_data
-from tests.tasks.test_question_answering import ALL_ANSWERABLE, QUESTIONS, case_of, error_of, row, section
 from tunediff.data.cases import Answer
 from tunediff.data.sources.squad_json import read_squad
 from tunediff.tasks.gold_answers import marked_answer, starts

@@ -33,12 +33,12 @@ from tunediff.inputs.prompts import encode_cases
 from tunediff.inputs.tokens import encode_text
 from tunediff.inputs.windows import read_documents
 from tunediff.models.adapt import adapt_model
-from tunediff.models.tuned import load_tuned, save_tuned
+from tunediff.models.tuned import kept_epochs, load_tuned, save_tuned
 from tunediff.runtime.errors import TunediffError
-from tunediff.training.finetune import finetune
+from tunediff.training.finetune import finetune, save_epochs
 from tunediff.training.loop import Loop, chosen_epoch
 from tunediff.training.loss import answer_loss, pad_answers
-from tunediff.training.targets import TARGETS, label_loss, row_case_ids, training_rows
+from tunediff.training.targets import TARGETS, label_figures, label_loss, row_case_ids, training_rows
 
 CPU_ONLY = pytest.mark.skipif(torch.cuda.is_available(), reason="to the bit on the CPU alone; this machine has a GPU")
 
@@ -177,6 +177,30 @@ def test_the_loss_of_a_head_is_that_of_transformers(start):
     assert loss.targets == len(CASES)
     torch.testing.assert_close(loss.minimised / loss.targets, model(**batch).loss)
     assert [label for _, label in rows] == [LABELS.index(case.label) for case in CASES]
+
+
+def test_a_head_of_labels_says_after_each_epoch_how_much_of_the_validation_split_is_right(start, tmp_path):
+    loaded, rows, validation, head = start("bert", "head", validation=CASES)
+    log = finetune(loaded, rows, validation, train_section(num_train_epochs=2), tmp_path / "scratch", head)
+    assert len(log) == 2
+    assert all(set(row) - {"epoch", "step", "train_loss", "validation_loss"} == {"validation_accuracy"} for row in log)
+    batch = pad_rows([one for one, _ in validation], 0)
+    given = loaded.model.eval()(**batch).logits.argmax(-1).tolist()
+    right = sum(one == label for one, (_, label) in zip(given, validation, strict=True))
+    assert log[-1]["validation_accuracy"] == right / len(CASES)
+
+
+def test_of_two_labels_precision_recall_and_f1_are_those_of_the_last_one():
+    # sklearn.metrics.precision_recall_fscore_support of gold 1 1 1 0 0 0 0, given 1 1 0 1 0 0 0
+    found = label_figures({"targets": 7, "right": 5, "hits": 2, "given": 3, "gold": 3, "answers": 1.0})
+    assert found == pytest.approx(
+        {
+            **{"validation_accuracy": 5 / 7, "validation_precision": 2 / 3},
+            **{"validation_recall": 2 / 3, "validation_f1": 2 / 3},
+        }
+    )
+    nothing = {"targets": 7, "right": 4, "hits": 0, "given": 0, "gold": 3, "answers": 1.0}
+    assert label_figures(nothing)["validation_precision"] == label_figures(nothing)["validation_f1"] == 0
 
 
 def test_rows_carry_the_gold_answer(start):
@@ -425,6 +449,22 @@ def test_the_chosen_epochs_weights_are_left_in_the_model(choose, start, tmp_path
     expected = best if choose == "best" else log[-1]
     assert chosen_epoch(log, train) is expected
     assert same(weights, load_file(tmp_path / "scratch" / f"checkpoint-{expected['step']}" / "trained.safetensors"))
+
+
+def test_the_model_after_each_epoch_is_kept_beside_the_chosen_one(start, tmp_path):
+    train, adapt = train_section(choose_epoch="best", keep="all"), adapt_section("lora")
+    started = start("llama", "lora")
+    log, chosen = run(started, train, tmp_path / "scratch")
+    network = started[0].model
+    save_tuned(network, adapt, tmp_path / "tuned")
+    save_epochs(network, adapt, log, train, tmp_path / "scratch", tmp_path / "tuned")
+    assert same(weights_of(network), chosen)
+    kept = kept_epochs(tmp_path / "tuned")
+    assert list(kept) == [row["epoch"] for row in log]
+    saved = {number: (folder / "adapter_model.safetensors").read_bytes() for number, folder in kept.items()}
+    assert len(set(saved.values())) == len(log)
+    best = chosen_epoch(log, train)["epoch"]
+    assert saved[best] == (tmp_path / "tuned" / "adapter_model.safetensors").read_bytes()
 
 
 # What must not happen

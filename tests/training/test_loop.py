@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.engines.local.test_greedy import LIMIT, TOKENIZER, made
 from tests.tiny import train_section
+from tests.tiny_generator import LIMIT, TOKENIZER, made
 from tunediff.models.load import Loaded
 from tunediff.training.finetune import finetune
 from tunediff.training.loop import like_lengths, split_rows

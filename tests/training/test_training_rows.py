@@ -1,5 +1,7 @@
 """What training learns from is token for token what scoring asks, and a split with nothing to learn from is refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.questions import LABELS as QUESTION_LABELS
@@ -35,3 +37,16 @@ def test_a_span_head_whose_answers_stand_nowhere_has_nothing_to_learn_from(tmp_p
     nowhere = [Case(f"{i:016x}", inputs, "answerable", (), gold) for i in range(3)]
     with pytest.raises(TunediffError, match="data: found none of the gold answers of 3 cases in its context"):
         training_rows(loaded, nowhere, QUESTION_LABELS, Prompt(max_tokens=48, doc_stride=8), "span")
+
+
+def test_of_options_the_right_one_is_learned_with_the_tokens_that_are_scored(tmp_path):
+    loaded = load(tmp_path / "base", write_model(tmp_path / "model", "llama", TOKENIZER))
+    prompt, options = Prompt(template="{hypothesis}\nTrue?"), ("no", "maybe so", "no dogs")
+    cases = [replace(case, options=options) for case in CASES]
+    rows = training_rows(loaded, cases, LABELS, prompt, "lm")
+    for case, (tokens, targets) in zip(cases, rows, strict=True):
+        text = render(prompt.template, case.inputs)
+        right = options[LABELS.index(case.label)]
+        assert tokens == [*TOKENIZER(f"{text} {right}").input_ids, TOKENIZER.eos_token_id]
+        [one] = join(TOKENIZER, [text], [[f" {option}" for option in options]], 64, none_begins=False)
+        assert tokens[-targets:] == [*one.answers[LABELS.index(case.label)], TOKENIZER.eos_token_id]

@@ -10,14 +10,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunediff.commands.runs import SETTINGS, dvc, dvc_status, outputs, pipeline_stages
+from tunediff.commands.scaffold import refresh
 from tunediff.config.grade import GRADERS
 from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.release import REQUIREMENTS
 
 FIRST = ("settings", "prepare")
 TAKEN_OVER = ("base_model", "predict_base", "features", "train", "predict_tuned")
 ASKED_AGAIN = ("predict_base", "predict_tuned")
 LAST = ("count_params", "eval_base", "eval_tuned", "diff_cases", "report")
-CODE = ("src", "stages", GRADERS)
+CODE = ("src", "stages", GRADERS, str(REQUIREMENTS))
 
 
 def ready_to_accept() -> None:
@@ -27,6 +29,7 @@ def ready_to_accept() -> None:
         TunediffError: something else has changed, or DVC fails.
     """
     _refuse(_changed_by_hand(dvc_status()))
+    refresh()
     _dvc("repro", "--single-item", *FIRST)
     _refuse(_changed(dvc_status(), TAKEN_OVER))
 

@@ -4,12 +4,16 @@
     tunediff board lr1e-4 lr3e-4 main ../other         # experiments, revisions, folders of projects
     tunediff board a.jsonl b.jsonl c.csv --id-field id --base a.jsonl --out board
     tunediff board predictions/ --data dev-v2.0.json --json
+    tunediff board answers.csv --prediction-field small,large,tuned --label-field gold
 
 A run is a DVC experiment or a Git revision of the project here, a folder of a project, a prediction file, or each of
-the prediction files of another folder; files take the field options of `tunediff diff`. All must have answered the same
-cases. Of projects the base model is a run too, and runs that differ in train.seed alone are also told of as one recipe.
-Predictions are read where they lie or from DVC's cache: nothing is computed by a model. --json prints one object; --out
-writes board.json, board.md, board.html and, for recipes, flips.jsonl. Bad input: one line and exit code 1.
+the prediction files of another folder; files take the field options of `tunediff diff`. Of one file each column that
+--prediction-field or --correct-field names is a run, with commas between them, and of any file each filter or model
+that --filter names. All must have answered the same cases. Of projects the base model is a run too, and runs that
+differ in train.seed alone are also told of as one recipe. Predictions are read where they lie or from DVC's cache:
+nothing is computed by a model. --json prints one object; --out writes board.json, board.md, board.html,
+labels_to_review.jsonl (cases on which all runs agree against the label) and, for recipes, flips.jsonl. Bad input: one
+line and exit code 1.
 """
 
 import argparse
@@ -24,8 +28,11 @@ from tunediff.commands.diff import add_fields, fields_of
 from tunediff.commands.revisions import experiments, folder_files, kept_files, read_file, read_run, revision_files
 from tunediff.commands.table import aligned
 from tunediff.compare.board import Answered, Board, make_board
+from tunediff.compare.board_health import Health, health_of
 from tunediff.compare.comparison import CONFIDENCE
+from tunediff.compare.effects.health import review_lines
 from tunediff.compare.pairs.prediction_files import KINDS
+from tunediff.compare.pairs.predictions import Fields
 from tunediff.compare.recipes import Recipe, case_lines, find_recipes, recipe_figures
 from tunediff.report.board_page import board_json, board_lines, board_pages, board_table
 from tunediff.runtime.errors import TunediffError
@@ -53,6 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="folder to write to")
 
 
+def write_recipe(runs: Sequence[str], folder: Path) -> None:
+    """Write the board of the seeds of a recipe, and say what it says.
+
+    Raises:
+        TunediffError: see `main`.
+    """
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    main(parser.parse_args([*runs, "--out", str(folder)]))
+
+
 def main(args: argparse.Namespace) -> None:
     """Run `tunediff board`.
 
@@ -69,36 +87,45 @@ def main(args: argparse.Namespace) -> None:
         runs = [replace(run, base_name=None) for run in runs]
     board = make_board(runs, args.base or (BASE if any(run.name == BASE for run in runs) else None), args.confidence)
     recipes = find_recipes(runs)
+    health = health_of(board, recipes)
     figures = [recipe_figures(recipe, args.confidence, board.clusters, args.half_width) for recipe in recipes]
     if args.out is not None:
-        write(args.out, board, recipes, figures)
+        write(args.out, board, recipes, figures, health)
     if args.json:
-        print(json.dumps(board_json(board, figures), allow_nan=False))
+        print(json.dumps(board_json(board, figures, health), allow_nan=False))
         return
-    print("\n".join([*aligned(board_table(board), left=1), "", *board_lines(board, figures)]))
+    print("\n".join([*aligned(board_table(board), left=1), "", *board_lines(board, figures, health)]))
     if args.out is not None:
         print(f"written to {args.out}")
 
 
-def write(folder: Path, board: Board, recipes: Sequence[Recipe], figures: Sequence[dict[str, Any]]) -> None:
+def write(
+    folder: Path, board: Board, recipes: Sequence[Recipe], figures: Sequence[dict[str, Any]], health: Health
+) -> None:
     """Write the board; no file takes its place before all of them are whole."""
-    names = ["board.json", "board.md", "board.html", *(["flips.jsonl"] if recipes else [])]
+    flips = [line for recipe in recipes for line in case_lines(recipe)]
+    lines = {"labels_to_review.jsonl": [*review_lines(health.suspected)]} | ({"flips.jsonl": flips} if recipes else {})
+    names = ["board.json", "board.md", "board.html", *lines]
     with ExitStack() as stack:
         paths = [stack.enter_context(replacing(folder / name)) for name in names]
-        write_json(paths[0], board_json(board, figures))
-        pages = board_pages(board, figures)
+        write_json(paths[0], board_json(board, figures, health))
+        pages = board_pages(board, figures, health, flips)
         write_text(paths[1], pages.markdown)
         write_text(paths[2], pages.html)
-        if recipes:
-            write_jsonl(paths[3], [line for recipe in recipes for line in case_lines(recipe)])
+        for path, rows in zip(paths[3:], lines.values(), strict=True):
+            write_jsonl(path, rows)
 
 
 def _read_runs(args: argparse.Namespace) -> list[Answered]:
-    fields, found = fields_of(args), []
+    found: list[Answered] = []
+    named = _named(args.runs or [".", *experiments()], args.data)
+    parts = _parts(args, len(named))
     with kept_files() as kept:
-        for name, place in _named(args.runs or [".", *experiments()]):
+        for name, place in named:
             if isinstance(place, Path) and place.is_file():
-                found.append(read_file(name, place, fields, args.data, args.metric, args.filter, args.threshold))
+                for part, fields, chosen in parts:
+                    called = name if part is None else part if len(named) == 1 else f"{name} ({part})"
+                    found.append(read_file(called, place, fields, args.data, args.metric, chosen, args.threshold))
                 continue
             files = folder_files(place) if isinstance(place, Path) else revision_files(place, kept())
             # All answered the same cases: one of them says what these share.
@@ -107,8 +134,39 @@ def _read_runs(args: argparse.Namespace) -> list[Answered]:
     return _with_bases(found)
 
 
-def _named(runs: Sequence[str]) -> list[tuple[str, Path | str]]:
-    """Each run with its name: a file or the folder of a project, or the name of a revision."""
+def _parts(args: argparse.Namespace, places: int) -> list[tuple[str | None, Fields, str | None]]:
+    """What of a file is a run: its name (None: there is one), its columns, and its filter or model.
+
+    Raises:
+        TunediffError: several columns beside several files, or beside each other.
+    """
+    options = {"--prediction-field": args.prediction_field, "--correct-field": args.correct_field}
+    options |= {"--filter": args.filter}
+    several = {option: _names(value) for option, value in options.items() if value and len(_names(value)) > 1}
+    if not several:
+        return [(None, fields_of(args), args.filter)]
+    if len(several) > 1:
+        raise TunediffError(f"{' and '.join(several)}: found several names in each, expected them in one of these")
+    [(option, names)] = several.items()
+    if option == "--filter":
+        return [(name, fields_of(args), name) for name in names]
+    if places > 1:
+        raise TunediffError(f"{option}: found {len(names)} columns beside {places} runs, expected one file")
+    if option == "--correct-field":
+        return [(name, fields_of(args, args.prediction_field, name), None) for name in names]
+    # Files of other tools call the models what a table calls its columns.
+    return [(name, fields_of(args, name), name) for name in names]
+
+
+def _names(value: str) -> list[str]:
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+def _named(runs: Sequence[str], data: Path | None) -> list[tuple[str, Path | str]]:
+    """Each run with its name: a file or the folder of a project, or the name of a revision.
+
+    The data set may lie in the folder of the prediction files.
+    """
     named: list[tuple[str, Path | str]] = []
     for run in runs:
         path = Path(run)
@@ -118,6 +176,7 @@ def _named(runs: Sequence[str]) -> list[tuple[str, Path | str]]:
             named.append((WORKSPACE if run == "." else run, path))
         elif path.is_dir():
             files = sorted(one for one in path.iterdir() if one.suffix.lower() in KINDS and one.is_file())
+            files = [one for one in files if data is None or not data.exists() or not one.samefile(data)]
             if not files:
                 raise TunediffError(f"{run}: has neither a dvc.yaml nor a file of {', '.join(KINDS)}")
             named += [(one.name, one) for one in files]

@@ -3,15 +3,17 @@ r"""Compare two models that are there already, from a file of labelled cases to 
     tunediff compare BASE TUNED --data test.csv --input text --label label
     tunediff compare microsoft/phi-2 ./my-adapter --data test.csv --input premise --input hypothesis \
         --template "{premise}\n{hypothesis}\nTrue?" --choices "yes= Yes,no= No" --limit 500
-
+    tunediff compare BASE BASE:nf4 --data test.csv --input text --label label
     tunediff compare http://localhost:8000/v1#base http://localhost:8000/v1#tuned --data test.csv --input text
 
 BASE and TUNED are folders, GGUF files, or ids on the hub (ID, or ID@COMMIT for another commit than the newest); TUNED
-is an adapter in peft's layout or a whole model. Or both are addresses of models that servers with OpenAI's interface
-have, as URL#NAME, or URL where it has one; --api-key-env names the environment variable that holds the key. --input
-names a column that a case consists of, as often as there are some. A language model is asked by a template in which
-{NAME} stands for a column, and chooses among the labels, or among the texts that --choices gives for them. With --head
-classification it is the classifiers themselves that answer.
+is an adapter in peft's layout or a whole model. :PRECISION behind one says how its weights are held: nf4, fp4 or int8
+(packed by bitsandbytes), float32, bfloat16 or float16, or several; what a checkpoint stores quantised (GPTQ, AWQ, FP8,
+...) needs none. Or both are addresses of models that servers with OpenAI's interface have, as URL#NAME, or URL where it
+has one; --api-key-env names the environment variable that holds the key. --input names a column that a case consists
+of, as often as there are some. A language model is asked by a template in which {NAME} stands for a column, and chooses
+among the labels, or among the texts that --choices gives for them. With --head classification it is the classifiers
+themselves that answer.
 
 Writes a DVC project of its own to a folder in DIR (params.yaml, the data, the pipeline), runs it without training and
 prints where the report is. There `dvc repro` finds nothing to do, and params.yaml can be changed as in any experiment.
@@ -21,7 +23,6 @@ The same command goes on from what is done; of a params.yaml that says something
 import argparse
 import contextlib
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -31,39 +32,47 @@ from typing import Any, NamedTuple
 import yaml
 
 from tunediff.commands import repro
+from tunediff.commands.scaffold import RAW, copy, write_pipeline
 from tunediff.config.engine import SERVED, EngineSection, address_problems
 from tunediff.config.loading import nearest
-from tunediff.config.model import HEADS
+from tunediff.config.model import BITSANDBYTES, HEADS
 from tunediff.data.sources import Row
 from tunediff.data.sources.table_files import read_rows
 from tunediff.models.gguf import SUFFIX
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import read_text, replacing, shown, write_text
-from tunediff.runtime.hub import newest
+from tunediff.runtime.files import PACKED, kind_of, read_json, read_text, shown, write_text
+from tunediff.runtime.hub import newest, snapshot
 from tunediff.tasks.columns import key_of, value_of
 from tunediff.tasks.draws import read_splits
 from tunediff.tasks.experiment import Experiment, read_experiment
 
-PACKAGE = Path(__file__).parents[1]
-# What a pipeline is made of, beside the package: in a clone around it, in an installed package inside of it.
-PIPELINE = ("dvc.yaml", "stages", "graders", ".dvcignore", ".dvc/plots")
 # Read by DVC in the project: no Git is asked for, and nothing is told to anyone.
 DVC_CONFIG = "[core]\n    analytics = false\n    no_scm = true\n"
 # What params.yaml said before the command wrote another.
 BEFORE = "params.yaml.before"
-RAW, REPORT = Path("data/raw"), Path("reports/report.html")
+REPORT = Path("reports/report.html")
+# What says of a model, before its weights are there, in which form they are: that of a whole model, and of an adapter.
+SMALL = ["config.json", "adapter_config.json"]
+# What may stand behind the name of a model, and which key of params.yaml says it.
+PRECISIONS = dict.fromkeys(BITSANDBYTES, "quantization") | dict.fromkeys(("float32", "bfloat16", "float16"), "dtype")
 # More values than this are no labels but texts.
 MOST_LABELS = 100
 FIRST_LINE = "# Written by tunediff compare; docs/params.md tells what each key means.\n"
 
 
 class Named(NamedTuple):
-    """A model as the command names it."""
+    """A model as the command names it; its precision where that is said."""
 
     source: str
     id: str
     revision: str | None
+    quantization: str | None = None
+    dtype: str | None = None
     url: str | None = None  # of the server that has it
+
+    def place(self) -> dict[str, str | None]:
+        """Where it comes from, as params.yaml says it."""
+        return {"source": self.source, "id": self.id, "revision": self.revision}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +80,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("base", metavar="BASE", help="the model before: a folder, an id on the hub, or URL#NAME")
     parser.add_argument("tuned", metavar="TUNED", help="an adapter for it, or a whole model, named likewise")
     parser.add_argument("--data", type=Path, required=True, help="labelled cases: .csv, .tsv, .jsonl or .parquet")
-    parser.add_argument("--input", action="append", required=True, metavar="COLUMN", help="a column of a case's text")
+    add_asking(parser, required=True)
+    parser.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR", help="where to (reports)")
+
+
+def add_asking(parser: argparse.ArgumentParser, required: bool) -> None:
+    """Add the options that say how models are asked about the cases of a file."""
+    parser.add_argument(
+        "--input", action="append", required=required, metavar="COLUMN", help="a column of a case's text"
+    )
     parser.add_argument("--label", default="label", metavar="COLUMN", help="the column of the gold label (label)")
     parser.add_argument("--template", help="the prompt, with {COLUMN} for each input; \\n is a new line")
     parser.add_argument("--choices", metavar="LABEL=TEXT,...", help="the text that answers for each label")
@@ -81,7 +98,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--api-key-env", metavar="NAME", help="URLs: the environment variable that holds the key")
     parser.add_argument("--limit", type=int, metavar="N", help="ask N cases, drawn at random")
-    parser.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR", help="where to (reports)")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -90,22 +106,42 @@ def main(args: argparse.Namespace) -> None:
     Raises:
         TunediffError: an argument, the data or a model is at fault; then nothing is written and nothing is computed.
     """
-    values = parameters(args)
-    project = args.out / f"{_slug(args.base)}--{_slug(args.tuned)}"
-    if project.exists() and not (project / "params.yaml").is_file():
-        raise TunediffError(f"{project}: is there without params.yaml, expected a folder of tunediff compare, or none")
-    text = FIRST_LINE + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
-    experiment = _checked(text)
-    _check_data(experiment, args.data)
-    unusual = _check_models(experiment)
-    for line in [*_assumptions(experiment, args), *unusual]:
+    project = project_of(args.out, [args.base, args.tuned])
+    text, said = params_text(args)
+    for line in said:
         print(f"compare: {line}")
     sys.stdout.flush()
-    _write_project(project, text, args.data)
-    code = _run(project)
+    write_project(project, text, args.data)
+    code = run_project(project)
     if code == 0:
         print(f"compare: {project / REPORT}")
     sys.exit(code)
+
+
+def project_of(out: Path, models: Sequence[str]) -> Path:
+    """The folder of the project in which models are compared.
+
+    Raises:
+        TunediffError: another folder of that name is there.
+    """
+    project = out / "--".join(map(_slug, models))
+    if project.exists() and not (project / "params.yaml").is_file():
+        raise TunediffError(f"{project}: is there without params.yaml, expected a folder of tunediff compare, or none")
+    return project
+
+
+def params_text(args: argparse.Namespace) -> tuple[str, list[str]]:
+    """The params.yaml that the arguments stand for, checked with data and models, and what is taken for granted.
+
+    Raises:
+        TunediffError: an argument, the data or a model is at fault.
+    """
+    values = parameters(args)
+    text = FIRST_LINE + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+    experiment = checked(text)
+    _check_data(experiment, args.data)
+    unusual = _check_models(experiment)
+    return text, [*_assumptions(experiment, args), *unusual]
 
 
 def parameters(args: argparse.Namespace) -> dict[str, Any]:
@@ -135,7 +171,8 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
     found = _labels(rows, args.label, args.data)
     choices = _choices(args.choices) if args.choices is not None else {label: f" {label}" for label in found}
     base, tuned = (named_model(text, args.api_key_env) for text in (args.base, args.tuned))
-    engine = _engine(base, tuned, args)
+    engine, held = _engine(base, tuned, args), precisions(base, tuned)
+    elsewhere = {} if tuned.url in (None, base.url) else {"url": tuned.url}
     tuned_labels = args.head_labels.split(",") if args.head_labels is not None else None
     prompt: dict[str, Any] = {"template": args.template.replace("\\n", "\n")} if args.template is not None else {}
     if writes:
@@ -155,33 +192,54 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
         "data": {
             "source": "files",
             "path": str(RAW),
-            "files": {"test": f"test{args.data.suffix.lower()}"},
+            "files": {"test": _test_file(args.data)},
             "columns": {**columns, "label": args.label},
             **({"unlabelled": blank} if blank else {}),
             "test": {"source": "test", **draw},
         },
-        "model": {**_section(base), "head": args.head, "quantization": "none"},
-        "pretrain": {"path": str(RAW), "text": "none"},
+        "model": {**base.place(), "head": args.head, **held[0]},
         "prompt": prompt,
         "evaluate": {"scoring_method": "choices" if writes else "head"},
         **({"engine": engine} if engine else {}),
-        "tuned": {**_section(tuned, engine.get("url")), **({"head_labels": tuned_labels} if tuned_labels else {})},
+        "tuned": {**tuned.place(), **elsewhere, **({"head_labels": tuned_labels} if tuned_labels else {}), **held[1]},
         "report": {"title": f"{args.tuned} against {args.base}"},
     }
 
 
 def named_model(text: str, api_key_env: str | None = None) -> Named:
-    """Which model an argument names: a folder or a GGUF file that is there, an id on the hub, or a model of a server.
+    """Which model an argument names: `MODEL` or `MODEL:PRECISION` (see `_named_place`), or a model of a server.
 
     Args:
         text: the argument.
         api_key_env: the environment variable that holds the server's key.
 
     Raises:
-        TunediffError: it is none of them; or the hub or the server has none of that name.
+        TunediffError: as there; or a precision is named twice, or the server has none of that name.
     """
     if "://" in text:
         return _served_model(text, api_key_env)
+    model, words = _without_precision(text)
+    held = {PRECISIONS[word]: word for word in words}
+    if len(held) < len(words):
+        raise TunediffError(f"{text}: found {' and '.join(words)}, of which one says another thing than the other")
+    return _named_place(model)._replace(**held)
+
+
+def _without_precision(text: str) -> tuple[str, list[str]]:
+    """The name of a model, and the precisions that stand behind it."""
+    words: list[str] = []
+    while not Path(text).expanduser().exists() and (word := text.rpartition(":")[2]) in PRECISIONS:
+        words.insert(0, word)
+        text = text.rpartition(":")[0]
+    return text, words
+
+
+def _named_place(text: str) -> Named:
+    """Which model it is without its precision: a folder or a GGUF file that is there, or an id on the hub at a commit.
+
+    Raises:
+        TunediffError: it is neither; or the hub has none of that name.
+    """
     folder = Path(text).expanduser()
     if folder.is_dir() or (folder.is_file() and folder.suffix == SUFFIX):
         return Named("folder", str(folder.resolve()), None)
@@ -205,7 +263,7 @@ def _served_model(text: str, api_key_env: str | None) -> Named:
         raise TunediffError(problems[0])
     section = EngineSection(kind=SERVED, url=url)
     client = Client(url, key_of_environment(api_key_env), section.timeout)
-    return Named(SERVED, find_model(client, name or None).name, None, url)
+    return Named(SERVED, find_model(client, name or None).name, None, url=url)
 
 
 def _engine(base: Named, tuned: Named, args: argparse.Namespace) -> dict[str, Any]:
@@ -224,10 +282,33 @@ def _engine(base: Named, tuned: Named, args: argparse.Namespace) -> dict[str, An
     return {"kind": SERVED, "url": base.url, **({"api_key_env": args.api_key_env} if args.api_key_env else {})}
 
 
-def _section(model: Named, url: str | None = None) -> dict[str, Any]:
-    """The keys that name a model in params.yaml; `url`: that of the engine, which need not be said again."""
-    keys = {"source": model.source, "id": model.id, "revision": model.revision}
-    return keys | ({"url": model.url} if url is not None and model.url != url else {})
+def precisions(base: Named, tuned: Named) -> tuple[dict[str, str], dict[str, str]]:
+    """How the weights of both are held, as the sections model and tuned say it.
+
+    A base, and a whole model, is as its files are where nothing else is said. An adapter is put on the base as that is.
+    """
+    quantization = base.quantization or _as_stored(base)
+    of_base = {"quantization": quantization or "none"} | ({"dtype": base.dtype} if base.dtype else {})
+    of_tuned = {key: value for key, value in (("quantization", tuned.quantization), ("dtype", tuned.dtype)) if value}
+    if (stored := _as_stored(tuned)) is not None:
+        usual = {"quantization": stored, "dtype": "auto"}
+        of_tuned = {key: of_tuned.get(key, value) for key, value in usual.items()}
+        of_tuned = {key: value for key, value in of_tuned.items() if value != of_base.get(key, "auto")}
+    return of_base, of_tuned
+
+
+def _as_stored(model: Named) -> str | None:
+    """How the files of a whole model hold its weights: none, or stored in a form of their own; None: no whole model."""
+    if model.source == SERVED:
+        return None
+    folder = Path(model.id)
+    if model.source == "hub":
+        folder = snapshot(model.id, str(model.revision), patterns=SMALL)
+    layout, adapter = (folder / name for name in SMALL)
+    if adapter.is_file() or not (layout.is_file() or folder.is_file()):
+        return None
+    config = read_json(layout) if layout.is_file() else None
+    return "stored" if isinstance(config, dict) and config.get("quantization_config") is not None else "none"
 
 
 def default_template(columns: Sequence[str] | dict[str, str], label: str) -> str:
@@ -264,13 +345,20 @@ def _choices(text: str) -> dict[str, str]:
     return found
 
 
+def _test_file(data: Path) -> str:
+    """What the file of cases is called in the project, such as test.csv.gz."""
+    packed = PACKED if data.suffix.lower() == PACKED else ""
+    return f"test{kind_of(data)}{packed}"
+
+
 def _slug(text: str) -> str:
     """The name of a model as a part of a file name: of a folder its last part."""
-    name = Path(text).resolve().name if Path(text).exists() else text
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.")
+    model, words = _without_precision(text)
+    name = Path(model).resolve().name if Path(model).exists() else model
+    return re.sub(r"[^\w.-]+", "-", "-".join([name, *words])).strip("-.")
 
 
-def _checked(text: str) -> Experiment:
+def checked(text: str) -> Experiment:
     """The experiment of a params.yaml that is not written yet."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
@@ -290,11 +378,20 @@ def _check_data(experiment: Experiment, path: Path) -> None:
 
 def _check_models(experiment: Experiment) -> list[str]:
     """Look at the models that lie here as the pipeline will, as far as that takes no weights; what is unusual."""
+    from tunediff.models.precision import check_precision
     from tunediff.models.sources import find_weights, read_layout
     from tunediff.models.tuned import check_tuned, find_tuned
 
     model, tuned = experiment.params.model, experiment.params.tuned
+    for section, key in ((model, "model"), (tuned, "tuned")):
+        if section.source == "hub":  # before gigabytes are fetched
+            layout, adapter = (snapshot(str(section.id), str(section.revision), patterns=SMALL) / one for one in SMALL)
+            if layout.is_file() and not adapter.is_file():
+                held = section.quantization or model.quantization
+                check_precision(dict(read_json(layout)), held, f"{key}.quantization", layout.parent)
     base = find_weights(model) if model.source == "folder" else None
+    if base is not None:
+        check_precision(read_layout(base), model.quantization, "model.quantization", base)
     if tuned.source == "folder":
         find_tuned(tuned)
         if base is not None and (found := check_tuned(tuned, read_layout(base), model, list(experiment.task.labels))):
@@ -307,8 +404,9 @@ def _assumptions(experiment: Experiment, args: argparse.Namespace) -> Iterator[s
     params = experiment.params
     for section, place in ((params.model, "BASE"), (params.tuned, "TUNED")):
         at = f" at commit {section.revision}" if section.revision else ""
-        url = f" at {getattr(section, 'url', None) or params.engine.url}" if section.source == SERVED else ""
-        yield f"{place} is {section.id}{at}{url} ({section.source})"
+        at += f" at {getattr(section, 'url', None) or params.engine.url}" if section.source == SERVED else ""
+        held = [str(value) for value in (section.quantization, section.dtype) if value not in (None, "none", "auto")]
+        yield f"{place} is {section.id}{at} ({section.source}{''.join(f', {one}' for one in held)})"
     if params.prompt.choices is not None:
         if args.template is None:
             yield f"the prompt is {shown(params.prompt.template, 200)} (--template)"
@@ -316,13 +414,10 @@ def _assumptions(experiment: Experiment, args: argparse.Namespace) -> Iterator[s
             yield f"the choices are {shown(list(params.prompt.choices.values()), 200)} (--choices)"
 
 
-def _write_project(project: Path, text: str, data: Path) -> None:
+def write_project(project: Path, text: str, data: Path) -> None:
     """Write the DVC project, or into that of an earlier run what has changed."""
-    around = PACKAGE / "pipeline" if (PACKAGE / "pipeline").is_dir() else PACKAGE.parents[1]
-    for name in PIPELINE:
-        _copy(around / name, project / name)
-    _copy(PACKAGE, project / "src" / PACKAGE.name)
-    _copy(data, project / RAW / f"test{data.suffix.lower()}")
+    write_pipeline(project)
+    copy(data, project / RAW / _test_file(data))
     params = project / "params.yaml"
     if params.is_file() and (before := read_text(params)) != text:
         write_text(project / BEFORE, before)
@@ -332,16 +427,7 @@ def _write_project(project: Path, text: str, data: Path) -> None:
             write_text(project / name, content)
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file, or a folder of code without what Python compiles of it."""
-    with replacing(target) as fresh:
-        if source.is_dir():
-            shutil.copytree(source, fresh, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "pipeline"))
-        else:
-            shutil.copyfile(source, fresh)
-
-
-def _run(project: Path) -> int:
+def run_project(project: Path) -> int:
     """Run the pipeline of the project to its end; its exit code."""
     with contextlib.chdir(project):
         try:

@@ -15,7 +15,8 @@ Writes metrics.json, cases.jsonl, checks.json, report.md and report.html into th
 With --max-negative-flip-rate X (of all cases at most the share X breaks) or --non-inferiority-margin M (the difference
 is above -M, of all cases and of each --slice) it is a gate for CI: exit code 0 when the whole interval keeps the
 promise, 3 when none of it does, 4 when it holds both, and then it says how many cases would tell. metrics.json has the
-verdict. Bad input: one line and exit code 1.
+verdict. --sequential looks after every case, in the order of the first file, and stops at the first look that tells;
+by itself it promises a margin of 0. Bad input: one line and exit code 1.
 """
 
 import argparse
@@ -38,6 +39,8 @@ from tunediff.runtime.files import replacing, write_json, write_jsonl, write_tex
 
 # What `tunediff predict --out` and cases.jsonl call both models' answers.
 BOTH = {"before": "base_prediction", "after": "tuned_prediction"}
+# Bytes of each file from which on reading them at once gains more than a second process costs.
+LARGE = 2**24
 WRITTEN = ("metrics.json", "cases.jsonl", "checks.json", "report.md", "report.html")
 
 
@@ -52,6 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     add_fields(parser)
+    parser.add_argument(
+        "--slice-fields",
+        help="of tables: columns whose values are slices, with commas between them; numbers in quarters",
+    )
     for who, column in BOTH.items():
         parser.add_argument(
             f"--{who}-field", help=f"of one file: column of the answers {who}, or the model's name ({column})"
@@ -67,8 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_promises(parser)
 
 
-def add_fields(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what prediction files call their columns."""
+def add_fields(parser: argparse.ArgumentParser, data: str = "the data set of SQuAD predictions") -> None:
+    """Add the options that say what prediction files call their columns; `data`: the help of --data."""
     parser.add_argument(
         "--label-field",
         default=Fields.label,
@@ -81,7 +88,7 @@ def add_fields(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input-fields", help="columns of the inputs, with commas between them")
     parser.add_argument("--id-field", help="column that tells one case from another (case_id, else the inputs)")
     parser.add_argument("--cluster-field", help="column of what several cases may share, such as the premise")
-    parser.add_argument("--data", type=Path, help="the data set of SQuAD predictions")
+    parser.add_argument("--data", type=Path, help=data)
     parser.add_argument("--metric", help="metric or scorer of another tool that says what is right (the first one)")
     parser.add_argument("--filter", help="filter or model of another tool's file, where there are several")
 
@@ -95,6 +102,7 @@ def fields_of(args: argparse.Namespace, prediction: str | None = None, correct: 
         inputs=tuple(name.strip() for name in (args.input_fields or "").split(",") if name.strip()),
         case_id=args.id_field,
         cluster=args.cluster_field,
+        slices=tuple(name.strip() for name in (getattr(args, "slice_fields", None) or "").split(",") if name.strip()),
         correct=correct or args.correct_field,
         by_row=prediction is not None,
     )
@@ -122,14 +130,20 @@ def main(args: argparse.Namespace) -> None:
         names = f"{args.before} ({first})", f"{args.before} ({second})"
     # Beside what is written: where the system has its temporary files may be in memory.
     folder = next(one for one in (args.out, *args.out.absolute().parents) if one.is_dir())
-    comparison = compare_files(before, after, names, args.confidence, folder)
+    large = all(path.is_file() and path.stat().st_size > LARGE for path in paths)
+    comparison = compare_files(before, after, names, args.confidence, folder, at_once=large)
     if one_file and comparison.pairs and len(set(comparison.pairs.origins)) == 1:
         raise TunediffError(
             f"{args.before}: is {comparison.pairs.origins[0]}: the answers of one model; expected a file after, or two "
             "columns or models as --before-field and --after-field"
         )
+    if args.slice_fields and comparison.pairs and not comparison.own:
+        origin = comparison.pairs.origins[0]
+        raise TunediffError(f"--slice-fields: found beside {origin}, expected tables with these columns")
     slices = of_labels(args.slice, comparison.aligned["label"])
-    judged = judge(wanted, changes(comparison.cells), comparison.clusters, slices, args.confidence)
+    judged = judge(
+        wanted, changes(comparison.cells), comparison.clusters, slices, args.confidence, early=args.sequential
+    )
     found = gather(comparison, Run(models=FILES))
     write(found, args.out, names, judged)
     print(file_summary(found))

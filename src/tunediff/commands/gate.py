@@ -2,12 +2,15 @@
 
     tunediff gate --max-negative-flip-rate 0.05 --non-inferiority-margin 0.02
     tunediff gate --non-inferiority-margin 0.05 --slice "label: neutral" --slice "negation: in hypothesis"
-    tunediff gate --min-gain-over-baseline 0.1
+    tunediff gate --min-gain-over-baseline 0.1 --max-forgotten-rate 0.03
+    tunediff gate --sequential --non-inferiority-margin 0.02
 
 A promise passes where its whole interval keeps it and fails where none of the interval does. Where the interval holds
 both, too few cases were asked to tell: inconclusive, with the number that would do at these rates. A slice is one of
-data/cases.jsonl or a gold label. Reads what the stage diff_cases wrote and runs nothing; `dvc status` says whether that
-is up to date. Bad input: one line and exit code 1.
+data/cases.jsonl or a gold label; what may be forgotten is promised of each other test set (`also`). --sequential looks
+after every case, in their order, and stops at the first look that tells, by a test that allows for so many looks; by
+itself it promises a margin of 0. Reads what the stages wrote and runs nothing; `dvc status` says whether that is up to
+date. Bad input: one line and exit code 1.
 """
 
 import argparse
@@ -18,16 +21,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tunediff.commands.runs import stage_path
+from tunediff.commands.revisions import HEADLINE, folder_files, set_changes
+from tunediff.commands.runs import PIPELINE, stage_path
 from tunediff.compare.effects.transitions import TRANSITIONS, changes
-from tunediff.compare.verdict import Flags, Gain, Judged, Wanted, judge, judged_line, overall, verdict_text
+from tunediff.compare.verdict import Asked, Flags, Gain, Judged, Wanted, judge, judged_line, overall, verdict_text
 from tunediff.config.settings import DiffSettings, read_settings
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import numbered_jsonl, read_json, shown
 from tunediff.tasks import task_of
 
 GATE_CLOSED, INCONCLUSIVE = 3, 4
-PROMISES = ("max_negative_flip_rate", "non_inferiority_margin", "min_gain_over_baseline")
+PROMISES = ("max_negative_flip_rate", "non_inferiority_margin", "max_forgotten_rate", "min_gain_over_baseline")
 GAIN = ("gain_over_baseline", "gain_over_baseline_low", "gain_over_baseline_high")
 
 
@@ -42,11 +46,20 @@ def add_promises(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--slice", action="append", default=[], metavar="NAME", help="the margin also of these cases: 'label: yes'"
     )
+    parser.add_argument(
+        "--sequential", action="store_true", help="look after every case and stop at the first look that tells"
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff gate`."""
     add_promises(parser)
+    parser.add_argument(
+        "--max-forgotten-rate",
+        type=float,
+        metavar="X",
+        help="of the cases of each other test set at most this share breaks, in 0..1",
+    )
     parser.add_argument(
         "--min-gain-over-baseline",
         type=float,
@@ -68,13 +81,15 @@ def main(args: argparse.Namespace) -> None:
     settings = read_settings(stage_path("diff_cases", "settings"), DiffSettings)
     confidence = settings.diff.confidence
     cells, labels, slices, sources = _cases(
-        stage_path("diff_cases", "cases"), task_of(settings.sets["test"]).source_input
+        stage_path("diff_cases", "cases"), task_of(settings.sets[HEADLINE]).source_input
     )
     inside = {name: np.array([name in one for one in slices]) for name in args.slice if not name.startswith("label: ")}
     _not_empty(inside, {name for one in slices for name in one})
     inside = of_labels([name for name in args.slice if name not in inside], labels) | inside
     gain = None if wanted.min_gain_over_baseline is None else _gain(stage_path("diff_cases", "metrics"))
-    end_with(judge(wanted, changes(cells), sources, inside, confidence, gain), confidence)
+    others = {} if wanted.max_forgotten_rate is None else _other_sets(settings)
+    judged = judge(wanted, changes(cells), sources, inside, confidence, gain, others, args.sequential)
+    end_with(judged, confidence)
 
 
 def promises(args: argparse.Namespace) -> Wanted:
@@ -87,6 +102,12 @@ def promises(args: argparse.Namespace) -> Wanted:
     for name, value in zip(PROMISES, wanted, strict=True):
         if value is not None and not 0 <= value <= 1:
             raise TunediffError(f"--{name.replace('_', '-')}: found {value}, expected a share in 0..1")
+    if args.sequential and wanted.min_gain_over_baseline is not None:
+        raise TunediffError(
+            "--sequential: found --min-gain-over-baseline, whose interval holds for one look; expected each alone"
+        )
+    if args.sequential and wanted == Wanted():
+        wanted = wanted._replace(non_inferiority_margin=0.0)
     if args.slice and wanted.non_inferiority_margin is None:
         raise TunediffError("--slice: found no --non-inferiority-margin beside it, expected one")
     return wanted
@@ -140,6 +161,19 @@ def _cases(path: Path, source: str) -> tuple[pd.Series, pd.Series, list[set[str]
         raise TunediffError(f"{path}: has no case, expected at least one (dvc repro)")
     cells, labels, slices, sources = zip(*rows, strict=True)
     return pd.Series(cells), pd.Series(labels), list(slices), pd.Series(sources)
+
+
+def _other_sets(settings: DiffSettings) -> dict[str, Asked]:
+    """What became of the cases of each other test set.
+
+    Raises:
+        TunediffError: there is none, or its predictions are not there.
+    """
+    others = {name: task_of(section).source_input for name, section in settings.sets.items() if name != HEADLINE}
+    if not others:
+        raise TunediffError("--max-forgotten-rate: found no other test set (also), expected at least one")
+    files = folder_files(Path())
+    return {name: set_changes("gate", files, PIPELINE, name, source) for name, source in others.items()}
 
 
 def _gain(path: Path) -> Gain:

@@ -1,9 +1,13 @@
 """The program `tunediff`.
 
+    tunediff init tickets --data tickets.csv --text subject,body --label team
     tunediff compare BASE TUNED --data test.csv --input text --label label
     tunediff diff before.jsonl after.jsonl --out findings
     tunediff gate --non-inferiority-margin 0.02
     tunediff board lr1e-4 lr3e-4
+    tunediff controls
+    tunediff checkpoints
+    tunediff chain base.jsonl nf4.jsonl tuned.jsonl
     tunediff repro
     tunediff cost
     tunediff verify
@@ -13,6 +17,8 @@
     tunediff score --task squad_v2 --data dev-v2.0.json --predictions predictions.json
     tunediff count-params recipes/phi2-snli-a.yaml
     tunediff publish --repo-id me/my-model
+    tunediff export --format lm-eval --out samples
+    tunediff log --mlflow
 
 A subcommand is a module of its name with `add_arguments(parser)` and `main(args)`. Only the one that is asked for is
 imported; one that answers with a model imports the model wing inside `main`, so that its help starts without torch.
@@ -32,10 +38,14 @@ import shtab
 from tunediff.runtime import errors
 
 COMMANDS = (
+    "init",
     "compare",
     "diff",
     "gate",
     "board",
+    "controls",
+    "checkpoints",
+    "chain",
     "score",
     "repro",
     "cost",
@@ -44,11 +54,16 @@ COMMANDS = (
     "predict",
     "merge",
     "publish",
+    "export",
+    "log",
     "count-params",
 )
 
 # What `tunediff` alone says, of the commands that there are.
 WAYS_IN = {
+    "init": "Make a project of a table of labelled texts, then train and measure there:\n"
+    "    tunediff init tickets --data tickets.csv --text subject,body --label team\n"
+    "    cd tickets && tunediff repro",
     "repro": "Train here, measured before and after, in a clone of the project:\n    make repro",
     "diff": "Compare two files of predictions, of any tool:\n    tunediff diff before.jsonl after.jsonl --out findings",
     "compare": "Bring your own models and data:\n    tunediff compare BASE TUNED --data test.csv",

@@ -14,17 +14,18 @@ CI: exit code 3 when more than N cases flipped between right and not right from 
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunediff.commands.chain import said
 from tunediff.commands.gate import GATE_CLOSED
 from tunediff.commands.project import Project, add_set_argument, both_answer, folder_beside, read_project
 from tunediff.commands.runs import stage_path
-from tunediff.commands.table import aligned
-from tunediff.compare.effects.chain import changed_cases, step_flips
+from tunediff.compare.board import Answered
+from tunediff.compare.chain import changed_cases, make_chain
 from tunediff.config.settings import DiffSettings, read_settings
 from tunediff.data.cases import Case
+from tunediff.report.chain_page import chain_json
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import replacing, write_json
 
@@ -58,16 +59,16 @@ def main(args: argparse.Namespace) -> None:
     cases = project.cases()
     with replacing(out) as folder:
         frames = _answers(project, cases, folder)
-        names = list(frames)
-        pairs = [*pairwise(names), (names[0], names[-1])]
-        steps = [step_flips(frames[a], frames[b], (a, b), confidence) for a, b in pairs]
-        changed = changed_cases(frames["tuned"], frames["merged"], ("tuned", "merged"))
-        figures = {"method": method, "confidence": confidence, "set": project.set_name}
-        write_json(folder / FIGURES, {**figures, "steps": steps, "changed_cases": changed})
-    print(f"merge: {' -> '.join(names)}, on {len(cases):,} test cases")
-    print("\n".join(table(steps, confidence)))
+        chain = make_chain(
+            [Answered(name, frame, project.task.words.measure) for name, frame in frames.items()], confidence
+        )
+        changed = changed_cases(chain, ("tuned", "merged"))
+        figures = {"method": method, "set": project.set_name, **chain_json(chain)}
+        write_json(folder / FIGURES, {**figures, "changed_cases": changed})
+    print(f"merge: {' -> '.join(chain.names)}, on {len(cases):,} test cases")
+    print("\n".join(said(chain)))
     print(f"  written to {out}, the figures to {out / FIGURES}")
-    last = next(step for step in steps if step["after"] == "merged")
+    last = next(step for step in chain.steps if step["after"] == "merged")
     sys.stdout.flush()
     if changed:
         print("\n".join(warning(last, changed)), file=sys.stderr)
@@ -116,18 +117,6 @@ def _answers(project: Project, cases: Sequence[Case], folder: Path) -> dict[str,
     del loaded
     frames["NF4 base" if quantized else "base"], frames["tuned"] = both_answer(project, cases)
     return frames | {"merged": answers}
-
-
-def table(steps: Sequence[Mapping[str, Any]], confidence: float) -> list[str]:
-    """The lines of a table, a step each."""
-    level = f"{100 * confidence:g}% interval"
-    rows = [["step", "cases", "changed", "flips", level, "repaired", level, "broken", level]]
-    for step in steps:
-        row = [f"{step['before']} -> {step['after']}", f"{step['n']:,}", f"{step['changed']:,}"]
-        for name in ("flips", "repaired", "broken"):
-            row += [f"{step[name]:,}", f"{step[f'{name}_low']:.2%} to {step[f'{name}_high']:.2%}"]
-        rows.append(row)
-    return aligned(list(zip(*rows, strict=True)), left=1)
 
 
 def warning(step: Mapping[str, Any], changed: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -9,23 +9,28 @@ command resumes: finished stages come from the cache, training resumes from its 
 last batch.
 
 With --seeds N it then queues the N - 1 seeds after train.seed as DVC experiments named seedK-HASH, where the same
-parameters have none yet, and runs the queue: data, base model and the answers of the base come from the cache. What the
-recipe gains over its seeds: `tunediff board`.
+parameters have none yet, and runs the queue: data, base model and the answers of the base come from the cache. Then it
+writes what the recipe gains over its seeds to reports/recipe/, as `tunediff board` does of these runs.
 """
 
 import argparse
 import sys
+from pathlib import Path
 
+from tunediff.commands.board import write_recipe
 from tunediff.commands.cost import cost_summary
 from tunediff.commands.leftovers import clear_leftovers
 from tunediff.commands.revisions import experiments
-from tunediff.commands.runs import begin, dvc, end, read_stages, run_program
+from tunediff.commands.runs import begin, check_templates, dvc, end, read_stages, run_program
+from tunediff.commands.scaffold import refresh
 from tunediff.config.params import Params
 from tunediff.runtime.cost import RUN
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.hashing import content_hash
 from tunediff.runtime.stage import PARAMS
 from tunediff.tasks.experiment import read_experiment
+
+RECIPE = Path("reports/recipe")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +47,11 @@ def main(args: argparse.Namespace) -> None:
     """
     if args.seeds < 1:
         raise TunediffError(f"--seeds: found {args.seeds}, expected a number of seeds from 1 up")
-    stages, command = read_stages(), dvc("repro")
+    command = dvc("repro")
+    refresh()
+    stages = read_stages()
     params = read_experiment(PARAMS).params  # DVC removes what a stage wrote before the stage can find a fault
+    check_templates()
     folder = begin()
     for line in clear_leftovers():
         print(line, file=sys.stderr)
@@ -84,4 +92,8 @@ def _other_seeds(params: Params, seeds: int) -> tuple[int, KeyboardInterrupt | N
         return code or 1, None
     if not stop:
         print(f"What the recipe gains: tunediff board . {' '.join(names)}")
+        try:
+            write_recipe([".", *names], RECIPE)
+        except TunediffError as error:  # the runs are there, and the report of each
+            print(f"tunediff: no report of the recipe: {error}", file=sys.stderr)
     return code, stop

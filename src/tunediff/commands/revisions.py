@@ -20,9 +20,10 @@ import yaml
 from tunediff.commands.runs import read_cost, stage_path
 from tunediff.compare.board import Answered, Retained, beside
 from tunediff.compare.effects.transitions import change_interval
+from tunediff.compare.pairs.label_order import Scored, log_probabilities
 from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import Fields, Predictions
-from tunediff.compare.verdict import Gain
+from tunediff.compare.verdict import Asked, Gain
 from tunediff.data.cases import RIGHT
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import numbered_jsonl, read_json, read_text, shown
@@ -128,7 +129,9 @@ def read_run(name: str, files: Files, confidence: float, clustered: bool) -> Ans
     tuned = _predictions(name, files, pipeline, "tuned", HEADLINE)
     base = _predictions(name, files, pipeline, "base", HEADLINE)
     if clustered:
-        tuned = tuned._replace(frame=_with_sources(tuned.frame, files, pipeline, HEADLINE, parameters))
+        tuned = tuned._replace(
+            frame=_with_sources(tuned.frame, files, pipeline, HEADLINE, _source(parameters, HEADLINE))
+        )
     return Answered(
         name,
         tuned.frame,
@@ -172,11 +175,18 @@ def read_file(
 
 
 def joined(parts: Iterator[Predictions]) -> Predictions:
-    """All parts of a file as one, of the columns that a board needs."""
+    """All parts of a file as one, of the columns that a board needs; where answers have scores, how sure each is."""
     found = list(parts)
     names = ["case_id", "label", "outcome", "prediction", "prompt_hash", "scorer"]
     names += ["cluster"] if "cluster" in found[0].frame else []
-    return found[0]._replace(frame=pd.concat([part.frame[names] for part in found], ignore_index=True))
+    frame = pd.concat([part.frame[names] for part in found], ignore_index=True)
+    scores = [part.scores for part in found if part.scores is not None]
+    if len(scores) == len(found) and len({one.shape[1] for one in scores}) == 1:
+        table = np.concatenate(scores)
+        scored = Scored(table.shape[1], found[0].labels)
+        scored.look(table, frame["prediction"])
+        frame = frame.assign(confidence=np.exp(log_probabilities(table, scored.probable)).max(axis=1))
+    return found[0]._replace(frame=frame, scores=None)
 
 
 def measure_of(found: Predictions) -> str:
@@ -217,12 +227,8 @@ def _predictions(name: str, files: Files, pipeline: Path, model: str, set_name: 
     return joined(read_predictions(_needed(name, files, path), Fields()))
 
 
-def _with_sources(
-    frame: pd.DataFrame, files: Files, pipeline: Path, set_name: str, parameters: Mapping[str, Any]
-) -> pd.DataFrame:
+def _with_sources(frame: pd.DataFrame, files: Files, pipeline: Path, set_name: str, source: str) -> pd.DataFrame:
     """The answers with the text that each case shares with others as its cluster, where the test set can be read."""
-    own = f"also.{set_name}.task.source_input"
-    source = str(parameters.get(own if own in parameters else "task.source_input"))
     path = files(PurePosixPath(stage_path("predict_base", "test-sets", pipeline)) / f"{set_name}.jsonl")
     if path is None:
         return frame
@@ -230,17 +236,38 @@ def _with_sources(
     return frame.assign(cluster=frame["case_id"].map(texts))
 
 
+def set_changes(name: str, files: Files, pipeline: Path, set_name: str, source: str) -> Asked:
+    """What became of the cases of a test set.
+
+    Args:
+        name: what to call the experiment.
+        files: of it.
+        pipeline: its dvc.yaml.
+        set_name: of the test set.
+        source: the input that its cases may share.
+
+    Raises:
+        TunediffError: predictions are not to be had, or do not belong together.
+    """
+    tuned, base = (_predictions(name, files, pipeline, model, set_name).frame for model in ("tuned", "base"))
+    base = _with_sources(base, files, pipeline, set_name, source)
+    after = beside(f"{name}, base, {set_name}", base, f"{name}, tuned, {set_name}", tuned)
+    before, now = ((frame["outcome"] == RIGHT).to_numpy(dtype=bool) for frame in (base, after))
+    return Asked(now.astype(np.int64) - before, base.get("cluster"))
+
+
 def _retained(
     name: str, files: Files, pipeline: Path, set_name: str, parameters: Mapping[str, Any], confidence: float
 ) -> Retained:
-    tuned, base = (_predictions(name, files, pipeline, model, set_name).frame for model in ("tuned", "base"))
-    base = _with_sources(base, files, pipeline, set_name, parameters)
-    after = beside(f"{name}, base, {set_name}", base, f"{name}, tuned, {set_name}", tuned)
-    before, now = ((frame["outcome"] == RIGHT).to_numpy(dtype=bool) for frame in (base, after))
-    change = now.astype(np.int64) - before
-    low, high = change_interval(change, confidence, base.get("cluster"))
+    change, clusters = set_changes(name, files, pipeline, set_name, _source(parameters, set_name))
+    low, high = change_interval(change, confidence, clusters)
     difference = Gain(float(change.mean()), low, high)
     return Retained(len(change), int((change < 0).sum()), int((change > 0).sum()), difference)
+
+
+def _source(parameters: Mapping[str, Any], set_name: str) -> str:
+    own = f"also.{set_name}.task.source_input"
+    return str(parameters.get(own if own in parameters else "task.source_input"))
 
 
 def _over_baseline(files: Files, pipeline: Path) -> Gain | None:

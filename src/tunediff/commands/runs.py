@@ -11,6 +11,7 @@ code, data and parameters; the others were not made.
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -80,6 +81,23 @@ def pipeline_stages(path: Path = PIPELINE) -> dict[str, dict[str, Any]]:
     if not isinstance(stages, dict) or not all(isinstance(stage, dict) for stage in stages.values()):
         raise TunediffError(f"{path}: stages: found {shown(stages)}, expected a mapping of stages")
     return stages
+
+
+def check_templates(path: Path = PIPELINE) -> None:
+    """Refuse a params.yaml that lacks what dvc.yaml takes from it by template, where DVC knows no default.
+
+    Raises:
+        TunediffError: a line for each such key.
+    """
+    params, lacking = yaml.safe_load(read_text(PARAMS)), []
+    for key in sorted(set(re.findall(r"\$\{([\w.]+)\}", read_text(path)))):
+        value = params
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is None:
+            lacking.append(f"{PARAMS}: {key}: missing, expected a path such as data/raw: {path} takes it from here")
+    if lacking:
+        raise TunediffError(*lacking)
 
 
 def read_stages(path: Path = PIPELINE) -> list[Stage]:

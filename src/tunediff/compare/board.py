@@ -46,7 +46,8 @@ class Answered:
 
     Attributes:
         name: unique among the runs.
-        frame: case_id, label, outcome, prompt_hash, scorer, and where it is known cluster.
+        frame: case_id, label, prediction, outcome, prompt_hash, scorer, and where they are known cluster and
+            confidence: the probability of the answer.
         measure: what the share of right cases is called.
         parameters: of its params.yaml, by dotted name; empty where there is none.
         base: the answers of the model that it was tuned from, where they are known, as `frame`.
@@ -129,6 +130,7 @@ class Board:
     base: str | None
     case_ids: Sequence[str]
     right: Flags  # of shape (n_runs, n_cases), in the order of `rows`
+    answers: Sequence[pd.DataFrame]  # of each run in that order, a row a case: case_id, label, prediction, outcome, ...
     clusters: Clusters
     notes: Sequence[str]
 
@@ -150,11 +152,15 @@ def make_board(runs: Sequence[Answered], base: str | None, confidence: float) ->
         TunediffError: fewer than two runs, two of one name, none of the name of the base; or runs that answered other
             cases, have other labels or other measures.
     """
-    _check_names(runs, base)
-    frames, notes = _aligned(runs)
+    check_names(runs, "board")
+    names = [run.name for run in runs]
+    if base is not None and base not in names:
+        raise TunediffError(f"board: --base: found {base}, expected one of {', '.join(names)}")
+    frames, notes = in_one_order(runs)
     right = np.stack([(frame["outcome"] == RIGHT).to_numpy(dtype=bool) for frame in frames])
     order = sorted(range(len(runs)), key=lambda run: (-int(right[run].sum()), runs[run].name))
     runs, right = [runs[run] for run in order], right[order]
+    answers = [frames[run] for run in order]
     clusters = next((frame["cluster"] for frame in frames if "cluster" in frame), None)
     counts, p = discordance(right), pair_tests(right, clusters)
     adjusted = _adjusted(p)
@@ -209,7 +215,8 @@ def make_board(runs: Sequence[Answered], base: str | None, confidence: float) ->
     named = {letter: [runs[at].name for at in group] for letter, group in groups.items()}
     ids = frames[0]["case_id"].astype(str).tolist()
     measure = runs[0].measure
-    return Board(measure, confidence, _frontier(rows, 1 - confidence), pairs, named, base, ids, right, clusters, notes)
+    ranked = _frontier(rows, 1 - confidence)
+    return Board(measure, confidence, ranked, pairs, named, base, ids, right, answers, clusters, notes)
 
 
 def differing(runs: Sequence[Answered]) -> list[dict[str, Any]]:
@@ -220,23 +227,36 @@ def differing(runs: Sequence[Answered]) -> list[dict[str, Any]]:
     return [{name: run.parameters.get(name) for name in names} if run.parameters else {} for run in runs]
 
 
-def _check_names(runs: Sequence[Answered], base: str | None) -> None:
+def check_names(runs: Sequence[Answered], command: str) -> None:
+    """Refuse runs that cannot stand beside each other, whatever they answered.
+
+    Args:
+        runs: the runs.
+        command: that compares them, for the error.
+
+    Raises:
+        TunediffError: fewer than two, two of one name, or runs with other measures.
+    """
     names = [run.name for run in runs]
     if len(names) < 2:
-        raise TunediffError(f"board: found {len(names)} run, expected at least two")
+        raise TunediffError(
+            f"{command}: found {len(names)} run, expected at least two (of one file: columns as --prediction-field A,B)"
+        )
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
-        raise TunediffError(f"board: found the run {repeated} twice, expected each once")
-    if base is not None and base not in names:
-        raise TunediffError(f"board: --base: found {base}, expected one of {', '.join(names)}")
+        raise TunediffError(f"{command}: found the run {repeated} twice, expected each once")
     measures = {run.measure: run.name for run in runs}
     if len(measures) > 1:
         told = ", ".join(f"{measure} ({name})" for measure, name in measures.items())
-        raise TunediffError(f"board: found runs that are measured by {told}, expected one measure")
+        raise TunediffError(f"{command}: found runs that are measured by {told}, expected one measure")
 
 
-def _aligned(runs: Sequence[Answered]) -> tuple[list[pd.DataFrame], list[str]]:
-    """The answers of each run in the order of the first one's cases, and what is unusual about them."""
+def in_one_order(runs: Sequence[Answered]) -> tuple[list[pd.DataFrame], list[str]]:
+    """The answers of each run in the order of the first one's cases, and what is unusual about them.
+
+    Raises:
+        TunediffError: runs that answered other cases or have other labels.
+    """
     first = runs[0].frame
     check_columns(first, runs[0].name)
     frames, notes = [first.reset_index(drop=True)], []

@@ -10,6 +10,7 @@ millions; ROUGE near 1e-5 beside an F1 that is not.
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from tunediff.config.checks import CHECKS
 from tunediff.data.cases import INVALID, MODELS, RIGHT
 from tunediff.metrics.calibration import Floats
 from tunediff.runtime.files import read_json, read_text
+from tunediff.stats.bootstrap import cluster_codes
 from tunediff.stats.intervals import wilson
 from tunediff.tasks.task import Tally, Task
 
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
     from tunediff.compare.comparison import Comparison
 
 Figures = Mapping[str, float]
+
+# Below this, an interval over clusters depends on single ones (Cameron and Miller 2015, Journal of Human Resources 50,
+# section VI.A: "few" may be anything from 20 to 50).
+FEW_CLUSTERS = 20
 
 
 class Raised(NamedTuple):
@@ -116,6 +122,7 @@ def raised_checks(
         *_about_data(comparison, metrics, figures, run.prepare),
         *_about_invalid_answers(comparison, run.models),
         *_about_noise(metrics, run.models),
+        *_about_clusters(comparison),
         *environment_checks(*comparison.environments),
         *unchanged_checks(comparison.log_probs, run.models),
         *_about_training(run.train_log),
@@ -140,10 +147,10 @@ def _about_answers(comparison: "Comparison", run: Run) -> Iterator[Raised]:
             return
         if model == "base":
             yield from one_label_checks(comparison.task, tally)
-        # Answers that name no label at all are no choice among the labels, neither a constant one nor a guess: what is
-        # wrong with them TD204 and TD401 say.
-        if any(answer is not None for _, answer in tally):
-            yield from degenerate_checks(comparison.task, tally, who)
+        # Answers that name no label are no choice among the labels, neither a constant one nor a guess: what is wrong
+        # with them TD204 and TD401 say.
+        if 2 * sum(n for (_, answer), n in tally.items() if answer is None) < len(comparison):
+            yield from degenerate_checks(comparison.task, tally, who, comparison.confidence)
             yield from chance_checks(comparison.task, tally, right, model, who, comparison.confidence)
 
 
@@ -152,14 +159,20 @@ def _is_of_labels(task: Task, tally: Tally, right: int) -> bool:
     return not task.answers_are_labels or right == sum(n for (label, answer), n in tally.items() if label == answer)
 
 
-def degenerate_checks(task: Task, tally: Tally, who: str) -> Iterator[Raised]:
-    """TD101: a model that needs no reading of the case.
+def degenerate_checks(task: Task, tally: Tally, who: str, confidence: float) -> Iterator[Raised]:
+    """TD101: a model that needs no reading of the case, where the cases are enough to tell.
 
     Args:
         task: of the cases.
         tally: its answers by gold label.
         who: what to call it, such as "tuned model".
+        confidence: as of `chance_checks`.
     """
+    gold: Counter[str] = Counter()
+    for (label, _), cases in tally.items():
+        gold[label] += cases
+    if not _is_beatable(max(gold.values()) / gold.total(), gold.total(), confidence):
+        return
     if sentence := task.degenerate(tally):
         yield _raised("TD101", sentence, f"Degenerate {who}")
 
@@ -175,7 +188,7 @@ def one_label_checks(task: Task, tally: Tally) -> Iterator[Raised]:
 
 
 def chance_checks(task: Task, tally: Tally, right: int, model: str, who: str, confidence: float) -> Iterator[Raised]:
-    """TD102: a model that is not shown to do better than chance.
+    """TD102: a model that is not shown to do better than chance, where the cases are enough to show it.
 
     Args:
         task: of the cases.
@@ -186,8 +199,10 @@ def chance_checks(task: Task, tally: Tally, right: int, model: str, who: str, co
         confidence: of the Wilson interval that has to lie above chance.
     """
     n, chance = sum(tally.values()), task.chance(tally)
+    if chance is None or not _is_beatable(chance.share, n, confidence):
+        return
     low, high = wilson(right, n, confidence)
-    if chance is None or low > chance.share:
+    if low > chance.share:
         return
     sentence = (
         f"The {who} is right on {100 * right / n:.1f} % ({100 * low:.1f} to {100 * high:.1f} %) of "
@@ -196,6 +211,11 @@ def chance_checks(task: Task, tally: Tally, right: int, model: str, who: str, co
     if model == "base":
         sentence += " A gain then measures learning of the task from nothing."
     yield _raised("TD102", sentence, f"{who.capitalize()} at chance")
+
+
+def _is_beatable(share: float, n: int, confidence: float) -> bool:
+    """Whether a model that has all of `n` cases right would be shown to be right on more than `share` of them."""
+    return wilson(n, n, confidence)[0] > share
 
 
 def _about_evaluations(comparison: "Comparison", tables: Mapping[str, pd.DataFrame], run: Run) -> Iterator[Raised]:
@@ -345,6 +365,19 @@ def _about_noise(metrics: Figures, models: Models) -> Iterator[Raised]:
             "TD205",
             f"The {models.base} alone flips {int(floor):,} cases when it answers again at another batch size; "
             f"{models.change} flipped {int(flips):,}.",
+        )
+
+
+def _about_clusters(comparison: "Comparison") -> Iterator[Raised]:
+    if comparison.clusters is None or comparison.clusters.empty:
+        return
+    n, clusters = len(comparison), int(cluster_codes(comparison.clusters).max()) + 1
+    if clusters < min(n, FEW_CLUSTERS):
+        yield _raised(
+            "TD208",
+            f"The {_counted(n, 'case')} are in {_counted(clusters, 'cluster')}, which share what they are about. An "
+            "interval takes a cluster for one piece of evidence and is wide for so few; McNemar's test takes every "
+            "case for one.",
         )
 
 

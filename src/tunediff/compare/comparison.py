@@ -13,21 +13,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
-from tunediff.compare.effects.differences import MOST_LABELS
+from tunediff.compare.effects.differences import CASES_PER_LABEL, FEW_LABELS, MOST_LABELS
 from tunediff.compare.effects.label_bias import calibrated
 from tunediff.compare.effects.transitions import in_split_order, transition_metrics, transitions
 from tunediff.compare.pairs.align import OUTCOMES, align
-from tunediff.compare.pairs.predictions import Fields, Predictions, from_table
-from tunediff.compare.pairs.stored import Pairs, pair, store
+from tunediff.compare.pairs.predictions import SLICE, Fields, Predictions, from_table
+from tunediff.compare.pairs.stored import Pairs, pair, store_both
 from tunediff.config.diff import Diff
 from tunediff.data.cases import INVALID, MODELS, Case
 from tunediff.data.leaks import Leaks
 from tunediff.metrics.calibration import Floats, log_prob_array
 from tunediff.runtime.errors import TunediffError
+from tunediff.tasks.families import Family, own_column, own_families
 from tunediff.tasks.task import Tally, Task
 
 CONFIDENCE: float = Diff.model_fields["confidence"].default
@@ -46,6 +48,7 @@ class Comparison:
         train: the training cases; none where they are not known.
         leaks: of the test cases against the training cases; None where these are not known.
         settings: how slices and causes are made.
+        own: columns that the user wants slices of, each with a text of each case or None, in the order of `aligned`.
         environments: what each model computed with, as its file says.
         pairs: everything that two files say of the cases, some at a time.
     """
@@ -58,6 +61,7 @@ class Comparison:
     train: Sequence[Case] = ()
     leaks: Leaks | None = None
     settings: Diff = field(default_factory=Diff)
+    own: Mapping[str, Sequence[str | None] | pd.Series] = field(default_factory=dict)
     environments: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
     pairs: Pairs | None = None
 
@@ -82,8 +86,17 @@ class Comparison:
 
     @cached_property
     def features(self) -> pd.DataFrame:
-        """What the texts of each case look like, by case_id, in the order of `cases`."""
-        return self.task.features(self.cases, self.train)
+        """What the texts of each case look like, in the order of `cases`, and the columns of the user's own."""
+        own = {own_column(name): pd.Series(list(values), dtype=object) for name, values in self.own.items()}
+        if not self.cases:
+            return pd.DataFrame(own)
+        texts = self.task.features(self.cases, self.train)
+        return texts.assign(**{name: values.to_numpy() for name, values in own.items()})
+
+    @property
+    def families(self) -> list[Family]:
+        """What of `features` slices are made of."""
+        return [*self.task.families, *own_families(list(self.own), self.task.families)]
 
     @cached_property
     def log_probs(self) -> dict[str, Floats]:
@@ -147,6 +160,7 @@ def compare_run(
     settings: Diff,
     labels: tuple[Sequence[str], Sequence[str]] | None = None,
     environments: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+    own: Mapping[str, Sequence[str | None]] = MappingProxyType({}),
 ) -> Comparison:
     """Compare the two prediction files of the pipeline.
 
@@ -160,14 +174,20 @@ def compare_run(
         settings: how to compare.
         labels: the label list that each file was written with; None: that of the task.
         environments: what each model computed with, as its file says.
+        own: columns that the user wants slices of, by name the text of each test case or None.
 
     Raises:
         TunediffError: the files do not belong together, or hold other cases than the test split.
     """
+    for name, values in own.items():
+        if len(values) != len(test):
+            found = f"found {len(values):,} values for {len(test):,} test cases"
+            raise TunediffError(f"slices by {name}: {found}, expected one for each (dvc repro)")
     aligned = in_split_order(align(base, tuned, labels=labels or (task.labels, task.labels)), test)
     aligned = task.with_gold(aligned.reset_index(drop=True), test)
     clusters = pd.Series([case.inputs[task.source_input] for case in test])
-    return Comparison(aligned, task, settings.confidence, clusters, test, train, leaks, settings, environments)
+    about = settings, own, environments
+    return Comparison(aligned, task, settings.confidence, clusters, test, train, leaks, *about)
 
 
 def compare_tables(
@@ -205,6 +225,7 @@ def compare_files(
     names: tuple[str, str] = ("before", "after"),
     confidence: float = CONFIDENCE,
     folder: Path | None = None,
+    at_once: bool = False,
 ) -> Comparison:
     """Compare two models' predictions, as `tunediff.compare.pairs.prediction_files.read_predictions` reads them.
 
@@ -214,18 +235,28 @@ def compare_files(
         names: what to call the two in an error.
         confidence: of the intervals, in 0.5..1.
         folder: where cases lie meanwhile, in files without a name; None: where the system has its temporary files.
+        at_once: read both at the same time, which is worth it where they are large; neither may have been begun.
 
     Raises:
         TunediffError: see `compare_tables`.
     """
     if not 0.5 <= confidence < 1:
         raise TunediffError(f"confidence: found {confidence}, expected at least 0.5 and below 1")
-    pairs = pair(store(before, names[0], folder), store(after, names[1], folder), names, folder)
+    pairs = pair(*store_both(before, after, names, folder, at_once), names, folder)
     # Of what cases may share, nothing is known but a cluster.
     source = "context" if "context" in pairs.inputs else "text"
     task = replace(pairs.kind, inputs=pairs.inputs, labels=_labels(pairs), source_input=source)
     aligned = pd.concat([_small(part, task) for part in pairs], ignore_index=True)
-    return Comparison(aligned, task, confidence, aligned.get("cluster"), environments=pairs.environments, pairs=pairs)
+    own = {name: aligned[name] for name in map(str, aligned) if name.startswith(SLICE)}
+    return Comparison(
+        aligned.drop(columns=list(own)),
+        task,
+        confidence,
+        aligned.get("cluster"),
+        own={name.removeprefix(SLICE): values for name, values in own.items()},
+        environments=pairs.environments,
+        pairs=pairs,
+    )
 
 
 def with_transitions(pairs: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
@@ -235,7 +266,7 @@ def with_transitions(pairs: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
 
 
 def _labels(pairs: Pairs) -> tuple[str, ...]:
-    """The labels of the cases, where they are known or no more than `MOST_LABELS`; none where no case has a label."""
+    """The labels of the cases, where they are known or few enough to be classes; none where no case has a label."""
     if pairs.labels is not None:
         return tuple(dict.fromkeys(pairs.labels))
     found: set[str] = set()
@@ -243,7 +274,7 @@ def _labels(pairs: Pairs) -> tuple[str, ...]:
         found |= set(labels.unique())
         if len(found) > MOST_LABELS:
             return ()
-    return tuple(sorted(found))
+    return tuple(sorted(found)) if len(found) <= max(FEW_LABELS, len(pairs) // CASES_PER_LABEL) else ()
 
 
 def _small(aligned: pd.DataFrame, task: Task) -> pd.DataFrame:
@@ -257,14 +288,13 @@ def _small(aligned: pd.DataFrame, task: Task) -> pd.DataFrame:
         name: pd.Categorical.from_codes(pd.Index(names).get_indexer(pd.Index(aligned[name])), pd.Index(names))
         for name, names in texts.items()
     }
+    columns |= {name: aligned[name].astype(object) for name in map(str, aligned) if name.startswith(SLICE)}
     if "cluster" in aligned:
         # By a hash of 64 bits: of ten million clusters two are taken for one with a chance of 3 in a million.
         keys = pd.util.hash_array(aligned["cluster"].astype(object).to_numpy(), categorize=False).view("int64")
         columns["cluster"] = pd.array(keys, dtype="Int64")
         columns["cluster"][aligned["cluster"].isna().to_numpy()] = pd.NA
-    if not task.answers_are_labels:
-        by_model = [
-            f"{name}_{model}" for name in ("prediction", *task.scores, *task.traits, "log_probs") for model in MODELS
-        ]
-        columns |= {name: aligned[name] for name in (*task.shared_columns, *by_model) if name in aligned}
+    texts_too = () if task.answers_are_labels else ("prediction", "log_probs")
+    by_model = [f"{name}_{model}" for name in (*texts_too, *task.scores, *task.traits) for model in MODELS]
+    columns |= {name: aligned[name] for name in (*task.shared_columns, *by_model) if name in aligned}
     return pd.DataFrame(columns, index=aligned.index)

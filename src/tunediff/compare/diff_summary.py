@@ -46,6 +46,13 @@ def diff_summary(found: Evidence) -> str:
     if leaked := int(clean.get("leaked", 0)):
         repaired = int(clean["repaired_leaked"])
         lines.append(f"  training has seen {leaked:,} cases or nearly so, {repaired:,} of them repaired")
+    for name, one in found.retained.items():
+        lines.append(
+            f"  {name}: {one['accuracy_base']:.1%} -> {one['accuracy_tuned']:.1%} on {int(one['n']):,} cases: "
+            f"{int(one['forgotten']):,} forgotten ({one['forgotten_low']:.2%} to {one['forgotten_high']:.2%}), "
+            f"{int(one['gained']):,} gained; McNemar p = {one['p_holm']:.3g}, adjusted for {len(found.retained):,}"
+            + (f"; answer format {100 * one['format']:+.1f} points" if "format" in one else "")
+        )
     return "\n".join([*lines, *_checks(found)])
 
 
@@ -79,10 +86,11 @@ def scores_taken_for(comparison: Comparison) -> dict[str, str]:
 
 
 def _change(found: Evidence) -> str:
-    metrics, repaired, broken = found.metrics, int(found.metrics["repaired"]), int(found.metrics["broken"])
+    metrics = found.metrics
+    n, repaired, broken = (int(metrics[key]) for key in ("n", "repaired", "broken"))
     return (
         f"{found.comparison.task.words.measure} {metrics['accuracy_base']:.1%} -> {metrics['accuracy_tuned']:.1%} on "
-        f"{int(metrics['n']):,} cases: {repaired:,} repaired - {broken:,} broken = {repaired - broken:+,}"
+        f"{n:,} case{'s' * (n != 1)}: {repaired:,} repaired - {broken:,} broken = {repaired - broken:+,}"
     )
 
 

@@ -10,11 +10,12 @@ A new figure is a function of a `Comparison` in this list, and a sentence in `tu
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from tunediff.compare.checks import Raised, Run, raised_checks
@@ -22,17 +23,22 @@ from tunediff.compare.comparison import Comparison, with_transitions
 from tunediff.compare.effects.answer_changes import trait_metrics
 from tunediff.compare.effects.contamination import clean_metrics, contamination
 from tunediff.compare.effects.decomposition import choices_accuracies, gain_metrics, gain_parts, gain_steps, kind_steps
+from tunediff.compare.effects.differences import no_classes
 from tunediff.compare.effects.evaluation_settings import most_likely, setting_answers
+from tunediff.compare.effects.health import signal_to_noise, suspected_labels
 from tunediff.compare.effects.label_bias import likeliest
+from tunediff.compare.effects.label_rates import label_rates
 from tunediff.compare.effects.metric_differences import metric_differences, score_metrics
 from tunediff.compare.effects.noise import answered_again, noise_floor, stable
 from tunediff.compare.effects.probabilities import NOT_MEASURED, calibration
+from tunediff.compare.effects.retention import KEYS, retention
 from tunediff.compare.effects.slices import slices, slices_of_cases, tag_slices
-from tunediff.compare.effects.transitions import validity_metrics
+from tunediff.compare.effects.transitions import changes, validity_metrics
 from tunediff.compare.effects.worth import worth, worth_metrics
 from tunediff.compare.records import case_lines, case_records
 from tunediff.data.cases import INVALID, MODELS
 from tunediff.metrics.calibration import log_prob_array
+from tunediff.stats.multiple import holm
 
 Figures = Mapping[str, float]
 
@@ -58,6 +64,8 @@ class Evidence:
     tables: dict[str, pd.DataFrame]
     figures: dict[str, Figures]
     checks: list[Raised]
+    retained: Mapping[str, Figures] = field(default_factory=dict)
+    """Of each further test set what `retention` says, and the p of its difference adjusted over all of them, p_holm."""
 
     @property
     def records(self) -> Iterator[dict[str, Any]]:
@@ -66,7 +74,7 @@ class Evidence:
         if not found.cases:
             return case_lines(found)
         task = found.task
-        members = slices_of_cases(found.aligned, found.cases, found.features, task.families, self.tables["slices"])
+        members = slices_of_cases(found.aligned, found.cases, found.features, found.families, self.tables["slices"])
         again = answered_again(found.aligned, "again_prediction_base", task, found.gold)
         return case_records(found, members, None if again is None else stable(again))
 
@@ -82,12 +90,15 @@ class Evidence:
         return pd.concat(with_transitions(parts))
 
 
-def gather(comparison: Comparison, run: Run | None = None) -> Evidence:
+def gather(
+    comparison: Comparison, run: Run | None = None, further: Mapping[str, Comparison] = MappingProxyType({})
+) -> Evidence:
     """Compare two models in every way that there is.
 
     Args:
         comparison: of the two.
         run: what other stages found, for the checks; None: two files are all there is.
+        further: the same two models on further test sets, by name.
 
     Raises:
         TunediffError: log-probabilities are no finite numbers, one a label; or a check is acknowledged that is none.
@@ -98,7 +109,16 @@ def gather(comparison: Comparison, run: Run | None = None) -> Evidence:
     figures = {name: values for effect in effects for name, values in effect.figures.items()}
     run = run or Run()
     checks = raised_checks(comparison, metrics, tables, figures, run)
-    return Evidence(comparison, metrics, tables, figures, checks)
+    retained = {name: retention(one) for name, one in further.items()}
+    adjusted = holm([one["p"] for one in retained.values()])
+    retained = {name: one | {"p_holm": p} for (name, one), p in zip(retained.items(), adjusted, strict=True)}
+    if retained:
+        rows = [{"set": name, "measure": further[name].task.words.measure, **one} for name, one in retained.items()]
+        tables["retention"] = pd.DataFrame(rows, columns=["set", "measure", *KEYS, "p_holm"])
+        each = {name: _slices(one).tables.get("slices") for name, one in further.items()}
+        found = [table.assign(set=name) for name, table in each.items() if table is not None and len(table)]
+        tables |= {"retention_slices": pd.concat(found, ignore_index=True)} if found else {}
+    return Evidence(comparison, metrics, tables, figures, checks, retained)
 
 
 def _transitions(comparison: Comparison) -> Effect:
@@ -116,6 +136,16 @@ def _differences(comparison: Comparison) -> Effect:
     """Every metric of the task before and after."""
     rows = metric_differences(comparison)
     return Effect(score_metrics(comparison, rows), {"differences": pd.DataFrame(rows)})
+
+
+def _labels(comparison: Comparison) -> Effect:
+    """Precision, recall and F1 of each label before and after, where there are several."""
+    task, labelled = comparison.task, comparison.labelled
+    if task.answers_are_labels and no_classes(labelled, task.labels):
+        return Effect()
+    if len(task.labels) < 2 or not labelled["label"].isin(task.labels).all():
+        return Effect()
+    return Effect(tables={"labels": label_rates(labelled, task.labels, comparison.confidence, comparison.clusters)})
 
 
 def _traits(comparison: Comparison) -> Effect:
@@ -143,6 +173,24 @@ def _noise(comparison: Comparison) -> Effect:
         if again is not None:
             metrics |= noise_floor(again, name)
     return Effect(metrics)
+
+
+def _health(comparison: Comparison) -> Effect:
+    """What the test set can tell of two models, and which of its labels both contradict with one answer."""
+    ratio = signal_to_noise(changes(comparison.cells), comparison.clusters, _noise(comparison).metrics)
+    metrics: dict[str, float] = {} if ratio is None else {"signal_to_noise": ratio}
+    aligned = comparison.aligned
+    frames = []
+    for model in MODELS:
+        columns = {"case_id": "case_id", "label": "label"}
+        columns |= {f"{name}_{model}": name for name in ("prediction", "outcome")}
+        frame = aligned.reindex(columns=list(columns)).rename(columns=columns)
+        if comparison.log_probs:
+            frame = frame.assign(confidence=np.exp(comparison.log_probs[model]).max(axis=1))
+        frames.append(frame)
+    suspected = suspected_labels(frames)
+    metrics["agreed_against_label"] = len(suspected)
+    return Effect(metrics, {"labels_to_review": suspected} if comparison.cases else {})
 
 
 def _worth(comparison: Comparison) -> Effect:
@@ -195,9 +243,9 @@ def _contamination(comparison: Comparison) -> Effect:
 def _slices(comparison: Comparison) -> Effect:
     """Where in the test set the change happened; where nothing else is known, by kind of case."""
     task, confidence, clusters = comparison.task, comparison.confidence, comparison.clusters
-    if comparison.cases:
+    if comparison.cases or comparison.own:
         texts, least = comparison.features, comparison.settings.slice_min_cases
-        table = slices(comparison.aligned, comparison.cases, texts, task.families, confidence, least, clusters)
+        table = slices(comparison.aligned, comparison.cases, texts, comparison.families, confidence, least, clusters)
     elif task.kinds:
         kinds = ([label] for label in comparison.aligned["label"])
         table = tag_slices(kinds, comparison.cells, "tag", confidence, clusters)
@@ -210,9 +258,11 @@ def _slices(comparison: Comparison) -> Effect:
 EFFECTS: dict[str, Callable[[Comparison], Effect]] = {
     "transitions": _transitions,
     "differences": _differences,
+    "labels": _labels,
     "traits": _traits,
     "gain": _gain,
     "noise": _noise,
+    "health": _health,
     "worth": _worth,
     "calibration": _calibration,
     "contamination": _contamination,

@@ -7,10 +7,12 @@
 A promise passes where the whole interval keeps it and fails where none of the interval does; where the interval holds
 both, too few cases were asked, and the verdict says how many would do. So two models that are equal fail as rarely as
 the confidence says: each end of an interval is wrong in half of its cases, and of more than two promises each takes
-its share of them to fail.
+its share of them to fail. One that stops early is looked at after every case, and decided at the first look that tells
+(`tunediff.stats.martingale`).
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +21,7 @@ import numpy.typing as npt
 from tunediff.compare.effects.transitions import change_interval
 from tunediff.stats.bootstrap import Clusters, cluster_codes
 from tunediff.stats.intervals import cases_for_rate, clopper_pearson
+from tunediff.stats.martingale import always_valid_interval, cases_to_decide, first_decision, one_by_one
 from tunediff.stats.paired import cases_for_margin, difference_interval
 from tunediff.stats.shares import share_interval
 
@@ -33,12 +36,13 @@ class Wanted(NamedTuple):
     """What is promised; None: nothing.
 
     max_negative_flip_rate: of all cases at most this share breaks. non_inferiority_margin: the difference is above
-    minus this, of all cases and of each slice. min_gain_over_baseline: the gain over the best trivial baseline is at
-    least this.
+    minus this, of all cases and of each slice. max_forgotten_rate: of the cases of each other test set at most this
+    share breaks. min_gain_over_baseline: the gain over the best trivial baseline is at least this.
     """
 
     max_negative_flip_rate: float | None = None
     non_inferiority_margin: float | None = None
+    max_forgotten_rate: float | None = None
     min_gain_over_baseline: float | None = None
 
 
@@ -54,7 +58,7 @@ class Judged(NamedTuple):
     """A promise, what was measured, and the verdict.
 
     cases: how many were asked. needed: how many in all would do at these rates; None where no number does or none is
-    known.
+    known. read: after how many of them it was decided, where it may be early; None: they were looked at once.
     """
 
     promise: str
@@ -66,6 +70,14 @@ class Judged(NamedTuple):
     limit: float
     cases: int
     needed: int | None
+    read: int | None = None
+
+
+class Asked(NamedTuple):
+    """What became of the cases of a test set or slice: 1 repaired, -1 broken, else 0; and what cases may share."""
+
+    change: Changes
+    clusters: Clusters
 
 
 def judge(
@@ -75,6 +87,8 @@ def judge(
     slices: Mapping[str, Flags],
     confidence: float,
     gain: Gain | None = None,
+    others: Mapping[str, Asked] = MappingProxyType({}),
+    early: bool = False,
 ) -> list[Judged]:
     """Hold what is promised against what was measured.
 
@@ -85,22 +99,35 @@ def judge(
         slices: which cases are in each slice that the margin is promised for, by name; each of at least one.
         confidence: of every interval.
         gain: over the best trivial baseline, where it was measured.
+        others: what became of the cases of other test sets, by name.
+        early: whether to look after every case, in the order that they have, and stop at the first look that tells.
     """
     codes = None if clusters is None else cluster_codes(clusters)
-    everything = {ALL: np.ones(len(change), dtype=np.bool_)}
+    everything = Asked(change, codes)
     margin, rate, least = wanted.non_inferiority_margin, wanted.max_negative_flip_rate, wanted.min_gain_over_baseline
-    compared = {} if margin is None else everything | dict(slices)
-    found: list[Judged] = []
-    shares = len(compared) + (rate is not None)
+    compared = (
+        {}
+        if margin is None
+        else {ALL: everything}
+        | {name: Asked(change[inside], None if codes is None else codes[inside]) for name, inside in slices.items()}
+    )
+    limits = {} if rate is None else {("negative flips", ALL): (everything, rate)}
+    if (forgotten := wanted.max_forgotten_rate) is not None:
+        limits |= {("forgotten", name): (asked, forgotten) for name, asked in others.items()}
+    shares = len(compared) + len(limits)
     # A failure is found at one end of an interval: two promises share the level as they are. The interval of the gain
     # is as it was measured: it takes one of the two ends, and the others share what it leaves.
     strict = 1 - (1 - confidence) * min(1.0, (2 - (least is not None)) / max(1, shares))
-    for name, inside in compared.items():
+    if early:  # of a martingale nothing is known of its ends: each promise takes its share of the level
+        strict = 1 - (1 - confidence) / max(1, shares + (least is not None))
+    found: list[Judged] = []
+    for name, asked in compared.items():
         assert margin is not None
-        shared = None if codes is None else codes[inside]
-        found.append(_non_inferior(name, change[inside], shared, margin, confidence, strict))
-    if rate is not None:
-        found.append(_few_breaks(change < 0, codes, rate, confidence, strict))
+        judged = _non_inferior_early if early else _non_inferior
+        found.append(judged(name, asked, margin, confidence, strict))
+    for (promise, name), (asked, limit) in limits.items():
+        few = _few_breaks_early if early else _few_breaks
+        found.append(few(promise, name, asked, limit, confidence, strict))
     if least is not None and gain is not None:
         verdict = _verdict(gain.low >= least, gain.high < least)
         found.append(Judged("gain over the best baseline", ALL, verdict, *gain, least, len(change), None))
@@ -133,10 +160,12 @@ def verdict_text(judged: Sequence[Judged], confidence: float) -> str:
 def judged_line(one: Judged, confidence: float) -> str:
     """Say what became of a promise, in a line."""
     where = f"of all {one.cases:,} cases" if one.scope == ALL else f"of the {one.cases:,} cases of {one.scope}"
-    ends = f"({100 * confidence:.4g} % interval "
-    if one.promise == "negative flips":
+    if one.read is not None and one.read < one.cases:
+        where = f"after {one.read:,} {where}"
+    ends = f"({100 * confidence:.4g} % interval{'' if one.read is None else ' that holds at every look'} "
+    if one.promise in ("negative flips", "forgotten"):
         what = (
-            f"negative flips {where}: {one.estimate:.2%} {ends}{one.low:.2%} to {one.high:.2%}), at most "
+            f"{one.promise} {where}: {one.estimate:.2%} {ends}{one.low:.2%} to {one.high:.2%}), at most "
             f"{one.limit:.2%} allowed"
         )
     else:
@@ -159,9 +188,8 @@ def _verdict(kept: bool, broken: bool) -> Verdict:
     return "pass" if kept else "fail" if broken else "inconclusive"
 
 
-def _non_inferior(
-    name: str, change: Changes, codes: Clusters, margin: float, confidence: float, strict: float
-) -> Judged:
+def _non_inferior(name: str, asked: Asked, margin: float, confidence: float, strict: float) -> Judged:
+    change, codes = asked
     n, repaired, broken = len(change), int((change > 0).sum()), int((change < 0).sum())
     low, high = change_interval(change, confidence, codes)
     highest = high if strict == confidence else change_interval(change, strict, codes)[1]
@@ -177,7 +205,8 @@ def _non_inferior(
     return Judged("non-inferiority", name, verdict, estimate, low, high, -margin, n, needed)
 
 
-def _few_breaks(broken: Flags, codes: Clusters, limit: float, confidence: float, strict: float) -> Judged:
+def _few_breaks(promise: str, name: str, asked: Asked, limit: float, confidence: float, strict: float) -> Judged:
+    broken, codes = asked.change < 0, asked.clusters
     n, count = len(broken), int(broken.sum())
     low, high = share_interval(broken, clopper_pearson, confidence, codes)
     lowest = low if strict == confidence else share_interval(broken, clopper_pearson, strict, codes)[0]
@@ -186,7 +215,33 @@ def _few_breaks(broken: Flags, codes: Clusters, limit: float, confidence: float,
     if verdict == "inconclusive":
         plain, end = clopper_pearson(count, n, confidence), 1 if count / n < limit else 0
         needed = _inflated(cases_for_rate(count, n, limit, confidence), count / n, plain[end], (low, high)[end], n)
-    return Judged("negative flips", ALL, verdict, count / n, low, high, limit, n, needed)
+    return Judged(promise, name, verdict, count / n, low, high, limit, n, needed)
+
+
+def _non_inferior_early(name: str, asked: Asked, margin: float, confidence: float, strict: float) -> Judged:
+    return _early("non-inferiority", name, asked, -1, -margin, 1, confidence, strict)
+
+
+def _few_breaks_early(promise: str, name: str, asked: Asked, limit: float, confidence: float, strict: float) -> Judged:
+    broken = asked._replace(change=(asked.change < 0).astype(np.int64))
+    return _early(promise, name, broken, 0, limit, -1, confidence, strict)
+
+
+def _early(
+    promise: str, name: str, asked: Asked, least: int, limit: float, kept: int, confidence: float, strict: float
+) -> Judged:
+    """A promise that a mean of values in least..1 is above a limit (kept 1) or below it (kept -1), looked at often."""
+    units, n = one_by_one(asked.change, asked.clusters, least), len(asked.change)
+    levels = -np.log(1 - confidence), -np.log(1 - strict)
+    stopped = first_decision(units, limit, *levels[::kept])
+    verdict: Verdict = "inconclusive"
+    if stopped is not None:
+        units = units.first(stopped)
+        verdict = "pass" if kept * (units.mean - limit) > 0 else "fail"
+    needed = cases_to_decide(units, limit, levels[0]) if stopped is None else None
+    needed = None if needed is None else max(n + 1, needed)
+    interval = always_valid_interval(units, confidence)
+    return Judged(promise, name, verdict, units.mean, *interval, limit, n, needed, int(units.seen[-1]))
 
 
 def _inflated(needed: int | None, estimate: float, plain: float, wide: float, n: int) -> int | None:

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from tunediff.config.data import Origin, leads_out
 from tunediff.config.prompt import Prompt
-from tunediff.config.section import Section
+from tunediff.config.section import Section, Whole
 from tunediff.config.task import TaskSection
 
 SPLITS = ("train", "validation", "test")
@@ -41,3 +41,11 @@ class AlsoSet(Section):
     task: TaskSection | None = Field(default=None, description="what its cases are; none: as section task says")
     data: AlsoData = Field(description="where its rows come from and which are drawn")
     prompt: Prompt | None = Field(default=None, description="how its cases are written; none: as section prompt says")
+    scoring_method: Literal["choices", "generation"] | None = Field(
+        default=None,
+        description="of labels: choices, or text generated freely, which tells the answer format from the rest; none: "
+        "as section evaluate says",
+    )
+    max_new_tokens: Whole | None = Field(
+        default=None, ge=1, description="longest answer that is written; none: as section evaluate says"
+    )

@@ -100,6 +100,12 @@ CHECKS = {
         "Check that the adapter's weights are not zero and that its names fit the base; of two files, that they are of "
         "two models.",
     ),
+    "TD208": Check(
+        "Few clusters",
+        "The cases are about few things, such as the questions of one paragraph. Intervals count these clusters; exact "
+        "tests and the smallest detectable difference count cases, and so promise too much.",
+        "Read the intervals and not the p-values; take a test set with more clusters.",
+    ),
     "TD301": Check(
         "Overfitting",
         "Validation loss rose while training loss went on falling.",

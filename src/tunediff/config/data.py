@@ -1,5 +1,6 @@
 """Where rows come from and how the splits are drawn from them."""
 
+import codecs
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -34,9 +35,12 @@ class Draw(Section):
 class Synthetic(Section):
     """Generated cases, drawn from a seed."""
 
-    name: Literal["captions", "reviews", "questions", "sums", "orders"] = Field(
-        description="pairs of captions (nli), film reviews (classification), reports and questions "
-        "(question_answering), sums in words (generation), orders to be written as JSON (generation)"
+    name: Literal[
+        *("captions", "reviews", "questions", "sums", "orders", "rankings", "arithmetic", "copying", "instructions")
+    ] = Field(
+        description="pairs of captions (nli), film reviews (classification), who comes first (multiple_choice), "
+        "reports and questions (question_answering), sums in words (generation), orders to be written as JSON "
+        "(generation), and for retention (generation): arithmetic, texts to copy, instructions to follow"
     )
     seed: Seed = Field(description="seed of the generated cases")
     train: Whole = Field(ge=1, description="rows to write for the source split `train`")
@@ -55,23 +59,40 @@ class HubData(Section):
 class Origin(Section):
     """Where the rows of a test set come from, and what their columns mean."""
 
-    source: Literal["synthetic", "files", "hub"] = Field(description="a synthetic data set, files on disk, or the hub")
+    source: Literal["synthetic", "files", "hub"] = Field(
+        default="files", description="a synthetic data set, files on disk, or the hub"
+    )
     synthetic: Synthetic | None = Field(default=None, description="source synthetic: which one")
     files: dict[str, str] | None = Field(
-        default=None, description="source files: file (.jsonl .csv .tsv .parquet, SQuAD's .json) per source split"
+        default=None,
+        description="source files: file per source split (.jsonl .csv .tsv, these also as .gz; .xlsx .parquet, SQuAD's "
+        ".json)",
     )
     hub: HubData | None = Field(default=None, description="source hub: which data set")
     columns: dict[str, str] = Field(
         description="column of the source for each input field and for `label` (question_answering, generation: "
-        "`answers`)"
+        "`answers`); multiple_choice: also for `options`, a list, or for each of task.labels"
     )
     labels: dict[SourceValue, LabelName] | None = Field(
         default=None,
-        description="label for each value of the label column, where the source does not use the labels' names",
+        description="label for each value of the label column that is not the name of a label",
     )
     unlabelled: list[SourceValue | None] = Field(
         default=[],
         description="values of the label column that mean: no gold label; such rows are dropped and counted",
+    )
+    empty: Literal["refuse", "drop", "keep"] = Field(
+        default="refuse",
+        description="a row where an input is empty stops the run, is dropped and counted, or is kept where another "
+        "input has text",
+    )
+    encoding: Word = Field(default="utf-8", description="source files: encoding of .csv, .tsv and .jsonl files")
+    delimiter: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1,
+        description="source files: what separates the fields of .csv files; none: a comma, or where the first line has "
+        "none, the semicolon, tab or | that it has",
     )
     test: Draw = Field(description="the rows that both models are measured on")
 
@@ -94,6 +115,10 @@ class Origin(Section):
             yield f"data.unlabelled: found {sorted(both)}, which data.labels gives a label"
 
     def _source_contradictions(self) -> Iterator[str]:
+        try:
+            codecs.lookup(self.encoding)
+        except (LookupError, ValueError):
+            yield f"data.encoding: found '{self.encoding}', expected one that Python knows, such as utf-8 or cp1252"
         for kind in ("synthetic", "files", "hub"):
             if (getattr(self, kind) is None) == (self.source == kind):
                 state = "missing" if self.source == kind else "given"
@@ -117,7 +142,9 @@ class Origin(Section):
 class Data(Origin):
     """Where rows come from and how the three splits are drawn from them."""
 
-    path: Word = Field(description="folder of the files; it is hashed, so a changed file is noticed")
+    path: Word = Field(
+        default="data/raw", description="folder of the files; it is hashed, so a changed file is noticed"
+    )
     train: Draw | None = Field(
         default=None, description="the rows that the model learns from; none: not known, of a model trained elsewhere"
     )
@@ -130,10 +157,20 @@ class Data(Origin):
         description="column whose rows stay together: a random or stratified draw takes whole groups, and no group "
         "stands in two splits",
     )
+    slices: list[Word] = Field(
+        default=[],
+        description="columns of the source whose values are slices of the test set, such as [channel, language]; of "
+        "more than 10 different numbers the quarters; a case with an empty cell is in none",
+    )
     shared_sources: Literal["drop", "keep"] = Field(
         default="drop",
         description="rows of train and validation whose source input also stands in a later split",
     )
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from super()._contradictions()
+        if len(set(self.slices)) < len(self.slices):
+            yield f"data.slices: found {self.slices}, expected no name twice"
 
     @property
     def draws(self) -> dict[str, Draw]:

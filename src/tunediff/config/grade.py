@@ -40,4 +40,9 @@ class Grade(Section):
         default=[],
         description="json_fields: those that are compared, such as address.city; none: all of answer and reference",
     )
+    lenient: bool = Field(
+        default=False,
+        description="of a grade beside the first: it sees through the answer format, so an answer that has 1 by it and "
+        "is not right by the first one lacks the format alone",
+    )
     scale: Number = Field(default=1.0, gt=0, description="evaluate, FILE.py: the score of a perfect answer")

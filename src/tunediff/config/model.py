@@ -26,6 +26,17 @@ HEADS = {
 }
 
 
+Quantization = Literal["nf4", "fp4", "int8", "stored", "none"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+# What bitsandbytes makes of plain weights as they are loaded: how transformers and peft call it.
+BITSANDBYTES: dict[str, dict[str, Any]] = {
+    "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True},
+    "fp4": {"load_in_4bit": True, "bnb_4bit_quant_type": "fp4", "bnb_4bit_use_double_quant": True},
+    # Columns of outliers are found over a whole batch: with them an answer depends on what is asked beside it.
+    "int8": {"load_in_8bit": True, "llm_int8_threshold": 0.0},
+}
+
+
 class Base(Section):
     """Where the base model comes from, and its layout: all of it that the stage base_model reads."""
 
@@ -74,8 +85,12 @@ class Model(Base):
         description="classification: an encoder's head reads what the layout gives it (first token or pooler), or the "
         "mean of all tokens, as sentence encoders were trained to be read; transformers by itself reads the first",
     )
-    quantization: Literal["nf4", "none"] = Field(description="nf4: 4-bit with double quantisation by bitsandbytes")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    quantization: Quantization = Field(
+        default="none",
+        description="nf4, fp4: 4-bit with double quantisation, int8: 8-bit, each by bitsandbytes as the weights are "
+        "loaded; stored: as the checkpoint's config.json says (GPTQ, AWQ, compressed-tensors, FP8, ...)",
+    )
+    dtype: Dtype = Field(
         default="auto",
         description="of the computation; auto: bfloat16 on a GPU that has it, float16 on others, float32 on the CPU",
     )

@@ -27,7 +27,7 @@ class Params(Section):
     data: Data
     also: dict[SetName, AlsoSet] = Field(default={}, description="further test sets, by name")
     model: Model
-    pretrain: Pretrain
+    pretrain: Pretrain = Pretrain()
     prompt: Prompt = Prompt()
     engine: EngineSection = EngineSection()
     evaluate: Evaluate
@@ -36,5 +36,5 @@ class Params(Section):
     train: Train | None = Field(default=None, description="none: the tuned model was not trained here")
     diff: Diff = Diff()
     checks: Checks = Checks()
-    report: Report
+    report: Report = Report()
     cost: Cost = Cost()

@@ -37,12 +37,15 @@ class Pretrain(Section):
     A decoder learns to continue the text, an encoder to fill masks; one with BERT's head also which text comes next.
     """
 
-    path: Word = Field(description="file of the text, or the folder of its files; hashed, so a change is noticed")
-    text: Literal["none", "synthetic", "columns", "wikitext", "plain"] = Field(
-        description="no pretraining, generated text, columns of a file of rows, WikiText's articles, or plain "
-        "text with empty lines between documents"
+    path: Word = Field(
+        default="data/raw", description="file of the text, or the folder of its files; hashed, so a change is noticed"
     )
-    synthetic: Literal["captions", "sums", "orders"] | None = Field(
+    text: Literal["none", "synthetic", "columns", "wikitext", "plain"] = Field(
+        default="none",
+        description="no pretraining, generated text, columns of a file of rows, WikiText's articles, or plain "
+        "text with empty lines between documents",
+    )
+    synthetic: Literal["captions", "sums", "orders", "rankings"] | None = Field(
         default=None, description="text synthetic: which one"
     )
     columns: list[str] = Field(default=[], description="text columns: those whose sentences are read")

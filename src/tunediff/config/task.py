@@ -1,7 +1,7 @@
 """What a case is: its input fields and its labels, and how free answers are graded."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -13,7 +13,8 @@ ANSWERABLE, UNANSWERABLE, ANSWER = "answerable", "unanswerable", "answer"
 
 # Names that stand beside the inputs in a record of a case.
 RESERVED = frozenset(
-    ["case_id", "label", "tags", "answers", "prediction", "transition", "slices", "evidence", "clauses", "explanation"]
+    ["case_id", "label", "tags", "answers", "options", "prediction", "transition", "slices"]
+    + ["evidence", "clauses", "explanation"]
     + [f"{model}_{value}" for model in ("base", "tuned") for value in ("prediction", "log_probs", "margin", "f1")]
 )
 # What such a name begins with: a number of each case, before and after.
@@ -30,7 +31,8 @@ class TaskSection(Section):
     """What a case is: its input fields and its labels, and how free answers are graded."""
 
     name: Word = Field(
-        description="which task the cases belong to: nli, classification, question_answering or generation"
+        description="which task the cases belong to: nli, classification, multiple_choice, question_answering or "
+        "generation"
     )
     inputs: list[Word] = Field(
         min_length=1,
@@ -39,13 +41,20 @@ class TaskSection(Section):
     labels: list[LabelName] = Field(
         min_length=1,
         description="the labels, in the order of their scores; question_answering: [answerable], or "
-        "[answerable, unanswerable] where a question may have no answer; generation: [answer]",
+        "[answerable, unanswerable] where a question may have no answer; generation: [answer]; multiple_choice: a name "
+        "for each place of an option, such as [A, B, C, D]",
     )
     source_input: Word = Field(description="the input whose text cases share (SNLI: premise); splits never share one")
     partial_input: Word = Field(description="the input that the partial-input baseline reads alone")
     grade: Annotated[list[Grade], BeforeValidator(_listed)] = Field(
         default=[],
         description="generation: one grade or several; the first says what is right, the others are compared beside it",
+    )
+
+    option_score: Literal["sum", "token", "character", "byte", "unconditional"] = Field(
+        default="sum",
+        description="multiple_choice: the log-likelihood by which an option is chosen: in all, per token, character or "
+        "byte of the option, or less that of the option without a prompt; the others are compared beside it",
     )
 
     def _contradictions(self) -> Iterator[str]:

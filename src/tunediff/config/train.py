@@ -50,8 +50,18 @@ class Train(Section):
         default="last",
         description="the model after the last epoch, or after the one with the lowest validation loss",
     )
+    keep: Literal["best", "all"] = Field(
+        default="best",
+        description="what is kept of the run: the model that choose_epoch names, or beside it that of each epoch, for "
+        "tunediff checkpoints",
+    )
     seed: Seed = Field(default=0, description="of adapter weights, dropout and order")
 
     def _contradictions(self) -> Iterator[str]:
         if self.fsdp is not None and self.num_processes == 1:
             yield "train.fsdp goes with train.num_processes above 1; found 1"
+        if self.keep == "all" and self.save_total_limit is not None:
+            yield (
+                f"train.save_total_limit: found {self.save_total_limit}, but train.keep is all, which needs the save "
+                "of each epoch; expected none"
+            )

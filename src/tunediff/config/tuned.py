@@ -1,14 +1,27 @@
 """Where the tuned model comes from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pydantic import Field
 
 from tunediff.config.engine import address_problems
+from tunediff.config.model import Dtype, Model, Quantization
 from tunediff.config.section import LabelName, Section, Word
 
 # What tuned.source may be; `tunediff.models.tuned.TUNED_SOURCES` pins all but `train`.
 TUNED = ["train", "hub", "folder", "server"]
+
+
+def loaded_as(model: Model, given: Mapping[str, Any]) -> Model:
+    """The section model in the precision of a tuned model.
+
+    Args:
+        model: the section model.
+        given: quantization and dtype, as the section tuned or the manifest of a tuned model has them; None: as model.
+    """
+    precision = {key: given.get(key) for key in ("quantization", "dtype")}
+    return model.model_copy(update={key: value for key, value in precision.items() if value is not None})
 
 
 class Tuned(Section):
@@ -30,13 +43,25 @@ class Tuned(Section):
         "that the config.json of a whole model names (id2label)",
     )
 
+    quantization: Quantization | None = Field(
+        default=None,
+        description="how the weights of a whole model are held, or those of the base under an adapter, as "
+        "model.quantization; none: as model.quantization says",
+    )
+    dtype: Dtype | None = Field(
+        default=None, description="of the tuned model's computation, as model.dtype; none: as model.dtype says"
+    )
+
     def _contradictions(self) -> Iterator[str]:
         if self.id is None and self.source in ("hub", "folder", "server"):
             yield f"tuned.source is {self.source}, but tuned.id is missing"
         if self.source == "train":
-            for key in ("id", "head_labels"):
+            for key in ("id", "head_labels", "quantization", "dtype"):
                 if getattr(self, key) is not None:
                     yield f"tuned.source is train, but tuned.{key} is given"
+        for key in ("quantization", "dtype"):
+            if self.source == "server" and getattr(self, key) is not None:
+                yield f"tuned.source is server, but tuned.{key} is given; how its weights are held, the server decides"
         if (self.revision is None) == (self.source == "hub"):
             yield f"tuned.revision goes with tuned.source hub; found {self.revision} and {self.source}"
         if self.url is not None and self.source != "server":

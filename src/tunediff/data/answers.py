@@ -29,6 +29,11 @@ ANSWER_FILE_COLUMNS = {
     "truncated": "whether the prompt was cut to fit the context",
 }
 OTHER_SETTINGS = {
+    "sum_log_probs": "natural-log likelihood of each option of the case, in nats",
+    "token_log_probs": "the same per token of the option",
+    "unconditional_log_probs": "the same as sum_log_probs, without a prompt",
+    "again_sum_log_probs": "as sum_log_probs, in batches of another size",
+    "again_token_log_probs": "as token_log_probs, in batches of another size",
     "generated_text": "text generated freely",
     "premise_free_log_probs": "as log_probs, from the partial-input input alone",
     "again_text": "as text, in batches of another size",

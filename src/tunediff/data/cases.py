@@ -10,6 +10,8 @@ A case of question answering has the texts that answer it besides, and its label
     {"case_id": "8d1f5a0c9b3e7264", "question": "Where is the dog?", "context": "The dog is in the park.",
      "label": "answerable", "tags": [], "answers": [{"text": "in the park", "start": 11}]}
 
+A case of multiple choice has the texts to choose from as `options`, in the order of the labels.
+
 A prediction file (Parquet) holds one row a case, in row groups of `ROWS`; `PREDICTION_COLUMNS` lists its columns,
 `SETTING_COLUMNS` those of the other ways to ask, which are there where they were asked for, `ANSWER_COLUMNS` those of
 answers in words. A column whose name starts with one of `NUMBERS` holds a number of each case, as its task says.
@@ -90,21 +92,29 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """One labelled example: its inputs by field name, its gold label, tags such as the phenomenon it tests, answers."""
+    """One labelled example: its inputs by field name, its gold label, tags such as the phenomenon it tests, answers.
+
+    `options`: of multiple choice the texts to choose from, in the order of the labels.
+    """
 
     case_id: str
     inputs: Mapping[str, str]
     label: str
     tags: tuple[str, ...] = field(default=())
     answers: tuple[Answer, ...] = field(default=())
+    options: tuple[str, ...] = field(default=())
 
 
-# Inputs, label, tags, and of a question the answers.
-Example = tuple[Mapping[str, str], str, Sequence[str]] | tuple[Mapping[str, str], str, Sequence[str], Sequence[Answer]]
+# Inputs, label, tags, of a question the answers, and of multiple choice (which has no answers) the options.
+Example = (
+    tuple[Mapping[str, str], str, Sequence[str]]
+    | tuple[Mapping[str, str], str, Sequence[str], Sequence[Answer]]
+    | tuple[Mapping[str, str], str, Sequence[str], Sequence[Answer], Sequence[str]]
+)
 
 
 def make_cases(examples: Iterable[Example]) -> list[Case]:
-    """Cases with their ids from (inputs, label, tags) or (inputs, label, tags, answers), in the given order.
+    """Cases with their ids from (inputs, label, tags), answers and options where there are any, in the given order.
 
     The id hashes the inputs, not the label, so that a corrected label keeps its case. Repeated inputs are told
     apart by their number among their like; these are counted in an order of their own, which label, tags and answers
@@ -120,10 +130,18 @@ def make_cases(examples: Iterable[Example]) -> list[Case]:
             places.sort(key=lambda at: content_hash(given[at][1:]))
         for number, at in enumerate(places[1:], start=2):
             ids[at] = content_hash([dict(given[at][0]), number])
-    return [
-        Case(key, dict(inputs), label, tuple(tags), *map(tuple, answers))
-        for key, (inputs, label, tags, *answers) in zip(ids, given, strict=True)
-    ]
+    return [_made(key, *one) for key, one in zip(ids, given, strict=True)]
+
+
+def _made(
+    case_id: str,
+    inputs: Mapping[str, str],
+    label: str,
+    tags: Sequence[str],
+    answers: Sequence[Answer] = (),
+    options: Sequence[str] = (),
+) -> Case:
+    return Case(case_id, dict(inputs), label, tuple(tags), tuple(answers), tuple(options))
 
 
 def write_cases(path: Path, cases: Iterable[Case]) -> None:
@@ -133,7 +151,8 @@ def write_cases(path: Path, cases: Iterable[Case]) -> None:
 
 def _case_line(case: Case) -> dict[str, Any]:
     line = {"case_id": case.case_id, **case.inputs, "label": case.label, "tags": list(case.tags)}
-    return line | ({"answers": [answer._asdict() for answer in case.answers]} if case.answers else {})
+    more = {"answers": [answer._asdict() for answer in case.answers], "options": list(case.options)}
+    return line | {name: values for name, values in more.items() if values}
 
 
 def read_split(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> list[Case]:
@@ -165,13 +184,15 @@ def read_cases(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> list
                 f"{path}, row {number}: label: found {shown(row['label'])}, expected one of {', '.join(labels)}"
             )
         # What is left out, null or an empty list says the same.
-        listed = {name: row.get(name) or [] for name in ("tags", "answers")}
+        listed = {name: row.get(name) or [] for name in ("tags", "answers", "options")}
         for name, value in listed.items():
             if not isinstance(value, list):
                 raise TunediffError(f"{path}, row {number}: {name}: found {shown(value)}, expected a list")
         tags = tuple(str(tag) for tag in listed["tags"])
         answers = tuple(_answer(answer, f"{path}, row {number}") for answer in listed["answers"])
-        cases.append(Case(row["case_id"], {name: row[name] for name in inputs}, row["label"], tags, answers))
+        options = tuple(map(str, listed["options"]))
+        inside = {name: row[name] for name in inputs}
+        cases.append(Case(row["case_id"], inside, row["label"], tags, answers, options))
     if not cases:
         raise TunediffError(f"{path}: has no case, expected at least one")
     return cases

@@ -15,23 +15,21 @@ core, where the signatures of a MinHash index, which would also miss some, alone
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
-from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING
+from array import array
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count, zip_longest
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunediff.config.task import TaskSection
 from tunediff.data.cases import Case
-from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import read_json, write_json
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    Numbers = npt.NDArray[np.int32]
+    Numbers = npt.NDArray[np.integer[Any]]
 
 NEARLY = 4, 5
 """The threshold of the similarity as a fraction, 4/5, so that whole numbers decide it."""
@@ -85,23 +83,6 @@ def find_leaks(
     )
 
 
-def write_leaks(path: Path, leaks: Mapping[str, Leaks]) -> None:
-    """Write the leaks of each test set as JSON, ids under the names of their fields; of those that are known."""
-    write_json(path, {name: asdict(one) for name, one in leaks.items()})
-
-
-def read_leaks(path: Path) -> dict[str, Leaks]:
-    """Read the leaks of each test set, as `write_leaks` wrote them; none where the training cases are not known.
-
-    Raises:
-        TunediffError: no such file, or it does not hold leaks.
-    """
-    try:
-        return {name: Leaks(**one) for name, one in read_json(path).items()}
-    except (TypeError, AttributeError):
-        raise TunediffError(f"{path}: found no leaks, expected the output of the stage prepare (dvc repro)") from None
-
-
 def _pair(case: Case, task: TaskSection) -> tuple[str, ...]:
     return tuple(case.inputs[name] for name in task.inputs)
 
@@ -116,64 +97,123 @@ def _near_duplicates(
     if not cases or not train:
         return {}
     part, whole = NEARLY
-    left, right = _shingles([_pair(case, task) for case in cases], [_pair(case, trained) for case in train])
-    sizes = np.array([len(shingles) for shingles in right], int)
-    ends = np.concatenate([[0], sizes.cumsum()]).astype(int)
-    n_shingles = 1 + max((int(shingles[-1]) for shingles in (*left, *right) if len(shingles)), default=0)
+    asked, learned = [_pair(case, task) for case in cases], [_pair(case, trained) for case in train]
+    left, right, n_shingles = _shingles(asked, learned)
     # A row a training case: all of its shingles in one table, only its rarest in the other, to be asked by shingle.
-    all_of = csr_array((np.ones(ends[-1], np.int8), np.concatenate(right), ends), shape=(len(right), n_shingles))
-    rarest = [_rarest(shingles) for shingles in right]
-    starts = np.concatenate([[0], np.cumsum([len(some) for some in rarest])]).astype(int)
-    rare_in = csr_array((np.ones(starts[-1], np.int8), np.concatenate(rarest), starts), shape=all_of.shape).tocsc()
-    wanted = np.zeros(n_shingles, int)
+    all_of, rare_in = (
+        csr_array((np.ones(len(some.members), np.int8), some.members, some.ends), shape=(len(train), n_shingles))
+        for some in (right, _rarest(right))
+    )
+    rare_in = rare_in.tocsc()
+    rarest = _rarest(left)
+    sizes = np.diff(right.ends)
+    wanted = np.zeros(n_shingles, np.int32)
     found: dict[str, list[str]] = {}
-    for case, shingles in zip(cases, left, strict=True):
-        spans = [rare_in.indptr[one : one + 2] for one in _rarest(shingles)]
-        near = np.unique(np.concatenate([np.empty(0, int), *(rare_in.indices[start:end] for start, end in spans)]))
+    for i, case in enumerate(cases):
+        spans = [rare_in.indptr[one : one + 2] for one in rarest.of(i)]
+        near = np.concatenate([np.empty(0, np.int32), *(rare_in.indices[start:end] for start, end in spans)])
         # Sets of very different sizes cannot share enough; looking at sizes is cheaper than at what is shared.
-        near = near[(part * len(shingles) <= whole * sizes[near]) & (part * sizes[near] <= whole * len(shingles))]
+        shingles = left.of(i)
+        size = len(shingles)
+        near = near[(part * size <= whole * sizes[near]) & (part * sizes[near] <= whole * size)]
+        if not len(near):
+            continue
+        near = np.unique(near)
         wanted[shingles] = 1
         both = all_of[near] @ wanted
         wanted[shingles] = 0
-        near = near[whole * both >= part * (len(shingles) + sizes[near] - both)]
-        ids = [train[j].case_id for j in near if _pair(train[j], trained) != _pair(case, task)]
+        near = near[whole * both >= part * (size + sizes[near] - both)]
+        ids = [train[j].case_id for j in near.tolist() if learned[j] != asked[i]]
         if ids:
             found[case.case_id] = ids
     return found
 
 
-def _shingles(
-    cases: Sequence[tuple[str, ...]], train: Sequence[tuple[str, ...]]
-) -> "tuple[list[Numbers], list[Numbers]]":
-    """The words of each case and their pairs of neighbouring words, apart for each input, as numbers that ascend.
+class _Sets(NamedTuple):
+    """Sets of numbers, one behind the other, each ascending: set i is `members[ends[i] : ends[i + 1]]`."""
 
-    The rarer a word or pair among all cases, the smaller its number. A text that many cases share is read once.
+    members: "Numbers"
+    ends: "Numbers"
+
+    def of(self, i: int) -> "Numbers":
+        return self.members[self.ends[i] : self.ends[i + 1]]
+
+
+def _shingles(cases: Sequence[tuple[str, ...]], train: Sequence[tuple[str, ...]]) -> tuple[_Sets, _Sets, int]:
+    """The words of each case and their pairs of neighbouring words, apart for each input, and how many there are.
+
+    They are numbers: the rarer one is among all cases, the smaller. A text that many cases share is read once.
     """
     import numpy as np
 
-    number: dict[str, int] = {}
+    rows, members, counts, n_before = [], [], [], 0
+    # A further test set may have another number of inputs; what is not there has no words.
+    for texts in zip_longest(*cases, *train, fillvalue=""):
+        place: dict[str, int] = {}
+        which = np.array([place.setdefault(text, len(place)) for text in texts], np.int32)
+        of_text, n = _shingles_of_texts(list(place))
+        lengths = np.diff(of_text.ends)
+        often = np.repeat(np.bincount(which, minlength=len(place)), lengths)
+        counts.append(np.bincount(of_text.members, often, n))
+        row, one = _gathered(of_text, which)
+        rows.append(row)
+        members.append(one + n_before)
+        n_before += n
+    by_rarity = np.empty(n_before, np.int64)
+    by_rarity[np.argsort(np.concatenate(counts), kind="stable")] = np.arange(n_before)
+    both = _as_sets(np.concatenate(rows), by_rarity[np.concatenate(members)], len(cases) + len(train), n_before)
+    cut = both.ends[len(cases)]
+    left = _Sets(both.members[:cut], both.ends[: len(cases) + 1])
+    return left, _Sets(both.members[cut:], both.ends[len(cases) :] - cut), n_before
 
-    @cache
-    def read(place: int, text: str) -> "Numbers":
-        words = [f"{place} {word}" for word in WORD.findall(text.casefold())]
-        shingles = dict.fromkeys([*words, *map(" ".join, pairwise(words))])
-        return np.array([number.setdefault(shingle, len(number)) for shingle in shingles], np.int32)
 
-    def numbers(side: Sequence[tuple[str, ...]]) -> "list[Numbers]":
-        return [np.concatenate([read(place, text) for place, text in enumerate(inputs)]) for inputs in side]
+def _shingles_of_texts(texts: Sequence[str]) -> tuple[_Sets, int]:
+    """The words of each text and their pairs of neighbouring words, as numbers, and how many there are."""
+    import numpy as np
 
-    left, right = numbers(cases), numbers(train)
-    counts = np.bincount(np.concatenate([*left, *right]), minlength=len(number))
-    by_rarity = np.empty(len(number), np.int32)
-    by_rarity[np.argsort(counts, kind="stable")] = np.arange(len(number), dtype=np.int32)
-    return [np.sort(by_rarity[some]) for some in left], [np.sort(by_rarity[some]) for some in right]
+    number: defaultdict[str, int] = defaultdict(count().__next__)
+    words, lengths = array("i"), array("i")
+    for text in texts:
+        found = WORD.findall(text.casefold())
+        words.extend(map(number.__getitem__, found))
+        lengths.append(len(found))
+    single, row = np.array(words, np.int64), np.repeat(np.arange(len(texts)), np.array(lengths))
+    neighbours = row[1:] == row[:-1]
+    pairs, pair = np.unique((single[:-1] * len(number) + single[1:])[neighbours], return_inverse=True)
+    n = len(number) + len(pairs)
+    rows = np.concatenate([row, row[1:][neighbours]])
+    return _as_sets(rows, np.concatenate([single, len(number) + pair]), len(texts), n), n
 
 
-def _rarest(shingles: "Numbers") -> "Numbers":
-    """The rarest shingles, one of which any set has that is nearly the same as this one.
+def _gathered(sets: _Sets, which: "Numbers") -> "tuple[Numbers, Numbers]":
+    """The members of these sets, and for each the place in `which` of its set."""
+    import numpy as np
 
-    Such a set shares at least `ceil(4/5 * len(shingles))`; were all of those outside the rarest, too few would remain.
+    lengths = np.diff(sets.ends)[which]
+    starts = np.repeat(sets.ends[:-1][which] - (lengths.cumsum() - lengths), lengths)
+    return np.repeat(np.arange(len(which)), lengths), sets.members[starts + np.arange(len(starts))]
+
+
+def _as_sets(rows: "Numbers", members: "Numbers", n_rows: int, n_members: int) -> _Sets:
+    """Sets of the members that are named with each row, once or more often."""
+    import numpy as np
+
+    # numpy's own `unique` of integers is a hash table, several times as slow as a sort here.
+    keys = np.sort(rows * max(1, n_members) + members)
+    keys = keys[np.append(True, keys[1:] != keys[:-1])[: len(keys)]]
+    row, member = np.divmod(keys, max(1, n_members))
+    return _Sets(member.astype(np.int32), np.concatenate([[0], np.bincount(row, minlength=n_rows).cumsum()]))
+
+
+def _rarest(sets: _Sets) -> _Sets:
+    """Of each set the rarest members, one of which any set has that is nearly the same.
+
+    Such a set shares at least `ceil(4/5 * n)` of the n; were all of those outside the rarest, too few would remain.
     """
+    import numpy as np
+
     part, whole = NEARLY
-    shared = -(-part * len(shingles) // whole)
-    return shingles[: len(shingles) - shared + 1]
+    n = np.diff(sets.ends)
+    kept = np.minimum(n, n - -(-part * n // whole) + 1)
+    place = np.arange(len(sets.members)) - np.repeat(sets.ends[:-1], n)
+    return _Sets(sets.members[place < np.repeat(kept, n)], np.concatenate([[0], kept.cumsum()]))

@@ -26,8 +26,8 @@ would shift it and choose other rows, 99 of each.
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
 
 from tunediff.config.data import Draw, Origin
 from tunediff.data.cases import Case
@@ -52,6 +52,8 @@ class Drawn:
     """Rows between two steps of the stride."""
     unlabelled: list[int]
     """Rows (from 0) without a gold label."""
+    empty: list[int]
+    """Rows (from 0) that were dropped because an input is empty."""
     elsewhere: int
     """Rows that a split drawn before took."""
     shared_premise: list[int]
@@ -60,6 +62,10 @@ class Drawn:
     """Rows (from 0) whose group stands in a split drawn before."""
     left_out: int
     """Rows that the draw or its limit left."""
+    rows: list[int]
+    """Rows (from 0) that the cases were made of, in their order."""
+    slices: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    """For each column of `data.slices` its value of each case, where it was asked for."""
 
     @property
     def arithmetic(self) -> str:
@@ -67,6 +73,7 @@ class Drawn:
         losses = {
             "off the stride": self.off_stride,
             "without label": len(self.unlabelled),
+            "with an empty input": len(self.empty),
             "in another split": self.elsewhere,
             "of a shared premise": len(self.shared_premise),
             "of a shared group": len(self.shared_group),
@@ -81,6 +88,7 @@ def draw_splits(
     data: Origin,
     source_input: str,
     groups: Mapping[str, Sequence[str]] | None = None,
+    empty: Mapping[str, Set[int]] | None = None,
 ) -> dict[str, Drawn]:
     """Draw each split of `data.draws`: the three of section `data`, or the one of a further test set.
 
@@ -89,6 +97,7 @@ def draw_splits(
         data: how to draw.
         source_input: the input that cases may share, such as the premise.
         groups: the group of each row of each source split; None: rows have no groups.
+        empty: the rows of each source split that are dropped because an input is empty, which have no case.
 
     Returns:
         The splits by name, the one that was drawn last first: `train`, `validation`, `test`.
@@ -108,6 +117,7 @@ def draw_splits(
         free = {i: case for i, case in labelled.items() if i not in used[how.source]}
         unshared = {i: case for i, case in free.items() if case.inputs[source_input] not in premises}
         group = groups[how.source] if groups else None
+        dropped = empty[how.source] if empty else frozenset[int]()
         fresh = {i: case for i, case in unshared.items() if group is None or group[i] not in taken}
         if group is None:
             ranked_by = {i: case.inputs[source_input] if whole else case.case_id for i, case in fresh.items()}
@@ -121,11 +131,13 @@ def draw_splits(
             source=how.source,
             read=len(cases),
             off_stride=len(cases) - len(at),
-            unlabelled=[i for i in at if cases[i] is None],
+            unlabelled=[i for i in at if cases[i] is None and i not in dropped],
+            empty=[i for i in at if i in dropped],
             elsewhere=len(labelled) - len(free),
             shared_premise=[i for i in free if i not in unshared],
             shared_group=[i for i in unshared if i not in fresh],
             left_out=len(fresh) - len(chosen),
+            rows=chosen,
         )
         if not chosen:
             raise TunediffError(

@@ -6,22 +6,26 @@ Where text is generated and there are choices, these are scored too: the log-pro
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import log_softmax
 
 from tunediff.config.evaluate import Evaluate
 from tunediff.data.answers import ANSWER_FILE_COLUMNS
 from tunediff.data.cases import Case
 from tunediff.engines.engine import Engine, HeadAnswer, Written
 from tunediff.inputs.chat import Chat
-from tunediff.inputs.prompts import Rendered, render_cases
+from tunediff.inputs.prompts import Rendered, option_texts, render_cases
 from tunediff.inputs.settings import CaseSet
 from tunediff.runtime.files import ROWS
+from tunediff.runtime.hashing import content_hash
 
 # What the column `scorer` calls the ways to ask.
-SCORERS = {"choices": "choices", "text": "generation", "labels": "head", "span": "head"}
+SCORERS = {"choices": "choices", "options": "choices", "text": "generation", "labels": "head", "span": "head"}
 
 
 def ask_cases(engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate: Evaluate, title: str) -> pd.DataFrame:
@@ -31,9 +35,11 @@ def ask_cases(engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate
         engine: answers with the model.
         cases: the cases.
         case_set: how a case becomes a prompt, and what is asked about it.
-        evaluate: how long an answer may be.
+        evaluate: how long an answer may be, where the test set does not say it.
         title: what the progress bar says.
     """
+    if case_set.max_new_tokens is not None:
+        evaluate = evaluate.model_copy(update={"max_new_tokens": case_set.max_new_tokens})
     parts = [cases[start : start + ROWS] for start in range(0, max(1, len(cases)), ROWS)]
     frames = [_ask(engine, part, case_set, evaluate, title) for part in parts]
     return pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
@@ -51,6 +57,8 @@ def _ask(engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate: Eva
     ask = case_set.ask
     if ask.by_head:
         return _head_frame(engine, cases, case_set, evaluate, title)
+    if ask.answer == "options":
+        return _option_frame(engine, cases, case_set, title)
     writes, texts = ask.answer == "text", [ask.choices[name] for name in ask.names if ask.choices]
     if writes and not engine.scores(case_set.prompt):
         texts = []
@@ -65,6 +73,33 @@ def _ask(engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate: Eva
     else:
         answers = [Written(texts[int(np.argmax(row))], "none") for row in log_probs]
     return _frame(cases, prompts, answers, log_probs or [None] * len(cases), case_set)
+
+
+def _option_frame(engine: Engine, cases: Sequence[Case], case_set: CaseSet, title: str) -> pd.DataFrame:
+    """The options of each case, scored behind its prompt: in all, per token, and where it is asked without a prompt."""
+    chat, options = engine.chat(case_set.prompt), [option_texts(case, case_set.prompt) for case in cases]
+    if isinstance(chat, Chat):
+        inputs = [case.inputs for case, texts in zip(cases, options, strict=True) for _ in texts]
+        turns = iter(chat.turns(inputs, list(chain.from_iterable(options))))
+        options = [[next(turns).answer for _ in texts] for texts in options]
+    different = list(dict.fromkeys(chain.from_iterable(options)))
+    longest = max(engine.n_tokens(different), default=0) - engine.n_tokens([""])[0]
+    prompts = _render(engine, cases, case_set, longest)
+    prompts = [
+        replace(one, prompt_hash=content_hash([one.prompt_hash, texts]))
+        for one, texts in zip(prompts, options, strict=True)
+    ]
+    scores = engine.option_scores([one.text for one in prompts], options, title)
+    sums = [[one.log_likelihood for one in row] for row in scores]
+    answers = [Written(case.options[int(np.argmax(row))], "none") for case, row in zip(cases, sums, strict=True)]
+    log_probs: list[list[float] | None] = [log_softmax(row).tolist() for row in sums]
+    frame = _frame(cases, prompts, answers, log_probs, case_set)
+    frame["sum_log_probs"] = sums
+    frame["token_log_probs"] = [[one.log_likelihood / one.n_tokens for one in row] for row in scores]
+    if case_set.ask.unconditional:
+        alone = dict(zip(different, engine.unconditional(different, f"{title}, without a prompt"), strict=True))
+        frame["unconditional_log_probs"] = [[alone[text] for text in texts] for texts in options]
+    return frame
 
 
 def _head_frame(

@@ -29,6 +29,13 @@ class Written(NamedTuple):
     finish_reason: str
 
 
+class OptionScore(NamedTuple):
+    """The natural-log likelihood of an option, at most 0, and how many tokens it has, at least 1."""
+
+    log_likelihood: float
+    n_tokens: int
+
+
 class HeadAnswer(NamedTuple):
     """What a head answers to a case, and what it read of it.
 
@@ -91,6 +98,28 @@ class Engine(ABC):
         scores -= scores.max(-1, keepdims=True)
         found: list[list[float]] = (scores - np.log(np.exp(scores).sum(-1, keepdims=True))).tolist()
         return found
+
+    def option_scores(
+        self, prompts: Sequence[str], options: Sequence[Sequence[str]], title: str
+    ) -> list[list[OptionScore]]:
+        """How likely each of a prompt's own options is behind it.
+
+        Args:
+            prompts: what the model reads.
+            options: of each prompt the texts that may follow it, as many for every prompt.
+            title: what the progress bar says.
+        """
+        found = []
+        for prompt, texts in zip(prompts, options, strict=True):
+            whole = self.n_tokens([prompt + text for text in texts])
+            [known] = self.n_tokens([prompt])
+            scores = self.loglikelihoods([prompt], texts, title)[0]
+            found.append([OptionScore(one, max(1, n - known)) for one, n in zip(scores, whole, strict=True)])
+        return found
+
+    def unconditional(self, texts: Sequence[str], title: str) -> list[float]:
+        """The natural-log likelihood of each text without a prompt."""
+        return [self.loglikelihoods([""], [text], title)[0][0] for text in texts]
 
     def n_tokens(self, prompts: Sequence[str]) -> list[int]:
         """The tokens of each prompt; an engine without a tokenizer counts bytes, of which there are not fewer."""

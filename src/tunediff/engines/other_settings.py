@@ -73,7 +73,8 @@ def other_settings(
 
 def answers_of(setting: str, frame: pd.DataFrame) -> dict[str, list[Any]]:
     """The columns that raw answers in another setting add to those of the first one."""
-    return {f"{setting}_{name}": frame[name].tolist() for name in ("text", "log_probs")}
+    names = [name for name in ("text", "log_probs", "sum_log_probs", "token_log_probs") if name in frame]
+    return {f"{setting}_{name}": frame[name].tolist() for name in names}
 
 
 def few_shot_log_probs(

@@ -39,6 +39,7 @@ def join(
     answers: Sequence[Sequence[str]],
     room: int,
     tokens: Sequence[list[int]] | None = None,
+    none_begins: bool = True,
 ) -> list[Joined]:
     """Tokens of each prompt and of the answers that may follow it.
 
@@ -48,6 +49,7 @@ def join(
         answers: of each prompt the texts that may follow it, at least one.
         room: tokens that the model can read of a prompt and its answer.
         tokens: those of each prompt alone, behind a BOS, where they are known.
+        none_begins: whether an answer that begins another one of its prompt is refused.
 
     Raises:
         TunediffError: an answer adds no token, or begins another one of its prompt and could never lose to it; no token
@@ -60,7 +62,7 @@ def join(
         rows = [start + next(whole) for _ in texts]
         end = min(_shared(ids, row) for row in rows)
         joined.append(Joined(ids[:end], [row[end:] for row in rows], len(ids) - end))
-        _check(prompt, texts, joined[-1], room)
+        _check(prompt, texts, joined[-1], room, none_begins)
     return joined
 
 
@@ -139,7 +141,7 @@ def _end(prompt: str) -> str:
     return shown(prompt.replace(CHAT, "").replace(MARK, "")[-20:])
 
 
-def _check(prompt: str, texts: Sequence[str], joined: Joined, room: int) -> None:
+def _check(prompt: str, texts: Sequence[str], joined: Joined, room: int, none_begins: bool) -> None:
     end, longest = _end(prompt), len(joined.prompt) + max(map(len, joined.answers))
     if not joined.prompt:
         raise TunediffError(
@@ -155,7 +157,7 @@ def _check(prompt: str, texts: Sequence[str], joined: Joined, room: int) -> None
             raise TunediffError(
                 f"params.yaml: prompt.choices: found no token in {text!r} behind {end}, expected a text"
             )
-        for other, longer in zip(texts, joined.answers, strict=True):
+        for other, longer in zip(texts, joined.answers, strict=True) if none_begins else ():
             if tokens is not longer and longer[: len(tokens)] == tokens:
                 raise TunediffError(
                     f"params.yaml: prompt.choices: {text!r} begins {other!r}, which it could then never lose to; "

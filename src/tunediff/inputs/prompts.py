@@ -85,6 +85,16 @@ def answer_text(case: Case, prompt: Prompt) -> str:
             f"case {case.case_id}: answer: found {shown(within[0])} in it, which ends what is written; expected "
             "another text in prompt.stop"
         )
+    return _behind(prompt, text)
+
+
+def option_texts(case: Case, prompt: Prompt) -> list[str]:
+    """The texts of which one follows the prompt of a case, in the order of its options."""
+    return [_behind(prompt, option) for option in case.options]
+
+
+def _behind(prompt: Prompt, text: str) -> str:
+    """A text behind a prompt, apart from it by a space where it has none at its end."""
     return text if prompt.messages is not None or (prompt.template or "")[-1:].isspace() else f" {text}"
 
 

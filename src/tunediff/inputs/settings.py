@@ -6,7 +6,7 @@ from tunediff.config.engine import EngineSection
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.model import Model
 from tunediff.config.prompt import Prompt
-from tunediff.config.section import Section
+from tunediff.config.section import Section, Whole
 from tunediff.config.settings import MachineSettings
 from tunediff.inputs.ask import Ask
 
@@ -22,6 +22,9 @@ class CaseSet(Section):
     partial_input: str = Field(description="the input that the partial-input prompt has alone")
     prompt: Prompt = Field(description="how a case becomes the model's input")
     ask: Ask = Field(description="what the model is asked about it")
+    max_new_tokens: Whole | None = Field(
+        default=None, description="longest answer that is written; none: as section evaluate says"
+    )
 
 
 class PredictSettings(Section):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tunediff.config.adapt import LORA, Adapt
 from tunediff.models.load import Network
@@ -143,24 +142,29 @@ def whole_weights(model: Network) -> dict[str, torch.Tensor]:
     """The weights that require a gradient, on the CPU; where they are shared out, every process has to ask for them."""
     trained = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
     return {
-        name: (value.full_tensor() if isinstance(value, DTensor) else value).cpu().contiguous()
+        name: (value.full_tensor() if _is_sharded(value) else value).cpu().contiguous()
         for name, value in trained.items()
     }
 
 
-def save_weights(weights: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Write weights to `folder` as safetensors."""
+def _is_sharded(value: torch.Tensor) -> bool:
+    """Whether a tensor is shared out over several processes: a DTensor, whose module takes a second to import."""
+    return hasattr(value, "full_tensor")
+
+
+def save_weights(weights: Mapping[str, torch.Tensor], folder: Path, name: str = TRAINED) -> None:
+    """Write weights to `folder` as safetensors, in a file of this name."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(dict(weights), folder / TRAINED)
+    save_file(dict(weights), folder / name)
 
 
 def gather_trained(model: Network) -> None:
     """Give each process the whole of the trained weights that are shared out over several; it runs no more after it."""
     for name, value in whole_weights(model).items():
         holder, _, last = name.rpartition(".")
-        if isinstance(getattr(model.get_submodule(holder), last), DTensor):
+        if _is_sharded(getattr(model.get_submodule(holder), last)):
             setattr(model.get_submodule(holder), last, torch.nn.Parameter(value))
 
 
@@ -171,14 +175,16 @@ def load_trained(model: Network, folder: Path) -> None:
         TunediffError: the file is missing, damaged, or of a model that is adapted in another way.
     """
     path = folder / TRAINED
-    weights = _read_weights(path)
+    weights = read_weights(path)
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in trained.items()}:
         raise TunediffError(f"{path}: holds the weights of another model, or of one adapted in another way")
     with torch.no_grad():
         for name, value in trained.items():
             whole = weights[name]
-            if isinstance(value, DTensor):
+            if _is_sharded(value):
+                from torch.distributed.tensor import distribute_tensor
+
                 whole = distribute_tensor(whole.to(value.device), value.device_mesh, value.placements)
             value.copy_(whole)
 
@@ -203,7 +209,7 @@ def load_adapter(model: Network, folder: Path) -> Network:
     from peft import PeftModel
 
     # Read here first: peft would take a pickle where there is no safetensors file, and warn where weights are missing.
-    saved = _read_weights(folder / ADAPTER)
+    saved = read_weights(folder / ADAPTER)
     read_adapter_config(folder)
     try:
         tuned: Network = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
@@ -298,7 +304,12 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         raise TunediffError(f"{path}: cannot be read: {one_line(error)}") from None
 
 
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, by name.
+
+    Raises:
+        TunediffError: the file is missing or damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -27,14 +27,13 @@ from transformers.quantizers.base import get_keys_to_not_convert
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from tunediff.config.adapt import LORA, Adapt
-from tunediff.config.model import Model
+from tunediff.config.model import BITSANDBYTES, Model, Quantization
 from tunediff.models.heads import Head, adds_head
 from tunediff.models.layouts import layout, reads_both_ways
 from tunediff.models.modules import inside, matched_targets, new_head, new_pooler, unpacked_modules
 from tunediff.models.parameters import ParameterRow
 from tunediff.runtime.errors import TunediffError
 
-Quantization = Literal["none", "nf4"]
 Method = Literal["qlora", "lora", "head", "full"]
 
 # What is trained beside a frozen base is float32: peft casts half-precision adapters up, and gradient scaling
@@ -59,8 +58,9 @@ def count_parameters(
         config: as in `layout`.
         head: as in `layout`.
         labels: as in `layout`.
-        quantization: "nf4" packs every linear layer of the base; embeddings, norms, biases, the output embedding and
-            a new head keep `dtype`.
+        quantization: "nf4", "fp4" and "int8" pack every linear layer of the base; embeddings, norms, biases, the
+            output embedding and a new head keep `dtype`. What a checkpoint stores ("stored") is counted as if it were
+            not: how large it is, its layout does not say.
         dtype: torch's name of the floating type in which the base is held ("float32", "bfloat16", "float16").
         method: "qlora" (on NF4) and "lora" train an adapter on a frozen base, "head" the new head alone, "full"
             everything.
@@ -72,7 +72,7 @@ def count_parameters(
         TunediffError: as `layout` and `matched_targets`; or the method does not fit the base: "full" on NF4, "qlora"
             without it, "head" without a new head.
     """
-    if (method == "full" and quantization == "nf4") or (method == "qlora" and quantization == "none"):
+    if (method == "full" and quantization != "none") or (method == "qlora" and quantization == "none"):
         raise TunediffError(
             f"adapt.method: found {method!r} on a base with quantization {quantization!r}, "
             "expected 'qlora' with 'nf4', or 'full' and 'lora' with 'none'"
@@ -145,8 +145,11 @@ def _model_rows(model: PreTrainedModel, quantization: Quantization, dtype: str) 
             bytes=logical * itemsize(dtype),
             trainable=False,
         )
-        if quantization == "nf4" and parameter == "weight" and is_packed(module, owner, unpacked):
-            row = row._replace(dtype="nf4", stored=ceil(logical / 2), bytes=nf4_bytes(logical, double))
+        if quantization in BITSANDBYTES and parameter == "weight" and is_packed(module, owner, unpacked):
+            # In 8 bits each row, an output, has a scale in float32 beside it.
+            whole, rows = quantization == "int8", tensor.shape[1 if isinstance(owner, Conv1D) else 0]
+            size = logical + rows * itemsize("float32") if whole else nf4_bytes(logical, double)
+            row = row._replace(dtype=quantization, stored=logical if whole else ceil(logical / 2), bytes=size)
         yield row
     counted = {name for name, _ in model.named_parameters()}
     for name, tensor in model.named_parameters(remove_duplicate=False):

@@ -12,7 +12,8 @@ from importlib.metadata import version
 
 import torch
 
-from tunediff.models.load import Network, device
+from tunediff.models.load import Network
+from tunediff.models.precision import device
 from tunediff.runtime.cost import processor
 
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")

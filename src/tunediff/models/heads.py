@@ -9,6 +9,7 @@ for the last token that is not the padding's, which is another one than the last
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -47,10 +48,11 @@ def n_outputs(head: Head, labels: int) -> int:
 
 
 def head_class(configuration: PreTrainedConfig, head: Head) -> Any:
-    """The Auto class that makes a model with this head of this layout: `from_config` and `from_pretrained` are its.
+    """The class that makes a model with this head of this layout: `from_config` and `from_pretrained` are its.
 
-    Where transformers has no span model of a decoder, or one whose base has a name of its own, one is made of the
-    parts that its span models are made of, and the Auto class knows it from then on.
+    It is transformers' Auto class. Where transformers has no span model of a decoder, or one whose base has a name of
+    its own, it is one made of the parts that its span models are made of; not every version of transformers lets such
+    a class be registered for a layout of its own.
     """
     kind, auto = type(configuration), _AUTO_CLASSES[head]
     if head == "span":
@@ -58,11 +60,23 @@ def head_class(configuration: PreTrainedConfig, head: Head) -> Any:
         classifier: Any = AutoModelForSequenceClassification._model_mapping.get(kind, None)
         is_decoder = classifier is not None and issubclass(classifier, GenericForSequenceClassification)
         if is_decoder and (known is None or known.base_model_prefix != classifier.base_model_prefix):
-            [parent] = [base for base in classifier.__bases__ if issubclass(base, PreTrainedModel)]
-            name = classifier.__name__.replace("SequenceClassification", "QuestionAnswering")
-            parts = {"__module__": __name__, "base_model_prefix": classifier.base_model_prefix}
-            auto.register(kind, type(name, (GenericForQuestionAnswering, parent), parts), exist_ok=True)
+            return _span_class(classifier)
     return auto
+
+
+@cache
+def _span_class(classifier: type[PreTrainedModel]) -> type[PreTrainedModel]:
+    """The span model of the layout that a classifier is of."""
+
+    def from_config(cls: Any, config: PreTrainedConfig, trust_remote_code: bool = False, **options: Any) -> Any:
+        """As that of the Auto classes."""
+        assert not trust_remote_code, "the code is our own"
+        return cls._from_config(config, **options)
+
+    [parent] = [base for base in classifier.__bases__ if issubclass(base, PreTrainedModel)]
+    name = classifier.__name__.replace("SequenceClassification", "QuestionAnswering")
+    parts = {"__module__": __name__, "base_model_prefix": classifier.base_model_prefix}
+    return type(name, (GenericForQuestionAnswering, parent), {**parts, "from_config": classmethod(from_config)})
 
 
 def read_mean(network: PreTrainedModel) -> None:

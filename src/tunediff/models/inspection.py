@@ -1,6 +1,6 @@
 """What was loaded: quantised layers, adapters, dtypes and embedding as they are, not as a file says.
 
-    check_files(Path("model"), config, params.model)        # before anything is loaded
+    check_files(Path("model"), config)                      # before anything is loaded
     found = inspect(network, tokenizer, params.model)       # {"linear_layers": 14, "nf4_layers": 14, ...}
     tuned = found | with_adapter(network_with_adapter)      # {"adapted_layers": 14, ...}
 
@@ -32,6 +32,8 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_mo
 REREAD_ROUNDING = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 # A smaller share of the base in 4 bits is worth a caution.
 MUCH = 0.9
+# Where layers of GPTQ, AWQ and compressed-tensors keep their numbers.
+PACKED = ("qweight", "weight_packed")
 # Of a generation config: what greedy generation does not read, and what is kept of it.
 NEUTRAL = {
     *("do_sample", "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"),
@@ -41,16 +43,15 @@ NEUTRAL = {
 }
 
 
-def check_files(weights: Path, config: Mapping[str, Any], model: Model) -> None:
+def check_files(weights: Path, config: Mapping[str, Any]) -> None:
     """Refuse files beside the weights that would make another model of them than params.yaml says.
 
     Args:
         weights: folder with config.json and safetensors.
         config: the layout, as in config.json.
-        model: the section model.
 
     Raises:
-        TunediffError: an adapter lies beside the weights, or they are quantised in another way than params.yaml says.
+        TunediffError: an adapter lies beside the weights.
     """
     for name in ADAPTER_FILES:
         if (weights / name).exists():
@@ -58,31 +59,12 @@ def check_files(weights: Path, config: Mapping[str, Any], model: Model) -> None:
                 f"{weights / name}: found an adapter beside a model's whole weights, which transformers would put on "
                 "them; expected the weights alone: move the adapter to a folder of its own"
             )
-    stored = stored_quantization(config)
-    if stored is not None and stored != model.quantization:
-        expected = "expected nf4 there too" if stored == "nf4" else "expected unquantised weights or nf4"
-        raise TunediffError(
-            f"params.yaml: model.quantization: found {model.quantization}, but the weights in {weights} are stored as "
-            f"{stored}; {expected}"
-        )
     if "auto_map" in config:
         print(
             f"{weights}: config.json names code of its own (auto_map), which is not run: the layout "
             f"{config.get('model_type')} of transformers is loaded",
             file=sys.stderr,
         )
-
-
-def stored_quantization(config: Mapping[str, Any]) -> str | None:
-    """How a checkpoint's own config.json says its weights are quantised: nf4, fp4, int8, gptq, ...; None: not."""
-    stored = config.get("quantization_config")
-    if stored is None:
-        return None
-    if not isinstance(stored, dict):
-        raise TunediffError(f"config.json: quantization_config: found {shown(stored)}, expected an object")
-    if stored.get("load_in_4bit"):
-        return str(stored.get("bnb_4bit_quant_type", "fp4"))
-    return "int8" if stored.get("load_in_8bit") else str(stored.get("quant_method"))
 
 
 def inspect(network: Any, tokenizer: "PreTrainedTokenizerBase", model: Model) -> dict[str, Any]:
@@ -175,15 +157,21 @@ def _layers(network: Any) -> dict[str, Any]:
     The share is of all weight matrices but embeddings and head, fused experts among them.
     """
     kept = unpacked_modules(network)
+    stored = getattr(getattr(network.config, "quantization_config", None), "quant_method", None)
+    stored = None if stored is None else str(getattr(stored, "value", stored))
     linear, kinds, other, packed, whole = 0, Counter[str](), Counter[str](), 0, 0
     dtypes: Counter[str] = Counter()
     embeddings = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
     for name, module in network.named_modules():
-        is_linear = isinstance(module, nn.Linear | Conv1D) and not inside(name, kept)
+        # Layers of other packages keep their numbers in buffers, or under names of their own.
+        foreign = not isinstance(module, nn.Linear) and any(hasattr(module, key) for key in PACKED)
+        is_linear = (foreign or isinstance(module, nn.Linear | Conv1D)) and not inside(name, kept)
         linear += is_linear
+        if is_linear and any(hasattr(module, key) for key in PACKED):
+            kinds[stored or type(module).__name__] += 1
         for parameter, value in module.named_parameters(recurse=False):
             state = getattr(value, "quant_state", None)
-            kind = "int8" if value.dtype == torch.int8 else getattr(state, "quant_type", None)
+            kind = getattr(state, "quant_type", None) or _narrow(value)
             size = value.numel() if state is None else int(torch.Size(state.shape).numel())
             if kind is None:
                 dtypes[str(value.dtype).removeprefix("torch.")] += size
@@ -209,6 +197,12 @@ def _layers(network: Any) -> dict[str, Any]:
     }
 
 
+def _narrow(value: torch.Tensor) -> str | None:
+    """What a weight is held in where that is neither a usual floating type nor packed: int8, float8_e4m3fn, ..."""
+    usual = value.dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+    return None if usual else str(value.dtype).removeprefix("torch.")
+
+
 def _check_quantization(found: Mapping[str, Any], network: Any, model: Model) -> list[str]:
     layout, linear = network.config.model_type, found["linear_layers"]
     kinds = found["quantized_layers"]
@@ -219,12 +213,24 @@ def _check_quantization(found: Mapping[str, Any], network: Any, model: Model) ->
                 f"the {layout} model are {', '.join(kinds)}"
             )
         return []
-    if set(kinds) - {"nf4"} or not kinds:
+    if model.quantization == "stored":
+        if kinds:
+            return []
+        return [
+            f"the weights of the {layout} model are stored quantised and were turned into {', '.join(found['dtypes'])} "
+            "as they were loaded: here nothing computes with them as they are stored"
+        ]
+    wanted = model.quantization
+    if set(kinds) - {wanted} or not kinds:
         what = f"only {', '.join(kinds)}" if kinds else "none"
         raise TunediffError(
-            f"params.yaml: model.quantization: found nf4, but of the {linear} linear layers of the {layout} model "
-            f"{what} became NF4, since bitsandbytes packs plain linear layers alone; expected none"
+            f"params.yaml: model.quantization: found {wanted}, but of the {linear} linear layers of the {layout} model "
+            f"{what} became {wanted.upper()}, since bitsandbytes packs plain linear layers alone; expected none"
         )
+    if wanted != "nf4":
+        if kinds[wanted] >= MUCH * linear:
+            return []
+        return [f"{kinds[wanted]} of the {linear} linear layers of the {layout} model are {wanted.upper()}"]
     if found["nf4_share"] >= MUCH:
         return []
     others = ", ".join(f"{n} in {name}" for name, n in found["unpacked"].items())
@@ -257,10 +263,10 @@ def _check_causal(network: Any, model: Model) -> None:
         )
     # Each layout says in its own way that it cannot read tokens alone.
     except Exception as error:
-        if model.quantization == "nf4":
+        if model.quantization != "none":
             raise TunediffError(
-                f"params.yaml: model.quantization: found nf4, but a {network.config.model_type} model does not compute "
-                f"with its layers in 4 bits: {one_line(error)}; expected none"
+                f"params.yaml: model.quantization: found {model.quantization}, but a {network.config.model_type} model "
+                f"does not compute with its layers packed: {one_line(error)}; expected none"
             ) from None
         raise TunediffError(
             f"params.yaml: model.head: found lm, but a {network.config.model_type} model cannot continue a text: "

@@ -53,6 +53,11 @@ def reads_both_ways(config: PreTrainedConfig) -> bool:
     return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
 
 
+def is_encoder(config: Mapping[str, Any]) -> bool:
+    """Whether the layout that a `config.json` names is an encoder; it raises as `layout` does."""
+    return reads_both_ways(_configuration(config))
+
+
 def _configuration(config: Mapping[str, Any]) -> PreTrainedConfig:
     model_type = str(config.get("model_type"))
     if model_type not in CONFIG_MAPPING:

@@ -14,10 +14,12 @@ from tunediff.models.head_labels import is_new, put_in_order
 from tunediff.models.heads import head_class, name_labels, read_mean
 from tunediff.models.inspection import check_files, inspect
 from tunediff.models.layouts import layout, reads_both_ways
-from tunediff.models.modules import inside, new_head, unpacked_modules
+from tunediff.models.modules import inside, new_head
+from tunediff.models.precision import check_precision, device, packing_options
 from tunediff.models.sources import CONFIG, weights_of
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import read_json, shown
+from tunediff.runtime.threads import limit_threads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -42,6 +44,9 @@ class Loaded:
     labels: list[str]
     # What was found in it: see `inspection.inspect`; `head`, new or the checkpoint's; `labels` in the head's order.
     found: dict[str, Any] = field(default_factory=dict)
+    # Where it was loaded from, and its layout as in config.json: for the same weights in another precision.
+    weights: Path = Path()
+    layout: dict[str, Any] = field(default_factory=dict)
 
 
 def load_base(base: Path, model: Model, labels: list[str]) -> Loaded:
@@ -74,7 +79,8 @@ def load_model(
         TunediffError: as `load_base`.
     """
     _check_shards(weights)
-    check_files(weights, config, model)
+    check_files(weights, config)
+    check_precision(config, model.quantization, f"{section}.quantization", weights)
     check_memory(config, model, len(labels))
     try:
         tokenizer = read_tokenizer(weights)
@@ -112,12 +118,14 @@ def load_model(
         output.register_forward_pre_hook(_contiguous)
     network.eval()
     network.requires_grad_(False)
+    choose_threads(network.config)
     found = {"head": _settle_head(network, report, model, labels, section)} | inspect(network, tokenizer, model)
     if HEADS[model.head].is_of_labels:
         found["labels"] = [network.config.id2label[number] for number in range(len(labels))]
     for caution in found["cautions"]:
         print(f"{weights}: {caution}", file=sys.stderr)
-    return Loaded(network, tokenizer, context_length(network.config, tokenizer, model), pad, model, labels, found)
+    context = context_length(network.config, tokenizer, model)
+    return Loaded(network, tokenizer, context, pad, model, labels, found, weights, config)
 
 
 def _contiguous(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -210,8 +218,6 @@ def context_length(configuration: "PreTrainedConfig", tokenizer: "PreTrainedToke
 
 def _load_network(weights: Path, config: dict[str, Any], model: Model, n_labels: int) -> tuple[Network, dict[str, Any]]:
     """The network with its head, and transformers' account of missing and mismatched weights."""
-    from transformers import BitsAndBytesConfig
-
     dtype = compute_dtype(model)
     empty = layout(config, model.head, n_labels)
     options: dict[str, Any] = {
@@ -226,26 +232,24 @@ def _load_network(weights: Path, config: dict[str, Any], model: Model, n_labels:
     }
     if not HEADS[model.head].writes:
         options["num_labels"] = empty.config.num_labels
-    if model.quantization == "nf4":
-        options["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-            llm_int8_skip_modules=unpacked_modules(empty),
-        )
+    options |= packing_options(model, dtype, empty)
     network, report = head_class(empty.config, model.head).from_pretrained(weights, **options)
     for module in network.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             # bitsandbytes would repack the weights for a bfloat16 kernel at the first evaluation on a CPU that has
             # one: other numbers than in training, and no gradient through the layer from then on.
             module.support_avx512bf16_for_cpu = False
+        if hasattr(module, "state") and hasattr(module.state, "threshold"):
+            # Of weights that are stored in 8 bits; see BITSANDBYTES.
+            module.state.threshold = 0.0
     return network, report
 
 
-def device() -> str:
-    """`cuda` where a GPU is there, else `cpu`."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def choose_threads(config: "PreTrainedConfig") -> None:
+    """Compute on the CPU with the threads that layers of this layout's width keep at work."""
+    units = getattr(config.get_text_config(), "hidden_size", None)
+    if device() == "cpu" and isinstance(units, int):
+        limit_threads(units)
 
 
 def compute_dtype(model: Model) -> torch.dtype:

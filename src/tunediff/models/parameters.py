@@ -32,7 +32,8 @@ class ParameterRow(NamedTuple):
     part: str  # base, head or adapter
     kind: str  # embedding, linear, norm or other
     shape: tuple[int, ...]
-    dtype: str  # in memory: a floating type, "nf4" (packed), "tied" (to a tensor counted above), "removed"
+    # In memory: a floating type; "nf4", "fp4" or "int8" (packed); "tied" (to a tensor counted above); "removed".
+    dtype: str
     base: int  # logical parameters before fine-tuning
     tuned: int  # logical parameters after
     stored: int  # elements in memory after; two NF4 weights are one
@@ -213,7 +214,7 @@ def summary(rows: Sequence[ParameterRow], published: int | None = None) -> Itera
         yield f"  trained       {sums['trainable']:>15,} = {sums['trainable_percent']:.4f} % of {sums['tuned_total']:,}"
     else:
         yield f"  trained       {'not known':>15} of {sums['tuned_total']:,}"
-    packed = [row for row in rows if row.dtype == "nf4"]
+    packed = [row for row in rows if row.stored < row.tuned]
     if packed:
         logical, stored = sum(row.tuned for row in packed), sum(row.stored for row in packed)
         share = (

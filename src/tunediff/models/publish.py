@@ -12,14 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetensors.torch import load_file, save_file
+
 from tunediff.config.model import HEADS, Model
 from tunediff.models.adapt import ADAPTER, ADAPTER_CONFIG, load_adapter, save_adapter
 from tunediff.models.heads import label_names
 from tunediff.models.layouts import layout
-from tunediff.models.load import Loaded, context_length, load_base, load_model
+from tunediff.models.load import Loaded, Network, context_length, load_base, load_model
 from tunediff.models.merge import GENERATION, load_whole, save_whole
+from tunediff.models.modules import inside, new_head
 from tunediff.models.sources import CONFIG, weights_of
-from tunediff.models.tuned import load_tuned, read_tuned
+from tunediff.models.tuned import OF_BASE, load_tuned, read_tuned
 from tunediff.runtime.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -47,8 +50,8 @@ def write_model(folder: Path, base: Path, tuned: Path, model: Model, labels: lis
     """
     manifest = read_tuned(tuned)
     if manifest["form"] == "adapter":
-        if manifest.get("head_labels"):  # its own head, which is put in the order of the labels as it is loaded
-            save_adapter(load_tuned(load_base(base, model, labels), tuned).model, folder)
+        if manifest["source"] != "train" and HEADS[model.head].is_of_labels:
+            _save_with_head(load_tuned(load_base(base, model, labels), tuned).model, folder)
         else:
             shutil.copyfile(tuned / ADAPTER, folder / ADAPTER)
             shutil.copyfile(tuned / ADAPTER_CONFIG, folder / ADAPTER_CONFIG)
@@ -66,6 +69,22 @@ def write_model(folder: Path, base: Path, tuned: Path, model: Model, labels: lis
     del network.config.new_pooler
     save_whole(network, folder)
     _write_tokenizer(folder, loaded.tokenizer, loaded.context)
+
+
+def _save_with_head(network: Network, folder: Path) -> None:
+    """Write an adapter from elsewhere with a head in the order of the labels: its own, or else that of the base.
+
+    The outputs of either have been put in that order as they were loaded; in the base's own files they may stand in
+    another one.
+    """
+    save_adapter(network, folder)
+    tensors, inner = load_file(folder / ADAPTER), network.get_base_model()
+    heads = new_head(inner)
+    if any(inside(name.removeprefix(OF_BASE), heads) for name in tensors):
+        return
+    head = {f"{OF_BASE}{name}": value.contiguous() for name, value in inner.named_parameters() if inside(name, heads)}
+    save_file(tensors | head, folder / ADAPTER, metadata={"format": "pt"})
+    write_json(folder / ADAPTER_CONFIG, read_json(folder / ADAPTER_CONFIG) | {"modules_to_save": heads})
 
 
 def _write_base(folder: Path, base: Path, model: Model, labels: list[str]) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tunediff.config.adapt import LORA, Adapt
 from tunediff.config.engine import SERVED
 from tunediff.config.model import HEADS, Model
-from tunediff.config.tuned import Tuned
+from tunediff.config.tuned import Tuned, loaded_as
 from tunediff.inputs.chat import Template
 from tunediff.models.adapt import (
     ADAPTER,
@@ -39,6 +39,7 @@ from tunediff.models.inspection import with_adapter
 from tunediff.models.layouts import layout
 from tunediff.models.load import Loaded, Network, load_model
 from tunediff.models.modules import inside, new_head
+from tunediff.models.precision import check_precision
 from tunediff.models.sources import CONFIG, FINDERS, MANIFEST, WEIGHTS, check_whole, model_hash, read_layout
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json, read_text, shown, write_json
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 Manifest = Mapping[str, Any]
 CHAT_TEMPLATE, TOKENIZER_CONFIG = "chat_template.jinja", "tokenizer_config.json"
+# Where the models after each epoch lie (train.keep).
+EPOCHS = "epochs"
 # How peft calls the base in the names of an adapter's tensors.
 OF_BASE = "base_model.model."
 # peft's class for it drops the token types, which tell question and context apart; its plain class does not.
@@ -104,6 +107,7 @@ TUNED_SOURCES: dict[str, Callable[[Tuned, Path], Manifest]] = {**dict.fromkeys(F
 
 
 def _load_adapter(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
+    loaded = _in_its_precision(loaded, manifest)
     in_order: list[str] = []
     if manifest["source"] != "train":
         given, found = manifest.get("head_labels"), loaded.found
@@ -112,6 +116,15 @@ def _load_adapter(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
     if in_order:
         put_in_order(network.get_base_model(), loaded.labels, in_order, "tuned.head_labels")
     return with_trained(loaded, network, adapter=True)
+
+
+def _in_its_precision(loaded: Loaded, manifest: Manifest) -> Loaded:
+    """The base as the tuned model holds its weights; loaded again where that is not as the base itself does."""
+    section = loaded_as(loaded.section, manifest)
+    if section == loaded.section:
+        return loaded
+    again = load_model(loaded.weights, loaded.layout, section, loaded.labels, "tuned")
+    return replace(again, tokenizer=loaded.tokenizer)
 
 
 def _head_order(
@@ -165,7 +178,7 @@ def _load_weights(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
 
 
 def _load_whole(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
-    weights, model = _weights(folder, manifest), loaded.section
+    weights, model = _weights(folder, manifest), loaded_as(loaded.section, manifest)
     model = model.model_copy(update={"head_labels": manifest.get("head_labels")})
     tuned = load_model(weights, read_layout(weights), model, loaded.labels, "tuned")
     if adds_head(model.head) and tuned.found["head"] == "new":
@@ -212,6 +225,17 @@ def save_tuned(model: Network, adapt: Adapt, folder: Path) -> None:
     write_json(folder / MANIFEST, {"source": "train", "method": adapt.method, "form": form})
 
 
+def epoch_folder(folder: Path, epoch: int) -> Path:
+    """Where in the folder of a tuned model that after one epoch lies, where each was kept."""
+    return folder / EPOCHS / str(epoch)
+
+
+def kept_epochs(folder: Path) -> dict[int, Path]:
+    """The tuned models after each epoch, by epoch from 1, where each was kept; else empty."""
+    found = {int(path.name): path for path in (folder / EPOCHS).glob("*") if path.name.isdecimal()}
+    return dict(sorted(found.items()))
+
+
 def pin_tuned(tuned: Tuned, folder: Path) -> None:
     """Write the folder of a tuned model that is not trained here.
 
@@ -238,10 +262,14 @@ def check_tuned(tuned: Tuned, base: Mapping[str, Any], model: Model, labels: lis
         What is unusual: the name of another base in the adapter's settings. Copies of a base have several names.
 
     Raises:
-        TunediffError: names or shapes of the adapter's weights are not those of the base, or its head is in no order.
+        TunediffError: names or shapes of the adapter's weights are not those of the base, its head is in no order, or
+            the precision is none that the weights are stored in or that can be computed with here.
     """
     folder, form = find_tuned(tuned)
-    if form == "whole":
+    quantization = loaded_as(model, tuned.model_dump()).quantization
+    is_whole = form == "whole"
+    check_precision(read_layout(folder) if is_whole else base, quantization, "tuned.quantization", folder)
+    if is_whole:
         return None
     network = layout(base, model.head, len(labels))
     _head_order(folder, tuned.head_labels, model, new_head(network))

@@ -13,7 +13,7 @@ from typing import Any
 from tunediff.config.adapt import Adapt
 from tunediff.config.engine import SERVED
 from tunediff.config.model import Model
-from tunediff.config.tuned import Tuned
+from tunediff.config.tuned import Tuned, loaded_as
 from tunediff.models.adapt import ADAPTER, tensor_shapes
 from tunediff.models.counts import TRAINED_DTYPE, count_recipe, itemsize, untrained_rows
 from tunediff.models.parameters import ParameterRow
@@ -44,6 +44,7 @@ def count_tuned(
         return []
     if adapt is not None:
         return count_recipe(config, labels, model, adapt)
+    model = loaded_as(model, tuned.model_dump())
     folder, form = find_tuned(tuned)
     base = untrained_rows(config, labels, model)
     if form == "adapter":

@@ -21,7 +21,8 @@ from torch.nn.functional import cross_entropy, pad
 from tunediff.config.pretrain import Pretrain
 from tunediff.config.train import Train
 from tunediff.models.layouts import layout, reads_both_ways
-from tunediff.models.load import Network, device
+from tunediff.models.load import Network, choose_threads
+from tunediff.models.precision import device
 from tunediff.pretraining.masking import NO_TARGET, encoder_rows, marks_of, mask_row, pad_masked
 from tunediff.pretraining.texts import Texts
 from tunediff.pretraining.tokenizer import given_tokenizer, train_bpe, train_wordpiece
@@ -139,6 +140,7 @@ def pretrain(
             tokenizer lacks a special token; or the loss is no longer a finite number.
     """
     model = _new_model(tokenizer, config, section)
+    choose_threads(model.config)
     rows = _rows(texts, tokenizer, model, section)
     train = Train(
         learning_rate=section.learning_rate,

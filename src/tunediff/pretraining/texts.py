@@ -17,7 +17,7 @@ from tunediff.config.pretrain import Pretrain
 from tunediff.data.sources import Row
 from tunediff.data.sources.hub_dataset import dataset_rows
 from tunediff.data.sources.table_files import read_rows
-from tunediff.data.synthetic import orders, stories, sums
+from tunediff.data.synthetic import orders, rankings, stories, sums
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_text, shown
 from tunediff.runtime.hashing import content_hash
@@ -75,7 +75,8 @@ def _held_out(section: Pretrain, documents: int) -> int:
 def _synthetic(section: Pretrain) -> Texts:
     """Synthetic documents, and further ones of which none is among them."""
     n = section.documents or 0
-    write = {"captions": stories.text, "sums": sums.text, "orders": orders.text}[section.synthetic or "captions"]
+    texts = {"captions": stories.text, "sums": sums.text, "orders": orders.text, "rankings": rankings.text}
+    write = texts[section.synthetic or "captions"]
     written = write(n + _held_out(section, n), section.seed)
     known = set(written[:n])
     return Texts(written[:n], [text for text in written[n:] if text not in known])

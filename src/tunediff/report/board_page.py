@@ -1,8 +1,8 @@
 """A board of many runs: on the terminal, as JSON, in Markdown and as one HTML page.
 
     table = board_table(board)                   # columns, each with its heading first, at most twelve
-    lines = board_lines(board, recipes)          # what the table means: groups, the best, recipes
-    pages = board_pages(board, recipes)          # pages.markdown, pages.html
+    lines = board_lines(board, recipes, health)          # what the table means: groups, the best, recipes
+    pages = board_pages(board, recipes, health)          # pages.markdown, pages.html
 
 A position is never printed without its interval, and the best run never without what it was chosen from.
 """
@@ -12,6 +12,7 @@ from math import isfinite
 from typing import Any
 
 from tunediff.compare.board import Board, Difference, Row
+from tunediff.compare.board_health import Health
 from tunediff.report.board_pictures import intervals_picture, trade_picture
 from tunediff.report.diff_page import Pages
 from tunediff.report.notation import (
@@ -31,10 +32,13 @@ from tunediff.report.page import board_html, markdown_page
 from tunediff.runtime.files import visible
 
 MOST_PARAMETERS = 6
+MOST_SUSPECTED = 5
+MOST_FLIPS = 20
+FLIPS = {"stable_repair": "repaired by every seed", "stable_break": "broken by every seed", "lottery": "a lottery"}
 Figures = Mapping[str, Any]
 
 
-def board_json(board: Board, recipes: Sequence[Figures]) -> dict[str, Any]:
+def board_json(board: Board, recipes: Sequence[Figures], health: Health) -> dict[str, Any]:
     """Return the board as one JSON object; shares and differences in 0..1 and -1..1, ranks from 1."""
     return {
         "measure": board.measure,
@@ -45,8 +49,14 @@ def board_json(board: Board, recipes: Sequence[Figures]) -> dict[str, Any]:
         "pairs": [pair._asdict() for pair in board.pairs],
         "groups": [list(names) for names in board.groups.values()],
         "recipes": [dict(one) for one in recipes],
+        "test_set": _test_set(health),
         "notes": list(board.notes),
     }
+
+
+def _test_set(health: Health) -> dict[str, Any]:
+    names = "spread", "noise", "noise_of", "signal_to_noise", "always_right", "always_wrong"
+    return {name: getattr(health, name) for name in names} | {"agreed_against_label": len(health.suspected)}
 
 
 def _run(row: Row) -> dict[str, Any]:
@@ -103,7 +113,7 @@ def board_table(board: Board) -> list[list[str]]:
     return [column for column in table if set(column[1:]) != {"-"}]
 
 
-def board_lines(board: Board, recipes: Sequence[Figures]) -> list[str]:
+def board_lines(board: Board, recipes: Sequence[Figures], health: Health) -> list[str]:
     """Say what the table means, a line each."""
     lines = [
         *_about(board),
@@ -112,6 +122,7 @@ def board_lines(board: Board, recipes: Sequence[Figures]) -> list[str]:
         *_parameters(board),
         *_retained(board),
         *(sentence for one in recipes for sentence in recipe_sentences(one, board.confidence)),
+        *_health(health, board),
         *board.notes,
     ]
     # Names of runs are names of files and branches, which a terminal must not act on.
@@ -123,8 +134,11 @@ def _about(board: Board) -> Iterator[str]:
     apart = sum(pair.separated for pair in board.pairs)
     yield (
         f"{counted(len(board.rows), 'run')} on the same {counted(board.n, 'case')}: {apart:,} of "
-        f"{counted(len(board.pairs), 'pair')} can be told apart (exact tests{shared}, adjusted over all pairs by Holm, "
-        f"{level(1 - board.confidence)}). Runs of one group cannot be told from each other; a rank is an interval."
+        f"{counted(len(board.pairs), 'pair')} can be told apart."
+    )
+    yield (
+        f"By exact tests{shared}, adjusted over all pairs by Holm ({level(1 - board.confidence)}). Runs of one group "
+        "cannot be told from each other; a rank is an interval."
     )
 
 
@@ -203,14 +217,79 @@ def recipe_sentences(recipe: Figures, confidence: float) -> list[str]:
     ]
 
 
-def board_pages(board: Board, recipes: Sequence[Figures]) -> Pages:
-    """Return the board as an HTML page and in Markdown."""
-    columns = board_table(board)
-    contents = {
-        "title": "Which runs can be told apart",
+def page_table(title: str, columns: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """A table of a page, from its columns, each with its heading first."""
+    return {
+        "title": title,
         "heading": [column[0] for column in columns],
         "rows": list(zip(*(column[1:] for column in columns), strict=True)),
-        "lines": board_lines(board, recipes),
+    }
+
+
+def _health(health: Health, board: Board) -> Iterator[str]:
+    """What the test set can tell of these runs."""
+    ratio = "without noise" if health.signal_to_noise is None else f"{decimal(health.signal_to_noise, 1)} times"
+    noise = "between seeds of one recipe" if health.noise_of == "seeds" else "by the draw of the cases"
+    yield (
+        f"The test set: models lie apart by {decimal(100 * health.spread, 1)} points (standard deviation), and one by "
+        f"itself varies by {decimal(100 * health.noise, 1)} {noise}: {ratio} the noise. All runs have "
+        f"{counted(health.always_right, 'case')} right and none has {whole(health.always_wrong)}: these tell no two "
+        f"apart; {whole(board.n - health.always_right - health.always_wrong)} can."
+    )
+    if len(health.suspected):
+        first = [str(case_id) for case_id in health.suspected["case_id"].head(MOST_SUSPECTED)]
+        more = ", ..." if len(health.suspected) > len(first) else ""
+        sure = ", the surest first" if health.suspected["confidence"].notna().any() else ""
+        yield (
+            f"Labels to review: on {counted(len(health.suspected), 'case')} all {len(board.rows)} runs give the same "
+            f"answer against the label{sure}: {', '.join(first)}{more}."
+        )
+
+
+def recipe_headline(recipe: Figures, measure: str, confidence: float) -> str:
+    """Say in a line what a recipe gains, not what one of its checkpoints does."""
+    seeds, gain = counted(len(recipe["seeds"]), "seed"), recipe["gain"]
+    if recipe["gain_low"] is None:
+        return f"{points(gain)} of {measure} on average over {seeds}: what these checkpoints gained, not the recipe."
+    ends = (
+        f"{level(confidence)} interval over seeds and cases {points_interval(recipe['gain_low'], recipe['gain_high'])}"
+    )
+    if recipe["gain_low"] <= 0 <= recipe["gain_high"]:
+        return f"No gain of this recipe was shown: {points(gain)} of {measure} on average over {seeds} ({ends})."
+    what = "raises" if gain > 0 else "lowers"
+    return f"This recipe {what} {measure} by {points(gain)} on average over {seeds} ({ends})."
+
+
+def _flips(flips: Sequence[Figures]) -> list[tuple[str, ...]]:
+    """The first cases of each kind: the kind, the case, and by how many seeds it is repaired and broken."""
+    rows: list[tuple[str, ...]] = []
+    for kind, words in FLIPS.items():
+        for one in [flip for flip in flips if flip["kind"] == kind][:MOST_FLIPS]:
+            by = (f"{one['repaired']} of {one['seeds']}", f"{one['broken']} of {one['seeds']}")
+            rows.append((words, visible(str(one["case_id"])), *by))
+    return rows
+
+
+def board_pages(board: Board, recipes: Sequence[Figures], health: Health, flips: Sequence[Figures] = ()) -> Pages:
+    """Return the board as an HTML page and in Markdown.
+
+    Where all runs but the base are seeds of one recipe, the recipe is what the page is about.
+
+    Args:
+        board: of the runs.
+        recipes: what is known of those that differ in their seed alone.
+        health: of their test set.
+        flips: the cases that seeds flip (`tunediff.compare.recipes.case_lines`).
+    """
+    lines, title = board_lines(board, recipes, health), "Which runs can be told apart"
+    if len(recipes) == 1 and {row.name for row in board.rows} - {board.base} == set(recipes[0]["runs"]):
+        title = "What this recipe gains"
+        lines = [recipe_headline(recipes[0], board.measure, board.confidence), *lines]
+    contents = {
+        "title": title,
+        "tables": [page_table("All runs", board_table(board))],
+        "lines": lines,
+        "flips": _flips(flips),
         "pairs": [pair for pair in board.pairs if pair.separated],
         "pictures": [picture for picture in (intervals_picture(board), trade_picture(board)) if picture is not None],
     }

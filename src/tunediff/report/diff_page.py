@@ -12,7 +12,8 @@ import pandas as pd
 
 from tunediff.compare.checks import Models
 from tunediff.compare.comparison import Comparison
-from tunediff.compare.effects.differences import MOST_LABELS, Difference
+from tunediff.compare.effects.differences import Difference
+from tunediff.compare.effects.slices import slices_of_cases
 from tunediff.compare.effects.transitions import cube
 from tunediff.compare.evidence import Evidence
 from tunediff.compare.explanations.causes import plain
@@ -43,18 +44,19 @@ def diff_pages(found: Evidence, names: tuple[str, str]) -> Pages:
         names: of the two files.
     """
     comparison = found.comparison
-    slices = found.tables.get("slices", pd.DataFrame())
+    slices, labels = (found.tables.get(name, pd.DataFrame()) for name in ("slices", "labels"))
     results = Results(
         comparison.task,
         comparison.confidence,
         diff_cases=found.metrics,
-        cases=list(_cases(comparison)),
+        cases=list(_cases(found)),
         flows=_flows(comparison),
         cells=_cells(found),
         source_texts=None if comparison.clusters is None else int(comparison.clusters.nunique()),
         models=FILES,
         differences=[Difference(*row) for row in found.tables["differences"].itertuples(index=False)],
-        slices=[dict(zip(slices.columns, plain(row), strict=True)) for _, row in slices.iterrows()],
+        labels=_records(labels),
+        slices=_records(slices),
         checks=found.checks,
         sources={"before": names[0], "after": names[1], "diff_cases": "metrics.json", "cases": "cases.jsonl"},
     )
@@ -62,11 +64,15 @@ def diff_pages(found: Evidence, names: tuple[str, str]) -> Pages:
     return Pages(html_page(contents), markdown_page(contents))
 
 
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [dict(zip(table.columns, plain(row), strict=True)) for _, row in table.iterrows()]
+
+
 def _cells(found: Evidence) -> list[Cell]:
     """Cases by gold label and answers, where answers are classes; an answer outside of the labels names none."""
     task = found.comparison.task
     of_classes = not task.answers_are_labels or len(found.tables["differences"]) > 1
-    if not 2 <= len(task.labels) <= MOST_LABELS or not of_classes:
+    if len(task.labels) < 2 or not of_classes:
         return []
     counts: Counter[tuple[str, str | None, str | None]] = Counter()
     known = {label: label for label in task.labels}
@@ -87,8 +93,9 @@ def _flows(comparison: Comparison) -> list[Flow]:
     return [Flow(*row) for row in zip(*columns, strict=True)]
 
 
-def _cases(comparison: Comparison) -> Iterator[dict[str, Any]]:
+def _cases(found: Evidence) -> Iterator[dict[str, Any]]:
     """The cases that the page holds, as a line of data/cases.jsonl each."""
+    comparison = found.comparison
     assert comparison.pairs is not None  # a page of two files
     task, places = comparison.task, chosen(comparison.cells)
     rows = comparison.pairs.at(places)
@@ -101,10 +108,15 @@ def _cases(comparison: Comparison) -> Iterator[dict[str, Any]]:
     values = {key: plain(rows[column]) for key, column in columns.items() if column in rows}
     texts = {name: rows[name].astype(str).tolist() for name in task.inputs}
     kinds = set(task.kinds.values())
+    members: list[list[str]] = []
+    if comparison.own:
+        features, families = comparison.features, comparison.families
+        members = slices_of_cases(comparison.aligned, (), features, families, found.tables["slices"])
     for row in range(len(rows)):
         case = {key: column[row] for key, column in values.items()}
         inputs = {name: column[row] for name, column in texts.items()}
         for name in task.shared_columns:
             case[name] = [marked_answer(inputs.get("context", ""), *answer) for answer in case[name]]
         tags = [case["label"]] if case["label"] in kinds else []
-        yield {**case, **{name: visible(text) for name, text in inputs.items()}, "tags": tags}
+        case |= {name: visible(text) for name, text in inputs.items()} | {"tags": tags}
+        yield case | ({"slices": list(map(visible, members[places[row]]))} if members else {})

@@ -99,7 +99,8 @@ def explorer_data(results: Results) -> dict[str, Any]:
     slices: dict[str, int] = {}
     records = [_record(case, results.task, slices) for case in cases]
     gold = sorted({record["label"] for record in records})
-    key, score = next(iter(results.task.scores.items()), MARGIN[::-1])
+    scores = () if results.task.answers_are_labels else results.task.scores.items()
+    key, score = next(iter(scores), MARGIN[::-1])
     if not any(key in record for record in records):
         key, score = "", ""
     return {
@@ -128,7 +129,7 @@ def _record(case: Record, task: Task, slices: dict[str, int]) -> dict[str, Any]:
         record[name] = list(dict.fromkeys(map(shortened, task.gold_texts(case))))
     for stem in task.scores:
         record[stem] = [round(case[f"{who}_{stem}"], 4) for who in MODELS]
-    if not task.scores:
+    if task.answers_are_labels:
         record |= _probabilities(case, task.labels)
     if case.get("explanation"):
         record["explanation"] = visible(str(case["explanation"]))

@@ -17,6 +17,7 @@ from tunediff.compare.checks import Raised
 from tunediff.compare.effects.net_repair_cost import figure, per_net_repair
 from tunediff.compare.effects.power import power_sentence
 from tunediff.data.cases import INVALID, MODELS
+from tunediff.report.controls_and_epochs import checkpoints_sentence, controls_sentence
 from tunediff.report.notation import (
     counted,
     decimal,
@@ -71,7 +72,7 @@ def findings(results: Results) -> Findings:
         for about, written in SENTENCES.items()
     )
     return Findings(
-        headline=_headline(results),
+        headline=_headline(results) + _lost(results),
         paragraphs=tuple(paragraph for paragraph in paragraphs if paragraph.sentences),
         limits=tuple(_limits(results)),
         checks=tuple(check for check in results.checks if check.acknowledged is None),
@@ -108,8 +109,43 @@ def _headline(results: Results) -> str:
     who = f"In this checkpoint, {models.change}" if results.train else change
     if diff["accuracy_delta"] < 0:
         return f"{who} made the model worse: {results.task.words.measure} fell from {base} to {tuned} on {cases}."
+    if results.untrained_head and "gain_over_baseline" in diff:
+        return f"{who} reached {tuned} {results.task.words.measure} on {cases}, {_over_baseline(results)}."
     gain = f"{who} raised {results.task.words.measure} from {base} to {tuned} on {cases}"
     return f"{gain}, no more than a trivial baseline scores." if _beaten(results) else f"{gain}."
+
+
+def _over_baseline(results: Results) -> str:
+    """How a model whose base had an untrained head compares with the best trivial baseline: that is its gain."""
+    diff, models = results.diff_cases, results.models
+    best = f"the best trivial baseline{_best_name(results)}; the head of the {models.base} was untrained"
+    if diff["gain_over_baseline_low"] > 0:
+        return f"{decimal(100 * diff['gain_over_baseline'], 1)} points above {best}"
+    if diff["gain_over_baseline"] <= 0:
+        return f"no more than {best}"
+    return f"not shown to be above {best}"
+
+
+def _best_name(results: Results) -> str:
+    """The best trivial baseline and what it scores, in brackets."""
+    score = percent(results.diff_cases["baseline_best"])
+    return f" ({baseline_name(results.worth[0], results.task)}, {score})" if results.worth else f" ({score})"
+
+
+def _lost(results: Results) -> str:
+    """What was lost on other test sets, after the headline."""
+    lost = [
+        f"{row['measure']} on {row['set']} fell from {percent(row['accuracy_base'])} to "
+        f"{percent(row['accuracy_tuned'])}"
+        for row in results.retention
+        if row["delta"] < 0 and _is_shown(row, results.confidence)
+    ]
+    return f" Elsewhere it lost: {', '.join(lost)}." if lost else ""
+
+
+def _is_shown(row: Record, confidence: float) -> bool:
+    """Whether a change on a further test set was shown, given that there are others."""
+    return bool(row["p_holm"] < 1 - confidence and not row["low"] <= 0 <= row["high"])
 
 
 def _invalid_throughout(results: Results) -> tuple[str, ...]:
@@ -237,6 +273,57 @@ def _gain(results: Results) -> str:
     )
 
 
+def _retention(results: Results) -> str:
+    """What became of other test sets."""
+    return " ".join(_retained(row, results) for row in results.retention)
+
+
+def _retained(row: Record, results: Results) -> str:
+    n, sure = int(row["n"]), level(results.confidence)
+    several = f", adjusted for {whole(len(results.retention))} test sets" if len(results.retention) > 1 else ""
+    sentences = [
+        f"On {row['set']} ({counted(n, 'case')}) {row['measure']} went from {percent(row['accuracy_base'])} to "
+        f"{percent(row['accuracy_tuned'])}: {points(row['delta'])} ({sure} interval "
+        f"{points_interval(row['low'], row['high'])}; exact McNemar test, {p_value(row['p_holm'])}{several}).",
+        f"{_share_of(row, 'forgotten', n)} forgotten, {_share_of(row, 'gained', n)} gained (exact {sure} intervals).",
+    ]
+    if row["forgotten"] == row["gained"] == 0:
+        most = f"up to {percent(row['forgotten_high'])} either way (exact {sure} interval)"
+        sentences[1] = (
+            f"Not one case was forgotten or gained; true rates may be {most}."
+            if row["accuracy_base"]
+            else "None was right before, so none could be forgotten."
+        )
+    elif row["forgotten_above_chance"] is not None:
+        forgotten, gained = (percent(max(0.0, row[f"{key}_above_chance"])) for key in ("forgotten", "gained"))
+        sentences.append(
+            f"Less what guessing among {whole(row['choices'])} labels flips, {forgotten} were forgotten and {gained} "
+            "gained."
+        )
+    if row["format"] is not None and (row["forgotten"] or row["gained"]):
+        form, rest = (
+            f"{points(row[key])} ({points_interval(row[f'{key}_low'], row[f'{key}_high'])})"
+            for key in ("format", "rest")
+        )
+        share = f", {percent(row['format'] / row['delta'], 0)} of it," if abs(row["delta"]) > 1e-12 else ""
+        sentences.append(f"Of the change {form}{share} are the answer format, and {rest} the rest.")
+    if row["kl"] is not None:
+        ends = "" if row["kl_low"] is None else f", {decimal(row['kl_low'])} to {decimal(row['kl_high'])}"
+        sentences.append(
+            f"The probabilities of the choices moved by {decimal(row['kl'])} nats per case{ends} "
+            "(Kullback-Leibler divergence, base to tuned)."
+        )
+    return " ".join(sentences)
+
+
+def _share_of(row: Record, key: str, n: int) -> str:
+    count = int(row[key])
+    return (
+        f"{counted(count, 'case')} ({percent(count / n)}, {interval(row[f'{key}_low'], row[f'{key}_high'])}) "
+        f"{'was' if count == 1 else 'were'}"
+    )
+
+
 def _flips(results: Results) -> str:
     diff, models = results.diff_cases, results.models
     repaired, broken = int(diff["repaired"]), int(diff["broken"])
@@ -296,14 +383,9 @@ def _baselines(results: Results) -> str:
         gaps = [points(diff["accuracy_tuned"] - score) for score in scores.values()]
         return f"{sentence}Against {'these two' if len(gaps) == 2 else 'it'} {tuned} {' and '.join(gaps)}."
     ends = points_interval(diff["gain_over_baseline_low"], diff["gain_over_baseline_high"])
-    name = (
-        f" ({baseline_name(results.worth[0], results.task)}, {percent(best)})"
-        if results.worth
-        else f" ({percent(best)})"
-    )
     return (
-        f"{sentence}Against the best of all trivial baselines{name} {tuned} {points(diff['gain_over_baseline'])} "
-        f"({ends})."
+        f"{sentence}Against the best of all trivial baselines{_best_name(results)} {tuned} "
+        f"{points(diff['gain_over_baseline'])} ({ends})."
     )
 
 
@@ -333,6 +415,28 @@ def _draw(results: Results) -> str:
         f"With another new head, which has learned as little, the {results.models.base} flipped "
         f"{whole(diff['noise_floor_seed_flips'])}: which cases count as repaired or broken depends on that draw."
     )
+
+
+def _health(results: Results) -> str:
+    """What the test set can tell of these two models, and which of its labels to look at."""
+    diff, models = results.diff_cases, results.models
+    if "agreed_against_label" not in diff:
+        return ""
+    sentences = []
+    if "signal_to_noise" in diff:
+        noise = "other cases and batches" if "noise_floor_flips" in diff else "other cases"
+        ratio = decimal(diff["signal_to_noise"], 1)
+        sentences.append(f"The difference is {ratio} times what it would vary by with {noise} (standard deviation).")
+    right, wrong = int(diff["both_right"]), int(diff["both_wrong_same"] + diff["both_wrong_changed"])
+    sentences.append(
+        f"Both models have {counted(right, 'case')} right and neither has {whole(wrong)}: these do not tell them apart."
+    )
+    if agreed := int(diff["agreed_against_label"]):
+        sentences.append(
+            f"On {whole(agreed)} of them the {models.base} and the {models.tuned} give the same answer against the "
+            "label: labels to review."
+        )
+    return " ".join(sentences)
 
 
 def _calibration(results: Results) -> str:
@@ -449,6 +553,10 @@ SENTENCES: dict[str, tuple[Callable[[Results], str], ...]] = {
     "How the answers are written": (_traits,),
     "What it consists of": (_gain,),
     "What was repaired, what broke": (_flips, _preserved, _noise, _draw),
+    "What else changed": (_retention,),
+    "Controls": (lambda results: controls_sentence(results.controls),),
+    "Over training": (lambda results: checkpoints_sentence(results.checkpoints),),
+    "What the test set can tell": (_health,),
     "Trivial baselines": (_baselines,),
     "How sure it is": (_calibration,),
     "What it cost": (_cost,),

@@ -14,6 +14,8 @@ from tunediff.runtime.files import visible
 
 # What the stages that ask the models call them; and whose the output layer or head is.
 WHO = {"predict_base": "base", "predict_tuned": "tuned"}
+# In the table of parameters: what bitsandbytes packs.
+PACKED = ("nf4", "fp4", "int8")
 HEADS = {
     "new": "its head is new",
     "checkpoint": "its output layer is the checkpoint's",
@@ -32,14 +34,27 @@ def loaded_models(results: Results) -> list[str]:
             sentences += [
                 f"{visible(str(caution))[:1].upper()}{visible(str(caution))[1:]}." for caution in _cautions(found)
             ]
-    counts = sum(row["dtype"] == "nf4" for row in results.parameters)
-    packed = results.loaded.get("predict_base", {}).get("nf4_layers")
+    counts = sum(row["dtype"] in PACKED for row in results.parameters)
+    packed = _packed(results.loaded.get("predict_tuned") or results.loaded.get("predict_base", {}))
     if results.parameters and packed is not None and packed != counts:
         sentences.append(
-            f"The counts, made from the layout alone, take {counted(counts, 'layer')} for NF4 where {whole(packed)} "
-            f"{'was' if packed == 1 else 'were'} found: what they say of memory does not hold."
+            f"The counts, made from the layout alone, take {counted(counts, 'layer')} to be packed where "
+            f"{whole(packed)} {'was' if packed == 1 else 'were'} found: what they say of memory does not hold."
         )
     return sentences
+
+
+def _kinds(found: Mapping[str, Any]) -> dict[str, int]:
+    """Packed layers by how they are packed, in words."""
+    kinds = found.get("quantized_layers")
+    if not isinstance(kinds, dict):
+        return {}
+    return {visible(str(name)).upper(): int(n) for name, n in kinds.items()}
+
+
+def _packed(found: Mapping[str, Any]) -> int | None:
+    """How many layers are packed; None where the model was not looked at."""
+    return sum(_kinds(found).values()) if "quantized_layers" in found else None
 
 
 def _cautions(found: Mapping[str, Any]) -> list[Any]:
@@ -59,10 +74,11 @@ def _served(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _parts(found: Mapping[str, Any]) -> Iterator[str]:
-    linear, packed = (int(found.get(key, 0)) for key in ("linear_layers", "nf4_layers"))
+    linear, packed = int(found.get("linear_layers", 0)), _kinds(found)
     kinds = [visible(str(name)) for name in found.get("dtypes", {})]
+    told = " and ".join(f"{whole(n)} of {counted(linear, 'linear layer')} in {name}" for name, n in packed.items())
     yield (
-        f"{whole(packed)} of {counted(linear, 'linear layer')} in NF4, all other weights {' and '.join(kinds)}"
+        f"{told}, all other weights {' and '.join(kinds)}"
         if packed
         else f"no layer is packed, all weights {' and '.join(kinds)}"
     )

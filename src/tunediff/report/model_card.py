@@ -18,8 +18,8 @@ from tunediff.config.adapt import LORA, Adapt
 from tunediff.config.data import Data
 from tunediff.config.engine import SERVED
 from tunediff.config.evaluate import Evaluate
+from tunediff.config.model import BITSANDBYTES, Model
 from tunediff.config.model import HEADS as HEAD_KINDS
-from tunediff.config.model import Model
 from tunediff.config.prompt import Prompt
 from tunediff.config.tuned import Tuned
 from tunediff.report.page import markdown_page, markdown_text
@@ -38,7 +38,7 @@ class Head(NamedTuple):
     kind: str
     pipeline: str
     words: str  # after "adapter"
-    options: str
+    names_labels: bool
     note: str
 
 
@@ -47,21 +47,21 @@ HEADS = {
         "AutoModelForCausalLM",
         "text-generation",
         "",
-        "",
+        False,
         "`params.yaml` holds the prompt (`prompt`) and how an answer was read (`evaluate`).",
     ),
     "classification": Head(
         "AutoModelForSequenceClassification",
         "text-classification",
         " with a classification head",
-        ", num_labels={n_labels}",
+        True,
         "The head's outputs are, in this order: {labels}.",
     ),
     "span": Head(
         "AutoModelForQuestionAnswering",
         "question-answering",
         " with a span head",
-        "",
+        False,
         "The head says where an answer starts and ends. transformers' span models of decoders do not find these "
         "weights: there,\n`tunediff.models.heads.head_class` gives the class to load with.",
     ),
@@ -150,7 +150,7 @@ def model_card(contents: Mapping[str, Any], setup: Setup) -> str:
         "what": _what(setup, is_adapter),
         "served": setup.tuned.source == SERVED,
         "model": model,
-        "loading": Markup(loading_code(model, is_adapter, len(task.labels))),  # noqa: S704  (code of ours, in a code block)
+        "loading": Markup(loading_code(model, is_adapter, task.labels)),  # noqa: S704  (code of ours, in a code block)
         "note": Markup(HEADS[model.head].note.format(labels=markdown_text(", ".join(task.labels)))),  # noqa: S704
         "data_name": data_name(setup.data),
         "scorer": setup.evaluate.scoring_method,
@@ -172,14 +172,17 @@ def data_name(data: Data) -> str:
     return f"{data.synthetic.name}, a synthetic data set" if data.synthetic else PurePath(data.path).name
 
 
-def loading_code(model: Model, is_adapter: bool, n_labels: int) -> str:
+def loading_code(model: Model, is_adapter: bool, labels: Sequence[str]) -> str:
     """Python that loads the published model and its tokenizer, with `NAME` for its name on the hub."""
     head = HEADS[model.head]
     kind, options = head.kind, ""
     imports, lines = [f"from transformers import {kind}, AutoTokenizer"], []
-    if model.quantization == "nf4":
+    if model.quantization in BITSANDBYTES:
         imports[0] += ", BitsAndBytesConfig"
-        packed = 'load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True'
+        packed = ", ".join(
+            f'{key}="{value}"' if isinstance(value, str) else f"{key}={value}"
+            for key, value in BITSANDBYTES[model.quantization].items()
+        )
         lines.append(f"quantization = BitsAndBytesConfig({packed})")
         options = ", quantization_config=quantization"
     if not is_adapter:
@@ -187,7 +190,12 @@ def loading_code(model: Model, is_adapter: bool, n_labels: int) -> str:
         lines.append(f'tokenizer = AutoTokenizer.from_pretrained("{NAME}")')
         return "\n".join([*imports, "", *lines])
     imports.insert(0, "from peft import PeftModel")
-    options = head.options.format(n_labels=n_labels) + options
+    if head.names_labels:  # the base may name its outputs otherwise, or have another number of them
+        lines.append(f"labels = {list(labels)}")
+        options = (
+            ", id2label=dict(enumerate(labels)), label2id={label: i for i, label in enumerate(labels)}, "
+            f"ignore_mismatched_sizes=True{options}"
+        )
     base, adapter = f'"{model.id}", revision="{model.revision}"', f'"{NAME}"'
     if model.source != "hub":
         imports.insert(0, "from huggingface_hub import snapshot_download")

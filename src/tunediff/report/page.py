@@ -21,7 +21,6 @@ from markupsafe import Markup
 
 from tunediff.compare.effects.transitions import TRANSITIONS
 from tunediff.config.report import Report
-from tunediff.metrics.accuracy import per_class
 from tunediff.models.parameters import by_module, read_rows
 from tunediff.report import notation, plots
 from tunediff.report.confusion import NO_LABEL, confusion_picture, confusion_tables, difference_picture
@@ -30,7 +29,7 @@ from tunediff.report.explorer import explorer_data
 from tunediff.report.findings import Findings, baseline_name, findings, parity_sentence
 from tunediff.report.flow import flow_picture
 from tunediff.report.loaded import loaded_models
-from tunediff.report.results import Metrics, Results
+from tunediff.report.results import OF_EPOCHS, Metrics, Results
 from tunediff.report.tables import environments, examples, key_numbers
 from tunediff.runtime import files
 from tunediff.tasks.task import Task
@@ -45,6 +44,8 @@ MARKUP = re.compile(r"[\\`*_\[\]<>&|~$#]")
 LINKS = re.compile(r"[@#](?=\w)|:(?=//)|www(?=\.)", re.IGNORECASE)
 MARKDOWN_TEXT = 300
 MARKDOWN_SLICES = 15
+# More labels than this have no confusion to be looked at; tables with more rows than that are closed at first.
+MOST_DRAWN, MOST_OPEN = 50, 36
 NO_ENERGY = "Energy was not measured: no stage used a GPU that counts it."
 COST_NAMES = {"gpu_seconds": "GPU seconds", "energy_joules": "Energy, joules"}
 
@@ -52,7 +53,13 @@ COST_NAMES = {"gpu_seconds": "GPU seconds", "energy_joules": "Energy, joules"}
 def page_contents(results: Results, report: Report) -> dict[str, Any]:
     """Everything the templates print: findings, tables and pictures. What there is no evidence of is empty."""
     task, measure, slices = results.task, results.task.words.measure, results.slices
-    explorer = explorer_data(results)
+    explorer, controls = explorer_data(results), results.controls
+    strengths = [{"set": controls["set"], **row} for row in controls.get("strengths", ())]
+    epochs = [
+        {"set": name, "measure": one["measure"], **row}
+        for name, one in results.checkpoints.get("sets", {}).items()
+        for row in one["epochs"]
+    ]
     seen = {"same_inputs": "Same inputs", "near_duplicates": "Near-duplicate"}
     seen |= {f"same_{name}": f"Same {name}" for name in task.leak_inputs} | {"clean": "Clean"}
     return {
@@ -68,6 +75,7 @@ def page_contents(results: Results, report: Report) -> dict[str, Any]:
         "slices": slices,
         # Else by tag, which nobody compared with the other cases.
         "ranked": any(row["departure"] is not None for row in slices),
+        "most_open": MOST_OPEN,
         "most_slices": plots.MOST_SLICES,
         "markdown_slices": MARKDOWN_SLICES,
         "slice_name": plots.slice_name,
@@ -84,6 +92,8 @@ def page_contents(results: Results, report: Report) -> dict[str, Any]:
         "no_energy": NO_ENERGY,
         "examples": examples(results.cases, task, report.cases_per_transition),
         "each": report.cases_per_transition,
+        "strengths": strengths,
+        "epochs": epochs,
         "modules": by_module(read_rows(results.parameters)),
         "split_rows": _split_rows(task, results.prepare),
         # Only an encoder fills masks.
@@ -96,6 +106,7 @@ def page_contents(results: Results, report: Report) -> dict[str, Any]:
         "seconds": sum(cost["seconds"] for cost in results.costs.values()),
         "peak": max((cost["peak_memory_bytes"] for cost in results.costs.values()), default=0),
         "measured_costs": [key for key in COST_NAMES if any(key in cost for cost in results.costs.values())],
+        "epoch_figures": [name for name in OF_EPOCHS if results.train_log and name in results.train_log[0]],
         "pictures": {
             "flow": flow_picture(results.flows),
             "gain": plots.gain_picture(results.gain, task.parts, measure) if len(results.gain) > 1 else None,
@@ -103,20 +114,23 @@ def page_contents(results: Results, report: Report) -> dict[str, Any]:
             "slices": plots.slices_picture(slices, measure) if slices else None,
             "reliability": plots.reliability_picture(results.reliability) if results.reliability else None,
             "coverage": plots.coverage_picture(results.coverage) if results.coverage else None,
+            "strengths": plots.change_picture(strengths, "strength", "Change by strength") if strengths else None,
+            "epochs": plots.change_picture(epochs, "epoch", "Change by epoch") if epochs else None,
             "cost": plots.cost_picture(results.costs) if results.costs else None,
         },
     }
 
 
 def _confusion(results: Results, task: Task) -> dict[str, Any]:
-    """Confusion of both models as tables and pictures, and precision, recall and F1 by label."""
+    """Confusion of both models as tables and, unless there are too many labels, as pictures."""
     base, tuned = confusion_tables(results.cells, task.labels)
     unlabelled = bool(base[:, -1].any() or tuned[:, -1].any())
     return {
         "predicted": [*task.labels, NO_LABEL] if unlabelled else list(task.labels),
         "confusion": (base.tolist(), tuned.tolist()),
-        "per_class": list(zip(per_class(task.labels, base), per_class(task.labels, tuned), strict=True)),
-        "pictures": [
+        "pictures": []
+        if len(task.labels) > MOST_DRAWN
+        else [
             ("Before", confusion_picture(task.labels, base, results.models.base, unlabelled)),
             ("After", confusion_picture(task.labels, tuned, results.models.tuned, unlabelled)),
             ("After less before", difference_picture(task.labels, base, tuned, unlabelled)),

@@ -178,6 +178,31 @@ def coverage_picture(coverage: Sequence[Record]) -> Markup:
     return picture(drawn.properties(width=330, height=280), "Accuracy by share of cases answered", summary)
 
 
+def change_picture(rows: Sequence[Record], x: str, title: str) -> Markup:
+    """The change from the base over `x`, a number, with its interval; a panel each test set (`set`)."""
+    import altair as alt
+
+    summary = "; ".join(
+        f"{row['set']}, {x} {row[x]:g}: {points(row['delta'])} ({points_interval(row['low'], row['high'])})"
+        for row in rows
+    )
+    shown = [{**row, **{key: 100 * row[key] for key in ("delta", "low", "high")}} for row in rows]
+    values = sorted({row[x] for row in rows})
+    axis = alt.Axis(values=values[:: -(-len(values) // 12)], format="~g", grid=False)
+    drawn = chart(shown).encode(
+        x=alt.X(f"{x}:Q", title=x, axis=axis, scale=alt.Scale(zero=False, nice=False, padding=12)),
+        y=alt.Y("low:Q", title="change, points", axis=alt.Axis(format="+~g", tickCount=5)),
+    )
+    line = drawn.encode(y="delta:Q")
+    layers = drawn.mark_rule(strokeWidth=2, color=COLOURS["both_right"]).encode(y2="high:Q")
+    layers += line.mark_line(strokeWidth=2, color=COLOURS["tuned"])
+    layers += line.mark_point(size=45, filled=True, opacity=1, color=COLOURS["tuned"])
+    header = alt.Header(labelFontSize=13, labelColor=COLOURS["ink"])
+    names = list(dict.fromkeys(row["set"] for row in rows))
+    facet = alt.Facet("set:N", title=None, sort=names, header=header)
+    return picture(layers.properties(width=220, height=160).facet(facet=facet, columns=2), title, summary)
+
+
 def cost_picture(costs: Mapping[str, Record]) -> Markup:
     """Bars: the time that each stage took."""
     import altair as alt

@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 
 from tunediff.compare.checks import Models, Raised
 from tunediff.compare.effects.differences import Difference
+from tunediff.compare.effects.retention import KEYS
 from tunediff.compare.effects.transitions import TRANSITIONS
 from tunediff.config.cost import Cost
 from tunediff.data.cases import MODELS
 from tunediff.models.parameters import ParameterRow
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import numbered_jsonl, read_json, read_text, shown, visible
+from tunediff.runtime.hashing import content_hash
 from tunediff.tasks.task import Task
 
 Metrics = Mapping[str, float]
@@ -51,6 +53,8 @@ METRICS = {
     "calibration": (),
 }
 # Of a model that was trained here.
+# Columns of train_log.csv where a head of labels was trained: on the validation split, shares in 0..1.
+OF_EPOCHS = ("validation_accuracy", "validation_precision", "validation_recall", "validation_f1")
 OF_TRAINING = {
     "prepare": (
         *("train_n", "validation_n"),
@@ -76,11 +80,16 @@ PLOTS = {
     "worth": ("baseline", "accuracy", "gain", "low", "high"),
     "contamination": ("transition", "cases", "same_inputs", "near_duplicates", "clean"),
     "differences": ("metric", "base", "tuned", "delta", "low", "high", "p", "p_holm"),
+    "labels": ("label", "metric", "n", "base", "tuned", "delta", "low", "high", "p", "q"),
+    "retention": ("set", "measure", *KEYS, "p_holm"),
 }
+PLOTS["retention_slices"] = ("set", *PLOTS["slices"])
 WORDS = {
-    *("transition", "family", "value", "model", "baseline", "metric"),
+    *("transition", "family", "value", "model", "baseline", "metric", "label", "set", "measure"),
     *("module", "parameter", "part", "kind", "shape", "dtype", "trainable"),
 }
+# What commands measured of a run after it, beside its metrics: shown where it is there, and of this run.
+BESIDE = {"controls": ("of", "n", "set", "measure", "again", "trained", "null"), "checkpoints": ("of", "sets")}
 SOURCES = (*METRICS, *TABLES, "plots", "cases", "checks", "environments", "costs")
 
 
@@ -128,14 +137,19 @@ class Results:
     baselines: Metrics = field(default_factory=dict)
     calibration: Metrics = field(default_factory=dict)
     pretrain_log: Sequence[Record] = ()  # a row an epoch; a decoder has no accuracies: None
-    train_log: Sequence[Record] = ()  # a row an epoch; a loss that was not measured is None
+    train_log: Sequence[Record] = ()  # a row an epoch; a loss that was not measured is None; of labels also OF_EPOCHS
     parameters: Sequence[Record] = ()  # a row a tensor
     gain: Sequence[Record] = ()  # a row a part
+    labels: Sequence[Record] = ()  # a row a label and metric
     slices: Sequence[Record] = ()  # a row a slice; p, q, delta_rest and departure may be None
     reliability: Sequence[Record] = ()  # a row a model and bin
     coverage: Sequence[Record] = ()  # a row a model and share of cases answered
     worth: Sequence[Record] = ()  # a row a baseline
     contamination: Sequence[Record] = ()  # a row a transition
+    retention: Sequence[Record] = ()  # a row a further test set; what was not measured of it is None
+    retention_slices: Sequence[Record] = ()  # a row a slice of such a set
+    controls: Record = field(default_factory=dict)  # what `tunediff controls` found of this run, where it was asked
+    checkpoints: Record = field(default_factory=dict)  # what `tunediff checkpoints` found of it
     clean: Metrics = field(default_factory=dict)  # without the cases that training has seen
     checks: Sequence[Raised] = ()
     price: Cost = field(default_factory=Cost)
@@ -143,6 +157,11 @@ class Results:
     loaded: Mapping[str, Record] = field(default_factory=dict)  # what was found in it (`tunediff.models.inspection`)
     costs: Mapping[str, Record] = field(default_factory=dict)  # seconds, peak_memory_bytes and device by stage
     sources: Mapping[str, str] = field(default_factory=dict)  # path by field name
+
+    @property
+    def untrained_head(self) -> bool:
+        """Whether the base model answered by a head that has learned nothing; False where nothing is known of it."""
+        return self.loaded.get("predict_base", {}).get("head") == "new"
 
 
 def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price: Cost) -> Results:
@@ -170,12 +189,19 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
     if read_json(paths["count_params"]) == {}:  # a server has one of the models
         needed["count_params"] = ()
     metrics: dict[str, Any] = {name: _metrics(paths[name], keys) for name, keys in needed.items()}
+    of_this = run_hash(metrics["eval_base"], metrics["eval_tuned"])
     for name in ("eval_base", "eval_tuned"):
         metrics[name] |= task.accuracy(metrics[name])
-    tables: dict[str, Any] = {name: _table(paths[name], columns) for name, columns in TABLES.items()}
+    tables: dict[str, Any] = {
+        name: _table(paths[name], columns, OF_EPOCHS if name == "train_log" else ()) for name, columns in TABLES.items()
+    }
     _check_logs(paths, metrics, tables)
     environments = {stage: _environment(paths["environments"] / f"{stage}.json") for stage in WITH_MODEL}
     plots, plot_sources = _plots(paths["plots"], task)
+    beside: dict[str, Any] = {
+        name: beside_metrics(paths["diff_cases"].with_name(f"{name}.json"), keys, of_this)
+        for name, keys in BESIDE.items()
+    }
     cases = [_case(f"{paths['cases']}, row {number}", row, task) for number, row in numbered_jsonl(paths["cases"])]
     _check_same_cases(paths, metrics, cases)
     return Results(
@@ -184,6 +210,7 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
         **metrics,
         **tables,
         **plots,
+        **beside,
         cases=cases,
         flows=flows_of(cases),
         # Where there is one label there is nothing to confuse.
@@ -194,8 +221,31 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
         loaded={stage: model for stage, (_, model) in environments.items() if model},
         costs={stage: _cost(paths["costs"] / f"{stage}.json") for stage in STAGES},
         price=price,
-        sources={name: str(paths[name]) for name in SOURCES} | plot_sources,
+        sources={name: str(paths[name]) for name in SOURCES}
+        | plot_sources
+        | {name: str(paths["diff_cases"].with_name(f"{name}.json")) for name in BESIDE if beside[name]},
     )
+
+
+def run_hash(base: Metrics, tuned: Metrics) -> str:
+    """What stands in a file of `BESIDE` for the run that it is of: a hash of what both models scored.
+
+    Args:
+        base: what metrics/eval_base.json holds.
+        tuned: what metrics/eval_tuned.json holds.
+    """
+    return content_hash([base, tuned])
+
+
+def beside_metrics(path: Path, keys: Sequence[str], of_this: str) -> dict[str, Any]:
+    """What a command measured of this run; empty where there is no such file, or one of another run."""
+    if not path.exists():
+        return {}
+    values = _object(path, keys)
+    if values["of"] != of_this:
+        print(f"report: {path} is of another run, and is left out")
+        return {}
+    return values
 
 
 def _check_logs(paths: Mapping[str, Path], metrics: Mapping[str, Metrics], tables: Mapping[str, Any]) -> None:

@@ -46,7 +46,7 @@ def examples(cases: Sequence[Record], task: Task, each: int) -> dict[str, list[E
     for case in cases:
         base, tuned = (gold_log_prob(case, task.labels, who) for who in MODELS)
         change = 0.0 if base is None or tuned is None else -abs(tuned - base)
-        for stem in list(task.scores)[:1]:
+        for stem in list(task.scores)[: not task.answers_are_labels]:
             base, tuned, change = None, None, -abs(case[f"tuned_{stem}"] - case[f"base_{stem}"])
         ranked[case["transition"]].append((change, case["case_id"], case, base, tuned))
     return {

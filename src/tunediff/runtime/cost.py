@@ -24,6 +24,7 @@ import psutil
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json, read_text, write_json
 from tunediff.runtime.processes import PROCESSES, first
+from tunediff.runtime.threads import cores
 
 RUN = "TUNEDIFF_RUN"
 Cost = dict[str, Any]
@@ -189,7 +190,7 @@ def _device(gpus: list[int]) -> str:
     if gpus:
         return ", ".join(str(sys.modules["torch"].cuda.get_device_name(index)) for index in gpus)
     memory = psutil.virtual_memory().total / 2**30
-    return f"CPU {processor()}, {os.cpu_count()} cores, {memory:.0f} GiB"
+    return f"CPU {processor()}, {cores()} cores, {memory:.0f} GiB"
 
 
 def processor() -> str:

@@ -4,9 +4,12 @@ write_json(Path("metrics/prepare.json"), {"train_n": 8000})
 rows = read_jsonl(Path("data/test_sets/test.jsonl"))
 """
 
+import codecs
 import csv
 import fcntl
 import glob
+import gzip
+import itertools
 import json
 import math
 import os
@@ -14,6 +17,7 @@ import re
 import shutil
 import stat
 import tempfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -37,6 +41,8 @@ NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 HALF_PAIR = re.compile("[\ud800-\udfff]")
 # Bytes that a line is shorter than: one that never ends would fill the memory.
 LONGEST_LINE = 2**28
+# How Python calls the encoding of text that says no other, and how a packed file ends.
+UTF8, PACKED = "utf-8", ".gz"
 # Levels of lists and objects in JSON. Data have five; a thousand end Python's own stack in whoever walks them.
 DEEPEST = 100
 # Rows of a Parquet file for each of its bytes. Distinct rows take more than a bit each.
@@ -131,28 +137,70 @@ def read_text(path: Path) -> str:
         raise TunediffError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def text_lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file one by one, each with the line feed that ends it; errors are those of `read_text`.
+def kind_of(path: Path) -> str:
+    """What the name of a file ends in, in small letters, without the .gz of one that is packed: .csv of a.CSV.gz."""
+    return (path.with_suffix("") if path.suffix.lower() == PACKED else path).suffix.lower()
 
-    Only a line feed ends a line: JSON text may hold U+2028 and other characters that `splitlines` takes for ends.
+
+def text_lines(path: Path, encoding: str = UTF8) -> Iterator[str]:
+    """The lines of a file one by one, each with the line feed that ends it; errors are those of `read_text`.
+
+    Only a line feed ends a line: JSON text may hold U+2028 and other characters that `splitlines` takes for ends. A
+    file whose name ends in .gz is unpacked as it is read.
+
+    Args:
+        path: the file.
+        encoding: of its text, as Python names it.
     """
-    start = 0
     try:
-        _bytes_of(path)
-        with path.open("rb") as file:
-            while line := file.readline(LONGEST_LINE):
-                if len(line) == LONGEST_LINE:
-                    raise TunediffError(f"{path}: byte {start}: found a line of {LONGEST_LINE:,} bytes or more")
-                if not start and line[1:2] == b"\0":
-                    raise TunediffError(f"{path}: found text that looks like UTF-16, expected UTF-8")
+        if codecs.lookup(encoding).name != UTF8:
+            yield from _decoded_lines(path, encoding)
+            return
+        start = 0
+        for line in _byte_lines(path):
+            if not start and line[1:2] == b"\0":
+                raise TunediffError(f"{path}: found text that looks like UTF-16, expected UTF-8")
+            try:
                 yield line.decode("utf-8" if start else "utf-8-sig")
-                start += len(line)
+            except UnicodeDecodeError as error:
+                raise TunediffError(f"{path}: byte {start + error.start}: {_not_utf8(error)}") from None
+            start += len(line)
     except FileNotFoundError:
         raise TunediffError(f"{path}: there is no such file") from None
-    except UnicodeDecodeError as error:
-        raise TunediffError(f"{path}: byte {start + error.start}: {_not_utf8(error)}") from None
+    except (EOFError, zlib.error) as error:
+        raise TunediffError(f"{path}: cannot be unpacked: {error}") from None
     except OSError as error:
-        raise TunediffError(f"{path}: cannot be read: {error.strerror}") from None
+        raise TunediffError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _byte_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, unpacked where it is packed, within the bounds above."""
+    size, start = _bytes_of(path), 0
+    packed = path.suffix.lower() == PACKED
+    with gzip.open(path, "rb") if packed else path.open("rb") as file:
+        while line := file.readline(LONGEST_LINE):
+            if len(line) == LONGEST_LINE:
+                raise TunediffError(f"{path}: byte {start}: found a line of {LONGEST_LINE:,} bytes or more")
+            yield line
+            start += len(line)
+            if packed and start > (bound := GROWN + GROWTH * size):
+                raise TunediffError(f"{path}: found more than {bound:,} bytes, packed into {size:,}")
+
+
+def _decoded_lines(path: Path, encoding: str) -> Iterator[str]:
+    """The lines of a file in another encoding than UTF-8, whose line feeds may be of several bytes."""
+    decoder, text, start = codecs.getincrementaldecoder(encoding)(), "", 0
+    for part in itertools.chain(_byte_lines(path), [b""]):
+        try:
+            text += decoder.decode(part, final=not part)
+        except UnicodeDecodeError as error:
+            found = error.object[error.start : error.start + 1]
+            raise TunediffError(f"{path}: byte {start}: found {found!r} near there, expected {encoding} text") from None
+        start += len(part)
+        *lines, text = text.split("\n")
+        yield from (f"{line}\n" for line in lines)
+    if text:
+        yield text
 
 
 def _not_utf8(error: UnicodeDecodeError) -> str:
@@ -267,13 +315,13 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [row for _, row in numbered_jsonl(path)]
 
 
-def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def numbered_jsonl(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows as `read_jsonl`, each after the number of its line, from 1; one row is held at a time.
 
     Lines at fault are passed over, and reported together once the others have been read.
     """
     problems = Problems(str(path))
-    for number, line in enumerate(text_lines(path), start=1):
+    for number, line in enumerate(text_lines(path, encoding), start=1):
         line = line.removesuffix("\n")
         if not line.strip():
             continue

@@ -28,6 +28,7 @@ import psutil
 from tunediff.runtime.errors import GOES_ON, Terminated, TunediffError
 from tunediff.runtime.hashing import files_hash
 from tunediff.runtime.stage import PARAMS
+from tunediff.runtime.threads import NUM_THREADS, cores
 
 Value = TypeVar("Value")
 
@@ -125,7 +126,7 @@ def _launch(num_processes: int, here: int, hosts: int) -> None:
         )
     address, host = os.environ.get(ADDRESS, "localhost:0"), int(os.environ.get(HOST, 0))
     os.environ |= {PROCESSES: str(num_processes), PARENT: str(os.getpid())}
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // here)))
+    os.environ.setdefault(NUM_THREADS, str(max(1, cores() // here)))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what ends a process is said here, in one line
     if hosts > 1:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _interface(address))

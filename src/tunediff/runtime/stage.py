@@ -39,3 +39,13 @@ def arguments(doc: str | None, reads: Sequence[str], writes: Sequence[str]) -> a
     for name in writes:
         setattr(args, name, output_path(getattr(args, name)))
     return args
+
+
+def check_path(key: str, named: str, read: Path) -> None:
+    """Refuse a path of params.yaml that dvc.yaml does not hand to the stage: DVC would watch another one.
+
+    Raises:
+        TunediffError: they differ.
+    """
+    if Path(named).resolve() != read.resolve():
+        raise TunediffError(f"params.yaml: {key}: found {named}, expected {read}, which dvc.yaml names")

@@ -114,6 +114,16 @@ def bootstrap_interval(
     Raises:
         ValueError: a single unit in all, from which nothing can be said about the next one.
     """
+    return expanded_percentiles(*replicated(strata, statistic, replicates, seed), confidence)
+
+
+def replicated(
+    strata: Units | Sequence[Units], statistic: Callable[[Floats], Floats], replicates: int | None = None, seed: int = 0
+) -> tuple[Floats, int]:
+    """Return a statistic of each replicate, and how many units each draws; arguments as `bootstrap_interval`.
+
+    The statistic may have several values a replicate, of shape (replicates, values).
+    """
     strata = [strata] if isinstance(strata, Units) else list(strata)
     n = sum(int(stratum.counts.sum()) for stratum in strata)
     if n < 2:
@@ -128,7 +138,7 @@ def bootstrap_interval(
             generator.multinomial(int(counts.sum()), counts / counts.sum(), size) @ totals for totals, counts in strata
         )
         values.append(statistic(np.asarray(sums)))
-    return expanded_percentiles(np.concatenate(values), n, confidence)
+    return np.concatenate(values), n
 
 
 def expanded_percentiles(values: Floats, n: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -67,8 +67,8 @@ def cases_for_rate(successes: int, n: int, limit: float, confidence: float = 0.9
 
     def holds(cases: int) -> bool:
         found = successes * cases / n
-        high = 1.0 if successes == n else float(scipy.stats.beta.ppf(1 - tail, found + 1, cases - found))
-        low = 0.0 if successes == 0 else float(scipy.stats.beta.ppf(tail, found, cases - found + 1))
+        high = 1.0 if successes == n else float(scipy.special.betaincinv(found + 1, cases - found, 1 - tail))
+        low = 0.0 if successes == 0 else float(scipy.special.betaincinv(found, cases - found + 1, tail))
         return high <= limit or low > limit
 
     return fewest(holds)

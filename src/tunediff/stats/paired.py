@@ -91,6 +91,22 @@ def _rejected(difference: float, repaired: float, broken: float, n: int, z: floa
     return (net - n * difference) ** 2 > z * z * n * (2 * q + room)
 
 
+def standard_error(change: npt.NDArray[np.int64], clusters: Clusters = None) -> float:
+    """Return the standard error of the mean of paired changes, at least 0.
+
+    >>> f"{standard_error(np.repeat([1, -1, 0], [49, 2, 49])):.4f}"
+    '0.0538'
+
+    Args:
+        change: what became of each case: 1 repaired, -1 broken, else 0; of length n_cases, at least 1.
+        clusters: what cases may share, whose residuals are summed (Liang and Zeger 1986); None: nothing.
+    """
+    residuals = change - change.mean()
+    if clusters is not None:
+        residuals = np.bincount(cluster_codes(clusters), weights=residuals)
+    return sqrt(float(residuals @ residuals)) / len(change)
+
+
 def mean_difference_interval(
     before: npt.NDArray[np.float64],
     after: npt.NDArray[np.float64],

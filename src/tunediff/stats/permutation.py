@@ -35,28 +35,42 @@ def swap_test(pairs: Units, statistic: Statistic, replicates: int | None = None,
             1,000 where units are of very many kinds.
         seed: of the draws.
     """
+    return float(swap_tests(pairs, lambda sums: statistic(sums)[:, None], replicates, seed)[0])
+
+
+def swap_tests(
+    pairs: Units, statistic: Callable[[Floats], Floats], replicates: int | None = None, seed: int = 0
+) -> Floats:
+    """Return the p-value of `swap_test` for each of several differences that are computed from the same sums.
+
+    Args:
+        pairs: as for `swap_test`.
+        statistic: as for `swap_test`, of shape (replicates, differences).
+        replicates: as for `swap_test`.
+        seed: of the draws.
+    """
     columns = pairs.totals.shape[1] // 2
     kept, swapped = pairs.totals[:, :columns], pairs.totals[:, columns:]
     turned: Any = swapped - kept
     start = pairs.counts @ kept
     observed = abs(statistic(start[None])[0])
     # Sums of floats in another order differ in their last digits, which must not tell a tie from a smaller value.
-    least = observed - 1e-9 * max(1.0, observed)
+    least = observed - 1e-9 * np.maximum(1.0, observed)
     moves = abs(turned) @ np.ones(columns) > 0
     turned, counts = turned[moves], pairs.counts[moves]
     if len(counts) == 0:
-        return 1.0
+        return np.ones(len(observed))
     if counts.sum() <= _COUNTED:
         each = turned[np.repeat(np.arange(len(counts)), counts)]
         choices = np.arange(2 ** each.shape[0])[:, None] >> np.arange(each.shape[0]) & 1
-        return float(np.mean(np.abs(statistic(start + choices @ each)) >= least))
+        return np.asarray(np.mean(np.abs(statistic(start + choices @ each)) >= least, axis=0))
     generator = np.random.default_rng(seed)
     replicates = replicates or affordable(REPLICATES, len(counts))
-    step, as_large = max(1, AT_ONCE // max(len(counts), columns)), 0
+    step, as_large = max(1, AT_ONCE // max(len(counts), columns)), np.zeros(len(observed))
     for first in range(0, replicates, step):
         size = min(step, replicates - first)
         sums = start + generator.binomial(counts, 0.5, (size, len(counts))) @ turned
-        as_large += int(np.sum(np.abs(statistic(sums)) >= least))
+        as_large += np.sum(np.abs(statistic(sums)) >= least, axis=0)
     # The observed table is one of the possible ones: without it p could be 0, which no finite test shows.
     return (as_large + 1) / (replicates + 1)
 

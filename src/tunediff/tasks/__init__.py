@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from tunediff.config.task import TaskSection
 from tunediff.tasks.classification import Classification, Inference
 from tunediff.tasks.generation import Generation
+from tunediff.tasks.multiple_choice import MultipleChoice
 from tunediff.tasks.question_answering import QuestionAnswering
 from tunediff.tasks.task import Task
 
@@ -12,6 +13,7 @@ from tunediff.tasks.task import Task
 TASKS: dict[str, type[Task]] = {
     "nli": Inference,
     "classification": Classification,
+    "multiple_choice": MultipleChoice,
     "question_answering": QuestionAnswering,
     "generation": Generation,
 }

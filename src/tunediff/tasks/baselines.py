@@ -98,3 +98,28 @@ def marked(case: Case, inputs: Sequence[str]) -> str:
     if len(inputs) == 1:
         return case.inputs[inputs[0]]
     return " ".join(WORD.sub(rf"{place}_\g<0>", case.inputs[name]) for place, name in enumerate(inputs))
+
+
+def longest_options(cases: Sequence[Case], labels: Sequence[str]) -> list[str]:
+    """The place of the option with the most characters of each case; of equals, the first."""
+    return [labels[max(range(len(case.options)), key=lambda at: len(case.options[at]))] for case in cases]
+
+
+def likeliest_options(train: Sequence[Case], test: Sequence[Case], labels: Sequence[str]) -> list[str]:
+    """The place of the option of each test case that reads most like a right one, without its inputs.
+
+    Logistic regression on TF-IDF of words and word pairs learns which options of the training cases are right; an
+    option that it gives no word of is as likely as any other. Of equals, the first.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b")  # noqa: S106
+    try:
+        known = vectorizer.fit_transform([option for case in train for option in case.options])
+    except ValueError:  # no word in any option
+        return [labels[0]] * len(test)
+    is_right = [label == case.label for case in train for label, _ in zip(labels, case.options, strict=True)]
+    model = LogisticRegression(max_iter=1000).fit(known, is_right)
+    scores = model.decision_function(vectorizer.transform([option for case in test for option in case.options]))
+    return [labels[place] for place in scores.reshape(len(test), len(labels)).argmax(axis=1)]

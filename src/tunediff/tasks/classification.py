@@ -24,7 +24,17 @@ from tunediff.metrics.accuracy import Counts, confusion, degenerate_reason, per_
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.tasks.baselines import Answers, majority_label, marked, tfidf_logistic
-from tunediff.tasks.columns import columns_fit, each_row, is_number, key_of, no_grades, tags_of, text_of, value_of
+from tunediff.tasks.columns import (
+    columns_fit,
+    each_row,
+    inputs_of,
+    is_number,
+    key_of,
+    no_grades,
+    no_options,
+    tags_of,
+    value_of,
+)
 from tunediff.tasks.families import Family, quarters, share, yes_no
 from tunediff.tasks.grading import column, likeliest, passed_on, was_given
 from tunediff.tasks.label_clauses import LABEL_CLAUSES
@@ -43,15 +53,17 @@ def _columns_fit(params: Params) -> str | None:
     return columns_fit(params, "label")
 
 
-def _several_labels(params: Params) -> str | None:
+def several_labels(params: Params) -> str | None:
+    """The rule that there is something to choose from."""
     if len(params.task.labels) > 1:
         return None
     return f"task.labels: found {params.task.labels}, expected at least two labels"
 
 
-def _values_fit(params: Params) -> str | None:
+def values_fit(params: Params) -> str | None:
+    """The rule that the values of the label column stand for the labels."""
     values, labels = params.data.labels, params.task.labels
-    if values is None or set(values.values()) == set(labels):
+    if values is None or set(values.values()) <= set(labels):
         return None
     return f"data.labels: maps to {sorted(set(values.values()))}, but task.labels is {labels}"
 
@@ -69,11 +81,15 @@ def _choices_fit(params: Params) -> str | None:
     return f"prompt.choices: found {sorted(choices or {})}, expected a text for each of task.labels {labels}"
 
 
+# Features that say something of language inference alone.
+OF_TWO_TEXTS = ["negation", "overlap", "subsequence"]
+
+
 @dataclass(frozen=True)
 class Classification(Task):
     """Texts with one label each."""
 
-    rules = (_several_labels, _columns_fit, _values_fit, _head_fits, _choices_fit, no_grades)
+    rules = (several_labels, _columns_fit, values_fit, _head_fits, _choices_fit, no_grades, no_options)
 
     def cases(self, rows: Sequence[Row], data: Origin) -> list[Case | None]:
         """The case of each row, in the order of the rows; None where the row has no gold label.
@@ -84,23 +100,32 @@ class Classification(Task):
         Raises:
             TunediffError: a column is missing, a label is unknown, or an input is not text or is empty.
         """
-        values = data.labels or {name: name for name in self.labels}
-        labels = {key_of(value): label for value, label in values.items()}
-        if len(labels) < len(values):
+        values = data.labels or {}
+        mapped = {key_of(value): label for value, label in values.items()}
+        if len(mapped) < len(values):
             raise TunediffError(f"data.labels: found {shown(list(values))}, expected values that differ as text")
+        # A label's own name stands for it, unless it is given to another.
+        labels = {key_of(name): name for name in self.labels} | mapped
+        usual = mapped if set(mapped.values()) == set(self.labels) else labels
         unlabelled = {key_of(value) for value in data.unlabelled}
 
         def example(row: Row) -> tuple[Mapping[str, str], str, Sequence[str]] | None:
             value, *_ = [value_of(row, data.columns[name]) for name in ("label", *self.inputs)]
             if key_of(value) in unlabelled:
                 return None
+            if several := _several(value, labels):
+                raise TunediffError(
+                    f"{row.place}: {data.columns['label']}: found {shown(value)}, {several} labels for one case; "
+                    "expected one label: several at once (multi-label) are no task of tunediff, but each can be a task "
+                    "of its own, yes or no"
+                )
             if key_of(value) not in labels:
-                expected = ", ".join(str(key) for key in labels)
+                expected = ", ".join(str(key) for key in usual)
                 raise TunediffError(
                     f"{row.place}: {data.columns['label']}: found {shown(value)}, expected one of {expected}"
                     ", or a value that data.unlabelled lists"
                 )
-            inputs = {name: text_of(row, data.columns[name]) for name in self.inputs}
+            inputs = inputs_of(row, self.inputs, data)
             return inputs, labels[key_of(value)], tags_of(row)
 
         examples = each_row(rows, example)
@@ -185,8 +210,8 @@ class Classification(Task):
             "most frequent one.",
         ),
     )
-    compared = ("classes",)
-    families = (
+    compared: ClassVar[tuple[str, ...]] = ("classes",)
+    families: ClassVar[tuple[Family, ...]] = (
         Family("words", "length", quarters),
         Family("negation", "negation"),
         Family("number_words", "number words", yes_no),
@@ -204,7 +229,7 @@ class Classification(Task):
         "brier": "Brier score, 0 to 2",
         "ece": "Calibration error, 0 to 1",
     }
-    hub = ("text-classification", "Text classification")
+    hub: ClassVar[tuple[str, str]] = ("text-classification", "Text classification")
 
     @property
     def parts(self) -> dict[str, str]:
@@ -286,7 +311,9 @@ class Classification(Task):
         }
 
     def features(self, cases: Sequence[Case], train: Sequence[Case] = ()) -> pd.DataFrame:
-        return wording(cases, self.inputs, self.partial_input, train)
+        texts = wording(cases, self.inputs, self.partial_input, train)
+        # What is asked of one text in the light of another is asked of two.
+        return texts if len(self.inputs) == 2 else texts.drop(columns=OF_TWO_TEXTS, errors="ignore")
 
     def model_evidence(self, rows: pd.DataFrame, cases: Sequence[Case], who: str) -> dict[str, list[Any]]:
         return {}
@@ -313,6 +340,16 @@ class Classification(Task):
                 found = shown(record[f"{who}_margin"])
                 raise TunediffError(f"{place}: {who}_margin: found {found}, expected a number of nats")
         return dict(record)
+
+
+def _several(value: object, labels: Mapping[str | None, str]) -> int:
+    """How many labels stand in one cell, in a list or between separators; 0 where that is no more than one."""
+    if isinstance(value, list | tuple | set):
+        return len(value)
+    if not isinstance(value, str) or key_of(value) in labels:
+        return 0
+    found = (value.split(separator) for separator in "|;,")
+    return next((len(each) for each in found if len(each) > 1 and all(key_of(one) in labels for one in each)), 0)
 
 
 @dataclass(frozen=True)

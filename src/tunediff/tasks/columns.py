@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from tunediff.config.data import Origin
 from tunediff.config.params import Params
 from tunediff.data.sources import Row
 from tunediff.data.values import value_text
@@ -65,6 +66,26 @@ def text_of(row: Row, column: str) -> str:
     return checked_text(value_of(row, column), f"{row.place}: {column}")
 
 
+def inputs_of(row: Row, names: Sequence[str], data: Origin) -> dict[str, str]:
+    """The text of each input, by its name.
+
+    Raises:
+        TunediffError: as for `text_of`; where `data.empty` is keep, no input has text.
+    """
+    if data.empty != "keep":
+        return {name: text_of(row, data.columns[name]) for name in names}
+    values = {name: value_of(row, data.columns[name]) for name in names}
+    if all(is_empty(value) for value in values.values()):
+        columns = ", ".join(data.columns[name] for name in names)
+        raise TunediffError(f"{row.place}: {columns}: found no text in any, expected text in one")
+    return {name: "" if is_empty(value) else text_of(row, data.columns[name]) for name, value in values.items()}
+
+
+def is_empty(value: object) -> bool:
+    """Whether a cell holds nothing, or blanks alone."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
 def checked_text(value: object, place: str) -> str:
     """The value, as text that is not empty and that a file can hold.
 
@@ -112,6 +133,24 @@ def _group(row: Row, column: str) -> str:
     return str(value) if type(value) is int else text_of(row, column)
 
 
+def slice_values(rows: Sequence[Row], column: str) -> list[str | None]:
+    """The value of each row in a column that slices are made of, as text; None where the cell is empty.
+
+    Raises:
+        TunediffError: a row has no such column, or neither text nor a number there.
+    """
+    return each_row(rows, lambda row: _slice_value(row, column))
+
+
+def _slice_value(row: Row, column: str) -> str | None:
+    value = value_of(row, column)
+    try:
+        text = value_text(value)
+    except TypeError:
+        raise TunediffError(f"{row.place}: {column}: found {shown(value)}, expected text or a number") from None
+    return None if text is None else checked_text(text, f"{row.place}: {column}")
+
+
 def columns_fit(params: Params, gold: str) -> str | None:
     """The rule that data.columns names a column for each input and for the gold answer, and no other."""
     expected = sorted({*params.task.inputs, gold})
@@ -135,6 +174,13 @@ def no_grades(params: Params) -> str | None:
     if not params.task.grade:
         return None
     return f"task.grade: given, but task.name is {params.task.name}, which grades its answers by itself"
+
+
+def no_options(params: Params) -> str | None:
+    """The rule that nobody says how options are scored, where a case has none."""
+    if params.task.option_score == "sum":
+        return None
+    return f"task.option_score: given, but task.name is {params.task.name}, whose cases have no options"
 
 
 def is_number(value: object) -> bool:

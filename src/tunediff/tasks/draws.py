@@ -1,11 +1,15 @@
 """Rows of a source, made into cases and drawn into splits, as a task and its section `data` say."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tunediff.config.data import Data, Origin
+from tunediff.data.cases import Case
+from tunediff.data.sources import Row
 from tunediff.data.sources.source import read_source
 from tunediff.data.splits import Drawn, draw_splits
-from tunediff.tasks.columns import groups_of
+from tunediff.tasks.columns import groups_of, is_empty, slice_values, value_of
 from tunediff.tasks.task import Task
 
 
@@ -21,8 +25,28 @@ def read_splits(task: Task, data: Origin, raw: Path) -> tuple[dict[str, Drawn], 
         TunediffError: a source cannot be read, a row is at fault, or no row is left for a split.
     """
     rows = read_source(data, raw)
-    cases = {name: task.cases(rows[name], data) for name in rows}
+    empty = {name: _empty(task, rows[name], data) for name in rows}
+    cases = {name: _cases(task, rows[name], data, empty[name]) for name in rows}
     group = data.group if isinstance(data, Data) else None
     groups = {name: groups_of(rows[name], group) for name in rows} if group else None
     notes = [f"{name}: {note}" for name in rows for note in task.notes(rows[name], cases[name], data)]
-    return draw_splits(cases, data, task.source_input, groups), notes
+    drawn = draw_splits(cases, data, task.source_input, groups, empty)
+    if isinstance(data, Data) and data.slices:
+        test = drawn["test"]
+        inside = [rows[test.source][at] for at in test.rows]
+        drawn["test"] = replace(test, slices={column: slice_values(inside, column) for column in data.slices})
+    return drawn, notes
+
+
+def _empty(task: Task, rows: Sequence[Row], data: Origin) -> set[int]:
+    """The rows (from 0) that are dropped because an input is empty."""
+    if data.empty != "drop":
+        return set()
+    columns = [data.columns[name] for name in task.inputs]
+    return {at for at, row in enumerate(rows) if any(is_empty(value_of(row, column)) for column in columns)}
+
+
+def _cases(task: Task, rows: Sequence[Row], data: Origin, empty: set[int]) -> list[Case | None]:
+    """The case of each row; None where it has no gold label or is dropped."""
+    made = iter(task.cases([row for at, row in enumerate(rows) if at not in empty], data))
+    return [None if at in empty else next(made) for at in range(len(rows))]

@@ -40,9 +40,11 @@ from tunediff.tasks.task import Task
 # The keys that name what is entered in a registry, which a stage would miss only when it is at work.
 _NAMED = (("model", "source", ORIGINS), ("engine", "kind", KINDS), ("tuned", "source", TUNED))
 # Of each stage the keys that cannot change its result.
+_GRADED = {"grade", "option_score"}
 _MODEL, _EVALUATE, _ENGINE = {"published_parameters"}, {"num_processes", "metrics"}, set(OF_MACHINE)
+_ASKED: dict[str, Any] = {"prompt": True, "scoring_method": True, "max_new_tokens": True}
 WITHOUT: dict[str, Any] = {
-    "prepare": {"task": {"grade"}, "also": {"__all__": {"prompt": True, "task": {"grade"}}}},
+    "prepare": {"task": _GRADED, "also": {"__all__": _ASKED | {"task": _GRADED}}},
     "count_params": {"model": {"head_seed", "head_labels"}, "adapt": {"lora_dropout"}, "tuned": {"head_labels", "url"}},
     "predict_base": {"model": _MODEL, "engine": _ENGINE, "evaluate": _EVALUATE},
     "features": {"head": {"model": _MODEL}},
@@ -70,14 +72,19 @@ class Experiment(NamedTuple):
         """The test sets as a model is asked them."""
         sets = {}
         for name, task in {HEADLINE: self.task, **self.also}.items():
-            section = self.params.also[name].prompt if name in self.also else None
-            params = self.params.model_copy(update={"prompt": section or self.params.prompt})
+            one = self.params.also[name] if name in self.also else None
+            evaluate = self.params.evaluate
+            if one and one.scoring_method:
+                evaluate = evaluate.model_copy(update={"scoring_method": one.scoring_method})
+            prompt = (one and one.prompt) or self.params.prompt
+            params = self.params.model_copy(update={"prompt": prompt, "evaluate": evaluate})
             sets[name] = CaseSet(
                 inputs=list(task.inputs),
                 labels=list(task.labels),
                 partial_input=task.partial_input,
                 prompt=params.prompt,
                 ask=task.ask(params),
+                max_new_tokens=one.max_new_tokens if one else None,
             )
         return sets
 

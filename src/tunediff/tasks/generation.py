@@ -34,7 +34,7 @@ from tunediff.runtime.files import shown
 from tunediff.stats.intervals import wilson
 from tunediff.tasks.answer_traits import TRAITS, Trait, traits
 from tunediff.tasks.baselines import Answers, frequent_answer, marked, nearest_answers
-from tunediff.tasks.columns import checked_text, each_row, is_number, key_of, tags_of, text_of, value_of
+from tunediff.tasks.columns import checked_text, each_row, inputs_of, is_number, key_of, tags_of, value_of
 from tunediff.tasks.families import Family, quarters
 from tunediff.tasks.generation_clauses import GENERATION_CLAUSES
 from tunediff.tasks.generation_rules import RULES, SETTINGS_RULES
@@ -107,7 +107,7 @@ class Generation(Task):
             if not isinstance(gold, list) and is_unlabelled(gold, unlabelled):
                 return None
             references = _references(gold, f"{row.place}: {data.columns['answers']}")
-            inputs = {name: text_of(row, data.columns[name]) for name in self.inputs}
+            inputs = inputs_of(row, self.inputs, data)
             return inputs, ANSWER, tags_of(row), references
 
         examples = each_row(rows, example)
@@ -215,6 +215,10 @@ class Generation(Task):
             return {name: grader.words for name, grader in self._beside.items()}
         bare = {name: name.removeprefix(SCORE) for name in self.scored}
         return {name: METHODS[by].words if by in METHODS else by.replace("_", " ") for name, by in bare.items()}
+
+    @property
+    def lenient(self) -> str | None:
+        return next((name for name, grader in self._beside.items() if grader.grade.lenient), None)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from tunediff.config.loading import nearest
 from tunediff.config.params import Params
 from tunediff.config.task import ANSWER
 from tunediff.runtime.files import shown
-from tunediff.tasks.columns import asked_in_one_way, columns_fit
+from tunediff.tasks.columns import asked_in_one_way, columns_fit, no_options
 from tunediff.tasks.graders import FUNCTION, METHODS, MODULE, Grader
 
 # Grades that are a score, and right where that is the highest unless a threshold says otherwise.
@@ -50,6 +50,8 @@ def _grades_fit(params: Params) -> str | None:
         return "task.grade: missing, expected how an answer is graded, such as exact"
     names = Counter(Grader(grade).name for grade in params.task.grade)
     lines = [line for at, grade in enumerate(params.task.grade) for line in _of_grade(at, grade)]
+    if (lenient := sum(grade.lenient for grade in params.task.grade)) > 1:
+        lines.append(f"task.grade: found {lenient} grades that are lenient, expected one at most")
     lines += [f"task.grade: found {n} grades named {name}, expected a name of its own for each (name)"
               for name, n in names.items() if n > 1]  # fmt: skip
     return "; ".join(lines) or None
@@ -63,10 +65,12 @@ def _of_grade(at: int, grade: Grade) -> Iterator[str]:
         yield f"{key}.by: found {shown(by)}, expected {expected}"
         return
     method = Grader(grade).method
-    read = {"by", "name", "threshold", "pattern", *method.keys}
+    read = {"by", "name", "threshold", "pattern", "lenient", *method.keys}
     for name, field in Grade.model_fields.items():
         if name not in read and getattr(grade, name) != field.default:
             yield f"{key}.{name}: given, but {key}.by is {by}, which does not read it"
+    if grade.lenient and not at:
+        yield f"{key}.lenient: given, but the first grade says what is right; expected it of one beside it"
     if grade.pattern is not None and (fault := _pattern_fault(grade.pattern)):
         yield f"{key}.pattern: found {shown(grade.pattern)}, expected a regular expression: {fault}"
     if grade.json_schema is not None and (fault := _schema_fault(grade.json_schema)):
@@ -109,5 +113,5 @@ def _method_fits(params: Params) -> str | None:
     )
 
 
-RULES = (_labels_fit, _columns_fit, _no_values, _head_fits, _no_choices, _grades_fit)
+RULES = (_labels_fit, _columns_fit, _no_values, _head_fits, _no_choices, _grades_fit, no_options)
 SETTINGS_RULES = (_method_fits, asked_in_one_way)

@@ -32,7 +32,7 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.tasks.answer_clauses import ANSWER_CLAUSES, in_sentence, no_answer_odds
 from tunediff.tasks.baselines import Answers
-from tunediff.tasks.columns import each_row, is_number, key_of, tags_of, text_of, value_of
+from tunediff.tasks.columns import each_row, inputs_of, is_number, key_of, tags_of, value_of
 from tunediff.tasks.families import Family, quarters, share, third
 from tunediff.tasks.gold_answers import gold_answers, is_unlabelled, marked_answers, starts, with_answers
 from tunediff.tasks.grading import column, passed_on, was_given
@@ -69,7 +69,7 @@ class QuestionAnswering(Task):
             if is_unlabelled(value_of(row, data.columns["answers"]), unlabelled):
                 return None
             gold = gold_answers(row, self.labels, data)
-            inputs = {name: text_of(row, data.columns[name]) for name in self.inputs}
+            inputs = inputs_of(row, self.inputs, data)
             return inputs, ANSWERABLE if gold else UNANSWERABLE, tags_of(row), gold
 
         examples = each_row(rows, example)

@@ -7,7 +7,7 @@ A test set of this kind is held against `RULES`, the headline's section evaluate
 
 from tunediff.config.params import Params
 from tunediff.config.task import ANSWERABLE, UNANSWERABLE
-from tunediff.tasks.columns import asked_in_one_way, columns_fit, no_grades
+from tunediff.tasks.columns import asked_in_one_way, columns_fit, no_grades, no_options
 
 
 def _inputs_fit(params: Params) -> str | None:
@@ -53,5 +53,5 @@ def _method_fits(params: Params) -> str | None:
     return "evaluate.scoring_method is choices, but task.name is question_answering, whose answers are no choices"
 
 
-RULES = (_inputs_fit, _labels_fit, _columns_fit, _no_values, _head_fits, _no_choices, no_grades)
+RULES = (_inputs_fit, _labels_fit, _columns_fit, _no_values, _head_fits, _no_choices, no_grades, no_options)
 SETTINGS_RULES = (_method_fits, asked_in_one_way)

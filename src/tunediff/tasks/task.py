@@ -187,6 +187,11 @@ class Task(ABC):
         return {}
 
     @property
+    def lenient(self) -> str | None:
+        """The column of the score that sees through the answer format: a case that has 1 there is right but for it."""
+        return None
+
+    @property
     def score_notes(self) -> Mapping[str, str]:
         """Of scores by their column what a sentence says after the name."""
         return {}

@@ -79,11 +79,13 @@ def read_rows(loaded: Loaded, rows: Sequence[Row], head: str) -> Features:
     def read(batch: list[int]) -> list[Output]:
         inputs = pad_rows([unlike[i] for i in batch], loaded.pad)
         output = base(**{name: values.to(base.device) for name, values in inputs.items()})
-        pooled = getattr(output, "pooler_output", None)
         kept = [places(len(unlike[i].tokens)) for i in batch]
+        states = [one[place] for one, place in zip(output.last_hidden_state, kept, strict=True)]
+        # In one piece: each copy from a GPU waits for it.
+        hidden = torch.cat(states).cpu().split([len(one) for one in states])
+        pooled = getattr(output, "pooler_output", None)
         return [
-            Output(states[place].cpu().clone(), None if pooled is None else pooled[i].cpu().clone())
-            for i, (states, place) in enumerate(zip(output.last_hidden_state, kept, strict=True))
+            Output(*pair) for pair in zip(hidden, [None] * len(batch) if pooled is None else pooled.cpu(), strict=True)
         ]
 
     outputs = run_batches([row.tokens for row in unlike], BATCH_TOKENS, read, "features")

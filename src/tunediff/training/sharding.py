@@ -8,8 +8,6 @@ from types import MethodType
 from typing import Any
 
 import torch
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
 from tunediff.models.load import Network
 from tunediff.runtime.errors import TunediffError
@@ -29,6 +27,9 @@ def shard(model: Network, fsdp: Mapping[str, Any], loss: Callable[..., Any]) -> 
     Raises:
         TunediffError: another key, or the model has no such layers.
     """
+    # Only who shards a model waits for it.
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
     key = "params.yaml: train.fsdp"
     if unknown := sorted(fsdp.keys() - {LAYERS, RESHARD}):
         raise TunediffError(f"{key}: found {', '.join(unknown)}, expected {LAYERS} and {RESHARD} alone")
@@ -51,10 +52,14 @@ def shard(model: Network, fsdp: Mapping[str, Any], loss: Callable[..., Any]) -> 
 
 def optimizer_state(model: Network, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """The whole state of a sharded model's optimizer, in the first process; all of them have to ask for it."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
+
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     return get_optimizer_state_dict(model, optimizer, options=options)
 
 
 def load_optimizer_state(model: Network, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Give each process its part of a state of `optimizer_state`."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
+
     set_optimizer_state_dict(model, optimizer, state, options=StateDictOptions(full_state_dict=True))

@@ -5,7 +5,7 @@ rows = target.rows(loaded, cases, ["entailment", "neutral", "contradiction"], pr
 target.loss(model, target.batch([row for case_rows in rows for row in case_rows], pad=0))
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from tunediff.data.cases import Case
 from tunediff.inputs.chat import check_spelling
 from tunediff.inputs.joins import join
 from tunediff.inputs.padding import pad_rows
-from tunediff.inputs.prompts import Encoded, Row, answer_text, encode_cases, render_cases
+from tunediff.inputs.prompts import Encoded, Row, answer_text, encode_cases, option_texts, render_cases
 from tunediff.inputs.tokens import encode_prompts, encode_text
 from tunediff.models.heads import label_scores
 from tunediff.models.load import Loaded, Network
@@ -39,6 +39,8 @@ class Target(NamedTuple):
     loss: Callable[..., Loss]
     length: Callable[[Any], int]  # tokens of a row that are read
     after_prompt: bool  # a prompt is read before it: its tokens may be learned too, or its beginning be shared
+    # Of the validation split, from the sums of what `loss` counts in it: further columns of an epoch.
+    figures: Callable[[Mapping[str, float]], dict[str, float]]
     # Which hidden states of a row of so many tokens it reads from a base that is frozen; None: it has no such base.
     places: Callable[[Network], Callable[[int], slice]] | None
 
@@ -53,9 +55,10 @@ def written_rows(
     tokenizer = loaded.tokenizer
     check_spelling(tokenizer, prompt)
     golds, choices = _answers(cases, labels, prompt)
+    options = [option_texts(case, prompt) for case in cases]
     if prompt.messages is not None:
         return [[row] for row in chat_rows(loaded, cases, golds, choices, prompt)]
-    texts = [choices or [gold] for gold in golds]
+    texts = [own or choices or [gold] for own, gold in zip(options, golds, strict=True)]
     end = tokenizer.eos_token_id
     ending = int(end is not None)
     longest = max(len(encode_text(tokenizer, text)) for text in dict.fromkeys(chain.from_iterable(texts)))
@@ -64,7 +67,7 @@ def written_rows(
         return list(map(len, encode_prompts(tokenizer, prompts)))
 
     prompts = [one.text for one in render_cases(cases, prompt, count, loaded.context, longest + ending)]
-    joined = join(tokenizer, prompts, texts, loaded.context - ending)
+    joined = join(tokenizer, prompts, texts, loaded.context - ending, none_begins=not any(options))
     answers = [one.answers[row.index(gold)] for one, row, gold in zip(joined, texts, golds, strict=True)]
     return [[row] for row in answer_rows([one.prompt for one in joined], answers, end)]
 
@@ -72,7 +75,11 @@ def written_rows(
 def _answers(cases: Sequence[Case], labels: Sequence[str], prompt: Prompt) -> tuple[list[str], list[str]]:
     """Of each case the answer; and all choices: the boundary between prompt and answer is that of scoring."""
     choices = [prompt.choices[label] for label in labels] if prompt.choices else []
-    return [answer_text(case, prompt) for case in cases], choices
+    golds = [
+        option_texts(case, prompt)[labels.index(case.label)] if case.options else answer_text(case, prompt)
+        for case in cases
+    ]
+    return golds, choices
 
 
 def labelled_rows(
@@ -89,11 +96,34 @@ def pad_labels(rows: Sequence[tuple[Encoded, int]], pad: int) -> Batch:
 
 
 def label_loss(model: Network, batch: Batch) -> Loss:
-    """The cross-entropy of the gold labels; a case is one target."""
+    """The cross-entropy of the gold labels; a case is one target. How many are right is counted."""
     labels = batch["labels"]
     scores = label_scores(model, {name: values for name, values in batch.items() if name != "labels"}).float()
     total = cross_entropy(scores, labels, reduction="sum")
-    return Loss(total, torch.tensor(len(labels), device=labels.device), total)
+    given = scores.detach().argmax(-1)
+    counts = {"right": (given == labels).sum()}
+    if scores.shape[-1] == 2:  # the last label is the positive one, as in the metrics
+        counts |= {"hits": (given & labels).sum(), "given": given.sum(), "gold": labels.sum()}
+    return Loss(total, torch.tensor(len(labels), device=labels.device), total, counts)
+
+
+def label_figures(totals: Mapping[str, float]) -> dict[str, float]:
+    """Accuracy on the validation split and, of two labels, precision, recall and F1 of the last one, each in 0..1.
+
+    Args:
+        totals: the sums of what `label_loss` counts.
+    """
+    found = {"validation_accuracy": totals["right"] / max(1.0, totals["targets"])}
+    if "hits" in totals:
+        hits, given, gold = (totals[name] for name in ("hits", "given", "gold"))
+        shares = {"precision": (hits, given), "recall": (hits, gold), "f1": (2 * hits, given + gold)}
+        found |= {f"validation_{name}": part / max(1.0, whole) for name, (part, whole) in shares.items()}
+    return found
+
+
+def no_figures(_: Mapping[str, float]) -> dict[str, float]:
+    """Of a head that learns no labels: its loss says all that is measured after an epoch."""
+    return {}
 
 
 def _label_places(model: Network) -> Callable[[int], slice]:
@@ -117,9 +147,9 @@ def _read_length(row: tuple[Row, Any]) -> int:
 
 
 TARGETS: dict[str, Target] = {
-    "lm": Target(written_rows, pad_answers, answer_loss, _written_length, True, None),
-    "classification": Target(labelled_rows, pad_labels, label_loss, _read_length, False, _label_places),
-    "span": Target(span_rows, pad_spans, span_loss, _read_length, False, _every_place),
+    "lm": Target(written_rows, pad_answers, answer_loss, _written_length, True, no_figures, None),
+    "classification": Target(labelled_rows, pad_labels, label_loss, _read_length, False, label_figures, _label_places),
+    "span": Target(span_rows, pad_spans, span_loss, _read_length, False, no_figures, _every_place),
 }
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score, recall_score
 
+from tests.label_pairs import LABELS, aligned_pair, many_labels
 from tunediff.compare.comparison import Comparison
 from tunediff.compare.effects import differences
 from tunediff.compare.effects.differences import Difference, no_classes, planned
@@ -13,22 +14,13 @@ from tunediff.compare.effects.metric_differences import metric_differences
 from tunediff.stats.multiple import holm
 from tunediff.tasks.classification import Classification
 
+NO_LABELS = (
+    "there are no gold labels, or too many for classes that no file names as its labels (more than 100, or more than "
+    "10 with fewer than 10 cases each on average)"
+)
+
 class_differences = partial(differences.class_differences, confidence=0.95, clusters=None)
 score_difference = partial(differences.score_difference, confidence=0.95, clusters=None)
-
-LABELS = ["entailment", "neutral", "contradiction"]
-
-
-def aligned_pair(n=400, seed=0, shares=(0.6, 0.3, 0.1), before=0.5, after=0.65):
-    rng = np.random.default_rng(seed)
-    gold = rng.choice(LABELS, n, p=shares)
-    frame = {"label": gold}
-    for who, accuracy in (("base", before), ("tuned", after)):
-        answer = np.where(rng.random(n) < accuracy, gold, rng.choice([*LABELS, "(none)"], n))
-        invalid = answer == "(none)"
-        frame[f"prediction_{who}"] = pd.Series(answer).mask(invalid)
-        frame[f"outcome_{who}"] = np.select([invalid, answer == gold], ["invalid", "right"], "wrong")
-    return pd.DataFrame(frame)
 
 
 def metric(name, gold, answers):
@@ -116,15 +108,6 @@ def test_copies_of_a_case_in_one_cluster_say_no_more_than_the_case():
         assert many.p == pytest.approx(one.p, abs=0.02)
 
 
-def many_labels(n, size):
-    rng, labels = np.random.default_rng(7), [f"intent {number:03}" for number in range(size)]
-    frame = {"label": rng.choice(labels, n)}
-    for who, share in (("base", 0.4), ("tuned", 0.7)):
-        frame[f"prediction_{who}"] = np.where(rng.random(n) < share, frame["label"], rng.choice(labels, n))
-        frame[f"outcome_{who}"] = np.where(frame[f"prediction_{who}"] == frame["label"], "right", "wrong")
-    return pd.DataFrame(frame), labels
-
-
 @pytest.mark.parametrize("clustered", [False, True])
 def test_labels_that_are_named_are_compared_however_many_they_are(clustered):
     frame, labels = many_labels(3000, 77)
@@ -151,7 +134,7 @@ def test_memory_does_not_grow_with_labels_times_cases():
     [
         ({}, ["entailment", "neutral"], "a gold label is none of the labels"),
         ({}, ["entailment"], "there is only one label"),
-        ({}, [], "there are no gold labels, or more than 10 different ones, which no file names as its labels"),
+        ({}, [], NO_LABELS),
         ({"outcome_base": "right"}, LABELS, "an answer counts as right by another rule than being the gold label"),
     ],
 )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.compare.pairs.formats.test_harness import choice_sample, read
+from tests.harness_samples import choice_sample, read
 from tunediff.runtime.errors import TunediffError
 
 

@@ -1,6 +1,6 @@
 import csv
+import gzip
 import json
-import re
 
 import pandas as pd
 import pyarrow as pa
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.compare.pairs.formats.test_harness import choice_sample
+from tests.harness_samples import choice_sample
 from tests.made_answers import TASK, answers_of, made_questions
 from tests.shared_data import shared_data
 from tunediff.compare.comparison import compare_files
@@ -368,11 +368,14 @@ def test_columns_that_first_appear_late_are_read_or_refused(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
-def test_another_separator_is_named(tmp_path, separator):
-    path = tmp_path / "p.csv"
-    path.write_text("case_id,label,prediction\n1,a,a\n".replace(",", separator))
-    with pytest.raises(TunediffError, match=re.escape(f"which looks separated by {separator!r}; expected ','")):
-        list(read_predictions(path, Fields()))
+@pytest.mark.parametrize("name", ["p.csv", "p.csv.gz"])
+def test_another_separator_and_a_packed_file_are_read_as_the_plain_one(tmp_path, separator, name):
+    text = "case_id,label,prediction\n1,a,a\n2,b,a\n"
+    (tmp_path / "plain.csv").write_text(text)
+    packed = gzip.compress if name.endswith(".gz") else bytes
+    (tmp_path / name).write_bytes(packed(text.replace(",", separator).encode()))
+    [plain], [other] = (list(read_predictions(tmp_path / one, Fields())) for one in ("plain.csv", name))
+    pd.testing.assert_frame_equal(plain.frame, other.frame)
 
 
 def test_an_array_of_records_is_read_like_its_lines(tmp_path):

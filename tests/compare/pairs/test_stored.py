@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 
 import numpy as np
 import pandas as pd
@@ -170,3 +172,49 @@ def test_what_lies_on_disk_has_no_name_and_a_folder_that_cannot_be_written_is_na
     assert len(found.cases) == 100
     with pytest.raises(TunediffError, match="nowhere: cannot be written: No such file"):
         RowGroups(tmp_path / "nowhere")
+
+
+@pytest.fixture
+def two_cores(monkeypatch):
+    """A second core, for which there are two processes."""
+    monkeypatch.setattr(stored, "cores", lambda: 2)
+
+
+@pytest.mark.usefixtures("seven_at_a_time", "two_cores")
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_files_that_are_read_at_once_give_what_they_give_one_after_the_other(kind, tmp_path):
+    paths = write(tmp_path, kind, tables())
+
+    def found(at_once):
+        files = (read_predictions(path, FIELDS) for path in paths)
+        return gather(compare_files(*files, folder=tmp_path, at_once=at_once))
+
+    first, second = found(at_once=False), found(at_once=True)
+    assert second.metrics == first.metrics
+    pd.testing.assert_frame_equal(second.cases, first.cases)
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+
+
+@pytest.mark.usefixtures("seven_at_a_time", "two_cores")
+@pytest.mark.parametrize("at_once", [False, True])
+def test_what_is_wrong_with_the_first_file_comes_first_and_then_what_is_wrong_with_the_second(at_once, tmp_path):
+    paths = write(tmp_path, "jsonl", tables())
+    whole = paths[0].read_bytes()
+    for path in paths:
+        path.write_bytes(whole + b"no JSON\n")
+    for broken in (0, 1):
+        with pytest.raises(TunediffError, match=f"{paths[broken].name}, row 101: is not JSON"):
+            compare_files(*(read_predictions(path, FIELDS) for path in paths), folder=tmp_path, at_once=at_once)
+        paths[broken].write_bytes(whole)
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_a_reading_process_that_is_killed_is_said_in_a_line(tmp_path):
+    paths = write(tmp_path, "jsonl", tables())
+
+    def killed():
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield
+
+    with pytest.raises(TunediffError, match="^after: the process that read it was ended"):
+        compare_files(read_predictions(paths[0], FIELDS), killed(), folder=tmp_path, at_once=True)

@@ -1,4 +1,5 @@
 import csv
+import gzip
 import io
 import json
 
@@ -39,11 +40,12 @@ def test_json_lines_give_back_any_text(rows, tmp_path_factory):
 
 
 @given(rows=st.lists(st.tuples(TEXT, TEXT), min_size=1))
-def test_csv_gives_back_any_text(rows, tmp_path_factory):
+def test_csv_gives_back_any_text_without_blanks_around_it(rows, tmp_path_factory):
     buffer = io.StringIO()
     csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([("premise", "label"), *rows])
     path = write(tmp_path_factory.mktemp("rows"), "rows.csv", buffer.getvalue())
-    assert [(row["premise"], row["label"]) for row in read_rows(path)] == rows
+    found = [(row["premise"], row["label"]) for row in read_rows(path)]
+    assert found == [(premise.strip(), label.strip()) for premise, label in rows]
 
 
 @given(rows=st.lists(st.tuples(TEXT, st.integers(-1, 2)), min_size=1))
@@ -133,6 +135,61 @@ def test_a_file_without_rows_is_refused(name, text, tmp_path):
 
 
 def test_another_kind_of_file_is_refused_with_the_kinds_that_are_read(tmp_path):
-    line = error_of(write(tmp_path, "a.xlsx", "x"))
-    assert "'.xlsx'" in line
-    assert "expected .jsonl, .csv, .tsv, .parquet" in line
+    line = error_of(write(tmp_path, "a.doc", "x"))
+    assert "'.doc'" in line
+    assert "expected .jsonl, .ndjson, .csv, .tsv, .xlsx, .parquet" in line
+    assert "'.gz'" in error_of(write(tmp_path, "a.parquet.gz", "x"))
+
+
+TABLE = "premise,label\nOne dög.,yes\n Two ,no\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "options"),
+    [
+        ("a.csv", TABLE.replace(",", ";"), {}),
+        ("a.csv", TABLE.replace(",", "|"), {}),
+        ("a.csv", TABLE.replace(",", "\t"), {}),
+        ("a.csv", TABLE.replace(",", "~"), {"delimiter": "~"}),
+        ("a.csv", TABLE, {"encoding": "cp1252"}),
+        ("a.csv", TABLE, {"encoding": "utf-16"}),
+        ("a.CSV.gz", TABLE, {}),
+        ("a.tsv.gz", TABLE.replace(",", "\t").replace(" Two ", "Two"), {}),
+        ("a.ndjson", '{"premise": "One dög.", "label": "yes"}\n{"premise": "Two", "label": "no"}', {}),
+        ("a.jsonl.gz", '{"premise": "One dög.", "label": "yes"}\n{"premise": "Two", "label": "no"}', {}),
+    ],
+)
+def test_a_table_is_the_same_in_every_form(name, text, options, tmp_path):
+    content = text.encode(options.get("encoding", "utf-8"))
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert read_rows(tmp_path / name, **options) == [
+        {"premise": "One dög.", "label": "yes"},
+        {"premise": "Two", "label": "no"},
+    ]
+
+
+def test_a_workbook_is_read_as_text(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for line in (("premise", "label"), (" One ", 1), (None, None), ("Two", None), ("Three", 2.5)):
+        book.active.append(line)
+    book.save(tmp_path / "a.xlsx")
+    found = read_rows(tmp_path / "a.xlsx")
+    assert [(row["premise"], row["label"], row.number) for row in found] == [
+        *[("One", "1", 2), ("Two", "", 4), ("Three", "2.5", 5)]
+    ]
+
+
+def test_a_file_that_is_no_workbook_or_not_packed_is_refused(tmp_path):
+    assert "is not a workbook that can be read" in error_of(write(tmp_path, "a.xlsx", "x"))
+    assert "a.csv.gz: cannot be read: Not a gzipped file" in error_of(write(tmp_path, "a.csv.gz", "a,b"))
+    whole = gzip.compress(b"a,b\n1,2\n")
+    (tmp_path / "b.csv.gz").write_bytes(whole[:-4])
+    assert "b.csv.gz: cannot be unpacked" in error_of(tmp_path / "b.csv.gz")
+
+
+def test_text_that_is_not_of_the_named_encoding_is_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("premise,label\nOne dög.,yes\n".encode("cp1252"))
+    with pytest.raises(TunediffError, match=r"a\.csv: byte 14: found .* expected ascii text"):
+        read_rows(path, "ascii")

@@ -86,6 +86,19 @@ def test_the_answers_are_rows_as_of_any_engine(engine):
     assert frame["text"].tolist() == best
 
 
+def test_the_options_of_a_case_are_scored_with_their_tokens(engine):
+    prompts, options = (
+        ["A dog is in the park.", "There is no zebra."],
+        [[" The dog sleeps", " no"], [" yes", " maybe so"]],
+    )
+    found = engine.option_scores(prompts, options, "base")
+    for prompt, texts, row in zip(prompts, options, found, strict=True):
+        np.testing.assert_allclose(
+            [one.log_likelihood for one in row], [likelihood(BASE, prompt, text) for text in texts]
+        )
+        assert [one.n_tokens for one in row] == [len(tokens(prompt + text)) - len(tokens(prompt)) for text in texts]
+
+
 def test_a_choice_that_begins_another_is_refused_as_by_any_engine(engine):
     with pytest.raises(
         TunediffError, match=r"prompt\.choices: ' no' begins ' no no', which it could then never lose to"

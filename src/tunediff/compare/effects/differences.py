@@ -7,7 +7,7 @@ The cube gold x before x after has all that these metrics need, so its cells are
 does not grow with the number of cases. With clusters, the cubes of the clusters are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,8 +30,33 @@ from tunediff.stats.bootstrap import (
 from tunediff.stats.multiple import holm
 from tunediff.stats.permutation import sign_flip, swap_test
 
-# Beyond this, gold labels that nothing names as labels are answers in words rather than classes.
-MOST_LABELS = 10
+# Gold labels that nothing names as labels are classes where there are few, or not too many with enough cases each, on
+# average; else they are answers in words.
+FEW_LABELS, MOST_LABELS, CASES_PER_LABEL = 10, 100, 10
+
+
+# From sums of shape (replicates, 5 n_labels), the number of labels and the model to a rate of each replicate.
+Rate = Callable[[Floats, int, int], Floats]
+
+
+class ClassUnits(NamedTuple):
+    """What of two models' answers is drawn and swapped, as sums by label (see `parts`), and of how many labels.
+
+    everything: the sums of all cases, of shape (1, 5 n_labels). together: the units, drawn from all. strata: the same
+    by gold label; the units as they are where clusters cross these. pairs: `together` beside the same with the models
+    swapped.
+    """
+
+    size: int
+    everything: Floats
+    together: Units
+    strata: list[Units]
+    pairs: Units
+
+    @property
+    def n(self) -> int:
+        """Cases or clusters, of which one alone says nothing about the next."""
+        return int(self.together.counts.sum())
 
 
 class Difference(NamedTuple):
@@ -100,6 +125,33 @@ def class_differences(
     """
     if no_classes(aligned, labels):
         return []
+    found = class_units(aligned, labels, clusters)
+    if found.n < 2:
+        return []
+    rates: list[tuple[str, Any, list[Units]]] = [
+        ("balanced accuracy", _balanced, found.strata),
+        ("macro F1", _macro_f1, [found.together]),
+    ]
+    if found.size == 2:
+        label_rates = {"precision": precision, "recall": recall, "F1": f1}
+        rates += [
+            (f"{name} of {labels[-1]}", _of_the_last(rate), [found.together]) for name, rate in label_rates.items()
+        ]
+    rows = []
+    for metric, rate, drawn in rates:
+
+        def difference(sums: Floats, rate: Any = rate) -> Floats:
+            return np.asarray(rate(sums, found.size, 1) - rate(sums, found.size, 0))
+
+        low, high = bootstrap_interval(drawn, difference, confidence)
+        p = swap_test(found.pairs, difference)
+        base, tuned = (float(rate(found.everything, found.size, who)[0]) for who in (0, 1))
+        rows.append(Difference(metric, base, tuned, tuned - base, low, high, p, p))
+    return rows
+
+
+def class_units(aligned: pd.DataFrame, labels: Sequence[str], clusters: Clusters) -> ClassUnits:
+    """Return what of the answers is drawn and swapped; arguments as `class_differences`, each gold label a label."""
     size = len(labels)
     gold, *answers = _codes(aligned, labels)
     code_of_case = (gold.astype(np.int64) * (size + 1) + answers[0]) * (size + 1) + answers[1]
@@ -120,27 +172,7 @@ def class_differences(
         pairs = merged(units((by_cluster[start : start + step] @ both).toarray()) for start in starts)
         together = Units(pairs.totals[:, : kept.shape[1]], pairs.counts)
         strata = [together]
-    if sum(int(stratum.counts.sum()) for stratum in strata) < 2:
-        return []
-    everything = (counts @ kept)[None]
-    rates: list[tuple[str, Any, list[Units]]] = [
-        ("balanced accuracy", _balanced, strata),
-        ("macro F1", _macro_f1, [together]),
-    ]
-    if size == 2:
-        label_rates = {"precision": _precision, "recall": _recall, "F1": _f1}
-        rates += [(f"{name} of {labels[-1]}", rate, [together]) for name, rate in label_rates.items()]
-    rows = []
-    for metric, rate, drawn in rates:
-
-        def difference(sums: Floats, rate: Any = rate) -> Floats:
-            return np.asarray(rate(sums, size, 1) - rate(sums, size, 0))
-
-        low, high = bootstrap_interval(drawn, difference, confidence)
-        p = swap_test(pairs, difference)
-        base, tuned = (float(rate(everything, size, who)[0]) for who in (0, 1))
-        rows.append(Difference(metric, base, tuned, tuned - base, low, high, p, p))
-    return rows
+    return ClassUnits(size, (counts @ kept)[None], together, strata, pairs)
 
 
 def no_classes(aligned: pd.DataFrame, labels: Sequence[str]) -> str | None:
@@ -151,7 +183,10 @@ def no_classes(aligned: pd.DataFrame, labels: Sequence[str]) -> str | None:
         labels: the label list; none where there are no gold labels, or too many, and nothing names them.
     """
     if not labels:
-        return f"there are no gold labels, or more than {MOST_LABELS} different ones, which no file names as its labels"
+        return (
+            "there are no gold labels, or too many for classes that no file names as its labels (more than "
+            f"{MOST_LABELS}, or more than {FEW_LABELS} with fewer than {CASES_PER_LABEL} cases each on average)"
+        )
     gold, *answers = _codes(aligned, labels)
     if len(labels) < 2 or len(aligned) < 2:
         return "there is only one label" if len(labels) < 2 else "there is only one case"
@@ -189,33 +224,40 @@ def _totals(
     return csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(gold), 5 * size))
 
 
-def _parts(sums: Floats, size: int, who: int) -> tuple[Floats, Floats, Floats]:
-    """Gold, right and predicted of one model, each of shape (replicates, size)."""
+def parts(sums: Floats, size: int, who: int) -> tuple[Floats, Floats, Floats]:
+    """Gold, right and predicted of one model (0: base, 1: tuned), each of shape (replicates, size)."""
     table = sums.reshape(len(sums), 5, size)
     return table[:, 0], table[:, 1 + 2 * who], table[:, 2 + 2 * who]
 
 
 def _balanced(sums: Floats, size: int, who: int) -> Floats:
-    gold, right, _ = _parts(sums, size, who)
+    gold, right, _ = parts(sums, size, who)
     return np.asarray((right / np.maximum(gold, 1)).sum(axis=1) / np.maximum((gold > 0).sum(axis=1), 1))
 
 
 def _macro_f1(sums: Floats, size: int, who: int) -> Floats:
-    gold, right, predicted = _parts(sums, size, who)
+    gold, right, predicted = parts(sums, size, who)
     found = gold + predicted
     return np.asarray((2 * right / np.maximum(found, 1)).sum(axis=1) / np.maximum((found > 0).sum(axis=1), 1))
 
 
-def _precision(sums: Floats, size: int, who: int) -> Floats:
-    _, right, predicted = _parts(sums, size, who)
-    return np.asarray(right[:, -1] / np.maximum(predicted[:, -1], 1))
+def precision(sums: Floats, size: int, who: int) -> Floats:
+    """Precision by label, of shape (replicates, size), 0 where undefined; arguments as `parts`."""
+    _, right, predicted = parts(sums, size, who)
+    return np.asarray(right / np.maximum(predicted, 1))
 
 
-def _recall(sums: Floats, size: int, who: int) -> Floats:
-    gold, right, _ = _parts(sums, size, who)
-    return np.asarray(right[:, -1] / np.maximum(gold[:, -1], 1))
+def recall(sums: Floats, size: int, who: int) -> Floats:
+    """Recall by label, as `precision`."""
+    gold, right, _ = parts(sums, size, who)
+    return np.asarray(right / np.maximum(gold, 1))
 
 
-def _f1(sums: Floats, size: int, who: int) -> Floats:
-    gold, right, predicted = _parts(sums, size, who)
-    return np.asarray(2 * right[:, -1] / np.maximum(gold[:, -1] + predicted[:, -1], 1))
+def f1(sums: Floats, size: int, who: int) -> Floats:
+    """F1 by label, as `precision`."""
+    gold, right, predicted = parts(sums, size, who)
+    return np.asarray(2 * right / np.maximum(gold + predicted, 1))
+
+
+def _of_the_last(rate: Rate) -> Rate:
+    return lambda sums, size, who: rate(sums, size, who)[:, -1]

@@ -11,7 +11,7 @@ slices with q below 0.05 about one in twenty is expected to be chance.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from math import sqrt
 from typing import Any
 
@@ -51,9 +51,9 @@ def slices(
 
     Args:
         aligned: what `tunediff.compare.pairs.align.align` returns.
-        cases: the test cases, in any order.
-        texts: what `tunediff.tasks.task.Task.features` returns for them.
-        families: those of the task.
+        cases: the test cases, in any order; none where two files are all there is.
+        texts: `tunediff.compare.comparison.Comparison.features`.
+        families: those of the task, and of columns of the user's own.
         confidence: of the intervals.
         min_cases: a smaller slice is left out, and not tested.
         clusters: what cases may share, such as their premise, of length n_cases; None: every case stands for itself.
@@ -182,7 +182,17 @@ def _departure(inside: tuple[int, int, int], whole: tuple[int, int, int]) -> tup
 def _families(
     aligned: pd.DataFrame, cases: Sequence[Case], texts: pd.DataFrame, families: Sequence[Family]
 ) -> Iterator[Members]:
-    """The families of slices; `texts` is in the order of `cases`."""
+    """The families of slices; `texts` is in the order of `cases`, or where there are none of `aligned`."""
+    if cases:
+        texts = yield from _tags(aligned, cases, texts)
+    yield _family("label", aligned["label"])
+    for column, name, cut in families:
+        if column in texts:
+            yield _family(name, texts[column], cut)
+
+
+def _tags(aligned: pd.DataFrame, cases: Sequence[Case], texts: pd.DataFrame) -> Generator[Members, None, pd.DataFrame]:
+    """The family of tags; returns `texts` in the order of `aligned`."""
     places = pd.Index([case.case_id for case in cases]).get_indexer(pd.Index(aligned["case_id"]))
     if (places < 0).any():
         first = aligned["case_id"].iloc[int((places < 0).argmax())]
@@ -191,10 +201,7 @@ def _families(
     tags = [(row, tag) for row, place in enumerate(places.tolist()) for tag in dict.fromkeys(cases[place].tags)]
     codes, names = pd.factorize(np.array([tag for _, tag in tags], dtype=object), sort=True)
     yield "tag", np.array([row for row, _ in tags], dtype=np.int64), codes.astype(np.int64), [*names]
-    yield _family("label", aligned["label"])
-    for column, name, cut in families:
-        if column in texts:
-            yield _family(name, texts[column], cut)
+    return texts
 
 
 def _family(name: str, values: pd.Series, cut: Callable[[pd.Series], npt.ArrayLike] = np.asarray) -> Members:

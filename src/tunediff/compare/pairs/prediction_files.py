@@ -23,10 +23,11 @@ from tunediff.compare.pairs.predictions import Fields, Predictions, from_table, 
 from tunediff.data.cases import about_predictions, environment_of
 from tunediff.data.sources.table_files import numbered_csv, numbered_tsv
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import numbered_jsonl, parquet_batches, read_json, shown, text_lines
+from tunediff.runtime.files import PACKED, kind_of, numbered_jsonl, parquet_batches, read_json, shown, text_lines
 from tunediff.runtime.problems import Problems
 
-KINDS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".json", SUFFIX)
+LINES = (".jsonl", ".ndjson", ".csv", ".tsv")
+KINDS = (*LINES, ".parquet", ".json", SUFFIX)
 
 
 def read_predictions(
@@ -52,12 +53,13 @@ def read_predictions(
     Raises:
         TunediffError: the file cannot be read, is of another kind, or lacks what is needed.
     """
-    kind = path.suffix.lower()
+    kind = kind_of(path)
     if threshold is not None and not math.isfinite(threshold):
         raise TunediffError(f"--threshold: found {threshold}, expected a finite number")
     options = ReadOptions(fields, data, metric, filter_name, threshold, no_answer)
-    if kind not in KINDS:
-        raise TunediffError(f"{path}: found a name that ends in '{path.suffix}', expected {', '.join(KINDS)}")
+    if kind not in KINDS or (path.suffix.lower() == PACKED and kind not in LINES):
+        expected = f"{', '.join(KINDS)}, and {', '.join(f'{one}{PACKED}' for one in LINES)}"
+        raise TunediffError(f"{path}: found a name that ends in '{path.suffix}', expected {expected}")
     if kind == ".json" and data is not None:
         yield squad_answers.read_answers(path, data, no_answer)
         return

@@ -42,6 +42,8 @@ LATE = ("prompt_hash", "scorer")
 GRADES = {"true": RIGHT, "right": RIGHT, "correct": RIGHT, "pass": RIGHT, "yes": RIGHT}
 GRADES |= {"false": WRONG, "wrong": WRONG, "incorrect": WRONG, "fail": WRONG, "no": WRONG, "invalid": INVALID}
 NEITHER = "expected 0 or 1 (or --threshold, the least score that is right)"
+# What the name of a column begins with whose values are slices.
+SLICE = "slice: "
 # What else a column of gold labels is called, where there is no column label and one of these alone.
 GOLD = ("gold", "gold_label", "target", "reference", "expected")
 # Names that a line of cases.jsonl has already.
@@ -58,6 +60,7 @@ class Fields:
     inputs: tuple[str, ...] = ()
     case_id: str | None = None  # None: "case_id" where there is such a column, else the hash of the inputs
     cluster: str | None = None  # what several cases may share, such as the premise
+    slices: tuple[str, ...] = ()  # whose values are slices
     # Whether the answer is right, as somebody else has found; then the others may be missing.
     correct: str | None = None
     by_row: bool = False  # a file of both models' answers: without an id or inputs, a case is known by its row
@@ -67,6 +70,7 @@ class Fields:
         columns = list(columns)
         fields = self.as_called(columns)
         named = (fields.label, self.prediction, self.scores, *self.inputs, self.case_id, self.cluster, self.correct)
+        named = *named, *self.slices
         ours = *OUR_COLUMNS, *answer_columns(columns), *(["transition"] if self.by_row else [])
         return tuple(dict.fromkeys(name for name in (*named, *ours) if name is not None))
 
@@ -152,6 +156,7 @@ def from_table(
     }
     if fields.cluster:
         frame["cluster"] = as_text(table[fields.cluster], fields.cluster, found)
+    frame |= {f"{SLICE}{column}": as_text(table[column], column, found) for column in fields.slices}
     if not found:
         frame |= kind.read_gold(table, label, name)
     # Without a label list, numbers that nobody asked for are no reason to refuse a file.
@@ -161,7 +166,8 @@ def from_table(
         found.check()
     if known_by is None and not found:
         frame[CASE_ID] = input_ids(inputs) if fields.inputs else pd.Series(table.index.map(str), table.index)
-    same = (*(["cluster"] if fields.cluster else []), *kind.shared_columns)
+    sliced = (f"{SLICE}{column}" for column in fields.slices)
+    same = (*(["cluster"] if fields.cluster else []), *sliced, *kind.shared_columns)
     return Predictions(
         pd.DataFrame(frame),
         fields.inputs,
@@ -260,7 +266,7 @@ def _known_by(table: pd.DataFrame, fields: Fields, name: str) -> str | None:
             "or of the input fields that tell one case from another (--input-fields)"
         )
     named = [fields.label, fields.prediction] if fields.correct is None else [fields.correct]
-    named = [*named, *filter(None, (fields.scores, *fields.inputs, known_by, fields.cluster))]
+    named = [*named, *filter(None, (fields.scores, *fields.inputs, known_by, fields.cluster, *fields.slices))]
     missing = [column for column in dict.fromkeys(named) if column not in table]
     if missing:
         raise TunediffError(f"{name}: found no column {', '.join(map(repr, missing))} among {columns}")

@@ -8,10 +8,15 @@ those of the second file are put into the row groups that the first one has, so 
 cases. In memory stay eight bytes a case for its place, and a few groups of `tunediff.runtime.files.ROWS` cases.
 """
 
+import multiprocessing
+import os
+import signal
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from multiprocessing import reduction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +30,7 @@ from tunediff.compare.pairs.vocabulary import foreign_answers
 from tunediff.data.cases import Answer
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import ROWS
+from tunediff.runtime.threads import cores
 from tunediff.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -63,11 +69,25 @@ class RowGroups:
         import pyarrow.parquet as pq
 
         if self._reader is None:
-            with self._writing():
-                self._writer.close()
+            if self._writer is not None:
+                self.finished()
             # What is buffered ahead stays in memory.
             self._reader = pq.ParquetFile(self._file, pre_buffer=False)
         return self._reader.read_row_groups(list(groups), columns=columns)
+
+    def finished(self) -> int:
+        """The descriptor of the file, all of which has been written: nothing can be appended from now on."""
+        with self._writing():
+            self._writer.close()
+            self._file.flush()
+        return self._file.fileno()
+
+    def take_over(self, descriptor: int) -> None:
+        """Read from the file that another process has finished and sent; what it knew of it was sent before."""
+        self._file = os.fdopen(descriptor, "rb")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_file": None, "_writer": None, "_reader": None}
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -140,6 +160,64 @@ def store(parts: Iterable[Predictions], name: str, folder: Path | None = None) -
     checks = (*first.checks, *([("TD401", foreign)] if foreign else []))
     about = first.environment, first.kind, checks, first.origin
     return Stored(groups, first.inputs, first.labels, first.same, scored, *about)
+
+
+def store_both(
+    before: Iterable[Predictions],
+    after: Iterable[Predictions],
+    names: tuple[str, str],
+    folder: Path | None = None,
+    at_once: bool = False,
+) -> tuple[Stored, Stored]:
+    """Put the predictions of both files on disk, as `store` does each.
+
+    Args:
+        before: predictions of the base model, not yet begun.
+        after: predictions of the tuned model, likewise.
+        names: of the files.
+        folder: as for `RowGroups`.
+        at_once: read the second in a process of its own, where there is a core for it: twice as fast for large files.
+
+    Raises:
+        TunediffError: see `store`; what is wrong with the first file comes first.
+    """
+    # Elsewhere than on Linux a fork may meet threads of the system's libraries, or there is none.
+    if not at_once or cores() == 1 or sys.platform != "linux":
+        return store(before, names[0], folder), store(after, names[1], folder)
+    fork = multiprocessing.get_context("fork")
+    here, there = fork.Pipe()
+    process = fork.Process(target=_store_for, args=(there, after, names[1], folder), daemon=True)
+    process.start()
+    there.close()
+    try:
+        first = store(before, names[0], folder)
+        try:
+            found = here.recv()
+            if isinstance(found, Stored):
+                found.groups.take_over(reduction.recv_handle(here))
+        except (EOFError, ConnectionError):
+            raise TunediffError(f"{names[1]}: the process that read it was ended, perhaps for lack of memory") from None
+    finally:
+        process.kill()
+        process.join()
+        here.close()
+    if isinstance(found, TunediffError):
+        raise found
+    return first, found
+
+
+def _store_for(pipe: Any, parts: Iterable[Predictions], name: str, folder: Path | None) -> None:
+    """In a process of its own: store predictions, and hand over what is known of them and the file they are in."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for this one ends it
+    try:
+        found = store(parts, name, folder)
+        pipe.send(replace(found, environment=dict(found.environment)))  # a view of one cannot be sent
+        reduction.send_handle(pipe, found.groups.finished(), os.getppid())
+        pipe.recv()  # nothing comes: until it is ended, the file stays open
+    except TunediffError as error:
+        pipe.send(error)
+    except EOFError:
+        pass
 
 
 def _described(part: Predictions) -> str:

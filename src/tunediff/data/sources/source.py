@@ -26,16 +26,27 @@ def read_source(data: Origin, raw: Path) -> dict[str, list[Row]]:
     if data.files is not None:
         from tunediff.data.sources.table_files import read_rows
 
-        return {name: read_rows(raw / data.files[name]) for name in names}
+        return {name: read_rows(raw / data.files[name], data.encoding, data.delimiter) for name in names}
     if data.hub is not None:
         from tunediff.data.sources.hub_dataset import dataset_rows
 
         return {name: dataset_rows(data.hub.id, data.hub.config, data.hub.revision, name) for name in names}
     assert data.synthetic is not None  # section data has exactly one of the three
-    from tunediff.data.synthetic import captions, orders, questions, reviews, sums
+    from tunediff.data.synthetic import (
+        arithmetic,
+        captions,
+        copying,
+        instructions,
+        orders,
+        questions,
+        rankings,
+        reviews,
+        sums,
+    )
 
     synthetic = data.synthetic
     sets = {"captions": captions, "reviews": reviews, "questions": questions, "sums": sums, "orders": orders}
+    sets |= {"rankings": rankings, "arithmetic": arithmetic, "copying": copying, "instructions": instructions}
     splits = sets[synthetic.name].rows(synthetic.train, synthetic.validation, synthetic.test, synthetic.seed)
     return {
         name: [Row(row, f"{synthetic.name}, {name}", number) for number, row in enumerate(splits[name], start=1)]

@@ -11,12 +11,12 @@ from typing import TypeVar
 
 import torch
 from torch.utils._pytree import tree_map_only
-from tqdm import tqdm
 
 from tunediff.engines.journal import journal
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.memory import is_out_of_memory
 from tunediff.runtime.processes import gathered, part
+from tunediff.runtime.progress import progress
 
 Result = TypeVar("Result")
 
@@ -65,10 +65,9 @@ def run_batches(
     number, processes = part()
     waiting = plan(rows, budget, kinds)[number::processes][::-1]
     mine = {i for batch in waiting for i in batch}
-    hidden = True if number else None
     with (
         journal(len(rows), title) as kept,
-        tqdm(total=len(mine), desc=title, unit="case", disable=hidden, leave=len(rows) > 1) as bar,
+        progress(len(mine), title, "case", shown=number == 0, leave=len(rows) > 1) as bar,
     ):
         results: dict[int, Result] = kept.results
         bar.update(len(mine & results.keys()))

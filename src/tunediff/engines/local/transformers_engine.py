@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
-from tunediff.engines.engine import Engine, HeadAnswer, Written
+from tunediff.engines.engine import Engine, HeadAnswer, OptionScore, Written
 from tunediff.engines.local.choices import score_choices
 from tunediff.engines.local.generate import generate
 from tunediff.engines.local.labels import classify
@@ -16,11 +16,12 @@ from tunediff.inputs.chat import Chat, Template, around_answers, check_spelling,
 from tunediff.inputs.joins import join, stems, unusual_joins
 from tunediff.inputs.prompts import encode_cases
 from tunediff.inputs.settings import PredictSettings
-from tunediff.inputs.tokens import CHAT, encode_prompts
+from tunediff.inputs.tokens import CHAT, encode_prompts, tokenise
 from tunediff.inputs.windows import read_documents
 from tunediff.models.environment import environment
 from tunediff.models.load import Loaded, load_base
 from tunediff.models.tuned import load_tuned, own_template
+from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.hashing import content_hash
 
 if TYPE_CHECKING:
@@ -53,6 +54,36 @@ class TransformersEngine(Engine):
         """See `Engine`; rounded as the log-probabilities of a head are."""
         log_probs: list[list[float]] = self._scores(prompts, continuations, title).log_softmax(-1).tolist()
         return log_probs
+
+    def option_scores(
+        self, prompts: Sequence[str], options: Sequence[Sequence[str]], title: str
+    ) -> list[list[OptionScore]]:
+        """See `Engine`; all options of a prompt are scored in one forward pass where the layout allows it."""
+        if not prompts:
+            return []
+        loaded, tokens = self.loaded, self._prompt_tokens(prompts)
+        joined = join(loaded.tokenizer, prompts, options, self.context, tokens, none_begins=False)
+        rows, answers = [one.prompt for one in joined], [one.answers for one in joined]
+        scores = score_choices(loaded.model, rows, answers, self.batch_tokens, title).tolist()
+        return [
+            [OptionScore(score, len(ids)) for score, ids in zip(*each, strict=True)]
+            for each in zip(scores, answers, strict=True)
+        ]
+
+    def unconditional(self, texts: Sequence[str], title: str) -> list[float]:
+        """See `Engine`; behind a BOS or, where the tokenizer has none, an end marker, as in lm-evaluation-harness."""
+        loaded = self.loaded
+        start = loaded.tokenizer.bos_token_id
+        start = loaded.tokenizer.eos_token_id if start is None else start
+        if start is None:
+            raise TunediffError(
+                "params.yaml: task.option_score: found unconditional, but the model's tokenizer has neither a BOS nor "
+                "an end marker to stand before an option; expected another score"
+            )
+        answers = [[ids] for ids in tokenise(loaded.tokenizer, texts)]
+        scores = score_choices(loaded.model, [[start]] * len(answers), answers, self.batch_tokens, title)
+        found: list[float] = scores[:, 0].tolist()
+        return found
 
     def generate(self, prompts: Sequence[str], stop: Sequence[str], max_new_tokens: int, title: str) -> list[Written]:
         """See `Engine`."""

@@ -121,6 +121,34 @@
     });
   }
 
+  // A case under the names of data/cases.jsonl, as far as the page has it; its evidence in the page's words.
+  function asJson(one) {
+    const both = (name, pair) => (pair ? { [`base_${name}`]: pair[0], [`tuned_${name}`]: pair[1] } : {});
+    return JSON.stringify({
+      case_id: one.id,
+      transition: classes[one.transition],
+      ...Object.fromEntries(one.texts.map((text, at) => [data.inputs[at], [text].flat().join("")])),
+      label: one.label,
+      ...(one.answers && { answers: one.answers }),
+      ...both("prediction", [one.before, one.after]),
+      ...both(data.key === "margins" ? "margin" : data.key, one[data.key]),
+      ...both("gold_probability", one.gold),
+      slices: one.slices.map((at) => data.slices[at]),
+      ...(one.explanation && { explanation: one.explanation }),
+      ...(one.evidence && { evidence: Object.fromEntries(one.evidence) }),
+    }, null, 2);
+  }
+
+  async function copy(button, one) {
+    try {
+      await navigator.clipboard.writeText(asJson(one));
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "The browser does not let this page copy";
+    }
+    setTimeout(() => { button.textContent = "Copy as JSON"; }, 2000);
+  }
+
   function item(one) {
     const element = template.content.firstElementChild.cloneNode(true);
     const part = (name) => element.querySelector(`[data-part=${name}]`);
@@ -137,8 +165,11 @@
     if (one.evidence) one.evidence.forEach(([name, value]) => pair(part("evidence"), name, value));
     else element.querySelector("details").remove();
     const foot = part("foot");
+    const button = part("copy");
+    button.addEventListener("click", () => copy(button, one));
     one.slices.forEach((at) => put(put(foot, "span", undefined, "tag"), "bdi", data.slices[at]));
     put(foot, "code", one.id);
+    foot.append(button);
     return element;
   }
 

@@ -7,11 +7,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.compare.pairs.formats.test_eval_events import SPEC, match, record, sampled
-from tests.compare.pairs.formats.test_helm import instance
-from tests.compare.pairs.formats.test_inspect_log import failed, log, sample
-from tests.compare.pairs.formats.test_lighteval import choice, old, written
-from tests.compare.pairs.formats.test_promptfoo import result, results
+from tests.foreign_logs import (
+    SPEC,
+    choice,
+    failed,
+    instance,
+    log,
+    match,
+    old,
+    record,
+    result,
+    results,
+    sample,
+    sampled,
+    written,
+)
 from tests.rubbish import broken
 from tunediff.compare.pairs.file_format import ReadOptions
 from tunediff.compare.pairs.formats import eval_events, helm, inspect_log, lighteval, promptfoo

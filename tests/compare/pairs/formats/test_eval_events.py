@@ -1,27 +1,8 @@
 import pytest
 
 from tests.compare.pairs.formats.reading import read, told
+from tests.foreign_logs import match, record, sampled
 from tunediff.runtime.errors import TunediffError
-
-SPEC = {"spec": {"completion_fns": ["gpt"], "eval_name": "x.dev.v0", "base_eval": "x", "split": "dev", "run_id": "1"}}
-REPORT = {"final_report": {"accuracy": 0.5}, "run_id": "1"}
-
-
-def record(*events):
-    """A record as evals 3.0 writes it."""
-    made = [
-        {"run_id": "1", "event_id": at, "sample_id": f"x.dev.{id_}", "type": kind, "data": data, "created_by": ""}
-        for at, (id_, kind, data) in enumerate(events)
-    ]
-    return [SPEC, *made, REPORT]
-
-
-def sampled(id_, text="A"):
-    return id_, "sampling", {"prompt": [{"role": "user", "content": f"q{id_}"}], "sampled": [text]}
-
-
-def match(id_, correct, picked="A", expected="A"):
-    return id_, "match", {"correct": correct, "expected": expected, "picked": picked}
 
 
 def test_the_outcome_is_that_of_the_match(tmp_path):

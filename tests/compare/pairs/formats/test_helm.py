@@ -1,19 +1,8 @@
 import pytest
 
 from tests.compare.pairs.formats.reading import read, told
+from tests.foreign_logs import instance
 from tunediff.runtime.errors import TunediffError
-
-
-def instance(id_, trial=0, perturbation=None, **figures):
-    """An instance of per_instance_stats.json as HELM 0.5.16 writes it: what is None is left out."""
-    stats = [
-        {"name": {"name": name, "split": "test"}, "count": 1, "sum": value, "min": value, "max": value, "mean": value}
-        if value is not None
-        else {"name": {"name": name, "split": "test"}, "count": 0, "sum": 0}
-        for name, value in figures.items()
-    ]
-    row = {"instance_id": id_, "train_trial_index": trial, "stats": stats}
-    return row | ({"perturbation": perturbation} if perturbation else {})
 
 
 def test_the_usual_metric_says_what_is_right_and_rows_of_one_instance_are_merged(tmp_path):

@@ -7,37 +7,9 @@ import pyarrow as pa
 import pytest
 
 from tests.compare.pairs.formats.reading import read, told
+from tests.foreign_logs import failed, log, sample
 from tunediff.compare.pairs.predictions import Fields
 from tunediff.runtime.errors import TunediffError
-
-
-def sample(id_, epoch=1, value="C", answer="4", **changes):
-    """A sample as inspect_ai 0.3.285 writes it, without its events."""
-    score = {"value": value, "answer": answer, "explanation": f"ANSWER: {answer}", "history": []}
-    return {
-        "id": id_,
-        "epoch": epoch,
-        "input": f"What is {id_}?",
-        "target": "4",
-        "messages": [{"id": "a", "content": f"What is {id_}?", "source": "input", "role": "user"}],
-        "output": {"model": "mockllm/model", "choices": [], "completion": f"ANSWER: {answer}"},
-        "scores": {"match": score, "length": {"value": 0.9, "history": []}},
-        "metadata": {"topic": f"t{id_}"},
-        "store": {},
-        "model_usage": {},
-        "uuid": f"u{id_}",
-        "attachments": {},
-    } | changes
-
-
-def log(*samples, **changes):
-    header = {"version": 2, "status": "success", "eval": {"task": "t", "model": "mockllm/model"}, "plan": {}}
-    return header | {"results": {"total_samples": len(samples)}, "samples": list(samples)} | changes
-
-
-def failed(id_, epoch=1):
-    error = {"message": "ValueError('boom')", "traceback": "...", "traceback_ansi": "..."}
-    return sample(id_, epoch, scores={}, error=error, output={"model": "m", "choices": [], "completion": ""})
 
 
 def test_outcomes_are_those_of_the_scorer_and_the_first_scorer_is_named(tmp_path):

@@ -1,58 +1,9 @@
 import pytest
 
 from tests.compare.pairs.formats.reading import read, told
+from tests.foreign_logs import choice, old, written
 from tunediff.compare.pairs.predictions import Fields
 from tunediff.runtime.errors import TunediffError
-
-
-def choice(id_, gold, logprobs, metric, choices=(" yes", " no"), **response):
-    """A document of a task with choices as lighteval 0.13 writes it."""
-    return {
-        "doc": {
-            "query": f"q{id_}?",
-            "choices": list(choices),
-            "gold_index": gold,
-            "id": str(id_),
-            "task_name": "t|0",
-            "specific": {"topic": "x"},
-        },
-        "metric": metric,
-        "model_response": {
-            "input": f"q{id_}?",
-            "text": [],
-            "logprobs": logprobs,
-            "output_tokens": [[1], [2]],
-            **response,
-        },
-    }
-
-
-def written(id_, gold, text, metric):
-    """A document whose answer was written."""
-    doc = {
-        "query": f"q{id_}?",
-        "choices": [gold],
-        "gold_index": 0,
-        "id": str(id_),
-        "task_name": "t|0",
-        "specific": None,
-    }
-    return {"doc": doc, "metric": metric, "model_response": {"input": f"q{id_}?", "text": text, "logprobs": []}}
-
-
-def old(number, gold, predictions, metrics, printed=False):
-    """A document as lighteval 0.8 writes it, and earlier ones as text."""
-    row = {
-        "example": f"q{number}?",
-        "full_prompt": f"Question: q{number}?",
-        "choices": [" yes", " no"],
-        "gold": [],
-        "gold_index": [gold],
-        "predictions": predictions,
-        "metrics": metrics,
-        "truncated": [0],
-    }
-    return {key: str(value) for key, value in row.items()} if printed else row
 
 
 def test_the_choice_is_that_of_the_likelihoods_and_the_outcome_that_of_the_metric(tmp_path):

@@ -1,33 +1,9 @@
 import pytest
 
 from tests.compare.pairs.formats.reading import read, told
+from tests.foreign_logs import result, results
 from tunediff.compare.pairs.predictions import Fields
 from tunediff.runtime.errors import TunediffError
-
-
-def result(test, output, success, model="base", prompt=0, variable=None, **changes):
-    """A result as promptfoo 0.123.1 writes it, without its costs and times."""
-    value = variable or f"v{test}"
-    return {
-        "testIdx": test,
-        "promptIdx": prompt,
-        "promptId": "0bbb",
-        "provider": {"id": "echo", "label": model},
-        "prompt": {"raw": f"{['Say', 'Tell'][prompt]} {value}", "label": f"{['Say', 'Tell'][prompt]} {{{{x}}}}"},
-        "vars": {"x": value},
-        "testCase": {"vars": {"x": value}, "assert": [{"type": "contains", "value": "Say"}]},
-        "response": {"output": output, "cached": False},
-        "success": success,
-        "score": float(success),
-        "namedScores": {},
-        "gradingResult": {"pass": success, "score": float(success), "reason": "..."},
-        "failureReason": int(not success),
-    } | changes
-
-
-def results(*rows):
-    inside = {"version": 3, "timestamp": "2026-11-28", "prompts": [], "results": list(rows), "stats": {}}
-    return {"evalId": "eval-1", "results": inside, "config": {}, "shareableUrl": None}
 
 
 def test_the_outcome_is_success_and_there_is_no_label(tmp_path):

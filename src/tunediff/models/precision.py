@@ -1,0 +1,118 @@
+"""In which precision weights are held: packed by bitsandbytes as they are loaded, or as a checkpoint stores them.
+
+    check_precision(config, "stored", "model.quantization", weights)     # before anything is downloaded or computed
+    network = head.from_pretrained(weights, **packing_options(model, dtype, empty))
+
+What is stored as GPTQ, AWQ, compressed-tensors, FP8 and the like is loaded by transformers, with the package that each
+needs; its own checks say what is missing, a package or a GPU.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from tunediff.config.model import BITSANDBYTES, Model
+from tunediff.models.modules import unpacked_modules
+from tunediff.runtime.errors import TunediffError, one_line
+from tunediff.runtime.files import shown
+
+
+def device() -> str:
+    """`cuda` where a GPU is there, else `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def stored_quantization(config: Mapping[str, Any]) -> str | None:
+    """How a checkpoint's own config.json says its weights are quantised: nf4, fp4, int8, gptq, ...; None: not."""
+    stored = config.get("quantization_config")
+    if stored is None:
+        return None
+    if not isinstance(stored, dict):
+        raise TunediffError(f"config.json: quantization_config: found {shown(stored)}, expected an object")
+    if stored.get("load_in_4bit"):
+        return str(stored.get("bnb_4bit_quant_type", "fp4"))
+    return "int8" if stored.get("load_in_8bit") else str(stored.get("quant_method"))
+
+
+def check_precision(config: Mapping[str, Any], quantization: str, key: str, weights: Path) -> None:
+    """Refuse a precision that the weights are not stored in, or that cannot be computed with here.
+
+    Args:
+        config: the layout, as in config.json; nothing else of the model is read.
+        quantization: how params.yaml wants it.
+        key: of params.yaml that says so.
+        weights: where they lie, for the error.
+
+    Raises:
+        TunediffError: see above; the line names what is missing.
+    """
+    stored = stored_quantization(config)
+    if stored is None and quantization == "stored":
+        raise TunediffError(
+            f"params.yaml: {key}: found stored, but the weights in {weights} are not quantised; expected none, "
+            f"{', '.join(BITSANDBYTES)}"
+        )
+    if stored is not None and quantization not in ("stored", stored):
+        expected = "stored" + (f" or {stored}" if stored in BITSANDBYTES else "")
+        raise TunediffError(
+            f"params.yaml: {key}: found {quantization}, but the weights in {weights} are stored as {stored}; expected "
+            f"{expected}"
+        )
+    wanted = config["quantization_config"] if stored is not None else BITSANDBYTES.get(quantization)
+    if wanted is None:
+        return
+    from transformers import BitsAndBytesConfig
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    try:
+        with _quiet():
+            if stored is not None and not AutoHfQuantizer.supports_quant_method(wanted):
+                raise ValueError(f"transformers does not know the method {shown(wanted.get('quant_method'))}")
+            given = dict(wanted) if stored is not None else BitsAndBytesConfig(**wanted)
+            quantizer = AutoHfQuantizer.from_config(given, pre_quantized=stored is not None)
+            quantizer.validate_environment(device_map={"": device()}, dtype=None)
+    # Each method says in its own way what it needs: a package, a GPU, another version.
+    except Exception as error:
+        raise TunediffError(
+            f"params.yaml: {key}: found {quantization}, but weights in {stored or quantization} cannot be loaded here: "
+            f"{one_line(error)}"
+        ) from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of transformers: what is wrong is an error, and what was loaded is looked at."""
+    from transformers.utils import logging as theirs
+
+    before = theirs.get_verbosity()  # type: ignore[no-untyped-call]
+    theirs.set_verbosity(logging.ERROR)  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        theirs.set_verbosity(before)  # type: ignore[no-untyped-call]
+
+
+def packing_options(model: Model, dtype: torch.dtype, empty: PreTrainedModel) -> dict[str, Any]:
+    """What `from_pretrained` is told so that bitsandbytes packs the weights; nothing where it does not.
+
+    Args:
+        model: the section model.
+        dtype: of the computation.
+        empty: the layout, which says what is left alone.
+    """
+    from transformers import BitsAndBytesConfig
+
+    if model.quantization not in BITSANDBYTES:
+        return {}
+    four = {"bnb_4bit_compute_dtype": dtype} if model.quantization != "int8" else {}
+    packing = BitsAndBytesConfig(
+        **BITSANDBYTES[model.quantization],
+        **four,
+        llm_int8_skip_modules=unpacked_modules(empty),
+    )
+    return {"quantization_config": packing}

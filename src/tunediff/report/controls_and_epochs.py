@@ -1,0 +1,75 @@
+"""What flips without training, and what became of the gain over training, in sentences.
+
+    controls_sentence(results.controls)        # "Asked again, the base model gives zero flips on 120 cases (A/A): ..."
+    epoch_sentences(found)                     # which epoch is better than which
+
+What `tunediff controls` and `tunediff checkpoints` measured, where they ran on this run.
+"""
+
+from collections.abc import Iterator, Mapping
+from statistics import fmean
+from typing import Any
+
+from tunediff.report.notation import counted, p_value, percent, points, whole
+
+Record = Mapping[str, Any]
+
+
+def controls_sentence(found: Record) -> str:
+    """What the base asked again, random adapters and parts of the change flip; empty where nothing was measured."""
+    return " ".join(_controls(found)) if found else ""
+
+
+def _controls(found: Record) -> Iterator[str]:
+    n, again, trained, null = int(found["n"]), found["again"], found["trained"], found["null"]
+    on = counted(n, "case") if found["set"] == "test" else f"{counted(n, 'case')} of {found['set']}"
+    if again["flips"] == 0:
+        other = "" if again["changed"] == 0 else f", though {counted(again['changed'], 'wrong answer')} changed"
+        yield f"Asked again, the base model gives zero flips on {on}{other}: an A/A comparison finds nothing."
+    else:
+        yield (
+            f"Asked again, the base model flips {whole(again['flips'])} of {on} (A/A): so many flips of training may "
+            "be no more than that."
+        )
+    if null:
+        flips = [one["flips"] for one in null]
+        draws = (
+            f"A null adapter, random and in each layer of the trained one's norm, flips {whole(flips[0])}"
+            if len(flips) == 1
+            else f"Null adapters, random and in each layer of the trained one's norm, flip {fmean(flips):,.1f} on "
+            f"average ({whole(min(flips))} to {whole(max(flips))} in {whole(len(flips))} draws)"
+        )
+        yield (
+            f"{draws}; training flipped {whole(trained['flips'])} ({whole(trained['repaired'])} repaired, "
+            f"{whole(trained['broken'])} broken)."
+        )
+        if trained["flips"] <= max(flips):
+            yield "A mere perturbation of this size flips as many: the number of flips shows no training."
+    if strengths := found.get("strengths"):
+        best = max(strengths, key=lambda one: one["accuracy"])
+        yield (
+            f"Of {whole(len(strengths))} strengths of the trained change, from {strengths[0]['strength']:g} to "
+            f"{strengths[-1]['strength']:g} times, {found['measure']} is highest at {best['strength']:g} times "
+            f"({percent(best['accuracy'])}), as these cases have it."
+        )
+
+
+def checkpoints_sentence(found: Record) -> str:
+    """Gain and forgetting after each epoch, on every test set; empty where nothing was measured."""
+    return " ".join(sentence for name, one in found["sets"].items() for sentence in _set(name, one)) if found else ""
+
+
+def _set(name: str, found: Record) -> Iterator[str]:
+    each = ", ".join(f"{points(one['delta'])} after epoch {one['epoch']}" for one in found["epochs"])
+    yield f"On {name} ({counted(int(found['n']), 'case')}) the change from the base is {each}."
+    yield from epoch_sentences(found)
+
+
+def epoch_sentences(found: Record) -> Iterator[str]:
+    """Which epoch is better than which on a test set; of one epoch nothing."""
+    told = [pair for pair in found["pairs"] if pair["separated"]]
+    for pair in told:
+        other = pair["a"] if pair["better"] == pair["b"] else pair["b"]
+        yield f"Epoch {pair['better']} is better than epoch {other} (adjusted {p_value(pair['p_adjusted'])})."
+    if found["pairs"] and not told:
+        yield "No epoch can be told from another."

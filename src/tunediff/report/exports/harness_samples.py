@@ -1,0 +1,86 @@
+"""Samples as lm-evaluation-harness 0.4 writes them (`--log_samples`), for whatever reads those.
+
+write_samples(Path("samples"), answers)      # [Path("samples/base/samples_test.jsonl")]
+
+Labels that were scored have their log-likelihoods, as a multiple-choice task has, and the metric acc; answers in words
+have the answer that was taken, as a generation task has, and the metric exact_match, which is 1 where the answer is
+right by whatever the task names. Log-likelihoods are those of the prediction file, normalised over the labels; whether
+a choice was the greedy continuation is not known, so it is written as False. `tunediff diff` of two such files gives
+the figures that it gives of the prediction files.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tunediff.data.cases import INVALID, RIGHT, Case
+from tunediff.report.exports.set_answers import SetAnswers
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import write_jsonl
+from tunediff.runtime.hashing import content_hash
+
+# What the harness's filters put where they find no answer.
+NO_ANSWER = "[invalid]"
+
+
+def write_samples(folder: Path, answers: SetAnswers) -> list[Path]:
+    """Write the samples of one model; return the file.
+
+    Args:
+        folder: to write to; the file is MODEL/samples_SET.jsonl in it.
+        answers: of the model.
+
+    Raises:
+        TunediffError: an answer is empty and wrong, which a sample cannot say: readers take it for none at all.
+    """
+    path = folder / answers.model / f"samples_{answers.set_name}.jsonl"
+    write_jsonl(path, _samples(answers))
+    return [path]
+
+
+def _samples(answers: SetAnswers) -> Iterator[dict[str, Any]]:
+    for number, (case, row) in enumerate(answers.rows()):
+        doc = {"case_id": case.case_id, **case.inputs, "label": case.label}
+        [target, *_] = answers.references(case)
+        if case.options:
+            # Two options may have the same text.
+            target = str(answers.case_set.ask.names.index(case.label))
+        yield {
+            "doc_id": number,
+            "doc": doc,
+            "target": target,
+            **(_choices if answers.likelihoods else _text)(answers, case, row),
+            "filter": "none",
+            "doc_hash": content_hash(doc),
+            "prompt_hash": row["prompt_hash"],
+            "target_hash": content_hash(target),
+        }
+
+
+def _choices(answers: SetAnswers, case: Case, row: dict[str, Any]) -> dict[str, Any]:
+    responses = [[repr(float(value)), "False"] for value in row["log_probs"]]
+    prompt = answers.prompt(case)
+    asked = [{"arg_0": prompt, "arg_1": text} for text in answers.continuations(case)]
+    return {
+        "arguments": {f"gen_args_{at}": one for at, one in enumerate(asked)},
+        "resps": [[one] for one in responses],
+        "filtered_resps": responses,
+        "metrics": ["acc"],
+        "acc": float(row["outcome"] == RIGHT),
+    }
+
+
+def _text(answers: SetAnswers, case: Case, row: dict[str, Any]) -> dict[str, Any]:
+    said = NO_ANSWER if row["outcome"] == INVALID else answers.said(case, row)
+    if row["outcome"] not in (RIGHT, INVALID) and (said or "").strip() in ("", NO_ANSWER):
+        raise TunediffError(
+            f"case {case.case_id}: prediction: found an empty answer that is wrong, which a sample of "
+            "lm-evaluation-harness cannot tell from none; expected another --format"
+        )
+    return {
+        "arguments": {"gen_args_0": {"arg_0": answers.prompt(case), "arg_1": {"until": answers.case_set.ask.stop}}},
+        "resps": [[row["text"] or ""]],
+        "filtered_resps": [said],
+        "metrics": ["exact_match"],
+        "exact_match": float(row["outcome"] == RIGHT),
+    }

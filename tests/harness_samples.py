@@ -1,0 +1,30 @@
+"""Samples as lm-evaluation-harness writes them."""
+
+import json
+
+from tunediff.compare.pairs.formats.harness import read_samples
+
+
+def choice_sample(doc_id, target, likelihoods, acc, choices=(" True", " Neither", " False"), **changes):
+    """A line as lm-evaluation-harness 0.4 writes it for a multiple-choice task."""
+    prompt = f"Premise {doc_id}. Question: x. True, False, or Neither?\nAnswer:"
+    return {
+        "doc_id": doc_id,
+        "doc": {"premise": f"Premise {doc_id // 2}.", "hypothesis": "x", "label": 0},
+        "target": str(target),
+        "arguments": {f"gen_args_{i}": {"arg_0": prompt, "arg_1": choice} for i, choice in enumerate(choices)},
+        "resps": [[[str(value), "False"]] for value in likelihoods],
+        "filtered_resps": [[str(value), "False"] for value in likelihoods],
+        "filter": "none",
+        "metrics": ["acc", "acc_norm"],
+        "doc_hash": f"d{doc_id}",
+        "prompt_hash": f"p{doc_id}",
+        "target_hash": "t",
+        "acc": acc,
+        "acc_norm": acc,
+    } | changes
+
+
+def read(*rows, **options):
+    # As from a file: JSON has no tuples.
+    return read_samples(enumerate(json.loads(json.dumps(rows)), start=1), "samples.jsonl", **options)
