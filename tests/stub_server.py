@@ -164,6 +164,7 @@ class Stub:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *_):
         pass
@@ -198,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
         if failing:
             self._send(stub.failure, {"error": {"message": "busy"}}, {"Retry-After": "0"})
         elif "hangs" in stub.faults:
-            time.sleep(3)
+            time.sleep(1)
             self.close_connection = True
         elif "drips" in stub.faults:
             self.send_response(200)

@@ -16,6 +16,8 @@ from tests.hub_server import files_of, serve
 from tests.imports import ROOT
 from tests.program import tunediff
 from tests.project import Project
+from tests.stub_server import Stub
+from tests.stub_server import serve as serve_models
 from tests.tiny import small_model, write_model
 from tunediff.commands import compare, scaffold
 from tunediff.runtime.errors import TunediffError
@@ -87,7 +89,11 @@ def parsed(given, *arguments):
         (["--template", "{txt}?"], "prompt.template: names ['txt'], expected exactly task.inputs ['text']"),
         (["--head-labels", "a,b"], "--head-labels: given beside --head lm, expected none"),
         (["--head", "classification", "--choices", "a= b,c= d"], "--choices: given beside --head classification"),
-        (["BASE", "https://a.b/v1"], "https://a.b/v1: is an address, which is not asked yet"),
+        (
+            ["BASE", "http://me:secret@a.b/v1"],
+            "expected an address such as http://localhost:8000/v1, without user, password or query",
+        ),
+        (["BASE", "BASE", "--api-key-env", "KEY"], "are no addresses; expected none"),
         (["BASE", "./nowhere"], "./nowhere: there is no such folder, and no id on the hub reads so"),
         (["BASE", "me/tuned@main"], "me/tuned@main: found 'main' behind @, expected a commit, 40 hexadecimal digits"),
         (["BASE", "EMPTY"], "tuned.id: EMPTY: found neither adapter_config.json nor config.json"),
@@ -199,6 +205,30 @@ def test_an_id_on_the_hub_is_pinned_at_its_newest_commit_or_at_the_one_that_is_n
         assert "me/other: there is no such folder; hub model me/other: the hub has no such model" in (
             newest("me/other").stderr
         )
+
+
+def test_addresses_stand_in_params_yaml_and_are_asked_for_the_names(given):
+    with serve_models(Stub(key="key")) as url, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MY_KEY", "key")
+        keyed = ["--api-key-env", "MY_KEY"]
+        values = compare.parameters(parsed(given, f"{url}#base", f"{url}#tuned", *keyed))
+        assert values["model"] == {"source": "server", "id": "base", "revision": None} | {
+            "head": "lm",
+            "quantization": "none",
+        }
+        assert values["engine"] == {"kind": "server", "url": url, "api_key_env": "MY_KEY"}
+        assert values["tuned"] == {"source": "server", "id": "tuned", "revision": None}
+        with serve_models(Stub(key="key")) as other:
+            values = compare.parameters(parsed(given, f"{url}#base", f"{other}#tuned", *keyed))
+            assert values["tuned"]["url"] == other
+        for arguments, line in (
+            ([f"{url}#base", f"{url}#best", *keyed], "found no model best, expected one of base, tuned"),
+            ([f"{url}#base", url, *keyed], "found several models and no name, expected one of base, tuned"),
+            ([f"{url}#base", given / "tuned", *keyed], "tuned is none; expected both"),
+            ([f"{url}#base", f"{url}#tuned"], "answered 401"),
+        ):
+            with pytest.raises(TunediffError, match=line):
+                compare.parameters(parsed(given, *arguments))
 
 
 def test_the_wheel_holds_the_pipeline_that_a_project_is_made_of():

@@ -412,9 +412,9 @@ def test_a_misspelt_value_is_named_with_the_nearest_right_one(key, value, right,
 @pytest.mark.parametrize(
     ("key", "value", "names"),
     [
-        ("model__source", "packge", "scratch, hub, package, folder (did you mean package?)"),
-        ("engine__kind", "locl", "local (did you mean local?)"),
-        ("tuned__source", "trian", "train, hub, folder (did you mean train?)"),
+        ("model__source", "packge", "scratch, hub, package, folder, server (did you mean package?)"),
+        ("engine__kind", "locl", "local, server (did you mean local?)"),
+        ("tuned__source", "trian", "train, hub, folder, server (did you mean train?)"),
     ],
 )
 def test_a_name_that_is_in_no_registry_is_refused_before_any_stage_runs(key, value, names, lines_of):
@@ -443,7 +443,7 @@ def test_a_name_that_was_entered_from_outside_is_taken(read):
             "task__labels",
             "task.labels: missing, expected the labels, in the order of their scores; "
             "question_answering: [answerable], or [answerable, unanswerable] where a question may have no answer; "
-            "generation: [answer]",
+            "generation: [answer]; multiple_choice: a name for each place of an option, such as [A, B, C, D]",
         ),
         ("train", "train: missing, expected a section"),
     ],
@@ -710,11 +710,72 @@ def test_a_model_from_elsewhere_says_nothing_of_a_training(read):
             ELSEWHERE | {"tuned": {"source": "folder", "id": "x", "head_labels": ["a"]}},
             "tuned.head_labels is given, but model.head is lm; expected classification",
         ),
-        ({"tuned": {"source": "server"}}, "tuned.source: found 'server', expected train, hub, folder"),
+        ({"tuned": {"source": "servr"}}, "tuned.source: found 'servr', expected train, hub, folder, server"),
+        ({"tuned": {"source": "server"}}, "tuned.source is server, but tuned.id is missing"),
+        (
+            ELSEWHERE | {"tuned": {"source": "server", "id": "tuned"}},
+            "tuned.source is server, but engine.kind is local; expected server",
+        ),
+        (
+            ELSEWHERE | {"tuned": {"source": "folder", "id": "x", "url": "http://a/v1"}},
+            "tuned.url is given, but tuned.source is folder; expected server",
+        ),
     ],
 )
 def test_where_the_tuned_model_comes_from_and_what_is_known_of_it_agree(changes, line, lines_of):
     assert line in lines_of(**changes)
+
+
+def test_what_has_a_default_may_be_left_out(read):
+    left_out = ("pretrain", "diff", "report", "cost", "data__path", "data__source", "model__config", "model__revision")
+    params = read(**dict.fromkeys(left_out, GONE), model__source="folder", model__id="somewhere")
+    assert (params.pretrain.text, params.data.path, params.data.source) == ("none", "data/raw", "files")
+    assert params.report.title
+
+
+@pytest.mark.parametrize("encoding", ["utf-8x", "", "base64"])
+def test_an_encoding_that_python_has_not_is_refused(encoding, lines_of):
+    assert any(line.startswith("data.encoding: ") for line in lines_of(data__encoding=encoding))
+
+
+SERVED = ELSEWHERE | {
+    "tuned": {"source": "server", "id": "tuned"},
+    "model": DEFAULT["model"] | {"source": "server", "id": "base", "revision": None, "config": None},
+    "pretrain": {"path": "data/raw", "text": "none"},
+    "engine": {"kind": "server", "url": "http://localhost:8000/v1"},
+}
+
+
+def test_two_models_of_a_server_need_its_address_alone(read):
+    engine = read(**SERVED).engine
+    assert (engine.model, engine.api_key_env, engine.num_concurrent, engine.timeout) == (None, None, 8, 120)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"engine__url": GONE}, "engine.kind is server, but engine.url is missing"),
+        ({"engine": {"api_key_env": "KEY"}}, "engine.kind is local, but engine.api_key_env is given"),
+        (
+            {"engine__url": "localhost:8000"},
+            "engine.url: expected an address such as http://localhost:8000/v1, without",
+        ),
+        ({"engine__url": "http://me:sesame@host/v1"}, "engine.url: expected an address such as"),
+        ({"tuned__url": "https://host/v1?key=sesame"}, "tuned.url: expected an address such as"),
+        ({"engine__api_key_env": "sk-sesame"}, "engine.api_key_env: found no name of an environment variable"),
+        ({"evaluate__num_processes": 2}, "evaluate.num_processes is 2, but engine.kind is server; expected 1"),
+        ({"model__head": "classification"}, "engine.kind is server, but model.head is classification; expected lm"),
+        ({"tuned": {"source": "folder", "id": "x"}}, "engine.kind is server, but tuned.source is folder; expected"),
+        (
+            {"prompt__messages": [{"role": "user", "content": "{premise} {hypothesis}"}]},
+            "engine.kind is server and prompt.messages is given, but evaluate.scoring_method is choices",
+        ),
+    ],
+)
+def test_what_a_server_cannot_do_or_could_tell_others_is_refused(changes, line, lines_of):
+    lines = lines_of(**(copy.deepcopy(SERVED) | changes))
+    assert any(one.startswith(line) for one in lines), lines
+    assert "sesame" not in str(lines)
 
 
 def test_all_faults_are_shown_at_once(lines_of):
@@ -724,7 +785,7 @@ def test_all_faults_are_shown_at_once(lines_of):
         model__quantization="nf-4",
         task__name="nlli",
         evaluate__batch_tokens=0,
-        report__title=GONE,
+        report__title="",
         data__hub={"id": "a/b", "revision": "main"},
     )
     starts = [line.split(":")[0] for line in lines]
@@ -768,7 +829,7 @@ def test_a_contradiction_is_shown_beside_wrong_keys_of_the_same_sections(lines_o
     ("changes", "start"),
     [
         ({"model__quantization": "nf-4"}, "model.quantization"),
-        ({"model__quantization": GONE}, "model.quantization"),
+        ({"model__head": GONE}, "model.head"),
         ({"prompt": "a text"}, "prompt"),
         ({"evaluate": GONE}, "evaluate"),
         ({"task__inputs": "premise"}, "task.inputs"),
@@ -803,7 +864,7 @@ def test_the_reserved_names_are_those_of_the_records():
     [record] = case_records(comparison, [[]])
     assert set(record) - {"text"} <= RESERVED
     assert RESERVED - set(record) == {
-        *("evidence", "clauses", "explanation", "prediction", "answers", "base_f1", "tuned_f1"),
+        *("evidence", "clauses", "explanation", "prediction", "answers", "options", "base_f1", "tuned_f1"),
     }
 
 
@@ -853,7 +914,8 @@ def test_a_further_test_set_may_be_of_another_task(read, tmp_path):
         (
             "x",
             {"task": {"name": "nly"}},
-            "also.x: task.name: found 'nly', expected nli, classification, question_answering, generation (did you "
+            "also.x: task.name: found 'nly', expected nli, classification, multiple_choice, question_answering, "
+            "generation (did you "
             "mean nli?)",
         ),
         (

@@ -4,13 +4,16 @@ r"""Compare two models that are there already, from a file of labelled cases to 
     tunediff compare microsoft/phi-2 ./my-adapter --data test.csv --input premise --input hypothesis \
         --template "{premise}\n{hypothesis}\nTrue?" --choices "yes= Yes,no= No" --limit 500
     tunediff compare BASE BASE:nf4 --data test.csv --input text --label label
+    tunediff compare http://localhost:8000/v1#base http://localhost:8000/v1#tuned --data test.csv --input text
 
 BASE and TUNED are folders, GGUF files, or ids on the hub (ID, or ID@COMMIT for another commit than the newest); TUNED
 is an adapter in peft's layout or a whole model. :PRECISION behind one says how its weights are held: nf4, fp4 or int8
 (packed by bitsandbytes), float32, bfloat16 or float16, or several; what a checkpoint stores quantised (GPTQ, AWQ, FP8,
-...) needs none. --input names a column that a case consists of, as often as there are
-some. A language model is asked by a template in which {NAME} stands for a column, and chooses among the labels, or
-among the texts that --choices gives for them. With --head classification it is the classifiers themselves that answer.
+...) needs none. Or both are addresses of models that servers with OpenAI's interface have, as URL#NAME, or URL where it
+has one; --api-key-env names the environment variable that holds the key. --input names a column that a case consists
+of, as often as there are some. A language model is asked by a template in which {NAME} stands for a column, and chooses
+among the labels, or among the texts that --choices gives for them. With --head classification it is the classifiers
+themselves that answer.
 
 Writes a DVC project of its own to a folder in DIR (params.yaml, the data, the pipeline), runs it without training and
 prints where the report is. There `dvc repro` finds nothing to do, and params.yaml can be changed as in any experiment.
@@ -30,6 +33,7 @@ import yaml
 
 from tunediff.commands import repro
 from tunediff.commands.scaffold import RAW, copy, write_pipeline
+from tunediff.config.engine import SERVED, EngineSection, address_problems
 from tunediff.config.loading import nearest
 from tunediff.config.model import BITSANDBYTES, HEADS
 from tunediff.data.sources import Row
@@ -64,6 +68,7 @@ class Named(NamedTuple):
     revision: str | None
     quantization: str | None = None
     dtype: str | None = None
+    url: str | None = None  # of the server that has it
 
     def place(self) -> dict[str, str | None]:
         """Where it comes from, as params.yaml says it."""
@@ -72,8 +77,8 @@ class Named(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff compare`."""
-    parser.add_argument("base", metavar="BASE", help="the model before: a folder or an id on the hub")
-    parser.add_argument("tuned", metavar="TUNED", help="an adapter for it, or a whole model: a folder or an id")
+    parser.add_argument("base", metavar="BASE", help="the model before: a folder, an id on the hub, or URL#NAME")
+    parser.add_argument("tuned", metavar="TUNED", help="an adapter for it, or a whole model, named likewise")
     parser.add_argument("--data", type=Path, required=True, help="labelled cases: .csv, .tsv, .jsonl or .parquet")
     add_asking(parser, required=True)
     parser.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR", help="where to (reports)")
@@ -91,6 +96,7 @@ def add_asking(parser: argparse.ArgumentParser, required: bool) -> None:
     parser.add_argument(
         "--head-labels", metavar="LABEL,...", help="classification: the label of each output of TUNED's head, in order"
     )
+    parser.add_argument("--api-key-env", metavar="NAME", help="URLs: the environment variable that holds the key")
     parser.add_argument("--limit", type=int, metavar="N", help="ask N cases, drawn at random")
 
 
@@ -164,8 +170,9 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
         raise TunediffError(f"{option}: given beside --head {args.head}, expected none")
     found = _labels(rows, args.label, args.data)
     choices = _choices(args.choices) if args.choices is not None else {label: f" {label}" for label in found}
-    base, tuned = (named_model(text) for text in (args.base, args.tuned))
-    held = precisions(base, tuned)
+    base, tuned = (named_model(text, args.api_key_env) for text in (args.base, args.tuned))
+    engine, held = _engine(base, tuned, args), precisions(base, tuned)
+    elsewhere = {} if tuned.url in (None, base.url) else {"url": tuned.url}
     tuned_labels = args.head_labels.split(",") if args.head_labels is not None else None
     prompt: dict[str, Any] = {"template": args.template.replace("\\n", "\n")} if args.template is not None else {}
     if writes:
@@ -193,17 +200,24 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
         "model": {**base.place(), "head": args.head, **held[0]},
         "prompt": prompt,
         "evaluate": {"scoring_method": "choices" if writes else "head"},
-        "tuned": {**tuned.place(), **({"head_labels": tuned_labels} if tuned_labels else {}), **held[1]},
+        **({"engine": engine} if engine else {}),
+        "tuned": {**tuned.place(), **elsewhere, **({"head_labels": tuned_labels} if tuned_labels else {}), **held[1]},
         "report": {"title": f"{args.tuned} against {args.base}"},
     }
 
 
-def named_model(text: str) -> Named:
-    """Which model an argument names, `MODEL` or `MODEL:PRECISION`: see `_named_place`.
+def named_model(text: str, api_key_env: str | None = None) -> Named:
+    """Which model an argument names: `MODEL` or `MODEL:PRECISION` (see `_named_place`), or a model of a server.
+
+    Args:
+        text: the argument.
+        api_key_env: the environment variable that holds the server's key.
 
     Raises:
-        TunediffError: as there; or a precision is named twice.
+        TunediffError: as there; or a precision is named twice, or the server has none of that name.
     """
+    if "://" in text:
+        return _served_model(text, api_key_env)
     model, words = _without_precision(text)
     held = {PRECISIONS[word]: word for word in words}
     if len(held) < len(words):
@@ -226,8 +240,6 @@ def _named_place(text: str) -> Named:
     Raises:
         TunediffError: it is neither; or the hub has none of that name.
     """
-    if "://" in text:
-        raise TunediffError(f"{text}: is an address, which is not asked yet; expected a folder or an id on the hub")
     folder = Path(text).expanduser()
     if folder.is_dir() or (folder.is_file() and folder.suffix == SUFFIX):
         return Named("folder", str(folder.resolve()), None)
@@ -240,6 +252,34 @@ def _named_place(text: str) -> Named:
         return Named("hub", id, revision or newest(id))
     except TunediffError as error:
         raise TunediffError(f"{text}: there is no such folder; {error}") from None
+
+
+def _served_model(text: str, api_key_env: str | None) -> Named:
+    from tunediff.engines.served.client import Client, key_of_environment
+    from tunediff.engines.served.conformance import find_model
+
+    url, _, name = text.partition("#")
+    if problems := list(address_problems("BASE and TUNED", url)):
+        raise TunediffError(problems[0])
+    section = EngineSection(kind=SERVED, url=url)
+    client = Client(url, key_of_environment(api_key_env), section.timeout)
+    return Named(SERVED, find_model(client, name or None).name, None, url=url)
+
+
+def _engine(base: Named, tuned: Named, args: argparse.Namespace) -> dict[str, Any]:
+    """The section engine of two models that servers have; empty of others.
+
+    Raises:
+        TunediffError: a server has one of the two alone.
+    """
+    if base.source != tuned.source and SERVED in (base.source, tuned.source):
+        address, other = (args.base, args.tuned) if base.source == SERVED else (args.tuned, args.base)
+        raise TunediffError(f"{address}: is an address, and {other} is none; expected both: one engine asks the two")
+    if base.source != SERVED:
+        if args.api_key_env is not None:
+            raise TunediffError("--api-key-env: given, but BASE and TUNED are no addresses; expected none")
+        return {}
+    return {"kind": SERVED, "url": base.url, **({"api_key_env": args.api_key_env} if args.api_key_env else {})}
 
 
 def precisions(base: Named, tuned: Named) -> tuple[dict[str, str], dict[str, str]]:
@@ -259,6 +299,8 @@ def precisions(base: Named, tuned: Named) -> tuple[dict[str, str], dict[str, str
 
 def _as_stored(model: Named) -> str | None:
     """How the files of a whole model hold its weights: none, or stored in a form of their own; None: no whole model."""
+    if model.source == SERVED:
+        return None
     folder = Path(model.id)
     if model.source == "hub":
         folder = snapshot(model.id, str(model.revision), patterns=SMALL)
@@ -362,6 +404,7 @@ def _assumptions(experiment: Experiment, args: argparse.Namespace) -> Iterator[s
     params = experiment.params
     for section, place in ((params.model, "BASE"), (params.tuned, "TUNED")):
         at = f" at commit {section.revision}" if section.revision else ""
+        at += f" at {getattr(section, 'url', None) or params.engine.url}" if section.source == SERVED else ""
         held = [str(value) for value in (section.quantization, section.dtype) if value not in (None, "none", "auto")]
         yield f"{place} is {section.id}{at} ({section.source}{''.join(f', {one}' for one in held)})"
     if params.prompt.choices is not None:

@@ -175,6 +175,8 @@ def _start(args: argparse.Namespace, columns: Mapping[str, str]) -> Start:
 
 def _given(base: str, tuned: str | None) -> Start:
     """A base that the user names, and a tuned model, if there is one."""
+    if address := next((text for text in (base, tuned) if text and "://" in text), None):
+        raise TunediffError(f"{address}: is an address, expected a folder or an id on the hub; see tunediff compare")
     named = named_model(base)
     other = named if tuned is None else named_model(tuned)
     folder, writes = _looked_at(Base.model_validate(named.place()))

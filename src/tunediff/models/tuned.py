@@ -4,9 +4,9 @@
     {"source": "hub", "id": "me/adapter", "revision": "6c1f...", "head_labels": null, "form": "adapter", ...}
 
 `form` says what it is: an `adapter` in peft's layout, `weights` (those of the base that were trained, alone), a
-`whole` model of its own, or one that a `server` has, of which there is the name alone. A tuned model that is not trained
-here is pinned instead: `TUNED_SOURCES` names what writes the folder then. An adapter is copied into it. A whole model
-stays where it is, pinned by the commit of the hub or by the hash of its files.
+`whole` model of its own, or one that a `server` has, of which there is the name alone. A tuned model that is not
+trained here is pinned instead: `TUNED_SOURCES` names what writes the folder then. An adapter is copied into it. A whole
+model stays where it is, pinned by the commit of the hub or by the hash of its files.
 """
 
 import shutil

@@ -45,7 +45,7 @@ _MODEL, _EVALUATE, _ENGINE = {"published_parameters"}, {"num_processes", "metric
 _ASKED: dict[str, Any] = {"prompt": True, "scoring_method": True, "max_new_tokens": True}
 WITHOUT: dict[str, Any] = {
     "prepare": {"task": _GRADED, "also": {"__all__": _ASKED | {"task": _GRADED}}},
-    "count_params": {"model": {"head_seed", "head_labels"}, "adapt": {"lora_dropout"}, "tuned": {"head_labels"}},
+    "count_params": {"model": {"head_seed", "head_labels"}, "adapt": {"lora_dropout"}, "tuned": {"head_labels", "url"}},
     "predict_base": {"model": _MODEL, "engine": _ENGINE, "evaluate": _EVALUATE},
     "features": {"head": {"model": _MODEL}},
     "train": {"model": _MODEL, "train": {"logging_steps", "save_total_limit"}},

@@ -1,6 +1,6 @@
 """Several requests at a time, and never more: the next one goes out when one has been answered.
 
-texts = answer_each(len(prompts), lambda i: client.post(...), n=8, title="base", stop=client.close)
+texts = answer_each(len(prompts), lambda i: client.post(...), n=8, title="base", stop=client.stop)
 
 Every answer is kept in the journal of the stage (`tunediff.engines.journal`) as it comes, so a run that was stopped
 asks for what is left.

@@ -61,7 +61,7 @@ class Client:
         self._own = threading.local()
         self._open: set[http.client.HTTPConnection] = set()
         self._gate = threading.Condition()
-        self._not_before, self._closed = 0.0, False
+        self._not_before, self._stopped = 0.0, False
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """What the server answers to an object, parsed; path and errors as in `get`."""
@@ -80,10 +80,14 @@ class Client:
         """
         return self._request("GET", path, None, tries)
 
-    def close(self) -> None:
-        """End every request that is at work; none can be made any more."""
+    def start(self) -> None:
+        """Ask again, after `stop`."""
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End every request that is at work; none is made until `start`."""
         with self._gate:
-            self._closed = True
+            self._stopped = True
             self._gate.notify_all()
         for connection in list(self._open):
             if connection.sock is not None:
@@ -102,8 +106,8 @@ class Client:
             except _LostError as lost:
                 self._drop()
                 slow += lost.slow
-                if number == tries or slow == TIMEOUTS or self._closed:
-                    times = f", {number} times" if number > 1 and not self._closed else ""
+                if number == tries or slow == TIMEOUTS or self._stopped:
+                    times = f", {number} times" if number > 1 and not self._stopped else ""
                     self._fail(path, f"{lost}{times}")
                 pause = min(LONGEST_WAIT, wait if lost.wait is None else lost.wait)
                 # Threads that were told the same moment do not come back at the same one.
@@ -148,7 +152,7 @@ class Client:
             kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
             found = self._own.connection = kind(self._host, timeout=self.timeout)
             self._open.add(found)
-        if self._closed:
+        if self._stopped:
             raise _LostError("is asked no more")
         return found
 
@@ -161,7 +165,7 @@ class Client:
 
     def _pass_gate(self) -> None:
         with self._gate:
-            while not self._closed and (left := self._not_before - time.monotonic()) > 0:
+            while not self._stopped and (left := self._not_before - time.monotonic()) > 0:
                 self._gate.wait(left)
 
     def _wait(self, seconds: float) -> None:

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 
 from tunediff.config.engine import SERVED
 from tunediff.config.prompt import Prompt
-from tunediff.engines.engine import Engine, Written
+from tunediff.engines.engine import Engine, OptionScore, Written
 from tunediff.engines.served.at_once import answer_each
 from tunediff.engines.served.client import Client, key_of_environment
 from tunediff.engines.served.completions import Completions
 from tunediff.engines.served.conformance import Conformance, check_differ, conform, conform_chat, find_model
+from tunediff.engines.served.ways import Way
 from tunediff.inputs.chat import DEFAULTS, Messages
 from tunediff.inputs.joins import stems
 from tunediff.inputs.settings import PredictSettings
@@ -65,10 +66,10 @@ class ServerEngine(Engine):
         text = chat = None
         values: Mapping[str, Any] = {}
         if any(prompt.messages is None for prompt in prompts):
-            needed = any(ask.answer == "choices" for ask in asks) or bool(evaluate.few_shot)
+            needed = any(ask.answer in ("choices", "options") for ask in asks) or bool(evaluate.few_shot)
             needed |= "partial_input" in evaluate.settings
             room = self._model.context or sys.maxsize
-            text = conform(self._completions, any(ask.choices for ask in asks), needed, self._n, room)
+            text = conform(self._completions, needed or any(ask.choices for ask in asks), needed, self._n, room)
         if any(prompt.messages is not None for prompt in prompts):
             chat, values = conform_chat(self._completions, DEFAULTS, self._n)
         return text, chat, values
@@ -79,16 +80,23 @@ class ServerEngine(Engine):
 
     def loglikelihoods(self, prompts: Sequence[str], continuations: Sequence[str], title: str) -> list[list[float]]:
         """See `Engine`."""
-        way = self._way
-        if way is None or any(prompt.startswith(CHAT) for prompt in prompts):
-            self._completions.refuse(
-                "tells no log-probabilities of choices, expected evaluate.scoring_method: generation"
-            )
+        way = self._scoring(prompts)
 
         def answer(i: int) -> list[float]:
             return [sum(row) for row in way.token_scores(prompts[i], continuations, self.context)]
 
         return self._each(len(prompts), answer, title)
+
+    def option_scores(
+        self, prompts: Sequence[str], options: Sequence[Sequence[str]], title: str
+    ) -> list[list[OptionScore]]:
+        """See `Engine`."""
+        way = self._scoring(prompts)
+
+        def answer(i: int) -> list[tuple[float, int]]:
+            return [(sum(row), len(row)) for row in way.token_scores(prompts[i], options[i], self.context)]
+
+        return [[OptionScore(*one) for one in row] for row in self._each(len(prompts), answer, title)]
 
     def generate(self, prompts: Sequence[str], stop: Sequence[str], max_new_tokens: int, title: str) -> list[Written]:
         """See `Engine`."""
@@ -147,6 +155,13 @@ class ServerEngine(Engine):
         """See `Engine`: messages as they are, which the server's chat template writes."""
         return None if prompt.messages is None else Messages(prompt)
 
+    def _scoring(self, prompts: Sequence[str]) -> Way:
+        if self._way is None or any(prompt.startswith(CHAT) for prompt in prompts):
+            self._completions.refuse(
+                "tells no log-probabilities of choices, expected evaluate.scoring_method: generation"
+            )
+        return self._way
+
     def _stem(self, prompt: str) -> tuple[str | list[int], str]:
         """What is asked to write on, and the blanks at its end that are left to the model."""
         if self._tokens is not None:
@@ -155,7 +170,8 @@ class ServerEngine(Engine):
         return prompt, ""
 
     def _each(self, n: int, answer: Callable[[int], Result], title: str) -> list[Result]:
-        return answer_each(n, answer, self._n, title, self._client.close)
+        self._client.start()
+        return answer_each(n, answer, self._n, title, self._client.stop)
 
     def _version(self) -> str | None:
         """The server's own version, where it tells one (vLLM: /version, llama.cpp: /props)."""
