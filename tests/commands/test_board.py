@@ -51,7 +51,8 @@ def test_a_folder_of_files_is_each_of_them_and_the_page_and_the_table_say_what_t
     heading = out.splitlines()[0]
     assert len(heading.split("  ")) <= 40
     assert "4 of 6" in out.replace("\N{NO-BREAK SPACE}", " ")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"board.json", "board.md", "board.html"}
+    written = {"board.json", "board.md", "board.html", "labels_to_review.jsonl"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == written
     html, markdown = ((tmp_path / "out" / name).read_text() for name in ("board.html", "board.md"))
     assert "<svg" in html
     assert "<script" not in html
