@@ -25,6 +25,24 @@ def choice_sample(doc_id, target, likelihoods, acc, choices=(" True", " Neither"
     } | changes
 
 
+def generation_sample(doc_id, answer, right, filter_name="strict-match", **changes):
+    """A line as it writes it for gsm8k: every document once for each filter."""
+    return {
+        "doc_id": doc_id,
+        "doc": {"question": "How many?", "answer": "#### 18"},
+        "target": "So 18.\n#### 18",
+        "arguments": {"gen_args_0": {"arg_0": "Question: How many?\nAnswer:", "arg_1": {"until": ["Question:"]}}},
+        "resps": [["It is 18.\n#### 18"]],
+        "filtered_resps": [answer],
+        "filter": filter_name,
+        "metrics": ["exact_match"],
+        "doc_hash": f"d{doc_id}",
+        "prompt_hash": f"p{doc_id}",
+        "target_hash": "t",
+        "exact_match": right,
+    } | changes
+
+
 def read(*rows, **options):
     # As from a file: JSON has no tuples.
     return read_samples(enumerate(json.loads(json.dumps(rows)), start=1), "samples.jsonl", **options)

@@ -43,6 +43,7 @@ def project(folder, params, monkeypatch):
     shutil.copytree(ROOT / "stages", folder / "stages")
     shutil.copytree(ROOT / "graders", folder / "graders")
     shutil.copy(ROOT / "dvc.yaml", folder)
+    (folder / "src").symlink_to(ROOT / "src")  # what runs, and what the settings are of
     (folder / "data/raw").mkdir(parents=True)
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
 

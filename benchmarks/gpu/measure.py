@@ -30,7 +30,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -123,7 +123,7 @@ def main() -> None:
     sys.exit(not whole)
 
 
-def run(step: Step, seconds: float, work: Path, results: "os.PathLike | object") -> int:
+def run(step: Step, seconds: float, work: Path, results: TextIO) -> int:
     """Run a step in the folder of its recipe, and note its lines and how it ended; its exit code."""
     began = time.monotonic()
     if seconds < 1:
@@ -156,11 +156,11 @@ def run(step: Step, seconds: float, work: Path, results: "os.PathLike | object")
     return note(results, ended | ({"why": errors.strip()[-500:]} if code else {}))
 
 
-def note(results: object, line: dict[str, object]) -> int:
+def note(results: TextIO, line: dict[str, object]) -> int:
     """Print a line and write it at once; its exit code, where it ends a step."""
     text = json.dumps(line)
     print(text, flush=True)
-    print(text, file=results, flush=True)  # type: ignore[call-overload]
+    print(text, file=results, flush=True)
     return int(str(line.get("exit", 0)))
 
 

@@ -131,7 +131,7 @@ class Clock:
         embeddings = getattr(model, "get_input_embeddings", lambda: None)
         try:
             embeddings().register_forward_pre_hook(count)
-        except AttributeError:
+        except (AttributeError, NotImplementedError):
             self.about["tokens_per_step"] = None
 
     def found(self) -> dict[str, Any]:

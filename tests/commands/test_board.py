@@ -3,44 +3,18 @@
 import json
 import shutil
 
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
-from tests.compare.pairs.formats import test_promptfoo as promptfoo
+from tests.foreign_logs import result, results
 from tests.harness_samples import generation_sample
 from tests.program import tunediff
 from tests.project import Project, git
-from tunediff.data.cases import write_predictions
+from tests.run_files import STAGES, N, right, table, write
 
 RUN_KEYS = {"name", "n", "accuracy", "accuracy_low", "accuracy_high", "rank_low", "rank_high", "groups"}
 PAIR_KEYS = {"a", "b", "repaired", "broken", "p", "p_adjusted", "separated"}
-N = 200
-
-
-def right(count, shift=0):
-    """Which of the cases are right: so many, from a place on."""
-    flags = np.zeros(N, dtype=bool)
-    flags[(np.arange(count) + shift) % N] = True
-    return flags
-
-
-def table(flags):
-    at = np.arange(len(flags))
-    labels = np.where(at % 2 == 0, "yes", "no")
-    other = np.where(labels == "yes", "no", "yes")
-    return pd.DataFrame(
-        {"case_id": [f"{one:016x}" for one in at], "label": labels, "prediction": np.where(flags, labels, other)}
-    )
-
-
-def write_answers(path, flags):
-    """Write what the stages eval_base and eval_tuned do, of one test set."""
-    frame = table(flags).assign(outcome=np.where(flags, "right", "wrong"), log_probs=None, text="", n_tokens=3)
-    frame = frame.assign(finish_reason="none", scorer="head", prompt_hash="p", truncated=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_predictions(path, frame, {"labels": ["yes", "no"]})
 
 
 @pytest.fixture(scope="module")
@@ -124,11 +98,11 @@ def test_each_column_of_one_table_is_a_run(folder, tmp_path):
 
 def test_each_model_and_each_filter_of_another_tools_file_is_a_run(tmp_path):
     rows = [
-        promptfoo.result(test, "x", bool(flags[test]), name)
+        result(test, "x", bool(flags[test]), name)
         for name, flags in (("small", right(100)), ("tuned", right(160)))
         for test in range(N)
     ]
-    (tmp_path / "out.json").write_text(json.dumps(promptfoo.results(*rows)))
+    (tmp_path / "out.json").write_text(json.dumps(results(*rows)))
     for option in ("--filter", "--prediction-field"):
         found = json.loads(tunediff(tmp_path, "board", "out.json", option, "small,tuned", "--json")[1])
         assert [(run["name"], run["accuracy"]) for run in found["runs"]] == [("tuned", 0.8), ("small", 0.5)]
@@ -199,35 +173,6 @@ def test_what_cannot_be_compared_is_refused_in_one_line(folder, tmp_path, argume
     assert (code, out, error.count("\n")) == (1, "", 1), error
     assert message in error
     assert not (tmp_path / "never").exists()
-
-
-STAGES = {
-    "predict_base": ("--test-sets", "data/test_sets"),
-    "eval_base": ("--predictions", "data/predictions/base"),
-    "features": ("--cost", "metrics/cost/features.json"),
-    "train": ("--cost", "metrics/cost/train.json"),
-    "eval_tuned": ("--predictions", "data/predictions/tuned"),
-    "diff_cases": ("--metrics", "metrics/diff_cases.json"),
-}
-
-
-def write(project, seed, rate, flags):
-    """What the stages write, as far as the board reads it: answers of both models, costs, the gain over a baseline."""
-    folder = project.folder
-    params = {"task": {"source_input": "text"}, "train": {"seed": seed, "learning_rate": rate}, "also": {"sums": {}}}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    for model, answers in (("base", right(100)), ("tuned", flags)):
-        for name in ("test", "sums"):
-            write_answers(folder / f"data/predictions/{model}/{name}.parquet", answers)
-    (folder / "data/test_sets").mkdir(exist_ok=True)
-    lines = [json.dumps({"case_id": f"{at:016x}", "text": f"text {at // 2}"}) for at in range(N)]
-    (folder / "data/test_sets/test.jsonl").write_text("\n".join(lines) + "\n")
-    (folder / "data/test_sets/sums.jsonl").write_text("\n".join(lines) + "\n")
-    (folder / "metrics/cost").mkdir(parents=True, exist_ok=True)
-    for stage in ("features", "train"):
-        (folder / f"metrics/cost/{stage}.json").write_text(json.dumps({"seconds": 10.0, "peak_memory_bytes": 1}))
-    metrics = {"gain_over_baseline": 0.2, "gain_over_baseline_low": 0.1, "gain_over_baseline_high": 0.3}
-    (folder / "metrics/diff_cases.json").write_text(json.dumps(metrics))
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from tests.commands.test_board import STAGES, N, right, table, write
 from tests.program import tunediff
+from tests.run_files import STAGES, N, right, table, write
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.commands.test_board import write_answers
 from tests.imports import ROOT
 from tests.program import tunediff
+from tests.run_files import write_answers
 from tests.settings import settle
 
 TRANSITIONS = [*["both_right"] * 300, *["repaired"] * 60, *["broken"] * 20, *["both_wrong_same"] * 20]

@@ -9,7 +9,7 @@ import yaml
 from tests.imports import ROOT
 from tests.pipeline import NAMES, STAGES
 from tests.settings import settle
-from tunediff.commands.runs import by_own_settings, downstream, dvc_status, read_stages, stage_path
+from tunediff.commands.runs import by_own_settings, check_templates, downstream, dvc_status, read_stages, stage_path
 from tunediff.runtime.errors import TunediffError
 
 OURS = read_stages(ROOT / "dvc.yaml")
@@ -102,3 +102,13 @@ def test_a_status_that_cannot_be_read_is_a_line(code, out, monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     with pytest.raises(TunediffError, match="dvc status: cannot tell which results are up to date"):
         dvc_status()
+
+
+def test_what_dvc_yaml_takes_from_params_yaml_and_finds_nothing_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: 'cat ${data.path} ${pretrain.path}'}}\n")
+    (tmp_path / "params.yaml").write_text("data: {path: data/raw}\n")
+    with pytest.raises(TunediffError, match=r"^params\.yaml: pretrain\.path: missing, expected a path"):
+        check_templates()
+    (tmp_path / "params.yaml").write_text("data: {path: data/raw}\npretrain: {path: data/raw}\n")
+    check_templates()

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from tests.board_answers import RUNS
-from tests.compare.test_board import BASE, answers, right
+from tests.board_answers import BASE, RUNS, answers, right
 from tunediff.compare.board import Answered, make_board
 from tunediff.compare.board_health import health_of
 from tunediff.compare.recipes import find_recipes
+from tunediff.stats.paired import standard_error
 
 
 def board(*runs):
@@ -44,3 +44,13 @@ def test_cases_that_all_have_right_or_none_tell_nothing_and_those_that_all_answe
     assert (health.always_right, health.always_wrong) == (47, 30)
     # All say "yes", and so does the label; these outcomes are somebody else's.
     assert len(health.suspected) == 30
+
+
+def test_the_noise_of_many_runs_is_the_mean_of_all_pairs():
+    generator = np.random.default_rng(3)
+    flags, texts = generator.random((4, 60)) < 0.7, np.repeat(np.arange(20), 3)
+    for columns, clusters in (({}, None), ({"cluster": texts.astype(str)}, texts)):
+        given = [Answered(f"r{at}", answers(row, **columns)) for at, row in enumerate(flags)]
+        pairs = [standard_error(flags[a].astype(int) - flags[b], clusters) ** 2 for a in range(4) for b in range(a)]
+        found = health_of(make_board(given, None, 0.95), [])
+        assert found.noise == pytest.approx(np.sqrt(np.mean(pairs) / 2))

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from tests.docs.test_documents import FORMATS
-from tunediff.compare.comparison import compare_run
-from tunediff.compare.diff_summary import diff_summary
+from tests.made_pairs import made_up_pair
+from tunediff.compare.comparison import compare_run, compare_tables
+from tunediff.compare.diff_summary import diff_summary, file_summary
 from tunediff.compare.effects.slices import COLUMNS
 from tunediff.compare.evidence import gather
 from tunediff.config.diff import Diff
@@ -245,6 +246,12 @@ def test_the_order_of_the_predictions_makes_no_difference(pair):
     assert first.metrics == pytest.approx(turned.metrics)
     assert [r.get("explanation") for r in records] == [r.get("explanation") for r in other]
     assert [r["slices"] for r in records] == [r["slices"] for r in other]
+
+
+def test_files_of_one_model_give_zero_flips_and_the_summary_says_so():
+    before, after = made_up_pair()
+    assert "zero flips: not one answer differs" in file_summary(gather(compare_tables(before, before)))
+    assert "zero flips" not in file_summary(gather(compare_tables(before, after)))
 
 
 def test_the_summary_shows_the_arithmetic_and_what_to_beware_of(pair):

@@ -443,7 +443,7 @@ def test_a_name_that_was_entered_from_outside_is_taken(read):
             "task__labels",
             "task.labels: missing, expected the labels, in the order of their scores; "
             "question_answering: [answerable], or [answerable, unanswerable] where a question may have no answer; "
-            "generation: [answer]",
+            "generation: [answer]; multiple_choice: a name for each place of an option, such as [A, B, C, D]",
         ),
         ("train", "train: missing, expected a section"),
     ],
@@ -729,6 +729,18 @@ def test_where_the_tuned_model_comes_from_and_what_is_known_of_it_agree(changes,
     assert line in lines_of(**changes)
 
 
+def test_what_has_a_default_may_be_left_out(read):
+    left_out = ("pretrain", "diff", "report", "cost", "data__path", "data__source", "model__config", "model__revision")
+    params = read(**dict.fromkeys(left_out, GONE), model__source="folder", model__id="somewhere")
+    assert (params.pretrain.text, params.data.path, params.data.source) == ("none", "data/raw", "files")
+    assert params.report.title
+
+
+@pytest.mark.parametrize("encoding", ["utf-8x", "", "base64"])
+def test_an_encoding_that_python_has_not_is_refused(encoding, lines_of):
+    assert any(line.startswith("data.encoding: ") for line in lines_of(data__encoding=encoding))
+
+
 def served():
     """Two models of a server; `read` changes what is in its sections."""
     return {name: value if value is GONE else copy.deepcopy(value) for name, value in SERVED.items()}
@@ -781,7 +793,7 @@ def test_all_faults_are_shown_at_once(lines_of):
         model__quantization="nf-4",
         task__name="nlli",
         evaluate__batch_tokens=0,
-        report__title=GONE,
+        report__title="",
         data__hub={"id": "a/b", "revision": "main"},
     )
     starts = [line.split(":")[0] for line in lines]
@@ -825,7 +837,7 @@ def test_a_contradiction_is_shown_beside_wrong_keys_of_the_same_sections(lines_o
     ("changes", "start"),
     [
         ({"model__quantization": "nf-4"}, "model.quantization"),
-        ({"model__quantization": GONE}, "model.quantization"),
+        ({"model__head": GONE}, "model.head"),
         ({"prompt": "a text"}, "prompt"),
         ({"evaluate": GONE}, "evaluate"),
         ({"task__inputs": "premise"}, "task.inputs"),
@@ -860,7 +872,7 @@ def test_the_reserved_names_are_those_of_the_records():
     [record] = case_records(comparison, [[]])
     assert set(record) - {"text"} <= RESERVED
     assert RESERVED - set(record) == {
-        *("evidence", "clauses", "explanation", "prediction", "answers", "base_f1", "tuned_f1"),
+        *("evidence", "clauses", "explanation", "prediction", "answers", "options", "base_f1", "tuned_f1"),
     }
 
 
@@ -910,7 +922,8 @@ def test_a_further_test_set_may_be_of_another_task(read, tmp_path):
         (
             "x",
             {"task": {"name": "nly"}},
-            "also.x: task.name: found 'nly', expected nli, classification, question_answering, generation (did you "
+            "also.x: task.name: found 'nly', expected nli, classification, multiple_choice, question_answering, "
+            "generation (did you "
             "mean nli?)",
         ),
         (

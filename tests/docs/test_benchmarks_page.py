@@ -20,7 +20,8 @@ ROWS = [match.groupdict() for match in ROW.finditer(PAGE)]
 def test_each_row_of_the_first_table_has_its_result():
     scripts = set(re.findall(r"^\| `(\w+)\.py", PAGE, re.MULTILINE))
     assert {path.stem for path in FOLDER.glob("*.py")} - {"setting", "work", "layout"} == scripts
-    assert {row["name"].partition("-")[0] for row in ROWS} == scripts - {"diff", "options", "pipeline", "seeds"}
+    told_elsewhere = {"busy", "diff", "leaks", "newcomer", "options", "pipeline", "seeds"}
+    assert {row["name"].partition("-")[0] for row in ROWS} == scripts - told_elsewhere
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
@@ -57,6 +58,18 @@ def test_the_table_of_the_pipeline_says_what_its_file_says():
     assert f"| {cold['seconds']} s | {cold['stages']} s of its nine stages | {cold['ratio']} x |" in PAGE
     assert f"| {ours:.2f} s | {theirs:.2f} s of a bare project of two stages | {result['ratio']} x |" in PAGE
     assert f"`diff.confidence` | {result['diff_changed']['seconds']} s |" in PAGE
+
+
+def test_the_table_of_the_newcomer_says_what_its_file_says():
+    result = read_json(FOLDER / "results" / "newcomer.json")
+    assert result["commands"] <= result["reach_commands"]
+    timed = [row for row in result["rows"] if not row["command"].startswith("cd ")]
+    for row in timed:
+        command = " ".join(row["command"].split()[:2])
+        assert f"| `{command}` | {row['seconds']} s | {row['processor_seconds']} s |" in PAGE
+    processor = sum(row["processor_seconds"] for row in timed)
+    assert f"| all {result['commands']}, with `cd` | {result['seconds']} s | {processor:.1f} s |" in PAGE
+    assert f"a load of {result['load']} on" in PAGE
 
 
 def test_the_later_epochs_of_a_head_are_those_of_the_file():

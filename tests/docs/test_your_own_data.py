@@ -12,7 +12,7 @@ import yaml
 
 from tests.imports import ROOT
 from tests.installed import environment_of, install
-from tests.prepare_params import file_of, prepared
+from tests.prepare_run import file_of, prepared
 from tunediff.data.cases import read_cases
 from tunediff.tasks.experiment import read_experiment
 
@@ -20,11 +20,13 @@ DOCUMENT = (ROOT / "docs" / "your-own-data.md").read_text(encoding="utf-8")
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT, flags=re.MULTILINE | re.DOTALL)
+    # All together: what closes one block would open the next one of no language.
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", DOCUMENT, flags=re.MULTILINE | re.DOTALL)
+    return [text for name, text in found if name == language]
 
 
-[MANUAL], [REPLIES], [MAKE_TICKETS, GRADER] = blocks("json"), blocks("jsonl"), blocks("python")
-EXPERIMENT, QUESTIONS, FREE_TEXT = map(yaml.safe_load, blocks("yaml"))
+[MANUAL, _], [REPLIES], [MAKE_TICKETS, GRADER] = blocks("json"), blocks("jsonl"), blocks("python")
+EXPERIMENT, QUESTIONS, FREE_TEXT, *_ = map(yaml.safe_load, blocks("yaml"))
 COMMANDS, SAID = ([line for line in block.splitlines() if line] for block in blocks(""))
 
 

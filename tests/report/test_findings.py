@@ -152,6 +152,13 @@ def test_the_confidence_moves_the_verdict(find):
     assert "99.9 % interval" in found.sentences[1]
 
 
+def test_a_model_against_itself_gives_zero_flips_and_is_said_to(find):
+    found = find(made_cases(both_right=30, both_wrong_same=10))
+    assert found.sentences[1].endswith(
+        "not one case changed between right and wrong, and not one answer differs, as of a model against itself (A/A)."
+    )
+
+
 def test_nothing_changed_is_said_so(find):
     found = find(made_cases(both_right=30, both_wrong_changed=10))
     assert found.sentences[1].endswith("p = 1.00): not one case changed between right and wrong.")

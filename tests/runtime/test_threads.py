@@ -1,4 +1,4 @@
-"""Waiting threads spin for a bounded time, and a model gets the threads that it and the machine have work and cores for.
+"""Waiting threads spin for a bounded time, and a model gets the threads that it has work for and the machine cores.
 
 What OpenMP was told is what it says itself (OMP_DISPLAY_ENV).
 """

@@ -1,5 +1,4 @@
 import json
-import os
 import random
 import subprocess
 import sys
@@ -10,22 +9,14 @@ import pytest
 import yaml
 
 from tests.prepare_params import FILES, LABELS, PARAMS, SPLITS, files_section
+from tests.prepare_run import ARGUMENTS, file_of, prepare, prepared
 from tests.settings import settle
 from tests.shared_data import SHARED, shared_data
-from tests.warm import warm_python
 from tunediff.data.cases import read_cases
 from tunediff.data.notes import read_notes
 from tunediff.runtime.errors import TunediffError
 
 ROOT = Path(__file__).parents[2]
-ARGUMENTS = {
-    "--settings": "data/settings/prepare.json",
-    "--splits": "data/splits",
-    "--test-sets": "data/test_sets",
-    "--notes": "data/notes.json",
-    "--metrics": "metrics/prepare.json",
-    "--cost": "metrics/cost/prepare.json",
-}
 
 
 def project(folder, data=None, rows=None, **sections):
@@ -38,28 +29,6 @@ def project(folder, data=None, rows=None, **sections):
         lines = [json.dumps(dict(zip(("premise", "hypothesis", "label"), row, strict=True))) + "\n" for row in made]
         (folder / f"data/raw/{name}.jsonl").write_text("".join(lines), encoding="utf-8")
     return folder
-
-
-def prepare(folder, raw="data/raw", hash_seed="random", **changes):
-    settle(folder)
-    settings = folder / "data/settings/prepare.json"
-    values = json.loads(settings.read_text())
-    settings.write_text(json.dumps(values | {"data": values["data"] | {"path": str(raw)}}))
-    words = [part for pair in (ARGUMENTS | changes).items() for part in pair]
-    command = [warm_python(), str(ROOT / "stages/prepare.py"), "--raw", str(raw), *words]
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-
-
-def file_of(folder, name):
-    """The cases of a split or of a test set."""
-    return folder / "data" / ("test_sets" if name == "test" else "splits") / f"{name}.jsonl"
-
-
-def prepared(folder, **changes):
-    done = prepare(folder, **changes)
-    assert (done.returncode, done.stderr) == (0, "")
-    return json.loads((folder / "metrics/prepare.json").read_text()), done.stdout
 
 
 def refused(folder, **changes):

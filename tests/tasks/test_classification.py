@@ -263,3 +263,39 @@ def test_an_empty_cell_is_no_label_in_any_format():
     with pytest.raises(TunediffError, match=r"row 1: gold: found None, expected one of .*; 4 such rows"):
         TASK.cases(rows, section())
     assert TASK.cases(rows, section(unlabelled=[None])) == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("value", "n"),
+    [(["entailment", "neutral"], 2), ("entailment|neutral", 2), ("neutral; entailment ;contradiction", 3)],
+)
+def test_several_labels_in_one_cell_are_refused_by_name(value, n):
+    message = error_of(row(12, gold=value))
+    assert (
+        f"{n} labels for one case; expected one label: several at once (multi-label) are no task of tunediff" in message
+    )
+
+
+def test_a_label_with_a_separator_in_it_is_one_label():
+    names = {"yes|no": "entailment", "yes": "neutral", "no": "contradiction"}
+    [case] = TASK.cases([row(gold="yes|no")], section(labels=names))
+    assert case.label == "entailment"
+
+
+def test_three_inputs_are_read_together_and_no_word_of_language_inference_is_said():
+    tickets = Classification("classification", ["subject", "body", "product"], ["billing", "login"], "subject", "body")
+    rows = [
+        Row(
+            {"s": f"Not working {number}", "b": "invoice is wrong" if number % 2 else "password is lost", "p": "app",
+             "team": "billing" if number % 2 else "login"},
+            "tickets.csv", number,
+        )
+        for number in range(20)
+    ]  # fmt: skip
+    cases = tickets.cases(rows, section(columns={"subject": "s", "body": "b", "product": "p", "label": "team"}))
+    assert cases[0].inputs == {"subject": "Not working 0", "body": "password is lost", "product": "app"}
+    found = tickets.baselines(cases, cases, {})
+    assert found["bag_of_words"] == found["partial_input"] == [case.label for case in cases]
+    assert list(tickets.features(cases)) == ["words", "number_words"]
+    assert set(tickets.case_evidence(cases)) == {"alone", "others"}
+    assert tickets.case_evidence(cases)["others"][0] == "subject and product"

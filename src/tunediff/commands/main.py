@@ -7,6 +7,7 @@
     tunediff board lr1e-4 lr3e-4
     tunediff controls
     tunediff checkpoints
+    tunediff perplexity wiki.test.raw
     tunediff chain base.jsonl nf4.jsonl tuned.jsonl
     tunediff repro
     tunediff cost
@@ -45,6 +46,7 @@ COMMANDS = (
     "board",
     "controls",
     "checkpoints",
+    "perplexity",
     "chain",
     "score",
     "repro",

@@ -9,7 +9,6 @@ their seed alone say the noise themselves; without them it is what the draw of t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from math import sqrt
 from typing import Literal
 
@@ -19,7 +18,11 @@ import pandas as pd
 from tunediff.compare.board import Board
 from tunediff.compare.effects.health import suspected_labels
 from tunediff.compare.recipes import Recipe
-from tunediff.stats.paired import standard_error
+from tunediff.stats.bootstrap import Clusters, cluster_codes
+from tunediff.stats.discordance import Flags
+
+# Runs that answer alike have no noise; what is left is a rounding.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Health:
     @property
     def signal_to_noise(self) -> float | None:
         """How many times the noise the spread is."""
-        return self.spread / self.noise if self.noise else None
+        return self.spread / self.noise if self.noise > ROUNDING else None
 
 
 def health_of(board: Board, recipes: Sequence[Recipe]) -> Health:
@@ -70,10 +73,7 @@ def health_of(board: Board, recipes: Sequence[Recipe]) -> Health:
         squares = sum(float(((shares[group] - shares[group].mean()) ** 2).sum()) for group in seeds)
         noise = sqrt(squares / freedom)
     else:
-        # Of a pair the standard error of the difference; of one of the two, as far as they do not vary together.
-        changes = (board.right[a].astype(np.int64) - board.right[b] for [a], [b] in combinations(alone, 2))
-        of_pairs = [standard_error(change, board.clusters) ** 2 for change in changes]
-        noise = sqrt(float(np.mean(of_pairs)) / 2)
+        noise = _noise_of_cases(board.right[[at for [at] in alone]], board.clusters)
     counts = board.right.sum(axis=0)
     return Health(
         spread,
@@ -83,3 +83,17 @@ def health_of(board: Board, recipes: Sequence[Recipe]) -> Health:
         int((counts == 0).sum()),
         suspected_labels(board.answers),
     )
+
+
+def _noise_of_cases(right: Flags, clusters: Clusters) -> float:
+    """How far the draw of cases sets one run off from the others; of two, the standard error of their difference / √2.
+
+    What the cases do to all runs alike tells no two apart and is left out.
+    """
+    residuals = right - right.mean(axis=1, keepdims=True)
+    if clusters is not None:
+        codes = cluster_codes(clusters)
+        residuals = np.stack([np.bincount(codes, weights=row) for row in residuals])
+    alone = residuals - residuals.mean(axis=0)
+    n_runs, n_cases = right.shape
+    return float(sqrt(float((alone**2).sum()) / (n_runs - 1)) / n_cases)

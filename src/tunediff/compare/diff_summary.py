@@ -53,7 +53,7 @@ def diff_summary(found: Evidence) -> str:
             f"{int(one['gained']):,} gained; McNemar p = {one['p_holm']:.3g}, adjusted for {len(found.retained):,}"
             + (f"; answer format {100 * one['format']:+.1f} points" if "format" in one else "")
         )
-    return "\n".join([*lines, *_checks(found)])
+    return "\n".join([*lines, *_against_itself(found), *_checks(found)])
 
 
 def file_summary(found: Evidence) -> str:
@@ -76,7 +76,7 @@ def file_summary(found: Evidence) -> str:
     ]
     if kinds := scores_taken_for(found.comparison):
         lines.append(f"  scores: taken for {' before, '.join(kinds.values())} after")
-    return "\n".join([*lines, *_checks(found)])
+    return "\n".join([*lines, *_against_itself(found), *_checks(found)])
 
 
 def scores_taken_for(comparison: Comparison) -> dict[str, str]:
@@ -92,6 +92,13 @@ def _change(found: Evidence) -> str:
         f"{found.comparison.task.words.measure} {metrics['accuracy_base']:.1%} -> {metrics['accuracy_tuned']:.1%} on "
         f"{n:,} case{'s' * (n != 1)}: {repaired:,} repaired - {broken:,} broken = {repaired - broken:+,}"
     )
+
+
+def _against_itself(found: Evidence) -> list[str]:
+    """That no answer differs, as of a model against itself."""
+    if any(found.metrics[key] for key in ("repaired", "broken", "both_wrong_changed")):
+        return []
+    return ["  zero flips: not one answer differs, as of a model against itself (A/A)"]
 
 
 def _checks(found: Evidence) -> list[str]:

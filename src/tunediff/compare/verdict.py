@@ -202,7 +202,7 @@ def _non_inferior(name: str, asked: Asked, margin: float, confidence: float, str
         needed = _inflated(
             cases_for_margin(repaired, broken, n, margin, confidence), estimate, plain[end], (low, high)[end], n
         )
-    return Judged("non-inferiority", name, verdict, estimate, low, high, -margin, n, needed)
+    return Judged("non-inferiority", name, verdict, estimate, low, high, 0.0 - margin, n, needed)
 
 
 def _few_breaks(promise: str, name: str, asked: Asked, limit: float, confidence: float, strict: float) -> Judged:
@@ -219,7 +219,7 @@ def _few_breaks(promise: str, name: str, asked: Asked, limit: float, confidence:
 
 
 def _non_inferior_early(name: str, asked: Asked, margin: float, confidence: float, strict: float) -> Judged:
-    return _early("non-inferiority", name, asked, -1, -margin, 1, confidence, strict)
+    return _early("non-inferiority", name, asked, -1, 0.0 - margin, 1, confidence, strict)
 
 
 def _few_breaks_early(promise: str, name: str, asked: Asked, limit: float, confidence: float, strict: float) -> Judged:

@@ -1,6 +1,5 @@
 """Where rows come from and how the splits are drawn from them."""
 
-import codecs
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -36,7 +35,7 @@ class Synthetic(Section):
     """Generated cases, drawn from a seed."""
 
     name: Literal[
-        *("captions", "reviews", "questions", "sums", "orders", "rankings", "arithmetic", "copying", "instructions")
+        "captions", "reviews", "questions", "sums", "orders", "rankings", "arithmetic", "copying", "instructions"
     ] = Field(
         description="pairs of captions (nli), film reviews (classification), who comes first (multiple_choice), "
         "reports and questions (question_answering), sums in words (generation), orders to be written as JSON "
@@ -116,7 +115,7 @@ class Origin(Section):
 
     def _source_contradictions(self) -> Iterator[str]:
         try:
-            codecs.lookup(self.encoding)
+            "a".encode(self.encoding)
         except (LookupError, ValueError):
             yield f"data.encoding: found '{self.encoding}', expected one that Python knows, such as utf-8 or cp1252"
         for kind in ("synthetic", "files", "hub"):

@@ -8,7 +8,7 @@ of that key runs nothing again.
 """
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -118,7 +118,7 @@ class MachineSettings(Section):
     save_total_limit: Whole | None
     num_processes: Whole
     """Of predict_base and predict_tuned."""
-    engine: dict[str, Any] = Field(default={})
+    engine: dict[str, str | int | float | None] = Field(default={})
     """Of the section engine, the keys in `OF_MACHINE`."""
 
 

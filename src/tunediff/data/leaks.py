@@ -100,11 +100,11 @@ def _near_duplicates(
     asked, learned = [_pair(case, task) for case in cases], [_pair(case, trained) for case in train]
     left, right, n_shingles = _shingles(asked, learned)
     # A row a training case: all of its shingles in one table, only its rarest in the other, to be asked by shingle.
-    all_of, rare_in = (
+    all_of, few_of = (
         csr_array((np.ones(len(some.members), np.int8), some.members, some.ends), shape=(len(train), n_shingles))
         for some in (right, _rarest(right))
     )
-    rare_in = rare_in.tocsc()
+    rare_in = few_of.tocsc()
     rarest = _rarest(left)
     sizes = np.diff(right.ends)
     wanted = np.zeros(n_shingles, np.int32)

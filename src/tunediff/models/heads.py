@@ -68,7 +68,7 @@ def head_class(configuration: PreTrainedConfig, head: Head) -> Any:
 def _span_class(classifier: type[PreTrainedModel]) -> type[PreTrainedModel]:
     """The span model of the layout that a classifier is of."""
 
-    def from_config(cls: Any, config: PreTrainedConfig, trust_remote_code: bool = False, **options: Any) -> Any:
+    def from_config(cls: Any, /, config: PreTrainedConfig, trust_remote_code: bool = False, **options: Any) -> Any:
         """As that of the Auto classes."""
         assert not trust_remote_code, "the code is our own"
         return cls._from_config(config, **options)

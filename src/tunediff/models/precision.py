@@ -66,15 +66,15 @@ def check_precision(config: Mapping[str, Any], quantization: str, key: str, weig
     wanted = config["quantization_config"] if stored is not None else BITSANDBYTES.get(quantization)
     if wanted is None:
         return
-    from transformers import BitsAndBytesConfig
     from transformers.quantizers.auto import AutoHfQuantizer
 
     try:
         with _quiet():
-            if stored is not None and not AutoHfQuantizer.supports_quant_method(wanted):
+            quantizers: Any = AutoHfQuantizer
+            if stored is not None and not quantizers.supports_quant_method(wanted):
                 raise ValueError(f"transformers does not know the method {shown(wanted.get('quant_method'))}")
-            given = dict(wanted) if stored is not None else BitsAndBytesConfig(**wanted)
-            quantizer = AutoHfQuantizer.from_config(given, pre_quantized=stored is not None)
+            given = dict(wanted) if stored is not None else _bitsandbytes(**wanted)
+            quantizer = quantizers.from_config(given, pre_quantized=stored is not None)
             quantizer.validate_environment(device_map={"": device()}, dtype=None)
     # Each method says in its own way what it needs: a package, a GPU, another version.
     except Exception as error:
@@ -89,12 +89,12 @@ def _quiet() -> Iterator[None]:
     """Without the warnings of transformers: what is wrong is an error, and what was loaded is looked at."""
     from transformers.utils import logging as theirs
 
-    before = theirs.get_verbosity()  # type: ignore[no-untyped-call]
-    theirs.set_verbosity(logging.ERROR)  # type: ignore[no-untyped-call]
+    before = theirs.get_verbosity()
+    theirs.set_verbosity(logging.ERROR)
     try:
         yield
     finally:
-        theirs.set_verbosity(before)  # type: ignore[no-untyped-call]
+        theirs.set_verbosity(before)
 
 
 def packing_options(model: Model, dtype: torch.dtype, empty: PreTrainedModel) -> dict[str, Any]:
@@ -105,14 +105,16 @@ def packing_options(model: Model, dtype: torch.dtype, empty: PreTrainedModel) ->
         dtype: of the computation.
         empty: the layout, which says what is left alone.
     """
-    from transformers import BitsAndBytesConfig
-
     if model.quantization not in BITSANDBYTES:
         return {}
     four = {"bnb_4bit_compute_dtype": dtype} if model.quantization != "int8" else {}
-    packing = BitsAndBytesConfig(
-        **BITSANDBYTES[model.quantization],
-        **four,
-        llm_int8_skip_modules=unpacked_modules(empty),
-    )
-    return {"quantization_config": packing}
+    wanted = BITSANDBYTES[model.quantization] | four
+    return {"quantization_config": _bitsandbytes(**wanted, llm_int8_skip_modules=unpacked_modules(empty))}
+
+
+def _bitsandbytes(**options: Any) -> Any:
+    """The configuration that transformers takes; its class has no types."""
+    from transformers import BitsAndBytesConfig
+
+    typed: Any = BitsAndBytesConfig
+    return typed(**options)

@@ -99,6 +99,13 @@ def _documents(section: Pretrain, file: Path) -> list[str]:
     return list(wikitext_articles(lines) if section.text == "wikitext" else _paragraphs(lines))
 
 
+def documents_of(text: str) -> list[str]:
+    """The articles of a text where WikiText's headings part it, else its paragraphs."""
+    lines = text.split("\n")
+    headed = any(re.fullmatch(r"= [^=].*[^=] =", line.strip()) for line in lines)
+    return list(wikitext_articles(lines) if headed else _paragraphs(lines))
+
+
 def _sentences(file: Path, columns: Sequence[str]) -> dict[str, None]:
     """The text of the columns, each once: many rows of NLI share a premise."""
     texts: dict[str, None] = {}

@@ -114,5 +114,6 @@ def chain_pages(chain: Chain) -> Pages:
         "tables": [page_table("Variants", variants), page_table("Steps", steps)],
         "lines": chain_lines(chain),
         "pictures": [],
+        "flips": [],
     }
     return Pages(board_html(contents), markdown_page(contents, "board.md.j2"))

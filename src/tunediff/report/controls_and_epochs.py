@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from statistics import fmean
 from typing import Any
 
-from tunediff.report.notation import counted, p_value, percent, points, whole
+from tunediff.report.notation import counted, decimal, p_value, percent, points, signed, whole
+from tunediff.runtime.files import visible
 
 Record = Mapping[str, Any]
 
@@ -63,6 +64,20 @@ def _set(name: str, found: Record) -> Iterator[str]:
     each = ", ".join(f"{points(one['delta'])} after epoch {one['epoch']}" for one in found["epochs"])
     yield f"On {name} ({counted(int(found['n']), 'case')}) the change from the base is {each}."
     yield from epoch_sentences(found)
+
+
+def perplexity_sentence(found: Record) -> str:
+    """The perplexity of a text before and after; empty where it was not measured."""
+    if not found:
+        return ""
+    ends = ""
+    if "nll_delta_low" in found:
+        ends = f", {signed(found['nll_delta_low'], 3)} to {signed(found['nll_delta_high'], 3)}"
+    return (
+        f"On {counted(int(found['passages']), 'passage')} of {visible(str(found['text']))} ({whole(found['tokens'])} "
+        f"tokens) perplexity went from {decimal(found['perplexity_base'], 1)} to "
+        f"{decimal(found['perplexity_tuned'], 1)} ({signed(found['nll_delta'], 3)} nats per token{ends})."
+    )
 
 
 def epoch_sentences(found: Record) -> Iterator[str]:

@@ -17,7 +17,7 @@ from tunediff.compare.checks import Raised
 from tunediff.compare.effects.net_repair_cost import figure, per_net_repair
 from tunediff.compare.effects.power import power_sentence
 from tunediff.data.cases import INVALID, MODELS
-from tunediff.report.controls_and_epochs import checkpoints_sentence, controls_sentence
+from tunediff.report.controls_and_epochs import checkpoints_sentence, controls_sentence, perplexity_sentence
 from tunediff.report.notation import (
     counted,
     decimal,
@@ -205,7 +205,8 @@ def _difference(results: Results) -> str:
     if shown(diff, confidence):
         return f"{what}."
     if diff["repaired"] == diff["broken"] == 0:
-        return f"{what}: not one case changed between right and wrong."
+        same = "" if diff["both_wrong_changed"] else ", and not one answer differs, as of a model against itself (A/A)"
+        return f"{what}: not one case changed between right and wrong{same}."
     if low <= 0 <= high:
         return f"{what}. The interval includes zero: chance alone can explain it, which is no proof of equality."
     return f"{what}. The interval leaves zero out, but the exact test does not rule out chance: too few cases changed."
@@ -553,7 +554,7 @@ SENTENCES: dict[str, tuple[Callable[[Results], str], ...]] = {
     "How the answers are written": (_traits,),
     "What it consists of": (_gain,),
     "What was repaired, what broke": (_flips, _preserved, _noise, _draw),
-    "What else changed": (_retention,),
+    "What else changed": (_retention, lambda results: perplexity_sentence(results.perplexity)),
     "Controls": (lambda results: controls_sentence(results.controls),),
     "Over training": (lambda results: checkpoints_sentence(results.checkpoints),),
     "What the test set can tell": (_health,),

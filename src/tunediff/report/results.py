@@ -90,6 +90,7 @@ WORDS = {
 }
 # What commands measured of a run after it, beside its metrics: shown where it is there, and of this run.
 BESIDE = {"controls": ("of", "n", "set", "measure", "again", "trained", "null"), "checkpoints": ("of", "sets")}
+BESIDE["perplexity"] = ("of", "text", "passages", "tokens", "nll_delta", "perplexity_base", "perplexity_tuned")
 SOURCES = (*METRICS, *TABLES, "plots", "cases", "checks", "environments", "costs")
 
 
@@ -150,6 +151,7 @@ class Results:
     retention_slices: Sequence[Record] = ()  # a row a slice of such a set
     controls: Record = field(default_factory=dict)  # what `tunediff controls` found of this run, where it was asked
     checkpoints: Record = field(default_factory=dict)  # what `tunediff checkpoints` found of it
+    perplexity: Record = field(default_factory=dict)  # and `tunediff perplexity`
     clean: Metrics = field(default_factory=dict)  # without the cases that training has seen
     checks: Sequence[Raised] = ()
     price: Cost = field(default_factory=Cost)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from tunediff.config.data import Origin
 from tunediff.config.params import Params
+from tunediff.config.rules import Rule
 from tunediff.data.cases import MODELS, Case, make_cases
 from tunediff.data.leaks import WORD
 from tunediff.data.sources import Row
@@ -89,7 +90,15 @@ OF_TWO_TEXTS = ["negation", "overlap", "subsequence"]
 class Classification(Task):
     """Texts with one label each."""
 
-    rules = (several_labels, _columns_fit, values_fit, _head_fits, _choices_fit, no_grades, no_options)
+    rules: ClassVar[Sequence[Rule]] = (
+        several_labels,
+        _columns_fit,
+        values_fit,
+        _head_fits,
+        _choices_fit,
+        no_grades,
+        no_options,
+    )
 
     def cases(self, rows: Sequence[Row], data: Origin) -> list[Case | None]:
         """The case of each row, in the order of the rows; None where the row has no gold label.

@@ -82,7 +82,7 @@ def read_rows(loaded: Loaded, rows: Sequence[Row], head: str) -> Features:
         kept = [places(len(unlike[i].tokens)) for i in batch]
         states = [one[place] for one, place in zip(output.last_hidden_state, kept, strict=True)]
         # In one piece: each copy from a GPU waits for it.
-        hidden = torch.cat(states).cpu().split([len(one) for one in states])
+        hidden = torch.split(torch.cat(states).cpu(), [len(one) for one in states])
         pooled = getattr(output, "pooler_output", None)
         return [
             Output(*pair) for pair in zip(hidden, [None] * len(batch) if pooled is None else pooled.cpu(), strict=True)

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import reduction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -53,7 +53,7 @@ class RowGroups:
         self._reader: Any = None
         self.sizes: list[int] = []  # rows of each group
         with self._writing():
-            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (lives as long as this object)
+            self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (lives as long as this object)
 
     def append(self, table: "pa.Table") -> None:
         """Add rows; all tables have the columns of the first."""

@@ -45,7 +45,7 @@ class SetAnswers:
         return chosen and bool(frame["log_probs"].notna().all())
 
     def continuations(self, case: Case) -> list[str]:
-        """What was scored, in the order of the log-probabilities: the options of the case, or the text of each label."""
+        """What was scored, in the order of the log-probabilities: the case's options, or the texts of the labels."""
         ask = self.case_set.ask
         if case.options:
             return [f" {option}" for option in case.options]

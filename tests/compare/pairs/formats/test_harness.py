@@ -1,26 +1,8 @@
 import pytest
 
-from tests.harness_samples import choice_sample, read
+from tests.harness_samples import choice_sample, generation_sample, read
 from tunediff.compare.pairs.formats.harness import is_sample
 from tunediff.runtime.errors import TunediffError
-
-
-def generation_sample(doc_id, answer, right, filter_name="strict-match", **changes):
-    """A line as it writes it for gsm8k: every document once for each filter."""
-    return {
-        "doc_id": doc_id,
-        "doc": {"question": "How many?", "answer": "#### 18"},
-        "target": "So 18.\n#### 18",
-        "arguments": {"gen_args_0": {"arg_0": "Question: How many?\nAnswer:", "arg_1": {"until": ["Question:"]}}},
-        "resps": [["It is 18.\n#### 18"]],
-        "filtered_resps": [answer],
-        "filter": filter_name,
-        "metrics": ["exact_match"],
-        "doc_hash": f"d{doc_id}",
-        "prompt_hash": f"p{doc_id}",
-        "target_hash": "t",
-        "exact_match": right,
-    } | changes
 
 
 def test_arguments_of_older_versions_are_lists_and_hashes_may_be_missing():

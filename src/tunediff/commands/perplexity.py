@@ -1,0 +1,86 @@
+"""Ask base and tuned model how surprising a text is, such as WikiText: what fine-tuning cost the language itself.
+
+    tunediff perplexity ../shared/data/wikitext2/wiki.test.raw
+    tunediff perplexity wiki.test.tokens --passages 100 --words 60
+
+After the pipeline, for a language model (model.head: lm). The file is UTF-8 text: articles as WikiText heads them, or
+else paragraphs. --passages of --words words each are spread evenly over it; the first word of each is given, the others
+are scored. The difference is paired by passage, its interval drawn by article. Writes metrics/perplexity.json, which
+the report shows: dvc repro --single-item --force report. Bad input: one line and exit code 1.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from tunediff.commands.controls import of_run
+from tunediff.commands.project import both_engines, read_project
+from tunediff.commands.runs import stage_path
+from tunediff.compare.effects.perplexities import perplexities
+from tunediff.config.settings import DiffSettings, read_settings
+from tunediff.data.cases import MODELS
+from tunediff.report.controls_and_epochs import perplexity_sentence
+from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.files import read_text, write_json
+
+FILE = "perplexity.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tunediff perplexity`."""
+    parser.add_argument("text", type=Path, metavar="FILE", help="UTF-8 text")
+    parser.add_argument("--passages", type=int, default=200, metavar="N", help="passages to score (200)")
+    parser.add_argument("--words", type=int, default=60, metavar="N", help="words of a passage (60)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run `tunediff perplexity`.
+
+    Raises:
+        TunediffError: an argument or the file is at fault, there is no model yet, or it is no language model.
+    """
+    for name, value, least in (("passages", args.passages, 1), ("words", args.words, 2)):
+        if value < least:
+            raise TunediffError(f"--{name}: found {value}, expected a number from {least} up")
+    project = read_project()
+    if project.settings.model.head != "lm":
+        raise TunediffError(f"perplexity: found model.head {project.settings.model.head}, expected lm")
+    passages = passages_of(args.text, args.words)
+    passages = [passages[at * len(passages) // args.passages] for at in range(min(args.passages, len(passages)))]
+    nats: dict[str, list[float]] = {}
+    tokens: list[int] = []
+    for engine, model in zip(both_engines(project), MODELS, strict=True):
+        whole = engine.n_tokens([text for _, text in passages])
+        if max(whole) > engine.context:
+            raise TunediffError(
+                f"--words: found {args.words}, which make up to {max(whole)} tokens; expected at most {engine.context}"
+            )
+        parts = [text.partition(" ") for _, text in passages]
+        tokens = [n - first for n, first in zip(whole, engine.n_tokens([one for one, _, _ in parts]), strict=True)]
+        nats[model] = [-engine.loglikelihoods([one], [f" {rest}"], model)[0][0] for one, _, rest in parts]
+    confidence = read_settings(stage_path("diff_cases", "settings"), DiffSettings).diff.confidence
+    figures = perplexities(nats["base"], nats["tuned"], tokens, [article for article, _ in passages], confidence)
+    found = {"of": of_run(), "text": args.text.name, **figures}
+    path = stage_path("diff_cases", "metrics").with_name(FILE)
+    write_json(path, found)
+    print(json.dumps(found) if args.json else perplexity_sentence(found))
+    if not args.json:
+        print(f"Written to {path}; to show it in the report: dvc repro --single-item --force report")
+
+
+def passages_of(path: Path, words: int) -> list[tuple[int, str]]:
+    """The passages of so many words of a text, each with the number of its article; shorter ends are left out.
+
+    Raises:
+        TunediffError: the file is missing or no text, or no article has so many words.
+    """
+    from tunediff.pretraining.texts import documents_of
+
+    found = []
+    for number, document in enumerate(documents_of(read_text(path))):
+        text = document.split()
+        found += [(number, " ".join(text[at : at + words])) for at in range(0, len(text) - words + 1, words)]
+    if not found:
+        raise TunediffError(f"{path}: found no article or paragraph of {words} words; lower --words")
+    return found
