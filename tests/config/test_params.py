@@ -710,7 +710,10 @@ def test_a_model_from_elsewhere_says_nothing_of_a_training(read):
             ELSEWHERE | {"tuned": {"source": "folder", "id": "x", "head_labels": ["a"]}},
             "tuned.head_labels is given, but model.head is lm; expected classification",
         ),
-        ({"tuned": {"source": "servr"}}, "tuned.source: found 'servr', expected train, hub, folder, server"),
+        (
+            {"tuned": {"source": "servr"}},
+            "tuned.source: found 'servr', expected train, hub, folder, server (did you mean server?)",
+        ),
         ({"tuned": {"source": "server"}}, "tuned.source is server, but tuned.id is missing"),
         (
             ELSEWHERE | {"tuned": {"source": "server", "id": "tuned"}},
@@ -738,6 +741,11 @@ def test_an_encoding_that_python_has_not_is_refused(encoding, lines_of):
     assert any(line.startswith("data.encoding: ") for line in lines_of(data__encoding=encoding))
 
 
+def served():
+    """Two models of a server; `read` changes what is in its sections."""
+    return {name: value if value is GONE else copy.deepcopy(value) for name, value in SERVED.items()}
+
+
 SERVED = ELSEWHERE | {
     "tuned": {"source": "server", "id": "tuned"},
     "model": DEFAULT["model"] | {"source": "server", "id": "base", "revision": None, "config": None},
@@ -747,7 +755,7 @@ SERVED = ELSEWHERE | {
 
 
 def test_two_models_of_a_server_need_its_address_alone(read):
-    engine = read(**SERVED).engine
+    engine = read(**served()).engine
     assert (engine.model, engine.api_key_env, engine.num_concurrent, engine.timeout) == (None, None, 8, 120)
 
 
@@ -773,7 +781,7 @@ def test_two_models_of_a_server_need_its_address_alone(read):
     ],
 )
 def test_what_a_server_cannot_do_or_could_tell_others_is_refused(changes, line, lines_of):
-    lines = lines_of(**(copy.deepcopy(SERVED) | changes))
+    lines = lines_of(**(served() | changes))
     assert any(one.startswith(line) for one in lines), lines
     assert "sesame" not in str(lines)
 

@@ -122,5 +122,5 @@ def test_each_test_set_is_a_file_and_the_other_settings_are_asked_of_the_headlin
 
 def test_an_engine_that_nobody_registered_is_refused_in_a_line(project):
     settings = read_settings(project / "settings/predict_base.json", PredictSettings)
-    with pytest.raises(TunediffError, match=r"^params.yaml: engine.kind: found table, expected one of local$"):
+    with pytest.raises(TunediffError, match=r"^params.yaml: engine.kind: found table, expected one of local, server$"):
         open_engine(settings, project / "base")
