@@ -200,6 +200,7 @@ KEYS = {
     "prompt.choices": (*ASKED, *GRADED, *LEARNED, "report"),
     "prompt.stop": (*ASKED, *GRADED, *LEARNED, "report"),
     "task.grade": (*GRADED, "diff_cases", "report"),
+    "task.option_score": (*GRADED, "diff_cases", "report"),
     "evaluate.scoring_method": (*ASKED, *GRADED, "report"),
     "evaluate.num_processes": ("machine",),
     "evaluate.metrics": (*GRADED, "report"),
