@@ -29,7 +29,7 @@ def main() -> None:
         else:
             with replacing(args.features) as part:
                 save_file({}, part)
-            print("features: none, because only adapt.method head leaves the base as it is")
+            print("features: skipped, because only adapt.method head leaves the base unchanged")
 
 
 def compute(args: Namespace, head: HeadInputs) -> None:

@@ -157,7 +157,7 @@ def finish(project, saves):
 
 def check_saves(output, saves):
     """No run went on from an older save than the newest that was whole: it repeats less than a save interval."""
-    found = re.findall(r"going on from (\.scratch/(?:train|base_model)/\w+)/checkpoint-(\d+)", output)
+    found = re.findall(r"resuming from (\.scratch/(?:train|base_model)/\w+)/checkpoint-(\d+)", output)
     for folder, step in found:
         assert int(step) == saves[folder], output
     answered = re.findall(r"were answered before the run was stopped", output)

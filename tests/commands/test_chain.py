@@ -97,7 +97,7 @@ def test_a_chain_of_files_starts_without_torch(folder):
         (["one", "other", "--data", "nf4.csv"], "one: is no prediction file, and --input, which says what a model is"),
         (["one", "o", "--data", "nf4.csv", "--input", "prediction"], "one: there is no such folder"),
         (["base.jsonl", "nf4.csv", "--confidence", "95"], "--confidence: found 95.0"),
-        (["base.jsonl", "nf4.csv", "--out", "base.jsonl"], "base.jsonl: is no folder"),
+        (["base.jsonl", "nf4.csv", "--out", "base.jsonl"], "base.jsonl: is not a folder"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_in_one_line(folder, arguments, message):

@@ -94,7 +94,7 @@ def parsed(given, *arguments):
             "expected an address such as http://localhost:8000/v1, without user, password or query",
         ),
         (["BASE", "BASE", "--api-key-env", "KEY"], "are no addresses; expected none"),
-        (["BASE", "./nowhere"], "./nowhere: there is no such folder, and no id on the hub reads so"),
+        (["BASE", "./nowhere"], "./nowhere: there is no such folder, and it is not an id on the hub"),
         (["BASE", "me/tuned@main"], "me/tuned@main: found 'main' behind @, expected a commit, 40 hexadecimal digits"),
         (["BASE", "EMPTY"], "tuned.id: EMPTY: found neither adapter_config.json nor config.json"),
         (["EMPTY", "BASE"], "model.id: EMPTY: found no config.json"),
@@ -132,7 +132,7 @@ def test_a_folder_that_is_no_project_is_left_alone(given, tmp_path):
     other = tmp_path / "base--adapter"
     other.mkdir()
     (other / "thesis.txt").write_text("mine")
-    with pytest.raises(TunediffError, match=r"is there without params\.yaml"):
+    with pytest.raises(TunediffError, match=r"exists without a params\.yaml"):
         compare.main(parsed(given, "--out", tmp_path))
     assert [path.name for path in other.iterdir()] == ["thesis.txt"]
 

@@ -171,7 +171,7 @@ def test_files_that_were_computed_in_different_environments_are_told_of_in_print
 def test_a_file_in_the_place_of_the_folder_is_refused(folder):
     (folder / "file").write_text("x")
     code, _, error = tunediff(folder, "diff", "before.jsonl", "after.jsonl", "--out", "file")
-    assert (code, error) == (1, "tunediff: file: is no folder, expected one to write to (--out)\n")
+    assert (code, error) == (1, "tunediff: file: is not a folder, expected one to write to (--out)\n")
 
 
 def test_help_names_the_commands_and_a_wrong_option_ends_without_a_traceback(folder):

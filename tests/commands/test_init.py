@@ -168,7 +168,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(arguments, line, tmp_p
 
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path):
-    with pytest.raises(TunediffError, match="is there already, expected a folder that is not, or an empty one"):
+    with pytest.raises(TunediffError, match="exists, expected a folder that does not, or an empty one"):
         run(tmp_path, write_table(tmp_path / "t.csv"))
 
 

@@ -113,8 +113,8 @@ def test_without_quantisation_the_merged_model_is_the_tuned_one(small_run, tmp_p
         (["--out", "../merged"], "leads out of the project"),
         (["--out", "models/tuned"], "which the stage train writes"),
         (["--out", "data/splits/merged"], "which the stage prepare writes"),
-        (["--out", "models"], "which is there without merge.json"),
-        (["--out", "README.md"], "which is there without merge.json"),
+        (["--out", "models"], "which exists without merge.json"),
+        (["--out", "README.md"], "which exists without merge.json"),
         (["--max-flips", "-1"], "--max-flips: found -1, expected a number of cases from 0 up"),
     ],
 )

@@ -79,7 +79,7 @@ def test_a_private_model_is_private_and_a_public_one_is_not_taken_for_one(hub, f
     assert hub.repo("model", NAME).private
     hub.repo("model", NAME).private = False
     before = hub.repo("model", NAME).main
-    assert "is there already and public" in refused(folder, NAME, True)
+    assert "exists and is public" in refused(folder, NAME, True)
     assert hub.repo("model", NAME).main == before
 
 
@@ -140,7 +140,7 @@ def test_a_base_from_scratch_goes_with_its_adapter(reported):
         (["--repo-id", "no-namespace"], "--repo-id: found 'no-namespace', expected NAMESPACE/NAME"),
         (["--repo-id", "a/b/c"], "--repo-id: found 'a/b/c', expected NAMESPACE/NAME"),
         (["--repo-id", "../x"], "--repo-id: found '../x', expected NAMESPACE/NAME"),
-        (["--repo-id", NAME, "--out", "src"], "which is there without metrics/diff_cases.json"),
+        (["--repo-id", NAME, "--out", "src"], "which exists without metrics/diff_cases.json"),
         (["--repo-id", NAME, "--out", "models/tuned/x"], "which the stage train writes"),
         (["--repo-id", NAME, "--out", "/tmp/elsewhere"], "leads out of the project"),
     ],

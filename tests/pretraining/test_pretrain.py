@@ -268,7 +268,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(layout, tokenizer, tr
                 train(**keys, scratch=scratch)
         capsys.readouterr()
         gone_on, again = train(**keys, scratch=scratch)
-        assert capsys.readouterr().out == f"going on from {scratch}/checkpoint-{epoch * per_epoch}\n"
+        assert capsys.readouterr().out == f"resuming from {scratch}/checkpoint-{epoch * per_epoch}\n"
         assert again == log
         assert torch.equal(weights(gone_on), weights(whole))
 

@@ -79,5 +79,5 @@ def test_where_the_base_does_not_stay_as_it_is_there_are_none(folder, monkeypatc
     write_params(method="full")
     monkeypatch.setattr(features, "read_rows", lambda *_: pytest.fail("the base was run"))
     stage("features", monkeypatch, features="features", cost="cost.json")
-    assert "features: none, because only adapt.method head" in capsys.readouterr().out
+    assert "features: skipped, because only adapt.method head" in capsys.readouterr().out
     assert features.read_features(Path("features")) == {}

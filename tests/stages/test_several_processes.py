@@ -163,7 +163,7 @@ def test_a_worker_killed_on_one_of_two_hosts_ends_the_run_in_a_line_and_one_host
     code, out, _, err = end(start("train", TRAIN))
     assert code == 0, err
     last = max(int(path.parent.name.rpartition("-")[2]) for path in saved)
-    begun = int(out.split("going on from")[1].split()[0].rpartition("-")[2])
+    begun = int(out.split("resuming from")[1].split()[0].rpartition("-")[2])
     assert last <= begun < 2 * EPOCHS
     rows = training_rows(model := loaded(), CASES[:7], TASK.labels, PROMPT, "lm")
     one = SMALL.model_copy(update={"num_processes": 1, "per_device_train_batch_size": 4})

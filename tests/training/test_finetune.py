@@ -333,7 +333,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(name, adapt, keys, st
         capsys.readouterr()
         curve.clear()
         gone_on = run(start(name, **adapt), train, scratch)
-        assert capsys.readouterr().out.splitlines()[-1] == f"going on from {scratch}/checkpoint-{step}"
+        assert capsys.readouterr().out.splitlines()[-1] == f"resuming from {scratch}/checkpoint-{step}"
         assert gone_on[0] == whole[0]
         assert same(gone_on[1], whole[1])
         # Each step after the save costs what it cost, and no step before it is taken again.

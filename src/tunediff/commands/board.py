@@ -81,7 +81,7 @@ def main(args: argparse.Namespace) -> None:
         if not least < value < 1:
             raise TunediffError(f"{option}: found {value}, expected more than {least} and less than 1")
     if args.out is not None and args.out.exists() and not args.out.is_dir():
-        raise TunediffError(f"{args.out}: is no folder, expected one to write to (--out)")
+        raise TunediffError(f"{args.out}: is not a folder, expected one to write to (--out)")
     runs = _read_runs(args)
     if args.base is not None:  # it takes the place of the base model of each run
         runs = [replace(run, base_name=None) for run in runs]

@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> None:
     if not 0.5 < args.confidence < 1:
         raise TunediffError(f"--confidence: found {args.confidence}, expected more than 0.5 and less than 1")
     if args.out is not None and args.out.exists() and not args.out.is_dir():
-        raise TunediffError(f"{args.out}: is no folder, expected one to write to (--out)")
+        raise TunediffError(f"{args.out}: is not a folder, expected one to write to (--out)")
     repeated = next((name for name in args.variants if args.variants.count(name) > 1), None)
     if repeated is not None:  # before a model is asked
         raise TunediffError(f"chain: found the run {repeated} twice, expected each once")

@@ -17,7 +17,7 @@ themselves that answer.
 
 Writes a DVC project of its own to a folder in DIR (params.yaml, the data, the pipeline), runs it without training and
 prints where the report is. There `dvc repro` finds nothing to do, and params.yaml can be changed as in any experiment.
-The same command goes on from what is done; of a params.yaml that says something else it keeps params.yaml.before.
+The same command resumes from what is done; of a params.yaml that says something else it keeps params.yaml.before.
 """
 
 import argparse
@@ -126,7 +126,9 @@ def project_of(out: Path, models: Sequence[str]) -> Path:
     """
     project = out / "--".join(map(_slug, models))
     if project.exists() and not (project / "params.yaml").is_file():
-        raise TunediffError(f"{project}: is there without params.yaml, expected a folder of tunediff compare, or none")
+        raise TunediffError(
+            f"{project}: exists without a params.yaml, expected a folder that tunediff compare wrote, or none"
+        )
     return project
 
 
@@ -245,7 +247,7 @@ def _named_place(text: str) -> Named:
         return Named("folder", str(folder.resolve()), None)
     id, _, revision = text.partition("@")
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", id):
-        raise TunediffError(f"{text}: there is no such folder, and no id on the hub reads so (NAMESPACE/NAME)")
+        raise TunediffError(f"{text}: there is no such folder, and it is not an id on the hub (NAMESPACE/NAME)")
     if revision and not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise TunediffError(f"{text}: found {revision!r} behind @, expected a commit, 40 hexadecimal digits")
     try:

@@ -116,7 +116,7 @@ def main(args: argparse.Namespace) -> None:
     """
     wanted = promises(args)
     if args.out.exists() and not args.out.is_dir():
-        raise TunediffError(f"{args.out}: is no folder, expected one to write to (--out)")
+        raise TunediffError(f"{args.out}: is not a folder, expected one to write to (--out)")
     one_file = args.after is None
     paths = args.before, args.before if one_file else args.after
     chosen = [_chosen(args, at, one_file) for at in range(2)]

@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label", required=True, metavar="COLUMN", help="the column of the label")
     parser.add_argument("--group", metavar="COLUMN", help="a column whose rows stay in one split, such as the customer")
     parser.add_argument("--base", metavar="ID", help="the model to start from: a folder or an id on the hub")
-    parser.add_argument("--tuned", metavar="ID", help="a tuned model that is there already, for --base")
+    parser.add_argument("--tuned", metavar="ID", help="an existing tuned model, for --base")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -85,7 +85,7 @@ def main(args: argparse.Namespace) -> None:
         TunediffError: an argument, the table or a model is at fault; then nothing is written.
     """
     if args.folder.exists() and (not args.folder.is_dir() or any(args.folder.iterdir())):
-        raise TunediffError(f"{args.folder}: is there already, expected a folder that is not, or an empty one")
+        raise TunediffError(f"{args.folder}: exists, expected a folder that does not, or an empty one")
     if args.tuned is not None and args.base is None:
         raise TunediffError("--tuned: given without --base, expected the model that it was tuned from")
     dvc()

@@ -112,7 +112,7 @@ def folder_beside(text: str, mark: str) -> Path:
                     f"--out: found {path}, which the stage {stage.name} writes; expected another folder"
                 )
     if path.exists() and not (path / mark).is_file():
-        raise TunediffError(f"--out: found {path}, which is there without {mark}; expected a folder that is not")
+        raise TunediffError(f"--out: found {path}, which exists without {mark}; expected a folder that does not")
     return path
 
 

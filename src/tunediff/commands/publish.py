@@ -144,7 +144,7 @@ def upload(folder: Path, repo_id: str, private: bool) -> tuple[str, str]:
         address = api.create_repo(repo_id, private=private or None, exist_ok=True)
         found = api.model_info(repo_id)
         if private and not found.private:
-            raise TunediffError(f"hub model {repo_id}: is there already and public, expected another name (--private)")
+            raise TunediffError(f"hub model {repo_id}: exists and is public, expected another name (--private)")
         others = {file.rfilename for file in found.siblings or () if file.rfilename.endswith(".safetensors")} - weights
         if others:
             raise TunediffError(

@@ -65,7 +65,7 @@ def revision_files(revision: str, kept: Path) -> Files:
         there = files.exists(PIPELINE)
     except (DvcException, OSError) as error:
         raise TunediffError(
-            f"{revision}: is no file and no folder, and no revision or experiment here: {one_line(error)}"
+            f"{revision}: is neither a file nor a folder here, nor a revision or an experiment: {one_line(error)}"
         ) from None
     if not there:
         raise TunediffError(f"{revision}: has no {PIPELINE}, expected a revision of a tunediff project")

@@ -72,7 +72,7 @@ def squad_file_scores(task: str, data: Path, predictions: Path, na_probs: Path |
             print(f"tunediff: {missing}, counted as wrong as in the official script", file=sys.stderr)
         return squad_scores(list(references.values()), [answers.get(one) for one in references])
     if missing:
-        raise TunediffError(f"{missing}, expected one to each")
+        raise TunediffError(f"{missing}, expected one for each")
     # Of equal probabilities the script takes those first that come first in their file.
     probabilities = None if na_probs is None else no_answer_odds(na_probs, list(references), data)
     ids = list(references if probabilities is None else probabilities)

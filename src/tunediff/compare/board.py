@@ -248,7 +248,7 @@ def check_names(runs: Sequence[Answered], command: str) -> None:
     measures = {run.measure: run.name for run in runs}
     if len(measures) > 1:
         told = ", ".join(f"{measure} ({name})" for measure, name in measures.items())
-        raise TunediffError(f"{command}: found runs that are measured by {told}, expected one measure")
+        raise TunediffError(f"{command}: found runs measured by {told}, expected one measure")
 
 
 def in_one_order(runs: Sequence[Answered]) -> tuple[list[pd.DataFrame], list[str]]:

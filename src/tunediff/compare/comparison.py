@@ -103,7 +103,7 @@ class Comparison:
         """The log-probabilities of each model, of shape (n_cases, n_labels); empty where a case has none.
 
         Raises:
-            TunediffError: they are no finite numbers, one a label.
+            TunediffError: they are not finite numbers, one per label.
         """
         columns = {model: self.aligned.get(f"log_probs_{model}") for model in MODELS}
         if any(column is None or column.isna().any() for column in columns.values()):

@@ -101,7 +101,7 @@ def gather(
         further: the same two models on further test sets, by name.
 
     Raises:
-        TunediffError: log-probabilities are no finite numbers, one a label; or a check is acknowledged that is none.
+        TunediffError: log-probabilities are not finite numbers, one per label; or a check is acknowledged that is none.
     """
     effects = [effect(comparison) for effect in EFFECTS.values()]
     metrics = {key: value for effect in effects for key, value in effect.metrics.items()}

@@ -126,7 +126,7 @@ class Engine(ABC):
         return [len(prompt.encode()) for prompt in prompts]
 
     def check(self, prompt: Prompt) -> None:  # noqa: B027  (an engine without a tokenizer has nothing to check)
-        """Refuse a prompt of params.yaml that this model reads otherwise than it is written."""
+        """Refuse a prompt of params.yaml that this model does not read as it is written."""
 
     def scores(self, prompt: Prompt) -> bool:  # noqa: ARG002
         """Whether choices can be scored behind this prompt; where not, what is written freely has no probabilities."""

@@ -196,7 +196,7 @@ def _prediction_codes(labels: Sequence[str], predictions: Iterable[str | None]) 
 
 def _count(labels: Sequence[str], gold: npt.NDArray[np.intp], predicted: npt.NDArray[np.intp]) -> Counts:
     if len(gold) != len(predicted):
-        raise TunediffError(f"found {len(predicted)} predictions, expected {len(gold)}, one a gold label")
+        raise TunediffError(f"found {len(predicted)} predictions, expected {len(gold)}, one per gold label")
     # The code -1 of an invalid prediction is also the index of the last column.
     counts = np.zeros((len(labels), len(labels) + 1), dtype=np.int64)
     np.add.at(counts, (gold, predicted), 1)
@@ -211,7 +211,7 @@ def _checked(
         array = np.array(list(log_probs), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise TunediffError(
-            f"log-probabilities: found a case without {shape[1]} numbers, expected one a label"
+            f"log-probabilities: found a case without {shape[1]} numbers, expected one per label"
         ) from error
     if array.shape != shape:
         raise TunediffError(f"log-probabilities: found shape {array.shape}, expected {shape} (cases, labels)")

@@ -40,7 +40,7 @@ def log_prob_array(column: Iterable[Sequence[float]]) -> Floats:
     except (TypeError, ValueError):
         array = np.empty(0)
     if array.ndim != 2 or array.shape[1] < 2:
-        raise TunediffError("log-probabilities: found rows that are not all as long, expected one number a label")
+        raise TunediffError("log-probabilities: found rows that are not all as long, expected one number per label")
     if not np.isfinite(array).all():
         row = int((~np.isfinite(array)).any(axis=1).argmax())
         raise TunediffError(f"log-probabilities of case {row + 1}: found {array[row]}, expected finite numbers")

@@ -343,7 +343,7 @@ class Classification(Task):
             scores = record.get(f"{who}_log_probs")
             numbers = scores if isinstance(scores, list) and all(map(is_number, scores)) else []
             if len(numbers) != len(self.labels):
-                expected = f"{len(self.labels)} numbers, one a label"
+                expected = f"{len(self.labels)} numbers, one per label"
                 raise TunediffError(f"{place}: {who}_log_probs: found {shown(scores)}, expected {expected}")
             if not is_number(record.get(f"{who}_margin", 0.0)):
                 found = shown(record[f"{who}_margin"])

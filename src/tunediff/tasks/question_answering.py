@@ -324,7 +324,7 @@ class QuestionAnswering(Task):
             if f"{who}_log_probs" in record and scores is not None:
                 numbers = scores if isinstance(scores, list) and all(map(is_number, scores)) else []
                 if len(numbers) != len(self.labels):
-                    expected = f"{len(self.labels)} numbers, one a label"
+                    expected = f"{len(self.labels)} numbers, one per label"
                     raise TunediffError(f"{place}: {who}_log_probs: found {shown(scores)}, expected {expected}")
             if f"{who}_f1" not in record or not is_number(f1) or not 0 <= f1 <= 1:
                 found = shown(record.get(f"{who}_f1"))

@@ -117,7 +117,7 @@ class Loop:
         # float16 needs its gradients scaled; bfloat16 does not.
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.place.type == "cuda" and dtype == torch.float16)
         if (resumed := checkpoints.latest_whole(scratch)) is not None:
-            print(f"going on from {resumed}")
+            print(f"resuming from {resumed}")
             self._load(resumed)
 
     def run(

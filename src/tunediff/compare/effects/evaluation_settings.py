@@ -24,7 +24,7 @@ def setting_answers(comparison: "Comparison") -> pd.DataFrame:
         generated_MODEL; and where it was asked for partial_input_MODEL, calibrated as well.
 
     Raises:
-        TunediffError: log-probabilities are no finite numbers, one a label.
+        TunediffError: log-probabilities are not finite numbers, one per label.
     """
     aligned, labels = comparison.aligned, comparison.task.labels
     columns: dict[str, object] = {"label": aligned["label"]}

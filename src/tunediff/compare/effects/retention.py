@@ -110,7 +110,7 @@ def format_steps(comparison: "Comparison") -> dict[str, npt.NDArray[np.int64]]:
     """Return what each case adds to format and rest, whole numbers in -2..2; empty where no form counts.
 
     Raises:
-        TunediffError: log-probabilities are no finite numbers, one a label.
+        TunediffError: log-probabilities are not finite numbers, one per label.
     """
     aligned, lenient = comparison.aligned, comparison.task.lenient
     right = [(aligned[f"outcome_{who}"] == RIGHT).to_numpy(dtype=np.int64) for who in MODELS]

@@ -53,7 +53,7 @@ def worth(
     n = len(gold)
     for name, answers in {"tuned model": tuned, **baselines}.items():
         if len(answers) != n or n == 0:
-            raise TunediffError(f"worth: {name}: found {len(answers)} predictions for {n} cases, expected one each")
+            raise TunediffError(f"worth: {name}: found {len(answers)} predictions for {n} cases, expected one per case")
 
     def matches(answers: Answers) -> npt.NDArray[np.bool_]:
         pairs = zip(gold, answers, strict=True)

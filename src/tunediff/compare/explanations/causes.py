@@ -57,7 +57,7 @@ def causes(
         The fields of `evidence`, then clauses (text and fields of each) and explanation, a sentence or two.
 
     Raises:
-        TunediffError: log-probabilities are no finite numbers, one a label.
+        TunediffError: log-probabilities are not finite numbers, one per label.
     """
     for fields in evidence(comparison, chosen, stable):
         clauses = explain(fields, comparison.task.clauses)

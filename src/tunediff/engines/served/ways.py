@@ -6,7 +6,7 @@
 By echo a server writes the prompt back, with the log-probability of each of its tokens. Step by step it is asked for
 one token behind the prompt and what there is of the choice already, and the wanted token is one of the likeliest that
 it tells. Where it tells ids of tokens, the prompt is ids too, so that nothing is tokenised twice; where not, texts are
-told apart by the texts of their tokens.
+distinguished by the texts of their tokens.
 """
 
 from abc import ABC, abstractmethod

@@ -75,7 +75,7 @@ def read_answers(path: Path, data: Path, no_answer: Path | None = None) -> Predi
     value = read_json(path, once=True)
     answers = _answers(value, path)
     if missing := unanswered(answers, ids, path, data):
-        raise TunediffError(f"{missing}, expected one to each")
+        raise TunediffError(f"{missing}, expected one for each")
     if no_answer is not None:
         odds: Mapping[str, float] | None = no_answer_odds(no_answer, ids, data)
     else:
