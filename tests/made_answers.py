@@ -124,7 +124,6 @@ def write_run(folder, test, train, base, tuned, task=TASK):
     # Of the stages themselves nothing is there yet.
     paths["cases"].unlink()
     shutil.rmtree(paths["plots"])
-    paths["checks"].unlink()
     write_params(folder / "params.yaml", title="Questions: an untrained span head against a trained one")
     params = json.loads((folder / "params.yaml").read_text())
     columns = {"question": "question", "context": "context", "answers": "answers"}

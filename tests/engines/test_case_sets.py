@@ -14,12 +14,12 @@ from tunediff.runtime.errors import TunediffError
 class Moody(Engine):
     """Answers that are other ones where several cases are asked at once."""
 
-    def __init__(self, scores=0.0, text=""):
-        self.scores, self.text, self.calls = scores, text, []
+    def __init__(self, off=0.0, text=""):
+        self.off, self.text, self.calls = off, text, []
 
     def loglikelihoods(self, prompts, continuations, title):
         self.calls.append((title, len(prompts)))
-        off = self.scores if len(prompts) > 1 else 0.0
+        off = self.off if len(prompts) > 1 else 0.0
         return [[-1.0 - off, -2.0, -3.0] for _ in prompts]
 
     def generate(self, prompts, stop, max_new_tokens, title):
@@ -44,9 +44,9 @@ def ask(engine, case_set=CASE_SET, tmp="nowhere", **keys):
 
 @pytest.mark.parametrize("answer", ["choices", "text"])
 def test_log_probabilities_that_depend_on_the_batch_stop_the_stage(answer):
-    ask(Moody(scores=1e-4), asked_for(answer))
+    ask(Moody(off=1e-4), asked_for(answer))
     with pytest.raises(TunediffError, match="test: asked alone, a case gets log-likelihoods that are off"):
-        ask(Moody(scores=0.1), asked_for(answer))
+        ask(Moody(off=0.1), asked_for(answer))
 
 
 def test_texts_that_depend_on_the_batch_stop_the_stage():

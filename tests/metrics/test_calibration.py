@@ -49,7 +49,7 @@ def test_a_column_of_lists_becomes_an_array():
     [
         ([[-0.1, -2.4], [-0.1]], "not all as long"),
         ([None, [-0.1]], "not all as long"),
-        ([[-0.1], [-0.1]], "one number a label"),
+        ([[-0.1], [-0.1]], "one number per label"),
         ([[-0.1, -2.4], [0.0, -np.inf]], "of case 2: found .*expected finite"),
     ],
 )

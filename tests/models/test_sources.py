@@ -27,7 +27,7 @@ def test_a_source_from_outside_is_found_pinned_and_loaded(tmp_path, tokenizer, m
 
 
 def test_a_source_that_nobody_registered_is_refused_with_those_there_are():
-    with pytest.raises(TunediffError, match=r"found shelf, expected one of scratch, hub, folder, package$"):
+    with pytest.raises(TunediffError, match=r"found shelf, expected one of scratch, hub, folder, package, server$"):
         find_weights(model_section("third", source="shelf"))
 
 

@@ -110,7 +110,7 @@ def test_a_source_from_outside_pins_a_model_that_takes_the_place_of_the_base(loa
 
 
 def test_a_source_that_nobody_registered_is_refused_and_nothing_is_written(tmp_path):
-    with pytest.raises(TunediffError, match=r"tuned\.source: found twin, expected one of train, hub, folder$"):
+    with pytest.raises(TunediffError, match=r"tuned\.source: found twin, expected one of train, hub, folder, server$"):
         pin_tuned(Tuned(source="twin"), tmp_path / "tuned")
     assert not (tmp_path / "tuned").exists()
 

@@ -160,7 +160,7 @@ def write_inputs(
         "parameters": folder / "data/parameters.csv",
         "calibration": folder / "metrics/calibration.json",
         "cases": folder / "data/cases.jsonl",
-        "checks": folder / "data/checks.json",
+        "checks": folder / "data/plots/checks.json",
         "plots": folder / "data/plots",
         "environments": folder / "metrics/environment",
         "costs": folder / "metrics/cost",

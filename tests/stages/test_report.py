@@ -20,7 +20,7 @@ def project(tmp_path):
 
 
 def stage(project, *before):
-    paths = {name: f"{'data' if name == 'checks' else 'metrics'}/{name}.json" for name in SOURCES}
+    paths = {name: f"{'data/plots' if name == 'checks' else 'metrics'}/{name}.json" for name in SOURCES}
     paths |= {name: f"data/{name}.csv" for name in ("train_log", "pretrain_log", "parameters")}
     paths |= {"cases": "data/cases.jsonl", "plots": "data/plots", "costs": "metrics/cost"}
     paths |= {"environments": "metrics/environment", "settings": "data/settings/report.json"}

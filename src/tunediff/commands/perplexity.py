@@ -17,6 +17,7 @@ from tunediff.commands.controls import of_run
 from tunediff.commands.project import both_engines, read_project
 from tunediff.commands.runs import stage_path
 from tunediff.compare.effects.perplexities import perplexities
+from tunediff.config.model import HEADS
 from tunediff.config.settings import DiffSettings, read_settings
 from tunediff.data.cases import MODELS
 from tunediff.report.controls_and_epochs import perplexity_sentence
@@ -44,8 +45,9 @@ def main(args: argparse.Namespace) -> None:
         if value < least:
             raise TunediffError(f"--{name}: found {value}, expected a number from {least} up")
     project = read_project()
-    if project.settings.model.head != "lm":
-        raise TunediffError(f"perplexity: found model.head {project.settings.model.head}, expected lm")
+    head = project.settings.model.head
+    if not HEADS[head].writes:
+        raise TunediffError(f"perplexity: found model.head {head}, expected one that continues a text (lm)")
     passages = passages_of(args.text, args.words)
     passages = [passages[at * len(passages) // args.passages] for at in range(min(args.passages, len(passages)))]
     nats: dict[str, list[float]] = {}

@@ -15,8 +15,8 @@ from tunediff.stats.multiple import holm
 from tunediff.tasks.classification import Classification
 
 NO_LABELS = (
-    "there are no gold labels, or too many for classes that no file names as its labels (more than 100, or more than "
-    "10 with fewer than 10 cases each on average)"
+    "there are no gold labels, or no file lists its labels and there are too many to be classes (more than 100, or "
+    "more than 10 with fewer than 10 cases each on average)"
 )
 
 class_differences = partial(differences.class_differences, confidence=0.95, clusters=None)

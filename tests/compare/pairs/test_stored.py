@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from tunediff.compare.comparison import Comparison, compare_files, compare_tables
+from tunediff.compare.effects.health import signal_to_noise
 from tunediff.compare.effects.metric_differences import metric_differences
 from tunediff.compare.effects.transitions import cube, transition_metrics, transitions, validity_metrics
 from tunediff.compare.evidence import gather
@@ -80,6 +81,11 @@ def test_parts_give_what_the_whole_files_give_to_the_last_digit(kind, tmp_path, 
     whole = align(*frames, shared=("premise", "hypothesis", "cluster"))
     cells = transitions(whole)
     expected = transition_metrics(cells, 0.95, whole["cluster"]) | validity_metrics(whole)
+    change = cells.map({"repaired": 1, "broken": -1}).fillna(0).to_numpy(np.int64)
+    expected["signal_to_noise"] = signal_to_noise(change, whole["cluster"])
+    # An answer that is no label says nothing of the label.
+    agreed = whole["prediction_base"].isin(LABELS) & (whole["prediction_base"] == whole["prediction_tuned"])
+    expected["agreed_against_label"] = int((agreed & (whole["outcome_base"] == "wrong")).sum())
 
     for module in (predictions, files, stored):
         monkeypatch.setattr(module, "ROWS", 7)

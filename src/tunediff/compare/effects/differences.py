@@ -184,7 +184,7 @@ def no_classes(aligned: pd.DataFrame, labels: Sequence[str]) -> str | None:
     """
     if not labels:
         return (
-            "there are no gold labels, or too many for classes that no file names as its labels (more than "
+            "there are no gold labels, or no file lists its labels and there are too many to be classes (more than "
             f"{MOST_LABELS}, or more than {FEW_LABELS} with fewer than {CASES_PER_LABEL} cases each on average)"
         )
     gold, *answers = _codes(aligned, labels)
