@@ -109,7 +109,7 @@ def _check_new_adapter(adapted: Network, layers: Mapping[str, str], method: str)
     if found is not None:
         name, kind = next(iter(layers.items()))
         raise TunediffError(
-            f"adapt.target_modules: found {name}, a {kind} that does not compute as a linear layer does, so no adapter "
+            f"adapt.target_modules: found {name}, a {kind} that computes otherwise than a linear layer, so no adapter "
             f"fits beside it ({found}); expected other layers"
         )
 
