@@ -1,12 +1,17 @@
 """`tunediff chain` on prediction files and on folders of projects."""
 
+import argparse
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.program import tunediff
 from tests.run_files import STAGES, N, right, table, write
+from tests.tiny import write_model
+from tunediff.commands import chain
+from tunediff.runtime.errors import TunediffError
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +81,26 @@ def test_the_tuned_model_of_a_project_is_a_variant(tmp_path, monkeypatch):
     assert code == 0, error
     [step] = json.loads(out)["steps"]
     assert (step["before"], step["after"], step["repaired"]) == ("one", "two", 30)
+
+
+def test_what_is_said_while_models_are_asked_does_not_stand_beside_the_json(tmp_path, tokenizer, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    write_model(Path("base"), "llama", tokenizer)
+    write_model(Path("tuned"), "llama", tokenizer, seed=7)
+    table(right(100)).assign(text=lambda rows: rows["case_id"]).to_csv("test.csv", index=False)
+    project = Path("reports/base--tuned")
+    project.mkdir(parents=True)
+    (project / "params.yaml").write_text("# of an earlier run\n")
+    monkeypatch.setattr(chain, "run_project", lambda folder: print("asked") or 3)
+    monkeypatch.setattr(sys, "stdout", open(1, "w", closefd=False))  # noqa: SIM115 - as in a program
+    parser = argparse.ArgumentParser()
+    chain.add_arguments(parser)
+    with pytest.raises(TunediffError, match="tuned: the pipeline in reports/base--tuned ended with exit code 3"):
+        chain.main(parser.parse_args(["base", "tuned", "--data", "test.csv", "--input", "text", "--json"]))
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "params.yaml said something else, which is kept in" in said.err
+    assert "asked" in said.err
 
 
 def test_a_chain_of_files_starts_without_torch(folder):

@@ -145,8 +145,8 @@ def _ask(args: argparse.Namespace, models: Sequence[str], project: Path) -> dict
         print("\n".join(f"chain: {line}" for line in lines), file=sys.stderr)
     found: dict[str, Answered] = {}
     for name, text in wanted.items():
-        write_project(project, text, args.data)
         with _said_aside():
+            write_project(project, text, args.data)
             code = run_project(project)
         if code:
             raise TunediffError(f"{name}: the pipeline in {project} ended with exit code {code}")
