@@ -1,8 +1,10 @@
 """Null adapters have the trained one's norm in each layer; strengths go from the base to the trained model and on."""
 
+import shutil
+
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.models.test_adapt import answers, shake
 from tests.tiny import adapt_section, load, write_model
@@ -82,3 +84,13 @@ def test_a_model_that_cannot_be_varied_is_refused_in_one_line(tmp_path):
     with pytest.raises(TunediffError, match="found IA3, expected LoRA"):
         write_null(tmp_path / "other", tmp_path / "out2", dict, 1)
     assert read_json(tmp_path / "other" / "adapter_config.json") == {"peft_type": "IA3"}
+
+
+def test_an_adapter_with_a_tensor_that_was_trained_whole_is_refused(trial, tmp_path):
+    if not (trial.tuned / "adapter_model.safetensors").exists():
+        pytest.skip("weights that were trained themselves are all whole")
+    shutil.copytree(trial.tuned, tmp_path / "tuned")
+    path = tmp_path / "tuned/adapter_model.safetensors"
+    save_file(load_file(path) | {"base_model.model.score.weight": torch.zeros(2, 4)}, path)
+    with pytest.raises(TunediffError, match=r"found base_model\.model\.score\.weight, which was trained whole"):
+        write_null(tmp_path / "tuned", tmp_path / "null", trial.network, 1)

@@ -122,6 +122,10 @@ def test_numbers_may_stand_for_the_places_and_for_options():
         ({"choices": ["a", ["b"], "c"]}, "choices: found ['b'], expected text that is not empty"),
         ({"answer": "D"}, "answer: found 'D', expected one of A, B, C, or a value that data.unlabelled lists"),
         (
+            {"choices": {"text": OPTIONS, "label": ["1", "2", "3", "3"]}},
+            "choices: label: found ['1', '2', '3', '3'], expected a name for each option",
+        ),
+        (
             {"choices": {"text": OPTIONS, "label": ["1", "1", "2"]}},
             "choices: label: found ['1', '1', '2'], expected a name for each option",
         ),

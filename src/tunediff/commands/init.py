@@ -356,9 +356,11 @@ def _lengths(found: Survey, tokenizer: Path | None) -> Iterator[str]:
 
 
 def _write(folder: Path, text: str, data: Path) -> None:
-    """Write the project beside its place and move it there when it is whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(exist_ok=True)
+    """Write the project; where a step fails, what was written goes, and a folder that was there stays, empty."""
+    was_there = folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise TunediffError(f"{folder}: is no longer empty, expected an empty folder")
     try:
         _set_up(folder)
         write_pipeline(folder)
@@ -368,6 +370,8 @@ def _write(folder: Path, text: str, data: Path) -> None:
         _run(folder, *dvc("add", "--quiet", str(RAW / data.name)))
     except BaseException:
         shutil.rmtree(folder)
+        if was_there:
+            folder.mkdir()
         raise
 
 

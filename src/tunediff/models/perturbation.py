@@ -5,8 +5,8 @@
 
 Each is a folder that loads as the tuned model does (`tunediff.models.tuned.load_tuned`). Of a LoRA adapter the product
 of its two matrices is what counts: a random one has the Frobenius norm of the trained one in each layer. Of weights
-that were trained themselves it is the difference to the base, tensor by tensor. A head that lies whole with an adapter
-has no base to differ from, and stays as it was trained.
+that were trained themselves it is the difference to the base, tensor by tensor. An adapter beside which tensors were
+trained whole, such as a new head, is refused: they would keep what they learned.
 """
 
 import shutil
@@ -113,6 +113,11 @@ def _write(
         found = "DoRA" if config.get("use_dora") else config.get("peft_type")
         raise TunediffError(f"{tuned / ADAPTER_CONFIG}: found {found}, expected LoRA, whose change is a product")
     weights = dict(read_weights(tuned / ADAPTER))
+    matrices = {name for both in _pairs(sorted(weights)) for name in both}
+    if others := sorted(weights.keys() - matrices):
+        raise TunediffError(
+            f"{tuned / ADAPTER}: found {others[0]}, which was trained whole; expected the matrices of LoRA alone"
+        )
     for name, other in _pairs(sorted(weights)):
         if other not in weights or weights[name].dim() != 2 or weights[other].dim() != 2:
             raise TunediffError(f"{tuned / ADAPTER}: {name}: expected one of the two matrices of a layer")

@@ -175,7 +175,9 @@ class MultipleChoice(Classification):
         if not isinstance(found, list) or len(found) != len(self.labels):
             what = f"{len(found)} options" if isinstance(found, list) else shown(row[name])
             raise TunediffError(f"{row.place}: {name}: found {what}, expected {expected}")
-        if names is not None and (not isinstance(names, list) or len(set(map(key_of, names))) != len(found)):
+        if names is not None and not (
+            isinstance(names, list) and len(names) == len(set(map(key_of, names))) == len(found)
+        ):
             raise TunediffError(f"{row.place}: {name}: label: found {shown(names)}, expected a name for each option")
         return tuple(_text(option, row, name) for option in found), names
 

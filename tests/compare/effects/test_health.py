@@ -33,6 +33,11 @@ def test_a_label_is_suspected_where_all_models_give_one_answer_against_it():
     assert "confidence" not in alone[0]
 
 
+def test_the_confidence_of_a_model_that_has_none_of_a_case_does_not_count():
+    first, second = (answers(["no", "no", "no", "no", "no"], confidence=values) for values in ([np.nan] * 5, [0.9] * 5))
+    assert suspected_labels([first, second])["confidence"].tolist() == [0.9, 0.9]
+
+
 def test_the_signal_is_the_difference_over_its_standard_error_with_what_flips_without_training():
     change = np.repeat([1, -1, 0], [49, 2, 49])
     assert signal_to_noise(change, None) == pytest.approx(0.47 / 0.05377, rel=1e-3)

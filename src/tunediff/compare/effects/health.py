@@ -38,7 +38,7 @@ def suspected_labels(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     agreed = first["prediction"].notna().to_numpy() & np.all([one == answers[0] for one in answers], axis=0)
     agreed &= np.all([(frame["outcome"] == WRONG).to_numpy() for frame in frames], axis=0)
     known = [frame["confidence"].to_numpy(dtype=float) for frame in frames if "confidence" in frame]
-    confidence = np.min(known, axis=0) if known else np.full(len(first), np.nan)
+    confidence = np.fmin.reduce(known) if known else np.full(len(first), np.nan)
     found = pd.DataFrame(dict(zip(COLUMNS, (first["case_id"], first["label"], answers[0], confidence), strict=True)))
     ordered: pd.DataFrame = found[agreed].sort_values("confidence", ascending=False, kind="stable", ignore_index=True)
     return ordered
@@ -61,8 +61,10 @@ def signal_to_noise(
     Args:
         change: what became of each case: 1 repaired, -1 broken, else 0.
         clusters: what cases may share; None: every case stands for itself.
-        noise: metrics, of which those that begin with noise_floor and end with flips count.
+        noise: metrics, of which those count that begin with noise_floor and end with _flips.
     """
-    flips = sum(count for name, count in (noise or {}).items() if name.startswith("noise_floor") and "_flips" in name)
+    flips = sum(
+        count for name, count in (noise or {}).items() if name.startswith("noise_floor") and name.endswith("_flips")
+    )
     deviation = sqrt(standard_error(change, clusters) ** 2 + flips / len(change) ** 2)
     return abs(float(change.mean())) / deviation if deviation else None
