@@ -90,7 +90,7 @@ def parsed(given, *arguments):
         (["--head-labels", "a,b"], "--head-labels: given beside --head lm, expected none"),
         (["--head", "classification", "--choices", "a= b,c= d"], "--choices: given beside --head classification"),
         (
-            ["BASE", "http://me:secret@a.b/v1"],
+            ["BASE", "http://me:secret@a.b/v1"],  # pragma: allowlist secret
             "expected an address such as http://localhost:8000/v1, without user, password or query",
         ),
         (["BASE", "BASE", "--api-key-env", "KEY"], "are no addresses; expected none"),
@@ -216,7 +216,7 @@ def test_addresses_stand_in_params_yaml_and_are_asked_for_the_names(given):
             "head": "lm",
             "quantization": "none",
         }
-        assert values["engine"] == {"kind": "server", "url": url, "api_key_env": "MY_KEY"}
+        assert values["engine"] == {"kind": "server", "url": url, "api_key_env": "MY_KEY"}  # pragma: allowlist secret
         assert values["tuned"] == {"source": "server", "id": "tuned", "revision": None}
         with serve_models(Stub(key="key")) as other:
             values = compare.parameters(parsed(given, f"{url}#base", f"{other}#tuned", *keyed))

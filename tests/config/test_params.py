@@ -763,14 +763,23 @@ def test_two_models_of_a_server_need_its_address_alone(read):
     ("changes", "line"),
     [
         ({"engine__url": GONE}, "engine.kind is server, but engine.url is missing"),
-        ({"engine": {"api_key_env": "KEY"}}, "engine.kind is local, but engine.api_key_env is given"),
+        (
+            {"engine": {"api_key_env": "KEY"}},  # pragma: allowlist secret
+            "engine.kind is local, but engine.api_key_env is given",
+        ),
         (
             {"engine__url": "localhost:8000"},
             "engine.url: expected an address such as http://localhost:8000/v1, without",
         ),
-        ({"engine__url": "http://me:sesame@host/v1"}, "engine.url: expected an address such as"),
+        (
+            {"engine__url": "http://me:sesame@host/v1"},  # pragma: allowlist secret
+            "engine.url: expected an address such as",
+        ),
         ({"tuned__url": "https://host/v1?key=sesame"}, "tuned.url: expected an address such as"),
-        ({"engine__api_key_env": "sk-sesame"}, "engine.api_key_env: found no name of an environment variable"),
+        (
+            {"engine__api_key_env": "sk-sesame"},  # pragma: allowlist secret
+            "engine.api_key_env: found no name of an environment variable",
+        ),
         ({"evaluate__num_processes": 2}, "evaluate.num_processes is 2, but engine.kind is server; expected 1"),
         ({"model__head": "classification"}, "engine.kind is server, but model.head is classification; expected lm"),
         ({"tuned": {"source": "folder", "id": "x"}}, "engine.kind is server, but tuned.source is folder; expected"),

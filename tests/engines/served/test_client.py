@@ -104,7 +104,7 @@ def test_the_key_comes_from_the_environment_and_is_in_no_error_and_no_file(monke
         engine = engine_of(url, api_key_env="MY_KEY")
         assert key not in repr([engine.environment(), engine.inspected(), engine._settings.model_dump()])
     with serve(Stub(key="another")) as url, pytest.raises(TunediffError) as caught:
-        engine_of(url, api_key_env="MY_KEY")
+        engine_of(url, api_key_env="MY_KEY")  # pragma: allowlist secret
     assert "answered 401: 'Incorrect API key provided: Bearer ***'" in str(caught.value)
     assert key not in str(caught.value)
 
@@ -117,4 +117,4 @@ def test_a_variable_without_a_key_is_named_and_not_shown(value, words, monkeypat
     if value is not None:
         monkeypatch.setenv("MY_KEY", value)
     with pytest.raises(TunediffError, match=rf"engine\.api_key_env: the environment variable MY_KEY {words}$"):
-        engine_of("http://127.0.0.1:1/v1", api_key_env="MY_KEY")
+        engine_of("http://127.0.0.1:1/v1", api_key_env="MY_KEY")  # pragma: allowlist secret
