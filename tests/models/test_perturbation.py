@@ -1,7 +1,5 @@
 """Null adapters have the trained one's norm in each layer; strengths go from the base to the trained model and on."""
 
-import shutil
-
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -86,11 +84,10 @@ def test_a_model_that_cannot_be_varied_is_refused_in_one_line(tmp_path):
     assert read_json(tmp_path / "other" / "adapter_config.json") == {"peft_type": "IA3"}
 
 
-def test_an_adapter_with_a_tensor_that_was_trained_whole_is_refused(trial, tmp_path):
-    if not (trial.tuned / "adapter_model.safetensors").exists():
-        pytest.skip("weights that were trained themselves are all whole")
-    shutil.copytree(trial.tuned, tmp_path / "tuned")
-    path = tmp_path / "tuned/adapter_model.safetensors"
-    save_file(load_file(path) | {"base_model.model.score.weight": torch.zeros(2, 4)}, path)
-    with pytest.raises(TunediffError, match=r"found base_model\.model\.score\.weight, which was trained whole"):
-        write_null(tmp_path / "tuned", tmp_path / "null", trial.network, 1)
+def test_an_adapter_with_a_tensor_that_was_trained_whole_is_refused(tmp_path):
+    write_json(tmp_path / "manifest.json", {"source": "train", "method": "lora", "form": "adapter"})
+    write_json(tmp_path / "adapter_config.json", {"peft_type": "LORA"})
+    names = ("layer.lora_A.weight", "layer.lora_B.weight", "score.weight")
+    save_file({name: torch.ones(2, 2) for name in names}, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(TunediffError, match=r"found score\.weight, which was trained whole"):
+        write_null(tmp_path, tmp_path / "null", dict, 1)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+from tests.refusals import line_of
 from tests.tiny import CASE_SET, CASES, engine_of, load, model_section, small_model, small_tokenizer, write_model
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.tuned import Tuned
@@ -14,7 +15,6 @@ from tunediff.engines.asking import ask_cases
 from tunediff.models.counts import untrained_rows
 from tunediff.models.tuned import check_tuned, load_tuned, pin_tuned
 from tunediff.models.tuned_counts import count_tuned
-from tunediff.runtime.errors import TunediffError
 
 TOKENIZER = small_tokenizer()
 TOKENS = torch.tensor([[3, 9, 40, 7, 12]])
@@ -40,14 +40,6 @@ def tuned_of(loaded, folder, tmp_path, **keys):
     check_tuned(section, layout_of(loaded.weights), loaded.section, [])
     pin_tuned(section, tmp_path / "tuned")
     return load_tuned(loaded, tmp_path / "tuned")
-
-
-def line_of(function):
-    with pytest.raises(TunediffError) as caught:
-        function()
-    [line] = caught.value.args
-    assert "\n" not in line
-    return line
 
 
 @pytest.mark.parametrize("quantization", PACKED)

@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification
 
 from tests.chats import KINDS as CHATS
 from tests.chats import chat_prompt
+from tests.refusals import line_of
 from tests.tiny import (
     CASES,
     LABELS,
@@ -66,14 +67,6 @@ def pinned(loaded, tmp_path, source, **keys):
     folder = tmp_path / "tuned"
     pin_tuned(Tuned(source=source, **keys), folder)
     return load_tuned(loaded, folder)
-
-
-def line_of(function):
-    with pytest.raises(TunediffError) as caught:
-        function()
-    [line] = caught.value.args
-    assert "\n" not in line
-    return line
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunediff.commands.runs import SETTINGS, dvc, dvc_status, outputs, pipeline_stages
+from tunediff.commands.runs import SETTINGS, dvc, dvc_status, pipeline_stages, written
 from tunediff.commands.scaffold import refresh
 from tunediff.config.grade import GRADERS
 from tunediff.runtime.errors import TunediffError
@@ -49,12 +49,11 @@ def take_over() -> None:
 
 def _changed_by_hand(status: Mapping[str, Any]) -> list[str]:
     """What has changed that neither is code nor comes out of a stage, such as params.yaml or a file of data."""
-    made = {out for stage in pipeline_stages().values() for out in outputs(stage)}
+    made = {path for stage in pipeline_stages().values() for path in written(stage)}
     return [
         path
         for path in _changed(status, status)
         if not any(path == out or path.startswith(f"{out}/") or out.startswith(f"{path}/") for out in made)
-        and not path.startswith("metrics")
     ]
 
 

@@ -24,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tunediff.commands.diff import add_fields, fields_of
+from tunediff.commands.diff import add_fields, comma_names, fields_of
 from tunediff.commands.revisions import experiments, folder_files, kept_files, read_file, read_run, revision_files
 from tunediff.commands.table import aligned
 from tunediff.compare.board import Answered, Board, make_board
@@ -142,7 +142,7 @@ def _parts(args: argparse.Namespace, places: int) -> list[tuple[str | None, Fiel
     """
     options = {"--prediction-field": args.prediction_field, "--correct-field": args.correct_field}
     options |= {"--filter": args.filter}
-    several = {option: _names(value) for option, value in options.items() if value and len(_names(value)) > 1}
+    several = {option: comma_names(value) for option, value in options.items() if value and len(comma_names(value)) > 1}
     if not several:
         return [(None, fields_of(args), args.filter)]
     if len(several) > 1:
@@ -156,10 +156,6 @@ def _parts(args: argparse.Namespace, places: int) -> list[tuple[str | None, Fiel
         return [(name, fields_of(args, args.prediction_field, name), None) for name in names]
     # Files of other tools call the models what a table calls its columns.
     return [(name, fields_of(args, name), name) for name in names]
-
-
-def _names(value: str) -> list[str]:
-    return [name.strip() for name in value.split(",") if name.strip()]
 
 
 def _named(runs: Sequence[str], data: Path | None) -> list[tuple[str, Path | str]]:

@@ -73,12 +73,12 @@ def main(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(chain_json(chain), allow_nan=False))
         return
-    print("\n".join(said(chain)))
+    print("\n".join(printed_lines(chain)))
     if out is not None:
         print(f"written to {out}: {', '.join(WRITTEN)}")
 
 
-def said(chain: Chain) -> list[str]:
+def printed_lines(chain: Chain) -> list[str]:
     """What the terminal says of a chain."""
     variants, steps = (aligned(table, left=1) for table in chain_tables(chain))
     return [*variants, "", *steps, "", *chain_lines(chain)]

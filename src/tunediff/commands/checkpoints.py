@@ -19,7 +19,7 @@ from tunediff.commands.agreement import spread
 from tunediff.commands.controls import held_answers, of_run, with_sources
 from tunediff.commands.project import read_project
 from tunediff.commands.runs import stage_path
-from tunediff.commands.table import aligned
+from tunediff.commands.table import change_lines
 from tunediff.compare.epochs import compare_epochs
 from tunediff.config.settings import DiffSettings, read_settings
 from tunediff.engines import open_engine
@@ -84,13 +84,7 @@ def main(args: argparse.Namespace) -> None:
 
 def lines(name: str, found: dict[str, Any]) -> Iterator[str]:
     """The epochs on a test set, as a table for a terminal."""
-    table = [["epoch", found["measure"], "change, points", "forgotten", "gained"]]
-    for one in found["epochs"]:
-        ends = f"({100 * one['low']:+.1f} to {100 * one['high']:+.1f})"
-        change = f"{100 * one['delta']:+.1f} {ends}"
-        cells = (str(one["epoch"]), f"{one['accuracy']:.1%}", change, f"{one['forgotten']:,}", f"{one['gained']:,}")
-        table.append(list(cells))
     yield f"{name}: {found['n']:,} cases"
-    yield from aligned(list(zip(*table, strict=True)), left=0)
+    yield from change_lines("epoch", found["measure"], found["epochs"])
     yield from epoch_sentences(found)
     yield ""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tunediff.commands.agreement import spread
 from tunediff.commands.project import Project, add_set_argument, both_engines, read_project
 from tunediff.commands.runs import stage_path
-from tunediff.commands.table import aligned
+from tunediff.commands.table import aligned, change_lines
 from tunediff.compare.controls import STRENGTHS, Answers, controls
 from tunediff.config.settings import DiffSettings, read_settings
 from tunediff.data.cases import MODELS, read_predictions
@@ -148,17 +148,5 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     yield from aligned(list(zip(*rows, strict=True)), left=1)
     yield controls_sentence({name: value for name, value in found.items() if name != "strengths"})
     if "strengths" in found:
-        table = [["strength", found["measure"], "change, points", "forgotten", "gained"]]
-        for one in found["strengths"]:
-            ends = f"({100 * one['low']:+.1f} to {100 * one['high']:+.1f})"
-            change = f"{100 * one['delta']:+.1f} {ends}"
-            cells = (
-                f"{one['strength']:g}",
-                f"{one['accuracy']:.1%}",
-                change,
-                f"{one['forgotten']:,}",
-                f"{one['gained']:,}",
-            )
-            table.append(list(cells))
         yield ""
-        yield from aligned(list(zip(*table, strict=True)), left=0)
+        yield from change_lines("strength", found["measure"], found["strengths"])

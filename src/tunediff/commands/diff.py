@@ -93,16 +93,21 @@ def add_fields(parser: argparse.ArgumentParser, data: str = "the data set of SQu
     parser.add_argument("--filter", help="filter or model of another tool's file, where there are several")
 
 
+def comma_names(text: str | None) -> tuple[str, ...]:
+    """The names in an option that has commas between them; none where it is not given."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
 def fields_of(args: argparse.Namespace, prediction: str | None = None, correct: str | None = None) -> Fields:
     """What the options of `add_fields` say; of one file, `prediction` and `correct` take the place of their columns."""
     return Fields(
         label=args.label_field,
         prediction=prediction or args.prediction_field,
         scores=args.scores_field,
-        inputs=tuple(name.strip() for name in (args.input_fields or "").split(",") if name.strip()),
+        inputs=comma_names(args.input_fields),
         case_id=args.id_field,
         cluster=args.cluster_field,
-        slices=tuple(name.strip() for name in (getattr(args, "slice_fields", None) or "").split(",") if name.strip()),
+        slices=comma_names(getattr(args, "slice_fields", None)),
         correct=correct or args.correct_field,
         by_row=prediction is not None,
     )

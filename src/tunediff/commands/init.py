@@ -26,6 +26,7 @@ import numpy as np
 import yaml
 
 from tunediff.commands.compare import MOST_LABELS, checked, default_template, named_model, precisions
+from tunediff.commands.diff import comma_names
 from tunediff.commands.runs import dvc
 from tunediff.commands.scaffold import RAW, copy, write_pipeline
 from tunediff.config.loading import nearest
@@ -122,7 +123,7 @@ def _read(path: Path) -> tuple[list[Row], str]:
 
 def _columns(row: Row, args: argparse.Namespace) -> dict[str, str]:
     """The columns of text by the names that params.yaml gives them."""
-    texts = [column.strip() for column in args.text.split(",") if column.strip()]
+    texts = comma_names(args.text)
     columns = {re.sub(r"\W", "_", column): column for column in texts}
     if not texts or len(columns) < len(texts) or args.label in texts:
         raise TunediffError(

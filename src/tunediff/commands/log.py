@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from tunediff.commands.revisions import flat
-from tunediff.commands.runs import outputs, pipeline_stages, stage_path
+from tunediff.commands.runs import pipeline_stages, stage_path, written
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json
 from tunediff.runtime.stage import PARAMS
@@ -79,7 +79,7 @@ def logged_metrics() -> dict[str, float]:
     found: dict[str, float] = {}
     summary = stage_path("diff_cases", "summary")
     for stage in pipeline_stages().values():
-        for path in map(Path, [*outputs(stage), *outputs(stage, "metrics")]):
+        for path in map(Path, written(stage)):
             if path.parts[0] != "metrics" or path.suffix != ".json" or "environment" in path.parts:
                 continue
             before = "" if path == summary else ".".join(path.with_suffix("").parts[1:]) + "."

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunediff.commands.chain import said
+from tunediff.commands.chain import printed_lines
 from tunediff.commands.gate import GATE_CLOSED
 from tunediff.commands.project import Project, add_set_argument, both_answer, folder_beside, read_project
 from tunediff.commands.runs import stage_path
@@ -66,7 +66,7 @@ def main(args: argparse.Namespace) -> None:
         figures = {"method": method, "set": project.set_name, **chain_json(chain)}
         write_json(folder / FIGURES, {**figures, "changed_cases": changed})
     print(f"merge: {' -> '.join(chain.names)}, on {len(cases):,} test cases")
-    print("\n".join(said(chain)))
+    print("\n".join(printed_lines(chain)))
     print(f"  written to {out}, the figures to {out / FIGURES}")
     last = next(step for step in chain.steps if step["after"] == "merged")
     sys.stdout.flush()

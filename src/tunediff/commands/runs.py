@@ -109,7 +109,7 @@ def read_stages(path: Path = PIPELINE) -> list[Stage]:
     stages = pipeline_stages(path)
     found = []
     for name, stage in stages.items():
-        writes = [out for key in ("outs", "metrics", "plots") for out in outputs(stage, key)]
+        writes = written(stage)
         costs = [out for out in writes if PurePosixPath(out).parent == PurePosixPath(COSTS)]
         if costs:
             found.append(Stage(name, list(stage.get("deps") or []), writes, Path(costs[0])))
@@ -119,6 +119,11 @@ def read_stages(path: Path = PIPELINE) -> list[Stage]:
 def outputs(stage: Mapping[str, Any], key: str = "outs") -> list[str]:
     """The paths that a stage of dvc.yaml names under a key of what it writes."""
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in stage.get(key) or []]
+
+
+def written(stage: Mapping[str, Any]) -> list[str]:
+    """The paths of all that a stage of dvc.yaml writes: outputs, metrics and plots."""
+    return [path for key in ("outs", "metrics", "plots") for path in outputs(stage, key)]
 
 
 def stage_path(stage: str, option: str, pipeline: Path = PIPELINE) -> Path:

@@ -3,7 +3,8 @@
 aligned([["stage", "prepare"], ["seconds", "9.2"]], left=1)      # ["stage    seconds", "prepare      9.2"]
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 
 def aligned(columns: Sequence[Sequence[str]], left: int) -> list[str]:
@@ -16,3 +17,19 @@ def aligned(columns: Sequence[Sequence[str]], left: int) -> list[str]:
         ).rstrip()
         for row in zip(*columns, strict=True)
     ]
+
+
+def change_lines(name: str, measure: str, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The lines of a table of what each of several models gains and forgets against the base.
+
+    Args:
+        name: the key of a row that says which model it is, such as epoch.
+        measure: what the share of right cases is called.
+        rows: of each model that key and accuracy, delta, low, high (shares), forgotten and gained (cases).
+    """
+    table = [[name, measure, "change, points", "forgotten", "gained"]]
+    for one in rows:
+        change = f"{100 * one['delta']:+.1f} ({100 * one['low']:+.1f} to {100 * one['high']:+.1f})"
+        cases = (f"{one[key]:,}" for key in ("forgotten", "gained"))
+        table.append([f"{one[name]:g}", f"{one['accuracy']:.1%}", change, *cases])
+    return aligned(list(zip(*table, strict=True)), left=0)

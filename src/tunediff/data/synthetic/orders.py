@@ -12,7 +12,7 @@ from __future__ import annotations
 from random import Random
 
 from tunediff.data.synthetic.questions import COLOURS, NAMES, THINGS, TOWN_ENDS, TOWN_STARTS
-from tunediff.data.synthetic.writing import SyntheticRow, split_of, write
+from tunediff.data.synthetic.writing import SyntheticRow, split_of, texts_of, write
 
 FIELDS = ("name", "town", "item", "colour", "count", "urgent")
 """What is to be found in a message."""
@@ -63,8 +63,4 @@ def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[Sy
 
 def text(documents: int, seed: int) -> list[str]:
     """Return documents to learn the language from: messages of the split train alone, without answers."""
-    rng = Random(f"{seed} text")
-    done: list[str] = []
-    while len(done) < documents:
-        done += [str(row["message"]) for row in _draw("train", 0, rng)]
-    return done
+    return texts_of("message", documents, seed, _draw)

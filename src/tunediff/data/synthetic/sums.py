@@ -13,7 +13,7 @@ from __future__ import annotations
 from random import Random
 
 from tunediff.data.synthetic.questions import NAMES
-from tunediff.data.synthetic.writing import SyntheticRow, split_of, write
+from tunediff.data.synthetic.writing import SyntheticRow, split_of, texts_of, write
 
 THINGS = ("apples", "books", "coins", "eggs", "pens", "cups", "cards", "shells", "stamps", "tickets")
 GAINS = ("buys {n} more", "finds {n} more", "gets {n} more from a friend")
@@ -61,8 +61,4 @@ def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[Sy
 
 def text(documents: int, seed: int) -> list[str]:
     """Return documents to learn the language from: questions of the split train alone, without answers."""
-    rng = Random(f"{seed} text")
-    done: list[str] = []
-    while len(done) < documents:
-        done += [str(row["question"]) for row in _draw("train", 0, rng)]
-    return done
+    return texts_of("question", documents, seed, _draw)

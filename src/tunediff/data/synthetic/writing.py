@@ -59,3 +59,21 @@ def write(
         rng.shuffle(rows)
         done[split] = rows
     return done
+
+
+def texts_of(
+    column: str, documents: int, seed: int, draw: Callable[[str, int, Random], Sequence[SyntheticRow]]
+) -> list[str]:
+    """Return that many texts of a column, or a few more, from rows of the split train: to learn the language from.
+
+    Args:
+        column: of the rows.
+        documents: how many.
+        seed: of the draws.
+        draw: as of `write`.
+    """
+    rng = Random(f"{seed} text")
+    done: list[str] = []
+    while len(done) < documents:
+        done += [str(row[column]) for row in draw("train", 0, rng)]
+    return done

@@ -11,9 +11,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from tunediff.engines.journal import journal
+from tunediff.runtime.progress import progress
 
 Result = TypeVar("Result")
 
@@ -33,7 +32,7 @@ def answer_each(
     Raises:
         TunediffError: as `answer` does; what has been answered is kept.
     """
-    with journal(n_rows, title) as kept, tqdm(total=n_rows, desc=title, unit="case", leave=n_rows > 1) as bar:
+    with journal(n_rows, title) as kept, progress(n_rows, title, "case", leave=n_rows > 1) as bar:
         results: dict[int, Result] = kept.results
         bar.update(len(results))
         waiting = iter([i for i in range(n_rows) if i not in results])
