@@ -245,7 +245,7 @@ def beside_metrics(path: Path, keys: Sequence[str], of_this: str) -> dict[str, A
         return {}
     values = _object(path, keys)
     if values["of"] != of_this:
-        print(f"report: {path} is of another run, and is left out")
+        print(f"report: {path} belongs to another run and is left out")
         return {}
     return values
 
