@@ -214,7 +214,7 @@ def test_what_scores_were_taken_for_is_printed_and_written(folder):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     code, out, _ = tunediff(folder, "diff", "rounded.jsonl", "raw.jsonl", "--scores-field", "scores", "--out", "scored")
     assert code == 0
-    assert "  scores: taken for probabilities before, logits or log-likelihoods after\n" in out
+    assert "  scores: interpreted as probabilities before, logits or log-likelihoods after\n" in out
     metrics = json.loads((folder / "scored/metrics.json").read_text())
     assert (metrics["scores_base"], metrics["scores_tuned"]) == ("probabilities", "logits or log-likelihoods")
     case = json.loads((folder / "scored/cases.jsonl").read_text().splitlines()[0])
@@ -310,7 +310,7 @@ def test_cases_of_a_diff_are_read_again_unless_their_answers_were_graded_by_anot
     assert tunediff(tmp_path, "diff", "both.csv", *fields, "--correct-field", "ok_a, ok_b", "--out", "graded")[0] == 0
     code, _, error = tunediff(tmp_path, "diff", "graded/cases.jsonl", "--out", "never")
     assert code == 1
-    assert "its answers were graded by another rule; expected the two prediction files" in error
+    assert "its answers were graded by a different rule; expected the two prediction files" in error
 
 
 def test_logs_of_another_tool_are_compared_to_the_end_and_both_pages_say_what_they_lack(tmp_path):
@@ -366,7 +366,7 @@ def test_columns_of_two_tables_are_slices_in_the_report_and_must_agree(tmp_path)
     after.assign(channel="post").to_csv(tmp_path / "other.csv", index=False)
     code, _, error = tunediff(tmp_path, "diff", "before.csv", "other.csv", *sliced)
     assert code == 1
-    assert "slice: channel: found different ones for 120 of 120 cases" in error
+    assert "slice: channel: found different values for 120 of 120 cases" in error
     code, _, error = tunediff(tmp_path, "diff", "before.csv", "after.csv", "--slice-fields", "tier", "--out", "out")
     assert code == 1
     assert "before.csv: found no column 'tier'" in error

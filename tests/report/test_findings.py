@@ -70,8 +70,8 @@ def test_a_gain_is_told_with_its_intervals_and_test(find):
         "Broken cases are 2.0 % of all (exact 95 % interval 0.2 to 7.0 %). Two unrelated models with these "
         "accuracies would break 5.",
         "On the same cases, always giving the most frequent training label scores 33.8 %, and a bag-of-words "
-        "classifier that reads only the hypothesis scores 41.1 %. Against these two the tuned model stands at +54.2 "
-        "points and +46.9 points.",
+        "classifier that reads only the hypothesis scores 41.1 %. Relative to these two, the tuned model scores "
+        "+54.2 points and +46.9 points.",
         "All stages together took 00:34:40 (hh:mm:ss), of which training took 00:04:23, and used at most 2.25 GiB "
         "of memory. That is 44.27 seconds (36.38 to 57.59) for each of the 47 cases gained (repaired minus broken).",
     )
@@ -166,7 +166,7 @@ def test_nothing_changed_is_said_so(find):
     assert "10 stayed wrong, 10 of them with a different answer" in found.sentences[2]
     assert "fine-tuning broke none" in found.sentences[2]
     assert found.limits[0].startswith(
-        "Of 40 cases, none changed between right and wrong, too few to show a difference;"
+        "Of 40 cases, none changed between right and wrong, too few to detect a difference;"
     )
     assert found.sentences[-1].endswith("on balance, no case was gained.")
 
@@ -179,7 +179,7 @@ def test_one_case_shows_nothing(find):
         "Of the 1 case that the base model got wrong, fine-tuning repaired 1 (100.0 %). The base model got no case "
         "right, so none could break."
     )
-    assert found.limits[0] == "1 case cannot show any difference (two-sided 5 % level)."
+    assert found.limits[0] == "1 case cannot detect any difference (two-sided 5 % level)."
     assert found.sentences[-1].endswith(
         "2,080.50 seconds (2,080.50 or more) for the one case gained (repaired minus broken)."
     )
@@ -363,10 +363,10 @@ def test_what_the_gain_consists_of_is_told_part_by_part(find):
     found = find(usual_cases(), evidence=True)
     (gain,) = [paragraph.sentences for paragraph in found.paragraphs if paragraph.about == "Parts of the change"]
     assert gain == (
-        "Measured by answers written freely the change is +52.7 points. It consists of the form of the answer +5.3 "
-        "points (+3.3 to +7.3 points), a preference among the labels +13.2 points (+11.2 to +15.2 points), what the "
-        "hypothesis alone gives away −2.6 points (−4.6 to −0.6 points) and the rest, which takes the whole case +36.9 "
-        "points (+34.9 to +38.9 points); in brackets 95 % intervals.",
+        "Measured by answers written freely the change is +52.7 points. It consists of the answer format +5.3 "
+        "points (+3.3 to +7.3 points), the label preference +13.2 points (+11.2 to +15.2 points), what the "
+        "hypothesis alone reveals −2.6 points (−4.6 to −0.6 points) and the rest, which requires the whole case "
+        "+36.9 points (+34.9 to +38.9 points); in brackets 95 % intervals.",
     )
 
 

@@ -359,7 +359,7 @@ def test_columns_that_first_appear_late_are_read_or_refused(tmp_path, monkeypatc
     hashes = [value for part in late("prompt_hash", prompt_hash="p") for value in part.frame["prompt_hash"]]
     assert [value for value in hashes if isinstance(value, str)] == ["p"] * 9
     pair = [late("prompt_hash", prompt_hash=name) for name in ("p", "q")]
-    with pytest.raises(TunediffError, match="prompt_hash: found different ones for 9 of 30 cases"):
+    with pytest.raises(TunediffError, match="prompt_hash: found different values for 9 of 30 cases"):
         compare_files(*pair)
     with pytest.raises(
         TunediffError, match=r"row 22: found the first value of 'outcome', expected one in earlier rows"

@@ -59,7 +59,7 @@ def read_predictions(
     options = ReadOptions(fields, data, metric, filter_name, threshold, no_answer)
     if kind not in KINDS or (path.suffix.lower() == PACKED and kind not in LINES):
         expected = f"{', '.join(KINDS)}, and {', '.join(f'{one}{PACKED}' for one in LINES)}"
-        raise TunediffError(f"{path}: found a name that ends in '{path.suffix}', expected {expected}")
+        raise TunediffError(f"{path}: found a name ending in '{path.suffix}', expected {expected}")
     if kind == ".json" and data is not None:
         yield squad_answers.read_answers(path, data, no_answer)
         return

@@ -67,7 +67,7 @@ def read_rows(path: Path, encoding: str = UTF8, delimiter: str | None = None) ->
         return read_squad(path)
     if kind not in readers or (path.suffix.lower() == PACKED and kind not in (".jsonl", ".ndjson", ".csv", ".tsv")):
         expected = f"{', '.join(readers)}, .json, .csv.gz, .tsv.gz, .jsonl.gz"
-        raise TunediffError(f"{path}: found a name that ends in '{path.suffix}', expected {expected}")
+        raise TunediffError(f"{path}: found a name ending in '{path.suffix}', expected {expected}")
     rows = [Row(values, str(path), number) for number, values in readers[kind]()]
     if not rows:
         raise TunediffError(f"{path}: has no row, expected at least one")
