@@ -65,7 +65,7 @@ def test_a_second_upload_replaces_our_files_and_leaves_others(hub, folder):
 
 def test_without_a_token_nothing_is_asked(hub, folder, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "")
-    assert "found no token, expected one that may write; run: hf auth login" in refused(folder, NAME, False)
+    assert "found no token, expected one with write access; run: hf auth login" in refused(folder, NAME, False)
     assert hub.requests == []
 
 
@@ -120,7 +120,9 @@ def reported(small_run, tmp_path_factory):
 def test_a_base_from_scratch_goes_with_its_adapter(reported):
     code, out, err = tunediff(reported.folder, "publish", "--repo-id", NAME, "--dry-run")
     assert code == 0, err
-    assert "120 of 120 test cases asked again, all answered as in data/predictions/tuned/test.parquet" in out
+    assert (
+        "120 of 120 test cases evaluated again, all with the same answers as in data/predictions/tuned/test.parquet"
+    ) in out
     folder = reported.folder / "models/publish"
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {"base/config.json", "base/model.safetensors", "base/tokenizer.json"} <= names

@@ -45,7 +45,9 @@ def diff_summary(found: Evidence) -> str:
     clean = found.figures.get("contamination", {})
     if leaked := int(clean.get("leaked", 0)):
         repaired = int(clean["repaired_leaked"])
-        lines.append(f"  training has seen {leaked:,} cases or nearly so, {repaired:,} of them repaired")
+        lines.append(
+            f"  {leaked:,} cases have a duplicate or near-duplicate in training, {repaired:,} of them repaired"
+        )
     for name, one in found.retained.items():
         lines.append(
             f"  {name}: {one['accuracy_base']:.1%} -> {one['accuracy_tuned']:.1%} on {int(one['n']):,} cases: "

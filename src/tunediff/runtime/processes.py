@@ -32,7 +32,7 @@ from tunediff.runtime.threads import NUM_THREADS, cores
 
 Value = TypeVar("Value")
 
-# Of a stage: how many hosts there are, which one this is, where they meet. Of each process: how many there are, and the
+# Of a stage: number of hosts, which one this is, where they meet. Of each process: how many there are, and the
 # id of the one that started them on this host.
 HOSTS, HOST, ADDRESS = "TUNEDIFF_HOSTS", "TUNEDIFF_HOST", "TUNEDIFF_ADDRESS"
 PROCESSES, PARENT = "TUNEDIFF_PROCESSES", "TUNEDIFF_PARENT"

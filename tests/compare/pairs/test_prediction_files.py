@@ -362,7 +362,7 @@ def test_columns_that_first_appear_late_are_read_or_refused(tmp_path, monkeypatc
     with pytest.raises(TunediffError, match="prompt_hash: found different values for 9 of 30 cases"):
         compare_files(*pair)
     with pytest.raises(
-        TunediffError, match=r"row 22: found the first value of 'outcome', expected one in earlier rows"
+        TunediffError, match=r"row 22: found the first value of 'outcome', expected one in the earlier rows too"
     ):
         late("outcome", outcome="right")
 
@@ -413,7 +413,7 @@ def test_a_ready_outcome_needs_neither_label_nor_prediction(tmp_path, kind, colu
     assert found.frame["outcome"].tolist() == outcomes
     assert found.frame[["label", "prediction"]].isna().all(axis=None)
     assert found.labels == ()
-    assert found.origin.startswith("a table, right where ok says so, cases by id; without answers")
+    assert found.origin.startswith("a table, right according to ok, cases by id; without answers")
 
 
 def test_a_score_takes_a_threshold_in_a_table_too(tmp_path):

@@ -225,5 +225,5 @@ def test_a_reading_process_that_is_killed_is_said_in_a_line(tmp_path):
         os.kill(os.getpid(), signal.SIGKILL)
         yield
 
-    with pytest.raises(TunediffError, match=r"^after: the process that read it was ended"):
+    with pytest.raises(TunediffError, match=r"^after: the process reading it was killed"):
         compare_files(read_predictions(paths[0], FIELDS), killed(), folder=tmp_path, at_once=True)

@@ -47,7 +47,7 @@ def read_predictions(
         data: the data set in SQuAD's layout, for a .json file of answers.
         metric: which metric of another tool's file says what is right; None takes the usual one.
         filter_name: which filter or model of such a file; None where there is only one.
-        threshold: the least score that is right, where scores are not 0 or 1.
+        threshold: the least score that counts as right, if scores are not 0 or 1.
         no_answer: how likely it is that questions of SQuAD have no answer.
 
     Raises:

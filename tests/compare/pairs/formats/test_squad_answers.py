@@ -70,7 +70,7 @@ def test_probabilities_of_no_answer_become_those_of_both_labels(tmp_path, data):
     assert found.origin == "a list of answers of SQuAD, exact match; with probabilities of no answer"
     same = read(tmp_path, "answers.json", listed(0.0, 0.0, 0.0), data=data)
     assert same.scores is None
-    assert same.origin.endswith("how likely it is that there is no answer is 0 throughout and ignored")
+    assert same.origin.endswith("the probability of no answer is 0 throughout and ignored")
 
 
 def test_odds_of_no_answer_come_from_a_file_of_their_own_and_thresholds_are_compared(tmp_path, data):
