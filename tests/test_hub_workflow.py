@@ -108,7 +108,7 @@ def test_a_gated_model_stops_the_run_with_the_page_that_gives_access(hub, projec
     fresh = project.env | {"HF_HOME": str(project.folder.parent / "gated-home")}
     output = project.run("dvc", "repro", "--force", "--single-item", "base_model", check=False, **fresh)
     hub.repo("model", MODEL).gated = False
-    said = f"is gated; ask for access on its page {hub.endpoint}/{MODEL}, then run: hf auth login"
+    said = f"is gated; request access on its page {hub.endpoint}/{MODEL}, then run: hf auth login"
     assert any(line.startswith("tunediff: hub model") and said in line for line in output.splitlines()), output
     assert "Traceback" not in output
     project.run("git", "checkout", "--", ".")

@@ -71,7 +71,7 @@ def test_without_a_token_nothing_is_asked(hub, folder, monkeypatch):
 
 def test_a_token_that_the_hub_does_not_know_is_refused_without_being_shown(hub, folder, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", UNKNOWN_TOKEN)
-    assert "the hub does not know your token" in refused(folder, NAME, False)
+    assert "the hub does not recognize your token" in refused(folder, NAME, False)
 
 
 def test_a_private_model_is_private_and_a_public_one_is_not_taken_for_one(hub, folder):
@@ -92,8 +92,8 @@ def test_weights_of_another_model_are_not_left_beside_ours(hub, folder):
 @pytest.mark.parametrize(
     ("end", "fault", "words"),
     [
-        ("create", 403, "your token does not give that right"),
-        ("preupload/main", 429, "the hub has had too many requests from here"),
+        ("create", 403, "your token lacks this permission"),
+        ("preupload/main", 429, "the hub received too many requests from here"),
         ("batch", 503, "the hub answered with status 503"),
         ("commit/main", 413, "the hub answered with status 413"),
     ],
