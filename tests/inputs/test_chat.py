@@ -174,7 +174,7 @@ def test_a_template_that_fails_or_leaves_its_sandbox_is_refused(template):
 
 def test_the_date_of_the_day_is_refused():
     line = error_of(lambda: chat_of("llama32").prompts(INPUTS))
-    assert line.startswith("models/base: the chat template writes the date of the day")
+    assert line.startswith("models/base: the chat template writes the current date")
     assert "{date_string:" in line
 
 

@@ -144,7 +144,7 @@ def ids(tokenizer, text):
 
 def test_bos_twice_is_named():
     line = planted("llama3", lambda tokenizer, tokens, n: ([tokenizer.bos_token_id, *tokens], n))
-    assert "training reads other tokens than the chat template writes, BOS twice" in line
+    assert "training reads different tokens than the chat template renders, BOS twice" in line
 
 
 def test_a_trailing_space_is_named():
@@ -183,4 +183,4 @@ def test_an_end_that_melts_with_the_answer_is_refused():
     melting = KINDS["melting"]()
     loaded = Loaded(Named(), melting, 2048, 0, None, LABELS)
     line = error_of(lambda: training_rows(loaded, CASES, LABELS, chat_prompt("llama2"), "lm"))
-    assert "the end of the turn melts with the answer ' yes', other tokens: ['▁[/INST]', '▁yes'] in place of" in line
+    assert "the end of the turn merges with the answer ' yes', other tokens: ['▁[/INST]', '▁yes'] in place of" in line

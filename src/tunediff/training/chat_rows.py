@@ -139,9 +139,9 @@ def _questions(
         before = one.prompt + answer
         if whole[: len(before)] != before:
             raise TunediffError(
-                f"case {case.case_id}: the end of the turn melts with the answer {shown(turn.answer)}, "
-                f"{_named(tokenizer, before, whole)}; expected a chat template behind which an answer keeps the tokens "
-                "that it is scored by"
+                f"case {case.case_id}: the end of the turn merges with the answer {shown(turn.answer)}, "
+                f"{_named(tokenizer, before, whole)}; expected a chat template behind which an answer keeps the "
+                "tokens that it is scored by"
             )
         rows.append((one.prompt, answer, whole[len(before) :] or _marker(tokenizer)))
     return _Questions(chat, inputs, read, turns, rows)
@@ -157,8 +157,8 @@ def _check(
 ) -> None:
     if list(found) != list(expected):
         raise TunediffError(
-            f"case {case.case_id}: {what} reads other tokens than the chat template writes, "
-            f"{_named(tokenizer, found, expected)}; training and evaluation would not be of the same prompt"
+            f"case {case.case_id}: {what} reads different tokens than the chat template renders, "
+            f"{_named(tokenizer, found, expected)}; training and evaluation would use different prompts"
         )
 
 

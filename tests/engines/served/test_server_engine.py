@@ -101,7 +101,7 @@ def test_the_options_of_a_case_are_scored_with_their_tokens(engine):
 
 def test_a_choice_that_begins_another_is_refused_as_by_any_engine(engine):
     with pytest.raises(
-        TunediffError, match=r"prompt\.choices: ' no' begins ' no no', which it could then never lose to"
+        TunediffError, match=r"prompt\.choices: ' no' is a prefix of ' no no', so it would always be at least as likely"
     ):
         engine.loglikelihoods(["Is it? Answer:"], [" no", " no no"], "base")
 
