@@ -41,7 +41,10 @@ WITH_MODEL = ("predict_base", "train", "predict_tuned")
 METRICS = {
     "base_model": (),  # perplexity and the like where it was trained from scratch
     "prepare": (*("test_n", "dropped_unlabelled", "dropped_shared_sources"),),
-    "count_params": ("base_total", "removed", "head_added", "adapter_added", "tuned_total", "packed_total"),
+    "count_params": (
+        *("base_total", "removed", "head_added", "base_with_head_total", "adapter_added", "tuned_total"),
+        "packed_total",
+    ),
     "eval_base": (),  # and the figures of the task
     "eval_tuned": (),
     "train": (),
