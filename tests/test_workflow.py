@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.docs.test_documents import FORMATS
+from tests.formats import METRICS, names
 from tests.pipeline import NAMES
 from tests.project import SMALL, Project
 from tunediff.runtime.files import read_jsonl
@@ -63,8 +63,7 @@ def test_metrics_are_flat_numbers(project):
 
 def test_the_default_experiment_asks_for_all_evidence(project):
     for name in ("diff_cases", "baselines", "calibration", "summary"):
-        [keys] = re.findall(rf"^\| `{name}.json` \| (.*)", FORMATS, flags=re.MULTILINE)
-        assert re.findall(r"`(\w+)`", keys) == list(project.metrics(name)), name
+        assert list(project.metrics(name)) == names(METRICS[name]), name
     records = read_jsonl(project.folder / "data/cases.jsonl")
     flips = [record for record in records if record["transition"] in ("repaired", "broken")]
     assert [record for record in records if "evidence" in record] == flips
