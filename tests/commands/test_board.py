@@ -60,7 +60,7 @@ def test_a_folder_of_files_is_each_of_them_and_the_page_and_the_table_say_what_t
     for name in ("a.jsonl", "b.csv", "c.parquet", "copy.parquet"):
         assert name in html
         assert f"\n| {name} |" in markdown
-    assert "That lead may be luck" in markdown
+    assert "This lead may be due to chance" in markdown
     best = json.loads((tmp_path / "out/board.json").read_text())["runs"][0]
     assert best["to_base"]["gain"] == pytest.approx(0.3)
 

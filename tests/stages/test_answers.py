@@ -104,7 +104,9 @@ def test_both_reports_tell_of_exact_match_f1_and_the_two_kinds_of_question(run):
         assert re.search(r"F1, which counts the words in common with the gold answer, went from \d", text)
         assert re.search(r"On the 75 questions that have an answer exact match went from [\d.]+ % to [\d.]+ %", text)
         assert "giving none where there is none" in text
-        assert re.search(r"With another new head, which has learned as little, the base model flipped \d+", text)
+        assert re.search(
+            r"With a different random initialization of its untrained head, the base model flipped \d+", text
+        )
         assert "never answering scores 25.0 %" in text
         assert "The 100 cases share 50 different contexts." in text
         assert "Same context" in text or "same context" in text
@@ -148,7 +150,7 @@ def test_models_without_probabilities_and_questions_that_all_have_an_answer_make
     for name in ("report.html", "report.md"):
         text = plain(tmp_path / "reports" / name)
         assert "2 answers of the base model (5.0 %) could not be read and count as wrong." in text
-        for absent in ("What the change consists of", "Can the probabilities", "Confusion before"):
+        for absent in ("Parts of the change", "Can the probabilities", "Confusion before"):
             assert absent not in text
 
 

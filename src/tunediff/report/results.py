@@ -270,7 +270,7 @@ def beside_metrics(path: Path, form: Mapping[str, Any], of_this: str) -> dict[st
         return {}
     values = _object(path, ("of",))
     if values["of"] != of_this:
-        print(f"report: {path} is of another run, and is left out")
+        print(f"report: {path} belongs to another run and is left out")
         return {}
     for misfit in _misfits(values, form, ""):
         raise TunediffError(f"{path}: {misfit}; run tunediff {path.stem} again")
