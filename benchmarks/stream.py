@@ -5,9 +5,9 @@
 Makes a test set of that many cases (premise, hypothesis, three labels), and runs both scripts on it as DVC does. In the
 place of the model there is an engine that answers from a word of the prompt: what is measured is the machinery. It
 scores three choices, and again for the hypothesis alone, and keeps its answers in the journal of the stage, 64 to a
-batch. The metrics are checked against the rows. Seconds and peak memory are those that the stages write themselves. The ratio is
-that of the larger of both peaks, fewest cases to most: 1 is flat, below 1 it grows. A peak above 2 GB ends the script
-with 1.
+batch. The metrics are checked against the rows. Seconds and peak memory are those that the stages write themselves. The
+ratio is that of the larger of both peaks, fewest cases to most: 1 is flat, below 1 it grows. A peak above 2 GB ends the
+script with 1.
 
 `--cases 10000000` takes some 10 GB in the folder of temporary files (TMPDIR).
 """

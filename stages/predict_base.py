@@ -8,7 +8,7 @@ The validation split gives the examples of few-shot prompts, and is asked too wh
 """
 
 from tunediff.config.settings import read_machine, read_settings
-from tunediff.engines import open_engine
+from tunediff.engines import open_engines
 from tunediff.engines.case_sets import add_answers, answer_folder, ask_sets, read_sets, write_sets
 from tunediff.engines.journal import finished_batches
 from tunediff.inputs.settings import PredictSettings
@@ -33,7 +33,7 @@ def main() -> None:
     scratch = scratch_folder("predict_base", settings.model_dump(), *reads)
     with measured(args.cost, scratch, gathered) as note_cost, finished_batches(scratch, note_cost):
         cases = read_sets(settings, args.test_sets, args.validation)
-        engine = open_engine(settings.on(machine), args.base)
+        engine = open_engines(settings.on(machine), args.base, machine.workers)
         inspected = engine.inspected()
         with answer_folder(args.answers) as folder:
             answered = ask_sets(engine, cases, settings, "predict_base")
@@ -42,7 +42,7 @@ def main() -> None:
             if settings.evaluate.noise_seed is not None:
                 del engine, answered  # two models at once may not fit
                 other = settings.with_head(settings.evaluate.noise_seed)
-                engine = open_engine(other, args.base)
+                engine = open_engines(other, args.base, machine.workers)
                 add_answers(folder, ask_sets(engine, cases, other, "predict_base, another head"), "seed")
         if first():
             write_json(args.environment, {**environment, "model": inspected})

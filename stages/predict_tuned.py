@@ -8,7 +8,7 @@ The validation split is asked too where a threshold is tuned on it.
 """
 
 from tunediff.config.settings import read_machine, read_settings
-from tunediff.engines import open_engine
+from tunediff.engines import open_engines
 from tunediff.engines.case_sets import answer_folder, ask_sets, read_sets, write_sets
 from tunediff.engines.journal import finished_batches
 from tunediff.inputs.settings import PredictSettings
@@ -33,7 +33,7 @@ def main() -> None:
     scratch = scratch_folder("predict_tuned", settings.model_dump(), *reads)
     with measured(args.cost, scratch, gathered) as note_cost, finished_batches(scratch, note_cost):
         cases = read_sets(settings, args.test_sets, args.validation)
-        engine = open_engine(settings.on(machine), args.base).tuned(args.tuned)
+        engine = open_engines(settings.on(machine), args.base, machine.workers).tuned(args.tuned)
         with answer_folder(args.answers) as folder:
             answered = ask_sets(engine, cases, settings, "predict_tuned")
             counts = write_sets(folder, answered, settings, "tuned", engine.environment)

@@ -11,7 +11,7 @@ however many cases there are. The other settings are asked of the test set that 
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,11 @@ from tunediff.data.answers import answers_writer
 from tunediff.data.cases import Case, CaseFile, windows
 from tunediff.engines.alone import check_alone
 from tunediff.engines.asking import ask_cases
-from tunediff.engines.engine import Engine
+from tunediff.engines.engine import Answered, Answering, Engine
 from tunediff.engines.other_settings import answers_of, drawn_examples, other_settings
 from tunediff.inputs.settings import HEADLINE, VALIDATION, CaseSet, PredictSettings
 from tunediff.runtime.files import ROWS, replacing
 from tunediff.runtime.processes import first
-
-# Raw answers to some cases, with the name of their test set.
-Answered = tuple[str, pd.DataFrame]
 
 
 def read_sets(settings: PredictSettings, test_sets: Path, validation: Path) -> dict[str, Collection[Case]]:
@@ -49,7 +46,7 @@ def read_sets(settings: PredictSettings, test_sets: Path, validation: Path) -> d
 
 
 def ask_sets(
-    engine: Engine, cases: Mapping[str, Iterable[Case]], settings: PredictSettings, title: str, size: int = ROWS
+    engine: Answering, cases: Mapping[str, Iterable[Case]], settings: PredictSettings, title: str, size: int = ROWS
 ) -> Iterator[Answered]:
     """Raw answers to each test set, and to the validation split where it is asked too: some cases at a time, in order.
 
@@ -64,19 +61,24 @@ def ask_sets(
         TunediffError: an answer to the headline's test set depends on the cases beside it, or a set cannot be asked,
             such as by a template that spells a special token.
     """
-    evaluate = settings.evaluate
-    solved = drawn_examples(cases[VALIDATION], settings.headline.labels, evaluate.few_shot)
-    sets = settings.sets | ({VALIDATION: settings.headline} if settings.validate_too else {})
-    for name, case_set in sets.items():
-        if not case_set.ask.by_head:
-            engine.check(case_set.prompt)
-        titled = title if name == HEADLINE else f"{title}, {name}"
-        for some in windows(cases[name], size):
-            frame = ask_cases(engine, some, case_set, evaluate, titled)
-            if name == HEADLINE:
-                _check_alone(frame, engine, some, case_set, evaluate, title)
-                frame = frame.assign(**other_settings(frame, engine, some, solved, case_set, evaluate, title))
-            yield name, frame
+    sets = [*settings.sets, *([VALIDATION] if settings.validate_too else [])]
+    solved = drawn_examples(cases[VALIDATION], settings.headline.labels, settings.evaluate.few_shot)
+    ask = partial(_ask_window, solved=solved, settings=settings, title=title)
+    return engine.answered(((name, some) for name in sets for some in windows(cases[name], size)), ask)
+
+
+def _ask_window(
+    engine: Engine, name: str, cases: Sequence[Case], solved: Sequence[Case], settings: PredictSettings, title: str
+) -> pd.DataFrame:
+    """Raw answers to some cases of a test set; of the headline's in all settings."""
+    evaluate, case_set = settings.evaluate, settings.sets.get(name, settings.headline)
+    if not case_set.ask.by_head:
+        engine.check(case_set.prompt)
+    if name != HEADLINE:
+        return ask_cases(engine, cases, case_set, evaluate, f"{title}, {name}")
+    frame = ask_cases(engine, cases, case_set, evaluate, title)
+    _check_alone(frame, engine, cases, case_set, evaluate, title)
+    return frame.assign(**other_settings(frame, engine, cases, solved, case_set, evaluate, title))
 
 
 def _check_alone(
