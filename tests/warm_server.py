@@ -128,12 +128,16 @@ def python_path():
 
 
 def run(arguments):
-    """Run `SCRIPT ...`, or `-m MODULE ...`; its exit code."""
+    """Run `SCRIPT ...`, `-m MODULE ...` or `-c CODE ...`; its exit code."""
     try:
         if arguments[0] == "-m":
             sys.argv = arguments[1:]
             sys.path.insert(0, str(Path.cwd()))
             runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        elif arguments[0] == "-c":
+            sys.argv = ["-c", *arguments[2:]]
+            sys.path.insert(0, "")
+            exec(compile(arguments[1], "<string>", "exec"), vars(sys.modules["__main__"]))
         else:
             sys.argv = arguments
             sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
