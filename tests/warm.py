@@ -2,8 +2,8 @@
 
     subprocess.run([warm_python(), "stages/train.py", ...])        # as with sys.executable, seconds sooner
 
-All that is asked in another way than as a script, `-m` or `-c`, with a seed for hashes or with settings of the hub, which
-libraries read when they are imported, gets a Python of its own. Tests that kill what they start take `sys.executable`.
+All that is asked in another way than as a script, `-m` or `-c`, with a seed for hashes or with settings of the hub,
+which libraries read when they are imported, gets a Python of its own. Beside it lies `dvc`, run by it. Tests that kill what they start take `sys.executable`.
 """
 
 import functools
@@ -69,6 +69,8 @@ def warm_python() -> Path:
             while not socket.exists():
                 assert server.poll() is None, (folder / "log").read_text()
                 time.sleep(0.05)
+            (folder / "dvc").write_text(f'#!/bin/sh\nexec "{program}" -m dvc "$@"\n')
+            (folder / "dvc").chmod(0o755)
             program.write_text(CLIENT.format(python=sys.executable, socket=socket, hub=OF_THE_HUB))
             program.chmod(0o755)
     return program

@@ -29,6 +29,8 @@ LIBRARIES = [
     *("transformers.tokenization_utils_tokenizers", "peft", "bitsandbytes", "accelerate", "safetensors.torch"),
     *("tokenizers", "tqdm", "pandas", "pyarrow.parquet", "scipy.stats", "scipy.sparse", "scipy.optimize", "pydantic"),
     *("yaml", "psutil", "sklearn.linear_model", "sklearn.feature_extraction.text", "jinja2", "altair", "vl_convert"),
+    *("dvc.cli.parser", "dvc.repo.reproduce", "dvc.repo.experiments.run", "dvc.repo.experiments.save", "dvc.output"),
+    *("dvc.repo.experiments.queue.workspace", "dvc.stage.run", "dvc_data.hashfile.build", "scmrepo.git"),
 ]
 
 
