@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from pathlib import Path
 
 from tests.warm import OF_THE_HUB, warm_python
 
@@ -20,33 +19,36 @@ MODULE = "tunediff.commands.main"
 
 def tunediff(folder, *arguments, python=None, **env):
     """Run it in a folder: exit code, standard output, standard error. `python`: one that a process is started of."""
-    if python is not None:
-        done = script(folder, MODULE, *arguments, python=python, **env)
-        return done.returncode, done.stdout, done.stderr
-    from tunediff.commands.main import main
+    if python is None and not OF_THE_HUB & {*os.environ, *env}:
+        from tunediff.commands.main import main
 
-    done = here(folder, "tunediff", main, *arguments, **env)
+        done = _here(folder, "tunediff", main, arguments, env)
+    else:
+        done = _process(folder, python, ["-m", MODULE, *arguments], env)
     return done.returncode, done.stdout, done.stderr
 
 
 def script(folder, path, *arguments, python=None, **env):
-    """Run a script by its path, or a module by its name, in a folder; `python`: as for `tunediff`."""
-    if python is not None or OF_THE_HUB & {*os.environ, *env}:
-        named = [path] if isinstance(path, Path) else ["-m", path]
-        return subprocess.run(
-            [python or warm_python(), *named, *map(str, arguments)],
-            cwd=folder,
-            env=os.environ | {"COLUMNS": "120"} | env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    return here(folder, str(path), lambda: runpy.run_path(str(path), run_name="__main__"), *arguments, **env)
+    """Run the script of a stage in a folder; `python`: as for `tunediff`."""
+    if python is None and not OF_THE_HUB & {*os.environ, *env}:
+        return _here(folder, path, lambda: runpy.run_path(str(path), run_name="__main__"), arguments, env)
+    return _process(folder, python, [path, *arguments], env)
 
 
-def here(folder, program, main, *arguments, **env):
+def _process(folder, python, arguments, env):
+    return subprocess.run(
+        [python or warm_python(), *map(str, arguments)],
+        cwd=folder,
+        env=os.environ | {"COLUMNS": "120"} | env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _here(folder, program, main, arguments, env):
     """Call `main` as a program of that name with these arguments: folder, environment and outputs are put back."""
-    arguments = [program, *map(str, arguments)]
+    arguments = [str(program), *map(str, arguments)]
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2)]
         stack.enter_context(contextlib.chdir(folder))

@@ -3,7 +3,8 @@
     subprocess.run([warm_python(), "stages/train.py", ...])        # as with sys.executable, seconds sooner
 
 All that is asked in another way than as a script, `-m` or `-c`, with a seed for hashes or with settings of the hub,
-which libraries read when they are imported, gets a Python of its own. Beside it lies `dvc`, run by it. Tests that kill what they start take `sys.executable`.
+which libraries read when they are imported, gets a Python of its own. Beside it lies `dvc`, run by it. Tests that kill
+what they start take `sys.executable`.
 """
 
 import functools

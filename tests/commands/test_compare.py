@@ -251,6 +251,8 @@ def compared(given, tmp_path_factory):
     return folder, arguments, tunediff(folder, *arguments)
 
 
+@pytest.mark.pipeline
+@pytest.mark.xdist_group("compared")
 def test_a_report_comes_out_of_one_command(compared):
     folder, _, (code, out, err) = compared
     assert code == 0, out + err
@@ -269,6 +271,8 @@ def test_a_report_comes_out_of_one_command(compared):
     assert "leaked_pairs" not in json.loads((project / "metrics" / "prepare.json").read_text())
 
 
+@pytest.mark.pipeline
+@pytest.mark.xdist_group("compared")
 def test_dvc_agrees_and_the_same_command_computes_nothing_again(compared):
     folder, arguments, _ = compared
     project = folder / "reports" / "base--adapter"
