@@ -185,6 +185,7 @@ def test_a_gguf_file_is_a_model_and_gives_its_name(tmp_path, monkeypatch):
     assert compare._slug("models/small-q4.gguf") == "small-q4.gguf"
 
 
+@pytest.mark.pipeline
 def test_an_id_on_the_hub_is_pinned_at_its_newest_commit_or_at_the_one_that_is_named(given, tmp_path):
     commit = "0123456789abcdef" * 2 + "01234567"
     assert compare.named_model(f"me/tuned@{commit}")[:3] == ("hub", "me/tuned", commit)
