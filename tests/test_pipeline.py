@@ -13,6 +13,7 @@ import pytest
 from tests.imports import ROOT
 from tests.keys import ALL_KEYS, ASKED, DEFAULT, GRADED, KEYS, LEARNED, SECTIONS, changed, changed_by
 from tests.pipeline import NAMES, STAGES
+from tests.warm import warm_python
 from tunediff.config.params import Params
 from tunediff.config.settings import (
     BaseModelSettings,
@@ -73,7 +74,7 @@ def test_a_changed_file_changes_the_settings_of_the_stages_that_run_it_and_of_no
         script = "from pathlib import Path; from tunediff.tasks.experiment import *; import json; print(json.dumps("
         script += f"stage_files(read_experiment(Path({str(ROOT / 'params.yaml')!r})), Path('stages'))))"
         done = subprocess.run(
-            [sys.executable, "-c", script], cwd=tmp_path, env=os.environ | {"PYTHONPATH": "src"}, capture_output=True
+            [warm_python(), "-c", script], cwd=tmp_path, env=os.environ | {"PYTHONPATH": "src"}, capture_output=True
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

@@ -14,6 +14,7 @@ import psutil
 import yaml
 
 from tests.imports import ROOT, SOURCE
+from tests.warm import warm_python
 from tunediff.runtime.cost import RUN
 
 SCRIPT = """
@@ -83,16 +84,15 @@ class Pipeline:
 
     def dvc(self, *arguments):
         activated = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}"}
-        subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=self.folder, env=self.env | activated, check=True)
+        subprocess.run([warm_python(), "-m", "dvc", *arguments], cwd=self.folder, env=self.env | activated, check=True)
 
     def git(self, *arguments):
         subprocess.run(["git", *arguments], cwd=self.folder, check=True)
 
     def tunediff(self, *command):
         """Exit code, and what follows DVC's own lines."""
-        done = subprocess.run(
-            self.command(*command), cwd=self.folder, env=self.env, capture_output=True, text=True, check=False
-        )
+        warm = [warm_python(), *self.command(*command)[1:]]
+        done = subprocess.run(warm, cwd=self.folder, env=self.env, capture_output=True, text=True, check=False)
         output = done.stdout[done.stdout.rfind("stage  ") :] if "stage  " in done.stdout else done.stdout
         return done.returncode, output, done.stderr
 

@@ -158,6 +158,7 @@ def save(folder, out):
 """
 
 
+@pytest.mark.pipeline
 def test_the_saved_adapter_is_the_same_in_every_process_and_names_no_place(tmp_path, tokenizer):
     # From 20 targets on, peft writes them shorter, from sets: their order hangs on the seed of the process's hashes.
     folder = write_model(tmp_path / "model", "llama", tokenizer, num_hidden_layers=3)
