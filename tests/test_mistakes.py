@@ -4,8 +4,6 @@ Every test goes the way of a user, through a stage or a command, and sees the mi
 """
 
 import json
-import os
-import subprocess
 
 import numpy as np
 import pandas as pd
@@ -13,13 +11,12 @@ import pytest
 import yaml
 from scipy.special import log_softmax
 
-from tests.imports import ROOT, SOURCE
+from tests.imports import ROOT
 from tests.made_answers import golden_pair, made_questions, run_stage, write_run
-from tests.program import tunediff
+from tests.program import script, tunediff
 from tests.project import SMALL
 from tests.report.made import made_cases, usual_cases, write_inputs, write_params
 from tests.settings import settle
-from tests.warm import warm_python
 from tunediff.compare.effects.label_bias import calibrated
 from tunediff.data.cases import SETTING_COLUMNS, outcome, read_cases, write_predictions
 from tunediff.runtime.files import read_jsonl
@@ -30,14 +27,7 @@ LABELS = ["entailment", "neutral", "contradiction"]
 def stage(folder, name, **paths):
     """Run a stage's script in a folder: exit code, standard output, standard error."""
     options = [part for key, path in paths.items() for part in (f"--{key.replace('_', '-')}", str(path))]
-    done = subprocess.run(
-        [warm_python(), str(ROOT / "stages" / f"{name}.py"), *options],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(SOURCE)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = script(folder, ROOT / "stages" / f"{name}.py", *options)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -108,7 +108,7 @@ def test_a_sample_that_is_asked_again_agrees(project):
 
 
 def test_a_served_model_is_neither_merged_nor_published(project, tmp_path):
-    with pytest.raises(TunediffError, match="expected an adapter to merge"):
+    with pytest.raises(TunediffError, match="found server, which has nothing to merge"):
         _adapter_method(project / "models/tuned")
     model = read_experiment(project / "params.yaml").params.model
     with pytest.raises(TunediffError, match="whose weights are not available locally"):

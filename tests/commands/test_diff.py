@@ -182,6 +182,7 @@ def test_help_names_the_commands_and_a_wrong_option_ends_without_a_traceback(fol
     assert "Traceback" not in error
 
 
+@pytest.mark.pipeline
 def test_the_two_published_squad_files_are_compared_on_the_questions_of_both(tmp_path):
     data = json.loads(shared_data("squad/dev-v2.0.json").read_text())
     for article in data["data"]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.compare.test_board import answers
+from tests.board_answers import answers
 from tunediff.compare.controls import Answers, controls
 from tunediff.report import controls_and_epochs
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.compare.test_board import answers, right
+from tests.board_answers import answers, right
 from tunediff.compare.epochs import compare_epochs
 from tunediff.report.controls_and_epochs import checkpoints_sentence, epoch_sentences
 from tunediff.stats.paired import mcnemar_exact

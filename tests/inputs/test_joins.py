@@ -188,7 +188,7 @@ def test_a_free_answer_follows_a_beginning_of_the_prompt_and_the_rest_is_blank(t
             ["yes", "yes yes"],
             "params.yaml: prompt.choices: 'yes' is a prefix of 'yes yes', so it would always be at least as likely",
         ),
-        ("Word:", ["yes", "yes"], "params.yaml: prompt.choices: 'yes' begins 'yes', which"),
+        ("Word:", ["yes", "yes"], "params.yaml: prompt.choices: 'yes' is a prefix of 'yes', so"),
         ("Word:", ["yes", ""], "params.yaml: prompt.choices: found no token in '' behind 'Word:', expected a text"),
     ],
 )

@@ -204,6 +204,17 @@ def test_the_contents_stay_in_sight_and_cover_no_heading_that_they_lead_to(show,
         assert heading[0] >= nav[1] or heading[2] >= nav[3], place
 
 
+def test_what_is_wider_than_a_telephone_scrolls_and_a_shade_says_so(show):
+    page = show(usual_cases(), evidence=True)
+    page.look(width=390)
+    wider = "[...document.querySelectorAll('nav, .scroll')].filter(one => one.scrollWidth > one.clientWidth)"
+    shades = page.run(f"{wider}.map(one => getComputedStyle(one).backgroundImage.split('linear-gradient').length - 1)")
+    assert len(shades) > 2
+    assert set(shades) == {4}
+    page.look(media="print", width=690)
+    assert page.run("getComputedStyle(document.querySelector('.scroll')).backgroundImage") == "none"
+
+
 def test_a_button_copies_a_case_as_json_under_the_names_of_its_file(show):
     cases = made_cases(repaired=3)
     page = show(cases, evidence=True)

@@ -10,6 +10,7 @@ from tests.imports import ROOT
 from tests.report.made import HOSTILE, LABELS, TASK, made_results, usual_cases
 from tunediff.config.prompt import Prompt
 from tunediff.config.report import Report
+from tunediff.config.tuned import Tuned
 from tunediff.report.model_card import Setup, loading_code, model_card, protocol_hash
 from tunediff.report.page import page_contents
 from tunediff.tasks.experiment import read_experiment
@@ -89,6 +90,14 @@ def test_text_of_a_data_set_stays_text(tmp_path):
         html = MarkdownIt("commonmark", {"html": True}).enable("table").render(body)
         for tag in ("<script", "<b>", "<img", 'href="http://evil', "<!--", "<h1>heading"):
             assert tag not in html, (title, tag)
+
+
+def test_a_tuned_model_in_a_precision_of_its_own_is_loaded_in_that(tmp_path):
+    setup = setup_of(ROOT / "recipes/phi2-snli-c.yaml")
+    tuned = Tuned(source="folder", id="theirs", quantization="int8")
+    text, _ = card_of(tmp_path, setup._replace(adapt=None, tuned=tuned))
+    assert "BitsAndBytesConfig(load_in_8bit=True" in text
+    assert "BitsAndBytesConfig" not in card_of(tmp_path, setup)[0]
 
 
 def test_no_path_of_this_machine_is_told(tmp_path):

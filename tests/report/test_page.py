@@ -319,6 +319,21 @@ def test_both_pages_say_what_was_found_in_the_models_and_where_the_counts_say_an
     assert "derived from the layout alone" not in markdown_page(contents(tmp_path / "equal", usual_cases(), **found))
 
 
+def test_a_model_with_other_parameters_than_counted_is_named_on_both_pages(tmp_path):
+    made = contents(tmp_path / "without", usual_cases())
+    counts = made["results"].count_params
+    right = {"base": int(counts["base_total"]), "tuned": int(counts["tuned_total"])}
+    for off, line in ((0, False), (2, True)):
+        found = {
+            f"environment_predict_{who}": {"model": FOUND | {"head": "checkpoint", "parameters": n + off}}
+            for who, n in right.items()
+        }
+        made = contents(tmp_path / str(off), usual_cases(), **found)
+        for text in (Page(html_page(made)).text, unescape(markdown_page(made))):
+            assert ("the counts, made from the layout alone, give" in " ".join(text.split())) == line
+    assert f"It has {right['base'] + 2:,} parameters; " in markdown_page(made)
+
+
 @pytest.mark.parametrize("evidence", [True, False])
 def test_energy_is_a_figure_or_said_not_to_have_been_measured(tmp_path, evidence):
     made = contents(tmp_path, usual_cases(), evidence=evidence)

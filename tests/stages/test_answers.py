@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.docs.test_documents import FORMATS
+from tests.formats import METRICS, TABLES, names
 from tests.imports import ROOT
 from tests.made_answers import TASK, answers_of, golden_pair, made_questions, run_stage, write_run
 from tunediff.config.task import RESERVED
@@ -42,10 +42,9 @@ def plain(path):
     return path.read_text().replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_the_golden_pair_of_questions_has_the_keys_of_the_document_and_its_values(run):
+def test_the_golden_pair_of_questions_has_the_keys_that_others_read_and_its_values(run):
     found = metrics(run)
-    [keys] = re.findall(r"^\| `diff_cases.json` of questions \| (.*)", FORMATS, flags=re.MULTILINE)
-    assert re.findall(r"`(\w+)`", keys) == list(found)
+    assert list(found) == names(METRICS["diff_cases of questions"])
     assert [found[name] for name in ("both_right", "repaired", "broken")] == [39, 49, 2]
     assert found["mcnemar_p"] == pytest.approx(1.1786127629e-12, rel=1e-9)
     assert (found["accuracy_base"], found["accuracy_tuned"]) == (0.41, 0.88)
@@ -69,12 +68,11 @@ def test_the_gain_is_what_questions_with_an_answer_add_and_those_without(run):
     assert found["gain_has_answer"] == pytest.approx(share * change)
 
 
-def test_the_tables_have_the_columns_of_the_document_and_count_every_question_once(run):
+def test_the_tables_have_the_columns_that_others_read_and_count_every_question_once(run):
     folder = run / "data/plots"
     for path in folder.glob("*.csv"):
-        [columns] = re.findall(rf"^\| [^|]*`{path.name}`[^|]*\| (.*)", FORMATS, flags=re.MULTILINE)
         optional = {"same_context", "same_question"} if path.name == "contamination.csv" else set()
-        assert {*re.findall(r"`(\w+)`", columns), *optional} == set(pd.read_csv(path)), path.name
+        assert {*names(TABLES[path.stem]), *optional} == set(pd.read_csv(path)), path.name
     confusion = pd.read_csv(folder / "confusion_tuned.csv")
     assert set(confusion["prediction"]) <= set(TASK.labels)
     assert len(confusion) == 100

@@ -18,6 +18,12 @@ class Evaluate(Section):
     num_processes: Whole = Field(
         default=1, ge=1, description="processes, one a GPU, of all hosts; they share the cases"
     )
+    workers: Whole | None = Field(
+        default=None,
+        ge=1,
+        description="engines that Ray deals the cases out to, on this host or a cluster (pip install "
+        "'tunediff[ray]'); none: the processes of num_processes answer",
+    )
     max_new_tokens: Whole = Field(default=8, ge=1, description="generation: longest answer")
     max_answer_tokens: Whole = Field(default=30, ge=1, description="span: longest answer")
     settings: list[Literal["generation", "partial_input"]] = Field(
@@ -46,6 +52,11 @@ class Evaluate(Section):
             yield f"evaluate.settings: found {self.settings}, expected no name twice"
         if len(set(self.metrics)) < len(self.metrics):
             yield f"evaluate.metrics: found {self.metrics}, expected no name twice"
+        if self.workers is not None and self.num_processes > 1:
+            yield (
+                f"evaluate.workers is {self.workers}, but evaluate.num_processes is {self.num_processes}; expected the "
+                "one or the other: Ray starts its workers itself"
+            )
         if self.noise_batch_tokens == self.batch_tokens:
             yield (
                 f"evaluate.noise_batch_tokens is {self.noise_batch_tokens}, and so is evaluate.batch_tokens: "

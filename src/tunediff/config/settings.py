@@ -118,6 +118,8 @@ class MachineSettings(Section):
     save_total_limit: Whole | None
     num_processes: Whole
     """Of predict_base and predict_tuned."""
+    workers: Whole | None = None
+    """Of the same."""
     engine: dict[str, str | int | float | None] = Field(default={})
     """Of the section engine, the keys in `OF_MACHINE`."""
 

@@ -160,6 +160,6 @@ def _check(prompt: str, texts: Sequence[str], joined: Joined, room: int, none_be
         for other, longer in zip(texts, joined.answers, strict=True) if none_begins else ():
             if tokens is not longer and longer[: len(tokens)] == tokens:
                 raise TunediffError(
-                    f"params.yaml: prompt.choices: {text!r} is a prefix of {other!r}, so it would always be at least as "
-                    "likely; expected texts of which none is a prefix of another"
+                    f"params.yaml: prompt.choices: {text!r} is a prefix of {other!r}, so it would always be at least "
+                    "as likely; expected texts of which none is a prefix of another"
                 )

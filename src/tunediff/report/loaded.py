@@ -34,6 +34,7 @@ def loaded_models(results: Results) -> list[str]:
             sentences += [
                 f"{visible(str(caution))[:1].upper()}{visible(str(caution))[1:]}." for caution in _cautions(found)
             ]
+            sentences += _miscounted(found, stage, results.count_params)
     counts = sum(row["dtype"] in PACKED for row in results.parameters)
     packed = _packed(results.loaded.get("predict_tuned") or results.loaded.get("predict_base", {}))
     if results.parameters and packed is not None and packed != counts:
@@ -42,6 +43,16 @@ def loaded_models(results: Results) -> list[str]:
             f"{whole(packed)} {'was' if packed == 1 else 'were'}: their memory figures do not apply."
         )
     return sentences
+
+
+def _miscounted(found: Mapping[str, Any], stage: str, counts: Mapping[str, float]) -> Iterator[str]:
+    """Where a model has another number of parameters than its layout was counted to have."""
+    if "parameters" not in found or not counts or found.get("adapted_layers"):
+        return
+    base = "base_with_head_total" if found.get("head") == "new" else "base_total"
+    expected = int(counts["tuned_total" if stage == "predict_tuned" else base])
+    if (held := int(found["parameters"])) != expected:
+        yield f"It has {whole(held)} parameters; the counts, made from the layout alone, give {whole(expected)}."
 
 
 def _kinds(found: Mapping[str, Any]) -> dict[str, int]:

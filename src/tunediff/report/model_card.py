@@ -21,7 +21,7 @@ from tunediff.config.evaluate import Evaluate
 from tunediff.config.model import BITSANDBYTES, Model
 from tunediff.config.model import HEADS as HEAD_KINDS
 from tunediff.config.prompt import Prompt
-from tunediff.config.tuned import Tuned
+from tunediff.config.tuned import Tuned, loaded_as
 from tunediff.report.page import markdown_page, markdown_text
 from tunediff.runtime.hashing import content_hash
 from tunediff.tasks.task import Task
@@ -150,7 +150,7 @@ def model_card(contents: Mapping[str, Any], setup: Setup) -> str:
         "what": _what(setup, is_adapter),
         "served": setup.tuned.source == SERVED,
         "model": model,
-        "loading": Markup(loading_code(model, is_adapter, task.labels)),  # noqa: S704  (code of ours, in a code block)
+        "loading": Markup(loading_code(loaded_as(model, setup.tuned.model_dump()), is_adapter, task.labels)),  # noqa: S704  (code of ours, in a code block)
         "note": Markup(HEADS[model.head].note.format(labels=markdown_text(", ".join(task.labels)))),  # noqa: S704
         "data_name": data_name(setup.data),
         "scorer": setup.evaluate.scoring_method,

@@ -13,6 +13,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -159,11 +160,8 @@ def html_page(contents: Mapping[str, Any]) -> str:
     """One HTML file that loads nothing; its one script shows the cases."""
     script = (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    environment = _environment()
-    # In the order that the page names them, and as the text that they are.
-    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
     ours = {"script": Markup(script), "script_hash": digest}  # noqa: S704  (a file of this package)
-    return environment.get_template("report.html.j2").render(contents, **ours)
+    return _environment().get_template("report.html.j2").render(contents, **ours)
 
 
 def board_html(contents: Mapping[str, Any]) -> str:
@@ -173,9 +171,7 @@ def board_html(contents: Mapping[str, Any]) -> str:
 
 def markdown_page(contents: Mapping[str, Any], template: str = "report.md.j2") -> str:
     """The same in GitHub's Markdown, tables in place of pictures; or what another template makes of it."""
-    environment = _environment(finalize=markdown_text)
-    environment.filters["code"] = _code
-    return environment.get_template(template).render(contents)
+    return _environment(finalize=markdown_text).get_template(template).render(contents)
 
 
 def plain_verdict(found: Findings) -> str:
@@ -198,6 +194,7 @@ def _code(text: str) -> Markup:
     return Markup("`" + re.sub(r"[`|\s]+", " ", text) + "`")  # noqa: S704  (nothing in a code span is markup)
 
 
+@cache  # compiling a template takes longer than filling it in
 def _environment(**options: Any) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -208,6 +205,8 @@ def _environment(**options: Any) -> Environment:
         keep_trailing_newline=True,
         **options,
     )
-    environment.filters.update({figure.__name__: figure for figure in FIGURES})
+    environment.filters.update({figure.__name__: figure for figure in FIGURES}, code=_code)
     environment.globals.update({figure.__name__: figure for figure in FIGURES})
+    # In the order that the page names them, and as the text that they are.
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
     return environment

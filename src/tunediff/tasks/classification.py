@@ -167,6 +167,14 @@ class Classification(Task):
                 frame[f"{setting}_prediction"] = column(labels(f"{setting}_text", f"{setting}_log_probs"))
         return frame
 
+    @property
+    def graded_alone(self) -> bool:
+        return True
+
+    @property
+    def measured(self) -> tuple[str, ...] | None:
+        return ("label", "prediction", "log_probs")
+
     def metrics(self, frame: pd.DataFrame, validation: pd.DataFrame | None) -> dict[str, float]:
         """What `tunediff.metrics.accuracy.score` gives."""
         return score(self.labels, frame["label"], frame["prediction"], frame["log_probs"])

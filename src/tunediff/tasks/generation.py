@@ -135,6 +135,16 @@ class Generation(Task):
                 frame[f"{setting}_prediction"] = column([self.outcome.taken(one) for one in answers[f"{setting}_text"]])
         return frame
 
+    @property
+    def graded_alone(self) -> bool:
+        """Not where a pattern has to fit all references or none, or a module of `evaluate` is called once for all."""
+        return all(grader.graded_alone for grader in self.graders)
+
+    @property
+    def measured(self) -> tuple[str, ...] | None:
+        corpus = any(grader.grade.by == "bleu" for grader in self.graders)
+        return (*self.scores, *self.traits, *(("case_id", "answers", "text") if corpus else ()))
+
     def metrics(self, frame: pd.DataFrame, validation: pd.DataFrame | None) -> dict[str, float]:
         """n, accuracy with its Wilson interval accuracy_low and accuracy_high, the mean of scores and traits, invalid.
 

@@ -285,6 +285,11 @@ class Grader:
             return f"share right by {self.words}"
         return f"share with {self.words} of at least {self.threshold:g}"
 
+    @property
+    def graded_alone(self) -> bool:
+        """Whether a case gets the same grade with and without others beside it."""
+        return self.grade.pattern is None and not self.grade.by.startswith(MODULE)
+
     def taken(self, text: str) -> str | None:
         """What of a text is graded, None where there is nothing: it is empty, no pattern fits, it is no JSON."""
         found = self._matched(text.strip())

@@ -227,6 +227,10 @@ class MultipleChoice(Classification):
         """Columns of the scores that do not choose and take no further question."""
         return [f"{SCORE}{name}" for name in MEASURES if name not in (self.option_score, "unconditional")]
 
+    @property
+    def measured(self) -> tuple[str, ...] | None:
+        return (*(super().measured or ()), *self.scores)
+
     def metrics(self, frame: pd.DataFrame, validation: pd.DataFrame | None) -> dict[str, float]:
         """What `tunediff.metrics.accuracy.score` gives, and the share of right cases by each other score."""
         return super().metrics(frame, validation) | {name: float(frame[name].mean()) for name in self.scores}

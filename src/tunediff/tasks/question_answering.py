@@ -108,6 +108,14 @@ class QuestionAnswering(Task):
                 frame[f"{setting}_prediction"] = column(predictions(f"{setting}_text", f"{setting}_log_probs"))
         return frame
 
+    @property
+    def graded_alone(self) -> bool:
+        return True
+
+    @property
+    def measured(self) -> tuple[str, ...] | None:
+        return ("prediction", "log_probs", "answers")
+
     def tunes_threshold(self, ask: Ask) -> bool:
         """Whether the model says how probable it is that a question has no answer."""
         return ask.answer == "span" and bool(ask.names)

@@ -123,6 +123,16 @@ class Task(ABC):
             A row per case with `PREDICTION_COLUMNS` and those of `SETTING_COLUMNS` and `ANSWER_COLUMNS` that apply.
         """
 
+    @property
+    def graded_alone(self) -> bool:
+        """Whether `grade` asks of a case nothing but that case, so that some can be graded at a time."""
+        return False
+
+    @property
+    def measured(self) -> tuple[str, ...] | None:
+        """Columns of a prediction file that `metrics` and `described` read beside outcome and truncated; None: any."""
+        return None
+
     def tunes_threshold(self, ask: Ask) -> bool:
         """Whether `metrics` reads the validation split too, so that a model answers it."""
         return False
