@@ -17,15 +17,15 @@ EVERY = 30.0
 class Lines(tqdm):  # type: ignore[type-arg]
     """A progress bar whose every state is a line of its own: a log has no carriage return."""
 
-    told: int | None = None
+    printed: int | None = None
 
     def display(self, *_: Any, **__: Any) -> None:
         """Write the line of this moment, unless it is that of before or the end of something short."""
         state = self.format_dict
         done, total, unit = state["n"], state["total"], state["unit"]
-        if state["elapsed"] < EVERY or done in (self.told, state["initial"]):
+        if state["elapsed"] < EVERY or done in (self.printed, state["initial"]):
             return
-        self.told = done
+        self.printed = done
         rate = (done - state["initial"]) / state["elapsed"]
         left = f", {self.format_interval((total - done) / rate)} left" if done < total else ""
         postfix = f", {state['postfix']}" if state["postfix"] else ""

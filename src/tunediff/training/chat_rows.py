@@ -167,7 +167,7 @@ def _named(tokenizer: "PreTrainedTokenizerBase", found: Sequence[int], expected:
     place = next(
         (i for i, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), min(len(found), len(expected))
     )
-    here, there = (
+    actual, wanted = (
         tokenizer.convert_ids_to_tokens(list(row[max(0, place - 1) : place + 4])) for row in (found, expected)
     )
     texts = [str(tokenizer.decode(list(row), skip_special_tokens=False)) for row in (found, expected)]
@@ -182,4 +182,4 @@ def _named(tokenizer: "PreTrainedTokenizerBase", found: Sequence[int], expected:
         kind = "a part that is missing, such as the generation prompt"
     else:
         kind = "other tokens"
-    return f"{kind}: {shown(here)} in place of {shown(there)}"
+    return f"{kind}: {shown(actual)} in place of {shown(wanted)}"

@@ -58,7 +58,7 @@ def written_rows(
     options = [option_texts(case, prompt) for case in cases]
     if prompt.messages is not None:
         return [[row] for row in chat_rows(loaded, cases, golds, choices, prompt)]
-    texts = [own or choices or [gold] for own, gold in zip(options, golds, strict=True)]
+    texts = [given or choices or [gold] for given, gold in zip(options, golds, strict=True)]
     end = tokenizer.eos_token_id
     ending = int(end is not None)
     longest = max(len(encode_text(tokenizer, text)) for text in dict.fromkeys(chain.from_iterable(texts)))
