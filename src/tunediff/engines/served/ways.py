@@ -207,7 +207,7 @@ class StepByStep(_OfTokens):
                 break
         missing = self.completions.spelled(min(wanted - found.keys()))
         raise TunediffError(
-            f"{self.completions.place}: tells {told:,} of the {n:,} likeliest tokens requested, and {missing!r} is "
+            f"{self.completions.place}: returns {told:,} of the {n:,} likeliest tokens requested, and {missing!r} is "
             "not among them: it has no log-probability; expected a server that returns all of them, or one that "
             "supports echo"
         )
