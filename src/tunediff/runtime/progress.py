@@ -1,7 +1,7 @@
 """How far something is that takes long: a bar on a terminal, and in a log a line every half minute.
 
 with progress(1500, "train", "step") as bar:
-    bar.update()                     # in a log: train: 420 of 1,500 steps, 00:30 gone, 01:17 left, loss=0.8312
+    bar.update()                     # in a log: train: 420 of 1,500 steps, 00:30 elapsed, 01:17 left, loss=0.8312
 """
 
 import io
