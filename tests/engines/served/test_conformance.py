@@ -46,7 +46,10 @@ def test_the_way_that_the_server_honours_is_found_and_its_answers_agree(stub, wa
         ),
         ({"tokenize": False, "faults": ["echo shifted"]}, r"nats between generating and reading it \(echo of text\)"),
         ({"faults": ["cut matters"]}, r"differ by \d[\d.]* nats"),
-        (STEPS | {"faults": ["few told", "bias ignored"]}, r"returns 3 of the 64 likeliest tokens .* is not among them"),
+        (
+            STEPS | {"faults": ["few told", "bias ignored"]},
+            r"returns 3 of the 64 likeliest tokens .* is not among them",
+        ),
         ({"faults": ["a number that is none"]}, "answered with NaN as a number, expected JSON"),
         ({"faults": ["positive"]}, r"found the log-probability \d[\d.]*, expected at most 0"),
         ({"faults": ["certain"]}, "where another has|log-probability"),
