@@ -1,20 +1,20 @@
 """`tunediff verify --accept`: results of other code are taken over, and nothing else."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.project import git
+from tests.warm import warm_python
 from tunediff.commands import accept
 from tunediff.commands.accept import FIRST, LAST, TAKEN_OVER, ready_to_accept, take_over
 from tunediff.runtime.errors import TunediffError
 
 
 def dvc(*arguments):
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([warm_python(), "-m", "dvc", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -1,9 +1,13 @@
 """What `tunediff cost` prints of costs and runs that are made up here."""
 
 import json
+import shutil
 
 import pytest
+import yaml
 
+from tests.imports import ROOT
+from tests.three_stages import STAGES
 from tunediff.commands.cost import cost_summary, saved, seconds_of, state, table
 from tunediff.commands.runs import Outcome, Run, read_stages
 from tunediff.runtime.errors import TunediffError
@@ -69,10 +73,9 @@ def test_a_stage_that_the_run_did_not_know_is_not_known():
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """The files that `tunediff cost` reads, of one stage `train` and the comparison after it."""
-    from tests.commands.test_repro import Pipeline
-
     monkeypatch.chdir(tmp_path)
-    Pipeline(tmp_path)
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}, sort_keys=False))
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "metrics/cost").mkdir(parents=True)
     for name, cost in (("prepare", CPU), ("train", GPU), ("diff_cases", CPU)):
         (tmp_path / f"metrics/cost/{name}.json").write_text(json.dumps(cost))

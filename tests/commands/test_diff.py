@@ -68,7 +68,7 @@ def test_an_interval_over_a_handful_of_clusters_is_explained(folder):
         )[1]
         for column in ("few", "many")
     }
-    assert "TD208 Few clusters: The 100 cases are in 4 clusters, which share what they are about." in said["few"]
+    assert "TD208 Few clusters: The 100 cases form 4 clusters of related cases." in said["few"]
     assert "TD208" not in said["many"]
 
 
@@ -182,6 +182,7 @@ def test_help_names_the_commands_and_a_wrong_option_ends_without_a_traceback(fol
     assert "Traceback" not in error
 
 
+@pytest.mark.pipeline
 def test_the_two_published_squad_files_are_compared_on_the_questions_of_both(tmp_path):
     data = json.loads(shared_data("squad/dev-v2.0.json").read_text())
     for article in data["data"]:
@@ -225,7 +226,7 @@ def test_answers_that_have_other_names_than_the_labels_are_printed(folder):
     (folder / "names.csv").write_text("case_id,label,prediction\n" + "1,0,LABEL_0\n2,1,LABEL_1\n")
     code, out, _ = tunediff(folder, "diff", "names.csv", "names.csv", "--out", "names")
     assert code == 0
-    assert "TD401 Answers outside of the labels: Of the 2 answers of names.csv, none" in out
+    assert "TD401 Answers outside the labels: Of the 2 answers of names.csv, none" in out
     assert "LABEL" in (folder / "names/report.md").read_text()
 
 

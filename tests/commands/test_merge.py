@@ -133,7 +133,7 @@ def test_a_model_without_an_adapter_is_refused(small_run, tmp_path, method):
     manifest.write_text(json.dumps({"source": "train", "method": method, "form": "weights"}))
     code, out, error = tunediff(project.folder, "merge")
     assert (code, out, error.count("\n")) == (1, "", 1)
-    assert f"models/tuned: form: found weights (adapt.method {method}), expected an adapter to merge" in error
+    assert f"form: found weights (adapt.method {method}), which has nothing to merge; expected an adapter" in error
     assert not (project.folder / "models/merged").exists()
 
 

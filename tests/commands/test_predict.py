@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 
 import numpy as np
 import pandas as pd
@@ -204,14 +203,3 @@ def test_without_a_model_the_line_says_how_to_make_one(small_run, tmp_path, miss
     assert error == (
         f"tunediff: {missing}: there is no such folder, expected the model that the pipeline makes: run dvc repro\n"
     )
-
-
-def test_help_starts_without_torch(tmp_path):
-    (tmp_path / "torch.py").write_text("raise ImportError('the help imported torch')\n")
-    import tunediff as package
-
-    source = package.__path__[0].rpartition("/")[0]
-    for arguments in (["--help"], ["predict", "--help"], ["merge", "--help"]):
-        code, out, error = tunediff(tmp_path, *arguments, python=sys.executable, PYTHONPATH=f"{tmp_path}:{source}")
-        assert (code, error) == (0, "")
-        assert "predict" in out or "merge" in out

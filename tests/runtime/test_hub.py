@@ -238,6 +238,7 @@ run(main)
 """
 
 
+@pytest.mark.pipeline
 def test_a_process_of_its_own_fetches_a_data_set_once_and_reads_it_offline_later(hub, tmp_path):
     files = {"README.md": SNLI.encode(), "plain_text/train-00000-of-00001.parquet": parquet(**PAIRS)}
     revision = hub.commit("dataset", "stanfordnlp/snli", files)

@@ -150,9 +150,9 @@ def test_cases_without_a_reference_can_be_asked_about():
 
 def test_every_metric_stands_in_the_document():
     document = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`(\w+)`", document)) | {f"bleu_precision_{order}" for order in (2, 3)}
-    found = set(SUMS.metrics(SUMS.grade(CASES, raw(written(3)), ASK), None))
-    assert {name for name in found if not name.startswith("score_")} <= named
+    for name in SUMS.metrics(SUMS.grade(CASES, raw(written(3)), ASK), None):
+        if not name.startswith("score_") and name not in ("bleu_precision_2", "bleu_precision_3"):
+            assert f"`{name}`" in document
 
 
 # Traits

@@ -1,5 +1,3 @@
-import re
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -93,9 +91,10 @@ def test_the_summary_of_labels_names_each_label_and_a_degenerate_predictor():
 @pytest.mark.parametrize(("task", "frame"), [(PAIR, LABELS), (QUESTIONS, ANSWERED)], ids=["labels", "answers"])
 def test_every_metric_stands_in_the_document(task, frame):
     document = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`(\w+)`", document))
-    named |= {f"{key}_thresh" for key in named} | {f"bleu_precision_{order}" for order in (2, 3)}
-    assert set(task.metrics(frame, frame)) <= named
+    for name in task.metrics(frame, frame):
+        # 2 and 3 stand between 1 and 4, and a threshold beside its best score.
+        if name not in ("bleu_precision_2", "bleu_precision_3"):
+            assert f"`{name.removesuffix('_thresh')}`" in document
 
 
 # Raw answers become predictions

@@ -140,7 +140,7 @@ def writer(project: Project, seed: int = 0, strength: float | None = None) -> Ca
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """What was found, as tables for a terminal."""
     rows = [["", "flips", "repaired", "broken", "answers changed"]]
-    steps = [("base, asked again (A/A)", found["again"])]
+    steps = [("base, evaluated again (A/A)", found["again"])]
     steps += [(f"null adapter, draw {one['seed']}", one) for one in found["null"]]
     for name, one in [*steps, ("training", found["trained"])]:
         rows.append([name, *(f"{one[key]:,}" for key in ("flips", "repaired", "broken", "changed"))])

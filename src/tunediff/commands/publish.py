@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from tunediff.commands.agreement import ask_again, spread
 from tunediff.commands.project import Project, add_set_argument, folder_beside, read_project
 from tunediff.commands.runs import outdated, read_stages, stage_path
+from tunediff.config.tuned import loaded_as
 from tunediff.data.cases import read_predictions
 from tunediff.report.model_card import NAME
 from tunediff.runtime.errors import TunediffError
@@ -110,9 +111,11 @@ def _checked(folder: Path, project: Project, place: str) -> str:
     """
     from tunediff.engines.local.transformers_engine import TransformersEngine
     from tunediff.models.publish import load_published
+    from tunediff.models.tuned import read_tuned
 
     settings, cases, path = project.settings, project.cases(), project.predictions("tuned")
-    loaded = load_published(folder, project.base, settings.model, settings.headline.labels)
+    model = loaded_as(settings.model, read_tuned(project.tuned))
+    loaded = load_published(folder, project.base, model, settings.headline.labels)
     engine, held = TransformersEngine(loaded, settings.evaluate.batch_tokens), read_predictions(path)[0]
     check = ask_again(project, engine, spread(cases, SAMPLE), held, "publish")
     if check.differing:

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from tunediff.config.engine import address_problems
-from tunediff.config.model import Dtype, Model, Quantization
+from tunediff.config.model import BITSANDBYTES, Dtype, Model, Quantization
 from tunediff.config.section import LabelName, Section, Word
 
 # What tuned.source may be; `tunediff.models.tuned.TUNED_SOURCES` pins all but `train`.
@@ -22,6 +22,11 @@ def loaded_as(model: Model, given: Mapping[str, Any]) -> Model:
     """
     precision = {key: given.get(key) for key in ("quantization", "dtype")}
     return model.model_copy(update={key: value for key, value in precision.items() if value is not None})
+
+
+def unpacked(model: Model) -> Model:
+    """The section model with the weights as their files hold them, in place of those that bitsandbytes packs."""
+    return model.model_copy(update={"quantization": "none"}) if model.quantization in BITSANDBYTES else model
 
 
 class Tuned(Section):

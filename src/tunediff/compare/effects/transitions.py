@@ -1,4 +1,4 @@
-"""What became of each case: its outcome before, its outcome after, and the numbers that follow.
+"""Outcome of each case: its outcome before, its outcome after, and the numbers that follow.
 
     right -> right      both_right
     not right -> right  repaired
