@@ -64,7 +64,9 @@ def test_answers_in_words_have_a_flow_and_cases_but_no_confusion():
     before = pd.DataFrame({"case_id": range(80), "label": labels, "prediction": labels[:40] + ["other"] * 40})
     after = before.assign(prediction=[*labels[:39], None, *labels[40:79], "another"])
     made = pages(diff(before, after))
-    assert "Balanced accuracy and macro F1 are left out: there are no gold labels, or no file lists" in made.markdown
+    assert (
+        "Balanced accuracy and macro F1 are left out: there are no gold labels, or the files list no" in made.markdown
+    )
     assert "stayed right" in made.html
     assert "invalid after" in made.html
     assert "Confusion" not in made.html + made.markdown

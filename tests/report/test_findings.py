@@ -163,7 +163,7 @@ def test_nothing_changed_is_said_so(find):
     assert "10 stayed wrong, 10 of them with a different answer" in found.sentences[2]
     assert "fine-tuning broke none" in found.sentences[2]
     assert found.limits[0].startswith(
-        "Of 40 cases, none changed between right and wrong, too few to show a difference;"
+        "Of 40 cases, none changed between right and wrong, too few to detect a difference;"
     )
     assert found.sentences[-1].endswith("on balance, no case was gained.")
 
@@ -176,7 +176,7 @@ def test_one_case_shows_nothing(find):
         "Of the 1 case that the base model got wrong, fine-tuning repaired 1 (100.0 %). The base model got no case "
         "right, so none could break."
     )
-    assert found.limits[0] == "1 case cannot show any difference (two-sided 5 % level)."
+    assert found.limits[0] == "1 case cannot detect any difference (two-sided 5 % level)."
     assert found.sentences[-1].endswith(
         "2,080.50 seconds (2,080.50 or more) for the one case gained (repaired minus broken)."
     )

@@ -57,7 +57,7 @@ def test_the_card_tells_what_was_measured_and_how(phi):
         "Exact McNemar test, two-sided: p = 9.5 × 10⁻¹⁶⁴, of 653 repaired cases and 21 broken ones.",
         "Smallest difference detectable with 80 % power: +6.1 points.",
         "Negative flips: 1.8 % of all cases (1.1 to 2.7 %)",
-        "| the form of the answer | +5.3 points | +3.3 to +7.3 points |",
+        "| the answer format | +5.3 points | +3.3 to +7.3 points |",
         "| test cases that also occur in the training split | 0 |",
         "| `train` | 00:04:23 | 1.50 GiB | 36 | 9,000 | CPU Intel",
         "The model was trained once",

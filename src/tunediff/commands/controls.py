@@ -44,14 +44,15 @@ FILE = "controls.json"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff controls`."""
-    parser.add_argument("--cases", type=int, metavar="N", help="of the test set (all)")
-    parser.add_argument("--draws", type=int, default=3, metavar="N", help="random adapters (3)")
+    parser.add_argument("--cases", type=int, metavar="N", help="number of cases of the test set (all)")
+    parser.add_argument("--draws", type=int, default=3, metavar="N", help="number of random adapters (3)")
     parser.add_argument(
         "--strengths",
         type=float,
         nargs="*",
         metavar="S",
-        help=f"of the trained change, from 0 up (without a number: {' '.join(f'{one:g}' for one in STRENGTHS)})",
+        help="strengths of the trained change, 0 or more (without a number: "
+        f"{' '.join(f'{one:g}' for one in STRENGTHS)})",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     add_set_argument(parser)

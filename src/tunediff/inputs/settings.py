@@ -25,7 +25,7 @@ class CaseSet(Section):
     prompt: Prompt = Field(description="how a case becomes the model's input")
     ask: Ask = Field(description="what the model is asked about it")
     max_new_tokens: Whole | None = Field(
-        default=None, description="longest answer that is written; none: as section evaluate says"
+        default=None, description="longest generated answer; none: as in section evaluate"
     )
 
 

@@ -65,7 +65,7 @@ class Task(ABC):
         inputs: names of the input fields, in reading order.
         labels: in the order of the log-probabilities; empty where they are not known (answers in words).
         source_input: the input whose text cases share.
-        partial_input: the input that the partial-input baseline reads alone.
+        partial_input: the only input that the partial-input baseline reads.
     """
 
     name: str

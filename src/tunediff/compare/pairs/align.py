@@ -223,7 +223,7 @@ class SharedColumns:
         if column is not None:
             before, after = self._first[column]
             raise TunediffError(
-                f"{names[0]} and {names[1]}: {column}: found different ones for {self._counts[column]} of "
+                f"{names[0]} and {names[1]}: {column}: found different values for {self._counts[column]} of "
                 f"{self._cases} cases ({_first(self._ids[column])}; the first: {shown(before)} and {shown(after)}), "
                 "expected the same in both"
             )
