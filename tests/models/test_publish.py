@@ -179,6 +179,7 @@ assert "tunediff" not in sys.modules
 """
 
 
+@pytest.mark.pipeline
 def test_the_code_of_the_model_card_loads_each_from_the_hub_with_plain_libraries(models, tmp_path):
     # transformers has no span model of a decoder that finds its weights; the card says so.
     models = {kind: tuned for kind, tuned in models.items() if kind != "full, span of a decoder"}

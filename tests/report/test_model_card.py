@@ -55,10 +55,10 @@ def test_the_card_tells_what_was_measured_and_how(phi):
     for said in (
         "| Accuracy (higher is better) | 36.1 % | 88.8 % | +52.7 points | +49.6 to +55.6 points |",
         "Exact McNemar test, two-sided: p = 9.5 × 10⁻¹⁶⁴, of 653 repaired cases and 21 broken ones.",
-        "The smallest difference that these cases detect with 80 % power: +6.1 points.",
+        "Smallest difference detectable with 80 % power: +6.1 points.",
         "Negative flips: 1.8 % of all cases (1.1 to 2.7 %)",
-        "| the form of the answer | +5.3 points | +3.3 to +7.3 points |",
-        "| test cases that stand in training with the same inputs | 0 |",
+        "| the answer format | +5.3 points | +3.3 to +7.3 points |",
+        "| test cases that also occur in the training split | 0 |",
         "| `train` | 00:04:23 | 1.50 GiB | 36 | 9,000 | CPU Intel",
         "The model was trained once",
         'PeftModel.from_pretrained(base, "NAMESPACE/NAME")',
@@ -69,7 +69,7 @@ def test_the_card_tells_what_was_measured_and_how(phi):
 
 def test_figures_that_were_not_measured_are_left_out(tmp_path):
     text, _ = card_of(tmp_path, setup_of(ROOT / "params.yaml"))
-    assert "What the change consists of" not in text
+    assert "Parts of the change" not in text
     assert "joules" not in text.replace("no joules", "")
     assert "base_model" not in text.split("---")[1]
 

@@ -40,7 +40,9 @@ NAMED = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff merge`."""
     parser.add_argument("--out", default="models/merged", help="folder to write to (models/merged)")
-    parser.add_argument("--max-flips", type=int, metavar="N", help="exit code 3 when the merged model flips more cases")
+    parser.add_argument(
+        "--max-flips", type=int, metavar="N", help="exit with code 3 if the merged model flips more cases than this"
+    )
     add_set_argument(parser)
 
 
@@ -79,7 +81,7 @@ def main(args: argparse.Namespace) -> None:
     if changed:
         print("\n".join(warning(last, changed)), file=sys.stderr)
     else:
-        print(f"The merged model answers all {len(cases):,} cases as the tuned model does.")
+        print(f"The merged model gives the same answers as the tuned model on all {len(cases):,} cases.")
     if args.max_flips is not None and last["flips"] > args.max_flips:
         print(f"tunediff: flips: found {last['flips']:,}, more than the {args.max_flips:,} allowed", file=sys.stderr)
         sys.exit(GATE_CLOSED)
@@ -129,9 +131,9 @@ def _answers(project: Project, cases: Sequence[Case], folder: Path) -> dict[str,
 def warning(step: Mapping[str, Any], changed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The warning where the merged model is another model than the tuned one."""
     yield (
-        f"tunediff: THE MERGED MODEL IS NOT THE TUNED ONE: it answers {step['changed']:,} of {step['n']:,} cases "
-        f"differently ({step['repaired']:,} repaired, {step['broken']:,} broken). What was measured of the tuned model "
-        "does not hold for it."
+        f"tunediff: THE MERGED MODEL DIFFERS FROM THE TUNED MODEL: it answers {step['changed']:,} of {step['n']:,} "
+        f"cases differently ({step['repaired']:,} repaired, {step['broken']:,} broken). Results measured on the "
+        "tuned model do not apply to it."
     )
     for case in changed[:NAMED]:
         yield (
