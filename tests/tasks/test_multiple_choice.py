@@ -286,3 +286,16 @@ def test_parameters_that_do_not_go_with_options_are_refused_in_one_line(tmp_path
     with pytest.raises(TunediffError) as caught:
         read_experiment(tmp_path / "params.yaml")
     assert any(message in line for line in caught.value.args)
+
+
+def test_options_may_be_asked_of_a_server(tmp_path):
+    kept = ("task", "data", "prompt", "evaluate", "report")
+    values = {name: RECIPE[name] for name in kept} | {
+        "model": {"source": "server", "id": "base", "head": "lm", "quantization": "none"},
+        "engine": {"kind": "server", "url": "http://localhost:8000/v1"},
+        "tuned": {"source": "server", "id": "tuned"},
+    }
+    values["evaluate"] = {"scoring_method": "choices"}
+    values["data"] = {name: value for name, value in values["data"].items() if name not in ("train", "validation")}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    assert read_experiment(tmp_path / "params.yaml").case_sets["test"].ask.answer == "options"

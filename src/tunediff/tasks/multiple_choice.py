@@ -89,12 +89,6 @@ def _prompt_fits(params: Params) -> str | None:
     return "task.option_score is unconditional, but prompt.messages are given: a chat cannot be scored without a prompt"
 
 
-def _engine_fits(params: Params) -> str | None:
-    if params.engine.kind != "server":
-        return None
-    return f"engine.kind is server, but task.name is {params.task.name}: no server scores options yet; expected local"
-
-
 def _method_fits(params: Params) -> str | None:
     method = params.evaluate.scoring_method
     if method == "choices":
@@ -114,7 +108,7 @@ class MultipleChoice(Classification):
     option_score: str = "sum"
     scored: tuple[str, ...] = ()
 
-    rules = (several_labels, _columns_fit, values_fit, _head_fits, _no_choices, _prompt_fits, _engine_fits, no_grades)
+    rules = (several_labels, _columns_fit, values_fit, _head_fits, _no_choices, _prompt_fits, no_grades)
     settings_rules = (_method_fits, asked_in_one_way)
 
     @classmethod

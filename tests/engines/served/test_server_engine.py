@@ -99,6 +99,19 @@ def test_the_options_of_a_case_are_scored_with_their_tokens(engine):
         assert [one.n_tokens for one in row] == [len(tokens(prompt + text)) - len(tokens(prompt)) for text in texts]
 
 
+def test_an_option_without_a_prompt_stands_behind_the_bos_of_the_server_or_is_refused(engine, monkeypatch):
+    texts = [" yes", " maybe so"]
+    with pytest.raises(TunediffError, match=r"unconditional, but .* tells of no token that it puts before every text"):
+        engine.unconditional(texts, "base")
+    if engine._tokens is None:
+        return
+    [bos] = tokens("!")
+    monkeypatch.setattr(engine._tokens, "start", [bos])
+    monkeypatch.setattr(engine._tokens, "bos_token_id", bos)
+    expected = [likelihood(BASE, "!", text) for text in texts]
+    np.testing.assert_allclose(engine.unconditional(texts, "base"), expected, atol=1e-9)
+
+
 def test_a_choice_that_begins_another_is_refused_as_by_any_engine(engine):
     with pytest.raises(
         TunediffError, match=r"prompt\.choices: ' no' is a prefix of ' no no', so it would always be at least as likely"

@@ -98,6 +98,16 @@ class ServerEngine(Engine):
 
         return [[OptionScore(*one) for one in row] for row in self._each(len(prompts), answer, title)]
 
+    def unconditional(self, texts: Sequence[str], title: str) -> list[float]:
+        """See `Engine`; behind the token that the server puts before every text."""
+        if not getattr(self._tokens, "start", None):
+            raise TunediffError(
+                f"params.yaml: task.option_score: found unconditional, but {self._completions.place} tells of no token "
+                "that it puts before every text (BOS), which an option could stand behind; expected another score"
+            )
+        scores = self.option_scores([""] * len(texts), [[text] for text in texts], title)
+        return [one.log_likelihood for [one] in scores]
+
     def generate(self, prompts: Sequence[str], stop: Sequence[str], max_new_tokens: int, title: str) -> list[Written]:
         """See `Engine`."""
 
