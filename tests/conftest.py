@@ -9,6 +9,8 @@ from hypothesis import settings
 # Before any of them is imported. One thread: see tests/tiny.py.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Each dvc would start a process that tells of it.
+os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
 
 def pytest_addoption(parser):

@@ -6,16 +6,15 @@ base, tuned = answers_of(test, right_before, seed=1), answers_of(test, right_aft
 
 import json
 import shutil
-import subprocess
 
 import numpy as np
 import pandas as pd
 import yaml
 
 from tests.imports import ROOT
+from tests.program import script
 from tests.report.made import made_cases, write_inputs, write_params
 from tests.settings import settle
-from tests.warm import warm_python
 from tunediff.config.task import TaskSection
 from tunediff.data.cases import INVALID, RIGHT, WRONG, Answer, Case, write_cases, write_predictions
 from tunediff.data.leaks import find_leaks
@@ -140,9 +139,8 @@ def write_run(folder, test, train, base, tuned, task=TASK):
 
 
 def run_stage(folder, name):
-    """Run the script of a stage in a folder, with settings from its params.yaml; the finished process."""
+    """Run a stage in a folder, with settings from its params.yaml; as the finished process."""
     settle(folder)
     cmd = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][name]["cmd"]
     arguments = cmd.split(f"stages/{name}.py")[1].split()
-    script = ROOT / "stages" / f"{name}.py"
-    return subprocess.run([warm_python(), script, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    return script(folder, ROOT / "stages" / f"{name}.py", *arguments)

@@ -1,12 +1,11 @@
 """The stage prepare, run in a folder as DVC runs it."""
 
 import json
-import os
-import subprocess
+import sys
 
 from tests.imports import ROOT
+from tests.program import script
 from tests.settings import settle
-from tests.warm import warm_python
 
 ARGUMENTS = {
     "--settings": "data/settings/prepare.json",
@@ -18,15 +17,14 @@ ARGUMENTS = {
 }
 
 
-def prepare(folder, raw="data/raw", hash_seed="random", **changes):
+def prepare(folder, raw="data/raw", hash_seed=None, **changes):
     settle(folder)
     settings = folder / "data/settings/prepare.json"
     values = json.loads(settings.read_text())
     settings.write_text(json.dumps(values | {"data": values["data"] | {"path": str(raw)}}))
     words = [part for pair in (ARGUMENTS | changes).items() for part in pair]
-    command = [warm_python(), str(ROOT / "stages/prepare.py"), "--raw", str(raw), *words]
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    seeded = {} if hash_seed is None else {"python": sys.executable, "PYTHONHASHSEED": hash_seed}
+    return script(folder, ROOT / "stages/prepare.py", "--raw", raw, *words, **seeded)
 
 
 def file_of(folder, name):

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tests.test_free_text import STAGES, project, run_stage, small
+from tests.pipeline import STAGES
+from tests.without_dvc import project, run_stage, small
 from tunediff.commands import main as command
 
 

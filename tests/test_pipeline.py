@@ -9,13 +9,12 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 
 from tests.imports import ROOT
+from tests.keys import ALL_KEYS, ASKED, DEFAULT, GRADED, KEYS, LEARNED, SECTIONS, changed, changed_by
 from tests.pipeline import NAMES, STAGES
-from tunediff.config.model import Base
+from tests.warm import warm_python
 from tunediff.config.params import Params
-from tunediff.config.prompt import Message
 from tunediff.config.settings import (
     BaseModelSettings,
     CountSettings,
@@ -30,9 +29,8 @@ from tunediff.config.settings import (
 from tunediff.inputs.settings import PredictSettings
 from tunediff.runtime.closure import code_files, code_of
 from tunediff.runtime.files import write_json
-from tunediff.tasks import task_of
 from tunediff.tasks.evaluation import EvalSettings
-from tunediff.tasks.experiment import Experiment, read_experiment, settings_of
+from tunediff.tasks.experiment import read_experiment, settings_of
 
 # The stages that a parser or a metric cannot change, and that a GPU may be needed for.
 ASKED_OR_TRAINED = ["base_model", "predict_base", "features", "train", "predict_tuned"]
@@ -76,7 +74,7 @@ def test_a_changed_file_changes_the_settings_of_the_stages_that_run_it_and_of_no
         script = "from pathlib import Path; from tunediff.tasks.experiment import *; import json; print(json.dumps("
         script += f"stage_files(read_experiment(Path({str(ROOT / 'params.yaml')!r})), Path('stages'))))"
         done = subprocess.run(
-            [sys.executable, "-c", script], cwd=tmp_path, env=os.environ | {"PYTHONPATH": "src"}, capture_output=True
+            [warm_python(), "-c", script], cwd=tmp_path, env=os.environ | {"PYTHONPATH": "src"}, capture_output=True
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -170,123 +168,10 @@ def test_light_stages_import_no_torch(name):
 
 # Key by key
 
-ASKED = ("predict_base", "predict_tuned")
-GRADED = ("eval_base", "eval_tuned")
-LEARNED = ("features", "train")
-# The stages whose settings another value of a key changes: those of its section, where the key has no line of its own.
-SECTIONS = {
-    "task": ("prepare", *GRADED, "diff_cases", "report"),
-    "data": ("prepare", "report"),
-    "also": ("prepare",),
-    "model": ("count_params", *ASKED, *LEARNED, "report"),
-    "pretrain": ("base_model",),
-    "prompt": (*ASKED, *LEARNED, "report"),
-    "engine": ASKED,
-    "evaluate": (*ASKED, "report"),
-    "adapt": ("count_params", *LEARNED, "report"),
-    "tuned": ("count_params", "train", "report"),
-    "train": ("train",),
-    "diff": ("diff_cases", "report"),
-    "checks": ("diff_cases",),
-    "report": ("report",),
-    "cost": ("report",),
-}
-KEYS = {
-    "task.inputs": ("prepare", *ASKED, *GRADED, *LEARNED, "diff_cases", "report"),
-    "task.labels": ("prepare", "count_params", *ASKED, *GRADED, *LEARNED, "diff_cases", "report"),
-    "task.partial_input": ("prepare", *ASKED, *GRADED, "diff_cases", "report"),
-    **{f"model.{key}": ("base_model", *SECTIONS["model"]) for key in Base.model_fields},
-    "model.published_parameters": ("count_params", "report"),
-    "model.head": (*SECTIONS["model"], *GRADED),
-    "model.head_seed": (*ASKED, *LEARNED, "report"),
-    "model.head_labels": (*ASKED, *LEARNED, "report"),
-    # Free text is parsed by the texts of the choices.
-    "prompt.choices": (*ASKED, *GRADED, *LEARNED, "report"),
-    "prompt.stop": (*ASKED, *GRADED, *LEARNED, "report"),
-    "task.grade": (*GRADED, "diff_cases", "report"),
-    "task.option_score": (*GRADED, "diff_cases", "report"),
-    "evaluate.scoring_method": (*ASKED, *GRADED, "report"),
-    "evaluate.num_processes": ("machine",),
-    "evaluate.metrics": (*GRADED, "report"),
-    **{f"evaluate.{key}": ("predict_base", "report") for key in ("few_shot", "noise_batch_tokens", "noise_seed")},
-    **{f"engine.{key}": ("machine",) for key in ("api_key_env", "num_concurrent", "timeout")},
-    **{f"tuned.{key}": ("train", "report") for key in ("head_labels", "url")},
-    "adapt.lora_dropout": (*LEARNED, "report"),
-    "train.logging_steps": ("machine",),
-    "train.save_total_limit": ("machine",),
-}
-# Values that `another` cannot make.
-OTHERS = {
-    "task.name": "classification",
-    "task.labels": ["contradiction", "neutral", "entailment"],
-    "evaluate.scoring_method": "generation",
-    "prompt.messages": [Message(role="user", content="{premise} {hypothesis}")],
-    "prompt.stop": ["END"],
-    "prompt.choices": {"entailment": " oui", "neutral": " maybe", "contradiction": " no"},
-}
-FURTHER = {
-    "data": {
-        "source": "files",
-        "files": {"dev": "dev.jsonl"},
-        "columns": {"premise": "a", "hypothesis": "b", "label": "c"},
-        "test": {"source": "dev"},
-    }
-}
-
-
-def default_experiment():
-    """The default parameters with all that has settings: a further test set, and a head to compute features for."""
-    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    params = Params.model_validate(values | {"also": {"further": FURTHER}})
-    return params.model_copy(update={"adapt": params.adapt.model_copy(update={"method": "head"})})
-
-
-DEFAULT = default_experiment()
-ALL_KEYS = [f"{name}.{key}" for name in SECTIONS if name != "also" for key in type(getattr(DEFAULT, name)).model_fields]
-
-
-def another(value):
-    """Another value for a key; settings do not judge it."""
-    match value:
-        case bool():
-            return not value
-        case int() | float():
-            return value + 1
-        case str():
-            return f"{value}x"
-        case list():
-            return [*value, "x"]
-        case dict():
-            return {**value, "x": "y"}
-        case None:
-            return "x"
-        case _:  # a section in a section
-            key = next(iter(type(value).model_fields))
-            return value.model_copy(update={key: another(getattr(value, key))})
-
-
-def changed(params):
-    """The stages whose settings are others than those of the default experiment."""
-
-    def settings(one):
-        also = {name: task_of(further.task or one.task) for name, further in one.also.items()}
-        return settings_of(Experiment(one, task_of(one.task), also))
-
-    before, after = settings(DEFAULT), settings(params)
-    return {name for name in before if before[name] != after[name]}
-
 
 def test_the_table_knows_every_section():
     assert list(SECTIONS) == list(Params.model_fields)
     assert set(KEYS) <= set(ALL_KEYS)
-
-
-def changed_by(name):
-    """The stages whose settings another value of a key changes."""
-    section, key = name.split(".")
-    values = getattr(DEFAULT, section)
-    value = OTHERS.get(name, another(getattr(values, key)))
-    return changed(DEFAULT.model_copy(update={section: values.model_copy(update={key: value})}))
 
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")

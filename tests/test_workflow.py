@@ -7,9 +7,8 @@ import shlex
 
 import pytest
 
-from tests.docs.test_documents import FORMATS
-from tests.docs.test_documents import PIPELINE as DVC_PAGE
-from tests.pipeline import NAMES
+from tests.formats import METRICS, names
+from tests.pipeline import NAMES, ROOT
 from tests.project import SMALL, Project
 from tunediff.runtime.files import read_jsonl
 
@@ -65,8 +64,7 @@ def test_metrics_are_flat_numbers(project):
 
 def test_the_default_experiment_asks_for_all_evidence(project):
     for name in ("diff_cases", "baselines", "calibration", "summary"):
-        [keys] = re.findall(rf"^\| `{name}.json` \| (.*)", FORMATS, flags=re.MULTILINE)
-        assert re.findall(r"`(\w+)`", keys) == list(project.metrics(name)), name
+        assert list(project.metrics(name)) == names(METRICS[name]), name
     records = read_jsonl(project.folder / "data/cases.jsonl")
     flips = [record for record in records if record["transition"] in ("repaired", "broken")]
     assert [record for record in records if "evidence" in record] == flips
@@ -128,7 +126,7 @@ def test_an_experiment_has_a_name_and_can_be_compared(project):
     header = next(csv.reader(io.StringIO(project.run("dvc", "exp", "show", "--csv", "--only-changed"))))
     assert {"accuracy_tuned", "nll_tuned", "train.learning_rate"} <= set(header)
     assert len(header) <= 40
-    documented = re.findall(r"dvc (exp show --.*)", DVC_PAGE)
+    documented = re.findall(r"dvc (exp show --.*)", (ROOT / "docs/dvc.md").read_text(encoding="utf-8"))
     assert len(documented) == 2
     for command in documented:
         header = next(csv.reader(io.StringIO(project.run("dvc", *shlex.split(command), "--csv"))))

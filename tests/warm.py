@@ -2,8 +2,9 @@
 
     subprocess.run([warm_python(), "stages/train.py", ...])        # as with sys.executable, seconds sooner
 
-All that is asked in another way than as a script or `-m`, with a seed for hashes or with settings of the hub, which
-libraries read when they are imported, gets a Python of its own. Tests that kill what they start take `sys.executable`.
+All that is asked in another way than as a script, `-m` or `-c`, with a seed for hashes or with settings of the hub,
+which libraries read when they are imported, gets a Python of its own. Beside it lies `dvc`, run by it. Tests that kill
+what they start take `sys.executable`.
 """
 
 import functools
@@ -18,12 +19,15 @@ from filelock import FileLock
 
 from tests.imports import ROOT
 
+# Settings of the hub, which its libraries read when they are imported.
+OF_THE_HUB = {"HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE", "HF_HUB_CACHE"}
+
 # Run by every start of a program, so it imports next to nothing.
 CLIENT = """#!{python} -IS
 import os, sys
 arguments = sys.argv[1:]
-known = arguments and (arguments[0].endswith(".py") or arguments[0] == "-m")
-own = {{"HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE", "HF_HUB_CACHE"}} & set(os.environ)
+known = arguments and (arguments[0].endswith(".py") or arguments[0] in ("-m", "-c"))
+own = {hub!r} & set(os.environ)
 seed = os.environ.get("PYTHONHASHSEED", "random") != "random"
 if own or seed or not known:
     os.execv("{python}", ["{python}", *arguments])
@@ -66,6 +70,8 @@ def warm_python() -> Path:
             while not socket.exists():
                 assert server.poll() is None, (folder / "log").read_text()
                 time.sleep(0.05)
-            program.write_text(CLIENT.format(python=sys.executable, socket=socket))
+            (folder / "dvc").write_text(f'#!/bin/sh\nexec "{program}" -m dvc "$@"\n')
+            (folder / "dvc").chmod(0o755)
+            program.write_text(CLIENT.format(python=sys.executable, socket=socket, hub=OF_THE_HUB))
             program.chmod(0o755)
     return program

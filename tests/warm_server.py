@@ -29,6 +29,8 @@ LIBRARIES = [
     *("transformers.tokenization_utils_tokenizers", "peft", "bitsandbytes", "accelerate", "safetensors.torch"),
     *("tokenizers", "tqdm", "pandas", "pyarrow.parquet", "scipy.stats", "scipy.sparse", "scipy.optimize", "pydantic"),
     *("yaml", "psutil", "sklearn.linear_model", "sklearn.feature_extraction.text", "jinja2", "altair", "vl_convert"),
+    *("dvc.cli.parser", "dvc.repo.reproduce", "dvc.repo.experiments.run", "dvc.repo.experiments.save", "dvc.output"),
+    *("dvc.repo.experiments.queue.workspace", "dvc.stage.run", "dvc_data.hashfile.build", "scmrepo.git"),
 ]
 
 
@@ -128,12 +130,16 @@ def python_path():
 
 
 def run(arguments):
-    """Run `SCRIPT ...`, or `-m MODULE ...`; its exit code."""
+    """Run `SCRIPT ...`, `-m MODULE ...` or `-c CODE ...`; its exit code."""
     try:
         if arguments[0] == "-m":
             sys.argv = arguments[1:]
             sys.path.insert(0, str(Path.cwd()))
             runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        elif arguments[0] == "-c":
+            sys.argv = ["-c", *arguments[2:]]
+            sys.path.insert(0, "")
+            exec(compile(arguments[1], "<string>", "exec"), vars(sys.modules["__main__"]))
         else:
             sys.argv = arguments
             sys.path.insert(0, str(Path(arguments[0]).resolve().parent))

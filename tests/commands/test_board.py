@@ -60,7 +60,7 @@ def test_a_folder_of_files_is_each_of_them_and_the_page_and_the_table_say_what_t
     for name in ("a.jsonl", "b.csv", "c.parquet", "copy.parquet"):
         assert name in html
         assert f"\n| {name} |" in markdown
-    assert "That lead may be luck" in markdown
+    assert "This lead may be due to chance" in markdown
     best = json.loads((tmp_path / "out/board.json").read_text())["runs"][0]
     assert best["to_base"]["gain"] == pytest.approx(0.3)
 
@@ -156,9 +156,9 @@ def test_published_squad_answers_in_every_form_and_their_data_set_lie_in_one_fol
         (["a.jsonl", "a.jsonl"], "board: found the run a.jsonl twice"),
         (["a.jsonl", "b.csv", "--base", "d"], "board: --base: found d, expected one of a.jsonl, b.csv"),
         (["a.jsonl", "less.jsonl"], "a.jsonl and less.jsonl: different cases: found 1 only in a.jsonl"),
-        (["a.jsonl", "relabelled.jsonl"], "label: found different ones for 1 of 200 cases"),
+        (["a.jsonl", "relabelled.jsonl"], "label: found different values for 1 of 200 cases"),
         (["a.jsonl", "empty"], "empty: has neither a dvc.yaml nor a file of .jsonl"),
-        (["a.jsonl", "nothing"], "nothing: is neither a file nor a folder here, nor a revision or an experiment"),
+        (["a.jsonl", "nothing"], "nothing: is neither a file, a folder, a Git revision nor an experiment"),
         (["a.jsonl", "b.csv", "--confidence", "95"], "--confidence: found 95.0"),
         ([], "board: found no DVC project here"),
     ],
@@ -202,6 +202,8 @@ def project(tmp_path_factory):
     return project
 
 
+@pytest.mark.pipeline
+@pytest.mark.xdist_group("board")
 def test_experiments_and_a_branch_are_read_from_the_cache_with_what_else_is_known_of_them(project):
     names = ["main", "seed1", "seed2", "seed3"]
     code, out, error = tunediff(project.folder, "board", *names, "--json", "--half-width", "0.05")
@@ -227,6 +229,8 @@ def test_experiments_and_a_branch_are_read_from_the_cache_with_what_else_is_know
     assert (recipe["stable_break"], recipe["lottery"]) == (1, 2 + 11)
 
 
+@pytest.mark.pipeline
+@pytest.mark.xdist_group("board")
 def test_a_run_that_is_named_as_the_base_takes_the_place_of_the_base_model(project):
     code, out, _ = tunediff(project.folder, "board", "main", "seed1", "--base", "main", "--json")
     runs = {run["name"]: run for run in json.loads(out)["runs"]}
@@ -235,6 +239,8 @@ def test_a_run_that_is_named_as_the_base_takes_the_place_of_the_base_model(proje
     assert runs["seed1"]["to_base"]["gain"] == pytest.approx(runs["seed1"]["accuracy"] - runs["main"]["accuracy"])
 
 
+@pytest.mark.pipeline
+@pytest.mark.xdist_group("board")
 def test_all_experiments_are_compared_where_none_is_named_and_flips_are_written_by_case(project):
     project.run("dvc", "checkout", "--quiet")
     code, out, error = tunediff(project.folder, "board", "--out", "board")
@@ -251,8 +257,10 @@ def test_all_experiments_are_compared_where_none_is_named_and_flips_are_written_
     assert 0 < lottery["repaired"] + lottery["broken"] < lottery["seeds"] == 3
 
 
+@pytest.mark.pipeline
+@pytest.mark.xdist_group("board")
 def test_predictions_that_are_in_no_cache_are_refused(project):
     shutil.rmtree(project.folder / "data/predictions")
     code, _, error = tunediff(project.folder, "board", ".", "seed1")
     assert code == 1
-    assert "workspace: data/predictions/tuned/test.parquet: is not there and in no cache that can be reached" in error
+    assert "workspace: data/predictions/tuned/test.parquet: is neither in the project nor in a reachable cache" in error

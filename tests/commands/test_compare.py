@@ -79,7 +79,7 @@ def parsed(given, *arguments):
     ("arguments", "line"),
     [
         (["--input", "txt"], "test.csv: found no column 'txt', expected one of text, label (did you mean text?)"),
-        (["--input", "a b", "--input", "a_b"], "--input: found a b, a_b, which params.yaml can name only a_b"),
+        (["--input", "a b", "--input", "a_b"], "--input: found a b, a_b, which params.yaml could only call a_b"),
         (["--label", "gold"], "test.csv: found no column 'gold', expected one of text, label"),
         (["--data", "nowhere.csv"], "nowhere.csv: there is no such file"),
         (["--limit", "0"], "--limit: found 0, expected a number of cases from 1 up"),
@@ -93,9 +93,9 @@ def parsed(given, *arguments):
             ["BASE", "http://me:secret@a.b/v1"],  # pragma: allowlist secret
             "expected an address such as http://localhost:8000/v1, without user, password or query",
         ),
-        (["BASE", "BASE", "--api-key-env", "KEY"], "are no addresses; expected none"),
+        (["BASE", "BASE", "--api-key-env", "KEY"], "are not addresses; expected none"),
         (["BASE", "./nowhere"], "./nowhere: there is no such folder, and it is not an id on the hub"),
-        (["BASE", "me/tuned@main"], "me/tuned@main: found 'main' behind @, expected a commit, 40 hexadecimal digits"),
+        (["BASE", "me/tuned@main"], "me/tuned@main: found 'main' after @, expected a commit, 40 hexadecimal digits"),
         (["BASE", "EMPTY"], "tuned.id: EMPTY: found neither adapter_config.json nor config.json"),
         (["EMPTY", "BASE"], "model.id: EMPTY: found no config.json"),
         (["BASE", "WIDER"], "WIDER: is not an adapter of BASE"),
@@ -185,6 +185,7 @@ def test_a_gguf_file_is_a_model_and_gives_its_name(tmp_path, monkeypatch):
     assert compare._slug("models/small-q4.gguf") == "small-q4.gguf"
 
 
+@pytest.mark.pipeline
 def test_an_id_on_the_hub_is_pinned_at_its_newest_commit_or_at_the_one_that_is_named(given, tmp_path):
     commit = "0123456789abcdef" * 2 + "01234567"
     assert compare.named_model(f"me/tuned@{commit}")[:3] == ("hub", "me/tuned", commit)
@@ -251,6 +252,8 @@ def compared(given, tmp_path_factory):
     return folder, arguments, tunediff(folder, *arguments)
 
 
+@pytest.mark.pipeline
+@pytest.mark.xdist_group("compared")
 def test_a_report_comes_out_of_one_command(compared):
     folder, _, (code, out, err) = compared
     assert code == 0, out + err
@@ -258,7 +261,7 @@ def test_a_report_comes_out_of_one_command(compared):
     assert out.rstrip().endswith("compare: reports/base--adapter/reports/report.html")
     assert r"the prompt is 'Text: {text}\nLabel:' (--template)" in out
     text = (project / "reports" / "report.md").read_text(encoding="utf-8")
-    for words in ("The tuned model was not trained here", "Nor is it known which cases it was trained on"):
+    for words in ("The tuned model was not trained here", "Its training data are unknown too"):
         assert words in text
     assert not any(words in text for words in ("majority", "training cases", "features and train"))
     diff = json.loads((project / "metrics" / "diff_cases.json").read_text())
@@ -269,6 +272,8 @@ def test_a_report_comes_out_of_one_command(compared):
     assert "leaked_pairs" not in json.loads((project / "metrics" / "prepare.json").read_text())
 
 
+@pytest.mark.pipeline
+@pytest.mark.xdist_group("compared")
 def test_dvc_agrees_and_the_same_command_computes_nothing_again(compared):
     folder, arguments, _ = compared
     project = folder / "reports" / "base--adapter"

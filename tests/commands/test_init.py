@@ -117,7 +117,7 @@ def test_another_version_is_refused_until_the_pipeline_is_taken_from_it(project,
     assert Path("requirements.txt").read_text() == "evaluate\ntunediff[models]==9.0\n"
     assert Path("stages/report.py").read_text() == (ROOT / "stages/report.py").read_text()
     assert Path("graders/mine.py").is_file()
-    assert "stages: taken from this version" in capsys.readouterr().out
+    assert "stages: replaced by those of this version" in capsys.readouterr().out
     release.check_code(Path("requirements.txt"))
 
 

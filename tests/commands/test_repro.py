@@ -1,7 +1,5 @@
 """`tunediff repro` on a pipeline of three stages that measure their cost as ours do, through DVC, for real."""
 
-import contextlib
-import json
 import os
 import re
 import shutil
@@ -9,138 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 
-from tests.imports import ROOT, SOURCE
-from tunediff.runtime.cost import RUN
+from tests.three_stages import NAMES, Pipeline
 
 pytestmark = pytest.mark.pipeline
-
-SCRIPT = """
-import json, subprocess, sys, time
-from pathlib import Path
-from tunediff.runtime.cost import measured
-
-name, reads, writes = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-with measured(Path(f"metrics/cost/{name}.json")):
-    if name == "train" and Path("fail").exists():
-        sys.exit(7)
-    if name == "train" and Path("wait").exists():
-        # What it starts ends on Ctrl-C, and on SIGTERM not.
-        subprocess.Popen(["/bin/sh", "-c", "trap '' TERM; sleep 600; true"])
-    while name == "train" and Path("wait").exists():
-        Path("waiting").touch()
-        time.sleep(0.05)
-    writes.parent.mkdir(exist_ok=True)
-    if name == "diff_cases":
-        values = {"n": 100, "repaired": 49, "broken": 2, "accuracy_delta": 0.47}
-        writes.write_text(json.dumps(values | {"accuracy_delta_low": 0.361, "accuracy_delta_high": 0.572}))
-    else:
-        writes.write_text(reads.read_text() + name)
-"""
-NAMES = ["prepare", "train", "diff_cases"]
-
-
-def stage(name, reads, writes, sections, metrics=()):
-    cost = {f"metrics/cost/{name}.json": {"cache": False}}
-    outs = {"metrics": [*metrics, cost]} if metrics else {"outs": [writes], "metrics": [cost]}
-    return {
-        "cmd": f"python script.py {name} {reads} {writes}",
-        "deps": ["script.py", reads],
-        "params": sections,
-        **outs,
-    }
-
-
-STAGES = {
-    "prepare": stage("prepare", "raw.txt", "splits.txt", ["data"]),
-    "train": stage("train", "splits.txt", "tuned.txt", ["train"]),
-    "diff_cases": stage(
-        "diff_cases", "tuned.txt", "metrics/diff_cases.json", ["diff"], [{"metrics/diff_cases.json": {"cache": False}}]
-    ),
-}
-
-
-class Pipeline:
-    """A folder with the three stages, where no environment is activated and `python` is another one."""
-
-    def __init__(self, folder, git=False):
-        self.folder = folder
-        self.env = os.environ | {"PATH": os.defpath, "PYTHONPATH": str(SOURCE)}
-        self.env.pop(RUN, None)
-        (folder / "script.py").write_text(SCRIPT)
-        (folder / "raw.txt").write_text("raw")
-        (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}, sort_keys=False))
-        shutil.copy(ROOT / "params.yaml", folder)
-        if git:
-            self.git("init", "--quiet")
-        self.dvc("init", *([] if git else ["--no-scm"]), "--quiet")
-        self.dvc("config", "core.analytics", "false")
-        if git:
-            (folder / ".gitignore").write_text("metrics/cost\n.scratch\n")
-            self.git("add", ".")
-            self.git("-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "-m", "start")
-
-    def dvc(self, *arguments):
-        activated = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}"}
-        subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=self.folder, env=self.env | activated, check=True)
-
-    def git(self, *arguments):
-        subprocess.run(["git", *arguments], cwd=self.folder, check=True)
-
-    def tunediff(self, *command):
-        """Exit code, and what follows DVC's own lines."""
-        done = subprocess.run(
-            self.command(*command), cwd=self.folder, env=self.env, capture_output=True, text=True, check=False
-        )
-        output = done.stdout[done.stdout.rfind("stage  ") :] if "stage  " in done.stdout else done.stdout
-        return done.returncode, output, done.stderr
-
-    def command(self, *arguments):
-        return [sys.executable, "-m", "tunediff.commands.main", *arguments]
-
-    def change(self, **changes):
-        path = self.folder / "params.yaml"
-        params = yaml.safe_load(path.read_text())
-        for section, values in changes.items():
-            params[section] |= values
-        path.write_text(yaml.safe_dump(params))
-
-    def seconds(self, *names):
-        costs = [json.loads((self.folder / f"metrics/cost/{name}.json").read_text()) for name in names]
-        return sum(cost["seconds"] for cost in costs)
-
-    def start_and_wait_in_train(self, *command):
-        (self.folder / "wait").touch()
-        process = subprocess.Popen(
-            self.command(*command or ["repro"]),
-            cwd=self.folder,
-            env=self.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            # A shell starts what runs in the background with Ctrl-C ignored, and so would this be.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        end = time.monotonic() + 120
-        # Ctrl-C before `sleep` is there would leave it running.
-        while not (self.folder / "waiting").exists() or "sleep" not in names_below(process.pid):
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < end, "train did not begin"
-            time.sleep(0.05)
-        return process
-
-
-def names_below(pid):
-    """Names of the programs that a process started, and those started by them."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return {one.name() for one in psutil.Process(pid).children(recursive=True) if one.is_running()}
-    return set()
 
 
 @pytest.fixture
@@ -228,7 +102,7 @@ def test_a_run_that_fails_half_way_says_what_was_not_made_and_passes_the_exit_co
     assert re.search(r"train was stopped after about \d", output)
     # What lies there of the comparison is of the earlier model.
     assert re.search(rf"^all +{made.seconds('prepare'):,.1f} ", output, flags=re.MULTILINE)
-    assert "Cost per net repaired case: not known" in output
+    assert "Cost per net repaired case: unknown" in output
 
 
 def test_a_run_that_was_killed_is_not_told_as_if_it_had_ended(made):
@@ -237,15 +111,15 @@ def test_a_run_that_was_killed_is_not_told_as_if_it_had_ended(made):
     code, output, error = made.tunediff("repro")
     assert (code, output) == (1, "")
     assert f"another tunediff repro is running (process {process.pid})" in error
-    assert "is still at work." in made.tunediff("cost")[1]
+    assert "is still running." in made.tunediff("cost")[1]
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     wait_for_the_end_of(process.pid)
     code, output, _ = made.tunediff("cost")
     assert code == 0
-    assert "did not come to its end: it was killed." in output
+    assert "was killed before it ended." in output
     assert states(output) == {"prepare": "from the cache", "train": "stopped", "diff_cases": "not made"}
-    assert "train was stopped; how long it ran is not known." in output
+    assert "train was stopped; how long it ran is unknown." in output
     (made.folder / "wait").unlink()
     assert states(made.tunediff("repro")[1])["train"] == "ran"
 
@@ -296,7 +170,7 @@ def test_another_price_runs_nothing_and_is_used_at_once(made):
 
 def test_what_dvc_ran_by_itself_is_not_told_as_part_of_the_last_run(pipeline):
     code, output, _ = pipeline.tunediff("cost")
-    assert (code, "No run of `make repro` or `tunediff repro` is noted here" in output) == (0, True)
+    assert (code, "No run of `make repro` or `tunediff repro` is recorded here" in output) == (0, True)
     pipeline.dvc("repro", "--quiet")
     assert "saved" not in pipeline.tunediff("cost")[1].split("\n\n")[1]
     pipeline.tunediff("repro")
@@ -337,7 +211,7 @@ def test_the_other_seeds_are_experiments_that_train_anew_and_take_the_rest_from_
     first = yaml.safe_load((tmp_path / "params.yaml").read_text())["train"]["seed"]
     code, said, error = pipeline.tunediff("repro", "--seeds", "3")
     assert code == 0, said + error
-    names = re.search(r"What the recipe gains: tunediff board \. (.*)", said)[1].split()
+    names = re.search(r"Gain of the recipe: tunediff board \. (.*)", said)[1].split()
     assert [name.split("-")[0] for name in names] == [f"seed{first + 1}", f"seed{first + 2}"]
     # All seeds but the present one: the workspace is as the first run left it.
     assert yaml.safe_load((tmp_path / "params.yaml").read_text())["train"]["seed"] == first
@@ -349,11 +223,11 @@ def test_the_other_seeds_are_experiments_that_train_anew_and_take_the_rest_from_
     assert said.count("Running stage 'train'") == 2
     assert "Running stage 'prepare'" not in said
     # These stages write no predictions.
-    assert "tunediff: no report of the recipe: dvc.yaml: stages.eval_tuned.cmd: found no --predictions" in error
+    assert "tunediff: cannot report on the recipe: dvc.yaml: stages.eval_tuned.cmd: found no --predictions" in error
     # Once more: nothing is queued.
     code, said, _ = pipeline.tunediff("repro", "--seeds", "3")
     assert code == 0
-    assert [f"{name}: is there, of an earlier run" in said for name in names] == [True, True]
+    assert [f"{name}: exists from an earlier run" in said for name in names] == [True, True]
     assert "Running stage" not in said
 
 

@@ -104,7 +104,7 @@ def test_a_command_that_no_shell_reads_is_named_in_a_line(tmp_path):
 def test_a_status_that_cannot_be_read_is_a_line(code, out, monkeypatch):
     done = subprocess.CompletedProcess([], code, out, "")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
-    with pytest.raises(TunediffError, match="dvc status: cannot tell which results are up to date"):
+    with pytest.raises(TunediffError, match="dvc status: cannot determine which results are up to date"):
         dvc_status()
 
 

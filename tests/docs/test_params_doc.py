@@ -11,8 +11,8 @@ import pytest
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from tests.imports import ROOT
+from tests.keys import ALL_KEYS, DEFAULT, changed, changed_by
 from tests.pipeline import NAMES
-from tests.test_pipeline import ALL_KEYS, DEFAULT, changed, changed_by
 from tunediff.config.also import AlsoData, AlsoSet
 from tunediff.config.data import Draw, HubData, Synthetic
 from tunediff.config.grade import Grade

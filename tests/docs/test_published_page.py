@@ -8,9 +8,10 @@ import pytest
 
 from tests.imports import ROOT
 from tunediff.config.params import Params
+from tunediff.config.task import RESERVED
 from tunediff.report.results import OF_EPOCHS, TABLES
 
-PAGE, FORMATS = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("published.md", "formats.md"))
+PAGE = (ROOT / "docs/published.md").read_text(encoding="utf-8")
 RESULTS = ROOT / "docs/results"
 ROWS = [
     tuple(cell.strip() for cell in line.strip("| ").split("|"))
@@ -43,7 +44,7 @@ def known(path):
     if path == "data/train_log.csv":
         return {*TABLES["train_log"], *OF_EPOCHS}
     if path == "data/cases.jsonl":
-        return set(re.findall(r"`(\w+)`", FORMATS.split("**Cases**, `data/cases.jsonl`")[1].split("**Tables**")[0]))
+        return RESERVED
     if path == "data/pretrain_log.csv":
         return {*TABLES["pretrain_log"], "validation_loss"}
     assert path == "data/parameters.csv", path

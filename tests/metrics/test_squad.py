@@ -1,13 +1,12 @@
 import doctest
 import json
-import string
-from collections import Counter
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.official_squad import official_best, official_v1
 from tests.shared_data import shared_data
 from tunediff.metrics import squad as module
 from tunediff.metrics.squad import (
@@ -82,25 +81,6 @@ def test_articles_go_as_words_only():
     assert normalised("An  ape, the theatre; A.B.") == "ape theatre ab"
 
 
-def words_of(text):
-    """As the official scripts do it, in other words."""
-    kept = "".join(char for char in text.lower() if char not in string.punctuation)
-    return [word for word in kept.replace(" the ", " ").split() if word not in ("a", "an", "the")]
-
-
-def official_v1(answers, predictions):
-    """evaluate-v1.1.py: without shared words there is no F1, also between two empty texts."""
-    exact, f1 = [], []
-    for references, prediction in zip(answers, predictions, strict=True):
-        found, best = words_of(prediction), 0.0
-        for words in map(words_of, references):
-            shared = (Counter(words) & Counter(found)).total()
-            best = max(best, 2 * shared / (len(words) + len(found)) if shared else 0.0)
-        exact.append(found in [words_of(reference) for reference in references])
-        f1.append(best)
-    return {"exact_match": 100 * np.mean(exact), "f1": 100 * np.mean(f1)}
-
-
 TEXT = st.lists(st.sampled_from(["the", "a", "Paris", "paris.", "Rome", "!"]), max_size=4).map(" ".join)
 
 
@@ -131,20 +111,6 @@ def test_parts_that_are_empty_are_left_out():
     assert "HasAns_exact" not in squad_v2_scores([[]], [""])
     with pytest.raises(TunediffError, match="no question"):
         squad_v2_scores([], [])
-
-
-def official_best(scores, answerable, texts, no_answer):
-    """find_best_thresh of evaluate-v2.0.py: question by question by rising probability, the best so far kept."""
-    best = current = sum(not has for has in answerable)
-    threshold = 0.0
-    for row in sorted(range(len(scores)), key=lambda row: no_answer[row]):
-        if answerable[row]:
-            current += scores[row]
-        elif texts[row]:
-            current -= 1
-        if current > best:
-            best, threshold = current, no_answer[row]
-    return best / len(scores), threshold
 
 
 # Few values, so that probabilities are equal and thresholds tie.

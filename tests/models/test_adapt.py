@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.models.layouts import PHI_2
+from tests.shaken import answers, shake
 from tests.tiny import SMALL, adapt_section, load, small_model, write_model
 from tunediff.models.adapt import adapt_model, load_trained, save_trained
 from tunediff.models.counts import count_parameters
@@ -18,8 +19,6 @@ from tunediff.models.layouts import layout
 from tunediff.models.parameters import totals
 from tunediff.models.tuned import load_tuned, save_tuned
 from tunediff.runtime.errors import TunediffError
-
-TOKENS = torch.tensor([[3, 9, 40, 7, 12], [5, 5, 8, 30, 31]])
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +28,6 @@ def published(tmp_path_factory, tokenizer, bert_tokenizer):
     write_model(root / "phi", "phi", tokenizer)
     write_model(root / "bert", "bert", bert_tokenizer, "none")
     return root
-
-
-def shake(model):
-    """Stand in for training: move every trained weight a little."""
-    torch.manual_seed(5)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.requires_grad:
-                weight += 0.05 * torch.randn_like(weight)
-    return model.eval()
-
-
-@torch.no_grad()
-def answers(model):
-    return model(TOKENS).logits
 
 
 # Which weights are trained
@@ -174,6 +158,7 @@ def save(folder, out):
 """
 
 
+@pytest.mark.pipeline
 def test_the_saved_adapter_is_the_same_in_every_process_and_names_no_place(tmp_path, tokenizer):
     # From 20 targets on, peft writes them shorter, from sets: their order hangs on the seed of the process's hashes.
     folder = write_model(tmp_path / "model", "llama", tokenizer, num_hidden_layers=3)

@@ -414,6 +414,7 @@ def test_a_layout_holds_no_weights():
     assert {tensor.device.type for tensor in layout(PHI_2).parameters()} == {"meta"}
 
 
+@pytest.mark.pipeline
 def test_counting_loads_neither_peft_nor_bitsandbytes():
     code = (
         "import sys; from tunediff.models.counts import *;"

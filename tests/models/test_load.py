@@ -139,6 +139,7 @@ run(main)
 """
 
 
+@pytest.mark.pipeline
 def test_a_model_is_fetched_from_the_hub_at_its_commit_once_and_needs_no_network_later(published, tmp_path, tokenizer):
     with serve() as hub:
         revision = hub.commit("model", "someone/llama", files_of(published / "llama"))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.models.test_adapt import answers, shake
+from tests.shaken import answers, shake
 from tests.tiny import adapt_section, load, write_model
 from tunediff.models.adapt import adapt_model
 from tunediff.models.perturbation import write_null, write_scaled

@@ -57,6 +57,7 @@ def test_words_of_known_letters_can_be_written_and_read_back(text):
         assert WORDPIECE.decode(ids) == " ".join(words)
 
 
+@pytest.mark.pipeline
 def test_the_same_text_gives_the_same_numbers_in_every_process():
     # The library numbers letters inside of words in the order of a hash table, which differs from run to run.
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}

@@ -70,7 +70,7 @@ def test_label_slice_and_text_narrow_the_cases_together(show):
     choose(page, "text", f"{tagged[0]['premise'].upper()}")
     assert page.run(f"{CASES}.map(one => one.querySelector('.foot code').textContent)") == [tagged[0]["case_id"]]
     choose(page, "text", "no case says this")
-    assert status(page) == "No case fits these filters."
+    assert status(page) == "No case matches these filters."
     page.run("document.querySelector('[type=reset]').click()")
     assert page.run(
         "new Promise(done => setTimeout(() => done(document.getElementById('shown').textContent), 50))"

@@ -2,12 +2,12 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.imports import ROOT, SOURCE
+from tests.warm import warm_python
 from tunediff.runtime.closure import code_files, code_of
 
 SCRIPTS = sorted((ROOT / "stages").glob("*.py"))
@@ -22,7 +22,7 @@ print(json.dumps(sorted(files)))
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_all_that_python_loads_of_this_project_is_among_the_files(script):
     done = subprocess.run(
-        [sys.executable, "-c", LOADED, str(script)], env={"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True
+        [warm_python(), "-c", LOADED, script], env={"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True
     )
     loaded = {Path(file) for file in json.loads(done.stdout)}
     assert len(loaded) > 3

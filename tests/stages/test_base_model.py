@@ -1,9 +1,7 @@
 """The stage base_model: both its files are there for any base, and a changed head is no change to it."""
 
 import json
-import os
 import shutil
-import subprocess
 
 import pytest
 import yaml
@@ -11,9 +9,9 @@ import yaml
 from tests.imports import ROOT
 from tests.models.layouts import SMALL_BERT
 from tests.prepare_params import PARAMS, files_section
+from tests.program import script
 from tests.settings import settle
 from tests.tiny import SENTENCES, small_tokenizer, write_model
-from tests.warm import warm_python
 
 HEADER = "epoch,step,train_loss,validation_loss,perplexity,mlm_accuracy,nsp_accuracy"
 LAYOUT = SMALL_BERT | {"max_position_embeddings": 32, "num_hidden_layers": 1}
@@ -43,14 +41,7 @@ def base_model(tmp_path):
             "--cost",
             "cost.json",
         ]
-        done = subprocess.run(
-            [warm_python(), str(ROOT / "stages/base_model.py"), *paths],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = script(tmp_path, ROOT / "stages/base_model.py", *paths)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

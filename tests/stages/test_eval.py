@@ -10,6 +10,8 @@ import yaml
 
 from tests import questions
 from tests.imports import ROOT
+from tests.pipeline import STAGES
+from tests.program import script
 from tests.settings import settle
 from tests.small_tasks import PAIR
 from tunediff.data.answers import write_answers
@@ -50,23 +52,19 @@ def write_project(folder):
         write_answers(folder / f"data/answers/{model}/questions.parquet", asked, about | {"labels": []})
 
 
+def command(model):
+    """The script of the stage, and its arguments."""
+    name = f"stages/eval_{model}.py"
+    return ROOT / name, STAGES[f"eval_{model}"]["cmd"].split(name)[1].split()
+
+
 def evaluate(folder, model):
-    cmd = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][f"eval_{model}"]["cmd"]
-    arguments = cmd.split(f"stages/eval_{model}.py")[1].split()
-    script = str(ROOT / f"stages/eval_{model}.py")
-    code = f"""
-import runpy, sys
-sys.argv[0] = {script!r}
-runpy.run_path({script!r}, run_name="__main__")
-sys.exit("torch" in sys.modules)
-"""
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
+    path, arguments = command(model)
+    return script(folder, path, *arguments)
 
 
 @pytest.mark.parametrize("model", ["base", "tuned"])
-def test_answers_become_predictions_and_metrics_set_by_set_without_torch(model, tmp_path):
+def test_answers_become_predictions_and_metrics_set_by_set(model, tmp_path):
     write_project(tmp_path)
     done = evaluate(tmp_path, model)
     assert (done.returncode, done.stderr) == (0, "")
@@ -82,6 +80,19 @@ def test_answers_become_predictions_and_metrics_set_by_set_without_torch(model, 
     assert also == {"questions": task_of(questions.QUESTIONS).metrics(asked, None)}
     assert f"{model}: 3 of 6 right = 50.0%" in done.stdout
     assert f"{model}, questions: 1 of 7 right = exact match 14.3 %" in done.stdout
+
+
+def test_grading_imports_no_torch(tmp_path):
+    write_project(tmp_path)
+    path, arguments = command("tuned")
+    code = f"""
+import runpy, sys
+sys.argv[0] = {str(path)!r}
+runpy.run_path({str(path)!r}, run_name="__main__")
+sys.exit("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_file_of_answers_that_is_not_there_is_one_line_and_nothing_is_written(tmp_path):

@@ -1,9 +1,8 @@
 import json
-import subprocess
 from pathlib import Path
 
+from tests.program import script
 from tests.tiny import CASES, LABELS, asked_for, model_section, pin, small_bert_tokenizer, write_model
-from tests.warm import warm_python
 from tunediff.config.prompt import Prompt
 from tunediff.data.answers import read_answers
 from tunediff.data.cases import write_cases
@@ -24,9 +23,7 @@ def stage(folder, section, **evaluate):
     paths = {"settings": "settings.json", "test-sets": "sets", "validation": "sets/test.jsonl", "base": "base"}
     paths |= {"answers": "answers", "environment": "environment.json", "cost": "cost.json"}
     options = [part for name, path in paths.items() for part in (f"--{name}", path)]
-    done = subprocess.run(
-        [warm_python(), str(SCRIPT), *options], cwd=folder, capture_output=True, text=True, timeout=300, check=False
-    )
+    done = script(folder, SCRIPT, *options)
     assert done.returncode == 0, done.stderr
     return read_answers(folder / "answers/test.parquet")[0]
 

@@ -166,7 +166,7 @@ def test_rows_in_another_order_give_the_same_bytes_where_they_are_drawn_by_what_
     for seed in (None, 1, 2):
         rows = random.Random(seed).sample(made, len(made)) if seed else made
         folder = project(tmp_path / str(seed), data, {"train": rows})
-        prepared(folder, hash_seed=str(seed or 0))
+        prepared(folder)
         paths = [file_of(folder, name) for name in SPLITS]
         paths += [folder / "data/notes.json", folder / "metrics/prepare.json"]
         written.append({path.name: path.read_bytes() for path in paths})
@@ -276,8 +276,8 @@ def test_a_split_folder_outside_the_project_is_refused(tmp_path):
 
 
 def test_a_hub_that_cannot_be_reached_ends_in_one_line(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     data = files_section(
         source="hub",
         hub={"id": "stanfordnlp/snli", "config": "plain_text", "revision": "cdb5c3d5eed6ead6e5a341c8e56e669bb666725b"},

@@ -1,12 +1,13 @@
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.program import script
 from tests.report.made import usual_cases, write_inputs, write_params
 from tests.settings import settle
-from tests.warm import warm_python
 from tunediff.report.results import SOURCES
 
 SCRIPT = Path(__file__).parents[2] / "stages" / "report.py"
@@ -19,7 +20,7 @@ def project(tmp_path):
     return tmp_path
 
 
-def stage(project, *before):
+def options(project):
     paths = {name: f"{'data/plots' if name == 'checks' else 'metrics'}/{name}.json" for name in SOURCES}
     paths |= {name: f"data/{name}.csv" for name in ("train_log", "pretrain_log", "parameters")}
     paths |= {"cases": "data/cases.jsonl", "plots": "data/plots", "costs": "metrics/cost"}
@@ -27,10 +28,11 @@ def stage(project, *before):
     settle(project)
     paths |= {"html": "reports/report.html", "markdown": "reports/report.md"}
     paths |= {"model_card": "reports/model_card.md", "cost": "metrics/cost/report.json"}
-    options = [part for name, path in paths.items() for part in (f"--{name.replace('_', '-')}", path)]
-    return subprocess.run(
-        [warm_python(), *(before or [str(SCRIPT)]), *options], cwd=project, capture_output=True, text=True, timeout=120
-    )
+    return [part for name, path in paths.items() for part in (f"--{name.replace('_', '-')}", path)]
+
+
+def stage(project):
+    return script(project, SCRIPT, *options(project))
 
 
 def test_the_stage_writes_both_reports_and_prints_the_verdict(project):
@@ -51,7 +53,7 @@ def test_the_evidence_that_was_asked_for_is_in_both_reports(project):
     write_inputs(project, usual_cases(), evidence=True)
     assert stage(project).returncode == 0
     for name in ("report.html", "report.md"):
-        assert "What the change consists of" in (project / "reports" / name).read_text()
+        assert "Parts of the change" in (project / "reports" / name).read_text()
 
 
 def test_a_tuned_model_that_was_not_trained_here_is_reported_without_its_training(project):
@@ -61,7 +63,7 @@ def test_a_tuned_model_that_was_not_trained_here_is_reported_without_its_trainin
     for name in ("report.html", "report.md", "model_card.md"):
         text = (project / "reports" / name).read_text()
         assert "was not trained here" in text
-        assert not any(words in text for words in ("Trained for", "Loss by epoch", "Two files of answers", "no part"))
+        assert not any(words in text for words in ("Trained for", "Loss by epoch", "Two prediction files", "no part"))
 
 
 def test_the_same_results_give_the_same_reports(project):
@@ -77,7 +79,8 @@ def test_the_stage_never_imports_torch(project):
         f"import runpy, sys; sys.argv[0] = {str(SCRIPT)!r}; runpy.run_path({str(SCRIPT)!r}, run_name='__main__'); "
         "print('torch' in sys.modules, 'transformers' in sys.modules)"
     )
-    done = stage(project, "-c", code)
+    command = [sys.executable, "-c", code, *options(project)]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == "False False", done.stderr
 
 

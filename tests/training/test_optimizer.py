@@ -30,6 +30,7 @@ def test_every_rate_is_that_of_transformers_to_the_last_digit(kind, warmup, step
     assert own.get_last_lr() == theirs.get_last_lr()
 
 
+@pytest.mark.pipeline
 def test_a_base_from_scratch_imports_neither_adapters_nor_4_bit_layers():
     code = "import sys, tunediff.pretraining.pretrain; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,6 +13,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ MARKDOWN_TEXT = 300
 MARKDOWN_SLICES = 15
 # More labels than this have no confusion to be looked at; tables with more rows than that are closed at first.
 MOST_DRAWN, MOST_OPEN = 50, 36
-NO_ENERGY = "Energy was not measured: no stage used a GPU that counts it."
+NO_ENERGY = "Energy was not measured: no stage used a GPU that reports it."
 COST_NAMES = {"gpu_seconds": "GPU seconds", "energy_joules": "Energy, joules"}
 
 
@@ -133,7 +134,7 @@ def _confusion(results: Results, task: Task) -> dict[str, Any]:
         else [
             ("Before", confusion_picture(task.labels, base, results.models.base, unlabelled)),
             ("After", confusion_picture(task.labels, tuned, results.models.tuned, unlabelled)),
-            ("After less before", difference_picture(task.labels, base, tuned, unlabelled)),
+            ("After minus before", difference_picture(task.labels, base, tuned, unlabelled)),
         ],
     }
 
@@ -146,7 +147,7 @@ def _split_rows(task: Task, prepare: Metrics) -> list[tuple[str, str]]:
         ("test_n", "test cases"),
         ("dropped_unlabelled", "rows dropped: no gold label"),
         ("dropped_shared_sources", f"rows dropped: {task.source_input} also in another split"),
-        ("leaked_pairs", "test cases that stand in training with the same inputs"),
+        ("leaked_pairs", "test cases that also occur in the training split"),
         ("near_duplicates", "test cases with a near-duplicate in training"),
     ]
     if len(task.inputs) > 1:
@@ -159,11 +160,8 @@ def html_page(contents: Mapping[str, Any]) -> str:
     """One HTML file that loads nothing; its one script shows the cases."""
     script = (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    environment = _environment()
-    # In the order that the page names them, and as the text that they are.
-    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
     ours = {"script": Markup(script), "script_hash": digest}  # noqa: S704  (a file of this package)
-    return environment.get_template("report.html.j2").render(contents, **ours)
+    return _environment().get_template("report.html.j2").render(contents, **ours)
 
 
 def board_html(contents: Mapping[str, Any]) -> str:
@@ -173,9 +171,7 @@ def board_html(contents: Mapping[str, Any]) -> str:
 
 def markdown_page(contents: Mapping[str, Any], template: str = "report.md.j2") -> str:
     """The same in GitHub's Markdown, tables in place of pictures; or what another template makes of it."""
-    environment = _environment(finalize=markdown_text)
-    environment.filters["code"] = _code
-    return environment.get_template(template).render(contents)
+    return _environment(finalize=markdown_text).get_template(template).render(contents)
 
 
 def plain_verdict(found: Findings) -> str:
@@ -198,6 +194,7 @@ def _code(text: str) -> Markup:
     return Markup("`" + re.sub(r"[`|\s]+", " ", text) + "`")  # noqa: S704  (nothing in a code span is markup)
 
 
+@cache  # compiling a template takes longer than filling it in
 def _environment(**options: Any) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -208,6 +205,8 @@ def _environment(**options: Any) -> Environment:
         keep_trailing_newline=True,
         **options,
     )
-    environment.filters.update({figure.__name__: figure for figure in FIGURES})
+    environment.filters.update({figure.__name__: figure for figure in FIGURES}, code=_code)
     environment.globals.update({figure.__name__: figure for figure in FIGURES})
+    # In the order that the page names them, and as the text that they are.
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
     return environment
