@@ -347,6 +347,7 @@ def questions_section(**changes):
     } | changes
 
 
+@pytest.mark.pipeline
 def test_squad_is_split_by_article_and_its_summary_says_what_it_holds(tmp_path):
     raw = shared_data("squad/dev-v2.0.json").parent.resolve()
     metrics, summary = prepared(project(tmp_path, questions_section(), **QUESTIONS), raw=raw)
@@ -414,6 +415,7 @@ def sst2_section(**changes):
     } | changes
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize(("shared", "leaked"), [("drop", 0), ("keep", 114)])
 def test_sst2_is_split_80_to_20_and_a_sentence_that_stands_twice_leaks_only_where_it_may(shared, leaked, tmp_path):
     raw = shared_data("sst2/train.tsv").parent.resolve()
