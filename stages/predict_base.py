@@ -8,12 +8,10 @@ The validation split gives the examples of few-shot prompts, and is asked too wh
 """
 
 from tunediff.config.settings import read_machine, read_settings
-from tunediff.engines import open_engine
-from tunediff.engines.asking import ask_cases
-from tunediff.engines.case_sets import ask_sets, read_sets, write_sets
+from tunediff.engines import open_engines
+from tunediff.engines.case_sets import add_answers, answer_folder, ask_sets, read_sets, write_sets
 from tunediff.engines.journal import finished_batches
-from tunediff.engines.other_settings import answers_of
-from tunediff.inputs.settings import HEADLINE, PredictSettings
+from tunediff.inputs.settings import PredictSettings
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import write_json
@@ -35,21 +33,20 @@ def main() -> None:
     scratch = scratch_folder("predict_base", settings.model_dump(), *reads)
     with measured(args.cost, scratch, gathered) as note_cost, finished_batches(scratch, note_cost):
         cases = read_sets(settings, args.test_sets, args.validation)
-        engine = open_engine(settings.on(machine), args.base)
+        engine = open_engines(settings.on(machine), args.base, machine.workers)
         inspected = engine.inspected()
-        frames = ask_sets(engine, cases, settings, "predict_base")
-        environment = engine.environment()
-        if settings.evaluate.noise_seed is not None:
-            del engine  # two models at once may not fit
-            model = settings.model.model_copy(update={"head_seed": settings.evaluate.noise_seed})
-            engine = open_engine(settings.model_copy(update={"model": model}), args.base)
-            title = "predict_base, another head"
-            frame = ask_cases(engine, cases[HEADLINE], settings.headline, settings.evaluate, title)
-            frames[HEADLINE] = frames[HEADLINE].assign(**answers_of("seed", frame))
+        with answer_folder(args.answers) as folder:
+            answered = ask_sets(engine, cases, settings, "predict_base")
+            counts = write_sets(folder, answered, settings, "base", engine.environment)
+            environment = engine.environment()
+            if settings.evaluate.noise_seed is not None:
+                del engine, answered  # two models at once may not fit
+                other = settings.with_head(settings.evaluate.noise_seed)
+                engine = open_engines(other, args.base, machine.workers)
+                add_answers(folder, ask_sets(engine, cases, other, "predict_base, another head"), "seed")
         if first():
-            write_sets(args.answers, frames, settings, "base", environment)
             write_json(args.environment, {**environment, "model": inspected})
-            print("\n".join(f"base: {len(frame):,} cases of {name} answered" for name, frame in frames.items()))
+            print("\n".join(f"base: {n:,} cases of {name} answered" for name, n in counts.items()))
             mark_done(scratch)
 
 

@@ -8,8 +8,8 @@ The validation split is asked too where a threshold is tuned on it.
 """
 
 from tunediff.config.settings import read_machine, read_settings
-from tunediff.engines import open_engine
-from tunediff.engines.case_sets import ask_sets, read_sets, write_sets
+from tunediff.engines import open_engines
+from tunediff.engines.case_sets import answer_folder, ask_sets, read_sets, write_sets
 from tunediff.engines.journal import finished_batches
 from tunediff.inputs.settings import PredictSettings
 from tunediff.runtime.cost import measured
@@ -33,12 +33,13 @@ def main() -> None:
     scratch = scratch_folder("predict_tuned", settings.model_dump(), *reads)
     with measured(args.cost, scratch, gathered) as note_cost, finished_batches(scratch, note_cost):
         cases = read_sets(settings, args.test_sets, args.validation)
-        engine = open_engine(settings.on(machine), args.base).tuned(args.tuned)
-        frames = ask_sets(engine, cases, settings, "predict_tuned")
+        engine = open_engines(settings.on(machine), args.base, machine.workers).tuned(args.tuned)
+        with answer_folder(args.answers) as folder:
+            answered = ask_sets(engine, cases, settings, "predict_tuned")
+            counts = write_sets(folder, answered, settings, "tuned", engine.environment)
         if first():
-            write_sets(args.answers, frames, settings, "tuned", engine.environment())
             write_json(args.environment, {**engine.environment(), "model": engine.inspected()})
-            print("\n".join(f"tuned: {len(frame):,} cases of {name} answered" for name, frame in frames.items()))
+            print("\n".join(f"tuned: {n:,} cases of {name} answered" for name, n in counts.items()))
             mark_done(scratch)
 
 

@@ -45,7 +45,7 @@ KEYS = {
     "task.grade": (*GRADED, "diff_cases", "report"),
     "task.option_score": (*GRADED, "diff_cases", "report"),
     "evaluate.scoring_method": (*ASKED, *GRADED, "report"),
-    "evaluate.num_processes": ("machine",),
+    **{f"evaluate.{key}": ("machine",) for key in ("num_processes", "workers")},
     "evaluate.metrics": (*GRADED, "report"),
     **{f"evaluate.{key}": ("predict_base", "report") for key in ("few_shot", "noise_batch_tokens", "noise_seed")},
     **{f"engine.{key}": ("machine",) for key in ("api_key_env", "num_concurrent", "timeout")},

@@ -185,7 +185,7 @@ def test_a_damaged_entry_of_the_cache_is_found_removed_and_made_again(small_run,
     stored.chmod(0o444)
     (project.folder / "data/cases.jsonl").unlink()
     output = project.run("python", "-m", "tunediff.commands.main", "repro")
-    assert "is damaged and is removed; data/cases.jsonl is made again" in output
+    assert "damaged and removed; data/cases.jsonl is computed again" in output
     assert "Running stage 'diff_cases'" in output
     assert deterministic(project.results()) == deterministic(small_run.results())
 

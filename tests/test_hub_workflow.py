@@ -108,7 +108,7 @@ def test_a_gated_model_stops_the_run_with_the_page_that_gives_access(hub, projec
     fresh = project.env | {"HF_HOME": str(project.folder.parent / "gated-home")}
     output = project.run("dvc", "repro", "--force", "--single-item", "base_model", check=False, **fresh)
     hub.repo("model", MODEL).gated = False
-    said = f"is gated; ask for access on its page {hub.endpoint}/{MODEL}, then run: hf auth login"
+    said = f"is gated; request access on its page {hub.endpoint}/{MODEL}, then run: hf auth login"
     assert any(line.startswith("tunediff: hub model") and said in line for line in output.splitlines()), output
     assert "Traceback" not in output
     project.run("git", "checkout", "--", ".")
@@ -130,7 +130,9 @@ def test_a_dry_run_writes_and_checks_the_folder_and_asks_no_hub(hub, project):
     config = json.loads((folder / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == MODEL
     assert config["revision"] == project.params()["model"]["revision"]
-    assert "119 of 119 test cases asked again, all answered as in data/predictions/tuned/test.parquet" in out
+    assert (
+        "119 of 119 test cases evaluated again, all with the same answers as in data/predictions/tuned/test.parquet"
+    ) in out
     assert "nothing was uploaded" in out
     assert project.run("git", "status", "--porcelain", "--untracked-files=all") == ""
 
@@ -163,7 +165,7 @@ def test_what_is_published_is_checked_where_it_lies_and_a_stranger_gets_the_meas
     assert TOKEN not in out + err
     commit = hub.repo("model", PUBLISHED).main
     assert f"uploaded to {hub.endpoint}/{PUBLISHED} at commit {commit}" in out
-    assert "fetched from there: 119 of 119 test cases asked again, all answered" in out
+    assert "fetched from there: 119 of 119 test cases evaluated again, all with the same answers" in out
     assert hub.repo("model", PUBLISHED).private
     there = hub.repo("model", PUBLISHED).commits[commit]
     assert {name: data for name, data in there.items() if name != ".gitattributes"} == files_of(

@@ -120,7 +120,7 @@ def test_5_an_f1_that_is_the_accuracy_to_six_digits_is_named(tmp_path):
     assert run()[0] == 0
     text = (tmp_path / "reports/report.md").read_text().replace("&#95;", "_")
     assert "**Accuracy of the tuned model repeated.**" in text
-    assert f"also stands as macro_f1 (by the counts {true:.6f})" in text
+    assert f"is also reported as macro_f1 (by the counts {true:.6f})" in text
 
 
 # 4, 6, 8: two prediction files
@@ -311,4 +311,4 @@ def test_7_a_perplexity_above_the_vocabulary_and_text_metrics_near_zero_raise_ch
         done = run_stage(tmp_path / "questions", "diff_cases")
         assert done.returncode == 0, done.stderr
         assert ("Text metrics of the tuned model near zero" in done.stdout) == named
-        assert ("predictions and references are probably not aligned" in done.stdout) == named
+        assert ("predictions and references are probably misaligned" in done.stdout) == named

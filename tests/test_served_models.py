@@ -76,10 +76,10 @@ def test_what_cannot_be_known_is_left_out_and_said(project):
     assert len((project / "data/parameters.csv").read_text().splitlines()) == 1
     for page in ("report.md", "report.html"):
         text = (project / "reports" / page).read_text(encoding="utf-8")
-        assert "Parameters are not counted: a server does not tell those of its models." in text
+        assert "Parameters were not counted: a server does not report those of its models." in text
         assert "The base model as served: base at http" in text
     card = (project / "reports/model_card.md").read_text(encoding="utf-8")
-    assert "A server has it: neither its weights nor its parameters are known here." in card
+    assert "The model is available only from a server: neither its weights nor its parameters are known here." in card
     assert "from_pretrained" not in card
 
 
@@ -108,7 +108,7 @@ def test_a_sample_that_is_asked_again_agrees(project):
 
 
 def test_a_served_model_is_neither_merged_nor_published(project, tmp_path):
-    with pytest.raises(TunediffError, match="expected an adapter to merge"):
+    with pytest.raises(TunediffError, match="found server, which has nothing to merge"):
         _adapter_method(project / "models/tuned")
     model = read_experiment(project / "params.yaml").params.model
     with pytest.raises(TunediffError, match="of which no weights lie here"):

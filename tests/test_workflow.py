@@ -3,11 +3,12 @@
 import csv
 import io
 import re
+import shlex
 
 import pytest
 
 from tests.formats import METRICS, names
-from tests.pipeline import NAMES
+from tests.pipeline import NAMES, ROOT
 from tests.project import SMALL, Project
 from tunediff.runtime.files import read_jsonl
 
@@ -125,6 +126,12 @@ def test_an_experiment_has_a_name_and_can_be_compared(project):
     header = next(csv.reader(io.StringIO(project.run("dvc", "exp", "show", "--csv", "--only-changed"))))
     assert {"accuracy_tuned", "nll_tuned", "train.learning_rate"} <= set(header)
     assert len(header) <= 40
+    documented = re.findall(r"dvc (exp show --.*)", (ROOT / "docs/dvc.md").read_text(encoding="utf-8"))
+    assert len(documented) == 2
+    for command in documented:
+        header = next(csv.reader(io.StringIO(project.run("dvc", *shlex.split(command), "--csv"))))
+        assert {"accuracy_tuned", "repaired", "train.learning_rate"} <= set(header)
+        assert len(header) <= 20
     changed = project.run("dvc", "metrics", "diff", "--all", "HEAD")
     stages = ("predict_base", "train", "predict_tuned")
     environments = {f"metrics/environment/{stage}.json" for stage in stages}

@@ -49,7 +49,7 @@ def test_other_code_runs_the_cheap_stages_and_takes_the_others_over(pipeline, ca
     assert pipeline() == dict.fromkeys(TAKEN_OVER, 1) | dict.fromkeys((*FIRST, *LAST), 2)
     assert "Data and pipelines are up to date" in dvc("status")
     out = capfd.readouterr().out
-    assert "Taken over: predict_base, predict_tuned, whose models answer the sample as before." in out
+    assert "Taken over: predict_base, predict_tuned, whose models reproduce the answers in the sample." in out
     assert "Taken over without a check: base_model, features, train;" in out
 
 
@@ -57,7 +57,9 @@ def test_other_code_runs_the_cheap_stages_and_takes_the_others_over(pipeline, ca
 @pytest.mark.parametrize("path", ["params.yaml", "raw.txt"])
 def test_a_change_of_anything_but_code_is_refused_and_nothing_runs(path, pipeline):
     Path(path).write_text("a: 2\n", encoding="utf-8")
-    with pytest.raises(TunediffError, match=f"--accept: {path}: changed since the last run, expected other code alone"):
+    with pytest.raises(
+        TunediffError, match=f"--accept: {path}: changed since the last run, expected only the code to have changed"
+    ):
         ready_to_accept()
     assert set(pipeline().values()) == {1}
 

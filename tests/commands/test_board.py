@@ -60,7 +60,7 @@ def test_a_folder_of_files_is_each_of_them_and_the_page_and_the_table_say_what_t
     for name in ("a.jsonl", "b.csv", "c.parquet", "copy.parquet"):
         assert name in html
         assert f"\n| {name} |" in markdown
-    assert "That lead may be luck" in markdown
+    assert "This lead may be due to chance" in markdown
     best = json.loads((tmp_path / "out/board.json").read_text())["runs"][0]
     assert best["to_base"]["gain"] == pytest.approx(0.3)
 
@@ -156,9 +156,9 @@ def test_published_squad_answers_in_every_form_and_their_data_set_lie_in_one_fol
         (["a.jsonl", "a.jsonl"], "board: found the run a.jsonl twice"),
         (["a.jsonl", "b.csv", "--base", "d"], "board: --base: found d, expected one of a.jsonl, b.csv"),
         (["a.jsonl", "less.jsonl"], "a.jsonl and less.jsonl: different cases: found 1 only in a.jsonl"),
-        (["a.jsonl", "relabelled.jsonl"], "label: found different ones for 1 of 200 cases"),
+        (["a.jsonl", "relabelled.jsonl"], "label: found different values for 1 of 200 cases"),
         (["a.jsonl", "empty"], "empty: has neither a dvc.yaml nor a file of .jsonl"),
-        (["a.jsonl", "nothing"], "nothing: is neither a file nor a folder here, nor a revision or an experiment"),
+        (["a.jsonl", "nothing"], "nothing: is neither a file, a folder, a Git revision nor an experiment"),
         (["a.jsonl", "b.csv", "--confidence", "95"], "--confidence: found 95.0"),
         ([], "board: found no DVC project here"),
     ],
@@ -263,4 +263,4 @@ def test_predictions_that_are_in_no_cache_are_refused(project):
     shutil.rmtree(project.folder / "data/predictions")
     code, _, error = tunediff(project.folder, "board", ".", "seed1")
     assert code == 1
-    assert "workspace: data/predictions/tuned/test.parquet: is not there and in no cache that can be reached" in error
+    assert "workspace: data/predictions/tuned/test.parquet: is neither in the project nor in a reachable cache" in error

@@ -99,7 +99,7 @@ def test_what_is_said_while_models_are_asked_does_not_stand_beside_the_json(tmp_
         chain.main(parser.parse_args(["base", "tuned", "--data", "test.csv", "--input", "text", "--json"]))
     said = capfd.readouterr()
     assert said.out == ""
-    assert "params.yaml said something else, which is kept in" in said.err
+    assert "params.yaml had different contents, now kept in" in said.err
     assert "asked" in said.err
 
 
@@ -118,9 +118,15 @@ def test_a_chain_of_files_starts_without_torch(folder):
         (["base.jsonl"], "chain: found 1 run, expected at least two"),
         (["base.jsonl", "base.jsonl"], "chain: found the run base.jsonl twice"),
         (["base.jsonl", "less.jsonl"], "base.jsonl and less.jsonl: different cases: found 1 only in base.jsonl"),
-        (["base.jsonl", "nothing"], "nothing: is no prediction file and no folder with a dvc.yaml, and as a model it"),
-        (["one", "other", "--input", "text"], "one: is no prediction file, and --data, which says what a model is"),
-        (["one", "other", "--data", "nf4.csv"], "one: is no prediction file, and --input, which says what a model is"),
+        (
+            ["base.jsonl", "nothing"],
+            "nothing: is neither a prediction file nor a folder with a dvc.yaml, and as a model it",
+        ),
+        (["one", "other", "--input", "text"], "one: is not a prediction file, and --data, which gives the cases for"),
+        (
+            ["one", "other", "--data", "nf4.csv"],
+            "one: is not a prediction file, and --input, which gives the cases for",
+        ),
         (["one", "o", "--data", "nf4.csv", "--input", "prediction"], "one: there is no such folder"),
         (["base.jsonl", "nf4.csv", "--confidence", "95"], "--confidence: found 95.0"),
         (["base.jsonl", "nf4.csv", "--out", "base.jsonl"], "base.jsonl: is not a folder"),

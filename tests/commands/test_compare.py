@@ -79,7 +79,7 @@ def parsed(given, *arguments):
     ("arguments", "line"),
     [
         (["--input", "txt"], "test.csv: found no column 'txt', expected one of text, label (did you mean text?)"),
-        (["--input", "a b", "--input", "a_b"], "--input: found a b, a_b, which params.yaml can name only a_b"),
+        (["--input", "a b", "--input", "a_b"], "--input: found a b, a_b, which params.yaml could only call a_b"),
         (["--label", "gold"], "test.csv: found no column 'gold', expected one of text, label"),
         (["--data", "nowhere.csv"], "nowhere.csv: there is no such file"),
         (["--limit", "0"], "--limit: found 0, expected a number of cases from 1 up"),
@@ -93,9 +93,9 @@ def parsed(given, *arguments):
             ["BASE", "http://me:secret@a.b/v1"],  # pragma: allowlist secret
             "expected an address such as http://localhost:8000/v1, without user, password or query",
         ),
-        (["BASE", "BASE", "--api-key-env", "KEY"], "are no addresses; expected none"),
+        (["BASE", "BASE", "--api-key-env", "KEY"], "are not addresses; expected none"),
         (["BASE", "./nowhere"], "./nowhere: there is no such folder, and it is not an id on the hub"),
-        (["BASE", "me/tuned@main"], "me/tuned@main: found 'main' behind @, expected a commit, 40 hexadecimal digits"),
+        (["BASE", "me/tuned@main"], "me/tuned@main: found 'main' after @, expected a commit, 40 hexadecimal digits"),
         (["BASE", "EMPTY"], "tuned.id: EMPTY: found neither adapter_config.json nor config.json"),
         (["EMPTY", "BASE"], "model.id: EMPTY: found no config.json"),
         (["BASE", "WIDER"], "WIDER: is not an adapter of BASE"),
@@ -261,7 +261,7 @@ def test_a_report_comes_out_of_one_command(compared):
     assert out.rstrip().endswith("compare: reports/base--adapter/reports/report.html")
     assert r"the prompt is 'Text: {text}\nLabel:' (--template)" in out
     text = (project / "reports" / "report.md").read_text(encoding="utf-8")
-    for words in ("The tuned model was not trained here", "Nor is it known which cases it was trained on"):
+    for words in ("The tuned model was not trained here", "Its training data are unknown too"):
         assert words in text
     assert not any(words in text for words in ("majority", "training cases", "features and train"))
     diff = json.loads((project / "metrics" / "diff_cases.json").read_text())

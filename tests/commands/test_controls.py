@@ -63,11 +63,11 @@ def test_the_report_shows_them_where_they_lie_and_only_those_of_its_run(project,
     text = report.read_text()
     assert f"zero flips on {controls['n']}" in text.replace("\N{NO-BREAK SPACE}", " ")
     assert "## Controls" in text
-    assert "## Gain and forgetting over training" in text
+    assert "## Gain and forgetting during training" in text
     file.write_text(json.dumps(controls | {"of": "another"}))
     out = project.run("dvc", "repro", "--single-item", "--force", "report")
     file.write_text(json.dumps(controls))
-    assert "metrics/controls.json is of another run, and is left out" in out
+    assert "metrics/controls.json belongs to another run and is left out" in out
     assert "## Controls" not in report.read_text()
     assert checkpoints["sets"]
 

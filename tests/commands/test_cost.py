@@ -94,7 +94,7 @@ def test_the_cost_of_a_repair_is_said_for_the_training_and_for_all_stages(projec
     assert "(150 repaired - 50 broken = +100 of 1,000 cases; difference +8.0 to +12.5 points):" in text
     assert "features and train, 1,800.00 s: 18.00 s per net repaired case, 95% interval 14.40 to 22.50 s" in text
     assert "all stages, 1,860.00 s: 18.60 s per net repaired case, 95% interval 14.88 to 23.25 s" in text
-    assert "No run of `make repro` or `tunediff repro` is noted here" in text
+    assert "No run of `make repro` or `tunediff repro` is recorded here" in text
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,6 @@ def test_without_a_result_no_cost_of_a_repair_is_claimed(project, tmp_path):
     project(150, 50, 0.08, 0.125)
     (tmp_path / "metrics/cost/train.json").unlink()
     text = cost_summary(read_stages())
-    assert "Cost per net repaired case: not known before every stage has its result." in text
+    assert "Cost per net repaired case: unknown until every stage has a result." in text
     [row] = [line for line in text.splitlines() if line.startswith("train")]
     assert cells(row) == ["train", "not", "known", "-", "-"]

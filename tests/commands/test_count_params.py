@@ -156,7 +156,7 @@ def test_a_recipe_without_a_layout_is_counted_once_its_base_is_there(changed, co
 
 def test_a_model_from_scratch_is_counted_with_the_vocabulary_that_is_asked_for(changed, count):
     _, out, _ = count(ROOT / "params.yaml")
-    assert "vocabulary: the 500 tokens asked for; the tokenizer may have fewer" in out
+    assert "vocabulary: the 500 tokens requested; the tokenizer may have fewer" in out
     fewer = json.loads(count(changed("small-phi2-snli-a", pretrain={"vocab_size": 400}), "--json")[1])
     more = json.loads(count(changed("small-phi2-snli-a", pretrain={"vocab_size": 401}), "--json")[1])
     assert more["base_total"] - fewer["base_total"] == 64 + 64 + 1  # a row of each embedding, and a bias

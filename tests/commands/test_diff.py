@@ -68,7 +68,7 @@ def test_an_interval_over_a_handful_of_clusters_is_explained(folder):
         )[1]
         for column in ("few", "many")
     }
-    assert "TD208 Few clusters: The 100 cases are in 4 clusters, which share what they are about." in said["few"]
+    assert "TD208 Few clusters: The 100 cases form 4 clusters of related cases." in said["few"]
     assert "TD208" not in said["many"]
 
 
@@ -95,7 +95,7 @@ def test_the_verdict_is_the_exit_code_and_stands_in_the_metrics(folder, promise,
     assert (error == "") == (expected == "pass")
     if expected == "inconclusive" and "--sequential" not in promise:
         needed = metrics["verdict_cases_needed"]
-        assert f"about {needed:,} cases would tell, {needed - 100:,} more" in error
+        assert f"about {needed:,} cases would be conclusive, {needed - 100:,} more" in error
 
 
 def test_a_file_against_itself_passes_with_the_cases_for_it_and_has_no_verdict_where_nothing_is_promised(folder):
@@ -106,7 +106,7 @@ def test_a_file_against_itself_passes_with_the_cases_for_it_and_has_no_verdict_w
     assert tunediff(folder, *same, "--non-inferiority-margin", "0.038")[0] == 0
     code, _, error = tunediff(folder, *same, "--non-inferiority-margin", "0.01")
     assert code == 4
-    assert "about 381 cases would tell, 281 more" in error
+    assert "about 381 cases would be conclusive, 281 more" in error
 
 
 @pytest.mark.parametrize(
@@ -119,10 +119,10 @@ def test_a_file_against_itself_passes_with_the_cases_for_it_and_has_no_verdict_w
         ),
         (["before.jsonl", "after.jsonl", "--id-field", "label"], "case_id: found 2 more than once (yes, no)"),
         (["before.jsonl", "after.jsonl", "--max-negative-flip-rate", "7"], "found 7.0, expected a share in 0..1"),
-        (["before.jsonl", "after.jsonl", "--slice", "label: yes"], "--slice: found no --non-inferiority-margin"),
+        (["before.jsonl", "after.jsonl", "--slice", "label: yes"], "--slice: found without --non-inferiority-margin"),
         (
             ["before.jsonl", "after.jsonl", "--non-inferiority-margin", "0.1", "--slice", "label: maybe"],
-            "--slice: found 'label: maybe', in which there is no case; expected one of label: no, label: yes",
+            "--slice: found 'label: maybe', which has no cases; expected one of label: no, label: yes",
         ),
         (["before.jsonl", "after.jsonl", "--confidence", "95"], "confidence: found 95.0"),
         (["before.jsonl", "after.jsonl", "--data", "dev.json"], "beside a .jsonl file"),
@@ -215,7 +215,7 @@ def test_what_scores_were_taken_for_is_printed_and_written(folder):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     code, out, _ = tunediff(folder, "diff", "rounded.jsonl", "raw.jsonl", "--scores-field", "scores", "--out", "scored")
     assert code == 0
-    assert "  scores: taken for probabilities before, logits or log-likelihoods after\n" in out
+    assert "  scores: interpreted as probabilities before, logits or log-likelihoods after\n" in out
     metrics = json.loads((folder / "scored/metrics.json").read_text())
     assert (metrics["scores_base"], metrics["scores_tuned"]) == ("probabilities", "logits or log-likelihoods")
     case = json.loads((folder / "scored/cases.jsonl").read_text().splitlines()[0])
@@ -226,7 +226,7 @@ def test_answers_that_have_other_names_than_the_labels_are_printed(folder):
     (folder / "names.csv").write_text("case_id,label,prediction\n" + "1,0,LABEL_0\n2,1,LABEL_1\n")
     code, out, _ = tunediff(folder, "diff", "names.csv", "names.csv", "--out", "names")
     assert code == 0
-    assert "TD401 Answers outside of the labels: Of the 2 answers of names.csv, none" in out
+    assert "TD401 Answers outside the labels: Of the 2 answers of names.csv, none" in out
     assert "LABEL" in (folder / "names/report.md").read_text()
 
 
@@ -271,7 +271,7 @@ def test_one_file_of_ready_outcomes_names_a_column_for_each_model(tmp_path):
     fields = ["both.csv", "--id-field", "id", "--threshold", "0.5", "--out", "out", "--correct-field"]
     code, out, _ = tunediff(tmp_path, "diff", *fields, "f1_before,f1_after")
     assert code == 0
-    assert "read both.csv (f1_after): a table, right where f1_after says so from 0.5, cases by id" in out
+    assert "read both.csv (f1_after): a table, right according to f1_after from 0.5, cases by id" in out
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     assert [metrics[name] for name in ("both_right", "repaired", "broken")] == [1, 1, 1]
     code, _, error = tunediff(tmp_path, "diff", *fields, "f1_before")
@@ -286,11 +286,11 @@ def test_one_file_of_ready_outcomes_names_a_column_for_each_model(tmp_path):
         (["before.jsonl", "after.jsonl", "--threshold", "0.5"], "is a table, found --threshold, expected it with"),
         (["before.jsonl", "after.jsonl", "--metric", "acc"], "is a table, found --metric acc"),
         (["before.jsonl", "--before-field", "prediction", "--after-field", "prediction"], "the answers of one model"),
-        (["before.jsonl", "after.jsonl", "--before-field", "x"], "found beside two files, expected one file"),
-        (["before.jsonl", "--scores-field", "x"], "found it beside one file, expected two files"),
+        (["before.jsonl", "after.jsonl", "--before-field", "x"], "found with two files, expected one file"),
+        (["before.jsonl", "--scores-field", "x"], "found with one file, expected two files"),
         (["before.jsonl", "after.jsonl", "--filter", "x"], "is a table, found --filter x"),
         (["before.jsonl", "after.jsonl", "--threshold", "nan"], "--threshold: found nan, expected a finite number"),
-        (["before.jsonl", "--prediction-field", "x"], "--prediction-field: found beside one file"),
+        (["before.jsonl", "--prediction-field", "x"], "--prediction-field: found with one file"),
         (["before.jsonl", "after.jsonl", "--no-answer", "a", "b"], "beside a .jsonl file, expected SQuAD's .json"),
     ],
 )
@@ -311,7 +311,7 @@ def test_cases_of_a_diff_are_read_again_unless_their_answers_were_graded_by_anot
     assert tunediff(tmp_path, "diff", "both.csv", *fields, "--correct-field", "ok_a, ok_b", "--out", "graded")[0] == 0
     code, _, error = tunediff(tmp_path, "diff", "graded/cases.jsonl", "--out", "never")
     assert code == 1
-    assert "its answers were graded by another rule; expected the two prediction files" in error
+    assert "its answers were graded by a different rule; expected the two prediction files" in error
 
 
 def test_logs_of_another_tool_are_compared_to_the_end_and_both_pages_say_what_they_lack(tmp_path):
@@ -367,7 +367,7 @@ def test_columns_of_two_tables_are_slices_in_the_report_and_must_agree(tmp_path)
     after.assign(channel="post").to_csv(tmp_path / "other.csv", index=False)
     code, _, error = tunediff(tmp_path, "diff", "before.csv", "other.csv", *sliced)
     assert code == 1
-    assert "slice: channel: found different ones for 120 of 120 cases" in error
+    assert "slice: channel: found different values for 120 of 120 cases" in error
     code, _, error = tunediff(tmp_path, "diff", "before.csv", "after.csv", "--slice-fields", "tier", "--out", "out")
     assert code == 1
     assert "before.csv: found no column 'tier'" in error

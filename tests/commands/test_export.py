@@ -17,7 +17,7 @@ def test_every_form_is_written_for_both_models_from_what_the_pipeline_left(proje
     files = [path for path in (project.folder / "exported" / form).rglob("*") if path.is_file()]
     assert sorted(named) == sorted(str(path.relative_to(project.folder)) for path in files)
     again = project.run("tunediff", "export", "--format", form, "--out", f"exported/{form}", check=False)
-    assert "which is there; expected the name of a new folder" in again
+    assert "which exists; expected the name of a new folder" in again
 
 
 def test_samples_of_a_run_give_the_figures_of_its_prediction_files(project):

@@ -74,7 +74,7 @@ def test_cases_that_share_a_premise_say_less(folder):
         (["--min-gain-over-baseline", "20"], "--min-gain-over-baseline: found 20.0, expected a share in 0..1"),
         (["--sequential", "--min-gain-over-baseline", "0.1"], "--sequential: found --min-gain-over-baseline"),
         (["--max-forgotten-rate", "0.1"], "--max-forgotten-rate: found no other test set (also), expected at least"),
-        (["--non-inferiority-margin", "0.1", "--slice", "tag: x"], "--slice: found 'tag: x', in which there is no"),
+        (["--non-inferiority-margin", "0.1", "--slice", "tag: x"], "--slice: found 'tag: x', which has no"),
     ],
 )
 def test_a_promise_at_fault_ends_in_one_line(folder, arguments, message):

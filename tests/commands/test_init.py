@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import json
 import subprocess
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def test_another_version_is_refused_until_the_pipeline_is_taken_from_it(project,
     assert Path("requirements.txt").read_text() == "evaluate\ntunediff[models]==9.0\n"
     assert Path("stages/report.py").read_text() == (ROOT / "stages/report.py").read_text()
     assert Path("graders/mine.py").is_file()
-    assert "stages: taken from this version" in capsys.readouterr().out
+    assert "stages: replaced by those of this version" in capsys.readouterr().out
     release.check_code(Path("requirements.txt"))
 
 
@@ -126,7 +127,7 @@ def test_what_is_found_is_said(tmp_path, capsys, without_minilm):
     table = write_table(tmp_path / "t.csv", [*rows(), *more])
     args = parsed("p", "--data", table, "--text", "a subject,body", "--label", "team")
     found = init.survey(init.read_rows(table), ["a subject", "body"], "team")
-    out = "\n".join([*init._findings(args, found, "utf-8"), *init._lengths(found, None)])
+    out = "\n".join([*init._findings(args, found, "utf-8"), *init._how_long(args, found, None)])
     for line in (
         "124 rows",
         "team: 3 labels: Bug report 61, question 60, qestion 2",
@@ -150,7 +151,10 @@ def test_what_is_found_is_said(tmp_path, capsys, without_minilm):
             "found no column 'subject', expected one of id, a subject, body, team, client (did",
         ),
         (["--text", "body,team"], "--text: found body,team, expected names of columns"),
-        (["--label", "id"], "id: found 120 different values, expected 2 to 100 labels (--label)"),
+        (
+            ["--label", "id"],
+            "id: found 120 different values, expected 2 to 100 labels (--label), or texts of their own (--answer)",
+        ),
         (["--group", "customer"], "found no column 'customer'"),
         (["--tuned", "me/x"], "--tuned: given without --base"),
         (["--base", "./nowhere"], "./nowhere: there is no such folder"),
@@ -185,3 +189,47 @@ def test_a_base_that_is_named_is_asked_by_prompt_or_by_head(kind, head, tmp_path
     args.tuned = args.base
     params = init.checked(init.params_yaml(args, columns, found, init._start(args, columns), "utf-8")).params
     assert (params.tuned.source, params.train, params.adapt, params.data.train) == ("folder", None, None, None)
+
+
+def answers_table(folder):
+    """Questions with answers of their own; one without, one with two that are right."""
+    rows = [{"question": f"How much is {n} and {n}?", "reply": f"It is {2 * n}."} for n in range(120)]
+    rows[3]["reply"], rows[5]["reply"] = "", ["It is 10.", "Ten. " + "It is " * 9]
+    path = folder / "sums.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("base", [None, "llama"])
+def test_answers_that_are_texts_are_written_and_graded(base, tmp_path, tokenizer, capsys, monkeypatch):
+    written = []
+    monkeypatch.setattr(init, "_write", lambda folder, text, data: written.append(text))
+    named = []
+    if base:
+        write_model(tmp_path / "base", base, tokenizer)
+        named = ["--base", tmp_path / "base"]
+    table = answers_table(tmp_path)
+    init.main(parsed(tmp_path / "p", "--data", table, "--text", "question", "--answer", "reply", *named))
+    [text] = written
+    assert len(text.splitlines()) <= 30
+    assert all("  # " in line for line in text.splitlines())
+    params = init.checked(text).params
+    assert (params.task.name, params.model.head, params.evaluate.scoring_method) == ("generation", "lm", "generation")
+    assert [grade.by for grade in params.task.grade] == ["exact", "token_f1"]
+    assert params.prompt.template == "Question: {question}\nReply:"
+    assert params.evaluate.max_new_tokens > len("Ten. " + "It is " * 9) // (6 if base else 1)
+    assert params.report.title == "reply of sums.jsonl"
+    out = capsys.readouterr().out
+    assert "init: reply: empty in 1 rows, which are dropped (data.unlabelled)" in out
+    assert "init: reply: 119 different answers, in 119 rows" in out
+
+
+def test_an_encoder_is_refused_where_answers_are_texts(tmp_path, tokenizer):
+    write_model(tmp_path / "base", "bert", tokenizer, "none")
+    args = parsed(
+        *(tmp_path / "p", "--data", answers_table(tmp_path), "--text", "question"),
+        *("--answer", "reply", "--base", tmp_path / "base"),
+    )
+    with pytest.raises(TunediffError, match=r"--base: found .*, an encoder, expected a language model, which writes"):
+        init.main(args)
+    assert not (tmp_path / "p").exists()

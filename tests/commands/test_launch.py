@@ -36,13 +36,13 @@ def test_another_host_runs_the_stage_itself_told_who_it_is_and_ends_as_it_does(p
 def test_a_host_that_is_not_there_is_refused(pipeline):
     code, out, error = tunediff(pipeline, "launch", "train", "--hosts", "2", "--host", "2", "--address", "a:1")
     assert (code, out) == (1, "")
-    assert error == "tunediff: --host: found 2, expected a number from 0 to 1, --hosts less one\n"
+    assert error == "tunediff: --host: found 2, expected a number from 0 to 1, --hosts minus one\n"
 
 
 def test_host_0_refuses_what_is_not_made_and_takes_a_stage_that_is_itself_out_of_date(pipeline, monkeypatch):
     monkeypatch.chdir(pipeline)
     monkeypatch.setattr(launch, "outdated", lambda stages: {"prepare", "train"})
-    with pytest.raises(TunediffError, match="train: reads what prepare has not made"):
+    with pytest.raises(TunediffError, match="train: depends on prepare, which is not up to date"):
         launch._refuse_stale("train")
     monkeypatch.setattr(launch, "outdated", lambda stages: {"train"})
     launch._refuse_stale("train")
@@ -51,4 +51,6 @@ def test_host_0_refuses_what_is_not_made_and_takes_a_stage_that_is_itself_out_of
 def test_host_0_refuses_where_dvc_cannot_tell_what_is_up_to_date(pipeline):
     code, out, error = tunediff(pipeline, "launch", "train", "--hosts", "1", "--host", "0", "--address", "a:1")
     assert (code, out, error.count("\n")) == (1, "", 1)
-    assert error.startswith("tunediff: dvc status: cannot tell which results are up to date, expected a DVC project: ")
+    assert error.startswith(
+        "tunediff: dvc status: cannot determine which results are up to date, expected a DVC project: "
+    )

@@ -105,7 +105,7 @@ def test_a_stored_file_that_is_not_what_its_name_says_is_removed(tmp_path):
     damaged.chmod(0o644)
     damaged.write_bytes(b"otheR")
     [line] = clear_leftovers()
-    assert "is damaged and is removed; models/tuned is made again" in line
+    assert "damaged and removed; models/tuned is computed again" in line
     assert whole.exists()
     assert list_path.exists()
     assert not damaged.exists()

@@ -83,9 +83,11 @@ def test_a_merged_model_that_answers_otherwise_is_reported_and_a_gate_closes_whe
     assert code == 0
     assert step["flips"] > 0
     assert len(found["changed_cases"]) == step["changed"] >= step["flips"]
-    assert f"THE MERGED MODEL IS NOT THE TUNED ONE: it answers {step['changed']} of 120 cases differently" in error
+    assert (
+        f"THE MERGED MODEL DIFFERS FROM THE TUNED MODEL: it answers {step['changed']} of 120 cases differently" in error
+    )
     assert found["changed_cases"][0]["case_id"] in error
-    assert "as the tuned model does" not in out
+    assert "the same answers as the tuned model" not in out
     # Again over the earlier merge.
     code, _, error = tunediff(rough.folder, "merge", "--max-flips", step["flips"] - 1)
     assert code == 3
@@ -104,7 +106,7 @@ def test_without_quantisation_the_merged_model_is_the_tuned_one(small_run, tmp_p
         ("tuned", "merged"),
         ("base", "merged"),
     ]
-    assert "The merged model answers all 120 cases as the tuned model does." in out
+    assert "The merged model gives the same answers as the tuned model on all 120 cases." in out
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,7 @@ def test_a_model_without_an_adapter_is_refused(small_run, tmp_path, method):
     manifest.write_text(json.dumps({"source": "train", "method": method, "form": "weights"}))
     code, out, error = tunediff(project.folder, "merge")
     assert (code, out, error.count("\n")) == (1, "", 1)
-    assert f"models/tuned: form: found weights (adapt.method {method}), expected an adapter to merge" in error
+    assert f"form: found weights (adapt.method {method}), which has nothing to merge; expected an adapter" in error
     assert not (project.folder / "models/merged").exists()
 
 

@@ -177,7 +177,7 @@ def test_an_answer_in_words_none_at_all_and_one_that_could_not_be_read_are_told_
         (["premise=a", "hypothesis=b", "--set", "other"], "--set: found 'other', expected one of test"),
         (["--file", "missing.csv"], "missing.csv: there is no such file"),
         (["--file", "short.csv"], "short.csv, row 2: hypothesis: found None, expected text"),
-        (["--file", "short.csv", "--out", "x.csv"], "expected a name that ends in .jsonl"),
+        (["--file", "short.csv", "--out", "x.csv"], "expected a name ending in .jsonl"),
         (
             ["--file", "data/test_sets/test.jsonl", "--out", "data/../data/test_sets/test.jsonl"],
             "is the file of the cases",
@@ -201,5 +201,5 @@ def test_without_a_model_the_line_says_how_to_make_one(small_run, tmp_path, miss
     code, out, error = tunediff(project.folder, "predict", *(f"{name}={text}" for name, text in CASE.items()))
     assert (code, out) == (1, "")
     assert error == (
-        f"tunediff: {missing}: there is no such folder, expected the model that the pipeline makes: run dvc repro\n"
+        f"tunediff: {missing}: there is no such folder, expected a model written by the pipeline: run dvc repro\n"
     )

@@ -65,13 +65,13 @@ def test_a_second_upload_replaces_our_files_and_leaves_others(hub, folder):
 
 def test_without_a_token_nothing_is_asked(hub, folder, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "")
-    assert "found no token, expected one that may write; run: hf auth login" in refused(folder, NAME, False)
+    assert "found no token, expected one with write access; run: hf auth login" in refused(folder, NAME, False)
     assert hub.requests == []
 
 
 def test_a_token_that_the_hub_does_not_know_is_refused_without_being_shown(hub, folder, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", UNKNOWN_TOKEN)
-    assert "the hub does not know your token" in refused(folder, NAME, False)
+    assert "the hub does not recognize your token" in refused(folder, NAME, False)
 
 
 def test_a_private_model_is_private_and_a_public_one_is_not_taken_for_one(hub, folder):
@@ -92,8 +92,8 @@ def test_weights_of_another_model_are_not_left_beside_ours(hub, folder):
 @pytest.mark.parametrize(
     ("end", "fault", "words"),
     [
-        ("create", 403, "your token does not give that right"),
-        ("preupload/main", 429, "the hub has had too many requests from here"),
+        ("create", 403, "your token lacks this permission"),
+        ("preupload/main", 429, "the hub received too many requests from here"),
         ("batch", 503, "the hub answered with status 503"),
         ("commit/main", 413, "the hub answered with status 413"),
     ],
@@ -120,7 +120,9 @@ def reported(small_run, tmp_path_factory):
 def test_a_base_from_scratch_goes_with_its_adapter(reported):
     code, out, err = tunediff(reported.folder, "publish", "--repo-id", NAME, "--dry-run")
     assert code == 0, err
-    assert "120 of 120 test cases asked again, all answered as in data/predictions/tuned/test.parquet" in out
+    assert (
+        "120 of 120 test cases evaluated again, all with the same answers as in data/predictions/tuned/test.parquet"
+    ) in out
     folder = reported.folder / "models/publish"
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {"base/config.json", "base/model.safetensors", "base/tokenizer.json"} <= names

@@ -102,7 +102,7 @@ def test_a_run_that_fails_half_way_says_what_was_not_made_and_passes_the_exit_co
     assert re.search(r"train was stopped after about \d", output)
     # What lies there of the comparison is of the earlier model.
     assert re.search(rf"^all +{made.seconds('prepare'):,.1f} ", output, flags=re.MULTILINE)
-    assert "Cost per net repaired case: not known" in output
+    assert "Cost per net repaired case: unknown" in output
 
 
 def test_a_run_that_was_killed_is_not_told_as_if_it_had_ended(made):
@@ -111,15 +111,15 @@ def test_a_run_that_was_killed_is_not_told_as_if_it_had_ended(made):
     code, output, error = made.tunediff("repro")
     assert (code, output) == (1, "")
     assert f"another tunediff repro is running (process {process.pid})" in error
-    assert "is still at work." in made.tunediff("cost")[1]
+    assert "is still running." in made.tunediff("cost")[1]
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     wait_for_the_end_of(process.pid)
     code, output, _ = made.tunediff("cost")
     assert code == 0
-    assert "did not come to its end: it was killed." in output
+    assert "was killed before it ended." in output
     assert states(output) == {"prepare": "from the cache", "train": "stopped", "diff_cases": "not made"}
-    assert "train was stopped; how long it ran is not known." in output
+    assert "train was stopped; how long it ran is unknown." in output
     (made.folder / "wait").unlink()
     assert states(made.tunediff("repro")[1])["train"] == "ran"
 
@@ -170,7 +170,7 @@ def test_another_price_runs_nothing_and_is_used_at_once(made):
 
 def test_what_dvc_ran_by_itself_is_not_told_as_part_of_the_last_run(pipeline):
     code, output, _ = pipeline.tunediff("cost")
-    assert (code, "No run of `make repro` or `tunediff repro` is noted here" in output) == (0, True)
+    assert (code, "No run of `make repro` or `tunediff repro` is recorded here" in output) == (0, True)
     pipeline.dvc("repro", "--quiet")
     assert "saved" not in pipeline.tunediff("cost")[1].split("\n\n")[1]
     pipeline.tunediff("repro")
@@ -211,7 +211,7 @@ def test_the_other_seeds_are_experiments_that_train_anew_and_take_the_rest_from_
     first = yaml.safe_load((tmp_path / "params.yaml").read_text())["train"]["seed"]
     code, said, error = pipeline.tunediff("repro", "--seeds", "3")
     assert code == 0, said + error
-    names = re.search(r"What the recipe gains: tunediff board \. (.*)", said)[1].split()
+    names = re.search(r"Gain of the recipe: tunediff board \. (.*)", said)[1].split()
     assert [name.split("-")[0] for name in names] == [f"seed{first + 1}", f"seed{first + 2}"]
     # All seeds but the present one: the workspace is as the first run left it.
     assert yaml.safe_load((tmp_path / "params.yaml").read_text())["train"]["seed"] == first
@@ -223,11 +223,11 @@ def test_the_other_seeds_are_experiments_that_train_anew_and_take_the_rest_from_
     assert said.count("Running stage 'train'") == 2
     assert "Running stage 'prepare'" not in said
     # These stages write no predictions.
-    assert "tunediff: no report of the recipe: dvc.yaml: stages.eval_tuned.cmd: found no --predictions" in error
+    assert "tunediff: cannot report on the recipe: dvc.yaml: stages.eval_tuned.cmd: found no --predictions" in error
     # Once more: nothing is queued.
     code, said, _ = pipeline.tunediff("repro", "--seeds", "3")
     assert code == 0
-    assert [f"{name}: is there, of an earlier run" in said for name in names] == [True, True]
+    assert [f"{name}: exists from an earlier run" in said for name in names] == [True, True]
     assert "Running stage" not in said
 
 

@@ -1,15 +1,19 @@
 """The stages of dvc.yaml as `tunediff cost` sees them, and what a changed one makes out of date."""
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
 
 from tests.imports import ROOT
 from tests.pipeline import NAMES, STAGES
 from tests.settings import settle
 from tunediff.commands.runs import by_own_settings, check_templates, downstream, dvc_status, read_stages, stage_path
+from tunediff.commands.scaffold import dvc_yaml
 from tunediff.runtime.errors import TunediffError
 
 OURS = read_stages(ROOT / "dvc.yaml")
@@ -100,7 +104,7 @@ def test_a_command_that_no_shell_reads_is_named_in_a_line(tmp_path):
 def test_a_status_that_cannot_be_read_is_a_line(code, out, monkeypatch):
     done = subprocess.CompletedProcess([], code, out, "")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
-    with pytest.raises(TunediffError, match="dvc status: cannot tell which results are up to date"):
+    with pytest.raises(TunediffError, match="dvc status: cannot determine which results are up to date"):
         dvc_status()
 
 
@@ -112,3 +116,24 @@ def test_what_dvc_yaml_takes_from_params_yaml_and_finds_nothing_is_named(tmp_pat
         check_templates()
     (tmp_path / "params.yaml").write_text("data: {path: data/raw}\npretrain: {path: data/raw}\n")
     check_templates()
+
+
+@pytest.mark.parametrize(("of", "lacking"), [(dvc_yaml, {}), (str, {"data": "data.path", "pretrain": "pretrain.path"})])
+def test_dvc_asks_for_no_section_of_params_yaml_but_a_clone_for_the_two_that_tunediff_names(
+    of, lacking, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Repo.init(str(tmp_path), no_scm=True).close()
+    Path("dvc.yaml").write_text(of((ROOT / "dvc.yaml").read_text(encoding="utf-8")), encoding="utf-8")
+    whole = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    found = {}
+    for section in whole:
+        Path("params.yaml").write_text(yaml.safe_dump({key: whole[key] for key in whole if key != section}))
+        try:
+            with Repo(str(tmp_path)) as repo:
+                assert len(repo.index.stages) == len(NAMES)
+        except DvcException as error:
+            found[section] = re.search(r"Could not find '(.*)'$", str(error)).group(1)
+            with pytest.raises(TunediffError, match=rf"^params\.yaml: {found[section]}: missing, expected a path"):
+                check_templates()
+    assert found == lacking

@@ -136,7 +136,7 @@ def test_questions_of_version_1_without_an_answer_in_the_file_are_wrong_and_coun
     assert code == 0
     assert json.loads(out) == pytest.approx({"exact_match": 100 / 3, "f1": 100 / 3})
     counted = "predictions.json: found no answer to 2 of the 3 questions of dev.json (q3, q5)"
-    assert error == f"tunediff: {counted}, counted as wrong as in the official script\n"
+    assert error == f"tunediff: {counted}, counted as wrong, as in the official script\n"
 
 
 @pytest.mark.parametrize("task", ["squad", "squad_v2"])

@@ -81,9 +81,9 @@ def test_results_that_were_changed_are_named_case_by_case_and_the_gate_closes(co
     assert f"predict_tuned: torch: computed with 2.0.1, here {torch.__version__}" in out
     assert "\x1b" not in out
     assert error.startswith(
-        "tunediff: prepare, count_params, predict_base, eval_base: found other results than are computed here; "
+        "tunediff: prepare, count_params, predict_base, eval_base: results differ from those computed here; "
     )
-    assert error.endswith("they are not of the present code, data and parameters: run dvc repro\n")
+    assert error.endswith("the results do not match the current code, data and parameters: run dvc repro\n")
 
 
 def test_another_model_than_the_one_that_was_measured_differs(counted, tmp_path):
@@ -136,7 +136,7 @@ def test_what_cannot_be_checked_is_named_in_a_line(small_run, tmp_path, argument
 
 def test_what_differs_is_told_also_where_dvc_cannot_tell_why(monkeypatch, capsys):
     def fails(_):
-        raise TunediffError("dvc status: cannot tell which results are up to date")
+        raise TunediffError("dvc status: cannot determine which results are up to date")
 
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(verify, "outdated", fails)
@@ -146,4 +146,4 @@ def test_what_differs_is_told_also_where_dvc_cannot_tell_why(monkeypatch, capsys
     said = capsys.readouterr()
     assert ended.value.code == 3
     assert "eval_base" in said.out
-    assert said.err.endswith("to compute them anew: dvc repro --force --single-item eval_base\n")
+    assert said.err.endswith("to recompute them: dvc repro --force --single-item eval_base\n")

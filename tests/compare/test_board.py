@@ -90,7 +90,7 @@ def test_parameters_that_all_runs_share_are_left_out_and_other_prompts_are_named
         Answered("x", answers(right(9, 0)).assign(prompt_hash="p")),
         Answered("y", answers(right(5, 0)).assign(prompt_hash=["q", *["p"] * 99])),
     ]
-    assert make_board(asked, None, 0.95).notes == ["y answered 1 of 100 cases by other prompts than x."]
+    assert make_board(asked, None, 0.95).notes == ["y answered 1 of 100 cases with different prompts than x."]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_parameters_that_all_runs_share_are_left_out_and_other_prompts_are_named
         ([BASE, Answered("less", answers(right(1, 0, n=99)))], "different cases"),
         (
             [BASE, Answered("odd", answers(right(1, 0)).assign(label="no"))],
-            "label: found different ones for 100 of 100",
+            "label: found different values for 100 of 100",
         ),
     ],
 )

@@ -110,4 +110,4 @@ def test_models_that_answered_other_cases_are_refused_and_other_prompts_are_name
     with pytest.raises(TunediffError, match="chain: found 1 run, expected at least two"):
         chain_of(tuned=BEFORE)
     other = AFTER.assign(prompt_hash=["q", *["p"] * 9])
-    assert chain_of(a=BEFORE, b=other).notes == ["b answered 1 of 10 cases by other prompts than a."]
+    assert chain_of(a=BEFORE, b=other).notes == ["b answered 1 of 10 cases with different prompts than a."]

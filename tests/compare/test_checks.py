@@ -63,7 +63,7 @@ def test_a_model_that_answers_nearly_every_question_is_named_where_a_half_has_no
 
 def test_a_base_model_at_chance_is_named_with_its_interval():
     assert "41.0 % (31.9 to 50.8 %) of 100 cases; guessing among 3 labels scores 33.3 %" in chance(41, 100)
-    assert "learning of the task from nothing" in chance(41, 100)
+    assert "learning the task from scratch" in chance(41, 100)
     assert chance(88, 100) is None
     # 42 % of 100 are not distinguishable from 1/3 with 95 % confidence, 42 % of 1,000 are.
     assert chance(42, 100) is not None
@@ -112,7 +112,7 @@ def test_an_f1_that_repeats_the_accuracy_is_named():
 
     assert repeated(true) == []
     assert repeated(true | {"f1": accuracy}) == [
-        f"The accuracy 0.860500 also stands as f1 (by the counts {row['f1']:.6f})."
+        f"The accuracy 0.860500 is also reported as f1 (by the counts {row['f1']:.6f})."
     ]
     assert "macro_f1" in repeated({"accuracy": accuracy, "macro_f1": accuracy})[0]
 
@@ -168,7 +168,7 @@ def test_a_tuned_model_that_changes_not_one_log_probability_is_named_and_one_tha
     base = np.log([[0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])
     [check] = unchanged_checks({"base": base, "tuned": base.copy()})
     assert (check.code, check.name) == ("TD207", "Tuned model not applied")
-    assert check.sentence.startswith("Not one of 6 log-probabilities of the tuned model differs from those of the base")
+    assert check.sentence.startswith("All 6 log-probabilities of the tuned model equal those of the base")
     nearly = base.copy()
     nearly[2, 1] = np.nextafter(nearly[2, 1], 0)
     assert not list(unchanged_checks({"base": base, "tuned": nearly}))

@@ -65,7 +65,9 @@ def test_cases_that_share_a_cluster_widen_the_interval_without_being_asked_twice
 def test_inputs_that_differ_under_one_id_are_refused():
     before, after = (table.assign(text="A dog.") for table in made_up_pair())
     after.loc[3, "text"] = "A cat."
-    with pytest.raises(TunediffError, match=r"base and tuned: text: found different ones for 1 of 100 cases \(case 3;"):
+    with pytest.raises(
+        TunediffError, match=r"base and tuned: text: found different values for 1 of 100 cases \(case 3;"
+    ):
         diff(before, after, fields=Fields(inputs=("text",)), names=("base", "tuned"))
 
 
@@ -113,8 +115,8 @@ def test_answers_in_words_are_compared_by_accuracy_alone():
     assert found.tables["differences"]["metric"].tolist() == ["accuracy"]
     assert found.metrics["mcnemar_p"] == 1.0
     why = (
-        "there are no gold labels, or no file lists its labels and there are too many to be classes (more than 100, or "
-        "more than 10 with fewer than 10 cases each on average)"
+        "there are no gold labels, or the files list no labels and there are too many to be classes (more than 100, "
+        "or more than 10 with fewer than 10 cases each on average)"
     )
     [left_out] = [check for check in found.checks if check.code == "TD107"]
     assert left_out.sentence == f"Balanced accuracy and macro F1 are left out: {why}."

@@ -50,7 +50,7 @@ def test_flips_of_null_adapters_stand_beside_those_of_training():
 
 def test_a_base_that_flips_by_itself_is_said_to():
     said = controls_sentence(found(again=(1, 1)))
-    assert said.startswith("Asked again, the base model flips 2 of 100 cases (A/A)")
+    assert said.startswith("Evaluated again, the base model flips 2 of 100 cases (A/A)")
 
 
 def test_the_curve_over_strengths_starts_at_the_base_and_is_paired_with_it():

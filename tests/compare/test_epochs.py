@@ -31,4 +31,4 @@ def test_each_epoch_is_held_against_the_base_and_all_pairs_are_adjusted():
 
 def test_epochs_that_flip_a_few_cases_are_not_told_apart():
     found = compare_epochs(BASE, {1: answers(right(10, 0)), 2: answers(right(12, 0))}, "accuracy", 0.95)
-    assert list(epoch_sentences(found)) == ["No epoch can be told from another."]
+    assert list(epoch_sentences(found)) == ["No two epochs differ significantly."]

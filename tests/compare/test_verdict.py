@@ -166,7 +166,7 @@ def test_the_metrics_say_the_verdict_and_how_many_cases_would_tell():
     assert verdict_metrics(found) == {"verdict": "fail"}
     [one] = judged(MARGIN, change(30, 42, 300))
     assert verdict_metrics([one]) == {"verdict": "inconclusive", "verdict_cases_needed": one.needed}
-    assert f"about {one.needed:,} cases would tell, {one.needed - 300:,} more" in judged_line(one, 0.95)
+    assert f"about {one.needed:,} cases would be conclusive, {one.needed - 300:,} more" in judged_line(one, 0.95)
     assert verdict_metrics([]) == {}
 
 

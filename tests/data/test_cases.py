@@ -201,7 +201,7 @@ def test_the_same_predictions_make_the_same_bytes(tmp_path):
 def test_a_prediction_file_that_is_missing_damaged_or_lacks_a_column_is_named(tmp_path):
     assert error_of(read_predictions, tmp_path / "none.parquet").endswith("none.parquet: there is no such file")
     (tmp_path / "text.parquet").write_text("case_id,label\n")
-    assert "text.parquet: is not a Parquet file" in error_of(read_predictions, tmp_path / "text.parquet")
+    assert "text.parquet: is not a readable Parquet file" in error_of(read_predictions, tmp_path / "text.parquet")
     predictions().drop(columns=["log_probs", "text"]).to_parquet(tmp_path / "less.parquet")
     assert "less.parquet: has no column log_probs, text, expected" in error_of(
         read_predictions, tmp_path / "less.parquet"

@@ -32,7 +32,8 @@ def measured(loaded, *settings, case_set=CASE_SET, cases=CASES, **keys):
     evaluate = Evaluate(scoring_method="choices", settings=list(settings), **keys)
     engine = engine_of(loaded, evaluate.batch_tokens)
     frame = ask_cases(engine, cases, case_set, evaluate, "test")
-    return frame, other_settings(frame, engine, cases, solved_cases(), case_set, evaluate, "test")
+    solved = drawn_examples(solved_cases(), case_set.labels, evaluate.few_shot)
+    return frame, other_settings(frame, engine, cases, solved, case_set, evaluate, "test")
 
 
 def plain_log_probs(loaded, cases, case_set):
@@ -137,6 +138,6 @@ def test_a_few_shot_prompt_is_solved_examples_and_then_the_case(loaded):
 
 def test_examples_that_do_not_fit_are_named_with_their_parameter(loaded):
     evaluate = Evaluate(scoring_method="choices", few_shot=2)
-    long = make_cases(({"premise": "word " * 400, "hypothesis": "h"}, label, ()) for label in LABELS)
+    long = make_cases(({"premise": "word " * 400, "hypothesis": "h"}, label, ()) for label in LABELS)[:2]
     with pytest.raises(TunediffError, match=r"^evaluate.few_shot is 2: case \w+: found \d+ tokens"):
         few_shot_log_probs(engine_of(loaded), CASES, long, CASE_SET, evaluate, "test")

@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
-from tests.tiny import LABELS, SMALL, adapt_section, load, small_model, small_tokenizer, write_model
+from tests.tiny import LABELS, SMALL, adapt_section, load, model_section, small_model, small_tokenizer, write_model
 from tunediff.models.adapt import adapt_model
-from tunediff.models.counts import count_parameters
+from tunediff.models.counts import count_parameters, untrained_rows
 from tunediff.models.inspection import changes_greedy, with_adapter
 from tunediff.models.parameters import totals
 from tunediff.models.tuned import load_tuned, save_tuned
@@ -98,6 +98,17 @@ def test_what_is_found_in_a_tuned_model_names_its_adapter_and_its_trained_head(h
     whose = "trained" if whose == "new" else whose
     assert tuned == loaded.found | {"adapted_layers": 14, "idle_layers": 3, "head": whose}
     json.dumps(tuned)
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4", "int8"])
+@pytest.mark.parametrize(("name", "head"), [("llama", "lm"), ("llama", "classification"), ("gpt2", "lm")])
+def test_a_loaded_model_has_the_parameters_that_its_layout_was_counted_to_have(name, head, quantization, tmp_path):
+    folder = write_model(tmp_path / "model", name, TOKENIZER)
+    loaded = load(tmp_path / "base", folder, quantization=quantization, head=head)
+    section = model_section(folder, quantization=quantization, head=head)
+    sums = totals(untrained_rows(json.loads((folder / "config.json").read_text()), LABELS, section))
+    assert loaded.found["parameters"] == sums["base_with_head_total"]
+    assert (sums["base_with_head_total"] == sums["base_total"]) == (head == "lm")
 
 
 def test_an_adapter_that_is_switched_off_is_not_what_params_say(tmp_path):

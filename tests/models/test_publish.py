@@ -22,12 +22,13 @@ from tests.tiny import CASE_SET, CASES, LABELS, adapt_section, asked_for, engine
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.prompt import Prompt
 from tunediff.config.tuned import Tuned as Pinned
+from tunediff.config.tuned import loaded_as
 from tunediff.engines.asking import ask_cases
 from tunediff.models.adapt import adapt_model
 from tunediff.models.load import load_base
 from tunediff.models.publish import load_published
 from tunediff.models.publish import write_model as write_published
-from tunediff.models.tuned import load_tuned, pin_tuned, save_tuned
+from tunediff.models.tuned import load_tuned, pin_tuned, read_tuned, save_tuned
 from tunediff.report.model_card import NAME, loading_code
 
 # Rows of two sentences, which a model with token types reads as such.
@@ -62,6 +63,7 @@ ASKED = {
     "classification": (CASES, asked_for("labels", prompt=Prompt(template="{premise} {hypothesis}"))),
     "span": (questions.CASES, questions.CASE_SET),
 }
+LORA = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
 EVALUATE = Evaluate(scoring_method="choices", max_answer_tokens=6)
 
 
@@ -244,6 +246,35 @@ def test_the_chat_template_goes_with_the_model_and_asks_as_it_was_measured(metho
     )
     assert found["prompt_hash"].tolist() == measured["prompt_hash"].tolist()
     np.testing.assert_allclose(found["log_probs"].tolist(), measured["log_probs"].tolist(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("form", "precision"), [("whole", "nf4"), ("whole", "int8"), ("adapter", "int8")])
+def test_a_model_in_a_precision_of_its_own_is_published_in_plain_weights_and_loaded_in_it(
+    form, precision, tmp_path, tokenizer
+):
+    weights = write_model(tmp_path / "weights", "llama", tokenizer)
+    section, theirs = model_section(weights), write_model(tmp_path / "theirs", "llama", tokenizer, seed=7)
+    if form == "adapter":
+        theirs = tmp_path / "adapter"
+        small = peft.get_peft_model(load_base(pin(tmp_path / "b", weights, section), section, LABELS).model, LORA)
+        small.save_pretrained(theirs)
+    base, tuned, folder = pin(tmp_path / "base", weights, section), tmp_path / "tuned", tmp_path / "out"
+    given = Pinned(source="folder", id=str(theirs), quantization=precision)
+    pin_tuned(given, tuned)
+    folder.mkdir()
+    write_published(folder, base, tuned, section, LABELS, NAME)
+    for path in folder.rglob("model.safetensors"):
+        assert {value.dtype for value in load_file(path).values()} == {torch.float32}
+    measured, found, plain = (
+        scores_of(loaded.model)
+        for loaded in (
+            load_tuned(load_base(base, section, LABELS), tuned),
+            load_published(folder, base, loaded_as(section, read_tuned(tuned)), LABELS),
+            load_tuned(load_base(base, section, LABELS), tuned, packed=False),
+        )
+    )
+    assert found == pytest.approx(measured, abs=1e-5)
+    assert plain != pytest.approx(measured, abs=1e-3)
 
 
 def test_the_head_of_an_adapter_from_elsewhere_is_published_in_the_order_of_the_labels(tmp_path, tokenizer):

@@ -173,7 +173,13 @@ def write_inputs(
             "dropped_shared_sources": 143,
         },
         "count_params": {
-            **{"base_total": 2779683840, "removed": 0, "head_added": 0, "adapter_added": 20971520},
+            **{
+                "base_total": 2779683840,
+                "removed": 0,
+                "head_added": 0,
+                "base_with_head_total": 2779683840,
+                "adapter_added": 20971520,
+            },
             **{"tuned_total": 2800655360, "trainable": 20971520},
             **{"trainable_percent": 0.74880758, "packed_total": 1542364160, "packed_trainable_percent": 1.35970275},
         },
@@ -304,7 +310,7 @@ def cause(case):
             **{"subsequence": False, "alone": "hypothesis", "others": "premise", "nearest": near},
         },
         "explanation": "The gold label trailed by 2.31 nats before and leads by 0.80 after; without the base model's "
-        "preference among the labels it would have led before (by 0.12 nats).",
+        "label preference it would have led before (by 0.12 nats).",
     }
 
 

@@ -52,24 +52,29 @@ def test_the_table_has_twelve_columns_where_everything_is_known_and_fewer_where_
 
 def test_the_best_run_is_told_with_what_it_was_chosen_from_and_a_tie_as_luck():
     said = plain("\n".join(board_lines(full(), [], health_of(full(), []))))
-    assert "3 runs on the same 100 cases: 2 of 3 pairs can be told apart" in said
-    assert "a has the most right of 3 runs, chosen on these very cases: +2.0 points over the next, b" in said
-    assert "That lead may be luck." in said
-    assert "Over the base it gains +28.0 points" in said
+    assert "3 runs on the same 100 cases: 2 of 3 pairs differ significantly" in said
+    assert "a is the most accurate of 3 runs, selected on these same cases: +2.0 points ahead of the next, b" in said
+    assert "This lead may be due to chance." in said
+    assert "Its gain over the base is +28.0 points" in said
     assert "a: train.seed 0\n" in said
-    assert "times the noise. All runs have 48 cases right and none has 20: these tell no two apart; 32 can." in said
+    assert (
+        "times the noise. All runs got 48 cases right and all got 20 wrong; only the other 32 distinguish the runs."
+    ) in said
     assert "a on sums: −3.0 points (−6.0 to 0.0 points); 10 forgotten, 4 gained of 200 cases." in said
 
 
 def test_a_recipe_is_told_with_its_interval_and_what_it_varies_by():
     said = plain(" ".join(recipe_sentences(RECIPE, 0.95)))
     assert "+20.0 points on average (95 % interval over seeds and cases −5.0 to +45.0 points" in said
-    assert "75 % by seeds, 25 % by cases, 0 % by luck in single cases" in said
-    assert "worse than the base with a chance of 3.0 %" in said
-    assert "no number of seeds is enough" in said
-    assert "Repaired by every seed: 10 cases; broken by every seed: 0; a lottery, flipped by some and not by others: 20." in said  # fmt: skip  # noqa: E501
+    assert "75 % by seeds, 25 % by cases, 0 % by randomness within cases" in said
+    assert "worse than the base with probability 3.0 %" in said
+    assert "no number of seeds suffices" in said
+    assert ("Repaired by every seed: 10 cases; broken by every seed: 0; seed-dependent, flipped by some seeds but "
+        "not by others: 20.") in said  # fmt: skip
     few = RECIPE | {"gain_low": None, "seeds": [0, 1], "runs": ["seed0", "seed1"]}
-    assert "fewer than three seeds say nothing of the next one" in plain(recipe_sentences(few, 0.95)[0])
+    assert "with fewer than three seeds, this describes these checkpoints and not the recipe" in plain(
+        recipe_sentences(few, 0.95)[0]
+    )
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -106,13 +111,13 @@ def test_a_page_of_one_recipe_is_about_the_recipe_and_shows_by_case_what_seeds_f
     figures = [recipe_figures(recipe, 0.95, None, 0.05) for recipe in recipes]
     pages = board_pages(board, figures, health_of(board, recipes), case_lines(recipes[0]))
     for page in map(plain, (pages.html, pages.markdown)):
-        assert "What this recipe gains" in page
+        assert "The gain of this recipe" in page
         assert "No gain of this recipe was shown: +17.7 points of accuracy on average over 3 seeds" in page
     assert "| broken by every seed | c0 | 0 of 3 | 3 of 3 |" in pages.markdown
     assert "| a lottery | c2 | 0 of 3 | 1 of 3 |" in pages.markdown
     assert "a lottery" in pages.html
     several = board_pages(make_board([BASE, *RUNS], "base", 0.95), figures, health_of(board, recipes))
-    assert "Which runs can be told apart" in several.html
+    assert "Which runs differ" in several.html
 
 
 def test_a_recipe_is_said_to_raise_or_lower_what_its_interval_leaves_no_doubt_of():

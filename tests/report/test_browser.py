@@ -70,7 +70,7 @@ def test_label_slice_and_text_narrow_the_cases_together(show):
     choose(page, "text", f"{tagged[0]['premise'].upper()}")
     assert page.run(f"{CASES}.map(one => one.querySelector('.foot code').textContent)") == [tagged[0]["case_id"]]
     choose(page, "text", "no case says this")
-    assert status(page) == "No case fits these filters."
+    assert status(page) == "No case matches these filters."
     page.run("document.querySelector('[type=reset]').click()")
     assert page.run(
         "new Promise(done => setTimeout(() => done(document.getElementById('shown').textContent), 50))"
@@ -202,6 +202,17 @@ def test_the_contents_stay_in_sight_and_cover_no_heading_that_they_lead_to(show,
         )
         assert 0 <= nav[0] < nav[1] <= 900
         assert heading[0] >= nav[1] or heading[2] >= nav[3], place
+
+
+def test_what_is_wider_than_a_telephone_scrolls_and_a_shade_says_so(show):
+    page = show(usual_cases(), evidence=True)
+    page.look(width=390)
+    wider = "[...document.querySelectorAll('nav, .scroll')].filter(one => one.scrollWidth > one.clientWidth)"
+    shades = page.run(f"{wider}.map(one => getComputedStyle(one).backgroundImage.split('linear-gradient').length - 1)")
+    assert len(shades) > 2
+    assert set(shades) == {4}
+    page.look(media="print", width=690)
+    assert page.run("getComputedStyle(document.querySelector('.scroll')).backgroundImage") == "none"
 
 
 def test_a_button_copies_a_case_as_json_under_the_names_of_its_file(show):

@@ -36,10 +36,10 @@ def test_two_files_make_the_page_of_the_pipeline_without_what_they_do_not_know()
     for text in (plain(made.html), plain(made.markdown)):
         assert "The change raised accuracy from 41.0 % to 88.0 % on 100 test cases." in text
         assert "exact McNemar test, p = 1.2 × 10⁻¹²" in text
-        assert "What became of each case" in text
+        assert "Outcome of each case" in text
         assert "Balanced accuracy" in text
         assert "before.jsonl" in text
-        assert "Two files of answers do not tell why they differ" in text
+        assert "Two prediction files show neither why the models differ" in text
         for absent in ("Splits and leaks", "Loss by epoch", "Parameters", "trained once", "dvc", "baseline"):
             assert absent not in text, absent
     data = held(made.html)
@@ -64,7 +64,9 @@ def test_answers_in_words_have_a_flow_and_cases_but_no_confusion():
     before = pd.DataFrame({"case_id": range(80), "label": labels, "prediction": labels[:40] + ["other"] * 40})
     after = before.assign(prediction=[*labels[:39], None, *labels[40:79], "another"])
     made = pages(diff(before, after))
-    assert "Balanced accuracy and macro F1 are left out: there are no gold labels, or no file lists its labels" in made.markdown
+    assert (
+        "Balanced accuracy and macro F1 are left out: there are no gold labels, or the files list no" in made.markdown
+    )
     assert "stayed right" in made.html
     assert "invalid after" in made.html
     assert "Confusion" not in made.html + made.markdown

@@ -62,9 +62,9 @@ def test_a_gain_is_told_with_its_intervals_and_test(find):
     assert found.headline == "In this checkpoint, fine-tuning raised accuracy from 41.0 % to 88.0 % on 100 test cases."
     assert [paragraph.about for paragraph in found.paragraphs] == [
         "What changed",
-        "What was repaired, what broke",
+        "Repaired and broken cases",
         "Trivial baselines",
-        "What it cost",
+        "Cost of the run",
     ]
     both, difference, flips, broken, baselines, cost = found.sentences
     assert figures(both) == ["100", "41.0", "95", "31.9", "50.8", "88.0", "80.2", "93.0"]
@@ -78,7 +78,7 @@ def test_a_gain_is_told_with_its_intervals_and_test(find):
 def test_a_price_puts_the_cost_of_a_gained_case_in_money_beside_its_seconds_and_gpu_seconds(find):
     found = find(usual_cases(), cost=Cost(price_per_hour=1.2, currency="EUR"), evidence=True)
     # 2,080.5 s at 1.20 an hour; 632 of 1,200 cases, interval of the difference +49.6 to +55.7 points
-    assert "; at 1.20 EUR an hour that is 0.693 EUR. That is 3.29 seconds (3.12 to 3.49), " in found.sentences[-1]
+    assert "; at 1.20 EUR per hour that is 0.693 EUR. That is 3.29 seconds (3.12 to 3.49), " in found.sentences[-1]
     assert (
         "0.427 GPU seconds (0.404 to 0.454) and 0.0011 EUR (0.00104 to 0.00116) for each of the 632 cases "
         in (found.sentences[-1])
@@ -129,7 +129,7 @@ def test_no_evidence_either_way_is_not_called_equal(find):
     found = find(made_cases(both_right=39, repaired=9, broken=7, both_wrong_same=10))
     assert found.headline == "No difference was shown between the base model and the tuned model on 65 test cases."
     assert found.sentences[1].endswith(
-        "The interval includes zero: chance alone can explain it, which is no proof of equality."
+        "The interval includes zero: chance alone could explain it. This does not prove that the models are equal."
     )
 
 
@@ -137,8 +137,9 @@ def test_a_difference_counts_only_where_test_and_interval_agree(find):
     found = find(made_cases(both_right=10, repaired=5, both_wrong_same=5))
     assert found.headline.startswith("No difference was shown")
     assert "p = 0.0625" in found.sentences[1]
-    assert found.sentences[1].endswith("The interval leaves zero out, but the exact test does not rule out chance: "
-                                       "too few cases changed.")  # fmt: skip
+    assert found.sentences[1].endswith(
+        "The interval excludes zero, but the exact test does not rule out chance: too few cases changed."
+    )
 
 
 def test_the_confidence_moves_the_verdict(find):
@@ -152,19 +153,19 @@ def test_the_confidence_moves_the_verdict(find):
 def test_a_model_against_itself_gives_zero_flips_and_is_said_to(find):
     found = find(made_cases(both_right=30, both_wrong_same=10))
     assert found.sentences[1].endswith(
-        "not one case changed between right and wrong, and not one answer differs, as of a model against itself (A/A)."
+        "no case changed between right and wrong, and no answer differs, as when a model is compared with itself (A/A)."
     )
 
 
 def test_nothing_changed_is_said_so(find):
     found = find(made_cases(both_right=30, both_wrong_changed=10))
-    assert found.sentences[1].endswith("p = 1.00): not one case changed between right and wrong.")
-    assert "10 stayed wrong, 10 of them with another answer" in found.sentences[2]
+    assert found.sentences[1].endswith("p = 1.00): no case changed between right and wrong.")
+    assert "10 stayed wrong, 10 of them with a different answer" in found.sentences[2]
     assert "fine-tuning broke none" in found.sentences[2]
     assert found.limits[0].startswith(
-        "Of 40 cases, none changed between right and wrong, too few to show a difference;"
+        "Of 40 cases, none changed between right and wrong, too few to detect a difference;"
     )
-    assert found.sentences[-1].endswith("no case was gained for it.")
+    assert found.sentences[-1].endswith("on balance, no case was gained.")
 
 
 def test_one_case_shows_nothing(find):
@@ -172,30 +173,33 @@ def test_one_case_shows_nothing(find):
     assert found.headline == "No difference was shown between the base model and the tuned model on 1 test case."
     assert found.sentences[0].startswith("Both models answered the same single case. The base model is right on 0.0 %")
     assert found.sentences[2] == (
-        "Of the 1 case that the base model had wrong, fine-tuning repaired 1 (100.0 %). The base model had no case "
+        "Of the 1 case that the base model got wrong, fine-tuning repaired 1 (100.0 %). The base model got no case "
         "right, so none could break."
     )
-    assert found.limits[0] == "1 case cannot show any difference (two-sided 5 % level)."
+    assert found.limits[0] == "1 case cannot detect any difference (two-sided 5 % level)."
     assert found.sentences[-1].endswith(
-        "2,080.50 seconds (from 2,080.50 up) for the one case gained, repaired less broken."
+        "2,080.50 seconds (2,080.50 or more) for the one case gained (repaired minus broken)."
     )
 
 
 def test_no_broken_case_still_has_a_bound(find):
     found = find(made_cases(both_right=30, repaired=20, both_wrong_same=10))
-    assert "No broken case among 30 still allows for a true rate of up to 11.6 % (exact 95 % interval)." in found.limits
+    assert (
+        "Zero broken cases out of 30 are consistent with a true rate of up to 11.6 % (exact 95 % interval)."
+        in found.limits
+    )
 
 
 def test_a_perfect_model_still_has_a_bound(find):
     found = find(made_cases(both_right=80, repaired=20))
     assert found.limits[2] == (
-        "A tuned model without an error here may still be wrong in up to 3.6 % of such cases (exact 95 % interval)."
+        "The tuned model made no error here but may still be wrong on up to 3.6 % of such cases (exact 95 % interval)."
     )
 
 
 def test_all_right_both_times_leaves_nothing_to_repair(find):
     found = find(made_cases(both_right=12))
-    assert found.sentences[2].startswith("The base model had no case wrong, so none could be repaired.")
+    assert found.sentences[2].startswith("The base model got no case wrong, so none could be repaired.")
 
 
 def test_the_smallest_difference_that_the_test_set_can_show_is_that_of_the_table(find):
@@ -235,7 +239,7 @@ def test_a_base_model_at_chance_is_named(find):
     found = find(made_cases(both_right=33, repaired=60, both_wrong_same=7))
     assert check(found, "Base model at chance") == (
         "The base model is right on 33.0 % (24.6 to 42.7 %) of 100 cases; guessing among 3 labels scores 33.3 %. A "
-        "gain then measures learning of the task from nothing."
+        "gain over it then measures learning the task from scratch."
     )
     better = find(made_cases(both_right=50, repaired=40, both_wrong_same=10))
     assert "Base model at chance" not in names(better)
@@ -246,7 +250,7 @@ def test_a_gain_that_a_cheap_baseline_matches_says_so_at_the_top(find):
     found = find(cases, baselines={"partial_input_accuracy": 0.60})
     assert found.headline.endswith("to 60.0 % on 100 test cases, no more than a trivial baseline scores.")
     assert check(found, "No better than a trivial baseline") == (
-        "A baseline scores 60.0 % on these cases, the tuned model 60.0 %."
+        "A trivial baseline scores 60.0 % on these cases, the tuned model 60.0 %."
     )
 
 
@@ -283,16 +287,16 @@ def test_a_base_with_an_untrained_head_is_no_measure_of_a_gain_but_the_best_triv
 def test_leaks_are_counted(find):
     found = find(usual_cases(), prepare={"leaked_pairs": 3, "near_duplicates": 17})
     assert check(found, "Test-set contamination") == (
-        "Of the 1,200 test cases, 3 stand in training with the same inputs, 17 have a near-duplicate in training. "
-        "Part of what the tuned model has right may be memory."
+        "Of the 1,200 test cases, 3 also occur in the training split, 17 have a near-duplicate in training. Part of "
+        "the tuned model's accuracy may be memorization."
     )
 
 
 def test_invalid_answers_are_counted_and_tied_to_the_gain(find):
     found = find(made_cases(both_right=40, repaired=50, broken=5, both_wrong_same=5, invalid_base=30))
     assert check(found, "Invalid answers of the base model") == (
-        "30 answers of the base model (30.0 %) name no label and count as wrong. That is so for 30 of the 50 repaired "
-        "cases: what was gained there may be no more than the form of the answer."
+        "30 answers of the base model (30.0 %) name no label and count as wrong. They include 30 of the 50 repaired "
+        "cases: what was gained there may be the answer format alone."
     )
 
 
@@ -309,10 +313,10 @@ def test_a_perplexity_above_the_vocabulary_raises_a_check_and_one_below_none(fin
 def test_of_a_tuned_model_that_was_not_trained_here_nothing_is_said_of_its_training(find):
     found = find(usual_cases(), pinned=True)
     text = " ".join([*found.sentences, *found.limits])
-    assert "The tuned model was not trained here: what another training run would give is not known." in found.limits
-    assert "Nor is it known which cases it was trained on, so whether test cases are among them." in found.limits
-    assert found.parameters.endswith("which of its parameters were trained is not known.")
-    for false in ("Two files of answers", "trained once", "training 00:"):
+    assert "The tuned model was not trained here: variation between training runs is unknown." in found.limits
+    assert "Its training data are unknown too, so test-set contamination cannot be ruled out." in found.limits
+    assert found.parameters.endswith("which of its parameters were trained is unknown.")
+    for false in ("Two prediction files", "trained once", "training took"):
         assert false not in text
     assert "The model was trained once" in " ".join(find(usual_cases()).limits)
 
@@ -320,8 +324,7 @@ def test_of_a_tuned_model_that_was_not_trained_here_nothing_is_said_of_its_train
 def test_rising_validation_loss_while_training_loss_falls_is_named(find):
     losses = [(0.5763, 0.4711), (0.4187, 0.4581), (0.3727, 0.4723)]
     assert check(find(usual_cases(), losses=losses), "Overfitting") == (
-        "Validation loss was lowest in epoch 2 (0.458) and rose to 0.472 by epoch 3, while training loss went on "
-        "falling."
+        "Validation loss was lowest in epoch 2 (0.458) and rose to 0.472 by epoch 3, while training loss kept falling."
     )
     assert "Overfitting" not in names(find(usual_cases(), losses=[(0.5, 0.4), (0.6, 0.5)]))
     assert "Overfitting" not in names(find(usual_cases(), losses=[(0.5, 0.4)]))
@@ -331,7 +334,7 @@ def test_packed_storage_is_told_apart_from_parameters(find):
     packed = find(usual_cases()).parameters
     assert figures(packed) == ["20,971,520", "2,800,655,360", "0.749", "1,542,364,160", "4", "1.360"]
     plain = find(usual_cases(), count_params={"packed_total": 2800655360, "packed_trainable_percent": 0.74880758})
-    assert plain.parameters.endswith("No layer is packed: memory holds one element a parameter.")
+    assert plain.parameters.endswith("No layer is packed: memory holds one element per parameter.")
 
 
 def test_a_task_with_one_input_has_no_premise_to_leave_out(find):
@@ -352,7 +355,7 @@ def test_every_sentence_ends_and_holds_no_leftover(find):
 
 def test_what_the_gain_consists_of_is_told_part_by_part(find):
     found = find(usual_cases(), evidence=True)
-    (gain,) = [paragraph.sentences for paragraph in found.paragraphs if paragraph.about == "What it consists of"]
+    (gain,) = [paragraph.sentences for paragraph in found.paragraphs if paragraph.about == "Parts of the change"]
     assert figures(*gain) == [
         *("+52.7", "+5.3", "+3.3", "+7.3", "+13.2", "+11.2", "+15.2"),
         *("−2.6", "−4.6", "−0.6", "+36.9", "+34.9", "+38.9", "95"),
@@ -362,8 +365,8 @@ def test_what_the_gain_consists_of_is_told_part_by_part(find):
 def test_the_best_baseline_stands_for_all_of_them_where_its_gain_was_measured(find):
     told = " ".join(find(usual_cases(), evidence=True).sentences)
     assert (
-        "Against the best of all trivial baselines (base model without its label preference, 52.0 %) the tuned model "
-        "stands at +36.7" in told
+        "Relative to the best of all trivial baselines (base model without its label preference, 52.0 %), the tuned "
+        "model scores +36.7" in told
     )
     found = find(usual_cases(), evidence=True, diff_cases={"gain_over_baseline_low": -0.01})
     assert check(found, "Not clearly above the baselines").endswith("includes zero.")
@@ -396,10 +399,10 @@ def test_a_training_split_that_no_classifier_learns_from_leaves_the_majority_lab
     found = findings(read_results(paths, TASK, 0.95, NO_PRICE))
     (told,) = [paragraph.sentences for paragraph in found.paragraphs if paragraph.about == "Trivial baselines"]
     assert told[0].replace("\N{NO-BREAK SPACE}", " ") == (
-        "On the same cases, always giving the most frequent training label scores 33.8 %. Against it the tuned model "
-        "stands at +54.9 points."
+        "On the same cases, always giving the most frequent training label scores 33.8 %. Relative to it, the tuned "
+        "model scores +54.9 points."
     )
 
 
 def test_a_gain_that_was_paid_for_in_broken_cases_is_not_called_one(find):
-    assert find(made_cases(both_right=10, broken=4)).sentences[-1].endswith("cases were lost for it.")
+    assert find(made_cases(both_right=10, broken=4)).sentences[-1].endswith("on balance, cases were lost.")

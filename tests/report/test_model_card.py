@@ -10,6 +10,7 @@ from tests.imports import ROOT
 from tests.report.made import HOSTILE, LABELS, TASK, made_results, usual_cases
 from tunediff.config.prompt import Prompt
 from tunediff.config.report import Report
+from tunediff.config.tuned import Tuned
 from tunediff.report.model_card import Setup, loading_code, model_card, protocol_hash
 from tunediff.report.page import page_contents
 from tunediff.tasks.experiment import read_experiment
@@ -54,10 +55,10 @@ def test_the_card_tells_what_was_measured_and_how(phi):
     for said in (
         "| Accuracy (higher is better) | 36.1 % | 88.8 % | +52.7 points | +49.6 to +55.6 points |",
         "Exact McNemar test, two-sided: p = 9.5 × 10⁻¹⁶⁴, of 653 repaired cases and 21 broken ones.",
-        "The smallest difference that these cases detect with 80 % power: +6.1 points.",
+        "Smallest difference detectable with 80 % power: +6.1 points.",
         "Negative flips: 1.8 % of all cases (1.1 to 2.7 %)",
-        "| the form of the answer | +5.3 points | +3.3 to +7.3 points |",
-        "| test cases that stand in training with the same inputs | 0 |",
+        "| the answer format | +5.3 points | +3.3 to +7.3 points |",
+        "| test cases that also occur in the training split | 0 |",
         "| `train` | 00:04:23 | 1.50 GiB | 36 | 9,000 | CPU Intel",
         "The model was trained once",
         'PeftModel.from_pretrained(base, "NAMESPACE/NAME")',
@@ -68,7 +69,7 @@ def test_the_card_tells_what_was_measured_and_how(phi):
 
 def test_figures_that_were_not_measured_are_left_out(tmp_path):
     text, _ = card_of(tmp_path, setup_of(ROOT / "params.yaml"))
-    assert "What the change consists of" not in text
+    assert "Parts of the change" not in text
     assert "joules" not in text.replace("no joules", "")
     assert "base_model" not in text.split("---")[1]
 
@@ -89,6 +90,14 @@ def test_text_of_a_data_set_stays_text(tmp_path):
         html = MarkdownIt("commonmark", {"html": True}).enable("table").render(body)
         for tag in ("<script", "<b>", "<img", 'href="http://evil', "<!--", "<h1>heading"):
             assert tag not in html, (title, tag)
+
+
+def test_a_tuned_model_in_a_precision_of_its_own_is_loaded_in_that(tmp_path):
+    setup = setup_of(ROOT / "recipes/phi2-snli-c.yaml")
+    tuned = Tuned(source="folder", id="theirs", quantization="int8")
+    text, _ = card_of(tmp_path, setup._replace(adapt=None, tuned=tuned))
+    assert "BitsAndBytesConfig(load_in_8bit=True" in text
+    assert "BitsAndBytesConfig" not in card_of(tmp_path, setup)[0]
 
 
 def test_no_path_of_this_machine_is_told(tmp_path):

@@ -80,12 +80,12 @@ class Page(HTMLParser):
 
 
 ALWAYS = (
-    *("Key numbers", "What became of each case", "Confusion before, after and between", "Slices of the test set"),
+    *("Key numbers", "Outcome of each case", "Confusion before, after and between", "Slices of the test set"),
     *("Loss by epoch", "Cases", "Parameters", "Splits and leaks", "Cost", "How this was made"),
 )
 ASKED = (
-    *("What the change consists of", "Can the probabilities be believed", "Trivial baselines on the same cases"),
-    *("What training has seen of the cases of each transition", "GPU seconds", "Departure"),
+    *("Parts of the change", "Calibration", "Trivial baselines on the same cases"),
+    *("Contamination of the cases of each transition", "GPU seconds", "Departure"),
 )
 
 
@@ -130,8 +130,10 @@ def test_what_a_chat_model_learned_of_its_prompts_stands_beside_the_loss(tmp_pat
     shown = contents(tmp_path, usual_cases(), train=proof)
     for text in (Page(html_page(shown)).text, markdown_page(shown)):
         words = " ".join(text.replace("\N{NO-BREAK SPACE}", " ").split())
-        assert "In 8,500 of 8,500 cases for training and validation, what training reads is token for token" in words
-        assert "In 3 cases a text spells a special token, which stays text." in words
+        assert (
+            "In 8,500 of 8,500 cases for training and validation, the training sequence is, token for token," in words
+        )
+        assert "In 3 cases a text spells a special token; it is kept as text." in words
     assert "token for token" not in markdown_page(contents(tmp_path / "raw", usual_cases()))
 
 
@@ -243,7 +245,7 @@ def test_tiny_and_perfect_results_are_whole_pages(tmp_path, counts):
     made = contents(tmp_path, made_cases(**counts), losses=[(1.0, 0.9)])
     for text in (Page(html_page(made)).text, markdown_page(made)):
         assert not re.search(r"\bnan\b|None|undefined|\binf\b", text)
-    assert "No case took this transition." in markdown_page(made)
+    assert "No case has this transition." in markdown_page(made)
 
 
 def test_a_task_without_tags_has_no_such_part(tmp_path):
@@ -309,12 +311,27 @@ def test_both_pages_say_what_was_found_in_the_models_and_where_the_counts_say_an
         assert f"The base model as loaded: {layers} new; its outputs are a <b>, c, in this order." in text
         assert f"{layers} trained; its outputs are a <b>, c, in this order; an adapter is active on 1 layer, " in text
         assert "of which 1 learned nothing. Most of it is as it was." in text
-        assert "The counts, made from the layout alone, take " in text
+        assert "The counts, derived from the layout alone, assume " in text
         assert "Computed by predict_base, train, predict_tuned with torch" in text
     assert "<b>" not in html_page(made) + markdown_page(made)
     counted = sum(row["dtype"] == "nf4" for row in made["results"].parameters)
     found = {"environment_predict_base": {"model": FOUND | {"quantized_layers": {"nf4": counted}}}}
-    assert "made from the layout alone" not in markdown_page(contents(tmp_path / "equal", usual_cases(), **found))
+    assert "derived from the layout alone" not in markdown_page(contents(tmp_path / "equal", usual_cases(), **found))
+
+
+def test_a_model_with_other_parameters_than_counted_is_named_on_both_pages(tmp_path):
+    made = contents(tmp_path / "without", usual_cases())
+    counts = made["results"].count_params
+    right = {"base": int(counts["base_total"]), "tuned": int(counts["tuned_total"])}
+    for off, line in ((0, False), (2, True)):
+        found = {
+            f"environment_predict_{who}": {"model": FOUND | {"head": "checkpoint", "parameters": n + off}}
+            for who, n in right.items()
+        }
+        made = contents(tmp_path / str(off), usual_cases(), **found)
+        for text in (Page(html_page(made)).text, unescape(markdown_page(made))):
+            assert ("the counts, made from the layout alone, give" in " ".join(text.split())) == line
+    assert f"It has {right['base'] + 2:,} parameters; " in markdown_page(made)
 
 
 @pytest.mark.parametrize("evidence", [True, False])

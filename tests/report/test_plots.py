@@ -127,7 +127,7 @@ def test_the_flow_of_a_single_case_and_of_one_in_a_million_is_drawn():
 
 def test_the_parts_of_a_gain_add_up_in_the_picture():
     read = " ".join(texts(plots.gain_picture(GAIN, TASK.parts, "accuracy"))).replace("\N{NO-BREAK SPACE}", " ")
-    for text in ("the form of the answer", "+12.0 points (+10.0 to +14.5 points)", "−3.0 points", "together",
+    for text in ("the answer format", "+12.0 points (+10.0 to +14.5 points)", "−3.0 points", "together",
                  "+9.0 points"):  # fmt: skip
         assert text in read
 

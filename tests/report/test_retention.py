@@ -35,7 +35,7 @@ def plain(text):
 
 def test_what_was_lost_elsewhere_is_in_the_headline_and_what_was_not_is_not(results):
     headline = plain(findings(results).headline)
-    assert headline.endswith("Elsewhere it lost: accuracy on sums fell from 88.0 % to 41.0 %.")
+    assert headline.endswith("Losses on other test sets: accuracy on sums fell from 88.0 % to 41.0 %.")
     assert "copies" not in headline
     assert "same" not in headline
 
@@ -46,7 +46,7 @@ def test_each_set_is_told_with_bounds_and_the_adjusted_test(results):
     assert "On copies (100 cases) accuracy went from 41.0 % to 88.0 %: +47.0 points" in told
     assert "p = 3.5 × 10⁻¹², adjusted for 3 test sets" in told
     assert "2 cases (2.0 %, 0.2 to 7.0 %) were forgotten, 49 cases" in told
-    assert "Not one case was forgotten or gained; true rates may be up to 3.6 % either way" in told
+    assert "No case was forgotten or gained; the true rates may be up to 3.6 % either way" in told
 
 
 def test_the_pages_have_a_table_of_them(results):
@@ -60,5 +60,5 @@ def test_the_pages_have_a_table_of_them(results):
 def test_without_further_sets_controls_or_epochs_nothing_is_said_of_them(tmp_path):
     made = made_results(tmp_path, CASES)
     found, page = findings(made), html_page(page_contents(made, Report(title="t")))
-    assert not {"What else changed", "Controls", "Over training"} & {one.about for one in found.paragraphs}
+    assert not {"What else changed", "Controls", "During training"} & {one.about for one in found.paragraphs}
     assert not any(f'<h2 id="{name}">' in page for name in ("retention", "controls", "epochs"))

@@ -210,9 +210,9 @@ def test_what_is_no_ordinary_file_is_not_read(tmp_path):
     (tmp_path / "zero.jsonl").symlink_to("/dev/zero")
     (tmp_path / "folder.parquet").mkdir()
     for name in ("pipe.jsonl", "zero.jsonl"):
-        assert refused(read_jsonl, tmp_path / name).endswith("cannot be read: it is no ordinary file")
+        assert refused(read_jsonl, tmp_path / name).endswith("cannot be read: it is not a regular file")
         (tmp_path / f"{name}.parquet").symlink_to(tmp_path / name)
-        assert refused(read_parquet, tmp_path / f"{name}.parquet").endswith("cannot be read: it is no ordinary file")
+        assert refused(read_parquet, tmp_path / f"{name}.parquet").endswith("cannot be read: it is not a regular file")
     assert refused(read_parquet, tmp_path / "folder.parquet").endswith("cannot be read: it is a folder")
 
 
@@ -221,7 +221,7 @@ def test_a_file_larger_than_the_memory_is_refused_before_it_is_read(tmp_path, mo
         file.truncate(2**40)  # a hole, which takes no room
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**36))
     line = refused(read_json, tmp_path / "large.json")
-    assert line.endswith("found 1,099,511,627,776 bytes, more than the 68,719,476,736 of memory that are free")
+    assert line.endswith("found 1,099,511,627,776 bytes, more than the 68,719,476,736 bytes of free memory")
 
 
 def test_a_line_that_never_ends_is_refused(tmp_path, monkeypatch):
@@ -279,7 +279,7 @@ def test_any_parquet_within_the_bounds_is_read_whole(tmp_path):
 
 def test_a_line_is_printed_without_anything_that_a_terminal_acts_on():
     line = printed("a.csv: names\n the column '\x1b]0;x\x07\x9b31m\u202e\ud800é' twice " + "x" * 10_000)
-    assert line.startswith("a.csv: names the column '\\x1b]0;x\\x07\\x9b31m\\u202e\\ud800é' twice xx")
+    assert line.startswith("a.csv: has the column '\\x1b]0;x\\x07\\x9b31m\\u202e\\ud800é' twice xx")
     assert (len(line), line[-1]) == (2000, "…")
 
 

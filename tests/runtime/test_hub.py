@@ -104,13 +104,13 @@ def test_a_model_in_the_cache_is_found_without_network(empty_cache):
 def test_a_model_that_is_not_in_the_cache_is_named_with_its_revision():
     line = error_of(snapshot, "microsoft/phi-2", REVISION, "model")
     assert (
-        line == f"hub model microsoft/phi-2 at {REVISION}: is not whole in the local cache, and HF_HUB_OFFLINE is set"
+        line == f"hub model microsoft/phi-2 at {REVISION}: is incomplete in the local cache, and HF_HUB_OFFLINE is set"
     )
 
 
 def test_another_revision_than_the_cached_one_is_not_taken_for_it(empty_cache):
     fill_cache(empty_cache, "microsoft/phi-2", "model", MODEL)
-    assert "not whole in the local cache" in error_of(snapshot, "microsoft/phi-2", "b" * 40)
+    assert "incomplete in the local cache" in error_of(snapshot, "microsoft/phi-2", "b" * 40)
 
 
 def test_an_id_that_cannot_be_one_is_refused():
@@ -132,14 +132,14 @@ def test_what_was_fetched_once_needs_no_network(hub, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert snapshot("a/model", revision) == folder
     (folder / "model.safetensors").unlink()
-    assert "not whole in the local cache" in error_of(snapshot, "a/model", revision)
+    assert "incomplete in the local cache" in error_of(snapshot, "a/model", revision)
 
 
 def test_a_gated_model_names_the_page_that_gives_access(hub):
     name = "meta-llama/Llama-3.2-1B"
     revision = hub.commit("model", name, MODEL)
     hub.repo("model", name).gated = True
-    gated = f"hub model {name} at {revision}: is gated; ask for access on its page {hub.endpoint}/{name}, then run: "
+    gated = f"hub model {name} at {revision}: is gated; request access on its page {hub.endpoint}/{name}, then run: "
     assert error_of(snapshot, name, revision) == f"{gated}hf auth login"
 
 
@@ -160,7 +160,7 @@ def test_a_token_opens_a_gated_or_private_model_and_a_wrong_one_is_named(hub, mo
     assert "the hub has no such model, or it is private" in error_of(snapshot, "a/model", revision)
     monkeypatch.setenv("HF_TOKEN", UNKNOWN_TOKEN)
     line = error_of(snapshot, "a/model", revision)
-    assert line.endswith("the hub does not know your token (HF_TOKEN, or that of hf auth login)")
+    assert line.endswith("the hub does not recognize your token (HF_TOKEN, or that of hf auth login)")
     assert UNKNOWN_TOKEN not in line
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     assert (snapshot("a/model", revision) / "config.json").exists()
@@ -169,10 +169,10 @@ def test_a_token_opens_a_gated_or_private_model_and_a_wrong_one_is_named(hub, mo
 @pytest.mark.parametrize(
     ("what", "fault", "words"),
     [
-        ("list", 429, "the hub has had too many requests from here"),
+        ("list", 429, "the hub received too many requests from here"),
         ("list", 503, "the hub answered with status 503"),
         ("list", "hang", "the hub cannot be reached at http://127.0.0.1"),
-        ("weights", 429, "the hub has had too many requests from here"),
+        ("weights", 429, "the hub received too many requests from here"),
         ("weights", "hang", "the hub cannot be reached at http://127.0.0.1"),
         ("weights", "cut", "the connection to the hub broke off"),
     ],
@@ -184,7 +184,7 @@ def test_a_hub_that_fails_ends_in_a_line_and_leaves_no_model(hub, monkeypatch, c
     assert words in error_of(snapshot, "a/model", revision)
     assert not capfd.readouterr().out
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert "is not whole in the local cache" in error_of(snapshot, "a/model", revision)
+    assert "is incomplete in the local cache" in error_of(snapshot, "a/model", revision)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     hub.faults.clear()
     assert (snapshot("a/model", revision) / "model.safetensors").read_bytes() == MODEL["model.safetensors"]
@@ -265,7 +265,7 @@ def test_a_process_of_its_own_fetches_a_data_set_once_and_reads_it_offline_later
     assert fresh.returncode == 1
     assert fresh.stdout == ""
     assert fresh.stderr == (
-        f"tunediff: hub dataset stanfordnlp/snli at {revision}: is not whole in the local cache, and HF_HUB_OFFLINE "
+        f"tunediff: hub dataset stanfordnlp/snli at {revision}: is incomplete in the local cache, and HF_HUB_OFFLINE "
         "is set\n"
     )
 

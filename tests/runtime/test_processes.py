@@ -70,7 +70,7 @@ LOST = "Traceback\nRuntimeError: [gloo/transport/tcp/pair.cc:534] Connection clo
     ("failures", "cause"),
     [
         ({0: failure(LOST), 1: failure(exitcode=-signal.SIGKILL)}, "process 1 of 2 was killed (SIGKILL)"),
-        ({0: failure(LOST)}, "another process went away, or its host"),
+        ({0: failure(LOST)}, "another process or its host terminated"),
         ({0: failure(LOST), 1: failure("tunediff: base: is not there")}, "tunediff: base: is not there"),
         ({0: failure("Traceback\nValueError: 3"), 1: failure(exitcode=-signal.SIGTERM)}, "ValueError: 3"),
     ],

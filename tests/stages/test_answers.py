@@ -103,8 +103,10 @@ def test_both_reports_tell_of_exact_match_f1_and_the_two_kinds_of_question(run):
         assert "fine-tuning raised exact match from 41.0 % to 88.0 % on 100 test cases." in text
         assert re.search(r"F1, which counts the words in common with the gold answer, went from \d", text)
         assert re.search(r"On the 75 questions that have an answer exact match went from [\d.]+ % to [\d.]+ %", text)
-        assert "giving none where there is none" in text
-        assert re.search(r"With another new head, which has learned as little, the base model flipped \d+", text)
+        assert "abstaining where there is no answer" in text
+        assert re.search(
+            r"With a different random initialization of its untrained head, the base model flipped \d+", text
+        )
         assert "never answering scores 25.0 %" in text
         assert "The 100 cases share 50 different contexts." in text
         assert "Same context" in text or "same context" in text
@@ -147,8 +149,8 @@ def test_models_without_probabilities_and_questions_that_all_have_an_answer_make
     assert (tmp_path / "data/plots/reliability.csv").read_text().startswith("model,bin")
     for name in ("report.html", "report.md"):
         text = plain(tmp_path / "reports" / name)
-        assert "2 answers of the base model (5.0 %) could not be read and count as wrong." in text
-        for absent in ("What the change consists of", "Can the probabilities", "Confusion before"):
+        assert "2 answers of the base model (5.0 %) could not be parsed and count as wrong." in text
+        for absent in ("Parts of the change", "Can the probabilities", "Confusion before"):
             assert absent not in text
 
 
@@ -159,6 +161,7 @@ def test_answers_scored_against_other_gold_answers_are_refused_in_a_line(tmp_pat
     done = run_stage(tmp_path, "diff_cases")
     assert done.returncode == 1
     assert re.fullmatch(
-        r"tunediff: test split and base predictions: answers: found different ones for 1 of 100 cases .*\n", done.stderr
+        r"tunediff: test split and base predictions: answers: found different values for 1 of 100 cases .*\n",
+        done.stderr,
     )
     assert not (tmp_path / "data/cases.jsonl").exists()

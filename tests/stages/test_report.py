@@ -53,7 +53,7 @@ def test_the_evidence_that_was_asked_for_is_in_both_reports(project):
     write_inputs(project, usual_cases(), evidence=True)
     assert stage(project).returncode == 0
     for name in ("report.html", "report.md"):
-        assert "What the change consists of" in (project / "reports" / name).read_text()
+        assert "Parts of the change" in (project / "reports" / name).read_text()
 
 
 def test_a_tuned_model_that_was_not_trained_here_is_reported_without_its_training(project):
@@ -63,7 +63,7 @@ def test_a_tuned_model_that_was_not_trained_here_is_reported_without_its_trainin
     for name in ("report.html", "report.md", "model_card.md"):
         text = (project / "reports" / name).read_text()
         assert "was not trained here" in text
-        assert not any(words in text for words in ("Trained for", "Loss by epoch", "Two files of answers", "no part"))
+        assert not any(words in text for words in ("Trained for", "Loss by epoch", "Two prediction files", "no part"))
 
 
 def test_the_same_results_give_the_same_reports(project):

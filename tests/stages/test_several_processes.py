@@ -154,7 +154,7 @@ def test_a_worker_killed_on_one_of_two_hosts_ends_the_run_in_a_line_and_one_host
     assert (code_0, code_1) == (1, 1)
     goes_on = "run the same command to resume from the last checkpoint"
     assert lines_1 == [f"tunediff: process 1 of 2 was killed (SIGKILL); {goes_on}"]
-    assert lines_0 == [f"tunediff: another process went away, or its host; {goes_on}"]
+    assert lines_0 == [f"tunediff: another process or its host terminated; {goes_on}"]
     assert psutil.wait_procs([*workers[0], *workers[1]], timeout=30)[1] == []
     assert not Path("tuned").exists()
     assert not Path("log.csv").exists()

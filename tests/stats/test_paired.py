@@ -177,7 +177,7 @@ def test_the_minimum_detectable_difference_gives_the_whole_golden_table(n):
     for discordant, points in zip((0.05, 0.10, 0.20, 0.30, 0.50), DETECTABLE[n], strict=True):
         found = minimum_detectable_difference(n, discordant)
         if points is None:
-            assert found is None, "more than every flip would have to go one way"
+            assert found is None, "more than every flip would have left one way"
         else:
             assert 100 * found == pytest.approx(points, abs=0.05 + 1e-9)
 

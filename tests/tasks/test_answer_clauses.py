@@ -63,10 +63,8 @@ def test_an_answer_that_could_not_be_read_is_neither_given_nor_withheld():
     first, second, third, *_ = causes(*compared(aligned))
     assert (first["base_parse"], second["base_parse"], third["base_parse"]) == (CUT_OFF, NO_LABEL, PARSED)
     assert (first["base_answered"], first["base_prediction"], first["base_in_sentence"]) == (None, None, None)
-    assert first["explanation"].startswith(
-        "The base model's answer ran into the token limit, the tuned model's did not"
-    )
-    assert second["explanation"].startswith("The base model's answer could not be read, the tuned model's could")
+    assert first["explanation"].startswith("The base model's answer reached the token limit, the tuned model's did not")
+    assert second["explanation"].startswith("The base model's answer could not be parsed, the tuned model's could")
 
 
 MODELS = ("base", "tuned")

@@ -271,9 +271,7 @@ def test_an_empty_cell_is_no_label_in_any_format():
 )
 def test_several_labels_in_one_cell_are_refused_by_name(value, n):
     message = error_of(row(12, gold=value))
-    assert (
-        f"{n} labels for one case; expected one label: several at once (multi-label) are no task of tunediff" in message
-    )
+    assert f"{n} labels for one case; expected one label: multi-label classification is not supported" in message
 
 
 def test_a_label_with_a_separator_in_it_is_one_label():

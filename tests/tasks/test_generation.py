@@ -215,7 +215,7 @@ def test_scores_and_traits_have_paired_intervals_and_baselines_are_graded_alike(
     records = list(found.records)
     assert [record["base_prediction"] for record in records[:4]] == ["1", "2", "99", None]
     [repaired] = [record for record in records if record["question"] == "What is 4 + 1?"]
-    assert repaired["explanation"].startswith("The base model's answer could not be read, the tuned model's could")
+    assert repaired["explanation"].startswith("The base model's answer could not be parsed, the tuned model's could")
     assert repaired["evidence"]["base_text"] == " I do not know"
     assert all(SUMS.checked_record(record, "cases.jsonl, row 1") for record in records)
 
@@ -252,7 +252,7 @@ def test_a_score_outside_of_its_range_is_refused_by_row(value, tmp_path):
 def test_predictions_that_were_graded_against_other_references_are_refused(tmp_path):
     base, tuned = frames(tmp_path)
     changed = [CASES[0].__class__(**{**CASES[0].__dict__, "answers": (Answer("#### 5", None),)}), *CASES[1:]]
-    with pytest.raises(TunediffError, match="answers: found different ones for 1 of 8 cases"):
+    with pytest.raises(TunediffError, match="answers: found different values for 1 of 8 cases"):
         compare_run(base, tuned, CASES, changed, Leaks([], [], [], {}), SUMS, Diff())
 
 
@@ -281,10 +281,10 @@ def test_one_grade_is_a_list_of_one_and_a_name_a_grade(tmp_path):
 @pytest.mark.parametrize(
     ("grade", "expected"),
     [
-        ([], "task.grade: missing, expected how an answer is graded"),
+        ([], "task.grade: missing, expected a grading method"),
         ("exakt", r"task.grade.0.by: found 'exakt', expected exact, .* \(did you mean exact\?\)"),
         ("../own.py:grade", "task.grade.0.by: found '../own.py:grade'"),
-        ("rougeL", "task.grade.0.threshold: missing, expected the rougeL from which on an answer is right"),
+        ("rougeL", "task.grade.0.threshold: missing, expected the least rougeL of a right answer"),
         ({"by": "exact", "threshold": 0.5}, "task.grade.0.threshold: given, but task.grade.0.by is exact"),
         (
             ["exact", {"by": "chrf", "threshold": 0.5}],

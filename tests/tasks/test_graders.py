@@ -223,7 +223,7 @@ def test_a_function_of_ones_own_says_right_or_how_good(tmp_path, monkeypatch):
         ),
         ("def grade(a, r, i):\n    return 7\n", r"case a: found 7, expected a number in 0\.\.1"),
         ("def grade(a, r, i):\n    return None\n", r"case a: found None, expected a number in 0\.\.1"),
-        ("def other():\n    pass\n", "graders/own.py: has no function grade, which task.grade names"),
+        ("def other():\n    pass\n", "graders/own.py: has no function grade, which task.grade refers to"),
         ("import nothing_of_that_name\n", "graders/own.py: cannot be run: ModuleNotFoundError"),
         ("def grade(:\n", "graders/own.py: cannot be run: SyntaxError"),
     ],

@@ -142,9 +142,7 @@ def test_options_survive_the_file_of_cases_and_a_repeated_one_is_counted(tmp_pat
     cases = TASK.cases(rows, data())
     write_cases(tmp_path / "cases.jsonl", cases)
     assert read_cases(tmp_path / "cases.jsonl", TASK.inputs, TASK.labels) == cases
-    assert TASK.notes(rows, cases, data()) == [
-        "an option stands twice in 1 cases, where the first of the two is chosen"
-    ]
+    assert TASK.notes(rows, cases, data()) == ["1 cases have a repeated option; the first occurrence is chosen"]
 
 
 def test_each_score_chooses_as_lm_evaluation_harness_defines_it():
@@ -270,7 +268,7 @@ RECIPE = yaml.safe_load((ROOT / "recipes/rankings.yaml").read_text(encoding="utf
         (
             "evaluate",
             {"few_shot": 2},
-            "evaluate.few_shot is 2, but task.name is multiple_choice, which is asked in one",
+            "evaluate.few_shot is 2, but task.name is multiple_choice, which has a single evaluation setting",
         ),
         ("task", {"option_score": "words"}, "task.option_score: found 'words', expected 'sum', 'token', 'character'"),
         ("task", {"name": "generation", "labels": ["answer"]}, "task.option_score: given, but task.name is generation"),

@@ -74,7 +74,7 @@ def test_the_summary_of_answers_has_the_figures_and_their_arithmetic():
     assert lines[0] == "base: 2 of 3 right = exact match 66.7 % (20.8 to 93.9 %), F1 66.7 %, invalid 1"
     assert lines[1] == "  with an answer: exact match 50.0 %, F1 50.0 %, 2 questions"
     assert lines[2] == "  without an answer: exact match 100.0 %, F1 100.0 %, 1 questions"
-    assert "best for these questions: exact match 66.7 % (above 0.200)" in lines[3]
+    assert "best on these questions: exact match 66.7 % (above 0.200)" in lines[3]
     assert "best on the validation split" in lines[4]
     assert "ROUGE-L 0.500" in lines[5]
     assert lines[6] == "  1 prompts were cut to fit the context"

@@ -43,8 +43,8 @@ def take_over() -> None:
     _dvc("commit", "--force", *TAKEN_OVER)
     _dvc("repro", "--single-item", *LAST)
     not_repeated = [name for name in TAKEN_OVER if name not in ASKED_AGAIN]
-    print(f"Taken over: {', '.join(ASKED_AGAIN)}, whose models answer the sample as before.")
-    print(f"Taken over without a check: {', '.join(not_repeated)}; to repeat them takes as long as to make them.")
+    print(f"Taken over: {', '.join(ASKED_AGAIN)}, whose models reproduce the answers in the sample.")
+    print(f"Taken over without a check: {', '.join(not_repeated)}; repeating them takes as long as computing them.")
 
 
 def _changed_by_hand(status: Mapping[str, Any]) -> list[str]:
@@ -74,10 +74,11 @@ def _changed(status: Mapping[str, Any], stages: Sequence[str] | Mapping[str, Any
 def _refuse(changed: Sequence[str]) -> None:
     if changed:
         raise TunediffError(
-            f"--accept: {', '.join(changed)}: changed since the last run, expected other code alone; run dvc repro"
+            f"--accept: {', '.join(changed)}: changed since the last run, expected only the code to have changed; "
+            "run dvc repro"
         )
 
 
 def _dvc(*arguments: str) -> None:
     if subprocess.run(dvc(*arguments), check=False).returncode:  # noqa: S603
-        raise TunediffError(f"--accept: dvc {arguments[0]} fails, expected it to run {', '.join(arguments[1:])}")
+        raise TunediffError(f"--accept: dvc {arguments[0]} failed; expected it to run {', '.join(arguments[1:])}")

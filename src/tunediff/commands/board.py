@@ -46,15 +46,18 @@ HALF_WIDTH = 0.01
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff board`."""
     parser.add_argument("runs", nargs="*", metavar="EXPERIMENT", help="runs (this folder and all its experiments)")
-    parser.add_argument("--base", metavar="NAME", help="the run that the others are held against (base, of projects)")
+    parser.add_argument("--base", metavar="NAME", help="the run to compare the others with (projects: base)")
     add_fields(parser)
-    parser.add_argument("--confidence", type=float, default=CONFIDENCE, help=f"of every interval ({CONFIDENCE})")
+    parser.add_argument(
+        "--confidence", type=float, default=CONFIDENCE, help=f"confidence level of all intervals ({CONFIDENCE})"
+    )
     parser.add_argument(
         "--half-width",
         type=float,
         default=HALF_WIDTH,
         metavar="W",
-        help=f"wanted of a recipe's interval to either side, in 0..1, for the seeds that it takes ({HALF_WIDTH})",
+        help="half-width wanted for a recipe's interval, in 0..1, to compute the number of seeds needed "
+        f"({HALF_WIDTH})",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--out", type=Path, help="folder to write to")
@@ -146,7 +149,7 @@ def _parts(args: argparse.Namespace, places: int) -> list[tuple[str | None, Fiel
     if not several:
         return [(None, fields_of(args), args.filter)]
     if len(several) > 1:
-        raise TunediffError(f"{' and '.join(several)}: found several names in each, expected them in one of these")
+        raise TunediffError(f"{' and '.join(several)}: found several names in each, expected them in only one of these")
     [(option, names)] = several.items()
     if option == "--filter":
         return [(name, fields_of(args), name) for name in names]

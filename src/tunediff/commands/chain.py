@@ -40,9 +40,11 @@ WRITTEN = ("chain.json", "chain.md", "chain.html", "changed.jsonl")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff chain`."""
     parser.add_argument("variants", nargs="+", metavar="VARIANT", help="the variants, in the order of the steps")
-    add_fields(parser, "labelled cases that models are asked; of prediction files, the data set of SQuAD predictions")
+    add_fields(parser, "labelled cases to evaluate models on; for prediction files, the data set of SQuAD predictions")
     add_asking(parser, required=False)
-    parser.add_argument("--confidence", type=float, default=CONFIDENCE, help=f"of every interval ({CONFIDENCE})")
+    parser.add_argument(
+        "--confidence", type=float, default=CONFIDENCE, help=f"confidence level of all intervals ({CONFIDENCE})"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--out", type=Path, help="folder to write to")
 
@@ -131,13 +133,13 @@ def _ask(args: argparse.Namespace, models: Sequence[str], project: Path) -> dict
     """
     if len(models) == 1:
         raise TunediffError(
-            f"{models[0]}: is no prediction file and no folder with a {PIPELINE}, and as a model it is the only one; "
-            "expected at least two"
+            f"{models[0]}: is neither a prediction file nor a folder with a {PIPELINE}, and as a model it is the "
+            "only one; expected at least two"
         )
     for option, value in (("--data", args.data), ("--input", args.input)):
         if value is None:
             raise TunediffError(
-                f"{models[0]}: is no prediction file, and {option}, which says what a model is asked, is missing"
+                f"{models[0]}: is not a prediction file, and {option}, which gives the cases for models, is missing"
             )
     wanted = {}
     for name in models[1:]:

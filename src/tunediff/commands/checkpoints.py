@@ -35,7 +35,7 @@ FILE = "checkpoints.json"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff checkpoints`."""
-    parser.add_argument("--cases", type=int, metavar="N", help="of each test set (all)")
+    parser.add_argument("--cases", type=int, metavar="N", help="cases of each test set (all)")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the tables")
 
 

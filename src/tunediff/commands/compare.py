@@ -57,7 +57,7 @@ SMALL = ["config.json", "adapter_config.json"]
 PRECISIONS = dict.fromkeys(BITSANDBYTES, "quantization") | dict.fromkeys(("float32", "bfloat16", "float16"), "dtype")
 # More values than this are no labels but texts.
 MOST_LABELS = 100
-FIRST_LINE = "# Written by tunediff compare; docs/params.md tells what each key means.\n"
+FIRST_LINE = "# Written by tunediff compare; docs/params.md explains every key.\n"
 
 
 class Named(NamedTuple):
@@ -78,26 +78,30 @@ class Named(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff compare`."""
     parser.add_argument("base", metavar="BASE", help="the model before: a folder, an id on the hub, or URL#NAME")
-    parser.add_argument("tuned", metavar="TUNED", help="an adapter for it, or a whole model, named likewise")
+    parser.add_argument(
+        "tuned", metavar="TUNED", help="the model after: an adapter for BASE or a whole model, given in the same way"
+    )
     parser.add_argument("--data", type=Path, required=True, help="labelled cases: .csv, .tsv, .jsonl or .parquet")
     add_asking(parser, required=True)
-    parser.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR", help="where to (reports)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("reports"), metavar="DIR", help="folder for the report (reports)"
+    )
 
 
 def add_asking(parser: argparse.ArgumentParser, required: bool) -> None:
     """Add the options that say how models are asked about the cases of a file."""
     parser.add_argument(
-        "--input", action="append", required=required, metavar="COLUMN", help="a column of a case's text"
+        "--input", action="append", required=required, metavar="COLUMN", help="a column with a text of the case"
     )
     parser.add_argument("--label", default="label", metavar="COLUMN", help="the column of the gold label (label)")
     parser.add_argument("--template", help="the prompt, with {COLUMN} for each input; \\n is a new line")
-    parser.add_argument("--choices", metavar="LABEL=TEXT,...", help="the text that answers for each label")
-    parser.add_argument("--head", choices=["lm", "classification"], default="lm", help="what answers (lm)")
+    parser.add_argument("--choices", metavar="LABEL=TEXT,...", help="the answer text of each label")
+    parser.add_argument("--head", choices=["lm", "classification"], default="lm", help="the head that answers (lm)")
     parser.add_argument(
         "--head-labels", metavar="LABEL,...", help="classification: the label of each output of TUNED's head, in order"
     )
     parser.add_argument("--api-key-env", metavar="NAME", help="URLs: the environment variable that holds the key")
-    parser.add_argument("--limit", type=int, metavar="N", help="ask N cases, drawn at random")
+    parser.add_argument("--limit", type=int, metavar="N", help="evaluate on N cases, drawn at random")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -156,8 +160,8 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
     columns = {re.sub(r"\W", "_", column): column for column in args.input}
     if len(columns) < len(args.input):
         raise TunediffError(
-            f"--input: found {', '.join(args.input)}, which params.yaml can name only {', '.join(columns)}; expected "
-            "columns that differ in their letters and digits"
+            f"--input: found {', '.join(args.input)}, which params.yaml could only call {', '.join(columns)}; "
+            "expected columns that differ in their letters and digits"
         )
     for column in (*args.input, args.label):
         if column not in rows[0]:
@@ -223,7 +227,7 @@ def named_model(text: str, api_key_env: str | None = None) -> Named:
     model, words = _without_precision(text)
     held = {PRECISIONS[word]: word for word in words}
     if len(held) < len(words):
-        raise TunediffError(f"{text}: found {' and '.join(words)}, of which one says another thing than the other")
+        raise TunediffError(f"{text}: found {' and '.join(words)}, which contradict each other")
     return _named_place(model)._replace(**held)
 
 
@@ -249,7 +253,7 @@ def _named_place(text: str) -> Named:
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", id):
         raise TunediffError(f"{text}: there is no such folder, and it is not an id on the hub (NAMESPACE/NAME)")
     if revision and not re.fullmatch(r"[0-9a-f]{40}", revision):
-        raise TunediffError(f"{text}: found {revision!r} behind @, expected a commit, 40 hexadecimal digits")
+        raise TunediffError(f"{text}: found {revision!r} after @, expected a commit, 40 hexadecimal digits")
     try:
         return Named("hub", id, revision or newest(id))
     except TunediffError as error:
@@ -276,10 +280,12 @@ def _engine(base: Named, tuned: Named, args: argparse.Namespace) -> dict[str, An
     """
     if base.source != tuned.source and SERVED in (base.source, tuned.source):
         address, other = (args.base, args.tuned) if base.source == SERVED else (args.tuned, args.base)
-        raise TunediffError(f"{address}: is an address, and {other} is none; expected both: one engine asks the two")
+        raise TunediffError(
+            f"{address}: is an address, but {other} is not; expected both or neither: one engine evaluates both models"
+        )
     if base.source != SERVED:
         if args.api_key_env is not None:
-            raise TunediffError("--api-key-env: given, but BASE and TUNED are no addresses; expected none")
+            raise TunediffError("--api-key-env: given, but BASE and TUNED are not addresses; expected none")
         return {}
     return {"kind": SERVED, "url": base.url, **({"api_key_env": args.api_key_env} if args.api_key_env else {})}
 
@@ -423,7 +429,7 @@ def write_project(project: Path, text: str, data: Path) -> None:
     params = project / "params.yaml"
     if params.is_file() and (before := read_text(params)) != text:
         write_text(project / BEFORE, before)
-        print(f"compare: {params} said something else, which is kept in {project / BEFORE}", flush=True)
+        print(f"compare: {params} had different contents, now kept in {project / BEFORE}", flush=True)
     for name, content in ((".dvc/config", DVC_CONFIG), ("params.yaml", text)):
         if not (project / name).is_file() or read_text(project / name) != content:
             write_text(project / name, content)

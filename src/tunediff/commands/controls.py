@@ -44,14 +44,15 @@ FILE = "controls.json"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff controls`."""
-    parser.add_argument("--cases", type=int, metavar="N", help="of the test set (all)")
-    parser.add_argument("--draws", type=int, default=3, metavar="N", help="random adapters (3)")
+    parser.add_argument("--cases", type=int, metavar="N", help="number of cases of the test set (all)")
+    parser.add_argument("--draws", type=int, default=3, metavar="N", help="number of random adapters (3)")
     parser.add_argument(
         "--strengths",
         type=float,
         nargs="*",
         metavar="S",
-        help=f"of the trained change, from 0 up (without a number: {' '.join(f'{one:g}' for one in STRENGTHS)})",
+        help="strengths of the trained change, 0 or more (without a number: "
+        f"{' '.join(f'{one:g}' for one in STRENGTHS)})",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     add_set_argument(parser)
@@ -140,7 +141,7 @@ def writer(project: Project, seed: int = 0, strength: float | None = None) -> Ca
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """What was found, as tables for a terminal."""
     rows = [["", "flips", "repaired", "broken", "answers changed"]]
-    steps = [("base, asked again (A/A)", found["again"])]
+    steps = [("base, evaluated again (A/A)", found["again"])]
     steps += [(f"null adapter, draw {one['seed']}", one) for one in found["null"]]
     for name, one in [*steps, ("training", found["trained"])]:
         rows.append([name, *(f"{one[key]:,}" for key in ("flips", "repaired", "broken", "changed"))])

@@ -107,13 +107,13 @@ def _summary(
         return f"{seconds:,.1f} s" + (f" ({_money(seconds, price)} {currency})" if price is not None else "")
 
     if run is None:
-        yield "No run of `make repro` or `tunediff repro` is noted here: what came from the cache is not known."
+        yield "No run of `make repro` or `tunediff repro` is recorded here, so what came from the cache is unknown."
         return
     began = datetime.fromtimestamp(run.began).astimezone()
     if run.ended is not None:
         took = f"ended with exit code {run.exit_code} after {run.ended - run.began:,.1f} s"
     else:
-        took = "is still at work" if run.alive else "did not come to its end: it was killed"
+        took = "is still running" if run.alive else "was killed before it ended"
     yield f"The last run began at {began:%Y-%m-%d %H:%M:%S} and {took}."
     kept = saved(costs, states)
     yield f"{len(kept)} of {len(costs)} stages came from the cache and saved {spent(seconds_of(kept))}."
@@ -123,12 +123,12 @@ def _summary(
     for name in [name for name, one in states.items() if one == STATES["stopped"]]:
         cost = run.outcomes[name].cost
         yield f"{name} was stopped" + (
-            f" after about {spent(cost['seconds'])}." if cost else "; how long it ran is not known."
+            f" after about {spent(cost['seconds'])}." if cost else "; how long it ran is unknown."
         )
     for one, meaning in (
-        (STATES["not made"], "no result of the present code, data and parameters"),
-        ("changed since", "another result than at the end of that run"),
-        ("not known", "nothing is known of it, so nothing is counted as saved"),
+        (STATES["not made"], "no result for the current code, data and parameters"),
+        ("changed since", "a different result than at the end of that run"),
+        ("not known", "no information, so nothing is counted as saved"),
     ):
         if names := [name for name, found in states.items() if found == one]:
             yield f"{one}: {', '.join(names)} ({meaning})."
@@ -137,7 +137,7 @@ def _summary(
 def _per_repair(costs: Mapping[str, Cost | None], params: Params) -> Iterator[str]:
     """Cost per net repaired case: of the training alone and of all stages."""
     if None in costs.values() or not DIFF.exists():
-        yield "Cost per net repaired case: not known before every stage has its result."
+        yield "Cost per net repaired case: unknown until every stage has a result."
         return
     diff = _diff()
     n, repaired, broken = int(diff["n"]), int(diff["repaired"]), int(diff["broken"])

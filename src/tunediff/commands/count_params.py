@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> None:
         return
     print(*table(rows), "", f"{args.recipe}: {_named(params)}", *summary(rows, published), sep="\n")
     if _vocabulary_is_asked_for(params):
-        print(f"  vocabulary: the {params.pretrain.vocab_size:,} tokens asked for; the tokenizer may have fewer")
+        print(f"  vocabulary: the {params.pretrain.vocab_size:,} tokens requested; the tokenizer may have fewer")
 
 
 def _vocabulary_is_asked_for(params: Params) -> bool:

@@ -51,26 +51,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "after",
         type=Path,
         nargs="?",
-        help="predictions of the tuned model, on the same cases; none where the first file has both",
+        help="predictions of the tuned model on the same cases; omit if the first file has both",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     add_fields(parser)
     parser.add_argument(
         "--slice-fields",
-        help="of tables: columns whose values are slices, with commas between them; numbers in quarters",
+        help="tables: comma-separated columns whose values are slices; numbers are split into quarters",
     )
     for who, column in BOTH.items():
         parser.add_argument(
-            f"--{who}-field", help=f"of one file: column of the answers {who}, or the model's name ({column})"
+            f"--{who}-field", help=f"one file: column of the answers {who}, or the model's name ({column})"
         )
     parser.add_argument(
         "--no-answer",
         type=Path,
         nargs=2,
         metavar="FILE",
-        help="of SQuAD: na_prob.json or null_odds.json of both",
+        help="SQuAD: na_prob.json or null_odds.json of both models",
     )
-    parser.add_argument("--confidence", type=float, default=CONFIDENCE, help=f"of every interval ({CONFIDENCE})")
+    parser.add_argument(
+        "--confidence", type=float, default=CONFIDENCE, help=f"confidence level of all intervals ({CONFIDENCE})"
+    )
     add_promises(parser)
 
 
@@ -82,15 +84,17 @@ def add_fields(parser: argparse.ArgumentParser, data: str = "the data set of SQu
         help=f"column of the gold label (label, or the only one of {', '.join(GOLD)})",
     )
     parser.add_argument("--prediction-field", default=Fields.prediction, help="column of the answer (prediction)")
-    parser.add_argument("--correct-field", help="column that says which answers are right: 1, 0, a score, pass, ...")
-    parser.add_argument("--threshold", type=float, help="the least score that is right, where scores are not 0 or 1")
-    parser.add_argument("--scores-field", help="column with a number a label: a list, or an object {label: number}")
-    parser.add_argument("--input-fields", help="columns of the inputs, with commas between them")
-    parser.add_argument("--id-field", help="column that tells one case from another (case_id, else the inputs)")
-    parser.add_argument("--cluster-field", help="column of what several cases may share, such as the premise")
+    parser.add_argument("--correct-field", help="column with the outcome: 1, 0, a score, pass, ...")
+    parser.add_argument(
+        "--threshold", type=float, help="the least score that counts as right, if scores are not 0 or 1"
+    )
+    parser.add_argument("--scores-field", help="column with one number per label: a list or an object {label: number}")
+    parser.add_argument("--input-fields", help="comma-separated columns of the inputs")
+    parser.add_argument("--id-field", help="column that identifies a case (case_id, else the inputs)")
+    parser.add_argument("--cluster-field", help="column that groups related cases, such as the premise")
     parser.add_argument("--data", type=Path, help=data)
-    parser.add_argument("--metric", help="metric or scorer of another tool that says what is right (the first one)")
-    parser.add_argument("--filter", help="filter or model of another tool's file, where there are several")
+    parser.add_argument("--metric", help="other tools: metric or scorer that decides what is right (the first one)")
+    parser.add_argument("--filter", help="other tools: filter or model to read, if the file has several")
 
 
 def comma_names(text: str | None) -> tuple[str, ...]:
@@ -139,8 +143,8 @@ def main(args: argparse.Namespace) -> None:
     comparison = compare_files(before, after, names, args.confidence, folder, at_once=large)
     if one_file and comparison.pairs and len(set(comparison.pairs.origins)) == 1:
         raise TunediffError(
-            f"{args.before}: is {comparison.pairs.origins[0]}: the answers of one model; expected a file after, or two "
-            "columns or models as --before-field and --after-field"
+            f"{args.before}: is {comparison.pairs.origins[0]}: the answers of one model; expected a second file, or "
+            "two columns or models as --before-field and --after-field"
         )
     if args.slice_fields and comparison.pairs and not comparison.own:
         origin = comparison.pairs.origins[0]
@@ -166,12 +170,12 @@ def _chosen(args: argparse.Namespace, at: int, one_file: bool) -> tuple[Fields, 
     correct = [name.strip() for name in args.correct_field.split(",")] if args.correct_field else [None, None]
     if not one_file and any(given):
         raise TunediffError(
-            "--before-field, --after-field: found beside two files, expected one file (or --prediction-field)"
+            "--before-field, --after-field: found with two files, expected one file (or --prediction-field)"
         )
     if one_file and args.prediction_field != Fields.prediction:
-        raise TunediffError("--prediction-field: found beside one file, expected --before-field and --after-field")
+        raise TunediffError("--prediction-field: found with one file, expected --before-field and --after-field")
     if one_file and args.scores_field:
-        raise TunediffError("--scores-field: found it beside one file, expected two files, each with its scores")
+        raise TunediffError("--scores-field: found with one file, expected two files, each with its scores")
     if args.correct_field and len(correct) != 1 + one_file:
         expected = "two columns, before and after" if one_file else "one column"
         raise TunediffError(f"--correct-field: found {args.correct_field}, expected {expected}")

@@ -27,7 +27,7 @@ from tunediff.tasks.evaluation import EvalSettings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff export`."""
-    parser.add_argument("--format", required=True, choices=list(FORMS), help="whose form")
+    parser.add_argument("--format", required=True, choices=list(FORMS), help="the format")
     parser.add_argument("--out", type=Path, required=True, help="a new folder to write to")
     add_set_argument(parser)
 
@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> None:
         TunediffError: an argument is at fault, a file of the pipeline is not there, or the form cannot say an answer.
     """
     if args.out.exists():
-        raise TunediffError(f"--out: found {args.out}, which is there; expected the name of a new folder")
+        raise TunediffError(f"--out: found {args.out}, which exists; expected the name of a new folder")
     answers = [answers_of(model, args.set) for model in MODELS]
     with replacing(args.out) as folder:
         folder.mkdir()

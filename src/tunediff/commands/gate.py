@@ -38,16 +38,23 @@ GAIN = ("gain_over_baseline", "gain_over_baseline_low", "gain_over_baseline_high
 def add_promises(parser: argparse.ArgumentParser) -> None:
     """Add what may be promised of any two models."""
     parser.add_argument(
-        "--max-negative-flip-rate", type=float, metavar="X", help="of all cases at most this share breaks, in 0..1"
+        "--max-negative-flip-rate",
+        type=float,
+        metavar="X",
+        help="the share of all cases that break is at most this, in 0..1",
     )
     parser.add_argument(
         "--non-inferiority-margin", type=float, metavar="M", help="the difference is above minus this, in 0..1"
     )
     parser.add_argument(
-        "--slice", action="append", default=[], metavar="NAME", help="the margin also of these cases: 'label: yes'"
+        "--slice",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="apply the margin to these cases as well: 'label: yes'",
     )
     parser.add_argument(
-        "--sequential", action="store_true", help="look after every case and stop at the first look that tells"
+        "--sequential", action="store_true", help="look after every case and stop at the first conclusive look"
     )
 
 
@@ -58,13 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-forgotten-rate",
         type=float,
         metavar="X",
-        help="of the cases of each other test set at most this share breaks, in 0..1",
+        help="the share of cases of each other test set that break is at most this, in 0..1",
     )
     parser.add_argument(
         "--min-gain-over-baseline",
         type=float,
         metavar="G",
-        help="the tuned model adds at least this to the best trivial baseline, in 0..1",
+        help="the tuned model's gain over the best trivial baseline is at least this, in 0..1",
     )
 
 
@@ -104,12 +111,13 @@ def promises(args: argparse.Namespace) -> Wanted:
             raise TunediffError(f"--{name.replace('_', '-')}: found {value}, expected a share in 0..1")
     if args.sequential and wanted.min_gain_over_baseline is not None:
         raise TunediffError(
-            "--sequential: found --min-gain-over-baseline, whose interval holds for one look; expected each alone"
+            "--sequential: found --min-gain-over-baseline, whose interval is valid for one look only; "
+            "expected one without the other"
         )
     if args.sequential and wanted == Wanted():
         wanted = wanted._replace(non_inferiority_margin=0.0)
     if args.slice and wanted.non_inferiority_margin is None:
-        raise TunediffError("--slice: found no --non-inferiority-margin beside it, expected one")
+        raise TunediffError("--slice: found without --non-inferiority-margin, expected both")
     return wanted
 
 
@@ -144,7 +152,7 @@ def _not_empty(inside: dict[str, Flags], known: set[str]) -> None:
     for name, flags in inside.items():
         if not flags.any():
             there = ", ".join(sorted(known)[:20]) or "none"
-            raise TunediffError(f"--slice: found {shown(name)}, in which there is no case; expected one of {there}")
+            raise TunediffError(f"--slice: found {shown(name)}, which has no cases; expected one of {there}")
 
 
 def _cases(path: Path, source: str) -> tuple[pd.Series, pd.Series, list[set[str]], pd.Series]:

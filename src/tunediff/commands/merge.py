@@ -24,6 +24,7 @@ from tunediff.commands.runs import stage_path
 from tunediff.compare.board import Answered
 from tunediff.compare.chain import changed_cases, make_chain
 from tunediff.config.settings import DiffSettings, read_settings
+from tunediff.config.tuned import loaded_as, unpacked
 from tunediff.data.cases import Case
 from tunediff.report.chain_page import chain_json
 from tunediff.runtime.errors import TunediffError
@@ -39,7 +40,9 @@ NAMED = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff merge`."""
     parser.add_argument("--out", default="models/merged", help="folder to write to (models/merged)")
-    parser.add_argument("--max-flips", type=int, metavar="N", help="exit code 3 when the merged model flips more cases")
+    parser.add_argument(
+        "--max-flips", type=int, metavar="N", help="exit with code 3 if the merged model flips more cases than this"
+    )
     add_set_argument(parser)
 
 
@@ -55,6 +58,11 @@ def main(args: argparse.Namespace) -> None:
     out = folder_beside(args.out, FIGURES)
     project = read_project(args.set)
     method = _adapter_method(project.tuned)
+    if project.settings.model.quantization == "stored":
+        raise TunediffError(
+            "params.yaml: model.quantization: found stored, expected a base whose files hold plain weights, which an "
+            "adapter can be merged into"
+        )
     confidence = read_settings(stage_path("diff_cases", "settings"), DiffSettings).diff.confidence
     cases = project.cases()
     with replacing(out) as folder:
@@ -73,7 +81,7 @@ def main(args: argparse.Namespace) -> None:
     if changed:
         print("\n".join(warning(last, changed)), file=sys.stderr)
     else:
-        print(f"The merged model answers all {len(cases):,} cases as the tuned model does.")
+        print(f"The merged model gives the same answers as the tuned model on all {len(cases):,} cases.")
     if args.max_flips is not None and last["flips"] > args.max_flips:
         print(f"tunediff: flips: found {last['flips']:,}, more than the {args.max_flips:,} allowed", file=sys.stderr)
         sys.exit(GATE_CLOSED)
@@ -90,7 +98,8 @@ def _adapter_method(tuned: Path) -> str | None:
     manifest = read_tuned(tuned)
     method, form = manifest.get("method"), manifest["form"]
     if form != "adapter":
-        raise TunediffError(f"{tuned}: form: found {form} (adapt.method {method}), expected an adapter to merge")
+        by = f" (adapt.method {method})" if method is not None else ""
+        raise TunediffError(f"{tuned}: form: found {form}{by}, which has nothing to merge; expected an adapter")
     return method
 
 
@@ -100,31 +109,31 @@ def _answers(project: Project, cases: Sequence[Case], folder: Path) -> dict[str,
 
     from tunediff.engines.local.transformers_engine import TransformersEngine, open_local
     from tunediff.models.merge import load_whole, merge_adapter, save_merged
-    from tunediff.models.tuned import load_tuned
+    from tunediff.models.tuned import load_tuned, read_tuned
 
     settings, labels = project.settings, project.settings.headline.labels
-    model = settings.model.model_copy(update={"quantization": "none"})
-    quantized = settings.model.quantization != "none"
+    model, held = unpacked(settings.model), settings.model.quantization
+    quantized = held != "none"
     frames = {}
     engine = open_local(settings.model_copy(update={"model": model}), project.base)
     if quantized:
         frames["base"] = project.ask(engine, cases, "base")
-    merged = merge_adapter(load_tuned(engine.loaded, project.tuned).model)
+    merged = merge_adapter(load_tuned(engine.loaded, project.tuned, packed=False).model)
     save_merged(replace(engine.loaded, model=merged), folder)
     del engine, merged  # before the next copy of the weights is loaded
-    loaded = load_whole(folder, model, labels)
+    loaded = load_whole(folder, unpacked(loaded_as(model, read_tuned(project.tuned))), labels)
     answers = project.ask(TransformersEngine(loaded, settings.evaluate.batch_tokens), cases, "merged")
     del loaded
-    frames["NF4 base" if quantized else "base"], frames["tuned"] = both_answer(project, cases)
+    frames[f"{held.upper()} base" if quantized else "base"], frames["tuned"] = both_answer(project, cases)
     return frames | {"merged": answers}
 
 
 def warning(step: Mapping[str, Any], changed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The warning where the merged model is another model than the tuned one."""
     yield (
-        f"tunediff: THE MERGED MODEL IS NOT THE TUNED ONE: it answers {step['changed']:,} of {step['n']:,} cases "
-        f"differently ({step['repaired']:,} repaired, {step['broken']:,} broken). What was measured of the tuned model "
-        "does not hold for it."
+        f"tunediff: THE MERGED MODEL DIFFERS FROM THE TUNED MODEL: it answers {step['changed']:,} of {step['n']:,} "
+        f"cases differently ({step['repaired']:,} repaired, {step['broken']:,} broken). Results measured on the "
+        "tuned model do not apply to it."
     )
     for case in changed[:NAMED]:
         yield (

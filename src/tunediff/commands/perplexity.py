@@ -47,7 +47,7 @@ def main(args: argparse.Namespace) -> None:
     project = read_project()
     head = project.settings.model.head
     if not HEADS[head].writes:
-        raise TunediffError(f"perplexity: found model.head {head}, expected one that continues a text (lm)")
+        raise TunediffError(f"perplexity: found model.head {head}, expected a language-model head (lm)")
     passages = passages_of(args.text, args.words)
     passages = [passages[at * len(passages) // args.passages] for at in range(min(args.passages, len(passages)))]
     nats: dict[str, list[float]] = {}
@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> None:
         whole = engine.n_tokens([text for _, text in passages])
         if max(whole) > engine.context:
             raise TunediffError(
-                f"--words: found {args.words}, which make up to {max(whole)} tokens; expected at most {engine.context}"
+                f"--words: found {args.words}, which yield up to {max(whole)} tokens; expected at most {engine.context}"
             )
         parts = [text.partition(" ") for _, text in passages]
         tokens = [n - first for n, first in zip(whole, engine.n_tokens([one for one, _, _ in parts]), strict=True)]

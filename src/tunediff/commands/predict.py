@@ -36,7 +36,7 @@ Record = Mapping[str, Any]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff predict`."""
     parser.add_argument("inputs", nargs="*", metavar="NAME=TEXT", help="an input of the case, such as premise=TEXT")
-    parser.add_argument("--file", type=Path, help="cases to ask about, in place of one")
+    parser.add_argument("--file", type=Path, help="file of cases, instead of a single case")
     parser.add_argument("--out", type=Path, help="file to write the answers to (.jsonl)")
     parser.add_argument("--json", action="store_true", help="print a JSON object per case")
     add_set_argument(parser)
@@ -51,7 +51,7 @@ def main(args: argparse.Namespace) -> None:
     if args.out and args.out.suffix != ".jsonl":
         raise TunediffError(f"--out: found {args.out}, expected a name that ends in .jsonl")
     if args.out and args.file and args.out.resolve() == args.file.resolve():
-        raise TunediffError(f"--out: found {args.out}, which is the file of the cases; expected another one")
+        raise TunediffError(f"--out: found {args.out}, which is the file of cases; expected another file")
     project = read_project(args.set)
     task = project.task
     rows = _file_rows(args.file, task.inputs, args.inputs) if args.file else []
@@ -99,7 +99,7 @@ def _one_case(given: Sequence[str], inputs: Sequence[str]) -> Case:
 def _file_rows(path: Path, inputs: Sequence[str], given: Sequence[str]) -> list[Row]:
     """The rows of a file of cases, each with text in every input."""
     if given:
-        raise TunediffError(f"predict: found {shown(given[0])} beside --file {path}, expected the one or the other")
+        raise TunediffError(f"predict: found {shown(given[0])} together with --file {path}, expected only one of them")
     rows = read_rows(path)
     for row in rows:
         for name in inputs:

@@ -82,7 +82,7 @@ def read_project(set_name: str = HEADLINE) -> Project:
     for folder in (base, tuned):
         if not folder.is_dir():
             raise TunediffError(
-                f"{folder}: there is no such folder, expected the model that the pipeline makes: run dvc repro"
+                f"{folder}: there is no such folder, expected a model written by the pipeline: run dvc repro"
             )
     path = stage_path("predict_tuned", "settings")
     settings = read_settings(path, PredictSettings).on(read_machine(path))
@@ -109,7 +109,7 @@ def folder_beside(text: str, mark: str) -> Path:
         for made in (Path(name).resolve() for name in stage.writes):
             if made == whole or made in whole.parents:
                 raise TunediffError(
-                    f"--out: found {path}, which the stage {stage.name} writes; expected another folder"
+                    f"--out: found {path}, which the stage {stage.name} writes to; expected another folder"
                 )
     if path.exists() and not (path / mark).is_file():
         raise TunediffError(f"--out: found {path}, which exists without {mark}; expected a folder that does not")

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from tunediff.commands.agreement import ask_again, spread
 from tunediff.commands.project import Project, add_set_argument, folder_beside, read_project
 from tunediff.commands.runs import outdated, read_stages, stage_path
+from tunediff.config.tuned import loaded_as
 from tunediff.data.cases import read_predictions
 from tunediff.report.model_card import NAME
 from tunediff.runtime.errors import TunediffError
@@ -31,8 +32,8 @@ SAMPLE = 200
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff publish`."""
     parser.add_argument("--repo-id", required=True, metavar="NAMESPACE/NAME", help="name of the model on the hub")
-    parser.add_argument("--private", action="store_true", help="only you and your organisation may see it")
-    parser.add_argument("--dry-run", action="store_true", help="write and check the folder, upload nothing")
+    parser.add_argument("--private", action="store_true", help="make the repository private")
+    parser.add_argument("--dry-run", action="store_true", help="write and check the folder without uploading it")
     parser.add_argument("--out", default="models/publish", help="folder to write, in the project (models/publish)")
     add_set_argument(parser)
 
@@ -77,8 +78,8 @@ def _check_results() -> None:
     stages = outdated(read_stages())
     if stages:
         raise TunediffError(
-            f"dvc.lock: the results of {', '.join(sorted(stages))} are not of the present code, data and parameters; "
-            "run dvc repro first"
+            f"dvc.lock: the results of {', '.join(sorted(stages))} do not match the current code, data and "
+            "parameters; run dvc repro first"
         )
 
 
@@ -110,20 +111,22 @@ def _checked(folder: Path, project: Project, place: str) -> str:
     """
     from tunediff.engines.local.transformers_engine import TransformersEngine
     from tunediff.models.publish import load_published
+    from tunediff.models.tuned import read_tuned
 
     settings, cases, path = project.settings, project.cases(), project.predictions("tuned")
-    loaded = load_published(folder, project.base, settings.model, settings.headline.labels)
+    model = loaded_as(settings.model, read_tuned(project.tuned))
+    loaded = load_published(folder, project.base, model, settings.headline.labels)
     engine, held = TransformersEngine(loaded, settings.evaluate.batch_tokens), read_predictions(path)[0]
     check = ask_again(project, engine, spread(cases, SAMPLE), held, "publish")
     if check.differing:
         named = ", ".join(check.differing[:5]) + (", ..." if len(check.differing) > 5 else "")
         raise TunediffError(
             f"{place}: {len(check.differing)} of {check.n} test cases are answered differently from {path} "
-            f"(log-probabilities off by up to {check.furthest:.2g} nats): {named}"
+            f"(log-probabilities differ by up to {check.furthest:.2g} nats): {named}"
         )
     return (
-        f"{check.n:,} of {len(cases):,} test cases asked again, all answered as in {path}, log-probabilities off by at "
-        f"most {check.furthest:.1g} nats"
+        f"{check.n:,} of {len(cases):,} test cases evaluated again, all with the same answers as in {path}, "
+        f"log-probabilities within {check.furthest:.1g} nats"
     )
 
 
@@ -138,7 +141,7 @@ def upload(folder: Path, repo_id: str, private: bool) -> tuple[str, str]:
     from huggingface_hub.constants import is_offline_mode
 
     if not is_offline_mode() and get_token() is None:
-        raise TunediffError(f"hub model {repo_id}: found no token, expected one that may write; run: hf auth login")
+        raise TunediffError(f"hub model {repo_id}: found no token, expected one with write access; run: hf auth login")
     api, weights = HfApi(), {path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")}
     try:
         address = api.create_repo(repo_id, private=private or None, exist_ok=True)
@@ -149,7 +152,7 @@ def upload(folder: Path, repo_id: str, private: bool) -> tuple[str, str]:
         if others:
             raise TunediffError(
                 f"hub model {repo_id}: holds {', '.join(sorted(others))} of another model, expected another name; or "
-                "remove that there"
+                "delete them there"
             )
         commit = api.upload_folder(
             repo_id=repo_id, folder_path=folder, commit_message="Model, card, parameters and metrics by tunediff"

@@ -35,7 +35,7 @@ RECIPE = Path("reports/recipe")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the argument of `tunediff repro`."""
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds in all, from train.seed on (1)")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="number of seeds, starting at train.seed (1)")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -80,7 +80,7 @@ def _other_seeds(params: Params, seeds: int) -> tuple[int, KeyboardInterrupt | N
     there = set(experiments())
     for name, seed in names.items():
         if name in there:
-            print(f"{name}: is there, of an earlier run")
+            print(f"{name}: exists from an earlier run")
             continue
         code, stop = run_program(dvc("exp", "run", "--queue", "-S", f"train.seed={seed}", "-n", name), {})
         if code or stop:
@@ -88,12 +88,12 @@ def _other_seeds(params: Params, seeds: int) -> tuple[int, KeyboardInterrupt | N
     code, stop = run_program(dvc("exp", "run", "--run-all"), {}) if set(names) - there else (0, None)
     made = set(experiments()) if not stop else set()
     if not stop and (missing := [name for name in names if name not in made]):
-        print(f"tunediff: found no result of {', '.join(missing)} (dvc queue logs NAME)", file=sys.stderr)
+        print(f"tunediff: found no result for {', '.join(missing)} (see dvc queue logs NAME)", file=sys.stderr)
         return code or 1, None
     if not stop:
-        print(f"What the recipe gains: tunediff board . {' '.join(names)}")
+        print(f"Gain of the recipe: tunediff board . {' '.join(names)}")
         try:
             write_recipe([".", *names], RECIPE)
         except TunediffError as error:  # the runs are there, and the report of each
-            print(f"tunediff: no report of the recipe: {error}", file=sys.stderr)
+            print(f"tunediff: cannot report on the recipe: {error}", file=sys.stderr)
     return code, stop

@@ -65,7 +65,7 @@ def revision_files(revision: str, kept: Path) -> Files:
         there = files.exists(PIPELINE)
     except (DvcException, OSError) as error:
         raise TunediffError(
-            f"{revision}: is neither a file nor a folder here, nor a revision or an experiment: {one_line(error)}"
+            f"{revision}: is neither a file, a folder, a Git revision nor an experiment: {one_line(error)}"
         ) from None
     if not there:
         raise TunediffError(f"{revision}: has no {PIPELINE}, expected a revision of a tunediff project")
@@ -207,7 +207,8 @@ def _needed(name: str, files: Files, path: str | PurePosixPath) -> Path:
     found = files(path)
     if found is None:
         raise TunediffError(
-            f"{name}: {path}: is not there and in no cache that can be reached; dvc repro makes it, dvc pull fetches it"
+            f"{name}: {path}: is neither in the project nor in a reachable cache; dvc repro computes it, "
+            "dvc pull fetches it"
         )
     return found
 

@@ -95,7 +95,7 @@ def check_templates(path: Path = PIPELINE) -> None:
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         if value is None:
-            lacking.append(f"{PARAMS}: {key}: missing, expected a path such as data/raw: {path} takes it from here")
+            lacking.append(f"{PARAMS}: {key}: missing, expected a path such as data/raw: {path} reads it from there")
     if lacking:
         raise TunediffError(*lacking)
 
@@ -314,8 +314,8 @@ def dvc_status() -> dict[str, Any]:
     with suppress(ValueError):
         if done.returncode == 0 and isinstance(status := json.loads(done.stdout), dict):
             return status
-    reason = done.stderr.partition("ERROR: ")[2].partition("\n")[0] or "it gives no reason"
-    raise TunediffError(f"dvc status: cannot tell which results are up to date, expected a DVC project: {reason}")
+    reason = done.stderr.partition("ERROR: ")[2].partition("\n")[0] or "no reason given"
+    raise TunediffError(f"dvc status: cannot determine which results are up to date, expected a DVC project: {reason}")
 
 
 def by_own_settings(stages: Sequence[Stage], changed: Iterable[str]) -> set[str]:

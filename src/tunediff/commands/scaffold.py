@@ -66,7 +66,7 @@ def refresh() -> None:
     changed = write_pipeline(Path())
     print(f"{REQUIREMENTS}: {requirement()}, in place of {before}")
     if changed:
-        print(f"  {', '.join(changed)}: taken from this version", flush=True)
+        print(f"  {', '.join(changed)}: replaced by those of this version", flush=True)
 
 
 def _name_version(path: Path) -> None:

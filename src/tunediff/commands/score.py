@@ -69,7 +69,7 @@ def squad_file_scores(task: str, data: Path, predictions: Path, na_probs: Path |
                 f"{data}: found {len(without)} questions without an answer ({without[0]}), expected --task squad_v2"
             )
         if missing:
-            print(f"tunediff: {missing}, counted as wrong as in the official script", file=sys.stderr)
+            print(f"tunediff: {missing}, counted as wrong, as in the official script", file=sys.stderr)
         return squad_scores(list(references.values()), [answers.get(one) for one in references])
     if missing:
         raise TunediffError(f"{missing}, expected one for each")

@@ -62,11 +62,13 @@ class Checked(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff verify`."""
-    parser.add_argument("--sample", type=int, default=100, metavar="N", help="cases that each model answers (100)")
-    parser.add_argument("--stage", choices=STAGES, help="this stage alone")
+    parser.add_argument(
+        "--sample", type=int, default=100, metavar="N", help="number of cases to evaluate each model on (100)"
+    )
+    parser.add_argument("--stage", choices=STAGES, help="only this stage")
     add_set_argument(parser)
     parser.add_argument(
-        "--accept", action="store_true", help="where both models agree, take today's code for results of other code"
+        "--accept", action="store_true", help="if both models agree, accept results computed by other code as current"
     )
 
 
@@ -79,7 +81,7 @@ def main(args: argparse.Namespace) -> None:
     if args.sample < 1:
         raise TunediffError(f"--sample: found {args.sample}, expected a number of cases from 1 up")
     if args.accept and args.stage:
-        raise TunediffError(f"--stage: found {args.stage} beside --accept, which asks both models")
+        raise TunediffError(f"--stage: found {args.stage} beside --accept, which evaluates both models")
     if args.accept:
         ready_to_accept()
     stages = [args.stage] if args.stage else PREDICTION_STAGES if args.accept else STAGES
@@ -92,7 +94,7 @@ def main(args: argparse.Namespace) -> None:
     sys.stdout.flush()
     if differing:
         print(
-            f"tunediff: {', '.join(differing)}: found other results than are computed here; {_next(differing)}",
+            f"tunediff: {', '.join(differing)}: results differ from those computed here; {_next(differing)}",
             file=sys.stderr,
         )
         sys.exit(GATE_CLOSED)
@@ -108,8 +110,8 @@ def _next(differing: Sequence[str]) -> str:
     with suppress(TunediffError):  # what differs is known, also where DVC cannot tell why
         stale = outdated(read_stages())
     if stale & set(differing):
-        return "they are not of the present code, data and parameters: run dvc repro"
-    return f"to compute them anew: dvc repro --force --single-item {' '.join(differing)}"
+        return "the results do not match the current code, data and parameters: run dvc repro"
+    return f"to recompute them: dvc repro --force --single-item {' '.join(differing)}"
 
 
 def check(stages: Sequence[str], set_name: str, n: int) -> Iterator[Checked]:
@@ -198,7 +200,7 @@ def _answers(stage: str, model: str, project: Project, engine: "Engine", n: int)
 
 def _environment_notes(then: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
     if not then:
-        return ["the file does not say what it was computed with"]
+        return ["the file does not record its environment"]
     changed = [name for name in here if here[name] != then.get(name)]
     return [f"{name}: computed with {then.get(name, 'none')}, here {here[name]}" for name in changed]
 

@@ -267,7 +267,7 @@ def in_one_order(runs: Sequence[Answered]) -> tuple[list[pd.DataFrame], list[str
             other = int(((ours != theirs) & ours.notna() & theirs.notna()).sum())
             if other:
                 notes.append(
-                    f"{run.name} answered {other:,} of {len(first):,} cases by other {what} than {runs[0].name}."
+                    f"{run.name} answered {other:,} of {len(first):,} cases with different {what} than {runs[0].name}."
                 )
     return frames, notes
 

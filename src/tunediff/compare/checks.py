@@ -1,4 +1,4 @@
-"""Every check that a result fails, raised once: results that look like figures and are none, named.
+"""Every check that a result fails, raised once: figures that look sound but are not.
 
     [check.code for check in raised_checks(comparison, metrics, tables, figures, run)]     # ["TD102"]
 
@@ -48,7 +48,7 @@ class Raised(NamedTuple):
 
 
 class Models(NamedTuple):
-    """How the sentences call the two models and what lies between them."""
+    """What the sentences call the two models and the change between them."""
 
     base: str = "base model"
     tuned: str = "tuned model"
@@ -137,7 +137,7 @@ def _raised(code: str, sentence: str, name: str | None = None) -> Raised:
 
 
 def _about_answers(comparison: "Comparison", run: Run) -> Iterator[Raised]:
-    """Models that need no reading of a case, or do no better than chance; a test set of one label."""
+    """Models that need not read the case or do no better than chance; a test set with one label."""
     if not comparison.task.labels:
         return
     for model in MODELS:
@@ -147,8 +147,8 @@ def _about_answers(comparison: "Comparison", run: Run) -> Iterator[Raised]:
             return
         if model == "base":
             yield from one_label_checks(comparison.task, tally)
-        # Answers that name no label are no choice among the labels, neither a constant one nor a guess: what is wrong
-        # with them TD204 and TD401 say.
+        # Answers that name no label are no choice among the labels, neither a constant one nor a guess: TD204 and TD401
+        # cover them.
         if 2 * sum(n for (_, answer), n in tally.items() if answer is None) < len(comparison):
             yield from degenerate_checks(comparison.task, tally, who, comparison.confidence)
             yield from chance_checks(comparison.task, tally, right, model, who, comparison.confidence)
@@ -160,7 +160,7 @@ def _is_of_labels(task: Task, tally: Tally, right: int) -> bool:
 
 
 def degenerate_checks(task: Task, tally: Tally, who: str, confidence: float) -> Iterator[Raised]:
-    """TD101: a model that needs no reading of the case, where the cases are enough to tell.
+    """TD101: a model that need not read the case, provided there are enough cases to show it.
 
     Args:
         task: of the cases.
@@ -178,17 +178,17 @@ def degenerate_checks(task: Task, tally: Tally, who: str, confidence: float) -> 
 
 
 def one_label_checks(task: Task, tally: Tally) -> Iterator[Raised]:
-    """TD103: a test set that cannot tell a model that reads from one that does not."""
+    """TD103: a test set that cannot distinguish a model that reads from one that does not."""
     if label := task.one_label(tally):
         yield _raised(
             "TD103",
-            f"Every test case has the gold label {label}: this test set cannot tell a model that reads from one that "
-            "always gives that label.",
+            f"Every test case has the gold label {label}: this test set cannot distinguish a model that reads from "
+            "one that always gives that label.",
         )
 
 
 def chance_checks(task: Task, tally: Tally, right: int, model: str, who: str, confidence: float) -> Iterator[Raised]:
-    """TD102: a model that is not shown to do better than chance, where the cases are enough to show it.
+    """TD102: a model not shown to do better than chance, provided there are enough cases to show it.
 
     Args:
         task: of the cases.
@@ -209,7 +209,7 @@ def chance_checks(task: Task, tally: Tally, right: int, model: str, who: str, co
         f"{_counted(n, 'case')}; {chance.words} scores {100 * chance.share:.1f} %."
     )
     if model == "base":
-        sentence += " A gain then measures learning of the task from nothing."
+        sentence += " A gain over it then measures learning the task from scratch."
     yield _raised("TD102", sentence, f"{who.capitalize()} at chance")
 
 
@@ -219,7 +219,7 @@ def _is_beatable(share: float, n: int, confidence: float) -> bool:
 
 
 def _about_evaluations(comparison: "Comparison", tables: Mapping[str, pd.DataFrame], run: Run) -> Iterator[Raised]:
-    """Figures of an evaluation that repeat each other, or that are of other texts."""
+    """Figures of an evaluation that repeat each other, or that score different texts."""
     for model in MODELS:
         who, evaluation = getattr(run.models, model), run.evaluations.get(model, {})
         if evaluation and comparison.task.labels:
@@ -242,14 +242,14 @@ def _answerable_f1(comparison: "Comparison", model: str) -> float | None:
 
 
 def repeated_checks(task: Task, metrics: Figures, tally: Tally, who: str) -> Iterator[Raised]:
-    """TD104: scores that repeat the accuracy to six digits where the counts say otherwise."""
+    """TD104: scores that repeat the accuracy to six digits although the counts disagree."""
     if repeated := task.repeated(metrics, tally):
-        sentence = f"The accuracy {metrics['accuracy']:.6f} also stands as {', '.join(repeated)}."
+        sentence = f"The accuracy {metrics['accuracy']:.6f} is also reported as {', '.join(repeated)}."
         yield _raised("TD104", sentence, f"Accuracy of the {who} repeated")
 
 
 def text_checks(f1: float, texts: Figures, who: str) -> Iterator[Raised]:
-    """TD106: text metrics near zero beside a token F1 that is not: they score other texts than it does.
+    """TD106: text metrics near zero although the token F1 is not: they score different texts.
 
     Args:
         f1: token F1 in 0..1.
@@ -262,7 +262,7 @@ def text_checks(f1: float, texts: Figures, who: str) -> Iterator[Raised]:
     telling = [name for name in low if not name.lower().replace("-", "").startswith(("bleu", "rouge2"))]
     if f1 >= 0.01 and telling:
         listed = ", ".join(f"{name} {value:.2g}" for name, value in low.items())
-        sentence = f"Beside a token F1 of {f1:.3f} stand {listed}: predictions and references are probably not aligned."
+        sentence = f"The token F1 is {f1:.3f}, yet {listed}: predictions and references are probably misaligned."
         yield _raised("TD106", sentence, f"Text metrics of the {who} near zero")
 
 
@@ -299,11 +299,14 @@ def _about_baselines(metrics: Figures, models: Models) -> Iterator[Raised]:
         return
     low, high = (100 * metrics[f"gain_over_baseline_{end}"] for end in ("low", "high"))
     if tuned <= best:
-        sentence = f"A baseline scores {100 * best:.1f} % on these cases, the {models.tuned} {100 * tuned:.1f} %."
+        sentence = (
+            f"A trivial baseline scores {100 * best:.1f} % on these cases, the {models.tuned} {100 * tuned:.1f} %."
+        )
         yield _raised("TD201", sentence)
     elif low <= 0:
         sentence = (
-            f"The paired interval of the advantage over the best one, {low:+.1f} to {high:+.1f} points, includes zero."
+            f"The paired interval of the advantage over the best trivial baseline, {low:+.1f} to "
+            f"{high:+.1f} points, includes zero."
         )
         yield _raised("TD202", sentence)
 
@@ -313,7 +316,7 @@ def _about_data(
 ) -> Iterator[Raised]:
     task = comparison.task
     kinds = [
-        ("leaked_pairs", "stand in training with the same inputs"),
+        ("leaked_pairs", "also occur in the training split"),
         ("near_duplicates", "have a near-duplicate in training"),
     ]
     if len(task.inputs) > 1:
@@ -327,11 +330,11 @@ def _about_data(
 def _clean(figures: Figures) -> str:
     """What is left of the difference without the cases that training has seen."""
     if not figures.get("clean_n"):
-        return "Part of what the tuned model has right may be memory."
+        return "Part of the tuned model's accuracy may be memorization."
     delta, low, high = (100 * figures[f"clean_accuracy_delta{end}"] for end in ("", "_low", "_high"))
     return (
-        f"On the {_counted(int(figures['clean_n']), 'case')} whose inputs training has neither seen nor nearly seen, "
-        f"the difference is {delta:+.1f} points ({low:+.1f} to {high:+.1f} points)."
+        f"On the {_counted(int(figures['clean_n']), 'case')} with no duplicate or near-duplicate in training, the "
+        f"difference is {delta:+.1f} points ({low:+.1f} to {high:+.1f} points)."
     )
 
 
@@ -352,8 +355,8 @@ def _about_invalid_answers(comparison: "Comparison", models: Models) -> Iterator
         inside = comparison.cells == cell
         if within := int((invalid & inside).sum()):
             sentence += (
-                f" That is so for {within:,} of the {_counted(int(inside.sum()), f'{cell} case')}: what was {change} "
-                "there may be no more than the form of the answer."
+                f" They include {within:,} of the {_counted(int(inside.sum()), f'{cell} case')}: what was {change} "
+                "there may be the answer format alone."
             )
         yield _raised("TD204", sentence, f"Invalid answers of the {who}")
 
@@ -363,7 +366,7 @@ def _about_noise(metrics: Figures, models: Models) -> Iterator[Raised]:
     if floor and floor >= flips / 2:
         yield _raised(
             "TD205",
-            f"The {models.base} alone flips {int(floor):,} cases when it answers again at another batch size; "
+            f"The {models.base} alone flips {int(floor):,} cases when evaluated again at another batch size; "
             f"{models.change} flipped {int(flips):,}.",
         )
 
@@ -375,9 +378,8 @@ def _about_clusters(comparison: "Comparison") -> Iterator[Raised]:
     if clusters < min(n, FEW_CLUSTERS):
         yield _raised(
             "TD208",
-            f"The {_counted(n, 'case')} are in {_counted(clusters, 'cluster')}, which share what they are about. An "
-            "interval takes a cluster for one piece of evidence and is wide for so few; McNemar's test takes every "
-            "case for one.",
+            f"The {_counted(n, 'case')} form {_counted(clusters, 'cluster')} of related cases. Intervals treat each "
+            "cluster as one observation and are wide for so few; McNemar's test treats all cases as independent.",
         )
 
 
@@ -395,14 +397,14 @@ def environment_checks(base: Mapping[str, str], tuned: Mapping[str, str]) -> Ite
         )
         yield _raised(
             "TD206",
-            f"{changes}. Some of the flipped cases may be rounding and not what changed the model; tunediff verify "
-            "says whether the evaluations give the same here.",
+            f"{changes}. Some flips may be due to rounding rather than to the change of the model; run tunediff "
+            "verify to see whether the evaluations reproduce here.",
             "Environment changed between the evaluations",
         )
 
 
 def unchanged_checks(log_probs: Mapping[str, Floats], models: Models = DEFAULT_MODELS) -> Iterator[Raised]:
-    """TD207: a tuned model that says of every case what the base says, to the last digit.
+    """TD207: a tuned model whose scores equal the base model's to the last digit.
 
     Args:
         log_probs: of base and tuned, of shape (n_cases, n_labels); empty where a case has none.
@@ -411,7 +413,7 @@ def unchanged_checks(log_probs: Mapping[str, Floats], models: Models = DEFAULT_M
     if log_probs and np.array_equal(log_probs["base"], log_probs["tuned"]):
         yield _raised(
             "TD207",
-            f"Not one of {log_probs['base'].size:,} log-probabilities of the {models.tuned} differs from those of the "
+            f"All {log_probs['base'].size:,} log-probabilities of the {models.tuned} equal those of the "
             f"{models.base}: it was not applied, or it changes nothing.",
             f"{models.tuned.capitalize()} not applied",
         )
@@ -426,12 +428,12 @@ def _about_training(log: Iterable[Mapping[str, Any]]) -> Iterator[Raised]:
         yield _raised(
             "TD301",
             f"Validation loss was lowest in epoch {best['epoch']:g} ({best['validation_loss']:.3f}) and rose to "
-            f"{last['validation_loss']:.3f} by epoch {last['epoch']:g}, while training loss went on falling.",
+            f"{last['validation_loss']:.3f} by epoch {last['epoch']:g}, while training loss kept falling.",
         )
 
 
 def _about_files(comparison: "Comparison") -> Iterator[Raised]:
-    """What the files themselves give reason to doubt."""
+    """Doubts that the files themselves raise."""
     for code, sentence in comparison.pairs.checks if comparison.pairs else ():
         yield _raised(code, sentence)
 

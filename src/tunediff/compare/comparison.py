@@ -21,11 +21,11 @@ import pandas as pd
 from tunediff.compare.effects.differences import CASES_PER_LABEL, FEW_LABELS, MOST_LABELS
 from tunediff.compare.effects.label_bias import calibrated
 from tunediff.compare.effects.transitions import in_split_order, transition_metrics, transitions
-from tunediff.compare.pairs.align import OUTCOMES, align
+from tunediff.compare.pairs.align import align
 from tunediff.compare.pairs.predictions import SLICE, Fields, Predictions, from_table
 from tunediff.compare.pairs.stored import Pairs, pair, store_both
 from tunediff.config.diff import Diff
-from tunediff.data.cases import INVALID, MODELS, Case
+from tunediff.data.cases import INVALID, MODELS, OUTCOMES, Case
 from tunediff.data.leaks import Leaks
 from tunediff.metrics.calibration import Floats, log_prob_array
 from tunediff.runtime.errors import TunediffError

@@ -20,9 +20,9 @@ def diff_summary(found: Evidence) -> str:
     task, n = comparison.task, int(metrics["n"])
     lines = [
         f"diff_cases: {_change(found)}",
-        f"  difference {_points(metrics, 'accuracy_delta')} points, {comparison.confidence:.0%} interval, "
-        f"exact McNemar p = {metrics['mcnemar_p']:.3g}; {n:,} cases show "
-        f"{100 * metrics['minimum_detectable_delta']:.1f} or more",
+        f"  difference {_points(metrics, 'accuracy_delta')} points, {comparison.confidence:.0%} interval, exact "
+        f"McNemar p = {metrics['mcnemar_p']:.3g}; {n:,} cases detect {100 * metrics['minimum_detectable_delta']:.1f} "
+        "or more",
     ]
     for stem, name in task.scores.items():
         lines.append(
@@ -32,7 +32,7 @@ def diff_summary(found: Evidence) -> str:
     if "gain" in found.tables:
         parts = found.tables["gain"]
         net = [f"{task.parts[part]} {cases:+,}" for part, cases in zip(parts["part"], parts["cases"], strict=True)]
-        lines.append(f"  net cases by what the gain consists of: {', '.join(net)} = {int(parts['cases'].sum()):+,}")
+        lines.append(f"  net cases by part of the gain: {', '.join(net)} = {int(parts['cases'].sum()):+,}")
     for key, how in (("noise_floor", "at another batch size"), ("noise_floor_seed", "with another new head")):
         if f"{key}_flips" in metrics:
             lines.append(f"  without training, {how}, {int(metrics[f'{key}_flips']):,} cases flip")
@@ -45,7 +45,9 @@ def diff_summary(found: Evidence) -> str:
     clean = found.figures.get("contamination", {})
     if leaked := int(clean.get("leaked", 0)):
         repaired = int(clean["repaired_leaked"])
-        lines.append(f"  training has seen {leaked:,} cases or nearly so, {repaired:,} of them repaired")
+        lines.append(
+            f"  {leaked:,} cases have a duplicate or near-duplicate in training, {repaired:,} of them repaired"
+        )
     for name, one in found.retained.items():
         lines.append(
             f"  {name}: {one['accuracy_base']:.1%} -> {one['accuracy_tuned']:.1%} on {int(one['n']):,} cases: "
@@ -69,13 +71,13 @@ def file_summary(found: Evidence) -> str:
         f"  difference {100 * metrics['accuracy_delta']:+.1f} points, {confidence:.0%} interval "
         f"{100 * metrics['accuracy_delta_low']:+.1f} to {100 * metrics['accuracy_delta_high']:+.1f}, exact McNemar "
         f"p = {metrics['mcnemar_p']:.3g}",
-        f"  broken: {broken:,} of {flips.n:,} = {flips.rate:.2%} (exact interval {flips.low:.2%} to {flips.high:.2%}), "
-        f"{flips.rate_of_right:.2%} of the {flips.base_right:,} that were right; two unrelated models of these "
-        f"accuracies would break {flips.expected_if_independent:,.0f}",
+        f"  broken: {broken:,} of {flips.n:,} = {flips.rate:.2%} (exact interval {flips.low:.2%} to "
+        f"{flips.high:.2%}), {flips.rate_of_right:.2%} of the {flips.base_right:,} that were right; two unrelated "
+        f"models with these accuracies would break {flips.expected_if_independent:,.0f}",
         f"  {power}",
     ]
     if kinds := scores_taken_for(found.comparison):
-        lines.append(f"  scores: taken for {' before, '.join(kinds.values())} after")
+        lines.append(f"  scores: interpreted as {' before, '.join(kinds.values())} after")
     return "\n".join([*lines, *_against_itself(found), *_checks(found)])
 
 
@@ -95,10 +97,10 @@ def _change(found: Evidence) -> str:
 
 
 def _against_itself(found: Evidence) -> list[str]:
-    """That no answer differs, as of a model against itself."""
+    """Whether no answer differs, as when a model is compared with itself."""
     if any(found.metrics[key] for key in ("repaired", "broken", "both_wrong_changed")):
         return []
-    return ["  zero flips: not one answer differs, as of a model against itself (A/A)"]
+    return ["  zero flips: no answer differs, as when a model is compared with itself (A/A)"]
 
 
 def _checks(found: Evidence) -> list[str]:

@@ -1,4 +1,4 @@
-"""Gain and forgetting over training: the model after each epoch on the same cases, and which is better than which.
+"""Gain and forgetting during training: the model after each epoch on the same cases, and which is better than which.
 
     found = compare_epochs(base, {1: frame, 2: after}, "accuracy", 0.95)
     found["epochs"][0]["gained"], found["pairs"][0]["separated"]

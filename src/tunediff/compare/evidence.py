@@ -176,7 +176,7 @@ def _noise(comparison: Comparison) -> Effect:
 
 
 def _health(comparison: Comparison) -> Effect:
-    """What the test set can tell of two models, and which of its labels both contradict with one answer."""
+    """How well the test set distinguishes two models, and which of its labels both contradict with the same answer."""
     ratio = signal_to_noise(changes(comparison.cells), comparison.clusters, _noise(comparison).metrics)
     metrics: dict[str, float] = {} if ratio is None else {"signal_to_noise": ratio}
     aligned = comparison.aligned

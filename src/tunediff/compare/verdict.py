@@ -162,7 +162,7 @@ def judged_line(one: Judged, confidence: float) -> str:
     where = f"of all {one.cases:,} cases" if one.scope == ALL else f"of the {one.cases:,} cases of {one.scope}"
     if one.read is not None and one.read < one.cases:
         where = f"after {one.read:,} {where}"
-    ends = f"({100 * confidence:.4g} % interval{'' if one.read is None else ' that holds at every look'} "
+    ends = f"({100 * confidence:.4g} % interval{'' if one.read is None else ' valid at every look'} "
     if one.promise in ("negative flips", "forgotten"):
         what = (
             f"{one.promise} {where}: {one.estimate:.2%} {ends}{one.low:.2%} to {one.high:.2%}), at most "
@@ -180,8 +180,11 @@ def judged_line(one: Judged, confidence: float) -> str:
     if one.verdict != "inconclusive":
         return line
     if one.needed is None:
-        return f"{line}; no number of cases would tell, as far as is known"
-    return f"{line}; at these rates about {one.needed:,} cases would tell, {max(0, one.needed - one.cases):,} more"
+        return f"{line}; no number of cases is known to be conclusive"
+    return (
+        f"{line}; at these rates about {one.needed:,} cases would be conclusive, "
+        f"{max(0, one.needed - one.cases):,} more"
+    )
 
 
 def _verdict(kept: bool, broken: bool) -> Verdict:

@@ -38,14 +38,14 @@ class AlsoData(Origin):
 class AlsoSet(Section):
     """A further test set; it is asked once, with neither the other settings nor noise."""
 
-    task: TaskSection | None = Field(default=None, description="what its cases are; none: as section task says")
+    task: TaskSection | None = Field(default=None, description="the kind of its cases; none: as in section task")
     data: AlsoData = Field(description="where its rows come from and which are drawn")
-    prompt: Prompt | None = Field(default=None, description="how its cases are written; none: as section prompt says")
+    prompt: Prompt | None = Field(default=None, description="how its cases are rendered; none: as in section prompt")
     scoring_method: Literal["choices", "generation"] | None = Field(
         default=None,
-        description="of labels: choices, or text generated freely, which tells the answer format from the rest; none: "
-        "as section evaluate says",
+        description="labels: choices, or freely generated text, which separates the answer format from the rest; "
+        "none: as in section evaluate",
     )
     max_new_tokens: Whole | None = Field(
-        default=None, ge=1, description="longest answer that is written; none: as section evaluate says"
+        default=None, ge=1, description="longest generated answer; none: as in section evaluate"
     )

@@ -10,39 +10,39 @@ from tunediff.config.section import Section
 
 
 class Check(NamedTuple):
-    """What a code stands for: its name, what it means that the check is raised, and what to do."""
+    """What a code stands for: its name, its meaning, and what to do."""
 
     name: str
     meaning: str
     action: str
 
 
-# A code never changes its meaning and is never used again: a params.yaml may acknowledge it.
+# A code never changes its meaning and is never reused: a params.yaml may acknowledge it.
 CHECKS = {
     "TD101": Check(
         "Degenerate model",
-        "A model gives one answer to nearly every case, or is no better than always giving the most frequent gold "
-        "label: its accuracy and F1 need no reading of the case.",
+        "A model gives the same answer to nearly every case, or is no better than always giving the most frequent "
+        "gold label: its accuracy and F1 do not require reading the case.",
         "Look at the confusion table. Check the prompt, how answers are parsed, the learning rate and the balance of "
         "the training labels.",
     ),
     "TD102": Check(
         "Model at chance",
-        "The interval of a model's accuracy does not lie above what guessing scores. A gain over a base at chance "
-        "measures learning of the task from nothing.",
-        "Ask the base model in a better way (prompt, few-shot examples, another scoring method) before the gain is "
-        "told as progress.",
+        "The interval of a model's accuracy does not lie above what guessing scores. A gain over a base model at "
+        "chance measures learning the task from scratch.",
+        "Prompt the base model better (another template, few-shot examples, another scoring method) before "
+        "reporting the gain as progress.",
     ),
     "TD103": Check(
         "One gold label",
-        "Every test case has the same gold label, so a model that always gives that label is right throughout.",
-        "Take a test set with cases of each label.",
+        "Every test case has the same gold label, so a model that always gives that label is right on every case.",
+        "Use a test set with cases of each label.",
     ),
     "TD104": Check(
         "Accuracy repeated",
-        "A macro F1, precision, recall or F1 equals the accuracy to six digits, and the counts say another number: a "
-        "figure was copied or averaged in another way than its name says.",
-        "Run the evaluation stages again; do not use the figures of this file.",
+        "A macro F1, precision, recall or F1 equals the accuracy to six digits although the counts give a different "
+        "value: the figure was copied, or averaged differently than its name implies.",
+        "Rerun the evaluation stages; do not use the figures in this file.",
     ),
     "TD105": Check(
         "Perplexity above the vocabulary",
@@ -51,94 +51,94 @@ CHECKS = {
     ),
     "TD106": Check(
         "Text metrics near zero",
-        "ROUGE or METEOR are near zero beside a token F1 that is not: predictions and references are probably not "
-        "aligned.",
-        "Compare a few rows of the prediction file with the test split by hand.",
+        "ROUGE or METEOR is near zero although the token F1 is not: predictions and references are probably "
+        "misaligned.",
+        "Compare a few rows of the prediction file with the test split manually.",
     ),
     "TD107": Check(
         "Rates of classes left out",
-        "Balanced accuracy and macro F1 are not compared: the answers are no labels of a known list, or there are too "
-        "few of them.",
-        "Name the labels where there are some; nothing is wrong where answers are free text.",
+        "Balanced accuracy and macro F1 are not compared: the answers are not labels from a known list, or there "
+        "are too few of them.",
+        "List the labels if the task has any; for free-text answers nothing is wrong.",
     ),
     "TD201": Check(
         "No better than a trivial baseline",
-        "A baseline that costs next to nothing is at least as accurate as the tuned model.",
-        "Do not report the gain over the base model alone; train on more or other cases, or use the baseline.",
+        "A trivial baseline is at least as accurate as the tuned model.",
+        "Do not report the gain over the base model alone; train on more or different cases, or use the baseline.",
     ),
     "TD202": Check(
         "Not clearly above the baselines",
         "The paired interval of the advantage over the best trivial baseline includes zero.",
-        "More test cases narrow the interval: the report says how many a difference takes.",
+        "Use more test cases to narrow the interval; the report says how many a given difference requires.",
     ),
     "TD203": Check(
         "Test-set contamination",
-        "Test cases stand in the training split in whole, in part or nearly.",
-        "Read the difference on the clean cases; set data.shared_sources to drop, or take another test set.",
+        "Test cases occur in the training split exactly, in part, or as near-duplicates.",
+        "Read the difference on the clean cases; set data.shared_sources to drop, or use another test set.",
     ),
     "TD204": Check(
         "Invalid answers",
-        "Answers could not be parsed and count as wrong, so part of a change may be no more than the form of the "
-        "answer.",
-        "Read the part answer_format of the gain; score choices, or mend prompt and parser.",
+        "Answers could not be parsed and count as wrong, so part of a change may be due to the answer format alone.",
+        "See the part answer_format of the gain; score choices, or fix the prompt or the parser.",
     ),
     "TD205": Check(
         "Flips within the noise",
-        "The base model alone, asked again at another batch size, flips at least half as many cases as fine-tuning "
-        "did.",
-        "Compute in float32, or ask several times; do not explain single flips.",
+        "Evaluated again at another batch size, the base model alone flips at least half as many cases as "
+        "fine-tuning did.",
+        "Compute in float32, or evaluate several times; do not interpret individual flips.",
     ),
     "TD206": Check(
         "Environment changed",
-        "The two models answered on other machines or with other libraries, so some flips may be rounding.",
-        "Run both evaluations on one machine, or let tunediff verify say whether they give the same here.",
+        "The two models were evaluated on different machines or with different libraries, so some flips "
+        "may be due to rounding.",
+        "Run both evaluations on one machine, or run tunediff verify to see whether they reproduce on this one.",
     ),
     "TD207": Check(
         "Tuned model not applied",
-        "Not one log-probability of the tuned model differs from the base model's: an adapter that was not applied, or "
-        "that changes nothing, or the same model twice.",
-        "Check that the adapter's weights are not zero and that its names fit the base; of two files, that they are of "
-        "two models.",
+        "All log-probabilities of the tuned model equal the base model's: an adapter was not applied, or changes "
+        "nothing, or the same model was evaluated twice.",
+        "Check that the adapter's weights are not zero and that its tensor names match the base model; for two "
+        "files, that they come from two models.",
     ),
     "TD208": Check(
         "Few clusters",
-        "The cases are about few things, such as the questions of one paragraph. Intervals count these clusters; exact "
-        "tests and the smallest detectable difference count cases, and so promise too much.",
-        "Read the intervals and not the p-values; take a test set with more clusters.",
+        "The cases form few clusters, such as the questions about one paragraph. Intervals account for the "
+        "clusters; exact tests and the smallest detectable difference count cases and are therefore too optimistic.",
+        "Rely on the intervals and not the p-values; use a test set with more clusters.",
     ),
     "TD301": Check(
         "Overfitting",
-        "Validation loss rose while training loss went on falling.",
-        "Set train.choose_epoch to best, train for fewer epochs, or on more cases.",
+        "Validation loss rose while training loss kept falling.",
+        "Set train.choose_epoch to best, or train for fewer epochs or on more cases.",
     ),
     "TD401": Check(
-        "Answers outside of the labels",
-        "All or most answers of a file have other names than its labels, such as LABEL_0 for entailment, and so "
+        "Answers outside the labels",
+        "All or most answers in a file are not among its labels, such as LABEL_0 for entailment, and therefore "
         "count as wrong.",
-        "Give answers and labels the same names, unless the model truly answers so.",
+        "Use the same names for answers and labels, unless the model really gives these answers.",
     ),
     "TD402": Check(
         "Predictions contradict their outcomes",
-        "In files of other tools the log-likelihoods of some cases favour another choice than the metric says, or an "
-        "answer that is the gold label is called wrong. Outcomes are those of the file.",
-        "Look at the cases that the check names; another metric may be the one that was meant (--metric).",
+        "In a file from another tool, the log-likelihoods of some cases favour a choice that contradicts the "
+        "metric, or an answer equal to the gold label is marked wrong. Outcomes are taken from the file.",
+        "Look at the cases that the check lists; you may want another metric (--metric).",
     ),
     "TD403": Check(
-        "Log-likelihoods that are no numbers",
-        "In files of other tools a log-likelihood is NaN; these cases count as invalid.",
-        "Evaluate again with more precision: NaN comes from an overflow in half precision or from broken weights.",
+        "NaN log-likelihoods",
+        "A file from another tool has NaN log-likelihoods; these cases count as invalid.",
+        "Evaluate again in higher precision: NaN comes from overflow in half precision or from broken weights.",
     ),
     "TD404": Check(
-        "Several answers to a case",
-        "A file has several answers to a case (epochs, trials, repeats, prompts). Each counts as a case; intervals "
-        "take those of one case for one piece of evidence.",
-        "Read the intervals and not the p-values, which take all answers for independent.",
+        "Several answers per case",
+        "A file has several answers per case (epochs, trials, repeats, prompts). Each counts as a case; intervals "
+        "treat the answers to one case as one cluster.",
+        "Rely on the intervals and not the p-values, which treat all answers as independent.",
     ),
     "TD405": Check(
         "Answers without a score",
-        "A file of another tool has answers that it did not score: errors, refusals, samples that were invalidated. "
-        "They count as invalid, and so as not right.",
-        "Evaluate those cases again, or leave them out of both files.",
+        "A file from another tool has answers without a score: errors, refusals, invalidated samples. They count as "
+        "invalid, and therefore as not right.",
+        "Evaluate those cases again, or remove them from both files.",
     ),
 }
 
@@ -147,7 +147,8 @@ class Checks(Section):
     """Checks that are known and accepted."""
 
     acknowledge: dict[str, str] = Field(
-        default={}, description="code of a check (docs/checks.md) and the reason why it is accepted; the report says it"
+        default={},
+        description="code of a check (docs/checks.md) and the reason for accepting it, which the report prints",
     )
 
     def _contradictions(self) -> Iterator[str]:
@@ -157,4 +158,4 @@ class Checks(Section):
                 meant = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(CHECKS)}"
                 yield f"checks.acknowledge: found the unknown code {code!r}; {meant}"
             elif not reason.strip():
-                yield f"checks.acknowledge.{code}: found an empty reason, expected why this check is accepted"
+                yield f"checks.acknowledge.{code}: found an empty reason, expected the reason for accepting this check"

@@ -78,22 +78,22 @@ class Origin(Section):
     )
     unlabelled: list[SourceValue | None] = Field(
         default=[],
-        description="values of the label column that mean: no gold label; such rows are dropped and counted",
+        description="values of the label column that mean no gold label; such rows are dropped and counted",
     )
     empty: Literal["refuse", "drop", "keep"] = Field(
         default="refuse",
-        description="a row where an input is empty stops the run, is dropped and counted, or is kept where another "
-        "input has text",
+        description="a row with an empty input stops the run, is dropped and counted, or is kept if another input has "
+        "text",
     )
     encoding: Word = Field(default="utf-8", description="source files: encoding of .csv, .tsv and .jsonl files")
     delimiter: str | None = Field(
         default=None,
         min_length=1,
         max_length=1,
-        description="source files: what separates the fields of .csv files; none: a comma, or where the first line has "
-        "none, the semicolon, tab or | that it has",
+        description="source files: field separator of .csv files; none: a comma or, if the first line has none, the "
+        "semicolon, tab or | in it",
     )
-    test: Draw = Field(description="the rows that both models are measured on")
+    test: Draw = Field(description="the rows that both models are evaluated on")
 
     @property
     def draws(self) -> dict[str, Draw]:
@@ -145,11 +145,11 @@ class Data(Origin):
         default="data/raw", description="folder of the files; it is hashed, so a changed file is noticed"
     )
     train: Draw | None = Field(
-        default=None, description="the rows that the model learns from; none: not known, of a model trained elsewhere"
+        default=None, description="the rows that the model learns from; none: unknown, for a model trained elsewhere"
     )
     validation: Draw | None = Field(
         default=None,
-        description="the rows that may choose the epoch; none: not known, as for train",
+        description="the rows that may choose the epoch; none: unknown, as for train",
     )
     group: Word | None = Field(
         default=None,

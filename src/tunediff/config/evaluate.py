@@ -18,6 +18,12 @@ class Evaluate(Section):
     num_processes: Whole = Field(
         default=1, ge=1, description="processes, one a GPU, of all hosts; they share the cases"
     )
+    workers: Whole | None = Field(
+        default=None,
+        ge=1,
+        description="engines that Ray deals the cases out to, on this host or a cluster (pip install "
+        "'tunediff[ray]'); none: the processes of num_processes answer",
+    )
     max_new_tokens: Whole = Field(default=8, ge=1, description="generation: longest answer")
     max_answer_tokens: Whole = Field(default=30, ge=1, description="span: longest answer")
     settings: list[Literal["generation", "partial_input"]] = Field(
@@ -25,18 +31,20 @@ class Evaluate(Section):
         description="evaluation settings beside the scoring method: free text, and the partial input alone",
     )
     noise_batch_tokens: Whole | None = Field(
-        default=None, ge=1, description="tokens of a batch when the base model answers again; none: it does not"
+        default=None, ge=1, description="tokens of a batch when the base model is evaluated again; none: it is not"
     )
     noise_seed: Seed | None = Field(
-        default=None, description="seed of another new head that the base model answers with too; none: it does not"
+        default=None, description="seed of a second new head to evaluate the base model with; none: no second head"
     )
     metrics: list[Word] = Field(
         default=[],
-        description="modules that `evaluate.load` finds: folders, or names on the hub; their code runs here, their "
-        "numbers stand beside the metrics as evaluate_NAME_KEY",
+        description="modules that `evaluate.load` finds: folders, or names on the hub; their code runs here; their "
+        "values are added to the metrics as evaluate_NAME_KEY",
     )
     few_shot: Whole = Field(
-        default=0, ge=0, description="solved validation cases before the prompt of a trivial baseline; 0: no baseline"
+        default=0,
+        ge=0,
+        description="solved validation cases prepended to the prompt of a trivial baseline; 0: no such baseline",
     )
 
     def _contradictions(self) -> Iterator[str]:
@@ -44,8 +52,13 @@ class Evaluate(Section):
             yield f"evaluate.settings: found {self.settings}, expected no name twice"
         if len(set(self.metrics)) < len(self.metrics):
             yield f"evaluate.metrics: found {self.metrics}, expected no name twice"
+        if self.workers is not None and self.num_processes > 1:
+            yield (
+                f"evaluate.workers is {self.workers}, but evaluate.num_processes is {self.num_processes}; expected the "
+                "one or the other: Ray starts its workers itself"
+            )
         if self.noise_batch_tokens == self.batch_tokens:
             yield (
                 f"evaluate.noise_batch_tokens is {self.noise_batch_tokens}, and so is evaluate.batch_tokens: "
-                "the same batches show no noise; expected another number"
+                "identical batches show no noise; expected another number"
             )

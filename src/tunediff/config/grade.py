@@ -15,34 +15,37 @@ class Grade(Section):
 
     by: Word = Field(
         description="exact, contains, number, json, json_fields, token_f1, bleu, chrf, rouge1, rouge2, rougeL, "
-        "rougeLsum, meteor; evaluate:NAME or evaluate:NAME:KEY, a module of `evaluate`; FILE.py:FUNCTION, one's own "
-        "in the folder graders"
+        "rougeLsum, meteor; evaluate:NAME or evaluate:NAME:KEY, a module of `evaluate`; FILE.py:FUNCTION, "
+        "your own, in the folder graders"
     )
-    name: str | None = Field(
-        default=None, pattern=r"^[a-zA-Z0-9_]+$", description="what its score is called; none: after `by`"
-    )
+    name: str | None = Field(default=None, pattern=r"^[a-zA-Z0-9_]+$", description="name of its score; none: as `by`")
     threshold: Number | None = Field(
-        default=None, gt=0, le=1, description="of the first grade: the score from which on an answer is right"
+        default=None, gt=0, le=1, description="of the first grade: the least score of a right answer"
     )
     pattern: Word | None = Field(
         default=None,
-        description="regular expression that takes the answer out of the text: its first group, else all that it "
-        "matches, where it first matches",
+        description="regular expression that extracts the answer from the text: the first group of its first match, "
+        "or the whole match",
     )
     ignore: list[Literal["case", "punctuation", "articles", "accents", "space"]] = Field(
         default=[],
-        description="exact, contains: differences that do not count; space: runs of white space are one blank",
+        description="exact, contains: differences to ignore; space: a run of whitespace equals one space",
     )
-    tolerance: Number = Field(default=0.0, ge=0, description="number: how far an answer may be off")
-    relative_tolerance: Number = Field(default=0.0, ge=0, description="number: the same, as a share of the larger one")
-    json_schema: dict[str, Any] | None = Field(default=None, description="json: the JSON Schema that it must fulfil")
+    tolerance: Number = Field(default=0.0, ge=0, description="number: absolute tolerance")
+    relative_tolerance: Number = Field(
+        default=0.0, ge=0, description="number: relative tolerance, as a share of the larger number"
+    )
+    json_schema: dict[str, Any] | None = Field(
+        default=None, description="json: the JSON Schema that the answer must satisfy"
+    )
     fields: list[Word] = Field(
         default=[],
-        description="json_fields: those that are compared, such as address.city; none: all of answer and reference",
+        description="json_fields: the fields to compare, such as address.city; none: all fields of answer and "
+        "reference",
     )
     lenient: bool = Field(
         default=False,
-        description="of a grade beside the first: it sees through the answer format, so an answer that has 1 by it and "
-        "is not right by the first one lacks the format alone",
+        description="of a further grade: it ignores the answer format, so an answer that scores 1 by it but is not "
+        "right by the first grade fails in its format alone",
     )
     scale: Number = Field(default=1.0, gt=0, description="evaluate, FILE.py: the score of a perfect answer")

@@ -79,7 +79,7 @@ def _faults(node: yaml.Node, key: str, seen: set[int]) -> Iterator[tuple[int, st
                 line = name.start_mark.line + 1
                 word = name.tag, name.value
                 if word in first:
-                    yield line, f"{inner}: found a second time, first in line {first[word]}, expected once"
+                    yield line, f"{inner}: found twice (first in line {first[word]}), expected once"
                 first.setdefault(word, line)
             yield from _faults(value, inner, seen)
     elif isinstance(node, yaml.SequenceNode):

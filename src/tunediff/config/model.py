@@ -42,15 +42,15 @@ class Base(Section):
 
     source: Word = Field(
         description="scratch: trained from scratch here; hub: pinned on the hub; package: shipped inside a Python "
-        "package; folder: a local folder; server: known to a server alone (engine.kind server)"
+        "package; folder: a local folder; server: available only from a server (engine.kind server)"
     )
     id: str | None = Field(
         default=None,
-        description="hub id, package name, path of a folder or a GGUF file, or the name that a server has for it",
+        description="hub id, package name, path of a folder or a GGUF file, or its name on a server",
     )
     revision: str | None = Field(default=None, pattern=COMMIT, description="hub: commit, 40 hexadecimal digits")
     config: dict[str, Any] | None = Field(
-        default=None, description="layout as in config.json; lets a gated model be counted offline"
+        default=None, description="layout as in config.json; allows counting a gated model offline"
     )
 
     def _contradictions(self) -> Iterator[str]:
@@ -71,8 +71,8 @@ class Model(Base):
         default=None, ge=1, description="a parameter count as published; compared in count_params"
     )
     head: Literal["lm", "classification", "span"] = Field(
-        description="language-model head, a classification head over the labels, or a span head: where an answer "
-        "starts and ends in its context"
+        description="a language-model head, a classification head over the labels, or a span head, which predicts "
+        "where an answer starts and ends in its context"
     )
     head_seed: Seed = Field(default=0, description="classification, span: seed of the new head's weights")
     head_labels: list[LabelName] | None = Field(
@@ -82,17 +82,17 @@ class Model(Base):
     )
     pooling: Literal["own", "mean"] = Field(
         default="own",
-        description="classification: an encoder's head reads what the layout gives it (first token or pooler), or the "
-        "mean of all tokens, as sentence encoders were trained to be read; transformers by itself reads the first",
+        description="classification: what an encoder's head reads: the layout's default (first token or pooler), or "
+        "the mean of all tokens, as sentence encoders are trained; transformers uses the default",
     )
     quantization: Quantization = Field(
         default="none",
-        description="nf4, fp4: 4-bit with double quantisation, int8: 8-bit, each by bitsandbytes as the weights are "
-        "loaded; stored: as the checkpoint's config.json says (GPTQ, AWQ, compressed-tensors, FP8, ...)",
+        description="nf4, fp4: 4-bit with double quantisation, int8: 8-bit, each by bitsandbytes at load time; "
+        "stored: as in the checkpoint's config.json (GPTQ, AWQ, compressed-tensors, FP8, ...)",
     )
     dtype: Dtype = Field(
         default="auto",
-        description="of the computation; auto: bfloat16 on a GPU that has it, float16 on others, float32 on the CPU",
+        description="of the computation; auto: bfloat16 on GPUs that support it, float16 on others, float32 on the CPU",
     )
 
     def _contradictions(self) -> Iterator[str]:

@@ -15,7 +15,7 @@ class TextFiles(Section):
 
     train: Word = Field(description="file that the model learns from")
     validation: Word | None = Field(
-        default=None, description="file that it is validated on; none: part of the documents is held out"
+        default=None, description="file to validate on; none: part of the documents is held out"
     )
 
 
@@ -48,19 +48,21 @@ class Pretrain(Section):
     synthetic: Literal["captions", "sums", "orders", "rankings"] | None = Field(
         default=None, description="text synthetic: which one"
     )
-    columns: list[str] = Field(default=[], description="text columns: those whose sentences are read")
-    files: TextFiles | None = Field(default=None, description="which files of the folder `pretrain.path`")
+    columns: list[str] = Field(default=[], description="text columns: the columns whose sentences are read")
+    files: TextFiles | None = Field(default=None, description="files in the folder `pretrain.path`")
     hub: HubData | None = Field(
-        default=None, description="text wikitext: the data set that it is taken from, with splits train and validation"
+        default=None, description="text wikitext: the data set to read, with splits train and validation"
     )
     documents: Whole | None = Field(
         default=None, ge=1, description="maximum number of documents to learn from (synthetic: the exact number)"
     )
     held_out: Number = Field(
-        default=0.01, gt=0, le=0.5, description="share of documents to validate on, where no file or split is for it"
+        default=0.01, gt=0, le=0.5, description="share of documents to validate on, if no file or split is given"
     )
-    seed: Seed = Field(default=0, description="of the documents held out, the weights, the order, pairs and masks")
-    tokenizer: Tokenizer | None = Field(default=None, description="one that others made; none: trained on the text")
+    seed: Seed = Field(
+        default=0, description="of the held-out documents, the weights, the order, the pairs and the masks"
+    )
+    tokenizer: Tokenizer | None = Field(default=None, description="an existing tokenizer; none: trained on the text")
     vocab_size: Whole = Field(
         default=1000, ge=300, description="of a tokenizer trained here: byte-level BPE, or uncased WordPiece (encoder)"
     )
@@ -75,9 +77,7 @@ class Pretrain(Section):
     num_train_epochs: Number = Field(default=1.0, gt=0, description="passes over the text")
     per_device_train_batch_size: Whole = Field(default=32, ge=1, description="sequences of one step")
     learning_rate: Number = Field(default=1e-3, gt=0, description="peak learning rate; cosine decay")
-    warmup_steps: Number = Field(
-        default=0.05, ge=0, description="steps that warm up; below 1: their share of all steps"
-    )
+    warmup_steps: Number = Field(default=0.05, ge=0, description="warm-up steps; below 1: their share of all steps")
     weight_decay: Number = Field(default=0.01, ge=0, description="of AdamW")
 
     def _contradictions(self) -> Iterator[str]:

@@ -18,7 +18,7 @@ TAKEN = frozenset(
 class Message(Section):
     """A turn of a conversation."""
 
-    role: Literal["system", "user", "assistant"] = Field(description="who says it")
+    role: Literal["system", "user", "assistant"] = Field(description="author of the turn")
     content: str = Field(description="text with {input} names")
 
 
@@ -36,22 +36,21 @@ class Prompt(Section):
     )
     chat_template_kwargs: dict[str, Any] = Field(
         default={},
-        description="messages: values that the chat template reads, such as enable_thinking; thinking is off unless "
-        "they say otherwise",
+        description="messages: variables of the chat template, such as enable_thinking; thinking is off by default",
     )
     choices: dict[LabelName, str] | None = Field(default=None, description="the answer text of each label")
     stop: list[Word] | None = Field(
         default=None,
-        description="texts that end an answer written freely, besides the end marker; none: as the task has it",
+        description="texts that end a generated answer, besides the end marker; none: the default of the task",
     )
     max_tokens: Whole | None = Field(default=None, ge=8, description="longest input; none: the model's context")
     too_long: Literal["refuse", "truncate"] = Field(
         default="refuse",
         description="a longer input stops the run, or loses the end of its longest field and is counted; a span head "
-        "reads a longer context in windows, so this is of its questions alone",
+        "reads longer contexts in windows, so this concerns its questions only",
     )
     doc_stride: Whole = Field(
-        default=128, ge=0, description="span: tokens of a long context that a window has in common with the one before"
+        default=128, ge=0, description="span: tokens of a long context that consecutive windows share"
     )
 
     @property

@@ -72,9 +72,7 @@ def _text_fits_source(params: Params) -> str | None:
     source, text = params.model.source, params.pretrain.text
     if (source == "scratch") == (text != "none"):
         return None
-    return (
-        f"pretrain.text is {text}, but model.source is {source}: a model from scratch needs a text, any other has none"
-    )
+    return f"pretrain.text is {text}, but model.source is {source}: only a model from scratch needs a text"
 
 
 def _fits_tuned_source(params: Params, key: str, section: Any, what: str = "a section") -> str | None:
@@ -119,7 +117,7 @@ def _head_labels_fit_head(params: Params) -> str | None:
 def _engine_fits_sources(params: Params) -> str | None:
     kind, base, tuned = params.engine.kind, params.model.source, params.tuned.source
     if kind == SERVED and tuned != SERVED:
-        return f"engine.kind is server, but tuned.source is {tuned}; expected server: it answers with both models"
+        return f"engine.kind is server, but tuned.source is {tuned}; expected server: one server evaluates both models"
     if kind == SERVED and base == "scratch":
         return "engine.kind is server, but model.source is scratch; expected a model that the server has"
     if kind == "local" and SERVED in (base, tuned):
@@ -131,7 +129,7 @@ def _engine_fits_sources(params: Params) -> str | None:
 def _head_fits_engine(params: Params) -> str | None:
     if params.engine.kind != SERVED or HEADS[params.model.head].writes:
         return None
-    return f"engine.kind is server, but model.head is {params.model.head}; expected lm: no server has other heads"
+    return f"engine.kind is server, but model.head is {params.model.head}; expected lm: servers have no other heads"
 
 
 def _processes_fit_engine(params: Params) -> str | None:
@@ -139,7 +137,7 @@ def _processes_fit_engine(params: Params) -> str | None:
         return None
     return (
         f"evaluate.num_processes is {params.evaluate.num_processes}, but engine.kind is server; expected 1: one "
-        "process asks, and engine.num_concurrent says how many requests wait at a time"
+        "process sends all requests; engine.num_concurrent sets how many are in flight"
     )
 
 
@@ -153,8 +151,8 @@ def _served_chat_is_written(params: Params) -> str | None:
     if not scored:
         return None
     return (
-        f"engine.kind is server and prompt.messages is given, but {' and '.join(scored)}: a server writes answers to "
-        "messages and gives choices no log-probabilities; expected generation alone, or prompt.template"
+        f"engine.kind is server and prompt.messages is given, but {' and '.join(scored)}: a server generates answers "
+        "to messages but returns no log-probabilities for choices; expected generation alone, or prompt.template"
     )
 
 
@@ -171,13 +169,13 @@ def _settings_fit_head(params: Params) -> str | None:
     given += [f"evaluate.few_shot is {few_shot}"] if few_shot else []
     if HEADS[head].writes or not given:
         return None
-    return f"{' and '.join(given)}, but model.head is {head}, which neither writes nor reads a text"
+    return f"{' and '.join(given)}, but model.head is {head}, which neither generates nor scores text"
 
 
 def _settings_fit_inputs(params: Params) -> str | None:
     if "partial_input" not in params.evaluate.settings or len(params.task.inputs) > 1:
         return None
-    return f"evaluate.settings has partial_input, but task.inputs {params.task.inputs} has no other input to leave out"
+    return f"evaluate.settings has partial_input, but task.inputs {params.task.inputs} has no other input to omit"
 
 
 def _noise_seed_fits_head(params: Params) -> str | None:
@@ -189,7 +187,7 @@ def _noise_seed_fits_head(params: Params) -> str | None:
     if noise_seed != params.model.head_seed:
         return None
     return (
-        f"evaluate.noise_seed is {noise_seed}, and so is model.head_seed: the same head shows no noise; expected "
+        f"evaluate.noise_seed is {noise_seed}, and so is model.head_seed: an identical head shows no noise; expected "
         "another number"
     )
 
@@ -223,9 +221,9 @@ def _template_fits(params: Params) -> str | None:
             return None
         return "prompt.template: missing, expected a text with the names of task.inputs in braces, or prompt.messages"
     if params.prompt.messages is not None:
-        return "prompt.template and prompt.messages are both given, expected one of them"
+        return "prompt.template and prompt.messages are both given, expected only one"
     if HEADS[head].in_windows:
-        return "prompt.template: given, but model.head is span, which reads question and context side by side"
+        return "prompt.template: given, but model.head is span, which reads question and context as a pair"
     return _names_fit("prompt.template", [template], inputs)
 
 
@@ -241,12 +239,15 @@ def _messages_fit(params: Params) -> str | None:
     if messages is None:
         return None
     if not HEADS[head].writes:
-        return f"prompt.messages: given, but model.head is {head}, which writes no turn of its own; expected lm"
+        return f"prompt.messages: given, but model.head is {head}, which generates no turn; expected lm"
     roles = [message.role for message in messages]
     if roles[-1] != "user":
-        return f"prompt.messages: found {roles[-1]} as the role of the last one, expected user: the model answers it"
+        return (
+            f"prompt.messages: found {roles[-1]} as the role of the last message, expected user, whose message "
+            "the model answers"
+        )
     if "system" in roles[1:]:
-        return "prompt.messages: found a system message that is not the first, expected it there"
+        return "prompt.messages: found a system message that is not the first message, expected it first"
     return _names_fit("prompt.messages", [message.content for message in messages], params.task.inputs)
 
 
@@ -255,8 +256,8 @@ def _chat_choices_fit(params: Params) -> str | None:
     if params.prompt.messages is None or not blank:
         return None
     return (
-        f"prompt.choices: found {blank[0]!r}, whose blanks no chat model writes at the ends of its turn, expected "
-        f"{blank[0].strip()!r}"
+        f"prompt.choices: found {blank[0]!r}, with spaces that chat models do not generate at the ends of a turn, "
+        f"expected {blank[0].strip()!r}"
     )
 
 
@@ -273,14 +274,14 @@ def _chat_values_fit(params: Params) -> str | None:
 def _choices_fit_head(params: Params) -> str | None:
     if HEADS[params.model.head].writes or params.prompt.choices is None:
         return None
-    return f"prompt.choices: given, but model.head is {params.model.head}, which answers without a text"
+    return f"prompt.choices: given, but model.head is {params.model.head}, which answers without generating text"
 
 
 def _choices_differ(params: Params) -> str | None:
     texts = list((params.prompt.choices or {}).values())
     if len({text.strip() for text in texts} - {""}) == len(texts):
         return None
-    return f"prompt.choices: found {texts}, expected a text of its own for each label"
+    return f"prompt.choices: found {texts}, expected a different text for each label"
 
 
 def _stride_fits(params: Params) -> str | None:

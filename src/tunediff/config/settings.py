@@ -118,6 +118,8 @@ class MachineSettings(Section):
     save_total_limit: Whole | None
     num_processes: Whole
     """Of predict_base and predict_tuned."""
+    workers: Whole | None = None
+    """Of the same."""
     engine: dict[str, str | int | float | None] = Field(default={})
     """Of the section engine, the keys in `OF_MACHINE`."""
 
@@ -138,5 +140,5 @@ def read_settings(path: Path, kind: type[Settings]) -> Settings:
         return kind.model_validate({name: value for name, value in dict(values).items() if name != CODE})
     except (ValidationError, TypeError, ValueError):
         raise TunediffError(
-            f"{path}: found values of another version of tunediff, expected those of this one; run dvc repro"
+            f"{path}: found values from another version of tunediff, expected those of this version; run dvc repro"
         ) from None

@@ -44,17 +44,19 @@ class TaskSection(Section):
         "[answerable, unanswerable] where a question may have no answer; generation: [answer]; multiple_choice: a name "
         "for each place of an option, such as [A, B, C, D]",
     )
-    source_input: Word = Field(description="the input whose text cases share (SNLI: premise); splits never share one")
-    partial_input: Word = Field(description="the input that the partial-input baseline reads alone")
+    source_input: Word = Field(
+        description="the input whose text several cases share (SNLI: premise); no two splits share such a text"
+    )
+    partial_input: Word = Field(description="the only input that the partial-input baseline reads")
     grade: Annotated[list[Grade], BeforeValidator(_listed)] = Field(
         default=[],
-        description="generation: one grade or several; the first says what is right, the others are compared beside it",
+        description="generation: one or more grades; the first decides what is right, the others are compared as well",
     )
 
     option_score: Literal["sum", "token", "character", "byte", "unconditional"] = Field(
         default="sum",
-        description="multiple_choice: the log-likelihood by which an option is chosen: in all, per token, character or "
-        "byte of the option, or less that of the option without a prompt; the others are compared beside it",
+        description="multiple_choice: the log-likelihood by which an option is chosen: total, per token, character or "
+        "byte of the option, or minus that of the option without a prompt; the others are compared as well",
     )
 
     def _contradictions(self) -> Iterator[str]:
@@ -63,9 +65,9 @@ class TaskSection(Section):
                 yield f"task.{key}: found {values}, expected no name twice"
         numbers = tuple(f"{who}{start}" for who in ("", "base_", "tuned_") for start in NUMBERS)
         for name in [name for name in self.inputs if name in RESERVED or name.startswith(numbers)]:
-            yield f"task.inputs: found '{name}', which names another field of a case, expected another name"
+            yield f"task.inputs: found '{name}', which is another field of a case, expected another name"
         if "invalid" in self.labels:
-            yield "task.labels: found 'invalid', which names an answer without a label, expected another name"
+            yield "task.labels: found 'invalid', which stands for an answer without a label, expected another name"
         for key in ("source_input", "partial_input"):
             if getattr(self, key) not in self.inputs:
                 yield f"task.{key}: found '{getattr(self, key)}', expected one of task.inputs {self.inputs}"

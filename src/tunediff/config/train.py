@@ -16,35 +16,33 @@ class Train(Section):
     per_device_train_batch_size: Whole = Field(ge=1, description="cases of one forward pass")
     gradient_accumulation_steps: Whole = Field(default=1, ge=1, description="forward passes of one step")
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
-        default="linear", description="how the learning rate falls"
+        default="linear", description="learning-rate schedule"
     )
-    warmup_steps: Number = Field(default=0, ge=0, description="steps that warm up; below 1: their share of all steps")
+    warmup_steps: Number = Field(default=0, ge=0, description="warm-up steps; below 1: their share of all steps")
     weight_decay: Number = Field(default=0.0, ge=0, description="of AdamW")
-    adam_beta2: Number = Field(
-        default=0.999, gt=0, lt=1, description="of AdamW: how long squared gradients are remembered"
-    )
+    adam_beta2: Number = Field(default=0.999, gt=0, lt=1, description="of AdamW: decay of the squared gradients")
     max_grad_norm: Number = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
     optim: Literal["adamw_torch", "adamw_torch_fused", "paged_adamw_8bit", "paged_adamw_32bit"] = Field(
         default="adamw_torch", description="optimizer; the paged ones need a GPU"
     )
     logging_steps: Whole = Field(default=10, ge=1, description="steps between two lines of the log")
-    save_total_limit: Whole | None = Field(default=None, ge=1, description="keep so many of the per-epoch saves")
+    save_total_limit: Whole | None = Field(default=None, ge=1, description="number of per-epoch checkpoints to keep")
     train_sampling_strategy: Literal["random", "group_by_length"] = Field(
-        default="random", description="order of the cases: by chance, or such that a batch holds cases of like length"
+        default="random", description="order of the cases: random, or such that a batch holds cases of similar length"
     )
     prompt_loss_weight: Number = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="weight of a prompt's tokens in the loss of a language model; an answer's: 1",
+        description="weight of the prompt tokens in the loss of a language model; answer tokens have weight 1",
     )
-    disable_dropout: bool = Field(default=False, description="train without the base's own dropout")
+    disable_dropout: bool = Field(default=False, description="disable the base model's dropout in training")
     num_processes: Whole = Field(
-        default=1, ge=1, description="processes, one a GPU, of all hosts; a step learns from the batches of all"
+        default=1, ge=1, description="processes over all hosts, one per GPU; a step uses the batches of all processes"
     )
     fsdp: dict[str, Any] | None = Field(
         default=None,
-        description="how weights are shared out over the processes (docs/scale.md); none: each process has a copy",
+        description="how weights are sharded over the processes (docs/scale.md); none: each process has a copy",
     )
     choose_epoch: Literal["last", "best"] = Field(
         default="last",
@@ -52,8 +50,8 @@ class Train(Section):
     )
     keep: Literal["best", "all"] = Field(
         default="best",
-        description="what is kept of the run: the model that choose_epoch names, or beside it that of each epoch, for "
-        "tunediff checkpoints",
+        description="what to keep of the run: the model selected by choose_epoch, or also the model after each epoch, "
+        "for tunediff checkpoints",
     )
     seed: Seed = Field(default=0, description="of adapter weights, dropout and order")
 

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from tunediff.config.engine import address_problems
-from tunediff.config.model import Dtype, Model, Quantization
+from tunediff.config.model import BITSANDBYTES, Dtype, Model, Quantization
 from tunediff.config.section import LabelName, Section, Word
 
 # What tuned.source may be; `tunediff.models.tuned.TUNED_SOURCES` pins all but `train`.
@@ -24,19 +24,24 @@ def loaded_as(model: Model, given: Mapping[str, Any]) -> Model:
     return model.model_copy(update={key: value for key, value in precision.items() if value is not None})
 
 
+def unpacked(model: Model) -> Model:
+    """The section model with the weights as their files hold them, in place of those that bitsandbytes packs."""
+    return model.model_copy(update={"quantization": "none"}) if model.quantization in BITSANDBYTES else model
+
+
 class Tuned(Section):
     """Where the tuned model comes from."""
 
     source: Word = Field(
         default="train",
         description="train: fine-tuned here, by the stage train; hub: an adapter or a whole model pinned on the hub; "
-        "folder: one in a local folder; server: one that a server answers with (engine.kind server)",
+        "folder: one in a local folder; server: available only from a server (engine.kind server)",
     )
-    id: Word | None = Field(default=None, description="hub id, folder path, or the name that a server has for it")
+    id: Word | None = Field(default=None, description="hub id, folder path, or its name on a server")
     revision: str | None = Field(
         default=None, pattern=r"^[0-9a-f]{40}$", description="hub: commit, 40 hexadecimal digits"
     )
-    url: Word | None = Field(default=None, description="server: its address, where it is not engine.url")
+    url: Word | None = Field(default=None, description="server: its address, if different from engine.url")
     head_labels: list[LabelName] | None = Field(
         default=None,
         description="classification: the label of each output of the tuned model's own head, in order; none: those "
@@ -45,11 +50,11 @@ class Tuned(Section):
 
     quantization: Quantization | None = Field(
         default=None,
-        description="how the weights of a whole model are held, or those of the base under an adapter, as "
-        "model.quantization; none: as model.quantization says",
+        description="quantization of a whole model, or of the base under an adapter, as in model.quantization; none: "
+        "that of model.quantization",
     )
     dtype: Dtype | None = Field(
-        default=None, description="of the tuned model's computation, as model.dtype; none: as model.dtype says"
+        default=None, description="dtype of the tuned model's computation, as in model.dtype; none: that of model.dtype"
     )
 
     def _contradictions(self) -> Iterator[str]:
@@ -61,7 +66,7 @@ class Tuned(Section):
                     yield f"tuned.source is train, but tuned.{key} is given"
         for key in ("quantization", "dtype"):
             if self.source == "server" and getattr(self, key) is not None:
-                yield f"tuned.source is server, but tuned.{key} is given; how its weights are held, the server decides"
+                yield f"tuned.source is server, but tuned.{key} is given; the server decides how its weights are stored"
         if (self.revision is None) == (self.source == "hub"):
             yield f"tuned.revision goes with tuned.source hub; found {self.revision} and {self.source}"
         if self.url is not None and self.source != "server":

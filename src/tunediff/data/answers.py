@@ -7,16 +7,20 @@ A Parquet file with a row per case, in the order of the test set, and the column
 `OTHER_SETTINGS` are there where the model was asked in other ways too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunediff.data.cases import about_predictions, write_frame
+from tunediff.data.cases import about_predictions, frame_writer
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import read_parquet
+from tunediff.runtime.files import parquet_batches
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
+
+    from tunediff.data.cases import Write
 
 ANSWER_FILE_COLUMNS = {
     "case_id": "id of the case",
@@ -52,8 +56,15 @@ def write_answers(path: Path, frame: "pd.DataFrame", about: Mapping[str, object]
         frame: a row per case; columns that are none of these are left out.
         about: what made it: labels (the names that log_probs belong to), model, environment.
     """
-    names = [*ANSWER_FILE_COLUMNS, *(name for name in OTHER_SETTINGS if name in frame)]
-    write_frame(path, frame[names], about)
+    with answers_writer(path, about) as write:
+        write(frame)
+
+
+@contextmanager
+def answers_writer(path: Path, about: Mapping[str, object]) -> Iterator["Write"]:
+    """A function that writes rows behind those before; arguments are those of `write_answers`."""
+    with frame_writer(path, about) as write:
+        yield lambda frame: write(frame[[*ANSWER_FILE_COLUMNS, *(name for name in OTHER_SETTINGS if name in frame)]])
 
 
 def read_answers(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
@@ -62,7 +73,20 @@ def read_answers(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
     Raises:
         TunediffError: no such file, not Parquet, or a column is missing.
     """
-    table, _ = read_parquet(path)
-    if missing := [name for name in ANSWER_FILE_COLUMNS if name not in table.column_names]:
+    import pyarrow as pa
+
+    schema, batches, about = _opened(path)
+    return pa.Table.from_batches(list(batches), schema).to_pandas(), about
+
+
+def answer_frames(path: Path) -> tuple[Iterator["pd.DataFrame"], dict[str, Any]]:
+    """The same some rows at a time, at most `tunediff.runtime.files.ROWS`."""
+    _, batches, about = _opened(path)
+    return (batch.to_pandas() for batch in batches), about
+
+
+def _opened(path: Path) -> tuple["pa.Schema", Iterator["pa.RecordBatch"], dict[str, Any]]:
+    schema, names, batches = parquet_batches(path)
+    if missing := [name for name in ANSWER_FILE_COLUMNS if name not in names]:
         raise TunediffError(f"{path}: has no column {', '.join(missing)}, expected {', '.join(ANSWER_FILE_COLUMNS)}")
-    return table.to_pandas(), about_predictions(path, table.schema)
+    return schema, batches, about_predictions(path, schema)

@@ -19,8 +19,10 @@ answers in words. A column whose name starts with one of `NUMBERS` holds a numbe
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,9 +35,14 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-RIGHT, WRONG, INVALID = "right", "wrong", "invalid"
+    # Writes some rows of a file.
+    Write = Callable[[pd.DataFrame], None]
+
+OUTCOMES = RIGHT, WRONG, INVALID = "right", "wrong", "invalid"
 # The two models, before and after, as files and columns name them.
 MODELS = ("base", "tuned")
+# Characters of the cases that are asked about at a time: as tokens and as batches, a character takes some 30 bytes.
+CHARACTERS = 2**25
 # More than any file of ours has.
 ENVIRONMENT_KEYS = 20
 
@@ -174,7 +181,12 @@ def read_cases(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> list
     Raises:
         TunediffError: a row lacks a field or has an unknown label; or there is no row.
     """
-    cases = []
+    return list(each_case(path, inputs, labels))
+
+
+def each_case(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> Iterator[Case]:
+    """The cases of a file one by one; one is held at a time. Arguments and errors are those of `read_cases`."""
+    number = 0
     for number, row in numbered_jsonl(path):
         for name in ("case_id", *inputs, "label"):
             if not isinstance(row.get(name), str):
@@ -192,10 +204,47 @@ def read_cases(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> list
         answers = tuple(_answer(answer, f"{path}, row {number}") for answer in listed["answers"])
         options = tuple(map(str, listed["options"]))
         inside = {name: row[name] for name in inputs}
-        cases.append(Case(row["case_id"], inside, row["label"], tags, answers, options))
-    if not cases:
+        yield Case(row["case_id"], inside, row["label"], tags, answers, options)
+    if not number:
         raise TunediffError(f"{path}: has no case, expected at least one")
-    return cases
+
+
+class CaseFile(Collection[Case]):
+    """The cases of a file, read anew each time they are gone through; all of them are checked when it is opened."""
+
+    def __init__(self, path: Path, inputs: Sequence[str], labels: Sequence[str]) -> None:
+        """Arguments and errors are those of `read_cases`."""
+        self._read = partial(each_case, path, inputs, labels)
+        self._n = sum(1 for _ in self)
+
+    def __iter__(self) -> Iterator[Case]:
+        return self._read()
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __contains__(self, case: object) -> bool:
+        return any(case == one for one in self)
+
+
+def windows(cases: Iterable[Case], size: int = ROWS, characters: int = CHARACTERS) -> Iterator[list[Case]]:
+    """The cases in their order, some at a time: so many, or fewer where their texts are long.
+
+    Args:
+        cases: the cases; without any there is one window, which is empty.
+        size: cases of a window, at most.
+        characters: a window ends with the case with which its texts have as many.
+    """
+    window: list[Case] = []
+    length, begun = 0, False
+    for case in cases:
+        window.append(case)
+        length += sum(map(len, (*case.inputs.values(), *case.options)))
+        if len(window) == size or length >= characters:
+            yield window
+            window, length, begun = [], 0, True
+    if window or not begun:
+        yield window
 
 
 def _answer(value: Any, place: str) -> Answer:
@@ -213,24 +262,52 @@ def write_predictions(path: Path, frame: "pd.DataFrame", about: Mapping[str, obj
         frame: a row a case; other columns are left out.
         about: what made it: labels, model, environment.
     """
-    names = [
-        *PREDICTION_COLUMNS,
-        *(name for name in SETTING_COLUMNS if name in frame),
-        *answer_columns(map(str, frame)),
-    ]
-    write_frame(path, frame[names], about)
+    with predictions_writer(path, about) as write:
+        write(frame)
 
 
-def write_frame(path: Path, frame: "pd.DataFrame", about: Mapping[str, object]) -> None:
-    """Write a table with a row per case to a Parquet file, what made it in the metadata `tunediff`.
+@contextmanager
+def predictions_writer(path: Path, about: Mapping[str, object]) -> Iterator["Write"]:
+    """A function that writes rows behind those before; arguments are those of `write_predictions`."""
+    with frame_writer(path, about) as write:
+        yield lambda frame: write(
+            frame[
+                [
+                    *PREDICTION_COLUMNS,
+                    *(name for name in SETTING_COLUMNS if name in frame),
+                    *answer_columns(map(str, frame)),
+                ]
+            ]
+        )
+
+
+@contextmanager
+def frame_writer(path: Path, about: Mapping[str, object]) -> Iterator["Write"]:
+    """A function that writes tables with a row per case one behind the other to a Parquet file, a row group each.
+
+    A table of more than `ROWS` rows has several row groups. The file is there when the block ends well.
 
     Args:
         path: where to.
-        frame: columns of a prediction file or of one of raw answers.
-        about: what made it.
+        about: what made it, which the file has as its metadata `tunediff`.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    with replacing(path) as fresh, ExitStack() as stack:
+        writers: list[pq.ParquetWriter] = []
+
+        def write(frame: "pd.DataFrame") -> None:
+            table = _table(frame, about)
+            if not writers:
+                writers.append(stack.enter_context(pq.ParquetWriter(fresh, table.schema)))
+            writers[0].write_table(table, ROWS)
+
+        yield write
+
+
+def _table(frame: "pd.DataFrame", about: Mapping[str, object]) -> "pa.Table":
+    """Columns of a prediction file, or of one of raw answers, as they are stored."""
+    import pyarrow as pa
 
     kinds = {"n_tokens": pa.int32(), "truncated": pa.bool_(), "f1": pa.float64(), "answers": pa.list_(pa.string())}
     kinds |= {name: pa.float64() for name in frame.columns if name.startswith(NUMBERS)}
@@ -242,8 +319,7 @@ def write_frame(path: Path, frame: "pd.DataFrame", about: Mapping[str, object]) 
         metadata={"tunediff": json.dumps(about, sort_keys=True)},
     )
     table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
-    with replacing(path) as fresh:
-        pq.write_table(table.replace_schema_metadata(schema.metadata), fresh, row_group_size=ROWS)
+    return table.replace_schema_metadata(schema.metadata)
 
 
 def about_predictions(path: Path, schema: "pa.Schema") -> dict[str, Any]:

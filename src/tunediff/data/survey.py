@@ -37,6 +37,8 @@ class Survey(NamedTuple):
     """Different texts that stand in rows of different labels."""
     texts: dict[str, list[str]]
     """The texts of each column that are not empty, in the order of the rows."""
+    golds: list[str]
+    """Those of the column of the label, as they stand there."""
 
 
 def survey(rows: Sequence[Row], texts: Sequence[str], label: str) -> Survey:
@@ -68,6 +70,7 @@ def survey(rows: Sequence[Row], texts: Sequence[str], label: str) -> Survey:
         duplicates=sum(count - 1 for count in seen.values()),
         contradictory=sum(len(one - {""}) > 1 for one in labels_of.values()),
         texts={column: [cell for cell in cells if cell] for column, cells in columns.items()},
+        golds=[value for value in values if value],
     )
 
 
@@ -89,8 +92,10 @@ def _spellings(counts: Counter[str]) -> dict[str, str]:
 
 def _alike(labels: Counter[str]) -> dict[str, str]:
     found = {}
+    # Where the values are texts, there are many rare ones.
+    common = {label: most for label, most in labels.items() if RARE * most >= 1}
     for rare, count in labels.items():
-        frequent = [label for label, most in labels.items() if label != rare and count <= RARE * most]
+        frequent = [label for label, most in common.items() if count <= RARE * most]
         if near := difflib.get_close_matches(rare, frequent, n=1, cutoff=NEARLY):
             found[rare] = near[0]
     return found

@@ -7,7 +7,7 @@ engine = engine.tuned(Path("models/tuned"))                    # what fine-tunin
 from collections.abc import Callable
 from pathlib import Path
 
-from tunediff.engines.engine import Engine
+from tunediff.engines.engine import Answering, Engine
 from tunediff.inputs.settings import PredictSettings
 from tunediff.runtime.errors import TunediffError
 
@@ -43,3 +43,21 @@ def open_engine(settings: PredictSettings, base: Path) -> Engine:
     if kind not in ENGINES:
         raise TunediffError(f"params.yaml: engine.kind: found {kind}, expected one of {', '.join(ENGINES)}")
     return ENGINES[kind](settings, base)
+
+
+def open_engines(settings: PredictSettings, base: Path, workers: int | None) -> Answering:
+    """The same for a stage that predicts: the engine of this process, or as many as Ray has workers.
+
+    Args:
+        settings: of the stage.
+        base: the folder that the stage base_model wrote.
+        workers: how many engines Ray deals the cases out to; None: this process has the only one.
+
+    Raises:
+        TunediffError: as `open_engine`; of workers, when the first one is asked.
+    """
+    if workers is None:
+        return open_engine(settings, base)
+    from tunediff.engines.dealt import DealtEngine
+
+    return DealtEngine(workers, open_engine, settings, base)

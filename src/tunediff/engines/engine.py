@@ -10,16 +10,21 @@ local engine has them.
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import pandas as pd
 
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
 from tunediff.inputs.chat import Messages
+from tunediff.inputs.settings import PredictSettings
 from tunediff.runtime.errors import TunediffError
+
+# Raw answers to some cases of a test set, a row per case, with its name.
+Answered = tuple[str, pd.DataFrame]
 
 
 class Written(NamedTuple):
@@ -48,6 +53,22 @@ class HeadAnswer(NamedTuple):
     prompt_hash: str
     n_tokens: int
     truncated: bool
+
+
+class Answering(Protocol):
+    """What a stage that predicts needs of an engine, or of several that share the cases; see `Engine`."""
+
+    def answered(self, windows: "Iterable[tuple[str, Sequence[Case]]]", ask: "AskWindow") -> Iterator[Answered]:
+        """The answers to windows of cases."""
+
+    def environment(self) -> dict[str, str]:
+        """What the figures depend on besides code, data and parameters."""
+
+    def inspected(self) -> dict[str, Any]:
+        """What was found in the model."""
+
+    def tuned(self, folder: Path) -> "Answering":
+        """Who answers with the tuned model."""
 
 
 class Engine(ABC):
@@ -91,6 +112,16 @@ class Engine(ABC):
         Args:
             folder: as the stage train writes it, with a manifest.
         """
+
+    def answered(self, windows: "Iterable[tuple[str, Sequence[Case]]]", ask: "AskWindow") -> Iterator[Answered]:
+        """The answers to windows of cases, one by one, in their order.
+
+        Args:
+            windows: some cases, after the name of their test set.
+            ask: gives the raw answers of an engine to a window.
+        """
+        for name, cases in windows:
+            yield name, ask(self, name, cases)
 
     def log_probs(self, prompts: Sequence[str], continuations: Sequence[str], title: str) -> list[list[float]]:
         """The natural-log probability of each continuation if one of them follows; arguments as `loglikelihoods`."""
@@ -166,3 +197,9 @@ class Engine(ABC):
     def _no_head(self) -> TunediffError:
         name = type(self).__name__
         return TunediffError(f"params.yaml: engine.kind: found {name}, which has no head, expected local or head lm")
+
+
+# Opens the engine of a base model.
+Opens = Callable[[PredictSettings, Path], Engine]
+# Gives the raw answers of an engine to some cases of the test set of that name.
+AskWindow = Callable[[Engine, str, Sequence[Case]], pd.DataFrame]

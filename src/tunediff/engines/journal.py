@@ -55,6 +55,14 @@ def finished_batches(folder: Path, saved: Callable[[], None] = lambda: None) -> 
         _at_work.pop()
 
 
+def next_folder() -> Path | None:
+    """A folder in the place of the journal of the next call, for `finished_batches` elsewhere; None: none is kept."""
+    if not _at_work:
+        return None
+    _at_work[-1].calls += 1
+    return _at_work[-1].folder / f"{_at_work[-1].calls:03d}"
+
+
 @contextmanager
 def journal(n_rows: int, title: str) -> Iterator[Journal]:
     """The journal of the next call of `run_batches`; outside `finished_batches`, an empty one that keeps nothing.

@@ -7,8 +7,9 @@ One input alone means: the same template with every other input empty. It is the
 other text comes in that one of them could know better.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from heapq import nsmallest
 from typing import Any
 
 import pandas as pd
@@ -42,7 +43,7 @@ def other_settings(
         frame: what `ask_cases` returns for the same arguments: answers that are there are not asked for again.
         engine: answers with the model.
         cases: the cases.
-        solved: the cases that the `evaluate.few_shot` examples are drawn from.
+        solved: the examples of few-shot prompts (`drawn_examples`).
         case_set: how a case becomes a prompt, and what is asked about it.
         evaluate: the settings, and how long an answer may be.
         title: what the progress bar says.
@@ -85,12 +86,10 @@ def few_shot_log_probs(
     The examples are written as the cases are; arguments as `other_settings`.
 
     Raises:
-        TunediffError: too few cases to draw from, or prompts that are too long with the examples before them.
+        TunediffError: prompts are too long with the examples before them.
     """
     choices = case_set.ask.choices
-    examples = [
-        (case.inputs, choices[case.label]) for case in drawn_examples(solved, case_set.labels, evaluate.few_shot)
-    ]
+    examples = [(case.inputs, choices[case.label]) for case in solved]
     longer = [replace(case, inputs={**case.inputs, _BRACE: "{"}) for case in cases]
     changed = case_set.model_copy(update={"prompt": _with_examples(case_set.prompt, examples)})
     try:
@@ -127,16 +126,26 @@ def partial_input(case: Case, name: str) -> Case:
     return replace(case, inputs={key: text if key == name else "" for key, text in case.inputs.items()})
 
 
-def drawn_examples(solved: Sequence[Case], labels: Sequence[str], k: int) -> list[Case]:
+def drawn_examples(solved: Iterable[Case], labels: Sequence[str], k: int) -> list[Case]:
     """K cases, the labels in turn, of each label the shortest ones; of equals, the first.
 
     Short ones, because every prompt carries them and has to fit into the model's context.
 
+    Args:
+        solved: cases to draw from; gone through once per label.
+        labels: of the task.
+        k: how many to draw.
+
     Raises:
         TunediffError: a label has too few cases.
     """
-    shortest = sorted(solved, key=lambda case: sum(map(len, case.inputs.values())))
-    by_label = {label: iter([case for case in shortest if case.label == label]) for label in labels}
+
+    def length(case: Case) -> int:
+        return sum(map(len, case.inputs.values()))
+
+    by_label = {
+        label: iter(nsmallest(k, (case for case in solved if case.label == label), key=length)) for label in labels[:k]
+    }
     drawn = []
     for number in range(k):
         label = labels[number % len(labels)]

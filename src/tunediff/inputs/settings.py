@@ -1,5 +1,7 @@
 """What the prediction stages depend on of params.yaml: the model, the engine, and how each test set is asked."""
 
+from typing import Any
+
 from pydantic import Field
 
 from tunediff.config.engine import EngineSection
@@ -23,7 +25,7 @@ class CaseSet(Section):
     prompt: Prompt = Field(description="how a case becomes the model's input")
     ask: Ask = Field(description="what the model is asked about it")
     max_new_tokens: Whole | None = Field(
-        default=None, description="longest answer that is written; none: as section evaluate says"
+        default=None, description="longest generated answer; none: as in section evaluate"
     )
 
 
@@ -40,6 +42,18 @@ class PredictSettings(Section):
         """With what says how an engine is asked and changes no answer."""
         engine = EngineSection.model_validate({**self.engine.model_dump(), **machine.engine})
         return self.model_copy(update={"engine": engine})
+
+    def with_head(self, seed: int) -> "PredictSettings":
+        """How the headline's test set alone is asked of the same base with another new head, in no other setting."""
+        quiet: dict[str, Any] = {"settings": [], "noise_batch_tokens": None, "noise_seed": None, "few_shot": 0}
+        return self.model_copy(
+            update={
+                "model": self.model.model_copy(update={"head_seed": seed}),
+                "evaluate": self.evaluate.model_copy(update=quiet),
+                "sets": {HEADLINE: self.headline},
+                "validate_too": False,
+            }
+        )
 
     @property
     def headline(self) -> CaseSet:

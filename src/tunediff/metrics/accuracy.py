@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tunediff.metrics.calibration import case_brier, case_nll, label_codes
+from tunediff.metrics.calibration import case_brier, case_nll, label_codes, number_rows
 from tunediff.runtime.errors import TunediffError
 from tunediff.stats.intervals import wilson
 
@@ -208,7 +208,7 @@ def _checked(
 ) -> npt.NDArray[np.float64]:
     """Return the log-probabilities as one new array of that shape, finite and normalised."""
     try:
-        array = np.array(list(log_probs), dtype=np.float64)
+        array = np.array(number_rows(log_probs), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise TunediffError(
             f"log-probabilities: found a case without {shape[1]} numbers, expected one per label"

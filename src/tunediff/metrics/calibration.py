@@ -28,15 +28,25 @@ Codes = npt.NDArray[np.intp]
 BINS = 10
 
 
+def number_rows(column: Iterable[Sequence[float]]) -> Floats | list[Sequence[float]]:
+    """A column of rows of numbers in the form that numpy takes: an array where it is one already or Arrow holds it."""
+    if isinstance(column, pd.Series) and isinstance(column.dtype, pd.ArrowDtype):
+        # Ten million rows as objects would take gigabytes.
+        numbers: Floats = column.list.flatten().to_numpy(dtype=np.float64)
+        if column.notna().all() and (column.list.len() * len(column) == len(numbers)).all():
+            return numbers.reshape(len(column), -1)
+        return column.astype(object).where(column.notna(), None).tolist()
+    return column if isinstance(column, np.ndarray) else list(column)
+
+
 def log_prob_array(column: Iterable[Sequence[float]]) -> Floats:
     """Return a column of log-probabilities as one array of shape (n_cases, n_labels).
 
     Raises:
         TunediffError: the cases do not all have the same number of labels, at least two, or one is not finite.
     """
-    rows = list(column)
     try:
-        array = np.array(rows, dtype=np.float64)
+        array = np.array(number_rows(column), dtype=np.float64)
     except (TypeError, ValueError):
         array = np.empty(0)
     if array.ndim != 2 or array.shape[1] < 2:

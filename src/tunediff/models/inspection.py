@@ -152,7 +152,7 @@ def _check_embedding(network: Any, tokenizer: "PreTrainedTokenizerBase") -> None
 
 
 def _layers(network: Any) -> dict[str, Any]:
-    """Linear layers by how they are stored, the share of the base's weights in 4 bits, and the dtypes of the others.
+    """Parameters, linear layers by how they are stored, the share of weights in 4 bits, and the dtypes of the others.
 
     The share is of all weight matrices but embeddings and head, fused experts among them.
     """
@@ -162,6 +162,7 @@ def _layers(network: Any) -> dict[str, Any]:
     linear, kinds, other, packed, whole = 0, Counter[str](), Counter[str](), 0, 0
     dtypes: Counter[str] = Counter()
     embeddings = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
+    sizes: dict[int, int] = {}  # by identity: tied weights count once
     for name, module in network.named_modules():
         # Layers of other packages keep their numbers in buffers, or under names of their own.
         foreign = not isinstance(module, nn.Linear) and any(hasattr(module, key) for key in PACKED)
@@ -173,6 +174,7 @@ def _layers(network: Any) -> dict[str, Any]:
             state = getattr(value, "quant_state", None)
             kind = getattr(state, "quant_type", None) or _narrow(value)
             size = value.numel() if state is None else int(torch.Size(state.shape).numel())
+            sizes[id(value)] = size
             if kind is None:
                 dtypes[str(value.dtype).removeprefix("torch.")] += size
             elif is_linear and parameter == "weight":
@@ -187,7 +189,10 @@ def _layers(network: Any) -> dict[str, Any]:
                 packed += size * (kind == "nf4")
                 if kind is None:
                     other[type(module).__name__] += 1
+    # Layers of other packages do not say how many numbers are packed in theirs.
+    counted = {} if any(hasattr(module, key) for module in network.modules() for key in PACKED) else sizes
     return {
+        **({"parameters": sum(counted.values())} if counted else {}),
         "linear_layers": linear,
         "nf4_layers": kinds["nf4"],
         "quantized_layers": dict(kinds),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from safetensors.torch import load_file, save_file
 
 from tunediff.config.model import HEADS, Model
+from tunediff.config.tuned import unpacked
 from tunediff.models.adapt import ADAPTER, ADAPTER_CONFIG, load_adapter, save_adapter
 from tunediff.models.heads import label_names
 from tunediff.models.layouts import layout
@@ -64,7 +65,7 @@ def write_model(folder: Path, base: Path, tuned: Path, model: Model, labels: lis
         write_json(folder / ADAPTER_CONFIG, config | on | {"task_type": PEFT_TASKS[model.head]})
         return
     # NF4 is made anew from plain weights whenever the model is loaded, as it was made for the measurement.
-    loaded = load_tuned(load_base(base, model.model_copy(update={"quantization": "none"}), labels), tuned)
+    loaded = load_tuned(load_base(base, unpacked(model), labels), tuned, packed=False)
     network = loaded.model
     del network.config.new_pooler
     save_whole(network, folder)
@@ -118,7 +119,7 @@ def load_published(folder: Path, base: Path, model: Model, labels: list[str]) ->
     Args:
         folder: as it was written, or fetched from the hub.
         base: the folder that the stage base_model wrote: for an adapter whose base is on the hub.
-        model: the section model.
+        model: the section model, in the precision that the tuned model was measured in.
         labels: label names.
 
     Raises:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunediff.config.adapt import LORA, Adapt
 from tunediff.config.engine import SERVED
-from tunediff.config.model import HEADS, Model
+from tunediff.config.model import BITSANDBYTES, HEADS, Model
 from tunediff.config.tuned import Tuned, loaded_as
 from tunediff.inputs.chat import Template
 from tunediff.models.adapt import (
@@ -294,17 +294,20 @@ def read_tuned(folder: Path) -> Manifest:
     return dict(manifest)
 
 
-def load_tuned(loaded: Loaded, folder: Path) -> Loaded:
+def load_tuned(loaded: Loaded, folder: Path, packed: bool = True) -> Loaded:
     """The tuned model of a folder, ready to answer; it takes the base's place, whose weights it may share.
 
     Args:
         loaded: the base model.
         folder: as the stage train writes it.
+        packed: as it is measured; else, to be saved, without the packing of bitsandbytes that it has of its own.
 
     Raises:
         TunediffError: the folder's manifest or weights are missing, damaged or of another model.
     """
     manifest = read_tuned(folder)
+    if not packed and manifest.get("quantization") in BITSANDBYTES:
+        manifest = {**manifest, "quantization": "none"}
     return FORMS[manifest["form"]](loaded, folder, manifest)
 
 

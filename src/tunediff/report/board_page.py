@@ -134,11 +134,11 @@ def _about(board: Board) -> Iterator[str]:
     apart = sum(pair.separated for pair in board.pairs)
     yield (
         f"{counted(len(board.rows), 'run')} on the same {counted(board.n, 'case')}: {apart:,} of "
-        f"{counted(len(board.pairs), 'pair')} can be told apart."
+        f"{counted(len(board.pairs), 'pair')} differ significantly."
     )
     yield (
-        f"By exact tests{shared}, adjusted over all pairs by Holm ({level(1 - board.confidence)}). Runs of one group "
-        "cannot be told from each other; a rank is an interval."
+        f"By exact tests{shared}, adjusted over all pairs by Holm ({level(1 - board.confidence)}). Runs in the same "
+        "group do not differ significantly; a rank is an interval."
     )
 
 
@@ -148,17 +148,17 @@ def _best(board: Board) -> Iterator[str]:
     ahead = second.to_best
     assert ahead is not None  # every run but the first is held against it
     lead = (
-        f"{best.name} has the most right of {counted(len(board.rows), 'run')}, chosen on these very cases: "
-        f"{points(-ahead.gain)} over the next, {second.name} ({points_interval(-ahead.high, -ahead.low)}; adjusted "
-        f"{p_value(ahead.p_adjusted)})"
+        f"{best.name} is the most accurate of {counted(len(board.rows), 'run')}, selected on these same cases: "
+        f"{points(-ahead.gain)} ahead of the next, {second.name} ({points_interval(-ahead.high, -ahead.low)}; "
+        f"adjusted {p_value(ahead.p_adjusted)})"
     )
     if ahead.p_adjusted >= 1 - board.confidence:
-        lead += ". That lead may be luck"
+        lead += ". This lead may be due to chance"
     yield f"{lead}."
     if best.to_base is not None:
         gain = best.to_base
         yield (
-            f"Over the base it gains {points(gain.gain)} ({points_interval(gain.low, gain.high)}; adjusted "
+            f"Its gain over the base is {points(gain.gain)} ({points_interval(gain.low, gain.high)}; adjusted "
             f"{p_value(gain.p_adjusted)})."
         )
 
@@ -189,11 +189,11 @@ def _retained(board: Board) -> Iterator[str]:
 def recipe_sentences(recipe: Figures, confidence: float) -> list[str]:
     """Say what a recipe gains over its seeds, ready for a page."""
     seeds = len(recipe["seeds"])
-    who = f"Recipe of {', '.join(recipe['runs'])} ({counted(seeds, 'seed')})"
+    who = f"Recipe: {', '.join(recipe['runs'])} ({counted(seeds, 'seed')})"
     each = ", ".join(signed(100 * gain) for gain in recipe["gains"])
     if recipe["gain_low"] is None:
         first = f"{who}: {points(recipe['gain'])} on average ({each})"
-        return [f"{first}; fewer than three seeds say nothing of the next one: this is these checkpoints' gain."]
+        return [f"{first}; with fewer than three seeds, this describes these checkpoints and not the recipe."]
     low, high = recipe["gain_low"], recipe["gain_high"]
     drawn = points_interval(recipe["multi_bootstrap_low"], recipe["multi_bootstrap_high"])
     parts = {name: recipe[f"variance_{name}"] for name in ("seed", "case", "seed_case")}
@@ -201,19 +201,24 @@ def recipe_sentences(recipe: Figures, confidence: float) -> list[str]:
     of_mean = {
         "seeds": parts["seed"] / seeds,
         "cases": parts["case"] / n,
-        "luck in single cases": parts["seed_case"] / seeds / n,
+        "randomness within cases": parts["seed_case"] / seeds / n,
     }
     total = sum(of_mean.values())
     parts_said = [f"{percent(value / total, 0)} by {name}" for name, value in of_mean.items()] if total else ["not"]
     needed = recipe["seeds_needed"]
-    enough = "no number of seeds is enough, the cases vary too much" if needed is None else f"{whole(needed)} in all"
+    enough = (
+        "no number of seeds suffices, because the cases vary too much"
+        if needed is None
+        else f"{whole(needed)} in total"
+    )
     return [
         f"{who}: {points(recipe['gain'])} on average ({level(confidence)} interval over seeds and cases "
         f"{points_interval(low, high)}; multi-bootstrap {drawn}); by seed {each}.",
-        f"The mean varies {', '.join(parts_said)}. One more seed is worse than the base with a chance of "
-        f"{percent(recipe['chance_worse'])}. Seeds for the wanted interval: {enough}.",
+        f"The mean varies {', '.join(parts_said)}. A new seed would be worse than the base with probability "
+        f"{percent(recipe['chance_worse'])}. Seeds needed for the requested interval: {enough}.",
         f"Repaired by every seed: {counted(recipe['stable_repair'], 'case')}; broken by every seed: "
-        f"{whole(recipe['stable_break'])}; a lottery, flipped by some and not by others: {whole(recipe['lottery'])}.",
+        f"{whole(recipe['stable_break'])}; seed-dependent, flipped by some seeds but not by others: "
+        f"{whole(recipe['lottery'])}.",
     ]
 
 
@@ -227,22 +232,22 @@ def page_table(title: str, columns: Sequence[Sequence[str]]) -> dict[str, Any]:
 
 
 def _health(health: Health, board: Board) -> Iterator[str]:
-    """What the test set can tell of these runs."""
+    """How well the test set distinguishes these runs."""
     ratio = "without noise" if health.signal_to_noise is None else f"{decimal(health.signal_to_noise, 1)} times"
     noise = "between seeds of one recipe" if health.noise_of == "seeds" else "by the draw of the cases"
     yield (
-        f"The test set: models lie apart by {decimal(100 * health.spread, 1)} points (standard deviation), and one by "
-        f"itself varies by {decimal(100 * health.noise, 1)} {noise}: {ratio} the noise. All runs have "
-        f"{counted(health.always_right, 'case')} right and none has {whole(health.always_wrong)}: these tell no two "
-        f"apart; {whole(board.n - health.always_right - health.always_wrong)} can."
+        f"The test set: the runs differ by {decimal(100 * health.spread, 1)} points (standard deviation), while a "
+        f"single run varies by {decimal(100 * health.noise, 1)} {noise}: {ratio} the noise. All runs got "
+        f"{counted(health.always_right, 'case')} right and all got {whole(health.always_wrong)} wrong; only the "
+        f"other {whole(board.n - health.always_right - health.always_wrong)} distinguish the runs."
     )
     if len(health.suspected):
         first = [str(case_id) for case_id in health.suspected["case_id"].head(MOST_SUSPECTED)]
         more = ", ..." if len(health.suspected) > len(first) else ""
-        sure = ", the surest first" if health.suspected["confidence"].notna().any() else ""
+        sure = ", most confident first" if health.suspected["confidence"].notna().any() else ""
         yield (
             f"Labels to review: on {counted(len(health.suspected), 'case')} all {len(board.rows)} runs give the same "
-            f"answer against the label{sure}: {', '.join(first)}{more}."
+            f"answer, which contradicts the label{sure}: {', '.join(first)}{more}."
         )
 
 
@@ -250,7 +255,7 @@ def recipe_headline(recipe: Figures, measure: str, confidence: float) -> str:
     """Say in a line what a recipe gains, not what one of its checkpoints does."""
     seeds, gain = counted(len(recipe["seeds"]), "seed"), recipe["gain"]
     if recipe["gain_low"] is None:
-        return f"{points(gain)} of {measure} on average over {seeds}: what these checkpoints gained, not the recipe."
+        return f"{points(gain)} of {measure} on average over {seeds}: the gain of these checkpoints, not of the recipe."
     ends = (
         f"{level(confidence)} interval over seeds and cases {points_interval(recipe['gain_low'], recipe['gain_high'])}"
     )
@@ -281,9 +286,9 @@ def board_pages(board: Board, recipes: Sequence[Figures], health: Health, flips:
         health: of their test set.
         flips: the cases that seeds flip (`tunediff.compare.recipes.case_lines`).
     """
-    lines, title = board_lines(board, recipes, health), "Which runs can be told apart"
+    lines, title = board_lines(board, recipes, health), "Which runs differ"
     if len(recipes) == 1 and {row.name for row in board.rows} - {board.base} == set(recipes[0]["runs"]):
-        title = "What this recipe gains"
+        title = "The gain of this recipe"
         lines = [recipe_headline(recipes[0], board.measure, board.confidence), *lines]
     contents = {
         "title": title,

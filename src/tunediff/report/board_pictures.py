@@ -101,4 +101,4 @@ def trade_picture(board: Board) -> Markup | None:
     front = [row.name for row in known if row.on_frontier]
     gains = ", ".join(f"{row.name} {points(row.to_base.gain)}" for row in known if row.to_base is not None)
     summary = f"Gain: {gains}; {'; '.join(summaries)}; on the frontier: {', '.join(front) or 'no run'}"
-    return picture(alt.hconcat(*parts, spacing=24), "Gain against what it costs", summary)
+    return picture(alt.hconcat(*parts, spacing=24), "Gain against cost", summary)

@@ -79,31 +79,31 @@ def _lines(chain: Chain) -> Iterator[str]:
     steps = chain.steps
     adjusted = f", adjusted over {whole(len(steps))} steps by Holm" if len(steps) > 1 else ""
     yield (
-        f"{counted(len(chain.variants), 'variant')} on the same {counted(chain.n, 'case')}. A flip is a case that is "
-        "right under one and not under the other; changed counts every other answer. Intervals "
-        f"({level(chain.confidence)}{shared}): exact ones of shares of the cases, Tango's of differences. p: McNemar's "
+        f"{counted(len(chain.variants), 'variant')} on the same {counted(chain.n, 'case')}. A flip is a case that "
+        "exactly one of the two variants gets right; changed counts every differing answer. Intervals "
+        f"({level(chain.confidence)}{shared}): exact for shares of the cases, Tango's for differences. p: McNemar's "
         f"exact test{adjusted}."
     )
     if not any(step["changed"] for step in steps):
-        yield f"Nothing differs: every variant answers all {counted(chain.n, 'case')} alike."
+        yield f"Nothing differs: all variants answer all {counted(chain.n, 'case')} identically."
         return
     for step in steps:
         yield f"{step_name(step)}: {_said(step, 1 - chain.confidence)}"
     if len(chain.variants) > 2:
-        yield f"Of the cases that flip on the way, {whole(chain.there_and_back)} end as they began."
+        yield f"Of the cases that flip along the way, {whole(chain.there_and_back)} end as they began."
     yield from chain.notes
 
 
 def _said(step: Step, alpha: float) -> str:
     n = counted(step["n"], "case")
     if not step["changed"]:
-        return f"nothing differs, all {n} are answered alike."
+        return f"nothing differs, all {n} are answered identically."
     if not step["flips"]:
         return f"{whole(step['changed'])} of {n} are answered differently, and none flips."
     found = f"of {n} {whole(step['flips'])} flip ({whole(step['repaired'])} repaired, {whole(step['broken'])} broken)"
     if step["p_adjusted"] < alpha:
         return f"{found}: the two differ by {points(step['difference'])} (adjusted {p_value(step['p_adjusted'])})."
-    return f"{found}; which of the two is better cannot be told (adjusted {p_value(step['p_adjusted'])})."
+    return f"{found}; neither is significantly better (adjusted {p_value(step['p_adjusted'])})."
 
 
 def chain_pages(chain: Chain) -> Pages:

@@ -1,4 +1,4 @@
-"""What flips without training, and what became of the gain over training, in sentences.
+"""Flips without training, and what became of the gain over training, in sentences.
 
     controls_sentence(results.controls)        # "Asked again, the base model gives zero flips on 120 cases (A/A): ..."
     epoch_sentences(found)                     # which epoch is better than which
@@ -26,32 +26,33 @@ def _controls(found: Record) -> Iterator[str]:
     on = counted(n, "case") if found["set"] == "test" else f"{counted(n, 'case')} of {found['set']}"
     if again["flips"] == 0:
         other = "" if again["changed"] == 0 else f", though {counted(again['changed'], 'wrong answer')} changed"
-        yield f"Asked again, the base model gives zero flips on {on}{other}: an A/A comparison finds nothing."
+        yield f"Evaluated again, the base model flips none of {on}{other}: an A/A comparison finds nothing."
     else:
         yield (
-            f"Asked again, the base model flips {whole(again['flips'])} of {on} (A/A): so many flips of training may "
-            "be no more than that."
+            f"Evaluated again, the base model flips {whole(again['flips'])} of {on} (A/A): that many flips may be "
+            "noise."
         )
     if null:
         flips = [one["flips"] for one in null]
         draws = (
-            f"A null adapter, random and in each layer of the trained one's norm, flips {whole(flips[0])}"
+            f"A null adapter, random with the trained adapter's norm in each layer, flips {whole(flips[0])}"
             if len(flips) == 1
-            else f"Null adapters, random and in each layer of the trained one's norm, flip {fmean(flips):,.1f} on "
-            f"average ({whole(min(flips))} to {whole(max(flips))} in {whole(len(flips))} draws)"
+            else "Null adapters, random with the trained adapter's norm in each layer, flip "
+            f"{fmean(flips):,.1f} on average ({whole(min(flips))} to {whole(max(flips))} in "
+            f"{whole(len(flips))} draws)"
         )
         yield (
             f"{draws}; training flipped {whole(trained['flips'])} ({whole(trained['repaired'])} repaired, "
             f"{whole(trained['broken'])} broken)."
         )
         if trained["flips"] <= max(flips):
-            yield "A mere perturbation of this size flips as many: the number of flips shows no training."
+            yield "A random perturbation of this size flips as many: the number of flips is no evidence of learning."
     if strengths := found.get("strengths"):
         best = max(strengths, key=lambda one: one["accuracy"])
         yield (
             f"Of {whole(len(strengths))} strengths of the trained change, from {strengths[0]['strength']:g} to "
             f"{strengths[-1]['strength']:g} times, {found['measure']} is highest at {best['strength']:g} times "
-            f"({percent(best['accuracy'])}), as these cases have it."
+            f"({percent(best['accuracy'])}), selected on these cases."
         )
 
 
@@ -87,4 +88,4 @@ def epoch_sentences(found: Record) -> Iterator[str]:
         other = pair["a"] if pair["better"] == pair["b"] else pair["b"]
         yield f"Epoch {pair['better']} is better than epoch {other} (adjusted {p_value(pair['p_adjusted'])})."
     if found["pairs"] and not told:
-        yield "No epoch can be told from another."
+        yield "No two epochs differ significantly."

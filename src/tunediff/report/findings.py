@@ -4,8 +4,8 @@
     found.headline             # In this checkpoint, fine-tuning raised accuracy from 41.0 % to 88.0 % on 100 ...
     found.sentences[1]         # The difference is +47.0 points (95 % interval +36.1 to +57.2 points; exact McNemar ...
 
-A difference is called one only where the exact test rejects chance and the interval leaves zero out. Where
-nothing was shown, the sentences say so, and what a test set of this size could have shown.
+A difference is reported only where the exact test rejects chance and the interval excludes zero. Where none was shown,
+the sentences say so, along with what a test set of this size could have detected.
 """
 
 from collections.abc import Callable
@@ -46,10 +46,10 @@ class Paragraph(NamedTuple):
 
 @dataclass(frozen=True)
 class Findings:
-    """The verdict in one line, the paragraphs that back it, what the test set cannot tell, the checks, the counts.
+    """The verdict in one line, the paragraphs that support it, the limits of the test set, the checks, the counts.
 
-    The paragraphs tell, as far as it was measured: what changed, what that consists of, what was repaired and what
-    broke, how it compares with trivial baselines, what it cost.
+    The paragraphs cover, as far as they were measured: what changed, the parts of the change, repaired and broken
+    cases, trivial baselines, and cost.
     """
 
     headline: str
@@ -66,7 +66,7 @@ class Findings:
 
 
 def findings(results: Results) -> Findings:
-    """Put the results in words: the sentences of `SENTENCES`, as far as there is something to tell."""
+    """Put the results into words: the sentences of `SENTENCES` that apply."""
     paragraphs = (
         Paragraph(about, tuple(filter(None, (sentence(results) for sentence in written))))
         for about, written in SENTENCES.items()
@@ -93,7 +93,7 @@ def _beaten(results: Results) -> bool:
 
 
 def shown(diff: Metrics, confidence: float) -> bool:
-    """Whether a difference was shown: the exact test rejects chance and the interval leaves zero out."""
+    """Whether a difference was shown: the exact test rejects chance and the interval excludes zero."""
     return diff["mcnemar_p"] < 1 - confidence and not diff["accuracy_delta_low"] <= 0 <= diff["accuracy_delta_high"]
 
 
@@ -140,7 +140,7 @@ def _lost(results: Results) -> str:
         for row in results.retention
         if row["delta"] < 0 and _is_shown(row, results.confidence)
     ]
-    return f" Elsewhere it lost: {', '.join(lost)}." if lost else ""
+    return f" Losses on other test sets: {', '.join(lost)}." if lost else ""
 
 
 def _is_shown(row: Record, confidence: float) -> bool:
@@ -205,11 +205,18 @@ def _difference(results: Results) -> str:
     if shown(diff, confidence):
         return f"{what}."
     if diff["repaired"] == diff["broken"] == 0:
-        same = "" if diff["both_wrong_changed"] else ", and not one answer differs, as of a model against itself (A/A)"
-        return f"{what}: not one case changed between right and wrong{same}."
+        same = (
+            ""
+            if diff["both_wrong_changed"]
+            else ", and no answer differs, as when a model is compared with itself (A/A)"
+        )
+        return f"{what}: no case changed between right and wrong{same}."
     if low <= 0 <= high:
-        return f"{what}. The interval includes zero: chance alone can explain it, which is no proof of equality."
-    return f"{what}. The interval leaves zero out, but the exact test does not rule out chance: too few cases changed."
+        return (
+            f"{what}. The interval includes zero: chance alone could explain it. This does not prove that the "
+            "models are equal."
+        )
+    return f"{what}. The interval excludes zero, but the exact test does not rule out chance: too few cases changed."
 
 
 def _scores(results: Results) -> str:
@@ -238,7 +245,7 @@ def _traits(results: Results) -> str:
             between = points_interval(low, high) if trait.is_share else f"{signed(low, 1)} to {signed(high, 1)}"
             ends = f" (difference {between})"
         found.append(f"{trait.name} {say(before)} before and {say(after)} after{ends}")
-    return f"Of the answers as they were written, on average: {'; '.join(found)}." if found else ""
+    return f"Answers as written, on average: {'; '.join(found)}." if found else ""
 
 
 def _kinds(results: Results) -> str:
@@ -291,14 +298,14 @@ def _retained(row: Record, results: Results) -> str:
     if row["forgotten"] == row["gained"] == 0:
         most = f"up to {percent(row['forgotten_high'])} either way (exact {sure} interval)"
         sentences[1] = (
-            f"Not one case was forgotten or gained; true rates may be {most}."
+            f"No case was forgotten or gained; the true rates may be {most}."
             if row["accuracy_base"]
-            else "None was right before, so none could be forgotten."
+            else "No case was right before, so none could be forgotten."
         )
     elif row["forgotten_above_chance"] is not None:
         forgotten, gained = (percent(max(0.0, row[f"{key}_above_chance"])) for key in ("forgotten", "gained"))
         sentences.append(
-            f"Less what guessing among {whole(row['choices'])} labels flips, {forgotten} were forgotten and {gained} "
+            f"Corrected for guessing among {whole(row['choices'])} labels, {forgotten} were forgotten and {gained} "
             "gained."
         )
     if row["format"] is not None and (row["forgotten"] or row["gained"]):
@@ -306,8 +313,8 @@ def _retained(row: Record, results: Results) -> str:
             f"{points(row[key])} ({points_interval(row[f'{key}_low'], row[f'{key}_high'])})"
             for key in ("format", "rest")
         )
-        share = f", {percent(row['format'] / row['delta'], 0)} of it," if abs(row["delta"]) > 1e-12 else ""
-        sentences.append(f"Of the change {form}{share} are the answer format, and {rest} the rest.")
+        share = f", {percent(row['format'] / row['delta'], 0)} of the change," if abs(row["delta"]) > 1e-12 else ""
+        sentences.append(f"The answer format accounts for {form}{share} and everything else for {rest}.")
     if row["kl"] is not None:
         ends = "" if row["kl_low"] is None else f", {decimal(row['kl_low'])} to {decimal(row['kl_high'])}"
         sentences.append(
@@ -332,19 +339,19 @@ def _flips(results: Results) -> str:
     changed = int(diff["both_wrong_changed"]) if _names_labels(results) else 0
     wrong = int(diff["n"]) - right
     if wrong == 0:
-        repairs = f"The {models.base} had no case wrong, so none could be repaired."
+        repairs = f"The {models.base} got no case wrong, so none could be repaired."
     else:
         still = wrong - repaired
-        other = f", {whole(changed)} of them with another answer" if changed else ""
+        other = f", {whole(changed)} of them with a different answer" if changed else ""
         rest = f"; {whole(still)} stayed wrong{other}" if still else ""
         repairs = (
-            f"Of the {counted(wrong, 'case')} that the {models.base} had wrong, {models.change} repaired "
+            f"Of the {counted(wrong, 'case')} that the {models.base} got wrong, {models.change} repaired "
             f"{whole(repaired)} ({percent(repaired / wrong)}){rest}."
         )
     if right == 0:
-        return f"{repairs} The {models.base} had no case right, so none could break."
+        return f"{repairs} The {models.base} got no case right, so none could break."
     breaks = f"{whole(broken)} ({percent(broken / right)})" if broken else "none"
-    return f"{repairs} Of the {whole(right)} that it had right, {models.change} broke {breaks}."
+    return f"{repairs} Of the {whole(right)} that it got right, {models.change} broke {breaks}."
 
 
 def _names_labels(results: Results) -> bool:
@@ -363,8 +370,8 @@ def _preserved(results: Results) -> str:
     unrelated = n * diff["accuracy_base"] * (1 - diff["accuracy_tuned"])
     ends = f"{level(confidence)} interval {interval(diff['negative_flip_rate_low'], diff['negative_flip_rate_high'])}"
     return (
-        f"Broken cases are {percent(diff['negative_flip_rate'])} of all (exact {ends}). Two unrelated models of these "
-        f"accuracies would break {decimal(unrelated, 0)}."
+        f"Broken cases are {percent(diff['negative_flip_rate'])} of all (exact {ends}). Two unrelated models with "
+        f"these accuracies would break {decimal(unrelated, 0)}."
     )
 
 
@@ -379,13 +386,13 @@ def _baselines(results: Results) -> str:
     }
     sentence = ", and ".join(f"{words} scores {percent(score)}" for words, score in scores.items())
     sentence = f"On the same cases, {sentence}. " if scores else ""
-    tuned = f"the {results.models.tuned} stands at"
+    tuned = f"the {results.models.tuned} scores"
     if "gain_over_baseline" not in diff:
         gaps = [points(diff["accuracy_tuned"] - score) for score in scores.values()]
-        return f"{sentence}Against {'these two' if len(gaps) == 2 else 'it'} {tuned} {' and '.join(gaps)}."
+        return f"{sentence}Relative to {'these two' if len(gaps) == 2 else 'it'}, {tuned} {' and '.join(gaps)}."
     ends = points_interval(diff["gain_over_baseline_low"], diff["gain_over_baseline_high"])
     return (
-        f"{sentence}Against the best of all trivial baselines{_best_name(results)} {tuned} "
+        f"{sentence}Relative to the best of all trivial baselines{_best_name(results)}, {tuned} "
         f"{points(diff['gain_over_baseline'])} ({ends})."
     )
 
@@ -408,18 +415,18 @@ def _noise(results: Results) -> str:
 
 
 def _draw(results: Results) -> str:
-    """What another new head flips, which has learned as little."""
+    """What a differently initialized head flips, which has learned just as little."""
     diff = results.diff_cases
     if "noise_floor_seed_flips" not in diff:
         return ""
     return (
-        f"With another new head, which has learned as little, the {results.models.base} flipped "
+        f"With a different random initialization of its untrained head, the {results.models.base} flipped "
         f"{whole(diff['noise_floor_seed_flips'])}: which cases count as repaired or broken depends on that draw."
     )
 
 
 def _health(results: Results) -> str:
-    """What the test set can tell of these two models, and which of its labels to look at."""
+    """How well the test set distinguishes these two models, and which of its labels to review."""
     diff, models = results.diff_cases, results.models
     if "agreed_against_label" not in diff:
         return ""
@@ -427,15 +434,16 @@ def _health(results: Results) -> str:
     if "signal_to_noise" in diff:
         noise = "other cases and batches" if "noise_floor_flips" in diff else "other cases"
         ratio = decimal(diff["signal_to_noise"], 1)
-        sentences.append(f"The difference is {ratio} times what it would vary by with {noise} (standard deviation).")
+        sentences.append(f"The difference is {ratio} times its standard deviation over {noise}.")
     right, wrong = int(diff["both_right"]), int(diff["both_wrong_same"] + diff["both_wrong_changed"])
     sentences.append(
-        f"Both models have {counted(right, 'case')} right and neither has {whole(wrong)}: these do not tell them apart."
+        f"Both models got {counted(right, 'case')} right and both got {whole(wrong)} wrong; these do not "
+        "distinguish the models."
     )
     if agreed := int(diff["agreed_against_label"]):
         sentences.append(
-            f"On {whole(agreed)} of them the {models.base} and the {models.tuned} give the same answer against the "
-            "label: labels to review."
+            f"On {whole(agreed)} of them the {models.base} and the {models.tuned} give the same answer, which "
+            "contradicts the label: review these labels."
         )
     return " ".join(sentences)
 
@@ -460,40 +468,42 @@ def _calibration(results: Results) -> str:
 
 
 def _cost(results: Results) -> str:
-    """What it took in time, memory and money, and what a net repaired case took."""
+    """Time, memory and money spent, in total and per net repaired case."""
     if not results.costs:
         return ""
     seconds, gpu_seconds = (
         sum(one.get(key, 0) for one in results.costs.values()) for key in ("seconds", "gpu_seconds")
     )
     peak = max(one["peak_memory_bytes"] for one in results.costs.values())
-    sentence = f"All stages together took {duration(seconds)} (hours, minutes, seconds)"
+    sentence = f"All stages together took {duration(seconds)} (hh:mm:ss)"
     if "train" in results.costs and results.train:
-        sentence += f", training {duration(results.costs['train']['seconds'])} of it"
-    sentence += f", and at most {gib(peak)} of memory"
+        sentence += f", of which training took {duration(results.costs['train']['seconds'])}"
+    sentence += f", and used at most {gib(peak)} of memory"
     amounts = [(seconds, "seconds"), *([(gpu_seconds, "GPU seconds")] if gpu_seconds else [])]
     cost = results.price
     if cost.price_per_hour is not None:
         price, money = cost.price_per_hour, seconds / 3600 * cost.price_per_hour
         amounts.append((money, cost.currency))
-        sentence += f"; at {figure(price)} {cost.currency} an hour that is {figure(money)} {cost.currency}"
+        sentence += f"; at {figure(price)} {cost.currency} per hour that is {figure(money)} {cost.currency}"
     diff = results.diff_cases
     net = diff["repaired"] - diff["broken"]
     if net <= 0:
-        return f"{sentence}; no case was gained for it." if net == 0 else f"{sentence}; cases were lost for it."
+        return (
+            f"{sentence}; on balance, no case was gained." if net == 0 else f"{sentence}; on balance, cases were lost."
+        )
     each = [_each(amount, unit, diff) for amount, unit in amounts]
     words = f"{', '.join(each[:-1])} and {each[-1]}" if len(each) > 1 else each[0]
     gained = "the one case" if net == 1 else f"each of the {whole(net)} cases"
-    return f"{sentence}. That is {words} for {gained} gained, repaired less broken."
+    return f"{sentence}. That is {words} for {gained} gained (repaired minus broken)."
 
 
 def _each(amount: float, unit: str, diff: Metrics) -> str:
-    """An amount by net repaired case, with the interval that follows from that of the difference."""
+    """An amount per net repaired case, with the interval implied by that of the difference."""
     ends = (diff["accuracy_delta_low"], diff["accuracy_delta_high"])
     found = per_net_repair(amount, int(diff["n"]), diff["accuracy_delta"], *ends)
     assert found is not None  # more cases were repaired than broken
     assert found.value is not None
-    between = f"from {figure(found.low)} up" if found.high is None else f"{figure(found.low)} to {figure(found.high)}"
+    between = f"{figure(found.low)} or more" if found.high is None else f"{figure(found.low)} to {figure(found.high)}"
     return f"{figure(found.value)} {unit} ({between})"
 
 
@@ -506,73 +516,74 @@ def _limits(results: Results) -> list[str]:
     if diff["broken"] == 0 and right:
         _, high = clopper_pearson(0, right, confidence)
         sentences.append(
-            f"No broken case among {whole(right)} still allows for a true rate of up to {percent(high)} "
+            f"Zero broken cases out of {whole(right)} are consistent with a true rate of up to {percent(high)} "
             f"(exact {sure} interval)."
         )
     if diff["accuracy_tuned"] == 1:
         _, high = clopper_pearson(0, n, confidence)
         sentences.append(
-            f"A {results.models.tuned} without an error here may still be wrong in up to {percent(high)} of such "
+            f"The {results.models.tuned} made no error here but may still be wrong on up to {percent(high)} of such "
             f"cases (exact {sure} interval)."
         )
     texts = results.source_texts
     if texts is not None and texts < n and (len(task.inputs) > 1 or not results.prepare):
         sentences.append(
             f"The {counted(n, 'case')} share {counted(texts, f'different {task.source_input}')}. The interval of the "
-            "difference allows for that; the exact test takes each case as independent of the others."
+            "difference accounts for that; the exact test treats the cases as independent."
         )
     if results.train:
-        sentences.append("The model was trained once: how much another seed would change was not measured.")
+        sentences.append("The model was trained once: variation between training seeds was not measured.")
     elif results.prepare:
-        sentences.append("The tuned model was not trained here: what another training run would give is not known.")
+        sentences.append("The tuned model was not trained here: variation between training runs is unknown.")
         if "train_n" not in results.prepare:
-            sentences.append("Nor is it known which cases it was trained on, so whether test cases are among them.")
+            sentences.append("Its training data are unknown too, so test-set contamination cannot be ruled out.")
     else:
-        sentences.append("Two files of answers do not tell why they differ, nor what another training run would give.")
+        sentences.append("Two prediction files show neither why the models differ nor how much training runs vary.")
     return sentences
 
 
 def _parameters(count: Metrics) -> str:
     if not count:
-        return "Parameters are not counted: a server does not tell those of its models."
+        return "Parameters were not counted: a server does not report those of its models."
     if "trainable" not in count:
-        return "The tuned model was not trained here: which of its parameters were trained is not known."
+        return "The tuned model was not trained here: which of its parameters were trained is unknown."
     share, stored_share = (percent(count[key] / 100, 3) for key in ("trainable_percent", "packed_trainable_percent"))
     total, stored = int(count["tuned_total"]), int(count["packed_total"])
     trained = f"Fine-tuning trains {whole(count['trainable'])} of {whole(total)} parameters, {share}."
     if total == stored:
-        return f"{trained} No layer is packed: memory holds one element a parameter."
+        return f"{trained} No layer is packed: memory holds one element per parameter."
     return (
-        f"{trained} Memory holds {whole(stored)} elements, because a 4-bit layer keeps two parameters in a byte. Tools "
-        f"that count elements would print {stored_share}: that describes the storage, not the model."
+        f"{trained} Memory holds {whole(stored)} elements, because a 4-bit layer stores two parameters per byte. "
+        f"Tools that count elements would report {stored_share}, which describes the storage and not the model."
     )
 
 
-# What each paragraph of the verdict tells, in order; a sentence is empty where there is nothing to tell.
+# What each paragraph of the verdict covers, in order; a sentence is empty where it does not apply.
 SENTENCES: dict[str, tuple[Callable[[Results], str], ...]] = {
     "What changed": (_accuracies, _difference, _scores, _kinds),
-    "How the answers are written": (_traits,),
-    "What it consists of": (_gain,),
-    "What was repaired, what broke": (_flips, _preserved, _noise, _draw),
+    "Form of the answers": (_traits,),
+    "Parts of the change": (_gain,),
+    "Repaired and broken cases": (_flips, _preserved, _noise, _draw),
     "What else changed": (_retention, lambda results: perplexity_sentence(results.perplexity)),
     "Controls": (lambda results: controls_sentence(results.controls),),
-    "Over training": (lambda results: checkpoints_sentence(results.checkpoints),),
-    "What the test set can tell": (_health,),
+    "During training": (lambda results: checkpoints_sentence(results.checkpoints),),
+    "Sensitivity of the test set": (_health,),
     "Trivial baselines": (_baselines,),
-    "How sure it is": (_calibration,),
-    "What it cost": (_cost,),
+    "Confidence of the answers": (_calibration,),
+    "Cost of the run": (_cost,),
 }
 
 
 def parity_sentence(train: Metrics) -> str:
-    """Whether a chat model has learned what it is asked: from metrics/train.json; empty where nothing says so."""
+    """Whether training and evaluation render the same chat; empty where that was not measured."""
     if not train.get("parity_cases"):
         return ""
     equal, cases, spelled = (int(train[f"parity_{key}"]) for key in ("equal", "cases", "spelled"))
     sentence = (
-        f"In {equal:,} of {counted(cases, 'case')} for training and validation, what training reads is token for token "
-        "what evaluation asks, the answer and the end of the turn, as the model's own chat template writes them."
+        f"In {equal:,} of {counted(cases, 'case')} for training and validation, the training sequence is, token for "
+        "token, the evaluation prompt followed by the answer and the end of the turn, as the model's own chat "
+        "template renders them."
     )
     if spelled:
-        sentence += f" In {counted(spelled, 'case')} a text spells a special token, which stays text."
+        sentence += f" In {counted(spelled, 'case')} a text spells a special token; it is kept as text."
     return sentence

@@ -34,14 +34,25 @@ def loaded_models(results: Results) -> list[str]:
             sentences += [
                 f"{visible(str(caution))[:1].upper()}{visible(str(caution))[1:]}." for caution in _cautions(found)
             ]
+            sentences += _miscounted(found, stage, results.count_params)
     counts = sum(row["dtype"] in PACKED for row in results.parameters)
     packed = _packed(results.loaded.get("predict_tuned") or results.loaded.get("predict_base", {}))
     if results.parameters and packed is not None and packed != counts:
         sentences.append(
-            f"The counts, made from the layout alone, take {counted(counts, 'layer')} to be packed where "
-            f"{whole(packed)} {'was' if packed == 1 else 'were'} found: what they say of memory does not hold."
+            f"The counts, derived from the layout alone, assume {counted(counts, 'layer')} to be packed, but "
+            f"{whole(packed)} {'was' if packed == 1 else 'were'}: their memory figures do not apply."
         )
     return sentences
+
+
+def _miscounted(found: Mapping[str, Any], stage: str, counts: Mapping[str, float]) -> Iterator[str]:
+    """Where a model has another number of parameters than its layout was counted to have."""
+    if "parameters" not in found or not counts or found.get("adapted_layers"):
+        return
+    base = "base_with_head_total" if found.get("head") == "new" else "base_total"
+    expected = int(counts["tuned_total" if stage == "predict_tuned" else base])
+    if (held := int(found["parameters"])) != expected:
+        yield f"It has {whole(held)} parameters; the counts, made from the layout alone, give {whole(expected)}."
 
 
 def _kinds(found: Mapping[str, Any]) -> dict[str, int]:
@@ -67,10 +78,10 @@ def _served(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"{visible(str(found['served']))} at {visible(str(found.get('url')))}"
     if "scoring" in found:
         yield f"choices are scored {visible(str(found['scoring']))}"
-    measured = {"repeat_nats": "asked again", "aligned_nats": "read after it was written", "cut_nats": "cut in two"}
+    measured = {"repeat_nats": "asked again", "aligned_nats": "read back after writing", "cut_nats": "cut in two"}
     off = [f"{words} {found[key]:.2g}" for key, words in measured.items() if isinstance(found.get(key), int | float)]
     if off:
-        yield f"log-probabilities of the same tokens are off by at most ({', '.join(off)}) nats"
+        yield f"log-probabilities of the same tokens differ by at most ({', '.join(off)}) nats"
 
 
 def _parts(found: Mapping[str, Any]) -> Iterator[str]:

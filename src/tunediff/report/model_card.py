@@ -21,7 +21,7 @@ from tunediff.config.evaluate import Evaluate
 from tunediff.config.model import BITSANDBYTES, Model
 from tunediff.config.model import HEADS as HEAD_KINDS
 from tunediff.config.prompt import Prompt
-from tunediff.config.tuned import Tuned
+from tunediff.config.tuned import Tuned, loaded_as
 from tunediff.report.page import markdown_page, markdown_text
 from tunediff.runtime.hashing import content_hash
 from tunediff.tasks.task import Task
@@ -48,7 +48,7 @@ HEADS = {
         "text-generation",
         "",
         False,
-        "`params.yaml` holds the prompt (`prompt`) and how an answer was read (`evaluate`).",
+        "`params.yaml` holds the prompt (`prompt`) and how answers were scored (`evaluate`).",
     ),
     "classification": Head(
         "AutoModelForSequenceClassification",
@@ -62,8 +62,8 @@ HEADS = {
         "question-answering",
         " with a span head",
         False,
-        "The head says where an answer starts and ends. transformers' span models of decoders do not find these "
-        "weights: there,\n`tunediff.models.heads.head_class` gives the class to load with.",
+        "The head predicts where an answer starts and ends. transformers' span models for decoders do not find "
+        "these weights; for them,\n`tunediff.models.heads.head_class` gives the class to load with.",
     ),
 }
 # Keys of metrics/eval_tuned.json that the hub knows, with its name and ours.
@@ -150,7 +150,7 @@ def model_card(contents: Mapping[str, Any], setup: Setup) -> str:
         "what": _what(setup, is_adapter),
         "served": setup.tuned.source == SERVED,
         "model": model,
-        "loading": Markup(loading_code(model, is_adapter, task.labels)),  # noqa: S704  (code of ours, in a code block)
+        "loading": Markup(loading_code(loaded_as(model, setup.tuned.model_dump()), is_adapter, task.labels)),  # noqa: S704  (code of ours, in a code block)
         "note": Markup(HEADS[model.head].note.format(labels=markdown_text(", ".join(task.labels)))),  # noqa: S704
         "data_name": data_name(setup.data),
         "scorer": setup.evaluate.scoring_method,
@@ -210,15 +210,13 @@ def loading_code(model: Model, is_adapter: bool, labels: Sequence[str]) -> str:
 def _what(setup: Setup, is_adapter: bool) -> str:
     """What was published, in the beginning of a sentence."""
     model, adapt, tuned = setup.model, setup.adapt, setup.tuned
-    base = (
-        f"{model.id} at commit {model.revision}" if model.source == "hub" else "a base model that is part of this one"
-    )
+    base = f"{model.id} at commit {model.revision}" if model.source == "hub" else "a base model included in this one"
     head = HEADS[model.head].words
     if tuned.source == SERVED:
-        return f"Not trained here, and known to a server alone: {tuned.id}"
+        return f"Not trained here, and available only from a server: {tuned.id}"
     if adapt is None:
         # A folder is one of this machine.
-        named = f"{tuned.id} at commit {tuned.revision}" if tuned.source == "hub" else "a model that others trained"
+        named = f"{tuned.id} at commit {tuned.revision}" if tuned.source == "hub" else "a model trained elsewhere"
         return f"An adapter{head} for {base}: {named}" if is_adapter else f"Not trained here: {named}"
     if is_adapter:
         return f"A LoRA adapter{head} for {base}"

@@ -47,7 +47,7 @@ MARKDOWN_TEXT = 300
 MARKDOWN_SLICES = 15
 # More labels than this have no confusion to be looked at; tables with more rows than that are closed at first.
 MOST_DRAWN, MOST_OPEN = 50, 36
-NO_ENERGY = "Energy was not measured: no stage used a GPU that counts it."
+NO_ENERGY = "Energy was not measured: no stage used a GPU that reports it."
 COST_NAMES = {"gpu_seconds": "GPU seconds", "energy_joules": "Energy, joules"}
 
 
@@ -134,7 +134,7 @@ def _confusion(results: Results, task: Task) -> dict[str, Any]:
         else [
             ("Before", confusion_picture(task.labels, base, results.models.base, unlabelled)),
             ("After", confusion_picture(task.labels, tuned, results.models.tuned, unlabelled)),
-            ("After less before", difference_picture(task.labels, base, tuned, unlabelled)),
+            ("After minus before", difference_picture(task.labels, base, tuned, unlabelled)),
         ],
     }
 
@@ -147,7 +147,7 @@ def _split_rows(task: Task, prepare: Metrics) -> list[tuple[str, str]]:
         ("test_n", "test cases"),
         ("dropped_unlabelled", "rows dropped: no gold label"),
         ("dropped_shared_sources", f"rows dropped: {task.source_input} also in another split"),
-        ("leaked_pairs", "test cases that stand in training with the same inputs"),
+        ("leaked_pairs", "test cases that also occur in the training split"),
         ("near_duplicates", "test cases with a near-duplicate in training"),
     ]
     if len(task.inputs) > 1:

@@ -92,7 +92,7 @@ def gain_picture(gain: Sequence[Record], names: Mapping[str, str], measure: str)
     labels = base.mark_text(align="left", dx=8, color=COLOURS["ink"]).encode(x=alt.X("most:Q"), text="text:N")
     drawn = (bars + whiskers + labels).transform_calculate(most="max(datum.start, datum.end, datum.high)")
     summary = "; ".join(f"{row['name']}: {row['text']}" for row in rows)
-    return picture(drawn.properties(width=380, height=30 * len(rows)), "What the change consists of", summary)
+    return picture(drawn.properties(width=380, height=30 * len(rows)), "Parts of the change", summary)
 
 
 def slices_picture(slices: Sequence[Record], measure: str) -> Markup:

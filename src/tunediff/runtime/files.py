@@ -126,7 +126,7 @@ def read_text(path: Path) -> str:
     """The text of a UTF-8 file; one line names the file where it is missing or is not UTF-8 text."""
     try:
         if (size := _bytes_of(path)) > (free := psutil.virtual_memory().available):
-            raise TunediffError(f"{path}: found {size:,} bytes, more than the {free:,} of memory that are free")
+            raise TunediffError(f"{path}: found {size:,} bytes, more than the {free:,} bytes of free memory")
         # Programs on Windows put a byte order mark at the start, which would become part of the first word.
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -223,11 +223,11 @@ def _bytes_of(path: Path) -> int:
 
     Raises:
         OSError: there is no such file.
-        TunediffError: it is no ordinary file.
+        TunediffError: it is not a regular file.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        what = "a folder" if stat.S_ISDIR(status.st_mode) else "no ordinary file"
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
         raise TunediffError(f"{path}: cannot be read: it is {what}")
     return status.st_size
 
@@ -251,7 +251,7 @@ def read_json(path: Path, once: bool = False) -> Any:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError(f"names {shown(_repeated([key for key, _ in pairs]))} twice")
+        raise ValueError(f"has the key {shown(_repeated([key for key, _ in pairs]))} twice")
     return found
 
 
@@ -386,7 +386,7 @@ def parquet_batches(
         file = pq.ParquetFile(path, pre_buffer=False)
         names = [name.strip() for name in file.schema_arrow.names]
         if len(set(names)) < len(names):
-            raise TunediffError(f"{path}: names the column {shown(_repeated(names))} twice")
+            raise TunediffError(f"{path}: has the column {shown(_repeated(names))} twice")
         kept = names if wanted is None else wanted(names)
         fields = [field for field in file.schema_arrow if field.name.strip() in kept]
         schema = pa.schema([field.with_name(field.name.strip()) for field in fields], file.schema_arrow.metadata)
@@ -415,7 +415,7 @@ def _reading_parquet(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise TunediffError(f"{path}: there is no such file") from None
     except (pa.ArrowException, ValueError, OSError) as error:
-        raise TunediffError(f"{path}: is not a Parquet file that can be read: {error}") from None
+        raise TunediffError(f"{path}: is not a readable Parquet file: {error}") from None
 
 
 def _repeated(names: Sequence[str]) -> str:
@@ -471,7 +471,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]], columns: Sequenc
         TunediffError: there is neither a row nor a column to take the header from.
     """
     if not rows and not columns:
-        raise TunediffError(f"{path}: there is no row to write, expected at least one")
+        raise TunediffError(f"{path}: there are no rows to write, expected at least one")
     with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(columns or rows[0]), lineterminator="\n")
         writer.writeheader()

@@ -113,31 +113,31 @@ def hub_problem(error: Exception, id: str, kind: Literal["model", "dataset"] = "
     missing = ""
     if isinstance(error, LocalEntryNotFoundError):
         # Neither here nor to be had; the reason is that of the request that failed.
-        missing = "is not whole in the local cache, and "
+        missing = "is incomplete in the local cache, and "
         error = error.__cause__ if isinstance(error.__cause__, Exception) else error
     status = error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
     if isinstance(error, GatedRepoError):
-        return f"{missing}is gated; ask for access on its page {ENDPOINT}/{id}, then run: hf auth login"
+        return f"{missing}is gated; request access on its page {ENDPOINT}/{id}, then run: hf auth login"
     if isinstance(error, RepositoryNotFoundError):
         return f"{missing}the hub has no such {noun}, or it is private; then run: hf auth login"
     if isinstance(error, RevisionNotFoundError):
         return f"the {noun} has no such revision, expected a commit of it"
     if isinstance(error, HFValidationError):
-        return "found an id that the hub cannot have, expected NAMESPACE/NAME"
+        return "found an invalid hub id, expected NAMESPACE/NAME"
     if is_offline_mode():
         return f"{missing}HF_HUB_OFFLINE is set"
     if status == 401:
-        return f"{missing}the hub does not know your token (HF_TOKEN, or that of hf auth login)"
+        return f"{missing}the hub does not recognize your token (HF_TOKEN, or that of hf auth login)"
     if status == 429:
-        return f"{missing}the hub has had too many requests from here; wait a few minutes, or run: hf auth login"
+        return f"{missing}the hub received too many requests from here; wait a few minutes, or run: hf auth login"
     if status == 403:
-        return f"{missing}your token does not give that right (HF_TOKEN, or that of hf auth login)"
+        return f"{missing}your token lacks this permission (HF_TOKEN, or that of hf auth login)"
     if isinstance(error, HfHubHTTPError) and status is not None:
         return f"{missing}the hub answered with status {status}{f': {m}' if (m := error.server_message) else ''}"
     if isinstance(error, FileMetadataError):
-        return f"{missing}what answers at {ENDPOINT} is no hub: it names no commit"
+        return f"{missing}the server at {ENDPOINT} is not a hub: it returned no commit"
     if isinstance(error, httpx2.ConnectError | httpx2.TimeoutException):
         return f"{missing}the hub cannot be reached at {ENDPOINT}"
     if isinstance(error, httpx2.TransportError):
-        return f"{missing}the connection to the hub broke off; run the same command to resume"
+        return f"{missing}the connection to the hub was lost; run the same command to resume"
     return f"cannot be fetched: {type(error).__name__}: {error}"

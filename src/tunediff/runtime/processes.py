@@ -32,7 +32,7 @@ from tunediff.runtime.threads import NUM_THREADS, cores
 
 Value = TypeVar("Value")
 
-# Of a stage: how many hosts there are, which one this is, where they meet. Of each process: how many there are, and the
+# Of a stage: number of hosts, which one this is, where they meet. Of each process: how many there are, and the
 # id of the one that started them on this host.
 HOSTS, HOST, ADDRESS = "TUNEDIFF_HOSTS", "TUNEDIFF_HOST", "TUNEDIFF_ADDRESS"
 PROCESSES, PARENT = "TUNEDIFF_PROCESSES", "TUNEDIFF_PARENT"
@@ -108,7 +108,7 @@ def shared(folder: Path) -> None:
     while not (found := folder.exists()) and time.monotonic() < until:
         time.sleep(0.2)
     if not all(gathered(found)):
-        raise TunediffError(f"{folder}: a host does not find it, expected a project folder that all hosts share")
+        raise TunediffError(f"{folder}: not found on one host, expected a project folder shared by all hosts")
 
 
 def _launch(num_processes: int, here: int, hosts: int) -> None:
@@ -155,7 +155,8 @@ def _launch(num_processes: int, here: int, hosts: int) -> None:
             raise Terminated from None
         except DistError as error:
             raise TunediffError(
-                f"{address}: host {host} did not meet the other hosts within {WAIT} s: {str(error).splitlines()[0]}"
+                f"{address}: host {host} did not connect to the other hosts within {WAIT} s: "
+                f"{str(error).splitlines()[0]}"
             ) from None
 
 
@@ -169,7 +170,7 @@ def _cause(failures: Mapping[int, Any], num_processes: int) -> str:
     alone = [one for rank, one in sorted(failures.items()) if one.exitcode > 0 and rank not in killed]
     messages = [message for one in alone if (message := str(one.message).rstrip())]
     causes = [message for message in messages if not any(word in message.splitlines()[-1] for word in _LOST)]
-    return causes[0] if causes else f"tunediff: another process went away, or its host; {GOES_ON}"
+    return causes[0] if causes else f"tunediff: another process or its host terminated; {GOES_ON}"
 
 
 def _interface(address: str) -> str:
@@ -210,8 +211,8 @@ def _join(reads: tuple[Path, ...]) -> None:
         if other:
             here = dist.get_world_size() // int(os.environ[HOSTS])
             raise TunediffError(
-                f"host {other[0] // here}: runs another stage, or has other parameters, code, data or models than host "
-                "0; expected the same (git pull, dvc pull)"
+                f"host {other[0] // here}: its stage, parameters, code, data or models differ from those of host 0; "
+                "expected the same (git pull, dvc pull)"
             )
 
 

@@ -1,7 +1,7 @@
 """How far something is that takes long: a bar on a terminal, and in a log a line every half minute.
 
 with progress(1500, "train", "step") as bar:
-    bar.update()                     # in a log: train: 420 of 1,500 steps, 00:30 gone, 01:17 to go, loss=0.8312
+    bar.update()                     # in a log: train: 420 of 1,500 steps, 00:30 gone, 01:17 left, loss=0.8312
 """
 
 import io
@@ -27,10 +27,10 @@ class Lines(tqdm):  # type: ignore[type-arg]
             return
         self.told = done
         rate = (done - state["initial"]) / state["elapsed"]
-        left = f", {self.format_interval((total - done) / rate)} to go" if done < total else ""
+        left = f", {self.format_interval((total - done) / rate)} left" if done < total else ""
         postfix = f", {state['postfix']}" if state["postfix"] else ""
         gone = self.format_interval(state["elapsed"])
-        line = f"{state['prefix']}: {done:,} of {total:,} {unit}s, {gone} gone{left}{postfix}"
+        line = f"{state['prefix']}: {done:,} of {total:,} {unit}s, {gone} elapsed{left}{postfix}"
         print(line, file=sys.stderr, flush=True)
 
 

@@ -44,6 +44,6 @@ def check_code(code: Path) -> None:
     """
     if code.is_file() and (found := named_in(code)) != requirement():
         raise TunediffError(
-            f"{code}: found {shown(found)}, expected the installed {requirement()!r}: tunediff verify --accept takes "
-            "over what the other version computed, tunediff repro computes it again"
+            f"{code}: found {shown(found)}, expected the installed {requirement()!r}: tunediff verify --accept keeps "
+            "what the other version computed, tunediff repro recomputes it"
         )

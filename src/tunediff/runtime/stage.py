@@ -48,4 +48,4 @@ def check_path(key: str, named: str, read: Path) -> None:
         TunediffError: they differ.
     """
     if Path(named).resolve() != read.resolve():
-        raise TunediffError(f"params.yaml: {key}: found {named}, expected {read}, which dvc.yaml names")
+        raise TunediffError(f"params.yaml: {key}: found {named}, expected {read}, which dvc.yaml refers to")

@@ -55,7 +55,7 @@ class Layout(NamedTuple):
 
     @property
     def of_seeds(self) -> float:
-        """Variance of the mean gain by what the seeds differ in beyond luck in single cases, at least 0."""
+        """Variance of the mean gain by what the seeds differ in beyond randomness within cases, at least 0."""
         return max(0.0, self.by_seed - self.by_both)
 
     @property

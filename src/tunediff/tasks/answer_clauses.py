@@ -37,8 +37,8 @@ def answer_form(base: str, tuned: str) -> str | None:
         return None
     who, other, status = ("tuned", "base", tuned) if base == PARSED else ("base", "tuned", base)
     if status == CUT_OFF:
-        return f"the {who} model's answer ran into the token limit, the {other} model's did not"
-    return f"the {who} model's answer could not be read, the {other} model's could"
+        return f"the {who} model's answer reached the token limit, the {other} model's did not"
+    return f"the {who} model's answer could not be parsed, the {other} model's could"
 
 
 def _abstained(label: str, base: bool, tuned: bool) -> str | None:
@@ -58,16 +58,16 @@ def _odds_change(base: bool, tuned: bool, before: float, after: float) -> str | 
 def _shared_words(base: bool, tuned: bool, before: float, after: float) -> str | None:
     if not (base and tuned):
         return None
-    return f"the answers' F1 against the gold one is {before:.2f} before and {after:.2f} after"
+    return f"the answers' F1 against the gold answer is {before:.2f} before and {after:.2f} after"
 
 
 def _place(base: bool, tuned: bool) -> str | None:
     if base and tuned:
-        return "both answers stand in the sentence with the gold one"
+        return "both answers are in the sentence of the gold answer"
     if not base and not tuned:
         return None
     inside, outside = MODELS if base else MODELS[::-1]
-    return f"the {inside} model's answer stands in the sentence with the gold one, the {outside} model's elsewhere"
+    return f"the {inside} model's answer is in the sentence of the gold answer, the {outside} model's is not"
 
 
 def _neighbour(near: Sequence[Mapping[str, Any]]) -> str | None:
@@ -75,7 +75,7 @@ def _neighbour(near: Sequence[Mapping[str, Any]]) -> str | None:
         return None
     first = near[0]
     if first["distance"] > NEAR:
-        return f"no training question is near (the nearest at distance {first['distance']:.2f})"
+        return f"no training question is similar (the nearest is at distance {first['distance']:.2f})"
     answer = f"is answered by {first['answer']!r}" if first["answer"] else "has no answer"
     return f"the nearest training question (at distance {first['distance']:.2f}) {answer}"
 

@@ -125,8 +125,8 @@ class Classification(Task):
             if several := _several(value, labels):
                 raise TunediffError(
                     f"{row.place}: {data.columns['label']}: found {shown(value)}, {several} labels for one case; "
-                    "expected one label: several at once (multi-label) are no task of tunediff, but each can be a task "
-                    "of its own, yes or no"
+                    "expected one label: multi-label classification is not supported, but each label can be a "
+                    "yes/no task of its own"
                 )
             if key_of(value) not in labels:
                 expected = ", ".join(str(key) for key in usual)
@@ -166,6 +166,14 @@ class Classification(Task):
             if was_given(answers, setting):
                 frame[f"{setting}_prediction"] = column(labels(f"{setting}_text", f"{setting}_log_probs"))
         return frame
+
+    @property
+    def graded_alone(self) -> bool:
+        return True
+
+    @property
+    def measured(self) -> tuple[str, ...] | None:
+        return ("label", "prediction", "log_probs")
 
     def metrics(self, frame: pd.DataFrame, validation: pd.DataFrame | None) -> dict[str, float]:
         """What `tunediff.metrics.accuracy.score` gives."""
@@ -208,15 +216,15 @@ class Classification(Task):
         cases="cases",
         invalid=("names no label and counts", "name no label and count"),
         no_answer={None: "(no label)"},
-        gain="Both models answered the same cases in several ways. What a part adds is what the difference loses when "
-        "that part no longer counts",
+        gain="Both models answered the same cases in several settings. A part is the amount by which the "
+        "difference shrinks when that part is excluded",
         confusion="Each row is a gold label, each column an answer; the diagonal is right.",
-        tags="Each test case carries tags, such as the phenomenon it tests",
+        tags="Test cases have tags, such as the phenomenon that they test",
         probabilities="",
         method=(
             "An answer that names no label counts as wrong and stays in the denominator. A predictor is called "
-            "degenerate where it gives one label to over 95 % of the cases or is no better than always giving the "
-            "most frequent one.",
+            "degenerate if it gives one label to over 95 % of the cases or is no better than always giving the most "
+            "frequent label.",
         ),
     )
     compared: ClassVar[tuple[str, ...]] = ("classes",)
@@ -243,10 +251,10 @@ class Classification(Task):
     @property
     def parts(self) -> dict[str, str]:
         return {
-            "answer_format": "the form of the answer",
-            "label_bias": "a preference among the labels",
-            "partial_input": f"what the {self.partial_input} alone gives away",
-            "residual": "the rest, which takes the whole case" if len(self.inputs) > 1 else "the rest",
+            "answer_format": "the answer format",
+            "label_bias": "the label preference",
+            "partial_input": f"what the {self.partial_input} alone reveals",
+            "residual": "the rest, which requires the whole case" if len(self.inputs) > 1 else "the rest",
         }
 
     def classes(self, answers: Iterable[str | None]) -> list[str | None]:

@@ -166,14 +166,14 @@ def asked_in_one_way(params: Params) -> str | None:
     given += [f"evaluate.few_shot is {few_shot}"] if few_shot else []
     if not given:
         return None
-    return f"{' and '.join(given)}, but task.name is {params.task.name}, which is asked in one way alone"
+    return f"{' and '.join(given)}, but task.name is {params.task.name}, which has a single evaluation setting"
 
 
 def no_grades(params: Params) -> str | None:
     """The rule that nobody says how answers are graded, where the task does."""
     if not params.task.grade:
         return None
-    return f"task.grade: given, but task.name is {params.task.name}, which grades its answers by itself"
+    return f"task.grade: given, but task.name is {params.task.name}, which has its own grading"
 
 
 def no_options(params: Params) -> str | None:

@@ -1,22 +1,24 @@
 """Raw answers in, graded predictions and metrics out: what eval_base and eval_tuned do, without a model."""
 
+from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from tunediff.config.section import Section
 from tunediff.config.task import TaskSection
-from tunediff.data.answers import read_answers
-from tunediff.data.cases import read_cases, write_predictions
+from tunediff.data.answers import answer_frames, read_answers
+from tunediff.data.cases import OUTCOMES, Case, each_case, predictions_writer, read_cases
 from tunediff.inputs.ask import Ask
 from tunediff.inputs.settings import HEADLINE, VALIDATION
 from tunediff.metrics.named import named_scores
 from tunediff.runtime.files import replacing
 from tunediff.tasks import task_of
+from tunediff.tasks.grading import other_cases
 from tunediff.tasks.task import Task
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class GradedSet(Section):
@@ -59,19 +61,56 @@ def evaluate(
         folder.mkdir()
         for name, one in settings.sets.items():
             task, headline = task_of(one.task), name == HEADLINE
-            frame, about = _graded(task, one.ask, test_sets / f"{name}.jsonl", answers / f"{name}.parquet")
-            held_out = None
+            parts, about = _graded(task, one.ask, test_sets / f"{name}.jsonl", answers / f"{name}.parquet")
+            kept = []
+            about |= {"labels": task.labels, "model": model}
+            with predictions_writer(folder / f"{name}.parquet", about) as write:
+                for part in parts:
+                    write(part)
+                    # What a module of `evaluate` wants is not known before it is loaded.
+                    kept.append(part if headline and settings.metrics else _measured(task, part))
+            frame, held_out = pd.concat(kept, ignore_index=True), None
             if headline and task.tunes_threshold(one.ask) and validation.stat().st_size:
-                held_out, _ = _graded(task, one.ask, validation, answers / f"{VALIDATION}.parquet")
+                parts, _ = _graded(task, one.ask, validation, answers / f"{VALIDATION}.parquet")
+                held_out = pd.concat([_measured(task, part) for part in parts], ignore_index=True)
             found[name] = task.metrics(frame, held_out)
             if headline:
                 found[name] |= named_scores(settings.metrics, partial(task.module_inputs, frame=frame))
-            write_predictions(folder / f"{name}.parquet", frame, about | {"labels": task.labels, "model": model})
             lines.append(task.summary(model if headline else f"{model}, {name}", frame, found[name]))
     metrics = found.pop(HEADLINE)
     return metrics | ({"also": found} if found else {}), lines
 
 
-def _graded(task: Task, ask: Ask, cases: Path, answers: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
+def _graded(task: Task, ask: Ask, cases: Path, answers: Path) -> tuple[Iterator[pd.DataFrame], dict[str, Any]]:
+    """What a model answered to the cases of a file, graded: some at a time where the task allows it."""
+    given = cases, task.inputs, task.labels
+    if task.graded_alone:
+        frames, about = answer_frames(answers)
+        return _windows(task, ask, each_case(*given), frames), about
     frame, about = read_answers(answers)
-    return task.grade(read_cases(cases, task.inputs, task.labels), frame, ask), about
+    return iter([task.grade(read_cases(*given), frame, ask)]), about
+
+
+def _windows(task: Task, ask: Ask, cases: Iterator[Case], frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    n = 0
+    for frame in frames:
+        n += len(frame)
+        yield task.grade(list(islice(cases, len(frame))), frame, ask)
+    if rest := sum(1 for _ in cases):
+        raise other_cases(n, n + rest)
+
+
+def _measured(task: Task, graded: pd.DataFrame) -> pd.DataFrame:
+    """What the metrics read, in some bytes a case: labels as numbers, log-probabilities without an object for each."""
+    import pyarrow as pa
+
+    if task.measured is None:
+        return graded
+    small = graded[["outcome", "truncated", *task.measured]]
+    kinds = {"outcome": pd.CategoricalDtype(list(OUTCOMES))}
+    if task.answers_are_labels:
+        kinds |= dict.fromkeys(["label", "prediction"], pd.CategoricalDtype(list(task.labels)))
+    texts = {name: small[name].astype(kind) for name, kind in kinds.items() if name in small}
+    numbers = pa.array(small["log_probs"], pa.list_(pa.float64())) if "log_probs" in small else None
+    rows = {} if numbers is None else {"log_probs": pd.arrays.ArrowExtensionArray(numbers)}
+    return small.assign(**texts, **rows)

@@ -41,7 +41,7 @@ from tunediff.tasks.task import Task
 _NAMED = (("model", "source", ORIGINS), ("engine", "kind", KINDS), ("tuned", "source", TUNED))
 # Of each stage the keys that cannot change its result.
 _GRADED = {"grade", "option_score"}
-_MODEL, _EVALUATE, _ENGINE = {"published_parameters"}, {"num_processes", "metrics"}, set(OF_MACHINE)
+_MODEL, _EVALUATE, _ENGINE = {"published_parameters"}, {"num_processes", "workers", "metrics"}, set(OF_MACHINE)
 _ASKED: dict[str, Any] = {"prompt": True, "scoring_method": True, "max_new_tokens": True}
 WITHOUT: dict[str, Any] = {
     "prepare": {"task": _GRADED, "also": {"__all__": _ASKED | {"task": _GRADED}}},
@@ -54,7 +54,7 @@ WITHOUT: dict[str, Any] = {
         "engine": _ENGINE,
         "evaluate": _EVALUATE | {"few_shot", "noise_batch_tokens", "noise_seed"},
     },
-    "report": {"evaluate": {"num_processes"}},
+    "report": {"evaluate": {"num_processes", "workers"}},
 }
 # The stages that grade answers, and so run what the user wrote for it.
 GRADING = ("eval_base", "eval_tuned", "diff_cases")
@@ -146,6 +146,7 @@ def settings_of(experiment: Experiment) -> dict[str, dict[str, Any]]:
             logging_steps=params.train.logging_steps if params.train else 1,
             save_total_limit=params.train.save_total_limit if params.train else None,
             num_processes=params.evaluate.num_processes,
+            workers=params.evaluate.workers,
             engine={name: getattr(params.engine, name) for name in OF_MACHINE},
         ),
     }

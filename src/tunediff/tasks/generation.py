@@ -135,6 +135,16 @@ class Generation(Task):
                 frame[f"{setting}_prediction"] = column([self.outcome.taken(one) for one in answers[f"{setting}_text"]])
         return frame
 
+    @property
+    def graded_alone(self) -> bool:
+        """Not where a pattern has to fit all references or none, or a module of `evaluate` is called once for all."""
+        return all(grader.graded_alone for grader in self.graders)
+
+    @property
+    def measured(self) -> tuple[str, ...] | None:
+        corpus = any(grader.grade.by == "bleu" for grader in self.graders)
+        return (*self.scores, *self.traits, *(("case_id", "answers", "text") if corpus else ()))
+
     def metrics(self, frame: pd.DataFrame, validation: pd.DataFrame | None) -> dict[str, float]:
         """n, accuracy with its Wilson interval accuracy_low and accuracy_high, the mean of scores and traits, invalid.
 
@@ -173,26 +183,27 @@ class Generation(Task):
     @cached_property
     def words(self) -> Words:
         others = [grader.words for grader in self.graders[1:]]
-        beside = f" Beside it stand {', '.join(others)}." if others else ""
+        beside = f" Also reported: {', '.join(others)}." if others else ""
         measure = self.outcome.measure if self.graders else "share of right answers"
         return Words(
             measure=measure,
             gold="reference",
             cases="cases",
-            invalid=("could not be read and counts", "could not be read and count"),
-            no_answer={None: "(not readable)"},
+            invalid=("could not be parsed and counts", "could not be parsed and count"),
+            no_answer={None: "(not parsed)"},
             gain="",
             confusion="",
-            tags="Each test case carries tags, such as the kind of its question",
+            tags="Test cases have tags, such as the type of question",
             probabilities="",
             method=(
-                f"What is right is said by: {measure}.{beside} Interval of a score or trait: bootstrap of whole "
+                f"Answers are graded by {measure}.{beside} Interval of a score or trait: bootstrap of whole "
                 "clusters; test: their signs flipped.",
-                "An answer that is empty, or out of which no answer could be taken, is invalid: it counts as wrong and "
-                "stays in the denominator.",
-                "An answer is in another script where most of its letters are of a script (Latin, Cyrillic, ...) that "
-                "neither references nor inputs have; a language in the same script is not told apart. Repeated runs of "
-                "four words are those that stood in the answer before (Welleck et al. 2020).",
+                "An answer that is empty or could not be parsed is invalid: it counts as wrong and stays in the "
+                "denominator.",
+                "An answer counts as being in another script if most of its letters belong to a script (Latin, "
+                "Cyrillic, ...) that occurs in neither references nor inputs; languages with the same script are "
+                "not distinguished. Repeated runs of four words are those that already occurred in the answer "
+                "(Welleck et al. 2020).",
             ),
         )
 
@@ -257,7 +268,7 @@ class Generation(Task):
 
     def baselines(self, train: Sequence[Case], test: Sequence[Case], base: Mapping[str, Answers]) -> dict[str, Answers]:
         """constant: the most frequent training answer to every case; nearest: the answer of the training case whose
-        inputs are nearest; base: the base model as it stands.
+        inputs are nearest; base: the base model, unchanged.
         """
         answers = [gold.references[0] for gold in self.gold(train)]
         asked, known = ([marked(case, self.inputs) for case in split] for split in (test, train))
@@ -273,7 +284,7 @@ class Generation(Task):
         return {
             "constant": "the most frequent training answer",
             "nearest": "the answer of the nearest training case",
-            "base": "base model as it stands",
+            "base": "base model, unchanged",
         }
 
     @property

@@ -42,7 +42,7 @@ def _neighbour(near: Sequence[Mapping[str, Any]]) -> str | None:
         return None
     first = near[0]
     if first["distance"] > NEAR:
-        return f"no training case is near (the nearest at distance {first['distance']:.2f})"
+        return f"no training case is similar (the nearest is at distance {first['distance']:.2f})"
     return f"the nearest training case (at distance {first['distance']:.2f}) is answered by {first['answer']!r}"
 
 

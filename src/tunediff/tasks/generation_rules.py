@@ -30,13 +30,13 @@ def _columns_fit(params: Params) -> str | None:
 def _no_values(params: Params) -> str | None:
     if params.data.labels is None:
         return None
-    return "data.labels: given, but task.name is generation, whose answers are no labels"
+    return "data.labels: given, but task.name is generation, whose answers are not labels"
 
 
 def _head_fits(params: Params) -> str | None:
     if params.model.head == "lm":
         return None
-    return f"model.head is {params.model.head}, but task.name is generation; expected lm, which writes"
+    return f"model.head is {params.model.head}, but task.name is generation; expected lm, which generates text"
 
 
 def _no_choices(params: Params) -> str | None:
@@ -47,12 +47,12 @@ def _no_choices(params: Params) -> str | None:
 
 def _grades_fit(params: Params) -> str | None:
     if not params.task.grade:
-        return "task.grade: missing, expected how an answer is graded, such as exact"
+        return "task.grade: missing, expected a grading method, such as exact"
     names = Counter(Grader(grade).name for grade in params.task.grade)
     lines = [line for at, grade in enumerate(params.task.grade) for line in _of_grade(at, grade)]
     if (lenient := sum(grade.lenient for grade in params.task.grade)) > 1:
-        lines.append(f"task.grade: found {lenient} grades that are lenient, expected one at most")
-    lines += [f"task.grade: found {n} grades named {name}, expected a name of its own for each (name)"
+        lines.append(f"task.grade: found {lenient} lenient grades, expected at most one")
+    lines += [f"task.grade: found {n} grades named {name}, expected a unique name for each (name)"
               for name, n in names.items() if n > 1]  # fmt: skip
     return "; ".join(lines) or None
 
@@ -70,20 +70,16 @@ def _of_grade(at: int, grade: Grade) -> Iterator[str]:
         if name not in read and getattr(grade, name) != field.default:
             yield f"{key}.{name}: given, but {key}.by is {by}, which does not read it"
     if grade.lenient and not at:
-        yield f"{key}.lenient: given, but the first grade says what is right; expected it of one beside it"
+        yield f"{key}.lenient: given, but the first grade decides what is right; expected it on a further grade"
     if grade.pattern is not None and (fault := _pattern_fault(grade.pattern)):
         yield f"{key}.pattern: found {shown(grade.pattern)}, expected a regular expression: {fault}"
     if grade.json_schema is not None and (fault := _schema_fault(grade.json_schema)):
         yield f"{key}.json_schema: expected a JSON Schema: {fault}"
     if grade.threshold is not None and (at or method.decides):
-        why = (
-            f"{key}.by is {by}, which says by itself what is right"
-            if method.decides
-            else "only the first grade has one"
-        )
+        why = f"{key}.by is {by}, which needs no threshold" if method.decides else "only the first grade has one"
         yield f"{key}.threshold: given, but {why}"
     if grade.threshold is None and not at and not method.decides and by != _WHOLE and not FUNCTION.fullmatch(by):
-        yield f"{key}.threshold: missing, expected the {by} from which on an answer is right, above 0 and at most 1"
+        yield f"{key}.threshold: missing, expected the least {by} of a right answer, above 0 and at most 1"
 
 
 def _pattern_fault(pattern: str) -> str | None:

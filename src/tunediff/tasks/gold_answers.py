@@ -123,7 +123,7 @@ def with_answers(aligned: pd.DataFrame, cases: Sequence[Case]) -> pd.DataFrame:
         ]
         if differing:
             raise TunediffError(
-                f"test split and {model} predictions: answers: found different ones for {len(differing)} of "
+                f"test split and {model} predictions: answers: found different values for {len(differing)} of "
                 f"{len(cases)} cases (the first: {differing[0]}), expected the same in both (dvc repro)"
             )
     answers = pd.Series([case.answers for case in cases], index=aligned.index, dtype=object)

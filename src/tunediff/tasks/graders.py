@@ -147,7 +147,7 @@ def _json_text(text: str) -> str | None:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON, though Python reads it")
+    raise ValueError(f"{name} is not JSON, though Python accepts it")
 
 
 def _json(grade: Grade, gold: Gold, answer: str) -> float:  # noqa: ARG001
@@ -282,8 +282,13 @@ class Grader:
         if self.method.decides:
             return self.words
         if FUNCTION.fullmatch(self.grade.by) and self.grade.threshold is None:
-            return f"share that is right by {self.words}"
+            return f"share right by {self.words}"
         return f"share with {self.words} of at least {self.threshold:g}"
+
+    @property
+    def graded_alone(self) -> bool:
+        """Whether a case gets the same grade with and without others beside it."""
+        return self.grade.pattern is None and not self.grade.by.startswith(MODULE)
 
     def taken(self, text: str) -> str | None:
         """What of a text is graded, None where there is nothing: it is empty, no pattern fits, it is no JSON."""
@@ -367,7 +372,7 @@ class Grader:
         if not -1e-9 <= share <= 1 + 1e-9:
             raise TunediffError(
                 f"task.grade {self.name}: case {gold.case_id}: found {shown(value)}, expected a number in "
-                f"0..{self.grade.scale:g} (scale says what a perfect answer has)"
+                f"0..{self.grade.scale:g} (scale gives the score of a perfect answer)"
             )
         return min(1.0, max(0.0, share))
 
@@ -393,5 +398,5 @@ class Grader:
             raise TunediffError(f"{path}: cannot be run: {type(error).__name__}: {error}") from None
         function = getattr(module, named[2], None)
         if not callable(function):
-            raise TunediffError(f"{path}: has no function {named[2]}, which task.grade names")
+            raise TunediffError(f"{path}: has no function {named[2]}, which task.grade refers to")
         return function  # type: ignore[no-any-return]

@@ -23,12 +23,17 @@ def passed_on(cases: Sequence[Case], answers: pd.DataFrame) -> pd.DataFrame:
         TunediffError: the answers are not those of the cases.
     """
     if answers["case_id"].tolist() != [case.case_id for case in cases]:
-        raise TunediffError(
-            f"raw answers: found {len(answers):,} answers to other cases than the {len(cases):,} of the test set; "
-            "expected one for each, in their order (dvc repro)"
-        )
+        raise other_cases(len(answers), len(cases))
     columns = [name for name in (*PREDICTION_COLUMNS, *SETTING_COLUMNS) if name in answers]
     return answers[columns].reset_index(drop=True).assign(label=[case.label for case in cases])
+
+
+def other_cases(answers: int, cases: int) -> TunediffError:
+    """What is wrong where so many answers are not those of so many cases."""
+    return TunediffError(
+        f"raw answers: found {answers:,} answers to other cases than the {cases:,} of the test set; "
+        "expected one for each, in their order (dvc repro)"
+    )
 
 
 def column(values: "Sequence[str | None]") -> pd.Series:

@@ -1,7 +1,7 @@
 """What explains the flip of a case whose answer is a label.
 
-The gold label trailed by 2.31 nats before and leads by 0.80 after; without the base model's preference among the
-labels it would have led before (by 0.12 nats).
+The gold label trailed by 2.31 nats before and leads by 0.80 after; without the base model's label preference it would
+have led before (by 0.12 nats).
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,16 +28,16 @@ def _lead(base: float, tuned: float) -> str:
 
 def _preference(transition: str, base: float, tuned: float) -> str | None:
     if transition == "repaired" and base > 0:
-        return f"without the base model's preference among the labels it would have led before (by {base:.2f} nats)"
+        return f"without the base model's label preference it would have led before (by {base:.2f} nats)"
     if transition == "broken" and tuned > 0:
-        return f"without the tuned model's preference among the labels it would still lead (by {tuned:.2f} nats)"
+        return f"without the tuned model's label preference it would still lead (by {tuned:.2f} nats)"
     return None
 
 
 def _from_one_input(base: str, tuned: str, alone: str) -> str:
     if base == tuned:
-        return f"from the {alone} alone both models answer {base!r}"
-    return f"from the {alone} alone the base model answers {base!r} and the tuned model {tuned!r}"
+        return f"given the {alone} alone, both models answer {base!r}"
+    return f"given the {alone} alone, the base model answers {base!r} and the tuned model {tuned!r}"
 
 
 def _neighbour(near: Sequence[Mapping[str, Any]], label: str) -> str | None:
@@ -45,17 +45,17 @@ def _neighbour(near: Sequence[Mapping[str, Any]], label: str) -> str | None:
         return None
     first = near[0]
     if first["distance"] > NEAR:
-        return f"no training case is near (the nearest at distance {first['distance']:.2f})"
+        return f"no training case is similar (the nearest is at distance {first['distance']:.2f})"
     alike = "the same label" if first["label"] == label else f"another label, {first['label']!r}"
     return f"the nearest training case (at distance {first['distance']:.2f}) has {alike}"
 
 
 def _wording(overlap: float, subsequence: bool, alone: str, others: str) -> str | None:
     if subsequence:
-        return f"the {alone} stands word for word in the {others}"
+        return f"the {alone} occurs verbatim in the {others}"
     if overlap == 1:
-        return f"every word of the {alone} stands in the {others}"
-    return f"no word of the {alone} stands in the {others}" if overlap == 0 else None
+        return f"every word of the {alone} occurs in the {others}"
+    return f"no word of the {alone} occurs in the {others}" if overlap == 0 else None
 
 
 def _negation(negation: str) -> str | None:

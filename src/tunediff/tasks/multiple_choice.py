@@ -74,19 +74,19 @@ def _columns_fit(params: Params) -> str | None:
 def _head_fits(params: Params) -> str | None:
     if params.model.head == "lm":
         return None
-    return f"model.head is {params.model.head}, but task.name is {params.task.name}; expected lm, which reads options"
+    return f"model.head is {params.model.head}, but task.name is {params.task.name}; expected lm, which scores options"
 
 
 def _no_choices(params: Params) -> str | None:
     if params.prompt.choices is None:
         return None
-    return f"prompt.choices: given, but task.name is {params.task.name}, whose cases have options of their own"
+    return f"prompt.choices: given, but task.name is {params.task.name}, whose cases have their own options"
 
 
 def _prompt_fits(params: Params) -> str | None:
     if params.task.option_score != "unconditional" or params.prompt.messages is None:
         return None
-    return "task.option_score is unconditional, but prompt.messages are given: a chat has no turn without a prompt"
+    return "task.option_score is unconditional, but prompt.messages are given: a chat cannot be scored without a prompt"
 
 
 def _engine_fits(params: Params) -> str | None:
@@ -183,7 +183,7 @@ class MultipleChoice(Classification):
 
     def notes(self, rows: Sequence[Row], cases: Sequence[Case | None], data: Origin) -> list[str]:
         twice = sum(case is not None and len(set(case.options)) < len(case.options) for case in cases)
-        return [f"an option stands twice in {twice:,} cases, where the first of the two is chosen"] if twice else []
+        return [f"{twice:,} cases have a repeated option; the first occurrence is chosen"] if twice else []
 
     def ask(self, params: Params) -> Ask:
         """The likeliest of the options of each case."""
@@ -227,6 +227,10 @@ class MultipleChoice(Classification):
         """Columns of the scores that do not choose and take no further question."""
         return [f"{SCORE}{name}" for name in MEASURES if name not in (self.option_score, "unconditional")]
 
+    @property
+    def measured(self) -> tuple[str, ...] | None:
+        return (*(super().measured or ()), *self.scores)
+
     def metrics(self, frame: pd.DataFrame, validation: pd.DataFrame | None) -> dict[str, float]:
         """What `tunediff.metrics.accuracy.score` gives, and the share of right cases by each other score."""
         return super().metrics(frame, validation) | {name: float(frame[name].mean()) for name in self.scores}
@@ -243,13 +247,13 @@ class MultipleChoice(Classification):
             Classification.words,
             measure=MEASURES[self.option_score] if self.name else "accuracy",
             gold="right option",
-            confusion="Each row is the place of the right option, each column that of the chosen one; the diagonal is "
-            "right.",
+            confusion="Each row is the position of the right option, each column the position of the chosen one; "
+            "the diagonal is right.",
             method=(
                 f"An option is chosen by its log-likelihood behind the prompt: {MEASURES[self.option_score]}."
                 if self.name
-                else "Which likelihood chose an option is said by the stage that wrote the files.",
-                "The others stand beside it, as lm-evaluation-harness defines them: acc is the total, acc_norm per "
+                else "The stage that wrote the files determines which likelihood chose an option.",
+                "The others are also reported, as defined by lm-evaluation-harness: acc is the total, acc_norm per "
                 "character of the option, acc_bytes per byte, acc_mutual_info against the option without a prompt.",
                 *Classification.words.method[1:],
             ),
@@ -270,7 +274,7 @@ class MultipleChoice(Classification):
 
     @property
     def parts(self) -> dict[str, str]:
-        return super().parts | {"label_bias": "a preference among the places of the options"}
+        return super().parts | {"label_bias": "the position preference"}
 
     def baselines(self, train: Sequence[Case], test: Sequence[Case], base: Mapping[str, Answers]) -> dict[str, Answers]:
         """majority: always the place where most right options of training stand; longest: the option of most
@@ -286,16 +290,16 @@ class MultipleChoice(Classification):
     @property
     def baseline_names(self) -> dict[str, str]:
         return {
-            "majority": "always the same place",
+            "majority": "always the same position",
             "longest": "the longest option",
             "options_alone": "bag of words of the options alone",
-            "calibrated_base": "base model without its preference among the places",
+            "calibrated_base": "base model without its position preference",
         }
 
     @property
     def baseline_phrases(self) -> dict[str, str]:
         return {
-            "majority": "always choosing the place that is right most often in training",
+            "majority": "always choosing the position that is right most often in training",
             "longest": "always choosing the longest option",
         }
 

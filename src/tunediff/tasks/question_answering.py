@@ -108,6 +108,14 @@ class QuestionAnswering(Task):
                 frame[f"{setting}_prediction"] = column(predictions(f"{setting}_text", f"{setting}_log_probs"))
         return frame
 
+    @property
+    def graded_alone(self) -> bool:
+        return True
+
+    @property
+    def measured(self) -> tuple[str, ...] | None:
+        return ("prediction", "log_probs", "answers")
+
     def tunes_threshold(self, ask: Ask) -> bool:
         """Whether the model says how probable it is that a question has no answer."""
         return ask.answer == "span" and bool(ask.names)
@@ -148,7 +156,7 @@ class QuestionAnswering(Task):
                     f"{words}: exact match {metrics[f'{key}_exact']:.1f} %, F1 {metrics[f'{key}_f1']:.1f} %, "
                     f"{int(metrics[f'{key}_total']):,} questions"
                 )
-        for key, words in (("best", "best for these questions"), ("validated", "best on the validation split")):
+        for key, words in (("best", "best on these questions"), ("validated", "best on the validation split")):
             if f"{key}_exact" in metrics:
                 yield (
                     f"no answer above the threshold that is {words}: "
@@ -169,20 +177,21 @@ class QuestionAnswering(Task):
         measure="exact match",
         gold="gold answer",
         cases="questions",
-        invalid=("could not be read and counts", "could not be read and count"),
-        no_answer={None: "(not readable)", "": "(no answer)"},
-        gain="What the questions with an answer add to the change, and what those without one do",
-        confusion="Each row says whether a question has an answer, each column whether a model gave one, be it right "
-        "or wrong.",
+        invalid=("could not be parsed and counts", "could not be parsed and count"),
+        no_answer={None: "(not parsed)", "": "(no answer)"},
+        gain="Contributions to the change of the questions with and without an answer",
+        confusion="Each row says whether a question has an answer, each column whether a model gave one, right or "
+        "wrong.",
         tags="Questions that have an answer and questions that have none",
         marked="In the context the gold answer is marked.",
-        probabilities="Of whether a question has an answer, not of what the answer is. ",
+        probabilities="Of whether a question has an answer, not of the answer itself. ",
         method=(
-            "A question is right where the answer, without regard to case, punctuation and articles, is one of the "
-            "gold answers, or empty where there is none (Rajpurkar et al. 2016, 2018). Interval of F1: bootstrap of "
+            "A question is right if the answer, ignoring case, punctuation and articles, equals one of the gold "
+            "answers, or is empty if there is none (Rajpurkar et al. 2016, 2018). Interval of F1: bootstrap of "
             "whole clusters; test: their signs flipped.",
-            "An answer that cannot be read counts as wrong and stays in the denominator. A model is called degenerate "
-            "where it gives an answer to over 95 % of the questions, or none, and fewer than that are of this kind.",
+            "An answer that cannot be parsed counts as wrong and stays in the denominator. A model is called "
+            "degenerate if it answers over 95 % of the questions, or abstains on over 95 %, and fewer questions "
+            "than that are of this kind.",
         ),
     )
     columns = ("answers", "f1")
@@ -220,7 +229,10 @@ class QuestionAnswering(Task):
 
     @property
     def parts(self) -> dict[str, str]:
-        return {"has_answer": "answering what has an answer", "no_answer": "giving none where there is none"}
+        return {
+            "has_answer": "answering questions that have an answer",
+            "no_answer": "abstaining where there is no answer",
+        }
 
     @property
     def leak_inputs(self) -> tuple[str, ...]:
@@ -266,7 +278,7 @@ class QuestionAnswering(Task):
 
     def baselines(self, train: Sequence[Case], test: Sequence[Case], base: Mapping[str, Answers]) -> dict[str, Answers]:
         """no_answer: none to any question, where questions may have none; capitalised: a name out of the sentence most
-        like the question; base: the base model as it stands.
+        like the question; base: the base model, unchanged.
         """
         never: dict[str, Answers] = {"no_answer": [""] * len(test)} if UNANSWERABLE in self.labels else {}
         names = [capitalised(case.inputs["question"], case.inputs["context"]) for case in test]
@@ -276,15 +288,15 @@ class QuestionAnswering(Task):
     def baseline_names(self) -> dict[str, str]:
         return {
             "no_answer": "no answer to any question",
-            "capitalised": "a name out of the likeliest sentence",
-            "base": "base model as it stands",
+            "capitalised": "a name from the likeliest sentence",
+            "base": "base model, unchanged",
         }
 
     @property
     def baseline_phrases(self) -> dict[str, str]:
         return {
             "no_answer": "never answering",
-            "capitalised": "taking a name out of the sentence most like the question",
+            "capitalised": "taking a name from the sentence most similar to the question",
         }
 
     def features(self, cases: Sequence[Case], train: Sequence[Case] = ()) -> pd.DataFrame:

@@ -50,7 +50,7 @@ def _no_choices(params: Params) -> str | None:
 def _method_fits(params: Params) -> str | None:
     if params.evaluate.scoring_method != "choices":
         return None
-    return "evaluate.scoring_method is choices, but task.name is question_answering, whose answers are no choices"
+    return "evaluate.scoring_method is choices, but task.name is question_answering, whose answers are not choices"
 
 
 RULES = (_inputs_fit, _labels_fit, _columns_fit, _no_values, _head_fits, _no_choices, no_grades, no_options)

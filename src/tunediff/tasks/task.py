@@ -65,7 +65,7 @@ class Task(ABC):
         inputs: names of the input fields, in reading order.
         labels: in the order of the log-probabilities; empty where they are not known (answers in words).
         source_input: the input whose text cases share.
-        partial_input: the input that the partial-input baseline reads alone.
+        partial_input: the only input that the partial-input baseline reads.
     """
 
     name: str
@@ -122,6 +122,16 @@ class Task(ABC):
         Returns:
             A row per case with `PREDICTION_COLUMNS` and those of `SETTING_COLUMNS` and `ANSWER_COLUMNS` that apply.
         """
+
+    @property
+    def graded_alone(self) -> bool:
+        """Whether `grade` asks of a case nothing but that case, so that some can be graded at a time."""
+        return False
+
+    @property
+    def measured(self) -> tuple[str, ...] | None:
+        """Columns of a prediction file that `metrics` and `described` read beside outcome and truncated; None: any."""
+        return None
 
     def tunes_threshold(self, ask: Ask) -> bool:
         """Whether `metrics` reads the validation split too, so that a model answers it."""

@@ -15,7 +15,7 @@ from tunediff.stats.multiple import holm
 from tunediff.tasks.classification import Classification
 
 NO_LABELS = (
-    "there are no gold labels, or no file lists its labels and there are too many to be classes (more than 100, or "
+    "there are no gold labels, or the files list no labels and there are too many to be classes (more than 100, or "
     "more than 10 with fewer than 10 cases each on average)"
 )
 
@@ -132,10 +132,10 @@ def test_memory_does_not_grow_with_labels_times_cases():
 @pytest.mark.parametrize(
     ("change", "labels", "why"),
     [
-        ({}, ["entailment", "neutral"], "a gold label is none of the labels"),
+        ({}, ["entailment", "neutral"], "a gold label is not among the labels"),
         ({}, ["entailment"], "there is only one label"),
         ({}, [], NO_LABELS),
-        ({"outcome_base": "right"}, LABELS, "an answer counts as right by another rule than being the gold label"),
+        ({"outcome_base": "right"}, LABELS, "answers count as right by a rule other than equality with the gold label"),
     ],
 )
 def test_what_are_no_classes_is_left_out_for_a_reason(change, labels, why):

@@ -98,7 +98,9 @@ def test_an_answer_becomes_a_label_by_being_there():
 def test_files_scored_against_other_answers_are_refused():
     base, tuned = golden_pair(TEST)
     tuned.at[0, "answers"] = ["another"]
-    with pytest.raises(TunediffError, match="test split and tuned predictions: answers: found different ones for 1 of"):
+    with pytest.raises(
+        TunediffError, match="test split and tuned predictions: answers: found different values for 1 of"
+    ):
         aligned_pair((base, tuned))
 
 

@@ -24,7 +24,9 @@ def test_an_interval_that_touches_zero_has_no_upper_end(repaired, broken):
     found = per_net_repair(30.0, 100, (repaired - broken) / 100, *difference_interval(repaired, broken, 100))
     assert found.high is None
     assert found.low < found.value
-    assert per_net_repair_clause(found, 0.9, "s").endswith("s up, no upper end: that of the difference touches zero")
+    assert per_net_repair_clause(found, 0.9, "s").endswith(
+        "s up, with no upper bound: the interval of the difference includes zero"
+    )
 
 
 @pytest.mark.parametrize(("repaired", "broken"), [(3, 6), (0, 0), (5, 5)])

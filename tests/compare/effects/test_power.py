@@ -28,9 +28,12 @@ def test_a_shown_difference_needs_no_further_case():
 @pytest.mark.parametrize(
     ("counts", "words"),
     [
-        ((100, 5, 0), "Of 100 cases, 5 changed between right and wrong, too few to show a difference; 100 cases show"),
+        (
+            (100, 5, 0),
+            "Of 100 cases, 5 changed between right and wrong, too few to detect a difference; 100 cases show",
+        ),
         ((100, 0, 0), "Of 100 cases, none changed between right and wrong, too few"),
-        ((1, 1, 0), "1 case cannot show any difference"),
+        ((1, 1, 0), "1 case cannot detect any difference"),
         ((100, 10, 10), "or more with 80 % power (two-sided 5 % level)."),
     ],
 )

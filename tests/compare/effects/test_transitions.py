@@ -237,5 +237,5 @@ def test_predictions_of_other_cases_than_the_test_split_are_refused():
 def test_predictions_made_before_a_label_was_corrected_are_refused():
     cases, aligned = three_cases()
     corrected = make_cases([(case.inputs, "neutral", case.tags) for case in cases[:1]]) + cases[1:]
-    with pytest.raises(TunediffError, match=f"label: found different ones for 1 of 3 cases .*{cases[0].case_id}"):
+    with pytest.raises(TunediffError, match=f"label: found different values for 1 of 3 cases .*{cases[0].case_id}"):
         in_split_order(aligned, corrected)

@@ -120,8 +120,8 @@ def test_everything_that_was_measured_is_told():
     first, second, last = causes(aligned, cells, cases, TASK, train())
     assert "the base model's answer changes with the batch size" in first["explanation"].lower()
     # An explanation is a sentence or two: of what was measured it tells the most telling, the fields hold the rest.
-    assert "from the hypothesis alone both models answer 'no'" in second["explanation"].lower()
-    assert "from the hypothesis alone both models answer 'no'" in last["explanation"].lower()
+    assert "given the hypothesis alone, both models answer 'no'" in second["explanation"].lower()
+    assert "given the hypothesis alone, both models answer 'no'" in last["explanation"].lower()
     assert first["subsequence"] is True
     assert second["negation"] == "in premise"
     assert last["overlap"] == 0

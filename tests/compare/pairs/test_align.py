@@ -85,14 +85,16 @@ def test_a_case_id_that_stands_twice_is_refused():
 def test_different_labels_prompts_or_scorers_are_refused_even_where_the_order_differs(column, values, found):
     tuned = predictions(**{column: values}).iloc[::-1]
     message = refusal(predictions(), tuned)
-    assert message.startswith(f"base.parquet and tuned.parquet: {column}: found different ones for ")
+    assert message.startswith(f"base.parquet and tuned.parquet: {column}: found different values for ")
     assert found in message
 
 
 def test_different_inputs_under_one_case_id_are_refused_where_they_are_shared():
     base, tuned = predictions(premise=["A dog."] * 4), predictions(premise=["A dog."] * 3 + ["A <b>cat</b>." * 40])
     assert align(base, tuned)["premise_tuned"].iloc[0] == "A dog."
-    with pytest.raises(TunediffError, match=r"premise: found different ones for 1 of 4 cases \(d; the first: 'A dog.'"):
+    with pytest.raises(
+        TunediffError, match=r"premise: found different values for 1 of 4 cases \(d; the first: 'A dog.'"
+    ):
         align(base, tuned, shared=["premise"])
     aligned = align(base, base, shared=["premise"])
     assert aligned["premise"].tolist() == ["A dog."] * 4

@@ -58,9 +58,9 @@ def test_the_outcomes_are_those_of_the_file(name, options, outcomes, origin):
     [
         ("lbl_empty.csv", "row 2: label: found nothing"),
         ("g2_a.jsonl", "filter: found 1, 2, which have no names"),
-        ("hf_list.json", "is a file of SQuAD predictions by its form; expected its data set as --data"),
-        ("zh_a.json", "is a file of SQuAD predictions by its form"),
-        ("zh_b.json", "is a file of SQuAD predictions by its form"),
+        ("hf_list.json", "looks like a file of SQuAD predictions; expected its data set as --data"),
+        ("zh_a.json", "looks like a file of SQuAD predictions"),
+        ("zh_b.json", "looks like a file of SQuAD predictions"),
         ("zh.json", "found an object with 'version, data', expected"),
     ],
 )

@@ -126,13 +126,13 @@ def test_text_in_a_csv_file_is_what_stands_there(tmp_path):
         ("p.jsonl", b"\xff\xfe", r"p.jsonl: byte 0: found bytes that are not UTF-8"),
         ("p.csv", "", r"p.csv: has no row"),
         ("p.csv", "case_id,label,prediction\n", r"p.csv: has no row"),
-        ("p.csv", "case_id,label,label\n1,a,a\n", r"names the column 'label' twice"),
+        ("p.csv", "case_id,label,label\n1,a,a\n", r"has the column 'label' twice"),
         ("p.csv", "case_id,label\n1,a\n", r"p.csv: found no column 'prediction' among \['case_id', 'label'\]"),
         ("p.csv", 'case_id,label,prediction\n1,a,"a\n', r"p.csv, row 2: is not CSV"),
         ("p.csv", "case_id,label,prediction\n1,a,a\n2,b,b,b,b\n", r"p.csv, row 3: found 5 fields, expected 3"),
         ("p.csv", "case_id,label,prediction\n1,a,a\n2\n", r"p.csv, row 3: found 1 fields, expected 3"),
         ("p.csv", b"case_id,label,prediction\n1,\xff,a\n", r"found bytes that are not UTF-8"),
-        ("p.parquet", "PAR1", r"p.parquet: is not a Parquet file"),
+        ("p.parquet", "PAR1", r"p.parquet: is not a readable Parquet file"),
         ("p.txt", "x", r"ends in '.txt', expected .jsonl, .ndjson, .csv, .tsv, .parquet, .json, .eval"),
         ("p.json", "{}", r"expected its data set as --data"),
     ],
@@ -359,10 +359,10 @@ def test_columns_that_first_appear_late_are_read_or_refused(tmp_path, monkeypatc
     hashes = [value for part in late("prompt_hash", prompt_hash="p") for value in part.frame["prompt_hash"]]
     assert [value for value in hashes if isinstance(value, str)] == ["p"] * 9
     pair = [late("prompt_hash", prompt_hash=name) for name in ("p", "q")]
-    with pytest.raises(TunediffError, match="prompt_hash: found different ones for 9 of 30 cases"):
+    with pytest.raises(TunediffError, match="prompt_hash: found different values for 9 of 30 cases"):
         compare_files(*pair)
     with pytest.raises(
-        TunediffError, match=r"row 22: found the first value of 'outcome', expected one in earlier rows"
+        TunediffError, match=r"row 22: found the first value of 'outcome', expected one in the earlier rows too"
     ):
         late("outcome", outcome="right")
 
@@ -413,7 +413,7 @@ def test_a_ready_outcome_needs_neither_label_nor_prediction(tmp_path, kind, colu
     assert found.frame["outcome"].tolist() == outcomes
     assert found.frame[["label", "prediction"]].isna().all(axis=None)
     assert found.labels == ()
-    assert found.origin.startswith("a table, right where ok says so, cases by id; without answers")
+    assert found.origin.startswith("a table, right according to ok, cases by id; without answers")
 
 
 def test_a_score_takes_a_threshold_in_a_table_too(tmp_path):

@@ -121,8 +121,11 @@ def test_repeated_inputs_of_several_parts_have_the_ids_of_the_pipeline(tmp_path)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"label": [30, 60]}, r"label: found different ones for 2 of 100 cases \(é30, é60; the first: '\w+' and 'x'\)"),
-        ({"hypothesis": [8]}, r"hypothesis: found different ones for 1 of 100 cases \(é8; the first"),
+        (
+            {"label": [30, 60]},
+            r"label: found different values for 2 of 100 cases \(é30, é60; the first: '\w+' and 'x'\)",
+        ),
+        ({"hypothesis": [8]}, r"hypothesis: found different values for 1 of 100 cases \(é8; the first"),
         ({"case_id": [3]}, r"different cases: found 1 only in before \(é3\), 1 only in after \(x\)"),
         ({"case_id": [3, 90]}, r"^after: case_id: found 1 more than once \(x\)"),
     ],
@@ -222,5 +225,5 @@ def test_a_reading_process_that_is_killed_is_said_in_a_line(tmp_path):
         os.kill(os.getpid(), signal.SIGKILL)
         yield
 
-    with pytest.raises(TunediffError, match=r"^after: the process that read it was ended"):
+    with pytest.raises(TunediffError, match=r"^after: the process reading it was killed"):
         compare_files(read_predictions(paths[0], FIELDS), killed(), folder=tmp_path, at_once=True)

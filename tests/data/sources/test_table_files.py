@@ -126,7 +126,7 @@ def test_a_file_that_is_not_text_is_named(name, tmp_path):
 
 
 def test_a_file_that_is_not_parquet_is_named(tmp_path):
-    assert "is not a Parquet file" in error_of(write(tmp_path, "a.parquet", "text,label\n"))
+    assert "is not a readable Parquet file" in error_of(write(tmp_path, "a.parquet", "text,label\n"))
 
 
 @pytest.mark.parametrize(("name", "text"), [("a.jsonl", "\n"), ("a.csv", "text,label\n"), ("a.tsv", "")])
@@ -181,7 +181,7 @@ def test_a_workbook_is_read_as_text(tmp_path):
 
 
 def test_a_file_that_is_no_workbook_or_not_packed_is_refused(tmp_path):
-    assert "is not a workbook that can be read" in error_of(write(tmp_path, "a.xlsx", "x"))
+    assert "is not a readable workbook" in error_of(write(tmp_path, "a.xlsx", "x"))
     assert "a.csv.gz: cannot be read: Not a gzipped file" in error_of(write(tmp_path, "a.csv.gz", "a,b"))
     whole = gzip.compress(b"a,b\n1,2\n")
     (tmp_path / "b.csv.gz").write_bytes(whole[:-4])

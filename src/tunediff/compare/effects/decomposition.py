@@ -1,9 +1,9 @@
-"""What a gain consists of: the form of the answer, a preference among labels, a cue in one input, and the rest.
+"""What a gain consists of: the answer format, a preference among labels, a cue in one input, and the rest.
 
 Both models answer the same cases in four evaluation settings:
 
     generated     text written freely and parsed; an answer that names no label is wrong
-    choices       the most likely of the labels' texts, so that the form of the answer no longer counts
+    choices       the most likely of the labels' texts, so that the answer format no longer counts
     calibrated    the same without the model's preference among the labels (tunediff.compare.effects.label_bias)
     partial_input  as calibrated, but from the partial-input input alone, such as the hypothesis without the premise
 

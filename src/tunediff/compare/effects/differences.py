@@ -184,17 +184,17 @@ def no_classes(aligned: pd.DataFrame, labels: Sequence[str]) -> str | None:
     """
     if not labels:
         return (
-            "there are no gold labels, or no file lists its labels and there are too many to be classes (more than "
+            "there are no gold labels, or the files list no labels and there are too many to be classes (more than "
             f"{MOST_LABELS}, or more than {FEW_LABELS} with fewer than {CASES_PER_LABEL} cases each on average)"
         )
     gold, *answers = _codes(aligned, labels)
     if len(labels) < 2 or len(aligned) < 2:
         return "there is only one label" if len(labels) < 2 else "there is only one case"
     if (gold < 0).any():
-        return "a gold label is none of the labels"
+        return "a gold label is not among the labels"
     for answer, who in zip(answers, MODELS, strict=True):
         if ((answer == gold) != (aligned[f"outcome_{who}"] == RIGHT)).any():
-            return "an answer counts as right by another rule than being the gold label"
+            return "answers count as right by a rule other than equality with the gold label"
     return None
 
 

@@ -1,6 +1,6 @@
 """Whether a test set can tell models apart: labels to review, and how far models differ beyond chance.
 
-    suspected_labels(frames)           # cases on which all models agree against the label, the surest first
+    suspected_labels(frames)           # cases on which all models agree against the label, most confident first
     signal_to_noise(change, None)      # of two models: the difference over its standard error
 
 A label that all models contradict with one and the same answer may be wrong, or the case may be one that all of them

@@ -48,7 +48,10 @@ def per_net_repair_clause(found: PerNetRepair | None, confidence: float, unit: s
     value = "no net repaired case" if found.value is None else f"{figure(found.value)} {unit} per net repaired case"
     if found.high is not None:
         return f"{value}, {level} {figure(found.low)} to {figure(found.high)} {unit}"
-    return f"{value}, {level} from {figure(found.low)} {unit} up, no upper end: that of the difference touches zero"
+    return (
+        f"{value}, {level} from {figure(found.low)} {unit} up, with no upper bound: the interval of the "
+        "difference includes zero"
+    )
 
 
 def figure(value: float) -> str:

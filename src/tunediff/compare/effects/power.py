@@ -2,7 +2,7 @@
 
     >>> print(power_sentence(n=1000, repaired=60, broken=50))
     1,000 cases, of which 110 changed between right and wrong, detect a difference of 2.9 points or more with 80 % \
-power (two-sided 5 % level). One as small as the observed +1.0 points takes 8,632 cases: 7,632 more.
+power (two-sided 5 % level). Detecting the observed difference of +1.0 points takes 8,632 cases: 7,632 more.
 """
 
 from tunediff.stats.paired import cases_needed, minimum_detectable_difference, smallest_detectable
@@ -32,11 +32,11 @@ def power_sentence(n: int, repaired: int, broken: int, alpha: float = 0.05) -> s
     smallest = smallest_detectable(n, flips / n, alpha, POWER)
     cases = "1 case" if n == 1 else f"{n:,} cases"
     if smallest >= 1:
-        return f"{cases} cannot show any difference ({level})."
+        return f"{cases} cannot detect any difference ({level})."
     if minimum_detectable_difference(n, flips / n, alpha, POWER) is None or flips == 0:
         return (
-            f"Of {cases}, {flips or 'none'} changed between right and wrong, too few to show a difference; {cases} "
-            f"show one of {100 * smallest:.1f} points where every change goes the same way ({level})."
+            f"Of {cases}, {flips or 'none'} changed between right and wrong, too few to detect a difference; {cases} "
+            f"could detect one of {100 * smallest:.1f} points if every change goes the same way ({level})."
         )
     sentence = (
         f"{cases}, of which {flips:,} changed between right and wrong, detect a difference of {100 * smallest:.1f} "
@@ -48,4 +48,7 @@ def power_sentence(n: int, repaired: int, broken: int, alpha: float = 0.05) -> s
     if not more:
         return sentence
     observed = 100 * (repaired - broken) / n
-    return f"{sentence} One as small as the observed {observed:+.1f} points takes {n + more:,} cases: {more:,} more."
+    return (
+        f"{sentence} Detecting the observed difference of {observed:+.1f} points requires {n + more:,} cases: "
+        f"{more:,} more."
+    )

@@ -4,7 +4,7 @@
     found["forgotten"], found["forgotten_low"], found["forgotten_high"]      # 2, 0.0024, 0.0704
     found["kl"]                                                              # 0.31: nats per case, base to tuned
 
-A change of right answers is split in two. Where an answer is written and a choice is scored too, the form of the answer
+A change of right answers is split in two. Where an answer is written and a choice is scored too, the answer format
 counts in the first and not in the second; so it does in a strict and a lenient grade of one text. What the change is
 without the form is the rest, and the answer format is what is left:
 

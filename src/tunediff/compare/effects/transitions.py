@@ -1,4 +1,4 @@
-"""What became of each case: its outcome before, its outcome after, and the numbers that follow.
+"""Outcome of each case: its outcome before, its outcome after, and the numbers that follow.
 
     right -> right      both_right
     not right -> right  repaired
@@ -194,7 +194,7 @@ def in_split_order(aligned: pd.DataFrame, cases: Sequence[Case]) -> pd.DataFrame
     relabelled = [case.case_id for case, label in zip(cases, rows["label"], strict=True) if case.label != label]
     if relabelled:
         raise TunediffError(
-            f"test split and predictions: label: found different ones for {len(relabelled)} of {len(cases)} cases "
+            f"test split and predictions: label: found different values for {len(relabelled)} of {len(cases)} cases "
             f"(the first: {relabelled[0]}), expected the same in both"
         )
     return rows

@@ -1,8 +1,8 @@
 """Why a case flipped, as far as stored evidence goes: fields first, then a sentence or two made of them alone.
 
     {"transition": "repaired", "base_margin": -2.31, "tuned_margin": 0.8, "base_calibrated_margin": 0.12, ...}
-    The gold label trailed by 2.31 nats before and leads by 0.80 after; without the base model's preference among the
-    labels it would have led before (by 0.12 nats).
+    The gold label trailed by 2.31 nats before and leads by 0.80 after; without the base model's label preference it
+    would have led before (by 0.12 nats).
 
 A clause is written by a rule of the task's `clauses`, which is handed the fields it cites and nothing else. So a clause
 cannot speak of what was not measured: where a cited field is missing, its clause is.

@@ -17,12 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tunediff.data.cases import INVALID, MODELS, RIGHT, WRONG
+from tunediff.data.cases import MODELS, OUTCOMES
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.runtime.hashing import content_hash
-
-OUTCOMES = (RIGHT, WRONG, INVALID)
 
 # What must be equal in both files; it stands once in the aligned frame.
 SHARED = ("label", "prompt_hash", "scorer")
@@ -225,7 +223,7 @@ class SharedColumns:
         if column is not None:
             before, after = self._first[column]
             raise TunediffError(
-                f"{names[0]} and {names[1]}: {column}: found different ones for {self._counts[column]} of "
+                f"{names[0]} and {names[1]}: {column}: found different values for {self._counts[column]} of "
                 f"{self._cases} cases ({_first(self._ids[column])}; the first: {shown(before)} and {shown(after)}), "
                 "expected the same in both"
             )

@@ -108,7 +108,7 @@ def from_graded(answers: Iterable[Graded], name: str, options: ReadOptions, orig
     columns = ["case_id", "label", "prediction", "outcome", "prompt_hash", "scorer", "prompt", *same]
     frame = frame[columns].astype("str")
     if frame["prediction"].isna().all():
-        origin += ", without answers: those that are wrong twice count as the same"
+        origin += ", without answers: cases wrong both times count as the same wrong answer"
     prompts = ("prompt",) if frame["prompt"].ne("").any() else ()
     return Predictions(frame, prompts, labels, scores, tuple(same), checks=tuple(checks), origin=origin)
 
@@ -160,7 +160,7 @@ def _repeats(frame: pd.DataFrame, name: str) -> Iterator[tuple[str, str]]:
     yield (
         "TD404",
         f"The {len(counts):,} cases of {name} are answered {times} times each. Each of the {len(frame):,} answers "
-        "counts as a case; intervals take the answers to one case for one piece of evidence.",
+        "counts as a case; intervals treat the answers to one case as one cluster.",
     )
     frame["cluster"] = frame["cluster"].where(frame["cluster"].notna(), frame["case_id"])
     frame["case_id"] = [f"{one} #{repeat}" for one, repeat in zip(frame["case_id"], repeats, strict=True)]
@@ -189,8 +189,8 @@ def _labels(
             checks.append(
                 (
                     "TD402",
-                    f"In {count:,} of {len(frame):,} cases of {name} the answer is the gold label, and {metric} calls "
-                    "it wrong. Outcomes are those of the file.",
+                    f"In {count:,} of {len(frame):,} cases of {name} the answer is the gold label, but {metric} "
+                    "marks it wrong. Outcomes are taken from the file.",
                 )
             )
     return (() if frame["label"].isna().all() else labels), scores

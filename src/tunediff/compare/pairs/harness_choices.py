@@ -83,8 +83,8 @@ def read_choices(responses: list[Any], texts: list[str], twice: bool, place: str
         return Choices(texts, scores, greedy, None)
     if len(scores) % 2:
         raise TunediffError(
-            f"{place}: filtered_resps: found {len(scores)} log-likelihoods, expected two for each choice, as "
-            "acc_mutual_info has"
+            f"{place}: filtered_resps: found {len(scores)} log-likelihoods, expected two for each choice, as for "
+            "acc_mutual_info"
         )
     half = len(scores) // 2
     return Choices(texts[:half], scores[:half], greedy[:half], scores[half:])
@@ -136,12 +136,12 @@ def choose(
         cases = f"{len(wrong):,} of {checked:,} cases (row{'s' * (len(wrong) > 1)} {first})"
         if 2 * len(wrong) > checked:
             raise TunediffError(
-                f"{name}: {metric}: found outcomes that contradict the log-likelihoods in {cases}, expected the choice "
-                "that they favour to be right where the metric says so (another --metric?)"
+                f"{name}: {metric}: found outcomes that contradict the log-likelihoods in {cases}, expected the "
+                "choice that they favour to be right wherever the metric says so (another --metric?)"
             )
         sentence = (
-            f"In {cases} of {name} the log-likelihoods favour another choice than {metric} says. Outcomes are those of "
-            "the file, predictions those of the log-likelihoods."
+            f"In {cases} of {name} the log-likelihoods favour a choice that contradicts {metric}. Outcomes are taken "
+            "from the file, predictions from the log-likelihoods."
         )
         checks.append(("TD402", sentence))
     invalid = rows.index[[pick is None for pick in picks]]

@@ -121,14 +121,14 @@ def _learnt(before: Scored, after: Scored, both: str) -> tuple[str, ...]:
     for place in sorted(first.keys() & second.keys()):
         if first[place] != second[place]:
             raise TunediffError(
-                f"{both}: label list: number {place + 1} of the scores is of {shown(first[place])} in one and of "
-                f"{shown(second[place])} in the other, expected the same order in both"
+                f"{both}: label list: number {place + 1} of the scores belongs to {shown(first[place])} in one and "
+                f"of {shown(second[place])} in the other, expected the same order in both"
             )
     learnt = first | second
     if sorted(learnt) != list(range(before.size)):
         raise TunediffError(
-            f"{both}: scores: cannot infer which label each score belongs to, as no prediction follows them as the "
-            "highest one; expected objects of the form {label: score}"
+            f"{both}: scores: cannot infer which label each score belongs to, because no order of the labels makes "
+            "the predictions the highest scores; expected objects of the form {label: score}"
         )
     return tuple(learnt[place] for place in range(len(learnt)))
 

@@ -47,7 +47,7 @@ def read_predictions(
         data: the data set in SQuAD's layout, for a .json file of answers.
         metric: which metric of another tool's file says what is right; None takes the usual one.
         filter_name: which filter or model of such a file; None where there is only one.
-        threshold: the least score that is right, where scores are not 0 or 1.
+        threshold: the least score that counts as right, if scores are not 0 or 1.
         no_answer: how likely it is that questions of SQuAD have no answer.
 
     Raises:
@@ -59,7 +59,7 @@ def read_predictions(
     options = ReadOptions(fields, data, metric, filter_name, threshold, no_answer)
     if kind not in KINDS or (path.suffix.lower() == PACKED and kind not in LINES):
         expected = f"{', '.join(KINDS)}, and {', '.join(f'{one}{PACKED}' for one in LINES)}"
-        raise TunediffError(f"{path}: found a name that ends in '{path.suffix}', expected {expected}")
+        raise TunediffError(f"{path}: found a name ending in '{path.suffix}', expected {expected}")
     if kind == ".json" and data is not None:
         yield squad_answers.read_answers(path, data, no_answer)
         return

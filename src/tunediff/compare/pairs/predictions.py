@@ -41,7 +41,7 @@ LATE = ("prompt_hash", "scorer")
 # What a column of outcomes may say besides numbers.
 GRADES = {"true": RIGHT, "right": RIGHT, "correct": RIGHT, "pass": RIGHT, "yes": RIGHT}
 GRADES |= {"false": WRONG, "wrong": WRONG, "incorrect": WRONG, "fail": WRONG, "no": WRONG, "invalid": INVALID}
-NEITHER = "expected 0 or 1 (or --threshold, the least score that is right)"
+NEITHER = "expected 0 or 1 (or --threshold, the least score that counts as right)"
 # What the name of a column begins with whose values are slices.
 SLICE = "slice: "
 # What else a column of gold labels is called, where there is no column label and one of these alone.
@@ -189,8 +189,8 @@ def _agree_with_transition(transition: pd.Series, outcome: pd.Series, prediction
     for row in transition.index[transition.isin(was_right[prediction]) != (outcome == RIGHT)]:
         problems.add(
             row,
-            f"transition: found {shown(transition[row])}, but {prediction} held against the label is {outcome[row]}: "
-            "its answers were graded by another rule; expected the two prediction files",
+            f"transition: found {shown(transition[row])}, but {prediction} compared with the label is "
+            f"{outcome[row]}: its answers were graded by a different rule; expected the two prediction files",
             kind="transition",
         )
 
@@ -246,10 +246,12 @@ def _origin(fields: Fields, table: pd.DataFrame, name: str, ours: bool, threshol
     known = _known_by(table, fields, name)
     by = shown(known or ", ".join(fields.inputs) or "row", 100)[1:-1]
     if fields.correct is None:
-        return f"a table, {fields.prediction} held against {fields.label}, cases by {by}"
+        return f"a table, {fields.prediction} compared with {fields.label}, cases by {by}"
     level = "" if threshold is None else f" from {threshold:g}"
-    unknown = "" if fields.prediction in table else "; without answers: those that are wrong twice count as the same"
-    return f"a table, right where {fields.correct} says so{level}, cases by {by}{unknown}"
+    unknown = (
+        "" if fields.prediction in table else "; without answers: cases wrong both times count as the same wrong answer"
+    )
+    return f"a table, right according to {fields.correct}{level}, cases by {by}{unknown}"
 
 
 def _known_by(table: pd.DataFrame, fields: Fields, name: str) -> str | None:
@@ -263,7 +265,7 @@ def _known_by(table: pd.DataFrame, fields: Fields, name: str) -> str | None:
     if known_by is None and not fields.inputs and not fields.by_row:
         raise TunediffError(
             f"{name}: found no column {CASE_ID} among {columns}, expected one, or the name of another (--id-field), "
-            "or of the input fields that tell one case from another (--input-fields)"
+            "or of the input fields that identify a case (--input-fields)"
         )
     named = [fields.label, fields.prediction] if fields.correct is None else [fields.correct]
     named = [*named, *filter(None, (fields.scores, *fields.inputs, known_by, fields.cluster, *fields.slices))]
@@ -357,7 +359,9 @@ def in_tables(
         fresh = [column for column in table if column in wanted and column not in columns]
         if columns and (bad := [column for column in fresh if column not in LATE]):
             row = table.index[int(table[bad[0]].notna().to_numpy().argmax())]
-            raise TunediffError(f"{name}, row {row}: found the first value of {bad[0]!r}, expected one in earlier rows")
+            raise TunediffError(
+                f"{name}, row {row}: found the first value of {bad[0]!r}, expected one in the earlier rows too"
+            )
         columns |= dict.fromkeys(table if not columns else fresh)
         yield table.reindex(columns=list(columns))
 

@@ -140,7 +140,7 @@ def store(parts: Iterable[Predictions], name: str, folder: Path | None = None) -
         if part.compared != first.compared:
             raise TunediffError(
                 f"{name}, row {part.frame.index[0]}: found columns that earlier rows lack, after which outcomes are "
-                "taken as they are; expected the same columns in all rows"
+                "taken from the file; expected the same columns in all rows"
             )
         if part.scores is None:
             scored = None
@@ -196,7 +196,9 @@ def store_both(
             if isinstance(found, Stored):
                 found.groups.take_over(reduction.recv_handle(here))
         except (EOFError, ConnectionError):
-            raise TunediffError(f"{names[1]}: the process that read it was ended, perhaps for lack of memory") from None
+            raise TunediffError(
+                f"{names[1]}: the process reading it was killed, perhaps because memory ran out"
+            ) from None
     finally:
         process.kill()
         process.join()

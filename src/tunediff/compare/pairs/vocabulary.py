@@ -53,6 +53,6 @@ def _sentence(labels: Sequence[str], answers: Sequence[str], foreign: int, n: in
     counted = f"{n:,} answer{'s' * (n != 1)}"
     how = "none is" if foreign == n else f"only {n - foreign:,} {'is' if n - foreign == 1 else 'are'}"
     return (
-        f"Of the {counted} of {name}, {how} among its labels. Labels: {some}; answers: {other}. "
-        "Unless the model truly answers so, give both the same names."
+        f"Of the {counted} of {name}, {how} among its labels. Labels: {some}; answers: {other}. Unless the model "
+        "really gives these answers, use the same names for both."
     )

@@ -67,7 +67,7 @@ def read_rows(path: Path, encoding: str = UTF8, delimiter: str | None = None) ->
         return read_squad(path)
     if kind not in readers or (path.suffix.lower() == PACKED and kind not in (".jsonl", ".ndjson", ".csv", ".tsv")):
         expected = f"{', '.join(readers)}, .json, .csv.gz, .tsv.gz, .jsonl.gz"
-        raise TunediffError(f"{path}: found a name that ends in '{path.suffix}', expected {expected}")
+        raise TunediffError(f"{path}: found a name ending in '{path.suffix}', expected {expected}")
     rows = [Row(values, str(path), number) for number, values in readers[kind]()]
     if not rows:
         raise TunediffError(f"{path}: has no row, expected at least one")
@@ -135,7 +135,7 @@ def _table(path: Path, lines: Lines, separator: str | None = None) -> Numbered:
         )
     doubled = sorted(name for name, count in Counter(header).items() if count > 1)
     if doubled:
-        raise TunediffError(f"{path}: names the column {shown(doubled[0])} twice")
+        raise TunediffError(f"{path}: has the column {shown(doubled[0])} twice")
     problems = Problems(str(path))
     for number, fields in filled:
         if len(fields) != len(header):
@@ -169,7 +169,7 @@ def _spreadsheet(path: Path) -> Numbered:
             f"{path}: this needs openpyxl, which is not installed: pip install 'tunediff[excel]'"
         ) from None
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise TunediffError(f"{path}: is not a workbook that can be read: {error}") from None
+        raise TunediffError(f"{path}: is not a readable workbook: {error}") from None
     rows = ([verbatim_text(value) or "" for value in row] for row in frame.to_numpy().tolist())
     yield from _table(path, ((number, row) for number, row in enumerate(rows, start=1) if any(row)))
 

@@ -75,7 +75,7 @@ def _text(answers: SetAnswers, case: Case, row: dict[str, Any]) -> dict[str, Any
     if row["outcome"] not in (RIGHT, INVALID) and (said or "").strip() in ("", NO_ANSWER):
         raise TunediffError(
             f"case {case.case_id}: prediction: found an empty answer that is wrong, which a sample of "
-            "lm-evaluation-harness cannot tell from none; expected another --format"
+            "lm-evaluation-harness cannot distinguish from no answer; expected another --format"
         )
     return {
         "arguments": {"gen_args_0": {"arg_0": answers.prompt(case), "arg_1": {"until": answers.case_set.ask.stop}}},

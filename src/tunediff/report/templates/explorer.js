@@ -69,8 +69,8 @@
     const count = (n) => n.toLocaleString("en");
     shown.textContent = part.length
       ? `Cases ${count(start + 1)} to ${count(start + part.length)} of ${count(found.length)}`
-        + (found.length < data.cases.length ? ` that fit, ${count(data.cases.length)} in all.` : ".")
-      : "No case fits these filters.";
+        + (found.length < data.cases.length ? ` matching, ${count(data.cases.length)} in total.` : ".")
+      : "No case matches these filters.";
     first.disabled = previous.disabled = page === 0;
     next.disabled = last.disabled = page === pages - 1;
     pager.hidden = pages === 1;
@@ -144,7 +144,7 @@
       await navigator.clipboard.writeText(asJson(one));
       button.textContent = "Copied";
     } catch {
-      button.textContent = "The browser does not let this page copy";
+      button.textContent = "The browser blocked copying";
     }
     setTimeout(() => { button.textContent = "Copy as JSON"; }, 2000);
   }

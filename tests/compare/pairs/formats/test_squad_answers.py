@@ -56,9 +56,7 @@ def test_the_three_forms_say_the_same(tmp_path, data, content):
 
 @pytest.mark.parametrize("content", [ANSWERS, listed(0, 0, 0), nbest()], ids=["object", "list", "nbest"])
 def test_without_their_data_set_they_are_known_and_refused(tmp_path, content):
-    with pytest.raises(
-        TunediffError, match="is a file of SQuAD predictions by its form; expected its data set as --data"
-    ):
+    with pytest.raises(TunediffError, match="looks like a file of SQuAD predictions; expected its data set as --data"):
         read(tmp_path, "answers.json", content)
 
 
@@ -72,7 +70,7 @@ def test_probabilities_of_no_answer_become_those_of_both_labels(tmp_path, data):
     assert found.origin == "a list of answers of SQuAD, exact match; with probabilities of no answer"
     same = read(tmp_path, "answers.json", listed(0.0, 0.0, 0.0), data=data)
     assert same.scores is None
-    assert same.origin.endswith("how likely it is that there is no answer is 0 throughout and left out")
+    assert same.origin.endswith("the probability of no answer is 0 throughout and ignored")
 
 
 def test_odds_of_no_answer_come_from_a_file_of_their_own_and_thresholds_are_compared(tmp_path, data):

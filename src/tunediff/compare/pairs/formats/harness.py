@@ -107,7 +107,7 @@ def _of_one_filter(
     problems = Problems(name)
     for number, row in rows:
         if not is_sample(row):
-            problems.add(number, "found no sample of lm-evaluation-harness, expected only such")
+            problems.add(number, "found a row that is not a sample of lm-evaluation-harness, expected only samples")
     problems.check()
     filters = [str(row.get("filter", "none")) for _, row in rows]
     hint = ""
@@ -119,7 +119,7 @@ def _of_one_filter(
             places.append(str(seen[str(row["doc_id"])]))
         # Every document as often as there are filters; others are repeated by mistake, and refused for that.
         if len(set(seen.values())) == 1 and places[-1] != "1":
-            filters, hint = places, ", which have no names and are called by their place in the file"
+            filters, hint = places, ", which have no names and are identified by their position in the file"
     found = sorted(set(filters))
     if (wanted is None and len(found) > 1) or (wanted is not None and wanted not in found):
         instead = f" instead of {wanted}" if wanted else ""

@@ -160,7 +160,7 @@ def archive_rows(path: Path) -> Iterator[tuple[int | str, dict[str, Any]]]:
     except FileNotFoundError:
         raise TunediffError(f"{path}: there is no such file") from None
     except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError) as error:
-        raise TunediffError(f"{path}: is not a log of inspect_ai that can be read: {error}") from None
+        raise TunediffError(f"{path}: is not a readable log of inspect_ai: {error}") from None
 
 
 def _bytes(archive: zipfile.ZipFile, part: zipfile.ZipInfo, path: Path) -> bytes:

@@ -49,8 +49,8 @@ def read_promptfoo(rows: Rows, name: str, options: ReadOptions) -> Predictions:
     models = sorted({_model(one) for _, one in results})
     if (options.part is None and len(models) > 1) or (options.part is not None and options.part not in models):
         raise TunediffError(
-            f"{name}: provider: found {shown(', '.join(models), 200)}, expected one of them as --filter (where both "
-            "models stand in one file, --before-field and --after-field)"
+            f"{name}: provider: found {shown(', '.join(models), 200)}, expected one of them as --filter (where one "
+            "file has both models, --before-field and --after-field)"
         )
     chosen = [(number, one) for number, one in results if _model(one) == (options.part or models[0])]
     named = [key for _, one in chosen for key in _named(one)]
@@ -66,7 +66,7 @@ def read_promptfoo(rows: Rows, name: str, options: ReadOptions) -> Predictions:
         return found
     sentence = (
         f"The {len(answers):,} results of {name} are of {len(shared):,} sets of variables. Each counts as a case; "
-        "intervals take those of the same variables for one piece of evidence."
+        "intervals treat those with the same variables as one cluster."
     )
     return found._replace(checks=(("TD404", sentence), *found.checks))
 

@@ -51,7 +51,7 @@ def _is_nbest(value: Any) -> bool:
 
 def _read(_: Rows, name: str, options: ReadOptions) -> Predictions:
     if options.data is None:
-        raise TunediffError(f"{name}: is a file of SQuAD predictions by its form; expected its data set as --data")
+        raise TunediffError(f"{name}: looks like a file of SQuAD predictions; expected its data set as --data")
     return read_answers(Path(name), options.data, options.no_answer)
 
 
@@ -180,7 +180,7 @@ def _scores(odds: Mapping[str, float] | None, ids: Sequence[str]) -> tuple[Table
         return None, ""
     numbers = np.array([odds[one] for one in ids], dtype=np.float64)
     if (numbers == numbers[0]).all():
-        return None, f"; how likely it is that there is no answer is {numbers[0]:g} throughout and left out"
+        return None, f"; the probability of no answer is {numbers[0]:g} throughout and ignored"
     if ((numbers >= 0) & (numbers <= 1)).all():
         tiny = np.finfo(np.float64).tiny
         return np.log(np.maximum(np.stack([1 - numbers, numbers], axis=1), tiny)), "; with probabilities of no answer"
