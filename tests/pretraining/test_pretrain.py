@@ -189,6 +189,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(layout, token
 # Encoders
 
 
+@pytest.mark.pipeline
 def test_a_bert_learns_masks_and_what_follows(train):
     # Each document has words of its own, so a second part of the other one is no riddle.
     topics = [f"{SENTENCES[number]} " * 30 for number in (1, 2)]

@@ -1,7 +1,7 @@
 """Training of a chat model reads what evaluation asks, the answer and the end of the turn; other rows are named."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.chats import CHAT_CHOICES, KINDS, PLAIN, chat_prompt, turn_ends
@@ -82,7 +82,6 @@ def test_the_proof_counts_every_case(kind):
     assert proof_of(kind, rows_of(kind)) == {"parity_cases": 8, "parity_equal": 8, "parity_spelled": 0}
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.sampled_from(PLAIN), st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=3, unique=True))
 def test_the_proof_holds_for_any_text(kind, texts):
     cases = make_cases(({"premise": a, "hypothesis": b}, LABELS[i], ()) for i, (a, b) in enumerate(texts))
