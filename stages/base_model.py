@@ -39,7 +39,7 @@ def main() -> None:
                 log, metrics = train_base(base, settings.pretrain, args.text, folder, scratch, note_cost)
             elif base.source == SERVED:
                 write_served(folder, base)
-                print(f"base model: {base.id}, which a server has: not its layout, nor what it is, is known here")
+                print(f"base model: {base.id}, which is on a server: its layout is unknown here")
             else:
                 weights = find_weights(base)
                 write_manifest(folder, base, weights)
@@ -82,7 +82,7 @@ def train_base(
             f"  epoch {row['epoch']:g}: loss {row['train_loss']:.3f}, perplexity {row['perplexity']:,.1f}{accuracies}"
         )
     if log[-1]["perplexity"] > vocabulary:
-        print(f"  ALARM: a perplexity above {vocabulary:,} is worse than guessing evenly among all tokens")
+        print(f"  ALARM: a perplexity above {vocabulary:,} is worse than uniform guessing over all tokens")
     # In the order of the log: a save that was gone on from has sorted them.
     last = {{"epoch": "epochs", "step": "steps"}.get(key, key): log[-1][key] for key in LOG if key in log[-1]}
     return log, {**last, "documents": read, "validation_documents": validated}

@@ -79,8 +79,8 @@ def main() -> None:
         print(f"train: {weights:,} weights on {len(cases[0]):,} cases, {len(log)} epochs, {log[-1]['step']:,} steps")
         if proof:
             print(
-                f"  parity: in {proof['parity_equal']:,} of {proof['parity_cases']:,} cases training reads, token by "
-                "token, what evaluation asks, the answer and the end of the turn"
+                f"  parity: in {proof['parity_equal']:,} of {proof['parity_cases']:,} cases the training sequence "
+                "is, token for token, the evaluation prompt, the answer and the end of the turn"
             )
         for row in log:
             kept = "  <- kept" if row is chosen else ""
@@ -103,7 +103,7 @@ def pin(args: Namespace, settings: TrainSettings) -> None:
         write_csv(args.log, [], LOG)
         for path in (args.metrics, args.environment):
             write_json(path, {})
-        print(f"train: nothing; the tuned model is {tuned.id or 'another'}, from source {tuned.source}")
+        print(f"train: skipped; the tuned model is {tuned.id or 'another'}, from source {tuned.source}")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,7 @@ import ast
 import subprocess
 import sys
 from collections import Counter
-
-import pytest
+from functools import cache
 
 from tests.imports import ROOT, SOURCE
 from tunediff.runtime.closure import project_imports
@@ -58,11 +57,12 @@ def test_every_package_has_its_place_and_no_module_stands_beside_them():
     assert {room(path) for path in FILES} == set(ORDER)
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_a_module_imports_only_packages_after_its_own(path):
-    imported = project_imports(path) - {PACKAGE / "__init__.py"}
-    for other in {room(one) for one in imported} - {room(path)}:
-        assert ORDER.index(other) > ORDER.index(room(path)), f"{name(path)} imports {other}"
+def test_a_module_imports_only_packages_after_its_own():
+    wrong = []
+    for path in FILES:
+        others = {room(one) for one in project_imports(path) - {PACKAGE / "__init__.py"}} - {room(path)}
+        wrong += [f"{name(path)} imports {one}" for one in others if ORDER.index(one) < ORDER.index(room(path))]
+    assert wrong == []
 
 
 def test_a_file_name_stands_once():
@@ -74,9 +74,9 @@ def test_no_module_imports_a_stage_or_a_test():
     assert [name(path) for path in FILES if imported_packages(path) & {"stages", "tests"}] == []
 
 
-@pytest.mark.parametrize("path", [path for path in WITHOUT_TORCH if name(path) not in NAMES_TORCH], ids=name)
-def test_only_the_model_side_imports_torch_even_inside_a_function(path):
-    assert not imported_packages(path) & TORCH
+def test_only_the_model_side_imports_torch_even_inside_a_function():
+    others = [path for path in WITHOUT_TORCH if name(path) not in NAMES_TORCH]
+    assert [name(path) for path in others if imported_packages(path) & TORCH] == []
 
 
 def test_everything_outside_the_model_side_starts_without_torch():
@@ -89,20 +89,26 @@ def test_everything_outside_the_model_side_starts_without_torch():
     assert not TORCH & set(done.stdout.split())
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_the_training_loop_is_our_own(path):
+def test_the_training_loop_is_our_own():
     """A trainer of transformers would have to be bent by its private methods, which change from release to release."""
-    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-    modules = [node for node in nodes if isinstance(node, ast.ImportFrom) and "transformers" in (node.module or "")]
-    names = {alias.name for node in modules for alias in node.names}
-    assert not [one for one in names if one.startswith("_") or "Trainer" in one or one == "TrainingArguments"]
-    bases = {ast.unparse(base) for node in nodes if isinstance(node, ast.ClassDef) for base in node.bases}
-    assert not [base for base in bases if "Trainer" in base]
+    for path in FILES:
+        nodes = nodes_of(path)
+        modules = [node for node in nodes if isinstance(node, ast.ImportFrom) and "transformers" in (node.module or "")]
+        names = {alias.name for node in modules for alias in node.names}
+        wrong = [one for one in names if one.startswith("_") or "Trainer" in one or one == "TrainingArguments"]
+        assert wrong == [], name(path)
+        bases = {ast.unparse(base) for node in nodes if isinstance(node, ast.ClassDef) for base in node.bases}
+        assert [base for base in bases if "Trainer" in base] == [], name(path)
+
+
+@cache
+def nodes_of(path):
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def imported_packages(path):
     """Top-level names that a file imports anywhere, also inside functions and for type checkers."""
-    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    nodes = nodes_of(path)
     plain = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     return {one.split(".")[0] for one in plain} | {
         node.module.split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom) and node.module

@@ -113,16 +113,18 @@ def idle(rows):
     return ", ".join(f"{layout} {match[0]}" for layout, match in found.items() if match)
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize("layout", ["llama", "gpt2", "mixtral", "rwkv", "youtu"])
 def test_a_layout_answers_and_learns_as_by_hand(layout, tmp_path):
     found = trial(layout, tmp_path)
     assert [found[step] for step in STEPS] == ["agrees"] * len(STEPS)
 
 
+@pytest.mark.pipeline
 def test_an_adapter_of_blocks_that_share_their_weights_is_not_merged(tmp_path):
     found = trial("zamba2", tmp_path)
     assert found["lora"].startswith("refused: the adapter cannot be merged into the base model: model.layers.")
-    assert found["lora"].endswith("share their weights, and each has an adapter of its own")
+    assert found["lora"].endswith("share their weights, but each has its own adapter")
 
 
 def test_every_layout_agrees_or_is_refused(long, tmp_path):

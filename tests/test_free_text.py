@@ -14,6 +14,7 @@ def read(path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize("name", ["sums", "orders"])
 def test_the_stages_run_on_free_text_and_the_report_tells_what_changed(name, tmp_path, monkeypatch, capsys):
     params = small(name)

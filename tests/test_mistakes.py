@@ -1,4 +1,4 @@
-"""The ten mistakes that published comparisons made (docs/ARCHITECTURE.md, "Mistakes"), each made here once more.
+"""Ten mistakes of published comparisons, each made once more here: refused, or named in the output.
 
 Every test goes the way of a user, through a stage or a command, and sees the mistake refused or named.
 """

@@ -1,6 +1,6 @@
 """Rubbish ends in lines that name the field and the place: no traceback, no hang (docs/reliability.md, "Rubbish").
 
-500 inputs here; 10,000 with `pytest tests/test_rubbish.py --long`. Each goes the way of a user, through the function
+250 inputs here; 10,000 with `pytest tests/test_rubbish.py --long`. Each goes the way of a user, through the function
 behind `params.yaml`, the stage prepare, and the commands diff, score and predict.
 """
 
@@ -30,8 +30,8 @@ from tunediff.inputs.prompts import encode_cases
 from tunediff.tasks.experiment import read_experiment
 
 PREPARE = runpy.run_path(str(ROOT / "stages" / "prepare.py"))["main"]
-SHARE = {"params": 150, "prepare": 150, "diff": 130, "score": 40, "predict": 30}
-TIMES = 20  # of --long: 10,000 inputs
+SHARE = {"params": 75, "prepare": 75, "diff": 65, "score": 20, "predict": 15}
+TIMES = 40  # of --long: 10,000 inputs
 
 
 @pytest.fixture

@@ -111,5 +111,5 @@ def test_a_served_model_is_neither_merged_nor_published(project, tmp_path):
     with pytest.raises(TunediffError, match="found server, which has nothing to merge"):
         _adapter_method(project / "models/tuned")
     model = read_experiment(project / "params.yaml").params.model
-    with pytest.raises(TunediffError, match="of which no weights lie here"):
+    with pytest.raises(TunediffError, match="whose weights are not available locally"):
         write_model(tmp_path, project / "models/base", project / "models/tuned", model, LABELS, "me/it")

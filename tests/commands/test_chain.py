@@ -103,6 +103,7 @@ def test_what_is_said_while_models_are_asked_does_not_stand_beside_the_json(tmp_
     assert "asked" in said.err
 
 
+@pytest.mark.pipeline
 def test_a_chain_of_files_starts_without_torch(folder):
     code, _, error = tunediff(
         folder, "chain", "base.jsonl", "nf4.csv", python=sys.executable, PYTHONPROFILEIMPORTTIME="1"

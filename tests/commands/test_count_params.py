@@ -110,7 +110,7 @@ def test_the_table_shows_each_tensor_with_its_shape_and_the_totals_with_their_ar
     assert "+ adapter 17,448,960 on 97 layers" in lines
     assert (
         "published 1,538,841,600 1,240,842,240 fewer than the base: + 17,448,960 the adapter, - 1,258,291,200 two "
-        "4-bit parameters taken for one"
+        "4-bit parameters counted as one"
     ) in lines
 
 
@@ -131,7 +131,7 @@ def test_a_head_that_replaces_the_output_layer_is_seen_to(changed, count):
 
 
 def test_a_published_count_that_nothing_explains_is_said_to_be_unexplained(count):
-    said = "108,432,384 1,049,856 fewer than the base; nothing in the layout tells why"
+    said = "108,432,384 1,049,856 fewer than the base; the layout does not explain why"
     assert said in count(RECIPES / "bert-sst2.yaml")[1]
 
 

@@ -263,7 +263,9 @@ def test_columns_of_ones_own_are_slices_with_tests_corrected_together_and_every_
     age = [None if number == 0 else str(number) for number in range(100)]
     own = {"channel": channel, "age": age}
     leaks = find_leaks(TEST, TRAIN, TASK)
-    alone, found = (gather(compare_run(*pair, TRAIN, TEST, leaks, TASK, Diff(), own=columns)) for columns in ({}, own))
+    alone, found = (
+        gather(compare_run(*pair, TRAIN, TEST, leaks, TASK, Diff(), user_slices=columns)) for columns in ({}, own)
+    )
     table = found.tables["slices"]
     ours = table[table["family"].isin(list(own))].set_index("value")
     assert ours.loc["web", ["n", "repaired", "broken"]].tolist() == [49, 49, 0]
@@ -277,4 +279,4 @@ def test_columns_of_ones_own_are_slices_with_tests_corrected_together_and_every_
 
 def test_values_of_other_cases_than_those_of_the_test_set_are_refused(pair):
     with pytest.raises(TunediffError, match=r"slices by tier: found 99 values for 100 test cases, expected one for"):
-        compare_run(*pair, TRAIN, TEST, None, TASK, Diff(), own={"tier": ["a"] * 99})
+        compare_run(*pair, TRAIN, TEST, None, TASK, Diff(), user_slices={"tier": ["a"] * 99})

@@ -4,7 +4,7 @@ import doctest
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tunediff.compare.verdict import (
@@ -61,7 +61,6 @@ def test_without_a_flip_the_cases_needed_are_those_of_the_closed_form():
     assert doctest.testmod(intervals).failed == 0
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(2, 400), st.data())
 def test_as_many_cases_as_are_needed_tell_and_one_less_does_not(n, data):
     repaired = data.draw(st.integers(0, n))
@@ -81,7 +80,6 @@ def test_as_many_cases_as_are_needed_tell_and_one_less_does_not(n, data):
         assert needed is None or needed > n
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(1, 400), st.data())
 def test_the_cases_for_a_rate_tell_by_the_exact_interval(n, data):
     count = data.draw(st.integers(0, n))

@@ -608,6 +608,10 @@ CONTRADICTIONS = {
         {"evaluate__settings": ["generation", "generation"]},
         ["evaluate.settings: found ['generation', 'generation'], expected no name twice"],
     ),
+    "two ways to share the cases": (
+        {"evaluate__workers": 2, "evaluate__num_processes": 2},
+        ["evaluate.workers is 2, but evaluate.num_processes is 2; expected the one or the other"],
+    ),
     "noise of the same batches": (
         {"evaluate__batch_tokens": 512, "evaluate__noise_batch_tokens": 512},
         ["evaluate.noise_batch_tokens is 512", "evaluate.batch_tokens", "expected another number"],

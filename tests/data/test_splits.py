@@ -353,6 +353,7 @@ def test_the_order_of_the_rows_does_not_change_which_groups_are_drawn():
     assert drawn[0] == drawn[1]
 
 
+@pytest.mark.pipeline
 def test_system_ds_stratified_split_of_sst2_is_80_to_20_and_shares_no_row():
     lines = shared_data("sst2/train.tsv").read_text(encoding="utf-8").split("\n")[1:]
     rows = [line.split("\t") for line in lines if line]

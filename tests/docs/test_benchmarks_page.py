@@ -20,7 +20,7 @@ ROWS = [match.groupdict() for match in ROW.finditer(PAGE)]
 def test_each_row_of_the_first_table_has_its_result():
     scripts = set(re.findall(r"^\| `(\w+)\.py", PAGE, re.MULTILINE))
     assert {path.stem for path in FOLDER.glob("*.py")} - {"setting", "work", "layout"} == scripts
-    told_elsewhere = {"busy", "diff", "leaks", "newcomer", "options", "pipeline", "seeds"}
+    told_elsewhere = {"busy", "diff", "leaks", "newcomer", "options", "pipeline", "seeds", "stream"}
     assert {row["name"].partition("-")[0] for row in ROWS} == scripts - told_elsewhere
 
 
@@ -49,6 +49,22 @@ def test_the_table_of_diff_says_what_its_files_say():
         for r in rows
     ]
     assert found == expected
+
+
+def test_the_table_of_the_stream_says_what_its_file_says():
+    row = r"^\| ([\d,]+) \| ([\d.]+) s \| (\d+) MiB \| ([\d.]+) s \| (\d+) MiB \|$"
+    expected = [
+        (
+            f"{r['cases']:,}",
+            *(
+                text
+                for name in ("predict", "eval")
+                for text in (f"{r[f'{name}_seconds']:.1f}", str(r[f"{name}_peak_mib"]))
+            ),
+        )
+        for r in read_json(FOLDER / "results" / "stream.json")["rows"]
+    ]
+    assert re.findall(row, PAGE, re.MULTILINE) == expected
 
 
 def test_the_table_of_the_pipeline_says_what_its_file_says():

@@ -5,9 +5,9 @@ from tunediff.config.checks import CHECKS
 
 HEAD = """# Checks
 
-A result that fails a check is a figure that should not be believed as it stands. The stage `diff_cases` raises every
-check once and writes `data/plots/checks.json`; the report and `tunediff diff` print it. A check that is known and
-accepted is acknowledged in `params.yaml`, with the reason, which the report prints:
+A failed check means that a figure should not be taken at face value. The stage `diff_cases` raises each check once and
+writes it to `data/plots/checks.json`; the report and `tunediff diff` print it. To accept a known check, acknowledge it
+in `params.yaml` with a reason, which the report prints:
 
 ```yaml
 checks:

@@ -103,7 +103,7 @@ def test_the_table_of_a_section_says_what_the_code_says(heading):
 @pytest.mark.parametrize(
     ("words", "gpu", "bfloat16"),
     [
-        ("bfloat16 on a GPU that has it", True, True),
+        ("bfloat16 on GPUs that support it", True, True),
         ("float16 on others", True, False),
         ("float32 on the CPU", False, False),
     ],

@@ -25,8 +25,8 @@ def blocks(language):
     return [text for name, text in found if name == language]
 
 
-[MANUAL, _], [REPLIES], [MAKE_TICKETS, GRADER] = blocks("json"), blocks("jsonl"), blocks("python")
-EXPERIMENT, QUESTIONS, FREE_TEXT, *_ = map(yaml.safe_load, blocks("yaml"))
+[MANUAL, RANKED], [REPLIES], [MAKE_TICKETS, GRADER] = blocks("json"), blocks("jsonl"), blocks("python")
+EXPERIMENT, QUESTIONS, FREE_TEXT, OPTIONS, _ = map(yaml.safe_load, blocks("yaml"))
 COMMANDS, SAID = ([line for line in block.splitlines() if line] for block in blocks(""))
 
 
@@ -121,3 +121,16 @@ def test_the_replies_become_cases_with_references_of_several_lines_and_are_grade
     assert frame[["score_rougeL", "score_brief"]].eq(1).all(axis=None)
     wrong = experiment.task.grade(cases, answers.assign(text="I would say: a lot of money, every single month"), ask)
     assert set(wrong["outcome"]) == {"invalid"}
+
+
+def test_the_row_with_options_of_its_own_becomes_cases_that_are_chosen_among_them(tmp_path):
+    row = json.loads(RANKED)
+    folder = project(tmp_path, **(FREE_TEXT | OPTIONS))
+    for name, other in (("train", "Ann"), ("validation", "Ida"), ("test", "Zoe")):
+        told = {**row, "question": row["question"].replace("Ann", other)}
+        (folder / f"data/raw/{name}.jsonl").write_text(json.dumps(told), encoding="utf-8")
+    metrics, _ = prepared(folder)
+    assert (metrics["train_n"], metrics["validation_n"], metrics["test_n"]) == (1, 1, 1)
+    [case] = read_cases(file_of(tmp_path, "test"), ["question"], OPTIONS["task"]["labels"])
+    assert (case.label, list(case.options)) == ("B", row["choices"])
+    assert case.inputs["question"].startswith("Zoe is taller")

@@ -44,7 +44,7 @@ def test_a_number_may_be_off_by_rounding_alone(dtype, off, passes):
     if passes:
         check_alone(LENGTHS, SCORES, ask, dtype, "test")
         return
-    with pytest.raises(TunediffError, match=f"log-likelihoods that are off by {off:.2g} nats"):
+    with pytest.raises(TunediffError, match=f"log-likelihoods that differ by {off:.2g} nats"):
         check_alone(LENGTHS, SCORES, ask, dtype, "test")
 
 
@@ -74,6 +74,6 @@ def test_a_choice_that_cannot_be_is_no_difference_where_it_cannot_be_alone_eithe
 def test_texts_have_to_be_the_same_where_rounding_is_small_and_mostly_the_same_where_it_is_not():
     texts = [f"text {i}" for i in range(len(LENGTHS))]
     for dtype, others in (("float32", [9]), ("bfloat16", range(12))):
-        with pytest.raises(TunediffError, match="cases get another text than among others"):
+        with pytest.raises(TunediffError, match="cases get a different text than in a batch"):
             check_alone(LENGTHS, texts, lambda i, others=others: "other" if i in others else texts[i], dtype, "test")
     check_alone(LENGTHS, texts, lambda i: "other" if i == 9 else texts[i], "bfloat16", "test")

@@ -72,7 +72,7 @@ def ask(engine, case_set=CASE_SET, tmp="nowhere", **keys):
 @pytest.mark.parametrize("answer", ["choices", "text"])
 def test_log_probabilities_that_depend_on_the_batch_stop_the_stage(answer):
     ask(Moody(off=1e-4), asked_for(answer))
-    with pytest.raises(TunediffError, match="test: asked alone, a case gets log-likelihoods that are off"):
+    with pytest.raises(TunediffError, match="test: evaluated alone, a case gets log-likelihoods that differ"):
         ask(Moody(off=0.1), asked_for(answer))
 
 
@@ -80,7 +80,7 @@ def test_texts_that_depend_on_the_batch_stop_the_stage():
     without = CASE_SET.model_copy(update={"ask": Ask(answer="text")})
     for case_set in (asked_for("text"), without):
         ask(Moody(), case_set)
-        with pytest.raises(TunediffError, match="asked alone, 8 of 8 cases get another text than among others"):
+        with pytest.raises(TunediffError, match="evaluated alone, 8 of 8 cases get a different text than in a batch"):
             ask(Moody(text=" indeed"), case_set)
 
 
@@ -94,7 +94,7 @@ def test_the_cases_of_the_headline_are_asked_alone_and_no_others():
 
 def test_unusual_joins_are_said_once_a_stage(tmp_path, tokenizer, capsys):
     loaded = load(tmp_path / "base", write_model(tmp_path / "model", "llama", tokenizer))
-    sentence = "the tokens of an answer are not those that it has alone"
+    sentence = "the tokens of an answer differ from those that it has alone"
     ask(engine_of(loaded), noise_batch_tokens=64)
     assert sentence not in capsys.readouterr().out
     choices = dict(zip(LABELS, [text.strip() for text in CHOICES.values()], strict=True))

@@ -1,7 +1,7 @@
 """A chat prompt is what transformers' apply_chat_template writes, and an answer stands where the model is asked."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.chats import GEMMA2, KINDS, NO_SYSTEM, PLAIN, SMOLLM2, chat_prompt, turn_ends
@@ -39,7 +39,6 @@ def error_of(call):
 # What a model reads
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.sampled_from(PLAIN), TEXT, TEXT)
 def test_the_tokens_of_a_prompt_are_those_of_transformers(kind, premise, hypothesis):
     chat = chat_of(kind)
@@ -49,7 +48,6 @@ def test_the_tokens_of_a_prompt_are_those_of_transformers(kind, premise, hypothe
         assert tokens == chat.tokens(chat.conversation(one), generation=True)
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.sampled_from(PLAIN), st.lists(st.one_of(st.sampled_from(SPELLED), TEXT), max_size=5))
 def test_a_case_adds_no_control_token_whatever_it_spells(kind, parts):
     tokenizer, chat = TOKENIZERS[kind], chat_of(kind)
@@ -91,7 +89,6 @@ def test_values_of_the_experiment_reach_the_template():
 # Where the answer stands
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.sampled_from(PLAIN), TEXT, st.sampled_from(["yes", "no", "a b", "<|im_end|>", "é\nx"]))
 def test_prompt_answer_and_end_are_the_whole_conversation(kind, premise, answer):
     chat, tokenizer = chat_of(kind), TOKENIZERS[kind]
@@ -174,7 +171,7 @@ def test_a_template_that_fails_or_leaves_its_sandbox_is_refused(template):
 
 def test_the_date_of_the_day_is_refused():
     line = error_of(lambda: chat_of("llama32").prompts(INPUTS))
-    assert line.startswith("models/base: the chat template writes the date of the day")
+    assert line.startswith("models/base: the chat template writes the current date")
     assert "{date_string:" in line
 
 

@@ -1,7 +1,7 @@
 """A control token is one that the template wrote; what a case spells stays text; the text of a chat is read whole."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.chats import KINDS
@@ -31,7 +31,6 @@ def test_without_spelled_tokens_the_text_of_a_chat_is_what_the_tokenizer_itself_
     assert encode_prompts(tokenizer, [CHAT + text]) == [expected]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["<|im_start|>", "<|im_end|>", "<think>", "a", " b\n", "<", "|>", "é"]), max_size=8))
 def test_any_text_of_a_chat_is_read_whole(parts):
     tokenizer = TOKENIZERS["qwen3"]

@@ -126,5 +126,5 @@ def test_a_tokenizer_that_does_not_know_places_is_refused():
     class Slow:
         is_fast = False
 
-    with pytest.raises(TunediffError, match="found Slow, which does not tell where its tokens stand"):
+    with pytest.raises(TunediffError, match="found Slow, which does not report token offsets"):
         read(Slow(), CASES)

@@ -203,7 +203,7 @@ def test_an_adapter_that_is_damaged_missing_or_another_ones_is_one_line(tuned, p
 
     weights.pop(next(iter(weights)))
     save_file(weights, file)
-    error_of(load_it, file, "another model, or of one adapted in another way")
+    error_of(load_it, file, "another model, or of one adapted differently")
     file.write_bytes(whole[: len(whole) // 2])
     error_of(load_it, file, "cannot be read")
     file.unlink()

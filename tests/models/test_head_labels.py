@@ -72,7 +72,7 @@ def test_other_names_are_refused_with_both_lists(tmp_path):
 
 def test_numbers_in_place_of_names_are_refused_unless_params_give_the_order(tmp_path):
     folder = checkpoint(tmp_path / "model", ["LABEL_0", "LABEL_1", "LABEL_2"])
-    assert "found LABEL_0, LABEL_1, LABEL_2, which name no labels" in error_of(folder, tmp_path)
+    assert "found LABEL_0, LABEL_1, LABEL_2, which are not labels" in error_of(folder, tmp_path)
     same = checkpoint(tmp_path / "same", OTHER_ORDER)
     given = load(tmp_path / "given", folder, head="classification", head_labels=OTHER_ORDER)
     named = load(tmp_path / "named", same, head="classification")

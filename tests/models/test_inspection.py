@@ -133,7 +133,7 @@ def test_fused_experts_are_counted_as_they_are_and_cautioned_about(tmp_path, cap
     assert sum(row.dtype == "nf4" for row in rows) == loaded.found["nf4_layers"] == 8
     assert sum(row.bytes for row in rows) == pytest.approx(held(loaded), rel=0.01)
     [caution] = loaded.found["cautions"]
-    assert "of the weights of the mixtral model are NF4 (8 layers); the others are as they were: " in caution
+    assert "of the weights of the mixtral model are NF4 (8 layers); the others are unchanged: " in caution
     assert "MixtralExperts" in caution
     assert caution in capsys.readouterr().err
 
@@ -184,14 +184,17 @@ def test_an_adapter_beside_whole_weights_is_refused(files, tmp_path):
     for name in files:
         shutil.copyfile(tmp_path / "adapter" / name, folder / name)
     line = error_of(folder, tmp_path)
-    assert line.startswith(f"{folder / 'adapter_config.json'}: found an adapter beside a model's whole weights")
+    assert line.startswith(f"{folder / 'adapter_config.json'}: found an adapter next to the weights of a whole model")
 
 
 def test_code_that_a_known_layout_names_is_not_run_and_that_is_said(tmp_path, capsys):
     folder = write_model(tmp_path / "model", "llama", TOKENIZER)
     change_json(folder / "config.json", auto_map={"AutoModelForCausalLM": "modeling_x.XModel"})
     load(tmp_path / "base", folder)
-    line = "config.json names code of its own (auto_map), which is not run: the layout llama of transformers is loaded"
+    line = (
+        "config.json refers to custom code (auto_map), which is not run; the layout llama of transformers is "
+        "loaded instead"
+    )
     assert line in capsys.readouterr().err
 
 
@@ -222,7 +225,9 @@ def test_an_embedding_shorter_than_the_tokenizer_is_refused_with_both_sizes_and_
 def test_a_model_that_sees_the_future_is_refused_as_a_language_model(config, tmp_path):
     folder = written(tmp_path / "model", config)
     line = error_of(folder, tmp_path)
-    assert f"found lm, but this {config['model_type']} model sees the tokens behind the one that it writes" in line
+    assert (
+        f"found lm, but this {config['model_type']} model attends to the tokens after the one that it predicts" in line
+    )
 
 
 @pytest.mark.parametrize("name", sorted(set(SMALL) - {"bert"}))
@@ -242,6 +247,6 @@ def test_what_would_change_greedy_generation_is_said_and_what_would_not_is_not(t
     change_json(folder / "generation_config.json", repetition_penalty=1.05, do_sample=True, temperature=0.7, top_p=0.8)
     loaded = load(tmp_path / "base", folder)
     assert changes_greedy(loaded.model) == {"repetition_penalty": 1.05}
-    sentence = "generation_config.json sets repetition_penalty 1.05, which is left out of greedy generation"
+    sentence = "generation_config.json sets repetition_penalty 1.05, which is ignored in greedy generation"
     assert loaded.found["cautions"] == [sentence]
     assert capsys.readouterr().err.count(sentence) == 1

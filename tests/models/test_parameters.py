@@ -93,12 +93,12 @@ def test_the_totals_add_up_whatever_the_model(tensors):
         (
             [*BASE, LORA, row("packed", n=600, dtype="nf4", stored=300)],
             -247,
-            {"the adapter": 53, "two 4-bit parameters taken for one": -300},
+            {"the adapter": 53, "two 4-bit parameters counted as one": -300},
         ),
         (
             [*BASE, row("lm_head", n=5000, dtype="tied", base=0, tuned=0, stored=0)],
             5000,
-            {"the tied output embedding taken for a second one": 5000},
+            {"the tied output embedding counted twice": 5000},
         ),
         (BASE, -12, None),
         (BASE, 12, None),
@@ -137,4 +137,4 @@ def test_the_summary_gives_the_arithmetic():
 
 
 def test_a_count_that_nothing_explains_is_said_to_be_unexplained():
-    assert "12 fewer than the base; nothing in the layout tells why" in "\n".join(summary(BASE, published=6676))
+    assert "12 fewer than the base; the layout does not explain why" in "\n".join(summary(BASE, published=6676))

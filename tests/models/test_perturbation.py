@@ -89,5 +89,5 @@ def test_an_adapter_with_a_tensor_that_was_trained_whole_is_refused(tmp_path):
     write_json(tmp_path / "adapter_config.json", {"peft_type": "LORA"})
     names = ("layer.lora_A.weight", "layer.lora_B.weight", "score.weight")
     save_file({name: torch.ones(2, 2) for name in names}, tmp_path / "adapter_model.safetensors")
-    with pytest.raises(TunediffError, match=r"found score\.weight, which was trained whole"):
+    with pytest.raises(TunediffError, match=r"found score\.weight, which was fully trained"):
         write_null(tmp_path, tmp_path / "null", dict, 1)

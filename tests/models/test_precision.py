@@ -121,7 +121,7 @@ def test_another_type_of_number_is_a_precision_too(weights, tmp_path):
         ({"quant_method": "gptq", "bits": 4, "group_size": 32}, "optimum"),
         ({"quant_method": "awq", "bits": 4}, "gptqmodel"),
         ({"quant_method": "compressed-tensors", "format": "pack-quantized"}, "compressed-tensors"),
-        ({"quant_method": "hqq2"}, "transformers does not know the method 'hqq2'"),
+        ({"quant_method": "hqq2"}, "transformers does not support the method 'hqq2'"),
     ],
 )
 def test_what_a_method_needs_is_named_before_any_weight_is_read(method, needs, weights, tmp_path, monkeypatch):
@@ -156,5 +156,5 @@ def test_fp8_without_a_gpu_is_turned_into_what_can_be_computed_with_and_that_is_
     (weights / "config.json").write_text(json.dumps(config))
     found = load(tmp_path / "base", weights, quantization="stored").found
     [caution] = found["cautions"]
-    assert "are stored quantised and were turned into float32 as they were loaded" in caution
+    assert "are stored quantised and were converted to float32 when loaded" in caution
     assert caution in capsys.readouterr().err

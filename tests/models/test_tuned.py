@@ -264,7 +264,7 @@ def test_an_adapter_without_a_head_on_a_base_without_one_is_refused(tmp_path, to
     publish_adapter(tmp_path / "theirs", small_model("llama", tokenizer), PUBLISHED["lora"])
     bare = load(tmp_path / "base", weights, head="classification")
     line = line_of(lambda: pinned(bare, tmp_path, "folder", id=str(tmp_path / "theirs")))
-    assert "found no weights of score, nor has the base any" in line
+    assert "found no weights of score, and the base has none either" in line
 
 
 def test_token_types_are_not_dropped_for_an_adapter_that_was_made_for_questions(tmp_path, tokenizer):

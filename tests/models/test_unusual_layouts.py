@@ -92,14 +92,14 @@ def test_gemma_3n_does_not_learn_in_4_bits_and_does_without(tmp_path):
 def test_a_model_whose_answers_depend_on_how_many_tokens_follow_is_refused(tmp_path):
     folder = written(tmp_path / "model", "prophetnet")
     with pytest.raises(
-        TunediffError, match="what this prophetnet model says of a text depends on how many tokens follow"
+        TunediffError, match="the output of this prophetnet model depends on the number of tokens that follow"
     ):
         load(tmp_path / "base", folder)
 
 
 def test_a_model_that_learns_from_rows_of_one_length_alone_is_one_line(tmp_path):
     loaded = load(tmp_path / "base", written(tmp_path / "model", "reformer"))
-    with pytest.raises(TunediffError, match="found lora, but a reformer model cannot learn so: If training"):
+    with pytest.raises(TunediffError, match="found lora, but a reformer model cannot be trained this way: If training"):
         adapt_model(loaded.model, adapt_section("lora"), seed=0)
 
 

@@ -189,6 +189,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(layout, token
 # Encoders
 
 
+@pytest.mark.pipeline
 def test_a_bert_learns_masks_and_what_follows(train):
     # Each document has words of its own, so a second part of the other one is no riddle.
     topics = [f"{SENTENCES[number]} " * 30 for number in (1, 2)]
@@ -283,11 +284,11 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(layout, tokenizer, tr
         (LAYOUT | {"hiden_size": 8}, ["model.config.hiden_size", "hidden_size"]),
         (LAYOUT | {"hidden_size": "wide"}, ["model.config", "hidden_size"]),
         (LAYOUT | {"num_attention_heads": 0}, ["model.config", "zero"]),
-        (LAYOUT | {"num_key_value_heads": 3}, ["model.config", "expected sizes that agree"]),
+        (LAYOUT | {"num_key_value_heads": 3}, ["model.config", "expected consistent sizes"]),
         ({"model_type": "clip_vision_model"}, ["model.config.model_type", "no lm head"]),
         (BERT | {"hidden_size": 30, "num_attention_heads": 4}, ["model.config", "multiple"]),
         (BERT | {"max_position_embeddings": 16}, ["pretrain.max_tokens: found 32, expected at most 16"]),
-        (ROBERTA | {"max_position_embeddings": 32}, ["model.config", "expected sizes that agree"]),
+        (ROBERTA | {"max_position_embeddings": 32}, ["model.config", "expected consistent sizes"]),
         (LAYOUT | {"max_position_embeddings": 16}, ["pretrain.max_tokens: found 32, expected at most 16"]),
     ],
     ids=[
@@ -312,6 +313,6 @@ def test_a_tokenizer_that_does_not_fit_the_layout_is_one_line(train):
 
 
 def test_a_loss_that_is_no_number_is_one_line(train):
-    found = r"pretrain: found a loss that is no finite number at step 2, expected .*; lower pretrain\.learning_rate, or"
+    found = r"pretrain: found a loss that is not finite at step 2, expected .*; lower pretrain\.learning_rate, or"
     with pytest.raises(TunediffError, match=found):
         train(SENTENCES * 8, learning_rate=1e30, num_train_epochs=3, warmup_steps=0)

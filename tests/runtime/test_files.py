@@ -172,7 +172,7 @@ def test_a_table_is_read_back_by_any_csv_reader(rows, tmp_path_factory):
 
 
 def test_a_table_without_rows_is_refused(tmp_path):
-    assert "there is no row to write" in error_of(write_csv, tmp_path / "rows.csv", [])
+    assert "there are no rows to write" in error_of(write_csv, tmp_path / "rows.csv", [])
 
 
 def test_the_same_values_make_the_same_bytes(tmp_path):
@@ -324,5 +324,5 @@ def test_a_key_that_stands_twice_is_refused_where_each_counts(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"a": {"b": 1, "b": 2}}')
     assert read_json(path) == {"a": {"b": 2}}
-    with pytest.raises(TunediffError, match="is not JSON: names 'b' twice"):
+    with pytest.raises(TunediffError, match="is not JSON: has the key 'b' twice"):
         read_json(path, once=True)

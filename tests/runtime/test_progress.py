@@ -10,7 +10,7 @@ def test_a_log_has_a_line_for_each_state_with_what_is_left(monkeypatch, capsys):
         bar.set_postfix(loss="0.1234", refresh=False)
         bar.update(700)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-1].startswith("train: 1,200 of 2,000 steps, 00:00 gone, 00:00 left, loss=0.1234")
+    assert lines[-1].startswith("train: 1,200 of 2,000 steps, 00:00 elapsed, 00:00 left, loss=0.1234")
     assert "\r" not in "".join(lines)
 
 

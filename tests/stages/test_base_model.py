@@ -92,4 +92,4 @@ def test_a_perplexity_above_the_vocabulary_is_an_alarm(base_model):
         prompt={},
         evaluate={"scoring_method": "head"},
     )
-    assert "ALARM: a perplexity above 129 is worse than guessing evenly among all tokens" in printed
+    assert "ALARM: a perplexity above 129 is worse than uniform guessing over all tokens" in printed

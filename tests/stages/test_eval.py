@@ -82,6 +82,7 @@ def test_answers_become_predictions_and_metrics_set_by_set(model, tmp_path):
     assert f"{model}, questions: 1 of 7 right = exact match 14.3 %" in done.stdout
 
 
+@pytest.mark.pipeline
 def test_grading_imports_no_torch(tmp_path):
     write_project(tmp_path)
     path, arguments = command("tuned")

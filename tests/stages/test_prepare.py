@@ -132,6 +132,7 @@ def test_a_row_without_a_label_that_two_splits_pass_over_is_counted_once(tmp_pat
     assert (metrics["train_n"], metrics["validation_n"]) == (15, 5)
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize("source", ["files", "synthetic"])
 def test_two_runs_give_the_same_bytes_whatever_the_hash_seed(source, tmp_path):
     world = {"name": "captions", "seed": 1, "train": 120, "validation": 30, "test": 30}
@@ -287,6 +288,7 @@ def test_a_hub_that_cannot_be_reached_ends_in_one_line(tmp_path, monkeypatch):
     assert "stanfordnlp/snli at cdb5c3d5eed6ead6e5a341c8e56e669bb666725b" in line
 
 
+@pytest.mark.pipeline
 def test_preparing_files_starts_without_the_heavy_libraries(tmp_path):
     settle(project(tmp_path))
     words = ["prepare.py", "--raw", "data/raw", *[part for pair in ARGUMENTS.items() for part in pair]]
@@ -347,6 +349,7 @@ def questions_section(**changes):
     } | changes
 
 
+@pytest.mark.pipeline
 def test_squad_is_split_by_article_and_its_summary_says_what_it_holds(tmp_path):
     raw = shared_data("squad/dev-v2.0.json").parent.resolve()
     metrics, summary = prepared(project(tmp_path, questions_section(), **QUESTIONS), raw=raw)
@@ -414,6 +417,7 @@ def sst2_section(**changes):
     } | changes
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize(("shared", "leaked"), [("drop", 0), ("keep", 114)])
 def test_sst2_is_split_80_to_20_and_a_sentence_that_stands_twice_leaks_only_where_it_may(shared, leaked, tmp_path):
     raw = shared_data("sst2/train.tsv").parent.resolve()

@@ -74,6 +74,7 @@ def test_the_same_results_give_the_same_reports(project):
     assert [path.read_bytes() for path in names] == first
 
 
+@pytest.mark.pipeline
 def test_the_stage_never_imports_torch(project):
     code = (
         f"import runpy, sys; sys.argv[0] = {str(SCRIPT)!r}; runpy.run_path({str(SCRIPT)!r}, run_name='__main__'); "

@@ -3,7 +3,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -20,7 +20,6 @@ def test_the_documented_examples_hold():
     assert doctest.testmod(module).failed == 0
 
 
-@settings(max_examples=60, deadline=None)
 @given(RUNS)
 def test_pairs_are_counted_and_tested_as_one_by_one(right):
     counts, p = discordance(right), pair_tests(right)
@@ -43,7 +42,6 @@ def test_pairs_give_the_golden_values_with_clusters_of_one_case_too(repaired, br
     assert twice[0, 1] == pytest.approx(golden[repaired, broken], rel=1e-9)
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.lists(st.integers(-4, 4), max_size=11))
 def test_the_sign_test_counts_every_choice_of_signs(net):
     sizes = [abs(one) for one in net]

@@ -5,7 +5,7 @@ from math import comb
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
@@ -65,7 +65,6 @@ def test_looking_after_every_pair_rejects_equal_models_as_rarely_as_the_golden_v
     assert (peeking[100], peeking[300]) == (pytest.approx(0.227, abs=5e-4), pytest.approx(0.316, abs=5e-4))
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 50))
 def test_cases_that_do_not_flip_change_nothing_against_a_mean_of_zero(repaired, broken, same):
     if repaired + broken + same:
@@ -73,7 +72,6 @@ def test_cases_that_do_not_flip_change_nothing_against_a_mean_of_zero(repaired, 
         assert winnings(repaired, broken, same) == pytest.approx(expected, rel=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60), st.floats(0.02, 0.98))
 def test_against_a_rate_the_winnings_are_those_of_all_rates_with_equal_weight(yes, no, rate):
     if not yes + no:

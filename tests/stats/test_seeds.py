@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import t
@@ -28,7 +28,6 @@ def simulated(spread, seeds, cases=400, seed=0):
     return (difficulty + strength + luck > -0.2).astype(np.int64) - base
 
 
-@settings(max_examples=60, deadline=None)
 @given(CHANGES)
 def test_the_variances_are_those_of_the_analysis_of_variance(change):
     """The mean squares of two crossed factors, written out."""
@@ -45,7 +44,6 @@ def test_the_variances_are_those_of_the_analysis_of_variance(change):
     assert min(layout.components.values()) >= 0
 
 
-@settings(max_examples=60, deadline=None)
 @given(CHANGES, st.integers(2, 3))
 def test_copies_of_cases_that_are_named_as_clusters_add_nothing(change, times):
     alone = two_way(change)
@@ -56,7 +54,6 @@ def test_copies_of_cases_that_are_named_as_clusters_add_nothing(change, times):
         assert recipe_interval(copied, 0.95) == pytest.approx(recipe_interval(alone, 0.95), abs=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
 @given(CHANGES)
 def test_the_order_of_seeds_and_cases_does_not_matter_and_the_sign_turns_the_interval(change):
     layout, turned = two_way(change), two_way(-change[::-1, ::-1])

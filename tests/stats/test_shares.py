@@ -2,7 +2,7 @@ import doctest
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tunediff.stats import shares
@@ -15,7 +15,6 @@ def test_the_documented_example_holds():
     assert doctest.testmod(shares).failed == 0
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=60))
 def test_without_clusters_it_is_the_plain_interval(flags):
     found = np.array(flags)

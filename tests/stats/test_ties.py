@@ -3,7 +3,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tunediff.stats import ties
@@ -32,7 +32,6 @@ def test_the_documented_example_holds():
     assert len(set(letters(1000))) == 1000
 
 
-@settings(max_examples=80, deadline=None)
 @given(GRAPHS)
 def test_groups_are_all_largest_sets_of_runs_that_are_not_told_apart(separated):
     n = len(separated)
@@ -45,7 +44,6 @@ def test_groups_are_all_largest_sets_of_runs_that_are_not_told_apart(separated):
     assert tie_groups(separated) == largest
 
 
-@settings(max_examples=80, deadline=None)
 @given(GRAPHS)
 def test_runs_share_a_group_exactly_where_they_are_not_told_apart(separated):
     groups = tie_groups(separated)

@@ -1,7 +1,7 @@
 """Training of a chat model reads what evaluation asks, the answer and the end of the turn; other rows are named."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.chats import CHAT_CHOICES, KINDS, PLAIN, chat_prompt, turn_ends
@@ -82,7 +82,6 @@ def test_the_proof_counts_every_case(kind):
     assert proof_of(kind, rows_of(kind)) == {"parity_cases": 8, "parity_equal": 8, "parity_spelled": 0}
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.sampled_from(PLAIN), st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=3, unique=True))
 def test_the_proof_holds_for_any_text(kind, texts):
     cases = make_cases(({"premise": a, "hypothesis": b}, LABELS[i], ()) for i, (a, b) in enumerate(texts))
@@ -144,7 +143,7 @@ def ids(tokenizer, text):
 
 def test_bos_twice_is_named():
     line = planted("llama3", lambda tokenizer, tokens, n: ([tokenizer.bos_token_id, *tokens], n))
-    assert "training reads other tokens than the chat template writes, BOS twice" in line
+    assert "training reads different tokens than the chat template renders, BOS twice" in line
 
 
 def test_a_trailing_space_is_named():
@@ -183,4 +182,4 @@ def test_an_end_that_melts_with_the_answer_is_refused():
     melting = KINDS["melting"]()
     loaded = Loaded(Named(), melting, 2048, 0, None, LABELS)
     line = error_of(lambda: training_rows(loaded, CASES, LABELS, chat_prompt("llama2"), "lm"))
-    assert "the end of the turn melts with the answer ' yes', other tokens: ['▁[/INST]', '▁yes'] in place of" in line
+    assert "the end of the turn merges with the answer ' yes', other tokens: ['▁[/INST]', '▁yes'] in place of" in line

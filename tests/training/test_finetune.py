@@ -486,7 +486,7 @@ def test_a_step_that_explodes_stops_in_one_line_with_its_cases_before_it_is_take
     assert not list((tmp_path / "scratch").glob("checkpoint-*/whole"))
 
 
-@pytest.mark.parametrize(("value", "said"), [(math.nan, "no finite number"), (1e4, "nats a target")])
+@pytest.mark.parametrize(("value", "said"), [(math.nan, "not finite"), (1e4, "nats per target")])
 def test_the_batch_that_is_at_fault_is_named_among_those_of_its_step(value, said, start, tmp_path, monkeypatch):
     loaded, rows, validation, head = start()
     train = train_section(per_device_train_batch_size=1, gradient_accumulation_steps=4, num_train_epochs=1)

@@ -123,7 +123,7 @@ def test_a_loss_that_is_no_number_in_one_process_is_told_by_all_with_the_rows_of
     learn("lm", 9, tmp_path / "one", 4)  # writes the base
     (line, others), (same, rows) = in_processes(2, tmp_path / "both", diverged)
     assert line == same
-    assert "found a loss that is no finite number at step 2" in line
+    assert "found a loss that is not finite at step 2" in line
     assert line.endswith(f"look at rows {rows[0]}, {rows[1]}")
     assert not set(rows) & set(others)
 

@@ -61,9 +61,9 @@ def main(args: argparse.Namespace) -> None:
     for number, folder in epochs.items():
         engine = open_engine(first.settings, first.base).tuned(folder)
         for one in projects:
-            asked = cases[one.set_name]
-            frame = one.ask(engine, asked, f"epoch {number}, {one.set_name}")
-            answers[one.set_name][number] = with_sources(frame, one, asked)
+            evaluated = cases[one.set_name]
+            frame = one.ask(engine, evaluated, f"epoch {number}, {one.set_name}")
+            answers[one.set_name][number] = with_sources(frame, one, evaluated)
     confidence = read_settings(stage_path("diff_cases", "settings"), DiffSettings).diff.confidence
     sets = {
         one.set_name: compare_epochs(

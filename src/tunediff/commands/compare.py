@@ -111,8 +111,8 @@ def main(args: argparse.Namespace) -> None:
         TunediffError: an argument, the data or a model is at fault; then nothing is written and nothing is computed.
     """
     project = project_of(args.out, [args.base, args.tuned])
-    text, said = params_text(args)
-    for line in said:
+    text, notes = params_text(args)
+    for line in notes:
         print(f"compare: {line}")
     sys.stdout.flush()
     write_project(project, text, args.data)
@@ -165,8 +165,8 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
         )
     for column in (*args.input, args.label):
         if column not in rows[0]:
-            there = [str(name) for name in rows[0]]
-            expected = f"{', '.join(there)}{nearest(column, there)}"
+            available = [str(name) for name in rows[0]]
+            expected = f"{', '.join(available)}{nearest(column, available)}"
             raise TunediffError(f"{args.data}: found no column {column!r}, expected one of {expected}")
     if args.limit is not None and args.limit < 1:
         raise TunediffError(f"--limit: found {args.limit}, expected a number of cases from 1 up")

@@ -146,7 +146,7 @@ def main(args: argparse.Namespace) -> None:
             f"{args.before}: is {comparison.pairs.origins[0]}: the answers of one model; expected a second file, or "
             "two columns or models as --before-field and --after-field"
         )
-    if args.slice_fields and comparison.pairs and not comparison.own:
+    if args.slice_fields and comparison.pairs and not comparison.user_slices:
         origin = comparison.pairs.origins[0]
         raise TunediffError(f"--slice-fields: found beside {origin}, expected tables with these columns")
     slices = of_labels(args.slice, comparison.aligned["label"])

@@ -151,8 +151,8 @@ def end_with(judged: Sequence[Judged], confidence: float) -> None:
 def _not_empty(inside: dict[str, Flags], known: set[str]) -> None:
     for name, flags in inside.items():
         if not flags.any():
-            there = ", ".join(sorted(known)[:20]) or "none"
-            raise TunediffError(f"--slice: found {shown(name)}, which has no cases; expected one of {there}")
+            available = ", ".join(sorted(known)[:20]) or "none"
+            raise TunediffError(f"--slice: found {shown(name)}, which has no cases; expected one of {available}")
 
 
 def _cases(path: Path, source: str) -> tuple[pd.Series, pd.Series, list[set[str]], pd.Series]:

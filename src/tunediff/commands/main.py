@@ -79,8 +79,8 @@ def main() -> None:
         print("\nRun tunediff --help to list all commands, tunediff COMMAND --help for the options of one.")
         return
     # All of them for help, completion and a name that is none.
-    asked = [name for name in COMMANDS if name == sys.argv[1]]
-    args = parser_of(asked or COMMANDS).parse_args()
+    requested = [name for name in COMMANDS if name == sys.argv[1]]
+    args = parser_of(requested or COMMANDS).parse_args()
     errors.run(partial(module_of(args.command).main, args))
 
 

@@ -77,15 +77,15 @@ def seed_names(params: Params, seeds: int) -> dict[str, int]:
 def _other_seeds(params: Params, seeds: int) -> tuple[int, KeyboardInterrupt | None]:
     """Queue the experiments of the other seeds that are not there, and run the queue; as `run_program` returns."""
     names = seed_names(params, seeds)
-    there = set(experiments())
+    existing = set(experiments())
     for name, seed in names.items():
-        if name in there:
+        if name in existing:
             print(f"{name}: exists from an earlier run")
             continue
         code, stop = run_program(dvc("exp", "run", "--queue", "-S", f"train.seed={seed}", "-n", name), {})
         if code or stop:
             return code, stop
-    code, stop = run_program(dvc("exp", "run", "--run-all"), {}) if set(names) - there else (0, None)
+    code, stop = run_program(dvc("exp", "run", "--run-all"), {}) if set(names) - existing else (0, None)
     made = set(experiments()) if not stop else set()
     if not stop and (missing := [name for name in names if name not in made]):
         print(f"tunediff: found no result for {', '.join(missing)} (see dvc queue logs NAME)", file=sys.stderr)

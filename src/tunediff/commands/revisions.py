@@ -62,12 +62,12 @@ def revision_files(revision: str, kept: Path) -> Files:
 
     try:
         files = DVCFileSystem(Repo(".", rev=revision))
-        there = files.exists(PIPELINE)
+        exists = files.exists(PIPELINE)
     except (DvcException, OSError) as error:
         raise TunediffError(
             f"{revision}: is neither a file, a folder, a Git revision nor an experiment: {one_line(error)}"
         ) from None
-    if not there:
+    if not exists:
         raise TunediffError(f"{revision}: has no {PIPELINE}, expected a revision of a tunediff project")
 
     def find(path: str | PurePosixPath) -> Path | None:
@@ -267,8 +267,8 @@ def _retained(
 
 
 def _source(parameters: Mapping[str, Any], set_name: str) -> str:
-    own = f"also.{set_name}.task.source_input"
-    return str(parameters.get(own if own in parameters else "task.source_input"))
+    own_key = f"also.{set_name}.task.source_input"
+    return str(parameters.get(own_key if own_key in parameters else "task.source_input"))
 
 
 def _over_baseline(files: Files, pipeline: Path) -> Gain | None:

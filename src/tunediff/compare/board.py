@@ -247,8 +247,8 @@ def check_names(runs: Sequence[Answered], command: str) -> None:
         raise TunediffError(f"{command}: found the run {repeated} twice, expected each once")
     measures = {run.measure: run.name for run in runs}
     if len(measures) > 1:
-        told = ", ".join(f"{measure} ({name})" for measure, name in measures.items())
-        raise TunediffError(f"{command}: found runs measured by {told}, expected one measure")
+        measured = ", ".join(f"{measure} ({name})" for measure, name in measures.items())
+        raise TunediffError(f"{command}: found runs measured by {measured}, expected one measure")
 
 
 def in_one_order(runs: Sequence[Answered]) -> tuple[list[pd.DataFrame], list[str]]:
@@ -312,6 +312,8 @@ def _frontier(rows: Sequence[Row], level: float) -> list[Row]:
     )
     scores = figures.dropna(axis="columns").to_numpy(dtype=float)
     # Beaten: another is at least as good in all of them and better in one.
-    beaten = [bool(((scores >= own).all(axis=1) & (scores > own).any(axis=1)).any()) for own in scores]
+    beaten = [
+        bool(((scores >= run_scores).all(axis=1) & (scores > run_scores).any(axis=1)).any()) for run_scores in scores
+    ]
     best = {row.name for row, one in zip(able, beaten, strict=True) if not one}
     return [row._replace(on_frontier=row.name in best) for row in rows]

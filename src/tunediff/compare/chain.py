@@ -144,14 +144,16 @@ def _ends(name: str, interval: tuple[float, float]) -> dict[str, float]:
     return {f"{name}_low": interval[0], f"{name}_high": interval[1]}
 
 
-def changed_cases(chain: Chain, of: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def changed_cases(chain: Chain, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """The cases that a step changes: case_id, label and NAME_prediction of each variant (None: invalid).
 
     Args:
         chain: the chain.
-        of: the names of the variants to look at, in the order of the chain; None: all.
+        names: the names of the variants to look at, in the order of the chain; None: all.
     """
-    chosen = [(name, frame) for name, frame in zip(chain.names, chain.frames, strict=True) if of is None or name in of]
+    chosen = [
+        (name, frame) for name, frame in zip(chain.names, chain.frames, strict=True) if names is None or name in names
+    ]
     changed = np.zeros(chain.n, dtype=bool)
     for (_, before), (_, after) in pairwise(chosen):
         changed |= transitions(_pair(before, after)).isin(CHANGED).to_numpy()

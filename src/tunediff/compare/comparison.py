@@ -48,7 +48,7 @@ class Comparison:
         train: the training cases; none where they are not known.
         leaks: of the test cases against the training cases; None where these are not known.
         settings: how slices and causes are made.
-        own: columns that the user wants slices of, each with a text of each case or None, in the order of `aligned`.
+        user_slices: columns to slice by, each with a text of each case or None, in the order of `aligned`.
         environments: what each model computed with, as its file says.
         pairs: everything that two files say of the cases, some at a time.
     """
@@ -61,7 +61,7 @@ class Comparison:
     train: Sequence[Case] = ()
     leaks: Leaks | None = None
     settings: Diff = field(default_factory=Diff)
-    own: Mapping[str, Sequence[str | None] | pd.Series] = field(default_factory=dict)
+    user_slices: Mapping[str, Sequence[str | None] | pd.Series] = field(default_factory=dict)
     environments: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
     pairs: Pairs | None = None
 
@@ -87,16 +87,18 @@ class Comparison:
     @cached_property
     def features(self) -> pd.DataFrame:
         """What the texts of each case look like, in the order of `cases`, and the columns of the user's own."""
-        own = {own_column(name): pd.Series(list(values), dtype=object) for name, values in self.own.items()}
+        user_slices = {
+            own_column(name): pd.Series(list(values), dtype=object) for name, values in self.user_slices.items()
+        }
         if not self.cases:
-            return pd.DataFrame(own)
+            return pd.DataFrame(user_slices)
         texts = self.task.features(self.cases, self.train)
-        return texts.assign(**{name: values.to_numpy() for name, values in own.items()})
+        return texts.assign(**{name: values.to_numpy() for name, values in user_slices.items()})
 
     @property
     def families(self) -> list[Family]:
         """What of `features` slices are made of."""
-        return [*self.task.families, *own_families(list(self.own), self.task.families)]
+        return [*self.task.families, *own_families(list(self.user_slices), self.task.families)]
 
     @cached_property
     def log_probs(self) -> dict[str, Floats]:
@@ -160,7 +162,7 @@ def compare_run(
     settings: Diff,
     labels: tuple[Sequence[str], Sequence[str]] | None = None,
     environments: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
-    own: Mapping[str, Sequence[str | None]] = MappingProxyType({}),
+    user_slices: Mapping[str, Sequence[str | None]] = MappingProxyType({}),
 ) -> Comparison:
     """Compare the two prediction files of the pipeline.
 
@@ -174,19 +176,19 @@ def compare_run(
         settings: how to compare.
         labels: the label list that each file was written with; None: that of the task.
         environments: what each model computed with, as its file says.
-        own: columns that the user wants slices of, by name the text of each test case or None.
+        user_slices: columns that the user wants slices of, by name the text of each test case or None.
 
     Raises:
         TunediffError: the files do not belong together, or hold other cases than the test split.
     """
-    for name, values in own.items():
+    for name, values in user_slices.items():
         if len(values) != len(test):
             found = f"found {len(values):,} values for {len(test):,} test cases"
             raise TunediffError(f"slices by {name}: {found}, expected one for each (dvc repro)")
     aligned = in_split_order(align(base, tuned, labels=labels or (task.labels, task.labels)), test)
     aligned = task.with_gold(aligned.reset_index(drop=True), test)
     clusters = pd.Series([case.inputs[task.source_input] for case in test])
-    about = settings, own, environments
+    about = settings, user_slices, environments
     return Comparison(aligned, task, settings.confidence, clusters, test, train, leaks, *about)
 
 
@@ -247,13 +249,13 @@ def compare_files(
     source = "context" if "context" in pairs.inputs else "text"
     task = replace(pairs.kind, inputs=pairs.inputs, labels=_labels(pairs), source_input=source)
     aligned = pd.concat([_small(part, task) for part in pairs], ignore_index=True)
-    own = {name: aligned[name] for name in map(str, aligned) if name.startswith(SLICE)}
+    user_slices = {name: aligned[name] for name in map(str, aligned) if name.startswith(SLICE)}
     return Comparison(
-        aligned.drop(columns=list(own)),
+        aligned.drop(columns=list(user_slices)),
         task,
         confidence,
         aligned.get("cluster"),
-        own={name.removeprefix(SLICE): values for name, values in own.items()},
+        user_slices={name.removeprefix(SLICE): values for name, values in user_slices.items()},
         environments=pairs.environments,
         pairs=pairs,
     )

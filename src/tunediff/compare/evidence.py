@@ -243,7 +243,7 @@ def _contamination(comparison: Comparison) -> Effect:
 def _slices(comparison: Comparison) -> Effect:
     """Where in the test set the change happened; where nothing else is known, by kind of case."""
     task, confidence, clusters = comparison.task, comparison.confidence, comparison.clusters
-    if comparison.cases or comparison.own:
+    if comparison.cases or comparison.user_slices:
         texts, least = comparison.features, comparison.settings.slice_min_cases
         table = slices(comparison.aligned, comparison.cases, texts, comparison.families, confidence, least, clusters)
     elif task.kinds:

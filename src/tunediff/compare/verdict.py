@@ -113,7 +113,7 @@ def judge(
     )
     limits = {} if rate is None else {("negative flips", ALL): (everything, rate)}
     if (forgotten := wanted.max_forgotten_rate) is not None:
-        limits |= {("forgotten", name): (asked, forgotten) for name, asked in others.items()}
+        limits |= {("forgotten", name): (evaluated, forgotten) for name, evaluated in others.items()}
     shares = len(compared) + len(limits)
     # A failure is found at one end of an interval: two promises share the level as they are. The interval of the gain
     # is as it was measured: it takes one of the two ends, and the others share what it leaves.
@@ -121,13 +121,13 @@ def judge(
     if early:  # of a martingale nothing is known of its ends: each promise takes its share of the level
         strict = 1 - (1 - confidence) / max(1, shares + (least is not None))
     found: list[Judged] = []
-    for name, asked in compared.items():
+    for name, evaluated in compared.items():
         assert margin is not None
         judged = _non_inferior_early if early else _non_inferior
-        found.append(judged(name, asked, margin, confidence, strict))
-    for (promise, name), (asked, limit) in limits.items():
+        found.append(judged(name, evaluated, margin, confidence, strict))
+    for (promise, name), (evaluated, limit) in limits.items():
         few = _few_breaks_early if early else _few_breaks
-        found.append(few(promise, name, asked, limit, confidence, strict))
+        found.append(few(promise, name, evaluated, limit, confidence, strict))
     if least is not None and gain is not None:
         verdict = _verdict(gain.low >= least, gain.high < least)
         found.append(Judged("gain over the best baseline", ALL, verdict, *gain, least, len(change), None))
@@ -191,8 +191,8 @@ def _verdict(kept: bool, broken: bool) -> Verdict:
     return "pass" if kept else "fail" if broken else "inconclusive"
 
 
-def _non_inferior(name: str, asked: Asked, margin: float, confidence: float, strict: float) -> Judged:
-    change, codes = asked
+def _non_inferior(name: str, evaluated: Asked, margin: float, confidence: float, strict: float) -> Judged:
+    change, codes = evaluated
     n, repaired, broken = len(change), int((change > 0).sum()), int((change < 0).sum())
     low, high = change_interval(change, confidence, codes)
     highest = high if strict == confidence else change_interval(change, strict, codes)[1]
@@ -208,8 +208,8 @@ def _non_inferior(name: str, asked: Asked, margin: float, confidence: float, str
     return Judged("non-inferiority", name, verdict, estimate, low, high, 0.0 - margin, n, needed)
 
 
-def _few_breaks(promise: str, name: str, asked: Asked, limit: float, confidence: float, strict: float) -> Judged:
-    broken, codes = asked.change < 0, asked.clusters
+def _few_breaks(promise: str, name: str, evaluated: Asked, limit: float, confidence: float, strict: float) -> Judged:
+    broken, codes = evaluated.change < 0, evaluated.clusters
     n, count = len(broken), int(broken.sum())
     low, high = share_interval(broken, clopper_pearson, confidence, codes)
     lowest = low if strict == confidence else share_interval(broken, clopper_pearson, strict, codes)[0]
@@ -221,20 +221,22 @@ def _few_breaks(promise: str, name: str, asked: Asked, limit: float, confidence:
     return Judged(promise, name, verdict, count / n, low, high, limit, n, needed)
 
 
-def _non_inferior_early(name: str, asked: Asked, margin: float, confidence: float, strict: float) -> Judged:
-    return _early("non-inferiority", name, asked, -1, 0.0 - margin, 1, confidence, strict)
+def _non_inferior_early(name: str, evaluated: Asked, margin: float, confidence: float, strict: float) -> Judged:
+    return _early("non-inferiority", name, evaluated, -1, 0.0 - margin, 1, confidence, strict)
 
 
-def _few_breaks_early(promise: str, name: str, asked: Asked, limit: float, confidence: float, strict: float) -> Judged:
-    broken = asked._replace(change=(asked.change < 0).astype(np.int64))
+def _few_breaks_early(
+    promise: str, name: str, evaluated: Asked, limit: float, confidence: float, strict: float
+) -> Judged:
+    broken = evaluated._replace(change=(evaluated.change < 0).astype(np.int64))
     return _early(promise, name, broken, 0, limit, -1, confidence, strict)
 
 
 def _early(
-    promise: str, name: str, asked: Asked, least: int, limit: float, kept: int, confidence: float, strict: float
+    promise: str, name: str, evaluated: Asked, least: int, limit: float, kept: int, confidence: float, strict: float
 ) -> Judged:
     """A promise that a mean of values in least..1 is above a limit (kept 1) or below it (kept -1), looked at often."""
-    units, n = one_by_one(asked.change, asked.clusters, least), len(asked.change)
+    units, n = one_by_one(evaluated.change, evaluated.clusters, least), len(evaluated.change)
     levels = -np.log(1 - confidence), -np.log(1 - strict)
     stopped = first_decision(units, limit, *levels[::kept])
     verdict: Verdict = "inconclusive"

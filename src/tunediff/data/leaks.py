@@ -97,8 +97,8 @@ def _near_duplicates(
     if not cases or not train:
         return {}
     part, whole = NEARLY
-    asked, learned = [_pair(case, task) for case in cases], [_pair(case, trained) for case in train]
-    left, right, n_shingles = _shingles(asked, learned)
+    evaluated, learned = [_pair(case, task) for case in cases], [_pair(case, trained) for case in train]
+    left, right, n_shingles = _shingles(evaluated, learned)
     # A row a training case: all of its shingles in one table, only its rarest in the other, to be asked by shingle.
     all_of, few_of = (
         csr_array((np.ones(len(some.members), np.int8), some.members, some.ends), shape=(len(train), n_shingles))
@@ -110,10 +110,10 @@ def _near_duplicates(
     wanted = np.zeros(n_shingles, np.int32)
     found: dict[str, list[str]] = {}
     for i, case in enumerate(cases):
-        spans = [rare_in.indptr[one : one + 2] for one in rarest.of(i)]
+        spans = [rare_in.indptr[one : one + 2] for one in rarest.row(i)]
         near = np.concatenate([np.empty(0, np.int32), *(rare_in.indices[start:end] for start, end in spans)])
         # Sets of very different sizes cannot share enough; looking at sizes is cheaper than at what is shared.
-        shingles = left.of(i)
+        shingles = left.row(i)
         size = len(shingles)
         near = near[(part * size <= whole * sizes[near]) & (part * sizes[near] <= whole * size)]
         if not len(near):
@@ -123,7 +123,7 @@ def _near_duplicates(
         both = all_of[near] @ wanted
         wanted[shingles] = 0
         near = near[whole * both >= part * (size + sizes[near] - both)]
-        ids = [train[j].case_id for j in near.tolist() if learned[j] != asked[i]]
+        ids = [train[j].case_id for j in near.tolist() if learned[j] != evaluated[i]]
         if ids:
             found[case.case_id] = ids
     return found
@@ -135,7 +135,7 @@ class _Sets(NamedTuple):
     members: "Numbers"
     ends: "Numbers"
 
-    def of(self, i: int) -> "Numbers":
+    def row(self, i: int) -> "Numbers":
         return self.members[self.ends[i] : self.ends[i + 1]]
 
 

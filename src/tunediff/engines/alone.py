@@ -75,11 +75,11 @@ def check_alone(
     wrong = texts.count(False)
     if not furthest <= limit:
         raise TunediffError(
-            f"{title}: asked alone, a case gets log-likelihoods that are off by {furthest:.2g} nats from those that it "
-            f"got among others, expected at most {limit:g}: this model's answers depend on the batch"
+            f"{title}: evaluated alone, a case gets log-likelihoods that differ by {furthest:.2g} nats from those in "
+            f"a batch, expected at most {limit:g}: this model's answers depend on the batch"
         )
     if wrong > (0 if dtype == "float32" else len(texts) // 2):
         raise TunediffError(
-            f"{title}: asked alone, {wrong} of {len(texts)} cases get another text than among others: this model's "
-            "answers depend on the batch"
+            f"{title}: evaluated alone, {wrong} of {len(texts)} cases get a different text than in a batch: this "
+            "model's answers depend on the batch"
         )

@@ -35,7 +35,7 @@ def ask_cases(engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate
         engine: answers with the model.
         cases: the cases.
         case_set: how a case becomes a prompt, and what is asked about it.
-        evaluate: how long an answer may be, where the test set does not say it.
+        evaluate: how long an answer may be, where the test set does not list them.
         title: what the progress bar says.
     """
     if case_set.max_new_tokens is not None:

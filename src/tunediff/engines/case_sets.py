@@ -20,7 +20,7 @@ import pandas as pd
 
 from tunediff.config.evaluate import Evaluate
 from tunediff.data.answers import answers_writer
-from tunediff.data.cases import Case, CaseFile, windows
+from tunediff.data.cases import Case, CaseFile, about_predictions, windows
 from tunediff.engines.alone import check_alone
 from tunediff.engines.asking import ask_cases
 from tunediff.engines.engine import Answered, Answering, Engine
@@ -158,8 +158,6 @@ def add_answers(folder: Path | None, answered: Iterable[Answered], setting: str)
         setting: what the names of the columns begin with.
     """
     import pyarrow.parquet as pq
-
-    from tunediff.data.cases import about_predictions
 
     for name, parts in groupby(answered, key=lambda one: one[0]):
         if folder is None:

@@ -84,7 +84,7 @@ def journal(n_rows: int, title: str) -> Iterator[Journal]:
     try:
         results, end = _read(path, n_rows)
         if results:
-            print(f"{title}: {len(results):,} of {n_rows:,} were answered before the run was stopped")
+            print(f"{title}: {len(results):,} of {n_rows:,} were answered before the run was interrupted")
         work.folder.mkdir(parents=True, exist_ok=True)
         file = path.open("ab", buffering=0)
         file.truncate(end)

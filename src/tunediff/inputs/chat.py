@@ -145,7 +145,7 @@ class Chat(Messages):
                 return Turn(behind[: place + len(written)], end[0] if end else "")
         known, found = _apart(text, prompt)
         where = (
-            f"{self.template.place}: behind a prompt the chat template writes {_shown(known)} where the answer is known"
+            f"{self.template.place}: after a prompt the chat template writes {_shown(known)} where the answer is known"
         )
         if "think" in (known + found).lower():
             raise TunediffError(
@@ -238,8 +238,8 @@ def check_spelling(tokenizer: "PreTrainedTokenizerBase", prompt: Prompt) -> None
                     else "a text without it: the chat template places special tokens"
                 )
                 raise TunediffError(
-                    f"params.yaml: prompt.{key}: found {token!r}, which is a special token of this model and would be "
-                    f"read here as the letters that it is spelled with; expected {hint}"
+                    f"params.yaml: prompt.{key}: found {token!r}, which is a special token of this model but would "
+                    f"be read here as plain text; expected {hint}"
                 )
 
 
@@ -260,8 +260,8 @@ def around_answers(chat: Chat) -> tuple[str, list[int]]:
 def _refused(by: Template, error: Exception) -> str:
     if "strftime_now" in by.text and "not callable" in str(error):
         return (
-            f"{by.place}: the chat template writes the date of the day, by which a case would be another prompt "
-            'tomorrow; expected a fixed one in prompt.chat_template_kwargs, such as {date_string: "26 Jul 2024"}'
+            f"{by.place}: the chat template writes the current date, so a case would have a different prompt tomorrow; "
+            'expected a fixed date in prompt.chat_template_kwargs, such as {date_string: "26 Jul 2024"}'
         )
     return f"{by.place}: the chat template refuses prompt.messages: {one_line(error)}"
 

@@ -124,8 +124,8 @@ def unusual_joins(
     if not example:
         return counts, ""
     return counts, (
-        f"the tokens of an answer are not those that it has alone in {counts['differ']:,} of {counts['n']:,} cases (in "
-        f"{counts['moved']:,} a token of the prompt melts with it): {example}"
+        f"the tokens of an answer differ from those that it has alone in {counts['differ']:,} of {counts['n']:,} "
+        f"cases (in {counts['moved']:,} it merges with a token of the prompt): {example}"
     )
 
 
@@ -160,6 +160,6 @@ def _check(prompt: str, texts: Sequence[str], joined: Joined, room: int, none_be
         for other, longer in zip(texts, joined.answers, strict=True) if none_begins else ():
             if tokens is not longer and longer[: len(tokens)] == tokens:
                 raise TunediffError(
-                    f"params.yaml: prompt.choices: {text!r} begins {other!r}, which it could then never lose to; "
-                    "expected texts of which none begins another"
+                    f"params.yaml: prompt.choices: {text!r} is a prefix of {other!r}, so it would always be at least "
+                    "as likely; expected texts of which none is a prefix of another"
                 )

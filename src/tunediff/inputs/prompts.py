@@ -82,8 +82,8 @@ def answer_text(case: Case, prompt: Prompt) -> str:
         text = " ".join(text.split())
     if within := [one for one in stop or () if one in text]:
         raise TunediffError(
-            f"case {case.case_id}: answer: found {shown(within[0])} in it, which ends what is written; expected "
-            "another text in prompt.stop"
+            f"case {case.case_id}: answer: found {shown(within[0])} in it, which ends generation; expected another "
+            "text in prompt.stop"
         )
     return _behind(prompt, text)
 
@@ -187,8 +187,8 @@ def _fitted(
         length, case_id = max((size(values[place]), cases[place].case_id) for place in too_long)
         raise TunediffError(
             f"case {case_id}: found {length} tokens, the longest of {len(too_long):,} too long cases among "
-            f"{len(cases):,}, expected at most {room} (the model's context or prompt.max_tokens, less {reserved} for "
-            "the answer); shorten them, or set prompt.too_long: truncate"
+            f"{len(cases):,}, expected at most {room} (the model's context or prompt.max_tokens, minus {reserved} "
+            "for the answer); shorten them, or set prompt.too_long: truncate"
         )
     for place in too_long:
         inputs[place] = cut(inputs[place], room, lambda shorter: size(read([shorter])[0]))
@@ -200,7 +200,8 @@ def _fitted(
         if not 0 < size(value) <= room:
             raise TunediffError(
                 f"case {case.case_id}: found {size(value)} tokens{' beside the inputs' if truncated else ''}, "
-                f"expected from 1 to {room} (the model's context or prompt.max_tokens, less {reserved} for the answer)"
+                f"expected from 1 to {room} (the model's context or prompt.max_tokens, minus {reserved} for the "
+                "answer)"
             )
         fitted.append((value, inputs[place], truncated))
     return fitted
@@ -233,7 +234,7 @@ def _encode_fields(
     texts = list(inputs.values()) if template is None else [render(template, inputs)]
     if len(texts) > (1 if tokenizer.sep_token_id is None else 2):
         raise TunediffError(
-            f"params.yaml: prompt.template: missing, and this model's tokenizer has no form of its own for "
+            "params.yaml: prompt.template: missing, and this model's tokenizer has no template of its own for "
             f"{len(texts)} inputs; expected a text with {', '.join(f'{{{name}}}' for name in inputs)}"
         )
     row = tokenizer(*texts, add_special_tokens=True, split_special_tokens=True)

@@ -59,8 +59,8 @@ def read_documents(
     """
     if not tokenizer.is_fast:
         raise TunediffError(
-            f"model.id: found {type(tokenizer).__name__}, which does not tell where its tokens stand in a text; "
-            "expected a model with a tokenizer.json"
+            f"model.id: found {type(tokenizer).__name__}, which does not report token offsets; expected a model with "
+            "a tokenizer.json"
         )
     limit = min(context, prompt.max_tokens or context)
     room = limit - prompt.doc_stride - 1
@@ -84,8 +84,8 @@ def read_documents(
         length, case_id = max(too_long)
         raise TunediffError(
             f"case {case_id}: found {length} tokens beside the context, the most among {len(cases):,} cases of which "
-            f"{len(too_long):,} have too many, expected at most {room} (the model's context or prompt.max_tokens, less "
-            "prompt.doc_stride and one); set prompt.doc_stride lower, or prompt.too_long: truncate"
+            f"{len(too_long):,} have too many, expected at most {room} (the model's context or prompt.max_tokens, "
+            "minus prompt.doc_stride and one); set prompt.doc_stride lower, or prompt.too_long: truncate"
         )
     return documents
 

@@ -31,10 +31,15 @@ BINS = 10
 def number_rows(column: Iterable[Sequence[float]]) -> Floats | list[Sequence[float]]:
     """A column of rows of numbers in the form that numpy takes: an array where it is one already or Arrow holds it."""
     if isinstance(column, pd.Series) and isinstance(column.dtype, pd.ArrowDtype):
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
         # Ten million rows as objects would take gigabytes.
-        numbers: Floats = column.list.flatten().to_numpy(dtype=np.float64)
-        if column.notna().all() and (column.list.len() * len(column) == len(numbers)).all():
-            return numbers.reshape(len(column), -1)
+        rows = pa.array(column.array)
+        widths = pc.min_max(pc.list_value_length(rows)).as_py()
+        if not rows.null_count and widths["min"] == widths["max"]:
+            numbers: Floats = pc.list_flatten(rows).to_numpy()
+            return numbers.reshape(len(rows), -1)
         return column.astype(object).where(column.notna(), None).tolist()
     return column if isinstance(column, np.ndarray) else list(column)
 

@@ -93,7 +93,7 @@ def _check_new_adapter(adapted: Network, layers: Mapping[str, str], method: str)
         with adapted.disable_adapter():
             before = adapted(input_ids=tokens, attention_mask=torch.ones_like(tokens))[0].float()
         after = adapted(input_ids=tokens, attention_mask=torch.ones_like(tokens))[0].float()
-        found = None if torch.equal(before, after) else "it changes answers before it has learned"
+        found = None if torch.equal(before, after) else "it changes answers before any training"
         adapted.train()
         with torch.random.fork_rng():
             adapted(input_ids=tokens, attention_mask=torch.ones_like(tokens))
@@ -103,14 +103,14 @@ def _check_new_adapter(adapted: Network, layers: Mapping[str, str], method: str)
         found = one_line(error)
     if found is not None and not layers:
         raise TunediffError(
-            f"params.yaml: adapt.method: found {method}, but a {adapted.config.model_type} model cannot learn so: "
-            f"{found}"
+            f"params.yaml: adapt.method: found {method}, but a {adapted.config.model_type} model cannot be trained "
+            f"this way:  {found}"
         )
     if found is not None:
         name, kind = next(iter(layers.items()))
         raise TunediffError(
-            f"adapt.target_modules: found {name}, a {kind} that computes otherwise than a linear layer, so no adapter "
-            f"fits beside it ({found}); expected other layers"
+            f"adapt.target_modules: found {name}, a {kind}, which does not compute as a linear layer, so it cannot "
+            f"have an adapter ({found}); expected other layers"
         )
 
 
@@ -178,7 +178,7 @@ def load_trained(model: Network, folder: Path) -> None:
     weights = read_weights(path)
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in trained.items()}:
-        raise TunediffError(f"{path}: holds the weights of another model, or of one adapted in another way")
+        raise TunediffError(f"{path}: holds the weights of another model, or of one adapted differently")
     with torch.no_grad():
         for name, value in trained.items():
             whole = weights[name]
@@ -218,7 +218,7 @@ def load_adapter(model: Network, folder: Path) -> Network:
     embeddings = _saved(tuned, embeddings=False).keys() != saved.keys()
     loaded = _saved(tuned, embeddings)
     if {name: value.shape for name, value in loaded.items()} != {name: value.shape for name, value in saved.items()}:
-        raise TunediffError(f"{folder / ADAPTER}: holds the weights of another model, or of one adapted in another way")
+        raise TunediffError(f"{folder / ADAPTER}: holds the weights of another model, or of one adapted differently")
     # Of a layout whose published weights have other names than its layers, peft takes the adapter's names for such
     # ones, and leaves what it does not find at random values, with a warning.
     with torch.no_grad():
@@ -226,7 +226,7 @@ def load_adapter(model: Network, folder: Path) -> Network:
             value.copy_(saved[name])
     again = _saved(tuned, embeddings)
     if not all(torch.equal(value, saved[name].to(value)) for name, value in again.items()):
-        raise TunediffError(f"{folder / ADAPTER}: its weights do not reach their layers")
+        raise TunediffError(f"{folder / ADAPTER}: its weights were not loaded into their layers")
     return tuned.eval()
 
 
@@ -245,7 +245,7 @@ def check_adapter(folder: Path, model: "PreTrainedModel", base: str) -> None:
 
     named = read_adapter_config(folder).get("base_model_name_or_path")
     found = tensor_shapes(folder / ADAPTER)
-    wrong = f"{folder}: is not an adapter of {base} (adapter_config.json names the base {shown(named)})"
+    wrong = f"{folder}: is not an adapter of {base} (adapter_config.json refers to the base {shown(named)})"
     try:
         config = PeftConfig.from_pretrained(str(folder))
         config.inference_mode = True

@@ -47,13 +47,13 @@ def dequantised(file: Path) -> Path:
     if folder.is_dir():
         return folder
     if find_spec("gguf") is None:
-        raise TunediffError(f"{file}: is read with the package gguf, which is not installed; pip install gguf")
+        raise TunediffError(f"{file}: requires the package gguf, which is not installed; pip install gguf")
     # Imported here: whoever has weights in safetensors needs no torch to find them.
     import torch
     import transformers
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    print(f"{file}: dequantised to float32 in {folder}, which is done once", file=sys.stderr)
+    print(f"{file}: dequantised to float32 in {folder}, once", file=sys.stderr)
     where = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
     # A transformers that has it may keep the weights in their few bits, which it cannot save.
     kept: Any = getattr(transformers, "GgufConfig", None)

@@ -42,15 +42,15 @@ def put_in_order(
     found = [str(network.config.id2label.get(i)) for i in range(len(labels))] if names is None else list(names)
     if names is None and all(re.fullmatch(r"(?i)label_?\d+|none|\d+", name) for name in found):
         raise TunediffError(
-            f"config.json: id2label: found {', '.join(found)}, which name no labels; expected {', '.join(labels)}, or "
-            f"in params.yaml {key}: the label of each output of the checkpoint's head, in order"
+            f"config.json: id2label: found {', '.join(found)}, which are not labels; expected {', '.join(labels)}, "
+            f"or in params.yaml {key}: the label of each output of the checkpoint's head, in order"
         )
     outputs = {_plain(name): i for i, name in enumerate(found)}
     if len(outputs) < len(found) or outputs.keys() != {_plain(label) for label in labels}:
         where = "config.json: id2label" if names is None else f"params.yaml: {key}"
         raise TunediffError(
-            f"{where}: found {', '.join(found)}, expected those of task.labels: {', '.join(labels)}; where they mean "
-            f"the same, give {key} in params.yaml: the label of each output, in order"
+            f"{where}: found {', '.join(found)}, expected those of task.labels: {', '.join(labels)}; if they mean "
+            f"the same, set {key} in params.yaml: the label of each output, in order"
         )
     order = [outputs[_plain(label)] for label in labels]
     layer = _last_layer(network, len(labels))

@@ -56,13 +56,13 @@ def check_files(weights: Path, config: Mapping[str, Any]) -> None:
     for name in ADAPTER_FILES:
         if (weights / name).exists():
             raise TunediffError(
-                f"{weights / name}: found an adapter beside a model's whole weights, which transformers would put on "
-                "them; expected the weights alone: move the adapter to a folder of its own"
+                f"{weights / name}: found an adapter next to the weights of a whole model, which transformers would "
+                "apply to them; expected only the weights: move the adapter to its own folder"
             )
     if "auto_map" in config:
         print(
-            f"{weights}: config.json names code of its own (auto_map), which is not run: the layout "
-            f"{config.get('model_type')} of transformers is loaded",
+            f"{weights}: config.json refers to custom code (auto_map), which is not run; the layout "
+            f"{config.get('model_type')} of transformers is loaded instead",
             file=sys.stderr,
         )
 
@@ -82,7 +82,7 @@ def inspect(network: Any, tokenizer: "PreTrainedTokenizerBase", model: Model) ->
         other = changes_greedy(network)
         if other:
             values = ", ".join(f"{key} {shown(value)}" for key, value in other.items())
-            cautions.append(f"generation_config.json sets {values}, which is left out of greedy generation")
+            cautions.append(f"generation_config.json sets {values}, which is ignored in greedy generation")
     return found | {"adapted_layers": 0, "cautions": cautions}
 
 
@@ -132,8 +132,8 @@ def _check_adapters(network: Any) -> None:
     names = [name for name, _ in network.named_parameters() if "lora_" in name]
     if hasattr(network, "peft_config") or getattr(network, "_hf_peft_config_loaded", False) or names:
         raise TunediffError(
-            f"{network.config.model_type}: found an adapter on the model that was loaded ({len(names)} tensors), "
-            "expected its own weights alone"
+            f"{network.config.model_type}: found an adapter in the loaded model ({len(names)} tensors), expected "
+            "only its own weights"
         )
 
 
@@ -222,15 +222,15 @@ def _check_quantization(found: Mapping[str, Any], network: Any, model: Model) ->
         if kinds:
             return []
         return [
-            f"the weights of the {layout} model are stored quantised and were turned into {', '.join(found['dtypes'])} "
-            "as they were loaded: here nothing computes with them as they are stored"
+            f"the weights of the {layout} model are stored quantised and were converted to "
+            f"{', '.join(found['dtypes'])} when loaded, because this machine cannot compute with them in stored form"
         ]
     wanted = model.quantization
     if set(kinds) - {wanted} or not kinds:
         what = f"only {', '.join(kinds)}" if kinds else "none"
         raise TunediffError(
-            f"params.yaml: model.quantization: found {wanted}, but of the {linear} linear layers of the {layout} model "
-            f"{what} became {wanted.upper()}, since bitsandbytes packs plain linear layers alone; expected none"
+            f"params.yaml: model.quantization: found {wanted}, but of the {linear} linear layers of the {layout} "
+            f"model {what} became {wanted.upper()}, since bitsandbytes packs only plain linear layers; expected none"
         )
     if wanted != "nf4":
         if kinds[wanted] >= MUCH * linear:
@@ -241,7 +241,7 @@ def _check_quantization(found: Mapping[str, Any], network: Any, model: Model) ->
     others = ", ".join(f"{n} in {name}" for name, n in found["unpacked"].items())
     return [
         f"{found['nf4_share']:.0%} of the weights of the {layout} model are NF4 ({found['nf4_layers']} layers); the "
-        f"others are as they were: {others}"
+        f"others are unchanged: {others}"
     ]
 
 
@@ -254,8 +254,8 @@ def _check_causal(network: Any, model: Model) -> None:
     """Refuse a model for which the last token changes what it says at earlier places: it sees the future."""
     if network.config.model_type in UNSOUND:
         raise TunediffError(
-            f"params.yaml: model.head: found lm, but the answers of a {network.config.model_type} model are not those "
-            "of its rows read by themselves; expected another layout"
+            f"params.yaml: model.head: found lm, but the answers of a {network.config.model_type} model depend on "
+            "the other rows of a batch; expected another layout"
         )
     device, rows = next(network.parameters()).device, network.get_input_embeddings().weight.shape[0]
     row = [(7 * place + 3) % rows for place in range(8)]
@@ -270,8 +270,8 @@ def _check_causal(network: Any, model: Model) -> None:
     except Exception as error:
         if model.quantization != "none":
             raise TunediffError(
-                f"params.yaml: model.quantization: found {model.quantization}, but a {network.config.model_type} model "
-                f"does not compute with its layers packed: {one_line(error)}; expected none"
+                f"params.yaml: model.quantization: found {model.quantization}, but a {network.config.model_type} "
+                f"model does not support packed layers: {one_line(error)}; expected none"
             ) from None
         raise TunediffError(
             f"params.yaml: model.head: found lm, but a {network.config.model_type} model cannot continue a text: "
@@ -279,13 +279,13 @@ def _check_causal(network: Any, model: Model) -> None:
         ) from None
     if (first - second).abs().max() > REREAD_ROUNDING[network.config.dtype] * first.abs().max():
         raise TunediffError(
-            f"params.yaml: model.head: found lm, but this {network.config.model_type} model sees the tokens behind the "
-            "one that it writes and cannot continue a text; expected classification or span"
+            f"params.yaml: model.head: found lm, but this {network.config.model_type} model attends to the tokens "
+            "after the one that it predicts and cannot continue a text; expected classification or span"
         )
     # At most places: rounding alone may send a token to other experts.
     apart = (first - shorter).abs().amax(-1).median()
     if apart > 10 * REREAD_ROUNDING[network.config.dtype] * first.abs().max():
         raise TunediffError(
-            f"params.yaml: model.head: found lm, but what this {network.config.model_type} model says of a text "
-            "depends on how many tokens follow; expected a layout of which it does not"
+            f"params.yaml: model.head: found lm, but the output of this {network.config.model_type} model depends on "
+            "the number of tokens that follow; expected a layout without this dependence"
         )

@@ -91,4 +91,4 @@ def _numbers(value: Any) -> Any:
 
 def _cannot_build(error: Exception) -> TunediffError:
     reason = " ".join(str(error).split()) or type(error).__name__
-    return TunediffError(f"model.config: found {reason}; expected values that make a model")
+    return TunediffError(f"model.config: found {reason}; expected values that define a model")

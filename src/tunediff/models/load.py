@@ -98,7 +98,7 @@ def load_model(
         if not reads_both_ways(network.config):
             raise TunediffError(
                 f"params.yaml: model.pooling: found mean, but the head of a {network.config.model_type} model reads "
-                "the last token, the only one that has seen them all; expected own"
+                "the last token, the only one that attends to all others; expected own"
             )
         read_mean(network)
     network.config.new_pooler = config.get("new_pooler", False)
@@ -199,7 +199,7 @@ def _check_fit(weights: Path, network: Network, report: dict[str, Any]) -> None:
     ]
     if wrong:
         raise TunediffError(
-            f"{weights}: {len(wrong)} of the weights do not fit the layout in config.json, the first: {wrong[0]}"
+            f"{weights}: {len(wrong)} of the weights do not match the layout in config.json, the first being {wrong[0]}"
         )
 
 

@@ -56,8 +56,8 @@ def _refuse_shared(base: Network) -> None:
             continue
         if (other := first.setdefault(id(weight), name)) != name:
             raise TunediffError(
-                f"the adapter cannot be merged into the base model: {other} and {name} share their weights, and each "
-                "has an adapter of its own"
+                f"the adapter cannot be merged into the base model: {other} and {name} share their weights, but each "
+                "has its own adapter"
             )
 
 

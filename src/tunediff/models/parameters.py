@@ -161,8 +161,8 @@ def _parts(rows: Sequence[ParameterRow]) -> dict[str, int]:
         "the new head": sums["head_added"],
         "the adapter": sums["adapter_added"],
         "what the new head replaces": -sums["removed"],
-        "two 4-bit parameters taken for one": sums["packed_total"] - sums["tuned_total"],
-        "the tied output embedding taken for a second one": sum(prod(row.shape) for row in rows if row.dtype == "tied"),
+        "two 4-bit parameters counted as one": sums["packed_total"] - sums["tuned_total"],
+        "the tied output embedding counted twice": sum(prod(row.shape) for row in rows if row.dtype == "tied"),
     }
     for row in rows:
         if row.base:
@@ -190,7 +190,7 @@ def _left_out(row: ParameterRow) -> str:
 def summary(rows: Sequence[ParameterRow], published: int | None = None) -> Iterator[str]:
     """The totals as people read them, a line each, with their arithmetic."""
     if not rows:
-        yield "  not counted: a server does not tell the parameters of its models"
+        yield "  not counted: a server does not report the parameters of its models"
         return
     sums = totals(rows, published)
     gone = ", ".join(
@@ -232,6 +232,6 @@ def _compared(rows: Sequence[ParameterRow], difference: int) -> str:
         return "as counted for the base"
     words = f"{abs(difference):,} {'more' if difference > 0 else 'fewer'} than the base"
     if parts is None:
-        return f"{words}; nothing in the layout tells why"
+        return f"{words}; the layout does not explain why"
     signed = (f"{'+' if size > 0 else '-'} {abs(size):,} {name}" for name, size in parts.items())
     return f"{words}: {', '.join(signed)}"

@@ -116,7 +116,7 @@ def _write(
     matrices = {name for both in _pairs(sorted(weights)) for name in both}
     if others := sorted(weights.keys() - matrices):
         raise TunediffError(
-            f"{tuned / ADAPTER}: found {others[0]}, which was trained whole; expected the matrices of LoRA alone"
+            f"{tuned / ADAPTER}: found {others[0]}, which was fully trained; expected only LoRA matrices"
         )
     for name, other in _pairs(sorted(weights)):
         if other not in weights or weights[name].dim() != 2 or weights[other].dim() != 2:

@@ -72,7 +72,7 @@ def check_precision(config: Mapping[str, Any], quantization: str, key: str, weig
         with _quiet():
             quantizers: Any = AutoHfQuantizer
             if stored is not None and not quantizers.supports_quant_method(wanted):
-                raise ValueError(f"transformers does not know the method {shown(wanted.get('quant_method'))}")
+                raise ValueError(f"transformers does not support the method {shown(wanted.get('quant_method'))}")
             given = dict(wanted) if stored is not None else _bitsandbytes(**wanted)
             quantizer = quantizers.from_config(given, pre_quantized=stored is not None)
             quantizer.validate_environment(device_map={"": device()}, dtype=None)

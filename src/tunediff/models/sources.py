@@ -59,8 +59,8 @@ FINDERS: dict[str, Callable[[Base | Tuned], Path]] = {"hub": _hub, "folder": _fo
 
 def _served(model: Base) -> Path:
     raise TunediffError(
-        f"params.yaml: model.source: found {SERVED}, of which no weights lie here ({model.id}); expected a model that "
-        "this machine can load"
+        f"params.yaml: model.source: found {SERVED}, whose weights are not available locally ({model.id}); expected "
+        "a model that this machine can load"
     )
 
 
@@ -95,7 +95,7 @@ def check_whole(folder: Path, place: str) -> None:
     """
     for needed in (CONFIG, WEIGHTS):
         if not (folder / needed).is_file() and not (folder / f"{needed}.index.json").is_file():
-            raise TunediffError(f"{place}: found no {needed} in {folder}; weights are read from safetensors alone")
+            raise TunediffError(f"{place}: found no {needed} in {folder}; weights are read only from safetensors")
 
 
 def write_manifest(folder: Path, model: Base, weights: Path) -> None:
@@ -185,14 +185,14 @@ def weights_of(base: Path, model: Base) -> Path:
         model.revision,
     ):
         raise TunediffError(
-            f"{base / MANIFEST}: pins {manifest.get('id')}, but params.yaml names {model.id}: run dvc repro"
+            f"{base / MANIFEST}: pins {manifest.get('id')}, but params.yaml refers to {model.id}: run dvc repro"
         )
     if model.source == "scratch":
         return base
     weights = find_weights(model)
     if manifest["sha256"] is not None and model_hash(weights) != manifest["sha256"]:
         raise TunediffError(
-            f"{weights}: the model's files are not the ones that {base / MANIFEST} pins; "
-            "to take the new ones: dvc repro --force base_model"
+            f"{weights}: the model's files are not the ones that {base / MANIFEST} pins; to accept the new ones: dvc "
+            "repro --force base_model"
         )
     return weights

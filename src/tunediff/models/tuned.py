@@ -70,14 +70,14 @@ def find_tuned(tuned: Tuned) -> tuple[Path, str]:
         raise TunediffError(f"{place}: there is no such folder")
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
     if is_adapter and ((folder / WEIGHTS).exists() or (folder / f"{WEIGHTS}.index.json").exists()):
-        raise TunediffError(f"{place}: found an adapter and a whole model in {folder}, expected one of the two")
+        raise TunediffError(f"{place}: found an adapter and a whole model in {folder}, expected only one")
     if not is_adapter:
         if not (folder / CONFIG).is_file():
             raise TunediffError(f"{place}: found neither {ADAPTER_CONFIG} nor {CONFIG} in {folder}, expected a model")
         check_whole(folder, place)
         return folder, "whole"
     if not (folder / ADAPTER).is_file():
-        raise TunediffError(f"{place}: found no {ADAPTER} in {folder}; weights are read from safetensors alone")
+        raise TunediffError(f"{place}: found no {ADAPTER} in {folder}; weights are read only from safetensors")
     read_adapter_config(folder)
     return folder, "adapter"
 
@@ -146,16 +146,18 @@ def _head_order(
     of_head = [name for name in names if inside(name, head)]
     whole = [name for name in of_head if name.endswith((".weight", ".bias")) and "lora_" not in name]
     if len(whole) < len(of_head):
-        raise TunediffError(f"{folder / ADAPTER}: found a head that is adapted, expected a whole one or none")
+        raise TunediffError(f"{folder / ADAPTER}: found an adapted head, expected a fully trained one or none")
     lacking = [module for module in head if not any(inside(name, [module]) for name in whole)]
     if lacking and found is not None and found["head"] == "new":
-        raise TunediffError(f"{folder / ADAPTER}: found no weights of {', '.join(lacking)}, nor has the base any")
+        raise TunediffError(
+            f"{folder / ADAPTER}: found no weights of {', '.join(lacking)}, and the base has none either"
+        )
     if not whole or not HEADS[model.head].is_of_labels:
         return []
     if given is None:
         raise TunediffError(
             "params.yaml: tuned.head_labels: missing, expected the label of each output of the adapter's head, in "
-            f"order; {ADAPTER_CONFIG} does not say it"
+            f"order; {ADAPTER_CONFIG} does not list them"
         )
     return given
 
@@ -183,7 +185,7 @@ def _load_whole(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
     tuned = load_model(weights, read_layout(weights), model, loaded.labels, "tuned")
     if adds_head(model.head) and tuned.found["head"] == "new":
         raise TunediffError(
-            f"{weights}: found no {model.head} head that fits task.labels, expected a tuned model's own"
+            f"{weights}: found no {model.head} head that fits task.labels, expected one in the tuned model"
         )
     tuned.model.name_or_path = manifest.get("id") or str(weights)  # in errors: not the base
     return tuned
@@ -191,8 +193,8 @@ def _load_whole(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
 
 def _refuse_served(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:  # noqa: ARG001  (one of FORMS)
     raise TunediffError(
-        f"{folder / MANIFEST}: names {manifest.get('id')}, which a server has; expected a tuned model whose weights "
-        "lie here"
+        f"{folder / MANIFEST}: names {manifest.get('id')}, which is on a server; expected a tuned model with local "
+        "weights"
     )
 
 
@@ -203,8 +205,8 @@ def _weights(folder: Path, manifest: Manifest) -> Path:
     weights, _ = find_tuned(Tuned(**{key: manifest[key] for key in Tuned.model_fields if key in manifest}))
     if manifest["sha256"] is not None and model_hash(weights) != manifest["sha256"]:
         raise TunediffError(
-            f"{weights}: the model's files are not the ones that {folder / MANIFEST} pins; "
-            "to take the new ones: dvc repro --force train count_params"
+            f"{weights}: the model's files are not the ones that {folder / MANIFEST} pins; to accept the new ones: "
+            "dvc repro --force train count_params"
         )
     return weights
 
@@ -277,7 +279,10 @@ def check_tuned(tuned: Tuned, base: Mapping[str, Any], model: Model, labels: lis
     named = read_adapter_config(folder).get("base_model_name_or_path")
     if not isinstance(named, str) or not model.id or Path(named).name.casefold() == Path(model.id).name.casefold():
         return None
-    return f"{tuned.id}: its settings name the base {shown(named)}, and it is put on {model.id}; its weights would fit"
+    return (
+        f"{tuned.id}: its settings refer to the base {shown(named)}, but it is applied to {model.id}, which "
+        "its weights fit"
+    )
 
 
 def read_tuned(folder: Path) -> Manifest:

@@ -194,7 +194,7 @@ def _new_model(tokenizer: "PreTrainedTokenizerBase", config: dict[str, Any], sec
         with torch.no_grad():
             model(torch.full((1, section.max_tokens), len(tokenizer) - 1))
     except Exception as error:
-        raise TunediffError(f"params.yaml: model.config: found {one_line(error)}; expected sizes that agree") from None
+        raise TunediffError(f"params.yaml: model.config: found {one_line(error)}; expected consistent sizes") from None
     return model
 
 

@@ -166,10 +166,10 @@ def _best(board: Board) -> Iterator[str]:
 def _parameters(board: Board) -> Iterator[str]:
     for row in board.rows:
         if row.parameters:
-            yield f"{row.name}: {parameters_said(row)}"
+            yield f"{row.name}: {parameters_text(row)}"
 
 
-def parameters_said(row: Row) -> str:
+def parameters_text(row: Row) -> str:
     """The parameters of a run that differ between the runs, in a line."""
     texts = [f"{name} {'none' if value is None else value}" for name, value in row.parameters.items()]
     more = f", and {len(texts) - MOST_PARAMETERS} more" if len(texts) > MOST_PARAMETERS else ""
@@ -204,7 +204,7 @@ def recipe_sentences(recipe: Figures, confidence: float) -> list[str]:
         "randomness within cases": parts["seed_case"] / seeds / n,
     }
     total = sum(of_mean.values())
-    parts_said = [f"{percent(value / total, 0)} by {name}" for name, value in of_mean.items()] if total else ["not"]
+    shares = [f"{percent(value / total, 0)} by {name}" for name, value in of_mean.items()] if total else ["not"]
     needed = recipe["seeds_needed"]
     enough = (
         "no number of seeds suffices, because the cases vary too much"
@@ -214,7 +214,7 @@ def recipe_sentences(recipe: Figures, confidence: float) -> list[str]:
     return [
         f"{who}: {points(recipe['gain'])} on average ({level(confidence)} interval over seeds and cases "
         f"{points_interval(low, high)}; multi-bootstrap {drawn}); by seed {each}.",
-        f"The mean varies {', '.join(parts_said)}. A new seed would be worse than the base with probability "
+        f"The mean varies {', '.join(shares)}. A new seed would be worse than the base with probability "
         f"{percent(recipe['chance_worse'])}. Seeds needed for the requested interval: {enough}.",
         f"Repaired by every seed: {counted(recipe['stable_repair'], 'case')}; broken by every seed: "
         f"{whole(recipe['stable_break'])}; seed-dependent, flipped by some seeds but not by others: "

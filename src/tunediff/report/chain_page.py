@@ -88,13 +88,13 @@ def _lines(chain: Chain) -> Iterator[str]:
         yield f"Nothing differs: all variants answer all {counted(chain.n, 'case')} identically."
         return
     for step in steps:
-        yield f"{step_name(step)}: {_said(step, 1 - chain.confidence)}"
+        yield f"{step_name(step)}: {_step_sentence(step, 1 - chain.confidence)}"
     if len(chain.variants) > 2:
         yield f"Of the cases that flip along the way, {whole(chain.there_and_back)} end as they began."
     yield from chain.notes
 
 
-def _said(step: Step, alpha: float) -> str:
+def _step_sentence(step: Step, alpha: float) -> str:
     n = counted(step["n"], "case")
     if not step["changed"]:
         return f"nothing differs, all {n} are answered identically."

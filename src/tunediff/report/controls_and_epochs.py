@@ -83,9 +83,9 @@ def perplexity_sentence(found: Record) -> str:
 
 def epoch_sentences(found: Record) -> Iterator[str]:
     """Which epoch is better than which on a test set; of one epoch nothing."""
-    told = [pair for pair in found["pairs"] if pair["separated"]]
-    for pair in told:
+    separated = [pair for pair in found["pairs"] if pair["separated"]]
+    for pair in separated:
         other = pair["a"] if pair["better"] == pair["b"] else pair["b"]
         yield f"Epoch {pair['better']} is better than epoch {other} (adjusted {p_value(pair['p_adjusted'])})."
-    if found["pairs"] and not told:
+    if found["pairs"] and not separated:
         yield "No two epochs differ significantly."

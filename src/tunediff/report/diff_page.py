@@ -109,7 +109,7 @@ def _cases(found: Evidence) -> Iterator[dict[str, Any]]:
     texts = {name: rows[name].astype(str).tolist() for name in task.inputs}
     kinds = set(task.kinds.values())
     members: list[list[str]] = []
-    if comparison.own:
+    if comparison.user_slices:
         features, families = comparison.features, comparison.families
         members = slices_of_cases(comparison.aligned, (), features, families, found.tables["slices"])
     for row in range(len(rows)):

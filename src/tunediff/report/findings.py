@@ -274,10 +274,10 @@ def _gain(results: Results) -> str:
         f"({points_interval(row['low'] / 100, row['high'] / 100)})"
         for row in results.gain
     ]
-    under = task.words.measure if task.kinds else "answers written freely" if free else "a choice among the labels"
+    under = task.words.measure if task.kinds else "freely generated answers" if free else "a choice among the labels"
     return (
-        f"Measured by {under} the change is {points(total)}. It consists of {', '.join(parts[:-1])} and {parts[-1]}; "
-        f"in brackets {level(results.confidence)} intervals."
+        f"Measured by {under}, the change is {points(total)}. Its parts are {', '.join(parts[:-1])}, and {parts[-1]} "
+        f"({level(results.confidence)} intervals in parentheses)."
     )
 
 

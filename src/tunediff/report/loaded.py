@@ -87,9 +87,11 @@ def _served(found: Mapping[str, Any]) -> Iterator[str]:
 def _parts(found: Mapping[str, Any]) -> Iterator[str]:
     linear, packed = int(found.get("linear_layers", 0)), _kinds(found)
     kinds = [visible(str(name)) for name in found.get("dtypes", {})]
-    told = " and ".join(f"{whole(n)} of {counted(linear, 'linear layer')} in {name}" for name, n in packed.items())
+    packed_layers = " and ".join(
+        f"{whole(n)} of {counted(linear, 'linear layer')} in {name}" for name, n in packed.items()
+    )
     yield (
-        f"{told}, all other weights {' and '.join(kinds)}"
+        f"{packed_layers}, all other weights {' and '.join(kinds)}"
         if packed
         else f"no layer is packed, all weights {' and '.join(kinds)}"
     )

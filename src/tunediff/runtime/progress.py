@@ -1,7 +1,7 @@
 """How far something is that takes long: a bar on a terminal, and in a log a line every half minute.
 
 with progress(1500, "train", "step") as bar:
-    bar.update()                     # in a log: train: 420 of 1,500 steps, 00:30 gone, 01:17 left, loss=0.8312
+    bar.update()                     # in a log: train: 420 of 1,500 steps, 00:30 elapsed, 01:17 left, loss=0.8312
 """
 
 import io
@@ -17,15 +17,15 @@ EVERY = 30.0
 class Lines(tqdm):  # type: ignore[type-arg]
     """A progress bar whose every state is a line of its own: a log has no carriage return."""
 
-    told: int | None = None
+    printed: int | None = None
 
     def display(self, *_: Any, **__: Any) -> None:
         """Write the line of this moment, unless it is that of before or the end of something short."""
         state = self.format_dict
         done, total, unit = state["n"], state["total"], state["unit"]
-        if state["elapsed"] < EVERY or done in (self.told, state["initial"]):
+        if state["elapsed"] < EVERY or done in (self.printed, state["initial"]):
             return
-        self.told = done
+        self.printed = done
         rate = (done - state["initial"]) / state["elapsed"]
         left = f", {self.format_interval((total - done) / rate)} left" if done < total else ""
         postfix = f", {state['postfix']}" if state["postfix"] else ""

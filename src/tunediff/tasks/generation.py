@@ -271,10 +271,10 @@ class Generation(Task):
         inputs are nearest; base: the base model, unchanged.
         """
         answers = [gold.references[0] for gold in self.gold(train)]
-        asked, known = ([marked(case, self.inputs) for case in split] for split in (test, train))
+        queries, known = ([marked(case, self.inputs) for case in split] for split in (test, train))
         given = {
             "constant": [frequent_answer(answers)] * len(test),
-            "nearest": nearest_answers(known, answers, asked),
+            "nearest": nearest_answers(known, answers, queries),
         }
         taken = {name: [self.outcome.method.taken(one) for one in each] for name, each in given.items()}
         return {**taken, "base": base["base"]}

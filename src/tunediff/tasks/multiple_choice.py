@@ -303,10 +303,10 @@ class MultipleChoice(Classification):
 
     def _length(self, case: Case) -> str:
         lengths = list(map(len, case.options))
-        own = lengths[self.labels.index(case.label)]
+        length = lengths[self.labels.index(case.label)]
         if min(lengths) == max(lengths):
             return "as long as all others"
-        return "the longest" if own == max(lengths) else "the shortest" if own == min(lengths) else "between"
+        return "the longest" if length == max(lengths) else "the shortest" if length == min(lengths) else "between"
 
     def gold_record(self, case: Case) -> dict[str, Any]:
         return {"options": list(case.options)}

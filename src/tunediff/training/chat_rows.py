@@ -139,9 +139,9 @@ def _questions(
         before = one.prompt + answer
         if whole[: len(before)] != before:
             raise TunediffError(
-                f"case {case.case_id}: the end of the turn melts with the answer {shown(turn.answer)}, "
-                f"{_named(tokenizer, before, whole)}; expected a chat template behind which an answer keeps the tokens "
-                "that it is scored by"
+                f"case {case.case_id}: the end of the turn merges with the answer {shown(turn.answer)}, "
+                f"{_named(tokenizer, before, whole)}; expected a chat template behind which an answer keeps the "
+                "tokens that it is scored by"
             )
         rows.append((one.prompt, answer, whole[len(before) :] or _marker(tokenizer)))
     return _Questions(chat, inputs, read, turns, rows)
@@ -157,8 +157,8 @@ def _check(
 ) -> None:
     if list(found) != list(expected):
         raise TunediffError(
-            f"case {case.case_id}: {what} reads other tokens than the chat template writes, "
-            f"{_named(tokenizer, found, expected)}; training and evaluation would not be of the same prompt"
+            f"case {case.case_id}: {what} reads different tokens than the chat template renders, "
+            f"{_named(tokenizer, found, expected)}; training and evaluation would use different prompts"
         )
 
 
@@ -167,7 +167,7 @@ def _named(tokenizer: "PreTrainedTokenizerBase", found: Sequence[int], expected:
     place = next(
         (i for i, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), min(len(found), len(expected))
     )
-    here, there = (
+    actual, wanted = (
         tokenizer.convert_ids_to_tokens(list(row[max(0, place - 1) : place + 4])) for row in (found, expected)
     )
     texts = [str(tokenizer.decode(list(row), skip_special_tokens=False)) for row in (found, expected)]
@@ -182,4 +182,4 @@ def _named(tokenizer: "PreTrainedTokenizerBase", found: Sequence[int], expected:
         kind = "a part that is missing, such as the generation prompt"
     else:
         kind = "other tokens"
-    return f"{kind}: {shown(here)} in place of {shown(there)}"
+    return f"{kind}: {shown(actual)} in place of {shown(wanted)}"

@@ -70,8 +70,8 @@ def read_rows(loaded: Loaded, rows: Sequence[Row], head: str) -> Features:
     n_bytes = (sum(lengths) + len(unlike)) * base.config.hidden_size * base.dtype.itemsize
     if n_bytes > KEPT_BYTES:
         print(
-            f"features: what the frozen base says of {len(unlike):,} rows takes {n_bytes / 2**30:.1f} GiB, of which "
-            f"{KEPT_BYTES / 2**30:.0f} are kept at most: it runs in every epoch"
+            f"features: the hidden states of {len(unlike):,} rows take {n_bytes / 2**30:.1f} GiB, of which "
+            f"{KEPT_BYTES / 2**30:.0f} may be cached: the base model runs in every epoch instead"
         )
         return {}
 

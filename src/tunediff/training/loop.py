@@ -225,7 +225,7 @@ class Loop:
         if found:
             raise TunediffError(
                 f"{self.title}: found {found} at step {self.step + 1}, expected finite numbers and at most "
-                f"{EXPLODED:g} nats a target; lower {self.title}.learning_rate, or look at {self._named(numbers)}"
+                f"{EXPLODED:g} nats per target; lower {self.title}.learning_rate, or look at {self._named(numbers)}"
             )
         rate, scale = self.schedule.get_last_lr()[0], self.scaler.get_scale()
         self.scaler.step(self.optimizer)
@@ -267,12 +267,12 @@ class Loop:
             if self.pieces >= max(len(one.numbers) for one in parts):
                 raise TunediffError(
                     f"{self.title}: not enough memory for one row at step {self.step + 1} "
-                    f"({self._named(parts[len(nats)].numbers)}); shorten prompt.max_tokens or take a smaller model"
+                    f"({self._named(parts[len(nats)].numbers)}); lower prompt.max_tokens or use a smaller model"
                 )
             # Outside of `except`, which keeps what the failed pass holds. A backward that failed half-way has added to
             # some gradients and not to others: the step begins anew.
             self.pieces *= 2
-            print(f"{self.title}: memory ran out at step {self.step + 1}: batches in {self.pieces} parts")
+            print(f"{self.title}: out of memory at step {self.step + 1}: splitting batches into {self.pieces} parts")
             self.model.zero_grad()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -402,11 +402,11 @@ def fault(shares: Sequence[tuple[list[float], list[list[int]]]], mean: float, gr
         found = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
         at_fault += [] if found is None else numbers[found]
     if at_fault:
-        return "a loss that is no finite number", at_fault
+        return "a loss that is not finite", at_fault
     every = [number for _, numbers in shares for batch in numbers for number in batch]
     if mean > EXPLODED:
-        return f"a loss of {mean:.4g} nats a target", every
-    return "" if math.isfinite(gradient) else "a gradient that is no finite number", every
+        return f"a loss of {mean:.4g} nats per target", every
+    return "" if math.isfinite(gradient) else "a gradient that is not finite", every
 
 
 def in_halves(answer: Callable[[Batch], Result], batch: Batch, title: str) -> list[Result]:

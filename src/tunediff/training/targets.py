@@ -58,7 +58,7 @@ def written_rows(
     options = [option_texts(case, prompt) for case in cases]
     if prompt.messages is not None:
         return [[row] for row in chat_rows(loaded, cases, golds, choices, prompt)]
-    texts = [own or choices or [gold] for own, gold in zip(options, golds, strict=True)]
+    texts = [given or choices or [gold] for given, gold in zip(options, golds, strict=True)]
     end = tokenizer.eos_token_id
     ending = int(end is not None)
     longest = max(len(encode_text(tokenizer, text)) for text in dict.fromkeys(chain.from_iterable(texts)))
@@ -162,8 +162,8 @@ def training_rows(loaded: Loaded, cases: Sequence[Case], labels: Sequence[str], 
     rows = list(chain.from_iterable(TARGETS[head].rows(loaded, cases, labels, prompt)))
     if cases and not rows:
         raise TunediffError(
-            f"data: found none of the gold answers of {len(cases):,} cases in its context, where a span head looks for "
-            "it; expected answers that stand there, or model.head: lm"
+            f"data: found none of the gold answers of {len(cases):,} cases in its context, where a span head looks "
+            "for it; expected answers that occur there, or model.head: lm"
         )
     return rows
 

@@ -37,6 +37,7 @@ def answer_metrics(aligned, clusters=None):
     return score_metrics(comparison, metric_differences(comparison))
 
 
+@pytest.mark.pipeline
 def test_the_published_predictions_keep_their_golden_scores_in_the_diff(tmp_path):
     published, data = shared_data("squad/predictions-v2.0-bert-single.json"), shared_data("squad/dev-v2.0.json")
     answers = json.loads(published.read_text())

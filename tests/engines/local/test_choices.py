@@ -161,7 +161,10 @@ def test_of_another_layout_the_output_layer_reads_the_columns_of_the_answers_and
     prompts = [[1, *range(10, 10 + n)] for n in (9, 9, 8)]
     # Two prompts end at the tenth token and one at the ninth; a choice of three tokens reads two more.
     assert fed(MODELS[name], prompts, [[40], [41, 42, 43]])["output"] == [(3, 2), (3, 4)]
-    assert f"test: the layout {name} takes no tree of these lengths: a row for each choice" in capsys.readouterr().err
+    assert (
+        f"test: the layout {name} does not support prefix trees of these lengths; using one row per choice"
+        in capsys.readouterr().err
+    )
     fed(MODELS["llama"], prompts, [[40], [41, 42, 43]])
     assert capsys.readouterr().err == ""
 

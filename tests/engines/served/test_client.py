@@ -48,7 +48,7 @@ def test_an_address_where_nobody_listens_is_a_line():
         pass
     with pytest.raises(TunediffError, match=f"^{url}/models: cannot be reached: Connection refused, 2 times$"):
         engine_of(url)
-    with pytest.raises(TunediffError, match="no host of that name is known"):
+    with pytest.raises(TunediffError, match="the host name cannot be resolved"):
         Client("http://nowhere.invalid/v1", None, 1).get("/models", tries=1)
 
 
@@ -110,7 +110,7 @@ def test_the_key_comes_from_the_environment_and_is_in_no_error_and_no_file(monke
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(None, "is not set"), ("  ", "is not set"), ("a\x07b", "holds what no key is")]
+    ("value", "words"), [(None, "is not set"), ("  ", "is not set"), ("a\x07b", "does not hold a valid key")]
 )
 def test_a_variable_without_a_key_is_named_and_not_shown(value, words, monkeypatch):
     monkeypatch.delenv("MY_KEY", raising=False)

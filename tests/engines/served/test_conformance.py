@@ -38,20 +38,23 @@ def test_the_way_that_the_server_honours_is_found_and_its_answers_agree(stub, wa
 @pytest.mark.parametrize(
     ("stub", "line"),
     [
-        ({"echo": False, "tokenize": False}, "ignores echo, and has no /tokenize to ask for a choice step by step"),
-        ({"echo": False, "ids": False}, "ignores echo, and tells no ids of the likeliest tokens"),
+        ({"echo": False, "tokenize": False}, "ignores echo and has no /tokenize to score a choice step by step"),
+        ({"echo": False, "ids": False}, "ignores echo and returns no ids of the likeliest tokens"),
         (
             {"faults": ["echo shifted"]},
-            r"a token that it has written .* off by \d[\d.]* nats when it reads it \(echo\)",
+            r"a generated token that differ by \d[\d.]* nats between generating and reading it \(echo\)",
         ),
-        ({"tokenize": False, "faults": ["echo shifted"]}, r"nats when it reads it \(echo of text\)"),
-        ({"faults": ["cut matters"]}, r"off by \d[\d.]* nats"),
-        (STEPS | {"faults": ["few told", "bias ignored"]}, r"tells 3 of the 64 likeliest tokens .* is not among them"),
+        ({"tokenize": False, "faults": ["echo shifted"]}, r"nats between generating and reading it \(echo of text\)"),
+        ({"faults": ["cut matters"]}, r"differ by \d[\d.]* nats"),
+        (
+            STEPS | {"faults": ["few told", "bias ignored"]},
+            r"returns 3 of the 64 likeliest tokens .* is not among them",
+        ),
         ({"faults": ["a number that is none"]}, "answered with NaN as a number, expected JSON"),
         ({"faults": ["positive"]}, r"found the log-probability \d[\d.]*, expected at most 0"),
         ({"faults": ["certain"]}, "where another has|log-probability"),
         ({"faults": ["penalty"]}, "at temperature 0 where another has .* without penalties"),
-        ({"faults": ["sampled"]}, "asked again at temperature 0|at temperature 0 where another has"),
+        ({"faults": ["sampled"]}, "for the same request at temperature 0|at temperature 0 where another has"),
         ({"faults": ["no JSON"]}, "Welcome to nginx!.*, expected JSON"),
     ],
 )
@@ -70,7 +73,7 @@ def test_a_server_that_hangs_is_given_up(monkeypatch):
         with (
             serve(Stub(faults=[fault])) as url,
             pytest.raises(
-                TunediffError, match=r"gave no whole answer within 0\.2 seconds \(engine\.timeout\), 2 times"
+                TunediffError, match=r"did not complete an answer within 0\.2 seconds \(engine\.timeout\), 2 times"
             ),
         ):
             engine_of(url, timeout=0.2)

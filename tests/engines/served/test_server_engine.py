@@ -114,7 +114,7 @@ def test_an_option_without_a_prompt_stands_behind_the_bos_of_the_server_or_is_re
 
 def test_a_choice_that_begins_another_is_refused_as_by_any_engine(engine):
     with pytest.raises(
-        TunediffError, match=r"prompt\.choices: ' no' begins ' no no', which it could then never lose to"
+        TunediffError, match=r"prompt\.choices: ' no' is a prefix of ' no no', so it would always be at least as likely"
     ):
         engine.loglikelihoods(["Is it? Answer:"], [" no", " no no"], "base")
 

@@ -185,16 +185,16 @@ def store_both(
     if not at_once or cores() == 1 or sys.platform != "linux":
         return store(before, names[0], folder), store(after, names[1], folder)
     fork = multiprocessing.get_context("fork")
-    here, there = fork.Pipe()
-    process = fork.Process(target=_store_for, args=(there, after, names[1], folder), daemon=True)
+    receiver, sender = fork.Pipe()
+    process = fork.Process(target=_store_for, args=(sender, after, names[1], folder), daemon=True)
     process.start()
-    there.close()
+    sender.close()
     try:
         first = store(before, names[0], folder)
         try:
-            found = here.recv()
+            found = receiver.recv()
             if isinstance(found, Stored):
-                found.groups.take_over(reduction.recv_handle(here))
+                found.groups.take_over(reduction.recv_handle(receiver))
         except (EOFError, ConnectionError):
             raise TunediffError(
                 f"{names[1]}: the process reading it was killed, perhaps because memory ran out"
@@ -202,7 +202,7 @@ def store_both(
     finally:
         process.kill()
         process.join()
-        here.close()
+        receiver.close()
     if isinstance(found, TunediffError):
         raise found
     return first, found

@@ -68,7 +68,10 @@ def score_choices(
     whole = takes_own_mask(model.config, longest - 1)
     if not whole and len(prompts) > 1:
         layout = model.config.model_type
-        print(f"{title}: the layout {layout} takes no tree of these lengths: a row for each choice", file=sys.stderr)
+        print(
+            f"{title}: the layout {layout} does not support prefix trees of these lengths; using one row per choice",
+            file=sys.stderr,
+        )
     beginning = shared_prefix(prompts) if whole else []
     before = len(beginning)
     with torch.inference_mode():

@@ -75,7 +75,7 @@ def generate(
         return [_answer(tokenizer, row, ends, stop) for row in written[:, width:].tolist()]
 
     if len(prompts) > 1 and (by := batch_by(model, pad)) != "any":
-        print(f"{title}: the layout {model.config.model_type} is asked one {by} at a time", file=sys.stderr)
+        print(f"{title}: the layout {model.config.model_type} generates one {by} at a time", file=sys.stderr)
         kinds = list(map(len, prompts)) if by == "length" else list(range(len(prompts)))
     return [Written(*one) for one in run_batches(prompts, batch_tokens, answer, title, kinds)]
 

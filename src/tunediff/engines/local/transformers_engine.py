@@ -77,8 +77,8 @@ class TransformersEngine(Engine):
         start = loaded.tokenizer.eos_token_id if start is None else start
         if start is None:
             raise TunediffError(
-                "params.yaml: task.option_score: found unconditional, but the model's tokenizer has neither a BOS nor "
-                "an end marker to stand before an option; expected another score"
+                "params.yaml: task.option_score: found unconditional, but the model's tokenizer has neither a BOS "
+                "nor an end marker to place before an option; expected another score"
             )
         answers = [[ids] for ids in tokenise(loaded.tokenizer, texts)]
         scores = score_choices(loaded.model, [[start]] * len(answers), answers, self.batch_tokens, title)

@@ -134,12 +134,12 @@ class Client:
                 if time.monotonic() > until:  # the time that a socket has is one part's
                     raise TimeoutError
         except TimeoutError:
-            reason = f"gave no whole answer within {self.timeout:g} seconds (engine.timeout)"
+            reason = f"did not complete an answer within {self.timeout:g} seconds (engine.timeout)"
             raise _LostError(reason, slow=True) from None
         except (OSError, http.client.HTTPException) as error:
             said = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
             if isinstance(error, socket.gaierror):
-                said = "no host of that name is known"
+                said = "the host name cannot be resolved"
             raise _LostError(f"cannot be reached: {said}") from None
         answer.close()  # else the connection would wait for what `read1` has read
         if answer.will_close:
@@ -153,7 +153,7 @@ class Client:
             found = self._own.connection = kind(self._host, timeout=self.timeout)
             self._open.add(found)
         if self._stopped:
-            raise _LostError("is asked no more")
+            raise _LostError("is not queried further")
         return found
 
     def _drop(self) -> None:
@@ -225,12 +225,12 @@ def key_of_environment(name: str | None) -> str | None:
     """The key that an environment variable holds; None where none is named.
 
     Raises:
-        TunediffError: the variable is not set, or holds what no key is. It is not shown.
+        TunediffError: the variable is not set, or does not hold a valid key. It is not shown.
     """
     if name is None:
         return None
     key = os.environ.get(name, "").strip()
     if not key or not key.isascii() or not key.isprintable():
-        found = "is not set" if not key else "holds what no key is"
+        found = "is not set" if not key else "does not hold a valid key"
         raise TunediffError(f"params.yaml: engine.api_key_env: the environment variable {name} {found}")
     return key

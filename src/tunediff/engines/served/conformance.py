@@ -1,7 +1,7 @@
 """Whether a server's answers can be believed: asked before the first case is, and refused in one line where not.
 
     found = conform(completions, scored=True, n=8, room=2048)
-    found.way.words                # "by echo: the server tells the log-probability of every token that it reads"
+    found.way.words                # "by echo: the server returns the log-probability of every prompt token"
     check_differ(completions, base=..., tuned=found)
 
 What a server takes and ignores it does not say: echo, a model's name, an adapter, a number of likeliest tokens. So
@@ -133,17 +133,18 @@ def conform(completions: Completions, scored: bool, needed: bool, n: int, room: 
     first, second = _twice(score, n)
     for one, other in zip(first, second, strict=True):
         if len(one.whole) != len(other.whole):
-            completions.refuse("found another number of tokens in a text when it was sent again, expected as many")
+            completions.refuse(
+                "found a different number of tokens when the same text was sent again, expected the same number"
+            )
         repeat = max(repeat or 0.0, apart(one.whole, other.whole))
     if repeat is not None and repeat > TOLERANCE:
         completions.refuse(
-            f"the same request is answered with log-probabilities that are off by {repeat:.2g} nats, expected at most "
-            f"{TOLERANCE:g}"
+            f"repeating a request changes the log-probabilities by {repeat:.2g} nats, expected at most {TOLERANCE:g}"
         )
     cut = _check_cut(completions, first)
     likelihoods = [value for one in first for value in one.whole]
     if max(map(abs, likelihoods)) == 0:
-        completions.refuse("found the log-probability 0 for every token, expected what its model says")
+        completions.refuse("found the log-probability 0 for every token, expected those of the model")
     return Conformance(way, repeat, aligned, cut, likelihoods, texts)
 
 
@@ -190,7 +191,7 @@ def check_differ(completions: Completions, base: Conformance, tuned: Conformance
                 f"{noise:.2g} when the same is asked twice; expected another model, or an adapter that is applied"
             )
     elif not base.likelihoods and base.texts == tuned.texts:
-        return f"{completions.place}: writes behind {len(PROBES)} texts what the base writes: is it the tuned model?"
+        return f"{completions.place}: generates the same as the base after {len(PROBES)} texts: is it the tuned model?"
     return None
 
 
@@ -205,8 +206,8 @@ def find_way(completions: Completions) -> Way:
         if len(_echoed(completions, text)) > 1:
             return EchoOfText(completions)
         completions.refuse(
-            "ignores echo, and has no /tokenize to ask for a choice step by step: choices cannot be scored; expected "
-            "a server that honours one of them, or evaluate.scoring_method: generation"
+            "ignores echo and has no /tokenize to score a choice step by step: choices cannot be scored; expected a "
+            "server that supports one of them, or evaluate.scoring_method: generation"
         )
     tokens = ServedTokens(completions)
     ids = tokens.start + tokens.ids(text)
@@ -215,8 +216,8 @@ def find_way(completions: Completions) -> Way:
     known = likeliest(completions, ids, TOPS[0])
     if len(known) < 2:
         completions.refuse(
-            "ignores echo, and tells no ids of the likeliest tokens to ask for a choice step by step: choices cannot "
-            "be scored; expected a server that honours one of them, or evaluate.scoring_method: generation"
+            "ignores echo and returns no ids of the likeliest tokens to score a choice step by step: choices cannot "
+            "be scored; expected a server that supports one of them, or evaluate.scoring_method: generation"
         )
     second = sorted(known, key=lambda token: -known[token])[1]
     forced = written_by_bias(completions, ids, second)
@@ -259,7 +260,7 @@ def _check_repeats(completions: Completions, alone: Sequence[Completion], again:
     if len(other) > SAME_TEXTS * len(alone):
         first, second = other[0]
         completions.refuse(
-            f"writes other texts when it is asked again at temperature 0, such as {shown(first, 40)} and "
+            f"generates different texts for the same request at temperature 0, such as {shown(first, 40)} and "
             f"{shown(second, 40)}; expected the same"
         )
     furthest: float | None = None
@@ -273,14 +274,14 @@ def _check_repeats(completions: Completions, alone: Sequence[Completion], again:
 
 def _check_greedy(completions: Completions, written: Sequence[Completion]) -> None:
     if not any(one.tokens for one in written):
-        completions.refuse("tells no log-probabilities of what it writes (logprobs: 1), expected them")
+        completions.refuse("returns no log-probabilities of generated tokens (logprobs: 1), expected them")
     for one in written:
         for token in one.tokens:
             best = max(token.top.values(), default=token.log_prob)
             if token.log_prob is None or best is None or best > token.log_prob + TOLERANCE:
                 completions.refuse(
-                    f"writes a token of log-probability {token.log_prob} at temperature 0 where another has {best}; "
-                    "expected the likeliest one, without penalties (of vLLM: --generation-config vllm)"
+                    f"generates a token with log-probability {token.log_prob} at temperature 0 where another has "
+                    f"{best}; expected the likeliest one, without penalties (of vLLM: --generation-config vllm)"
                 )
 
 
@@ -298,13 +299,13 @@ def _check_aligned(completions: Completions, way: Way, written: Sequence[Complet
             furthest = max(furthest, apart(read, [token.log_prob or 0.0 for token in one.tokens[: len(read)]]))
     if not compared:
         completions.refuse(
-            "reads no text that it has written in the tokens that it was written in, so its log-probabilities cannot "
-            "be held against each other; expected one that it does"
+            "tokenizes its own generated texts differently, so its log-probabilities cannot be compared; expected "
+            "at least one text with the same tokens"
         )
     if not furthest <= TOLERANCE:
         completions.refuse(
-            f"tells of a token that it has written a log-probability that is off by {furthest:.2g} nats when it "
-            f"reads it ({way.name}), expected at most {TOLERANCE:g}: they are of another place, or of another model"
+            f"returns log-probabilities of a generated token that differ by {furthest:.2g} nats between generating "
+            f"and reading it ({way.name}), expected at most {TOLERANCE:g}: they belong to another position or model"
         )
     return furthest
 
@@ -314,11 +315,14 @@ def _check_cut(completions: Completions, scored: Sequence[_Scored]) -> float:
     pairs = [(one.whole, one.first + one.second) for one in scored]
     equal = [pair for pair in pairs if len(pair[0]) == len(pair[1])]
     if not equal:
-        completions.refuse("reads every text in other tokens when it is cut at a space, expected one that it does not")
+        completions.refuse(
+            "tokenizes every text differently when it is split at a space, expected at least one text with "
+            "the same tokens"
+        )
     furthest = max(apart(*pair) for pair in equal)
     if not furthest <= TOLERANCE:
         completions.refuse(
-            f"tells log-probabilities of a continuation that are off by {furthest:.2g} nats from those of its two "
+            f"returns log-probabilities of a continuation that differ by {furthest:.2g} nats from those of its two "
             f"parts, expected at most {TOLERANCE:g}"
         )
     return furthest

@@ -168,7 +168,7 @@ class ServerEngine(Engine):
     def _scoring(self, prompts: Sequence[str]) -> Way:
         if self._way is None or any(prompt.startswith(CHAT) for prompt in prompts):
             self._completions.refuse(
-                "tells no log-probabilities of choices, expected evaluate.scoring_method: generation"
+                "returns no log-probabilities of choices, expected evaluate.scoring_method: generation"
             )
         return self._way
 

@@ -109,7 +109,7 @@ class _OfTokens(Way):
 class EchoOfTokens(_OfTokens):
     """By echo, prompts as ids."""
 
-    name, words = "echo", "by echo: the server tells the log-probability of every token that it reads"
+    name, words = "echo", "by echo: the server returns the log-probability of every prompt token"
 
     def _scores(self, joined: Joined) -> list[list[float]]:
         return [self._answer(joined.prompt, answer) for answer in joined.answers]
@@ -128,7 +128,7 @@ class EchoOfTokens(_OfTokens):
 class EchoOfText(Way):
     """By echo, prompts as text: of a server that does not tokenise for others."""
 
-    name, words = "echo of text", "by echo of texts: the server tells the log-probability of every token that it reads"
+    name, words = "echo of text", "by echo of texts: the server returns the log-probability of every prompt token"
 
     def token_scores(self, prompt: str, continuations: Sequence[str], room: int) -> list[list[float]]:
         """See `Way`."""
@@ -174,7 +174,7 @@ class StepByStep(_OfTokens):
     that (`takes_bias`); else more of the likeliest are asked for.
     """
 
-    name, words = "step by step", "step by step: the server tells the likeliest tokens at each place of a choice"
+    name, words = "step by step", "step by step: the server returns the likeliest tokens at each position of a choice"
 
     def __init__(self, completions: Completions, tokens: ServedTokens, takes_bias: bool) -> None:
         super().__init__(completions, tokens)
@@ -207,9 +207,9 @@ class StepByStep(_OfTokens):
                 break
         missing = self.completions.spelled(min(wanted - found.keys()))
         raise TunediffError(
-            f"{self.completions.place}: tells {told:,} of the {n:,} likeliest tokens that it is asked for, and "
-            f"{missing!r} is not among them: it has no log-probability; expected a server that tells all of them, or "
-            "one that honours echo"
+            f"{self.completions.place}: returns {told:,} of the {n:,} likeliest tokens requested, and {missing!r} is "
+            "not among them: it has no log-probability; expected a server that returns all of them, or one that "
+            "supports echo"
         )
 
 

@@ -111,7 +111,7 @@ def _result(
 def _cases(answers: SetAnswers, evaluation: str, result: str) -> Iterator[dict[str, Any]]:
     for case, row in answers.rows():
         prompt, references = answers.prompt(case), answers.references(case)
-        said, right = answers.said(case, row), row["outcome"] == RIGHT
+        answer, right = answers.answer(case, row), row["outcome"] == RIGHT
         choices = [text.strip() for text in answers.continuations(case)] if answers.likelihoods else None
         yield {
             "schema_version": SCHEMA,
@@ -123,10 +123,10 @@ def _cases(answers: SetAnswers, evaluation: str, result: str) -> Iterator[dict[s
             "sample_hash": hashlib.sha256((prompt + json.dumps(references)).encode()).hexdigest(),
             "interaction_type": "single_turn",
             "input": {"raw": prompt, "reference": references, "choices": choices},
-            "output": {"raw": [row["text"] or said or ""]},
+            "output": {"raw": [row["text"] or answer or ""]},
             "answer_attribution": [
                 {
-                    **{"turn_idx": 0, "source": "output.raw", "extracted_value": said or ""},
+                    **{"turn_idx": 0, "source": "output.raw", "extracted_value": answer or ""},
                     **{"extraction_method": row["scorer"], "is_terminal": True},
                 }
             ],

@@ -60,9 +60,9 @@ def _samples(answers: SetAnswers) -> Iterator[dict[str, Any]]:
 def _choices(answers: SetAnswers, case: Case, row: dict[str, Any]) -> dict[str, Any]:
     responses = [[repr(float(value)), "False"] for value in row["log_probs"]]
     prompt = answers.prompt(case)
-    asked = [{"arg_0": prompt, "arg_1": text} for text in answers.continuations(case)]
+    requests = [{"arg_0": prompt, "arg_1": text} for text in answers.continuations(case)]
     return {
-        "arguments": {f"gen_args_{at}": one for at, one in enumerate(asked)},
+        "arguments": {f"gen_args_{at}": one for at, one in enumerate(requests)},
         "resps": [[one] for one in responses],
         "filtered_resps": responses,
         "metrics": ["acc"],
@@ -71,8 +71,8 @@ def _choices(answers: SetAnswers, case: Case, row: dict[str, Any]) -> dict[str, 
 
 
 def _text(answers: SetAnswers, case: Case, row: dict[str, Any]) -> dict[str, Any]:
-    said = NO_ANSWER if row["outcome"] == INVALID else answers.said(case, row)
-    if row["outcome"] not in (RIGHT, INVALID) and (said or "").strip() in ("", NO_ANSWER):
+    answer = NO_ANSWER if row["outcome"] == INVALID else answers.answer(case, row)
+    if row["outcome"] not in (RIGHT, INVALID) and (answer or "").strip() in ("", NO_ANSWER):
         raise TunediffError(
             f"case {case.case_id}: prediction: found an empty answer that is wrong, which a sample of "
             "lm-evaluation-harness cannot distinguish from no answer; expected another --format"
@@ -80,7 +80,7 @@ def _text(answers: SetAnswers, case: Case, row: dict[str, Any]) -> dict[str, Any
     return {
         "arguments": {"gen_args_0": {"arg_0": answers.prompt(case), "arg_1": {"until": answers.case_set.ask.stop}}},
         "resps": [[row["text"] or ""]],
-        "filtered_resps": [said],
+        "filtered_resps": [answer],
         "metrics": ["exact_match"],
         "exact_match": float(row["outcome"] == RIGHT),
     }

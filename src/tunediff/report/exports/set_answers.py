@@ -69,7 +69,7 @@ class SetAnswers:
             return [answer.text for answer in case.answers]
         return [self._named(case, case.label)]
 
-    def said(self, case: Case, row: Mapping[str, Any]) -> str | None:
+    def answer(self, case: Case, row: Mapping[str, Any]) -> str | None:
         """The answer that was taken, as its references are written; None where it is invalid."""
         prediction: str | None = row["prediction"]
         if prediction is None:

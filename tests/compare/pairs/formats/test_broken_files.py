@@ -68,7 +68,7 @@ ASKED = st.builds(
 
 
 @pytest.mark.parametrize("kind", WHOLE)
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_a_broken_file_is_read_or_refused(kind, data):
     module, rows = WHOLE[kind]
