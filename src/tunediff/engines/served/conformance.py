@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
-from tunediff.engines.alone import ROUNDING, apart
+from tunediff.engines.alone import apart
 from tunediff.engines.served.client import Client, RefusedError
 from tunediff.engines.served.completions import Completion, Completions, Prompt
 from tunediff.engines.served.ways import (
@@ -38,7 +38,7 @@ PROBES = (
 )
 WRITTEN = 6  # tokens that are written behind each
 # Nats by which a token's log-probability may differ between two ways to ask: what 16 bits round.
-TOLERANCE = max(ROUNDING.values())
+TOLERANCE = 0.3
 # Nats by which that of one place and one request may differ.
 SAME = 0.01
 # Of two askings at temperature 0 more texts than this share must be the same.
