@@ -7,7 +7,7 @@
 What the last run wrote may come from another machine, by dvc pull or the run cache, or from older libraries. The splits
 are drawn again, the parameters counted again and the stored answers graded again, whole. Base and tuned model answer
 --sample cases, spread over a test set (--set). A case agrees where its prompt is the same, no log-probability is off by
-more than other batches explain (0.001 nats in float32, 0.1 in float16, 0.3 in bfloat16), and the prediction is the same
+more than other batches explain (0.001 nats in float32, 0.1 in float16, 0.6 in bfloat16), and the prediction is the same
 one or was as likely within that. A model is not trained again: that takes as long as the stage.
 
 Writes nothing without --accept: after an upgrade it runs the cheap stages, and where both models answer the sample as

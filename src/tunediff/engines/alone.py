@@ -13,8 +13,9 @@ from tunediff.runtime.errors import TunediffError
 
 # Cases that are asked again.
 SAMPLE = 8
-# Nats by which rounding may move a log-likelihood, for each 20 nats of it, by the dtype of the model. In bfloat16, logits
-# of 16 to 32 are 0.125 apart: SmolLM2-135M in NF4 was off by 0.31, answers that depend on the batch by 1.3 and more.
+# Nats by which rounding may move a log-likelihood, for each 20 nats of it, by the dtype of the model. In bfloat16,
+# logits of 16 to 32 are 0.125 apart: SmolLM2-135M in NF4 was off by 0.31, answers that depend on the batch by 1.3 and
+# more.
 ROUNDING = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.6}
 
 
