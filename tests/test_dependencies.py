@@ -17,7 +17,7 @@ def names(requirements):
     return {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in requirements}
 
 
-USED = ("models", "minilm", "excel", "gguf", "remotes", "ray", "test", "dev")
+USED = ("models", "minilm", "excel", "gguf", "remotes", "test", "dev")
 DECLARED = names([*PROJECT["dependencies"], *(line for extra in USED for line in EXTRAS[extra])]) - {"tunediff"}
 PINNED = names((ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()[1:])
 
