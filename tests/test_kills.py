@@ -160,7 +160,7 @@ def check_saves(output, saves):
     found = re.findall(r"resuming from (\.scratch/(?:train|base_model)/\w+)/checkpoint-(\d+)", output)
     for folder, step in found:
         assert int(step) == saves[folder], output
-    answered = re.findall(r"were answered before the run was stopped", output)
+    answered = re.findall(r"were answered before the run was interrupted", output)
     return Counter(saves=len(found), answers=len(answered))
 
 

@@ -225,7 +225,7 @@ def test_addresses_stand_in_params_yaml_and_are_asked_for_the_names(given):
         for arguments, line in (
             ([f"{url}#base", f"{url}#best", *keyed], "found no model best, expected one of base, tuned"),
             ([f"{url}#base", url, *keyed], "found several models and no name, expected one of base, tuned"),
-            ([f"{url}#base", given / "tuned", *keyed], "tuned is none; expected both"),
+            ([f"{url}#base", given / "tuned", *keyed], "tuned is not; expected both"),
             ([f"{url}#base", f"{url}#tuned"], "answered 401"),
         ):
             with pytest.raises(TunediffError, match=line):

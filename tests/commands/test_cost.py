@@ -100,7 +100,7 @@ def test_the_cost_of_a_repair_is_said_for_the_training_and_for_all_stages(projec
 @pytest.mark.parametrize(
     ("counts", "words"),
     [
-        ((10, 8, -0.005, 0.01), "900.00 s per net repaired case, 95% interval from 180.00 s up, no upper end"),
+        ((10, 8, -0.005, 0.01), "900.00 s per net repaired case, 95% interval from 180.00 s up, with no upper bound"),
         ((8, 10, -0.01, 0.005), "features and train, 1,800.00 s: no net repaired case, 95% interval from 360.00 s up"),
         ((0, 90, -0.11, -0.07), "features and train, 1,800.00 s: no case was repaired on balance"),
     ],

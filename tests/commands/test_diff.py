@@ -245,7 +245,7 @@ def test_one_file_has_the_answers_of_both_models(tmp_path):
     ]
     code, out, error = tunediff(tmp_path, "diff", "both.csv", *fields, "--out", "out")
     assert (code, error) == (0, "")
-    assert "read both.csv (pred_before): a table, pred_before held against gold, cases by id\n" in out
+    assert "read both.csv (pred_before): a table, pred_before compared with gold, cases by id\n" in out
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     assert [metrics[name] for name in ("n", "both_right", "repaired", "broken", "became_invalid")] == [3, 1, 1, 1, 1]
 
@@ -256,7 +256,7 @@ def test_one_file_needs_no_ids_and_may_call_its_labels_gold(tmp_path):
     fields = ["--before-field", "pred_before", "--after-field", "pred_after", "--out", "out"]
     code, out, _ = tunediff(tmp_path, "diff", "both.csv", *fields)
     assert code == 0
-    assert "read both.csv (pred_after): a table, pred_after held against gold, cases by row\n" in out
+    assert "read both.csv (pred_after): a table, pred_after compared with gold, cases by row\n" in out
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     assert [metrics[name] for name in ("n", "repaired", "broken")] == [3, 2, 1]
     # In two files nothing says which row is which case.

@@ -84,7 +84,7 @@ def test_an_adapter_is_read_whole_also_where_layers_have_other_names_than_publis
 def test_gemma_3n_does_not_learn_in_4_bits_and_does_without(tmp_path):
     folder = written(tmp_path / "model", "gemma3n_text")
     loaded = load(tmp_path / "nf4", folder, quantization="nf4")
-    with pytest.raises(TunediffError, match="found qlora, but a gemma3n_text model cannot learn so"):
+    with pytest.raises(TunediffError, match="found qlora, but a gemma3n_text model cannot be trained this way"):
         adapt_model(loaded.model, adapt_section("qlora"), seed=0)
     adapt_model(load(tmp_path / "base", folder).model, adapt_section("lora"), seed=0)
 

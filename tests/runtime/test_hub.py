@@ -174,7 +174,7 @@ def test_a_token_opens_a_gated_or_private_model_and_a_wrong_one_is_named(hub, mo
         ("list", "hang", "the hub cannot be reached at http://127.0.0.1"),
         ("weights", 429, "the hub received too many requests from here"),
         ("weights", "hang", "the hub cannot be reached at http://127.0.0.1"),
-        ("weights", "cut", "the connection to the hub broke off"),
+        ("weights", "cut", "the connection to the hub was lost"),
     ],
 )
 def test_a_hub_that_fails_ends_in_a_line_and_leaves_no_model(hub, monkeypatch, capfd, what, fault, words):

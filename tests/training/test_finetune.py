@@ -563,9 +563,9 @@ def test_a_batch_that_memory_does_not_hold_is_learned_in_parts(
     capsys.readouterr()
     parts = run(begin(), train, tmp_path / "parts")
     out = capsys.readouterr().out
-    assert "train: memory ran out at step 1: batches in 2 parts\n" in out
-    assert "train: memory ran out at step 1: batches in 4 parts\n" in out
-    assert out.count("memory ran out") == 2
+    assert "train: out of memory at step 1: splitting batches into 2 parts\n" in out
+    assert "train: out of memory at step 1: splitting batches into 4 parts\n" in out
+    assert out.count("out of memory") == 2
     assert [row["step"] for row in parts[0]] == [row["step"] for row in whole[0]]
     for one, other in zip(whole[0], parts[0], strict=True):
         assert other == pytest.approx(one, rel=1e-5)

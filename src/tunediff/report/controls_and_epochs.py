@@ -1,6 +1,6 @@
 """Flips without training, and what became of the gain over training, in sentences.
 
-    controls_sentence(results.controls)        # "Asked again, the base model gives zero flips on 120 cases (A/A): ..."
+    controls_sentence(results.controls)        # "Evaluated again, the base model gives zero flips on 120 cases: ..."
     epoch_sentences(found)                     # which epoch is better than which
 
 What `tunediff controls` and `tunediff checkpoints` measured, where they ran on this run.
@@ -26,7 +26,7 @@ def _controls(found: Record) -> Iterator[str]:
     on = counted(n, "case") if found["set"] == "test" else f"{counted(n, 'case')} of {found['set']}"
     if again["flips"] == 0:
         other = "" if again["changed"] == 0 else f", though {counted(again['changed'], 'wrong answer')} changed"
-        yield f"Evaluated again, the base model flips none of {on}{other}: an A/A comparison finds nothing."
+        yield f"Evaluated again, the base model gives zero flips on {on}{other}: an A/A comparison finds nothing."
     else:
         yield (
             f"Evaluated again, the base model flips {whole(again['flips'])} of {on} (A/A): that many flips may be "

@@ -181,5 +181,5 @@ def _named(tokenizer: "PreTrainedTokenizerBase", found: Sequence[int], expected:
     elif len(found) < len(expected) and list(found[place:]) == list(expected[len(expected) - len(found) + place :]):
         kind = "a part that is missing, such as the generation prompt"
     else:
-        kind = "other tokens"
+        kind = "different tokens"
     return f"{kind}: {shown(actual)} in place of {shown(wanted)}"

@@ -132,7 +132,7 @@ def test_what_the_scores_are_is_known_of_all_cases_together():
 
 
 def test_another_order_in_the_second_file_is_refused():
-    with pytest.raises(TunediffError, match="number 1 of the scores is of 'a' in one and of 'b' in the other"):
+    with pytest.raises(TunediffError, match="number 1 of the scores belongs to 'a' in one and to 'b' in the other"):
         common_labels(scored([0, 1, 2], ["a", "b", "c"]), scored([0, 1, 2], ["b", "a", "c"]), NAMES)
 
 

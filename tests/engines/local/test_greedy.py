@@ -90,7 +90,7 @@ def test_a_batch_writes_what_each_prompt_gets_alone_and_by_hand(name, capsys):
     assert [text for text, _ in found] == [by_hand(model, prompt, 6) for prompt in prompts]
     slow = {"rwkv": "row", "bart": "length", "blenderbot": "length", "bigbird_pegasus": "length"}
     assert batch_by(model, 0) == slow.get(name, "any")
-    assert (f"the layout {name} is asked one" in capsys.readouterr().err) == (name in slow)
+    assert (f"the layout {name} generates one" in capsys.readouterr().err) == (name in slow)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
