@@ -9,6 +9,7 @@ from hypothesis import settings
 # Before any of them is imported. One thread: see tests/tiny.py.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 # Each dvc would start a process that tells of it.
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 

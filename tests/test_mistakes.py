@@ -100,7 +100,7 @@ def test_3_no_figure_of_the_report_is_a_blank_to_fill_in_or_prose_of_its_own(tmp
     text = (tmp_path / "reports/report.md").read_text().replace("\N{NO-BREAK SPACE}", " ")
     # The run wrote three epochs and these seconds; what params.yaml says today is not what was run.
     assert "Trained for 3 epochs" in text
-    assert "training 00:04:23 of it" in text
+    assert "of which training took 00:04:23" in text
     cost = read_json(paths["costs"] / "train.json")
     (paths["costs"] / "train.json").write_text(json.dumps(cost | {"seconds": None}))
     refused(run(), "metrics/cost/train.json: seconds: found None, expected a number")

@@ -106,7 +106,10 @@ def test_what_other_test_sets_forgot_is_held_against_a_promise(folder):
     path.write_text(json.dumps(settings))
     arguments = "gate", "--max-forgotten-rate", "0.1"
     code, _, error = tunediff(folder, *arguments)
-    assert (code, "gate: data/predictions/tuned/sums.parquet: is not there" in error) == (1, True)
+    assert (
+        code,
+        "gate: data/predictions/tuned/sums.parquet: is neither in the project nor in a reachable cache" in error,
+    ) == (1, True)
     for model, wrong in (("base", 0), ("tuned", 4)):
         write_answers(folder / f"data/predictions/{model}/sums.parquet", np.arange(100) >= wrong)
     code, out, error = tunediff(folder, *arguments)

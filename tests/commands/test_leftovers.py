@@ -37,7 +37,7 @@ def test_a_lock_file_that_was_cut_off_is_removed():
     for cut in ("", "schema: '2.0'\nstages:\n  train:\n    cm", "schema: '2"):
         LOCK.write_text(cut)
         [line] = clear_leftovers()
-        assert line.startswith("dvc.lock: was cut off")
+        assert line.startswith("dvc.lock: truncated by a killed process")
         assert not LOCK.exists()
 
 

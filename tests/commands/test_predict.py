@@ -99,7 +99,7 @@ def test_what_was_written_of_a_file_with_labels_is_compared_with_no_flag(folder,
     assert tunediff(folder, *asked)[0] == 0
     code, out, _ = tunediff(tmp_path, "diff", "answers.jsonl", "--out", "found")
     assert code == 0
-    line = "read answers.jsonl (base_prediction): a table, base_prediction held against label, cases by case_id\n"
+    line = "read answers.jsonl (base_prediction): a table, base_prediction compared with label, cases by case_id\n"
     assert line in out
     metrics = read_json(tmp_path / "found/metrics.json")
     pipeline = read_json(folder / "metrics/diff_cases.json")
@@ -177,7 +177,7 @@ def test_an_answer_in_words_none_at_all_and_one_that_could_not_be_read_are_told_
         (["premise=a", "hypothesis=b", "--set", "other"], "--set: found 'other', expected one of test"),
         (["--file", "missing.csv"], "missing.csv: there is no such file"),
         (["--file", "short.csv"], "short.csv, row 2: hypothesis: found None, expected text"),
-        (["--file", "short.csv", "--out", "x.csv"], "expected a name ending in .jsonl"),
+        (["--file", "short.csv", "--out", "x.csv"], "expected a name that ends in .jsonl"),
         (
             ["--file", "data/test_sets/test.jsonl", "--out", "data/../data/test_sets/test.jsonl"],
             "is the file of cases",

@@ -185,7 +185,7 @@ def test_a_promise_that_stops_early_is_decided_at_the_first_look_that_tells():
     assert (one.verdict, one.read, one.cases) == ("pass", 58, 458)
     assert one.low > 0
     line = judged_line(one, 0.95)
-    assert line.startswith("non-inferiority after 58 of all 458 cases: +13.8 points (95 % interval that holds at every")
+    assert line.startswith("non-inferiority after 58 of all 458 cases: +13.8 points (95 % interval valid at every")
     [all_of_them] = judged(Wanted(non_inferiority_margin=0.0), flips)
     assert all_of_them.verdict == "fail"
     # Breaks, against a rate: each of the first cases breaks.
@@ -199,7 +199,7 @@ def test_a_promise_that_no_look_decides_says_how_many_cases_would():
     [one] = judged(Wanted(non_inferiority_margin=0.02), np.tile([1, 0, 0, 0, -1, 0, 0, 0, 0, 0], 30), early=True)
     assert (one.verdict, one.read) == ("inconclusive", 300)
     assert one.needed > 300
-    assert "cases would tell" in judged_line(one, 0.95)
+    assert "cases would be conclusive" in judged_line(one, 0.95)
 
 
 def test_equal_pairs_that_are_looked_at_after_every_case_fail_no_more_than_the_level():

@@ -67,7 +67,7 @@ def test_how_far_two_rows_are_apart(first, second, off):
 def test_a_choice_that_cannot_be_is_no_difference_where_it_cannot_be_alone_either():
     scores = [[-math.inf, -2.0]] * len(LENGTHS)
     check_alone(LENGTHS, scores, lambda i: scores[i], "float32", "test")
-    with pytest.raises(TunediffError, match="off by inf nats"):
+    with pytest.raises(TunediffError, match="differ by inf nats"):
         check_alone(LENGTHS, scores, lambda _: [-1.0, -2.0], "float32", "test")
 
 

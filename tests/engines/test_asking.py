@@ -122,7 +122,7 @@ def test_rows_survive_their_file(loaded, tmp_path):
 def test_room_is_kept_for_the_answer(loaded):
     longest = max(len(case.inputs["premise"]) for case in CASES)
     assert longest < 64
-    with pytest.raises(TunediffError, match="less 40 for the answer"):
+    with pytest.raises(TunediffError, match="minus 40 for the answer"):
         ask(loaded, asked_for("text"), max_new_tokens=40)
     shortened = asked_for("text", prompt=PROMPT.model_copy(update={"too_long": "truncate"}))
     cut = ask(loaded, shortened, max_new_tokens=40)

@@ -112,7 +112,9 @@ def test_a_hub_model_in_the_cache_is_loaded_offline(hub_cache, published, tmp_pa
 def test_a_hub_model_that_has_only_a_pickle_is_refused(hub_cache):
     (hub_cache / "model.safetensors").rename(hub_cache / "pytorch_model.bin")
     section = Model(source="hub", id="someone/small-llama", revision=REVISION, head="lm", quantization="none")
-    error_of(lambda: find_weights(section), "someone/small-llama", "found no model.safetensors", "safetensors alone")
+    error_of(
+        lambda: find_weights(section), "someone/small-llama", "found no model.safetensors", "read only from safetensors"
+    )
 
 
 def test_a_hub_model_that_is_not_there_is_one_line(hub_cache):
@@ -340,7 +342,7 @@ def test_a_layout_or_tokenizer_that_changed_since_it_was_pinned_is_refused(name,
 def test_another_model_than_the_pinned_one_is_refused(folder, tmp_path):
     load(tmp_path / "base", folder)
     other = shutil.copytree(folder, tmp_path / "other")
-    error_of(lambda: load(tmp_path / "base", other), f"pins {folder}", f"params.yaml names {other}", "dvc repro")
+    error_of(lambda: load(tmp_path / "base", other), f"pins {folder}", f"params.yaml refers to {other}", "dvc repro")
 
 
 def test_weights_that_end_too_early_are_one_line(folder, tmp_path):
@@ -391,7 +393,7 @@ def test_a_folder_with_only_a_pickle_is_refused_and_the_pickle_never_read(folder
     marker = tmp_path / "was-run"
     # A pickle that makes a file when it is read.
     (folder / "pytorch_model.bin").write_bytes(f"cos\nsystem\n(S'touch {marker}'\ntR.".encode())
-    error_of(lambda: find_weights(model_section(folder)), "found no model.safetensors", "safetensors alone")
+    error_of(lambda: find_weights(model_section(folder)), "found no model.safetensors", "read only from safetensors")
     assert not marker.exists()
 
 

@@ -182,7 +182,7 @@ def test_an_adapter_of_another_base_is_refused_by_its_shapes_and_its_base_is_nam
         assert f"{tmp_path / name}: is not an adapter of {loaded.section.id}" in line
         assert words in line
     tuned = Tuned(source="folder", id=str(tmp_path / "wider"))
-    assert "names the base 'someone/wider'" in line_of(
+    assert "refer to the base 'someone/wider'" in line_of(
         lambda: check_tuned(tuned, loaded.model.config.to_dict(), loaded.section, [])
     )
 
@@ -226,7 +226,7 @@ def test_the_labels_of_a_whole_classifier_are_matched_by_their_names(tmp_path, t
     assert torch.equal(tuned.model.score.weight, expected[[ORDER.index(label) for label in LABELS]])
     joy = {"id2label": {0: "joy", 1: "anger", 2: "fear"}, "num_labels": 3}
     other = write_model(tmp_path / "other", "llama", tokenizer, "classification", **joy)
-    assert "give tuned.head_labels in params.yaml" in line_of(lambda: pinned(bare, tmp_path, "folder", id=str(other)))
+    assert "set tuned.head_labels in params.yaml" in line_of(lambda: pinned(bare, tmp_path, "folder", id=str(other)))
     told = pinned(bare, tmp_path, "folder", id=str(other), head_labels=ORDER)
     theirs = AutoModelForSequenceClassification.from_pretrained(other).score.weight
     assert torch.equal(told.model.score.weight, theirs[[ORDER.index(label) for label in LABELS]])

@@ -62,7 +62,9 @@ def test_doge_reads_no_more_than_the_window_behind_which_it_sees_the_future(tmp_
 
 def test_an_adapter_beside_a_layer_that_is_no_plain_linear_one_is_refused_where_it_does_not_fit(tmp_path):
     loaded = load(tmp_path / "v4", written(tmp_path / "deepseek", "deepseek_v4"))
-    with pytest.raises(TunediffError, match=r"found model.layers.0.self_attn.o_a_proj, a DeepseekV4GroupedLinear that"):
+    with pytest.raises(
+        TunediffError, match=r"found model.layers.0.self_attn.o_a_proj, a DeepseekV4GroupedLinear, which"
+    ):
         adapt_model(loaded.model, adapt_section("lora"), seed=0)
     # Falcon's are of a class of its own too, and are the sum of what they and the adapter say.
     loaded = load(tmp_path / "falcon", written(tmp_path / "other", "falcon"))

@@ -124,4 +124,4 @@ def test_a_recipe_is_said_to_raise_or_lower_what_its_interval_leaves_no_doubt_of
     better, worse = RECIPE | {"gain_low": 0.1}, RECIPE | {"gain": -0.2, "gain_low": -0.3, "gain_high": -0.1}
     assert plain(recipe_headline(better, "accuracy", 0.95)).startswith("This recipe raises accuracy by +20.0 points")
     assert plain(recipe_headline(worse, "accuracy", 0.95)).startswith("This recipe lowers accuracy by −20.0 points")
-    assert "not the recipe" in recipe_headline(RECIPE | {"gain_low": None}, "accuracy", 0.95)
+    assert "not of the recipe" in recipe_headline(RECIPE | {"gain_low": None}, "accuracy", 0.95)

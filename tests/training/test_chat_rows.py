@@ -173,7 +173,7 @@ def test_a_thinking_block_is_named():
 
 
 def test_an_answer_without_an_end_or_with_too_few_targets_is_named():
-    assert "training reads other tokens" in planted("llama3", lambda _, tokens, n: (tokens[:-1], n - 1))
+    assert "training reads different tokens" in planted("llama3", lambda _, tokens, n: (tokens[:-1], n - 1))
     assert "found 1 tokens to learn, expected 3" in planted("llama3", lambda _, tokens, n: (tokens, 1))
 
 
@@ -182,4 +182,6 @@ def test_an_end_that_melts_with_the_answer_is_refused():
     melting = KINDS["melting"]()
     loaded = Loaded(Named(), melting, 2048, 0, None, LABELS)
     line = error_of(lambda: training_rows(loaded, CASES, LABELS, chat_prompt("llama2"), "lm"))
-    assert "the end of the turn merges with the answer ' yes', other tokens: ['▁[/INST]', '▁yes'] in place of" in line
+    assert (
+        "the end of the turn merges with the answer ' yes', different tokens: ['▁[/INST]', '▁yes'] in place of" in line
+    )

@@ -104,7 +104,7 @@ def _check_new_adapter(adapted: Network, layers: Mapping[str, str], method: str)
     if found is not None and not layers:
         raise TunediffError(
             f"params.yaml: adapt.method: found {method}, but a {adapted.config.model_type} model cannot be trained "
-            f"this way:  {found}"
+            f"this way: {found}"
         )
     if found is not None:
         name, kind = next(iter(layers.items()))

@@ -30,7 +30,7 @@ def test_a_shown_difference_needs_no_further_case():
     [
         (
             (100, 5, 0),
-            "Of 100 cases, 5 changed between right and wrong, too few to detect a difference; 100 cases show",
+            "Of 100 cases, 5 changed between right and wrong, too few to detect a difference; 100 cases could detect",
         ),
         ((100, 0, 0), "Of 100 cases, none changed between right and wrong, too few"),
         ((1, 1, 0), "1 case cannot detect any difference"),

@@ -129,7 +129,7 @@ def test_predictions_that_contradict_their_outcomes_are_counted_and_refused_wher
     [(code, sentence)] = found.checks
     assert code == "TD402"
     assert sentence.startswith(
-        "In 2 of 20 cases (rows 4, 8) of samples.jsonl the log-likelihoods favour another choice"
+        "In 2 of 20 cases (rows 4, 8) of samples.jsonl the log-likelihoods favour a choice that contradicts acc"
     )
     assert found.frame["outcome"].tolist().count("wrong") == 2
     rows = [choice_sample(n, 0, [-1, -2, -3], 0.0) for n in range(20)]

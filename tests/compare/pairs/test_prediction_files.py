@@ -133,7 +133,7 @@ def test_text_in_a_csv_file_is_what_stands_there(tmp_path):
         ("p.csv", "case_id,label,prediction\n1,a,a\n2\n", r"p.csv, row 3: found 1 fields, expected 3"),
         ("p.csv", b"case_id,label,prediction\n1,\xff,a\n", r"found bytes that are not UTF-8"),
         ("p.parquet", "PAR1", r"p.parquet: is not a readable Parquet file"),
-        ("p.txt", "x", r"ends in '.txt', expected .jsonl, .ndjson, .csv, .tsv, .parquet, .json, .eval"),
+        ("p.txt", "x", r"found a name ending in '.txt', expected .jsonl, .ndjson, .csv, .tsv, .parquet, .json, .eval"),
         ("p.json", "{}", r"expected its data set as --data"),
     ],
 )
@@ -392,7 +392,7 @@ def test_a_question_that_stands_twice_is_refused(tmp_path):
         list(read_predictions(path, Fields(), data))
     path, data = squad(tmp_path, {}, [("c d", [("1", ["c"])])])
     path.write_text('{"1": "c", "1": "d"}')
-    with pytest.raises(TunediffError, match=r"answers.json: is not JSON: names '1' twice"):
+    with pytest.raises(TunediffError, match=r"answers.json: is not JSON: has the key '1' twice"):
         list(read_predictions(path, Fields(), data))
 
 
@@ -432,7 +432,7 @@ def test_a_tsv_file_is_a_table_whose_quotation_marks_are_text(tmp_path):
     (tmp_path / "p.tsv").write_text('case_id\tlabel\tprediction\n1\t"a\t"a\n')
     (found,) = read_predictions(tmp_path / "p.tsv", Fields())
     assert found.frame["prediction"].tolist() == ['"a']
-    assert found.origin == "a table, prediction held against label, cases by case_id"
+    assert found.origin == "a table, prediction compared with label, cases by case_id"
 
 
 def test_a_file_of_no_known_form_is_told_which_there_are(tmp_path):

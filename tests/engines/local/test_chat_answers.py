@@ -171,7 +171,7 @@ def test_a_template_that_spells_a_special_token_is_refused_before_any_case_is_as
     model = loaded.section
     settings = PredictSettings(model=model, evaluate=CHOOSE, sets={HEADLINE: case_set})
     with pytest.raises(TunediffError, match=r"^params.yaml: prompt.template: found '<\|im_(start|end)\|>', which is a"):
-        ask_sets(engine_of(loaded), dict.fromkeys([HEADLINE, VALIDATION], CASES), settings, "base")
+        list(ask_sets(engine_of(loaded), dict.fromkeys([HEADLINE, VALIDATION], CASES), settings, "base"))
 
 
 # Another chat template beside the tuned model

@@ -225,7 +225,7 @@ def test_a_tuned_model_of_another_kind_is_refused(tmp_path):
 def test_the_standing_checks_of_a_prediction_are_made_of_a_server_too():
     with serve(Stub()) as url:
         settings = settings_for(url)
-        frames = ask_sets(engine_of(url, settings), {"test": CASES, "validation": []}, settings, "base")
+        frames = dict(ask_sets(engine_of(url, settings), {"test": CASES, "validation": []}, settings, "base"))
     assert len(frames["test"]) == len(CASES)
     assert set(LABELS) == {case.label for case in CASES}
 

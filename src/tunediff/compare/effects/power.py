@@ -2,7 +2,7 @@
 
     >>> print(power_sentence(n=1000, repaired=60, broken=50))
     1,000 cases, of which 110 changed between right and wrong, detect a difference of 2.9 points or more with 80 % \
-power (two-sided 5 % level). Detecting the observed difference of +1.0 points takes 8,632 cases: 7,632 more.
+power (two-sided 5 % level). Detecting the observed difference of +1.0 points requires 8,632 cases: 7,632 more.
 """
 
 from tunediff.stats.paired import cases_needed, minimum_detectable_difference, smallest_detectable

@@ -122,7 +122,7 @@ def _learnt(before: Scored, after: Scored, both: str) -> tuple[str, ...]:
         if first[place] != second[place]:
             raise TunediffError(
                 f"{both}: label list: number {place + 1} of the scores belongs to {shown(first[place])} in one and "
-                f"of {shown(second[place])} in the other, expected the same order in both"
+                f"to {shown(second[place])} in the other, expected the same order in both"
             )
     learnt = first | second
     if sorted(learnt) != list(range(before.size)):

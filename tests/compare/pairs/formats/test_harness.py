@@ -64,7 +64,7 @@ def test_a_metric_that_is_not_right_or_wrong_is_refused(change, message):
 
 def test_a_row_of_another_kind_is_refused():
     assert not is_sample({"doc_id": 1})
-    with pytest.raises(TunediffError, match="row 2: found no sample"):
+    with pytest.raises(TunediffError, match="row 2: found a row that is not a sample"):
         read(choice_sample(0, 0, [-1, -2, -3], 1.0), {"doc_id": 1})
 
 

@@ -135,7 +135,7 @@ def test_what_is_no_log_or_is_damaged_is_refused_in_a_line(tmp_path):
     files = parts(sample(1))
     whole = zstandard_archive(files)
     for content, message in (
-        (b"PK nothing", "is not a readable log of inspect_ai:  File is not a zip file"),
+        (b"PK nothing", "is not a readable log of inspect_ai: File is not a zip file"),
         (whole.replace(b"\x28\xb5\x2f\xfd", b"\x28\xb5\x2f\xfe"), "is not a readable log of inspect_ai"),
         (zstandard_archive({"a.json": b"{}"}), "found no header.json in the archive"),
         (zstandard_archive({"header.json": files["header.json"]}), "found no sample, expected a log with its samples"),
