@@ -249,7 +249,7 @@ def test_all_experiments_are_compared_where_none_is_named_and_flips_are_written_
     for name in ("workspace", "seed1", "seed2", "seed3", "base"):
         assert f"\n{name} " in said
     assert len(said.splitlines()[0].split("  ")) >= 12 or "forgotten" in said.splitlines()[0]
-    assert "Recipe of seed1, seed2, seed3 (3 seeds): +25.0 points on average" in said
+    assert "Recipe: seed1, seed2, seed3 (3 seeds): +25.0 points on average" in said
     assert "Repaired by every seed" in said
     flips = [json.loads(line) for line in (project.folder / "board/flips.jsonl").read_text().splitlines()]
     assert {flip["kind"] for flip in flips} == {"stable_repair", "stable_break", "lottery"}
