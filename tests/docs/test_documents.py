@@ -138,6 +138,24 @@ def test_the_figures_of_a_small_twin_are_those_of_its_files(name):
     assert f" | {duration(seconds)} | [results/small/{name}](results/small/{name}) |" in row
 
 
+def test_the_figures_of_the_seeds_are_those_of_their_board():
+    [recipe] = json.loads((ROOT / "docs/results/recipe/board.json").read_text(encoding="utf-8"))["recipes"]
+
+    def interval(name):
+        return f"{signed(100 * recipe[f'{name}_low'])} to {signed(100 * recipe[f'{name}_high'])}"
+
+    cells = [
+        str(len(recipe["seeds"])),
+        f"{points(recipe['gain'])} ({interval('gain')})",
+        interval("multi_bootstrap"),
+        ", ".join(signed(100 * gain) for gain in recipe["gains"]),
+        *(whole(recipe[name]) for name in ("stable_repair", "stable_break", "lottery")),
+    ]
+    assert f"| {' | '.join(cells)} |".replace("\N{NO-BREAK SPACE}", " ") in RESULTS
+    flipped = sum(recipe[name] for name in ("stable_repair", "stable_break", "lottery"))
+    assert f"of the {whole(flipped)} cases that some seed flips, {whole(recipe['lottery'])} are not" in RESULTS
+
+
 SYSTEMS = [path.stem for path in (ROOT / "recipes").glob("*.yaml") if "published_parameters:" in path.read_text()]
 
 
