@@ -140,17 +140,17 @@ def test_the_page_of_questions_loads_alone_and_its_filters_work(show, scheme):
     assert (opened.console, opened.requests()) == ([], set())
     assert status(opened) == "Cases 1 to 25 of 100."
     tick(opened, "broken")
-    assert status(opened) == "Cases 1 to 2 of 2 that fit, 100 in all."
+    assert status(opened) == "Cases 1 to 2 of 2 matching, 100 in total."
     tick(opened, "broken")
     choose(opened, "label", "1")
-    assert status(opened) == "Cases 1 to 25 of 25 that fit, 100 in all."
+    assert status(opened) == "Cases 1 to 25 of 25 matching, 100 in total."
     assert set(opened.run(f"{CASES}.map(one => one.querySelector('[data-part=label]').textContent)")) == {"no answer"}
     assert opened.run("document.querySelectorAll('#case-list mark').length") == 0
     choose(opened, "label", "0")
     assert opened.run("document.querySelectorAll('#case-list mark').length") == 25
     # The text of a context in pieces is searched like any other.
     choose(opened, "text", "in 1207 she")
-    assert status(opened) == "Cases 1 to 1 of 1 that fit, 100 in all."
+    assert status(opened) == "Cases 1 to 1 of 1 matching, 100 in total."
     assert opened.run("document.querySelector('mark').textContent") == "1207"
     assert opened.console == []
 

@@ -51,9 +51,9 @@ def test_transitions_filter_the_cases_one_or_several_at_a_time(show):
     page = show(made_cases(both_right=30, repaired=20, broken=4, both_wrong_same=3))
     tick(page, "broken")
     assert page.run(BADGES) == ["Broken: right, then wrong"] * 4
-    assert status(page) == "Cases 1 to 4 of 4 that fit, 57 in all."
+    assert status(page) == "Cases 1 to 4 of 4 matching, 57 in total."
     tick(page, "both_wrong_same")
-    assert status(page) == "Cases 1 to 7 of 7 that fit, 57 in all."
+    assert status(page) == "Cases 1 to 7 of 7 matching, 57 in total."
 
 
 def test_label_slice_and_text_narrow_the_cases_together(show):
@@ -61,7 +61,7 @@ def test_label_slice_and_text_narrow_the_cases_together(show):
     page = show(cases, evidence=True)
     choose(page, "label", page.run("[...document.querySelectorAll('[name=label] option')].at(-1).value"))
     neutral = [case for case in cases if case["label"] == "neutral"]
-    assert status(page) == f"Cases 1 to 25 of {len(neutral)} that fit, 180 in all."
+    assert status(page) == f"Cases 1 to 25 of {len(neutral)} matching, 180 in total."
     name = "tag: hypernym"
     choose(page, "slice", page.run(f"[...document.querySelectorAll('[name=slice] option')]"
                                    f".find(one => one.textContent === {name!r}).value"))  # fmt: skip
@@ -129,9 +129,9 @@ def test_the_pager_reaches_both_ends(show):
 def test_a_link_of_a_table_shows_its_cases(show):
     page = show(made_cases(both_right=30, repaired=20, broken=4), evidence=True)
     page.run("document.querySelector('a[data-transition=broken]').click()")
-    assert status(page) == "Cases 1 to 4 of 4 that fit, 54 in all."
+    assert status(page) == "Cases 1 to 4 of 4 matching, 54 in total."
     page.run("document.querySelector('a[data-slice=\"label: neutral\"]').click()")
-    assert status(page) == "Cases 1 to 18 of 18 that fit, 54 in all."
+    assert status(page) == "Cases 1 to 18 of 18 matching, 54 in total."
 
 
 def test_hostile_text_stays_text_wherever_it_stands(show):
@@ -155,10 +155,10 @@ def test_ten_thousand_cases_are_all_searched_and_a_page_of_them_drawn(show):
     assert status(page) == "Cases 1 to 25 of 10,000."
     assert page.run(f"{CASES}.length") == 25
     choose(page, "text", "case 9999.")
-    assert status(page) == "Cases 1 to 1 of 1 that fit, 10,000 in all."
+    assert status(page) == "Cases 1 to 1 of 1 matching, 10,000 in total."
     choose(page, "text", "")
     tick(page, "broken")
-    assert status(page) == "Cases 1 to 25 of 500 that fit, 10,000 in all."
+    assert status(page) == "Cases 1 to 25 of 500 matching, 10,000 in total."
     assert page.console == []
 
 
