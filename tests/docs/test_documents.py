@@ -156,6 +156,16 @@ def test_the_figures_of_the_seeds_are_those_of_their_board():
     assert f"of the {whole(flipped)} cases that some seed flips, {whole(recipe['lottery'])} are not" in RESULTS
 
 
+def test_the_figures_of_the_sweep_are_those_of_its_board():
+    board = json.loads((ROOT / "docs/results/sweep/board.json").read_text(encoding="utf-8"))
+    separated = sum(pair["separated"] for pair in board["pairs"])
+    assert f"{separated} of {len(board['pairs'])} pairs differ significantly" in RESULTS
+    together = [run["accuracy"] for run in board["runs"] if run["name"] in board["groups"][0]]
+    low, high = (percent(share).removesuffix("\N{NO-BREAK SPACE}%") for share in (min(together), max(together)))
+    assert len(together) == 10
+    assert f"ten runs from {low} to {high} % share a group" in RESULTS
+
+
 SYSTEMS = [path.stem for path in (ROOT / "recipes").glob("*.yaml") if "published_parameters:" in path.read_text()]
 
 
