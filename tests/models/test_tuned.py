@@ -182,7 +182,7 @@ def test_an_adapter_of_another_base_is_refused_by_its_shapes_and_its_base_is_nam
         assert f"{tmp_path / name}: is not an adapter of {loaded.section.id}" in line
         assert words in line
     tuned = Tuned(source="folder", id=str(tmp_path / "wider"))
-    assert "refer to the base 'someone/wider'" in line_of(
+    assert "refers to the base 'someone/wider'" in line_of(
         lambda: check_tuned(tuned, loaded.model.config.to_dict(), loaded.section, [])
     )
 
