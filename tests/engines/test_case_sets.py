@@ -255,7 +255,7 @@ def test_a_window_ends_where_its_texts_are_long():
 def test_a_file_of_cases_is_checked_before_the_first_one_is_asked(tmp_path):
     write_cases(tmp_path / "test.jsonl", CASES)
     cases = CaseFile(tmp_path / "test.jsonl", CASE_SET.inputs, LABELS)
-    assert (len(cases), list(cases), list(cases)) == (len(CASES), CASES, CASES)
+    assert (list(cases), list(cases)) == (CASES, CASES)
     with (tmp_path / "test.jsonl").open("a") as file:
         file.write('{"case_id": "x"}\n')
     with pytest.raises(TunediffError, match="row 9: premise: found None, expected text"):

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.chats import GEMMA2, KINDS, NO_SYSTEM, PLAIN, SMOLLM2, chat_prompt, turn_ends
+from tests.refusals import line_of
 from tests.tiny import CASES, small_tokenizer
 from tunediff.inputs.chat import Chat, Template, check_spelling, template_of
 from tunediff.inputs.tokens import MARK, control_tokens, encode_prompts, tokenise
-from tunediff.runtime.errors import TunediffError
 
 TOKENIZERS = {kind: make() for kind, make in KINDS.items()}
 INPUTS = [case.inputs for case in CASES]
@@ -26,14 +26,6 @@ def changed(kind, old, new):
     assert old in tokenizer.chat_template
     tokenizer.chat_template = tokenizer.chat_template.replace(old, new)
     return tokenizer
-
-
-def error_of(call):
-    with pytest.raises(TunediffError) as caught:
-        call()
-    [line] = caught.value.args
-    assert "\n" not in line
-    return line
 
 
 # What a model reads
@@ -131,14 +123,14 @@ def test_the_blank_that_a_template_puts_before_an_answer_is_a_part_of_it():
 
 
 def test_a_model_without_a_chat_template_is_refused():
-    line = error_of(lambda: template_of(small_tokenizer(), "models/base"))
+    line = line_of(lambda: template_of(small_tokenizer(), "models/base"))
     assert line.startswith("params.yaml: prompt.messages: given, but models/base has no chat template")
 
 
 def test_several_templates_of_which_none_is_the_default_are_refused():
     tokenizer = KINDS["smollm2"]()
     tokenizer.chat_template = {"tool_use": SMOLLM2, "rag": SMOLLM2}
-    assert "multiple chat templates with no default" in error_of(lambda: template_of(tokenizer, "models/base"))
+    assert "multiple chat templates with no default" in line_of(lambda: template_of(tokenizer, "models/base"))
     tokenizer.chat_template = {"tool_use": GEMMA2, "default": SMOLLM2}
     assert template_of(tokenizer, "models/base").text == SMOLLM2
 
@@ -150,7 +142,7 @@ def test_several_templates_of_which_none_is_the_default_are_refused():
 def test_a_role_that_the_template_refuses_is_told_in_its_own_words(kind, reason):
     assert kind in NO_SYSTEM
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "{premise} {hypothesis}"}]
-    line = error_of(lambda: chat_of(kind, messages=messages).prompts(INPUTS))
+    line = line_of(lambda: chat_of(kind, messages=messages).prompts(INPUTS))
     assert line.startswith(f"models/base: the chat template refuses prompt.messages: {reason}")
 
 
@@ -166,46 +158,46 @@ def test_a_role_that_the_template_refuses_is_told_in_its_own_words(kind, reason)
 def test_a_template_that_fails_or_leaves_its_sandbox_is_refused(template):
     tokenizer = KINDS["smollm2"]()
     tokenizer.chat_template = template
-    assert error_of(lambda: chat_of("smollm2", tokenizer=tokenizer).prompts(INPUTS)).startswith("models/base: the chat")
+    assert line_of(lambda: chat_of("smollm2", tokenizer=tokenizer).prompts(INPUTS)).startswith("models/base: the chat")
 
 
 def test_the_date_of_the_day_is_refused():
-    line = error_of(lambda: chat_of("llama32").prompts(INPUTS))
+    line = line_of(lambda: chat_of("llama32").prompts(INPUTS))
     assert line.startswith("models/base: the chat template writes the current date")
     assert "{date_string:" in line
 
 
 def test_bos_twice_is_refused():
     twice = changed("gemma2", "{{ bos_token }}", "{{ bos_token }}{{ bos_token }}")
-    line = error_of(lambda: chat_of("gemma2", tokenizer=twice).prompts(INPUTS))
+    line = line_of(lambda: chat_of("gemma2", tokenizer=twice).prompts(INPUTS))
     assert line == "models/base: the chat template writes BOS twice (<bos><bos>), expected it once"
 
 
 def test_a_missing_generation_prompt_is_refused():
     without = changed("smollm2", "{% if add_generation_prompt %}", "{% if false %}")
-    line = error_of(lambda: chat_of("smollm2", tokenizer=without).turns(INPUTS[:1], ["yes"]))
+    line = line_of(lambda: chat_of("smollm2", tokenizer=without).turns(INPUTS[:1], ["yes"]))
     assert "writes '<|im_start|>assistant\\nyes<|im_end|>\\n' where the answer is known, and nothing of it" in line
     assert "add_generation_prompt" in line
 
 
 def test_a_thinking_block_on_one_side_alone_is_refused():
     thinking = {"chat_template_kwargs": {"enable_thinking": True}}
-    line = error_of(lambda: chat_of("qwen3", **thinking).turns(INPUTS[:1], ["yes"]))
+    line = line_of(lambda: chat_of("qwen3", **thinking).turns(INPUTS[:1], ["yes"]))
     assert "a thinking block that is there only once" in line
     assert "prompt.chat_template_kwargs" in line
-    assert "a thinking block" in error_of(lambda: chat_of("r1").turns(INPUTS[:1], ["yes"]))
+    assert "a thinking block" in line_of(lambda: chat_of("r1").turns(INPUTS[:1], ["yes"]))
 
 
 def test_blanks_behind_the_generation_prompt_that_no_answer_follows_are_refused():
     blank = changed("smollm2", "'<|im_start|>assistant\n'", "'<|im_start|>assistant\n '")
-    line = error_of(lambda: chat_of("smollm2", tokenizer=blank).turns(INPUTS[:1], ["yes"]))
+    line = line_of(lambda: chat_of("smollm2", tokenizer=blank).turns(INPUTS[:1], ["yes"]))
     assert "writes 'yes<|im_end|>\\n' where the answer is known, and ' ' where it is asked for" in line
 
 
 def test_another_template_that_writes_another_prompt_is_refused():
     other = Template("models/tuned/chat_template.jinja", TOKENIZERS["smollm2"], SMOLLM2.replace("named SmolLM", "X"))
     messages = [{"role": "user", "content": "{premise} {hypothesis}"}]
-    line = error_of(lambda: chat_of("smollm2", [other], messages=messages).prompts(INPUTS))
+    line = line_of(lambda: chat_of("smollm2", [other], messages=messages).prompts(INPUTS))
     assert line.startswith("models/base and models/tuned/chat_template.jinja: their chat templates write different")
     assert "'named SmolLM" in line
     # The messages have a system turn: both templates write the same.
@@ -228,6 +220,6 @@ def test_another_template_that_writes_another_prompt_is_refused():
     ],
 )
 def test_a_special_token_that_params_spells_is_refused_with_a_hint(prompt, key, hint):
-    line = error_of(lambda: check_spelling(TOKENIZERS["smollm2"], prompt))
+    line = line_of(lambda: check_spelling(TOKENIZERS["smollm2"], prompt))
     assert line.startswith(f"params.yaml: prompt.{key}: found '<|im_")
     assert hint in line

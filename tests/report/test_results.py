@@ -3,7 +3,7 @@ import json
 import pytest
 
 from tests.report.made import NO_PRICE, TASK, made_cases, write_inputs
-from tunediff.report.results import BESIDE, STAGES, beside_metrics, read_results
+from tunediff.report.results import STAGES, read_results
 from tunediff.runtime.errors import TunediffError
 
 
@@ -184,35 +184,3 @@ def test_checks_of_another_shape_are_refused(paths, text):
 def test_a_margin_that_is_no_number_is_named(paths):
     change_case(paths, base_margin="far")
     assert "row 1: base_margin: found 'far', expected a number of nats" in refused(paths)
-
-
-SIDE = {
-    "controls": {
-        **{"n": 4, "set": "test", "measure": "accuracy", "null": []},
-        **{"again": dict.fromkeys(("flips", "changed", "repaired", "broken"), 0)},
-        **{"trained": dict.fromkeys(("flips", "changed", "repaired", "broken"), 0)},
-    },
-    "checkpoints": {"sets": {"test": {"n": 4, "epochs": [{"epoch": 1, "delta": 0.1}], "pairs": []}}},
-}
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "line"),
-    [
-        ("controls", {"again": {"flips": 0}}, "again: found no changed"),
-        ("controls", {"null": [{}]}, "null, element 1: found no flips"),
-        ("controls", {"n": "4"}, "n: found '4', expected what the command writes"),
-        ("controls", {"strengths": [{"strength": 1}]}, "strengths, element 1: found no accuracy"),
-        ("checkpoints", {"sets": {"test": {"epochs": [], "pairs": []}}}, "sets.test: found no n"),
-        ("checkpoints", {"sets": []}, "sets: found [], expected what the command writes"),
-    ],
-)
-def test_a_file_of_a_command_that_was_edited_by_hand_is_one_line(name, change, line, tmp_path):
-    file = tmp_path / f"{name}.json"
-    for values, of in ((SIDE[name], "this"), (SIDE[name] | change, "another")):
-        file.write_text(json.dumps(values | {"of": of}))
-        assert bool(beside_metrics(file, BESIDE[name], "this")) == (of == "this")
-    file.write_text(json.dumps(SIDE[name] | change | {"of": "this"}))
-    with pytest.raises(TunediffError) as caught:
-        beside_metrics(file, BESIDE[name], "this")
-    assert str(caught.value) == f"{file}: {line}; run tunediff {name} again"

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.chats import CHAT_CHOICES, KINDS, PLAIN, chat_prompt, turn_ends
 from tests.questions import question
+from tests.refusals import line_of
 from tests.tiny import CASES, LABELS, engine_of
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.prompt import Prompt
@@ -15,7 +16,6 @@ from tunediff.engines.local import transformers_engine
 from tunediff.inputs.ask import Ask
 from tunediff.inputs.settings import CaseSet
 from tunediff.models.load import Loaded
-from tunediff.runtime.errors import TunediffError
 from tunediff.training.targets import parity, training_rows
 
 
@@ -39,14 +39,6 @@ def rows_of(kind, cases=CASES, prompt=None):
 
 def proof_of(kind, rows, cases=CASES, prompt=None):
     return parity(LOADED[kind], cases, LABELS, prompt or chat_prompt(kind), rows)
-
-
-def error_of(call):
-    with pytest.raises(TunediffError) as caught:
-        call()
-    [line] = caught.value.args
-    assert "\n" not in line
-    return line
 
 
 @pytest.mark.parametrize("kind", PLAIN)
@@ -132,7 +124,7 @@ def planted(kind, change):
     """What the proof says of rows of which the last one is changed."""
     rows = rows_of(kind)
     tokens, targets = rows[-1]
-    line = error_of(lambda: proof_of(kind, [*rows[:-1], change(TOKENIZERS[kind], tokens, targets)]))
+    line = line_of(lambda: proof_of(kind, [*rows[:-1], change(TOKENIZERS[kind], tokens, targets)]))
     assert line.startswith(f"case {CASES[-1].case_id}: ")
     return line
 
@@ -181,7 +173,7 @@ def test_an_end_that_melts_with_the_answer_is_refused():
     # As a SentencePiece model with pieces that end with a blank: the answer has other tokens where its turn ends.
     melting = KINDS["melting"]()
     loaded = Loaded(Named(), melting, 2048, 0, None, LABELS)
-    line = error_of(lambda: training_rows(loaded, CASES, LABELS, chat_prompt("llama2"), "lm"))
+    line = line_of(lambda: training_rows(loaded, CASES, LABELS, chat_prompt("llama2"), "lm"))
     assert (
         "the end of the turn merges with the answer ' yes', different tokens: ['▁[/INST]', '▁yes'] in place of" in line
     )

@@ -27,7 +27,7 @@ from tunediff.config.settings import DiffSettings, read_settings
 from tunediff.data.cases import MODELS, read_predictions
 from tunediff.engines import open_engine
 from tunediff.report.controls_and_epochs import controls_sentence
-from tunediff.report.results import run_hash
+from tunediff.report.side_metrics import run_hash
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json, write_json
 

@@ -72,7 +72,7 @@ class Start(NamedTuple):
     tokenizer: Path | None
 
 
-class Asked(NamedTuple):
+class Goal(NamedTuple):
     """What a model is asked for, as params.yaml says it: a label, or an answer of its own."""
 
     task: str
@@ -279,39 +279,39 @@ def params_yaml(
     source = max(inputs, key=lambda name: len(set(found.texts[columns[name]])))
     partial = min(inputs, key=lambda name: np.mean([len(text) for text in found.texts[columns[name]]] or [0]))
     name = re.sub(r"\W", "_", args.data.name.partition(".")[0]) or "table"
-    asked = _for_an_answer(inputs, args, found, start) if args.answer else _for_a_label(inputs, args, found, start)
-    draws = {"test": {"select": asked.draw, "fraction": 0.4, "seed": 1}}
+    goal = _for_an_answer(inputs, args, found, start) if args.answer else _for_a_label(inputs, args, found, start)
+    draws = {"test": {"select": goal.draw, "fraction": 0.4, "seed": 1}}
     if args.tuned is not None:
         draws = {"test": {"select": "all"}}
     else:
-        draws |= {"validation": {"select": asked.draw, "fraction": 0.1, "seed": 1}, "train": {"select": "all"}}
+        draws |= {"validation": {"select": goal.draw, "fraction": 0.1, "seed": 1}, "train": {"select": "all"}}
     kind, gold = _kind(args), {"answers" if args.answer else "label": _gold(args)}
     lines = [
         ("task:", "what a case is; docs/params.md of tunediff tells of every key"),
-        (f"  name: {asked.task}", f"one or more texts in, one {kind} out"),
+        (f"  name: {goal.task}", f"one or more texts in, one {kind} out"),
         (f"  inputs: {_flow(inputs)}", "the texts that a model reads"),
-        *asked.lines,
+        *goal.lines,
         (f"  source_input: {_flow(source)}", "no two splits share a case with the same text here"),
         (f"  partial_input: {_flow(partial)}", "what a trivial baseline reads alone"),
         ("data:", "where the cases come from"),
         (f"  files: {_flow({name: args.data.name})}", "in data/raw"),
         (f"  columns: {_flow({**columns, **gold})}", f"the column of each input, and of the {kind}"),
-        *([(f"  labels: {_flow(asked.spellings)}", "other spellings of a label")] if asked.spellings else []),
+        *([(f"  labels: {_flow(goal.spellings)}", "other spellings of a label")] if goal.spellings else []),
         *([('  unlabelled: [""]', f"rows with this {kind} are dropped and counted")] if found.unlabelled else []),
         *([("  empty: drop", "rows with an empty text are dropped and counted; or keep")] if found.empty else []),
         *([(f"  encoding: {encoding}", "of the file")] if encoding != UTF8 else []),
         *([(f"  group: {_flow(args.group)}", "rows that agree here stay in one split")] if args.group else []),
         *((f"  {split}: {_flow({'source': name, **draw})}", SPLITS[split]) for split, draw in draws.items()),
         *start.lines,
-        (f"prompt: {_flow({**asked.prompt, 'too_long': 'truncate'})}", "what a model reads of a case"),
-        (f"evaluate: {_flow(asked.evaluate)}", "how it answers"),
+        (f"prompt: {_flow({**goal.prompt, 'too_long': 'truncate'})}", "what a model reads of a case"),
+        (f"evaluate: {_flow(goal.evaluate)}", "how it answers"),
         (f"report: {_flow({'title': f'{_gold(args)} of {args.data.name}'})}", "what the report says at its top"),
     ]
     width = min(60, max(len(line) for line, _ in lines))
     return "".join(f"{line:<{width}}  # {comment}\n" for line, comment in lines)
 
 
-def _for_a_label(inputs: list[str], args: argparse.Namespace, found: Survey, start: Start) -> Asked:
+def _for_a_label(inputs: list[str], args: argparse.Namespace, found: Survey, start: Start) -> Goal:
     labels = sorted(found.labels)
     prompt: dict[str, Any] = {"template": "\n".join(f"{{{one}}}" for one in inputs)}
     if start.writes:
@@ -320,10 +320,10 @@ def _for_a_label(inputs: list[str], args: argparse.Namespace, found: Survey, sta
     evaluate: dict[str, Any] = {"scoring_method": "choices" if start.writes else "head"}
     evaluate |= {"settings": ["partial_input"]} if len(inputs) > 1 else {}
     lines = [(f"  labels: {_flow(labels)}", "what it answers")]
-    return Asked("classification", lines, found.spellings, "stratified", prompt, evaluate)
+    return Goal("classification", lines, found.spellings, "stratified", prompt, evaluate)
 
 
-def _for_an_answer(inputs: list[str], args: argparse.Namespace, found: Survey, start: Start) -> Asked:
+def _for_an_answer(inputs: list[str], args: argparse.Namespace, found: Survey, start: Start) -> Goal:
     lengths, unit = _lengths(found.golds, start.tokenizer)
     if unit != "tokens":  # of a tokenizer that is not trained yet, and has a token for each byte
         lengths = np.array([len(text.encode()) for text in found.golds] or [0])
@@ -334,7 +334,7 @@ def _for_an_answer(inputs: list[str], args: argparse.Namespace, found: Survey, s
     ]
     room = min(MOST_NEW, int(lengths.max()) + SPARE)
     prompt = {"template": default_template(inputs, args.answer)}
-    return Asked("generation", lines, {}, "random", prompt, {"scoring_method": "generation", "max_new_tokens": room})
+    return Goal("generation", lines, {}, "random", prompt, {"scoring_method": "generation", "max_new_tokens": room})
 
 
 SPLITS = {

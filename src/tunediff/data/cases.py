@@ -19,7 +19,7 @@ answers in words. A column whose name starts with one of `NUMBERS` holds a numbe
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -209,22 +209,17 @@ def each_case(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> Itera
         raise TunediffError(f"{path}: has no case, expected at least one")
 
 
-class CaseFile(Collection[Case]):
+class CaseFile(Iterable[Case]):
     """The cases of a file, read anew each time they are gone through; all of them are checked when it is opened."""
 
     def __init__(self, path: Path, inputs: Sequence[str], labels: Sequence[str]) -> None:
         """Arguments and errors are those of `read_cases`."""
         self._read = partial(each_case, path, inputs, labels)
-        self._n = sum(1 for _ in self)
+        for _ in self:
+            pass
 
     def __iter__(self) -> Iterator[Case]:
         return self._read()
-
-    def __len__(self) -> int:
-        return self._n
-
-    def __contains__(self, case: object) -> bool:
-        return any(case == one for one in self)
 
 
 def windows(cases: Iterable[Case], size: int = ROWS, characters: int = CHARACTERS) -> Iterator[list[Case]]:

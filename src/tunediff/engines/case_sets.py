@@ -9,7 +9,7 @@ Cases are read, asked and written a window at a time (`tunediff.data.cases.windo
 however many cases there are. The other settings are asked of the test set that the headline is about, and of no other.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from itertools import groupby
@@ -30,13 +30,13 @@ from tunediff.runtime.files import ROWS, replacing
 from tunediff.runtime.processes import first
 
 
-def read_sets(settings: PredictSettings, test_sets: Path, validation: Path) -> dict[str, Collection[Case]]:
+def read_sets(settings: PredictSettings, test_sets: Path, validation: Path) -> dict[str, Iterable[Case]]:
     """The cases of each test set and of the validation split, by name; they stay on disk.
 
     Raises:
         TunediffError: a file is missing or at fault.
     """
-    cases: dict[str, Collection[Case]] = {
+    cases: dict[str, Iterable[Case]] = {
         name: CaseFile(test_sets / f"{name}.jsonl", one.inputs, one.labels) for name, one in settings.sets.items()
     }
     headline = settings.headline

@@ -1,6 +1,6 @@
 """Cases dealt out by Ray: windows of a test set go to workers, on this host or on a cluster, each with an engine.
 
-    engine = open_engine(settings, Path("models/base"), workers=8).tuned(Path("models/tuned"))
+    engine = open_engines(settings, Path("models/base"), workers=8).tuned(Path("models/tuned"))
     for name, frame in engine.answered(windows, ask): ...           # in the order of the windows
 
 A worker answers a window as one process does, so the answers are those of one process, as far as its device rounds
@@ -137,7 +137,7 @@ class DealtEngine:
 
 def _connected() -> Any:
     """Ray, on the cluster that RAY_ADDRESS names, else on this host alone."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     try:
         import ray
     except ImportError:

@@ -10,7 +10,7 @@ asked for (`diff.*` of params.yaml) or does not exist (two prediction files know
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +22,9 @@ from tunediff.compare.effects.transitions import TRANSITIONS
 from tunediff.config.cost import Cost
 from tunediff.data.cases import MODELS
 from tunediff.models.parameters import ParameterRow
+from tunediff.report.side_metrics import KINDS, run_hash, side_metrics
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import numbered_jsonl, read_json, read_text, shown, visible
-from tunediff.runtime.hashing import content_hash
 from tunediff.tasks.task import Task
 
 Metrics = Mapping[str, float]
@@ -90,27 +90,6 @@ PLOTS["retention_slices"] = ("set", *PLOTS["slices"])
 WORDS = {
     *("transition", "family", "value", "model", "baseline", "metric", "label", "set", "measure"),
     *("module", "parameter", "part", "kind", "shape", "dtype", "trainable"),
-}
-# What commands measured of a run after it, beside its metrics: shown where it is there, and of this run. A value stands
-# for all of its type, "*" for any name, a list for any number of its element; what ends in "?" may be absent.
-FLIPPED = {"flips": 0, "changed": 0, "repaired": 0, "broken": 0}
-EPOCHS = {
-    "n": 0,
-    "epochs": [{"epoch": 0, "delta": 0.0}],
-    "pairs": [{"a": 0, "b": 0, "separated": True, "p_adjusted": 0.0, "better?": 0}],
-}
-BESIDE: dict[str, dict[str, Any]] = {
-    "controls": {
-        **{"of": "", "n": 0, "set": "", "measure": ""},
-        **{"again": FLIPPED, "trained": FLIPPED, "null": [FLIPPED]},
-        "strengths?": [{"strength": 0.0, "accuracy": 0.0}],
-    },
-    "checkpoints": {"of": "", "sets": {"*": EPOCHS}},
-    "perplexity": {
-        **{"of": "", "text": "", "passages": 0, "tokens": 0},
-        **{"nll_delta": 0.0, "perplexity_base": 0.0, "perplexity_tuned": 0.0},
-        **{"nll_delta_low?": 0.0, "nll_delta_high?": 0.0},
-    },
 }
 SOURCES = (*METRICS, *TABLES, "plots", "cases", "checks", "environments", "costs")
 
@@ -212,7 +191,7 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
     if read_json(paths["count_params"]) == {}:  # a server has one of the models
         needed["count_params"] = ()
     metrics: dict[str, Any] = {name: _metrics(paths[name], keys) for name, keys in needed.items()}
-    of_this = run_hash(metrics["eval_base"], metrics["eval_tuned"])
+    run = run_hash(metrics["eval_base"], metrics["eval_tuned"])
     for name in ("eval_base", "eval_tuned"):
         metrics[name] |= task.accuracy(metrics[name])
     tables: dict[str, Any] = {
@@ -221,10 +200,7 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
     _check_logs(paths, metrics, tables)
     environments = {stage: _environment(paths["environments"] / f"{stage}.json") for stage in WITH_MODEL}
     plots, plot_sources = _plots(paths["plots"], task)
-    beside: dict[str, Any] = {
-        name: beside_metrics(paths["diff_cases"].with_name(f"{name}.json"), form, of_this)
-        for name, form in BESIDE.items()
-    }
+    beside: dict[str, Any] = {name: side_metrics(paths["diff_cases"].with_name(f"{name}.json"), run) for name in KINDS}
     cases = [_case(f"{paths['cases']}, row {number}", row, task) for number, row in numbered_jsonl(paths["cases"])]
     _check_same_cases(paths, metrics, cases)
     return Results(
@@ -246,53 +222,8 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
         price=price,
         sources={name: str(paths[name]) for name in SOURCES}
         | plot_sources
-        | {name: str(paths["diff_cases"].with_name(f"{name}.json")) for name in BESIDE if beside[name]},
+        | {name: str(paths["diff_cases"].with_name(f"{name}.json")) for name in KINDS if beside[name]},
     )
-
-
-def run_hash(base: Metrics, tuned: Metrics) -> str:
-    """What stands in a file of `BESIDE` for the run that it is of: a hash of what both models scored.
-
-    Args:
-        base: what metrics/eval_base.json holds.
-        tuned: what metrics/eval_tuned.json holds.
-    """
-    return content_hash([base, tuned])
-
-
-def beside_metrics(path: Path, form: Mapping[str, Any], of_this: str) -> dict[str, Any]:
-    """What a command measured of this run; empty where there is no such file, or one of another run.
-
-    Raises:
-        TunediffError: it is of this run, and lacks something of `form`, or has another kind of value there.
-    """
-    if not path.exists():
-        return {}
-    values = _object(path, ("of",))
-    if values["of"] != of_this:
-        print(f"report: {path} belongs to another run and is left out")
-        return {}
-    for misfit in _misfits(values, form, ""):
-        raise TunediffError(f"{path}: {misfit}; run tunediff {path.stem} again")
-    return values
-
-
-def _misfits(value: Any, form: Any, where: str) -> Iterator[str]:
-    """Where a value is not of the form of an example."""
-    if isinstance(form, Mapping) and isinstance(value, Mapping):
-        for key, part in dict.fromkeys(value, form["*"]).items() if "*" in form else form.items():
-            name = key.removesuffix("?")
-            if name in value:
-                yield from _misfits(value[name], part, f"{where}.{name}".lstrip("."))
-            elif name == key:
-                yield f"{where or 'file'}: found no {key}"
-    elif isinstance(form, list) and isinstance(value, list):
-        for number, one in enumerate(value, start=1):
-            yield from _misfits(one, form[0], f"{where}, element {number}")
-    elif isinstance(form, bool) != isinstance(value, bool) or not isinstance(
-        value, int | float if isinstance(form, int | float) else type(form)
-    ):
-        yield f"{where or 'file'}: found {shown(value)}, expected what the command writes"
 
 
 def _check_logs(paths: Mapping[str, Path], metrics: Mapping[str, Metrics], tables: Mapping[str, Any]) -> None:

@@ -168,10 +168,6 @@ class Classification(Task):
         return frame
 
     @property
-    def graded_alone(self) -> bool:
-        return True
-
-    @property
     def measured(self) -> tuple[str, ...] | None:
         return ("label", "prediction", "log_probs")
 

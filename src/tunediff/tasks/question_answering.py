@@ -109,10 +109,6 @@ class QuestionAnswering(Task):
         return frame
 
     @property
-    def graded_alone(self) -> bool:
-        return True
-
-    @property
     def measured(self) -> tuple[str, ...] | None:
         return ("prediction", "log_probs", "answers")
 

@@ -126,7 +126,7 @@ class Task(ABC):
     @property
     def graded_alone(self) -> bool:
         """Whether `grade` asks of a case nothing but that case, so that some can be graded at a time."""
-        return False
+        return True
 
     @property
     def measured(self) -> tuple[str, ...] | None:
