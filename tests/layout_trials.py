@@ -82,10 +82,10 @@ def trial(name: str, folder: Path) -> dict[str, Any]:
                 place = traceback.extract_tb(error.__traceback__)[-1]
                 found[step] = f"crashes: {type(error).__name__}: {one_line(error)} ({Path(place.filename).name})"[:300]
         for line in output.getvalue().splitlines():
-            if "takes no tree" in line:
+            if "does not support prefix trees" in line:
                 found["tree"] = False
             elif " at a time" in line:
-                found["batches"] = line.partition(" is asked ")[2]
+                found["batches"] = line.partition(" generates ")[2]
     return found
 
 
