@@ -108,43 +108,43 @@ CHOICES = {"yes": "yes", "maybe": "maybe", "no": "no"}
 # Answer, the label that it names, and why: the table of docs/parsing.md.
 READ = [
     ("yes", "yes", ""),
-    (" Yes\n", "yes", "letter case and white space do not count"),
-    ("YES!", "yes", "nor does punctuation behind it"),
-    ('"yes"', "yes", "nor do quotes,"),
-    ("(yes)", "yes", "brackets,"),
-    ("**Yes**", "yes", "emphasis,"),
+    (" Yes\n", "yes", "letter case and surrounding whitespace are ignored"),
+    ("YES!", "yes", "trailing punctuation is ignored"),
+    ('"yes"', "yes", "quotes are ignored"),
+    ("(yes)", "yes", "brackets"),
+    ("**Yes**", "yes", "emphasis"),
     ("_yes_", "yes", ""),
     ("`yes`", "yes", ""),
-    ("- yes", "yes", "marks of lists,"),
+    ("- yes", "yes", "list markers"),
     ("1. yes", "yes", ""),
-    ("> yes", "yes", "quotations"),
-    ("# Yes", "yes", "and headings"),
-    ("Yes, because a dog is an animal.", "yes", "punctuation ends the choice; what follows is a reason"),
+    ("> yes", "yes", "quotation markers"),
+    ("# Yes", "yes", "heading markers"),
+    ("Yes, because a dog is an animal.", "yes", "punctuation ends the choice; an explanation may follow"),
     ("yes - it is", "yes", ""),
     ("yes (the man sleeps)", "yes", ""),
     ("Yes.No reason", "yes", ""),
-    ("no\nPremise: another", "no", "a line end ends the answer"),
+    ("no\nPremise: another", "no", "only the first line is read"),
     ("yes\nno", "yes", ""),
-    ("Yes, no doubt.", "yes", "`no` goes on and is no choice"),
+    ("Yes, no doubt.", "yes", "`no doubt` is not a choice"),
     ("yes. Yes!", "yes", "the same choice twice"),
     ("yes, no", None, "two choices"),
     ("Yes. No.", None, "two choices"),
     ("no (maybe)", None, "two choices"),
     ("yes/no", None, "two choices"),
     ("yes and no", None, "a word follows"),
-    ("no idea", None, "a word follows: another phrase"),
-    ("not sure", None, "`no` ends inside of a word"),
+    ("no idea", None, "a word follows; this is another phrase"),
+    ("not sure", None, "`no` is only the start of a word"),
     ("nothing", None, ""),
     ("no-one", None, ""),
     ("no's", None, ""),
-    ("yes it is", None, "a word follows: nothing tells it from `no idea`"),
+    ("yes it is", None, "a word follows; a rule cannot distinguish it from `no idea`"),
     ("maybe yes", None, ""),
-    ("Answer: yes", None, "words come first"),
-    ("The answer is yes", None, "words come first"),
+    ("Answer: yes", None, "other words come first"),
+    ("The answer is yes", None, "other words come first"),
     ("I think so", None, "no choice"),
-    ("-yes", None, "no mark of a list: no space follows"),
-    ("", None, "nothing"),
-    ("...", None, "nothing"),
+    ("-yes", None, "without a space, `-` is not a list marker"),
+    ("", None, "no answer"),
+    ("...", None, "no answer"),
 ]
 
 
@@ -157,7 +157,7 @@ def test_the_page_on_parsing_shows_the_same_answers():
     def code(answer):
         fence = "``" if "`" in answer else "`"
         pad = " " if fence == "``" or answer != answer.strip() else ""
-        return f"{fence}{pad}{answer}{pad}{fence}".replace("\n", "⏎") if answer else "nothing at all"
+        return f"{fence}{pad}{answer}{pad}{fence}".replace("\n", "⏎") if answer else "(empty)"
 
     page = (ROOT / "docs" / "parsing.md").read_text(encoding="utf-8")
     rows = [f"| {code(answer)} | {label or 'invalid'} | {why} |" for answer, label, why in READ]
