@@ -9,7 +9,7 @@ from tunediff.runtime.files import read_json
 
 PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
 RATE = re.compile(
-    r"\| (?P<rate>\d+) cases a second[^|]*\| (?P<n>[\d,]+)(?: × (?P<epochs>\d+)(?: epochs)?)? / (?P<seconds>[\d.]+) s"
+    r"\| (?P<rate>\d+) cases per second[^|]*\| (?P<n>[\d,]+)(?: × (?P<epochs>\d+)(?: epochs)?)? / (?P<seconds>[\d.]+) s"
     r" \| \[results/(?P<run>[\w-]+)\].*?`cost/(?P<stage>\w+)\.json`"
 )
 RATES = [match.groupdict() for match in RATE.finditer(PAGE)]
@@ -36,8 +36,8 @@ def test_a_measured_rate_is_that_of_the_files_it_names(rate):
 def test_the_estimates_follow_from_the_assumptions():
     parameters = read_json(ROOT / "docs/results/systems/phi2-snli-a.json")["base_total"]
     assert f"{parameters:,} parameters" in PAGE
-    rate = 0.3 * 312e12 / (2 * parameters * 100)  # cases a second and GPU
-    assert f"= {rate:.0f} cases a second and trains on {rate / 2:.0f}" in PAGE
+    rate = 0.3 * 312e12 / (2 * parameters * 100)  # cases per second and GPU
+    assert f"= {rate:.0f} cases per second and trains on {rate / 2:.0f}" in PAGE
     hours = {"s": 1 / 3600, "min": 1 / 60, "h": 1, "days": 24}
     rows = re.findall(r"^\| 10(.) \|((?:[^|\n]+\|){6}[^|\n]+)\|$", PAGE, re.MULTILINE)
     assert len(rows) == 3
