@@ -124,13 +124,13 @@ def test_the_document_has_no_section_that_params_yaml_has_not():
     assert set(re.findall(r"^##+ (.*)", DOCUMENT, flags=re.MULTILINE)) == {
         *TABLES,
         "Which stages a change runs again",
-        "What YAML would do silently",
-        "What must agree",
+        "YAML pitfalls",
+        "Rules between keys",
     }
 
 
 def test_every_name_that_an_input_may_not_have_is_listed():
-    [rule] = re.findall(r"No input is called (.*?):", DOCUMENT, flags=re.DOTALL)
+    [rule] = re.findall(r"No input may be named (.*?):", DOCUMENT, flags=re.DOTALL)
     assert set(re.findall(r"`(\w+)`", rule)) == RESERVED
 
 
