@@ -1,4 +1,4 @@
-"""Rubbish ends in lines that name the field and the place: no traceback, no hang (docs/reliability.md, "Rubbish").
+"""Rubbish ends in lines that name the field and the place: no traceback, no hang (docs/reliability.md).
 
 250 inputs here; 10,000 with `pytest tests/test_rubbish.py --long`. Each goes the way of a user, through the function
 behind `params.yaml`, the stage prepare, and the commands diff, score and predict.
