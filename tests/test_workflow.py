@@ -7,9 +7,9 @@ import shlex
 
 import pytest
 
-from tests.formats import METRICS, names
 from tests.pipeline import NAMES, ROOT
 from tests.project import SMALL, Project
+from tunediff.data.schemas import METRICS, names
 from tunediff.runtime.files import read_jsonl
 
 AFTER_TRAINING = ["settings", "train", "predict_tuned", "eval_tuned", "diff_cases", "report"]
@@ -64,7 +64,7 @@ def test_metrics_are_flat_numbers(project):
 
 def test_the_default_experiment_asks_for_all_evidence(project):
     for name in ("diff_cases", "baselines", "calibration", "summary"):
-        assert list(project.metrics(name)) == names(METRICS[name]), name
+        assert tuple(project.metrics(name)) == names(METRICS[name]), name
     records = read_jsonl(project.folder / "data/cases.jsonl")
     flips = [record for record in records if record["transition"] in ("repaired", "broken")]
     assert [record for record in records if "evidence" in record] == flips

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.formats import METRICS, TABLES, names
 from tests.made_pairs import made_up_pair
 from tunediff.compare.comparison import compare_run, compare_tables
 from tunediff.compare.diff_summary import diff_summary, file_summary
@@ -16,6 +15,7 @@ from tunediff.config.diff import Diff
 from tunediff.config.task import RESERVED
 from tunediff.data.cases import make_cases, outcome
 from tunediff.data.leaks import find_leaks
+from tunediff.data.schemas import METRICS, TABLES, names
 from tunediff.runtime.errors import TunediffError
 from tunediff.stats.multiple import benjamini_hochberg
 from tunediff.tasks.classification import Inference
@@ -96,7 +96,7 @@ def gathered(pair, train=TRAIN, environments=({}, {}), run=None, **diff):
 def test_the_golden_pair_has_every_key_of_the_metrics_file_and_its_values(pair):
     found, _ = gathered(pair)
     metrics = found.metrics
-    assert list(metrics) == names(METRICS["diff_cases"])
+    assert tuple(metrics) == names(METRICS["diff_cases"])
     assert [metrics[name] for name in ("both_right", "repaired", "broken", "both_wrong_same")] == [39, 49, 2, 10]
     assert metrics["mcnemar_p"] == pytest.approx(1.1786127629e-12, rel=1e-9)
     assert metrics["mcnemar_midp"] == pytest.approx(6.1240e-13, rel=1e-4)
@@ -177,7 +177,7 @@ def test_the_tables_have_the_columns_that_others_read(pair):
     tables = gathered(pair)[0].tables
     assert list(tables["slices"]) == list(COLUMNS)
     for name, table in tables.items():
-        assert list(table) == names(TABLES[name]), name
+        assert tuple(table) == names(TABLES[name]), name
     assert tables["transitions"]["cases"].sum() == len(tables["confusion_base"]) == 100
 
 

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.formats import METRICS, TABLES, names
 from tests.imports import ROOT
 from tests.made_answers import TASK, answers_of, golden_pair, made_questions, run_stage, write_run
 from tunediff.config.task import RESERVED
+from tunediff.data.schemas import METRICS, TABLES, names
 
 TEST, TRAIN = made_questions(100, "test"), made_questions(60, "train")
 
@@ -44,7 +44,7 @@ def plain(path):
 
 def test_the_golden_pair_of_questions_has_the_keys_that_others_read_and_its_values(run):
     found = metrics(run)
-    assert list(found) == names(METRICS["diff_cases of questions"])
+    assert tuple(found) == names(METRICS["diff_cases of questions"])
     assert [found[name] for name in ("both_right", "repaired", "broken")] == [39, 49, 2]
     assert found["mcnemar_p"] == pytest.approx(1.1786127629e-12, rel=1e-9)
     assert (found["accuracy_base"], found["accuracy_tuned"]) == (0.41, 0.88)

@@ -21,6 +21,8 @@ from tunediff.compare.effects.retention import KEYS
 from tunediff.compare.effects.transitions import TRANSITIONS
 from tunediff.config.cost import Cost
 from tunediff.data.cases import MODELS
+from tunediff.data.schemas import TABLES as SCHEMAS
+from tunediff.data.schemas import names
 from tunediff.models.parameters import ParameterRow
 from tunediff.report.side_metrics import KINDS, run_hash, side_metrics
 from tunediff.runtime.errors import TunediffError
@@ -73,17 +75,9 @@ TABLES = {
 }
 # In the folder of plots: there where the evidence was asked for.
 PLOTS = {
-    "gain": ("part", "cases", "points", "low", "high"),
-    "slices": (
-        *("family", "value", "n", "accuracy_base", "accuracy_tuned", "delta", "low", "high"),
-        *("repaired", "broken", "p", "q", "delta_rest", "departure"),
-    ),
-    "reliability": ("model", "bin", "cases", "confidence", "accuracy", "low", "high"),
-    "coverage": ("model", "coverage", "cases", "threshold", "accuracy"),
+    **{name: names(SCHEMAS[name]) for name in ("gain", "slices", "reliability", "coverage")},
     "worth": ("baseline", "accuracy", "gain", "low", "high"),
-    "contamination": ("transition", "cases", "same_inputs", "near_duplicates", "clean"),
-    "differences": ("metric", "base", "tuned", "delta", "low", "high", "p", "p_holm"),
-    "labels": ("label", "metric", "n", "base", "tuned", "delta", "low", "high", "p", "q"),
+    **{name: names(SCHEMAS[name]) for name in ("contamination", "differences", "labels")},
     "retention": ("set", "measure", *KEYS, "p_holm"),
 }
 PLOTS["retention_slices"] = ("set", *PLOTS["slices"])
