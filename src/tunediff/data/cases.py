@@ -49,11 +49,11 @@ ENVIRONMENT_KEYS = 20
 PREDICTION_COLUMNS = {
     "case_id": "id of the case",
     "label": "gold label",
-    "prediction": "predicted label, or answer (empty: there is none); null where what was written could not be parsed",
+    "prediction": "predicted label or answer; empty: no answer; null: could not be parsed",
     "outcome": "right, wrong or invalid",
-    "log_probs": "natural-log probability of each label, in the order of the labels, exp sums to 1; null without one",
-    "text": "the answer as the model gave it",
-    "finish_reason": "stop, length (the answer ran into the token limit) or none (nothing was generated)",
+    "log_probs": "natural-log probability of each label, in label order; exponentials sum to 1; null: not known",
+    "text": "the answer before parsing",
+    "finish_reason": "stop, length (token limit reached) or none (nothing was generated)",
     "scorer": "choices, generation or head",
     "prompt_hash": "hash of the text that the model reads, and of the texts of scored choices",
     "n_tokens": "tokens of the prompt",
@@ -61,17 +61,17 @@ PREDICTION_COLUMNS = {
 }
 
 SETTING_COLUMNS = {
-    "generated": "predicted label of the freely generated answer; null where it could not be parsed",
-    "generated_text": "that answer as the model gave it",
-    "premise_free_log_probs": "as log_probs, from the partial-input input alone",
-    "again_prediction": "predicted label of the same model at another batch size; null where it could not be parsed",
-    "seed_prediction": "predicted label or answer of the same base with another new head; null where none was parsed",
+    "generated": "label of the freely generated answer; null: could not be parsed",
+    "generated_text": "the freely generated answer before parsing",
+    "premise_free_log_probs": "as log_probs, from the partial input alone",
+    "again_prediction": "prediction of the same model at another batch size; null: could not be parsed",
+    "seed_prediction": "prediction of the same base with another new head; null: could not be parsed",
     "few_shot_log_probs": "as log_probs, with solved examples before the prompt",
 }
 
 ANSWER_COLUMNS = {
-    "answers": "gold answers, each as text; empty where there is none",
-    "f1": "words that prediction and gold answer share, as F1, 0..1",
+    "answers": "gold answers as text; empty: no answer",
+    "f1": "token F1 of prediction and gold answer, 0..1",
 }
 
 
