@@ -32,7 +32,7 @@ _SLICES = {
 
 # CSV files: those of data/plots, then those that training and counting write.
 TABLES: Mapping[str, Schema] = {
-    "transitions": {"transition": "see above", "cases": "number of cases"},
+    "transitions": {"transition": "a transition, such as repaired", "cases": "number of cases"},
     "confusion_base": {"label": "gold label of a case", "prediction": "predicted label, or invalid"},
     "confusion_tuned": {"label": "gold label of a case", "prediction": "predicted label, or invalid"},
     "gain": {
@@ -69,7 +69,7 @@ TABLES: Mapping[str, Schema] = {
         "p": "exact McNemar test",
     },
     "contamination": {
-        "transition": "see above",
+        "transition": "a transition, such as repaired",
         "cases": "cases of the transition",
         "same_inputs": "those with the same inputs as a training case",
         "near_duplicates": "those with a near-duplicate in training",
