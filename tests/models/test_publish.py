@@ -117,6 +117,7 @@ def published(request, models):
     return models[request.param]
 
 
+@pytest.mark.slow
 def test_the_folder_answers_as_it_was_measured(published):
     assert max(published.off(published.folder)) < 1e-5
 

@@ -372,6 +372,7 @@ def test_the_best_baseline_stands_for_all_of_them_where_its_gain_was_measured(fi
     assert check(found, "Not clearly above the baselines").endswith("includes zero.")
 
 
+@pytest.mark.slow
 def test_flips_that_need_no_training_stand_beside_the_real_ones(find):
     found = find(usual_cases(), evidence=True)
     assert any("the base model flipped 3 of 1,200 cases without any training" in text for text in found.sentences)

@@ -42,6 +42,7 @@ def plain(path):
     return path.read_text().replace("\N{NO-BREAK SPACE}", " ")
 
 
+@pytest.mark.slow
 def test_the_golden_pair_of_questions_has_the_keys_that_others_read_and_its_values(run):
     found = metrics(run)
     assert list(found) == names(METRICS["diff_cases of questions"])
@@ -116,6 +117,7 @@ def test_both_reports_tell_of_exact_match_f1_and_the_two_kinds_of_question(run):
     )
 
 
+@pytest.mark.slow
 def test_the_plots_of_the_pipeline_are_drawn_from_the_tables_of_questions(run):
     dvc = Path(sys.executable).parent / "dvc"
     for command in (["git", "init", "-q"], [dvc, "init", "-q"]):

@@ -302,6 +302,7 @@ def test_preparing_files_starts_without_the_heavy_libraries(tmp_path):
     assert done.stdout.splitlines()[-1] == "set()"
 
 
+@pytest.mark.slow
 def test_snli_is_prepared_as_systems_a_and_b_chose_their_cases(tmp_path):
     files = {"train": "train_18k.jsonl", "validation": "validation.jsonl", "test": "test.jsonl"}
     for name in files.values():

@@ -49,6 +49,7 @@ def test_the_stage_writes_both_reports_and_prints_the_verdict(project):
     assert json.loads((project / "metrics/cost/report.json").read_text())["seconds"] > 0
 
 
+@pytest.mark.slow
 def test_the_evidence_that_was_asked_for_is_in_both_reports(project):
     write_inputs(project, usual_cases(), evidence=True)
     assert stage(project).returncode == 0

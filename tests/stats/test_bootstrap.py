@@ -50,6 +50,7 @@ def test_a_case_without_a_cluster_stands_for_itself():
     assert mean_interval(values, [None] * 5) == mean_interval(values)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_mean_of_few_clusters_about_as_often_as_it_says():
     rng, covered = np.random.default_rng(5), 0
     for _ in range(400):

@@ -69,6 +69,7 @@ def write(folder, kind, frames):
     return paths
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
 def test_parts_give_what_the_whole_files_give_to_the_last_digit(kind, tmp_path, monkeypatch):
     before, after = tables()
