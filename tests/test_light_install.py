@@ -60,6 +60,7 @@ def test_two_tables_are_compared_with_page_and_pictures(tmp_path):
     assert "<svg" in (tmp_path / "found/report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_answers_are_scored(tmp_path):
     asked = {"id": "1", "question": "Who?", "answers": [{"text": "Ada", "answer_start": 0}]}
     data = {"version": "1.1", "data": [{"title": "t", "paragraphs": [{"context": "Ada did.", "qas": [asked]}]}]}
@@ -71,6 +72,7 @@ def test_answers_are_scored(tmp_path):
     assert json.loads(out)["exact_match"] == 100
 
 
+@pytest.mark.slow
 def test_a_command_that_needs_a_model_ends_in_a_line_that_names_the_extra(tmp_path):
     code, out, error = light(tmp_path, "count-params", ROOT / "recipes/phi2-snli-a.yaml")
     assert (code, out) == (1, "")

@@ -321,6 +321,7 @@ def run(command, *arguments):
         gc.enable()
 
 
+@pytest.mark.slow
 def test_prediction_files_of_diff(fuzz, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 

@@ -25,6 +25,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_five_files_are_written_and_the_figures_printed(folder):
     code, out, error = tunediff(folder, "diff", "before.jsonl", "after.jsonl", "--input-fields", "text", "--out", "a/b")
     assert (code, error) == (0, "")

@@ -30,6 +30,7 @@ def test_samples_of_a_run_give_the_figures_of_its_prediction_files(project):
     assert found == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_a_test_set_that_is_none_is_refused(project):
     output = project.run("tunediff", "export", "--format", "lm-eval", "--out", "x", "--set", "none", check=False)
     assert output.splitlines()[-1] == "tunediff: --set: found 'none', expected one of test"

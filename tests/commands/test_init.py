@@ -74,6 +74,7 @@ def test_params_yaml_is_valid_short_and_says_in_each_line_what_it_is(project):
     assert (data.group, data.empty, data.unlabelled) == ("client", "drop", [""])
 
 
+@pytest.mark.slow
 def test_the_splits_account_for_every_row(project):
     experiment = read_experiment(project / "params.yaml")
     drawn, _ = read_splits(experiment.task, experiment.params.data, project / "data/raw")

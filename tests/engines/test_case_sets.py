@@ -167,6 +167,7 @@ def test_the_answers_of_some_windows_are_those_of_one(size, tmp_path):
     assert (whole.read_bytes() == some.read_bytes()) == (size > 3)
 
 
+@pytest.mark.slow
 def test_a_model_answers_windows_as_one_and_one_window_as_before(tmp_path):
     tokenizer = train_bpe(SENTENCES, 320, 256)
     loaded = load(tmp_path / "base", write_model(tmp_path / "model", "llama", tokenizer, max_position_embeddings=256))

@@ -362,6 +362,7 @@ def test_what_the_gain_consists_of_is_told_part_by_part(find):
     ]
 
 
+@pytest.mark.slow
 def test_the_best_baseline_stands_for_all_of_them_where_its_gain_was_measured(find):
     told = " ".join(find(usual_cases(), evidence=True).sentences)
     assert (

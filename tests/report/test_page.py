@@ -277,6 +277,7 @@ def test_several_devices_are_named_stage_by_stage(usual):
     assert "NVIDIA A40" in markdown_page(made)
 
 
+@pytest.mark.slow
 def test_both_pages_say_what_each_stage_computed_with_stages_of_one_environment_together(tmp_path):
     made = contents(tmp_path, usual_cases(), environment_train={"torch": "2.12.0", "device": "NVIDIA A40 <b>"})
     for text in (Page(html_page(made)).text, unescape(markdown_page(made))):

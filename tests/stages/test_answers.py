@@ -59,6 +59,7 @@ def test_the_golden_pair_of_questions_has_the_keys_that_others_read_and_its_valu
     assert metrics(run, "baselines") == {"base_accuracy": 0.41, "capitalised_accuracy": 0.0, "no_answer_accuracy": 0.25}
 
 
+@pytest.mark.slow
 def test_the_gain_is_what_questions_with_an_answer_add_and_those_without(run):
     found, table = metrics(run), pd.read_csv(run / "data/plots/gain.csv").set_index("part")
     assert list(table.index) == ["has_answer", "no_answer"]

@@ -187,6 +187,7 @@ def test_the_world_of_captions_keeps_the_tags_of_its_rows(tmp_path):
     assert all(case.tags for case in cases)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", ["reviews", "questions"])
 def test_the_other_worlds_become_cases_with_tags_and_share_nothing(world, tmp_path):
     sections = REVIEWS if world == "reviews" else QUESTIONS

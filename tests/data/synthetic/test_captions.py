@@ -60,6 +60,7 @@ def test_each_split_has_the_rows_asked_for_and_a_third_of_each_label(splits):
         assert set(Counter(row["label"] for row in rows).values()) == {len(rows) // 3}
 
 
+@pytest.mark.slow
 def test_no_case_occurs_twice(splits):
     pairs = [(row["premise"], row["hypothesis"]) for rows in splits.values() for row in rows]
     assert len(set(pairs)) == len(pairs)
