@@ -6,6 +6,7 @@ table(METRICS)     # lines: | file | keys | content |, a row for names that shar
 import re
 
 from tests.imports import ROOT
+from tunediff.data.cases import ANSWER_COLUMNS, PREDICTION_COLUMNS, SETTING_COLUMNS
 from tunediff.data.schemas import FREE_TEXT, FURTHER_LABELS, LABELS, METRICS, QUESTIONS, TABLES
 
 OF_QUESTIONS = "diff_cases of questions"
@@ -16,8 +17,9 @@ def rows(schema):
     return [f"{' '.join(f'`{name}`' for name in names.split())} | {what} |" for names, what in schema.items()]
 
 
-def keys(schema):
-    return ["| keys | content |", "|---|---|", *(f"| {row}" for row in rows(schema))]
+def keys(schema, kind="keys"):
+    """A table of one file."""
+    return [f"| {kind} | content |", "|---|---|", *(f"| {row}" for row in rows(schema))]
 
 
 def files(schemas, kind, end):
@@ -39,6 +41,9 @@ def metrics():
 # The first table below each heading.
 PAGES = {
     "formats.md": {
+        "Columns of a prediction file": keys(PREDICTION_COLUMNS, "column"),
+        "Columns of further settings": keys(SETTING_COLUMNS, "column"),
+        "Columns of textual answers": keys(ANSWER_COLUMNS, "column"),
         "Tables and plots": files(TABLES, "columns", "csv"),
         "Metrics": files(metrics(), "keys", "json"),
     },

@@ -8,16 +8,14 @@ import pytest
 import yaml
 
 from tests.imports import ROOT
-from tests.schema_tables import rows
 from tunediff.commands import main
-from tunediff.data.cases import ANSWER_COLUMNS, PREDICTION_COLUMNS, SETTING_COLUMNS
 from tunediff.data.schemas import METRICS, names
 from tunediff.report.notation import duration, p_value, percent, points, signed, whole
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-README, RESULTS, FORMATS, PIPELINE, RECIPES_PAGE = (
+README, RESULTS, PIPELINE, RECIPES_PAGE = (
     (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", *(f"docs/{page}.md" for page in ("results", "formats", "dvc", "recipes")))
+    for name in ("README.md", *(f"docs/{page}.md" for page in ("results", "dvc", "recipes")))
 )
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
@@ -78,12 +76,6 @@ def test_the_picture_of_the_pipeline_is_that_of_dvc_yaml():
 def test_every_recipe_stands_in_its_page_and_in_the_results(name):
     assert f"`recipes/{name}.yaml`" in RECIPES_PAGE
     assert f"\n| {name} |" in RESULTS
-
-
-def test_the_columns_of_a_prediction_file_are_those_of_the_document():
-    for columns in (PREDICTION_COLUMNS, SETTING_COLUMNS, ANSWER_COLUMNS):
-        lines = "\n".join(f"| {row}" for row in rows(columns))
-        assert f"\n{lines}\n" in FORMATS, f"the rows should be:\n{lines}"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "metrics").glob("*.json")), ids=document)

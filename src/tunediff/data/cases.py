@@ -49,28 +49,28 @@ ENVIRONMENT_KEYS = 20
 PREDICTION_COLUMNS = {
     "case_id": "id of the case",
     "label": "gold label",
-    "prediction": "predicted label or answer; empty: no answer; null: could not be parsed",
+    "prediction": "predicted label or answer (empty: no answer); null if the text could not be parsed",
     "outcome": "right, wrong or invalid",
-    "log_probs": "natural-log probability of each label, in label order; exponentials sum to 1; null: not known",
-    "text": "the answer before parsing",
-    "finish_reason": "stop, length (token limit reached) or none (nothing was generated)",
+    "log_probs": "log-probability (natural logarithm) of each label, in their order, exp sums to 1; null if none",
+    "text": "the unparsed answer",
+    "finish_reason": "stop, length (the answer ran into the token limit) or none (nothing was generated)",
     "scorer": "choices, generation or head",
-    "prompt_hash": "hash of the text that the model reads, and of the texts of scored choices",
+    "prompt_hash": "hash of the prompt and of the texts of scored choices",
     "n_tokens": "tokens of the prompt",
-    "truncated": "whether the prompt was cut to fit the context",
+    "truncated": "whether the prompt was truncated to fit the context",
 }
 
 SETTING_COLUMNS = {
-    "generated": "label of the freely generated answer; null: could not be parsed",
-    "generated_text": "the freely generated answer before parsing",
-    "premise_free_log_probs": "as log_probs, from the partial input alone",
-    "again_prediction": "prediction of the same model at another batch size; null: could not be parsed",
-    "seed_prediction": "prediction of the same base with another new head; null: could not be parsed",
+    "generated": "predicted label of the freely generated answer; null if it could not be parsed",
+    "generated_text": "the freely generated answer, unparsed",
+    "premise_free_log_probs": "as log_probs, given the partial input alone",
+    "again_prediction": "predicted label of the same model at another batch size; null if it could not be parsed",
+    "seed_prediction": "predicted label or answer of the same base with another new head; null if not parsed",
     "few_shot_log_probs": "as log_probs, with solved examples before the prompt",
 }
 
 ANSWER_COLUMNS = {
-    "answers": "gold answers as text; empty: no answer",
+    "answers": "gold answers as texts; empty if there is none",
     "f1": "token F1 of prediction and gold answer, 0..1",
 }
 
