@@ -1,11 +1,21 @@
-"""The tables of docs/formats.md and docs/metrics.md that the code has: `python -m tests.schema_tables` writes them.
+"""The tables of docs/formats.md, metrics.md and params.md that the code declares: `python -m tests.schema_tables`.
 
-table(METRICS)     # lines: | file | keys | content |, a row for names that share a description
+printed("metrics.md", text)        # the text of the page, with its tables as the code has them
 """
 
 import re
+import types
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from tests.imports import ROOT
+from tunediff.config.also import AlsoData, AlsoSet
+from tunediff.config.data import Draw, HubData, Synthetic
+from tunediff.config.grade import Grade
+from tunediff.config.params import Params
+from tunediff.config.pretrain import TextFiles, Tokenizer
+from tunediff.config.section import Section
 from tunediff.data.cases import ANSWER_COLUMNS, PREDICTION_COLUMNS, SETTING_COLUMNS
 from tunediff.data.schemas import FREE_TEXT, FURTHER_LABELS, LABELS, METRICS, QUESTIONS, TABLES
 
@@ -38,6 +48,71 @@ def metrics():
     return {name: also if name == OF_QUESTIONS else schema for name, schema in METRICS.items() if schema is not LABELS}
 
 
+def section_of(annotation):
+    """A section, also where it may be left out."""
+    return next(kind for kind in (*get_args(annotation), annotation) if kind is not type(None))
+
+
+SECTIONS = {
+    **{name: section_of(field.annotation) for name, field in Params.model_fields.items() if name != "also"},
+    "task.grade": Grade,
+    "also.NAME": AlsoSet,
+    "also.NAME.data": AlsoData,
+    "data.synthetic": Synthetic,
+    "data.hub, pretrain.hub": HubData,
+    "data.train, data.validation, data.test": Draw,
+    "pretrain.files": TextFiles,
+    "pretrain.tokenizer": Tokenizer,
+}
+KINDS = {bool: "true or false", str: "text", int: "whole number", float: "number", type(None): "none", Any: "anything"}
+BOUNDS = {Ge: ("at least", "ge"), Gt: ("above", "gt"), Le: ("at most", "le"), Lt: ("below", "lt")}
+
+
+def kind(annotation):
+    """A type as the document writes it: `list of text`."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return kind(arguments[0])
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(kind(one) for one in arguments if one is not type(None))
+    if origin is list:
+        return f"list of {kind(arguments[0])}"
+    if origin is dict:
+        return f"{kind(arguments[0])} to {kind(arguments[1])}"
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return "section"
+    return KINDS[annotation]
+
+
+def bounds(field):
+    """Limits of a value: `, at least 1`."""
+    limits = [
+        (words, getattr(m, name)) for m in field.metadata for words, name in [BOUNDS.get(type(m), ("", ""))] if name
+    ]
+    said = [f"{words} {limit}" for words, limit in limits]
+    said += [f"at least {m.min_length} of them" for m in field.metadata if isinstance(m, MinLen) and m.min_length > 1]
+    return "".join(f", {one}" for one in said)
+
+
+def default(field):
+    if field.is_required():
+        return "required"
+    if isinstance(field.default, bool):
+        return f"`{str(field.default).lower()}`"  # as YAML writes it
+    return "none" if field.default in (None, []) else f"`{field.default}`"
+
+
+def section_table(section):
+    """The keys of a section of params.yaml."""
+    head = ["| key | value | default | meaning |", "|---|---|---|---|"]
+    return head + [
+        f"| `{name}` | {kind(field.annotation)}{bounds(field)} | {default(field)} | {field.description} |"
+        for name, field in section.model_fields.items()
+    ]
+
+
 # The first table below each heading.
 PAGES = {
     "formats.md": {
@@ -52,6 +127,7 @@ PAGES = {
         "Question answering": keys(QUESTIONS),
         "Figures of free text": keys(FREE_TEXT),
     },
+    "params.md": {heading: section_table(section) for heading, section in SECTIONS.items()},
 }
 
 

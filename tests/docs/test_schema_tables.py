@@ -1,4 +1,7 @@
-"""docs/formats.md and docs/metrics.md hold the schemas of the code: `python -m tests.schema_tables` writes them."""
+"""The tables of docs/formats.md, metrics.md and params.md are the schemas of the code.
+
+`python -m tests.schema_tables` writes them.
+"""
 
 import pytest
 
