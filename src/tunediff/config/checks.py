@@ -10,7 +10,7 @@ from tunediff.config.section import Section
 
 
 class Check(NamedTuple):
-    """What a code stands for: its name, its meaning, and what to do."""
+    """A check: its name, what it means, and what to do about it."""
 
     name: str
     meaning: str

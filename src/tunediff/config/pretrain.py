@@ -20,7 +20,7 @@ class TextFiles(Section):
 
 
 class Tokenizer(Section):
-    """A tokenizer that others made."""
+    """An existing tokenizer."""
 
     source: Literal["hub", "folder"] = Field(description="pinned on the hub, or a local folder")
     id: Word = Field(description="hub id or folder path")
@@ -34,7 +34,8 @@ class Tokenizer(Section):
 class Pretrain(Section):
     """Training from scratch (model.source scratch): which text, which tokenizer, how long.
 
-    A decoder learns to continue the text, an encoder to fill masks; one with BERT's head also which text comes next.
+    A decoder learns to continue the text, an encoder to fill in masks; an encoder with BERT's pretraining head also
+    learns next-sentence prediction.
     """
 
     path: Word = Field(
@@ -84,7 +85,7 @@ class Pretrain(Section):
         if (self.synthetic is None) == (self.text == "synthetic"):
             yield f"pretrain.synthetic goes with pretrain.text synthetic; found {self.synthetic} and {self.text}"
         if self.text == "synthetic" and self.documents is None:
-            yield "pretrain.documents: missing, expected how many documents are to be generated"
+            yield "pretrain.documents: missing, expected the number of documents to generate"
         if (not self.columns) == (self.text == "columns"):
             yield f"pretrain.columns goes with pretrain.text columns; found {self.columns} and {self.text}"
         if self.files is not None and self.text in ("none", "synthetic"):

@@ -120,7 +120,7 @@ def load_model(
     network.requires_grad_(False)
     choose_threads(network.config)
     found = {"head": _settle_head(network, report, model, labels, section)} | inspect(network, tokenizer, model)
-    if HEADS[model.head].is_of_labels:
+    if HEADS[model.head].scores_labels:
         found["labels"] = [network.config.id2label[number] for number in range(len(labels))]
     for caution in found["cautions"]:
         print(f"{weights}: {caution}", file=sys.stderr)
@@ -139,7 +139,7 @@ def _contiguous(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[to
 
 def _settle_head(network: Network, report: dict[str, Any], model: Model, labels: list[str], section: str) -> str:
     """Put a classification head's outputs in the order of the labels; whose the head is: new, or the checkpoint's."""
-    if not HEADS[model.head].is_of_labels:
+    if not HEADS[model.head].scores_labels:
         heads = new_head(network)
         return "new" if any(inside(name, heads) for name in report["missing_keys"]) else "checkpoint"
     new = is_new(network, report, labels)

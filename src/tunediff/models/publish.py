@@ -51,7 +51,7 @@ def write_model(folder: Path, base: Path, tuned: Path, model: Model, labels: lis
     """
     manifest = read_tuned(tuned)
     if manifest["form"] == "adapter":
-        if manifest["source"] != "train" and HEADS[model.head].is_of_labels:
+        if manifest["source"] != "train" and HEADS[model.head].scores_labels:
             _save_with_head(load_tuned(load_base(base, model, labels), tuned).model, folder)
         else:
             shutil.copyfile(tuned / ADAPTER, folder / ADAPTER)
@@ -99,7 +99,7 @@ def _write_base(folder: Path, base: Path, model: Model, labels: list[str]) -> No
             shutil.copyfile(path, folder / path.name)
     # Not that beside the weights: the one that was pinned also says whether they lack a pooler.
     config = read_json(base / CONFIG)
-    if HEADS[model.head].is_of_labels:  # the head lies with the adapter, whose outputs are in this order
+    if HEADS[model.head].scores_labels:  # the head lies with the adapter, whose outputs are in this order
         config |= label_names(labels)
     write_json(folder / CONFIG, config)
     tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=True, trust_remote_code=False)

@@ -152,7 +152,7 @@ def _head_order(
         raise TunediffError(
             f"{folder / ADAPTER}: found no weights of {', '.join(lacking)}, and the base has none either"
         )
-    if not whole or not HEADS[model.head].is_of_labels:
+    if not whole or not HEADS[model.head].scores_labels:
         return []
     if given is None:
         raise TunediffError(
