@@ -15,7 +15,7 @@ from tunediff.inputs.settings import PredictSettings
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import write_json
-from tunediff.runtime.processes import first, gathered, launched
+from tunediff.runtime.processes import all_gather, is_main_process, launched
 from tunediff.runtime.scratch import mark_done, scratch_folder
 from tunediff.runtime.stage import arguments
 
@@ -31,7 +31,7 @@ def main() -> None:
     if launched(machine.num_processes, args.settings, *reads):
         return
     scratch = scratch_folder("predict_base", settings.model_dump(), *reads)
-    with measured(args.cost, scratch, gathered) as note_cost, finished_batches(scratch, note_cost):
+    with measured(args.cost, scratch, all_gather) as note_cost, finished_batches(scratch, note_cost):
         cases = read_sets(settings, args.test_sets, args.validation)
         engine = open_engines(settings.on(machine), args.base, machine.workers)
         inspected = engine.inspected()
@@ -44,7 +44,7 @@ def main() -> None:
                 other = settings.with_head(settings.evaluate.noise_seed)
                 engine = open_engines(other, args.base, machine.workers)
                 add_answers(folder, ask_sets(engine, cases, other, "predict_base, another head"), "seed")
-        if first():
+        if is_main_process():
             write_json(args.environment, {**environment, "model": inspected})
             print("\n".join(f"base: {n:,} cases of {name} answered" for name, n in counts.items()))
             mark_done(scratch)

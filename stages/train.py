@@ -22,7 +22,7 @@ from tunediff.models.tuned import check_tuned, pin_tuned, save_tuned, with_train
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import read_json, replacing, write_csv, write_json
-from tunediff.runtime.processes import first, gathered, launched
+from tunediff.runtime.processes import all_gather, is_main_process, launched
 from tunediff.runtime.scratch import mark_done, scratch_folder
 from tunediff.runtime.stage import arguments
 from tunediff.training.features import read_features
@@ -50,7 +50,7 @@ def main() -> None:
     if launched(train.num_processes, args.train, args.validation, args.base, args.features):
         return
     scratch = scratch_folder("train", settings.model_dump(), args.train, args.validation, args.base)
-    with measured(args.cost, scratch, gathered) as note_cost:
+    with measured(args.cost, scratch, all_gather) as note_cost:
         cases = [read_cases(path, settings.inputs, settings.labels) for path in (args.train, args.validation)]
         loaded = load_base(args.base, model, settings.labels)
         loaded = replace(loaded, model=adapt_model(loaded.model, adapt, train.seed))
@@ -63,7 +63,7 @@ def main() -> None:
         case_ids = partial(row_case_ids, loaded, cases[0], settings.labels, prompt, model.head)
         features = read_features(args.features)
         log = finetune(loaded, rows[0], rows[1], train, scratch, model.head, note_cost, case_ids, features)
-        if not first():
+        if not is_main_process():
             return
         with replacing(args.tuned) as folder:
             save_tuned(loaded.model, adapt, folder)

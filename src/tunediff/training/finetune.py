@@ -19,7 +19,7 @@ from tunediff.models.adapt import disable_dropout, gather_trained, load_trained
 from tunediff.models.load import Loaded, Network
 from tunediff.models.logits import batch_kinds
 from tunediff.models.tuned import epoch_folder, save_tuned
-from tunediff.runtime.processes import part, shared
+from tunediff.runtime.processes import make_shared_folder, rank_and_size
 from tunediff.training.features import Features, frozen_base
 from tunediff.training.loop import Loop, Objective, chosen_epoch, split_rows
 from tunediff.training.loss import without_beginning
@@ -70,7 +70,7 @@ def finetune(
         if not train.prompt_loss_weight:
             beginning, (train_rows, validation_rows) = without_beginning(model.config, [train_rows, validation_rows])
         loss = partial(loss, prompt_weight=train.prompt_loss_weight, beginning=beginning)
-    shared(scratch)
+    make_shared_folder(scratch)
     with frozen_base(loaded, [row for row, _ in chain(train_rows, validation_rows)], head, features or {}):
         collate = partial(target.batch, pad=loaded.pad)
         loop = Loop(
@@ -89,7 +89,7 @@ def finetune(
         kinds = batch_kinds(model.config, list(map(target.length, validation_rows)))
         batches = split_rows(range(len(validation_rows)), size, kinds)
         # Sharded weights are gathered in every pass, for which all processes have to make the same passes.
-        number, processes = part() if train.fsdp is None else (0, 1)
+        number, processes = rank_and_size() if train.fsdp is None else (0, 1)
         measured: Any = validation_rows
         validation: Any = DataLoader(measured, batch_sampler=batches[number::processes], collate_fn=collate)
         rows = loop.run(validation, target.figures, saved)

@@ -28,7 +28,7 @@ from tunediff.models.logits import batch_kinds
 from tunediff.models.precision import device
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.memory import is_out_of_memory
-from tunediff.runtime.processes import first, gathered, part
+from tunediff.runtime.processes import all_gather, is_main_process, rank_and_size
 from tunediff.runtime.progress import progress
 from tunediff.training import checkpoints
 from tunediff.training.loss import IGNORED, Loss
@@ -98,7 +98,7 @@ class Loop:
         """
         self.model, self.objective, self.rows, self.train, self.scratch = model, objective, rows, train, scratch
         self.title, self.dtype, self.names, self.log = title, dtype, names, log
-        self.number, self.processes = part()
+        self.number, self.processes = rank_and_size()
         self.place = torch.device(device())
         self.size = train.per_device_train_batch_size * self.processes
         self.lengths = list(map(objective.length, rows))
@@ -140,7 +140,7 @@ class Loop:
         Raises:
             TunediffError: a loss or gradient is no finite number or has exploded, or one row does not fit in memory.
         """
-        with progress(self.steps, self.title, "step", self.step, shown=first()) as bar:
+        with progress(self.steps, self.title, "step", self.step, shown=is_main_process()) as bar:
             while self.step < self.steps:
                 train_loss = self._epoch(len(self.history), bar)
                 row = {"epoch": self.step / self.per_epoch, "step": self.step, "train_loss": train_loss}
@@ -184,14 +184,14 @@ class Loop:
                 entry["loss"], self.recent = fmean(self.recent), []
                 bar.set_postfix(loss=f"{entry['loss']:.4f}")
                 self.log(entry)
-        each = gathered((float(nats), targets))
+        each = all_gather((float(nats), targets))
         return sum(total for total, _ in each) / max(1, sum(number for _, number in each))
 
     def _numbers(self, epoch: int) -> Iterator[list[int]]:
         """What this process takes of each batch that all of them make a step on: every n-th row, or none."""
         if self.train.train_sampling_strategy == "group_by_length":
             # All have one order: that of the first, for each has drawn other random numbers before.
-            [batches, *_] = gathered(like_lengths(self.lengths, self.size, self.kinds))
+            [batches, *_] = all_gather(like_lengths(self.lengths, self.size, self.kinds))
         else:
             draw = torch.Generator().manual_seed(self.train.seed + epoch)
             order = torch.randperm(len(self.rows), generator=draw).tolist()
@@ -208,7 +208,7 @@ class Loop:
 
     def _step(self, parts: Sequence[Part]) -> tuple[list[torch.Tensor], dict[str, float]]:
         """One step of the optimizer; what each batch cost, in nats, and what there is to log."""
-        targets = max(1, sum(gathered(sum(one.targets for one in parts))))
+        targets = max(1, sum(all_gather(sum(one.targets for one in parts))))
         nats = self._backward(parts, targets)
         if self.processes > 1 and self.train.fsdp is None:
             self._sum_gradients()
@@ -218,7 +218,7 @@ class Loop:
             norm = norm.full_tensor()
         # At once: each reading waits for the GPU.
         *losses, gradient = torch.stack([*nats, norm.to(self.place)]).tolist()
-        shares = gathered((losses, [one.numbers for one in parts]))
+        shares = all_gather((losses, [one.numbers for one in parts]))
         mean = sum(sum(one) for one, _ in shares) / targets
         # float16 looks for gradients that overflow itself.
         found, numbers = fault(shares, mean, 0.0 if self.scaler.is_enabled() else gradient)
@@ -239,7 +239,7 @@ class Loop:
     def _sum_gradients(self) -> None:
         """Over the processes; a weight that some of them did not come to, as an expert, gets those of the others."""
         trained = [value for value in self.model.parameters() if value.requires_grad]
-        for value, *present in zip(trained, *gathered([value.grad is not None for value in trained]), strict=True):
+        for value, *present in zip(trained, *all_gather([value.grad is not None for value in trained]), strict=True):
             if any(present):
                 value.grad = torch.zeros_like(value) if value.grad is None else value.grad
                 dist.all_reduce(value.grad)
@@ -298,7 +298,7 @@ class Loop:
                 for loss in in_halves(self._cost, batch, self.title):
                     for name, value in {"answers": loss.answers, "targets": loss.targets, **loss.counts}.items():
                         totals[name] += float(value)
-        each = gathered(totals)
+        each = all_gather(totals)
         return {name: sum(one[name] for one in each) for name in each[0]}
 
     def _named(self, numbers: Sequence[int]) -> str:
@@ -313,14 +313,16 @@ class Loop:
         optimizer = self.optimizer.state_dict()
         if self.train.fsdp is not None:
             optimizer = optimizer_state(self.model, self.optimizer)
-        random = gathered([torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])])
-        if first():
+        random = all_gather(
+            [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])]
+        )
+        if is_main_process():
             state: dict[str, Any] = {"optimizer": optimizer, "schedule": self.schedule.state_dict(), "random": random}
             state |= {"scaler": self.scaler.state_dict(), "history": self.history, "pieces": self.pieces}
             checkpoints.write_checkpoint(self.scratch / f"checkpoint-{self.step}", weights, state)
-        gathered(None)
+        all_gather(None)
         saved()
-        if first():
+        if is_main_process():
             checkpoints.remove_older(self.scratch, self.train.save_total_limit, self._best())
 
     def _load(self, checkpoint: Path) -> None:

@@ -108,5 +108,5 @@ def test_its_figures_are_those_of_the_local_engine_on_the_same_file(engine, sett
 def test_the_same_model_as_base_and_tuned_is_refused(engine, settings, tmp_path):
     manifest = {"source": "server", "id": settings.model.id, "url": None, "form": "server"}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(TunediffError, match="answers as the base does"):
+    with pytest.raises(TunediffError, match="answers like the base"):
         engine.tuned(tmp_path)

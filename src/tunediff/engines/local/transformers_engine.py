@@ -1,4 +1,4 @@
-"""The local engine: a model of transformers in this process, read in batches that fit into memory."""
+"""The local engine: a model of transformers in this process."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
-from tunediff.engines.engine import Engine, HeadAnswer, OptionScore, Written
+from tunediff.engines.engine import Engine, Generated, HeadAnswer, OptionScore
 from tunediff.engines.local.choices import score_choices
 from tunediff.engines.local.generate import generate
 from tunediff.engines.local.labels import classify
@@ -29,36 +29,41 @@ if TYPE_CHECKING:
 
 
 def open_local(settings: PredictSettings, base: Path) -> "TransformersEngine":
-    """The engine that answers with the base model of a folder; see `tunediff.engines.open_engine`."""
+    """Open the engine of the base model of a folder; see `tunediff.engines.open_engine`."""
     loaded = load_base(base, settings.model, settings.headline.labels)
     return TransformersEngine(loaded, settings.evaluate.batch_tokens)
 
 
 class TransformersEngine(Engine):
-    """A loaded model, asked in batches of `batch_tokens` tokens, which are halved where memory runs out."""
+    """A loaded model, which answers in batches.
+
+    Args:
+        loaded: the model.
+        batch_tokens: tokens per batch; batches are halved if memory runs out.
+        others: chat templates that must render the same prompts as the model's own.
+    """
 
     def __init__(self, loaded: Loaded, batch_tokens: int, others: Sequence[Template] = ()) -> None:
-        """`others`: chat templates that have to write the same prompts as this model's own."""
         self.loaded, self.batch_tokens, self.context = loaded, batch_tokens, loaded.context
         self._others = others
-        self._chat: Chat | None = None  # that has written a prompt
+        self._chat: Chat | None = None  # set once it has rendered a prompt
         self._joins_printed = False
-        self._tokens: dict[str, list[int]] = {}  # of the prompts that were counted last: they are asked next
+        self._tokens: dict[str, list[int]] = {}  # of the prompts that were counted last, which are usually asked next
 
     def loglikelihoods(self, prompts: Sequence[str], continuations: Sequence[str], title: str) -> list[list[float]]:
-        """See `Engine`; all continuations are scored in one forward pass where the layout allows it."""
+        """See `Engine`; all continuations are scored in one forward pass if the layout allows it."""
         scores: list[list[float]] = self._scores(prompts, continuations, title).tolist()
         return scores
 
     def log_probs(self, prompts: Sequence[str], continuations: Sequence[str], title: str) -> list[list[float]]:
-        """See `Engine`; rounded as the log-probabilities of a head are."""
+        """See `Engine`; computed by torch, so that it rounds like the log-probabilities of a head."""
         log_probs: list[list[float]] = self._scores(prompts, continuations, title).log_softmax(-1).tolist()
         return log_probs
 
     def option_scores(
         self, prompts: Sequence[str], options: Sequence[Sequence[str]], title: str
     ) -> list[list[OptionScore]]:
-        """See `Engine`; all options of a prompt are scored in one forward pass where the layout allows it."""
+        """See `Engine`; all options of a prompt are scored in one forward pass if the layout allows it."""
         if not prompts:
             return []
         loaded, tokens = self.loaded, self._prompt_tokens(prompts)
@@ -71,7 +76,7 @@ class TransformersEngine(Engine):
         ]
 
     def unconditional(self, texts: Sequence[str], title: str) -> list[float]:
-        """See `Engine`; behind a BOS or, where the tokenizer has none, an end marker, as in lm-evaluation-harness."""
+        """See `Engine`; the text follows a BOS or, without one, an end marker, as in lm-evaluation-harness."""
         loaded = self.loaded
         start = loaded.tokenizer.bos_token_id
         start = loaded.tokenizer.eos_token_id if start is None else start
@@ -85,13 +90,13 @@ class TransformersEngine(Engine):
         found: list[float] = scores[:, 0].tolist()
         return found
 
-    def generate(self, prompts: Sequence[str], stop: Sequence[str], max_new_tokens: int, title: str) -> list[Written]:
+    def generate(self, prompts: Sequence[str], stop: Sequence[str], max_new_tokens: int, title: str) -> list[Generated]:
         """See `Engine`."""
         loaded, before, ends = self.loaded, "", list[int]()
         if self._chat and prompts and prompts[0].startswith(CHAT):
             before, ends = around_answers(self._chat)
         if any(text in before for text in stop):
-            # A line end that the template writes before every answer ends none: it is a part of the prompt.
+            # A line feed that the template writes before every answer belongs to the prompt and ends no answer.
             prompts = [prompt + before for prompt in prompts]
         tokens, blanks = (
             zip(*stems(loaded.tokenizer, prompts, self._prompt_tokens(prompts)), strict=True) if prompts else ((), ())
@@ -109,7 +114,7 @@ class TransformersEngine(Engine):
         return self.loaded.found
 
     def tuned(self, folder: Path) -> "TransformersEngine":
-        """See `Engine`; the weights of the base are loaded once for both."""
+        """See `Engine`; the weights of the base are reused."""
         loaded, base = load_tuned(self.loaded, folder), self.loaded.tokenizer
         if loaded.tokenizer is base:
             other = own_template(folder, base)
@@ -118,7 +123,7 @@ class TransformersEngine(Engine):
         return TransformersEngine(loaded, self.batch_tokens, [] if other is None else [other])
 
     def n_tokens(self, prompts: Sequence[str]) -> list[int]:
-        """See `Engine`; a BOS is counted."""
+        """See `Engine`; a BOS counts."""
         return [len(tokens) for tokens in self._prompt_tokens(prompts)]
 
     def check(self, prompt: Prompt) -> None:
