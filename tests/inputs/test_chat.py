@@ -183,7 +183,7 @@ def test_a_missing_generation_prompt_is_refused():
 def test_a_thinking_block_on_one_side_alone_is_refused():
     thinking = {"chat_template_kwargs": {"enable_thinking": True}}
     line = line_of(lambda: chat_of("qwen3", **thinking).turns(INPUTS[:1], ["yes"]))
-    assert "a thinking block that is there only once" in line
+    assert "only one of them has a thinking block" in line
     assert "prompt.chat_template_kwargs" in line
     assert "a thinking block" in line_of(lambda: chat_of("r1").turns(INPUTS[:1], ["yes"]))
 
@@ -191,7 +191,7 @@ def test_a_thinking_block_on_one_side_alone_is_refused():
 def test_blanks_behind_the_generation_prompt_that_no_answer_follows_are_refused():
     blank = changed("smollm2", "'<|im_start|>assistant\n'", "'<|im_start|>assistant\n '")
     line = line_of(lambda: chat_of("smollm2", tokenizer=blank).turns(INPUTS[:1], ["yes"]))
-    assert "writes 'yes<|im_end|>\\n' where the answer is known, and ' ' where it is asked for" in line
+    assert "writes 'yes<|im_end|>\\n' where the answer is known, and ' ' where it is to be generated" in line
 
 
 def test_another_template_that_writes_another_prompt_is_refused():

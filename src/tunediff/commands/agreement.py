@@ -38,7 +38,7 @@ def ask_again(project: "Project", engine: Engine, cases: Sequence[Case], held: "
     """Ask a model some cases again, and compare with the predictions that were measured.
 
     A case differs where the file has none of its id, its prompt is another one, a log-probability is off by more than
-    `ROUNDING`, or the answer is another one although the measured log-probabilities of the two are further max_difference than
+    `ROUNDING`, or the answer is another one although the measured log-probabilities of the two are further apart than
     that. In float32 the text has to be the same too, letter by letter.
 
     Args:

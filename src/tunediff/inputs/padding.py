@@ -1,4 +1,4 @@
-"""Rows of tokens as a batch: padded on the right, with a mask that hides the padding."""
+"""Pad rows of tokens to a batch."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def pad_rows(encoded: Sequence[Row], pad: int) -> dict[str, "Tensor"]:
-    """Rows padded on the right: input_ids, attention_mask and, where the layout has them, token_type_ids."""
+    """Pad rows on the right; return input_ids, attention_mask and, if the layout has them, token_type_ids."""
     width = max(len(one.tokens) for one in encoded)
 
     def padded(rows: list[list[int]], value: int) -> "Tensor":
-        # By way of NumPy, which reads lists of lists several times as fast.
+        # NumPy converts lists of lists several times as fast as torch.
         return torch.from_numpy(np.array([row + [value] * (width - len(row)) for row in rows]))
 
     inputs = {

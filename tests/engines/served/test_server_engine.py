@@ -197,7 +197,7 @@ def test_what_was_answered_before_an_error_is_kept(tmp_path):
         stub.complete = lambda body: real(body) if tokens("4 dogs") != body["prompt"][:3] else {"choices": []}
         with (
             finished_batches(tmp_path),
-            pytest.raises(TunediffError, match="found the response .*, expected one answer in choices"),
+            pytest.raises(TunediffError, match=r"found the response .*, expected one answer in choices"),
         ):
             engine.loglikelihoods(prompts, TEXTS, "base")
     assert len((tmp_path / "001-0.jsonl").read_text().splitlines()) == 4

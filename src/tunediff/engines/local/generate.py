@@ -31,7 +31,7 @@ def generate(
     stop: Sequence[str] = (),
     ends: Sequence[int] = (),
 ) -> list[Generated]:
-    """Generate text after each prompt, with the reason why it ends: `stop` (end marker or stop text) or `length` (limit).
+    """Generate text after each prompt, and report why it ends: `stop` (end marker or stop text) or `length` (limit).
 
     Args:
         model: a causal language model of transformers, with or without an adapter.
