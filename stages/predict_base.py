@@ -1,10 +1,10 @@
-"""Ask the base model every test set, before any fine-tuning; nothing is parsed or graded.
+"""Get the raw answers of the base model to all test sets.
 
     python stages/predict_base.py --settings data/settings/predict_base.json --test-sets data/test_sets \
         --validation data/splits/validation.jsonl --base models/base --answers data/answers/base \
         --environment metrics/environment/predict_base.json --cost metrics/cost/predict_base.json
 
-The validation split gives the examples of few-shot prompts, and is asked too where a threshold is tuned on it.
+Few-shot examples are drawn from the validation split, which is also answered if a threshold is tuned on it.
 """
 
 from tunediff.config.settings import read_machine, read_settings
@@ -40,7 +40,7 @@ def main() -> None:
             counts = write_sets(folder, answered, settings, "base", engine.environment)
             environment = engine.environment()
             if settings.evaluate.noise_seed is not None:
-                del engine, answered  # two models at once may not fit
+                del engine, answered  # two models may not fit into memory
                 other = settings.with_head(settings.evaluate.noise_seed)
                 engine = open_engines(other, args.base, machine.workers)
                 add_answers(folder, ask_sets(engine, cases, other, "predict_base, another head"), "seed")

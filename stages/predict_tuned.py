@@ -1,10 +1,10 @@
-"""Ask the tuned model every test set, with the same prompts as the base model; nothing is parsed or graded.
+"""Get the raw answers of the tuned model to all test sets, with the same prompts as the base model.
 
     python stages/predict_tuned.py --settings data/settings/predict_tuned.json --test-sets data/test_sets \
         --validation data/splits/validation.jsonl --base models/base --tuned models/tuned --answers data/answers/tuned \
         --environment metrics/environment/predict_tuned.json --cost metrics/cost/predict_tuned.json
 
-The validation split is asked too where a threshold is tuned on it.
+The validation split is also answered if a threshold is tuned on it.
 """
 
 from tunediff.config.settings import read_machine, read_settings

@@ -1,4 +1,4 @@
-"""Fine-tune the base model on the training split; the validation split may choose the epoch.
+"""Fine-tune the base model on the training split, or pin a tuned model that was trained elsewhere.
 
     python stages/train.py --settings data/settings/train.json --train data/splits/train.jsonl \
         --validation data/splits/validation.jsonl --base models/base --features data/features.safetensors \
@@ -30,7 +30,7 @@ from tunediff.training.finetune import finetune, save_epochs
 from tunediff.training.loop import chosen_epoch
 from tunediff.training.targets import parity, row_case_ids, training_rows
 
-# A model that was not trained here has the header alone.
+# Columns of the log, which has no rows if the model is not trained here.
 LOG = ("epoch", "step", "train_loss", "validation_loss")
 
 
@@ -56,10 +56,10 @@ def main() -> None:
         loaded = replace(loaded, model=adapt_model(loaded.model, adapt, train.seed))
         rows = [training_rows(loaded, split, settings.labels, prompt, model.head) for split in cases]
         proofs = [
-            parity(loaded, split, settings.labels, prompt, of_split)
-            for split, of_split in zip(cases, rows, strict=True)
+            parity(loaded, split, settings.labels, prompt, split_rows)
+            for split, split_rows in zip(cases, rows, strict=True)
         ]
-        proof = {key: sum(one[key] for one in proofs) for key in proofs[0]}
+        proof = {key: sum(counts[key] for counts in proofs) for key in proofs[0]}
         case_ids = partial(row_case_ids, loaded, cases[0], settings.labels, prompt, model.head)
         features = read_features(args.features)
         log = finetune(loaded, rows[0], rows[1], train, scratch, model.head, note_cost, case_ids, features)
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def pin(args: Namespace, settings: TrainSettings) -> None:
-    """Write down which tuned model it is, in place of training one; of its training nothing is known."""
+    """Pin a tuned model that was trained elsewhere; the log and the metrics of its training are empty."""
     tuned = settings.tuned
     with measured(args.cost):
         with replacing(args.tuned) as folder:

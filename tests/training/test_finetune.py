@@ -192,14 +192,14 @@ def test_a_head_of_labels_says_after_each_epoch_how_much_of_the_validation_split
 
 def test_of_two_labels_precision_recall_and_f1_are_those_of_the_last_one():
     # sklearn.metrics.precision_recall_fscore_support of gold 1 1 1 0 0 0 0, given 1 1 0 1 0 0 0
-    found = label_figures({"targets": 7, "right": 5, "hits": 2, "given": 3, "gold": 3, "answers": 1.0})
+    found = label_figures({"targets": 7, "right": 5, "hits": 2, "predicted": 3, "gold": 3, "answers": 1.0})
     assert found == pytest.approx(
         {
             **{"validation_accuracy": 5 / 7, "validation_precision": 2 / 3},
             **{"validation_recall": 2 / 3, "validation_f1": 2 / 3},
         }
     )
-    nothing = {"targets": 7, "right": 4, "hits": 0, "given": 0, "gold": 3, "answers": 1.0}
+    nothing = {"targets": 7, "right": 4, "hits": 0, "predicted": 0, "gold": 3, "answers": 1.0}
     assert label_figures(nothing)["validation_precision"] == label_figures(nothing)["validation_f1"] == 0
 
 

@@ -162,8 +162,8 @@ def test_weights_that_are_shared_out_learn_what_copies_learn_and_go_on_after_a_s
 @pytest.mark.parametrize(
     ("fsdp", "found"),
     [
-        ({}, r"transformer_layer_cls_to_wrap: found nothing, expected of LlamaDecoderLayer"),
-        ({"transformer_layer_cls_to_wrap": "LlamaLayer"}, r"found LlamaLayer, expected of LlamaDecoderLayer"),
+        ({}, r"transformer_layer_cls_to_wrap: found nothing, expected some of LlamaDecoderLayer"),
+        ({"transformer_layer_cls_to_wrap": "LlamaLayer"}, r"found LlamaLayer, expected some of LlamaDecoderLayer"),
         ({"transformer_layer_cls_to_wrap": "LlamaDecoderLayer", "version": 2}, r"train\.fsdp: found version, expected"),
     ],
 )
