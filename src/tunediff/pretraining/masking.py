@@ -62,7 +62,7 @@ def marks_of(tokenizer: "PreTrainedTokenizerBase") -> Marks:
     found = {name: getattr(tokenizer, f"{name}_token_id") for name in ("cls", "sep", "mask", "pad", "unk")}
     if missing := [name for name, value in found.items() if value is None]:
         raise TunediffError(
-            f"params.yaml: pretrain.tokenizer: found no {', '.join(missing)} token, expected the tokenizer of an encoder"
+            f"params.yaml: pretrain.tokenizer: found no {', '.join(missing)} token, expected an encoder's tokenizer"
         )
     return Marks(found["cls"], found["sep"], found["mask"], len(tokenizer))
 
