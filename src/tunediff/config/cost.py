@@ -8,5 +8,5 @@ from tunediff.config.section import Number, Section, Word
 class Cost(Section):
     """The price of the machine that the stages run on."""
 
-    price_per_hour: Number | None = Field(default=None, ge=0, description="of the whole machine, including its GPUs")
-    currency: Word = Field(default="USD", description="of the price")
+    price_per_hour: Number | None = Field(default=None, ge=0, description="price of the machine, including its GPUs")
+    currency: Word = Field(default="USD", description="currency of the price")

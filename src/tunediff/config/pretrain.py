@@ -61,11 +61,13 @@ class Pretrain(Section):
         default=0.01, gt=0, le=0.5, description="share of documents to validate on, if no file or split is given"
     )
     seed: Seed = Field(
-        default=0, description="of the held-out documents, the weights, the order, the pairs and the masks"
+        default=0, description="seed of the held-out documents, the weights, the order, the pairs and the masks"
     )
     tokenizer: Tokenizer | None = Field(default=None, description="an existing tokenizer; none: trained on the text")
     vocab_size: Whole = Field(
-        default=1000, ge=300, description="of a tokenizer trained here: byte-level BPE, or uncased WordPiece (encoder)"
+        default=1000,
+        ge=300,
+        description="maximum vocabulary of a tokenizer trained here: byte-level BPE, or uncased WordPiece (encoder)",
     )
     max_tokens: Whole = Field(default=128, ge=8, description="tokens of one training sequence")
     mlm_probability: Number = Field(
@@ -79,7 +81,7 @@ class Pretrain(Section):
     per_device_train_batch_size: Whole = Field(default=32, ge=1, description="sequences of one step")
     learning_rate: Number = Field(default=1e-3, gt=0, description="peak learning rate; cosine decay")
     warmup_steps: Number = Field(default=0.05, ge=0, description="warm-up steps; below 1: their share of all steps")
-    weight_decay: Number = Field(default=0.01, ge=0, description="of AdamW")
+    weight_decay: Number = Field(default=0.01, ge=0, description="AdamW: weight decay")
 
     def _contradictions(self) -> Iterator[str]:
         if (self.synthetic is None) == (self.text == "synthetic"):

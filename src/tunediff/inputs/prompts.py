@@ -199,7 +199,7 @@ def _fitted(
         truncated = place in cut_places
         if not 0 < size(value) <= room:
             raise TunediffError(
-                f"case {case.case_id}: found {size(value)} tokens{' beside the inputs' if truncated else ''}, "
+                f"case {case.case_id}: found {size(value)} tokens{' besides the inputs' if truncated else ''}, "
                 f"expected from 1 to {room} (the model's context or prompt.max_tokens, minus {reserved} for the "
                 "answer)"
             )

@@ -88,9 +88,9 @@ def read_documents(
     if len(documents) < len(cases):
         length, case_id = max(too_long)
         raise TunediffError(
-            f"case {case_id}: found {length} tokens beside the context, the most among {len(cases):,} cases of which "
-            f"{len(too_long):,} have too many, expected at most {room} (the model's context or prompt.max_tokens, "
-            "minus prompt.doc_stride and one); set prompt.doc_stride lower, or prompt.too_long: truncate"
+            f"case {case_id}: found {length} tokens besides the context, the most of {len(too_long):,} too long cases "
+            f"among {len(cases):,}, expected at most {room} (the model's context or prompt.max_tokens, minus "
+            "prompt.doc_stride and one); set prompt.doc_stride lower, or prompt.too_long: truncate"
         )
     return documents
 
