@@ -41,9 +41,9 @@ def main() -> None:
             environment = engine.environment()
             if settings.evaluate.noise_seed is not None:
                 del engine, answered  # two models may not fit into memory
-                other = settings.with_head(settings.evaluate.noise_seed)
-                engine = open_engines(other, args.base, machine.workers)
-                add_answers(folder, ask_sets(engine, cases, other, "predict_base, another head"), "seed")
+                reseeded = settings.with_head(settings.evaluate.noise_seed)
+                engine = open_engines(reseeded, args.base, machine.workers)
+                add_answers(folder, ask_sets(engine, cases, reseeded, "predict_base, another head"), "seed")
         if is_main_process():
             write_json(args.environment, {**environment, "model": inspected})
             print("\n".join(f"base: {n:,} cases of {name} answered" for name, n in counts.items()))

@@ -67,7 +67,7 @@ def _ask(engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate: Eva
         scored = [turn.answer for turn in chat.turns([cases[0].inputs] * len(texts), texts)]
     longest = max(engine.n_tokens(scored), default=0) - engine.n_tokens([""])[0] if scored else 0
     prompts = _render(engine, cases, case_set, max(longest, evaluate.max_new_tokens * writes))
-    log_probs = engine.log_probs([one.text for one in prompts], scored, title) if scored else []
+    log_probs = engine.log_probs([prompt.text for prompt in prompts], scored, title) if scored else []
     if writes:
         answers = _generate(engine, prompts, case_set, evaluate, f"{title}, generating" if texts else title)
     else:
@@ -86,16 +86,16 @@ def _option_frame(engine: Engine, cases: Sequence[Case], case_set: CaseSet, titl
     longest = max(engine.n_tokens(different), default=0) - engine.n_tokens([""])[0]
     prompts = _render(engine, cases, case_set, longest)
     prompts = [
-        replace(one, prompt_hash=content_hash([one.prompt_hash, texts]))
-        for one, texts in zip(prompts, options, strict=True)
+        replace(prompt, prompt_hash=content_hash([prompt.prompt_hash, texts]))
+        for prompt, texts in zip(prompts, options, strict=True)
     ]
-    scores = engine.option_scores([one.text for one in prompts], options, title)
-    sums = [[one.log_likelihood for one in row] for row in scores]
+    scores = engine.option_scores([prompt.text for prompt in prompts], options, title)
+    sums = [[score.log_likelihood for score in row] for row in scores]
     answers = [Generated(case.options[int(np.argmax(row))], "none") for case, row in zip(cases, sums, strict=True)]
     log_probs: list[list[float] | None] = [log_softmax(row).tolist() for row in sums]
     frame = _frame(cases, prompts, answers, log_probs, case_set)
     frame["sum_log_probs"] = sums
-    frame["token_log_probs"] = [[one.log_likelihood / one.n_tokens for one in row] for row in scores]
+    frame["token_log_probs"] = [[score.log_likelihood / score.n_tokens for score in row] for row in scores]
     if case_set.ask.unconditional:
         alone = dict(zip(different, engine.unconditional(different, f"{title}, without a prompt"), strict=True))
         frame["unconditional_log_probs"] = [[alone[text] for text in texts] for texts in options]
@@ -108,12 +108,12 @@ def _head_frame(
     names = case_set.ask.names
     if case_set.ask.answer == "labels":
         found = engine.label_log_probs(cases, case_set.prompt, title)
-        texts = [names[int(np.argmax(one.log_probs))] for one in found]
+        texts = [names[int(np.argmax(answer.log_probs))] for answer in found]
     else:
         found = engine.spans(cases, case_set.prompt, evaluate.max_answer_tokens, title)
-        texts = [one.text for one in found]
+        texts = [answer.text for answer in found]
     # A single name always has the probability 1.
-    log_probs = [one.log_probs if len(names) > 1 else None for one in found]
+    log_probs = [answer.log_probs if len(names) > 1 else None for answer in found]
     return _frame(cases, found, [Generated(text, "none") for text in texts], log_probs, case_set)
 
 
@@ -125,7 +125,7 @@ def _render(engine: Engine, cases: Sequence[Case], case_set: CaseSet, reserved: 
 def _generate(
     engine: Engine, prompts: Sequence[Rendered], case_set: CaseSet, evaluate: Evaluate, title: str
 ) -> list[Generated]:
-    return engine.generate([one.text for one in prompts], case_set.ask.stop, evaluate.max_new_tokens, title)
+    return engine.generate([prompt.text for prompt in prompts], case_set.ask.stop, evaluate.max_new_tokens, title)
 
 
 def _frame(
@@ -142,10 +142,10 @@ def _frame(
             "finish_reason": answer.finish_reason,
             "log_probs": probabilities,
             "scorer": SCORERS[case_set.ask.answer],
-            "prompt_hash": one.prompt_hash,
-            "n_tokens": one.n_tokens,
-            "truncated": one.truncated,
+            "prompt_hash": source.prompt_hash,
+            "n_tokens": source.n_tokens,
+            "truncated": source.truncated,
         }
-        for case, one, answer, probabilities in zip(cases, read, answers, log_probs, strict=True)
+        for case, source, answer, probabilities in zip(cases, read, answers, log_probs, strict=True)
     ]
     return pd.DataFrame(rows, columns=list(ANSWER_FILE_COLUMNS))

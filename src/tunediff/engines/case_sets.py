@@ -37,7 +37,8 @@ def read_sets(settings: PredictSettings, test_sets: Path, validation: Path) -> d
         TunediffError: a file is missing or invalid.
     """
     cases: dict[str, Iterable[Case]] = {
-        name: CaseFile(test_sets / f"{name}.jsonl", one.inputs, one.labels) for name, one in settings.sets.items()
+        name: CaseFile(test_sets / f"{name}.jsonl", case_set.inputs, case_set.labels)
+        for name, case_set in settings.sets.items()
     }
     headline = settings.headline
     # The file is empty if the model was trained elsewhere and its validation split is not known.
@@ -64,7 +65,7 @@ def ask_sets(
     sets = [*settings.sets, *([VALIDATION] if settings.validate_too else [])]
     solved = drawn_examples(cases[VALIDATION], settings.headline.labels, settings.evaluate.few_shot)
     ask = partial(_ask_window, solved=solved, settings=settings, title=title)
-    return engine.answered(((name, some) for name in sets for some in windows(cases[name], size)), ask)
+    return engine.answered(((name, window) for name in sets for window in windows(cases[name], size)), ask)
 
 
 def _ask_window(

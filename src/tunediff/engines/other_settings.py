@@ -64,8 +64,8 @@ def other_settings(
         partial = [partial_input(case, name) for case in cases]
         columns["premise_free_log_probs"] = _log_probs(engine, partial, case_set, evaluate, f"{title}, {name} alone")
     if evaluate.noise_batch_tokens is not None:
-        other = engine.batched(evaluate.noise_batch_tokens)
-        again = ask_cases(other, cases, case_set, evaluate, f"{title}, other batches")
+        rebatched = engine.batched(evaluate.noise_batch_tokens)
+        again = ask_cases(rebatched, cases, case_set, evaluate, f"{title}, other batches")
         columns |= answers_of("again", again)
     if evaluate.few_shot:
         columns["few_shot_log_probs"] = few_shot_log_probs(engine, cases, solved, case_set, evaluate, title)

@@ -67,7 +67,10 @@ class Messages:
     def prompts(self, inputs: Sequence[Inputs]) -> list[str]:
         """Return CHAT, then the messages of each case and the variables of the chat template as JSON."""
         values = {"chat_template_kwargs": dict(self.prompt.chat_template_kwargs)}
-        return [CHAT + json.dumps({"messages": self.conversation(one), **values}, ensure_ascii=False) for one in inputs]
+        return [
+            CHAT + json.dumps({"messages": self.conversation(case_inputs), **values}, ensure_ascii=False)
+            for case_inputs in inputs
+        ]
 
 
 class Chat(Messages):
@@ -91,7 +94,7 @@ class Chat(Messages):
             TunediffError: the template refuses the messages, writes BOS twice or the current date, or renders another
                 prompt than the other templates.
         """
-        conversations = [self.conversation(one) for one in inputs]
+        conversations = [self.conversation(case_inputs) for case_inputs in inputs]
         texts = self._rendered(self.template, conversations, generation=True)
         bos = self.template.tokenizer.bos_token
         if bos and any(text.startswith(CHAT + 2 * (MARK + bos)) for text in texts):
@@ -115,8 +118,8 @@ class Chat(Messages):
         """
         prompts = self.prompts(inputs)
         answered = [
-            [*self.conversation(one), {"role": "assistant", "content": answer}]
-            for one, answer in zip(inputs, answers, strict=True)
+            [*self.conversation(case_inputs), {"role": "assistant", "content": answer}]
+            for case_inputs, answer in zip(inputs, answers, strict=True)
         ]
         texts = self._rendered(self.template, answered, generation=False)
         return [self._turn(*each) for each in zip(prompts, texts, answers, strict=True)]
@@ -138,12 +141,12 @@ class Chat(Messages):
         return list(tokens)
 
     def _turn(self, prompt: str, text: str, answer: str) -> Turn:
-        behind = text.removeprefix(prompt)
+        continuation = text.removeprefix(prompt)
         for written in dict.fromkeys([answer, answer.strip()]):
-            place = behind.find(written) if text.startswith(prompt) else -1
-            if place >= 0 and not behind[:place].strip():
-                end = re.match(rf"\s*(?:{self._spelled(MARK)})", behind[place + len(written) :])
-                return Turn(behind[: place + len(written)], end[0] if end else "")
+            place = continuation.find(written) if text.startswith(prompt) else -1
+            if place >= 0 and not continuation[:place].strip():
+                end = re.match(rf"\s*(?:{self._spelled(MARK)})", continuation[place + len(written) :])
+                return Turn(continuation[: place + len(written)], end[0] if end else "")
         known, found = _apart(text, prompt)
         where = (
             f"{self.template.place}: after a prompt the chat template writes {_shown(known)} where the answer is known"

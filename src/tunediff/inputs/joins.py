@@ -111,16 +111,18 @@ def unusual_joins(
         n, the number of cases; moved, those in which a token of the prompt merges with an answer; differ, those in
         which an answer has other tokens than alone. And a sentence with an example, empty if there is none.
     """
-    texts = list(dict.fromkeys(text for each in answers for text in each))
+    texts = list(dict.fromkeys(text for case_answers in answers for text in case_answers))
     alone = dict(zip(texts, tokenise(tokenizer, texts), strict=True))
     counts, example = {"n": len(joined), "moved": 0, "differ": 0}, ""
-    for prompt, each, one in zip(prompts, answers, joined, strict=True):
-        other = next((i for i, text in enumerate(each) if one.answers[i] != alone[text]), None)
-        counts["moved"] += one.moved > 0
-        counts["differ"] += other is not None
-        if other is not None and not example:
-            found, apart = (tokenizer.convert_ids_to_tokens(ids) for ids in (one.answers[other], alone[each[other]]))
-            example = f"behind {_end(prompt)}, {shown(each[other])} is {shown(found)}, and alone {shown(apart)}"
+    for prompt, case_answers, joint in zip(prompts, answers, joined, strict=True):
+        pairs = zip(case_answers, joint.answers, strict=True)
+        different = next(((text, ids) for text, ids in pairs if ids != alone[text]), None)
+        counts["moved"] += joint.moved > 0
+        counts["differ"] += different is not None
+        if different is not None and not example:
+            text, ids = different
+            found, apart = (tokenizer.convert_ids_to_tokens(row) for row in (ids, alone[text]))
+            example = f"after {_end(prompt)}, {shown(text)} is {shown(found)}, and alone {shown(apart)}"
     if not example:
         return counts, ""
     return counts, (
@@ -155,7 +157,7 @@ def _check(prompt: str, texts: Sequence[str], joined: Joined, room: int, none_be
     for text, tokens in zip(texts, joined.answers, strict=True):
         if not tokens:
             raise TunediffError(
-                f"params.yaml: prompt.choices: found no token in {text!r} behind {end}, expected a text"
+                f"params.yaml: prompt.choices: found no token in {text!r} after {end}, expected a text"
             )
         for other, longer in zip(texts, joined.answers, strict=True) if none_begins else ():
             if tokens is not longer and longer[: len(tokens)] == tokens:

@@ -117,12 +117,12 @@ def encode_cases(
     if prompt.choices is not None or reserved > 0:
 
         def read(inputs: Sequence[Mapping[str, str]]) -> list[tuple[list[int], list[int] | None]]:
-            texts = [render(prompt.template or "", one) for one in inputs]
+            texts = [render(prompt.template or "", case_inputs) for case_inputs in inputs]
             return [(tokens, None) for tokens in encode_prompts(tokenizer, texts)]
     else:
 
         def read(inputs: Sequence[Mapping[str, str]]) -> list[tuple[list[int], list[int] | None]]:
-            return [_encode_fields(tokenizer, prompt.template, one) for one in inputs]
+            return [_encode_fields(tokenizer, prompt.template, case_inputs) for case_inputs in inputs]
 
     fitted = _fitted(cases, prompt, context, reserved, read, lambda row: len(row[0]))
     encoded = []
@@ -155,7 +155,11 @@ def render_cases(
     """
 
     def read(inputs: Sequence[Mapping[str, str]]) -> list[tuple[str, int]]:
-        texts = [render(prompt.template or "", one) for one in inputs] if chat is None else chat.prompts(inputs)
+        texts = (
+            [render(prompt.template or "", case_inputs) for case_inputs in inputs]
+            if chat is None
+            else chat.prompts(inputs)
+        )
         return list(zip(texts, count(texts), strict=True))
 
     fitted = _fitted(cases, prompt, context, reserved, read, lambda text: text[1])

@@ -100,12 +100,12 @@ def _with_marks(tokenizer: "PreTrainedTokenizerBase") -> tuple["PreTrainedTokeni
     """
     from tokenizers import AddedToken
 
-    other = deepcopy(tokenizer)
+    marked = deepcopy(tokenizer)
     known = {token.content: token for token in tokenizer.added_tokens_decoder.values()}
     spelled = control_tokens(tokenizer)
     # A token that is not special would be found in the text of a case, too.
-    other.add_tokens([AddedToken(text, special=True, normalized=False) for text in spelled], special_tokens=True)
-    other.add_tokens(
+    marked.add_tokens([AddedToken(text, special=True, normalized=False) for text in spelled], special_tokens=True)
+    marked.add_tokens(
         [
             AddedToken(
                 MARK + text,
@@ -118,6 +118,6 @@ def _with_marks(tokenizer: "PreTrainedTokenizerBase") -> tuple["PreTrainedTokeni
         ]
     )
     ids: dict[Any, Any] = {
-        other.convert_tokens_to_ids(MARK + text): tokenizer.convert_tokens_to_ids(text) for text in spelled
+        marked.convert_tokens_to_ids(MARK + text): tokenizer.convert_tokens_to_ids(text) for text in spelled
     }
-    return other, ids
+    return marked, ids

@@ -72,8 +72,8 @@ def sentence_pairs(documents: Sequence[Sequence[Sentence]], room: int, seed: int
                 yield Pair(first, _joined(second), True)
             else:
                 waiting.extendleft(reversed(second))
-                other = documents[(at + rng.randrange(1, len(documents))) % len(documents)]
-                yield Pair(first, _excerpt(other, room - len(first), rng), False)
+                random_document = documents[(at + rng.randrange(1, len(documents))) % len(documents)]
+                yield Pair(first, _excerpt(random_document, room - len(first), rng), False)
 
 
 def _fill(waiting: deque[Sentence], room: int) -> list[Sentence]:

@@ -135,16 +135,16 @@ def _questions(
     joined = join(tokenizer, prompts, answers, loaded.context - ending, read)
     wholes = tokenise(tokenizer, [text + turn.answer + turn.end for text, turn in zip(prompts, turns, strict=True)])
     rows = []
-    for case, one, row, gold, turn, whole in zip(cases, joined, texts, golds, turns, wholes, strict=True):
-        answer = one.answers[row.index(gold)]
-        before = one.prompt + answer
+    for case, joint, row, gold, turn, whole in zip(cases, joined, texts, golds, turns, wholes, strict=True):
+        answer = joint.answers[row.index(gold)]
+        before = joint.prompt + answer
         if whole[: len(before)] != before:
             raise TunediffError(
                 f"case {case.case_id}: the end of the turn merges with the answer {shown(turn.answer)}, "
                 f"{_difference(tokenizer, before, whole)}; expected a chat template after which an answer keeps the "
                 "tokens that are scored"
             )
-        rows.append((one.prompt, answer, whole[len(before) :] or _marker(tokenizer)))
+        rows.append((joint.prompt, answer, whole[len(before) :] or _marker(tokenizer)))
     return _Questions(chat, inputs, read, turns, rows)
 
 

@@ -66,10 +66,10 @@ def written_rows(
     def count(prompts: Sequence[str]) -> list[int]:
         return list(map(len, encode_prompts(tokenizer, prompts)))
 
-    prompts = [one.text for one in render_cases(cases, prompt, count, loaded.context, longest + ending)]
+    prompts = [row.text for row in render_cases(cases, prompt, count, loaded.context, longest + ending)]
     joined = join(tokenizer, prompts, texts, loaded.context - ending, none_begins=not any(options))
-    answers = [one.answers[row.index(gold)] for one, row, gold in zip(joined, texts, golds, strict=True)]
-    return [[row] for row in answer_rows([one.prompt for one in joined], answers, end)]
+    answers = [joint.answers[row.index(gold)] for joint, row, gold in zip(joined, texts, golds, strict=True)]
+    return [[row] for row in answer_rows([joint.prompt for joint in joined], answers, end)]
 
 
 def _answers(cases: Sequence[Case], labels: Sequence[str], prompt: Prompt) -> tuple[list[str], list[str]]:
@@ -87,12 +87,12 @@ def labelled_rows(
 ) -> list[list[tuple[Encoded, int]]]:
     """Return the row of each case: what the model reads, with the index of its gold label."""
     encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context)
-    return [[(one, labels.index(case.label))] for one, case in zip(encoded, cases, strict=True)]
+    return [[(row, labels.index(case.label))] for row, case in zip(encoded, cases, strict=True)]
 
 
 def pad_labels(rows: Sequence[tuple[Encoded, int]], pad: int) -> Batch:
     """Return a batch of `pad_rows` with the indices of the gold labels."""
-    return pad_rows([one for one, _ in rows], pad) | {"labels": torch.tensor([label for _, label in rows])}
+    return pad_rows([row for row, _ in rows], pad) | {"labels": torch.tensor([label for _, label in rows])}
 
 
 def label_loss(model: Network, batch: Batch) -> Loss:

@@ -89,8 +89,8 @@ def score_choices(
         rows = [beginning + tree.tokens for tree in trees]
         found = run_batches(rows, batch_tokens, answer, title, batch_kinds(model.config, list(map(len, rows))))
         scores = torch.empty(len(prompts), len(group[0]), dtype=torch.float64)
-        for tree, one in zip(trees, found, strict=True):
-            scores[tree.prompts] = torch.tensor(one, dtype=torch.float64)
+        for tree, tree_scores in zip(trees, found, strict=True):
+            scores[tree.prompts] = torch.tensor(tree_scores, dtype=torch.float64)
         columns.append(scores)
     return torch.cat(columns, dim=1)
 

@@ -59,7 +59,7 @@ def generate(
     # transformers' stop_strings would also match a text that starts inside the prompt.
     def stops(width: int, rows: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
         written = [tokenizer.decode(row, skip_special_tokens=False) for row in rows[:, width:].tolist()]
-        return torch.tensor([any(one in text for one in stop) for text in written], device=rows.device)
+        return torch.tensor([any(end in text for end in stop) for text in written], device=rows.device)
 
     @torch.inference_mode()
     def answer(batch: list[int]) -> list[tuple[str, str]]:
@@ -84,7 +84,7 @@ def generate(
     if len(prompts) > 1 and (by := batch_by(model, pad)) != "any":
         print(f"{title}: the layout {model.config.model_type} generates one {by} at a time", file=sys.stderr)
         kinds = list(map(len, prompts)) if by == "length" else list(range(len(prompts)))
-    return [Generated(*one) for one in run_batches(prompts, batch_tokens, answer, title, kinds)]
+    return [Generated(text, reason) for text, reason in run_batches(prompts, batch_tokens, answer, title, kinds)]
 
 
 def _answer(
@@ -92,7 +92,7 @@ def _answer(
 ) -> tuple[str, str]:
     end = next((place for place, token in enumerate(tokens) if token in ends), None)
     text = str(tokenizer.decode(tokens[:end], skip_special_tokens=False))
-    found = [text.index(one) for one in stop if one in text]
+    found = [text.index(marker) for marker in stop if marker in text]
     if found:
         return text[: min(found)], "stop"
     return text, "length" if end is None else "stop"

@@ -29,7 +29,7 @@ def classify(model: Network, encoded: Sequence[Encoded], pad: int, batch_tokens:
         log_probs: list[list[float]] = label_scores(model, inputs).double().log_softmax(-1).tolist()
         return log_probs
 
-    rows = [one.tokens for one in encoded]
+    rows = [row.tokens for row in encoded]
     kinds = batch_kinds(model.config, list(map(len, rows)))
     found = run_batches(rows, batch_tokens, answer, title, kinds)
     return torch.tensor(found, dtype=torch.float64)

@@ -74,7 +74,7 @@ def find_spans(
         rows = [windows[i] for i in batch]
         scored = model(**{name: values.to(device) for name, values in pad_rows(rows, pad).items()})
         found = best_spans(scored.start_logits.double(), scored.end_logits.double(), rows, max_answer_tokens)
-        return [(one.spans, one.null) for one in found]
+        return [(candidates.spans, candidates.null) for candidates in found]
 
     tokens = [window.tokens for window in windows]
     kinds = batch_kinds(model.config, list(map(len, tokens)))
@@ -137,4 +137,7 @@ def _ranked(spans: Sequence[Span]) -> list[Span]:
 
 
 def _merged(found: Sequence[Found]) -> Found:
-    return Found(_ranked([span for one in found for span in one.spans]), min(one.null for one in found))
+    return Found(
+        _ranked([span for candidates in found for span in candidates.spans]),
+        min(candidates.null for candidates in found),
+    )

@@ -68,7 +68,7 @@ class TransformersEngine(Engine):
             return []
         loaded, tokens = self.loaded, self._prompt_tokens(prompts)
         joined = join(loaded.tokenizer, prompts, options, self.context, tokens, none_begins=False)
-        rows, answers = [one.prompt for one in joined], [one.answers for one in joined]
+        rows, answers = [row.prompt for row in joined], [row.answers for row in joined]
         scores = score_choices(loaded.model, rows, answers, self.batch_tokens, title).tolist()
         return [
             [OptionScore(score, len(ids)) for score, ids in zip(*each, strict=True)]
@@ -102,7 +102,9 @@ class TransformersEngine(Engine):
             zip(*stems(loaded.tokenizer, prompts, self._prompt_tokens(prompts)), strict=True) if prompts else ((), ())
         )
         written = generate(loaded.model, loaded.tokenizer, tokens, self.batch_tokens, max_new_tokens, title, stop, ends)
-        return [one._replace(text=one.text.removeprefix(blank)) for one, blank in zip(written, blanks, strict=True)]
+        return [
+            answer._replace(text=answer.text.removeprefix(blank)) for answer, blank in zip(written, blanks, strict=True)
+        ]
 
     def environment(self) -> dict[str, str]:
         """See `Engine`."""
@@ -117,10 +119,10 @@ class TransformersEngine(Engine):
         """See `Engine`; the weights of the base are reused."""
         loaded, base = load_tuned(self.loaded, folder), self.loaded.tokenizer
         if loaded.tokenizer is base:
-            other = own_template(folder, base)
+            template = own_template(folder, base)
         else:
-            other = template_of(base, self.loaded.model.name_or_path) if base.chat_template else None
-        return TransformersEngine(loaded, self.batch_tokens, [] if other is None else [other])
+            template = template_of(base, self.loaded.model.name_or_path) if base.chat_template else None
+        return TransformersEngine(loaded, self.batch_tokens, [] if template is None else [template])
 
     def n_tokens(self, prompts: Sequence[str]) -> list[int]:
         """See `Engine`; a BOS counts."""
@@ -140,9 +142,9 @@ class TransformersEngine(Engine):
 
     def batched(self, batch_tokens: int) -> "TransformersEngine":
         """See `Engine`."""
-        other = copy(self)
-        other.batch_tokens = batch_tokens
-        return other
+        engine = copy(self)
+        engine.batch_tokens = batch_tokens
+        return engine
 
     def label_log_probs(self, cases: Sequence[Case], prompt: Prompt, title: str) -> list[HeadAnswer]:
         """See `Engine`."""
@@ -150,8 +152,8 @@ class TransformersEngine(Engine):
         encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context)
         log_probs = classify(loaded.model, encoded, loaded.pad, self.batch_tokens, title).tolist()
         return [
-            HeadAnswer("", scores, one.prompt_hash, one.n_tokens, one.truncated)
-            for one, scores in zip(encoded, log_probs, strict=True)
+            HeadAnswer("", scores, row.prompt_hash, row.n_tokens, row.truncated)
+            for row, scores in zip(encoded, log_probs, strict=True)
         ]
 
     def spans(self, cases: Sequence[Case], prompt: Prompt, max_answer_tokens: int, title: str) -> list[HeadAnswer]:
@@ -160,10 +162,12 @@ class TransformersEngine(Engine):
         documents = read_documents(loaded.tokenizer, cases, prompt, loaded.context)
         found = find_spans(loaded.model, documents, loaded.pad, self.batch_tokens, max_answer_tokens, title)
         answers = []
-        for case, document, one in zip(cases, documents, found, strict=True):
-            text = case.inputs["context"][one.spans[0].start : one.spans[0].end] if one.spans else ""
+        for case, document, candidates in zip(cases, documents, found, strict=True):
+            text = (
+                case.inputs["context"][candidates.spans[0].start : candidates.spans[0].end] if candidates.spans else ""
+            )
             read = document.prompt_hash, document.n_tokens, document.truncated
-            answers.append(HeadAnswer(text, no_answer_log_probs(one), *read))
+            answers.append(HeadAnswer(text, no_answer_log_probs(candidates), *read))
         return answers
 
     def _prompt_tokens(self, prompts: Sequence[str]) -> list[list[int]]:
@@ -177,5 +181,5 @@ class TransformersEngine(Engine):
         if not self._joins_printed and (notice := unusual_joins(loaded.tokenizer, prompts, answers, joined)[1]):
             self._joins_printed = True
             print(f"{title}: {notice}")
-        rows, choices = [one.prompt for one in joined], [one.answers for one in joined]
+        rows, choices = [row.prompt for row in joined], [row.answers for row in joined]
         return score_choices(loaded.model, rows, choices, self.batch_tokens, title)

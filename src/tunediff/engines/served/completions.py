@@ -159,7 +159,7 @@ class Completions:
                 f"found the text {shown(text)} and finish_reason {shown(reason)} in an answer, expected a text and one "
                 f"of {', '.join(REASONS)}"
             )
-        ends = [text.index(one) for one in stop if one in text]
+        ends = [text.index(end) for end in stop if end in text]
         return (text[: min(ends)], "stop") if ends else (text, REASONS[reason])
 
     def _tokens(self, choice: Mapping[str, Any]) -> list[Token]:
@@ -168,7 +168,7 @@ class Completions:
             return []
         try:
             if "content" in found:
-                return [self._listed(one) for one in found["content"] or ()]
+                return [self._listed(token) for token in found["content"] or ()]
             tops = found.get("top_logprobs") or [None] * len(found["tokens"])
             return [
                 Token(_key(text), text, self._log_prob(value), self._top((top or {}).items()))
@@ -177,10 +177,12 @@ class Completions:
         except (TypeError, KeyError, ValueError, AttributeError):
             self.refuse(f"found {shown(found)} as logprobs, expected tokens and their log-probabilities")
 
-    def _listed(self, one: Mapping[str, Any]) -> Token:
+    def _listed(self, token: Mapping[str, Any]) -> Token:
         """A token in the form of chat completions, which llama.cpp uses for all completions."""
-        top = self._top((_key(other["token"], other.get("id")), other["logprob"]) for other in one["top_logprobs"])
-        return Token(_key(one["token"], one.get("id")), one["token"], self._log_prob(one["logprob"]), top)
+        top = self._top(
+            (_key(likely["token"], likely.get("id")), likely["logprob"]) for likely in token["top_logprobs"]
+        )
+        return Token(_key(token["token"], token.get("id")), token["token"], self._log_prob(token["logprob"]), top)
 
     def _top(self, pairs: Any) -> dict[Key, float]:
         found: dict[Key, float] = {}

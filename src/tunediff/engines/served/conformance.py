@@ -133,12 +133,12 @@ def conform(completions: Completions, scored: bool, needed: bool, n: int, room: 
     aligned = _check_aligned(completions, way, alone, room)
     score = partial(_continuations, way, room=room)
     first, second = _twice(score, n)
-    for one, other in zip(first, second, strict=True):
-        if len(one.whole) != len(other.whole):
+    for scores, repeated in zip(first, second, strict=True):
+        if len(scores.whole) != len(repeated.whole):
             completions.refuse(
                 "found a different number of tokens when the same text was sent again, expected the same number"
             )
-        repeat = max(repeat or 0.0, max_difference(one.whole, other.whole))
+        repeat = max(repeat or 0.0, max_difference(scores.whole, repeated.whole))
     if repeat is not None and repeat > TOLERANCE:
         completions.refuse(
             f"repeating a request changes the log-probabilities by {repeat:.2g} nats, expected at most {TOLERANCE:g}"

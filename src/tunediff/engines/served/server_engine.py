@@ -102,7 +102,7 @@ class ServerEngine(Engine):
         def answer(i: int) -> list[tuple[float, int]]:
             return [(sum(row), len(row)) for row in way.token_scores(prompts[i], options[i], self.context)]
 
-        return [[OptionScore(*one) for one in row] for row in self._each(len(prompts), answer, title)]
+        return [[OptionScore(*score) for score in row] for row in self._each(len(prompts), answer, title)]
 
     def unconditional(self, texts: Sequence[str], title: str) -> list[float]:
         """See `Engine`; the text follows the token that the server puts before every text."""
@@ -112,7 +112,7 @@ class ServerEngine(Engine):
                 "token to place before an option; expected another score"
             )
         scores = self.option_scores([""] * len(texts), [[text] for text in texts], title)
-        return [one.log_likelihood for [one] in scores]
+        return [score.log_likelihood for [score] in scores]
 
     def generate(self, prompts: Sequence[str], stop: Sequence[str], max_new_tokens: int, title: str) -> list[Generated]:
         """See `Engine`."""
@@ -127,7 +127,7 @@ class ServerEngine(Engine):
                 completion = self._completions.write(stem, max_new_tokens, stop)
             return [completion.text.removeprefix(blank), completion.finish_reason]
 
-        return [Generated(*one) for one in self._each(len(prompts), answer, title)]
+        return [Generated(text, reason) for text, reason in self._each(len(prompts), answer, title)]
 
     def environment(self) -> dict[str, str]:
         """See `Engine`: the server and how choices are scored, which are the same for base and tuned model."""
