@@ -156,9 +156,7 @@ def _check(prompt: str, texts: Sequence[str], joined: Joined, room: int, none_be
         )
     for text, tokens in zip(texts, joined.answers, strict=True):
         if not tokens:
-            raise TunediffError(
-                f"params.yaml: prompt.choices: found no token in {text!r} after {end}, expected a text"
-            )
+            raise TunediffError(f"params.yaml: prompt.choices: found no token in {text!r} after {end}, expected a text")
         for other, longer in zip(texts, joined.answers, strict=True) if none_begins else ():
             if tokens is not longer and longer[: len(tokens)] == tokens:
                 raise TunediffError(
