@@ -21,7 +21,7 @@ RESERVED = frozenset(
 NUMBERS = ("score_", "trait_")
 
 
-def _listed(value: object) -> object:
+def _expand_short_forms(value: object) -> object:
     """Expand the short forms: a single grade to a list, and a bare name to `{by: NAME}`."""
     grades = [value] if isinstance(value, str | Mapping) else value
     if not isinstance(grades, list):
@@ -49,7 +49,7 @@ class TaskSection(Section):
         description="the input whose text several cases share (SNLI: premise); no two splits share such a text"
     )
     partial_input: Word = Field(description="the only input that the partial-input baseline reads")
-    grade: Annotated[list[Grade], BeforeValidator(_listed)] = Field(
+    grade: Annotated[list[Grade], BeforeValidator(_expand_short_forms)] = Field(
         default=[],
         description="generation: one or more grades; the first decides what is right, the others are compared as well",
     )

@@ -29,7 +29,7 @@ Inputs = Mapping[str, str]
 Conversation = list[dict[str, str]]
 
 # Thinking is off for templates that support it; others ignore these variables. `strftime_now` is disabled: see
-# `_refused`.
+# `_template_error`.
 DEFAULTS: dict[str, Any] = {"enable_thinking": False, "thinking": False}
 NO_CLOCK = {"strftime_now": "none"}
 
@@ -85,7 +85,7 @@ class Chat(Messages):
     def __init__(self, template: Template, prompt: Prompt, others: Sequence[Template] = ()) -> None:
         super().__init__(prompt)
         self.template = template
-        self.others = [other for other in others if _written_by(other) != _written_by(template)]
+        self.others = [other for other in others if _template_key(other) != _template_key(template)]
 
     def prompts(self, inputs: Sequence[Inputs]) -> list[str]:
         """Return the prompt of each case, up to the position where the assistant answers.
@@ -106,7 +106,7 @@ class Chat(Messages):
                 if mine != theirs:
                     raise TunediffError(
                         f"{self.template.place} and {other.place}: their chat templates write different prompts "
-                        f"({_where(mine, theirs)}); expected the same chat template for base and tuned model"
+                        f"({_first_difference(mine, theirs)}); expected the same chat template for base and tuned model"
                     )
         return texts
 
@@ -147,7 +147,7 @@ class Chat(Messages):
             if place >= 0 and not continuation[:place].strip():
                 end = re.match(rf"\s*(?:{self._spelled(MARK)})", continuation[place + len(written) :])
                 return Turn(continuation[: place + len(written)], end[0] if end else "")
-        known, found = _apart(text, prompt)
+        known, found = _after_common_prefix(text, prompt)
         where = (
             f"{self.template.place}: after a prompt the chat template writes {_shown(known)} where the answer is known"
         )
@@ -179,7 +179,7 @@ class Chat(Messages):
             )
         # A template is a program from outside: it may raise anything, and it refuses roles by raising.
         except Exception as error:
-            raise TunediffError(_refused(by, error)) from None
+            raise TunediffError(_template_error(by, error)) from None
         # Marked special tokens come from a case, unmarked ones from the template: swap the marks.
         swapped = re.compile(f"{MARK}?(?:{spelled})|{MARK}")
         return [
@@ -195,7 +195,7 @@ class Chat(Messages):
         return "|".join(before + re.escape(text) for text in control_tokens(self.template.tokenizer)) or "(?!)"
 
 
-def _written_by(template: Template) -> tuple[str, Mapping[str, Any]]:
+def _template_key(template: Template) -> tuple[str, Mapping[str, Any]]:
     """The key of a template: what the text of a prompt depends on besides the messages."""
     return template.text, template.tokenizer.special_tokens_map
 
@@ -261,7 +261,7 @@ def around_answers(chat: Chat) -> tuple[str, list[int]]:
     return turn.answer.removesuffix(answer), ends
 
 
-def _refused(by: Template, error: Exception) -> str:
+def _template_error(by: Template, error: Exception) -> str:
     if "strftime_now" in by.text and "not callable" in str(error):
         return (
             f"{by.place}: the chat template writes the current date, so a case would have a different prompt tomorrow; "
@@ -270,7 +270,7 @@ def _refused(by: Template, error: Exception) -> str:
     return f"{by.place}: the chat template refuses prompt.messages: {one_line(error)}"
 
 
-def _apart(first: str, second: str) -> tuple[str, str]:
+def _after_common_prefix(first: str, second: str) -> tuple[str, str]:
     """What is left of two texts after their common prefix."""
     place = next(
         (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
@@ -278,8 +278,8 @@ def _apart(first: str, second: str) -> tuple[str, str]:
     return first[place:], second[place:]
 
 
-def _where(mine: str, theirs: str) -> str:
-    first, second = _apart(mine, theirs)
+def _first_difference(mine: str, theirs: str) -> str:
+    first, second = _after_common_prefix(mine, theirs)
     return f"{_shown(first)} and {_shown(second)}"
 
 

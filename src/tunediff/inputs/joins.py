@@ -60,7 +60,7 @@ def join(
     joined = []
     for prompt, start, texts, ids in zip(prompts, beginnings(tokenizer, prompts), answers, alone, strict=True):
         rows = [start + next(whole) for _ in texts]
-        end = min(_shared(ids, row) for row in rows)
+        end = min(_common_prefix(ids, row) for row in rows)
         joined.append(Joined(ids[:end], [row[end:] for row in rows], len(ids) - end))
         _check(prompt, texts, joined[-1], room, none_begins)
     return joined
@@ -86,7 +86,7 @@ def stems(
     whole = iter(tokenise(tokenizer, [prompts[i] + text for i in ends for text in BEGINNINGS]))
     for i in ends:
         prompt, known, start = prompts[i], alone[i], starts[i]
-        kept = min(_shared(known, start + next(whole)) for _ in BEGINNINGS)
+        kept = min(_common_prefix(known, start + next(whole)) for _ in BEGINNINGS)
         if 0 < kept < len(known):
             shorter = [prompt[:end] for end in range(len(prompt) - 1, len(prompt.rstrip("".join(BLANKS))) - 1, -1)]
             blanks = [
@@ -131,7 +131,7 @@ def unusual_joins(
     )
 
 
-def _shared(first: Sequence[int], second: Sequence[int]) -> int:
+def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
     """The length of the common prefix of two rows of tokens."""
     if second[: len(first)] == first:
         return len(first)

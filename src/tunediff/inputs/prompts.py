@@ -124,7 +124,7 @@ def encode_cases(
         def read(inputs: Sequence[Mapping[str, str]]) -> list[tuple[list[int], list[int] | None]]:
             return [_encode_fields(tokenizer, prompt.template, case_inputs) for case_inputs in inputs]
 
-    fitted = _fitted(cases, prompt, context, reserved, read, lambda row: len(row[0]))
+    fitted = _fit(cases, prompt, context, reserved, read, lambda row: len(row[0]))
     encoded = []
     for row, inputs, truncated in fitted:
         texts = list(inputs.values()) if prompt.template is None else [render(prompt.template, inputs)]
@@ -162,7 +162,7 @@ def render_cases(
         )
         return list(zip(texts, count(texts), strict=True))
 
-    fitted = _fitted(cases, prompt, context, reserved, read, lambda text: text[1])
+    fitted = _fit(cases, prompt, context, reserved, read, lambda text: text[1])
     return [
         Rendered(text, n_tokens, prompt_hash(prompt, [text]), truncated, inputs)
         for (text, n_tokens), inputs, truncated in fitted
@@ -174,7 +174,7 @@ def prompt_hash(prompt: Prompt, texts: Sequence[str]) -> str:
     return content_hash([texts, sorted((prompt.choices or {}).values())])
 
 
-def _fitted(
+def _fit(
     cases: Sequence[Case],
     prompt: Prompt,
     context: int,

@@ -72,14 +72,14 @@ def read_documents(
     documents, too_long = [], []
     for case in cases:
         inputs = dict(case.inputs)
-        whole = _whole(tokenizer, inputs)
+        whole = _single_window(tokenizer, inputs)
         beside = len(whole.tokens) - len(whole.offsets)
         truncated = len(whole.tokens) > limit and beside > room
         if truncated:
             too_long.append((beside, case.case_id))
             if prompt.too_long == "truncate":
                 inputs["question"] = _cut_question(tokenizer, inputs, room)
-                whole = _whole(tokenizer, inputs)
+                whole = _single_window(tokenizer, inputs)
         if len(whole.tokens) - len(whole.offsets) <= (room if truncated else limit):
             windows, text = _windows(whole, limit, prompt.doc_stride), inputs["context"]
             pieces = [text[window.offsets[0][0] : window.offsets[-1][1]] for window in windows if len(windows) > 1]
@@ -95,7 +95,7 @@ def read_documents(
     return documents
 
 
-def _whole(tokenizer: "PreTrainedTokenizerBase", inputs: Mapping[str, str]) -> Window:
+def _single_window(tokenizer: "PreTrainedTokenizerBase", inputs: Mapping[str, str]) -> Window:
     """Question and context as a single window of any length."""
     question, context = inputs["question"], inputs["context"]
     pair = tokenizer.sep_token_id is not None
@@ -149,7 +149,7 @@ def _piece(row: list[int], first: int, n: int, at: int, size: int) -> list[int]:
 
 def _cut_question(tokenizer: "PreTrainedTokenizerBase", inputs: Mapping[str, str], room: int) -> str:
     def beside(shorter: Mapping[str, str]) -> int:
-        whole = _whole(tokenizer, {**inputs, **shorter})
+        whole = _single_window(tokenizer, {**inputs, **shorter})
         return len(whole.tokens) - len(whole.offsets)
 
     return cut({"question": inputs["question"]}, room, beside)["question"]

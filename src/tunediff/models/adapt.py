@@ -220,8 +220,8 @@ def load_adapter(model: Network, folder: Path) -> Network:
         tuned: Network = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise TunediffError(f"{folder}: cannot be loaded onto the base model: {one_line(error)}") from None
-    embeddings = _saved(tuned, embeddings=False).keys() != saved.keys()
-    loaded = _saved(tuned, embeddings)
+    embeddings = _adapter_tensors(tuned, embeddings=False).keys() != saved.keys()
+    loaded = _adapter_tensors(tuned, embeddings)
     if {name: value.shape for name, value in loaded.items()} != {name: value.shape for name, value in saved.items()}:
         raise TunediffError(f"{folder / ADAPTER}: holds the weights of another model, or of one adapted differently")
     # For a layout whose published weights are named differently than its layers, peft converts the names in the
@@ -229,7 +229,7 @@ def load_adapter(model: Network, folder: Path) -> Network:
     with torch.no_grad():
         for name, value in loaded.items():
             value.copy_(saved[name])
-    again = _saved(tuned, embeddings)
+    again = _adapter_tensors(tuned, embeddings)
     if not all(torch.equal(value, saved[name].to(value)) for name, value in again.items()):
         raise TunediffError(f"{folder / ADAPTER}: its weights were not loaded into their layers")
     return tuned.eval()
@@ -260,8 +260,8 @@ def check_adapter(folder: Path, model: "PreTrainedModel", base: str) -> None:
             adapted = get_peft_model(model, config)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TunediffError(f"{wrong}: {one_line(error)}") from None
-    expected = {name: tuple(value.shape) for name, value in _saved(adapted, embeddings=False).items()}
-    embeddings = {name: tuple(value.shape) for name, value in _saved(adapted, embeddings=True).items()}
+    expected = {name: tuple(value.shape) for name, value in _adapter_tensors(adapted, embeddings=False).items()}
+    embeddings = {name: tuple(value.shape) for name, value in _adapter_tensors(adapted, embeddings=True).items()}
     for name in {**found, **expected}:
         shapes = found.get(name), expected.get(name, embeddings.get(name))
         if shapes[0] != shapes[1]:
@@ -269,7 +269,7 @@ def check_adapter(folder: Path, model: "PreTrainedModel", base: str) -> None:
             raise TunediffError(f"{wrong}: {name}: found {actual}, expected {wanted}")
 
 
-def _saved(model: Network, embeddings: bool) -> dict[str, torch.Tensor]:
+def _adapter_tensors(model: Network, embeddings: bool) -> dict[str, torch.Tensor]:
     """The tensors in peft's file of an adapter, with or without embedding layers."""
     from peft import get_peft_model_state_dict
 

@@ -171,7 +171,7 @@ def _layers(network: Any) -> dict[str, Any]:
             kinds[stored or type(module).__name__] += 1
         for parameter, value in module.named_parameters(recurse=False):
             state = getattr(value, "quant_state", None)
-            kind = getattr(state, "quant_type", None) or _narrow(value)
+            kind = getattr(state, "quant_type", None) or _unusual_dtype(value)
             size = value.numel() if state is None else int(torch.Size(state.shape).numel())
             sizes[id(value)] = size
             if kind is None:
@@ -201,7 +201,7 @@ def _layers(network: Any) -> dict[str, Any]:
     }
 
 
-def _narrow(value: torch.Tensor) -> str | None:
+def _unusual_dtype(value: torch.Tensor) -> str | None:
     """The dtype of a weight if it is not a usual floating-point type, such as int8 or float8_e4m3fn; else None."""
     usual = value.dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
     return None if usual else str(value.dtype).removeprefix("torch.")

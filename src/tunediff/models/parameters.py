@@ -221,10 +221,10 @@ def summary(rows: Sequence[ParameterRow], published: int | None = None) -> Itera
         yield f"  stored        {sums['packed_total']:>15,} elements: {logical:,} 4-bit parameters in {stored:,}{share}"
     yield f"  memory        {sums['bytes']:>15,} bytes"
     if published is not None:
-        yield f"  published     {published:>15,} {_compared(rows, published - int(sums['base_total']))}"
+        yield f"  published     {published:>15,} {_published_comparison(rows, published - int(sums['base_total']))}"
 
 
-def _compared(rows: Sequence[ParameterRow], difference: int) -> str:
+def _published_comparison(rows: Sequence[ParameterRow], difference: int) -> str:
     parts = explanation(rows, difference)
     if not difference:
         return "as counted for the base"

@@ -69,7 +69,7 @@ def check_precision(config: Mapping[str, Any], quantization: str, key: str, weig
     from transformers.quantizers.auto import AutoHfQuantizer
 
     try:
-        with _quiet():
+        with _silenced():
             quantizers: Any = AutoHfQuantizer
             if stored is not None and not quantizers.supports_quant_method(wanted):
                 raise ValueError(f"transformers does not support the method {shown(wanted.get('quant_method'))}")
@@ -85,7 +85,7 @@ def check_precision(config: Mapping[str, Any], quantization: str, key: str, weig
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silenced() -> Iterator[None]:
     """Silence the warnings of transformers; the loaded model is inspected anyway."""
     from transformers.utils import logging as transformers_logging
 

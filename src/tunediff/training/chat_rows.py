@@ -144,11 +144,11 @@ def _questions(
                 f"{_difference(tokenizer, before, whole)}; expected a chat template after which an answer keeps the "
                 "tokens that are scored"
             )
-        rows.append((joint.prompt, answer, whole[len(before) :] or _marker(tokenizer)))
+        rows.append((joint.prompt, answer, whole[len(before) :] or _end_marker(tokenizer)))
     return _Questions(chat, inputs, read, turns, rows)
 
 
-def _marker(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+def _end_marker(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     """The end marker of the tokenizer, for templates without a special token at the end of a turn."""
     return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
 

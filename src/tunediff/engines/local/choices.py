@@ -158,7 +158,7 @@ def _score_batch(model: Network, trees: Sequence[_Tree], prefix: Prefix | None) 
     # one branch need no mask.
     if any(len(tree.prompts) > 1 or len({*tree.branch_of} - {0}) > 1 for tree in trees):
         prompt_of = padded([tree.prompt_of for tree in trees], -1)
-        mask = _sees(prompt_of, padded([tree.branch_of for tree in trees]))
+        mask = _attention_mask(prompt_of, padded([tree.branch_of for tree in trees]))
         before = 0 if prefix is None else prefix[0][0].shape[2]
         inputs["attention_mask"] = torch.nn.functional.pad(mask, (before, 0), value=True)[:, None]
         inputs["position_ids"] = padded([tree.position_of for tree in trees])
@@ -186,7 +186,7 @@ def _score_batch(model: Network, trees: Sequence[_Tree], prefix: Prefix | None) 
     return list(torch.split(scores.cpu(), [len(tree.prompts) for tree in trees]))
 
 
-def _sees(prompt_of: "Tensor", branch_of: "Tensor") -> "Tensor":
+def _attention_mask(prompt_of: "Tensor", branch_of: "Tensor") -> "Tensor":
     """The attention mask of shape (n_rows, width, width), from the prompt and branch of each token."""
     place = torch.arange(prompt_of.shape[1])
     earlier = place[None, :] <= place[:, None]

@@ -128,7 +128,7 @@ class Client:
             headers["Authorization"] = f"Bearer {self._key}"
         try:
             connection = self._connection()
-            connection.request(method, _at(self._path, path), body, headers)
+            connection.request(method, _url(self._path, path), body, headers)
             answer = connection.getresponse()
             data = b""
             while part := answer.read1(PART):
@@ -179,7 +179,7 @@ class Client:
 
     def _parsed(self, status: int, data: bytes, path: str) -> Any:
         if status >= 300:
-            raise RefusedError(f"{_at(self.url, path)}: answered {status}: {self._error_message(data)}", status)
+            raise RefusedError(f"{_url(self.url, path)}: answered {status}: {self._error_message(data)}", status)
         try:
             return json.loads(data, parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
@@ -201,10 +201,10 @@ class Client:
         return text.replace(self._key, "***") if self._key else text
 
     def _fail(self, path: str, line: str) -> NoReturn:
-        raise TunediffError(f"{_at(self.url, path)}: {line}")
+        raise TunediffError(f"{_url(self.url, path)}: {line}")
 
 
-def _at(address: str, path: str) -> str:
+def _url(address: str, path: str) -> str:
     """The URL of a path; for one that starts with "//", without the version of the address."""
     return re.sub(r"/v\d+$", "", address) + path[1:] if path.startswith("//") else address + path
 

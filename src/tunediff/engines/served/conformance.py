@@ -124,7 +124,9 @@ def conform(completions: Completions, scored: bool, needed: bool, n: int, room: 
         except TunediffError:
             if needed:
                 raise
-    alone, again = _twice(lambda probe: completions.write(probe[0], WRITTEN, log_probs=None if way is None else 1), n)
+    alone, again = _answer_probes(
+        lambda probe: completions.write(probe[0], WRITTEN, log_probs=None if way is None else 1), n
+    )
     repeat = _check_repeats(completions, alone, again)
     texts = [answer.text for answer in alone]
     if way is None:
@@ -132,7 +134,7 @@ def conform(completions: Completions, scored: bool, needed: bool, n: int, room: 
     _check_greedy(completions, alone)
     aligned = _check_aligned(completions, way, alone, room)
     score = partial(_continuations, way, room=room)
-    first, second = _twice(score, n)
+    first, second = _answer_probes(score, n)
     for scores, repeated in zip(first, second, strict=True):
         if len(scores.whole) != len(repeated.whole):
             completions.refuse(
@@ -174,7 +176,7 @@ def conform_chat(completions: Completions, values: Mapping[str, Any], n: int) ->
         if error.status not in (400, 422):
             raise
         values = {}
-    alone, again = _twice(lambda probe: ask(probe, values), n)
+    alone, again = _answer_probes(lambda probe: ask(probe, values), n)
     _check_repeats(completions, alone, again)
     return Conformance(None, None, None, None, [], [answer.text for answer in alone]), values
 
@@ -253,7 +255,7 @@ def _continuations(way: Way, probe: Sequence[str], room: int) -> _Scored:
     return _Scored(*(way.token_scores(text, [continuation], room)[0] for text, continuation in splits))
 
 
-def _twice(ask: Any, n: int) -> tuple[list[Any], list[Any]]:
+def _answer_probes(ask: Any, n: int) -> tuple[list[Any], list[Any]]:
     """The answers to the probes one after another, and again concurrently."""
     alone = [ask(probe) for probe in PROBES]
     with ThreadPoolExecutor(n) as pool:
