@@ -176,10 +176,7 @@ def test_bos_twice_is_refused():
 def test_a_missing_generation_prompt_is_refused():
     without = changed("smollm2", "{% if add_generation_prompt %}", "{% if false %}")
     line = line_of(lambda: chat_of("smollm2", tokenizer=without).turns(INPUTS[:1], ["yes"]))
-    assert (
-        "writes '<|im_start|>assistant\\nyes<|im_end|>\\n' where the answer is known, and nothing where it is to be generated"
-        in line
-    )
+    assert "writes '<|im_start|>assistant\\nyes<|im_end|>\\n' where the answer is known, and nothing where" in line
     assert "add_generation_prompt" in line
 
 

@@ -97,7 +97,7 @@ class Origin(Section):
 
     @property
     def draws(self) -> dict[str, Draw]:
-        """How each split is drawn, in order of precedence: a row belongs to the first split that draws it."""
+        """How each split is drawn, by name; earlier splits take precedence over later ones."""
         return {"test": self.test}
 
     @property
@@ -173,7 +173,7 @@ class Data(Origin):
 
     @property
     def draws(self) -> dict[str, Draw]:
-        """How each split is drawn, in order of precedence: a row belongs to the first split that draws it."""
+        """How each split is drawn, by name; earlier splits take precedence over later ones."""
         draws = {"test": self.test, "validation": self.validation, "train": self.train}
         return {name: draw for name, draw in draws.items() if draw is not None}
 
