@@ -8,7 +8,7 @@ from tests.chats import GEMMA2, KINDS, NO_SYSTEM, PLAIN, SMOLLM2, chat_prompt, t
 from tests.refusals import line_of
 from tests.tiny import CASES, small_tokenizer
 from tunediff.inputs.chat import Chat, Template, check_spelling, template_of
-from tunediff.inputs.tokens import MARK, control_tokens, encode_prompts, tokenise
+from tunediff.inputs.tokens import MARK, control_tokens, encode_prompts, tokenize
 
 TOKENIZERS = {kind: make() for kind, make in KINDS.items()}
 INPUTS = [case.inputs for case in CASES]
@@ -91,7 +91,7 @@ def test_prompt_answer_and_end_are_the_whole_conversation(kind, premise, answer)
     if any(text in premise + answer for text in control_tokens(tokenizer)):
         return
     whole = chat.tokens([*chat.conversation(one), {"role": "assistant", "content": answer}], generation=False)
-    [row] = tokenise(tokenizer, [prompt + turn.answer + turn.end])
+    [row] = tokenize(tokenizer, [prompt + turn.answer + turn.end])
     assert row == whole[: len(row)]
     assert not str(tokenizer.decode(whole[len(row) :])).strip()
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.tiny import LABELS, model_section
 from tunediff.engines.local.generate import generate
-from tunediff.models.gguf import dequantised, find_gguf_file
+from tunediff.models.gguf import dequantize, find_gguf_file
 from tunediff.models.load import load_base
 from tunediff.models.sources import MANIFEST, SOURCES, find_weights, model_hash, write_manifest
 from tunediff.runtime.errors import TunediffError
@@ -86,4 +86,4 @@ def test_without_the_package_that_reads_it_a_line_says_what_to_install(tmp_path,
     (tmp_path / "small.gguf").write_bytes(b"GGUF")
     monkeypatch.setattr("tunediff.models.gguf.find_spec", lambda _: None)
     with pytest.raises(TunediffError, match=r"the package gguf, which is not installed; pip install gguf$"):
-        dequantised(tmp_path / "small.gguf")
+        dequantize(tmp_path / "small.gguf")

@@ -220,7 +220,7 @@ def test_losses_are_those_of_transformers(train):
     with torch.no_grad():
         ours = module.fill_masks(model, batch)
         theirs = model(**batch)
-    assert float(ours.minimised / ours.targets) == pytest.approx(float(theirs.loss), rel=1e-5)
+    assert float(ours.minimized / ours.targets) == pytest.approx(float(theirs.loss), rel=1e-5)
     chosen = batch["labels"] != -100
     assert int(ours.targets) == int(chosen.sum())
     right = theirs.prediction_logits.argmax(-1)[chosen] == batch["labels"][chosen]

@@ -84,9 +84,9 @@ def test_the_loss_and_its_gradient_are_those_of_the_ordinary_way(name, head, sta
         for at in range(0, len(rows), 3):
             loaded.model.zero_grad()
             loss = target.loss(loaded.model.eval(), target.batch(rows[at : at + 3], pad=loaded.pad))
-            loss.minimised.backward()
+            loss.minimized.backward()
             gradients = [value.grad.clone() for value in loaded.model.parameters() if value.requires_grad]
-            found.append((loss.minimised.detach(), gradients))
+            found.append((loss.minimized.detach(), gradients))
         return found
 
     expected, inputs = losses(), [one for one, _ in rows]

@@ -175,7 +175,7 @@ def test_the_loss_of_a_head_is_that_of_transformers(start):
     model = loaded.model.eval()
     loss = label_loss(model, batch)
     assert loss.targets == len(CASES)
-    torch.testing.assert_close(loss.minimised / loss.targets, model(**batch).loss)
+    torch.testing.assert_close(loss.minimized / loss.targets, model(**batch).loss)
     assert [label for _, label in rows] == [LABELS.index(case.label) for case in CASES]
 
 
@@ -535,7 +535,7 @@ def too_small_for(rows, real, error="CUDA out of memory. Tried to allocate 2.00 
         found = real(model, batch, **keys)
         if len(batch["input_ids"]) > rows:
             if torch.is_grad_enabled():
-                found.minimised.backward(retain_graph=True)
+                found.minimized.backward(retain_graph=True)
             raise torch.OutOfMemoryError(error)
         return found
 
@@ -635,7 +635,7 @@ def test_a_4_bit_model_trains_on_after_it_has_answered(start):
         for step in range(3):
             optimizer.zero_grad()
             loss = answer_loss(model, batch)
-            (loss.minimised / loss.targets).backward()
+            (loss.minimized / loss.targets).backward()
             optimizer.step()
             if answer_between and step < 2:
                 model.eval()

@@ -87,7 +87,7 @@ class Model(Base):
     )
     quantization: Quantization = Field(
         default="none",
-        description="nf4, fp4: 4-bit with double quantisation, int8: 8-bit, each by bitsandbytes at load time; "
+        description="nf4, fp4: 4-bit with double quantization, int8: 8-bit, each by bitsandbytes at load time; "
         "stored: as in the checkpoint's config.json (GPTQ, AWQ, compressed-tensors, FP8, ...)",
     )
     dtype: Dtype = Field(

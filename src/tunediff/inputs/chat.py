@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunediff.config.prompt import Prompt
 from tunediff.inputs.prompts import render
-from tunediff.inputs.tokens import CHAT, MARK, control_tokens, special_tokens, tokenise
+from tunediff.inputs.tokens import CHAT, MARK, control_tokens, special_tokens, tokenize
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import shown
 
@@ -257,7 +257,7 @@ def around_answers(chat: Chat) -> tuple[str, list[int]]:
         [turn] = chat.turns([defaultdict(lambda: "x")], [answer])
     except TunediffError:
         return "", []
-    ends = tokenise(chat.template.tokenizer, [CHAT + turn.end])[0][-1:] if turn.end else []
+    ends = tokenize(chat.template.tokenizer, [CHAT + turn.end])[0][-1:] if turn.end else []
     return turn.answer.removesuffix(answer), ends
 
 

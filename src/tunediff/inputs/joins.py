@@ -13,7 +13,7 @@ the last token that the prompt alone shares with the prompt and each of its answ
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tunediff.inputs.tokens import CHAT, MARK, Tokenises, beginnings, encode_prompts, tokenise
+from tunediff.inputs.tokens import CHAT, MARK, Tokenizes, beginnings, encode_prompts, tokenize
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 
@@ -34,7 +34,7 @@ class Joined(NamedTuple):
 
 
 def join(
-    tokenizer: Tokenises,
+    tokenizer: Tokenizes,
     prompts: Sequence[str],
     answers: Sequence[Sequence[str]],
     room: int,
@@ -56,7 +56,7 @@ def join(
             token is left before an answer; or prompt and answer are too long.
     """
     alone = tokens or encode_prompts(tokenizer, prompts)
-    whole = iter(tokenise(tokenizer, [p + text for p, texts in zip(prompts, answers, strict=True) for text in texts]))
+    whole = iter(tokenize(tokenizer, [p + text for p, texts in zip(prompts, answers, strict=True) for text in texts]))
     joined = []
     for prompt, start, texts, ids in zip(prompts, beginnings(tokenizer, prompts), answers, alone, strict=True):
         rows = [start + next(whole) for _ in texts]
@@ -67,7 +67,7 @@ def join(
 
 
 def stems(
-    tokenizer: Tokenises, prompts: Sequence[str], tokens: Sequence[list[int]] | None = None
+    tokenizer: Tokenizes, prompts: Sequence[str], tokens: Sequence[list[int]] | None = None
 ) -> list[tuple[list[int], str]]:
     """Return the tokens of each prompt to generate after, and the spaces at its end that the model has to generate.
 
@@ -83,7 +83,7 @@ def stems(
     alone = tokens or encode_prompts(tokenizer, prompts)
     found = [(ids, "") for ids in alone]
     ends = [i for i, prompt in enumerate(prompts) if prompt.endswith(BLANKS)]
-    whole = iter(tokenise(tokenizer, [prompts[i] + text for i in ends for text in BEGINNINGS]))
+    whole = iter(tokenize(tokenizer, [prompts[i] + text for i in ends for text in BEGINNINGS]))
     for i in ends:
         prompt, known, start = prompts[i], alone[i], starts[i]
         kept = min(_common_prefix(known, start + next(whole)) for _ in BEGINNINGS)
@@ -91,7 +91,7 @@ def stems(
             shorter = [prompt[:end] for end in range(len(prompt) - 1, len(prompt.rstrip("".join(BLANKS))) - 1, -1)]
             blanks = [
                 prompt[len(text) :]
-                for text, ids in zip(shorter, tokenise(tokenizer, shorter), strict=True)
+                for text, ids in zip(shorter, tokenize(tokenizer, shorter), strict=True)
                 if start + ids == known[:kept]
             ]
             if blanks:
@@ -100,7 +100,7 @@ def stems(
 
 
 def unusual_joins(
-    tokenizer: Tokenises,
+    tokenizer: Tokenizes,
     prompts: Sequence[str],
     answers: Sequence[Sequence[str]],
     joined: Sequence[Joined],
@@ -112,7 +112,7 @@ def unusual_joins(
         which an answer has other tokens than alone. And a sentence with an example, empty if there is none.
     """
     texts = list(dict.fromkeys(text for case_answers in answers for text in case_answers))
-    alone = dict(zip(texts, tokenise(tokenizer, texts), strict=True))
+    alone = dict(zip(texts, tokenize(tokenizer, texts), strict=True))
     counts, example = {"n": len(joined), "moved": 0, "differ": 0}, ""
     for prompt, case_answers, joint in zip(prompts, answers, joined, strict=True):
         pairs = zip(case_answers, joint.answers, strict=True)

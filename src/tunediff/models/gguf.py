@@ -1,6 +1,6 @@
 """Models that are published as a GGUF file, the format of llama.cpp, dequantized by transformers.
 
-    folder = dequantised(Path("SmolLM2-135M-Instruct.Q4_1.gguf"))    # .scratch/gguf/0c97...: as a folder of the hub
+    folder = dequantize(Path("SmolLM2-135M-Instruct.Q4_1.gguf"))    # .scratch/gguf/0c97...: as a folder of the hub
 
 The result is a folder with config.json, tokenizer, chat template and float32 safetensors, which is loaded like any
 published model.
@@ -18,7 +18,7 @@ from tunediff.runtime.scratch import SCRATCH
 
 SUFFIX = ".gguf"
 # Has a folder per file, named by the file's SHA-256.
-DEQUANTISED = SCRATCH / "gguf"
+DEQUANTIZED = SCRATCH / "gguf"
 
 
 def find_gguf_file(folder: Path) -> Path | None:
@@ -36,14 +36,14 @@ def find_gguf_file(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def dequantised(file: Path) -> Path:
+def dequantize(file: Path) -> Path:
     """Return a folder with the dequantized model of a GGUF file, which is created on the first call.
 
     Raises:
         TunediffError: the package gguf is missing, or transformers cannot read the file.
     """
     with file.open("rb") as opened:
-        folder = DEQUANTISED / hashlib.file_digest(opened, "sha256").hexdigest()[:32]
+        folder = DEQUANTIZED / hashlib.file_digest(opened, "sha256").hexdigest()[:32]
     if folder.is_dir():
         return folder
     if find_spec("gguf") is None:

@@ -221,7 +221,7 @@ def _check_quantization(found: Mapping[str, Any], network: Any, model: Model) ->
         if kinds:
             return []
         return [
-            f"the weights of the {layout} model are stored quantised and were converted to "
+            f"the weights of the {layout} model are stored quantized and were converted to "
             f"{', '.join(found['dtypes'])} when loaded, because this machine cannot compute with them in stored form"
         ]
     wanted = model.quantization

@@ -36,7 +36,7 @@ class ParameterRow(NamedTuple):
     base: int  # logical parameters before fine-tuning
     tuned: int  # logical parameters after
     stored: int  # elements in memory after; two NF4 weights are one
-    bytes: int  # in memory after, quantisation constants included
+    bytes: int  # in memory after, quantization constants included
     trainable: bool | None  # whether fine-tuning trains it; None: not known
 
 

@@ -54,7 +54,7 @@ def check_precision(config: Mapping[str, Any], quantization: str, key: str, weig
     stored = stored_quantization(config)
     if stored is None and quantization == "stored":
         raise TunediffError(
-            f"params.yaml: {key}: found stored, but the weights in {weights} are not quantised; expected none, "
+            f"params.yaml: {key}: found stored, but the weights in {weights} are not quantized; expected none, "
             f"{', '.join(BITSANDBYTES)}"
         )
     if stored is not None and quantization not in ("stored", stored):

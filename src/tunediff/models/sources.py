@@ -18,7 +18,7 @@ from typing import Any
 from tunediff.config.engine import SERVED
 from tunediff.config.model import Base
 from tunediff.config.tuned import Tuned
-from tunediff.models.gguf import DEQUANTISED, SUFFIX, dequantised, find_gguf_file
+from tunediff.models.gguf import DEQUANTIZED, SUFFIX, dequantize, find_gguf_file
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import read_json, shown, write_json
 from tunediff.runtime.hub import snapshot
@@ -82,7 +82,7 @@ def find_weights(model: Base) -> Path:
         raise TunediffError(f"params.yaml: model.source: found {model.source}, expected one of {expected}")
     folder = SOURCES[model.source](model)
     if folder.is_file() and folder.suffix == SUFFIX:
-        return dequantised(folder)
+        return dequantize(folder)
     check_whole(folder, f"params.yaml: model.id: {model.id}")
     return folder
 
@@ -140,7 +140,7 @@ def model_hash(folder: Path) -> str:
 
     For a dequantized GGUF file it is that of the GGUF file, which does not depend on the version of transformers.
     """
-    if folder.parent == DEQUANTISED:
+    if folder.parent == DEQUANTIZED:
         return folder.name
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.iterdir() if path.suffix in LOADED and path.name != MANIFEST):

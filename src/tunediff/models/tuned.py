@@ -32,7 +32,7 @@ from tunediff.models.adapt import (
     save_trained,
     tensor_shapes,
 )
-from tunediff.models.gguf import SUFFIX, dequantised
+from tunediff.models.gguf import SUFFIX, dequantize
 from tunediff.models.head_labels import put_in_order
 from tunediff.models.heads import adds_head
 from tunediff.models.inspection import with_adapter
@@ -65,7 +65,7 @@ def find_tuned(tuned: Tuned) -> tuple[Path, str]:
     """
     folder, place = FINDERS[tuned.source](tuned), f"params.yaml: tuned.id: {tuned.id}"
     if folder.is_file() and folder.suffix == SUFFIX:
-        return dequantised(folder), "whole"
+        return dequantize(folder), "whole"
     if not folder.is_dir():
         raise TunediffError(f"{place}: there is no such folder")
     is_adapter = (folder / ADAPTER_CONFIG).is_file()

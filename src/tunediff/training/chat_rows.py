@@ -16,7 +16,7 @@ from tunediff.data.cases import Case
 from tunediff.inputs.chat import Chat, Turn, template_of
 from tunediff.inputs.joins import join
 from tunediff.inputs.prompts import render_cases
-from tunediff.inputs.tokens import CHAT, control_tokens, encode_prompts, tokenise
+from tunediff.inputs.tokens import CHAT, control_tokens, encode_prompts, tokenize
 from tunediff.models.load import Loaded
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
@@ -113,8 +113,8 @@ def _questions(
     # The turns are rendered after the first case to find the longest answer, and compared with those of every case.
     distinct = list(dict.fromkeys([*golds, *choices]))
     known = dict(zip(distinct, chat.turns([cases[0].inputs] * len(distinct), distinct), strict=True))
-    longest = max(len(ids) for ids in tokenise(tokenizer, [turn.answer for turn in known.values()]))
-    ending = max(1, *map(len, tokenise(tokenizer, [CHAT + turn.end for turn in known.values()])))
+    longest = max(len(ids) for ids in tokenize(tokenizer, [turn.answer for turn in known.values()]))
+    ending = max(1, *map(len, tokenize(tokenizer, [CHAT + turn.end for turn in known.values()])))
 
     def count(prompts: Sequence[str]) -> list[int]:
         return list(map(len, encode_prompts(tokenizer, prompts)))
@@ -133,7 +133,7 @@ def _questions(
     answers = [[known[text].answer for text in row] for row in texts]
     read = encode_prompts(tokenizer, prompts)
     joined = join(tokenizer, prompts, answers, loaded.context - ending, read)
-    wholes = tokenise(tokenizer, [text + turn.answer + turn.end for text, turn in zip(prompts, turns, strict=True)])
+    wholes = tokenize(tokenizer, [text + turn.answer + turn.end for text, turn in zip(prompts, turns, strict=True)])
     rows = []
     for case, joint, row, gold, turn, whole in zip(cases, joined, texts, golds, turns, wholes, strict=True):
         answer = joint.answers[row.index(gold)]

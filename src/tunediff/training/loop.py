@@ -289,7 +289,7 @@ class Loop:
         size, nats = math.ceil(n_rows / self.pieces), []
         for at in range(0, n_rows, size):
             loss = self._cost({name: values[at : at + size] for name, values in part.batch.items()})
-            self.scaler.scale(loss.minimised * weight / targets).backward()  # type: ignore[no-untyped-call]
+            self.scaler.scale(loss.minimized * weight / targets).backward()  # type: ignore[no-untyped-call]
             nats.append(loss.answers.detach() * bool(part.numbers))
         return torch.stack(nats).sum()
 

@@ -28,13 +28,13 @@ IGNORED = -100
 class Loss(NamedTuple):
     """The loss of a batch.
 
-    `answers` is the sum of the cross-entropy of the answers in nats, `targets` their number, `minimised` the loss to
+    `answers` is the sum of the cross-entropy of the answers in nats, `targets` their number, `minimized` the loss to
     minimize, summed over the targets, and `counts` has further counts by name.
     """
 
     answers: "Tensor"
     targets: "Tensor"
-    minimised: "Tensor"
+    minimized: "Tensor"
     counts: "Mapping[str, Tensor]" = MappingProxyType({})
 
 

@@ -16,7 +16,7 @@ from tunediff.inputs.chat import Chat, Template, around_answers, check_spelling,
 from tunediff.inputs.joins import join, stems, unusual_joins
 from tunediff.inputs.prompts import encode_cases
 from tunediff.inputs.settings import PredictSettings
-from tunediff.inputs.tokens import CHAT, encode_prompts, tokenise
+from tunediff.inputs.tokens import CHAT, encode_prompts, tokenize
 from tunediff.inputs.windows import read_documents
 from tunediff.models.environment import environment
 from tunediff.models.load import Loaded, load_base
@@ -85,7 +85,7 @@ class TransformersEngine(Engine):
                 "params.yaml: task.option_score: found unconditional, but the model's tokenizer has neither a BOS "
                 "nor an end marker to place before an option; expected another score"
             )
-        answers = [[ids] for ids in tokenise(loaded.tokenizer, texts)]
+        answers = [[ids] for ids in tokenize(loaded.tokenizer, texts)]
         scores = score_choices(loaded.model, [[start]] * len(answers), answers, self.batch_tokens, title)
         found: list[float] = scores[:, 0].tolist()
         return found
