@@ -13,7 +13,7 @@ the last token that the prompt alone shares with the prompt and each of its answ
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tunediff.inputs.tokens import CHAT, MARK, Tokenizes, beginnings, encode_prompts, tokenize
+from tunediff.inputs.tokens import CHAT, MARK, TokenizerLike, beginnings, encode_prompts, tokenize
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 
@@ -34,7 +34,7 @@ class Joined(NamedTuple):
 
 
 def join(
-    tokenizer: Tokenizes,
+    tokenizer: TokenizerLike,
     prompts: Sequence[str],
     answers: Sequence[Sequence[str]],
     room: int,
@@ -67,7 +67,7 @@ def join(
 
 
 def stems(
-    tokenizer: Tokenizes, prompts: Sequence[str], tokens: Sequence[list[int]] | None = None
+    tokenizer: TokenizerLike, prompts: Sequence[str], tokens: Sequence[list[int]] | None = None
 ) -> list[tuple[list[int], str]]:
     """Return the tokens of each prompt to generate after, and the spaces at its end that the model has to generate.
 
@@ -100,7 +100,7 @@ def stems(
 
 
 def unusual_joins(
-    tokenizer: Tokenizes,
+    tokenizer: TokenizerLike,
     prompts: Sequence[str],
     answers: Sequence[Sequence[str]],
     joined: Sequence[Joined],

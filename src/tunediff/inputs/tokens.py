@@ -22,7 +22,7 @@ MARK = "\0"
 CHAT = "\0chat\0"
 
 
-class Tokenizes(Protocol):
+class TokenizerLike(Protocol):
     """The part of a tokenizer that joining prompts and answers needs; also implemented for servers."""
 
     bos_token_id: Any
@@ -39,19 +39,19 @@ def encode_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     return tokenize(tokenizer, [text])[0]
 
 
-def encode_prompts(tokenizer: Tokenizes, texts: Sequence[str]) -> list[list[int]]:
+def encode_prompts(tokenizer: TokenizerLike, texts: Sequence[str]) -> list[list[int]]:
     """Return the token ids of prompts, including a BOS if the tokenizer adds one."""
     tokens = tokenize(tokenizer, texts)
     return [start + ids for start, ids in zip(beginnings(tokenizer, texts), tokens, strict=True)]
 
 
-def beginnings(tokenizer: Tokenizes, texts: Sequence[str]) -> list[list[int]]:
+def beginnings(tokenizer: TokenizerLike, texts: Sequence[str]) -> list[list[int]]:
     """Return the ids before each text: a BOS if the tokenizer adds one, none if a chat template rendered the text."""
     start = [tokenizer.bos_token_id] if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else []
     return [[] if text.startswith(CHAT) else start for text in texts]
 
 
-def tokenize(tokenizer: Tokenizes, texts: Sequence[str]) -> list[list[int]]:
+def tokenize(tokenizer: TokenizerLike, texts: Sequence[str]) -> list[list[int]]:
     """Return the token ids of texts without BOS or EOS; the only special tokens are marked ones in a chat."""
     distinct = list(dict.fromkeys(texts))
     tokens: dict[str, list[int]] = {}
@@ -83,7 +83,7 @@ def control_tokens(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
     return sorted({*special_tokens(tokenizer), *written}, key=lambda text: (-len(text), text))
 
 
-def _plain(tokenizer: Tokenizes, texts: list[str]) -> list[list[int]]:
+def _plain(tokenizer: TokenizerLike, texts: list[str]) -> list[list[int]]:
     if not texts:
         return []
     rows: list[list[int]] = tokenizer(

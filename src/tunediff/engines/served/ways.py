@@ -31,7 +31,7 @@ class Ids(NamedTuple):
 
 
 class ServedTokens:
-    """A server's /tokenize as a tokenizer (`tunediff.inputs.tokens.Tokenizes`).
+    """A server's /tokenize as a tokenizer (`tunediff.inputs.tokens.TokenizerLike`).
 
     Raises:
         TunediffError: the server puts several tokens before a text.
