@@ -585,7 +585,7 @@ CONTRADICTIONS = {
         {"task__labels": ["entailment", "invalid", "contradiction"]},
         ["task.labels: found 'invalid', which stands for an answer without a label, expected another name"],
     ),
-    "label twice": ({"task__labels": ["a", "b", "a"]}, ["task.labels: found ['a', 'b', 'a'], expected no name twice"]),
+    "label twice": ({"task__labels": ["a", "b", "a"]}, ["task.labels: found ['a', 'b', 'a'], expected distinct names"]),
     "data source": ({"data__source": "hub"}, ["data.source is hub, but data."]),
     "split of the files": (
         {"data__test": {"source": "dev"}},
@@ -606,7 +606,7 @@ CONTRADICTIONS = {
     ),
     "a protocol twice": (
         {"evaluate__settings": ["generation", "generation"]},
-        ["evaluate.settings: found ['generation', 'generation'], expected no name twice"],
+        ["evaluate.settings: found ['generation', 'generation'], expected distinct names"],
     ),
     "two ways to share the cases": (
         {"evaluate__workers": 2, "evaluate__num_processes": 2},

@@ -307,7 +307,7 @@ def test_a_layout_that_cannot_be_trained_is_one_line(layout, words, train):
 
 
 def test_a_tokenizer_that_does_not_fit_the_layout_is_one_line(train):
-    with pytest.raises(TunediffError, match="has no token for the beginning or the end"):
+    with pytest.raises(TunediffError, match="found no BOS or no EOS token"):
         train(SENTENCES, BERT_TOKENIZER, LAYOUT)
     with pytest.raises(TunediffError, match="found no cls, sep, mask, unk token"):
         train(SENTENCES, TOKENIZER, BERT)

@@ -115,7 +115,7 @@ def test_a_run_is_the_same_whether_the_outputs_are_kept_or_not(name, head, start
         passes.append(len(calls))
         assert loaded.model.base_model is base
         said = capsys.readouterr().out
-        assert ("the base model runs in every epoch instead" in said) == (kept == 100)
+        assert ("the base model runs in every epoch" in said) == (kept == 100)
     for one, other in zip(*logs, strict=True):
         assert other == pytest.approx(one, abs=1e-4)
     torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-4)

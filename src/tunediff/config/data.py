@@ -169,7 +169,7 @@ class Data(Origin):
     def _contradictions(self) -> Iterator[str]:
         yield from super()._contradictions()
         if len(set(self.slices)) < len(self.slices):
-            yield f"data.slices: found {self.slices}, expected no name twice"
+            yield f"data.slices: found {self.slices}, expected distinct names"
 
     @property
     def draws(self) -> dict[str, Draw]:

@@ -49,9 +49,9 @@ class Evaluate(Section):
 
     def _contradictions(self) -> Iterator[str]:
         if len(set(self.settings)) < len(self.settings):
-            yield f"evaluate.settings: found {self.settings}, expected no name twice"
+            yield f"evaluate.settings: found {self.settings}, expected distinct names"
         if len(set(self.metrics)) < len(self.metrics):
-            yield f"evaluate.metrics: found {self.metrics}, expected no name twice"
+            yield f"evaluate.metrics: found {self.metrics}, expected distinct names"
         if self.workers is not None and self.num_processes > 1:
             yield (
                 f"evaluate.workers is {self.workers}, but evaluate.num_processes is {self.num_processes}; expected "

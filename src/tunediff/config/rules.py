@@ -152,7 +152,7 @@ def _served_chat_is_written(params: Params) -> str | None:
         return None
     return (
         f"engine.kind is server and prompt.messages is given, but {' and '.join(scored)}: a server generates answers "
-        "to messages but returns no log-probabilities for choices; expected generation alone, or prompt.template"
+        "to messages but returns no log-probabilities for choices; expected only generation, or prompt.template"
     )
 
 

@@ -63,7 +63,7 @@ class TaskSection(Section):
     def _contradictions(self) -> Iterator[str]:
         for key, values in (("inputs", self.inputs), ("labels", self.labels)):
             if len(set(values)) < len(values):
-                yield f"task.{key}: found {values}, expected no name twice"
+                yield f"task.{key}: found {values}, expected distinct names"
         numbers = tuple(f"{model}{prefix}" for model in ("", "base_", "tuned_") for prefix in NUMBERS)
         for name in [name for name in self.inputs if name in RESERVED or name.startswith(numbers)]:
             yield f"task.inputs: found '{name}', which is another field of a case, expected another name"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunediff.config.prompt import Prompt
 from tunediff.inputs.prompts import render
-from tunediff.inputs.tokens import CHAT, MARK, control_tokens, special_tokens, tokenize
+from tunediff.inputs.tokens import CHAT, MARK, common_length, control_tokens, special_tokens, tokenize
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import shown
 
@@ -272,10 +272,8 @@ def _template_error(by: Template, error: Exception) -> str:
 
 def _after_common_prefix(first: str, second: str) -> tuple[str, str]:
     """What is left of two texts after their common prefix."""
-    place = next(
-        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
-    )
-    return first[place:], second[place:]
+    length = common_length(first, second)
+    return first[length:], second[length:]
 
 
 def _first_difference(mine: str, theirs: str) -> str:

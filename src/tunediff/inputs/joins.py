@@ -13,7 +13,7 @@ the last token that the prompt alone shares with the prompt and each of its answ
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tunediff.inputs.tokens import CHAT, MARK, TokenizerLike, beginnings, encode_prompts, tokenize
+from tunediff.inputs.tokens import CHAT, MARK, TokenizerLike, beginnings, common_length, encode_prompts, tokenize
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 
@@ -60,7 +60,7 @@ def join(
     joined = []
     for prompt, start, texts, ids in zip(prompts, beginnings(tokenizer, prompts), answers, alone, strict=True):
         rows = [start + next(whole) for _ in texts]
-        end = min(_common_prefix(ids, row) for row in rows)
+        end = min(common_length(ids, row) for row in rows)
         joined.append(Joined(ids[:end], [row[end:] for row in rows], len(ids) - end))
         _check(prompt, texts, joined[-1], room, none_begins)
     return joined
@@ -86,7 +86,7 @@ def stems(
     whole = iter(tokenize(tokenizer, [prompts[i] + text for i in ends for text in BEGINNINGS]))
     for i in ends:
         prompt, known, start = prompts[i], alone[i], starts[i]
-        kept = min(_common_prefix(known, start + next(whole)) for _ in BEGINNINGS)
+        kept = min(common_length(known, start + next(whole)) for _ in BEGINNINGS)
         if 0 < kept < len(known):
             shorter = [prompt[:end] for end in range(len(prompt) - 1, len(prompt.rstrip("".join(BLANKS))) - 1, -1)]
             blanks = [
@@ -129,13 +129,6 @@ def unusual_joins(
         f"the tokens of an answer differ from those that it has alone in {counts['differ']:,} of {counts['n']:,} "
         f"cases (in {counts['moved']:,} it merges with a token of the prompt): {example}"
     )
-
-
-def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    """The length of the common prefix of two rows of tokens."""
-    if second[: len(first)] == first:
-        return len(first)
-    return next(place for place, (a, b) in enumerate(zip([*first, None], [*second, None], strict=False)) if a != b)
 
 
 def _end(prompt: str) -> str:

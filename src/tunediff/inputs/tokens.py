@@ -66,6 +66,14 @@ def tokenize(tokenizer: TokenizerLike, texts: Sequence[str]) -> list[list[int]]:
     return [tokens[text] for text in texts]
 
 
+def common_length(first: Sequence[object], second: Sequence[object]) -> int:
+    """Return the length of the common prefix of two sequences of the same type."""
+    if second[: len(first)] == first:
+        return len(first)
+    shorter = min(len(first), len(second))
+    return next((place for place in range(shorter) if first[place] != second[place]), shorter)
+
+
 def special_tokens(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
     """Return the texts of the special tokens."""
     added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]

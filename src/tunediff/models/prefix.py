@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tunediff.inputs.tokens import common_length
 from tunediff.models.load import Network
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ WORTH_SHARING = 8
 def shared_prefix(rows: Sequence[list[int]]) -> list[int]:
     """Return the longest common prefix that leaves at least one token of each row; empty if it is short."""
     first, last = min(rows), max(rows)  # a common prefix of these two is one of all rows
-    end = min(map(len, rows)) - 1
-    length = next((place for place in range(end) if first[place] != last[place]), end)
+    length = min(common_length(first, last), min(map(len, rows)) - 1)
     return first[:length] if length >= WORTH_SHARING else []
 
 

@@ -171,7 +171,7 @@ def text_lines(path: Path, encoding: str = UTF8) -> Iterator[str]:
     except FileNotFoundError:
         raise TunediffError(f"{path}: there is no such file") from None
     except (EOFError, zlib.error) as error:
-        raise TunediffError(f"{path}: cannot be unpacked: {error}") from None
+        raise TunediffError(f"{path}: cannot be decompressed: {error}") from None
     except OSError as error:
         raise TunediffError(f"{path}: cannot be read: {error.strerror or error}") from None
 
@@ -187,7 +187,7 @@ def _byte_lines(path: Path) -> Iterator[bytes]:
             yield line
             start += len(line)
             if packed and start > (bound := unpacked_limit(size)):
-                raise TunediffError(f"{path}: found more than {bound:,} bytes, packed into {size:,}")
+                raise TunediffError(f"{path}: found more than {bound:,} bytes compressed into {size:,}")
 
 
 def _decoded_lines(path: Path, encoding: str) -> Iterator[str]:
@@ -425,7 +425,7 @@ def _batches(
         for batch in file.iter_batches(rows, columns=columns):
             yield batch
             if (total := total + batch.nbytes) > bound:
-                raise TunediffError(f"{path}: found more than {bound:,} bytes, packed into {size:,}")
+                raise TunediffError(f"{path}: found more than {bound:,} bytes compressed into {size:,}")
 
 
 @contextmanager
@@ -458,7 +458,7 @@ def _rows_per_batch(path: Path, size: int, file: "pq.ParquetFile") -> int:
     chunks = [group.column(at) for group in groups for at in range(group.num_columns)]
     bound = unpacked_limit(size)
     if (claimed := sum(chunk.total_uncompressed_size for chunk in chunks)) > bound:
-        raise TunediffError(f"{path}: found {claimed:,} bytes packed into {size:,}, expected at most {bound:,}")
+        raise TunediffError(f"{path}: found {claimed:,} bytes compressed into {size:,}, expected at most {bound:,}")
     with path.open("rb") as stream:
         largest = max((_dictionary_bytes(stream, chunk) for chunk in chunks), default=0)
     return max(1, min(ROWS, BATCH_BYTES // max(largest, 1)))

@@ -4,7 +4,7 @@ problems = Problems("before.csv")
 for number, row in rows:
     if not row["label"]:
         problems.add(number, "label: found nothing, expected a value in each row")
-problems.check()     # before.csv, row 3: label: found nothing, ...; 4 rows in all (3, 9, 10, ...)
+problems.check()     # before.csv, row 3: label: found nothing, ...; 4 such rows (3, 9, 10, ...)
 """
 
 from tunediff.runtime.errors import TunediffError

@@ -16,7 +16,7 @@ from tunediff.data.cases import Case
 from tunediff.inputs.chat import Chat, Turn, template_of
 from tunediff.inputs.joins import join
 from tunediff.inputs.prompts import render_cases
-from tunediff.inputs.tokens import CHAT, control_tokens, encode_prompts, tokenize
+from tunediff.inputs.tokens import CHAT, common_length, control_tokens, encode_prompts, tokenize
 from tunediff.models.load import Loaded
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
@@ -165,9 +165,7 @@ def _check(
 
 def _difference(tokenizer: "PreTrainedTokenizerBase", found: Sequence[int], expected: Sequence[int]) -> str:
     """The kind of difference between two rows of tokens, and the tokens around the first difference."""
-    place = next(
-        (i for i, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), min(len(found), len(expected))
-    )
+    place = common_length(list(found), list(expected))
     actual, wanted = (
         tokenizer.convert_ids_to_tokens(list(row[max(0, place - 1) : place + 4])) for row in (found, expected)
     )

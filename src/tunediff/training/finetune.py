@@ -1,6 +1,6 @@
 """Fine-tune a model on training rows in the training loop.
 
-rows = training_rows(loaded, cases, task, prompt, "lm")
+rows = training_rows(loaded, cases, labels, prompt, "lm")
 log = finetune(loaded, rows, validation_rows, train, scratch, "lm")      # the model is trained in place
 log[-1]                                  # {"epoch": 3, "step": 750, "train_loss": 0.31, "validation_loss": 0.35}
 """

@@ -165,8 +165,8 @@ def training_rows(loaded: Loaded, cases: Sequence[Case], labels: Sequence[str], 
     rows = list(chain.from_iterable(TARGETS[head].rows(loaded, cases, labels, prompt)))
     if cases and not rows:
         raise TunediffError(
-            f"data: found none of the gold answers of {len(cases):,} cases in its context, where a span head looks "
-            "for it; expected answers that occur there, or model.head: lm"
+            f"data: found no gold answer of {len(cases):,} cases in its context, where a span head looks for "
+            "it; expected answers that occur there, or model.head: lm"
         )
     return rows
 

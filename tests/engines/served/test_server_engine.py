@@ -218,7 +218,7 @@ def test_both_models_of_one_server_are_asked_by_name(tmp_path):
 
 def test_a_tuned_model_of_another_kind_is_refused(tmp_path):
     (tmp_path / "manifest.json").write_text('{"source": "train", "form": "adapter"}')
-    with serve(Stub()) as url, pytest.raises(TunediffError, match="expected a model of a server; run dvc repro"):
+    with serve(Stub()) as url, pytest.raises(TunediffError, match="expected a model on a server; run dvc repro"):
         engine_of(url).tuned(tmp_path)
 
 

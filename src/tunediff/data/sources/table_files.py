@@ -159,7 +159,7 @@ def _spreadsheet(path: Path) -> Numbered:
         with zipfile.ZipFile(path) as archive:
             grown = sum(part.file_size for part in archive.infolist())
         if grown > (bound := unpacked_limit(size)):
-            raise TunediffError(f"{path}: found {grown:,} bytes packed into {size:,}, expected at most {bound:,}")
+            raise TunediffError(f"{path}: found {grown:,} bytes compressed into {size:,}, expected at most {bound:,}")
         frame = pd.read_excel(path, dtype=object, keep_default_na=False, header=None, engine="openpyxl")
     except FileNotFoundError:
         raise TunediffError(f"{path}: there is no such file") from None

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from tunediff.engines.local.batching import run_batches
+from tunediff.inputs.tokens import common_length
 from tunediff.models.load import Network
 from tunediff.models.logits import batch_kinds, logits_at, takes_own_mask
 from tunediff.models.prefix import WORTH_SHARING, Prefix, read_prefix, rows_after, shared_prefix
@@ -102,22 +103,21 @@ def _stems(prompts: Sequence[list[int]], before: int) -> list[tuple[list[int], i
     with k prompts per stem, the stem is read once instead of k times.
     """
     rows: list[tuple[list[int], int]] = []
-    behind = 0  # tokens of the last row after its stem
+    after_stem = 0  # tokens of the last row after its stem
     for i in sorted(range(len(prompts)), key=prompts.__getitem__):
         new = prompts[i]
         if rows:
             numbers, stem = rows[-1]
             first = prompts[numbers[0]]
-            shared = next((k for k, (a, b) in enumerate(zip(first, new, strict=False)) if a != b), len(first))
-            shared = min(shared, len(first) - 1, len(new) - 1, *([stem] if len(numbers) > 1 else []))
-            longer = behind + len(numbers) * (stem - shared) + len(new) - shared
+            shared = min(common_length(first, new), len(first) - 1, len(new) - 1, *([stem] if len(numbers) > 1 else []))
+            longer = after_stem + len(numbers) * (stem - shared) + len(new) - shared
             saved, would_save = (len(numbers) - 1) * (stem - before), len(numbers) * (shared - before)
             if would_save > saved and shared - before >= WORTH_SHARING and longer <= LONGEST_ROW:
                 rows[-1] = [*numbers, i], shared
-                behind = longer
+                after_stem = longer
                 continue
         rows.append(([i], before))
-        behind = len(new) - before
+        after_stem = len(new) - before
     return rows
 
 

@@ -290,7 +290,7 @@ def _check_greedy(completions: Completions, answers: Sequence[Completion]) -> No
             if token.log_prob is None or best is None or best > token.log_prob + TOLERANCE:
                 completions.refuse(
                     f"generates a token with log-probability {token.log_prob} at temperature 0 where another has "
-                    f"{best}; expected the likeliest one, without penalties (of vLLM: --generation-config vllm)"
+                    f"{best}; expected the likeliest one, without penalties (vLLM: --generation-config vllm)"
                 )
 
 

@@ -152,7 +152,7 @@ class ServerEngine(Engine):
         path = folder / MANIFEST
         manifest = read_json(path)
         if not isinstance(manifest, dict) or manifest.get("source") != SERVED or not manifest.get("id"):
-            raise TunediffError(f"{path}: found {shown(manifest)}, expected a model of a server; run dvc repro")
+            raise TunediffError(f"{path}: found {shown(manifest)}, expected a model on a server; run dvc repro")
         return ServerEngine(self._settings, manifest.get("url") or self._client.url, manifest["id"], base=self)
 
     def n_tokens(self, prompts: Sequence[str]) -> list[int]:

@@ -97,7 +97,7 @@ class Way(ABC):
         """
 
 
-class _OfTokens(Way):
+class _TokenWay(Way):
     def __init__(self, completions: Completions, tokens: ServedTokens) -> None:
         super().__init__(completions)
         self.tokens = tokens
@@ -110,7 +110,7 @@ class _OfTokens(Way):
     def _scores(self, joined: Joined) -> list[list[float]]: ...
 
 
-class EchoOfTokens(_OfTokens):
+class EchoOfTokens(_TokenWay):
     """Echo, with prompts as token ids."""
 
     name, words = "echo", "by echo: the server returns the log-probability of every prompt token"
@@ -122,7 +122,7 @@ class EchoOfTokens(_OfTokens):
         whole = prompt + answer
         echoed = self.completions.echo(whole)
         if len(echoed) not in (len(whole), len(whole) + 1):
-            self.completions.refuse(f"found {len(echoed):,} tokens in the echo of {len(whole):,}, expected as many")
+            self.completions.refuse(f"found {len(echoed):,} tokens in the echo of {len(whole):,} tokens, expected all")
         for token, id in zip(echoed, whole, strict=False):
             if isinstance(token.key, int) and token.key != id:
                 self.completions.refuse(f"found token {token.key} in the echo of token {id}, expected the same")
@@ -171,7 +171,7 @@ class _Echoed:
         return ids
 
 
-class StepByStep(_OfTokens):
+class StepByStep(_TokenWay):
     """One request per token of a choice, for a server that ignores echo.
 
     A token that is not among the likeliest is forced by a logit bias, if the server returns log-probabilities without
