@@ -147,7 +147,7 @@ def test_features_of_other_rows_stop_the_run(start):
     inputs = [one for one, _ in rows]
     found = compute_features(loaded, inputs[1:], "classification")
     with (
-        pytest.raises(TunediffError, match=f"no features of 1 of {len(rows)} rows"),
+        pytest.raises(TunediffError, match=f"no features for 1 of {len(rows)} rows"),
         frozen_base(loaded, inputs, "classification", found),
     ):
         pass
