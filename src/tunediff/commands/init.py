@@ -38,7 +38,7 @@ from tunediff.data.sources import Row
 from tunediff.data.sources.table_files import read_rows
 from tunediff.data.splits import Drawn
 from tunediff.data.survey import Survey, survey
-from tunediff.inputs.tokens import tokenise
+from tunediff.inputs.tokens import tokenize
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import UTF8, read_json, write_text
 from tunediff.tasks.draws import read_splits
@@ -419,7 +419,7 @@ def _lengths(texts: Sequence[str], tokenizer: Path | None) -> tuple[np.ndarray, 
         return np.array([len(text.split()) for text in texts] or [0]), "words"
     from tunediff.models.load import read_tokenizer
 
-    return np.array([len(part) for part in tokenise(read_tokenizer(tokenizer), texts)] or [0]), "tokens"
+    return np.array([len(part) for part in tokenize(read_tokenizer(tokenizer), texts)] or [0]), "tokens"
 
 
 # The project
