@@ -79,16 +79,16 @@ def parsed(given, *arguments):
     ("arguments", "line"),
     [
         (["--input", "txt"], "test.csv: found no column 'txt', expected one of text, label (did you mean text?)"),
-        (["--input", "a b", "--input", "a_b"], "--input: found a b, a_b, which params.yaml could only call a_b"),
+        (["--input", "a b", "--input", "a_b"], "--input: found a b, a_b, which params.yaml would have to name a_b"),
         (["--label", "gold"], "test.csv: found no column 'gold', expected one of text, label"),
         (["--data", "nowhere.csv"], "nowhere.csv: there is no such file"),
-        (["--limit", "0"], "--limit: found 0, expected a number of cases from 1 up"),
+        (["--limit", "0"], "--limit: found 0, expected a number of cases of at least 1"),
         (["--choices", "positive= yes"], "task.labels: found ['positive'], expected"),
         (["--choices", "positive= yes,negative"], "--choices: found 'positive= yes,negative', expected LABEL=TEXT"),
         (["--choices", "good= yes,bad= no"], "label: found 'positive', expected one of good, bad"),
         (["--template", "{txt}?"], "prompt.template: names ['txt'], expected exactly task.inputs ['text']"),
-        (["--head-labels", "a,b"], "--head-labels: given beside --head lm, expected none"),
-        (["--head", "classification", "--choices", "a= b,c= d"], "--choices: given beside --head classification"),
+        (["--head-labels", "a,b"], "--head-labels: given with --head lm, expected none"),
+        (["--head", "classification", "--choices", "a= b,c= d"], "--choices: given with --head classification"),
         (
             ["BASE", "http://me:secret@a.b/v1"],  # pragma: allowlist secret
             "expected an address such as http://localhost:8000/v1, without user, password or query",

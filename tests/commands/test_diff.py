@@ -291,7 +291,7 @@ def test_one_file_of_ready_outcomes_names_a_column_for_each_model(tmp_path):
         (["before.jsonl", "after.jsonl", "--filter", "x"], "is a table, found --filter x"),
         (["before.jsonl", "after.jsonl", "--threshold", "nan"], "--threshold: found nan, expected a finite number"),
         (["before.jsonl", "--prediction-field", "x"], "--prediction-field: found with one file"),
-        (["before.jsonl", "after.jsonl", "--no-answer", "a", "b"], "beside a .jsonl file, expected SQuAD's .json"),
+        (["before.jsonl", "after.jsonl", "--no-answer", "a", "b"], "with a .jsonl file, expected SQuAD's .json"),
     ],
 )
 def test_what_does_not_go_with_one_or_two_files_is_refused(folder, arguments, message):
@@ -329,7 +329,7 @@ def test_logs_of_another_tool_are_compared_to_the_end_and_both_pages_say_what_th
     assert "read after.json: a log of inspect_ai, metric judge" in out
     assert "accuracy 40.0% -> 60.0% on 5 cases: 1 repaired - 0 broken = +1" in out
     page = (tmp_path / "out/report.md").read_text()
-    assert "1 of the 5 answers of before.json without a score (no answer 1)" in page
+    assert "1 of the 5 answers of before.json has no score (no answer 1)" in page
     assert "nan" not in page
 
 

@@ -133,11 +133,11 @@ def test_what_is_found_is_said(tmp_path, capsys, without_minilm):
         "team: 3 labels: Bug report 61, question 60, qestion 2",
         "'BUG-REPORT' for 'Bug report'",
         "'qestion' may be a misspelt 'question'",
-        "fewer than 20 rows each, which say little in a test: qestion",
+        "fewer than 20 rows each, too few for a test: qestion",
         "team: empty in 1 rows",
         "body: empty in 1 rows",
-        "2 rows have the texts of an earlier row",
-        "1 texts stand there with more than one label",
+        "2 rows repeat the texts of an earlier row",
+        "1 texts occur with more than one label",
         "a subject: half have at most 2 words, 95 % at most 2, the longest 2",
     ):
         assert line in out
@@ -150,10 +150,10 @@ def test_what_is_found_is_said(tmp_path, capsys, without_minilm):
             ["--text", "subject"],
             "found no column 'subject', expected one of id, a subject, body, team, client (did",
         ),
-        (["--text", "body,team"], "--text: found body,team, expected names of columns"),
+        (["--text", "body,team"], "--text: found body,team, expected distinct columns"),
         (
             ["--label", "id"],
-            "id: found 120 different values, expected 2 to 100 labels (--label), or texts of their own (--answer)",
+            "id: found 120 different values, expected 2 to 100 labels (--label), or free text (--answer)",
         ),
         (["--group", "customer"], "found no column 'customer'"),
         (["--tuned", "me/x"], "--tuned: given without --base"),
@@ -172,7 +172,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(arguments, line, tmp_p
 
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path):
-    with pytest.raises(TunediffError, match="exists, expected a folder that does not, or an empty one"):
+    with pytest.raises(TunediffError, match="exists, expected a new or an empty folder"):
         run(tmp_path, write_table(tmp_path / "t.csv"))
 
 
@@ -230,6 +230,8 @@ def test_an_encoder_is_refused_where_answers_are_texts(tmp_path, tokenizer):
         *(tmp_path / "p", "--data", answers_table(tmp_path), "--text", "question"),
         *("--answer", "reply", "--base", tmp_path / "base"),
     )
-    with pytest.raises(TunediffError, match=r"--base: found .*, an encoder, expected a language model, which writes"):
+    with pytest.raises(
+        TunediffError, match=r"--base: found .*, an encoder, expected a language model, which can generate"
+    ):
         init.main(args)
     assert not (tmp_path / "p").exists()

@@ -89,7 +89,7 @@ def test_a_pipeline_without_stages_is_named_in_a_line(tmp_path, text, found):
 def test_a_stage_that_hands_its_script_no_such_path_is_named_in_a_line(tmp_path, command):
     path = tmp_path / "dvc.yaml"
     path.write_text(f"stages: {{train: {{{command}}}}}\n")
-    with pytest.raises(TunediffError, match=r"stages\.train\.cmd: found no --tuned, expected a path behind it$"):
+    with pytest.raises(TunediffError, match=r"stages\.train\.cmd: found no --tuned, expected it with a path$"):
         stage_path("train", "tuned", path)
 
 

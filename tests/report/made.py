@@ -24,7 +24,7 @@ from tunediff.compare.effects.transitions import TRANSITIONS, transition_metrics
 from tunediff.config.cost import Cost
 from tunediff.config.task import TaskSection
 from tunediff.metrics.accuracy import score
-from tunediff.report.results import OF_TRAINING, STAGES, WITH_MODEL, Results, read_results
+from tunediff.report.results import STAGES, TRAINING_KEYS, WITH_MODEL, Results, read_results
 from tunediff.report.tables import margin
 from tunediff.runtime.files import write_csv, write_json, write_jsonl
 from tunediff.tasks import task_of
@@ -206,7 +206,7 @@ def write_inputs(
         tags, cells = (case["tags"] for case in cases), pd.Series([case["transition"] for case in cases])
         tag_slices(tags, cells, "tag", confidence, None).to_csv(paths["plots"] / "slices.csv", index=False)
     metrics = {name: {**values, **changes.get(name, {})} for name, values in metrics.items()}
-    for name, keys in OF_TRAINING.items() if pinned else ():
+    for name, keys in TRAINING_KEYS.items() if pinned else ():
         metrics[name] = {key: value for key, value in metrics[name].items() if key not in keys}
     for name, values in metrics.items():
         write_json(paths[name], values)

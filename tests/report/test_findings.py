@@ -296,7 +296,7 @@ def test_invalid_answers_are_counted_and_tied_to_the_gain(find):
     found = find(made_cases(both_right=40, repaired=50, broken=5, both_wrong_same=5, invalid_base=30))
     assert check(found, "Invalid answers of the base model") == (
         "30 answers of the base model (30.0 %) name no label and count as wrong. They include 30 of the 50 repaired "
-        "cases: what was gained there may be the answer format alone."
+        "cases: that gain may be due to the answer format alone."
     )
 
 

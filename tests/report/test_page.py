@@ -80,7 +80,7 @@ class Page(HTMLParser):
 
 
 ALWAYS = (
-    *("Key numbers", "Outcome of each case", "Confusion before, after and between", "Slices of the test set"),
+    *("Key numbers", "Outcome of each case", "Confusion before, after and difference", "Slices of the test set"),
     *("Loss by epoch", "Cases", "Parameters", "Splits and leaks", "Cost", "How this was made"),
 )
 ASKED = (
@@ -330,7 +330,7 @@ def test_a_model_with_other_parameters_than_counted_is_named_on_both_pages(tmp_p
         }
         made = contents(tmp_path / str(off), usual_cases(), **found)
         for text in (Page(html_page(made)).text, unescape(markdown_page(made))):
-            assert ("the counts, made from the layout alone, give" in " ".join(text.split())) == line
+            assert ("the counts, derived from the layout alone, give" in " ".join(text.split())) == line
     assert f"It has {right['base'] + 2:,} parameters; " in markdown_page(made)
 
 

@@ -1,11 +1,11 @@
-"""Every check that a result fails, raised once: figures that look sound but are not.
+"""Checks for results that look sound but are not; each is raised once.
 
     [check.code for check in raised_checks(comparison, metrics, tables, figures, run)]     # ["TD102"]
 
-`tunediff.config.checks.CHECKS` says what each code means; the stage diff_cases writes what was raised, and the report
-prints it. These are the ways in which published comparisons went wrong: one label for over 95 % of the cases, reported
-as "F1 .71, reasonable"; a base model that guesses; an F1 that is the accuracy to six digits; a perplexity in the
-millions; ROUGE near 1e-5 beside an F1 that is not.
+`tunediff.config.checks.CHECKS` explains each code. The stage diff_cases writes the raised checks, and the report prints
+them. They cover faults of published comparisons: one label for over 95 % of the cases, reported as "F1 .71,
+reasonable"; a base model that guesses; an F1 that equals the accuracy to six digits; a perplexity in the millions; a
+ROUGE near 1e-5 although the F1 is not.
 """
 
 import csv
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 Figures = Mapping[str, float]
 
-# Below this, an interval over clusters depends on single ones (Cameron and Miller 2015, Journal of Human Resources 50,
+# With fewer clusters, an interval depends on single ones (Cameron and Miller 2015, Journal of Human Resources 50,
 # section VI.A: "few" may be anything from 20 to 50).
 FEW_CLUSTERS = 20
 
 
 class Raised(NamedTuple):
-    """A check that a result fails: its code, its name here, a sentence with the numbers, and why it is accepted."""
+    """A failed check: its code, its name, a sentence with the numbers, and the reason if it is acknowledged."""
 
     code: str
     name: str
@@ -48,7 +48,7 @@ class Raised(NamedTuple):
 
 
 class Models(NamedTuple):
-    """What the sentences call the two models and the change between them."""
+    """Names of the two models and of the change between them, for sentences."""
 
     base: str = "base model"
     tuned: str = "tuned model"
@@ -60,20 +60,20 @@ DEFAULT_MODELS = Models()
 
 @dataclass(frozen=True)
 class Run:
-    """What the other stages found, as far as the checks need it; empty where two files are all there is."""
+    """Results of other stages that the checks need; empty if only two prediction files are compared."""
 
     models: Models = DEFAULT_MODELS
     prepare: Figures = field(default_factory=dict)
     base_model: Figures = field(default_factory=dict)
     evaluations: Mapping[str, Figures] = field(default_factory=dict)  # by model: base, tuned
-    train_log: Sequence[Mapping[str, float | None]] = ()  # a row an epoch
+    train_log: Sequence[Mapping[str, float | None]] = ()  # one row per epoch
     acknowledge: Mapping[str, str] = field(default_factory=dict)  # reason by code
 
 
 def read_run(
     prepare: Path, base_model: Path, evaluations: Mapping[str, Path], train_log: Path, acknowledge: Mapping[str, str]
 ) -> Run:
-    """Read what the other stages found.
+    """Read the results of other stages.
 
     Args:
         prepare: metrics of the stage prepare.
@@ -83,7 +83,7 @@ def read_run(
         acknowledge: reasons by code.
 
     Raises:
-        TunediffError: a file is missing or is none of a stage.
+        TunediffError: a file is missing or cannot be read.
     """
     return Run(
         prepare=read_json(prepare),
@@ -107,11 +107,11 @@ def raised_checks(
     """Return the checks that the results fail, in the order of their codes.
 
     Args:
-        comparison: of the two models.
-        metrics: those of metrics/diff_cases.json.
-        tables: those of data/plots.
-        figures: of files of their own: contamination where leaks are known.
-        run: what the other stages found.
+        comparison: the comparison of the two models.
+        metrics: content of metrics/diff_cases.json.
+        tables: tables of data/plots, by name.
+        figures: content of separate metrics files, by name: contamination if leaks are known.
+        run: results of other stages.
     """
     found = [
         *_about_answers(comparison, run),
@@ -137,7 +137,7 @@ def _raised(code: str, sentence: str, name: str | None = None) -> Raised:
 
 
 def _about_answers(comparison: "Comparison", run: Run) -> Iterator[Raised]:
-    """Models that need not read the case or do no better than chance; a test set with one label."""
+    """TD101 to TD103: models that need not read the case or do no better than chance; a test set with one label."""
     if not comparison.task.labels:
         return
     for model in MODELS:
@@ -147,15 +147,14 @@ def _about_answers(comparison: "Comparison", run: Run) -> Iterator[Raised]:
             return
         if model == "base":
             yield from one_label_checks(comparison.task, tally)
-        # Answers that name no label are no choice among the labels, neither a constant one nor a guess: TD204 and TD401
-        # cover them.
+        # Answers without a label are neither constant nor guessed; TD204 and TD401 cover them.
         if 2 * sum(n for (_, answer), n in tally.items() if answer is None) < len(comparison):
             yield from degenerate_checks(comparison.task, tally, who, comparison.confidence)
             yield from chance_checks(comparison.task, tally, right, model, who, comparison.confidence)
 
 
 def _is_of_labels(task: Task, tally: Tally, right: int) -> bool:
-    """Whether what is right is what the labels say; files of others may have another metric as their outcome."""
+    """Whether outcomes follow from the labels; in files of other tools, they may follow from another metric."""
     return not task.answers_are_labels or right == sum(n for (label, answer), n in tally.items() if label == answer)
 
 
@@ -163,10 +162,10 @@ def degenerate_checks(task: Task, tally: Tally, who: str, confidence: float) -> 
     """TD101: a model that need not read the case, provided there are enough cases to show it.
 
     Args:
-        task: of the cases.
-        tally: its answers by gold label.
-        who: what to call it, such as "tuned model".
-        confidence: as of `chance_checks`.
+        task: the task of the cases.
+        tally: the model's answers by gold label.
+        who: name of the model, such as "tuned model".
+        confidence: as for `chance_checks`.
     """
     gold: Counter[str] = Counter()
     for (label, _), cases in tally.items():
@@ -191,12 +190,12 @@ def chance_checks(task: Task, tally: Tally, right: int, model: str, who: str, co
     """TD102: a model not shown to do better than chance, provided there are enough cases to show it.
 
     Args:
-        task: of the cases.
-        tally: its answers by gold label.
-        right: cases that it has right.
+        task: the task of the cases.
+        tally: the model's answers by gold label.
+        right: number of cases that the model has right.
         model: base or tuned.
-        who: what to call it.
-        confidence: of the Wilson interval that has to lie above chance.
+        who: name of the model.
+        confidence: level of the Wilson interval that must lie above chance.
     """
     n, chance = sum(tally.values()), task.chance(tally)
     if chance is None or not _is_beatable(chance.share, n, confidence):
@@ -214,12 +213,12 @@ def chance_checks(task: Task, tally: Tally, right: int, model: str, who: str, co
 
 
 def _is_beatable(share: float, n: int, confidence: float) -> bool:
-    """Whether a model that has all of `n` cases right would be shown to be right on more than `share` of them."""
+    """Whether `n` right answers to `n` cases would be significantly above `share`."""
     return wilson(n, n, confidence)[0] > share
 
 
 def _about_evaluations(comparison: "Comparison", tables: Mapping[str, pd.DataFrame], run: Run) -> Iterator[Raised]:
-    """Figures of an evaluation that repeat each other, or that score different texts."""
+    """TD104 and TD106: figures of an evaluation that repeat each other, or that score different texts."""
     for model in MODELS:
         who, evaluation = getattr(run.models, model), run.evaluations.get(model, {})
         if evaluation and comparison.task.labels:
@@ -233,7 +232,7 @@ def _about_evaluations(comparison: "Comparison", tables: Mapping[str, pd.DataFra
 
 
 def _answerable_f1(comparison: "Comparison", model: str) -> float | None:
-    """The F1 of the cases that have a reference text, on which metrics of text are measured."""
+    """The mean F1 of the cases with a reference text, on which text metrics are computed."""
     stem = next(iter(comparison.task.scores), None)
     kind = next(iter(comparison.task.kinds.values()), None)
     if stem is None or kind is None:
@@ -242,7 +241,7 @@ def _answerable_f1(comparison: "Comparison", model: str) -> float | None:
 
 
 def repeated_checks(task: Task, metrics: Figures, tally: Tally, who: str) -> Iterator[Raised]:
-    """TD104: scores that repeat the accuracy to six digits although the counts disagree."""
+    """TD104: scores that equal the accuracy to six digits although the counts disagree."""
     if repeated := task.repeated(metrics, tally):
         sentence = f"The accuracy {metrics['accuracy']:.6f} is also reported as {', '.join(repeated)}."
         yield _raised("TD104", sentence, f"Accuracy of the {who} repeated")
@@ -253,10 +252,9 @@ def text_checks(f1: float, texts: Figures, who: str) -> Iterator[Raised]:
 
     Args:
         f1: token F1 in 0..1.
-        texts: BLEU, ROUGE, METEOR and the like in 0..1, by name, from the same predictions. BLEU is truly 0 where no
-            four words in a row are right, and ROUGE-2 where all answers have one word, so these two alone raise
-            nothing.
-        who: what to call the model.
+        texts: BLEU, ROUGE, METEOR and the like in 0..1, by name, for the same predictions. BLEU is 0 if no four
+            consecutive words are right, and ROUGE-2 if all answers have one word, so these two alone raise nothing.
+        who: name of the model.
     """
     low = {name: value for name, value in texts.items() if not value >= f1 / 100}
     telling = [name for name in low if not name.lower().replace("-", "").startswith(("bleu", "rouge2"))]
@@ -267,7 +265,7 @@ def text_checks(f1: float, texts: Figures, who: str) -> Iterator[Raised]:
 
 
 def _about_classes(comparison: "Comparison") -> Iterator[Raised]:
-    """Why no rates of classes are compared."""
+    """TD107: class metrics that cannot be compared."""
     task = comparison.task
     if "classes" in task.compared and (reason := no_classes(comparison.aligned, task.labels)):
         yield _raised("TD107", f"Balanced accuracy and macro F1 are left out: {reason}.")
@@ -279,11 +277,11 @@ def _about_pretraining(figures: Figures) -> Iterator[Raised]:
 
 
 def perplexity_checks(perplexity: float, vocab_size: int) -> Iterator[Raised]:
-    """TD105: a perplexity above the size of the vocabulary, which guessing every token evenly would reach.
+    """TD105: a perplexity above the size of the vocabulary, which is that of a uniform guess.
 
     Args:
-        perplexity: exp of the mean negative log-probability of a token; may be infinite or not a number.
-        vocab_size: tokens that the model chooses among.
+        perplexity: exp of the mean negative log-probability per token; may be infinite or NaN.
+        vocab_size: size of the vocabulary.
     """
     if not perplexity <= vocab_size:
         yield _raised(
@@ -328,7 +326,7 @@ def _about_data(
 
 
 def _clean(figures: Figures) -> str:
-    """What is left of the difference without the cases that training has seen."""
+    """A sentence about the difference without the cases that training has seen."""
     if not figures.get("clean_n"):
         return "Part of the tuned model's accuracy may be memorization."
     delta, low, high = (100 * figures[f"clean_accuracy_delta{end}"] for end in ("", "_low", "_high"))
@@ -340,10 +338,10 @@ def _clean(figures: Figures) -> str:
 
 def _about_invalid_answers(comparison: "Comparison", models: Models) -> Iterator[Raised]:
     n = len(comparison)
-    # Whoever wrote a file may have called an answer invalid for any reason.
+    # The writer of a file may have marked an answer as invalid for any reason.
     from_files = comparison.pairs is not None
     one, several = ("is invalid and counts", "are invalid and count") if from_files else comparison.task.words.invalid
-    for model, cell, change in (("base", "repaired", "gained"), ("tuned", "broken", "lost")):
+    for model, cell, change in (("base", "repaired", "gain"), ("tuned", "broken", "loss")):
         invalid = comparison.aligned[f"outcome_{model}"] == INVALID
         count, who = int(invalid.sum()), getattr(models, model)
         if not count:
@@ -355,8 +353,8 @@ def _about_invalid_answers(comparison: "Comparison", models: Models) -> Iterator
         inside = comparison.cells == cell
         if within := int((invalid & inside).sum()):
             sentence += (
-                f" They include {within:,} of the {_counted(int(inside.sum()), f'{cell} case')}: what was {change} "
-                "there may be the answer format alone."
+                f" They include {within:,} of the {_counted(int(inside.sum()), f'{cell} case')}: that {change} may be "
+                "due to the answer format alone."
             )
         yield _raised("TD204", sentence, f"Invalid answers of the {who}")
 
@@ -384,11 +382,11 @@ def _about_clusters(comparison: "Comparison") -> Iterator[Raised]:
 
 
 def environment_checks(base: Mapping[str, str], tuned: Mapping[str, str]) -> Iterator[Raised]:
-    """TD206: what differs between the environments of two evaluations, as `tunediff.models.environment` describes them.
+    """TD206: environments of the two evaluations (see `tunediff.models.environment`) that differ.
 
     Args:
-        base: of the evaluation before; empty where nobody wrote it down.
-        tuned: of the one after.
+        base: environment of the evaluation of the base model; empty if unknown.
+        tuned: environment of the evaluation of the tuned model.
     """
     names = [name for name in {**base, **tuned} if base.get(name) != tuned.get(name)] if base and tuned else []
     if names:
@@ -407,8 +405,8 @@ def unchanged_checks(log_probs: Mapping[str, Floats], models: Models = DEFAULT_M
     """TD207: a tuned model whose scores equal the base model's to the last digit.
 
     Args:
-        log_probs: of base and tuned, of shape (n_cases, n_labels); empty where a case has none.
-        models: what to call the two.
+        log_probs: log-probabilities of base and tuned, of shape (n_cases, n_labels); empty if a case has none.
+        models: names of the two.
     """
     if log_probs and np.array_equal(log_probs["base"], log_probs["tuned"]):
         yield _raised(
@@ -433,7 +431,7 @@ def _about_training(log: Iterable[Mapping[str, Any]]) -> Iterator[Raised]:
 
 
 def _about_files(comparison: "Comparison") -> Iterator[Raised]:
-    """Doubts that the files themselves raise."""
+    """Checks that were raised when the files were read."""
     for code, sentence in comparison.pairs.checks if comparison.pairs else ():
         yield _raised(code, sentence)
 

@@ -254,7 +254,7 @@ def write_predictions(path: Path, frame: "pd.DataFrame", about: Mapping[str, obj
 
     Args:
         path: where to.
-        frame: a row a case; other columns are left out.
+        frame: one row per case; other columns are left out.
         about: what made it: labels, model, environment.
     """
     with predictions_writer(path, about) as write:

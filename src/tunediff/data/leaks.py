@@ -99,7 +99,7 @@ def _near_duplicates(
     part, whole = NEARLY
     evaluated, learned = [_pair(case, task) for case in cases], [_pair(case, trained) for case in train]
     left, right, n_shingles = _shingles(evaluated, learned)
-    # A row a training case: all of its shingles in one table, only its rarest in the other, to be asked by shingle.
+    # One row per training case: all of its shingles in one table, only its rarest in the other, to be asked by shingle.
     all_of, few_of = (
         csr_array((np.ones(len(some.members), np.int8), some.members, some.ends), shape=(len(train), n_shingles))
         for some in (right, _rarest(right))

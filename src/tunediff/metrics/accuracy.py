@@ -44,7 +44,7 @@ def score(
         predictions: the predicted label of each case, None (or NaN) where the answer is invalid.
         log_probs: natural log-probabilities of shape (n_cases, n_labels), in the order of `labels`, each row
             normalised over the labels.
-        confidence: of the interval of the accuracy.
+        confidence: level of the interval of the accuracy.
 
     Returns:
         What `label_scores` returns, and before `degenerate`: nll: mean negative log-probability of the gold label in
@@ -72,7 +72,7 @@ def label_scores(
         labels: the label list of the task, of length n_labels.
         gold: the right label of each case, of length n_cases.
         predictions: the predicted label of each case, None (or NaN) where the answer is invalid.
-        confidence: of the interval of the accuracy.
+        confidence: level of the interval of the accuracy.
 
     Returns:
         n: cases. accuracy, accuracy_low, accuracy_high: 0..1, with the Wilson interval. balanced_accuracy:
@@ -120,7 +120,7 @@ def per_class(labels: Sequence[str], counts: Counts) -> list[dict[str, Any]]:
 
     Args:
         labels: the label list of the task, of length n_labels.
-        counts: what `confusion` returns.
+        counts: the result of `confusion`.
     """
     return [
         {
@@ -142,7 +142,7 @@ def degenerate_reason(labels: Sequence[str], counts: Counts) -> str | None:
 
     Args:
         labels: the label list of the task, of length n_labels.
-        counts: what `confusion` returns.
+        counts: the result of `confusion`.
     """
     n, right = int(counts.sum()), int(counts.trace())
     support, predicted = counts.sum(axis=1), counts[:, :-1].sum(axis=0)
@@ -169,7 +169,7 @@ def repeated_accuracy(metrics: Mapping[str, float], labels: Sequence[str], count
         metrics: figures as reported, in 0..1, among them any of accuracy, macro_f1, precision, recall, f1 (the last
             three of the last label, the positive one of two).
         labels: the label list of the task.
-        counts: what `confusion` returns for the predictions.
+        counts: the result of `confusion` for the predictions.
     """
     rows = per_class(labels, counts)
     occurring = [row["f1"] for row, column in zip(rows, counts.sum(axis=0), strict=False) if row["support"] or column]

@@ -45,7 +45,7 @@ def score_answers(
         log_probs: natural-log probabilities of [answerable, unanswerable], of shape (n_cases, 2); None where the
             model gives none.
         validation: other questions, with log_probs, on which to find the threshold of validated_*.
-        confidence: of the interval of exact match.
+        confidence: level of the interval of exact match.
 
     Returns:
         n: questions. exact, exact_low, exact_high (Wilson), f1: 0..100. HasAns_exact, HasAns_f1, HasAns_total of the

@@ -3,7 +3,7 @@
     log_probs = log_prob_array(frame["log_probs"])              # (n_cases, n_labels)
     sure, right = confidence_of(log_probs), log_probs.argmax(axis=1) == gold
     adaptive_ece(sure, right)                                   # 0.031: off by 3 points on average
-    reliability(sure, right)                                    # a row a bin: mean confidence, accuracy
+    reliability(sure, right)                                    # one row per bin: mean confidence, accuracy
 
 Everything here speaks of the probabilities of the labels: the answer is the most likely label, the confidence its
 probability. All bins hold the same number of cases (Nguyen and O'Connor 2015), so that none is nearly empty; cases of

@@ -1,11 +1,11 @@
-"""What the results say, in sentences a manager can read and a statistician will sign.
+"""The findings of a comparison in sentences, for readers with and without a background in statistics.
 
     found = findings(results)
     found.headline             # In this checkpoint, fine-tuning raised accuracy from 41.0 % to 88.0 % on 100 ...
     found.sentences[1]         # The difference is +47.0 points (95 % interval +36.1 to +57.2 points; exact McNemar ...
 
-A difference is reported only where the exact test rejects chance and the interval excludes zero. Where none was shown,
-the sentences say so, along with what a test set of this size could have detected.
+A difference is reported only if the exact test rejects chance and the interval excludes zero. Otherwise the sentences
+say that none was shown, and which difference a test set of this size could have detected.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ from tunediff.tasks.task import Task
 
 
 class Paragraph(NamedTuple):
-    """What a few sentences are about, and the sentences."""
+    """Sentences about one topic."""
 
     about: str
     sentences: tuple[str, ...]
@@ -46,27 +46,27 @@ class Paragraph(NamedTuple):
 
 @dataclass(frozen=True)
 class Findings:
-    """The verdict in one line, the paragraphs that support it, the limits of the test set, the checks, the counts.
+    """The headline, the paragraphs that support it, the limits of the test set, the checks, the parameter counts.
 
-    The paragraphs cover, as far as they were measured: what changed, the parts of the change, repaired and broken
-    cases, trivial baselines, and cost.
+    The paragraphs cover what was measured: what changed, the parts of the change, repaired and broken cases, trivial
+    baselines, cost and so on; see `SENTENCES`.
     """
 
     headline: str
     paragraphs: tuple[Paragraph, ...]
     limits: tuple[str, ...]
     checks: tuple[Raised, ...]
-    acknowledged: tuple[Raised, ...]  # each with its reason
+    acknowledged: tuple[Raised, ...]
     parameters: str
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """Those of all paragraphs."""
+        """The sentences of all paragraphs."""
         return tuple(sentence for paragraph in self.paragraphs for sentence in paragraph.sentences)
 
 
 def findings(results: Results) -> Findings:
-    """Put the results into words: the sentences of `SENTENCES` that apply."""
+    """Return the findings: the headline, and the sentences of `SENTENCES` that apply."""
     paragraphs = (
         Paragraph(about, tuple(filter(None, (sentence(results) for sentence in written))))
         for about, written in SENTENCES.items()
@@ -82,7 +82,7 @@ def findings(results: Results) -> Findings:
 
 
 def best_baseline(results: Results) -> float | None:
-    """The accuracy of the best trivial baseline, in 0..1; None where none was measured."""
+    """Return the accuracy of the best trivial baseline, in 0..1; None if none was measured."""
     return max((value for key, value in results.baselines.items() if key.endswith("_accuracy")), default=None)
 
 
@@ -93,7 +93,7 @@ def _beaten(results: Results) -> bool:
 
 
 def shown(diff: Metrics, confidence: float) -> bool:
-    """Whether a difference was shown: the exact test rejects chance and the interval excludes zero."""
+    """Return whether a difference was shown: the exact test rejects chance and the interval excludes zero."""
     return diff["mcnemar_p"] < 1 - confidence and not diff["accuracy_delta_low"] <= 0 <= diff["accuracy_delta_high"]
 
 
@@ -105,7 +105,7 @@ def _headline(results: Results) -> str:
         return _silent_headline(results, silent)
     if not shown(diff, results.confidence):
         return f"No difference was shown between the {models.base} and the {models.tuned} on {cases}."
-    # One seed says what it gave, not what the recipe gives.
+    # With one seed, the claim is about this checkpoint and not about the recipe.
     who = f"In this checkpoint, {models.change}" if results.train else change
     if diff["accuracy_delta"] < 0:
         return f"{who} made the model worse: {results.task.words.measure} fell from {base} to {tuned} on {cases}."
@@ -116,7 +116,7 @@ def _headline(results: Results) -> str:
 
 
 def _over_baseline(results: Results) -> str:
-    """How a model whose base had an untrained head compares with the best trivial baseline: that is its gain."""
+    """The comparison with the best trivial baseline, which replaces the gain if the base has an untrained head."""
     diff, models = results.diff_cases, results.models
     best = f"the best trivial baseline{_best_name(results)}; the head of the {models.base} was untrained"
     if diff["gain_over_baseline_low"] > 0:
@@ -127,13 +127,13 @@ def _over_baseline(results: Results) -> str:
 
 
 def _best_name(results: Results) -> str:
-    """The best trivial baseline and what it scores, in brackets."""
+    """The best trivial baseline and its score, in parentheses."""
     score = percent(results.diff_cases["baseline_best"])
     return f" ({baseline_name(results.worth[0], results.task)}, {score})" if results.worth else f" ({score})"
 
 
 def _lost(results: Results) -> str:
-    """What was lost on other test sets, after the headline."""
+    """A sentence about losses on other test sets, for the headline."""
     lost = [
         f"{row['measure']} on {row['set']} fell from {percent(row['accuracy_base'])} to "
         f"{percent(row['accuracy_tuned'])}"
@@ -144,12 +144,12 @@ def _lost(results: Results) -> str:
 
 
 def _is_shown(row: Record, confidence: float) -> bool:
-    """Whether a change on a further test set was shown, given that there are others."""
+    """Whether a change on a further test set was shown, with p adjusted for the number of test sets."""
     return bool(row["p_holm"] < 1 - confidence and not row["low"] <= 0 <= row["high"])
 
 
 def _invalid_throughout(results: Results) -> tuple[str, ...]:
-    """Which of base and tuned gave no valid answer at all."""
+    """The models, base and tuned, that gave no valid answer at all."""
     before = sum(flow.cases for flow in results.flows if flow.before == INVALID)
     after = sum(flow.cases for flow in results.flows if flow.after == INVALID)
     n = int(results.diff_cases["n"])
@@ -157,7 +157,7 @@ def _invalid_throughout(results: Results) -> tuple[str, ...]:
 
 
 def _silent_headline(results: Results, silent: tuple[str, ...]) -> str:
-    """The verdict where a model gave no valid answer: a gain is then mostly, or may be no more than, its format."""
+    """The headline if a model gave no valid answer, so that a gain is mostly or only due to the answer format."""
     diff, cases = results.diff_cases, counted(int(results.diff_cases["n"]), "test case")
     names = {"base": results.models.base, "tuned": results.models.tuned}
     if len(silent) == 2:
@@ -220,7 +220,7 @@ def _difference(results: Results) -> str:
 
 
 def _scores(results: Results) -> str:
-    """The scores of a case beside right and wrong."""
+    """Scores of the answers other than right and wrong."""
     diff, sentences = results.diff_cases, []
     for stem, name in results.task.scores.items():
         note = results.task.score_notes.get(stem)
@@ -234,7 +234,7 @@ def _scores(results: Results) -> str:
 
 
 def _traits(results: Results) -> str:
-    """What the answers are like beside right and wrong."""
+    """Traits of the answers, such as their length."""
     diff, found = results.diff_cases, []
     for stem, trait in results.task.traits.items():
         say = percent if trait.is_share else partial(decimal, digits=1)
@@ -264,7 +264,7 @@ def _kinds(results: Results) -> str:
 
 
 def _gain(results: Results) -> str:
-    """What the gain consists of."""
+    """The parts of the gain."""
     if len(results.gain) < 2:
         return ""
     task, names, total = results.task, results.task.parts, sum(row["points"] for row in results.gain) / 100
@@ -282,7 +282,7 @@ def _gain(results: Results) -> str:
 
 
 def _retention(results: Results) -> str:
-    """What became of other test sets."""
+    """Forgotten and gained cases of other test sets."""
     return " ".join(_retained(row, results) for row in results.retention)
 
 
@@ -355,14 +355,14 @@ def _flips(results: Results) -> str:
 
 
 def _names_labels(results: Results) -> bool:
-    """Whether some answer of each model names a label: else no answer is another one than that of the other model."""
+    """Whether each model gave at least one valid answer, so that wrong answers can differ."""
     invalid = any({flow[at] for flow in results.flows} == {INVALID} for at in (0, 1))
     foreign = any({cell[at] for cell in results.cells} == {None} for at in (1, 2))
     return not (invalid or foreign)
 
 
 def _preserved(results: Results) -> str:
-    """The broken cases against those of two unrelated models."""
+    """The rate of broken cases, compared with that of two independent models."""
     diff, confidence = results.diff_cases, results.confidence
     broken, n = int(diff["broken"]), int(diff["n"])
     if broken == 0 or "negative_flip_rate" not in diff:
@@ -370,8 +370,8 @@ def _preserved(results: Results) -> str:
     unrelated = n * diff["accuracy_base"] * (1 - diff["accuracy_tuned"])
     ends = f"{level(confidence)} interval {interval(diff['negative_flip_rate_low'], diff['negative_flip_rate_high'])}"
     return (
-        f"Broken cases are {percent(diff['negative_flip_rate'])} of all (exact {ends}). Two unrelated models with "
-        f"these accuracies would break {decimal(unrelated, 0)}."
+        f"Broken cases are {percent(diff['negative_flip_rate'])} of all (exact {ends}). Two independent models "
+        f"with these accuracies would break {decimal(unrelated, 0)}."
     )
 
 
@@ -398,7 +398,7 @@ def _baselines(results: Results) -> str:
 
 
 def baseline_name(row: Record, task: Task) -> str:
-    """What a baseline is called."""
+    """Return the name of a baseline for readers."""
     name = str(row["baseline"])
     return task.baseline_names.get(name, name)
 
@@ -408,14 +408,14 @@ def _noise(results: Results) -> str:
     if "noise_floor_flips" not in diff:
         return ""
     return (
-        f"Asked again at another batch size, the {results.models.base} flipped {whole(diff['noise_floor_flips'])} of "
-        f"{counted(int(diff['n']), 'case')} without any training; {results.models.change} flipped "
-        f"{whole(diff['repaired'] + diff['broken'])}."
+        f"Evaluated again at another batch size, the {results.models.base} flipped "
+        f"{whole(diff['noise_floor_flips'])} of {counted(int(diff['n']), 'case')} without any training; "
+        f"{results.models.change} flipped {whole(diff['repaired'] + diff['broken'])}."
     )
 
 
 def _draw(results: Results) -> str:
-    """What a differently initialized head flips, which has learned just as little."""
+    """Flips due to another random initialization of the untrained head."""
     diff = results.diff_cases
     if "noise_floor_seed_flips" not in diff:
         return ""
@@ -426,7 +426,7 @@ def _draw(results: Results) -> str:
 
 
 def _health(results: Results) -> str:
-    """How well the test set distinguishes these two models, and which of its labels to review."""
+    """How well the test set distinguishes the two models, and the labels to review."""
     diff, models = results.diff_cases, results.models
     if "agreed_against_label" not in diff:
         return ""
@@ -468,7 +468,7 @@ def _calibration(results: Results) -> str:
 
 
 def _cost(results: Results) -> str:
-    """Time, memory and money spent, in total and per net repaired case."""
+    """Time, memory and money, in total and per net repaired case."""
     if not results.costs:
         return ""
     seconds, gpu_seconds = (
@@ -501,14 +501,14 @@ def _each(amount: float, unit: str, diff: Metrics) -> str:
     """An amount per net repaired case, with the interval implied by that of the difference."""
     ends = (diff["accuracy_delta_low"], diff["accuracy_delta_high"])
     found = per_net_repair(amount, int(diff["n"]), diff["accuracy_delta"], *ends)
-    assert found is not None  # more cases were repaired than broken
+    assert found is not None
     assert found.value is not None
     between = f"{figure(found.low)} or more" if found.high is None else f"{figure(found.low)} to {figure(found.high)}"
     return f"{figure(found.value)} {unit} ({between})"
 
 
 def _limits(results: Results) -> list[str]:
-    """What this test set cannot tell."""
+    """Limits of the conclusions that this test set allows."""
     diff, n = results.diff_cases, int(results.diff_cases["n"])
     task, confidence, sure = results.task, results.confidence, level(results.confidence)
     sentences = [power_sentence(n, int(diff["repaired"]), int(diff["broken"]), 1 - confidence)]
@@ -529,7 +529,7 @@ def _limits(results: Results) -> list[str]:
     if texts is not None and texts < n and (len(task.inputs) > 1 or not results.prepare):
         sentences.append(
             f"The {counted(n, 'case')} share {counted(texts, f'different {task.source_input}')}. The interval of the "
-            "difference accounts for that; the exact test treats the cases as independent."
+            "difference accounts for this; the exact test treats the cases as independent."
         )
     if results.train:
         sentences.append("The model was trained once: variation between training seeds was not measured.")
@@ -544,7 +544,7 @@ def _limits(results: Results) -> list[str]:
 
 def _parameters(count: Metrics) -> str:
     if not count:
-        return "Parameters were not counted: a server does not report those of its models."
+        return "Parameters were not counted, because a server does not report them."
     if "trainable" not in count:
         return "The tuned model was not trained here: which of its parameters were trained is unknown."
     share, stored_share = (percent(count[key] / 100, 3) for key in ("trainable_percent", "packed_trainable_percent"))
@@ -558,7 +558,7 @@ def _parameters(count: Metrics) -> str:
     )
 
 
-# What each paragraph of the verdict covers, in order; a sentence is empty where it does not apply.
+# The paragraphs in order; a function returns an empty string if its sentence does not apply.
 SENTENCES: dict[str, tuple[Callable[[Results], str], ...]] = {
     "What changed": (_accuracies, _difference, _scores, _kinds),
     "Form of the answers": (_traits,),
@@ -575,7 +575,7 @@ SENTENCES: dict[str, tuple[Callable[[Results], str], ...]] = {
 
 
 def parity_sentence(train: Metrics) -> str:
-    """Whether training and evaluation render the same chat; empty where that was not measured."""
+    """Return a sentence about whether training and evaluation render chats equally; empty if not measured."""
     if not train.get("parity_cases"):
         return ""
     equal, cases, spelled = (int(train[f"parity_{key}"]) for key in ("equal", "cases", "spelled"))
@@ -585,5 +585,5 @@ def parity_sentence(train: Metrics) -> str:
         "template renders them."
     )
     if spelled:
-        sentence += f" In {counted(spelled, 'case')} a text spells a special token; it is kept as text."
+        sentence += f" In {counted(spelled, 'case')}, a text spells a special token; it is kept as text."
     return sentence

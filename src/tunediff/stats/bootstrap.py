@@ -26,7 +26,7 @@ import scipy
 from scipy.sparse import csr_array, vstack
 
 Floats = npt.NDArray[np.float64]
-# What cases may share, one value a case; None where every case stands for itself.
+# What cases may share, one value a case; None if cases are independent.
 Clusters = Sequence[Any] | npt.NDArray[np.intp] | pd.Series | None
 # From summed totals of shape (replicates, columns) to values of shape (replicates,).
 Statistic = Callable[[Floats], Floats]
@@ -104,10 +104,10 @@ def bootstrap_interval(
     """Return the expanded percentile interval of a statistic of sums.
 
     Args:
-        strata: what `units` returns; several of them are drawn apart, each as many units as it has, so that no
+        strata: the result of `units`; several of them are drawn apart, each as many units as it has, so that no
             replicate loses a class.
         statistic: from the summed totals of shape (replicates, columns) to its values of shape (replicates,).
-        confidence: of the interval, in 0..1.
+        confidence: level of the interval, in 0..1.
         replicates: how many times to draw; None: 5,000, and 1,000 where units are of very many kinds.
         seed: of the draws; the same seed gives the same interval.
 
@@ -147,7 +147,7 @@ def expanded_percentiles(values: Floats, n: int, confidence: float = 0.95) -> tu
     Args:
         values: of the statistic, one a replicate.
         n: units that each replicate draws, at least two.
-        confidence: of the interval, in 0..1.
+        confidence: level of the interval, in 0..1.
     """
     outside = scipy.stats.norm.cdf(-sqrt(n / (n - 1)) * scipy.stats.t.ppf((1 + confidence) / 2, n - 1))
     low, high = np.quantile(values, [outside, 1 - outside])
@@ -191,7 +191,7 @@ def mean_interval(
     Args:
         values: of length n_cases.
         clusters: of length n_cases, drawn whole; None draws cases.
-        confidence: of the interval, in 0..1.
+        confidence: level of the interval, in 0..1.
         seed: of the draws.
 
     Raises:

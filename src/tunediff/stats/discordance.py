@@ -38,7 +38,7 @@ def pair_tests(right: Flags, clusters: Clusters = None) -> Floats:
 
     Args:
         right: whether each run has each case right, of shape (n_runs, n_cases).
-        clusters: what cases may share, of length n_cases; None: every case stands for itself.
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
     """
     codes = None if clusters is None else cluster_codes(clusters)
     if codes is None or int(codes.max()) + 1 == len(codes):

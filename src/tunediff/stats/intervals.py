@@ -57,7 +57,7 @@ def cases_for_rate(successes: int, n: int, limit: float, confidence: float = 0.9
         successes: such as broken cases.
         n: number of cases, at least 1.
         limit: that the rate is held against, in 0..1.
-        confidence: of the interval (Clopper and Pearson 1934).
+        confidence: level of the interval (Clopper and Pearson 1934).
 
     Returns:
         The smallest number, also where it is below n; None where more than a billion are too few, as they are when the

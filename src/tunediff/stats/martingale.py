@@ -69,7 +69,7 @@ def one_by_one(values: Integers, clusters: Clusters = None, least: int = -1) -> 
 
     Args:
         values: whole numbers in least..1, of length n_cases, at least 1.
-        clusters: what cases may share, of length n_cases; None: every case stands for itself.
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
         least: of a value.
     """
     n = len(values)

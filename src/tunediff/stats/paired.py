@@ -99,7 +99,7 @@ def standard_error(change: npt.NDArray[np.int64], clusters: Clusters = None) -> 
 
     Args:
         change: what became of each case: 1 repaired, -1 broken, else 0; of length n_cases, at least 1.
-        clusters: what cases may share, whose residuals are summed (Liang and Zeger 1986); None: nothing.
+        clusters: cluster of each case, whose residuals are summed (Liang and Zeger 1986); None: nothing.
     """
     residuals = change - change.mean()
     if clusters is not None:
@@ -121,7 +121,7 @@ def mean_difference_interval(
     Args:
         before: a score of each case, of shape (n_cases,).
         after: the same after.
-        confidence: of the interval, in 0..1.
+        confidence: level of the interval, in 0..1.
         clusters: of length n_cases; None: every case is its own.
     """
     change = after - before
@@ -229,7 +229,7 @@ def cases_for_margin(repaired: int, broken: int, n: int, margin: float, confiden
         broken: cases that went from right to not right.
         n: number of cases, at least 1.
         margin: how much worse is still no worse, a fraction.
-        confidence: of the interval (Tango 1998).
+        confidence: level of the interval (Tango 1998).
 
     Returns:
         The smallest number, also where it is below n; None where more than a billion are too few, as they are when the

@@ -74,7 +74,7 @@ def two_way(change: npt.NDArray[np.int64], clusters: Clusters = None) -> Layout:
 
     Args:
         change: what became of each case, of shape (n_seeds, n_cases): 1 repaired, -1 broken, else 0.
-        clusters: what cases may share, of length n_cases; None: every case stands for itself.
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
 
     Raises:
         ValueError: fewer than two seeds, or fewer than two clusters of cases.
@@ -112,7 +112,7 @@ def recipe_interval(layout: Layout, confidence: float) -> tuple[float, float]:
 
     Args:
         layout: of at least `FEWEST_SEEDS` seeds.
-        confidence: of the interval.
+        confidence: level of the interval.
 
     Raises:
         ValueError: fewer seeds.
@@ -146,7 +146,7 @@ def seeds_needed(layout: Layout, half_width: float, confidence: float) -> int | 
     Args:
         layout: of the seeds so far.
         half_width: wanted, more than 0.
-        confidence: of the interval.
+        confidence: level of the interval.
 
     Returns:
         How many in all; None where the cases alone vary by more, so that no number of seeds does.
@@ -171,7 +171,7 @@ def multi_bootstrap(
 
     Args:
         change: as for `two_way`.
-        confidence: of the interval.
+        confidence: level of the interval.
         clusters: as for `two_way`.
         seed: of the draws.
     """

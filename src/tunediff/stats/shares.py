@@ -29,8 +29,8 @@ def share_interval(
     Args:
         flags: whether it holds, of length n_cases, at least 1.
         plain: the interval of so many of so many with a confidence, such as `tunediff.stats.intervals.wilson`.
-        confidence: of the interval.
-        clusters: what cases may share, of length n_cases; None: every case stands for itself.
+        confidence: level of the interval.
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
     """
     n, count = len(flags), int(flags.sum())
     found = n if clusters is None else int(cluster_codes(clusters).max()) + 1

@@ -147,5 +147,5 @@ def test_label_lists_that_differ_are_refused():
     for other in (("a", "c", "b"), ("a", "b", "d")):
         with pytest.raises(TunediffError, match=f"found a, b, c in one and {', '.join(other)} in the other"):
             common_labels(before, Scored(3, other), NAMES)
-    with pytest.raises(TunediffError, match="found a, b, c in one and 2 numbers a case in the other"):
+    with pytest.raises(TunediffError, match="found a, b, c in one and 2 numbers per case in the other"):
         common_labels(before, Scored(2, None), NAMES)
