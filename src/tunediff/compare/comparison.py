@@ -30,7 +30,7 @@ from tunediff.data.cases import INVALID, MODELS, OUTCOMES, Case
 from tunediff.data.leaks import Leaks
 from tunediff.metrics.calibration import Floats, log_prob_array
 from tunediff.runtime.errors import TunediffError
-from tunediff.tasks.families import Family, own_column, own_families
+from tunediff.tasks.families import Family, user_column, user_families
 from tunediff.tasks.task import Tally, Task
 
 CONFIDENCE: float = Diff.model_fields["confidence"].default
@@ -90,7 +90,7 @@ class Comparison:
     def features(self) -> pd.DataFrame:
         """Features of the texts of each case, in the order of `cases`, and the user's own columns."""
         user_slices = {
-            own_column(name): pd.Series(list(values), dtype=object) for name, values in self.user_slices.items()
+            user_column(name): pd.Series(list(values), dtype=object) for name, values in self.user_slices.items()
         }
         if not self.cases:
             return pd.DataFrame(user_slices)
@@ -100,7 +100,7 @@ class Comparison:
     @property
     def families(self) -> list[Family]:
         """How slices are made from `features`."""
-        return [*self.task.families, *own_families(list(self.user_slices), self.task.families)]
+        return [*self.task.families, *user_families(list(self.user_slices), self.task.families)]
 
     @cached_property
     def log_probs(self) -> dict[str, Floats]:

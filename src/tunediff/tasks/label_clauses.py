@@ -1,4 +1,4 @@
-"""What explains the flip of a case whose answer is a label.
+"""Clauses that explain the flip of a case whose answer is a label.
 
 The gold label trailed by 2.31 nats before and leads by 0.80 after; without the base model's label preference it would
 have led before (by 0.12 nats).

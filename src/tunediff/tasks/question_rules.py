@@ -1,8 +1,8 @@
-"""What answering questions asks of params.yaml: each rule returns what is wrong, None where nothing is.
+"""Rules of question answering for params.yaml. Each returns an error message, or None.
 
     task.inputs: found ['text'], expected [question, context] for question_answering
 
-A test set of this kind is held against `RULES`, the headline's section evaluate against `SETTINGS_RULES` too.
+`RULES` apply to all test sets, `SETTINGS_RULES` to the main one only.
 """
 
 from tunediff.config.params import Params
