@@ -52,7 +52,7 @@ def test_both_pages_say_exact_match_and_mark_the_answer():
     made = page(found())
     for text in (plain(made.html), plain(made.markdown)):
         assert "The change raised exact match from 41.0 % to 88.0 % on 100 test cases." in text
-        assert "F1, which counts the words in common" in text
+        assert "F1, based on the words shared" in text
         assert "On the 75 questions that have an answer" in text
         assert "The 100 cases share 50 different contexts." in text
     data = json.loads(re.search(r'id="case-data">(.*?)</script>', made.html, re.DOTALL)[1])

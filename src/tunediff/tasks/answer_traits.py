@@ -30,7 +30,7 @@ TRAITS: Mapping[str, Trait] = {
     "trait_words": Trait("words per answer", is_share=False),
     "trait_empty": Trait("empty answers", is_share=True),
     "trait_cut": Trait("answers cut off at the token limit", is_share=True),
-    "trait_repetition": Trait("repeated runs of four words", is_share=True),
+    "trait_repetition": Trait("repeated sequences of four words", is_share=True),
     "trait_other_script": Trait("answers in another script", is_share=True),
 }
 

@@ -108,7 +108,7 @@ def key_of(value: object) -> str | None:
 
 
 def tags_of(row: Row) -> Sequence[str]:
-    """Return the tags of a row, such as the phenomena that it tests, from the column `tags` (a list or text), if any."""
+    """Return the tags of a row from the column `tags` (a list or a text), if there is one."""
     value = row.get("tags")
     tags = [str(tag) for tag in (value if isinstance(value, list) else [value]) if tag is not None and tag != ""]
     if any(NOT_TEXT.search(tag) for tag in tags):

@@ -3,7 +3,7 @@
 experiment = read_experiment(Path("params.yaml"))
 experiment.params.train.learning_rate                # 0.0005, also where the file says "5e-4"
 experiment.task.labels, experiment.also["mnli"].labels
-settings_of(experiment)["train"]                     # content of data/settings/train.json except for the hash of its code
+settings_of(experiment)["train"]                     # data/settings/train.json without the hash of its code
 """
 
 from collections.abc import Collection, Iterator, Mapping

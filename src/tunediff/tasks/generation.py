@@ -145,7 +145,7 @@ class Generation(Task):
         return (*self.scores, *self.traits, *(("case_id", "answers", "text") if corpus else ()))
 
     def metrics(self, frame: pd.DataFrame, validation: pd.DataFrame | None) -> dict[str, float]:
-        """Return n, accuracy with its Wilson interval accuracy_low and accuracy_high, means of scores and traits, invalid.
+        """Return n, accuracy, accuracy_low, accuracy_high (Wilson), the means of scores and traits, and invalid.
 
         If BLEU is a grade, the corpus BLEU and its components are included (`bleu_dictionary`).
         """

@@ -325,7 +325,7 @@ class Task(ABC):
 
     @abstractmethod
     def features(self, cases: Sequence[Case], train: Sequence[Case] = ()) -> pd.DataFrame:
-        """Return features of the texts of each case, by case_id, in the order of the cases: the columns of `families`."""
+        """Return features of the texts by case_id, in the order of the cases: the columns of `families`."""
 
     @abstractmethod
     def model_evidence(self, rows: pd.DataFrame, cases: Sequence[Case], who: str) -> dict[str, list[Any]]:
