@@ -125,7 +125,7 @@ def test_a_file_against_itself_passes_with_the_cases_for_it_and_has_no_verdict_w
             "--slice: found 'label: maybe', which has no cases; expected one of label: no, label: yes",
         ),
         (["before.jsonl", "after.jsonl", "--confidence", "95"], "confidence: found 95.0"),
-        (["before.jsonl", "after.jsonl", "--data", "dev.json"], "beside a .jsonl file"),
+        (["before.jsonl", "after.jsonl", "--data", "dev.json"], "with a .jsonl file"),
     ],
 )
 def test_bad_input_ends_in_one_line_with_nothing_written(folder, arguments, message):

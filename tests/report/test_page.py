@@ -133,7 +133,7 @@ def test_what_a_chat_model_learned_of_its_prompts_stands_beside_the_loss(tmp_pat
         assert (
             "In 8,500 of 8,500 cases for training and validation, the training sequence is, token for token," in words
         )
-        assert "In 3 cases a text spells a special token; it is kept as text." in words
+        assert "In 3 cases, a text spells a special token; it is kept as text." in words
     assert "token for token" not in markdown_page(contents(tmp_path / "raw", usual_cases()))
 
 

@@ -227,10 +227,10 @@ def _checked(
 
 
 def _rates(counts: Counts) -> tuple[npt.NDArray[np.float64], ...]:
-    """Return precision, recall and F1, each of shape (n_labels,); 0 where undefined."""
+    """Return precision, recall and F1, each of shape (n_labels,); 0 if undefined."""
     right = counts.diagonal()
     support, predicted = counts.sum(axis=1), counts[:, :-1].sum(axis=0)
-    # A rate with an empty denominator has a numerator of 0 too.
+    # If a denominator is 0, so is the numerator.
     return (
         right / np.maximum(predicted, 1),
         right / np.maximum(support, 1),

@@ -2,7 +2,7 @@
 
     log_probs = log_prob_array(frame["log_probs"])              # (n_cases, n_labels)
     sure, right = confidence_of(log_probs), log_probs.argmax(axis=1) == gold
-    adaptive_ece(sure, right)                                   # 0.031: accuracy and confidence differ by 3 points on average
+    adaptive_ece(sure, right)                                   # 0.031: off by 3 points on average
     reliability(sure, right)                                    # one row per bin: mean confidence, accuracy
 
 The answer is the most likely label, and the confidence is its probability. All bins have the same number of cases
@@ -29,7 +29,7 @@ BINS = 10
 
 
 def number_rows(column: Iterable[Sequence[float]]) -> Floats | list[Sequence[float]]:
-    """A column of rows of numbers in the form that numpy takes: an array where it is one already or Arrow holds it."""
+    """Return a column of rows of numbers in a form for numpy, without creating objects if possible."""
     if isinstance(column, pd.Series) and isinstance(column.dtype, pd.ArrowDtype):
         import pyarrow as pa
         import pyarrow.compute as pc

@@ -113,7 +113,7 @@ def _computed(module: Any, inputs_for: Callable[[Any], Inputs | None], place: st
     wanted = [kind for kind in kinds if set(kind) == {"predictions", "references"}]
     inputs = next((found for kind in wanted if (found := inputs_for(kind)) is not None), None)
     if inputs is None:
-        raise TunediffError(f"{place}: wants {shown(kinds[0], 200)}, which this task does not have")
+        raise TunediffError(f"{place}: requires {shown(kinds[0], 200)}, which this task does not have")
     try:
         return module.compute(**inputs)
     except Exception as error:  # a module is anybody's code

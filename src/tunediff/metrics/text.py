@@ -199,10 +199,10 @@ def chrf_cases(answers: Sequence[Texts], predictions: Texts) -> Floats:
 
 
 def _sentence_scores(metric: Any, answers: Sequence[Texts], predictions: Texts) -> Floats:
-    """What a metric of sacrebleu says of each case, as a share."""
+    """The score of each case by a metric of sacrebleu, in 0..1."""
     pairs = zip(answers, predictions, strict=True)
     scores = [metric.sentence_score(text, list(dict.fromkeys(references))).score / 100 for references, text in pairs]
-    # A perfect answer may come out a rounding above 1.
+    # Rounding can make the score of a perfect answer slightly larger than 1.
     return np.minimum(np.array(scores, dtype=np.float64), 1.0)
 
 

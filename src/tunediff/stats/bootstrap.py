@@ -39,7 +39,7 @@ AT_ONCE = 4_000_000
 
 
 class Units(NamedTuple):
-    """The units to resample: the distinct rows of totals, of shape (kinds, columns), and the number of units of each."""
+    """The units to resample: distinct rows of totals, of shape (kinds, columns), and the number of units of each."""
 
     totals: Floats | csr_array
     counts: npt.NDArray[np.int64]
@@ -69,16 +69,16 @@ def units(values: npt.ArrayLike, clusters: Clusters = None) -> Units:
 
 
 def merged(parts: Iterable[Units]) -> Units:
-    """Return units that were made some at a time as one, with sparse totals: equal rows are counted together.
+    """Merge units with sparse totals, counting equal rows together.
 
     Args:
-        parts: with totals that are whole numbers.
+        parts: units with integer totals.
     """
     rows, counts = zip(*((csr_array(part.totals), part.counts) for part in parts), strict=True)
     if len(rows) == 1:
         return Units(rows[0], counts[0])
     totals = csr_array(vstack(rows))
-    # By a hash of 64 bits: of ten million kinds two are taken for one with a chance of 3 in a million.
+    # A hash of 64 bits: among ten million rows, two collide with a probability of 3 in a million.
     numbers = np.random.default_rng(0).integers(-(2**63), 2**63, totals.shape[1])
     _, first, place = np.unique(totals.astype(np.int64) @ numbers, return_index=True, return_inverse=True)
     return Units(totals[first], np.bincount(place, weights=np.concatenate(counts)).astype(np.int64))

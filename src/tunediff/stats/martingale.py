@@ -65,12 +65,12 @@ class Units(NamedTuple):
 
 
 def one_by_one(values: Integers, clusters: Clusters = None, least: int = -1) -> Units:
-    """Return the units of values in the order in which they are read; a cluster counts with its last case.
+    """Return the units in the order of reading; a cluster counts as read with its last case.
 
     Args:
-        values: whole numbers in least..1, of length n_cases, at least 1.
+        values: integers in least..1, of length n_cases, at least 1.
         clusters: cluster of each case, of length n_cases; None: cases are independent.
-        least: of a value.
+        least: lowest possible value.
     """
     n = len(values)
     codes = np.arange(n) if clusters is None else cluster_codes(clusters)
@@ -78,7 +78,7 @@ def one_by_one(values: Integers, clusters: Clusters = None, least: int = -1) -> 
     last[codes] = np.arange(1, n + 1)
     net, size = np.bincount(codes, weights=values).astype(np.int64), np.bincount(codes)
     order = np.argsort(last)
-    # As one number: rows of two are sorted slowly.
+    # Encoded as one number, because sorting rows is slow.
     keys, kind = np.unique((net + n) * (2 * n + 1) + size, return_inverse=True)
     kinds = np.stack([keys // (2 * n + 1) - n, keys % (2 * n + 1)])
     return Units(kinds, kind[order], last[order], least)
@@ -100,19 +100,19 @@ def log_winnings(units: Units, mean: float, looks: Integers | None = None) -> Fl
 
 
 def first_decision(units: Units, mean: float, log_above: float, log_below: float) -> int | None:
-    """Return after how many units the winnings first say that the mean is another one; None: they do not.
+    """Return the number of units after which the mean is first rejected; None if it is not.
 
     Args:
-        units: as they are read, at least one.
-        mean: that is bet against, in units.least..1.
-        log_above: logarithm of the winnings that it takes where the values so far lie above it.
-        log_below: the same where they lie below it.
+        units: at least one unit, in the order of reading.
+        mean: the hypothetical mean, in units.least..1.
+        log_above: logarithm of the capital required to reject it if the values so far are above it.
+        log_below: logarithm of the capital required if they are below it.
     """
     n = len(units.kind)
     looks = np.unique(np.linspace(1, n, min(n, LOOKS)).round().astype(np.int64))
     net, size = units.kinds
     above = np.cumsum((net - size * mean)[units.kind])[looks - 1] > 0
-    # What adds up to 20 in whole numbers may come out as a little less.
+    # A capital of exactly 20 may be computed as slightly less.
     decided = log_winnings(units, mean, looks) >= np.where(above, log_above, log_below) - 1e-9
     return int(looks[decided.argmax()]) if decided.any() else None
 

@@ -41,20 +41,20 @@ def swap_test(pairs: Units, statistic: Statistic, replicates: int | None = None,
 def swap_tests(
     pairs: Units, statistic: Callable[[Floats], Floats], replicates: int | None = None, seed: int = 0
 ) -> Floats:
-    """Return the p-value of `swap_test` for each of several differences that are computed from the same sums.
+    """Return the p-value of `swap_test` for each of several differences of the same sums.
 
     Args:
         pairs: as for `swap_test`.
-        statistic: as for `swap_test`, of shape (replicates, differences).
+        statistic: as for `swap_test`, but with values of shape (replicates, differences).
         replicates: as for `swap_test`.
-        seed: of the draws.
+        seed: seed of the random generator.
     """
     columns = pairs.totals.shape[1] // 2
     kept, swapped = pairs.totals[:, :columns], pairs.totals[:, columns:]
     turned: Any = swapped - kept
     start = pairs.counts @ kept
     observed = abs(statistic(start[None])[0])
-    # Sums of floats in another order differ in their last digits, which must not tell a tie from a smaller value.
+    # The order of summation changes the last digits of floats, so ties need a tolerance.
     least = observed - 1e-9 * np.maximum(1.0, observed)
     moves = abs(turned) @ np.ones(columns) > 0
     turned, counts = turned[moves], pairs.counts[moves]
