@@ -1,6 +1,6 @@
 # make repro   set up .venv where needed, run the pipeline of params.yaml, say what it cost and what the cache saved
 # make test    the same set-up, then the tests that need no pipeline but a small one: minutes
-# make test-all   those, and then the others: whole pipelines, recipes, a team's servers, the report in a browser
+# make test-all   those, and then the others: trainings, whole pipelines, recipes, a team's servers, the report in a browser
 # make setup   the set-up alone, for running; tests and checks install what they need besides
 # make example   the report of the last run as the example of the documents, with its picture (needs Chromium)
 # make lint    ruff and mypy, as before each commit
@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
 # What `make test` leaves to `make test-all`; pyproject.toml says what the markers mean.
-SLOW := pipeline or remote or browser or recipe
+SLOW := slow or pipeline or remote or browser or recipe
 
 .PHONY: help repro test test-all example setup lint audit
 

@@ -50,6 +50,7 @@ def test_a_vulnerability_fails_and_is_named_with_the_version_that_has_none(audit
     assert "right-pad 2.0: PYSEC-2026-1, fixed in 2.1" in out
 
 
+@pytest.mark.slow
 def test_a_service_that_knows_nothing_or_does_not_answer_is_said_and_fails_nothing(audit):
     code, out = audit([SAFE, UNKNOWN])
     assert (code, "1 of 2 packages checked" in out, "nothing of the other 1;" in out) == (0, True, True)

@@ -64,6 +64,7 @@ def changed(monkeypatch, module, name, change):
     monkeypatch.setattr(module, name, lambda *args, **named: change(own(*args, **named)))
 
 
+@pytest.mark.slow
 def test_a_single_text_that_differs_ends_the_generation_benchmark(run, monkeypatch, tmp_path):
     line, ended = run("generation.py")
     assert line["agreement"] == 0

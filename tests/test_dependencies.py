@@ -33,6 +33,7 @@ SKIPPED_WITHOUT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", sorted(SKIPPED_WITHOUT))
 def test_no_test_is_skipped_for_want_of_a_package_that_nobody_declares(module):
     assert names(packages_distributions()[module]) <= DECLARED

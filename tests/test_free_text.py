@@ -54,6 +54,7 @@ def test_the_stages_run_on_free_text_and_the_report_tells_what_changed(name, tmp
     assert "The answers" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_changed_file_of_ones_own_grades_again_and_asks_no_model(tmp_path, monkeypatch):
     params = small("sums")
     params["task"]["grade"] = "own.py:short"

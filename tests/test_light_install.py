@@ -7,6 +7,8 @@ import sys
 import tomllib
 from importlib.metadata import packages_distributions
 
+import pytest
+
 from tests.imports import ROOT
 from tunediff.runtime.errors import MODELS
 
@@ -39,12 +41,14 @@ def test_the_names_of_the_extra_are_those_that_are_blocked_here():
     assert found == declared - {"ruamel"}  # ruamel.yaml.clib, which DVC's reader imports
 
 
+@pytest.mark.slow
 def test_the_help_of_every_command_needs_nothing_of_it(tmp_path):
     code, out, error = light(tmp_path, "--help")
     assert (code, error) == (0, "")
     assert "predict" in out
 
 
+@pytest.mark.slow
 def test_two_tables_are_compared_with_page_and_pictures(tmp_path):
     for name, right in (("before", 5), ("after", 8)):
         rows = [f"{i},{'ab'[i % 2]},{'ab'[i % 2 if i % 10 < right else 1 - i % 2]}\n" for i in range(60)]
@@ -56,6 +60,7 @@ def test_two_tables_are_compared_with_page_and_pictures(tmp_path):
     assert "<svg" in (tmp_path / "found/report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_answers_are_scored(tmp_path):
     asked = {"id": "1", "question": "Who?", "answers": [{"text": "Ada", "answer_start": 0}]}
     data = {"version": "1.1", "data": [{"title": "t", "paragraphs": [{"context": "Ada did.", "qas": [asked]}]}]}
@@ -67,6 +72,7 @@ def test_answers_are_scored(tmp_path):
     assert json.loads(out)["exact_match"] == 100
 
 
+@pytest.mark.slow
 def test_a_command_that_needs_a_model_ends_in_a_line_that_names_the_extra(tmp_path):
     code, out, error = light(tmp_path, "count-params", ROOT / "recipes/phi2-snli-a.yaml")
     assert (code, out) == (1, "")
@@ -75,6 +81,7 @@ def test_a_command_that_needs_a_model_ends_in_a_line_that_names_the_extra(tmp_pa
     ), error
 
 
+@pytest.mark.slow
 def test_a_pipeline_without_dvc_ends_in_the_same_line(tmp_path):
     (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"))

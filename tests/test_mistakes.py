@@ -92,6 +92,7 @@ def report(folder, cases):
     return paths, run
 
 
+@pytest.mark.slow
 def test_3_no_figure_of_the_report_is_a_blank_to_fill_in_or_prose_of_its_own(tmp_path):
     paths, run = report(tmp_path, usual_cases())
     params = yaml.safe_load((tmp_path / "params.yaml").read_text())
@@ -108,6 +109,7 @@ def test_3_no_figure_of_the_report_is_a_blank_to_fill_in_or_prose_of_its_own(tmp
     refused(run(), "metrics/cost/train.json: there is no such file")
 
 
+@pytest.mark.slow
 def test_5_an_f1_that_is_the_accuracy_to_six_digits_is_named(tmp_path):
     cases = made_cases(both_right=30, repaired=40, broken=2, both_wrong_same=20)
     paths, run = report(tmp_path, cases)
@@ -246,6 +248,7 @@ def evidence(folder, base, tuned):
     return out
 
 
+@pytest.mark.slow
 def test_9_every_clause_of_an_explanation_cites_a_field_of_its_case_and_another_model_gets_another(splits):
     cases, gold = gold_of(splits)
     generator = np.random.default_rng(3)
@@ -275,6 +278,7 @@ def test_9_every_clause_of_an_explanation_cites_a_field_of_its_case_and_another_
     assert len(different) > 0.95 * len(both)
 
 
+@pytest.mark.slow
 def test_10_a_gain_that_only_takes_back_a_label_preference_is_not_called_reasoning(splits):
     cases, gold = gold_of(splits)
     reads = calibrated(np.random.default_rng(5).normal(size=(600, 3)) + 1.5 * np.eye(3)[gold])
@@ -294,6 +298,7 @@ def test_10_a_gain_that_only_takes_back_a_label_preference_is_not_called_reasoni
 # 7: figures of pretraining and of answers in words
 
 
+@pytest.mark.slow
 def test_7_a_perplexity_above_the_vocabulary_and_text_metrics_near_zero_raise_checks(tmp_path):
     test, train = made_questions(100, "test"), made_questions(60, "train")
     write_run(tmp_path / "questions", test, train, *golden_pair(test))

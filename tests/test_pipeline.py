@@ -65,6 +65,7 @@ def test_a_mended_parser_metric_or_sentence_asks_no_model_again(name):
     assert not apart & set(code_of(script(name)))
 
 
+@pytest.mark.slow
 def test_a_changed_file_changes_the_settings_of_the_stages_that_run_it_and_of_no_other(tmp_path):
     shutil.copytree(ROOT / "stages", tmp_path / "stages")
     shutil.copytree(ROOT / "src", tmp_path / "src")

@@ -122,6 +122,7 @@ def params_files(draw):
     return draw(torn(whole)) if kind == "torn" else whole
 
 
+@pytest.mark.slow
 def test_params(fuzz, tmp_path):
     path = tmp_path / "params.yaml"
 
@@ -227,6 +228,7 @@ def data_files(draw, folder):
     return "nli", f"all{kind}", draw(torn(made[kind]()))
 
 
+@pytest.mark.slow
 def test_data_files(fuzz, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     raw = tmp_path / "data/raw"
@@ -319,6 +321,7 @@ def run(command, *arguments):
         gc.enable()
 
 
+@pytest.mark.slow
 def test_prediction_files_of_diff(fuzz, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 

@@ -51,6 +51,7 @@ def test_a_test_of_the_kind_is_found(code):
     assert len(list(questions(ast.parse(code)))) == 1
 
 
+@pytest.mark.slow
 def test_nobody_outside_of_the_tasks_asks_which_task_it_is():
     found = {
         str(path.relative_to(PACKAGE)): list(questions(ast.parse(path.read_text(encoding="utf-8")))) for path in FILES

@@ -43,6 +43,7 @@ def learning_rate(project):
     project.run("dvc", "repro")
 
 
+@pytest.mark.slow
 def test_a_second_run_runs_nothing(project):
     assert project.stages_run("dvc", "repro") == []
 

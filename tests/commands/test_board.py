@@ -45,6 +45,7 @@ def test_one_json_object_has_runs_pairs_and_groups(folder):
     assert found["recipes"] == []
 
 
+@pytest.mark.slow
 def test_a_folder_of_files_is_each_of_them_and_the_page_and_the_table_say_what_the_object_says(folder, tmp_path):
     code, out, error = tunediff(tmp_path, "board", folder, "--base", "a.jsonl", "--out", "out")
     assert (code, error) == (0, "")

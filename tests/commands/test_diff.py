@@ -25,6 +25,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_five_files_are_written_and_the_figures_printed(folder):
     code, out, error = tunediff(folder, "diff", "before.jsonl", "after.jsonl", "--input-fields", "text", "--out", "a/b")
     assert (code, error) == (0, "")
@@ -72,6 +73,7 @@ def test_an_interval_over_a_handful_of_clusters_is_explained(folder):
     assert "TD208" not in said["many"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("promise", "expected"),
     [
@@ -151,6 +153,7 @@ def test_an_earlier_result_and_its_neighbours_stay_where_a_run_fails(folder):
     assert {path.name for path in (folder / "kept").iterdir()} == FILES | {"notes.txt"}
 
 
+@pytest.mark.slow
 def test_files_that_were_computed_in_different_environments_are_told_of_in_print_and_on_both_pages(tmp_path):
     for name, table, torch in zip(("before", "after"), made_up_pair(), ("2.12.0", "2.13.0"), strict=True):
         outcomes = ["right" if a == b else "wrong" for a, b in zip(table["prediction"], table["label"], strict=True)]
@@ -302,6 +305,7 @@ def test_what_does_not_go_with_one_or_two_files_is_refused(folder, arguments, me
     assert not (folder / "never").exists()
 
 
+@pytest.mark.slow
 def test_cases_of_a_diff_are_read_again_unless_their_answers_were_graded_by_another_rule(tmp_path):
     (tmp_path / "both.csv").write_text("id,label,a,b,ok_a,ok_b\n1,x,x,y,1,0\n2,x,y,x,1,1\n3,y,y,y,0, 1\n")
     fields = ["--before-field", "a", "--after-field", "b", "--id-field", "id"]
@@ -333,6 +337,7 @@ def test_logs_of_another_tool_are_compared_to_the_end_and_both_pages_say_what_th
     assert "nan" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answers", [["", "", ""], ["LABEL_0", "LABEL_1", "LABEL_1"]])
 @pytest.mark.parametrize("invalid_first", [True, False])
 def test_where_all_answers_of_a_side_are_invalid_nothing_presumes_labels(answers, invalid_first, folder):
@@ -349,6 +354,7 @@ def test_where_all_answers_of_a_side_are_invalid_nothing_presumes_labels(answers
     assert "with another answer" not in report
 
 
+@pytest.mark.slow
 def test_columns_of_two_tables_are_slices_in_the_report_and_must_agree(tmp_path):
     rows = [
         {"case_id": f"{number}", "label": "yes", "prediction": "yes" if number % 2 else "no", "age": number,

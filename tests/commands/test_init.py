@@ -61,6 +61,7 @@ def project(tmp_path_factory, without_minilm):
     return run(folder / "tickets", write_table(folder / "tickets.csv", delimiter=";"), "--group", "client")
 
 
+@pytest.mark.slow
 def test_params_yaml_is_valid_short_and_says_in_each_line_what_it_is(project):
     lines = (project / "params.yaml").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 30
@@ -73,6 +74,7 @@ def test_params_yaml_is_valid_short_and_says_in_each_line_what_it_is(project):
     assert (data.group, data.empty, data.unlabelled) == ("client", "drop", [""])
 
 
+@pytest.mark.slow
 def test_the_splits_account_for_every_row(project):
     experiment = read_experiment(project / "params.yaml")
     drawn, _ = read_splits(experiment.task, experiment.params.data, project / "data/raw")

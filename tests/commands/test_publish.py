@@ -154,6 +154,7 @@ def test_a_wrong_argument_is_a_line(small_run, arguments, words):
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_pipeline_that_has_not_come_to_its_end_has_nothing_to_publish(small_run, tmp_path):
     project = small_run.copy(tmp_path)
     lock = project.folder / "dvc.lock"

@@ -118,6 +118,7 @@ def test_what_dvc_yaml_takes_from_params_yaml_and_finds_nothing_is_named(tmp_pat
     check_templates()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("of", "lacking"), [(dvc_yaml, {}), (str, {"data": "data.path", "pretrain": "pretrain.path"})])
 def test_dvc_asks_for_no_section_of_params_yaml_but_a_clone_for_the_two_that_tunediff_names(
     of, lacking, tmp_path, monkeypatch

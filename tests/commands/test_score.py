@@ -96,6 +96,7 @@ def test_version_1_has_a_dictionary_of_its_own(folder):
     assert json.loads(out) == pytest.approx({"exact_match": 100 / 3, "f1": 100 * (1 + 2 / 3) / 3})
 
 
+@pytest.mark.slow
 def test_the_published_predictions_print_their_golden_scores(tmp_path):
     files = [shared_data(f"squad/{name}.json").resolve() for name in ("dev-v2.0", "predictions-v2.0-bert-single")]
     arguments = ("--data", files[0], "--predictions", files[1], "--json")

@@ -8,6 +8,7 @@ import pytest
 
 from tunediff.compare.checks import (
     chance_checks,
+    cut_checks,
     degenerate_checks,
     environment_checks,
     one_label_checks,
@@ -173,3 +174,14 @@ def test_a_tuned_model_that_changes_not_one_log_probability_is_named_and_one_tha
     nearly[2, 1] = np.nextafter(nearly[2, 1], 0)
     assert not list(unchanged_checks({"base": base, "tuned": nearly}))
     assert not list(unchanged_checks({}))
+
+
+def test_wrong_answers_that_end_at_the_token_limit_are_named_from_a_twentieth_of_the_cases():
+    right, cut = np.zeros(100, bool), np.zeros(100, bool)
+    cut[:5] = True
+    [check] = cut_checks(right, cut, "tuned model")
+    assert (check.code, check.name) == ("TD209", "Answers of the tuned model cut off")
+    assert check.sentence == "5 wrong answers of the tuned model (5.0 % of the cases) end at the token limit."
+    right[0] = True
+    assert not list(cut_checks(right, cut, "tuned model"))
+    assert not list(cut_checks(right, np.zeros(100, bool), "tuned model"))

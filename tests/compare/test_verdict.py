@@ -100,6 +100,7 @@ def test_negative_flips_are_held_against_both_ends_of_the_exact_interval(broken,
     assert (one.low, one.high) == pytest.approx(clopper_pearson(broken, n))
 
 
+@pytest.mark.slow
 def test_a_thousand_identical_pairs_never_fail_and_pairs_that_are_equal_fail_no_more_than_the_level():
     """Equal: both models are right equally often, and each case flips either way by chance, as batches make it."""
     generator = np.random.default_rng(18)
@@ -115,6 +116,7 @@ def test_a_thousand_identical_pairs_never_fail_and_pairs_that_are_equal_fail_no_
     assert 0 < failed <= 1000 * LEVEL
 
 
+@pytest.mark.slow
 def test_equal_pairs_fail_no_more_than_the_level_where_many_slices_are_looked_at():
     generator = np.random.default_rng(4)
     failed = 0
@@ -125,6 +127,7 @@ def test_equal_pairs_fail_no_more_than_the_level_where_many_slices_are_looked_at
     assert failed <= 1000 * LEVEL
 
 
+@pytest.mark.slow
 def test_equal_pairs_fail_no_more_than_the_level_where_cases_share_texts():
     generator = np.random.default_rng(5)
     clusters = np.repeat(np.arange(60), 5)

@@ -1150,6 +1150,7 @@ VALUES = st.recursive(
 KEYS = [(section, key) for section, values in DEFAULT.items() for key in values]
 
 
+@pytest.mark.slow
 @example(place=("evaluate", "settings"), value=None)
 @given(place=st.sampled_from(KEYS), value=VALUES)
 def test_no_value_of_a_key_ends_in_a_traceback(place, value, tmp_path_factory):

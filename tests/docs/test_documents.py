@@ -1,5 +1,6 @@
 """What the documents say stands: links, names, the picture of the pipeline, file formats and figures."""
 
+import csv
 import json
 import re
 
@@ -164,6 +165,31 @@ def test_the_figures_of_the_sweep_are_those_of_its_board():
     low, high = (percent(share).removesuffix("\N{NO-BREAK SPACE}%") for share in (min(together), max(together)))
     assert len(together) == 10
     assert f"ten runs from {low} to {high} % share a group" in RESULTS
+
+
+@pytest.mark.parametrize("name", ["retention", "retention-snli"])
+def test_the_figures_of_what_else_changed_are_those_of_their_file(name):
+    with (ROOT / f"docs/results/smollm2-snli-a/{name}.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            low, high = (signed(100 * float(row[end])) for end in ("low", "high"))
+            cells = [
+                row["set"],
+                *(percent(float(row[f"accuracy_{side}"])) for side in ("base", "tuned")),
+                f"{points(float(row['delta']))} ({low} to {high})",
+                row["forgotten"],
+                row["gained"],
+                p_value(float(row["p_holm"])),
+            ]
+            line = f"| {' | '.join(cells)} |".replace("\N{NO-BREAK SPACE}", " ").replace("p = ", "")
+            assert line in RESULTS
+
+
+def test_the_perplexity_is_that_of_its_file():
+    found = json.loads((ROOT / "docs/results/smollm2-snli-a/perplexity.json").read_text(encoding="utf-8"))
+    before, after = (f"{found[f'perplexity_{side}']:.1f}" for side in ("base", "tuned"))
+    delta, low, high = (f"{found[f'nll_delta{end}']:+.3f}" for end in ("", "_low", "_high"))
+    sentence = f"perplexity rises from {before} to {after} ({delta} nats per token, {low} to {high};"
+    assert sentence in " ".join(RESULTS.split())
 
 
 SYSTEMS = [path.stem for path in (ROOT / "recipes").glob("*.yaml") if "published_parameters:" in path.read_text()]

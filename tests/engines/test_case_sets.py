@@ -167,6 +167,7 @@ def test_the_answers_of_some_windows_are_those_of_one(size, tmp_path):
     assert (whole.read_bytes() == some.read_bytes()) == (size > 3)
 
 
+@pytest.mark.slow
 def test_a_model_answers_windows_as_one_and_one_window_as_before(tmp_path):
     tokenizer = train_bpe(SENTENCES, 320, 256)
     loaded = load(tmp_path / "base", write_model(tmp_path / "model", "llama", tokenizer, max_position_embeddings=256))
@@ -229,6 +230,7 @@ def test_the_texts_of_a_window_are_let_go_before_the_next_but_one(tmp_path):
     assert max(most) <= 2 * 5
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_cases(tmp_path):
     def peak(n):
         cases = make_cases(

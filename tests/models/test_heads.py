@@ -39,6 +39,7 @@ def tensors(model):
     return dict(model.base_model.named_parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
 @pytest.mark.parametrize("head", ["span", "classification"])
 @pytest.mark.parametrize("name", DECODERS)
@@ -100,6 +101,7 @@ def masked(tmp_path):
     return tmp_path / "model"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "keys"), [("head", {}), ("lora", {"target_modules": "all-linear"}), ("qlora", {}), ("full", {})]
 )

@@ -47,6 +47,7 @@ def trial(request, tmp_path_factory, tokenizer):
     return Trial(folder, folder / "llama", request.param)
 
 
+@pytest.mark.slow
 def test_a_null_adapter_has_the_norm_of_the_trained_one_in_each_layer_and_another_direction(trial, tmp_path):
     trained = trial.changes(trial.tuned)
     for seed in (1, 2):
@@ -62,6 +63,7 @@ def test_a_null_adapter_has_the_norm_of_the_trained_one_in_each_layer_and_anothe
     assert torch.equal(trial.answers(tmp_path / "again"), trial.answers(tmp_path / "1"))
 
 
+@pytest.mark.slow
 def test_strength_0_answers_as_the_base_and_strength_1_as_the_tuned_model(trial, tmp_path):
     for strength in (0.0, 0.5, 1.0, 1.25):
         write_scaled(trial.tuned, tmp_path / str(strength), trial.network, strength)

@@ -117,10 +117,12 @@ def published(request, models):
     return models[request.param]
 
 
+@pytest.mark.slow
 def test_the_folder_answers_as_it_was_measured(published):
     assert max(published.off(published.folder)) < 1e-5
 
 
+@pytest.mark.slow
 def test_the_folder_names_no_path_of_this_machine_and_holds_no_pickle(published):
     for path in published.folder.rglob("*"):
         assert path.suffix in ("", ".json", ".safetensors", ".txt", ".jinja", ".model"), path

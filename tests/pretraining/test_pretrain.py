@@ -136,6 +136,7 @@ def test_a_text_that_spells_a_special_token_keeps_it_as_text():
 # Training
 
 
+@pytest.mark.slow
 def test_the_loss_falls_far_below_that_of_guessing(train):
     model, log = train(num_train_epochs=60)
     assert log[0]["train_loss"] == pytest.approx(math.log(len(TOKENIZER)), rel=0.1)

@@ -362,6 +362,7 @@ def test_what_the_gain_consists_of_is_told_part_by_part(find):
     ]
 
 
+@pytest.mark.slow
 def test_the_best_baseline_stands_for_all_of_them_where_its_gain_was_measured(find):
     told = " ".join(find(usual_cases(), evidence=True).sentences)
     assert (
@@ -372,6 +373,7 @@ def test_the_best_baseline_stands_for_all_of_them_where_its_gain_was_measured(fi
     assert check(found, "Not clearly above the baselines").endswith("includes zero.")
 
 
+@pytest.mark.slow
 def test_flips_that_need_no_training_stand_beside_the_real_ones(find):
     found = find(usual_cases(), evidence=True)
     assert any("the base model flipped 3 of 1,200 cases without any training" in text for text in found.sentences)

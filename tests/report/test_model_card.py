@@ -34,6 +34,7 @@ def phi(tmp_path_factory):
     return card_of(tmp_path_factory.mktemp("card"), setup_of(ROOT / "recipes/phi2-snli-a.yaml"), evidence=True)
 
 
+@pytest.mark.slow
 def test_the_hub_reads_the_front_matter_and_finds_the_metrics_in_it(phi):
     text, results = phi
     data = ModelCard(text, ignore_metadata_errors=False).data
@@ -74,6 +75,7 @@ def test_figures_that_were_not_measured_are_left_out(tmp_path):
     assert "base_model" not in text.split("---")[1]
 
 
+@pytest.mark.slow
 def test_text_of_a_data_set_stays_text(tmp_path):
     labels = [f"{LABELS[0]} <b>&", LABELS[1], "a | b [x](http://evil.example)"]
     task = replace(TASK, labels=labels)

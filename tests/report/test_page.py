@@ -89,6 +89,7 @@ ASKED = (
 )
 
 
+@pytest.mark.slow
 def test_the_page_holds_every_part_and_every_source(usual, complete):
     page, full = Page(html_page(usual)), Page(html_page(complete))
     for heading in ALWAYS:
@@ -217,6 +218,7 @@ def test_markdown_shows_hostile_text_as_it_is(hostile):
     assert "[click](javascript:alert(1))" in shown
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_any_text_is_one_line_of_plain_markdown(text):
     escaped = str(markdown_text(text))
@@ -275,6 +277,7 @@ def test_several_devices_are_named_stage_by_stage(usual):
     assert "NVIDIA A40" in markdown_page(made)
 
 
+@pytest.mark.slow
 def test_both_pages_say_what_each_stage_computed_with_stages_of_one_environment_together(tmp_path):
     made = contents(tmp_path, usual_cases(), environment_train={"torch": "2.12.0", "device": "NVIDIA A40 <b>"})
     for text in (Page(html_page(made)).text, unescape(markdown_page(made))):
@@ -319,6 +322,7 @@ def test_both_pages_say_what_was_found_in_the_models_and_where_the_counts_say_an
     assert "derived from the layout alone" not in markdown_page(contents(tmp_path / "equal", usual_cases(), **found))
 
 
+@pytest.mark.slow
 def test_a_model_with_other_parameters_than_counted_is_named_on_both_pages(tmp_path):
     made = contents(tmp_path / "without", usual_cases())
     counts = made["results"].count_params
@@ -334,6 +338,7 @@ def test_a_model_with_other_parameters_than_counted_is_named_on_both_pages(tmp_p
     assert f"It has {right['base'] + 2:,} parameters; " in markdown_page(made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("evidence", [True, False])
 def test_energy_is_a_figure_or_said_not_to_have_been_measured(tmp_path, evidence):
     made = contents(tmp_path, usual_cases(), evidence=evidence)

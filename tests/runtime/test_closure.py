@@ -19,6 +19,7 @@ print(json.dumps(sorted(files)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_all_that_python_loads_of_this_project_is_among_the_files(script):
     done = subprocess.run(

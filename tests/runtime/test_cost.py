@@ -222,6 +222,7 @@ def go_on(scratch, code):
     return subprocess.run(arguments, check=False, stderr=subprocess.DEVNULL).returncode
 
 
+@pytest.mark.slow
 def test_a_stage_that_was_stopped_and_killed_costs_what_all_of_its_processes_did(tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()

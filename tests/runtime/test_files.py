@@ -247,6 +247,7 @@ def test_json_of_a_hundred_levels_is_read_and_of_more_is_not(tmp_path):
         assert "row 1: is not JSON" in refused(read_jsonl, path.with_suffix(".jsonl"))
 
 
+@pytest.mark.slow
 def test_parquet_that_would_become_far_larger_than_it_is_is_refused(tmp_path):
     path = tmp_path / "bomb.parquet"
     pq.write_table(pa.table({"n": pa.array(np.zeros(2_000_000, dtype=np.int8))}), path)

@@ -166,6 +166,7 @@ def test_a_token_opens_a_gated_or_private_model_and_a_wrong_one_is_named(hub, mo
     assert (snapshot("a/model", revision) / "config.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "fault", "words"),
     [

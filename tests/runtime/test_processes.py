@@ -79,6 +79,7 @@ def test_what_ended_a_run_is_told_and_not_what_came_of_it(failures, cause):
     assert cause in processes._cause(failures, 2)
 
 
+@pytest.mark.slow
 def test_a_process_ends_when_the_one_that_started_it_was_killed_before_they_met():
     code = "import os, sys; from tunediff.runtime.processes import _join; _join(()); print('met')"
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)

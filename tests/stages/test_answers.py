@@ -42,6 +42,7 @@ def plain(path):
     return path.read_text().replace("\N{NO-BREAK SPACE}", " ")
 
 
+@pytest.mark.slow
 def test_the_golden_pair_of_questions_has_the_keys_that_others_read_and_its_values(run):
     found = metrics(run)
     assert list(found) == names(METRICS["diff_cases of questions"])
@@ -58,6 +59,7 @@ def test_the_golden_pair_of_questions_has_the_keys_that_others_read_and_its_valu
     assert metrics(run, "baselines") == {"base_accuracy": 0.41, "capitalised_accuracy": 0.0, "no_answer_accuracy": 0.25}
 
 
+@pytest.mark.slow
 def test_the_gain_is_what_questions_with_an_answer_add_and_those_without(run):
     found, table = metrics(run), pd.read_csv(run / "data/plots/gain.csv").set_index("part")
     assert list(table.index) == ["has_answer", "no_answer"]
@@ -116,6 +118,7 @@ def test_both_reports_tell_of_exact_match_f1_and_the_two_kinds_of_question(run):
     )
 
 
+@pytest.mark.slow
 def test_the_plots_of_the_pipeline_are_drawn_from_the_tables_of_questions(run):
     dvc = Path(sys.executable).parent / "dvc"
     for command in (["git", "init", "-q"], [dvc, "init", "-q"]):

@@ -187,6 +187,7 @@ def test_the_world_of_captions_keeps_the_tags_of_its_rows(tmp_path):
     assert all(case.tags for case in cases)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", ["reviews", "questions"])
 def test_the_other_worlds_become_cases_with_tags_and_share_nothing(world, tmp_path):
     sections = REVIEWS if world == "reviews" else QUESTIONS
@@ -302,6 +303,7 @@ def test_preparing_files_starts_without_the_heavy_libraries(tmp_path):
     assert done.stdout.splitlines()[-1] == "set()"
 
 
+@pytest.mark.slow
 def test_snli_is_prepared_as_systems_a_and_b_chose_their_cases(tmp_path):
     files = {"train": "train_18k.jsonl", "validation": "validation.jsonl", "test": "test.jsonl"}
     for name in files.values():

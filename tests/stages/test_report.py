@@ -49,6 +49,7 @@ def test_the_stage_writes_both_reports_and_prints_the_verdict(project):
     assert json.loads((project / "metrics/cost/report.json").read_text())["seconds"] > 0
 
 
+@pytest.mark.slow
 def test_the_evidence_that_was_asked_for_is_in_both_reports(project):
     write_inputs(project, usual_cases(), evidence=True)
     assert stage(project).returncode == 0
@@ -56,6 +57,7 @@ def test_the_evidence_that_was_asked_for_is_in_both_reports(project):
         assert "Parts of the change" in (project / "reports" / name).read_text()
 
 
+@pytest.mark.slow
 def test_a_tuned_model_that_was_not_trained_here_is_reported_without_its_training(project):
     write_inputs(project, usual_cases(), pinned=True)
     done = stage(project)
@@ -66,6 +68,7 @@ def test_a_tuned_model_that_was_not_trained_here_is_reported_without_its_trainin
         assert not any(words in text for words in ("Trained for", "Loss by epoch", "Two prediction files", "no part"))
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_reports(project):
     names = [project / "reports/report.html", project / "reports/report.md"]
     stage(project)

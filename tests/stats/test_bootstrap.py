@@ -50,6 +50,7 @@ def test_a_case_without_a_cluster_stands_for_itself():
     assert mean_interval(values, [None] * 5) == mean_interval(values)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_mean_of_few_clusters_about_as_often_as_it_says():
     rng, covered = np.random.default_rng(5), 0
     for _ in range(400):
@@ -71,6 +72,7 @@ def test_a_stratified_draw_never_loses_a_class_and_has_no_spread_between_classes
     assert bootstrap_interval(strata, share) == (0.1, 0.1)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_interval_and_another_one_nearly_the_same():
     values = np.random.default_rng(1).normal(size=500)
     assert mean_interval(values) == mean_interval(values)

@@ -52,6 +52,7 @@ def test_no_difference_gives_one():
     assert sign_flip([0.0, 0.0, 0.0]) == 1.0
 
 
+@pytest.mark.slow
 def test_it_rejects_true_equality_as_often_as_it_says():
     rng = np.random.default_rng(4)
     small = [sign_flip(rng.normal(size=25)) < 0.05 for _ in range(600)]

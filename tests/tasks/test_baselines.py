@@ -58,6 +58,7 @@ def test_no_training_row_leaves_no_majority_label():
         majority_label([])
 
 
+@pytest.mark.slow
 def test_the_hypothesis_alone_gives_half_of_snli_away():
     if not SNLI.exists():
         pytest.skip(f"the SNLI sample is not at {SNLI}")

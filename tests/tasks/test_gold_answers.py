@@ -83,6 +83,7 @@ def test_answers_in_another_layout_are_refused(answers, expected):
     assert expected in error_of(row([], [], answers=answers))
 
 
+@pytest.mark.slow
 def test_every_published_start_of_squad_is_where_its_answer_stands():
     rows = read_squad(shared_data("squad/dev-v2.0.json"))
     cases = QUESTIONS.cases(rows, section())

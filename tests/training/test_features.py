@@ -73,6 +73,7 @@ def start(tmp_path):
     return start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["classification", "span"])
 @pytest.mark.parametrize("name", [*ENCODERS, "llama", "phi", "gpt_neox", "gpt2", "qwen2"])
 def test_the_loss_and_its_gradient_are_those_of_the_ordinary_way(name, head, start, tmp_path):

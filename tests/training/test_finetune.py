@@ -216,6 +216,7 @@ def test_rows_carry_the_gold_answer(start):
 # Questions
 
 
+@pytest.mark.slow
 def test_a_span_head_learns_its_windows(tmp_path, published):
     loaded = load(tmp_path / "base", published / "bert", QUESTION_LABELS, head="span")
     for adapt in (adapt_section("full"), adapt_section("lora", target_modules=["query", "value"])):
@@ -315,6 +316,7 @@ WAYS = [
 ]
 
 
+@pytest.mark.slow
 @CPU_ONLY
 @pytest.mark.parametrize(
     ("name", "adapt", "keys"), WAYS, ids=["dropout", "accumulation", "qlora", "full", "head", "best"]
@@ -340,6 +342,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(name, adapt, keys, st
         assert curve == [one for one in uninterrupted if one[0] >= step]
 
 
+@pytest.mark.slow
 @CPU_ONLY
 @pytest.mark.parametrize("name", ["llama", "bert"])
 def test_batches_of_like_length_pad_less_and_go_on_after_a_stop(name, start, tmp_path, monkeypatch):

@@ -73,6 +73,7 @@ def learn(published, tmp_path):
 
 
 # Of 9 rows in batches of 4, the second process has none in the last batch; of 7 it has one less than the first.
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "n"), [*((kind, 9) for kind in TRAININGS), ("lm", 7)])
 def test_two_processes_learn_what_one_learns_from_the_batches_of_both(kind, n, learn, tmp_path):
     log, weights = learn(kind, n, tmp_path / "one", 4)
@@ -128,6 +129,7 @@ def test_a_loss_that_is_no_number_in_one_process_is_told_by_all_with_the_rows_of
     assert not set(rows) & set(others)
 
 
+@pytest.mark.slow
 def test_weights_that_are_shared_out_learn_what_copies_learn_and_go_on_after_a_stop(learn, tmp_path):
     kind = "lm"
     log, weights = learn(kind, 9, tmp_path / "one", 4)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from tunediff.compare.effects.differences import no_classes
@@ -26,16 +27,21 @@ from tunediff.metrics.calibration import Floats
 from tunediff.runtime.files import read_json, read_text
 from tunediff.stats.bootstrap import cluster_codes
 from tunediff.stats.intervals import wilson
+from tunediff.tasks.answer_traits import CUT
 from tunediff.tasks.task import Tally, Task
 
 if TYPE_CHECKING:
     from tunediff.compare.comparison import Comparison
 
 Figures = Mapping[str, float]
+Mask = npt.NDArray[np.bool_]
 
 # With fewer clusters, an interval depends on single ones (Cameron and Miller 2015, Journal of Human Resources 50,
 # section VI.A: "few" may be anything from 20 to 50).
 FEW_CLUSTERS = 20
+
+# Minimum share of cases whose answers end at the token limit for TD209.
+FEW_CUT = 0.05
 
 
 class Raised(NamedTuple):
@@ -121,6 +127,7 @@ def raised_checks(
         *_about_baselines(metrics, run.models),
         *_about_data(comparison, metrics, figures, run.prepare),
         *_about_invalid_answers(comparison, run.models),
+        *_about_cut_answers(comparison, run.models),
         *_about_noise(metrics, run.models),
         *_about_clusters(comparison),
         *environment_checks(*comparison.environments),
@@ -357,6 +364,33 @@ def _about_invalid_answers(comparison: "Comparison", models: Models) -> Iterator
                 "due to the answer format alone."
             )
         yield _raised("TD204", sentence, f"Invalid answers of the {who}")
+
+
+def _about_cut_answers(comparison: "Comparison", models: Models) -> Iterator[Raised]:
+    if CUT not in comparison.task.traits:
+        return
+    for model in MODELS:
+        right = comparison.aligned[f"outcome_{model}"] == RIGHT
+        cut = pd.to_numeric(comparison.aligned[f"{CUT}_{model}"]) == 1
+        yield from cut_checks(right.to_numpy(), cut.to_numpy(), getattr(models, model))
+
+
+def cut_checks(right: Mask, cut: Mask, who: str) -> Iterator[Raised]:
+    """TD209: answers that are wrong and end at the token limit.
+
+    Args:
+        right: whether each answer is right, of shape (n_cases,).
+        cut: whether each answer ends at the token limit, of shape (n_cases,).
+        who: name of the model.
+    """
+    count = int((cut & ~right).sum())
+    if count and count >= FEW_CUT * len(right):
+        yield _raised(
+            "TD209",
+            f"{_counted(count, 'wrong answer')} of the {who} ({100 * count / len(right):.1f} % of the cases) "
+            f"{'ends' if count == 1 else 'end'} at the token limit.",
+            f"Answers of the {who} cut off",
+        )
 
 
 def _about_noise(metrics: Figures, models: Models) -> Iterator[Raised]:

@@ -106,6 +106,12 @@ CHECKS = {
         "clusters; exact tests and the smallest detectable difference count cases and are therefore too optimistic.",
         "Rely on the intervals and not the p-values; use a test set with more clusters.",
     ),
+    "TD209": Check(
+        "Answers cut off",
+        "At least 5 % of a model's answers are wrong and end at the token limit, so they may be wrong only because "
+        "they are incomplete.",
+        "Raise evaluate.max_new_tokens, or stop the answer earlier (prompt.stop).",
+    ),
     "TD301": Check(
         "Overfitting",
         "Validation loss rose while training loss kept falling.",

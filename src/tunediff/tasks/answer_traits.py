@@ -19,6 +19,10 @@ from tunediff.metrics.text import words
 RUN = 4
 
 
+CUT = "trait_cut"
+"""The column that is 1 if an answer reached the token limit."""
+
+
 class Trait(NamedTuple):
     """The name of a trait, and whether it is a share in 0..1 rather than a number."""
 
@@ -29,7 +33,7 @@ class Trait(NamedTuple):
 TRAITS: Mapping[str, Trait] = {
     "trait_words": Trait("words per answer", is_share=False),
     "trait_empty": Trait("empty answers", is_share=True),
-    "trait_cut": Trait("answers cut off at the token limit", is_share=True),
+    CUT: Trait("answers cut off at the token limit", is_share=True),
     "trait_repetition": Trait("repeated sequences of four words", is_share=True),
     "trait_other_script": Trait("answers in another script", is_share=True),
 }
@@ -55,7 +59,7 @@ def traits(
     return {
         "trait_words": [float(len(each)) for each in divided],
         "trait_empty": [float(not each) for each in divided],
-        "trait_cut": [float(reason == "length") for reason in finish_reasons],
+        CUT: [float(reason == "length") for reason in finish_reasons],
         "trait_repetition": list(map(repetition, divided)),
         "trait_other_script": [float(in_other_script(text, one)) for text, one in zip(texts, expected, strict=True)],
     }

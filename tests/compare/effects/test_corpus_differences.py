@@ -56,6 +56,7 @@ def test_the_values_are_those_of_the_official_scan():
         assert row.delta == pytest.approx(row.tuned - row.base)
 
 
+@pytest.mark.slow
 def test_the_interval_is_that_of_tuning_the_threshold_again_in_each_sample():
     frame, rng = aligned_pair(), np.random.default_rng(71)
     drawn = {metric: [] for metric in METRICS}
@@ -68,6 +69,7 @@ def test_the_interval_is_that_of_tuning_the_threshold_again_in_each_sample():
         assert row.low < row.delta < row.high
 
 
+@pytest.mark.slow
 def test_the_p_value_is_that_of_swapping_the_answers_of_single_cases():
     frame, rng = aligned_pair(n=60, seed=4), np.random.default_rng(72)
     columns = ("prediction", "outcome", "f1", "log_probs")
@@ -141,6 +143,7 @@ def test_the_values_are_those_of_the_scorer_on_questions_with_an_answer():
         assert getattr(rows[meteor.replace("meteor", "METEOR").replace("_", " ")], who) == pytest.approx(scores[meteor])
 
 
+@pytest.mark.slow
 def test_the_interval_of_bleu_is_that_of_scoring_samples_of_the_corpus():
     answers, before, after = texts()
     row, rng = text_differences(answers, before, after)[0], np.random.default_rng(73)
@@ -183,6 +186,7 @@ def test_references_that_belong_to_other_questions_raise_the_check():
     assert "ROUGE-1 0" in check.sentence
 
 
+@pytest.mark.slow
 def test_the_published_answers_to_squad_have_an_interval_in_seconds():
     import json
 

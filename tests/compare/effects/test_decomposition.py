@@ -107,6 +107,7 @@ answer = st.one_of(st.none(), st.sampled_from(LABELS))
 columns = [f"{protocol}_{who}" for protocol in SETTINGS for who in ("base", "tuned")]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from(LABELS), *[answer] * 8), min_size=1, max_size=40))
 def test_the_parts_add_up_to_the_whole_gain_exactly_in_every_case(rows):
     answers = pd.DataFrame(rows, columns=["label", *columns])

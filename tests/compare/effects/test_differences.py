@@ -68,6 +68,7 @@ def test_accuracy_is_adjusted_together_with_the_rates_of_classes():
     assert [row.p_holm for row in rows] == holm([row.p for row in rows])
 
 
+@pytest.mark.slow
 def test_the_intervals_are_those_of_a_bootstrap_case_by_case():
     frame, rng = aligned_pair(), np.random.default_rng(1)
     places = {label: np.flatnonzero(frame["label"] == label) for label in LABELS}
@@ -82,6 +83,7 @@ def test_the_intervals_are_those_of_a_bootstrap_case_by_case():
         assert (row.low, row.high) == pytest.approx(np.quantile(drawn[row.metric], [0.025, 0.975]), abs=0.025)
 
 
+@pytest.mark.slow
 def test_the_p_value_is_that_of_swapping_answers_case_by_case():
     frame, rng = aligned_pair(n=150, seed=3, after=0.6), np.random.default_rng(2)
     for row in class_differences(frame, LABELS):
@@ -108,6 +110,7 @@ def test_copies_of_a_case_in_one_cluster_say_no_more_than_the_case():
         assert many.p == pytest.approx(one.p, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clustered", [False, True])
 def test_labels_that_are_named_are_compared_however_many_they_are(clustered):
     frame, labels = many_labels(3000, 77)
@@ -121,6 +124,7 @@ def test_labels_that_are_named_are_compared_however_many_they_are(clustered):
         assert row.p < 0.001
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_labels_times_cases():
     frame, labels = many_labels(10_000, 500)  # as a table, 10,000 cells with 5,000 sums each
     tracemalloc.start()

@@ -90,6 +90,7 @@ def test_as_many_gold_answers_as_a_tenth_of_the_cases_are_no_classes_and_a_check
     assert any("fewer than 10 cases each on average" in check.sentence for check in found.checks)
 
 
+@pytest.mark.slow
 def test_labels_whose_confusion_nobody_could_look_at_are_a_table_and_said_to_be_too_many():
     frame, _ = many_labels(600, 60)
     for page in diff_pages(gather(compare_tables(*tables_of(frame))), ("before.csv", "after.csv")):

@@ -271,6 +271,7 @@ def as_float(value):
     return None if value is None else float(value)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TABLES)
 def test_one_table_in_three_formats_gives_the_same_diff(tmp_path, rows):

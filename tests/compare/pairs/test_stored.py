@@ -69,6 +69,7 @@ def write(folder, kind, frames):
     return paths
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
 def test_parts_give_what_the_whole_files_give_to_the_last_digit(kind, tmp_path, monkeypatch):
     before, after = tables()
@@ -189,6 +190,7 @@ def two_cores(monkeypatch):
     monkeypatch.setattr(stored, "cores", lambda: 2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("seven_at_a_time", "two_cores")
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 def test_files_that_are_read_at_once_give_what_they_give_one_after_the_other(kind, tmp_path):

@@ -53,12 +53,14 @@ def test_the_label_follows_from_what_each_word_allows(premise, hypothesis, label
     assert scenes.label(premise, hypothesis) == label
 
 
+@pytest.mark.slow
 def test_each_split_has_the_rows_asked_for_and_a_third_of_each_label(splits):
     assert {split: len(rows) for split, rows in splits.items()} == {"train": 6000, "validation": 300, "test": 1200}
     for rows in splits.values():
         assert set(Counter(row["label"] for row in rows).values()) == {len(rows) // 3}
 
 
+@pytest.mark.slow
 def test_no_case_occurs_twice(splits):
     pairs = [(row["premise"], row["hypothesis"]) for rows in splits.values() for row in rows]
     assert len(set(pairs)) == len(pairs)
@@ -134,6 +136,7 @@ def test_the_text_holds_no_premise_of_the_test_or_validation_split(splits, docum
     assert not lines & held_out
 
 
+@pytest.mark.slow
 def test_what_a_sign_says_does_not_depend_on_the_captions_before_it(documents):
     signed = [d.rsplit("\n", 1) for d in stories.text(20_000, seed=2) if "A sign says" in d]
     train, test = signed[: len(signed) * 3 // 4], signed[len(signed) * 3 // 4 :]

@@ -44,6 +44,7 @@ def check(model, prompts, choices, budget):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TREES + OTHERS)
 @given(
     beginning=st.lists(TOKENS, max_size=2 * WORTH_SHARING),
@@ -56,6 +57,7 @@ def test_scores_equal_one_row_a_choice(name, beginning, stems, choices, budget):
     check(MODELS[name], prompts, choices, budget)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TREES + OTHERS)
 @given(
     stem=st.lists(TOKENS, max_size=2 * WORTH_SHARING),

@@ -140,6 +140,7 @@ def minilm(tmp_path_factory):
     return load_base(base, section, ["answerable", "unanswerable"])
 
 
+@pytest.mark.slow
 def test_answers_to_real_questions_are_those_of_run_qa(minilm):
     cases = squad_cases(shared_data("squad/dev-v2.0.json"))[::400]
     prompt = Prompt(max_tokens=128, doc_stride=32)
