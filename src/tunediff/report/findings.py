@@ -15,9 +15,11 @@ from typing import NamedTuple
 
 from tunediff.compare.checks import Raised
 from tunediff.compare.effects.net_repair_cost import figure, per_net_repair
-from tunediff.compare.effects.power import power_sentence
-from tunediff.data.cases import INVALID, MODELS
+from tunediff.data.cases import INVALID
 from tunediff.report.controls_and_epochs import checkpoints_sentence, controls_sentence, perplexity_sentence
+from tunediff.report.forgetting import retention_sentences
+from tunediff.report.headline import best_baseline, best_name, headline_sentence, is_difference_shown, lost_sentence
+from tunediff.report.limits import limit_sentences
 from tunediff.report.notation import (
     counted,
     decimal,
@@ -32,9 +34,7 @@ from tunediff.report.notation import (
     signed,
     whole,
 )
-from tunediff.report.results import Metrics, Record, Results
-from tunediff.stats.intervals import clopper_pearson
-from tunediff.tasks.task import Task
+from tunediff.report.results import Metrics, Results
 
 
 class Paragraph(NamedTuple):
@@ -72,109 +72,12 @@ def findings(results: Results) -> Findings:
         for about, written in SENTENCES.items()
     )
     return Findings(
-        headline=_headline(results) + _lost(results),
+        headline=headline_sentence(results) + lost_sentence(results),
         paragraphs=tuple(paragraph for paragraph in paragraphs if paragraph.sentences),
-        limits=tuple(_limits(results)),
+        limits=tuple(limit_sentences(results)),
         checks=tuple(check for check in results.checks if check.acknowledged is None),
         acknowledged=tuple(check for check in results.checks if check.acknowledged is not None),
         parameters=_parameters(results.count_params) if results.prepare else "",
-    )
-
-
-def best_baseline(results: Results) -> float | None:
-    """Return the accuracy of the best trivial baseline, in 0..1; None if none was measured."""
-    return max((value for key, value in results.baselines.items() if key.endswith("_accuracy")), default=None)
-
-
-def _beaten(results: Results) -> bool:
-    """Whether a trivial baseline is at least as accurate as the tuned model."""
-    best = best_baseline(results)
-    return best is not None and results.diff_cases["accuracy_tuned"] <= best
-
-
-def shown(diff: Metrics, confidence: float) -> bool:
-    """Return whether a difference was shown: the exact test rejects chance and the interval excludes zero."""
-    return diff["mcnemar_p"] < 1 - confidence and not diff["accuracy_delta_low"] <= 0 <= diff["accuracy_delta_high"]
-
-
-def _headline(results: Results) -> str:
-    diff, models = results.diff_cases, results.models
-    base, tuned = percent(diff["accuracy_base"]), percent(diff["accuracy_tuned"])
-    cases, change = counted(int(diff["n"]), "test case"), models.change[0].upper() + models.change[1:]
-    if silent := _invalid_throughout(results):
-        return _silent_headline(results, silent)
-    if not shown(diff, results.confidence):
-        return f"No difference was shown between the {models.base} and the {models.tuned} on {cases}."
-    # With one seed, the claim is about this checkpoint and not about the recipe.
-    who = f"In this checkpoint, {models.change}" if results.train else change
-    if diff["accuracy_delta"] < 0:
-        return f"{who} made the model worse: {results.task.words.measure} fell from {base} to {tuned} on {cases}."
-    if results.untrained_head and "gain_over_baseline" in diff:
-        return f"{who} reached {tuned} {results.task.words.measure} on {cases}, {_over_baseline(results)}."
-    gain = f"{who} raised {results.task.words.measure} from {base} to {tuned} on {cases}"
-    return f"{gain}, no more than a trivial baseline scores." if _beaten(results) else f"{gain}."
-
-
-def _over_baseline(results: Results) -> str:
-    """The comparison with the best trivial baseline, which replaces the gain if the base has an untrained head."""
-    diff, models = results.diff_cases, results.models
-    best = f"the best trivial baseline{_best_name(results)}; the head of the {models.base} was untrained"
-    if diff["gain_over_baseline_low"] > 0:
-        return f"{decimal(100 * diff['gain_over_baseline'], 1)} points above {best}"
-    if diff["gain_over_baseline"] <= 0:
-        return f"no more than {best}"
-    return f"not shown to be above {best}"
-
-
-def _best_name(results: Results) -> str:
-    """The best trivial baseline and its score, in parentheses."""
-    score = percent(results.diff_cases["baseline_best"])
-    return f" ({baseline_name(results.worth[0], results.task)}, {score})" if results.worth else f" ({score})"
-
-
-def _lost(results: Results) -> str:
-    """A sentence about losses on other test sets, for the headline."""
-    lost = [
-        f"{row['measure']} on {row['set']} fell from {percent(row['accuracy_base'])} to "
-        f"{percent(row['accuracy_tuned'])}"
-        for row in results.retention
-        if row["delta"] < 0 and _is_shown(row, results.confidence)
-    ]
-    return f" Losses on other test sets: {', '.join(lost)}." if lost else ""
-
-
-def _is_shown(row: Record, confidence: float) -> bool:
-    """Whether a change on a further test set was shown, with p adjusted for the number of test sets."""
-    return bool(row["p_holm"] < 1 - confidence and not row["low"] <= 0 <= row["high"])
-
-
-def _invalid_throughout(results: Results) -> tuple[str, ...]:
-    """The models, base and tuned, that gave no valid answer at all."""
-    before = sum(flow.cases for flow in results.flows if flow.before == INVALID)
-    after = sum(flow.cases for flow in results.flows if flow.after == INVALID)
-    n = int(results.diff_cases["n"])
-    return tuple(who for who, invalid in zip(MODELS, (before, after), strict=True) if invalid == n)
-
-
-def _silent_headline(results: Results, silent: tuple[str, ...]) -> str:
-    """The headline if a model gave no valid answer, so that a gain is mostly or only due to the answer format."""
-    diff, cases = results.diff_cases, counted(int(results.diff_cases["n"]), "test case")
-    names = {"base": results.models.base, "tuned": results.models.tuned}
-    if len(silent) == 2:
-        return f"Neither the {names['base']} nor the {names['tuned']} gave a valid answer to any of {cases}."
-    [invalid] = silent
-    [valid] = set(MODELS) - {invalid}
-    headline = (
-        f"The {names[invalid]} gave no valid answer to any of {cases}; the {names[valid]} is right on "
-        f"{percent(diff[f'accuracy_{valid}'])}."
-    )
-    if f"choices_accuracy_{invalid}" not in diff:
-        return headline
-    change = "gained" if invalid == "base" else "lost"
-    return (
-        f"{headline} Scored by its choices, the {names[invalid]} is right on "
-        f"{percent(diff[f'choices_accuracy_{invalid}'])}: of the {points(diff['accuracy_delta'])} {change}, "
-        f"{points(diff['gain_answer_format'])} are the answer format."
     )
 
 
@@ -202,7 +105,7 @@ def _difference(results: Results) -> str:
         f"The difference is {points(diff['accuracy_delta'])} ({level(confidence)} interval "
         f"{points_interval(low, high)}; exact McNemar test, {p_value(p)})"
     )
-    if shown(diff, confidence):
+    if is_difference_shown(diff, confidence):
         return f"{what}."
     if diff["repaired"] == diff["broken"] == 0:
         same = (
@@ -281,57 +184,6 @@ def _gain(results: Results) -> str:
     )
 
 
-def _retention(results: Results) -> str:
-    """Forgotten and gained cases of other test sets."""
-    return " ".join(_retained(row, results) for row in results.retention)
-
-
-def _retained(row: Record, results: Results) -> str:
-    n, sure = int(row["n"]), level(results.confidence)
-    several = f", adjusted for {whole(len(results.retention))} test sets" if len(results.retention) > 1 else ""
-    sentences = [
-        f"On {row['set']} ({counted(n, 'case')}) {row['measure']} went from {percent(row['accuracy_base'])} to "
-        f"{percent(row['accuracy_tuned'])}: {points(row['delta'])} ({sure} interval "
-        f"{points_interval(row['low'], row['high'])}; exact McNemar test, {p_value(row['p_holm'])}{several}).",
-        f"{_share_of(row, 'forgotten', n)} forgotten, {_share_of(row, 'gained', n)} gained (exact {sure} intervals).",
-    ]
-    if row["forgotten"] == row["gained"] == 0:
-        most = f"up to {percent(row['forgotten_high'])} either way (exact {sure} interval)"
-        sentences[1] = (
-            f"No case was forgotten or gained; the true rates may be {most}."
-            if row["accuracy_base"]
-            else "No case was right before, so none could be forgotten."
-        )
-    elif row["forgotten_above_chance"] is not None:
-        forgotten, gained = (percent(max(0.0, row[f"{key}_above_chance"])) for key in ("forgotten", "gained"))
-        sentences.append(
-            f"Corrected for guessing among {whole(row['choices'])} labels, {forgotten} were forgotten and {gained} "
-            "gained."
-        )
-    if row["format"] is not None and (row["forgotten"] or row["gained"]):
-        form, rest = (
-            f"{points(row[key])} ({points_interval(row[f'{key}_low'], row[f'{key}_high'])})"
-            for key in ("format", "rest")
-        )
-        share = f", {percent(row['format'] / row['delta'], 0)} of the change," if abs(row["delta"]) > 1e-12 else ""
-        sentences.append(f"The answer format accounts for {form}{share} and everything else for {rest}.")
-    if row["kl"] is not None:
-        ends = "" if row["kl_low"] is None else f", {decimal(row['kl_low'])} to {decimal(row['kl_high'])}"
-        sentences.append(
-            f"The probabilities of the choices moved by {decimal(row['kl'])} nats per case{ends} "
-            "(Kullback-Leibler divergence, base to tuned)."
-        )
-    return " ".join(sentences)
-
-
-def _share_of(row: Record, key: str, n: int) -> str:
-    count = int(row[key])
-    return (
-        f"{counted(count, 'case')} ({percent(count / n)}, {interval(row[f'{key}_low'], row[f'{key}_high'])}) "
-        f"{'was' if count == 1 else 'were'}"
-    )
-
-
 def _flips(results: Results) -> str:
     diff, models = results.diff_cases, results.models
     repaired, broken = int(diff["repaired"]), int(diff["broken"])
@@ -392,15 +244,9 @@ def _baselines(results: Results) -> str:
         return f"{sentence}Relative to {'these two' if len(gaps) == 2 else 'it'}, {tuned} {' and '.join(gaps)}."
     ends = points_interval(diff["gain_over_baseline_low"], diff["gain_over_baseline_high"])
     return (
-        f"{sentence}Relative to the best of all trivial baselines{_best_name(results)}, {tuned} "
+        f"{sentence}Relative to the best of all trivial baselines{best_name(results)}, {tuned} "
         f"{points(diff['gain_over_baseline'])} ({ends})."
     )
-
-
-def baseline_name(row: Record, task: Task) -> str:
-    """Return the name of a baseline for readers."""
-    name = str(row["baseline"])
-    return task.baseline_names.get(name, name)
 
 
 def _noise(results: Results) -> str:
@@ -507,41 +353,6 @@ def _each(amount: float, unit: str, diff: Metrics) -> str:
     return f"{figure(found.value)} {unit} ({between})"
 
 
-def _limits(results: Results) -> list[str]:
-    """Limits of the conclusions that this test set allows."""
-    diff, n = results.diff_cases, int(results.diff_cases["n"])
-    task, confidence, sure = results.task, results.confidence, level(results.confidence)
-    sentences = [power_sentence(n, int(diff["repaired"]), int(diff["broken"]), 1 - confidence)]
-    right = int(diff["both_right"] + diff["broken"])
-    if diff["broken"] == 0 and right:
-        _, high = clopper_pearson(0, right, confidence)
-        sentences.append(
-            f"Zero broken cases out of {whole(right)} are consistent with a true rate of up to {percent(high)} "
-            f"(exact {sure} interval)."
-        )
-    if diff["accuracy_tuned"] == 1:
-        _, high = clopper_pearson(0, n, confidence)
-        sentences.append(
-            f"The {results.models.tuned} made no error here but may still be wrong on up to {percent(high)} of such "
-            f"cases (exact {sure} interval)."
-        )
-    texts = results.source_texts
-    if texts is not None and texts < n and (len(task.inputs) > 1 or not results.prepare):
-        sentences.append(
-            f"The {counted(n, 'case')} share {counted(texts, f'different {task.source_input}')}. The interval of the "
-            "difference accounts for this; the exact test treats the cases as independent."
-        )
-    if results.train:
-        sentences.append("The model was trained once: variation between training seeds was not measured.")
-    elif results.prepare:
-        sentences.append("The tuned model was not trained here: variation between training runs is unknown.")
-        if "train_n" not in results.prepare:
-            sentences.append("Its training data are unknown too, so test-set contamination cannot be ruled out.")
-    else:
-        sentences.append("Two prediction files show neither why the models differ nor how much training runs vary.")
-    return sentences
-
-
 def _parameters(count: Metrics) -> str:
     if not count:
         return "Parameters were not counted, because a server does not report them."
@@ -564,7 +375,7 @@ SENTENCES: dict[str, tuple[Callable[[Results], str], ...]] = {
     "Form of the answers": (_traits,),
     "Parts of the change": (_gain,),
     "Repaired and broken cases": (_flips, _preserved, _noise, _draw),
-    "What else changed": (_retention, lambda results: perplexity_sentence(results.perplexity)),
+    "What else changed": (retention_sentences, lambda results: perplexity_sentence(results.perplexity)),
     "Controls": (lambda results: controls_sentence(results.controls),),
     "During training": (lambda results: checkpoints_sentence(results.checkpoints),),
     "Sensitivity of the test set": (_health,),

@@ -27,8 +27,9 @@ from tunediff.report import notation, plots
 from tunediff.report.confusion import NO_LABEL, confusion_picture, confusion_tables, difference_picture
 from tunediff.report.drawing import TRANSITION_NAMES
 from tunediff.report.explorer import explorer_data
-from tunediff.report.findings import Findings, baseline_name, findings, parity_sentence
+from tunediff.report.findings import Findings, findings, parity_sentence
 from tunediff.report.flow import flow_picture
+from tunediff.report.headline import baseline_name
 from tunediff.report.loaded import loaded_models
 from tunediff.report.results import EPOCH_COLUMNS, Metrics, Results
 from tunediff.report.tables import environments, examples, key_numbers
