@@ -20,6 +20,7 @@ from tests.stub_server import Stub
 from tests.stub_server import serve as serve_models
 from tests.tiny import small_model, write_model
 from tunediff.commands import compare, scaffold
+from tunediff.commands.model_names import named_model
 from tunediff.runtime.errors import TunediffError
 
 ROWS = [
@@ -181,15 +182,15 @@ def test_a_gguf_file_is_a_model_and_gives_its_name(tmp_path, monkeypatch):
     path = tmp_path / "models" / "small-q4.gguf"
     path.parent.mkdir()
     path.touch()
-    assert compare.named_model("models/small-q4.gguf")[:3] == ("folder", str(path), None)
+    assert named_model("models/small-q4.gguf")[:3] == ("folder", str(path), None)
     assert compare._slug("models/small-q4.gguf") == "small-q4.gguf"
 
 
 @pytest.mark.pipeline
 def test_an_id_on_the_hub_is_pinned_at_its_newest_commit_or_at_the_one_that_is_named(given, tmp_path):
     commit = "0123456789abcdef" * 2 + "01234567"
-    assert compare.named_model(f"me/tuned@{commit}")[:3] == ("hub", "me/tuned", commit)
-    script = "import sys; from tunediff.commands.compare import named_model; print(named_model(sys.argv[1]).revision)"
+    assert named_model(f"me/tuned@{commit}")[:3] == ("hub", "me/tuned", commit)
+    script = "import sys; from tunediff.commands.model_names import named_model as of; print(of(sys.argv[1]).revision)"
     with serve() as hub:
         revision = hub.commit("model", "me/tuned", files_of(given / "adapter"))
 

@@ -16,11 +16,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from tunediff.compare.checks import Run, raised_checks
+from tunediff.compare.checks import raised_checks
 from tunediff.compare.comparison import Comparison
 from tunediff.compare.effects.probabilities import calibration
 from tunediff.compare.effects.slices import tag_slices
 from tunediff.compare.effects.transitions import TRANSITIONS, transition_metrics
+from tunediff.compare.raised import Run
 from tunediff.config.cost import Cost
 from tunediff.config.task import TaskSection
 from tunediff.metrics.accuracy import score

@@ -11,10 +11,10 @@ from tests.browsing import CASES, choose, status, tick
 from tests.made_answers import QUESTIONS as TASK
 from tests.made_answers import golden_pair, made_questions
 from tests.report.made import HOSTILE
-from tunediff.compare.checks import Run
 from tunediff.compare.comparison import compare_files
 from tunediff.compare.evidence import gather
 from tunediff.compare.pairs.predictions import Predictions
+from tunediff.compare.raised import Run
 from tunediff.data.cases import Answer
 from tunediff.report.diff_page import FILES, diff_pages
 from tunediff.report.explorer import LONGEST, pieces_of

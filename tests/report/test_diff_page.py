@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from tests.made_pairs import made_up_pair
-from tunediff.compare.checks import Run
 from tunediff.compare.comparison import compare_tables
 from tunediff.compare.evidence import gather
 from tunediff.compare.pairs.predictions import Fields
+from tunediff.compare.raised import Run
 from tunediff.report import diff_page, explorer
 from tunediff.report.diff_page import FILES, diff_pages
 

@@ -10,7 +10,8 @@ from tunediff.config.data import Data
 from tunediff.data.sources import Row
 from tunediff.runtime.errors import TunediffError
 from tunediff.tasks import classification
-from tunediff.tasks.classification import Classification, parse_answer
+from tunediff.tasks.classification import Classification
+from tunediff.tasks.label_parsing import parse_answer
 
 LABELS = ["entailment", "neutral", "contradiction"]
 TASK = Classification("nli", ["premise", "hypothesis"], LABELS, "premise", "hypothesis")

@@ -25,13 +25,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tunediff.commands.gate import add_promises, end_with, of_labels, promises
-from tunediff.compare.checks import Run
 from tunediff.compare.comparison import CONFIDENCE, compare_files
 from tunediff.compare.diff_summary import file_summary, scores_taken_for
 from tunediff.compare.effects.transitions import changes
 from tunediff.compare.evidence import Evidence, gather
 from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import GOLD, Fields
+from tunediff.compare.raised import Run
 from tunediff.compare.verdict import Judged, judge, verdict_metrics
 from tunediff.report.diff_page import FILES, diff_pages
 from tunediff.runtime.errors import TunediffError

@@ -28,8 +28,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from tunediff.commands.compare import MOST_LABELS, checked, default_template, named_model, precisions
+from tunediff.commands.compare import MOST_LABELS, checked, default_template
 from tunediff.commands.diff import comma_names
+from tunediff.commands.model_names import named_model, precisions
 from tunediff.commands.runs import dvc
 from tunediff.commands.scaffold import RAW, copy, write_pipeline
 from tunediff.config.loading import nearest

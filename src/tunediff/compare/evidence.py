@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from tunediff.compare.checks import Raised, Run, raised_checks
+from tunediff.compare.checks import raised_checks
 from tunediff.compare.comparison import Comparison, with_transitions
 from tunediff.compare.effects.answer_changes import trait_metrics
 from tunediff.compare.effects.contamination import clean_metrics, contamination
@@ -35,12 +35,11 @@ from tunediff.compare.effects.retention import KEYS, retention
 from tunediff.compare.effects.slices import slices, slices_of_cases, tag_slices
 from tunediff.compare.effects.transitions import changes, validity_metrics
 from tunediff.compare.effects.worth import worth, worth_metrics
+from tunediff.compare.raised import Figures, Raised, Run
 from tunediff.compare.records import case_lines, case_records
 from tunediff.data.cases import INVALID, MODELS
 from tunediff.metrics.calibration import log_prob_array
 from tunediff.stats.multiple import holm
-
-Figures = Mapping[str, float]
 
 
 class Effect(NamedTuple):

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from tunediff.compare.checks import Models
 from tunediff.compare.comparison import Comparison
 from tunediff.compare.effects.differences import Difference
 from tunediff.compare.effects.slices import slices_of_cases
 from tunediff.compare.effects.transitions import cube
 from tunediff.compare.evidence import Evidence
 from tunediff.compare.explanations.causes import plain
+from tunediff.compare.raised import Models
 from tunediff.config.report import Report
 from tunediff.data.cases import INVALID, MODELS
 from tunediff.report.explorer import chosen

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from tunediff.compare.checks import Raised
 from tunediff.compare.effects.net_repair_cost import figure, per_net_repair
+from tunediff.compare.raised import Raised
 from tunediff.data.cases import INVALID
 from tunediff.report.controls_and_epochs import checkpoints_sentence, controls_sentence, perplexity_sentence
 from tunediff.report.forgetting import retention_sentences

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tunediff.compare.checks import Models, Raised
 from tunediff.compare.effects.differences import Difference
 from tunediff.compare.effects.retention import KEYS
 from tunediff.compare.effects.transitions import TRANSITIONS
+from tunediff.compare.raised import Models, Raised
 from tunediff.config.cost import Cost
 from tunediff.data.cases import MODELS
 from tunediff.models.parameters import ParameterRow
