@@ -11,7 +11,9 @@ import yaml
 
 from tests.imports import ROOT
 from tests.tiny import write_model
-from tunediff.commands import init, scaffold
+from tunediff.commands import init, scaffold, starting_model
+from tunediff.commands.compare import checked
+from tunediff.commands.starting_params import params_yaml
 from tunediff.runtime import release
 from tunediff.runtime.errors import TunediffError
 from tunediff.tasks.draws import read_splits
@@ -51,7 +53,7 @@ def run(folder, table, *more):
 @pytest.fixture(scope="module")
 def without_minilm():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(init, "find_spec", lambda name: None)
+        patch.setattr(starting_model, "find_spec", lambda name: None)
         yield
 
 
@@ -185,11 +187,11 @@ def test_a_base_that_is_named_is_asked_by_prompt_or_by_head(kind, head, tmp_path
     columns = {"body": "body"}
     found = init.survey(init.read_rows(args.data), ["body"], "team")
     args.base = str(tmp_path / "base")
-    params = init.checked(init.params_yaml(args, columns, found, init._start(args, columns), "utf-8")).params
+    params = checked(params_yaml(args, columns, found, starting_model.starting_model(args, columns), "utf-8")).params
     assert (params.model.head, params.model.id) == (head, str(tmp_path / "base"))
     assert (params.prompt.choices is None) == (head == "classification")
     args.tuned = args.base
-    params = init.checked(init.params_yaml(args, columns, found, init._start(args, columns), "utf-8")).params
+    params = checked(params_yaml(args, columns, found, starting_model.starting_model(args, columns), "utf-8")).params
     assert (params.tuned.source, params.train, params.adapt, params.data.train) == ("folder", None, None, None)
 
 
@@ -215,7 +217,7 @@ def test_answers_that_are_texts_are_written_and_graded(base, tmp_path, tokenizer
     [text] = written
     assert len(text.splitlines()) <= 30
     assert all("  # " in line for line in text.splitlines())
-    params = init.checked(text).params
+    params = checked(text).params
     assert (params.task.name, params.model.head, params.evaluate.scoring_method) == ("generation", "lm", "generation")
     assert [grade.by for grade in params.task.grade] == ["exact", "token_f1"]
     assert params.prompt.template == "Question: {question}\nReply:"
