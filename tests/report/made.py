@@ -311,7 +311,7 @@ def cause(case):
             **{"subsequence": False, "alone": "hypothesis", "others": "premise", "nearest": near},
         },
         "explanation": "The gold label trailed by 2.31 nats before and leads by 0.80 after; without the base model's "
-        "label preference it would have led before (by 0.12 nats).",
+        "label bias it would have led before (by 0.12 nats).",
     }
 
 

@@ -54,13 +54,14 @@ def main(args: argparse.Namespace) -> None:
     nats: dict[str, list[float]] = {}
     tokens: list[int] = []
     for engine, model in zip(both_engines(project), MODELS, strict=True):
-        whole = engine.n_tokens([text for _, text in passages])
-        if max(whole) > engine.context:
+        lengths = engine.n_tokens([text for _, text in passages])
+        if max(lengths) > engine.context:
             raise TunediffError(
-                f"--words: found {args.words}, which yield up to {max(whole)} tokens; expected at most {engine.context}"
+                f"--words: found {args.words}, which yield up to {max(lengths)} tokens, expected at most "
+                f"{engine.context}"
             )
         parts = [text.partition(" ") for _, text in passages]
-        tokens = [n - first for n, first in zip(whole, engine.n_tokens([one for one, _, _ in parts]), strict=True)]
+        tokens = [n - first for n, first in zip(lengths, engine.n_tokens([one for one, _, _ in parts]), strict=True)]
         nats[model] = [-engine.loglikelihoods([one], [f" {rest}"], model)[0][0] for one, _, rest in parts]
     confidence = read_settings(stage_path("diff_cases", "settings"), DiffSettings).diff.confidence
     figures = perplexities(nats["base"], nats["tuned"], tokens, [article for article, _ in passages], confidence)

@@ -116,7 +116,7 @@ class Comparison:
 
     @cached_property
     def calibrated(self) -> dict[str, Floats]:
-        """The log-probabilities without each model's label preference."""
+        """The log-probabilities without each model's label bias."""
         return {model: calibrated(log_probs) for model, log_probs in self.log_probs.items()}
 
     @cached_property

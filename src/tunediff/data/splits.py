@@ -105,7 +105,7 @@ def draw_splits(
     Raises:
         TunediffError: a split is empty.
     """
-    whole = data.drops_shared
+    by_source = data.drops_shared
     used: dict[str, set[int]] = defaultdict(set)
     premises: set[str] = set()
     taken: set[str] = set()
@@ -120,7 +120,7 @@ def draw_splits(
         dropped = empty[how.source] if empty else frozenset[int]()
         fresh = {i: case for i, case in unshared.items() if group is None or group[i] not in taken}
         if group is None:
-            ranked_by = {i: case.inputs[source_input] if whole else case.case_id for i, case in fresh.items()}
+            ranked_by = {i: case.inputs[source_input] if by_source else case.case_id for i, case in fresh.items()}
         else:
             ranked_by = {i: group[i] for i in fresh}
         chosen = _choose(fresh, how, len(labelled), ranked_by, whole_groups=group is not None)
@@ -145,7 +145,7 @@ def draw_splits(
             )
         drawn[name] = split
         used[how.source].update(chosen)
-        if whole:
+        if by_source:
             premises.update(case.inputs[source_input] for case in split.cases)
         if group is not None:
             taken.update(group[i] for i in chosen)

@@ -139,11 +139,11 @@ def _line(error: Exception) -> str:
 def _numbers(name: str, found: Any) -> dict[str, float]:
     numbers: dict[str, float] = {}
     for key, value in (found or {}).items():
-        whole = f"evaluate_{name}" if key == name else f"evaluate_{name}_{key}"
+        full_name = f"evaluate_{name}" if key == name else f"evaluate_{name}_{key}"
         # Longer lists have one value per case.
         several = isinstance(value, list | tuple | np.ndarray) and np.size(value) <= LONGEST
-        each = {f"{whole}_{place}": one for place, one in enumerate(np.ravel(value), start=1)} if several else {}
-        numbers |= {key: float(one) for key, one in (each or {whole: value}).items() if _is_number(one)}
+        each = {f"{full_name}_{place}": one for place, one in enumerate(np.ravel(value), start=1)} if several else {}
+        numbers |= {key: float(one) for key, one in (each or {full_name: value}).items() if _is_number(one)}
     return numbers
 
 

@@ -138,9 +138,9 @@ def bleu_dictionary(sums: Floats) -> dict[str, float]:
     """Return BLEU and its components from summed `bleu_counts`, like sacrebleu (smoothing: exp)."""
     from sacrebleu.metrics import BLEU
 
-    whole = [int(value) for value in sums]
+    counts = [int(value) for value in sums]
     score = BLEU.compute_bleu(
-        whole[2 : 2 + ORDERS], whole[2 + ORDERS :], sys_len=whole[0], ref_len=whole[1], smooth_method="exp"
+        counts[2 : 2 + ORDERS], counts[2 + ORDERS :], sys_len=counts[0], ref_len=counts[1], smooth_method="exp"
     )
     return {
         "bleu": float(score.score),

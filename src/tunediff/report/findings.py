@@ -372,7 +372,7 @@ def _parameters(count: Metrics) -> str:
 # The paragraphs in order; a function returns an empty string if its sentence does not apply.
 SENTENCES: dict[str, tuple[Callable[[Results], str], ...]] = {
     "What changed": (_accuracies, _difference, _scores, _kinds),
-    "Form of the answers": (_traits,),
+    "Properties of the answers": (_traits,),
     "Parts of the change": (_gain,),
     "Repaired and broken cases": (_flips, _preserved, _noise, _draw),
     "What else changed": (retention_sentences, lambda results: perplexity_sentence(results.perplexity)),
@@ -380,7 +380,7 @@ SENTENCES: dict[str, tuple[Callable[[Results], str], ...]] = {
     "During training": (lambda results: checkpoints_sentence(results.checkpoints),),
     "Sensitivity of the test set": (_health,),
     "Trivial baselines": (_baselines,),
-    "Confidence of the answers": (_calibration,),
+    "Calibration": (_calibration,),
     "Cost of the run": (_cost,),
 }
 

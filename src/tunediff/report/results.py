@@ -202,7 +202,7 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
     _check_logs(paths, metrics, tables)
     environments = {stage: _environment(paths["environments"] / f"{stage}.json") for stage in WITH_MODEL}
     plots, plot_sources = _plots(paths["plots"], task)
-    beside: dict[str, Any] = {name: side_metrics(paths["diff_cases"].with_name(f"{name}.json"), run) for name in KINDS}
+    side: dict[str, Any] = {name: side_metrics(paths["diff_cases"].with_name(f"{name}.json"), run) for name in KINDS}
     cases = [_case(f"{paths['cases']}, row {number}", row, task) for number, row in numbered_jsonl(paths["cases"])]
     _check_same_cases(paths, metrics, cases)
     return Results(
@@ -211,7 +211,7 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
         **metrics,
         **tables,
         **plots,
-        **beside,
+        **side,
         cases=cases,
         flows=flows_of(cases),
         cells=cells_of(cases, task) if len(task.labels) > 1 else (),
@@ -223,7 +223,7 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
         price=price,
         sources={name: str(paths[name]) for name in SOURCES}
         | plot_sources
-        | {name: str(paths["diff_cases"].with_name(f"{name}.json")) for name in KINDS if beside[name]},
+        | {name: str(paths["diff_cases"].with_name(f"{name}.json")) for name in KINDS if side[name]},
     )
 
 

@@ -241,7 +241,7 @@ class Classification(Task):
     def parts(self) -> dict[str, str]:
         return {
             "answer_format": "the answer format",
-            "label_bias": "the label preference",
+            "label_bias": "the label bias",
             "partial_input": f"cues in the {self.partial_input} alone",
             "residual": "the rest, which requires the whole case" if len(self.inputs) > 1 else "the rest",
         }
@@ -305,7 +305,7 @@ class Classification(Task):
             "majority": "majority label",
             "bag_of_words": "bag of words of all inputs",
             "partial_input": "bag of words of one input",
-            "calibrated_base": "base model without its label preference",
+            "calibrated_base": "base model without its label bias",
             "few_shot_base": "base model with examples in its prompt",
         }
 

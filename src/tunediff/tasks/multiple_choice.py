@@ -130,7 +130,7 @@ class MultipleChoice(Classification):
             TunediffError: a column is missing, the number of options differs from that of the labels, an option is
                 empty, or the label is unknown.
         """
-        # A label's own name stands for it, unless it is given to another.
+        # A label can be given by its name, unless that is mapped to another label.
         labels = {key_of(name): name for name in self.labels}
         labels |= {key_of(value): label for value, label in (data.labels or {}).items()}
         unlabelled = {key_of(value) for value in data.unlabelled}
@@ -268,7 +268,7 @@ class MultipleChoice(Classification):
 
     @property
     def parts(self) -> dict[str, str]:
-        return super().parts | {"label_bias": "the position preference"}
+        return super().parts | {"label_bias": "the position bias"}
 
     def baselines(self, train: Sequence[Case], test: Sequence[Case], base: Mapping[str, Answers]) -> dict[str, Answers]:
         """Return the answers of majority (the most frequent position of the right option in training), longest (the
@@ -287,7 +287,7 @@ class MultipleChoice(Classification):
             "majority": "always the same position",
             "longest": "the longest option",
             "options_alone": "bag of words of the options alone",
-            "calibrated_base": "base model without its position preference",
+            "calibrated_base": "base model without its position bias",
         }
 
     @property

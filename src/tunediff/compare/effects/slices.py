@@ -145,14 +145,20 @@ def slices_of_cases(
     return found
 
 
-def _compared(rows: list[Any], whole: tuple[int, int, int]) -> pd.DataFrame:
+def _compared(rows: list[Any], total: tuple[int, int, int]) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame(columns=list(COLUMNS))
     found = [
         (
             *(family, value, n, right / n, right_after / n, (repaired - broken) / n),
             *(low, high),
-            *(repaired, broken, mcnemar_exact(repaired, broken), np.nan, *_departure((n, repaired, broken), whole)),
+            *(
+                repaired,
+                broken,
+                mcnemar_exact(repaired, broken),
+                np.nan,
+                *_departure((n, repaired, broken), total),
+            ),
         )
         for family, value, n, right, right_after, repaired, broken, low, high in rows
     ]
@@ -164,12 +170,12 @@ def _compared(rows: list[Any], whole: tuple[int, int, int]) -> pd.DataFrame:
     return table.loc[order].reset_index(drop=True)
 
 
-def _departure(inside: tuple[int, int, int], whole: tuple[int, int, int]) -> tuple[float, float]:
+def _departure(inside: tuple[int, int, int], total: tuple[int, int, int]) -> tuple[float, float]:
     """The delta of the cases outside a slice, and the delta of the slice minus it, in standard errors.
 
     Both arguments are (cases, repaired, broken). Standard errors as in Agresti and Min 2005, so that none is 0.
     """
-    rest = tuple(of_all - of_slice for of_all, of_slice in zip(whole, inside, strict=True))
+    rest = tuple(of_all - of_slice for of_all, of_slice in zip(total, inside, strict=True))
     deltas = [(repaired - broken) / n for n, repaired, broken in (inside, rest)]
     variances = [
         (repaired + broken + 1 - (repaired - broken) ** 2 / (n + 2)) / (n + 2) ** 2

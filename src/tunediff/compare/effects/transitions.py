@@ -66,7 +66,7 @@ def cube(aligned: pd.DataFrame) -> pd.DataFrame:
     columns = {"label": "gold", "prediction_base": "before", "prediction_tuned": "after"}
     found = [*columns, "outcome_base", "outcome_tuned"]
     cells = aligned.groupby(found, observed=True, dropna=False).size().rename("cases").reset_index()
-    # As objects: numbers of labels have an order of their own, and no place for "invalid".
+    # As objects, because categories cannot hold "invalid".
     cells = cells.rename(columns=columns).astype(dict.fromkeys([*columns.values(), *found[-2:]], object))
     for name, who in (("before", "base"), ("after", "tuned")):
         cells[name] = cells[name].where(cells[f"outcome_{who}"] != INVALID, INVALID)

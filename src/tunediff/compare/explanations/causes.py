@@ -1,7 +1,7 @@
 """Why a case flipped, as far as the stored evidence shows: evidence fields, and a sentence or two made from them.
 
     {"transition": "repaired", "base_margin": -2.31, "tuned_margin": 0.8, "base_calibrated_margin": 0.12, ...}
-    The gold label trailed by 2.31 nats before and leads by 0.80 after; without the base model's label preference it
+    The gold label trailed by 2.31 nats before and leads by 0.80 after; without the base model's label bias it
     would have led before (by 0.12 nats).
 
 A clause is written by a rule of the task's `clauses`, which gets only the fields that it cites. So a clause cannot
@@ -78,7 +78,7 @@ def evidence(
     Returns:
         case_id, transition, label. For base and tuned: prediction (None if invalid); if answers are labels, margin (the
         log-probability of the gold label minus that of the best other label, in nats), calibrated_margin (the same
-        without the model's label preference over all cases) and partial_input (the label predicted from the partial
+        without the model's label bias over all cases) and partial_input (the label predicted from the partial
         input alone); parse ("parsed", "no label", or "cut off" at the token limit); the fields of
         `Task.model_evidence`; for the base, stable. Then the fields of `Task.case_evidence`. nearest: the nearest
         training cases, as described by `Task.neighbour`.
@@ -97,7 +97,7 @@ def evidence(
         if task.answers_are_labels and comparison.log_probs:
             gold = label_codes(task.labels, rows["label"])
             found["margin"] = gold_margins(comparison.log_probs[who][chosen], gold).tolist()
-            # Calibrated over all cases: flipped cases alone would give a different label preference.
+            # Calibrated over all cases: flipped cases alone would give a different label bias.
             found["calibrated_margin"] = gold_margins(comparison.calibrated[who][chosen], gold).tolist()
         found["parse"] = parse_status(rows, who)
         found |= task.model_evidence(rows, cases, who)
