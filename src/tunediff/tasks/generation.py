@@ -266,8 +266,10 @@ class Generation(Task):
         return None
 
     def baselines(self, train: Sequence[Case], test: Sequence[Case], base: Mapping[str, Answers]) -> dict[str, Answers]:
-        """Return the answers of constant (the most frequent training answer), nearest (the answer of the training case
-        with the nearest inputs) and base (the base model).
+        """Return the answers of constant, nearest and base.
+
+        constant is the most frequent training answer, nearest the answer of the training case with the nearest inputs,
+        and base that of the base model.
         """
         answers = [gold.references[0] for gold in self.gold(train)]
         queries, known = ([marked(case, self.inputs) for case in split] for split in (test, train))

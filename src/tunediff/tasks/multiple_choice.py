@@ -271,9 +271,11 @@ class MultipleChoice(Classification):
         return super().parts | {"label_bias": "the position bias"}
 
     def baselines(self, train: Sequence[Case], test: Sequence[Case], base: Mapping[str, Answers]) -> dict[str, Answers]:
-        """Return the answers of majority (the most frequent position of the right option in training), longest (the
-        option with the most characters), options_alone (a bag-of-words classifier of options without inputs) and
-        calibrated_base. Without training cases, only the second and the last remain.
+        """Return the answers of majority, longest, options_alone and calibrated_base.
+
+        majority is the most frequent position of the right option in training, longest the option with the most
+        characters, and options_alone a bag-of-words classifier of options without inputs. Without training cases, only
+        longest and calibrated_base remain.
         """
         answers: dict[str, Answers] = {"longest": longest_options(test, self.labels)}
         if train:

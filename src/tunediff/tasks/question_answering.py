@@ -271,8 +271,10 @@ class QuestionAnswering(Task):
         return {f"accuracy{end}": metrics[f"exact{end}"] / 100 for end in ("", "_low", "_high")}
 
     def baselines(self, train: Sequence[Case], test: Sequence[Case], base: Mapping[str, Answers]) -> dict[str, Answers]:
-        """Return the answers of no_answer (no answer to any question, if questions may have none), capitalised (a name
-        from the sentence most similar to the question) and base (the base model).
+        """Return the answers of no_answer, capitalised and base.
+
+        no_answer answers no question, if questions may have no answer; capitalised takes a name from the sentence most
+        similar to the question; base is the base model.
         """
         never: dict[str, Answers] = {"no_answer": [""] * len(test)} if UNANSWERABLE in self.labels else {}
         names = [capitalised(case.inputs["question"], case.inputs["context"]) for case in test]
