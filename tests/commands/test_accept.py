@@ -9,7 +9,7 @@ import yaml
 from tests.project import git
 from tests.warm import warm_python
 from tunediff.commands import accept
-from tunediff.commands.accept import ACCEPTED, FIRST, LAST, ready_to_accept, take_over
+from tunediff.commands.accept import ACCEPTED, FIRST, LAST, accept_results, ready_to_accept
 from tunediff.runtime.errors import TunediffError
 
 
@@ -45,7 +45,7 @@ def pipeline(tmp_path, monkeypatch):
 def test_other_code_runs_the_cheap_stages_and_takes_the_others_over(pipeline, capfd):
     Path("src/code.py").write_text("a: 2\n", encoding="utf-8")
     ready_to_accept()
-    take_over()
+    accept_results()
     assert pipeline() == dict.fromkeys(ACCEPTED, 1) | dict.fromkeys((*FIRST, *LAST), 2)
     assert "Data and pipelines are up to date" in dvc("status")
     out = capfd.readouterr().out

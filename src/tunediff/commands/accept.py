@@ -28,13 +28,13 @@ def ready_to_accept() -> None:
     Raises:
         TunediffError: something else has changed, or DVC fails.
     """
-    _refuse(_changed_by_hand(dvc_status()))
+    _refuse(_changed_by_user(dvc_status()))
     refresh()
     _dvc("repro", "--single-item", *FIRST)
     _refuse(_changed(dvc_status(), ACCEPTED))
 
 
-def take_over() -> None:
+def accept_results() -> None:
     """Accept the results of expensive stages, and run the cheap stages after them.
 
     Raises:
@@ -47,7 +47,7 @@ def take_over() -> None:
     print(f"Accepted without a check: {', '.join(not_repeated)}; repeating them takes as long as computing them.")
 
 
-def _changed_by_hand(status: Mapping[str, Any]) -> list[str]:
+def _changed_by_user(status: Mapping[str, Any]) -> list[str]:
     """The changed files that are neither code nor written by a stage, such as params.yaml or a data file."""
     made = {path for stage in pipeline_stages().values() for path in written(stage)}
     return [

@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tunediff.commands.compare import add_asking, params_text, project_of, run_project, write_project
+from tunediff.commands.compare import add_evaluation_options, params_text, project_of, run_project, write_project
 from tunediff.commands.diff import add_fields, fields_of
 from tunediff.commands.revisions import PIPELINE, folder_files, read_file, read_run
 from tunediff.commands.table import aligned
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff chain`."""
     parser.add_argument("variants", nargs="+", metavar="VARIANT", help="the variants, in the order of the steps")
     add_fields(parser, "labelled cases to evaluate models on; for prediction files, the data set of SQuAD predictions")
-    add_asking(parser, required=False)
+    add_evaluation_options(parser, required=False)
     parser.add_argument(
         "--confidence", type=float, default=CONFIDENCE, help=f"confidence level of all intervals ({CONFIDENCE})"
     )

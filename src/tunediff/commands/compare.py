@@ -63,13 +63,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "tuned", metavar="TUNED", help="the model after: an adapter for BASE or a whole model, given in the same way"
     )
     parser.add_argument("--data", type=Path, required=True, help="labelled cases: .csv, .tsv, .jsonl or .parquet")
-    add_asking(parser, required=True)
+    add_evaluation_options(parser, required=True)
     parser.add_argument(
         "--out", type=Path, default=Path("reports"), metavar="DIR", help="folder for the report (reports)"
     )
 
 
-def add_asking(parser: argparse.ArgumentParser, required: bool) -> None:
+def add_evaluation_options(parser: argparse.ArgumentParser, required: bool) -> None:
     """Add the options for evaluating models on the cases of a file."""
     parser.add_argument(
         "--input", action="append", required=required, metavar="COLUMN", help="a column with a text of the case"

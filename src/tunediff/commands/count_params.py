@@ -54,11 +54,11 @@ def main(args: argparse.Namespace) -> None:
         print(json.dumps(totals(rows, published), indent=2))
         return
     print(*table(rows), "", f"{args.recipe}: {_named(params)}", *summary(rows, published), sep="\n")
-    if _vocabulary_is_asked_for(params):
+    if _vocabulary_is_requested(params):
         print(f"  vocabulary: the {params.pretrain.vocab_size:,} tokens requested; the tokenizer may have fewer")
 
 
-def _vocabulary_is_asked_for(params: Params) -> bool:
+def _vocabulary_is_requested(params: Params) -> bool:
     return params.model.source == "scratch" and "vocab_size" not in (params.model.config or {})
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from tunediff.commands.gate import add_promises, end_with, of_labels, promises
 from tunediff.compare.comparison import CONFIDENCE, compare_files
-from tunediff.compare.diff_summary import file_summary, scores_taken_for
+from tunediff.compare.diff_summary import file_summary, score_interpretations
 from tunediff.compare.effects.transitions import changes
 from tunediff.compare.evidence import Evidence, gather
 from tunediff.compare.pairs.prediction_files import read_predictions
@@ -188,7 +188,7 @@ def write(found: Evidence, folder: Path, names: tuple[str, str], judged: Sequenc
     """Write the five files, all or none."""
     with ExitStack() as stack:
         metrics, cases, checks, markdown, html = (stack.enter_context(replacing(folder / name)) for name in WRITTEN)
-        write_json(metrics, {**found.metrics, **scores_taken_for(found.comparison), **verdict_metrics(judged)})
+        write_json(metrics, {**found.metrics, **score_interpretations(found.comparison), **verdict_metrics(judged)})
         write_jsonl(cases, found.records)
         write_json(checks, [check._asdict() for check in found.checks])
         pages = diff_pages(found, names)

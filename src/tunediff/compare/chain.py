@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tunediff.compare.board import Answered, check_names, in_one_order
+from tunediff.compare.board import Answered, check_names, in_common_order
 from tunediff.compare.effects.transitions import changes, delta_interval, transitions
 from tunediff.data.cases import INVALID, RIGHT
 from tunediff.stats.bootstrap import Clusters
@@ -69,7 +69,7 @@ def make_chain(variants: Sequence[Answered], confidence: float) -> Chain:
             measures.
     """
     check_names(variants, "chain")
-    frames, notes = in_one_order(variants)
+    frames, notes = in_common_order(variants)
     clusters = next((frame["cluster"] for frame in frames if "cluster" in frame), None)
     right = np.stack([(frame["outcome"] == RIGHT).to_numpy(dtype=bool) for frame in frames])
     last = len(frames) - 1

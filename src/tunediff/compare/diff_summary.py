@@ -76,15 +76,15 @@ def file_summary(found: Evidence) -> str:
         f"models with these accuracies would break {flips.expected_if_independent:,.0f}",
         f"  {power}",
     ]
-    if kinds := scores_taken_for(found.comparison):
+    if kinds := score_interpretations(found.comparison):
         lines.append(f"  scores: interpreted as {' before, '.join(kinds.values())} after")
     return "\n".join([*lines, *_against_itself(found), *_checks(found)])
 
 
-def scores_taken_for(comparison: Comparison) -> dict[str, str]:
+def score_interpretations(comparison: Comparison) -> dict[str, str]:
     """Return how the scores of both files are interpreted: {"scores_base": "probabilities", ...}; empty if none."""
     scored = (comparison.pairs.scored if comparison.pairs else None) or ()
-    return {f"scores_{model}": one.taken_for for model, one in zip(MODELS, scored, strict=False)}
+    return {f"scores_{model}": one.interpretation for model, one in zip(MODELS, scored, strict=False)}
 
 
 def _change(found: Evidence) -> str:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from tunediff.compare.effects.transitions import change_interval
 from tunediff.stats.bootstrap import Clusters, cluster_codes
 from tunediff.stats.intervals import cases_for_rate, clopper_pearson
-from tunediff.stats.martingale import always_valid_interval, cases_to_decide, first_decision, one_by_one
+from tunediff.stats.martingale import always_valid_interval, cases_to_decide, first_decision, sequential_units
 from tunediff.stats.paired import cases_for_margin, difference_interval
 from tunediff.stats.shares import share_interval
 
@@ -239,7 +239,7 @@ def _early(
     promise: str, name: str, evaluated: Evaluated, least: int, limit: float, kept: int, confidence: float, strict: float
 ) -> Judged:
     """Judge, with early stopping, whether a mean of values in least..1 is above (kept 1) or below (kept -1) a limit."""
-    units, n = one_by_one(evaluated.change, evaluated.clusters, least), len(evaluated.change)
+    units, n = sequential_units(evaluated.change, evaluated.clusters, least), len(evaluated.change)
     levels = -np.log(1 - confidence), -np.log(1 - strict)
     stopped = first_decision(units, limit, *levels[::kept])
     verdict: Verdict = "inconclusive"

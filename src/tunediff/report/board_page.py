@@ -13,7 +13,7 @@ from typing import Any
 
 from tunediff.compare.board import Board, Difference, Row
 from tunediff.compare.board_health import Health
-from tunediff.report.board_pictures import intervals_picture, trade_picture
+from tunediff.report.board_pictures import intervals_picture, tradeoff_picture
 from tunediff.report.diff_page import Pages
 from tunediff.report.notation import (
     NBSP,
@@ -296,6 +296,6 @@ def board_pages(board: Board, recipes: Sequence[Figures], health: Health, flips:
         "lines": lines,
         "flips": _flips(flips),
         "pairs": [pair for pair in board.pairs if pair.separated],
-        "pictures": [picture for picture in (intervals_picture(board), trade_picture(board)) if picture is not None],
+        "pictures": [picture for picture in (intervals_picture(board), tradeoff_picture(board)) if picture is not None],
     }
     return Pages(board_html(contents), markdown_page(contents, "board.md.j2"))

@@ -1,6 +1,6 @@
 """Draw the charts of a board: runs with intervals and groups, and gain over cost.
 
-intervals_picture(board), trade_picture(board)
+intervals_picture(board), tradeoff_picture(board)
 """
 
 from typing import Any
@@ -64,7 +64,7 @@ def intervals_picture(board: Board) -> Markup:
     return picture(alt.hconcat(drawn, bars, spacing=12), "Runs by interval, groups of ties as bars", summary)
 
 
-def trade_picture(board: Board) -> Markup | None:
+def tradeoff_picture(board: Board) -> Markup | None:
     """Draw the gain over the base against forgotten cases and training time; None if unknown for at least two runs.
 
     Runs on the Pareto frontier are filled and joined. They include only runs that beat the base.

@@ -1,6 +1,6 @@
 """Sequential tests of a mean by betting: valid at every look, so that one may stop as soon as it is decided.
 
-    >>> units = one_by_one(np.array([1] * 8))                       # eight cases are repaired, none is broken
+    >>> units = sequential_units(np.array([1] * 8))                       # eight cases are repaired, none is broken
     >>> f"{np.exp(log_winnings(units, 0.0)[0]):.1f}"
     '28.4'
     >>> first_decision(units, 0.0, np.log(20), np.log(20))
@@ -64,7 +64,7 @@ class Units(NamedTuple):
         return self._replace(kind=self.kind[:count], seen=self.seen[:count])
 
 
-def one_by_one(values: Integers, clusters: Clusters = None, least: int = -1) -> Units:
+def sequential_units(values: Integers, clusters: Clusters = None, least: int = -1) -> Units:
     """Return the units in the order of reading; a cluster counts as read with its last case.
 
     Args:
@@ -93,10 +93,10 @@ def log_winnings(units: Units, mean: float, looks: Integers | None = None) -> Fl
         looks: numbers of units after which to look, ascending; None: once, after all units.
     """
     if looks is None:
-        return _won(units.counts[None, :], units.kinds, mean, units.least)
+        return _log_capital(units.counts[None, :], units.kinds, mean, units.least)
     counts = np.zeros((len(looks), units.kinds.shape[1]))
     np.add.at(counts, (np.searchsorted(looks, np.arange(1, looks[-1] + 1)), units.kind[: looks[-1]]), 1)
-    return _won(counts.cumsum(axis=0), units.kinds, mean, units.least)
+    return _log_capital(counts.cumsum(axis=0), units.kinds, mean, units.least)
 
 
 def first_decision(units: Units, mean: float, log_above: float, log_below: float) -> int | None:
@@ -147,10 +147,10 @@ def cases_to_decide(units: Units, mean: float, log_enough: float) -> int | None:
         log_enough: logarithm of the required capital.
     """
     share = units.counts[None, :] / units.seen[-1]  # units of each kind per case
-    return fewest(lambda cases: bool(_won(share * cases, units.kinds, mean, units.least)[0] >= log_enough))
+    return fewest(lambda cases: bool(_log_capital(share * cases, units.kinds, mean, units.least)[0] >= log_enough))
 
 
-def _won(counts: Floats | Integers, kinds: Integers, mean: float, least: int) -> Floats:
+def _log_capital(counts: Floats | Integers, kinds: Integers, mean: float, least: int) -> Floats:
     """The logarithm of the capital after the given numbers of units of each kind (sum of values, number of cases)."""
     nodes, log_weights = _nodes()
     low, high = -1 / max(1 - mean, LEAST_ROOM), 1 / max(mean - least, LEAST_ROOM)

@@ -36,7 +36,7 @@ from tunediff.tasks.columns import (
     value_of,
 )
 from tunediff.tasks.families import Family, quarters, share, yes_no
-from tunediff.tasks.grading import column, likeliest, passed_on, was_given
+from tunediff.tasks.grading import column, copied_columns, has_setting, likeliest
 from tunediff.tasks.label_clauses import LABEL_CLAUSES
 from tunediff.tasks.label_parsing import parse_answer
 from tunediff.tasks.task import Chance, Tally, Task, Words
@@ -150,13 +150,13 @@ class Classification(Task):
                 return [parse_answer(one, ask.choices) for one in answers[text]]
             return [ask.names[likeliest(row)] for row in answers[log_probs]]
 
-        frame = passed_on(cases, answers)
+        frame = copied_columns(cases, answers)
         frame["prediction"] = column(found := labels("text", "log_probs"))
         frame["outcome"] = self.outcomes(self.gold(cases), found)
         if "generated_text" in answers:
             frame["generated"] = column([parse_answer(text, ask.choices) for text in answers["generated_text"]])
         for setting in ("again", "seed"):
-            if was_given(answers, setting):
+            if has_setting(answers, setting):
                 frame[f"{setting}_prediction"] = column(labels(f"{setting}_text", f"{setting}_log_probs"))
         return frame
 

@@ -156,7 +156,7 @@ def columns_fit(params: Params, gold: str) -> str | None:
     return f"data.columns: found {sorted(params.data.columns)}, expected task.inputs and {gold}: {expected}"
 
 
-def asked_in_one_way(params: Params) -> str | None:
+def single_setting(params: Params) -> str | None:
     """The rule that there are no other evaluation settings, which require choices."""
     settings, few_shot = params.evaluate.settings, params.evaluate.few_shot
     given = [f"evaluate.settings is {settings}"] if settings else []

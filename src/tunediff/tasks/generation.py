@@ -40,7 +40,7 @@ from tunediff.tasks.generation_clauses import GENERATION_CLAUSES
 from tunediff.tasks.generation_rules import RULES, SETTINGS_RULES
 from tunediff.tasks.gold_answers import is_unlabelled, marked_answers, with_answers
 from tunediff.tasks.graders import METHODS, Gold, Grader
-from tunediff.tasks.grading import column, passed_on, was_given
+from tunediff.tasks.grading import column, copied_columns, has_setting
 from tunediff.tasks.task import Chance, Tally, Task, Words
 
 SCORE = "score_"
@@ -121,7 +121,7 @@ class Generation(Task):
         """Return the prediction file; an answer is right according to the first grade."""
         texts, gold = list(answers["text"]), self.gold(cases)
         found = [self.outcome.taken(text) for text in texts]
-        frame = passed_on(cases, answers)
+        frame = copied_columns(cases, answers)
         frame["prediction"] = column(found)
         frame["outcome"] = self.outcomes(gold, found)
         frame["answers"] = pd.Series([[answer.text for answer in case.answers] for case in cases], dtype=object)
@@ -130,7 +130,7 @@ class Generation(Task):
         expected = [[answer.text for answer in case.answers] + list(case.inputs.values()) for case in cases]
         frame = frame.assign(**traits(texts, list(answers["finish_reason"]), expected))
         for setting in ("again", "seed"):
-            if was_given(answers, setting):
+            if has_setting(answers, setting):
                 frame[f"{setting}_prediction"] = column([self.outcome.taken(one) for one in answers[f"{setting}_text"]])
         return frame
 

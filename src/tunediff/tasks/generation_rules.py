@@ -10,7 +10,7 @@ from tunediff.config.loading import nearest
 from tunediff.config.params import Params
 from tunediff.config.task import ANSWER
 from tunediff.runtime.files import shown
-from tunediff.tasks.columns import asked_in_one_way, columns_fit, no_options
+from tunediff.tasks.columns import columns_fit, no_options, single_setting
 from tunediff.tasks.graders import FUNCTION, METHODS, MODULE, Grader
 
 # A score that counts as right at its maximum unless there is a threshold.
@@ -110,4 +110,4 @@ def _method_fits(params: Params) -> str | None:
 
 
 RULES = (_labels_fit, _columns_fit, _no_values, _head_fits, _no_choices, _grades_fit, no_options)
-SETTINGS_RULES = (_method_fits, asked_in_one_way)
+SETTINGS_RULES = (_method_fits, single_setting)

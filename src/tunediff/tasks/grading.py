@@ -1,6 +1,6 @@
 """Grading functions that all tasks share: columns copied from raw answers, and evaluation settings.
 
-frame = passed_on(cases, answers)      # case_id, label, text, log_probs, ...: the columns that need no grading
+frame = copied_columns(cases, answers)      # case_id, label, text, log_probs, ...: the columns that need no grading
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-def passed_on(cases: Sequence[Case], answers: pd.DataFrame) -> pd.DataFrame:
+def copied_columns(cases: Sequence[Case], answers: pd.DataFrame) -> pd.DataFrame:
     """Return the columns of a prediction file that are copied from the raw answers, with the gold labels.
 
     Raises:
@@ -41,7 +41,7 @@ def column(values: "Sequence[str | None]") -> pd.Series:
     return pd.Series(values, dtype=object)
 
 
-def was_given(answers: pd.DataFrame, setting: str) -> bool:
+def has_setting(answers: pd.DataFrame, setting: str) -> bool:
     """Return whether there are answers in a setting, such as `again` (other batches) or `seed` (another new head)."""
     return f"{setting}_text" in answers or f"{setting}_log_probs" in answers
 

@@ -34,17 +34,17 @@ from tunediff.runtime.files import shown, visible
 from tunediff.tasks.baselines import Answers, likeliest_options, longest_options, majority_label
 from tunediff.tasks.classification import Classification, several_labels, values_fit
 from tunediff.tasks.columns import (
-    asked_in_one_way,
     checked_text,
     each_row,
     inputs_of,
     key_of,
     no_grades,
+    single_setting,
     tags_of,
     value_of,
 )
 from tunediff.tasks.families import Family
-from tunediff.tasks.grading import column, passed_on, was_given
+from tunediff.tasks.grading import column, copied_columns, has_setting
 from tunediff.tasks.task import Words
 
 Scores = npt.NDArray[np.float64]
@@ -109,7 +109,7 @@ class MultipleChoice(Classification):
     scored: tuple[str, ...] = ()
 
     rules = (several_labels, _columns_fit, values_fit, _head_fits, _no_choices, _prompt_fits, no_grades)
-    settings_rules = (_method_fits, asked_in_one_way)
+    settings_rules = (_method_fits, single_setting)
 
     @classmethod
     def from_section(cls, section: TaskSection) -> Self:
@@ -193,14 +193,14 @@ class MultipleChoice(Classification):
         scores = self._scores(cases, answers, "")
         chosen = scores[self.option_score]
         places = chosen.argmax(axis=1)
-        frame = passed_on(cases, answers)
+        frame = copied_columns(cases, answers)
         frame["log_probs"] = column(list(log_softmax(chosen, axis=1)))
         frame["text"] = [case.options[place] for case, place in zip(cases, places, strict=True)]
         frame["prediction"] = column(found := [self.labels[place] for place in places])
         frame["outcome"] = self.outcomes(self.gold(cases), found)
         for name in self._other_scores:
             frame[name] = (scores[name.removeprefix(SCORE)].argmax(axis=1) == gold).astype(np.float64)
-        if was_given(answers, "again"):
+        if has_setting(answers, "again"):
             again = self._scores(cases, answers, "again_")[self.option_score].argmax(axis=1)
             frame["again_prediction"] = column([self.labels[place] for place in again])
         return frame

@@ -35,7 +35,7 @@ from tunediff.tasks.baselines import Answers
 from tunediff.tasks.columns import each_row, inputs_of, is_number, key_of, tags_of, value_of
 from tunediff.tasks.families import Family, quarters, share, third
 from tunediff.tasks.gold_answers import gold_answers, is_unlabelled, marked_answers, starts, with_answers
-from tunediff.tasks.grading import column, passed_on, was_given
+from tunediff.tasks.grading import column, copied_columns, has_setting
 from tunediff.tasks.question_rules import RULES, SETTINGS_RULES
 from tunediff.tasks.question_wording import capitalised, question_wording
 from tunediff.tasks.task import Chance, Tally, Task, Words
@@ -96,14 +96,14 @@ class QuestionAnswering(Task):
             # The text is the most likely span, even if "no answer" is more likely.
             return [one if row[0] > row[1] else "" for one, row in zip(answers[text], answers[log_probs], strict=True)]
 
-        frame = passed_on(cases, answers)
+        frame = copied_columns(cases, answers)
         gold, found = self.gold(cases), predictions("text", "log_probs")
         frame["prediction"] = column(found)
         frame["outcome"] = self.outcomes(gold, found)
         frame["answers"] = pd.Series(gold, dtype=object)
         frame["f1"] = [0.0 if one is None else token_f1(texts, one) for texts, one in zip(gold, found, strict=True)]
         for setting in ("again", "seed"):
-            if was_given(answers, setting):
+            if has_setting(answers, setting):
                 frame[f"{setting}_prediction"] = column(predictions(f"{setting}_text", f"{setting}_log_probs"))
         return frame
 

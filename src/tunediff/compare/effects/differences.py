@@ -136,7 +136,7 @@ def class_differences(
     if found.size == 2:
         label_rates = {"precision": precision, "recall": recall, "F1": f1}
         rates += [
-            (f"{name} of {labels[-1]}", _of_the_last(rate), [found.together]) for name, rate in label_rates.items()
+            (f"{name} of {labels[-1]}", _last_label(rate), [found.together]) for name, rate in label_rates.items()
         ]
     rows = []
     for metric, rate, drawn in rates:
@@ -263,5 +263,5 @@ def f1(sums: Floats, size: int, who: int) -> Floats:
     return np.asarray(2 * right / np.maximum(gold + predicted, 1))
 
 
-def _of_the_last(rate: Rate) -> Rate:
+def _last_label(rate: Rate) -> Rate:
     return lambda sums, size, who: rate(sums, size, who)[:, -1]

@@ -48,7 +48,7 @@ class Scored:
         self._tops: set[tuple[int, str]] = set()
 
     @property
-    def taken_for(self) -> str:
+    def interpretation(self) -> str:
         """The interpretation of the numbers: `PROBABILITIES`, `LOG_PROBABILITIES` or `LOGITS`.
 
         Probabilities are in 0..1 (or 0..100), and each row sums to 1 (or 100) up to rounding: each number may be off by
@@ -64,7 +64,7 @@ class Scored:
     @property
     def probable(self) -> bool:
         """Whether the numbers are interpreted as probabilities."""
-        return self.taken_for == PROBABILITIES
+        return self.interpretation == PROBABILITIES
 
     def look(self, scores: npt.ArrayLike, predictions: Sequence[str | None] | pd.Series) -> None:
         """Add a chunk of cases: scores of shape (n_cases, size) and their predictions."""
@@ -194,7 +194,7 @@ def _is_scores(value: Any, labels: tuple[str, ...] | None, size: int) -> bool:
 def log_probabilities(scores: npt.ArrayLike, probable: bool | None = None) -> Table:
     """Return log-probabilities (natural logarithm), each row normalised over the labels.
 
-    Logits and log-probabilities (`Scored.taken_for`) are normalised by the same formula.
+    Logits and log-probabilities (`Scored.interpretation`) are normalised by the same formula.
 
     Args:
         scores: finite numbers of shape (n_cases, n_labels).

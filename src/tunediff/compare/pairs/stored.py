@@ -83,7 +83,7 @@ class RowGroups:
             self._file.flush()
         return self._file.fileno()
 
-    def take_over(self, descriptor: int) -> None:
+    def attach(self, descriptor: int) -> None:
         """Read from the file whose descriptor another process has sent."""
         self._file = os.fdopen(descriptor, "rb")
 
@@ -193,7 +193,7 @@ def store_both(
         try:
             found = receiver.recv()
             if isinstance(found, Stored):
-                found.groups.take_over(reduction.recv_handle(receiver))
+                found.groups.attach(reduction.recv_handle(receiver))
         except (EOFError, ConnectionError):
             raise TunediffError(
                 f"{names[1]}: the process reading it was killed, perhaps because memory ran out"

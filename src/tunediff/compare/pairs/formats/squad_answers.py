@@ -79,7 +79,7 @@ def read_answers(path: Path, data: Path, no_answer: Path | None = None) -> Predi
     if no_answer is not None:
         odds: Mapping[str, float] | None = no_answer_odds(no_answer, ids, data)
     else:
-        odds = _own_odds(value, ids)
+        odds = _listed_odds(value, ids)
     scores, kind = _scores(odds, ids)
     for question in questions:
         references, answer = [gold.text for gold in question["answers"]], answers[question["case_id"]]
@@ -165,7 +165,7 @@ def no_answer_odds(path: Path, ids: Sequence[str], data: Path) -> dict[str, floa
     return found
 
 
-def _own_odds(value: Any, ids: Sequence[str]) -> dict[str, float] | None:
+def _listed_odds(value: Any, ids: Sequence[str]) -> dict[str, float] | None:
     """The no_answer_probability of each question in a list, if all have a number."""
     if not isinstance(value, list):
         return None
