@@ -31,7 +31,7 @@ from tunediff.engines.local.labels import classify
 from tunediff.models.adapt import adapt_model
 from tunediff.models.load import Loaded, load_base
 from tunediff.models.sources import find_weights, write_manifest
-from tunediff.training.features import read_rows
+from tunediff.training.features import compute_features
 from tunediff.training.finetune import finetune
 from tunediff.training.targets import training_rows
 
@@ -104,7 +104,7 @@ def start(base: Path) -> Loaded:
 def ours(loaded: Loaded, train: list[Any], dev: list[Any], out: Path) -> tuple[list[float], list[float]]:
     """Train as the stages features and train do; the losses, and when the run began and each epoch ended."""
     ends = [time.perf_counter()]
-    features = read_rows(loaded, [one for one, _ in (*train, *dev)], "classification")
+    features = compute_features(loaded, [one for one, _ in (*train, *dev)], "classification")
     log: list[Mapping[str, float]] = []
     finetune(
         loaded,

@@ -1,4 +1,4 @@
-"""Make or pin the base model: weights trained from scratch, or a manifest that names weights made by others.
+"""Train the base model from scratch, or pin an existing one in a manifest.
 
     python stages/base_model.py --settings data/settings/base_model.json --text data/raw --base models/base \
         --log data/pretrain_log.csv --metrics metrics/base_model.json --cost metrics/cost/base_model.json
@@ -19,7 +19,7 @@ from tunediff.runtime.files import read_json, replacing, write_csv, write_json
 from tunediff.runtime.scratch import mark_done, scratch_folder
 from tunediff.runtime.stage import arguments, check_path
 
-# A base that others trained has the header alone, and a decoder no accuracies.
+# Columns of the log; an existing base has no rows, and a decoder no accuracies.
 LOG = ("epoch", "step", "train_loss", "validation_loss", "perplexity", "mlm_accuracy", "nsp_accuracy")
 
 
@@ -39,7 +39,7 @@ def main() -> None:
                 log, metrics = train_base(base, settings.pretrain, args.text, folder, scratch, note_cost)
             elif base.source == SERVED:
                 write_served(folder, base)
-                print(f"base model: {base.id}, which is on a server: its layout is unknown here")
+                print(f"base model: {base.id}, on a server; its layout is unknown")
             else:
                 weights = find_weights(base)
                 write_manifest(folder, base, weights)
@@ -51,20 +51,18 @@ def main() -> None:
             mark_done(scratch)
 
 
-# A pinned model needs no training code: it would cost seconds of start-up.
-
-
 def scratch_of(base: Base, section: Pretrain, text: Path) -> Path:
-    """Where an interrupted pretraining goes on."""
-    given = section.tokenizer
-    read = [text, Path(given.id)] if given is not None and given.source == "folder" else [text]
-    return scratch_folder("base_model", [base.model_dump(include=set(Base.model_fields)), section.model_dump()], *read)
+    """Return the folder from which an interrupted pretraining resumes."""
+    tokenizer = section.tokenizer
+    reads = [text, Path(tokenizer.id)] if tokenizer is not None and tokenizer.source == "folder" else [text]
+    return scratch_folder("base_model", [base.model_dump(include=set(Base.model_fields)), section.model_dump()], *reads)
 
 
 def train_base(
     base: Base, section: Pretrain, text: Path, folder: Path, scratch: Path, saved: Callable[[], None]
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
-    """Train from scratch into the folder; the log, and its last row with what was read."""
+    """Train from scratch and write the model to the folder; return the log and the metrics."""
+    # Imported here, because a pinned model does not need the training code.
     from tunediff.pretraining.pretrain import find_tokenizer, pretrain
 
     texts, config = read_texts(section, text), dict(base.config or {})
@@ -83,7 +81,7 @@ def train_base(
         )
     if log[-1]["perplexity"] > vocabulary:
         print(f"  ALARM: a perplexity above {vocabulary:,} is worse than uniform guessing over all tokens")
-    # In the order of the log: a save that was gone on from has sorted them.
+    # In the order of LOG: the row of a checkpoint has its keys sorted.
     last = {{"epoch": "epochs", "step": "steps"}.get(key, key): log[-1][key] for key in LOG if key in log[-1]}
     return log, {**last, "documents": read, "validation_documents": validated}
 

@@ -1,4 +1,4 @@
-"""Compare the two prediction files case by case: what changed, what the gain consists of, how far to trust it.
+"""Compare the predictions of both models case by case: what changed, the parts of the gain, and the checks.
 
     python stages/diff_cases.py --settings data/settings/diff_cases.json --base data/predictions/base \
         --tuned data/predictions/tuned --splits data/splits --test-sets data/test_sets --notes data/notes.json \
@@ -8,7 +8,7 @@
         --summary metrics/summary.json \
         --baselines metrics/baselines.json --calibration metrics/calibration.json --cost metrics/cost/diff_cases.json
 
-What the other stages found is read for the checks alone. Of further test sets (`also`): what became of each.
+The metrics of other stages are read only for the checks. Further test sets (`also`) are compared as well.
 """
 
 from argparse import Namespace
@@ -43,7 +43,7 @@ def main() -> None:
     task = task_of(settings.sets[HEADLINE])
     with measured(args.cost):
         train = read_split(args.splits / "train.jsonl", task.inputs, task.labels)
-        compared = {name: compare(args, name, one, settings, train) for name, one in settings.sets.items()}
+        compared = {name: compare(args, name, section, settings, train) for name, section in settings.sets.items()}
         evaluations = {"base": args.eval_base, "tuned": args.eval_tuned}
         acknowledged = settings.checks.acknowledge
         run_found = read_run(args.prepare, args.base_model, evaluations, args.train_log, acknowledged)
@@ -66,7 +66,7 @@ def main() -> None:
 def compare(
     args: Namespace, name: str, section: TaskSection, settings: DiffSettings, train: Sequence[Case]
 ) -> Comparison:
-    """The two models on a test set; what training has seen is asked of the headline's alone."""
+    """Compare both models on a test set; the training split and leaks are only used for that of the headline."""
     task, headline = task_of(section), name == HEADLINE
     test = read_cases(args.test_sets / f"{name}.jsonl", task.inputs, task.labels)
     notes = read_notes(args.notes)[name] if headline else Notes()

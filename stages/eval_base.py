@@ -1,10 +1,10 @@
-"""Grade what the base model answered, and measure it.
+"""Grade the answers of the base model and compute its metrics.
 
 python stages/eval_base.py --settings data/settings/eval_base.json --answers data/answers/base \
     --test-sets data/test_sets --validation data/splits/validation.jsonl --predictions data/predictions/base \
     --metrics metrics/eval_base.json --cost metrics/cost/eval_base.json
 
-Where a threshold is tuned, above which an answer is taken for none, it is found on the validation split.
+The threshold above which a question counts as unanswerable is tuned on the validation split.
 """
 
 from tunediff.config.settings import read_settings

@@ -1,10 +1,10 @@
-"""Grade what the tuned model answered, and measure it.
+"""Grade the answers of the tuned model and compute its metrics.
 
 python stages/eval_tuned.py --settings data/settings/eval_tuned.json --answers data/answers/tuned \
     --test-sets data/test_sets --validation data/splits/validation.jsonl --predictions data/predictions/tuned \
     --metrics metrics/eval_tuned.json --cost metrics/cost/eval_tuned.json
 
-Where a threshold is tuned, above which an answer is taken for none, it is found on the validation split.
+The threshold above which a question counts as unanswerable is tuned on the validation split.
 """
 
 from tunediff.config.settings import read_settings

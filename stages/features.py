@@ -1,11 +1,11 @@
-"""What a frozen base says of each training and validation row: computed once, for every experiment that trains a head.
+"""Compute the hidden states of a frozen base for all training and validation rows, for experiments that train a head.
 
     python stages/features.py --settings data/settings/features.json --train data/splits/train.jsonl \
         --validation data/splits/validation.jsonl --base models/base \
         --features data/features.safetensors --cost metrics/cost/features.json
 
-A stage apart from train, because that one runs again with every learning rate. Only adapt.method head leaves the base
-as it is: with any other the file holds nothing, and torch is not imported.
+It is a separate stage because train runs again with every learning rate. Unless adapt.method is head, the base is
+changed by training: the file is then empty, and torch is not imported.
 """
 
 from argparse import Namespace
@@ -27,16 +27,16 @@ def main() -> None:
         if head is not None:
             compute(args, head)
         else:
-            with replacing(args.features) as part:
-                save_file({}, part)
+            with replacing(args.features) as file:
+                save_file({}, file)
             print("features: skipped, because only adapt.method head leaves the base unchanged")
 
 
 def compute(args: Namespace, head: HeadInputs) -> None:
-    """Run the base on both splits and write what the head reads of it."""
+    """Run the base on both splits and write the hidden states that the head reads."""
     from tunediff.models.adapt import choose_trained
     from tunediff.models.load import load_base
-    from tunediff.training.features import is_frozen, read_rows, write_features
+    from tunediff.training.features import compute_features, is_frozen, write_features
     from tunediff.training.targets import training_rows
 
     cases = [case for path in (args.train, args.validation) for case in read_cases(path, head.inputs, head.labels)]
@@ -44,9 +44,9 @@ def compute(args: Namespace, head: HeadInputs) -> None:
     choose_trained(loaded.model, head.adapt.method)
     kind = head.model.head
     rows = [row for row, _ in training_rows(loaded, cases, head.labels, head.prompt, kind)]
-    features = read_rows(loaded, rows, kind) if is_frozen(loaded.model, kind) else {}
+    features = compute_features(loaded, rows, kind) if is_frozen(loaded.model, kind) else {}
     write_features(args.features, features)
-    print(f"features: of {len(features):,} different rows among {len(rows):,}, {args.features.stat().st_size:,} bytes")
+    print(f"features: {len(features):,} distinct rows of {len(rows):,}, {args.features.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

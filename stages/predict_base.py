@@ -1,10 +1,10 @@
-"""Ask the base model every test set, before any fine-tuning; nothing is parsed or graded.
+"""Get the raw answers of the base model to all test sets.
 
     python stages/predict_base.py --settings data/settings/predict_base.json --test-sets data/test_sets \
         --validation data/splits/validation.jsonl --base models/base --answers data/answers/base \
         --environment metrics/environment/predict_base.json --cost metrics/cost/predict_base.json
 
-The validation split gives the examples of few-shot prompts, and is asked too where a threshold is tuned on it.
+Few-shot examples are drawn from the validation split, which is also answered if a threshold is tuned on it.
 """
 
 from tunediff.config.settings import read_machine, read_settings
@@ -15,7 +15,7 @@ from tunediff.inputs.settings import PredictSettings
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import write_json
-from tunediff.runtime.processes import first, gathered, launched
+from tunediff.runtime.processes import all_gather, is_main_process, launched
 from tunediff.runtime.scratch import mark_done, scratch_folder
 from tunediff.runtime.stage import arguments
 
@@ -31,7 +31,7 @@ def main() -> None:
     if launched(machine.num_processes, args.settings, *reads):
         return
     scratch = scratch_folder("predict_base", settings.model_dump(), *reads)
-    with measured(args.cost, scratch, gathered) as note_cost, finished_batches(scratch, note_cost):
+    with measured(args.cost, scratch, all_gather) as note_cost, finished_batches(scratch, note_cost):
         cases = read_sets(settings, args.test_sets, args.validation)
         engine = open_engines(settings.on(machine), args.base, machine.workers)
         inspected = engine.inspected()
@@ -40,11 +40,11 @@ def main() -> None:
             counts = write_sets(folder, answered, settings, "base", engine.environment)
             environment = engine.environment()
             if settings.evaluate.noise_seed is not None:
-                del engine, answered  # two models at once may not fit
-                other = settings.with_head(settings.evaluate.noise_seed)
-                engine = open_engines(other, args.base, machine.workers)
-                add_answers(folder, ask_sets(engine, cases, other, "predict_base, another head"), "seed")
-        if first():
+                del engine, answered  # two models may not fit into memory
+                reseeded = settings.with_head(settings.evaluate.noise_seed)
+                engine = open_engines(reseeded, args.base, machine.workers)
+                add_answers(folder, ask_sets(engine, cases, reseeded, "predict_base, another head"), "seed")
+        if is_main_process():
             write_json(args.environment, {**environment, "model": inspected})
             print("\n".join(f"base: {n:,} cases of {name} answered" for name, n in counts.items()))
             mark_done(scratch)

@@ -30,16 +30,16 @@ def main() -> None:
     with measured(args.cost):
         splits, notes = read_splits(task_of(settings.task), data, args.raw)
         sets = {"test": (settings.task, splits["test"])}
-        for name, one in settings.also.items():
-            section = one.task or settings.task
-            drawn, more = read_splits(task_of(section), one.data, args.raw / one.data.path)
+        for name, also_set in settings.also.items():
+            section = also_set.task or settings.task
+            drawn, set_notes = read_splits(task_of(section), also_set.data, args.raw / also_set.data.path)
             sets[name] = section, drawn["test"]
-            notes += [f"{name}, {note}" for note in more]
+            notes += [f"{name}, {note}" for note in set_notes]
         learned_from = {name: splits[name] for name in ("train", "validation") if name in splits}
         measured_on = dict(sets)
         if "validation" in splits:
             measured_on["validation"] = settings.task, splits["validation"]
-        # Where the training cases are not known, neither is what leaks from them.
+        # Without known training cases, leaks are not known either.
         leaks = {
             name: find_leaks(split.cases, splits["train"].cases, section, settings.task)
             for name, (section, split) in measured_on.items()
@@ -52,7 +52,7 @@ def main() -> None:
             for name, (_, split) in sets.items():
                 write_cases(folder / f"{name}.jsonl", split.cases)
         write_notes(args.notes, {name: Notes(leaks.get(name), split.slices) for name, (_, split) in sets.items()})
-        leaked = {name: one.counts() for name, one in leaks.items()}
+        leaked = {name: found.counts() for name, found in leaks.items()}
         also = {
             name: {"n": len(split.cases), **dropped({name: split}), **leaked.get(name, {})}
             for name, (_, split) in sets.items()
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def dropped(splits: Mapping[str, Drawn]) -> dict[str, int]:
-    """Rows without label or of a shared source input; two splits may look at the same row, it is dropped once."""
+    """Count dropped rows by reason; a row that is dropped from two splits counts once."""
     empty = len({(d.source, row) for d in splits.values() for row in d.empty})
     return {
         **({"dropped_empty": empty} if empty else {}),
@@ -86,7 +86,7 @@ def dropped(splits: Mapping[str, Drawn]) -> dict[str, int]:
 
 
 def line(name: str, task: TaskSection, drawn: Drawn, group: str | None) -> str:
-    """What a split holds, with its arithmetic."""
+    """Describe a split: how its number of cases comes about, the shares of the labels, and distinct source inputs."""
     labels = Counter(case.label for case in drawn.cases)
     shares = ", ".join(f"{label} {labels[label] / len(drawn.cases):.1%}" for label in task.labels)
     different = f"{task.source_input}: {drawn.premises:,} different"
@@ -95,7 +95,7 @@ def line(name: str, task: TaskSection, drawn: Drawn, group: str | None) -> str:
 
 
 def leak_line(name: str, n: int, leaks: Leaks) -> str:
-    """How much of a split stands in the training split."""
+    """Describe how many cases of a split are also in the training split."""
     counts = ", ".join(f"{key.replace('_', ' ')} {count:,}" for key, count in leaks.counts().items())
     return f"of {n:,} {name} cases also in train: {counts}"
 

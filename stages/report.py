@@ -1,4 +1,4 @@
-"""Stage `report`: everything the other stages found, as one HTML file, as Markdown, and as the card of the model.
+"""Write the report as one HTML file and as Markdown, and the model card.
 
 python stages/report.py --settings data/settings/report.json --prepare metrics/prepare.json \
     --count-params metrics/count_params.json --parameters data/parameters.csv \
@@ -10,9 +10,8 @@ python stages/report.py --settings data/settings/report.json --prepare metrics/p
     --html reports/report.html --markdown reports/report.md --model-card reports/model_card.md \
     --cost metrics/cost/report.json
 
-`--costs` is the folder that holds the cost of each stage before this one, `--environments` that with the environment of
-each that computed with a model, `--plots` that with the tables of the
-evidence: what was not asked for is not in it, and not in the report.
+`--costs` is the folder with the cost of each earlier stage, `--environments` that with the environment of each stage
+that ran a model, `--plots` that with the tables of the evidence.
 """
 
 from tunediff.config.settings import ReportSettings, read_settings

@@ -1,4 +1,4 @@
-"""Read params.yaml, whole, and write for each stage what can change its result: values, and the hash of its code.
+"""Check params.yaml, and write for each stage the values that can change its result and a hash of its code.
 
 python stages/settings.py --params params.yaml --scripts stages --code src/tunediff --settings data/settings
 """

@@ -1,4 +1,4 @@
-"""Fine-tune the base model on the training split; the validation split may choose the epoch.
+"""Fine-tune the base model on the training split, or pin a tuned model that was trained elsewhere.
 
     python stages/train.py --settings data/settings/train.json --train data/splits/train.jsonl \
         --validation data/splits/validation.jsonl --base models/base --features data/features.safetensors \
@@ -22,7 +22,7 @@ from tunediff.models.tuned import check_tuned, pin_tuned, save_tuned, with_train
 from tunediff.runtime.cost import measured
 from tunediff.runtime.errors import run
 from tunediff.runtime.files import read_json, replacing, write_csv, write_json
-from tunediff.runtime.processes import first, gathered, launched
+from tunediff.runtime.processes import all_gather, is_main_process, launched
 from tunediff.runtime.scratch import mark_done, scratch_folder
 from tunediff.runtime.stage import arguments
 from tunediff.training.features import read_features
@@ -30,7 +30,7 @@ from tunediff.training.finetune import finetune, save_epochs
 from tunediff.training.loop import chosen_epoch
 from tunediff.training.targets import parity, row_case_ids, training_rows
 
-# A model that was not trained here has the header alone.
+# Columns of the log, which has no rows if the model is not trained here.
 LOG = ("epoch", "step", "train_loss", "validation_loss")
 
 
@@ -50,20 +50,20 @@ def main() -> None:
     if launched(train.num_processes, args.train, args.validation, args.base, args.features):
         return
     scratch = scratch_folder("train", settings.model_dump(), args.train, args.validation, args.base)
-    with measured(args.cost, scratch, gathered) as note_cost:
+    with measured(args.cost, scratch, all_gather) as note_cost:
         cases = [read_cases(path, settings.inputs, settings.labels) for path in (args.train, args.validation)]
         loaded = load_base(args.base, model, settings.labels)
         loaded = replace(loaded, model=adapt_model(loaded.model, adapt, train.seed))
         rows = [training_rows(loaded, split, settings.labels, prompt, model.head) for split in cases]
         proofs = [
-            parity(loaded, split, settings.labels, prompt, of_split)
-            for split, of_split in zip(cases, rows, strict=True)
+            parity(loaded, split, settings.labels, prompt, split_rows)
+            for split, split_rows in zip(cases, rows, strict=True)
         ]
-        proof = {key: sum(one[key] for one in proofs) for key in proofs[0]}
+        proof = {key: sum(counts[key] for counts in proofs) for key in proofs[0]}
         case_ids = partial(row_case_ids, loaded, cases[0], settings.labels, prompt, model.head)
         features = read_features(args.features)
         log = finetune(loaded, rows[0], rows[1], train, scratch, model.head, note_cost, case_ids, features)
-        if not first():
+        if not is_main_process():
             return
         with replacing(args.tuned) as folder:
             save_tuned(loaded.model, adapt, folder)
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def pin(args: Namespace, settings: TrainSettings) -> None:
-    """Write down which tuned model it is, in place of training one; of its training nothing is known."""
+    """Pin a tuned model that was trained elsewhere; the log and the metrics of its training are empty."""
     tuned = settings.tuned
     with measured(args.cost):
         with replacing(args.tuned) as folder:

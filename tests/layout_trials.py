@@ -167,7 +167,7 @@ def loss(loaded: Loaded) -> str:
         logits, labels = logits_by_hand(model, tokens)[:-1], torch.tensor(tokens[1:])
         nats = cross_entropy(logits, labels, reduction="none")
         answers, prompts = answers + float(nats[-targets:].sum()), prompts + float(nats[:-targets].sum())
-    weighed = float(answer_loss(model, pad_answers(rows, loaded.pad), 0.5).minimised)
+    weighed = float(answer_loss(model, pad_answers(rows, loaded.pad), 0.5).minimized)
     beginning, [rest] = without_beginning(model.config, [rows])
     plain = float(answer_loss(model, pad_answers(rest, loaded.pad), beginning=beginning).answers)
     found = torch.tensor([plain, weighed])

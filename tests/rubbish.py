@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from hypothesis import strategies as st
 
 from tests.report.made import HOSTILE
-from tunediff.runtime.errors import TunediffError, printed
+from tunediff.runtime.errors import TunediffError, printable
 
 DEEP = 300
 SPECIAL = ["<s>", "</s>", "[SEP]", "<unk>", "<pad>", "[CLS]", "<|endoftext|>", "<mask>"]
@@ -155,7 +155,7 @@ def refusal(call, *names):
         try:
             call()
         except TunediffError as error:
-            lines = [printed(line) for line in error.args]
+            lines = [printable(line) for line in error.args]
         else:
             return []
     assert lines

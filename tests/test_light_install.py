@@ -10,15 +10,15 @@ from importlib.metadata import packages_distributions
 import pytest
 
 from tests.imports import ROOT
-from tunediff.runtime.errors import MODELS
+from tunediff.runtime.errors import EXTRA_PACKAGES
 
 LIGHT = """
 import sys
-from tunediff.runtime.errors import MODELS
+from tunediff.runtime.errors import EXTRA_PACKAGES
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in MODELS:
+        if name.partition(".")[0] in EXTRA_PACKAGES:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Blocked())
@@ -37,7 +37,7 @@ def test_the_names_of_the_extra_are_those_that_are_blocked_here():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     declared = {re.split(r"[^\w-]", line)[0].lower().replace("_", "-") for line in extras["models"]}
     modules = packages_distributions()
-    found = {one.lower().replace("_", "-") for module in MODELS for one in modules[module]}
+    found = {one.lower().replace("_", "-") for module in EXTRA_PACKAGES for one in modules[module]}
     assert found == declared - {"ruamel"}  # ruamel.yaml.clib, which DVC's reader imports
 
 

@@ -85,7 +85,7 @@ class Clock:
         import tunediff.training.features as features
         from tunediff.training.loop import Loop
 
-        own, read = Loop._step, features.read_rows
+        own, read = Loop._step, features.compute_features
 
         def step(loop: Any, parts: Any) -> Any:
             if not self.steps:
@@ -110,7 +110,7 @@ class Clock:
             return found
 
         Loop._step = step  # type: ignore[method-assign]
-        features.read_rows = timed_read
+        features.compute_features = timed_read
 
     def _begin(self, loop: Any) -> None:
         model, self.last = loop.model, time.perf_counter()

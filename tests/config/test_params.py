@@ -461,8 +461,8 @@ def test_a_name_that_was_entered_from_outside_is_taken(read):
         (
             "task__labels",
             "task.labels: missing, expected the labels, in the order of their scores; "
-            "question_answering: [answerable], or [answerable, unanswerable] where a question may have no answer; "
-            "generation: [answer]; multiple_choice: a name for each place of an option, such as [A, B, C, D]",
+            "question_answering: [answerable], or [answerable, unanswerable] if a question may have no answer; "
+            "generation: [answer]; multiple_choice: a name for each position of an option, such as [A, B, C, D]",
         ),
         ("train", "train: missing, expected a section"),
     ],
@@ -585,7 +585,7 @@ CONTRADICTIONS = {
         {"task__labels": ["entailment", "invalid", "contradiction"]},
         ["task.labels: found 'invalid', which stands for an answer without a label, expected another name"],
     ),
-    "label twice": ({"task__labels": ["a", "b", "a"]}, ["task.labels: found ['a', 'b', 'a'], expected no name twice"]),
+    "label twice": ({"task__labels": ["a", "b", "a"]}, ["task.labels: found ['a', 'b', 'a'], expected distinct names"]),
     "data source": ({"data__source": "hub"}, ["data.source is hub, but data."]),
     "split of the files": (
         {"data__test": {"source": "dev"}},
@@ -606,11 +606,11 @@ CONTRADICTIONS = {
     ),
     "a protocol twice": (
         {"evaluate__settings": ["generation", "generation"]},
-        ["evaluate.settings: found ['generation', 'generation'], expected no name twice"],
+        ["evaluate.settings: found ['generation', 'generation'], expected distinct names"],
     ),
     "two ways to share the cases": (
         {"evaluate__workers": 2, "evaluate__num_processes": 2},
-        ["evaluate.workers is 2, but evaluate.num_processes is 2; expected the one or the other"],
+        ["evaluate.workers is 2, but evaluate.num_processes is 2; expected only one of them"],
     ),
     "noise of the same batches": (
         {"evaluate__batch_tokens": 512, "evaluate__noise_batch_tokens": 512},
@@ -801,7 +801,7 @@ def test_two_models_of_a_server_need_its_address_alone(read):
         ({"tuned__url": "https://host/v1?key=sesame"}, "tuned.url: expected an address such as"),
         (
             {"engine__api_key_env": "sk-sesame"},  # pragma: allowlist secret
-            "engine.api_key_env: found no name of an environment variable",
+            "engine.api_key_env: expected the name of an environment variable",
         ),
         ({"evaluate__num_processes": 2}, "evaluate.num_processes is 2, but engine.kind is server; expected 1"),
         ({"model__head": "classification"}, "engine.kind is server, but model.head is classification; expected lm"),

@@ -120,6 +120,24 @@ def test_the_figures_of_a_result_are_those_of_its_files(name):
     assert expected in row, f"the row should hold: {expected}"
 
 
+@pytest.mark.parametrize("name", ["sums", "orders", "rankings"])
+def test_the_figures_of_free_text_and_multiple_choice_are_those_of_their_files(name):
+    folder = ROOT / "docs" / "results" / "tasks" / name
+    diff = json.loads((folder / "diff_cases.json").read_text(encoding="utf-8"))
+    seconds = sum(json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in (folder / "cost").glob("*.json"))
+    cells = [
+        name,
+        whole(diff["n"]),
+        percent(diff["accuracy_base"]),
+        percent(diff["accuracy_tuned"]),
+        f"{points(diff['accuracy_delta'])} ({signed(100 * diff['accuracy_delta_low'])} to "
+        f"{signed(100 * diff['accuracy_delta_high'])})",
+        percent(diff["baseline_best"]),
+        duration(seconds),
+    ]
+    assert f"| {' | '.join(cells)} |".replace("\N{NO-BREAK SPACE}", " ") in RESULTS
+
+
 @pytest.mark.parametrize("name", sorted(name for name in RECIPES if name.startswith("small-")))
 def test_the_figures_of_a_small_twin_are_those_of_its_files(name):
     folder = ROOT / "docs" / "results" / "small" / name

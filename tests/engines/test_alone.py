@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tunediff.engines.alone import SAMPLE, apart, check_alone
+from tunediff.engines.alone import SAMPLE, check_alone, max_difference
 from tunediff.runtime.errors import TunediffError
 
 LENGTHS = [30, 5, 90, 12, 12, 7, 60, 44, 21, 3, 18, 75]
@@ -61,7 +61,7 @@ def test_a_number_may_be_off_by_rounding_alone(dtype, off, passes):
     ],
 )
 def test_how_far_two_rows_are_apart(first, second, off):
-    assert apart(first, second) == pytest.approx(off, nan_ok=True)
+    assert max_difference(first, second) == pytest.approx(off, nan_ok=True)
 
 
 def test_a_choice_that_cannot_be_is_no_difference_where_it_cannot_be_alone_either():

@@ -13,7 +13,7 @@ from tunediff.config.prompt import Prompt
 from tunediff.data.answers import ANSWER_FILE_COLUMNS, read_answers, write_answers
 from tunediff.engines import asking
 from tunediff.engines.asking import ask_cases
-from tunediff.engines.engine import Engine, Written
+from tunediff.engines.engine import Engine, Generated
 from tunediff.engines.local.transformers_engine import TransformersEngine
 from tunediff.inputs.ask import Ask
 from tunediff.runtime.errors import TunediffError
@@ -59,10 +59,10 @@ def test_the_text_is_the_most_likely_choice_or_label(scorer, loaded, classifier)
 
 def test_what_is_written_stands_as_it_is_beside_the_probabilities_of_the_choices(loaded, monkeypatch):
     written = [
-        Written(" yes", "stop"),
-        Written("yesterday", "length"),
-        Written("", "stop"),
-        Written(" No.", "stop"),
+        Generated(" yes", "stop"),
+        Generated("yesterday", "length"),
+        Generated("", "stop"),
+        Generated(" No.", "stop"),
     ] * 2
     monkeypatch.setattr(TransformersEngine, "generate", lambda *_: written)
     frame = ask(loaded, asked_for("text"))

@@ -29,7 +29,7 @@ from tunediff.data.answers import read_answers
 from tunediff.data.cases import CaseFile, make_cases, windows, write_cases
 from tunediff.engines.asking import ask_cases
 from tunediff.engines.case_sets import add_answers, answer_folder, ask_sets, read_sets, write_sets
-from tunediff.engines.engine import Engine, Written
+from tunediff.engines.engine import Engine, Generated
 from tunediff.engines.journal import finished_batches
 from tunediff.engines.local import choices
 from tunediff.inputs.ask import Ask
@@ -51,7 +51,7 @@ class Moody(Engine):
 
     def generate(self, prompts, stop, max_new_tokens, title):
         self.calls.append((title, len(prompts)))
-        return [Written(f"yes{self.text if len(prompts) > 1 else ''}", "stop") for _ in prompts]
+        return [Generated(f"yes{self.text if len(prompts) > 1 else ''}", "stop") for _ in prompts]
 
     def environment(self):
         return {"dtype": "float32"}
@@ -124,7 +124,7 @@ class Lengths(Engine):
 
     def generate(self, prompts, stop, max_new_tokens, title):
         self.seen(prompts)
-        return [Written(f" {len(prompt)}", "stop") for prompt in prompts]
+        return [Generated(f" {len(prompt)}", "stop") for prompt in prompts]
 
     def environment(self):
         return {"dtype": "float32"}

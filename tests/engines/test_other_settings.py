@@ -8,7 +8,7 @@ from tunediff.config.evaluate import Evaluate
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import make_cases
 from tunediff.engines.asking import ask_cases
-from tunediff.engines.engine import Written
+from tunediff.engines.engine import Generated
 from tunediff.engines.local import transformers_engine
 from tunediff.engines.local.transformers_engine import TransformersEngine
 from tunediff.engines.other_settings import drawn_examples, few_shot_log_probs, other_settings, partial_input
@@ -48,7 +48,7 @@ def test_nothing_more_is_asked_than_what_was_asked_for(loaded):
 
 @pytest.mark.parametrize("answer", ["choices", "text"])
 def test_free_text_stands_beside_the_scored_answer(answer, loaded, monkeypatch):
-    written = [Written(text, "stop") for text in (" yes", " No.", "yesterday", "")] * 2
+    written = [Generated(text, "stop") for text in (" yes", " No.", "yesterday", "")] * 2
     calls = []
     monkeypatch.setattr(TransformersEngine, "generate", lambda *given: calls.append(given) or written)
     frame, columns = measured(loaded, "generation", case_set=asked_for(answer))

@@ -20,7 +20,7 @@ from tunediff.runtime.errors import TunediffError
 ENGINE = '''
 import json, runpy, sys
 from tunediff.engines import ENGINES
-from tunediff.engines.engine import Engine, Written
+from tunediff.engines.engine import Engine, Generated
 
 class Table(Engine):
     """Answers from a file of likelihoods by choice and of texts."""
@@ -35,7 +35,7 @@ class Table(Engine):
         return [[self.table["likelihoods"][text] - len(prompt) for text in continuations] for prompt in prompts]
 
     def generate(self, prompts, stop, max_new_tokens, title):
-        return [Written(self.table["text"], "stop") for _ in prompts]
+        return [Generated(self.table["text"], "stop") for _ in prompts]
 
     def environment(self):
         return {"engine": "table"}

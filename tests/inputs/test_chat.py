@@ -8,7 +8,7 @@ from tests.chats import GEMMA2, KINDS, NO_SYSTEM, PLAIN, SMOLLM2, chat_prompt, t
 from tests.refusals import line_of
 from tests.tiny import CASES, small_tokenizer
 from tunediff.inputs.chat import Chat, Template, check_spelling, template_of
-from tunediff.inputs.tokens import MARK, control_tokens, encode_prompts, tokenise
+from tunediff.inputs.tokens import MARK, control_tokens, encode_prompts, tokenize
 
 TOKENIZERS = {kind: make() for kind, make in KINDS.items()}
 INPUTS = [case.inputs for case in CASES]
@@ -91,7 +91,7 @@ def test_prompt_answer_and_end_are_the_whole_conversation(kind, premise, answer)
     if any(text in premise + answer for text in control_tokens(tokenizer)):
         return
     whole = chat.tokens([*chat.conversation(one), {"role": "assistant", "content": answer}], generation=False)
-    [row] = tokenise(tokenizer, [prompt + turn.answer + turn.end])
+    [row] = tokenize(tokenizer, [prompt + turn.answer + turn.end])
     assert row == whole[: len(row)]
     assert not str(tokenizer.decode(whole[len(row) :])).strip()
 
@@ -176,14 +176,14 @@ def test_bos_twice_is_refused():
 def test_a_missing_generation_prompt_is_refused():
     without = changed("smollm2", "{% if add_generation_prompt %}", "{% if false %}")
     line = line_of(lambda: chat_of("smollm2", tokenizer=without).turns(INPUTS[:1], ["yes"]))
-    assert "writes '<|im_start|>assistant\\nyes<|im_end|>\\n' where the answer is known, and nothing of it" in line
+    assert "writes '<|im_start|>assistant\\nyes<|im_end|>\\n' where the answer is known, and nothing where" in line
     assert "add_generation_prompt" in line
 
 
 def test_a_thinking_block_on_one_side_alone_is_refused():
     thinking = {"chat_template_kwargs": {"enable_thinking": True}}
     line = line_of(lambda: chat_of("qwen3", **thinking).turns(INPUTS[:1], ["yes"]))
-    assert "a thinking block that is there only once" in line
+    assert "only one of them has a thinking block" in line
     assert "prompt.chat_template_kwargs" in line
     assert "a thinking block" in line_of(lambda: chat_of("r1").turns(INPUTS[:1], ["yes"]))
 
@@ -191,7 +191,7 @@ def test_a_thinking_block_on_one_side_alone_is_refused():
 def test_blanks_behind_the_generation_prompt_that_no_answer_follows_are_refused():
     blank = changed("smollm2", "'<|im_start|>assistant\n'", "'<|im_start|>assistant\n '")
     line = line_of(lambda: chat_of("smollm2", tokenizer=blank).turns(INPUTS[:1], ["yes"]))
-    assert "writes 'yes<|im_end|>\\n' where the answer is known, and ' ' where it is asked for" in line
+    assert "writes 'yes<|im_end|>\\n' where the answer is known, and ' ' where it is to be generated" in line
 
 
 def test_another_template_that_writes_another_prompt_is_refused():

@@ -193,7 +193,7 @@ def test_a_free_answer_follows_a_beginning_of_the_prompt_and_the_rest_is_blank(t
             "params.yaml: prompt.choices: 'yes' is a prefix of 'yes yes', so it would always be at least as likely",
         ),
         ("Word:", ["yes", "yes"], "params.yaml: prompt.choices: 'yes' is a prefix of 'yes', so"),
-        ("Word:", ["yes", ""], "params.yaml: prompt.choices: found no token in '' behind 'Word:', expected a text"),
+        ("Word:", ["yes", ""], "params.yaml: prompt.choices: found no token in '' after 'Word:', expected a text"),
     ],
 )
 def test_answers_that_cannot_be_told_apart_are_refused(tokenizers, prompt, answers, line):
@@ -217,7 +217,7 @@ def test_unusual_joins_are_counted_and_one_is_shown(tokenizers):
     joined = join(tokenizers["byte-level"], prompts, answers, 100)
     counts, sentence = unusual_joins(tokenizers["byte-level"], prompts, answers, joined)
     assert counts == {"n": 2, "moved": 1, "differ": 1}
-    assert "in 1 of 2 cases (in 1 it merges with a token of the prompt): behind 'Word: ', 'yes' is ['Ġyes']" in sentence
+    assert "in 1 of 2 cases (in 1 it merges with a token of the prompt): after 'Word: ', 'yes' is ['Ġyes']" in sentence
     assert unusual_joins(tokenizers["byte-level"], prompts[1:], answers[1:], joined[1:]) == (
         {"n": 1, "moved": 0, "differ": 0},
         "",

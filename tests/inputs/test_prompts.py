@@ -236,7 +236,7 @@ def test_truncation_fits_loses_no_more_than_it_must_and_keeps_the_template(premi
 
 def test_a_template_longer_than_the_room_is_refused_even_where_cutting_is_allowed():
     line = error_of([case("two dogs", "a man")], cutting(), context=6)
-    assert "tokens beside the inputs, expected from 1 to 6" in line
+    assert "tokens besides the inputs, expected from 1 to 6" in line
 
 
 def test_a_prompt_without_a_token_is_refused():

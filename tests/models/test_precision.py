@@ -144,7 +144,7 @@ def test_stored_says_nothing_of_weights_that_are_not_quantised(weights):
     section = Tuned(source="folder", id=str(weights), quantization="stored")
     line = line_of(lambda: check_tuned(section, layout_of(weights), model_section(weights), []))
     assert line == (
-        f"params.yaml: tuned.quantization: found stored, but the weights in {weights} are not quantised; expected "
+        f"params.yaml: tuned.quantization: found stored, but the weights in {weights} are not quantized; expected "
         "none, nf4, fp4, int8"
     )
 
@@ -156,5 +156,5 @@ def test_fp8_without_a_gpu_is_turned_into_what_can_be_computed_with_and_that_is_
     (weights / "config.json").write_text(json.dumps(config))
     found = load(tmp_path / "base", weights, quantization="stored").found
     [caution] = found["cautions"]
-    assert "are stored quantised and were converted to float32 when loaded" in caution
+    assert "are stored quantized and were converted to float32 when loaded" in caution
     assert caution in capsys.readouterr().err

@@ -161,5 +161,5 @@ def test_replacements_are_drawn_from_the_whole_vocabulary():
 
 
 def test_a_tokenizer_without_a_mask_is_one_line():
-    with pytest.raises(TunediffError, match=r"pretrain\.tokenizer: has no cls, sep, mask, unk token"):
+    with pytest.raises(TunediffError, match=r"pretrain\.tokenizer: found no cls, sep, mask, unk token"):
         marks_of(small_tokenizer())

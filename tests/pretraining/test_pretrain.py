@@ -221,7 +221,7 @@ def test_losses_are_those_of_transformers(train):
     with torch.no_grad():
         ours = module.fill_masks(model, batch)
         theirs = model(**batch)
-    assert float(ours.minimised / ours.targets) == pytest.approx(float(theirs.loss), rel=1e-5)
+    assert float(ours.minimized / ours.targets) == pytest.approx(float(theirs.loss), rel=1e-5)
     chosen = batch["labels"] != -100
     assert int(ours.targets) == int(chosen.sum())
     right = theirs.prediction_logits.argmax(-1)[chosen] == batch["labels"][chosen]
@@ -307,9 +307,9 @@ def test_a_layout_that_cannot_be_trained_is_one_line(layout, words, train):
 
 
 def test_a_tokenizer_that_does_not_fit_the_layout_is_one_line(train):
-    with pytest.raises(TunediffError, match="has no token for the beginning or the end"):
+    with pytest.raises(TunediffError, match="found no BOS or no EOS token"):
         train(SENTENCES, BERT_TOKENIZER, LAYOUT)
-    with pytest.raises(TunediffError, match="has no cls, sep, mask, unk token"):
+    with pytest.raises(TunediffError, match="found no cls, sep, mask, unk token"):
         train(SENTENCES, TOKENIZER, BERT)
 
 

@@ -12,7 +12,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tests.imports import ROOT
 from tests.tiny import SENTENCES, small_bert_tokenizer
 from tunediff.config.pretrain import Tokenizer
-from tunediff.pretraining.tokenizer import given_tokenizer, train_wordpiece
+from tunediff.pretraining.tokenizer import load_tokenizer, train_wordpiece
 from tunediff.runtime.errors import TunediffError
 
 WORDPIECE = train_wordpiece(SENTENCES * 3, vocab_size=320, context=48)
@@ -70,7 +70,7 @@ def test_the_same_text_gives_the_same_numbers_in_every_process():
 
 def test_the_tokenizer_of_a_folder_is_taken_for_sequences_of_the_length_asked(tmp_path):
     small_bert_tokenizer().save_pretrained(tmp_path)
-    taken = given_tokenizer(Tokenizer(source="folder", id=str(tmp_path)), 77)
+    taken = load_tokenizer(Tokenizer(source="folder", id=str(tmp_path)), 77)
     assert taken.model_max_length == 77
     assert taken.get_vocab() == small_bert_tokenizer().get_vocab()
 
@@ -78,6 +78,6 @@ def test_the_tokenizer_of_a_folder_is_taken_for_sequences_of_the_length_asked(tm
 def test_a_folder_without_a_tokenizer_is_one_line(tmp_path):
     for folder, words in ((tmp_path, "cannot be loaded"), (tmp_path / "none", "there is no folder")):
         with pytest.raises(TunediffError, match=words) as caught:
-            given_tokenizer(Tokenizer(source="folder", id=str(folder)), 77)
+            load_tokenizer(Tokenizer(source="folder", id=str(folder)), 77)
         assert len(caught.value.args) == 1
         assert "\n" not in caught.value.args[0]

@@ -80,7 +80,12 @@ class Page(HTMLParser):
 
 
 ALWAYS = (
-    *("Key numbers", "Outcome of each case", "Confusion before and after, with the difference", "Slices of the test set"),
+    *(
+        "Key numbers",
+        "Outcome of each case",
+        "Confusion before and after, with the difference",
+        "Slices of the test set",
+    ),
     *("Loss by epoch", "Cases", "Parameters", "Splits and leaks", "Cost", "How this was made"),
 )
 ASKED = (

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from tunediff.runtime.cost import RUN, added, at_once, measured
+from tunediff.runtime.cost import RUN, measured, parallel_cost, sequential_cost
 from tunediff.runtime.processes import PROCESSES
 from tunediff.runtime.threads import cores
 
@@ -247,16 +247,20 @@ def test_a_stage_that_fails_before_it_has_begun_to_save_leaves_nothing(tmp_path)
 def test_costs_add_up_and_energy_only_where_each_process_on_a_gpu_measured_it():
     gpu = {"seconds": 10.0, "peak_memory_bytes": 7, "device": "NVIDIA A40", "gpu_seconds": 10.0, "energy_joules": 1.5}
     cpu = {"seconds": 1.5, "peak_memory_bytes": 9, "device": "CPU"}
-    assert added([gpu, gpu]) == gpu | {"seconds": 20.0, "gpu_seconds": 20.0, "energy_joules": 3.0}
-    assert added([cpu, gpu]) == gpu | {"seconds": 11.5, "peak_memory_bytes": 9, "device": "CPU, then NVIDIA A40"}
+    assert sequential_cost([gpu, gpu]) == gpu | {"seconds": 20.0, "gpu_seconds": 20.0, "energy_joules": 3.0}
+    assert sequential_cost([cpu, gpu]) == gpu | {
+        "seconds": 11.5,
+        "peak_memory_bytes": 9,
+        "device": "CPU, then NVIDIA A40",
+    }
     uncounted = {key: value for key, value in gpu.items() if key != "energy_joules"}
-    assert "energy_joules" not in added([gpu, uncounted])
-    assert added([cpu]) == cpu
+    assert "energy_joules" not in sequential_cost([gpu, uncounted])
+    assert sequential_cost([cpu]) == cpu
 
 
 def test_processes_at_once_cost_the_longest_time_and_all_of_their_memory_and_gpus():
     gpu = {"seconds": 10.0, "peak_memory_bytes": 7, "device": "NVIDIA A40", "gpu_seconds": 10.0, "energy_joules": 1.5}
-    cost = at_once([gpu, gpu | {"seconds": 12.0, "gpu_seconds": 12.0}])
+    cost = parallel_cost([gpu, gpu | {"seconds": 12.0, "gpu_seconds": 12.0}])
     assert cost == {
         "seconds": 12.0,
         "peak_memory_bytes": 14,
@@ -264,14 +268,14 @@ def test_processes_at_once_cost_the_longest_time_and_all_of_their_memory_and_gpu
         "gpu_seconds": 24.0,
         "energy_joules": 3.0,
     }
-    assert at_once([gpu]) == gpu
+    assert parallel_cost([gpu]) == gpu
 
 
 def test_the_first_of_several_processes_writes_what_all_of_them_cost(tmp_path, monkeypatch):
     monkeypatch.setenv(PROCESSES, "2")
     for rank in ("1", "0"):
         monkeypatch.setenv("RANK", rank)
-        with measured(tmp_path / "cost.json", gathered=lambda cost: [cost, cost | {"seconds": 1e6}]):
+        with measured(tmp_path / "cost.json", all_gather=lambda cost: [cost, cost | {"seconds": 1e6}]):
             assert not (tmp_path / "cost.json").exists()
     assert cost_of(tmp_path / "cost.json")["seconds"] == 1e6
 

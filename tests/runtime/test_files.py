@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunediff.runtime import files as module
-from tunediff.runtime.errors import TunediffError, printed
+from tunediff.runtime.errors import TunediffError, printable
 from tunediff.runtime.files import (
     numbered_jsonl,
     output_path,
@@ -279,7 +279,7 @@ def test_any_parquet_within_the_bounds_is_read_whole(tmp_path):
 
 
 def test_a_line_is_printed_without_anything_that_a_terminal_acts_on():
-    line = printed("a.csv: names\n the column '\x1b]0;x\x07\x9b31m\u202e\ud800é' twice " + "x" * 10_000)
+    line = printable("a.csv: names\n the column '\x1b]0;x\x07\x9b31m\u202e\ud800é' twice " + "x" * 10_000)
     assert line.startswith("a.csv: names the column '\\x1b]0;x\\x07\\x9b31m\\u202e\\ud800é' twice xx")
     assert (len(line), line[-1]) == (2000, "…")
 
@@ -326,4 +326,4 @@ def test_a_key_that_stands_twice_is_refused_where_each_counts(tmp_path):
     path.write_text('{"a": {"b": 1, "b": 2}}')
     assert read_json(path) == {"a": {"b": 2}}
     with pytest.raises(TunediffError, match="is not JSON: has the key 'b' twice"):
-        read_json(path, once=True)
+        read_json(path, unique_keys=True)

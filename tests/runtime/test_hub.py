@@ -151,7 +151,7 @@ def test_a_model_that_does_not_exist_is_named(hub):
 def test_a_revision_that_does_not_exist_is_named(hub):
     hub.commit("dataset", "a/glue", GLUE)
     line = error_of(snapshot, "a/glue", "b" * 40, "dataset")
-    assert line == f"hub dataset a/glue at {'b' * 40}: the data set has no such revision, expected a commit of it"
+    assert line == f"hub dataset a/glue at {'b' * 40}: the data set has no such revision, expected one of its commits"
 
 
 def test_a_token_opens_a_gated_or_private_model_and_a_wrong_one_is_named(hub, monkeypatch):

@@ -1,7 +1,7 @@
 import pytest
 
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.problems import KINDS, Problems
+from tunediff.runtime.problems import MAX_KINDS, Problems
 
 
 def lines(problems):
@@ -31,7 +31,7 @@ def test_a_place_with_a_name_of_its_own_is_named_by_it():
 
 def test_further_kinds_are_counted():
     problems = Problems("a.csv")
-    for row in range(KINDS + 5):
+    for row in range(MAX_KINDS + 5):
         problems.add(row, f"problem {row}")
     assert lines(problems)[-1] == "a.csv: 5 further problems"
-    assert len(lines(problems)) == KINDS + 1
+    assert len(lines(problems)) == MAX_KINDS + 1

@@ -14,14 +14,23 @@ from tests.several import in_processes
 from tunediff.engines.local.batching import plan, run_batches
 from tunediff.runtime import processes
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.processes import HOSTS, PARENT, PROCESSES, first, gathered, launched, part, shared
+from tunediff.runtime.processes import (
+    HOSTS,
+    PARENT,
+    PROCESSES,
+    all_gather,
+    is_main_process,
+    launched,
+    make_shared_folder,
+    rank_and_size,
+)
 
 ROWS = [[token] * (1 + token % 5) for token in range(11)]
 
 
 def test_one_process_is_no_several(tmp_path):
     assert not launched(1)
-    assert (part(), gathered("a"), first()) == ((0, 1), ["a"], True)
+    assert (rank_and_size(), all_gather("a"), is_main_process()) == ((0, 1), ["a"], True)
 
 
 def test_every_row_is_answered_by_one_process_and_every_process_has_all_answers(tmp_path):
@@ -32,7 +41,13 @@ def test_every_row_is_answered_by_one_process_and_every_process_has_all_answers(
             seen.extend(batch)
             return [torch.tensor(ROWS[i]).double().sum() for i in batch]
 
-        return run_batches(ROWS, 10, totals, "rows"), seen, part(), first(), gathered(os.environ["RANK"])
+        return (
+            run_batches(ROWS, 10, totals, "rows"),
+            seen,
+            rank_and_size(),
+            is_main_process(),
+            all_gather(os.environ["RANK"]),
+        )
 
     found = in_processes(3, tmp_path, answer)
     expected = [float(sum(row)) for row in ROWS]
@@ -49,7 +64,7 @@ def test_fewer_batches_than_processes_leave_some_with_nothing_to_do(tmp_path):
 
 
 def test_a_folder_is_made_once_and_seen_by_all(tmp_path):
-    in_processes(2, tmp_path / "run", lambda: shared(tmp_path / "scratch" / "deep"))
+    in_processes(2, tmp_path / "run", lambda: make_shared_folder(tmp_path / "scratch" / "deep"))
     assert (tmp_path / "scratch" / "deep").is_dir()
 
 

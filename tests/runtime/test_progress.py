@@ -5,7 +5,7 @@ from tunediff.runtime.progress import progress
 
 
 def test_a_log_has_a_line_for_each_state_with_what_is_left(monkeypatch, capsys):
-    monkeypatch.setattr(module, "EVERY", 0.0)
+    monkeypatch.setattr(module, "INTERVAL", 0.0)
     with progress(2000, "train", "step", initial=500) as bar:
         bar.set_postfix(loss="0.1234", refresh=False)
         bar.update(700)
@@ -17,7 +17,7 @@ def test_a_log_has_a_line_for_each_state_with_what_is_left(monkeypatch, capsys):
 def test_what_is_short_or_not_shown_writes_nothing(monkeypatch, capsys):
     with progress(2, "train", "step") as bar:
         bar.update(2)
-    monkeypatch.setattr(module, "EVERY", 0.0)
+    monkeypatch.setattr(module, "INTERVAL", 0.0)
     with progress(2, "train", "step", shown=False) as bar:
         bar.update(2)
     assert capsys.readouterr().err == ""

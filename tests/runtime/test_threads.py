@@ -50,7 +50,7 @@ def unset(monkeypatch):
     """No wish of the user, four threads that torch would take, and cores for all of them; torch's own are put back."""
     before = torch.get_num_threads()
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(threads, "_own_threads", lambda: 4)
+    monkeypatch.setattr(threads, "_default_threads", lambda: 4)
     monkeypatch.setattr(threads, "cores", lambda: 64)
     yield monkeypatch
     torch.set_num_threads(before)

@@ -25,7 +25,7 @@ from tunediff.config.prompt import Prompt
 from tunediff.models.adapt import adapt_model
 from tunediff.runtime.errors import TunediffError
 from tunediff.training import features
-from tunediff.training.features import frozen_base, read_features, read_rows, write_features
+from tunediff.training.features import compute_features, frozen_base, read_features, write_features
 from tunediff.training.finetune import finetune
 from tunediff.training.targets import TARGETS, training_rows
 
@@ -85,13 +85,13 @@ def test_the_loss_and_its_gradient_are_those_of_the_ordinary_way(name, head, sta
         for at in range(0, len(rows), 3):
             loaded.model.zero_grad()
             loss = target.loss(loaded.model.eval(), target.batch(rows[at : at + 3], pad=loaded.pad))
-            loss.minimised.backward()
+            loss.minimized.backward()
             gradients = [value.grad.clone() for value in loaded.model.parameters() if value.requires_grad]
-            found.append((loss.minimised.detach(), gradients))
+            found.append((loss.minimized.detach(), gradients))
         return found
 
     expected, inputs = losses(), [one for one, _ in rows]
-    write_features(tmp_path / "features", read_rows(loaded, inputs, head))
+    write_features(tmp_path / "features", compute_features(loaded, inputs, head))
     with frozen_base(loaded, inputs, head, read_features(tmp_path / "features")):
         assert "Frozen" in type(loaded.model.base_model).__name__
         found = losses()
@@ -103,19 +103,19 @@ def test_the_loss_and_its_gradient_are_those_of_the_ordinary_way(name, head, sta
 @pytest.mark.parametrize(("name", "head"), [("bert", "classification"), ("bert", "span"), ("llama", "classification")])
 def test_a_run_is_the_same_whether_the_outputs_are_kept_or_not(name, head, start, tmp_path, monkeypatch, capsys):
     logs, weights, passes = [], [], []
-    for kept in (features.KEPT_BYTES, 100):
-        monkeypatch.setattr(features, "KEPT_BYTES", kept)
+    for kept in (features.CACHED_BYTES, 100):
+        monkeypatch.setattr(features, "CACHED_BYTES", kept)
         loaded, rows = start(name, head)
         base, calls = loaded.model.base_model, []
         base.register_forward_hook(lambda *_, calls=calls: calls.append(1))
-        found = read_rows(loaded, [one for one, _ in rows], head)
+        found = compute_features(loaded, [one for one, _ in rows], head)
         train, folder = train_section(num_train_epochs=4), tmp_path / str(kept)
         logs.append(finetune(loaded, rows, rows[:3], train, folder, head, features=found))
         weights.append([value.detach().clone() for value in loaded.model.parameters() if value.requires_grad])
         passes.append(len(calls))
         assert loaded.model.base_model is base
         said = capsys.readouterr().out
-        assert ("the base model runs in every epoch instead" in said) == (kept == 100)
+        assert ("the base model runs in every epoch" in said) == (kept == 100)
     for one, other in zip(*logs, strict=True):
         assert other == pytest.approx(one, abs=1e-4)
     torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-4)
@@ -145,9 +145,9 @@ def test_a_base_that_is_trained_is_left_alone(method, start, tmp_path):
 def test_features_of_other_rows_stop_the_run(start):
     loaded, rows = start("bert", "classification")
     inputs = [one for one, _ in rows]
-    found = read_rows(loaded, inputs[1:], "classification")
+    found = compute_features(loaded, inputs[1:], "classification")
     with (
-        pytest.raises(TunediffError, match=f"no features of 1 of {len(rows)} rows"),
+        pytest.raises(TunediffError, match=f"no features for 1 of {len(rows)} rows"),
         frozen_base(loaded, inputs, "classification", found),
     ):
         pass

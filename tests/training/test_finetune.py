@@ -175,7 +175,7 @@ def test_the_loss_of_a_head_is_that_of_transformers(start):
     model = loaded.model.eval()
     loss = label_loss(model, batch)
     assert loss.targets == len(CASES)
-    torch.testing.assert_close(loss.minimised / loss.targets, model(**batch).loss)
+    torch.testing.assert_close(loss.minimized / loss.targets, model(**batch).loss)
     assert [label for _, label in rows] == [LABELS.index(case.label) for case in CASES]
 
 
@@ -192,14 +192,14 @@ def test_a_head_of_labels_says_after_each_epoch_how_much_of_the_validation_split
 
 def test_of_two_labels_precision_recall_and_f1_are_those_of_the_last_one():
     # sklearn.metrics.precision_recall_fscore_support of gold 1 1 1 0 0 0 0, given 1 1 0 1 0 0 0
-    found = label_figures({"targets": 7, "right": 5, "hits": 2, "given": 3, "gold": 3, "answers": 1.0})
+    found = label_figures({"targets": 7, "right": 5, "hits": 2, "predicted": 3, "gold": 3, "answers": 1.0})
     assert found == pytest.approx(
         {
             **{"validation_accuracy": 5 / 7, "validation_precision": 2 / 3},
             **{"validation_recall": 2 / 3, "validation_f1": 2 / 3},
         }
     )
-    nothing = {"targets": 7, "right": 4, "hits": 0, "given": 0, "gold": 3, "answers": 1.0}
+    nothing = {"targets": 7, "right": 4, "hits": 0, "predicted": 0, "gold": 3, "answers": 1.0}
     assert label_figures(nothing)["validation_precision"] == label_figures(nothing)["validation_f1"] == 0
 
 
@@ -538,7 +538,7 @@ def too_small_for(rows, real, error="CUDA out of memory. Tried to allocate 2.00 
         found = real(model, batch, **keys)
         if len(batch["input_ids"]) > rows:
             if torch.is_grad_enabled():
-                found.minimised.backward(retain_graph=True)
+                found.minimized.backward(retain_graph=True)
             raise torch.OutOfMemoryError(error)
         return found
 
@@ -638,7 +638,7 @@ def test_a_4_bit_model_trains_on_after_it_has_answered(start):
         for step in range(3):
             optimizer.zero_grad()
             loss = answer_loss(model, batch)
-            (loss.minimised / loss.targets).backward()
+            (loss.minimized / loss.targets).backward()
             optimizer.step()
             if answer_between and step < 2:
                 model.eval()

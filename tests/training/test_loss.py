@@ -38,7 +38,7 @@ def ours(model, rows, pad):
     batch = pad_answers(answer_rows([prompt for prompt, _ in rows], [answer for _, answer in rows], END), pad)
     loss = answer_loss(model, batch)
     assert loss.targets == sum(len(answer) + 1 for _, answer in rows)
-    torch.testing.assert_close(loss.minimised, loss.answers)
+    torch.testing.assert_close(loss.minimized, loss.answers)
     return loss.answers / loss.targets
 
 
@@ -77,8 +77,8 @@ def test_what_all_rows_begin_with_is_read_once_and_gradients_stay_the_same(name)
         prompts = [prompt if shared else beginning + prompt for prompt, _ in rows]
         batch = pad_answers(answer_rows(prompts, [answer for _, answer in rows], END), 0)
         loss = answer_loss(model, batch, beginning=beginning if shared else [])
-        loss.minimised.backward()
-        gradients.append({"loss": loss.minimised.detach()})
+        loss.minimized.backward()
+        gradients.append({"loss": loss.minimized.detach()})
         gradients[-1] |= {key: value.grad for key, value in model.named_parameters() if value.requires_grad}
     for key, expected in gradients[0].items():
         torch.testing.assert_close(gradients[1][key], expected, rtol=1e-4, atol=1e-6)
@@ -122,4 +122,4 @@ def test_the_prompt_counts_with_its_weight_and_the_answers_are_reported_alone(ro
     torch.testing.assert_close(loss.answers, plain.answers, rtol=1e-5, atol=1e-5)
     assert loss.targets == plain.targets
     expected = plain.answers + weight * (whole - plain.answers)
-    torch.testing.assert_close(loss.minimised, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(loss.minimized, expected, rtol=1e-4, atol=1e-4)

@@ -17,7 +17,7 @@ from tests.training.stopping import stop_after_save
 from tunediff.config.prompt import Prompt
 from tunediff.models.adapt import adapt_model
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.processes import part
+from tunediff.runtime.processes import rank_and_size
 from tunediff.training import finetune as module
 from tunediff.training.finetune import finetune
 from tunediff.training.loop import Loop
@@ -93,7 +93,7 @@ def test_two_processes_learn_what_one_learns_from_the_batches_of_both(kind, n, l
 def test_a_weight_that_one_process_did_not_come_to_gets_the_gradient_of_the_other(tmp_path):
     def summed():
         model = torch.nn.ModuleList(torch.nn.Linear(1, 1, bias=False) for _ in range(3))
-        for layer in model[: 1 + part()[0]]:
+        for layer in model[: 1 + rank_and_size()[0]]:
             layer.weight.grad = torch.ones(1, 1)
         Loop._sum_gradients(SimpleNamespace(model=model))
         return [None if layer.weight.grad is None else layer.weight.grad.item() for layer in model]
@@ -112,7 +112,7 @@ def test_a_loss_that_is_no_number_in_one_process_is_told_by_all_with_the_rows_of
 
         def loss(model, batch, **keys):
             found = target.loss(model, batch, **keys)
-            bad = part()[0] == 1 and len(rows) == 2
+            bad = rank_and_size()[0] == 1 and len(rows) == 2
             return found._replace(answers=found.answers * math.nan) if bad else found
 
         patch.setattr(Loop, "_step", step)
@@ -164,8 +164,8 @@ def test_weights_that_are_shared_out_learn_what_copies_learn_and_go_on_after_a_s
 @pytest.mark.parametrize(
     ("fsdp", "found"),
     [
-        ({}, r"transformer_layer_cls_to_wrap: found nothing, expected of LlamaDecoderLayer"),
-        ({"transformer_layer_cls_to_wrap": "LlamaLayer"}, r"found LlamaLayer, expected of LlamaDecoderLayer"),
+        ({}, r"transformer_layer_cls_to_wrap: found nothing, expected some of LlamaDecoderLayer"),
+        ({"transformer_layer_cls_to_wrap": "LlamaLayer"}, r"found LlamaLayer, expected some of LlamaDecoderLayer"),
         ({"transformer_layer_cls_to_wrap": "LlamaDecoderLayer", "version": 2}, r"train\.fsdp: found version, expected"),
     ],
 )

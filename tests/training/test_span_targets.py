@@ -87,10 +87,10 @@ def test_the_loss_is_that_of_transformers_and_no_padding_is_in_it(loaded):
     for row in rows:
         batch = pad_spans([row], loaded.pad)
         loss = span_loss(loaded.model, batch)
-        torch.testing.assert_close(loss.minimised / loss.targets, loaded.model(**batch).loss)
-        assert torch.equal(loss.answers, loss.minimised)
-        alone.append(loss.minimised)
+        torch.testing.assert_close(loss.minimized / loss.targets, loaded.model(**batch).loss)
+        assert torch.equal(loss.answers, loss.minimized)
+        alone.append(loss.minimized)
     assert len({len(window.tokens) for window, _ in rows}) > 2
     together = span_loss(loaded.model, pad_spans(rows, loaded.pad))
     assert together.targets == len(rows)
-    torch.testing.assert_close(together.minimised, torch.stack(alone).sum(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(together.minimized, torch.stack(alone).sum(), rtol=1e-4, atol=1e-4)

@@ -35,7 +35,7 @@ def test_a_span_head_whose_answers_stand_nowhere_has_nothing_to_learn_from(tmp_p
     loaded = load(tmp_path / "base", weights, QUESTION_LABELS, head="span")
     inputs, gold = {"question": "Who?", "context": "A man is reading."}, (Answer("a cat", None),)
     nowhere = [Case(f"{i:016x}", inputs, "answerable", (), gold) for i in range(3)]
-    with pytest.raises(TunediffError, match="data: found none of the gold answers of 3 cases in its context"):
+    with pytest.raises(TunediffError, match="data: found no gold answer of 3 cases in its context"):
         training_rows(loaded, nowhere, QUESTION_LABELS, Prompt(max_tokens=48, doc_stride=8), "span")
 
 

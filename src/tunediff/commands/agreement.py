@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunediff.data.cases import Case
-from tunediff.engines.alone import ROUNDING, apart, farther
+from tunediff.engines.alone import ROUNDING, max_difference, nan_max
 from tunediff.engines.engine import Engine
 from tunediff.inputs.ask import Ask
 
@@ -57,8 +57,8 @@ def ask_again(project: "Project", engine: Engine, cases: Sequence[Case], held: "
             differing.append(str(now["case_id"]))
             continue
         first, second = _scores(then), _scores(now)
-        off = apart(first, second) if len(first) == len(second) else math.inf
-        furthest = farther(furthest, off)
+        off = max_difference(first, second) if len(first) == len(second) else math.inf
+        furthest = nan_max(furthest, off)
         answered = _answer(now) == _answer(then)
         equal = answered and (limit > ROUNDING["float32"] or now["text"] == then["text"])
         same += equal
@@ -87,4 +87,4 @@ def _tied(now: "pd.Series[Any]", then: "pd.Series[Any]", ask: Ask, limit: float)
     if len(_scores(then)) != len(ask.names):
         return False
     now_at, then_at = (_scores(then)[ask.names.index(str(answer))] for answer in answers)
-    return apart([now_at], [then_at]) <= limit
+    return max_difference([now_at], [then_at]) <= limit

@@ -25,7 +25,7 @@ from tunediff.data.cases import MODELS, Case, make_cases
 from tunediff.data.sources import Row
 from tunediff.data.sources.table_files import read_rows
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import HALF_PAIR, NOT_TEXT, shown, visible, write_jsonl
+from tunediff.runtime.files import LONE_SURROGATE, NOT_TEXT, shown, visible, write_jsonl
 from tunediff.tasks.columns import key_of
 
 if TYPE_CHECKING:
@@ -89,7 +89,11 @@ def _one_case(given: Sequence[str], inputs: Sequence[str]) -> Case:
             raise TunediffError(f"predict: found {shown(argument)}, expected {expected}")
         if name in values:
             raise TunediffError(f"predict: {name}: found a second time, expected {expected}")
+<<<<<<< HEAD
         if HALF_PAIR.search(text):  # Python decodes invalid bytes to surrogates
+=======
+        if LONE_SURROGATE.search(text):  # what Python makes of other bytes
+>>>>>>> main
             raise TunediffError(f"predict: {name}: found bytes that are not UTF-8 text")
         values[name] = text
     if missing := [name for name in inputs if name not in values]:

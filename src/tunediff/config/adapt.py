@@ -7,7 +7,7 @@ from pydantic import Field
 
 from tunediff.config.section import LoraTargets, Number, Section, Whole
 
-# Methods whose outcome is an adapter.
+# Methods that train an adapter.
 LORA = ("qlora", "lora")
 
 
@@ -15,7 +15,7 @@ class Adapt(Section):
     """Which weights are trained."""
 
     method: Literal["qlora", "lora", "head", "full"] = Field(
-        description="LoRA on NF4 weights, LoRA on plain weights, the new head alone, or every weight"
+        description="LoRA on NF4 weights, LoRA on plain weights, only the new head, or all weights"
     )
     r: Whole | None = Field(default=None, ge=1, description="lora: rank")
     lora_alpha: Number | None = Field(default=None, gt=0, description="lora: scale, divided by r")

@@ -36,16 +36,16 @@ class AlsoData(Origin):
 
 
 class AlsoSet(Section):
-    """A further test set; it is asked once, with neither the other settings nor noise."""
+    """A further test set, evaluated once: no further evaluation settings and no noise estimate."""
 
-    task: TaskSection | None = Field(default=None, description="the kind of its cases; none: as in section task")
+    task: TaskSection | None = Field(default=None, description="the kind of its cases; none: the section task")
     data: AlsoData = Field(description="where its rows come from and which are drawn")
-    prompt: Prompt | None = Field(default=None, description="how its cases are rendered; none: as in section prompt")
+    prompt: Prompt | None = Field(default=None, description="how its cases are rendered; none: the section prompt")
     scoring_method: Literal["choices", "generation"] | None = Field(
         default=None,
-        description="labels: choices, or freely generated text, which separates the answer format from the rest; "
-        "none: as in section evaluate",
+        description="labels: choices, or freely generated text, which shows the effect of the answer format; "
+        "none: evaluate.scoring_method",
     )
     max_new_tokens: Whole | None = Field(
-        default=None, ge=1, description="longest generated answer; none: as in section evaluate"
+        default=None, ge=1, description="maximum tokens of a generated answer; none: evaluate.max_new_tokens"
     )

@@ -10,7 +10,7 @@ from tunediff.config.section import Section
 
 
 class Check(NamedTuple):
-    """What a code stands for: its name, its meaning, and what to do."""
+    """A check: its name, what it means, and what to do about it."""
 
     name: str
     meaning: str
@@ -28,7 +28,7 @@ CHECKS = {
     ),
     "TD102": Check(
         "Model at chance",
-        "The interval of a model's accuracy does not lie above what guessing scores. A gain over a base model at "
+        "The interval of a model's accuracy is not above chance level. A gain over a base model at "
         "chance measures learning the task from scratch.",
         "Prompt the base model better (another template, few-shot examples, another scoring method) before "
         "reporting the gain as progress.",
@@ -46,7 +46,7 @@ CHECKS = {
     ),
     "TD105": Check(
         "Perplexity above the vocabulary",
-        "The perplexity of the base model is above that of guessing evenly among all tokens.",
+        "The perplexity of the base model is above that of uniform guessing over all tokens.",
         "The model, or the labels that it is measured on, are broken: pretrain again, and check tokenizer and shift.",
     ),
     "TD106": Check(

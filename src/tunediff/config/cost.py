@@ -1,4 +1,4 @@
-"""What the machine costs that the stages run on."""
+"""The price of the machine that the stages run on."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from tunediff.config.section import Number, Section, Word
 
 
 class Cost(Section):
-    """What the machine costs that the stages run on."""
+    """The price of the machine that the stages run on."""
 
-    price_per_hour: Number | None = Field(default=None, ge=0, description="of the whole machine, including its GPUs")
-    currency: Word = Field(default="USD", description="of the price")
+    price_per_hour: Number | None = Field(default=None, ge=0, description="price of the machine, including its GPUs")
+    currency: Word = Field(default="USD", description="currency of the price")

@@ -97,17 +97,17 @@ class Origin(Section):
 
     @property
     def draws(self) -> dict[str, Draw]:
-        """How each split is drawn, the one first whose rows no other may have."""
+        """How each split is drawn, by name; earlier splits take precedence over later ones."""
         return {"test": self.test}
 
     @property
     def drops_shared(self) -> bool:
-        """Whether rows of one source input are drawn together, into one split alone."""
+        """Whether all rows that share a source input go into one split."""
         return True
 
     def _contradictions(self) -> Iterator[str]:
         sources = list(self._source_contradictions())
-        # Without the right source nothing is known of its splits.
+        # The names of the splits are only known if the source is valid.
         yield from sources or self._draw_contradictions()
         both = {str(value) for value in self.labels or {}} & {str(value) for value in self.unlabelled}
         if both:
@@ -154,35 +154,35 @@ class Data(Origin):
     group: Word | None = Field(
         default=None,
         description="column whose rows stay together: a random or stratified draw takes whole groups, and no group "
-        "stands in two splits",
+        "is in two splits",
     )
     slices: list[Word] = Field(
         default=[],
-        description="columns of the source whose values are slices of the test set, such as [channel, language]; of "
-        "more than 10 different numbers the quarters; a case with an empty cell is in none",
+        description="columns of the source whose values are slices of the test set, such as [channel, language]; "
+        "a column with more than 10 distinct numbers is sliced by quartile; a case with an empty cell is in no slice",
     )
     shared_sources: Literal["drop", "keep"] = Field(
         default="drop",
-        description="rows of train and validation whose source input also stands in a later split",
+        description="rows of train and validation whose source input also occurs in a later split",
     )
 
     def _contradictions(self) -> Iterator[str]:
         yield from super()._contradictions()
         if len(set(self.slices)) < len(self.slices):
-            yield f"data.slices: found {self.slices}, expected no name twice"
+            yield f"data.slices: found {self.slices}, expected distinct names"
 
     @property
     def draws(self) -> dict[str, Draw]:
-        """How each split is drawn, the one first whose rows no other may have."""
+        """How each split is drawn, by name; earlier splits take precedence over later ones."""
         draws = {"test": self.test, "validation": self.validation, "train": self.train}
         return {name: draw for name, draw in draws.items() if draw is not None}
 
     @property
     def drops_shared(self) -> bool:
-        """Whether rows of one source input are drawn together, into one split alone."""
+        """Whether all rows that share a source input go into one split."""
         return self.shared_sources == "drop"
 
 
 def leads_out(path: str) -> bool:
-    """Whether a relative path leads out of its folder, or is none."""
+    """Whether a path is absolute or leads out of its folder."""
     return Path(path).is_absolute() or ".." in Path(path).parts

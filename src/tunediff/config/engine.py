@@ -7,13 +7,13 @@ from pydantic import Field
 
 from tunediff.config.section import Number, Section, Whole, Word
 
-# Of engine.kind: a server; of model.source and tuned.source: a model that only a server has.
+# A value of engine.kind, and of model.source and tuned.source for a model that is available only from a server.
 SERVED = "server"
-# What engine.kind may be; `tunediff.engines.ENGINES` opens each. They stand here so that params.yaml is checked without
-# the code of the engines.
+# The values of engine.kind, as in `tunediff.engines.ENGINES`; listed here so that params.yaml can be checked without
+# importing the engines.
 KINDS = ["local", SERVED]
-# How a server is asked, which changes no answer of it.
-OF_MACHINE = ("api_key_env", "num_concurrent", "timeout")
+# Keys that change how requests are sent, but no answer.
+MACHINE_KEYS = ("api_key_env", "num_concurrent", "timeout")
 
 ADDRESS = re.compile(r"https?://[^/?#@\s]+(/[^?#@\s]*)?")
 
@@ -35,10 +35,8 @@ class EngineSection(Section):
     api_key_env: Word | None = Field(
         default=None, description="server: the environment variable that holds the key; none: no key is sent"
     )
-    num_concurrent: Whole = Field(
-        default=8, ge=1, le=1024, description="server: requests that wait for an answer at a time"
-    )
-    timeout: Number = Field(default=120.0, gt=0, description="server: seconds that a request may take")
+    num_concurrent: Whole = Field(default=8, ge=1, le=1024, description="server: maximum number of requests in flight")
+    timeout: Number = Field(default=120.0, gt=0, description="server: seconds until a request times out")
 
     def _contradictions(self) -> Iterator[str]:
         if self.kind == SERVED and self.url is None:
@@ -48,15 +46,15 @@ class EngineSection(Section):
                 if getattr(self, key) is not None:
                     yield f"engine.kind is local, but engine.{key} is given"
         yield from address_problems("engine.url", self.url)
-        # A key that stands here by mistake is not shown.
+        # The value may be a key that was pasted here by mistake, so the message does not show it.
         if self.api_key_env is not None and not re.fullmatch(r"[A-Za-z_]\w*", self.api_key_env, re.ASCII):
-            yield "engine.api_key_env: found no name of an environment variable, expected one, which then holds the key"
+            yield "engine.api_key_env: expected the name of an environment variable that holds the key"
 
 
 def address_problems(key: str, url: str | None) -> Iterator[str]:
-    """A line where an address is none, or could hold a secret; it is not shown."""
+    """A line if an address is invalid or could hold a secret; the line does not show the address."""
     if url is not None and not ADDRESS.fullmatch(url):
         yield (
-            f"{key}: expected an address such as http://localhost:8000/v1, without user, password or query; a key "
-            "belongs into the environment (engine.api_key_env)"
+            f"{key}: expected an address such as http://localhost:8000/v1, without user, password or query; put a "
+            "key into an environment variable (engine.api_key_env)"
         )

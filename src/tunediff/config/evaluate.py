@@ -14,32 +14,32 @@ class Evaluate(Section):
     scoring_method: Literal["choices", "generation", "head"] = Field(
         description="most likely choice after the prompt, text generated freely and parsed, or the model's new head"
     )
-    batch_tokens: Whole = Field(default=8192, ge=1, description="tokens of one batch; halved where memory runs out")
+    batch_tokens: Whole = Field(default=8192, ge=1, description="tokens per batch; halved if memory runs out")
     num_processes: Whole = Field(
-        default=1, ge=1, description="processes, one a GPU, of all hosts; they share the cases"
+        default=1, ge=1, description="processes on all hosts, one per GPU; they share the cases"
     )
     workers: Whole | None = Field(
         default=None,
         ge=1,
-        description="engines that Ray deals the cases out to, on this host or a cluster (pip install "
+        description="engines that Ray distributes the cases to, on this host or a cluster (pip install "
         "'tunediff[ray]'); none: the processes of num_processes answer",
     )
-    max_new_tokens: Whole = Field(default=8, ge=1, description="generation: longest answer")
-    max_answer_tokens: Whole = Field(default=30, ge=1, description="span: longest answer")
+    max_new_tokens: Whole = Field(default=8, ge=1, description="generation: maximum tokens of an answer")
+    max_answer_tokens: Whole = Field(default=30, ge=1, description="span: maximum tokens of an answer")
     settings: list[Literal["generation", "partial_input"]] = Field(
         default=[],
-        description="evaluation settings beside the scoring method: free text, and the partial input alone",
+        description="evaluation settings besides the scoring method: generated text, and the partial input alone",
     )
     noise_batch_tokens: Whole | None = Field(
-        default=None, ge=1, description="tokens of a batch when the base model is evaluated again; none: it is not"
+        default=None, ge=1, description="tokens per batch when the base model is evaluated again; none: it is not"
     )
     noise_seed: Seed | None = Field(
         default=None, description="seed of a second new head to evaluate the base model with; none: no second head"
     )
     metrics: list[Word] = Field(
         default=[],
-        description="modules that `evaluate.load` finds: folders, or names on the hub; their code runs here; their "
-        "values are added to the metrics as evaluate_NAME_KEY",
+        description="modules for `evaluate.load`: folders, or names on the hub; their code runs here; their values "
+        "are added to the metrics as evaluate_NAME_KEY",
     )
     few_shot: Whole = Field(
         default=0,
@@ -49,13 +49,13 @@ class Evaluate(Section):
 
     def _contradictions(self) -> Iterator[str]:
         if len(set(self.settings)) < len(self.settings):
-            yield f"evaluate.settings: found {self.settings}, expected no name twice"
+            yield f"evaluate.settings: found {self.settings}, expected distinct names"
         if len(set(self.metrics)) < len(self.metrics):
-            yield f"evaluate.metrics: found {self.metrics}, expected no name twice"
+            yield f"evaluate.metrics: found {self.metrics}, expected distinct names"
         if self.workers is not None and self.num_processes > 1:
             yield (
-                f"evaluate.workers is {self.workers}, but evaluate.num_processes is {self.num_processes}; expected the "
-                "one or the other: Ray starts its workers itself"
+                f"evaluate.workers is {self.workers}, but evaluate.num_processes is {self.num_processes}; expected "
+                "only one of them: Ray starts its workers itself"
             )
         if self.noise_batch_tokens == self.batch_tokens:
             yield (

@@ -1,4 +1,4 @@
-"""How a free answer is graded: what is taken out of it, what it is held against, and from which score it is right."""
+"""How a free-text answer is graded: what is extracted, what it is compared with, and which score counts as right."""
 
 from typing import Any, Literal
 
@@ -11,16 +11,16 @@ GRADERS = "graders"
 
 
 class Grade(Section):
-    """A way to grade an answer; the name of one alone stands for `{by: NAME}`."""
+    """A way to grade an answer; a bare NAME is short for `{by: NAME}`."""
 
     by: Word = Field(
         description="exact, contains, number, json, json_fields, token_f1, bleu, chrf, rouge1, rouge2, rougeL, "
         "rougeLsum, meteor; evaluate:NAME or evaluate:NAME:KEY, a module of `evaluate`; FILE.py:FUNCTION, "
-        "your own, in the folder graders"
+        "your own function, in the folder graders"
     )
     name: str | None = Field(default=None, pattern=r"^[a-zA-Z0-9_]+$", description="name of its score; none: as `by`")
     threshold: Number | None = Field(
-        default=None, gt=0, le=1, description="of the first grade: the least score of a right answer"
+        default=None, gt=0, le=1, description="first grade: the minimum score of a right answer"
     )
     pattern: Word | None = Field(
         default=None,
@@ -45,7 +45,7 @@ class Grade(Section):
     )
     lenient: bool = Field(
         default=False,
-        description="of a further grade: it ignores the answer format, so an answer that scores 1 by it but is not "
-        "right by the first grade fails in its format alone",
+        description="further grades: this one ignores the answer format, so an answer that scores 1 by it but is not "
+        "right by the first grade fails only in its format",
     )
     scale: Number = Field(default=1.0, gt=0, description="evaluate, FILE.py: the score of a perfect answer")

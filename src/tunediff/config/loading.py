@@ -1,7 +1,7 @@
-"""params.yaml, read whole: duplicate keys and misread words refused, all errors shown at once.
+"""Load params.yaml: refuse duplicate keys and misread words, report all errors at once.
 
-A recipe is a complete params.yaml; `cp recipes/NAME.yaml params.yaml` uses it. `tunediff.tasks.experiment` adds what
-its sections say of each other.
+A recipe is a complete params.yaml; `cp recipes/NAME.yaml params.yaml` uses it. `tunediff.tasks.experiment` adds the
+rules between sections.
 """
 
 import difflib
@@ -24,10 +24,10 @@ def read_params(path: Path, rules: Callable[[Mapping[str, Any]], Iterable[str]])
 
     Args:
         path: the file.
-        rules: the contradictions between sections, found in the values of the file, which may be anything.
+        rules: yields a line per contradiction between sections; its argument may be any value.
 
     Raises:
-        TunediffError: a line for every key that is missing, misspelt, repeated, of the wrong kind or in contradiction.
+        TunediffError: one line per key that is missing, misspelt, repeated, of the wrong type or contradicts another.
     """
     values, lines = _load(path)
     if not isinstance(values, dict):
@@ -47,7 +47,7 @@ _BOOLEAN, _TEXT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:str"
 
 
 def _load(path: Path) -> tuple[Any, list[str]]:
-    """The values of a YAML file, and a line for each word of it that YAML would take for another or drop."""
+    """Return the values of a YAML file, and a line for each word that YAML would misread or drop."""
     text = read_text(path)
     try:
         loader = yaml.SafeLoader(text)
@@ -56,16 +56,16 @@ def _load(path: Path) -> tuple[Any, list[str]]:
             return None, []
         faults = [f"{path}, line {number}: {fault}" for number, fault in _faults(root, "", set())]
         return loader.construct_document(root), faults
-    except Exception as error:  # PyYAML lets through what its own conversions raise: ValueError for 2026-02-30
+    except Exception as error:  # PyYAML does not wrap the errors of its own conversions: ValueError for 2026-02-30
         raise TunediffError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
 
 
 def _faults(node: yaml.Node, key: str, seen: set[int]) -> Iterator[tuple[int, str]]:
-    """Repeated keys and bare words that YAML takes for truth values, each with the number of its line, from 1.
+    """Repeated keys, and bare words that YAML reads as booleans, each with its line number, from 1.
 
-    The words are marked as text, which they were meant to be, so that the rest of the file can be judged.
+    The words are retagged as the text that was meant, so that the rest of the file can be checked.
     """
-    if id(node) in seen:  # an alias may stand inside of what it names
+    if id(node) in seen:  # an alias may refer to a node that contains it
         return
     seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
@@ -75,7 +75,7 @@ def _faults(node: yaml.Node, key: str, seen: set[int]) -> Iterator[tuple[int, st
             if isinstance(name, yaml.ScalarNode):
                 if name.tag == _BOOLEAN:
                     yield _bare_word(name, inner)
-                yield from _no_text(name, inner)
+                yield from _invalid_characters(name, inner)
                 line = name.start_mark.line + 1
                 word = name.tag, name.value
                 if word in first:
@@ -86,13 +86,13 @@ def _faults(node: yaml.Node, key: str, seen: set[int]) -> Iterator[tuple[int, st
         for index, item in enumerate(node.value):
             yield from _faults(item, f"{key}.{index}", seen)
     elif NOT_TEXT.search(node.value):
-        yield from _no_text(node, key)
+        yield from _invalid_characters(node, key)
     elif node.tag == _BOOLEAN and node.value.lower() not in ("true", "false"):
         number, fault = _bare_word(node, key)
         yield number, f"{fault}, or {_reading(node)}"
 
 
-def _no_text(node: yaml.Node, key: str) -> Iterator[tuple[int, str]]:
+def _invalid_characters(node: yaml.Node, key: str) -> Iterator[tuple[int, str]]:
     if found := NOT_TEXT.search(node.value):
         yield node.start_mark.line + 1, f"{key}: found the character {found[0]!r}, expected text without it"
 
@@ -108,7 +108,7 @@ def _reading(node: yaml.Node) -> str:
 
 
 def _lines(problem: Any) -> list[str]:
-    """What a user reads of one pydantic error: key, found, expected."""
+    """One pydantic error as lines for the user: key, found, expected."""
     path, found = problem["loc"], shown(problem["input"])
     if path and path[-1] == "[key]":
         path, found = path[:-2], f"the key {found}"
@@ -145,7 +145,7 @@ def _section_at(loc: tuple[Any, ...]) -> type[Section] | None:
             return None
         section = inner
         if field is not None and get_origin(field.annotation) in (dict, list):
-            next(parts, None)  # the name or place of one of several
+            next(parts, None)  # the name or index of the section among several
     return section
 
 
@@ -161,7 +161,7 @@ def _description(loc: tuple[Any, ...]) -> str:
 
 
 def nearest(given: str, names: Iterable[str]) -> str:
-    """` (did you mean NAME?)` where a right name is near the given one."""
+    """Return ` (did you mean NAME?)` if a valid name is close to the given one, else an empty string."""
     near = difflib.get_close_matches(given, names, n=1)
     return f" (did you mean {near[0]}?)" if near else ""
 

@@ -7,38 +7,38 @@ from pydantic import Field
 
 from tunediff.config.section import COMMIT, LabelName, Section, Seed, Whole, Word
 
-# What model.source may be; `tunediff.models.sources.SOURCES` finds the weights of all but `scratch`.
+# The values of model.source; `tunediff.models.sources.SOURCES` finds the weights, except for `scratch`.
 ORIGINS = ["scratch", "hub", "package", "folder", "server"]
 
 
 class HeadKind(NamedTuple):
-    """What the rules between sections ask of a head."""
+    """Properties of a head that the rules between sections depend on."""
 
-    writes: bool  # continues a text, and adds nothing to the base
-    is_of_labels: bool  # has a number per label
-    in_windows: bool  # reads question and context side by side, in windows
+    writes: bool  # generates text with the base's own head
+    scores_labels: bool  # has one output per label
+    in_windows: bool  # reads question and context as a pair, in windows
 
 
 HEADS = {
-    "lm": HeadKind(writes=True, is_of_labels=False, in_windows=False),
-    "classification": HeadKind(writes=False, is_of_labels=True, in_windows=False),
-    "span": HeadKind(writes=False, is_of_labels=False, in_windows=True),
+    "lm": HeadKind(writes=True, scores_labels=False, in_windows=False),
+    "classification": HeadKind(writes=False, scores_labels=True, in_windows=False),
+    "span": HeadKind(writes=False, scores_labels=False, in_windows=True),
 }
 
 
 Quantization = Literal["nf4", "fp4", "int8", "stored", "none"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-# What bitsandbytes makes of plain weights as they are loaded: how transformers and peft call it.
+# Quantizations that bitsandbytes applies at load time, as arguments of transformers' BitsAndBytesConfig.
 BITSANDBYTES: dict[str, dict[str, Any]] = {
     "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True},
     "fp4": {"load_in_4bit": True, "bnb_4bit_quant_type": "fp4", "bnb_4bit_use_double_quant": True},
-    # Columns of outliers are found over a whole batch: with them an answer depends on what is asked beside it.
+    # Outlier columns are found over a whole batch, so with them an answer would depend on the other cases of its batch.
     "int8": {"load_in_8bit": True, "llm_int8_threshold": 0.0},
 }
 
 
 class Base(Section):
-    """Where the base model comes from, and its layout: all of it that the stage base_model reads."""
+    """Where the base model comes from, and its layout: the keys that the stage base_model reads."""
 
     source: Word = Field(
         description="scratch: trained from scratch here; hub: pinned on the hub; package: shipped inside a Python "
@@ -87,17 +87,18 @@ class Model(Base):
     )
     quantization: Quantization = Field(
         default="none",
-        description="nf4, fp4: 4-bit with double quantisation, int8: 8-bit, each by bitsandbytes at load time; "
+        description="nf4, fp4: 4-bit with double quantization, int8: 8-bit, each by bitsandbytes at load time; "
         "stored: as in the checkpoint's config.json (GPTQ, AWQ, compressed-tensors, FP8, ...)",
     )
     dtype: Dtype = Field(
         default="auto",
-        description="of the computation; auto: bfloat16 on GPUs that support it, float16 on others, float32 on the CPU",
+        description="dtype of the computation; auto: bfloat16 on GPUs that support it, float16 on others, float32 on "
+        "the CPU",
     )
 
     def _contradictions(self) -> Iterator[str]:
         yield from super()._contradictions()
-        if self.head_labels is not None and not HEADS[self.head].is_of_labels:
+        if self.head_labels is not None and not HEADS[self.head].scores_labels:
             yield f"model.head_labels is given, but model.head is {self.head}; expected classification"
-        if self.pooling == "mean" and not HEADS[self.head].is_of_labels:
+        if self.pooling == "mean" and not HEADS[self.head].scores_labels:
             yield f"model.pooling is mean, but model.head is {self.head}; expected classification"

@@ -1,4 +1,4 @@
-"""The whole of params.yaml."""
+"""All sections of params.yaml."""
 
 from pydantic import Field
 
@@ -21,7 +21,7 @@ from tunediff.config.tuned import Tuned
 
 
 class Params(Section):
-    """The whole of params.yaml; a section whose keys all have defaults may be left out."""
+    """All sections of params.yaml; a section whose keys all have defaults may be left out."""
 
     task: TaskSection
     data: Data

@@ -20,7 +20,7 @@ class TextFiles(Section):
 
 
 class Tokenizer(Section):
-    """A tokenizer that others made."""
+    """An existing tokenizer."""
 
     source: Literal["hub", "folder"] = Field(description="pinned on the hub, or a local folder")
     id: Word = Field(description="hub id or folder path")
@@ -34,7 +34,8 @@ class Tokenizer(Section):
 class Pretrain(Section):
     """Training from scratch (model.source scratch): which text, which tokenizer, how long.
 
-    A decoder learns to continue the text, an encoder to fill masks; one with BERT's head also which text comes next.
+    A decoder learns to continue the text, an encoder to fill in masks; an encoder with BERT's pretraining head also
+    learns next-sentence prediction.
     """
 
     path: Word = Field(
@@ -60,11 +61,13 @@ class Pretrain(Section):
         default=0.01, gt=0, le=0.5, description="share of documents to validate on, if no file or split is given"
     )
     seed: Seed = Field(
-        default=0, description="of the held-out documents, the weights, the order, the pairs and the masks"
+        default=0, description="seed of the held-out documents, the weights, the order, the pairs and the masks"
     )
     tokenizer: Tokenizer | None = Field(default=None, description="an existing tokenizer; none: trained on the text")
     vocab_size: Whole = Field(
-        default=1000, ge=300, description="of a tokenizer trained here: byte-level BPE, or uncased WordPiece (encoder)"
+        default=1000,
+        ge=300,
+        description="maximum vocabulary of a tokenizer trained here: byte-level BPE, or uncased WordPiece (encoder)",
     )
     max_tokens: Whole = Field(default=128, ge=8, description="tokens of one training sequence")
     mlm_probability: Number = Field(
@@ -78,13 +81,13 @@ class Pretrain(Section):
     per_device_train_batch_size: Whole = Field(default=32, ge=1, description="sequences of one step")
     learning_rate: Number = Field(default=1e-3, gt=0, description="peak learning rate; cosine decay")
     warmup_steps: Number = Field(default=0.05, ge=0, description="warm-up steps; below 1: their share of all steps")
-    weight_decay: Number = Field(default=0.01, ge=0, description="of AdamW")
+    weight_decay: Number = Field(default=0.01, ge=0, description="AdamW: weight decay")
 
     def _contradictions(self) -> Iterator[str]:
         if (self.synthetic is None) == (self.text == "synthetic"):
             yield f"pretrain.synthetic goes with pretrain.text synthetic; found {self.synthetic} and {self.text}"
         if self.text == "synthetic" and self.documents is None:
-            yield "pretrain.documents: missing, expected how many documents are to be generated"
+            yield "pretrain.documents: missing, expected the number of documents to generate"
         if (not self.columns) == (self.text == "columns"):
             yield f"pretrain.columns goes with pretrain.text columns; found {self.columns} and {self.text}"
         if self.files is not None and self.text in ("none", "synthetic"):

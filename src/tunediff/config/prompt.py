@@ -6,8 +6,8 @@ from pydantic import Field
 
 from tunediff.config.section import LabelName, Section, Whole, Word
 
-# What transformers' apply_chat_template and the templates themselves are given by the renderer.
-TAKEN = frozenset(
+# Arguments of transformers' apply_chat_template, and variables of the templates, that the renderer sets itself.
+RENDERER_ARGUMENTS = frozenset(
     ["conversation", "conversations", "messages", "tools", "documents", "chat_template", "add_generation_prompt"]
     + ["continue_final_message", "tokenize", "sanitize_control_tokens", "padding", "truncation", "max_length"]
     + ["return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs", "strftime_now"]
@@ -55,7 +55,7 @@ class Prompt(Section):
 
     @property
     def texts(self) -> list[str]:
-        """The template, or the content of each message: what names inputs in braces."""
+        """The texts that name inputs in braces: the template, or the content of each message."""
         if self.messages is not None:
             return [message.content for message in self.messages]
         return [] if self.template is None else [self.template]

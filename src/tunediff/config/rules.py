@@ -1,7 +1,7 @@
-"""What the sections of params.yaml say of each other, whatever the task.
+"""Rules between the sections of params.yaml that hold for every task.
 
-A rule reads keys of `Params` and gives a line where they contradict each other. `broken` judges it wherever these keys
-are valid by themselves, so that contradictions are shown beside misspelt keys elsewhere.
+A rule reads keys of `Params` and returns a line if they contradict each other. `broken` applies a rule whenever the
+keys that it reads are valid by themselves, so contradictions are reported together with invalid keys elsewhere.
 """
 
 import re
@@ -14,18 +14,18 @@ from pydantic import TypeAdapter, ValidationError
 from tunediff.config.engine import SERVED
 from tunediff.config.model import HEADS
 from tunediff.config.params import Params
-from tunediff.config.prompt import TAKEN
+from tunediff.config.prompt import RENDERER_ARGUMENTS
 from tunediff.config.section import Section
 
 Rule = Callable[[Params], str | None]
 
 
 class NotValidError(Exception):
-    """A key that a rule reads is missing or wrong, which another line says."""
+    """A key that a rule reads is missing or invalid, which is reported elsewhere."""
 
 
-class _Valid:
-    """A section of which each key is checked when it is read."""
+class _CheckedSection:
+    """A section whose keys are validated when they are read."""
 
     def __init__(self, kind: type[Section], values: Any) -> None:
         self._kind, self._values = kind, values
@@ -38,12 +38,12 @@ class _Valid:
             return field.get_default()
         if self._values[key] is None and NoneType in get_args(field.annotation):
             return None
-        sections = [one for one in (field.annotation, *get_args(field.annotation)) if _is_section(one)]
+        sections = [kind for kind in (field.annotation, *get_args(field.annotation)) if _is_section(kind)]
         if sections and get_origin(field.annotation) not in (dict, list):
-            return _Valid(sections[0], self._values[key])
-        kind: Any = Annotated[field.annotation, field]
+            return _CheckedSection(sections[0], self._values[key])
+        annotated: Any = Annotated[field.annotation, field]
         try:
-            return TypeAdapter(kind).validate_python(self._values[key])
+            return TypeAdapter(annotated).validate_python(self._values[key])
         except ValidationError:
             raise NotValidError(key) from None
 
@@ -53,12 +53,12 @@ def _is_section(kind: Any) -> bool:
 
 
 def valid(values: Mapping[str, Any]) -> Params:
-    """The values of a params.yaml; to read a key that is not valid by itself raises NotValidError."""
-    return cast(Params, _Valid(Params, values))
+    """Wrap the values of a params.yaml so that reading an invalid key raises NotValidError."""
+    return cast(Params, _CheckedSection(Params, values))
 
 
 def broken(rules: Iterable[Rule], params: Params) -> Iterator[str]:
-    """A line for each rule that these parameters break; `params` as `valid` gives them."""
+    """Yield a line for each rule that the parameters break; `params` comes from `valid`."""
     for rule in rules:
         try:
             line = rule(params)
@@ -75,11 +75,11 @@ def _text_fits_source(params: Params) -> str | None:
     return f"pretrain.text is {text}, but model.source is {source}: only a model from scratch needs a text"
 
 
-def _fits_tuned_source(params: Params, key: str, section: Any, what: str = "a section") -> str | None:
-    """What is needed to train here, and says nothing of a model that was trained elsewhere."""
+def _fits_tuned_source(params: Params, key: str, section: Any, expected: str = "a section") -> str | None:
+    """Require what training needs if the model is trained here, and refuse it otherwise."""
     source = params.tuned.source
     if source == "train" and section is None:
-        return f"{key}: missing, expected {what}"
+        return f"{key}: missing, expected {expected}"
     if source != "train" and section is not None and not key.startswith("data."):
         return f"{key}: given, but tuned.source is {source}: nothing is trained here; expected no {key}"
     return None
@@ -109,7 +109,7 @@ def _few_shot_fits_rows(params: Params) -> str | None:
 
 
 def _head_labels_fit_head(params: Params) -> str | None:
-    if params.tuned.head_labels is None or HEADS[params.model.head].is_of_labels:
+    if params.tuned.head_labels is None or HEADS[params.model.head].scores_labels:
         return None
     return f"tuned.head_labels is given, but model.head is {params.model.head}; expected classification"
 
@@ -152,7 +152,7 @@ def _served_chat_is_written(params: Params) -> str | None:
         return None
     return (
         f"engine.kind is server and prompt.messages is given, but {' and '.join(scored)}: a server generates answers "
-        "to messages but returns no log-probabilities for choices; expected generation alone, or prompt.template"
+        "to messages but returns no log-probabilities for choices; expected only generation, or prompt.template"
     )
 
 
@@ -265,10 +265,10 @@ def _chat_values_fit(params: Params) -> str | None:
     values = params.prompt.chat_template_kwargs
     if values and params.prompt.messages is None:
         return "prompt.chat_template_kwargs is given, but prompt.messages is missing; expected both or neither"
-    taken = sorted(TAKEN & values.keys())
-    if not taken:
+    reserved = sorted(RENDERER_ARGUMENTS & values.keys())
+    if not reserved:
         return None
-    return f"prompt.chat_template_kwargs: found {taken[0]}, which the renderer sets itself, expected other names"
+    return f"prompt.chat_template_kwargs: found {reserved[0]}, which the renderer sets itself, expected other names"
 
 
 def _choices_fit_head(params: Params) -> str | None:
@@ -300,7 +300,7 @@ PROMPT_RULES: tuple[Rule, ...] = (
     _choices_differ,
     _stride_fits,
 )
-"""What the prompt of each test set keeps."""
+"""Rules for the prompt of every test set."""
 
 RULES: tuple[Rule, ...] = (
     _adapt_fits_source,

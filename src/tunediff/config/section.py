@@ -1,4 +1,4 @@
-"""What every section of params.yaml is made of: kinds of values, unknown keys refused, contradictions told together."""
+"""The base class of every section of params.yaml, and the types of its values."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal, LiteralString, Self
@@ -16,14 +16,14 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 
-def _no_truth_value(value: object) -> object:
-    if isinstance(value, bool):  # which pydantic would take for 0 or 1
+def _refuse_bool(value: object) -> object:
+    if isinstance(value, bool):  # pydantic would convert it to 0 or 1
         raise PydanticCustomError("expected", "number")
     return value
 
 
-def _expected(what: LiteralString) -> WrapValidator:
-    """What a union expects, in one phrase: pydantic would tell of each of its types by itself."""
+def _expected(phrase: LiteralString) -> WrapValidator:
+    """A validator that describes a union in one phrase; pydantic would report an error for each member."""
 
     def check(value: object, validate: ValidatorFunctionWrapHandler) -> object:
         if not isinstance(value, bool):
@@ -31,14 +31,14 @@ def _expected(what: LiteralString) -> WrapValidator:
                 return validate(value)
             except ValidationError:
                 pass
-        raise PydanticCustomError("expected", what)
+        raise PydanticCustomError("expected", phrase)
 
     return WrapValidator(check)
 
 
-Whole = Annotated[int, BeforeValidator(_no_truth_value)]
-Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_truth_value)]
-# NumPy and transformers take no other seeds.
+Whole = Annotated[int, BeforeValidator(_refuse_bool)]
+Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_refuse_bool)]
+# The range that NumPy and transformers accept.
 Seed = Annotated[Whole, Field(ge=0, le=2**32 - 1)]
 Word = Annotated[str, Field(min_length=1)]
 SourceValue = Annotated[str | int, _expected("text in quotes or whole number")]
@@ -53,7 +53,7 @@ LabelName = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int
 
 
 class Section(BaseModel):
-    """One section of params.yaml: unknown keys are refused, values do not change after loading."""
+    """One section of params.yaml; unknown keys are refused, and values are immutable after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -64,5 +64,5 @@ class Section(BaseModel):
         return self
 
     def _contradictions(self) -> Iterator[str]:
-        """A line for each contradiction between keys that are valid by themselves."""
+        """Yield a line for each contradiction between keys that are valid by themselves."""
         yield from ()

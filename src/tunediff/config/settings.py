@@ -1,10 +1,10 @@
-"""What a stage depends on of params.yaml, as the stage `settings` writes it: defaults filled in, nothing else in it.
+"""The part of params.yaml that each stage depends on, as written by the stage `settings`, with defaults filled in.
 
     settings = read_settings(Path("data/settings/predict_base.json"), PredictSettings)
     settings.sets["test"].prompt.template
 
-A stage depends on its own file, not on params.yaml: a key that cannot change its result is not in it, so another value
-of that key runs nothing again.
+A stage depends on its own file and not on params.yaml. A key that cannot change the result of a stage is not in its
+file, so changing that key does not rerun it.
 """
 
 from pathlib import Path
@@ -31,28 +31,27 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json
 
 Settings = TypeVar("Settings", bound=Section)
-# The key of the code's hash, which a stage depends on and does not read.
+# The key with the hashes of the code: DVC compares them, the stage does not read them.
 CODE = "code"
 
 
 class PrepareSettings(Section):
-    """Of the stage prepare."""
+    """Settings of the stage prepare."""
 
     task: TaskSection
     data: Data
     also: dict[str, AlsoSet]
-    """Each with its task."""
 
 
 class BaseModelSettings(Section):
-    """Of the stage base_model: neither head nor dtype, so experiments that differ there share the base."""
+    """Settings of the stage base_model; without head and dtype, so experiments that differ in them share the base."""
 
     base: Base
     pretrain: Pretrain
 
 
 class CountSettings(Section):
-    """Of the stage count_params."""
+    """Settings of the stage count_params."""
 
     labels: list[LabelName]
     model: Model
@@ -61,7 +60,7 @@ class CountSettings(Section):
 
 
 class HeadInputs(Section):
-    """What a new head on a frozen base reads."""
+    """Settings that the hidden states of a frozen base depend on."""
 
     model: Model
     prompt: Prompt
@@ -71,13 +70,13 @@ class HeadInputs(Section):
 
 
 class FeaturesSettings(Section):
-    """Of the stage features; none where adapt.method is not head."""
+    """Settings of the stage features; `head` is None unless adapt.method is head."""
 
     head: HeadInputs | None
 
 
 class TrainSettings(Section):
-    """Of the stage train."""
+    """Settings of the stage train."""
 
     model: Model
     prompt: Prompt
@@ -89,7 +88,7 @@ class TrainSettings(Section):
 
 
 class DiffSettings(Section):
-    """Of the stage diff_cases."""
+    """Settings of the stage diff_cases."""
 
     sets: dict[str, TaskSection]
     diff: Diff
@@ -97,7 +96,7 @@ class DiffSettings(Section):
 
 
 class ReportSettings(Section):
-    """Of the stage report."""
+    """Settings of the stage report."""
 
     sets: dict[str, TaskSection]
     data: Data
@@ -112,28 +111,32 @@ class ReportSettings(Section):
 
 
 class MachineSettings(Section):
-    """How stages run here: nothing that they find depends on it, so none declares it."""
+    """Settings of this machine. No result depends on them, so no stage declares them as a dependency.
+
+    `num_processes` and `workers` are those of the section evaluate; `engine` has the keys in `MACHINE_KEYS`.
+    """
 
     logging_steps: Whole
     save_total_limit: Whole | None
     num_processes: Whole
-    """Of predict_base and predict_tuned."""
     workers: Whole | None = None
-    """Of the same."""
     engine: dict[str, str | int | float | None] = Field(default={})
-    """Of the section engine, the keys in `OF_MACHINE`."""
 
 
 def read_machine(path: Path) -> MachineSettings:
-    """The machine's settings, which lie beside those of a stage."""
+    """Read the settings of this machine from the folder with a stage's settings file."""
     return read_settings(path.with_name("machine.json"), MachineSettings)
 
 
 def read_settings(path: Path, kind: type[Settings]) -> Settings:
-    """The settings of a stage.
+    """Read the settings of a stage.
+
+    Args:
+        path: the settings file.
+        kind: the class of the settings.
 
     Raises:
-        TunediffError: the file is missing, or of another version of tunediff.
+        TunediffError: the file is missing, or was written by another version of tunediff.
     """
     values = read_json(path)
     try:

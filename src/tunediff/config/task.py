@@ -1,4 +1,4 @@
-"""What a case is: its input fields and its labels, and how free answers are graded."""
+"""The task: its input fields and labels, and how free-text answers are graded."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
@@ -8,31 +8,32 @@ from pydantic import BeforeValidator, Field
 from tunediff.config.grade import Grade
 from tunediff.config.section import LabelName, Section, Word
 
-# The labels of a question, and the one of a case that is answered in free text.
+# The labels of a question, and the only label of a case with a free-text answer.
 ANSWERABLE, UNANSWERABLE, ANSWER = "answerable", "unanswerable", "answer"
 
-# Names that stand beside the inputs in a record of a case.
+# Fields that a record of a case has besides the inputs.
 RESERVED = frozenset(
     ["case_id", "label", "tags", "answers", "options", "prediction", "transition", "slices"]
     + ["evidence", "clauses", "explanation"]
     + [f"{model}_{value}" for model in ("base", "tuned") for value in ("prediction", "log_probs", "margin", "f1")]
 )
-# What such a name begins with: a number of each case, before and after.
+# Prefixes of further fields with numbers per case.
 NUMBERS = ("score_", "trait_")
 
 
-def _listed(value: object) -> object:
-    """One grade is a list of one, and the name of a grade the grade of that name."""
+def _expand_short_forms(value: object) -> object:
+    """Expand the short forms: a single grade to a list, and a bare name to `{by: NAME}`."""
     grades = [value] if isinstance(value, str | Mapping) else value
-    return [{"by": one} if isinstance(one, str) else one for one in grades] if isinstance(grades, list) else grades
+    if not isinstance(grades, list):
+        return grades
+    return [{"by": grade} if isinstance(grade, str) else grade for grade in grades]
 
 
 class TaskSection(Section):
-    """What a case is: its input fields and its labels, and how free answers are graded."""
+    """The task: its input fields and labels, and how free-text answers are graded."""
 
     name: Word = Field(
-        description="which task the cases belong to: nli, classification, multiple_choice, question_answering or "
-        "generation"
+        description="kind of task: nli, classification, multiple_choice, question_answering or generation"
     )
     inputs: list[Word] = Field(
         min_length=1,
@@ -41,14 +42,14 @@ class TaskSection(Section):
     labels: list[LabelName] = Field(
         min_length=1,
         description="the labels, in the order of their scores; question_answering: [answerable], or "
-        "[answerable, unanswerable] where a question may have no answer; generation: [answer]; multiple_choice: a name "
-        "for each place of an option, such as [A, B, C, D]",
+        "[answerable, unanswerable] if a question may have no answer; generation: [answer]; multiple_choice: a name "
+        "for each position of an option, such as [A, B, C, D]",
     )
     source_input: Word = Field(
         description="the input whose text several cases share (SNLI: premise); no two splits share such a text"
     )
     partial_input: Word = Field(description="the only input that the partial-input baseline reads")
-    grade: Annotated[list[Grade], BeforeValidator(_listed)] = Field(
+    grade: Annotated[list[Grade], BeforeValidator(_expand_short_forms)] = Field(
         default=[],
         description="generation: one or more grades; the first decides what is right, the others are compared as well",
     )
@@ -56,14 +57,14 @@ class TaskSection(Section):
     option_score: Literal["sum", "token", "character", "byte", "unconditional"] = Field(
         default="sum",
         description="multiple_choice: the log-likelihood by which an option is chosen: total, per token, character or "
-        "byte of the option, or minus that of the option without a prompt; the others are compared as well",
+        "byte of the option, or minus its log-likelihood without a prompt; the other scores are compared as well",
     )
 
     def _contradictions(self) -> Iterator[str]:
         for key, values in (("inputs", self.inputs), ("labels", self.labels)):
             if len(set(values)) < len(values):
-                yield f"task.{key}: found {values}, expected no name twice"
-        numbers = tuple(f"{who}{start}" for who in ("", "base_", "tuned_") for start in NUMBERS)
+                yield f"task.{key}: found {values}, expected distinct names"
+        numbers = tuple(f"{model}{prefix}" for model in ("", "base_", "tuned_") for prefix in NUMBERS)
         for name in [name for name in self.inputs if name in RESERVED or name.startswith(numbers)]:
             yield f"task.inputs: found '{name}', which is another field of a case, expected another name"
         if "invalid" in self.labels:

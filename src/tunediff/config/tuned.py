@@ -9,23 +9,23 @@ from tunediff.config.engine import address_problems
 from tunediff.config.model import BITSANDBYTES, Dtype, Model, Quantization
 from tunediff.config.section import LabelName, Section, Word
 
-# What tuned.source may be; `tunediff.models.tuned.TUNED_SOURCES` pins all but `train`.
+# The values of tuned.source; `tunediff.models.tuned.TUNED_SOURCES` pins the model, except for `train`.
 TUNED = ["train", "hub", "folder", "server"]
 
 
-def loaded_as(model: Model, given: Mapping[str, Any]) -> Model:
-    """The section model in the precision of a tuned model.
+def loaded_as(model: Model, tuned: Mapping[str, Any]) -> Model:
+    """Return the section model with the precision of a tuned model.
 
     Args:
         model: the section model.
-        given: quantization and dtype, as the section tuned or the manifest of a tuned model has them; None: as model.
+        tuned: the section tuned or the manifest of a tuned model; a quantization or dtype of None is that of `model`.
     """
-    precision = {key: given.get(key) for key in ("quantization", "dtype")}
+    precision = {key: tuned.get(key) for key in ("quantization", "dtype")}
     return model.model_copy(update={key: value for key, value in precision.items() if value is not None})
 
 
 def unpacked(model: Model) -> Model:
-    """The section model with the weights as their files hold them, in place of those that bitsandbytes packs."""
+    """Return the section model without quantization by bitsandbytes."""
     return model.model_copy(update={"quantization": "none"}) if model.quantization in BITSANDBYTES else model
 
 
@@ -35,7 +35,8 @@ class Tuned(Section):
     source: Word = Field(
         default="train",
         description="train: fine-tuned here, by the stage train; hub: an adapter or a whole model pinned on the hub; "
-        "folder: one in a local folder; server: available only from a server (engine.kind server)",
+        "folder: an adapter or a whole model in a local folder; server: available only from a server (engine.kind "
+        "server)",
     )
     id: Word | None = Field(default=None, description="hub id, folder path, or its name on a server")
     revision: str | None = Field(
@@ -51,10 +52,10 @@ class Tuned(Section):
     quantization: Quantization | None = Field(
         default=None,
         description="quantization of a whole model, or of the base under an adapter, as in model.quantization; none: "
-        "that of model.quantization",
+        "model.quantization",
     )
     dtype: Dtype | None = Field(
-        default=None, description="dtype of the tuned model's computation, as in model.dtype; none: that of model.dtype"
+        default=None, description="dtype of the tuned model's computation, as in model.dtype; none: model.dtype"
     )
 
     def _contradictions(self) -> Iterator[str]:

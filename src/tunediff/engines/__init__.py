@@ -1,7 +1,7 @@
-"""What asks the models: engines by name, the same for training's own base and for models from elsewhere.
+"""Engines, which answer cases with a model, by name.
 
 engine = open_engine(settings, Path("models/base"))            # the base model
-engine = engine.tuned(Path("models/tuned"))                    # what fine-tuning made of it
+engine = engine.tuned(Path("models/tuned"))                    # the tuned model
 """
 
 from collections.abc import Callable
@@ -25,19 +25,19 @@ def _server(settings: PredictSettings, base: Path) -> Engine:
     return open_server(settings, base)
 
 
-# By engine.kind: opens the base model of a folder that the stage base_model wrote.
+# By engine.kind: opens an engine for the base model of a folder that the stage base_model wrote.
 ENGINES: dict[str, Callable[[PredictSettings, Path], Engine]] = {"local": _local, "server": _server}
 
 
 def open_engine(settings: PredictSettings, base: Path) -> Engine:
-    """The engine that `settings.engine` names, ready to answer with the base model.
+    """Open the engine that `settings.engine` names, with the base model.
 
     Args:
-        settings: of the stage predict_base or predict_tuned.
+        settings: settings of the stage predict_base or predict_tuned.
         base: the folder that the stage base_model wrote.
 
     Raises:
-        TunediffError: no such engine, or it cannot answer with this model.
+        TunediffError: there is no such engine, or it does not support this model.
     """
     kind = settings.engine.kind
     if kind not in ENGINES:
@@ -46,15 +46,15 @@ def open_engine(settings: PredictSettings, base: Path) -> Engine:
 
 
 def open_engines(settings: PredictSettings, base: Path, workers: int | None) -> Answering:
-    """The same for a stage that predicts: the engine of this process, or as many as Ray has workers.
+    """Open the engine of a prediction stage: one in this process, or one per worker of Ray.
 
     Args:
-        settings: of the stage.
+        settings: settings of the stage.
         base: the folder that the stage base_model wrote.
-        workers: how many engines Ray deals the cases out to; None: this process has the only one.
+        workers: number of workers that Ray distributes the cases to; None: a single engine in this process.
 
     Raises:
-        TunediffError: as `open_engine`; of workers, when the first one is asked.
+        TunediffError: as `open_engine`; with workers, when the first one is used.
     """
     if workers is None:
         return open_engine(settings, base)

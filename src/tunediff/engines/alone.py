@@ -1,9 +1,8 @@
-"""Whether a case that is asked alone gets the answer that it got among others: the standing check of a prediction.
+"""Check that answers do not depend on the batch: a case evaluated alone must get the same answer.
 
     check_alone(lengths, found, lambda i: engine.log_probs([prompts[i]], texts, title)[0], "float32", title)
 
-Batches may change an answer by rounding and by nothing else. A few cases, spread by length, are
-asked again, each alone.
+Every prediction runs this check on a few cases, spread by length. Only rounding may differ between batches.
 """
 
 import math
@@ -11,34 +10,33 @@ from collections.abc import Callable, Sequence
 
 from tunediff.runtime.errors import TunediffError
 
-# Cases that are asked again.
+# Number of cases that are evaluated again.
 SAMPLE = 8
-# Nats by which rounding may move a log-likelihood, for each 20 nats of it, by the dtype of the model. In bfloat16,
-# logits of 16 to 32 are 0.125 apart: SmolLM2-135M in NF4 was off by 0.31, answers that depend on the batch by 1.3 and
+# Tolerance of a log-likelihood by the dtype of the model, in nats per 20 nats of its size. In bfloat16, logits of 16 to
+# 32 are spaced 0.125 apart: SmolLM2-135M in NF4 differed by 0.31, models whose answers depend on the batch by 1.3 and
 # more.
 ROUNDING = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.6}
 
 
-def apart(first: Sequence[float], second: Sequence[float], scales: Sequence[float] | None = None) -> float:
-    """How far two rows of log-probabilities are apart: the largest difference of a pair, in nats.
+def max_difference(first: Sequence[float], second: Sequence[float], scales: Sequence[float] | None = None) -> float:
+    """Return the largest difference between two rows of log-probabilities, in nats; NaN if any value is NaN.
 
-    Equal values are 0 apart, also where both are minus infinity. NaN where a value of either row is NaN, for it is no
-    smaller than any difference.
+    Two values of minus infinity do not differ.
 
     Args:
         first: log-probabilities.
-        second: as many.
-        scales: what each difference is divided by; 1 where there are none.
+        second: log-probabilities, of the same length.
+        scales: divisors of the differences; None: 1.
     """
-    furthest = 0.0
-    for one, other, scale in zip(first, second, scales or [1.0] * len(second), strict=True):
-        furthest = farther(furthest, 0.0 if one == other else abs(one - other) / scale)
-    return furthest
+    largest = 0.0
+    for left, right, scale in zip(first, second, scales or [1.0] * len(second), strict=True):
+        largest = nan_max(largest, 0.0 if left == right else abs(left - right) / scale)
+    return largest
 
 
-def farther(one: float, other: float) -> float:
-    """The larger of two differences; NaN where either is NaN, which `max` would lose."""
-    return other if not other <= one and not math.isnan(one) else one
+def nan_max(first: float, second: float) -> float:
+    """Return the larger of two numbers; unlike with `max`, NaN if either is NaN."""
+    return second if not second <= first and not math.isnan(first) else first
 
 
 def check_alone(
@@ -48,36 +46,36 @@ def check_alone(
     dtype: str,
     title: str,
 ) -> None:
-    """Ask some cases again, each alone, and compare.
+    """Evaluate a few cases again, each alone, and compare the answers.
 
-    Of numbers (log-likelihoods in nats) none may be off by more than rounding. Of texts all have to be the same in
-    float32; where numbers are coarser, rounding decides between words that are as likely, so most have to be.
+    Log-likelihoods (in nats) may differ only by rounding. Generated texts must all be equal in float32; in lower
+    precision, rounding decides between equally likely words, so more than half of them must be.
 
     Args:
-        lengths: of each case the tokens of its prompt.
-        found: of each case the answer among others: log-likelihoods, or a text.
-        ask: gives the answer to a case alone, by its number.
-        dtype: of the model: float32, float16 or bfloat16.
-        title: what was asked, for the error.
+        lengths: number of prompt tokens of each case.
+        found: answer to each case in its batch: log-likelihoods, or a text.
+        ask: returns the answer to a single case, by its index.
+        dtype: dtype of the model: float32, float16 or bfloat16.
+        title: what was evaluated, for the error.
 
     Raises:
-        TunediffError: an answer depends on the cases beside it.
+        TunediffError: an answer depends on the other cases of its batch.
     """
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     n = min(SAMPLE, len(order))
     sample = [order[k * (len(order) - 1) // max(n - 1, 1)] for k in range(n)]
-    limit, texts, furthest = ROUNDING.get(dtype, max(ROUNDING.values())), [], 0.0
+    limit, texts, largest = ROUNDING.get(dtype, max(ROUNDING.values())), [], 0.0
     for i in dict.fromkeys(sample):
-        among, alone = found[i], ask(i)
-        if isinstance(among, str) or isinstance(alone, str):
-            texts.append(among == alone)
+        batched, alone = found[i], ask(i)
+        if isinstance(batched, str) or isinstance(alone, str):
+            texts.append(batched == alone)
             continue
-        scales = [max(1.0, abs(other) / 20) if math.isfinite(other) else 1.0 for other in alone]
-        furthest = farther(furthest, apart(among, alone, scales))
+        scales = [max(1.0, abs(value) / 20) if math.isfinite(value) else 1.0 for value in alone]
+        largest = nan_max(largest, max_difference(batched, alone, scales))
     wrong = texts.count(False)
-    if not furthest <= limit:
+    if not largest <= limit:
         raise TunediffError(
-            f"{title}: evaluated alone, a case gets log-likelihoods that differ by {furthest:.2g} nats from those in "
+            f"{title}: evaluated alone, a case gets log-likelihoods that differ by {largest:.2g} nats from those in "
             f"a batch, expected at most {limit:g}: this model's answers depend on the batch"
         )
     if wrong > (0 if dtype == "float32" else len(texts) // 2):

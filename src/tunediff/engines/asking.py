@@ -1,8 +1,8 @@
-"""Cases in, raw answers out: a row per case, nothing parsed and nothing graded.
+"""Get the raw answers of a model to cases, a row per case; they are parsed and graded elsewhere.
 
     frame = ask_cases(engine, cases, case_set, evaluate, title="base")     # data.answers.ANSWER_FILE_COLUMNS
 
-Where text is generated and there are choices, these are scored too: the log-probabilities are there in either case.
+If text is generated and there are choices, the choices are scored as well, so that there are always log-probabilities.
 """
 
 from collections.abc import Sequence
@@ -17,26 +17,26 @@ from scipy.special import log_softmax
 from tunediff.config.evaluate import Evaluate
 from tunediff.data.answers import ANSWER_FILE_COLUMNS
 from tunediff.data.cases import Case
-from tunediff.engines.engine import Engine, HeadAnswer, Written
+from tunediff.engines.engine import Engine, Generated, HeadAnswer
 from tunediff.inputs.chat import Chat
 from tunediff.inputs.prompts import Rendered, option_texts, render_cases
 from tunediff.inputs.settings import CaseSet
 from tunediff.runtime.files import ROWS
 from tunediff.runtime.hashing import content_hash
 
-# What the column `scorer` calls the ways to ask.
+# Values of the column `scorer` by `Ask.answer`.
 SCORERS = {"choices": "choices", "options": "choices", "text": "generation", "labels": "head", "span": "head"}
 
 
 def ask_cases(engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate: Evaluate, title: str) -> pd.DataFrame:
-    """Raw answers of a model, a row per case, in the order of the cases; `ROWS` of them are asked at a time.
+    """Return the raw answers of a model, a row per case, in the order of the cases; `ROWS` cases are asked at a time.
 
     Args:
-        engine: answers with the model.
+        engine: the engine of the model.
         cases: the cases.
-        case_set: how a case becomes a prompt, and what is asked about it.
-        evaluate: how long an answer may be, where the test set does not list them.
-        title: what the progress bar says.
+        case_set: the prompt, and what is asked about a case.
+        evaluate: limits of the answers, unless the test set has its own.
+        title: label of the progress bar.
     """
     if case_set.max_new_tokens is not None:
         evaluate = evaluate.model_copy(update={"max_new_tokens": case_set.max_new_tokens})
@@ -48,9 +48,9 @@ def ask_cases(engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate
 def generate_texts(
     engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate: Evaluate, title: str
 ) -> list[str]:
-    """What the model writes freely about each case; arguments as `ask_cases`."""
+    """Return the text that the model generates for each case; arguments as for `ask_cases`."""
     prompts = _render(engine, cases, case_set, evaluate.max_new_tokens)
-    return [one.text for one in _generate(engine, prompts, case_set, evaluate, title)]
+    return [answer.text for answer in _generate(engine, prompts, case_set, evaluate, title)]
 
 
 def _ask(engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate: Evaluate, title: str) -> pd.DataFrame:
@@ -63,20 +63,20 @@ def _ask(engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate: Eva
     if writes and not engine.scores(case_set.prompt):
         texts = []
     scored, chat = texts, engine.chat(case_set.prompt)
-    if isinstance(chat, Chat) and cases:  # what a template writes with an answer is the same behind every case
+    if isinstance(chat, Chat) and cases:  # a template writes the same answer after every case
         scored = [turn.answer for turn in chat.turns([cases[0].inputs] * len(texts), texts)]
     longest = max(engine.n_tokens(scored), default=0) - engine.n_tokens([""])[0] if scored else 0
     prompts = _render(engine, cases, case_set, max(longest, evaluate.max_new_tokens * writes))
-    log_probs = engine.log_probs([one.text for one in prompts], scored, title) if scored else []
+    log_probs = engine.log_probs([prompt.text for prompt in prompts], scored, title) if scored else []
     if writes:
-        answers = _generate(engine, prompts, case_set, evaluate, f"{title}, writing" if texts else title)
+        answers = _generate(engine, prompts, case_set, evaluate, f"{title}, generating" if texts else title)
     else:
-        answers = [Written(texts[int(np.argmax(row))], "none") for row in log_probs]
+        answers = [Generated(texts[int(np.argmax(row))], "none") for row in log_probs]
     return _frame(cases, prompts, answers, log_probs or [None] * len(cases), case_set)
 
 
 def _option_frame(engine: Engine, cases: Sequence[Case], case_set: CaseSet, title: str) -> pd.DataFrame:
-    """The options of each case, scored behind its prompt: in all, per token, and where it is asked without a prompt."""
+    """The scores of the options of each case: in total, per token, and, if `Ask.unconditional`, without a prompt."""
     chat, options = engine.chat(case_set.prompt), [option_texts(case, case_set.prompt) for case in cases]
     if isinstance(chat, Chat):
         inputs = [case.inputs for case, texts in zip(cases, options, strict=True) for _ in texts]
@@ -86,16 +86,16 @@ def _option_frame(engine: Engine, cases: Sequence[Case], case_set: CaseSet, titl
     longest = max(engine.n_tokens(different), default=0) - engine.n_tokens([""])[0]
     prompts = _render(engine, cases, case_set, longest)
     prompts = [
-        replace(one, prompt_hash=content_hash([one.prompt_hash, texts]))
-        for one, texts in zip(prompts, options, strict=True)
+        replace(prompt, prompt_hash=content_hash([prompt.prompt_hash, texts]))
+        for prompt, texts in zip(prompts, options, strict=True)
     ]
-    scores = engine.option_scores([one.text for one in prompts], options, title)
-    sums = [[one.log_likelihood for one in row] for row in scores]
-    answers = [Written(case.options[int(np.argmax(row))], "none") for case, row in zip(cases, sums, strict=True)]
+    scores = engine.option_scores([prompt.text for prompt in prompts], options, title)
+    sums = [[score.log_likelihood for score in row] for row in scores]
+    answers = [Generated(case.options[int(np.argmax(row))], "none") for case, row in zip(cases, sums, strict=True)]
     log_probs: list[list[float] | None] = [log_softmax(row).tolist() for row in sums]
     frame = _frame(cases, prompts, answers, log_probs, case_set)
     frame["sum_log_probs"] = sums
-    frame["token_log_probs"] = [[one.log_likelihood / one.n_tokens for one in row] for row in scores]
+    frame["token_log_probs"] = [[score.log_likelihood / score.n_tokens for score in row] for row in scores]
     if case_set.ask.unconditional:
         alone = dict(zip(different, engine.unconditional(different, f"{title}, without a prompt"), strict=True))
         frame["unconditional_log_probs"] = [[alone[text] for text in texts] for texts in options]
@@ -108,13 +108,13 @@ def _head_frame(
     names = case_set.ask.names
     if case_set.ask.answer == "labels":
         found = engine.label_log_probs(cases, case_set.prompt, title)
-        texts = [names[int(np.argmax(one.log_probs))] for one in found]
+        texts = [names[int(np.argmax(answer.log_probs))] for answer in found]
     else:
         found = engine.spans(cases, case_set.prompt, evaluate.max_answer_tokens, title)
-        texts = [one.text for one in found]
-    # One name alone has nothing to be less likely than.
-    log_probs = [one.log_probs if len(names) > 1 else None for one in found]
-    return _frame(cases, found, [Written(text, "none") for text in texts], log_probs, case_set)
+        texts = [answer.text for answer in found]
+    # A single name always has the probability 1.
+    log_probs = [answer.log_probs if len(names) > 1 else None for answer in found]
+    return _frame(cases, found, [Generated(text, "none") for text in texts], log_probs, case_set)
 
 
 def _render(engine: Engine, cases: Sequence[Case], case_set: CaseSet, reserved: int) -> list[Rendered]:
@@ -124,14 +124,14 @@ def _render(engine: Engine, cases: Sequence[Case], case_set: CaseSet, reserved: 
 
 def _generate(
     engine: Engine, prompts: Sequence[Rendered], case_set: CaseSet, evaluate: Evaluate, title: str
-) -> list[Written]:
-    return engine.generate([one.text for one in prompts], case_set.ask.stop, evaluate.max_new_tokens, title)
+) -> list[Generated]:
+    return engine.generate([prompt.text for prompt in prompts], case_set.ask.stop, evaluate.max_new_tokens, title)
 
 
 def _frame(
     cases: Sequence[Case],
     read: Sequence[Rendered | HeadAnswer],
-    answers: Sequence[Written],
+    answers: Sequence[Generated],
     log_probs: Sequence[list[float] | None],
     case_set: CaseSet,
 ) -> pd.DataFrame:
@@ -142,10 +142,10 @@ def _frame(
             "finish_reason": answer.finish_reason,
             "log_probs": probabilities,
             "scorer": SCORERS[case_set.ask.answer],
-            "prompt_hash": one.prompt_hash,
-            "n_tokens": one.n_tokens,
-            "truncated": one.truncated,
+            "prompt_hash": source.prompt_hash,
+            "n_tokens": source.n_tokens,
+            "truncated": source.truncated,
         }
-        for case, one, answer, probabilities in zip(cases, read, answers, log_probs, strict=True)
+        for case, source, answer, probabilities in zip(cases, read, answers, log_probs, strict=True)
     ]
     return pd.DataFrame(rows, columns=list(ANSWER_FILE_COLUMNS))

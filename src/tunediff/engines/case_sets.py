@@ -1,12 +1,12 @@
-"""All that the prediction stages ask one model: every test set by its name, with one load of the model.
+"""Get the raw answers of one model to all test sets, loading the model once.
 
     cases = read_sets(settings, Path("data/test_sets"), Path("data/splits/validation.jsonl"))
     with answer_folder(Path("data/answers/base")) as folder:
         answered = ask_sets(engine, cases, settings, title="predict_base")
         write_sets(folder, answered, settings, "base", engine.environment)      # a file per set
 
-Cases are read, asked and written a window at a time (`tunediff.data.cases.windows`), so a process holds one window,
-however many cases there are. The other settings are asked of the test set that the headline is about, and of no other.
+Cases are read, asked and written a window at a time (`tunediff.data.cases.windows`), so memory does not grow with their
+number. The further evaluation settings apply only to the test set of the headline.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,20 +27,21 @@ from tunediff.engines.engine import Answered, Answering, Engine
 from tunediff.engines.other_settings import answers_of, drawn_examples, other_settings
 from tunediff.inputs.settings import HEADLINE, VALIDATION, CaseSet, PredictSettings
 from tunediff.runtime.files import ROWS, replacing
-from tunediff.runtime.processes import first
+from tunediff.runtime.processes import is_main_process
 
 
 def read_sets(settings: PredictSettings, test_sets: Path, validation: Path) -> dict[str, Iterable[Case]]:
-    """The cases of each test set and of the validation split, by name; they stay on disk.
+    """Return the cases of each test set and of the validation split, by name; they stay on disk.
 
     Raises:
-        TunediffError: a file is missing or at fault.
+        TunediffError: a file is missing or invalid.
     """
     cases: dict[str, Iterable[Case]] = {
-        name: CaseFile(test_sets / f"{name}.jsonl", one.inputs, one.labels) for name, one in settings.sets.items()
+        name: CaseFile(test_sets / f"{name}.jsonl", case_set.inputs, case_set.labels)
+        for name, case_set in settings.sets.items()
     }
     headline = settings.headline
-    # None where the model was trained elsewhere and nobody named them.
+    # The file is empty if the model was trained elsewhere and its validation split is not known.
     known = validation.stat().st_size
     return cases | {VALIDATION: CaseFile(validation, headline.inputs, headline.labels) if known else []}
 
@@ -48,29 +49,29 @@ def read_sets(settings: PredictSettings, test_sets: Path, validation: Path) -> d
 def ask_sets(
     engine: Answering, cases: Mapping[str, Iterable[Case]], settings: PredictSettings, title: str, size: int = ROWS
 ) -> Iterator[Answered]:
-    """Raw answers to each test set, and to the validation split where it is asked too: some cases at a time, in order.
+    """Iterate over raw answers to each test set, and to the validation split if `validate_too`, in windows of cases.
 
     Args:
-        engine: answers with the model.
-        cases: by the name of the test set; gone through more than once.
-        settings: how each set is asked.
-        title: what the progress bar says.
-        size: cases that are asked about at a time, at most.
+        engine: the engine of the model.
+        cases: cases by the name of the test set; iterated over more than once.
+        settings: the prompt and the question of each set.
+        title: label of the progress bar.
+        size: maximum number of cases per window.
 
     Raises:
-        TunediffError: an answer to the headline's test set depends on the cases beside it, or a set cannot be asked,
-            such as by a template that spells a special token.
+        TunediffError: an answer to the headline's test set depends on its batch, or the model cannot read a prompt,
+            such as one that spells a special token.
     """
     sets = [*settings.sets, *([VALIDATION] if settings.validate_too else [])]
     solved = drawn_examples(cases[VALIDATION], settings.headline.labels, settings.evaluate.few_shot)
     ask = partial(_ask_window, solved=solved, settings=settings, title=title)
-    return engine.answered(((name, some) for name in sets for some in windows(cases[name], size)), ask)
+    return engine.answered(((name, window) for name in sets for window in windows(cases[name], size)), ask)
 
 
 def _ask_window(
     engine: Engine, name: str, cases: Sequence[Case], solved: Sequence[Case], settings: PredictSettings, title: str
 ) -> pd.DataFrame:
-    """Raw answers to some cases of a test set; of the headline's in all settings."""
+    """Raw answers to a window of a test set; for the headline's test set, in all evaluation settings."""
     evaluate, case_set = settings.evaluate, settings.sets.get(name, settings.headline)
     if not case_set.ask.by_head:
         engine.check(case_set.prompt)
@@ -84,7 +85,7 @@ def _ask_window(
 def _check_alone(
     frame: pd.DataFrame, engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate: Evaluate, title: str
 ) -> None:
-    """Ask some cases again, each alone: see `check_alone`. Arguments as `other_settings`."""
+    """Apply `check_alone` to raw answers; arguments as for `other_settings`."""
 
     @cache
     def alone(i: int) -> "pd.Series[Any]":
@@ -94,7 +95,7 @@ def _check_alone(
         check_alone(frame["n_tokens"].tolist(), frame[name].tolist(), lambda i: alone(i)[name], dtype, title)
 
     dtype = engine.environment().get("dtype", "")
-    # Where an answer is chosen, its text says no more than the log-probabilities do.
+    # The text of a choice follows from the log-probabilities, so only free text is compared as well.
     if frame["log_probs"].notna().all():
         check("log_probs")
     if case_set.ask.in_words:
@@ -103,11 +104,8 @@ def _check_alone(
 
 @contextmanager
 def answer_folder(path: Path) -> Iterator[Path | None]:
-    """A folder to write raw answers to, which takes the place of `path` when all of them are there.
-
-    None in all processes but the first.
-    """
-    if not first():
+    """Yield a folder for raw answers that replaces `path` if the block succeeds; None except in the main process."""
+    if not is_main_process():
         yield None
         return
     with replacing(path) as fresh:
@@ -122,20 +120,20 @@ def write_sets(
     model: str,
     environment: Callable[[], Mapping[str, str]],
 ) -> dict[str, int]:
-    """Write the raw answers of a model to a folder as they come, a file per test set.
+    """Write the raw answers of a model to a folder, a file per test set.
 
     Args:
-        folder: as `answer_folder` gives it; None: they are counted alone.
-        answered: as `ask_sets` gives them.
-        settings: how each set was asked.
+        folder: from `answer_folder`; None: the answers are only counted.
+        answered: from `ask_sets`.
+        settings: the prompt and the question of each set.
         model: base or tuned.
-        environment: tells what the model computed with, once it was asked.
+        environment: returns the environment of the model, after its first answer.
 
     Returns:
-        How many cases of each set were answered.
+        The number of answers by test set.
     """
     counts = {}
-    for name, parts in groupby(answered, key=lambda one: one[0]):
+    for name, parts in groupby(answered, key=lambda window: window[0]):
         frames = (frame for _, frame in parts)
         if folder is None:
             counts[name] = sum(map(len, frames))
@@ -150,16 +148,16 @@ def write_sets(
 
 
 def add_answers(folder: Path | None, answered: Iterable[Answered], setting: str) -> None:
-    """Put the answers of a model in another setting beside those of `write_sets` to the same cases.
+    """Add the answers in another evaluation setting as columns to the files that `write_sets` wrote.
 
     Args:
         folder: as for `write_sets`.
-        answered: as `ask_sets` gives them; of one test set, in windows as large.
-        setting: what the names of the columns begin with.
+        answered: from `ask_sets`, for the same cases in windows of the same size.
+        setting: prefix of the columns.
     """
     import pyarrow.parquet as pq
 
-    for name, parts in groupby(answered, key=lambda one: one[0]):
+    for name, parts in groupby(answered, key=lambda window: window[0]):
         if folder is None:
             for _ in parts:
                 pass
@@ -167,5 +165,5 @@ def add_answers(folder: Path | None, answered: Iterable[Answered], setting: str)
         path = folder / f"{name}.parquet"
         with pq.ParquetFile(path) as file, answers_writer(path, about_predictions(path, file.schema_arrow)) as write:
             for number, (_, frame) in enumerate(parts):
-                held = file.read_row_group(number).to_pandas()
-                write(held.assign(**answers_of(setting, frame)))
+                written = file.read_row_group(number).to_pandas()
+                write(written.assign(**answers_of(setting, frame)))

@@ -1,13 +1,13 @@
-"""Cases dealt out by Ray: windows of a test set go to workers, on this host or on a cluster, each with an engine.
+"""Distribute windows of cases with Ray to workers with an engine each, on this host or on a cluster.
 
     engine = open_engines(settings, Path("models/base"), workers=8).tuned(Path("models/tuned"))
     for name, frame in engine.answered(windows, ask): ...           # in the order of the windows
 
-A worker answers a window as one process does, so the answers are those of one process, as far as its device rounds
-alike. It keeps what it has answered in a journal for each window: one that was lost is asked again by the worker that
-Ray starts in its place, and goes on behind its last batch. All hosts share the project folder.
+A worker answers a window exactly as a single process does, up to rounding on a different device. It keeps a journal per
+window, so that a worker which Ray starts in place of a lost one resumes after the last finished batch. All hosts share
+the project folder.
 
-Ray is imported when the first window is dealt out.
+Ray is imported with the first window.
 """
 
 import os
@@ -24,14 +24,14 @@ from tunediff.data.cases import Case
 from tunediff.engines.engine import Answered, AskWindow, Engine, Opens
 from tunediff.engines.journal import finished_batches, next_folder
 from tunediff.inputs.settings import PredictSettings
-from tunediff.runtime.errors import GOES_ON, TunediffError, one_line
+from tunediff.runtime.errors import HOW_TO_RESUME, TunediffError, one_line
 
-# How often Ray starts a worker anew, and asks it for the same window again.
-TRIES = 2
+# How often Ray restarts a worker and repeats its window.
+RETRIES = 2
 
 
 class _Worker:
-    """What runs in a process of Ray: an engine, opened when it is asked first."""
+    """An actor of Ray with an engine, which it opens for its first window."""
 
     def __init__(self, project: Path, opens: Opens, settings: PredictSettings, base: Path, tuned: Path | None) -> None:
         os.chdir(project)
@@ -45,36 +45,43 @@ class _Worker:
     def ask(
         self, ask: AskWindow, name: str, cases: Sequence[Case], folder: Path | None
     ) -> tuple[Answered, dict[str, str]]:
-        """The answers to a window, and what the worker computed with."""
+        """Return the answers to a window and the environment of the worker."""
         with nullcontext() if folder is None else finished_batches(folder):
             return (name, ask(self._engine, name, cases)), self._engine.environment()
 
     def inspected(self) -> dict[str, Any]:
-        """What the engine says of its model."""
+        """See `Engine`."""
         return self._engine.inspected()
 
 
 class DealtEngine:
-    """Workers with an engine each, for the stages that predict."""
+    """Several workers with an engine each, for the prediction stages.
+
+    Args:
+        n: number of workers.
+        opens: opens the engine of a worker.
+        settings: settings of the stage.
+        base: the folder that the stage base_model wrote.
+        tuned: the folder that the stage train wrote; None: the workers answer with the base model.
+    """
 
     def __init__(self, n: int, opens: Opens, settings: PredictSettings, base: Path, tuned: Path | None = None) -> None:
-        """`opens`: opens the engine of a worker."""
         self._n, self._opened = n, (opens, settings, base)
         self._tuned = tuned
         self._started: list[Any] = []
         self._environment: dict[str, str] | None = None
 
     def answered(self, windows: Iterable[tuple[str, Sequence[Case]]], ask: AskWindow) -> Iterator[Answered]:
-        """See `Engine`; a worker has one window at work, and the next one waits."""
+        """See `Engine`; one window more than there are workers is submitted at a time."""
         folder, workers = next_folder(), self._workers()
         waiting: deque[Any] = deque()
         for number, (name, cases) in enumerate(windows):
             if len(waiting) > len(workers):
-                yield self._taken(waiting.popleft())
-            kept = None if folder is None else folder / f"{number:06d}"
-            waiting.append(workers[number % len(workers)].ask.remote(ask, name, cases, kept))
+                yield self._result(waiting.popleft())
+            journals = None if folder is None else folder / f"{number:06d}"
+            waiting.append(workers[number % len(workers)].ask.remote(ask, name, cases, journals))
         while waiting:
-            yield self._taken(waiting.popleft())
+            yield self._result(waiting.popleft())
 
     def environment(self) -> dict[str, str]:
         """See `Engine`; the same for all workers."""
@@ -82,15 +89,15 @@ class DealtEngine:
 
     def inspected(self) -> dict[str, Any]:
         """See `Engine`."""
-        found: dict[str, Any] = self._got(self._workers()[0].inspected.remote())
+        found: dict[str, Any] = self._get(self._workers()[0].inspected.remote())
         return found
 
     def tuned(self, folder: Path) -> "DealtEngine":
-        """See `Engine`; workers start when they are asked, so this one has none yet."""
+        """See `Engine`; workers are started for the first window, so none runs with the base model yet."""
         return DealtEngine(self._n, *self._opened, tuned=folder)
 
-    def _taken(self, answer: Any) -> Answered:
-        answered, environment = self._got(answer)
+    def _result(self, answer: Any) -> Answered:
+        answered, environment = self._get(answer)
         if self._environment is None:
             self._environment = environment
         if environment != self._environment:
@@ -101,7 +108,7 @@ class DealtEngine:
         found: Answered = answered
         return found
 
-    def _got(self, answer: Any) -> Any:
+    def _get(self, answer: Any) -> Any:
         import ray
 
         try:
@@ -112,23 +119,23 @@ class DealtEngine:
             raise
         except ray.exceptions.RayError as error:
             raise TunediffError(
-                f"evaluate.workers: a worker of Ray was lost {TRIES + 1} times: {one_line(error)}; {GOES_ON}"
+                f"evaluate.workers: a worker of Ray was lost {RETRIES + 1} times: {one_line(error)}; {HOW_TO_RESUME}"
             ) from None
 
     def _workers(self) -> list[Any]:
         if self._started:
             return self._started
-        ray, held = _connected(), self._held()
-        kind = ray.remote(max_restarts=TRIES, max_task_retries=TRIES, **held)(_Worker)
-        self._started = [kind.remote(Path.cwd(), *self._opened, self._tuned) for _ in range(self._n)]
+        ray, resources = _connected(), self._resources()
+        actor = ray.remote(max_restarts=RETRIES, max_task_retries=RETRIES, **resources)(_Worker)
+        self._started = [actor.remote(Path.cwd(), *self._opened, self._tuned) for _ in range(self._n)]
         return self._started
 
-    def _held(self) -> dict[str, float]:
-        """What each worker has for itself: a GPU where there are some, else a share of the processors."""
+    def _resources(self) -> dict[str, float]:
+        """The resources of each worker: a GPU if there are any, else an equal share of the processors."""
         import ray
 
-        there, settings = ray.cluster_resources(), self._opened[1]
-        gpus, processors = int(there.get("GPU", 0)), int(there.get("CPU", 1))
+        cluster, settings = ray.cluster_resources(), self._opened[1]
+        gpus, processors = int(cluster.get("GPU", 0)), int(cluster.get("CPU", 1))
         kind, most = ("GPUs", gpus) if gpus and settings.engine.kind == "local" else ("processors", processors)
         if self._n > most:
             raise TunediffError(f"evaluate.workers: found {self._n}, expected at most the {most} {kind} that Ray has")
@@ -136,7 +143,7 @@ class DealtEngine:
 
 
 def _connected() -> Any:
-    """Ray, on the cluster that RAY_ADDRESS names, else on this host alone."""
+    """Return the module ray, connected to the cluster at RAY_ADDRESS or started on this host."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     try:
         import ray
@@ -149,5 +156,5 @@ def _connected() -> Any:
         before = signal.getsignal(signal.SIGTERM)
         ray.init(include_dashboard=False, logging_level="error")
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)  # Ray's own would hide how a stage ends
+            signal.signal(signal.SIGTERM, before)  # Ray's handler would replace the one of `runtime.errors.run`
     return ray

@@ -1,11 +1,11 @@
-r"""What every engine can do: text in, numbers and text out.
+r"""The interface of all engines: text in, numbers and text out.
 
     engine = open_engine(settings, Path("models/base"))
     engine.loglikelihoods(["Is it raining?"], [" yes", " no"], title="base")       # [[-1.2, -0.9]], in nats
     engine.generate(["Is it raining?"], stop=["\\n"], max_new_tokens=8, title="base")
 
-An engine is a class in a file of its own that `tunediff.engines.ENGINES` names. Heads answer without a text: only the
-local engine has them.
+An engine is a class in a file of its own, registered in `tunediff.engines.ENGINES`. Only the local engine supports
+models with a classification or span head.
 """
 
 import sys
@@ -23,29 +23,29 @@ from tunediff.inputs.chat import Messages
 from tunediff.inputs.settings import PredictSettings
 from tunediff.runtime.errors import TunediffError
 
-# Raw answers to some cases of a test set, a row per case, with its name.
+# The name of a test set, and raw answers to some of its cases, a row per case.
 Answered = tuple[str, pd.DataFrame]
 
 
-class Written(NamedTuple):
-    """A text generated freely, and why it ended: stop (an end marker or a stop text came) or length (the limit)."""
+class Generated(NamedTuple):
+    """An answer as text, and why generation ended: stop (an end marker or a stop text), length (the limit) or none."""
 
     text: str
     finish_reason: str
 
 
 class OptionScore(NamedTuple):
-    """The natural-log likelihood of an option, at most 0, and how many tokens it has, at least 1."""
+    """The log-likelihood of an option in nats, at most 0, and its number of tokens, at least 1."""
 
     log_likelihood: float
     n_tokens: int
 
 
 class HeadAnswer(NamedTuple):
-    """What a head answers to a case, and what it read of it.
+    """The answer of a head to a case, and what it read.
 
-    `text` is the likeliest span (of a classification head: empty); `log_probs` are natural logarithms that belong to
-    the labels or, of a span head, to there being an answer and to there being none.
+    `text` is the likeliest span; for a classification head it is empty. `log_probs` are natural-log probabilities: of
+    the labels, or for a span head of the question having an answer and of it having none.
     """
 
     text: str
@@ -56,75 +56,78 @@ class HeadAnswer(NamedTuple):
 
 
 class Answering(Protocol):
-    """What a stage that predicts needs of an engine, or of several that share the cases; see `Engine`."""
+    """The part of `Engine` that a prediction stage uses, which several engines together provide as well."""
 
     def answered(self, windows: "Iterable[tuple[str, Sequence[Case]]]", ask: "AskWindow") -> Iterator[Answered]:
-        """The answers to windows of cases."""
+        """See `Engine`."""
 
     def environment(self) -> dict[str, str]:
-        """What the figures depend on besides code, data and parameters."""
+        """See `Engine`."""
 
     def inspected(self) -> dict[str, Any]:
-        """What was found in the model."""
+        """See `Engine`."""
 
     def tuned(self, folder: Path) -> "Answering":
-        """Who answers with the tuned model."""
+        """See `Engine`."""
 
 
 class Engine(ABC):
-    """A model that answers; `context` is the number of tokens that it reads at most."""
+    """A model that answers; `context` is the maximum number of tokens that it can read."""
 
     context: int = sys.maxsize
 
     @abstractmethod
     def loglikelihoods(self, prompts: Sequence[str], continuations: Sequence[str], title: str) -> list[list[float]]:
-        """The natural-log likelihood of each continuation after each prompt, of shape (n_prompts, n_continuations).
+        """Return the log-likelihood of each continuation after each prompt in nats.
 
         Args:
-            prompts: what the model reads.
-            continuations: what may follow, the same for every prompt.
-            title: what the progress bar says.
+            prompts: texts that the model reads.
+            continuations: texts that may follow, the same for every prompt.
+            title: label of the progress bar.
+
+        Returns:
+            Log-likelihoods of shape (n_prompts, n_continuations), at most 0.
         """
 
     @abstractmethod
-    def generate(self, prompts: Sequence[str], stop: Sequence[str], max_new_tokens: int, title: str) -> list[Written]:
-        """The text that the model writes after each prompt, the likeliest token at each place.
+    def generate(self, prompts: Sequence[str], stop: Sequence[str], max_new_tokens: int, title: str) -> list[Generated]:
+        """Generate greedily after each prompt.
 
         Args:
-            prompts: what the model reads.
-            stop: texts that end what is written, and are left out of it.
-            max_new_tokens: tokens of the longest answer.
-            title: what the progress bar says.
+            prompts: texts that the model reads.
+            stop: texts that end generation; they are not part of the answer.
+            max_new_tokens: maximum number of generated tokens.
+            title: label of the progress bar.
         """
 
     @abstractmethod
     def environment(self) -> dict[str, str]:
-        """What the figures depend on besides code, data and parameters: libraries, device, dtype."""
+        """Return what results depend on besides code, data and parameters: libraries, device, dtype."""
 
     def inspected(self) -> dict[str, Any]:
-        """What was found in the model that answers (`tunediff.models.inspection`); empty where nobody can look."""
+        """Return what was found in the loaded model (`tunediff.models.inspection`); empty if it cannot be inspected."""
         return {}
 
     @abstractmethod
     def tuned(self, folder: Path) -> "Engine":
-        """The engine that answers with the tuned model of a folder; this one must not be asked any more.
+        """Return the engine of the tuned model; this engine must not be used afterwards.
 
         Args:
-            folder: as the stage train writes it, with a manifest.
+            folder: the folder that the stage train wrote, with a manifest.
         """
 
     def answered(self, windows: "Iterable[tuple[str, Sequence[Case]]]", ask: "AskWindow") -> Iterator[Answered]:
-        """The answers to windows of cases, one by one, in their order.
+        """Iterate over the answers to windows of cases, in their order.
 
         Args:
-            windows: some cases, after the name of their test set.
-            ask: gives the raw answers of an engine to a window.
+            windows: the name of a test set with some of its cases.
+            ask: returns the raw answers of an engine to a window.
         """
         for name, cases in windows:
             yield name, ask(self, name, cases)
 
     def log_probs(self, prompts: Sequence[str], continuations: Sequence[str], title: str) -> list[list[float]]:
-        """The natural-log probability of each continuation if one of them follows; arguments as `loglikelihoods`."""
+        """Return the log-probabilities of `loglikelihoods` in nats, normalized over the continuations of a prompt."""
         scores = np.array(self.loglikelihoods(prompts, continuations, title), dtype=np.float64)
         scores -= scores.max(-1, keepdims=True)
         found: list[list[float]] = (scores - np.log(np.exp(scores).sum(-1, keepdims=True))).tolist()
@@ -133,38 +136,38 @@ class Engine(ABC):
     def option_scores(
         self, prompts: Sequence[str], options: Sequence[Sequence[str]], title: str
     ) -> list[list[OptionScore]]:
-        """How likely each of a prompt's own options is behind it.
+        """Return the scores of the options of each prompt.
 
         Args:
-            prompts: what the model reads.
-            options: of each prompt the texts that may follow it, as many for every prompt.
-            title: what the progress bar says.
+            prompts: texts that the model reads.
+            options: texts that may follow each prompt, the same number for every prompt.
+            title: label of the progress bar.
         """
         found = []
         for prompt, texts in zip(prompts, options, strict=True):
-            whole = self.n_tokens([prompt + text for text in texts])
-            [known] = self.n_tokens([prompt])
+            n_whole = self.n_tokens([prompt + text for text in texts])
+            [n_prompt] = self.n_tokens([prompt])
             scores = self.loglikelihoods([prompt], texts, title)[0]
-            found.append([OptionScore(one, max(1, n - known)) for one, n in zip(scores, whole, strict=True)])
+            found.append([OptionScore(score, max(1, n - n_prompt)) for score, n in zip(scores, n_whole, strict=True)])
         return found
 
     def unconditional(self, texts: Sequence[str], title: str) -> list[float]:
-        """The natural-log likelihood of each text without a prompt."""
+        """Return the log-likelihood of each text without a prompt, in nats."""
         return [self.loglikelihoods([""], [text], title)[0][0] for text in texts]
 
     def n_tokens(self, prompts: Sequence[str]) -> list[int]:
-        """The tokens of each prompt; an engine without a tokenizer counts bytes, of which there are not fewer."""
+        """Return the number of tokens of each prompt; without a tokenizer, the number of bytes as an upper bound."""
         return [len(prompt.encode()) for prompt in prompts]
 
     def check(self, prompt: Prompt) -> None:  # noqa: B027  (an engine without a tokenizer has nothing to check)
-        """Refuse a prompt of params.yaml that this model does not read as it is written."""
+        """Refuse a prompt of params.yaml that this model would not read as it is written."""
 
     def scores(self, prompt: Prompt) -> bool:  # noqa: ARG002
-        """Whether choices can be scored behind this prompt; where not, what is written freely has no probabilities."""
+        """Whether choices can be scored after this prompt; if not, generated answers have no log-probabilities."""
         return True
 
     def chat(self, prompt: Prompt) -> Messages | None:
-        """How the messages of a prompt are written; None where it has a template of its own.
+        """Return the renderer of the messages of a prompt; None if the prompt has a template.
 
         Raises:
             TunediffError: there is no chat template for the messages.
@@ -177,11 +180,11 @@ class Engine(ABC):
         )
 
     def batched(self, batch_tokens: int) -> "Engine":  # noqa: ARG002
-        """The same engine with batches of another size; itself where it has no batches."""
+        """Return this engine with another batch size; an engine without batches returns itself."""
         return self
 
     def label_log_probs(self, cases: Sequence[Case], prompt: Prompt, title: str) -> list[HeadAnswer]:  # noqa: ARG002
-        """What a classification head answers to each case."""
+        """Return the answer of a classification head to each case."""
         raise self._no_head()
 
     def spans(
@@ -191,7 +194,7 @@ class Engine(ABC):
         max_answer_tokens: int,  # noqa: ARG002
         title: str,  # noqa: ARG002
     ) -> list[HeadAnswer]:
-        """What a span head answers to each case; a longer span is no candidate."""
+        """Return the answer of a span head to each case; spans have at most `max_answer_tokens` tokens."""
         raise self._no_head()
 
     def _no_head(self) -> TunediffError:
@@ -201,5 +204,5 @@ class Engine(ABC):
 
 # Opens the engine of a base model.
 Opens = Callable[[PredictSettings, Path], Engine]
-# Gives the raw answers of an engine to some cases of the test set of that name.
+# Returns the raw answers of an engine to some cases of the named test set.
 AskWindow = Callable[[Engine, str, Sequence[Case]], pd.DataFrame]

@@ -1,10 +1,10 @@
-"""The other ways to ask a model the same cases: free text, one input alone, another batch size, solved examples.
+"""Further evaluation settings: generated text, partial input, another batch size, few-shot prompts.
 
     frame = ask_cases(engine, cases, case_set, evaluate, "base")
     frame = frame.assign(**other_settings(frame, engine, cases, solved, case_set, evaluate, "base"))
 
-One input alone means: the same template with every other input empty. It is the same prompt for both models, and no
-other text comes in that one of them could know better.
+The partial-input prompt is the same template with every other input empty, so both models read the same prompt and
+there is no additional text that one of them could know better.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ from tunediff.inputs.prompts import render
 from tunediff.inputs.settings import CaseSet
 from tunediff.runtime.errors import TunediffError
 
-# Stands between two examples, and between the last one and the case.
+# Separates the examples from each other and from the case.
 BETWEEN = "\n\n"
 _BRACE = "_opening_brace"
 
@@ -37,35 +37,35 @@ def other_settings(
     evaluate: Evaluate,
     title: str,
 ) -> dict[str, list[Any]]:
-    """The columns of the settings that `evaluate` asks for, a value per case.
+    """Return the columns of the evaluation settings in `evaluate`, a value per case.
 
     Args:
-        frame: what `ask_cases` returns for the same arguments: answers that are there are not asked for again.
-        engine: answers with the model.
+        frame: the result of `ask_cases` for the same arguments, whose answers are reused.
+        engine: the engine of the model.
         cases: the cases.
         solved: the examples of few-shot prompts (`drawn_examples`).
-        case_set: how a case becomes a prompt, and what is asked about it.
-        evaluate: the settings, and how long an answer may be.
-        title: what the progress bar says.
+        case_set: the prompt, and what is asked about a case.
+        evaluate: the settings, and the limits of the answers.
+        title: label of the progress bar.
 
     Returns:
         generated_text; premise_free_log_probs; again_text, again_log_probs; few_shot_log_probs.
     """
     columns: dict[str, list[Any]] = {}
     if "generation" in evaluate.settings:
-        written = case_set.ask.answer == "text"
+        generated = case_set.ask.answer == "text"
         columns["generated_text"] = (
             frame["text"].tolist()
-            if written
-            else generate_texts(engine, cases, case_set, evaluate, f"{title}, free text")
+            if generated
+            else generate_texts(engine, cases, case_set, evaluate, f"{title}, generated text")
         )
     if "partial_input" in evaluate.settings:
         name = case_set.partial_input
-        alone = [partial_input(case, name) for case in cases]
-        columns["premise_free_log_probs"] = _log_probs(engine, alone, case_set, evaluate, f"{title}, {name} alone")
+        partial = [partial_input(case, name) for case in cases]
+        columns["premise_free_log_probs"] = _log_probs(engine, partial, case_set, evaluate, f"{title}, {name} alone")
     if evaluate.noise_batch_tokens is not None:
-        other = engine.batched(evaluate.noise_batch_tokens)
-        again = ask_cases(other, cases, case_set, evaluate, f"{title}, other batches")
+        rebatched = engine.batched(evaluate.noise_batch_tokens)
+        again = ask_cases(rebatched, cases, case_set, evaluate, f"{title}, other batches")
         columns |= answers_of("again", again)
     if evaluate.few_shot:
         columns["few_shot_log_probs"] = few_shot_log_probs(engine, cases, solved, case_set, evaluate, title)
@@ -73,7 +73,7 @@ def other_settings(
 
 
 def answers_of(setting: str, frame: pd.DataFrame) -> dict[str, list[Any]]:
-    """The columns that raw answers in another setting add to those of the first one."""
+    """Return the columns of raw answers in another evaluation setting, with the setting as prefix."""
     names = [name for name in ("text", "log_probs", "sum_log_probs", "token_log_probs") if name in frame]
     return {f"{setting}_{name}": frame[name].tolist() for name in names}
 
@@ -81,12 +81,10 @@ def answers_of(setting: str, frame: pd.DataFrame) -> dict[str, list[Any]]:
 def few_shot_log_probs(
     engine: Engine, cases: Sequence[Case], solved: Sequence[Case], case_set: CaseSet, evaluate: Evaluate, title: str
 ) -> list[list[float]]:
-    """The log-probabilities of the choices after a prompt that starts with solved examples.
-
-    The examples are written as the cases are; arguments as `other_settings`.
+    """Return the log-probabilities of the choices after a few-shot prompt; arguments as for `other_settings`.
 
     Raises:
-        TunediffError: prompts are too long with the examples before them.
+        TunediffError: prompts with the examples are too long.
     """
     choices = case_set.ask.choices
     examples = [(case.inputs, choices[case.label]) for case in solved]
@@ -99,42 +97,42 @@ def few_shot_log_probs(
 
 
 def _with_examples(prompt: Prompt, examples: Sequence[tuple[Mapping[str, str], str]]) -> Prompt:
-    """The prompt with solved examples before the case: in the template, or as turns behind the system's."""
+    """The prompt with solved examples before the case: in the template, or as turns after the system message."""
     if prompt.messages is None:
         template = prompt.template or ""
-        shown = [_kept(render(template, inputs) + answer) for inputs, answer in examples]
+        shown = [_escaped(render(template, inputs) + answer) for inputs, answer in examples]
         return prompt.model_copy(update={"template": BETWEEN.join([*shown, template])})
     system = [message for message in prompt.messages if message.role == "system"]
-    asked = [message for message in prompt.messages if message.role != "system"]
+    question = [message for message in prompt.messages if message.role != "system"]
     turns = []
     for inputs, answer in examples:
-        turns += [Message(role=one.role, content=_kept(render(one.content, inputs))) for one in asked]
-        turns.append(Message(role="assistant", content=_kept(answer)))
-    return prompt.model_copy(update={"messages": [*system, *turns, *asked]})
+        turns += [Message(role=turn.role, content=_escaped(render(turn.content, inputs))) for turn in question]
+        turns.append(Message(role="assistant", content=_escaped(answer)))
+    return prompt.model_copy(update={"messages": [*system, *turns, *question]})
 
 
-def _kept(text: str) -> str:
-    """An example as a part of a template: its own braces stay text.
+def _escaped(text: str) -> str:
+    """An example as part of a template, with its braces escaped.
 
-    As an input of the case it would be cut with the case where that is long.
+    An example is not passed as an input of the case, because long inputs are cut.
     """
     return text.replace("{", f"{{{_BRACE}}}")
 
 
 def partial_input(case: Case, name: str) -> Case:
-    """The case with every input empty but one."""
+    """Return the case with all inputs empty except the named one."""
     return replace(case, inputs={key: text if key == name else "" for key, text in case.inputs.items()})
 
 
 def drawn_examples(solved: Iterable[Case], labels: Sequence[str], k: int) -> list[Case]:
-    """K cases, the labels in turn, of each label the shortest ones; of equals, the first.
+    """Draw k cases, the labels in turn, and of each label the shortest cases; the earlier case wins ties.
 
-    Short ones, because every prompt carries them and has to fit into the model's context.
+    Short cases are preferred because every prompt contains them and must fit into the model's context.
 
     Args:
-        solved: cases to draw from; gone through once per label.
-        labels: of the task.
-        k: how many to draw.
+        solved: cases to draw from; iterated over once per label.
+        labels: labels of the task.
+        k: number of cases to draw.
 
     Raises:
         TunediffError: a label has too few cases.
@@ -162,7 +160,7 @@ def drawn_examples(solved: Iterable[Case], labels: Sequence[str], k: int) -> lis
 def _log_probs(
     engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate: Evaluate, title: str
 ) -> list[list[float]]:
-    """The log-probabilities alone; free text is not asked for, because they come from the choices anyway."""
+    """The log-probabilities without generated text; they are those of the choices in either case."""
     ask = case_set.ask
     scored = ask.model_copy(update={"answer": "choices"}) if ask.answer == "text" else ask
     frame = ask_cases(engine, cases, case_set.model_copy(update={"ask": scored}), evaluate, title)

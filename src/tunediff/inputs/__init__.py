@@ -1,1 +1,1 @@
-"""What training and engines both read: prompts, windows, padding."""
+"""Inputs of models, shared by training and engines: prompts, chats, tokens, windows, padding."""

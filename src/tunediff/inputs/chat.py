@@ -1,13 +1,13 @@
-r"""Prompts of a chat model: conversations that transformers renders with the model's own chat template.
+r"""Prompts of chat models: conversations that transformers renders with the model's own chat template.
 
     chat = Chat(template_of(tokenizer, "models/base"), params.prompt)
     [prompt] = chat.prompts([{"text": "It rains."}])         # CHAT, then the text with a MARK before each special token
     [turn] = chat.turns([{"text": "It rains."}], ["yes"])    # Turn(answer="yes", end="\0<|im_end|>")
 
-Text of a case that spells a special token stays text: before the template sees it, it gets a mark, by which it is told
-from what the template writes itself. What the template writes behind a prompt, with an answer given as the assistant's
-turn, has to be the answer alone, apart from blanks, and then the end of the turn: so a model learns, writes and is
-scored at the place where it is asked.
+Text of a case that spells a special token stays text: it is marked before the template sees it, which distinguishes it
+from the special tokens that the template writes. With an answer as the assistant's turn, the template must continue the
+prompt with only the answer, up to white space, and the end of the turn, so that a model is trained, scored and
+evaluated at the same position.
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunediff.config.prompt import Prompt
 from tunediff.inputs.prompts import render
-from tunediff.inputs.tokens import CHAT, MARK, control_tokens, special_tokens, tokenise
+from tunediff.inputs.tokens import CHAT, MARK, common_length, control_tokens, special_tokens, tokenize
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import shown
 
@@ -28,15 +28,16 @@ if TYPE_CHECKING:
 Inputs = Mapping[str, str]
 Conversation = list[dict[str, str]]
 
-# A template that knows thinking has it off; others do not read these. `strftime_now` is no clock here: see `_refused`.
+# Thinking is off for templates that support it; others ignore these variables. `strftime_now` is disabled: see
+# `_template_error`.
 DEFAULTS: dict[str, Any] = {"enable_thinking": False, "thinking": False}
 NO_CLOCK = {"strftime_now": "none"}
 
 
 class Turn(NamedTuple):
-    """What a template writes behind a prompt: the answer, with the blanks it puts before it, and the end of the turn.
+    """What a template writes after a prompt: the answer, with preceding white space, and the end of the turn.
 
-    `end` goes up to the first special token, MARK before it; empty where the template writes none.
+    `end` includes the first special token with its MARK; it is empty if the template writes none.
     """
 
     answer: str
@@ -44,7 +45,7 @@ class Turn(NamedTuple):
 
 
 class Template(NamedTuple):
-    """A chat template: whose it is (a folder or an id, for errors), the tokenizer that renders it, and its text."""
+    """A chat template: its model's folder or id, for errors, the tokenizer that renders it, and its text."""
 
     place: str
     tokenizer: "PreTrainedTokenizerBase"
@@ -52,45 +53,48 @@ class Template(NamedTuple):
 
 
 class Messages:
-    """`prompt.messages` of each case, for whoever has the chat template: a server."""
+    """`prompt.messages` of each case, for a server, which has the chat template."""
 
     def __init__(self, prompt: Prompt) -> None:
         self.prompt = prompt
 
     def conversation(self, inputs: Inputs) -> Conversation:
-        """The messages with the inputs of a case in them."""
+        """Return the messages with the inputs of a case filled in."""
         return [
             {"role": message.role, "content": render(message.content, inputs)} for message in self.prompt.messages or ()
         ]
 
     def prompts(self, inputs: Sequence[Inputs]) -> list[str]:
-        """CHAT, then the messages of each case and what else the chat template reads, as JSON."""
+        """Return CHAT, then the messages of each case and the variables of the chat template as JSON."""
         values = {"chat_template_kwargs": dict(self.prompt.chat_template_kwargs)}
-        return [CHAT + json.dumps({"messages": self.conversation(one), **values}, ensure_ascii=False) for one in inputs]
+        return [
+            CHAT + json.dumps({"messages": self.conversation(case_inputs), **values}, ensure_ascii=False)
+            for case_inputs in inputs
+        ]
 
 
 class Chat(Messages):
-    """How a model's chat template writes `prompt.messages`.
+    """`prompt.messages` rendered by a model's chat template.
 
     Args:
-        template: the model's.
-        prompt: the section; it has messages.
-        others: chat templates that have to write the same prompts.
+        template: the model's chat template.
+        prompt: the section prompt, with messages.
+        others: chat templates that must render the same prompts.
     """
 
     def __init__(self, template: Template, prompt: Prompt, others: Sequence[Template] = ()) -> None:
         super().__init__(prompt)
         self.template = template
-        self.others = [other for other in others if _written_by(other) != _written_by(template)]
+        self.others = [other for other in others if _template_key(other) != _template_key(template)]
 
     def prompts(self, inputs: Sequence[Inputs]) -> list[str]:
-        """The prompt of each case, up to where the assistant answers.
+        """Return the prompt of each case, up to the position where the assistant answers.
 
         Raises:
-            TunediffError: the template refuses the messages, writes BOS twice or the date of the day, or not what
-                the other templates write.
+            TunediffError: the template refuses the messages, writes BOS twice or the current date, or renders another
+                prompt than the other templates.
         """
-        conversations = [self.conversation(one) for one in inputs]
+        conversations = [self.conversation(case_inputs) for case_inputs in inputs]
         texts = self._rendered(self.template, conversations, generation=True)
         bos = self.template.tokenizer.bos_token
         if bos and any(text.startswith(CHAT + 2 * (MARK + bos)) for text in texts):
@@ -102,30 +106,30 @@ class Chat(Messages):
                 if mine != theirs:
                     raise TunediffError(
                         f"{self.template.place} and {other.place}: their chat templates write different prompts "
-                        f"({_where(mine, theirs)}); expected the same chat template for base and tuned model"
+                        f"({_first_difference(mine, theirs)}); expected the same chat template for base and tuned model"
                     )
         return texts
 
     def turns(self, inputs: Sequence[Inputs], answers: Sequence[str]) -> list[Turn]:
-        """What the template writes behind the prompt of each case where its answer is the assistant's turn.
+        """Return what the template writes after the prompt of each case, with the answer as the assistant's turn.
 
         Raises:
-            TunediffError: as `prompts`; or something else than the answer stands where the model is asked.
+            TunediffError: as `prompts`, or the prompt is not followed by the answer.
         """
         prompts = self.prompts(inputs)
         answered = [
-            [*self.conversation(one), {"role": "assistant", "content": answer}]
-            for one, answer in zip(inputs, answers, strict=True)
+            [*self.conversation(case_inputs), {"role": "assistant", "content": answer}]
+            for case_inputs, answer in zip(inputs, answers, strict=True)
         ]
         texts = self._rendered(self.template, answered, generation=False)
         return [self._turn(*each) for each in zip(prompts, texts, answers, strict=True)]
 
     def tokens(self, turns: Conversation, generation: bool) -> list[int]:
-        """A conversation as transformers itself renders and tokenises it: what everything else here is measured by.
+        """Return the token ids of a conversation as transformers renders and tokenizes it, for comparison.
 
         Args:
             turns: roles and contents.
-            generation: whether the assistant is to answer.
+            generation: whether to add the generation prompt.
         """
         tokens: Any = self.template.tokenizer.apply_chat_template(
             turns,
@@ -137,33 +141,33 @@ class Chat(Messages):
         return list(tokens)
 
     def _turn(self, prompt: str, text: str, answer: str) -> Turn:
-        behind = text.removeprefix(prompt)
+        continuation = text.removeprefix(prompt)
         for written in dict.fromkeys([answer, answer.strip()]):
-            place = behind.find(written) if text.startswith(prompt) else -1
-            if place >= 0 and not behind[:place].strip():
-                end = re.match(rf"\s*(?:{self._spelled(MARK)})", behind[place + len(written) :])
-                return Turn(behind[: place + len(written)], end[0] if end else "")
-        known, found = _apart(text, prompt)
+            place = continuation.find(written) if text.startswith(prompt) else -1
+            if place >= 0 and not continuation[:place].strip():
+                end = re.match(rf"\s*(?:{self._spelled(MARK)})", continuation[place + len(written) :])
+                return Turn(continuation[: place + len(written)], end[0] if end else "")
+        known, found = _after_common_prefix(text, prompt)
         where = (
             f"{self.template.place}: after a prompt the chat template writes {_shown(known)} where the answer is known"
         )
         if "think" in (known + found).lower():
             raise TunediffError(
-                f"{where}, and {_shown(found)} where it is asked for: a thinking block that is there only once; "
+                f"{where}, and {_shown(found)} where it is to be generated: only one of them has a thinking block; "
                 "expected none, or the same in both: see prompt.chat_template_kwargs"
             )
         if text.startswith(prompt):
             raise TunediffError(
-                f"{where}, and nothing of it where it is asked for (add_generation_prompt); expected a "
-                f"generation prompt that ends where the answer {shown(answer)} begins"
+                f"{where}, and nothing where it is to be generated (add_generation_prompt); expected a generation "
+                f"prompt that ends where the answer {shown(answer)} begins"
             )
         raise TunediffError(
-            f"{where}, and {_shown(found)} where it is asked for; expected a prompt that the answer {shown(answer)} "
-            "follows"
+            f"{where}, and {_shown(found)} where it is to be generated; expected a prompt that the answer "
+            f"{shown(answer)} follows"
         )
 
     def _rendered(self, by: "Template", conversations: Sequence[Conversation], generation: bool) -> list[str]:
-        """CHAT and the text of each conversation, with a mark before every special token that the template wrote."""
+        """CHAT and the text of each conversation, with a MARK before every special token that the template wrote."""
         spelled = self._spelled()
         marked = [
             [turn | {"content": re.sub(spelled, lambda match: MARK + match[0], turn["content"])} for turn in turns]
@@ -173,10 +177,10 @@ class Chat(Messages):
             texts = by.tokenizer.apply_chat_template(
                 marked, chat_template=by.text, add_generation_prompt=generation, tokenize=False, **self._kwargs()
             )
-        # A template is a program from outside: it may fail in any way, and refuses roles by an error of its own.
+        # A template is a program from outside: it may raise anything, and it refuses roles by raising.
         except Exception as error:
-            raise TunediffError(_refused(by, error)) from None
-        # What has a mark now is a case's, unless the template has cut it off: the mark changes sides.
+            raise TunediffError(_template_error(by, error)) from None
+        # Marked special tokens come from a case, unmarked ones from the template: swap the marks.
         swapped = re.compile(f"{MARK}?(?:{spelled})|{MARK}")
         return [
             CHAT + swapped.sub(lambda match: match[0][1:] if match[0][0] == MARK else MARK + match[0], str(text))
@@ -187,24 +191,24 @@ class Chat(Messages):
         return DEFAULTS | dict(self.prompt.chat_template_kwargs) | NO_CLOCK
 
     def _spelled(self, before: str = "") -> str:
-        """A pattern of the special tokens as they are spelled, each with `before` before it."""
+        """A pattern that matches the special tokens, each preceded by `before`."""
         return "|".join(before + re.escape(text) for text in control_tokens(self.template.tokenizer)) or "(?!)"
 
 
-def _written_by(template: Template) -> tuple[str, Mapping[str, Any]]:
-    """What the text of a prompt depends on besides the messages."""
+def _template_key(template: Template) -> tuple[str, Mapping[str, Any]]:
+    """The key of a template: what the text of a prompt depends on besides the messages."""
     return template.text, template.tokenizer.special_tokens_map
 
 
 def template_of(tokenizer: "PreTrainedTokenizerBase", place: str) -> Template:
-    """The chat template of a tokenizer; of several, the default one.
+    """Return the chat template of a tokenizer; if it has several, the default one.
 
     Args:
-        tokenizer: of a model.
+        tokenizer: tokenizer of a model.
         place: the model's folder or id, for errors.
 
     Raises:
-        TunediffError: it has none, or one that cannot be used.
+        TunediffError: the tokenizer has no chat template, or none that can be used.
     """
     if not tokenizer.chat_template:
         raise TunediffError(
@@ -222,10 +226,10 @@ def template_of(tokenizer: "PreTrainedTokenizerBase", place: str) -> Template:
 
 
 def check_spelling(tokenizer: "PreTrainedTokenizerBase", prompt: Prompt) -> None:
-    """Refuse a template or messages that spell a special token, which would be read as the letters that they are.
+    """Refuse a template or messages that spell a special token, because it would be read as plain text.
 
     Raises:
-        TunediffError: they do.
+        TunediffError: a special token is spelled.
     """
     spelled = special_tokens(tokenizer) if prompt.messages is None else control_tokens(tokenizer)
     for text in prompt.texts:
@@ -244,20 +248,20 @@ def check_spelling(tokenizer: "PreTrainedTokenizerBase", prompt: Prompt) -> None
 
 
 def around_answers(chat: Chat) -> tuple[str, list[int]]:
-    """What the chat template writes around an answer: blanks before it, and the id of the token that ends its turn.
+    """Return the white space that the chat template writes before an answer, and the ids that end its turn.
 
-    Neither where the template does not say.
+    Both are empty if the template cannot render an answer.
     """
     answer = "Yes."
     try:
         [turn] = chat.turns([defaultdict(lambda: "x")], [answer])
     except TunediffError:
         return "", []
-    ends = tokenise(chat.template.tokenizer, [CHAT + turn.end])[0][-1:] if turn.end else []
+    ends = tokenize(chat.template.tokenizer, [CHAT + turn.end])[0][-1:] if turn.end else []
     return turn.answer.removesuffix(answer), ends
 
 
-def _refused(by: Template, error: Exception) -> str:
+def _template_error(by: Template, error: Exception) -> str:
     if "strftime_now" in by.text and "not callable" in str(error):
         return (
             f"{by.place}: the chat template writes the current date, so a case would have a different prompt tomorrow; "
@@ -266,17 +270,15 @@ def _refused(by: Template, error: Exception) -> str:
     return f"{by.place}: the chat template refuses prompt.messages: {one_line(error)}"
 
 
-def _apart(first: str, second: str) -> tuple[str, str]:
-    """What two texts go on with behind what they begin with alike."""
-    place = next(
-        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
-    )
-    return first[place:], second[place:]
+def _after_common_prefix(first: str, second: str) -> tuple[str, str]:
+    """What is left of two texts after their common prefix."""
+    length = common_length(first, second)
+    return first[length:], second[length:]
 
 
-def _where(mine: str, theirs: str) -> str:
-    found, other = _apart(mine, theirs)
-    return f"{_shown(found)} and {_shown(other)}"
+def _first_difference(mine: str, theirs: str) -> str:
+    first, second = _after_common_prefix(mine, theirs)
+    return f"{_shown(first)} and {_shown(second)}"
 
 
 def _shown(text: str) -> str:

@@ -1,31 +1,31 @@
-r"""Where a prompt ends and its answer begins, in tokens: an answer's tokens are those of the whole text.
+r"""The boundary between a prompt and its answers in tokens.
 
     joined = join(tokenizer, ["Is it raining?\nAnswer: "], [["yes", "no"]], 512)
-    joined[0].prompt                         # the tokens of "Is it raining?\nAnswer:", behind a BOS
-    joined[0].answers                        # those of " yes" and " no", as they stand in the whole text
+    joined[0].prompt                         # the tokens of "Is it raining?\nAnswer:", after a BOS
+    joined[0].answers                        # those of " yes" and " no", as in the whole text
 
-A model has read whole texts. In "Answer: yes" many tokenizers have one token " yes", which neither "Answer: " nor "yes"
-holds; others put a blank before any text that they are given alone. So prompt and answer are tokenised together, and
-an answer's tokens are those behind the tokens of the prompt. Where the two melt into one token, the boundary moves back
-to the last token that the prompt has in common with all its answers.
+Models are trained on whole texts. For "Answer: yes" many tokenizers produce a token " yes", which occurs neither in
+"Answer: " nor in "yes"; others put a space before every text. So prompt and answer are tokenized together, and the
+tokens of an answer are those after the tokens of the prompt. If a token spans the boundary, the boundary moves back to
+the last token that the prompt alone shares with the prompt and each of its answers.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tunediff.inputs.tokens import CHAT, MARK, Tokenises, beginnings, encode_prompts, tokenise
+from tunediff.inputs.tokens import CHAT, MARK, TokenizerLike, beginnings, common_length, encode_prompts, tokenize
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 
-# An answer may begin with any of these; each shows whether the blanks at the end of a prompt melts into it.
+# Typical first characters of an answer, to find out whether the spaces at the end of a prompt merge with them.
 BEGINNINGS = ("a", "A", "1", "(")
 BLANKS = (" ", "\t")
 
 
 class Joined(NamedTuple):
-    """The tokens of a prompt, behind a BOS where the tokenizer puts one, and those of each of its answers.
+    """The tokens of a prompt, including a BOS if the tokenizer adds one, and those of each of its answers.
 
-    `moved`: how many tokens of the prompt alone are not in `prompt`, since they melt with an answer.
+    `moved` is the number of tokens of the prompt alone that are not in `prompt`, because they merge with an answer.
     """
 
     prompt: list[int]
@@ -34,45 +34,45 @@ class Joined(NamedTuple):
 
 
 def join(
-    tokenizer: Tokenises,
+    tokenizer: TokenizerLike,
     prompts: Sequence[str],
     answers: Sequence[Sequence[str]],
     room: int,
     tokens: Sequence[list[int]] | None = None,
     none_begins: bool = True,
 ) -> list[Joined]:
-    """Tokens of each prompt and of the answers that may follow it.
+    """Tokenize each prompt together with the answers that may follow it.
 
     Args:
         tokenizer: the model's tokenizer.
         prompts: a text per case.
-        answers: of each prompt the texts that may follow it, at least one.
-        room: tokens that the model can read of a prompt and its answer.
-        tokens: those of each prompt alone, behind a BOS, where they are known.
-        none_begins: whether an answer that begins another one of its prompt is refused.
+        answers: texts that may follow each prompt, at least one.
+        room: maximum number of tokens of a prompt and an answer.
+        tokens: tokens of each prompt alone, including a BOS, if they are known.
+        none_begins: whether to refuse an answer that is a prefix of another answer to its prompt.
 
     Raises:
-        TunediffError: an answer adds no token, or begins another one of its prompt and could never lose to it; no token
-            is left before an answer; or prompt and answer are too long.
+        TunediffError: an answer has no token, or is a prefix of another one and would always be at least as likely; no
+            token is left before an answer; or prompt and answer are too long.
     """
     alone = tokens or encode_prompts(tokenizer, prompts)
-    whole = iter(tokenise(tokenizer, [p + text for p, texts in zip(prompts, answers, strict=True) for text in texts]))
+    whole = iter(tokenize(tokenizer, [p + text for p, texts in zip(prompts, answers, strict=True) for text in texts]))
     joined = []
     for prompt, start, texts, ids in zip(prompts, beginnings(tokenizer, prompts), answers, alone, strict=True):
         rows = [start + next(whole) for _ in texts]
-        end = min(_shared(ids, row) for row in rows)
+        end = min(common_length(ids, row) for row in rows)
         joined.append(Joined(ids[:end], [row[end:] for row in rows], len(ids) - end))
         _check(prompt, texts, joined[-1], room, none_begins)
     return joined
 
 
 def stems(
-    tokenizer: Tokenises, prompts: Sequence[str], tokens: Sequence[list[int]] | None = None
+    tokenizer: TokenizerLike, prompts: Sequence[str], tokens: Sequence[list[int]] | None = None
 ) -> list[tuple[list[int], str]]:
-    """Of each prompt the tokens that a free answer follows, and the blanks at its end that are written with it.
+    """Return the tokens of each prompt to generate after, and the spaces at its end that the model has to generate.
 
-    Behind "Answer: " no text that a model has read goes on with a word, where " yes" is one token. A blank that
-    melts with the word behind it is left to the model, and is no part of its answer.
+    If " yes" is a token, models never see "Answer: " followed by a word without a space. So a space that would merge
+    with the next word is left to the model; it is not part of the answer.
 
     Args:
         tokenizer: the model's tokenizer.
@@ -83,44 +83,46 @@ def stems(
     alone = tokens or encode_prompts(tokenizer, prompts)
     found = [(ids, "") for ids in alone]
     ends = [i for i, prompt in enumerate(prompts) if prompt.endswith(BLANKS)]
-    whole = iter(tokenise(tokenizer, [prompts[i] + text for i in ends for text in BEGINNINGS]))
+    whole = iter(tokenize(tokenizer, [prompts[i] + text for i in ends for text in BEGINNINGS]))
     for i in ends:
         prompt, known, start = prompts[i], alone[i], starts[i]
-        kept = min(_shared(known, start + next(whole)) for _ in BEGINNINGS)
+        kept = min(common_length(known, start + next(whole)) for _ in BEGINNINGS)
         if 0 < kept < len(known):
             shorter = [prompt[:end] for end in range(len(prompt) - 1, len(prompt.rstrip("".join(BLANKS))) - 1, -1)]
-            rests = [
+            blanks = [
                 prompt[len(text) :]
-                for text, ids in zip(shorter, tokenise(tokenizer, shorter), strict=True)
+                for text, ids in zip(shorter, tokenize(tokenizer, shorter), strict=True)
                 if start + ids == known[:kept]
             ]
-            if rests:
-                found[i] = known[:kept], rests[0]
+            if blanks:
+                found[i] = known[:kept], blanks[0]
     return found
 
 
 def unusual_joins(
-    tokenizer: Tokenises,
+    tokenizer: TokenizerLike,
     prompts: Sequence[str],
     answers: Sequence[Sequence[str]],
     joined: Sequence[Joined],
 ) -> tuple[dict[str, int], str]:
-    """In how many cases prompt and answers do not simply stand side by side, and a sentence that says so.
+    """Count the cases in which the tokens of prompt and answer are not those of the two texts alone.
 
     Returns:
-        n, the cases; moved, those where a token of the prompt melts with an answer; differ, those where an answer has
-        other tokens than it has alone. The sentence has an example, and is empty where there are none.
+        n, the number of cases; moved, those in which a token of the prompt merges with an answer; differ, those in
+        which an answer has other tokens than alone. And a sentence with an example, empty if there is none.
     """
-    texts = list(dict.fromkeys(text for each in answers for text in each))
-    alone = dict(zip(texts, tokenise(tokenizer, texts), strict=True))
+    texts = list(dict.fromkeys(text for case_answers in answers for text in case_answers))
+    alone = dict(zip(texts, tokenize(tokenizer, texts), strict=True))
     counts, example = {"n": len(joined), "moved": 0, "differ": 0}, ""
-    for prompt, each, one in zip(prompts, answers, joined, strict=True):
-        other = next((i for i, text in enumerate(each) if one.answers[i] != alone[text]), None)
-        counts["moved"] += one.moved > 0
-        counts["differ"] += other is not None
-        if other is not None and not example:
-            found, apart = (tokenizer.convert_ids_to_tokens(ids) for ids in (one.answers[other], alone[each[other]]))
-            example = f"behind {_end(prompt)}, {shown(each[other])} is {shown(found)}, and alone {shown(apart)}"
+    for prompt, case_answers, joint in zip(prompts, answers, joined, strict=True):
+        pairs = zip(case_answers, joint.answers, strict=True)
+        different = next(((text, ids) for text, ids in pairs if ids != alone[text]), None)
+        counts["moved"] += joint.moved > 0
+        counts["differ"] += different is not None
+        if different is not None and not example:
+            text, ids = different
+            found, apart = (tokenizer.convert_ids_to_tokens(row) for row in (ids, alone[text]))
+            example = f"after {_end(prompt)}, {shown(text)} is {shown(found)}, and alone {shown(apart)}"
     if not example:
         return counts, ""
     return counts, (
@@ -129,15 +131,8 @@ def unusual_joins(
     )
 
 
-def _shared(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two rows begin with alike."""
-    if second[: len(first)] == first:
-        return len(first)
-    return next(place for place, (a, b) in enumerate(zip([*first, None], [*second, None], strict=False)) if a != b)
-
-
 def _end(prompt: str) -> str:
-    """The end of a prompt as an error shows it."""
+    """The end of a prompt, for errors."""
     return shown(prompt.replace(CHAT, "").replace(MARK, "")[-20:])
 
 
@@ -154,9 +149,7 @@ def _check(prompt: str, texts: Sequence[str], joined: Joined, room: int, none_be
         )
     for text, tokens in zip(texts, joined.answers, strict=True):
         if not tokens:
-            raise TunediffError(
-                f"params.yaml: prompt.choices: found no token in {text!r} behind {end}, expected a text"
-            )
+            raise TunediffError(f"params.yaml: prompt.choices: found no token in {text!r} after {end}, expected a text")
         for other, longer in zip(texts, joined.answers, strict=True) if none_begins else ():
             if tokens is not longer and longer[: len(tokens)] == tokens:
                 raise TunediffError(

@@ -1,4 +1,4 @@
-"""Rows of tokens as a batch: padded on the right, with a mask that hides the padding."""
+"""Pad rows of tokens to a batch."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 def pad_rows(encoded: Sequence[Row], pad: int) -> dict[str, "Tensor"]:
-    """Rows padded on the right: input_ids, attention_mask and, where the layout has them, token_type_ids."""
-    width = max(len(one.tokens) for one in encoded)
+    """Pad rows on the right; return input_ids, attention_mask and, if the layout has them, token_type_ids."""
+    width = max(len(row.tokens) for row in encoded)
 
     def padded(rows: list[list[int]], value: int) -> "Tensor":
-        # By way of NumPy, which reads lists of lists several times as fast.
+        # NumPy converts lists of lists several times as fast as torch.
         return torch.from_numpy(np.array([row + [value] * (width - len(row)) for row in rows]))
 
     inputs = {
-        "input_ids": padded([one.tokens for one in encoded], pad),
-        "attention_mask": padded([[1] * len(one.tokens) for one in encoded], 0),
+        "input_ids": padded([row.tokens for row in encoded], pad),
+        "attention_mask": padded([[1] * len(row.tokens) for row in encoded], 0),
     }
-    types = [one.token_types for one in encoded if one.token_types is not None]
+    types = [row.token_types for row in encoded if row.token_types is not None]
     return inputs | ({"token_type_ids": padded(types, 0)} if len(types) == len(encoded) else {})

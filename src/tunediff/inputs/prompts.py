@@ -1,9 +1,9 @@
-r"""The one renderer of prompts, for training and for both models' answers.
+r"""The renderer of prompts, for training and for the evaluation of both models.
 
     render("Premise: {premise}\nAnswer:", {"premise": "A dog {sleeps}."})     # the braces of the case stay text
 
-A prompt's tokens start with exactly one BOS where the model's tokenizer knows one at all. Text that spells a special
-token of the model inside a case stays text: only the renderer places special tokens.
+The tokens of a prompt start with exactly one BOS if the tokenizer has one. Text of a case that spells a special token
+stays text: only the renderer places special tokens.
 """
 
 import re
@@ -28,7 +28,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Row:
-    """What the model reads at once: token ids and, where the layout has them, token types."""
+    """A row of a batch: token ids and, if the layout has them, token types."""
 
     tokens: list[int]
     token_types: list[int] | None
@@ -36,22 +36,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Encoded(Row):
-    """One case as the model reads it: its row, the hash of what is read, and whether it was cut to fit."""
+    """A case as the model reads it: its row, the hash of the prompt, and whether it was cut to fit."""
 
     prompt_hash: str
     truncated: bool
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of the prompt."""
+        """Number of tokens of the prompt."""
         return len(self.tokens)
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """One case as text: the prompt, its tokens, the hash of what was rendered, whether it was cut to fit, its inputs.
+    """A case as text: the prompt, its number of tokens, its hash, whether it was cut to fit, and its inputs.
 
-    The inputs are as they stand in the text, cut where they were too long.
+    The inputs are those in the text, after cutting.
     """
 
     text: str
@@ -62,69 +62,69 @@ class Rendered:
 
 
 def render(template: str, inputs: Mapping[str, str]) -> str:
-    """Fill a template's {names} in one pass, so that braces inside an input are never read as names."""
+    """Fill in the {names} of a template in one pass, so that braces inside an input are not read as names."""
     return re.sub(r"\{(\w+)\}", lambda match: inputs[match[1]], template)
 
 
 def answer_text(case: Case, prompt: Prompt) -> str:
-    """The text that a language model learns to write after the prompt of a case.
+    """Return the text that a language model learns to generate after the prompt of a case.
 
-    The choice of its label where there are choices; else its first gold answer, or its label where it has none. That
-    is one line where a line end ends what is written; apart from the prompt by a space where that has none at its end.
+    This is the choice of its label if there are choices; else its first gold answer, or its label if it has none,
+    joined to one line if a line feed ends generation, and preceded by a space unless the prompt ends in white space.
 
     Raises:
-        TunediffError: an answer of several lines holds one of the texts that end an answer.
+        TunediffError: the answer contains a text that ends generation.
     """
     if prompt.choices is not None:
         return prompt.choices[case.label]
     text, stop = (case.answers[0].text if case.answers else case.label).strip(), prompt.stop
     if stop is None or "\n" in stop:
         text = " ".join(text.split())
-    if within := [one for one in stop or () if one in text]:
+    if within := [end for end in stop or () if end in text]:
         raise TunediffError(
             f"case {case.case_id}: answer: found {shown(within[0])} in it, which ends generation; expected another "
             "text in prompt.stop"
         )
-    return _behind(prompt, text)
+    return _after(prompt, text)
 
 
 def option_texts(case: Case, prompt: Prompt) -> list[str]:
-    """The texts of which one follows the prompt of a case, in the order of its options."""
-    return [_behind(prompt, option) for option in case.options]
+    """Return the texts of the options of a case, as they follow its prompt, in their order."""
+    return [_after(prompt, option) for option in case.options]
 
 
-def _behind(prompt: Prompt, text: str) -> str:
-    """A text behind a prompt, apart from it by a space where it has none at its end."""
+def _after(prompt: Prompt, text: str) -> str:
+    """The text after a prompt, with a space before it unless the prompt ends in white space or is a chat."""
     return text if prompt.messages is not None or (prompt.template or "")[-1:].isspace() else f" {text}"
 
 
 def encode_cases(
     tokenizer: "PreTrainedTokenizerBase", cases: Sequence[Case], prompt: Prompt, context: int, reserved: int = 0
 ) -> list[Encoded]:
-    """Every case as the model reads it, in the order of the cases.
+    """Encode every case as the model reads it, in the order of the cases.
 
     Args:
         tokenizer: the model's tokenizer.
         cases: the cases.
         prompt: template, choices, and what to do with inputs that are too long.
-        context: tokens that the model can read.
-        reserved: tokens kept free behind the prompt for the answer.
+        context: context length of the model in tokens.
+        reserved: number of tokens to keep free after the prompt for the answer.
 
     Raises:
-        TunediffError: inputs are longer than the room there is, and prompt.too_long is refuse; a prompt has no token;
-            or a head is to read inputs that its tokenizer cannot put side by side.
+        TunediffError: inputs are too long and prompt.too_long is refuse, a prompt has no tokens, or the tokenizer has
+            no form for this number of inputs of a head.
     """
     if prompt.choices is not None or reserved > 0:
 
         def read(inputs: Sequence[Mapping[str, str]]) -> list[tuple[list[int], list[int] | None]]:
-            texts = [render(prompt.template or "", one) for one in inputs]
+            texts = [render(prompt.template or "", case_inputs) for case_inputs in inputs]
             return [(tokens, None) for tokens in encode_prompts(tokenizer, texts)]
     else:
 
         def read(inputs: Sequence[Mapping[str, str]]) -> list[tuple[list[int], list[int] | None]]:
-            return [_encode_fields(tokenizer, prompt.template, one) for one in inputs]
+            return [_encode_fields(tokenizer, prompt.template, case_inputs) for case_inputs in inputs]
 
-    fitted = _fitted(cases, prompt, context, reserved, read, lambda row: len(row[0]))
+    fitted = _fit(cases, prompt, context, reserved, read, lambda row: len(row[0]))
     encoded = []
     for row, inputs, truncated in fitted:
         texts = list(inputs.values()) if prompt.template is None else [render(prompt.template, inputs)]
@@ -140,25 +140,29 @@ def render_cases(
     reserved: int,
     chat: "Messages | None" = None,
 ) -> list[Rendered]:
-    """Every case as text that an answer follows, in the order of the cases.
+    """Render every case as text, in the order of the cases.
 
     Args:
         cases: the cases.
         prompt: template, choices, and what to do with inputs that are too long.
-        count: the tokens of each text.
-        context: tokens that the model can read.
-        reserved: tokens kept free behind the prompt for the answer.
-        chat: what writes the messages, where the prompt has some.
+        count: returns the number of tokens of each text.
+        context: context length of the model in tokens.
+        reserved: number of tokens to keep free after the prompt for the answer.
+        chat: renderer of the messages, if the prompt has messages.
 
     Raises:
         TunediffError: as `encode_cases`, or the chat template refuses the messages.
     """
 
     def read(inputs: Sequence[Mapping[str, str]]) -> list[tuple[str, int]]:
-        texts = [render(prompt.template or "", one) for one in inputs] if chat is None else chat.prompts(inputs)
+        texts = (
+            [render(prompt.template or "", case_inputs) for case_inputs in inputs]
+            if chat is None
+            else chat.prompts(inputs)
+        )
         return list(zip(texts, count(texts), strict=True))
 
-    fitted = _fitted(cases, prompt, context, reserved, read, lambda text: text[1])
+    fitted = _fit(cases, prompt, context, reserved, read, lambda text: text[1])
     return [
         Rendered(text, n_tokens, prompt_hash(prompt, [text]), truncated, inputs)
         for (text, n_tokens), inputs, truncated in fitted
@@ -166,11 +170,11 @@ def render_cases(
 
 
 def prompt_hash(prompt: Prompt, texts: Sequence[str]) -> str:
-    """The hash of what a model reads of a case, and of nothing else: its texts, and those of scored choices."""
+    """Return a hash of everything that a model reads of a case: its texts, and the texts of scored choices."""
     return content_hash([texts, sorted((prompt.choices or {}).values())])
 
 
-def _fitted(
+def _fit(
     cases: Sequence[Case],
     prompt: Prompt,
     context: int,
@@ -178,7 +182,7 @@ def _fitted(
     read: Callable[[Sequence[Mapping[str, str]]], list[Value]],
     size: Callable[[Value], int],
 ) -> list[tuple[Value, Mapping[str, str], bool]]:
-    """What `read` makes of each case's inputs, cut where they are too long; these inputs; whether they were cut."""
+    """For each case: the result of `read`, the inputs, and whether they were cut to fit."""
     room = min(context, prompt.max_tokens or context) - reserved
     inputs = [dict(case.inputs) for case in cases]
     values = read(inputs)
@@ -199,7 +203,7 @@ def _fitted(
         truncated = place in cut_places
         if not 0 < size(value) <= room:
             raise TunediffError(
-                f"case {case.case_id}: found {size(value)} tokens{' beside the inputs' if truncated else ''}, "
+                f"case {case.case_id}: found {size(value)} tokens{' besides the inputs' if truncated else ''}, "
                 f"expected from 1 to {room} (the model's context or prompt.max_tokens, minus {reserved} for the "
                 "answer)"
             )
@@ -208,9 +212,9 @@ def _fitted(
 
 
 def cut(inputs: Mapping[str, str], room: int, count: Callable[[Mapping[str, str]], int]) -> dict[str, str]:
-    """The inputs, every one cut to the same number of characters: the greatest at which `count` is at most `room`.
+    """Cut all inputs to the same number of characters, the largest at which `count` is at most `room`.
 
-    So the longest input loses its end first, and an input that is shorter stays whole.
+    The longest input loses its end first, and shorter ones stay complete.
     """
 
     def shorter(length: int) -> dict[str, str]:
@@ -226,10 +230,9 @@ def cut(inputs: Mapping[str, str], room: int, count: Callable[[Mapping[str, str]
 def _encode_fields(
     tokenizer: "PreTrainedTokenizerBase", template: str | None, inputs: Mapping[str, str]
 ) -> tuple[list[int], list[int] | None]:
-    """Tokens and, where the layout has them, token types of what a head reads.
+    """Token ids and, if the layout has them, token types for a head.
 
-    A head writes no answer: it reads the tokenizer's own form with all its special tokens, such as
-    [CLS] premise [SEP] hypothesis [SEP].
+    A head reads the tokenizer's own form with all its special tokens, such as [CLS] premise [SEP] hypothesis [SEP].
     """
     texts = list(inputs.values()) if template is None else [render(template, inputs)]
     if len(texts) > (1 if tokenizer.sep_token_id is None else 2):

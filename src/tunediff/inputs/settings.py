@@ -1,4 +1,4 @@
-"""What the prediction stages depend on of params.yaml: the model, the engine, and how each test set is asked."""
+"""Settings of the prediction stages: the model, the engine, and the prompt of each test set."""
 
 from typing import Any
 
@@ -12,39 +12,39 @@ from tunediff.config.section import Section, Whole
 from tunediff.config.settings import MachineSettings
 from tunediff.inputs.ask import Ask
 
-# The test set that the headline is about, and the split that the examples of few-shot prompts are drawn from.
+# The test set of the headline, and the split that few-shot examples are drawn from.
 HEADLINE, VALIDATION = "test", "validation"
 
 
 class CaseSet(Section):
-    """A named test set as it is asked."""
+    """How the cases of a test set are asked."""
 
     inputs: list[str] = Field(description="names of a case's input fields, in reading order")
     labels: list[str] = Field(description="the labels that a case may have")
-    partial_input: str = Field(description="the input that the partial-input prompt has alone")
+    partial_input: str = Field(description="the only input of the partial-input prompt")
     prompt: Prompt = Field(description="how a case becomes the model's input")
-    ask: Ask = Field(description="what the model is asked about it")
+    ask: Ask = Field(description="what the model is asked about a case")
     max_new_tokens: Whole | None = Field(
-        default=None, description="longest generated answer; none: as in section evaluate"
+        default=None, description="maximum tokens of a generated answer; none: evaluate.max_new_tokens"
     )
 
 
 class PredictSettings(Section):
-    """What predict_base or predict_tuned depends on."""
+    """Settings of the stages predict_base and predict_tuned."""
 
     model: Model
     engine: EngineSection = EngineSection()
     evaluate: Evaluate
-    sets: dict[str, CaseSet] = Field(description="by name; the headline is about the one called test")
-    validate_too: bool = Field(default=False, description="the validation split is asked too, as the test set is")
+    sets: dict[str, CaseSet] = Field(description="test sets by name; the headline is about the one called test")
+    validate_too: bool = Field(default=False, description="whether the validation split is asked like the test set")
 
     def on(self, machine: MachineSettings) -> "PredictSettings":
-        """With what says how an engine is asked and changes no answer."""
+        """Return these settings with the settings of the engine that belong to the machine."""
         engine = EngineSection.model_validate({**self.engine.model_dump(), **machine.engine})
         return self.model_copy(update={"engine": engine})
 
     def with_head(self, seed: int) -> "PredictSettings":
-        """How the headline's test set alone is asked of the same base with another new head, in no other setting."""
+        """Return the settings for another new head on the same base, with only the headline's test set."""
         quiet: dict[str, Any] = {"settings": [], "noise_batch_tokens": None, "noise_seed": None, "few_shot": 0}
         return self.model_copy(
             update={
@@ -57,5 +57,5 @@ class PredictSettings(Section):
 
     @property
     def headline(self) -> CaseSet:
-        """The test set that the headline is about; the validation split is asked as it is."""
+        """The test set of the headline; the validation split is asked in the same way."""
         return self.sets[HEADLINE]

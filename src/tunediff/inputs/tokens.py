@@ -1,11 +1,11 @@
-r"""Text to token ids, so that a special token is one that the renderer placed and never one that a case spells.
+r"""Tokenize text such that special tokens come only from the renderer and never from the text of a case.
 
     encode_text(tokenizer, " </s>")                       # the letters "<", "/", "s", ">"
-    encode_prompts(tokenizer, ["Is it raining?"])         # a BOS, where the tokenizer puts one, and the text
-    encode_prompts(tokenizer, [CHAT + MARK + "<|im_start|>user\n..."])      # as a chat template wrote it: no other BOS
+    encode_prompts(tokenizer, ["Is it raining?"])         # a BOS, if the tokenizer adds one, and the text
+    encode_prompts(tokenizer, [CHAT + MARK + "<|im_start|>user\n..."])      # from a chat template: no further BOS
 
-A text that starts with `CHAT` is of a chat template, which places every special token itself: each has a `MARK` before
-it. The character is one that no case and no params.yaml may hold (`runtime.files.NOT_TEXT`).
+A text that starts with `CHAT` was rendered by a chat template, which places all special tokens; each is preceded by a
+`MARK`. No case and no params.yaml may contain this character (`runtime.files.NOT_TEXT`).
 """
 
 from collections.abc import Sequence
@@ -16,47 +16,47 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Texts that are tokenised at once: what a tokenizer says of them besides their ids takes more memory than these.
-AT_ONCE = 1024
+# Texts to tokenize at a time: tokenizers return much more than the ids, which takes memory.
+BATCH = 1024
 MARK = "\0"
 CHAT = "\0chat\0"
 
 
-class Tokenises(Protocol):
-    """What prompts and answers are joined by: a tokenizer of transformers, or what a server has of one."""
+class TokenizerLike(Protocol):
+    """The part of a tokenizer that joining prompts and answers needs; also implemented for servers."""
 
     bos_token_id: Any
 
     def __call__(self, text: Any, /, **options: Any) -> Any:
-        """Something with `input_ids`: of a list of texts a list for each; of an empty text what stands before texts."""
+        """Return an object with `input_ids`: a row per text of a list; for an empty text, the ids before every text."""
 
     def convert_ids_to_tokens(self, ids: Any, /) -> Any:
-        """How tokens are spelled."""
+        """Return the texts of tokens."""
 
 
 def encode_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """Token ids of a text alone: no BOS, no EOS, and no special token even where the text spells one."""
-    return tokenise(tokenizer, [text])[0]
+    """Return the token ids of a text without BOS, EOS or any other special token, even if the text spells one."""
+    return tokenize(tokenizer, [text])[0]
 
 
-def encode_prompts(tokenizer: Tokenises, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of prompts that an answer follows: what stands before them, and the text."""
-    tokens = tokenise(tokenizer, texts)
+def encode_prompts(tokenizer: TokenizerLike, texts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of prompts, including a BOS if the tokenizer adds one."""
+    tokens = tokenize(tokenizer, texts)
     return [start + ids for start, ids in zip(beginnings(tokenizer, texts), tokens, strict=True)]
 
 
-def beginnings(tokenizer: Tokenises, texts: Sequence[str]) -> list[list[int]]:
-    """What stands before each text: a BOS where the tokenizer puts one; nothing where a chat template has placed it."""
+def beginnings(tokenizer: TokenizerLike, texts: Sequence[str]) -> list[list[int]]:
+    """Return the ids before each text: a BOS if the tokenizer adds one, none if a chat template rendered the text."""
     start = [tokenizer.bos_token_id] if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else []
     return [[] if text.startswith(CHAT) else start for text in texts]
 
 
-def tokenise(tokenizer: Tokenises, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of texts alone: no BOS, no EOS, and no special token but those with a mark in the text of a chat."""
+def tokenize(tokenizer: TokenizerLike, texts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of texts without BOS or EOS; the only special tokens are marked ones in a chat."""
     distinct = list(dict.fromkeys(texts))
     tokens: dict[str, list[int]] = {}
-    for start in range(0, len(distinct), AT_ONCE):
-        part = distinct[start : start + AT_ONCE]
+    for start in range(0, len(distinct), BATCH):
+        part = distinct[start : start + BATCH]
         plain, chats = ([text for text in part if text.startswith(CHAT) == chat] for chat in (False, True))
         tokens |= zip(plain, _plain(tokenizer, plain), strict=True)
         if chats:
@@ -66,16 +66,24 @@ def tokenise(tokenizer: Tokenises, texts: Sequence[str]) -> list[list[int]]:
     return [tokens[text] for text in texts]
 
 
+def common_length(first: Sequence[object], second: Sequence[object]) -> int:
+    """Return the length of the common prefix of two sequences of the same type."""
+    if second[: len(first)] == first:
+        return len(first)
+    shorter = min(len(first), len(second))
+    return next((place for place in range(shorter) if first[place] != second[place]), shorter)
+
+
 def special_tokens(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
-    """How the special tokens are spelled."""
+    """Return the texts of the special tokens."""
     added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
     return sorted({*added, *tokenizer.all_special_tokens})
 
 
 def control_tokens(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
-    """How the tokens are spelled that only a chat template may place, longest first.
+    """Return the texts of the tokens that only a chat template may place, longest first.
 
-    The special ones, and those added ones that the template writes, such as `<think>`; what transformers calls so too.
+    These are the special tokens and the added tokens that occur in the template, such as `<think>`.
     """
     template = str(tokenizer.chat_template or "")
     added = [token.content for token in tokenizer.added_tokens_decoder.values()]
@@ -83,7 +91,7 @@ def control_tokens(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
     return sorted({*special_tokens(tokenizer), *written}, key=lambda text: (-len(text), text))
 
 
-def _plain(tokenizer: Tokenises, texts: list[str]) -> list[list[int]]:
+def _plain(tokenizer: TokenizerLike, texts: list[str]) -> list[list[int]]:
     if not texts:
         return []
     rows: list[list[int]] = tokenizer(
@@ -94,18 +102,18 @@ def _plain(tokenizer: Tokenises, texts: list[str]) -> list[list[int]]:
 
 @lru_cache(maxsize=2)
 def _with_marks(tokenizer: "PreTrainedTokenizerBase") -> tuple["PreTrainedTokenizerBase", dict[int, int]]:
-    """A tokenizer that knows control tokens with a mark before them and no others, and whose ids these stand for.
+    """A tokenizer that recognizes control tokens only with a mark before them, and the original ids of its tokens.
 
-    The whole text is tokenised at once: what stands before and behind a special token is read as ever.
+    With it, a text is tokenized as a whole, so that the text around a special token is read as by the original.
     """
     from tokenizers import AddedToken
 
-    other = deepcopy(tokenizer)
+    marked = deepcopy(tokenizer)
     known = {token.content: token for token in tokenizer.added_tokens_decoder.values()}
     spelled = control_tokens(tokenizer)
-    # One that is not special would be found also where a case spells it.
-    other.add_tokens([AddedToken(text, special=True, normalized=False) for text in spelled], special_tokens=True)
-    other.add_tokens(
+    # A token that is not special would be found in the text of a case, too.
+    marked.add_tokens([AddedToken(text, special=True, normalized=False) for text in spelled], special_tokens=True)
+    marked.add_tokens(
         [
             AddedToken(
                 MARK + text,
@@ -118,6 +126,6 @@ def _with_marks(tokenizer: "PreTrainedTokenizerBase") -> tuple["PreTrainedTokeni
         ]
     )
     ids: dict[Any, Any] = {
-        other.convert_tokens_to_ids(MARK + text): tokenizer.convert_tokens_to_ids(text) for text in spelled
+        marked.convert_tokens_to_ids(MARK + text): tokenizer.convert_tokens_to_ids(text) for text in spelled
     }
-    return other, ids
+    return marked, ids

@@ -1,12 +1,12 @@
-"""A question and its document as a model with a span head reads them: in windows, with the place of every token.
+"""Questions and contexts for a span head, in windows with the offsets of every token.
 
     [document] = read_documents(tokenizer, [case], prompt, context=512)
-    document.windows[0].offsets[0]          # (0, 3): where the context's first token stands in it, in characters
+    document.windows[0].offsets[0]          # (0, 3): the characters of the context's first token
 
-A tokenizer with a form of its own for two texts gives that form, as `[CLS] question [SEP] context [SEP]`; any other
-reads the question, a line end and the context as one text. What is too long is read in windows: all of the question
-in each, and of the context as many tokens as there is room for, `prompt.doc_stride` of them those that end the window
-before. These are the windows of transformers' run_qa.
+A tokenizer with a form for text pairs uses it, such as `[CLS] question [SEP] context [SEP]`; otherwise the question, a
+line feed and the context are one text. A long context is split into windows, each with the whole question and as many
+tokens of the context as fit; consecutive windows share `prompt.doc_stride` tokens. These are the windows of
+transformers' run_qa.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Window(Row):
-    """One window: the row; the place in it of its first context token; of each context token the characters.
+    """A window: the row, the index of its first context token, and the characters of each context token.
 
-    Characters are counted in the whole context, from 0, the end exclusive, white space at either side left out: a
-    token of white space alone has none, and an answer neither starts nor ends with it.
+    Offsets are character ranges in the whole context, from 0, with an exclusive end, without white space at either end.
+    A token of only white space has an empty range, so an answer never starts or ends with it.
     """
 
     first: int
@@ -37,7 +37,7 @@ class Window(Row):
 
 @dataclass(frozen=True)
 class Document:
-    """The windows of one case; the hash of what was read, its tokens, and whether the question was cut."""
+    """The windows of a case, the hash of its text, its number of tokens, and whether the question was cut."""
 
     windows: list[Window]
     prompt_hash: str
@@ -48,14 +48,19 @@ class Document:
 def read_documents(
     tokenizer: "PreTrainedTokenizerBase", cases: Sequence[Case], prompt: Prompt, context: int
 ) -> list[Document]:
-    """Every case in windows, in the order of the cases.
+    """Split every case into windows, in the order of the cases.
 
-    A question is cut, from its end, where prompt.too_long says so and beside it there would be no room for
-    `doc_stride` tokens of the context and another one.
+    A question is too long if it leaves no room for `doc_stride` + 1 tokens of the context. It is then cut at its end if
+    prompt.too_long is truncate.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        cases: the cases, with the inputs question and context.
+        prompt: the section prompt.
+        context: context length of the model in tokens.
 
     Raises:
-        TunediffError: a question is too long and prompt.too_long is refuse; or the tokenizer does not tell where its
-            tokens stand.
+        TunediffError: a question is too long and prompt.too_long is refuse, or the tokenizer reports no offsets.
     """
     if not tokenizer.is_fast:
         raise TunediffError(
@@ -67,14 +72,14 @@ def read_documents(
     documents, too_long = [], []
     for case in cases:
         inputs = dict(case.inputs)
-        whole = _whole(tokenizer, inputs)
+        whole = _single_window(tokenizer, inputs)
         beside = len(whole.tokens) - len(whole.offsets)
         truncated = len(whole.tokens) > limit and beside > room
         if truncated:
             too_long.append((beside, case.case_id))
             if prompt.too_long == "truncate":
                 inputs["question"] = _cut_question(tokenizer, inputs, room)
-                whole = _whole(tokenizer, inputs)
+                whole = _single_window(tokenizer, inputs)
         if len(whole.tokens) - len(whole.offsets) <= (room if truncated else limit):
             windows, text = _windows(whole, limit, prompt.doc_stride), inputs["context"]
             pieces = [text[window.offsets[0][0] : window.offsets[-1][1]] for window in windows if len(windows) > 1]
@@ -83,35 +88,35 @@ def read_documents(
     if len(documents) < len(cases):
         length, case_id = max(too_long)
         raise TunediffError(
-            f"case {case_id}: found {length} tokens beside the context, the most among {len(cases):,} cases of which "
-            f"{len(too_long):,} have too many, expected at most {room} (the model's context or prompt.max_tokens, "
-            "minus prompt.doc_stride and one); set prompt.doc_stride lower, or prompt.too_long: truncate"
+            f"case {case_id}: found {length} tokens besides the context, the most of {len(too_long):,} too long cases "
+            f"among {len(cases):,}, expected at most {room} (the model's context or prompt.max_tokens, minus "
+            "prompt.doc_stride and one); set prompt.doc_stride lower, or prompt.too_long: truncate"
         )
     return documents
 
 
-def _whole(tokenizer: "PreTrainedTokenizerBase", inputs: Mapping[str, str]) -> Window:
-    """Question and context as one window, however long."""
+def _single_window(tokenizer: "PreTrainedTokenizerBase", inputs: Mapping[str, str]) -> Window:
+    """Question and context as a single window of any length."""
     question, context = inputs["question"], inputs["context"]
     pair = tokenizer.sep_token_id is not None
     texts = (question, context) if pair else (f"{question}\n{context}",)
     row = tokenizer(*texts, add_special_tokens=True, split_special_tokens=True, return_offsets_mapping=True)
     shift = 0 if pair else len(question) + 1
-    part = 1 if pair else 0
+    sequence = 1 if pair else 0
     places = [
         place
-        for place, (text, (_, end)) in enumerate(zip(row.sequence_ids(0), row["offset_mapping"], strict=True))
-        if text == part and end > shift
+        for place, (number, (_, end)) in enumerate(zip(row.sequence_ids(0), row["offset_mapping"], strict=True))
+        if number == sequence and end > shift
     ]
     first, last = (places[0], places[-1]) if places else (len(row["input_ids"]), -1)
     offsets = [
-        _filled(context, max(start - shift, 0), end - shift) for start, end in row["offset_mapping"][first : last + 1]
+        _stripped(context, max(start - shift, 0), end - shift) for start, end in row["offset_mapping"][first : last + 1]
     ]
     return Window(row["input_ids"], row.get("token_type_ids"), first, offsets)
 
 
-def _filled(context: str, start: int, end: int) -> tuple[int, int]:
-    """The characters from `start` to `end`, less the white space at either side."""
+def _stripped(context: str, start: int, end: int) -> tuple[int, int]:
+    """The character range from `start` to `end` without white space at either end."""
     while start < end and context[start].isspace():
         start += 1
     while start < end and context[end - 1].isspace():
@@ -138,13 +143,13 @@ def _windows(whole: Window, limit: int, doc_stride: int) -> list[Window]:
 
 
 def _piece(row: list[int], first: int, n: int, at: int, size: int) -> list[int]:
-    """A row with no more than `size` of the `n` values that start at `first`: those from `at` on."""
+    """A row with only `size` of its `n` context values, which start at `first`: those from the `at`-th on."""
     return [*row[:first], *row[first : first + n][at : at + size], *row[first + n :]]
 
 
 def _cut_question(tokenizer: "PreTrainedTokenizerBase", inputs: Mapping[str, str], room: int) -> str:
     def beside(shorter: Mapping[str, str]) -> int:
-        whole = _whole(tokenizer, {**inputs, **shorter})
+        whole = _single_window(tokenizer, {**inputs, **shorter})
         return len(whole.tokens) - len(whole.offsets)
 
     return cut({"question": inputs["question"]}, room, beside)["question"]

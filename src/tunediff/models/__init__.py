@@ -1,11 +1,10 @@
-"""Models: loaded from where they are pinned, adapted, counted."""
+"""Models: found, pinned, loaded, adapted, counted and published."""
 
 import logging
 import os
 import warnings
 
-# Before any of them is imported: the libraries below print notes that are about them and not about the user's run.
-# Errors still come through.
+# Silence notes of the libraries that do not concern the user's run, before they are imported. Errors are still shown.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

@@ -1,7 +1,7 @@
-"""Which weights are trained: chosen before training, saved after it, put back on the base.
+"""Choose the weights to train, save them, and load them onto the base.
 
-trainable = adapt_model(network, params.adapt, seed=0)       # LoRA, new head, or every weight
-save_trained(trainable, Path("checkpoint"))                  # the trained weights alone, as safetensors
+trainable = adapt_model(network, params.adapt, seed=0)       # LoRA, new head, or all weights
+save_trained(trainable, Path("checkpoint"))                  # only the trained weights, as safetensors
 """
 
 from collections.abc import Collection, Mapping
@@ -21,20 +21,25 @@ if TYPE_CHECKING:
 
 TRAINED = "trained.safetensors"
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
-# Kinds of adapters that change layers and leave alone what the model reads; others put tokens of their own before it.
+# Kinds of adapters that change layers but not the input; others prepend tokens of their own.
 KINDS = ("LORA", "ADALORA", "IA3", "LOHA", "LOKR", "VERA", "OFT", "HRA", "LN_TUNING")
-# Settings under which peft would import a module, add layers, or adapt some of the tokens alone.
+# Settings with which peft would import a module, add layers, or adapt only some of the tokens.
 REFUSED = ("megatron_config", "layer_replication", "alora_invocation_tokens", "arrow_config")
 
 
 def adapt_model(model: Network, adapt: Adapt, seed: int) -> Network:
-    """Make the weights that `adapt` names trainable, float32, and freeze the others.
+    """Make the weights that `adapt` names trainable in float32, and freeze the others.
 
-    A new head is always trained: its weights are random.
+    A new head is always trained, because its weights are random.
+
+    Args:
+        model: the base model.
+        adapt: the section adapt.
+        seed: seed of the adapter's weights.
 
     Raises:
-        TunediffError: a target of the adapter matches no layer, and the line names the layers there are; or a layer
-            does not compute as a linear one does.
+        TunediffError: a target of the adapter matches no layer (the message lists the existing ones), or a layer does
+            not compute as a linear layer.
     """
     torch.manual_seed(seed)
     if adapt.method in LORA:
@@ -49,24 +54,24 @@ def adapt_model(model: Network, adapt: Adapt, seed: int) -> Network:
             target_modules=names,
             modules_to_save=new_head(model) or None,
         )
-        of_own = _layers_of_their_own(model, names)
+        custom = _custom_layers(model, names)
         try:
             adapted: Network = get_peft_model(model, config)
-        except ValueError as error:  # a layer whose weights the layout reads past the adapter, such as Mamba's out_proj
+        except ValueError as error:  # a layer whose weights the layout uses directly, such as Mamba's out_proj
             raise TunediffError(f"adapt.target_modules: found {adapt.target_modules}: {one_line(error)}") from None
-        _check_new_adapter(adapted, of_own, adapt.method)
+        _check_new_adapter(adapted, custom, adapt.method)
     else:
         adapted = model
         choose_trained(model, adapt.method)
     for parameter in adapted.parameters():
         if parameter.requires_grad:
-            # Gradient scaling refuses half-precision weights, and small updates vanish in them.
+            # Gradient scaling does not support half-precision weights, and small updates would be rounded away.
             parameter.data = parameter.data.float()
     return adapted
 
 
-def _layers_of_their_own(model: Network, names: Collection[str]) -> dict[str, str]:
-    """The classes, by name of the layer, of linear layers that compute in a way of their own, as Falcon's do."""
+def _custom_layers(model: Network, names: Collection[str]) -> dict[str, str]:
+    """The classes of linear layers with an own implementation, such as Falcon's, by name of the layer."""
     kinds = {name: type(model.get_submodule(name)) for name in names}
     known = ("torch.", "transformers.pytorch_utils", "bitsandbytes.")
     return {name: kind.__name__ for name, kind in kinds.items() if not kind.__module__.startswith(known)}
@@ -74,14 +79,14 @@ def _layers_of_their_own(model: Network, names: Collection[str]) -> dict[str, st
 
 @torch.no_grad()
 def _check_new_adapter(adapted: Network, layers: Mapping[str, str], method: str) -> None:
-    """Refuse an adapter that changes answers before it has learned, or a model that cannot learn as it is stored.
+    """Refuse an adapter that changes answers before training, and a model that cannot be trained as it is stored.
 
-    A layer may not be the sum of itself and what is beside it; Gemma 3n writes to some of its weights while it learns,
-    which 4-bit ones do not take; Reformer learns from rows of one length alone.
+    The output of a custom layer may not be a plain sum with the adapter's; Gemma 3n writes to some of its weights in
+    training, which is not possible in 4 bits; Reformer only trains on rows of one length.
 
     Args:
-        adapted: the model with the adapter, which it leaves ready to answer.
-        layers: those of the adapted ones that may not fit, as `_layers_of_their_own` gives them.
+        adapted: the model with the adapter; it is in evaluation mode afterwards.
+        layers: adapted layers that may be unsuitable, from `_custom_layers`.
         method: adapt.method, for the error.
     """
     if next(adapted.parameters()).is_meta:
@@ -98,7 +103,7 @@ def _check_new_adapter(adapted: Network, layers: Mapping[str, str], method: str)
         with torch.random.fork_rng():
             adapted(input_ids=tokens, attention_mask=torch.ones_like(tokens))
         adapted.eval()
-    # Each layer fails in its own way on a sum of other shapes, on outputs that are none, or on weights that are packed.
+    # Layers raise different errors for mismatching shapes, unusual outputs and packed weights.
     except Exception as error:
         found = one_line(error)
     if found is not None and not layers:
@@ -115,31 +120,31 @@ def _check_new_adapter(adapted: Network, layers: Mapping[str, str], method: str)
 
 
 def disable_dropout(model: Network) -> None:
-    """Let the base leave nothing out in training, whatever its layout says; an adapter has its own `lora_dropout`."""
+    """Disable the dropout of the base model, but not `lora_dropout` of an adapter."""
     for name, module in model.named_modules():
         if "lora_dropout" in name:
             continue
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
         for key, value in vars(module).items():
-            if key.endswith("dropout") and isinstance(value, float):  # some layouts hold the probability itself
+            if key.endswith("dropout") and isinstance(value, float):  # some layouts store only the probability
                 setattr(module, key, 0.0)
 
 
 def choose_trained(model: Network, method: str) -> None:
-    """Let a gradient be computed for the weights that method head or full trains, and for no other."""
+    """Require gradients only for the weights that adapt.method head or full trains."""
     model.requires_grad_(method == "full")
     for name in new_head(model):
         model.get_submodule(name).requires_grad_(True)
 
 
 def save_trained(model: Network, folder: Path) -> None:
-    """Write the weights that require a gradient, and nothing else, to `folder` as safetensors."""
+    """Write the weights that require a gradient to `folder` as safetensors."""
     save_weights(whole_weights(model), folder)
 
 
 def whole_weights(model: Network) -> dict[str, torch.Tensor]:
-    """The weights that require a gradient, on the CPU; where they are shared out, every process has to ask for them."""
+    """Return the weights that require a gradient, on the CPU; if they are sharded, all processes must call this."""
     trained = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
     return {
         name: (value.full_tensor() if _is_sharded(value) else value).cpu().contiguous()
@@ -148,12 +153,12 @@ def whole_weights(model: Network) -> dict[str, torch.Tensor]:
 
 
 def _is_sharded(value: torch.Tensor) -> bool:
-    """Whether a tensor is shared out over several processes: a DTensor, whose module takes a second to import."""
-    return hasattr(value, "full_tensor")
+    """Whether a tensor is sharded over several processes."""
+    return hasattr(value, "full_tensor")  # DTensor, whose module takes a second to import
 
 
 def save_weights(weights: Mapping[str, torch.Tensor], folder: Path, name: str = TRAINED) -> None:
-    """Write weights to `folder` as safetensors, in a file of this name."""
+    """Write weights to the file `name` in `folder` as safetensors."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -161,7 +166,7 @@ def save_weights(weights: Mapping[str, torch.Tensor], folder: Path, name: str = 
 
 
 def gather_trained(model: Network) -> None:
-    """Give each process the whole of the trained weights that are shared out over several; it runs no more after it."""
+    """Replace sharded trained weights by full ones in each process; the model cannot be trained afterwards."""
     for name, value in whole_weights(model).items():
         holder, _, last = name.rpartition(".")
         if _is_sharded(getattr(model.get_submodule(holder), last)):
@@ -169,10 +174,10 @@ def gather_trained(model: Network) -> None:
 
 
 def load_trained(model: Network, folder: Path) -> None:
-    """Put the weights that `save_trained` wrote back into an adapted model, in place.
+    """Load the weights that `save_trained` wrote into an adapted model, in place.
 
     Raises:
-        TunediffError: the file is missing, damaged, or of a model that is adapted in another way.
+        TunediffError: the file is missing or damaged, or belongs to a model that is adapted differently.
     """
     path = folder / TRAINED
     weights = read_weights(path)
@@ -181,62 +186,62 @@ def load_trained(model: Network, folder: Path) -> None:
         raise TunediffError(f"{path}: holds the weights of another model, or of one adapted differently")
     with torch.no_grad():
         for name, value in trained.items():
-            whole = weights[name]
+            weight = weights[name]
             if _is_sharded(value):
                 from torch.distributed.tensor import distribute_tensor
 
-                whole = distribute_tensor(whole.to(value.device), value.device_mesh, value.placements)
-            value.copy_(whole)
+                weight = distribute_tensor(weight.to(value.device), value.device_mesh, value.placements)
+            value.copy_(weight)
 
 
 def save_adapter(model: Network, folder: Path) -> None:
-    """Write a LoRA adapter in peft's layout."""
-    # Left to itself peft would add the base's own lm_head where that is a target, and ask the hub about others.
+    """Write a LoRA adapter in peft's format."""
+    # With "auto", peft would add the base's lm_head if that is a target, and query the hub.
     model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)  # peft's model card, empty but for headings
+    (folder / "README.md").unlink(missing_ok=True)  # peft's model card, which has only headings
     config = read_json(folder / ADAPTER_CONFIG)
-    # peft keeps names in a set, whose order changes from process to process.
+    # peft keeps names in a set, whose order differs between processes.
     config["target_modules"] = sorted(config["target_modules"])
     write_json(folder / ADAPTER_CONFIG, config)
 
 
 def load_adapter(model: Network, folder: Path) -> Network:
-    """The base `model` with the adapter of a folder on it, ready to answer.
+    """Load the adapter of a folder onto the base `model`, for evaluation.
 
     Raises:
-        TunediffError: the adapter is missing, damaged, of another model, or of a kind that is not known here.
+        TunediffError: the adapter is missing, damaged, of an unsupported kind, or belongs to another model.
     """
     from peft import PeftModel
 
-    # Read here first: peft would take a pickle where there is no safetensors file, and warn where weights are missing.
+    # Read here first: without a safetensors file peft would load a pickle, and for missing weights it only warns.
     saved = read_weights(folder / ADAPTER)
     read_adapter_config(folder)
     try:
         tuned: Network = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise TunediffError(f"{folder}: cannot be loaded onto the base model: {one_line(error)}") from None
-    embeddings = _saved(tuned, embeddings=False).keys() != saved.keys()
-    loaded = _saved(tuned, embeddings)
+    embeddings = _adapter_tensors(tuned, embeddings=False).keys() != saved.keys()
+    loaded = _adapter_tensors(tuned, embeddings)
     if {name: value.shape for name, value in loaded.items()} != {name: value.shape for name, value in saved.items()}:
         raise TunediffError(f"{folder / ADAPTER}: holds the weights of another model, or of one adapted differently")
-    # Of a layout whose published weights have other names than its layers, peft takes the adapter's names for such
-    # ones, and leaves what it does not find at random values, with a warning.
+    # For a layout whose published weights are named differently than its layers, peft converts the names in the
+    # adapter, and leaves weights that it does not find at random values with only a warning.
     with torch.no_grad():
         for name, value in loaded.items():
             value.copy_(saved[name])
-    again = _saved(tuned, embeddings)
+    again = _adapter_tensors(tuned, embeddings)
     if not all(torch.equal(value, saved[name].to(value)) for name, value in again.items()):
         raise TunediffError(f"{folder / ADAPTER}: its weights were not loaded into their layers")
     return tuned.eval()
 
 
 def check_adapter(folder: Path, model: "PreTrainedModel", base: str) -> None:
-    """Refuse an adapter whose weights are not those of this base, by names and shapes, before anything is computed.
+    """Refuse an adapter whose weights do not fit this base by name and shape.
 
     Args:
-        folder: the adapter, in peft's layout.
-        model: the layout of the base, without weights; it is used up by it.
-        base: what to call the base in an error.
+        folder: the adapter, in peft's format.
+        model: the layout of the base, without weights; it is modified.
+        base: name of the base, for errors.
 
     Raises:
         TunediffError: see `load_adapter`.
@@ -250,22 +255,22 @@ def check_adapter(folder: Path, model: "PreTrainedModel", base: str) -> None:
         config = PeftConfig.from_pretrained(str(folder))
         config.inference_mode = True
         if hasattr(config, "init_lora_weights"):
-            config.init_lora_weights = False  # some kinds would be computed from weights, which are not here
+            config.init_lora_weights = False  # some initializations are computed from the weights, which are not here
         with torch.device("meta"):
             adapted = get_peft_model(model, config)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TunediffError(f"{wrong}: {one_line(error)}") from None
-    expected = {name: tuple(value.shape) for name, value in _saved(adapted, embeddings=False).items()}
-    also = {name: tuple(value.shape) for name, value in _saved(adapted, embeddings=True).items()}
+    expected = {name: tuple(value.shape) for name, value in _adapter_tensors(adapted, embeddings=False).items()}
+    embeddings = {name: tuple(value.shape) for name, value in _adapter_tensors(adapted, embeddings=True).items()}
     for name in {**found, **expected}:
-        wanted = expected.get(name, also.get(name))
-        if found.get(name) != wanted:
-            there, there_too = (" x ".join(map(str, one)) if one else "nothing" for one in (found.get(name), wanted))
-            raise TunediffError(f"{wrong}: {name}: found {there}, expected {there_too}")
+        shapes = found.get(name), expected.get(name, embeddings.get(name))
+        if shapes[0] != shapes[1]:
+            actual, wanted = (" x ".join(map(str, shape)) if shape else "nothing" for shape in shapes)
+            raise TunediffError(f"{wrong}: {name}: found {actual}, expected {wanted}")
 
 
-def _saved(model: Network, embeddings: bool) -> dict[str, torch.Tensor]:
-    """The tensors that peft's file of an adapter has, with or without those of embeddings that are adapted."""
+def _adapter_tensors(model: Network, embeddings: bool) -> dict[str, torch.Tensor]:
+    """The tensors in peft's file of an adapter, with or without embedding layers."""
     from peft import get_peft_model_state_dict
 
     saved: dict[str, torch.Tensor] = get_peft_model_state_dict(model, save_embedding_layers=embeddings)
@@ -273,10 +278,10 @@ def _saved(model: Network, embeddings: bool) -> dict[str, torch.Tensor]:
 
 
 def read_adapter_config(folder: Path) -> dict[str, Any]:
-    """What adapter_config.json says of an adapter.
+    """Read and check the adapter_config.json of an adapter.
 
     Raises:
-        TunediffError: it is of a kind, or has a setting, under which the model would read or answer in another way.
+        TunediffError: the adapter is of an unsupported kind or has an unsupported setting.
     """
     path = folder / ADAPTER_CONFIG
     config = read_json(path)
@@ -290,7 +295,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of the tensors in a safetensors file, by name, read from its header.
+    """Return the shapes of the tensors in a safetensors file by name, from its header.
 
     Raises:
         TunediffError: the file is missing or damaged.
@@ -305,7 +310,7 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file, by name.
+    """Return the tensors of a safetensors file by name.
 
     Raises:
         TunediffError: the file is missing or damaged.

@@ -1,4 +1,4 @@
-"""Parameter counts from a configuration alone, on the meta device: no weights, no download, a second.
+"""Parameter counts from a configuration, on the meta device, without weights.
 
 Phi-2 in NF4 under LoRA of rank 32 on its attention (system A) trains 20,971,520 parameters. That is 0.749 %
 of 2,800,655,360 logical parameters, and 1.36 % of the 1,542,364,160 stored elements:
@@ -8,10 +8,10 @@ of 2,800,655,360 logical parameters, and 1.36 % of the 1,542,364,160 stored elem
     totals(rows)["trainable_percent"]         # 0.7488...
     totals(rows)["packed_trainable_percent"]  # 1.3597...
 
-The base is the model as it is published: a decoder with its language-model head, an encoder bare. A new head
-(classification, span) is what fine-tuning adds, and it can take something away: a decoder's `lm_head`, unless it is
-tied to the embedding, or BERT's pooler, which is not in the question-answering model. Both stand in the table with 0
-tuned parameters. `tunediff.models.parameters` adds the table up.
+The base is the model as published: a decoder with its language-model head, an encoder without a head. A new head
+(classification, span) is added by fine-tuning, and it may replace something: a decoder's `lm_head`, unless that is tied
+to the embedding, or BERT's pooler, which the question-answering model lacks. These are in the table with 0 tuned
+parameters. `tunediff.models.parameters` sums up the table.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,8 +36,8 @@ from tunediff.runtime.errors import TunediffError
 
 Method = Literal["qlora", "lora", "head", "full"]
 
-# What is trained beside a frozen base is float32: peft casts half-precision adapters up, and gradient scaling
-# refuses half-precision parameters.
+# Weights that are trained on a frozen base are float32: peft upcasts half-precision adapters, and gradient scaling does
+# not support half-precision parameters.
 TRAINED_DTYPE = "float32"
 
 
@@ -52,24 +52,24 @@ def count_parameters(
     r: int | None = None,
     target_modules: Sequence[str] | str | None = None,
 ) -> list[ParameterRow]:
-    """Count the parameters of a base and of the model that fine-tuning makes of it, tensor by tensor.
+    """Count the parameters of a base and of the tuned model, tensor by tensor.
 
     Args:
         config: as in `layout`.
         head: as in `layout`.
         labels: as in `layout`.
         quantization: "nf4", "fp4" and "int8" pack every linear layer of the base; embeddings, norms, biases, the
-            output embedding and a new head keep `dtype`. What a checkpoint stores ("stored") is counted as if it were
-            not: how large it is, its layout does not say.
-        dtype: torch's name of the floating type in which the base is held ("float32", "bfloat16", "float16").
-        method: "qlora" (on NF4) and "lora" train an adapter on a frozen base, "head" the new head alone, "full"
+            output embedding and a new head keep `dtype`. "stored" is counted as unquantized, because the layout does
+            not determine the size of the stored weights.
+        dtype: dtype of the base ("float32", "bfloat16", "float16").
+        method: "qlora" (on NF4) and "lora" train an adapter on a frozen base, "head" only the new head, "full"
             everything.
-        r: rank of the adapter; read for "qlora" and "lora" only.
-        target_modules: read for "qlora" and "lora" only; every layer that is named gains `r` x (in + out) parameters,
-            see `matched_targets`.
+        r: rank of the adapter; only for "qlora" and "lora".
+        target_modules: only for "qlora" and "lora"; each matched layer gains `r` x (in + out) parameters, see
+            `matched_targets`.
 
     Raises:
-        TunediffError: as `layout` and `matched_targets`; or the method does not fit the base: "full" on NF4, "qlora"
+        TunediffError: as `layout` and `matched_targets`, or the method does not fit the base: "full" on NF4, "qlora"
             without it, "head" without a new head.
     """
     if (method == "full" and quantization != "none") or (method == "qlora" and quantization == "none"):
@@ -99,7 +99,7 @@ def count_parameters(
 
 
 def count_recipe(config: Mapping[str, Any], labels: Sequence[str], model: Model, adapt: Adapt) -> list[ParameterRow]:
-    """Count the parameters of an experiment: the layout `config` for these labels, under the sections model and adapt.
+    """Count the parameters of an experiment with the sections model and adapt.
 
     `dtype: auto` is counted as float32, so that the table is the same on every machine.
 
@@ -119,7 +119,7 @@ def count_recipe(config: Mapping[str, Any], labels: Sequence[str], model: Model,
 
 
 def untrained_rows(config: Mapping[str, Any], labels: Sequence[str], model: Model) -> list[ParameterRow]:
-    """Count the parameters of a base with its head, of which none is trained here; as `count_recipe`."""
+    """Count the parameters of a base with its head without training; arguments as for `count_recipe`."""
     network = layout(config, model.head, len(labels))
     rows = list(_model_rows(network, model.quantization, "float32" if model.dtype == "auto" else model.dtype))
     return rows + (list(_removed_rows(network, _published_base(config))) if new_head(network) else [])
@@ -127,7 +127,7 @@ def untrained_rows(config: Mapping[str, Any], labels: Sequence[str], model: Mode
 
 def _model_rows(model: PreTrainedModel, quantization: Quantization, dtype: str) -> Iterator[ParameterRow]:
     heads, (unpacked, double) = new_head(model), packing(model)
-    # named_parameters leaves out the second name of a tied tensor.
+    # named_parameters omits the second name of a tied tensor.
     for name, tensor in model.named_parameters():
         module, _, parameter = name.rpartition(".")
         owner, in_head = model.get_submodule(module), inside(module, heads)
@@ -146,10 +146,10 @@ def _model_rows(model: PreTrainedModel, quantization: Quantization, dtype: str) 
             trainable=False,
         )
         if quantization in BITSANDBYTES and parameter == "weight" and is_packed(module, owner, unpacked):
-            # In 8 bits each row, an output, has a scale in float32 beside it.
-            whole, rows = quantization == "int8", tensor.shape[1 if isinstance(owner, Conv1D) else 0]
-            size = logical + rows * itemsize("float32") if whole else nf4_bytes(logical, double)
-            row = row._replace(dtype=quantization, stored=logical if whole else ceil(logical / 2), bytes=size)
+            # In 8 bits each row (output) has a float32 scale.
+            int8, rows = quantization == "int8", tensor.shape[1 if isinstance(owner, Conv1D) else 0]
+            size = logical + rows * itemsize("float32") if int8 else nf4_bytes(logical, double)
+            row = row._replace(dtype=quantization, stored=logical if int8 else ceil(logical / 2), bytes=size)
         yield row
     counted = {name for name, _ in model.named_parameters()}
     for name, tensor in model.named_parameters(remove_duplicate=False):
@@ -160,17 +160,17 @@ def _model_rows(model: PreTrainedModel, quantization: Quantization, dtype: str) 
 
 
 def is_packed(name: str, module: nn.Module, unpacked: list[str]) -> bool:
-    """Whether bitsandbytes packs a module: a plain linear layer, not one of a class derived from it (Falcon's)."""
+    """Whether bitsandbytes packs a module: a plain linear layer, but not a subclass (such as Falcon's)."""
     return (type(module) is nn.Linear or isinstance(module, Conv1D)) and should_convert_module(name, unpacked)
 
 
 def packing(model: PreTrainedModel) -> tuple[list[str], bool]:
-    """The modules that 4-bit quantisation leaves alone, and whether its constants are quantised too.
+    """Return the modules that 4-bit quantization skips, and whether its constants are quantized as well.
 
-    A checkpoint that is stored in 4 bits says both itself.
+    For a checkpoint that is stored in 4 bits, both are in its config.
     """
     stored = getattr(model.config, "quantization_config", None)
-    # Some layouts have layers that transformers keeps in float32.
+    # transformers keeps some layers of some layouts in float32.
     kept = list(getattr(model, "_keep_in_fp32_modules", None) or [])
     if not isinstance(stored, dict):
         return unpacked_modules(model) + kept, True
@@ -188,19 +188,19 @@ def _kind(owner: nn.Module) -> str:
 
 
 def _published_base(config: Mapping[str, Any]) -> PreTrainedModel:
-    """The model that a new head is put on: a decoder with its language-model head, an encoder bare."""
+    """The model that a new head is put on: a decoder with its language-model head, an encoder without a head."""
     bare = layout(config, "none")
     causal = bare.config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     return layout(config, "lm") if causal and not reads_both_ways(bare.config) else bare
 
 
 def _removed_rows(model: PreTrainedModel, base: PreTrainedModel) -> Iterator[ParameterRow]:
-    """Rows of the base that the model with a new head lacks; named as they would be in it."""
+    """Rows of the base that the model with a new head lacks, with the names that they would have in it."""
     kept = {name for name, _ in model.base_model.named_parameters()}
     prefix = "" if base.base_model is base else f"{base.base_model_prefix}."
     for row in _model_rows(base, "none", "float32"):
         if new_pooler(base) and inside(row.module, ["pooler"]):
-            continue  # it was never there
+            continue  # the base does not have it
         below = row.module.startswith(prefix)
         module = f"{model.base_model_prefix}.{row.module.removeprefix(prefix)}" if below else row.module
         if not below or f"{row.module.removeprefix(prefix)}.{row.parameter}" not in kept:
@@ -229,7 +229,7 @@ def _adapter_rows(model: PreTrainedModel, r: int, matched: Mapping[str, list[str
 
 
 def itemsize(dtype: str) -> int:
-    """Bytes of one number of a floating type, by torch's name of it."""
+    """Return the bytes per number of a floating-point dtype, by its name in torch."""
     kind = getattr(torch, dtype, None)
     if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
         raise TunediffError(f"model.dtype: found {dtype!r}, expected float32, bfloat16 or float16")
@@ -237,14 +237,13 @@ def itemsize(dtype: str) -> int:
 
 
 def nf4_bytes(n: int, double: bool = True) -> int:
-    """Bytes that bitsandbytes holds for one NF4 weight of `n` elements, under double quantisation unless it says not.
+    """Return the bytes of one NF4 weight of `n` elements in bitsandbytes, by default with double quantization.
 
-    Half a byte per element; one absmax for each block of 64 elements, itself quantised to a byte; a float32
-    absmax for each 256 of those, and once the float32 offset that was taken off them before; and two float32
-    code books, of 16 and 256 values. In `bitsandbytes.functional.quantize_4bit` and its `QuantState` these are
-    the weight, `absmax`, `state2.absmax`, `offset`, `code` and `state2.code`. But for the code books this is
-    the 4.127 bits per parameter of Dettmers et al. 2023, "QLoRA", section 3. Without double quantisation each absmax is
-    a float32, and there is one code book.
+    Half a byte per element; one absmax per block of 64 elements, quantized to a byte; a float32 absmax per 256 of
+    those, and the float32 offset that is subtracted before; and two float32 code books of 16 and 256 values. In
+    `bitsandbytes.functional.quantize_4bit` and its `QuantState` these are the weight, `absmax`, `state2.absmax`,
+    `offset`, `code` and `state2.code`. Except for the code books, this is the 4.127 bits per parameter of Dettmers et
+    al. 2023, "QLoRA", section 3. Without double quantization each absmax is a float32, and there is one code book.
     """
     blocks = ceil(n / 64)
     if not double:
@@ -260,8 +259,8 @@ def weight_bytes(
     quantization: Quantization = "none",
     dtype: str = "float32",
 ) -> int:
-    """Bytes that the weights of a model take once loaded, before any adapter: the least memory that can do.
+    """Return the bytes of the weights of a loaded model without an adapter.
 
-    Activations, gradients, optimiser states and the passing copies that loading makes come on top.
+    This is a lower bound of the memory: activations, gradients, optimizer states and temporary copies add to it.
     """
     return sum(row.bytes for row in _model_rows(layout(config, head, labels), quantization, dtype))

@@ -1,9 +1,9 @@
-"""Weights that are published as one GGUF file, as llama.cpp reads them: dequantised by transformers, once.
+"""Models that are published as a GGUF file, the format of llama.cpp, dequantized by transformers.
 
-    folder = dequantised(Path("SmolLM2-135M-Instruct.Q4_1.gguf"))    # .scratch/gguf/0c97...: as a folder of the hub
+    folder = dequantize(Path("SmolLM2-135M-Instruct.Q4_1.gguf"))    # .scratch/gguf/0c97...: as a folder of the hub
 
-Numbers stored as a few bits and a scale become float32, in a folder with config.json, tokenizer, chat template and
-safetensors, which everything else reads as any published model.
+The result is a folder with config.json, tokenizer, chat template and float32 safetensors, which is loaded like any
+published model.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ from tunediff.runtime.files import replacing
 from tunediff.runtime.scratch import SCRATCH
 
 SUFFIX = ".gguf"
-# Holds a folder for each file, named by the file's SHA-256.
-DEQUANTISED = SCRATCH / "gguf"
+# Has a folder per file, named by the file's SHA-256.
+DEQUANTIZED = SCRATCH / "gguf"
 
 
-def the_gguf_file(folder: Path) -> Path | None:
-    """The one GGUF file of a folder; None where there is none.
+def find_gguf_file(folder: Path) -> Path | None:
+    """Return the GGUF file in a folder, or None.
 
     Raises:
         TunediffError: there are several, such as a model in several precisions.
@@ -36,35 +36,35 @@ def the_gguf_file(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def dequantised(file: Path) -> Path:
-    """A folder with the weights of a GGUF file as float32 safetensors, its layout and its tokenizer; made once.
+def dequantize(file: Path) -> Path:
+    """Return a folder with the dequantized model of a GGUF file, which is created on the first call.
 
     Raises:
         TunediffError: the package gguf is missing, or transformers cannot read the file.
     """
     with file.open("rb") as opened:
-        folder = DEQUANTISED / hashlib.file_digest(opened, "sha256").hexdigest()[:32]
+        folder = DEQUANTIZED / hashlib.file_digest(opened, "sha256").hexdigest()[:32]
     if folder.is_dir():
         return folder
     if find_spec("gguf") is None:
         raise TunediffError(f"{file}: requires the package gguf, which is not installed; pip install gguf")
-    # Imported here: whoever has weights in safetensors needs no torch to find them.
+    # Imported here, because torch is not needed to find weights in safetensors.
     import torch
     import transformers
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    print(f"{file}: dequantised to float32 in {folder}, once", file=sys.stderr)
-    where = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
-    # A transformers that has it may keep the weights in their few bits, which it cannot save.
-    kept: Any = getattr(transformers, "GgufConfig", None)
-    plain = {"quantization_config": kept(dequantize=True)} if kept else {}
+    print(f"{file}: dequantizing to float32 in {folder}", file=sys.stderr)
+    options = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
+    # Newer versions of transformers would keep the weights quantized, and cannot save them then.
+    gguf_config: Any = getattr(transformers, "GgufConfig", None)
+    plain = {"quantization_config": gguf_config(dequantize=True)} if gguf_config else {}
     try:
-        read = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **where, **plain)
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
-    # Files from outside: gguf, tokenizers and transformers each say in their own way what is wrong with them.
+        read = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **options, **plain)
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, **options)
+    # gguf, tokenizers and transformers raise errors of many types for invalid files.
     except Exception as error:
         raise TunediffError(f"{file}: cannot be loaded: {one_line(error)}") from None
-    # transformers saves no model that it holds for a quantised one.
+    # transformers refuses to save a model that its config calls quantized.
     vars(read.config).pop("quantization_config", None)
     network = AutoModelForCausalLM.from_config(read.config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     network.load_state_dict(read.state_dict())

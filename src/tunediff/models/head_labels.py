@@ -1,9 +1,9 @@
-"""Which output of a checkpoint's classification head is which label: by their names.
+"""Match the outputs of a checkpoint's classification head to the labels of the task by name.
 
     put_in_order(network, ["entailment", "neutral", "contradiction"], names=None)
 
-`id2label` in config.json names the outputs. Case, blanks, hyphens and underscores do not count, and the
-short forms of `ALIASES` mean what they stand for. The head's outputs are put into the order of task.labels.
+`id2label` in config.json names the outputs. Case, spaces, hyphens and underscores are ignored, and the short forms in
+`ALIASES` are expanded.
 """
 
 import re
@@ -16,7 +16,7 @@ from torch import nn
 from tunediff.models.modules import new_head
 from tunediff.runtime.errors import TunediffError
 
-# Short forms, and what they stand for.
+# Short forms of label names.
 ALIASES = {
     **{"pos": "positive", "neg": "negative", "neu": "neutral", "neut": "neutral"},
     **{"entail": "entailment", "entails": "entailment", "entailed": "entailment"},
@@ -28,16 +28,16 @@ ALIASES = {
 def put_in_order(
     network: Any, labels: Sequence[str], names: Sequence[str] | None, key: str = "model.head_labels"
 ) -> None:
-    """Let output i of a checkpoint's head be label i.
+    """Reorder the outputs of a checkpoint's head, in place, such that output i is label i.
 
     Args:
         network: a classifier with as many outputs as labels.
-        labels: those of the task, in order.
-        names: of the outputs, in order, where params.yaml gives them; else those of the checkpoint hold.
-        key: of params.yaml that gives them.
+        labels: labels of the task, in order.
+        names: names of the outputs, in order, from params.yaml; None: those in the checkpoint's config.
+        key: key of params.yaml for the names.
 
     Raises:
-        TunediffError: the checkpoint names no labels, or others.
+        TunediffError: the checkpoint does not name its outputs, or names other labels.
     """
     found = [str(network.config.id2label.get(i)) for i in range(len(labels))] if names is None else list(names)
     if names is None and all(re.fullmatch(r"(?i)label_?\d+|none|\d+", name) for name in found):
@@ -60,12 +60,12 @@ def put_in_order(
 
 
 def is_new(network: Any, report: dict[str, Any], labels: Sequence[str]) -> bool:
-    """Whether the weights of a classifier's outputs are not the checkpoint's: it has none, or of another number.
+    """Whether the output layer of a classifier is new: the checkpoint has none, or one of another width.
 
     Args:
         network: the classifier.
-        report: transformers' account of missing and mismatched weights.
-        labels: those of the task.
+        report: missing and mismatched weights, as reported by transformers.
+        labels: labels of the task.
     """
     drawn = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
     outputs = {id(parameter) for parameter in _last_layer(network, len(labels)).parameters()}
@@ -73,7 +73,7 @@ def is_new(network: Any, report: dict[str, Any], labels: Sequence[str]) -> bool:
 
 
 def _last_layer(network: Any, n: int) -> nn.Module:
-    """The linear layer of the head that has an output for each of n labels."""
+    """The last linear layer of the head with n outputs."""
     layers = [
         module
         for head in new_head(network)

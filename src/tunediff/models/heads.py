@@ -1,11 +1,11 @@
-"""Which class of transformers holds a base with which head, and what such a model says of each row.
+"""Classes of transformers for a base with a head, and the outputs of classification heads.
 
-    head_class(configuration, "span")           # builds or loads any layout with the scores of start and end
-    label_scores(model, inputs)                 # of shape (n_rows, n_labels), of a classification head
+    head_class(configuration, "span")           # builds or loads any layout with a span head
+    label_scores(model, inputs)                 # logits of shape (n_rows, n_labels) of a classification head
 
-Two things are not left to transformers. Its span models of Llama and Qwen name their base `transformer`, so weights
-that were saved under `model` do not reach it; and it has none for Phi or Gemma. And its classifiers of decoders look
-for the last token that is not the padding's, which is another one than the last where a text ends with that token.
+Two things differ from transformers. Its span models of Llama and Qwen name their base `transformer`, so weights saved
+under `model` are not loaded; and it has no span models for Phi or Gemma. Its classifiers of decoders read the last
+token that is not the padding token, which is the wrong one if a text ends with that token.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,21 +38,21 @@ _AUTO_CLASSES: dict[Head, Any] = {
 
 
 def adds_head(head: Head) -> bool:
-    """Whether this head is put on the published model, which has none of the kind."""
+    """Whether fine-tuning adds this head to the published model."""
     return head in ("classification", "span")
 
 
 def n_outputs(head: Head, labels: int) -> int:
-    """How many numbers a new head gives: one per label, or (span) that of a start and that of an end."""
+    """Return the number of outputs of a new head: one per label, or start and end of a span."""
     return labels if head == "classification" else 2
 
 
 def head_class(configuration: PreTrainedConfig, head: Head) -> Any:
-    """The class that makes a model with this head of this layout: `from_config` and `from_pretrained` are its.
+    """Return the class with `from_config` and `from_pretrained` for this layout with this head.
 
-    It is transformers' Auto class. Where transformers has no span model of a decoder, or one whose base has a name of
-    its own, it is one made of the parts that its span models are made of; not every version of transformers lets such
-    a class be registered for a layout of its own.
+    This is transformers' Auto class. If transformers has no span model of a decoder, or one whose base is named
+    differently, it is a class composed like transformers' own span models; not all versions of transformers allow to
+    register such a class.
     """
     kind, auto = type(configuration), _AUTO_CLASSES[head]
     if head == "span":
@@ -66,11 +66,11 @@ def head_class(configuration: PreTrainedConfig, head: Head) -> Any:
 
 @cache
 def _span_class(classifier: type[PreTrainedModel]) -> type[PreTrainedModel]:
-    """The span model of the layout that a classifier is of."""
+    """The span model for the layout of a classifier."""
 
     def from_config(cls: Any, /, config: PreTrainedConfig, trust_remote_code: bool = False, **options: Any) -> Any:
-        """As that of the Auto classes."""
-        assert not trust_remote_code, "the code is our own"
+        """See the Auto classes."""
+        assert not trust_remote_code, "there is no remote code"
         return cls._from_config(config, **options)
 
     [parent] = [base for base in classifier.__bases__ if issubclass(base, PreTrainedModel)]
@@ -80,9 +80,9 @@ def _span_class(classifier: type[PreTrainedModel]) -> type[PreTrainedModel]:
 
 
 def read_mean(network: PreTrainedModel) -> None:
-    """Let the classification head of an encoder read the mean of a row's last hidden states, from now on.
+    """Let the classification head of an encoder read the mean of the last hidden states of a row, by a forward hook.
 
-    It is put in the place of the first token and of the pooler's output, of which every encoder's head reads one.
+    The mean replaces the first token and the pooler's output; the head of every encoder reads one of them.
     """
 
     def mean(_: Any, __: Any, inputs: dict[str, Any], output: Any) -> Any:
@@ -94,16 +94,16 @@ def read_mean(network: PreTrainedModel) -> None:
 
 
 def label_scores(model: Any, inputs: Mapping[str, "Tensor"]) -> "Tensor":
-    """What a classification head says of each row, as logits of shape (n_rows, n_labels).
+    """Return the logits of a classification head, of shape (n_rows, n_labels).
 
-    A decoder's head reads the last token of a row, whichever token that is.
+    The head of a decoder reads the last token of a row, whichever token that is.
 
     Args:
         model: a classifier of transformers, with or without an adapter.
-        inputs: a batch padded on the right; of shape (n_rows, width) each.
+        inputs: a batch padded on the right, each tensor of shape (n_rows, width).
     """
     network = model.get_base_model() if hasattr(model, "peft_config") else model
-    if not hasattr(network, "score"):  # an encoder, which reads its first token or, see `read_mean`, the mean
+    if not hasattr(network, "score"):  # an encoder
         logits: Tensor = network(**inputs).logits
         return logits
     hidden = network.base_model(**inputs, use_cache=False).last_hidden_state
@@ -113,11 +113,11 @@ def label_scores(model: Any, inputs: Mapping[str, "Tensor"]) -> "Tensor":
 
 
 def name_labels(network: PreTrainedModel, labels: Sequence[str]) -> None:
-    """Let the layout of a model with a classification head name the labels, in the order of its outputs."""
+    """Write the labels of a classification head to the model's config, in the order of its outputs."""
     if "ForSequenceClassification" in type(network).__name__:
         network.config.update(label_names(labels))
 
 
 def label_names(labels: Sequence[str]) -> dict[str, Any]:
-    """The keys of config.json that name the outputs of a classification head."""
+    """Return the keys of config.json that name the outputs of a classification head."""
     return {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}

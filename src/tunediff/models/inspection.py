@@ -1,10 +1,10 @@
-"""What was loaded: quantised layers, adapters, dtypes and embedding as they are, not as a file says.
+"""Inspect a loaded model: its quantized layers, adapters, dtypes and embedding.
 
     check_files(Path("model"), config)                      # before anything is loaded
     found = inspect(network, tokenizer, params.model)       # {"linear_layers": 14, "nf4_layers": 14, ...}
     tuned = found | with_adapter(network_with_adapter)      # {"adapted_layers": 14, ...}
 
-Where params.yaml says something else than what is there, the run stops with one line.
+A model that is not what params.yaml says is refused.
 """
 
 import sys
@@ -25,16 +25,16 @@ from tunediff.runtime.files import shown
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Factors of the low-rank products of LoRA and AdaLoRA in a layer of peft.
+# Attributes of a layer of peft with the factors of LoRA's and AdaLoRA's low-rank products.
 LOW_RANK = ("lora_A", "lora_B", "lora_E", "lora_embedding_A", "lora_embedding_B")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
-# Relative to the largest logit: what rounding alone may change of a token that is read again.
+# Tolerance of logits when a token is read again, relative to the largest one.
 REREAD_ROUNDING = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-# A smaller share of the base in 4 bits is worth a caution.
-MUCH = 0.9
-# Where layers of GPTQ, AWQ and compressed-tensors keep their numbers.
+# A smaller share of quantized weights causes a caution.
+MIN_QUANTIZED_SHARE = 0.9
+# Attributes in which layers of GPTQ, AWQ and compressed-tensors keep their numbers.
 PACKED = ("qweight", "weight_packed")
-# Of a generation config: what greedy generation does not read, and what is kept of it.
+# Keys of a generation config that do not change greedy generation, or that are kept.
 NEUTRAL = {
     *("do_sample", "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"),
     *("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "max_length", "max_new_tokens"),
@@ -44,14 +44,14 @@ NEUTRAL = {
 
 
 def check_files(weights: Path, config: Mapping[str, Any]) -> None:
-    """Refuse files beside the weights that would make another model of them than params.yaml says.
+    """Refuse files next to the weights with which transformers would load another model.
 
     Args:
         weights: folder with config.json and safetensors.
         config: the layout, as in config.json.
 
     Raises:
-        TunediffError: an adapter lies beside the weights.
+        TunediffError: there is an adapter next to the weights.
     """
     for name in ADAPTER_FILES:
         if (weights / name).exists():
@@ -68,10 +68,10 @@ def check_files(weights: Path, config: Mapping[str, Any]) -> None:
 
 
 def inspect(network: Any, tokenizer: "PreTrainedTokenizerBase", model: Model) -> dict[str, Any]:
-    """What is found in a loaded model: numbers and words, and `cautions`, each a sentence.
+    """Inspect a loaded model; return what was found by name, and `cautions`, each a sentence.
 
     Raises:
-        TunediffError: it is not what params.yaml says, or cannot be used as it says.
+        TunediffError: the model is not what params.yaml says, or cannot be used as params.yaml says.
     """
     _check_adapters(network)
     _check_embedding(network, tokenizer)
@@ -79,27 +79,26 @@ def inspect(network: Any, tokenizer: "PreTrainedTokenizerBase", model: Model) ->
     cautions = _check_quantization(found, network, model)
     if HEADS[model.head].writes:
         _check_causal(network, model)
-        other = changes_greedy(network)
-        if other:
-            values = ", ".join(f"{key} {shown(value)}" for key, value in other.items())
+        if ignored := changes_greedy(network):
+            values = ", ".join(f"{key} {shown(value)}" for key, value in ignored.items())
             cautions.append(f"generation_config.json sets {values}, which is ignored in greedy generation")
     return found | {"adapted_layers": 0, "cautions": cautions}
 
 
 def with_adapter(network: Any) -> dict[str, Any]:
-    """What a trained adapter adds to what was found in its base.
+    """Inspect the adapter of a model.
 
     Returns:
-        adapted_layers, those that answer with it; idle_layers, those among them whose part of it is zero: it has
-        learned nothing there, as in a layer that no text passes through.
+        adapted_layers, the number of layers with an active adapter; idle_layers, the number of those whose adapter is
+        zero because it learned nothing, as in a layer that text does not pass through.
 
     Raises:
-        TunediffError: no layer does.
+        TunediffError: no layer has an active adapter.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     layers: list[Any] = [module for module in network.modules() if isinstance(module, BaseTunerLayer)]
-    active = [one for one in layers if one.active_adapters and not one.disable_adapters and not one.merged]
+    active = [layer for layer in layers if layer.active_adapters and not layer.disable_adapters and not layer.merged]
     if not active:
         raise TunediffError(
             f"{network.config.model_type}: found {len(layers)} layers with an adapter, of which none is active; "
@@ -109,14 +108,14 @@ def with_adapter(network: Any) -> dict[str, Any]:
 
 
 def _is_idle(layer: Any) -> bool:
-    """Whether one factor of the layer's low-rank product is zero; of another kind of adapter that is not known."""
-    factors = [getattr(layer, name, None) for name in LOW_RANK]
-    values = [list(factor.parameters()) for factor in factors if factor is not None]
-    return any(of_factor and not any(value.any() for value in of_factor) for of_factor in values)
+    """Whether a factor of the layer's low-rank product is zero; False for other kinds of adapters."""
+    modules = [getattr(layer, name, None) for name in LOW_RANK]
+    factors = [list(module.parameters()) for module in modules if module is not None]
+    return any(factor and not any(value.any() for value in factor) for factor in factors)
 
 
 def changes_greedy(network: Any) -> dict[str, Any]:
-    """What a model's own generation config says that would change the likeliest text, by key."""
+    """Return the values of a model's generation config that would change greedy generation, by key."""
     config = getattr(network, "generation_config", None)
     if config is None:
         return {}
@@ -140,10 +139,10 @@ def _check_adapters(network: Any) -> None:
 def _check_embedding(network: Any, tokenizer: "PreTrainedTokenizerBase") -> None:
     embedding = network.get_input_embeddings()
     rows = getattr(getattr(embedding, "weight", None), "shape", [sys.maxsize])[0]
-    # A special token that is never placed, as some tokenizer classes add of their own, needs no row.
-    placed = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.sep_token_id}
-    never = {*tokenizer.all_special_ids} - placed
-    tokens = 1 + max((number for number in tokenizer.get_vocab().values() if number not in never), default=-1)
+    # Some tokenizer classes add special tokens that are never used; these need no row.
+    used = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.sep_token_id}
+    unused = {*tokenizer.all_special_ids} - used
+    tokens = 1 + max((number for number in tokenizer.get_vocab().values() if number not in unused), default=-1)
     if rows < tokens:
         raise TunediffError(
             f"params.yaml: model.id: found an embedding of {rows:,} rows and a tokenizer of {tokens:,} tokens; "
@@ -152,19 +151,19 @@ def _check_embedding(network: Any, tokenizer: "PreTrainedTokenizerBase") -> None
 
 
 def _layers(network: Any) -> dict[str, Any]:
-    """Parameters, linear layers by how they are stored, the share of weights in 4 bits, and the dtypes of the others.
+    """The number of parameters, linear layers by storage format, the share of weights in 4 bits, and dtypes.
 
-    The share is of all weight matrices but embeddings and head, fused experts among them.
+    The share is that of all weight matrices, including fused experts, without embeddings and head.
     """
     kept = unpacked_modules(network)
     stored = getattr(getattr(network.config, "quantization_config", None), "quant_method", None)
     stored = None if stored is None else str(getattr(stored, "value", stored))
-    linear, kinds, other, packed, whole = 0, Counter[str](), Counter[str](), 0, 0
+    linear, kinds, unpacked, packed, total = 0, Counter[str](), Counter[str](), 0, 0
     dtypes: Counter[str] = Counter()
     embeddings = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
     sizes: dict[int, int] = {}  # by identity: tied weights count once
     for name, module in network.named_modules():
-        # Layers of other packages keep their numbers in buffers, or under names of their own.
+        # Layers of other packages keep their numbers in buffers or under other names.
         foreign = not isinstance(module, nn.Linear) and any(hasattr(module, key) for key in PACKED)
         is_linear = (foreign or isinstance(module, nn.Linear | Conv1D)) and not inside(name, kept)
         linear += is_linear
@@ -172,7 +171,7 @@ def _layers(network: Any) -> dict[str, Any]:
             kinds[stored or type(module).__name__] += 1
         for parameter, value in module.named_parameters(recurse=False):
             state = getattr(value, "quant_state", None)
-            kind = getattr(state, "quant_type", None) or _narrow(value)
+            kind = getattr(state, "quant_type", None) or _unusual_dtype(value)
             size = value.numel() if state is None else int(torch.Size(state.shape).numel())
             sizes[id(value)] = size
             if kind is None:
@@ -185,25 +184,25 @@ def _layers(network: Any) -> dict[str, Any]:
                 and id(value) not in embeddings
                 and not inside(name, kept)
             ):
-                whole += size
+                total += size
                 packed += size * (kind == "nf4")
                 if kind is None:
-                    other[type(module).__name__] += 1
-    # Layers of other packages do not say how many numbers are packed in theirs.
+                    unpacked[type(module).__name__] += 1
+    # The number of packed parameters in layers of other packages is not known.
     counted = {} if any(hasattr(module, key) for module in network.modules() for key in PACKED) else sizes
     return {
         **({"parameters": sum(counted.values())} if counted else {}),
         "linear_layers": linear,
         "nf4_layers": kinds["nf4"],
         "quantized_layers": dict(kinds),
-        "nf4_share": packed / whole if whole else 0.0,
-        "unpacked": dict(other),
+        "nf4_share": packed / total if total else 0.0,
+        "unpacked": dict(unpacked),
         "dtypes": dict(dtypes),
     }
 
 
-def _narrow(value: torch.Tensor) -> str | None:
-    """What a weight is held in where that is neither a usual floating type nor packed: int8, float8_e4m3fn, ..."""
+def _unusual_dtype(value: torch.Tensor) -> str | None:
+    """The dtype of a weight if it is not a usual floating-point type, such as int8 or float8_e4m3fn; else None."""
     usual = value.dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
     return None if usual else str(value.dtype).removeprefix("torch.")
 
@@ -222,21 +221,21 @@ def _check_quantization(found: Mapping[str, Any], network: Any, model: Model) ->
         if kinds:
             return []
         return [
-            f"the weights of the {layout} model are stored quantised and were converted to "
+            f"the weights of the {layout} model are stored quantized and were converted to "
             f"{', '.join(found['dtypes'])} when loaded, because this machine cannot compute with them in stored form"
         ]
     wanted = model.quantization
     if set(kinds) - {wanted} or not kinds:
-        what = f"only {', '.join(kinds)}" if kinds else "none"
+        subset = f"only {', '.join(kinds)}" if kinds else "none"
         raise TunediffError(
             f"params.yaml: model.quantization: found {wanted}, but of the {linear} linear layers of the {layout} "
-            f"model {what} became {wanted.upper()}, since bitsandbytes packs only plain linear layers; expected none"
+            f"model {subset} became {wanted.upper()}, since bitsandbytes packs only plain linear layers; expected none"
         )
     if wanted != "nf4":
-        if kinds[wanted] >= MUCH * linear:
+        if kinds[wanted] >= MIN_QUANTIZED_SHARE * linear:
             return []
         return [f"{kinds[wanted]} of the {linear} linear layers of the {layout} model are {wanted.upper()}"]
-    if found["nf4_share"] >= MUCH:
+    if found["nf4_share"] >= MIN_QUANTIZED_SHARE:
         return []
     others = ", ".join(f"{n} in {name}" for name, n in found["unpacked"].items())
     return [
@@ -245,13 +244,13 @@ def _check_quantization(found: Mapping[str, Any], network: Any, model: Model) ->
     ]
 
 
-# Layouts whose scores or texts the sweep over all of them (docs/reliability.md) found to be others than by hand.
+# Layouts whose scores or texts are wrong, as found by a sweep over all layouts (docs/reliability.md).
 UNSOUND = {"moshi", "whisper", "xlstm"}
 
 
 @torch.inference_mode()
 def _check_causal(network: Any, model: Model) -> None:
-    """Refuse a model for which the last token changes what it says at earlier places: it sees the future."""
+    """Refuse a model whose outputs at earlier positions depend on the last token."""
     if network.config.model_type in UNSOUND:
         raise TunediffError(
             f"params.yaml: model.head: found lm, but the answers of a {network.config.model_type} model depend on "
@@ -266,7 +265,7 @@ def _check_causal(network: Any, model: Model) -> None:
             .float()
             for last in ([11 % rows], [5 % rows], [])
         )
-    # Each layout says in its own way that it cannot read tokens alone.
+    # Layouts that need more than tokens raise errors of many types.
     except Exception as error:
         if model.quantization != "none":
             raise TunediffError(
@@ -282,9 +281,9 @@ def _check_causal(network: Any, model: Model) -> None:
             f"params.yaml: model.head: found lm, but this {network.config.model_type} model attends to the tokens "
             "after the one that it predicts and cannot continue a text; expected classification or span"
         )
-    # At most places: rounding alone may send a token to other experts.
-    apart = (first - shorter).abs().amax(-1).median()
-    if apart > 10 * REREAD_ROUNDING[network.config.dtype] * first.abs().max():
+    # The median over positions, because rounding may route a token to other experts.
+    difference = (first - shorter).abs().amax(-1).median()
+    if difference > 10 * REREAD_ROUNDING[network.config.dtype] * first.abs().max():
         raise TunediffError(
             f"params.yaml: model.head: found lm, but the output of this {network.config.model_type} model depends on "
             "the number of tokens that follow; expected a layout without this dependence"

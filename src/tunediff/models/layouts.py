@@ -1,8 +1,8 @@
-"""The layout that a configuration names: a model without weights, on the meta device.
+"""Build models without weights from a configuration, on the meta device.
 
     layout({"model_type": "phi", "hidden_size": 2560, ...}, "classification", 3)      # PhiForSequenceClassification
 
-Nothing is downloaded and no code that a configuration points at is run.
+Nothing is downloaded, and code that a configuration refers to is not run.
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ def layout(config: Mapping[str, Any], head: Head = "lm", labels: int = 2) -> Pre
     """Build a model without weights, on the meta device.
 
     Args:
-        config: what a `config.json` holds: `model_type` and the sizes. Keys left out take the layout's defaults.
+        config: content of a `config.json`: `model_type` and the sizes. Missing keys take the layout's defaults.
         head: "lm" a causal language model, "classification" a classifier over `labels` classes, "span" start and end
-            of an answer, "none" the bare encoder or decoder.
-        labels: number of classes; read for "classification" only.
+            of an answer, "none" the encoder or decoder without a head.
+        labels: number of classes; only for "classification".
 
     Raises:
         TunediffError: `model_type` is missing or unknown, a key looks misspelt, a size is impossible, or transformers
@@ -36,8 +36,7 @@ def layout(config: Mapping[str, Any], head: Head = "lm", labels: int = 2) -> Pre
     try:
         with torch.device("meta"):
             model: PreTrainedModel = head_class(configuration, head).from_config(configuration, trust_remote_code=False)
-    # Layouts check their sizes each in its own way (ValueError, RuntimeError, ZeroDivisionError, ...). Here all
-    # of them mean the same: nothing can be built from this configuration.
+    # Layouts raise errors of many types for invalid sizes (ValueError, RuntimeError, ZeroDivisionError, ...).
     except Exception as error:
         if str(error).startswith("Unrecognized configuration class"):
             raise TunediffError(
@@ -49,12 +48,12 @@ def layout(config: Mapping[str, Any], head: Head = "lm", labels: int = 2) -> Pre
 
 
 def reads_both_ways(config: PreTrainedConfig) -> bool:
-    """Whether a layout is an encoder such as BERT, where every token sees those behind it."""
+    """Whether a layout is an encoder such as BERT, with bidirectional attention."""
     return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
 
 
 def is_encoder(config: Mapping[str, Any]) -> bool:
-    """Whether the layout that a `config.json` names is an encoder; it raises as `layout` does."""
+    """Whether the layout of a `config.json` is an encoder; raises the errors of `layout`."""
     return reads_both_ways(_configuration(config))
 
 
@@ -69,24 +68,25 @@ def _configuration(config: Mapping[str, Any]) -> PreTrainedConfig:
     try:
         defaults: PreTrainedConfig = AutoConfig.for_model(model_type)
         configuration = defaults.from_dict({key: _numbers(value) for key, value in config.items()})
-    except Exception as error:  # as in `layout`: every layout has checks of its own
+    except Exception as error:  # as in `layout`
         raise _cannot_build(error) from error
     known = {*defaults.to_dict(), *defaults.attribute_map}
     for key in sorted(config.keys() - known):
-        # Published files carry keys of their own, so an unknown key is no fault by itself. A near miss is: the
-        # layout silently takes its default. bos_token_id and eos_token_id are 0.917 alike, n_layers and n_layer 0.933.
+        # Published files have additional keys, so an unknown key is not an error. A misspelt one is, because the layout
+        # would silently use its default. The ratio of bos_token_id and eos_token_id is 0.917, that of n_layers and
+        # n_layer 0.933.
         if near := get_close_matches(key, known, n=1, cutoff=0.93):
             raise TunediffError(f"model.config.{key}: found an unknown key, expected {near[0]!r}")
     return configuration
 
 
 def _numbers(value: Any) -> Any:
-    """A value of config.json with what JSON has no number for: transformers writes {"__float__": "Infinity"}."""
+    """A value of config.json with non-finite numbers, which transformers writes as {"__float__": "Infinity"}."""
     if isinstance(value, dict):
         if value.keys() == {"__float__"}:
             return float(value["__float__"])
-        return {key: _numbers(one) for key, one in value.items()}
-    return [_numbers(one) for one in value] if isinstance(value, list) else value
+        return {key: _numbers(item) for key, item in value.items()}
+    return [_numbers(item) for item in value] if isinstance(value, list) else value
 
 
 def _cannot_build(error: Exception) -> TunediffError:

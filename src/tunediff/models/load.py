@@ -1,4 +1,4 @@
-"""How a base model's weights are loaded: safetensors only, no code from outside."""
+"""Load a base model from safetensors, without code from outside."""
 
 import sys
 from dataclasses import dataclass, field
@@ -24,17 +24,22 @@ from tunediff.runtime.threads import limit_threads
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-# One forward pass needs room beside the weights; a fifth is what small batches take.
+# Memory for a forward pass of a small batch, as a factor of the weights.
 HEADROOM = 1.2
 
 
-# A PreTrainedModel of transformers, or peft's wrapper around one: they share these attributes, but no type.
+# A PreTrainedModel of transformers, or peft's wrapper around one; they have no common type.
 Network = Any
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that is ready to answer, its context in tokens, the id that pads rows, and what it was loaded for."""
+    """A loaded model in evaluation mode, its context length in tokens, its padding id, and what it was loaded for.
+
+    `found` is the result of `inspection.inspect`, with `head` (new or checkpoint) and `labels` in the order of the
+    head. `weights` and `layout` are the folder and config.json that it was loaded from, to load it in another
+    precision.
+    """
 
     model: Network
     tokenizer: "PreTrainedTokenizerBase"
@@ -42,23 +47,21 @@ class Loaded:
     pad: int
     section: Model
     labels: list[str]
-    # What was found in it: see `inspection.inspect`; `head`, new or the checkpoint's; `labels` in the head's order.
     found: dict[str, Any] = field(default_factory=dict)
-    # Where it was loaded from, and its layout as in config.json: for the same weights in another precision.
     weights: Path = Path()
     layout: dict[str, Any] = field(default_factory=dict)
 
 
 def load_base(base: Path, model: Model, labels: list[str]) -> Loaded:
-    """Load the base model of `models/base/`, quantised as params.yaml says, on the GPU where there is one.
+    """Load the base model of `models/base/`, quantized as params.yaml says, onto the GPU if there is one.
 
     Args:
         base: the folder that the stage base_model wrote.
         model: the section model.
-        labels: label names; a classification head has an output for each, a span head two in any case.
+        labels: label names; a classification head has an output for each.
 
     Raises:
-        TunediffError: not enough memory, an unknown layout, or weights that are damaged or do not fit the layout.
+        TunediffError: there is not enough memory, the layout is unknown, or the weights are damaged or do not fit it.
     """
     return load_model(weights_of(base, model), read_json(base / CONFIG), model, labels)
 
@@ -66,14 +69,14 @@ def load_base(base: Path, model: Model, labels: list[str]) -> Loaded:
 def load_model(
     weights: Path, config: dict[str, Any], model: Model, labels: list[str], section: str = "model"
 ) -> Loaded:
-    """Load the weights and the tokenizer of a folder, as `load_base` does those that its manifest names.
+    """Load the weights and the tokenizer of a folder.
 
     Args:
         weights: folder with config.json, tokenizer and safetensors.
         config: the layout, as in config.json.
-        model: the section model: head, quantisation and dtype.
+        model: the section model: head, quantization and dtype.
         labels: label names.
-        section: of params.yaml that names the model.
+        section: section of params.yaml that names the model, for errors.
 
     Raises:
         TunediffError: as `load_base`.
@@ -86,7 +89,7 @@ def load_model(
         tokenizer = read_tokenizer(weights)
         torch.manual_seed(model.head_seed)
         network, report = _load_network(weights, config, model, len(labels))
-    # Files from outside: safetensors, tokenizers and transformers each say in their own way what is wrong with them.
+    # safetensors, tokenizers and transformers raise errors of many types for invalid files.
     except Exception as error:
         raise TunediffError(f"{weights}: cannot be loaded: {one_line(error)}") from None
     if HEADS[model.head].writes and reads_both_ways(network.config):
@@ -103,16 +106,17 @@ def load_model(
         read_mean(network)
     network.config.new_pooler = config.get("new_pooler", False)
     _check_fit(weights, network, report)
-    # Any token may pad, since no row sees its padding; but a classifier of the Llama kind looks for it to find the end.
-    # A model that writes keeps its config as it is: read again with a padding token, Youtu zeroes that token's weights.
+    # Any token may pad, because padding is masked; but classifiers of transformers look for the padding token to find
+    # the end of a row. The config of a language model is not changed: loaded again with a padding token, Youtu zeroes
+    # that token's weights.
     pad = next((int(i) for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
     if not HEADS[model.head].writes:
         network.config.pad_token_id = pad
-    # What an adapter saves as the name of its base: never a path of this machine.
+    # An adapter saves this as the name of its base, which must not be a path of this machine.
     network.name_or_path = model.id if model.source in ("hub", "package") else "models/base"
     if getattr(network.config, "rescale_every", 0):
-        # RWKV divides some of its weights whenever it goes from training to evaluation, and back: an adapter beside
-        # them would keep its size, and 4-bit weights be packed anew in another format. It computes the same without.
+        # RWKV rescales some of its weights when it switches between training and evaluation. An adapter would not be
+        # rescaled, and 4-bit weights would be packed again in another format. The results are the same without.
         network.config.rescale_every = 0
     if (output := network.get_output_embeddings()) is not None:
         output.register_forward_pre_hook(_contiguous)
@@ -120,7 +124,7 @@ def load_model(
     network.requires_grad_(False)
     choose_threads(network.config)
     found = {"head": _settle_head(network, report, model, labels, section)} | inspect(network, tokenizer, model)
-    if HEADS[model.head].is_of_labels:
+    if HEADS[model.head].scores_labels:
         found["labels"] = [network.config.id2label[number] for number in range(len(labels))]
     for caution in found["cautions"]:
         print(f"{weights}: {caution}", file=sys.stderr)
@@ -128,18 +132,18 @@ def load_model(
     return Loaded(network, tokenizer, context, pad, model, labels, found, weights, config)
 
 
-def _contiguous(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """The input of the output layer in one piece of memory.
+def _contiguous(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Make the input of the output layer contiguous.
 
-    `generate` hands it a slice of the last place. On the CPU torch copies the whole weight once per row for such an
-    input: seconds and gigabytes where there are tens of thousands of tokens.
+    `generate` passes a slice of the last position. For such an input, torch copies the whole weight once per row on the
+    CPU, which takes seconds and gigabytes with a large vocabulary.
     """
-    return tuple(one.contiguous() for one in given)
+    return tuple(value.contiguous() for value in inputs)
 
 
 def _settle_head(network: Network, report: dict[str, Any], model: Model, labels: list[str], section: str) -> str:
-    """Put a classification head's outputs in the order of the labels; whose the head is: new, or the checkpoint's."""
-    if not HEADS[model.head].is_of_labels:
+    """Put the outputs of a classification head in the order of the labels; return its origin, new or checkpoint."""
+    if not HEADS[model.head].scores_labels:
         heads = new_head(network)
         return "new" if any(inside(name, heads) for name in report["missing_keys"]) else "checkpoint"
     new = is_new(network, report, labels)
@@ -152,11 +156,11 @@ def _settle_head(network: Network, report: dict[str, Any], model: Model, labels:
 
 
 def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a folder, for which text that spells a special token is text.
+    """Load the tokenizer of a folder such that text which spells a special token stays text.
 
-    Asked for `split_special_tokens`, a tokenizer does not look for them. But a model of pieces that chooses the
-    likeliest ones (Unigram: XLM-R, T5, ALBERT), or one of whole words, has them among its own and finds them again:
-    such a spelling is broken up by a space, after everything else that is done to a text.
+    With `split_special_tokens`, most tokenizers do not match special tokens in a text. But Unigram models (XLM-R, T5,
+    ALBERT) and word-level models have them in their vocabulary and produce them nevertheless, so the normalizer inserts
+    a space into them.
     """
     from tokenizers import models, normalizers
     from transformers import AutoTokenizer
@@ -173,7 +177,7 @@ def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
 
 
 def _check_shards(folder: Path) -> None:
-    """Refuse an index that names as a part of the weights anything but a safetensors file beside it."""
+    """Refuse an index of weights that names anything but safetensors files in the same folder."""
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return
@@ -184,12 +188,13 @@ def _check_shards(folder: Path) -> None:
     for tensor, name in shards.items():
         if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
             raise TunediffError(
-                f"{index}: weight_map: {shown(tensor)}: found {shown(name, 200)}, expected a safetensors file beside it"
+                f"{index}: weight_map: {shown(tensor)}: found {shown(name, 200)}, expected a safetensors file in the "
+                "same folder"
             )
 
 
 def _check_fit(weights: Path, network: Network, report: dict[str, Any]) -> None:
-    """Refuse weights that lack a tensor of the layout, or have one of another shape; a new head may be either."""
+    """Refuse weights with missing tensors or tensors of another shape, except in a new head."""
     new = new_head(network)
     missing = [name for name in report["missing_keys"] if not inside(name, new)]
     wrong = [f"{name} is missing" for name in missing] + [
@@ -204,11 +209,11 @@ def _check_fit(weights: Path, network: Network, report: dict[str, Any]) -> None:
 
 
 def context_length(configuration: "PreTrainedConfig", tokenizer: "PreTrainedTokenizerBase", model: Model) -> int:
-    """Tokens that the model can read: its positions, or what its tokenizer says where that is less.
+    """Return the context length: the number of positions, or the limit of the tokenizer if that is less.
 
-    RoBERTa has 514 positions for 512 tokens. A tokenizer of a model from scratch knows the length of the training
-    sequences alone: a decoder reads on, but an encoder learned no position behind it. In rows that are longer than its
-    `keep_window_size`, Doge chooses which tokens each one sees by all of them, those behind it and padding too.
+    RoBERTa has 514 positions for 512 tokens. The tokenizer of a model from scratch has the length of the training
+    sequences as its limit; a decoder can read on, but an encoder has not learned the further positions. In rows longer
+    than `keep_window_size`, the attention of Doge depends on later tokens and padding.
     """
     positions = getattr(configuration, "max_position_embeddings", None) or tokenizer.model_max_length
     positions = min(positions, getattr(configuration, "keep_window_size", None) or positions)
@@ -217,7 +222,7 @@ def context_length(configuration: "PreTrainedConfig", tokenizer: "PreTrainedToke
 
 
 def _load_network(weights: Path, config: dict[str, Any], model: Model, n_labels: int) -> tuple[Network, dict[str, Any]]:
-    """The network with its head, and transformers' account of missing and mismatched weights."""
+    """The network with its head, and the missing and mismatched weights as reported by transformers."""
     dtype = compute_dtype(model)
     empty = layout(config, model.head, n_labels)
     options: dict[str, Any] = {
@@ -226,7 +231,7 @@ def _load_network(weights: Path, config: dict[str, Any], model: Model, n_labels:
         "local_files_only": True,
         "trust_remote_code": False,
         "output_loading_info": True,
-        # A head of another width is a new head; any other misfit is refused with its name.
+        # A head of another width becomes a new head; other mismatches are refused by `_check_fit`.
         "ignore_mismatched_sizes": True,
         "device_map": {"": device()},
     }
@@ -236,24 +241,24 @@ def _load_network(weights: Path, config: dict[str, Any], model: Model, n_labels:
     network, report = head_class(empty.config, model.head).from_pretrained(weights, **options)
     for module in network.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            # bitsandbytes would repack the weights for a bfloat16 kernel at the first evaluation on a CPU that has
-            # one: other numbers than in training, and no gradient through the layer from then on.
+            # On a CPU with a bfloat16 kernel, bitsandbytes would repack the weights at the first evaluation, which
+            # changes the numbers and disables the gradient through the layer.
             module.support_avx512bf16_for_cpu = False
         if hasattr(module, "state") and hasattr(module.state, "threshold"):
-            # Of weights that are stored in 8 bits; see BITSANDBYTES.
+            # For weights that are stored in 8 bits; see BITSANDBYTES.
             module.state.threshold = 0.0
     return network, report
 
 
 def choose_threads(config: "PreTrainedConfig") -> None:
-    """Compute on the CPU with the threads that layers of this layout's width keep at work."""
+    """Set the number of threads on the CPU by the width of a layout; see `limit_threads`."""
     units = getattr(config.get_text_config(), "hidden_size", None)
     if device() == "cpu" and isinstance(units, int):
         limit_threads(units)
 
 
 def compute_dtype(model: Model) -> torch.dtype:
-    """The dtype that params.yaml names; auto: bfloat16 on a GPU that has it, float16 on others, float32 on the CPU."""
+    """Return the dtype of the section model; see `Model.dtype` for auto."""
     if model.dtype != "auto":
         dtype: torch.dtype = getattr(torch, model.dtype)
         return dtype
@@ -263,7 +268,7 @@ def compute_dtype(model: Model) -> torch.dtype:
 
 
 def check_memory(config: dict[str, Any], model: Model, n_labels: int) -> None:
-    """Refuse a model that cannot fit before anything is loaded.
+    """Check before loading that a model fits into memory.
 
     Raises:
         TunediffError: the weights and some headroom are larger than the free memory of the device.

@@ -1,8 +1,8 @@
-"""Logits of a causal language model where they are wanted, and nowhere else.
+"""Logits of a causal language model at selected positions.
 
     logits_at(model, {"input_ids": tokens}, tokens == 7)      # of shape (n_sevens, vocabulary)
 
-The output layer is a fifth of a small model's work, and an answer is a few tokens of a long row.
+The output layer is a fifth of the work of a small model, and an answer is only a few tokens of a long row.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,43 +14,45 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedConfig
 
-# Layouts whose logits are the output layer's plain outcome, and whose attention takes a mask and positions of its own.
-# Others scale or cap their logits (Gemma, Cohere, Granite), have learned positions (GPT-2) or no attention (Mamba).
+# Layouts whose logits are the plain output of the output layer, and whose attention accepts a custom mask and custom
+# positions. Others scale or cap their logits (Gemma, Cohere, Granite), have learned positions (GPT-2) or no attention
+# (Mamba).
 PLAIN_LAYOUTS = {"llama", "phi", "qwen2", "qwen3", "gpt_neox", "mistral"}
 
 
 def takes_own_mask(config: "PreTrainedConfig", longest: int) -> bool:
-    """Whether a layout takes a mask and positions of ours for rows of up to `longest` tokens.
+    """Whether a layout supports a custom mask and custom positions for rows of up to `longest` tokens.
 
-    A mask of ours would lift a sliding window. What is read before the limit of a rotary scaling cannot be gone on from
-    behind it.
+    A custom mask would override a sliding window, and a cache filled before the limit of a rotary scaling is invalid
+    after it.
     """
     limits = [getattr(config, "sliding_window", None), rotary_limit(config)]
     return config.model_type in PLAIN_LAYOUTS and all(limit is None or longest <= limit for limit in limits)
 
 
 def rotary_limit(config: "PreTrainedConfig") -> int | None:
-    """Tokens behind which a layout turns all its positions by other angles (longrope, dynamic NTK); None: never.
+    """Return the length above which a layout uses other rotary angles (longrope, dynamic NTK); None: there is none.
 
-    transformers chooses them by the longest row of a batch, so a row's logits depend on the rows beside it.
+    transformers chooses the angles by the longest row of a batch, so the logits of a row depend on the other rows.
     """
     parameters = getattr(config, "rope_parameters", None) or {}
     limits = []
-    for one in [parameters, *(value for value in parameters.values() if isinstance(value, dict))]:
-        if one.get("rope_type") == "longrope":
-            limits.append(int(one["original_max_position_embeddings"]))
-        elif "dynamic" in str(one.get("rope_type")):
+    for rope in [parameters, *(value for value in parameters.values() if isinstance(value, dict))]:
+        if rope.get("rope_type") == "longrope":
+            limits.append(int(rope["original_max_position_embeddings"]))
+        elif "dynamic" in str(rope.get("rope_type")):
             limits.append(int(config.max_position_embeddings))
     return min(limits, default=None)
 
 
 def batch_kinds(config: "PreTrainedConfig", lengths: Sequence[int], written: int = 0) -> list[int]:
-    """Of each row a number; rows of different numbers must not be read in one batch: see `rotary_limit`.
+    """Return a kind per row; rows of different kinds must not share a batch, see `rotary_limit`.
 
     Args:
         config: the model's layout.
-        lengths: tokens of each row.
-        written: tokens that may be written behind a row; a row that may grow over the limit is read with its like.
+        lengths: number of tokens of each row.
+        written: number of tokens that may be generated after a row; a row that may cross the limit only shares a batch
+            with rows of the same length.
     """
     limit = rotary_limit(config)
     if limit is None:
@@ -59,21 +61,20 @@ def batch_kinds(config: "PreTrainedConfig", lengths: Sequence[int], written: int
 
 
 def logits_at(model: Network, inputs: Mapping[str, Any], places: Any) -> "Tensor":
-    """Logits at some places of a batch, float32, with a gradient where one is being recorded.
+    """Return the float32 logits at some positions of a batch, with a gradient if gradients are recorded.
 
     Args:
         model: a causal language model of transformers, with or without an adapter.
-        inputs: what the model reads; input_ids has the shape (n_rows, width). past_key_values may hold what was read
-            before the rows (`tunediff.models.prefix`); only a plain layout takes them.
-        places: which of the rows and columns, as an index of a tensor: a mask of shape (n_rows, width), or the two
-            tensors of row and of column numbers.
+        inputs: inputs of the model; input_ids has the shape (n_rows, width). past_key_values may hold a prefix
+            (`tunediff.models.prefix`), which only `PLAIN_LAYOUTS` support.
+        places: positions as an index: a mask of shape (n_rows, width), or two tensors of row and column indices.
 
     Returns:
-        The shape of the places that were picked, and the vocabulary behind it.
+        Logits of shape (*shape of the indexed positions, vocabulary).
     """
     if model.config.model_type not in PLAIN_LAYOUTS:
         rows, columns = places if isinstance(places, tuple) else places.nonzero(as_tuple=True)
-        # Of these layouts every row gives its logits at the columns where any row's are wanted.
+        # logits_to_keep selects the same columns in every row.
         kept, at = columns.unique(return_inverse=True)
         logits: Tensor = model(**inputs, use_cache=False, logits_to_keep=kept).logits[rows, at]
         return logits.float()

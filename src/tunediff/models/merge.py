@@ -1,10 +1,10 @@
-"""An adapter merged into the weights of its base: a model of its own, which transformers loads by itself.
+"""Merge an adapter into the weights of its base, which gives a model that transformers loads without peft.
 
     merged = merge_adapter(load_tuned(loaded, Path("models/tuned")).model)
     save_merged(replace(loaded, model=merged), Path("models/merged"))
 
-The base's unquantised weights are merged. What was trained on 4-bit weights compensates for their rounding error, so
-the merged model is not the tuned one and has to be measured: `tunediff merge` does.
+The unquantized weights of the base are merged. An adapter that was trained on 4-bit weights compensates for their
+rounding errors, so the merged model is not the tuned one and is evaluated again by `tunediff merge`.
 """
 
 from pathlib import Path
@@ -21,17 +21,17 @@ GENERATION = "generation_config.json"
 
 
 def merge_adapter(model: Network) -> Network:
-    """Return the base with the adapter's change added to its own weights; `model` is used up by it.
+    """Return the base with the adapter's change added to its weights; `model` is modified.
 
-    Where the output layer is adapted and shares its weights with the input embedding, it gets weights of its own
-    first: else the change would reach the input too.
+    If the output layer is adapted and tied to the input embedding, it is untied first, because otherwise the change
+    would affect the input too.
 
     Args:
-        model: an unquantised base with a LoRA adapter on it, as `load_tuned` returns it.
+        model: an unquantized base with a LoRA adapter, from `load_tuned`.
 
     Raises:
-        TunediffError: a merged weight is no finite number in the base's dtype, or layers with adapters of their own
-            share their weights, which can hold one change alone.
+        TunediffError: a merged weight is not finite in the base's dtype, or layers with separate adapters share their
+            weights.
     """
     base = model.get_base_model()
     _refuse_shared(base)
@@ -48,7 +48,7 @@ def merge_adapter(model: Network) -> Network:
 
 
 def _refuse_shared(base: Network) -> None:
-    """Refuse layers that share one weight, such as the attention blocks of Zamba, and have an adapter each."""
+    """Refuse layers that share a weight but have separate adapters, such as the attention blocks of Zamba."""
     first: dict[int, str] = {}
     for name, module in base.named_modules():
         weight = getattr(getattr(module, "base_layer", None), "weight", None)
@@ -62,13 +62,16 @@ def _refuse_shared(base: Network) -> None:
 
 
 def save_merged(loaded: Loaded, folder: Path) -> None:
-    """Write weights as safetensors, layout and tokenizer to `folder`, in the form that models are published in."""
+    """Write weights as safetensors, config.json and tokenizer to `folder`, as models are published."""
     save_whole(loaded.model, folder)
     loaded.tokenizer.save_pretrained(folder)
 
 
 def save_whole(network: Network, folder: Path) -> None:
-    """Write weights and layout to `folder`, and the generation config as it was, also one that transformers refuses."""
+    """Write weights, config.json and the unchanged generation config to `folder`.
+
+    transformers refuses to save some published generation configs.
+    """
     from transformers import GenerationConfig
 
     kept = getattr(network, "generation_config", None)
@@ -84,7 +87,7 @@ def save_whole(network: Network, folder: Path) -> None:
 
 
 def load_whole(folder: Path, model: Model, labels: list[str]) -> Loaded:
-    """Load a model of a folder that `save_whole` wrote, and that holds its tokenizer too.
+    """Load a model and its tokenizer from a folder of `save_merged`.
 
     Args:
         folder: the folder.
@@ -94,6 +97,6 @@ def load_whole(folder: Path, model: Model, labels: list[str]) -> Loaded:
     Raises:
         TunediffError: as `load_model`.
     """
-    # Its head's outputs have been put in the order of the labels, and are named by them.
+    # The outputs of its head are in the order of the labels and named by them.
     section = model.model_copy(update={"head_labels": None})
     return load_model(folder, read_json(folder / CONFIG), section, labels)

@@ -1,9 +1,9 @@
-"""The modules of a model by what is done with them: packed in 4 bits, adapted, or trained whole as a new head.
+"""Find the modules of a model that are quantized, adapted, or trained as a new head.
 
 new_head(layout(config, "classification"))                       # ["score"] of a Llama, ["classifier"] of a BERT
 matched_targets(layout(config), ["q_proj"])["q_proj"][0]         # model.layers.0.self_attn.q_proj
 
-All of it works on a layout without weights and on a loaded model alike.
+All functions accept a layout without weights or a loaded model.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ ALL_LINEAR = "all-linear"
 
 
 def unpacked_modules(model: PreTrainedModel) -> list[str]:
-    """Names of the modules that 4-bit quantisation must leave alone: the output embedding or the new head.
+    """Return the names of the modules that 4-bit quantization must skip: the output embedding or the new head.
 
-    To be passed as `llm_int8_skip_modules`. Left to itself transformers 5.23 looks for the module that owns the
-    last parameter, finds it by the suffix `.weight` only, and so makes an unpacked, half-precision `Linear4bit`
-    of a head that has a bias (BERT's).
+    They are passed as `llm_int8_skip_modules`. By default, transformers 5.23 looks for the module of the last
+    parameter, finds it only by the suffix `.weight`, and so makes an unpacked, half-precision `Linear4bit` of a head
+    with a bias (BERT's).
     """
     if model.base_model is model:
         return []
@@ -36,26 +36,26 @@ def unpacked_modules(model: PreTrainedModel) -> list[str]:
 
 
 def new_head(model: PreTrainedModel) -> list[str]:
-    """Names of the modules that a task head adds to the base; empty for a language model or a bare one.
+    """Return the names of the modules of a new head; empty for a language model or a model without a head.
 
-    These are trained whole and never adapted: they belong in peft's `modules_to_save`. A pooler that the base's
-    weights lack (a BERT that was trained on masked words alone) is among them: config.json says `new_pooler` then.
+    They are fully trained and not adapted (peft's `modules_to_save`). They include a pooler that the base's weights
+    lack, as in a BERT without next-sentence prediction; config.json then has `new_pooler`.
     """
     return unpacked_modules(model) if _output_embedding(model) is None else []
 
 
 def new_pooler(model: PreTrainedModel) -> bool:
-    """Whether the model's layout has a pooler that the base's weights lack."""
+    """Whether the layout has a pooler that the base's weights lack."""
     return bool(getattr(model.config, "new_pooler", False))
 
 
 def inside(name: str, modules: Sequence[str]) -> bool:
-    """Whether a dotted name is one of the modules, or lies in one."""
+    """Whether a dotted name is one of the modules, or is inside one of them."""
     return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
-def _is_read_past(model: PreTrainedModel, name: str) -> bool:
-    """Whether a layer is a dt_proj of Mamba's kind, whose weights are read without calling it, unless in 4 bits."""
+def _is_bypassed(model: PreTrainedModel, name: str) -> bool:
+    """Whether a layer is a dt_proj of Mamba and similar layouts, which use its weights without calling it."""
     holder, _, last = name.rpartition(".")
     return last == "dt_proj" and hasattr(model.get_submodule(holder), "x_proj")
 
@@ -66,24 +66,24 @@ def _output_embedding(model: PreTrainedModel) -> nn.Module | None:
 
 
 def matched_targets(model: PreTrainedModel, target_modules: Sequence[str] | str | None) -> dict[str, list[str]]:
-    """Linear layers that each LoRA target names, by peft's rule.
+    """Return the linear layers that match each LoRA target, by peft's rule.
 
-    A target names a layer when it is its whole name or its last part ("q_proj" for
-    "model.layers.0.self_attn.q_proj"). "all-linear" names every linear layer but the output embedding. A new
-    head is trained whole, so no target reaches it; nor does one reach a layer that computes past an adapter. Works on a
-    meta layout, on a real model and on a 4-bit one (`Linear4bit` is an `nn.Linear`), before the adapter is put on.
+    A target matches a layer if it is its full name or the last part of it ("q_proj" for
+    "model.layers.0.self_attn.q_proj"). "all-linear" matches every linear layer except the output embedding. Targets
+    never match a new head, which is fully trained, or a layer that would bypass an adapter. The model may be on the
+    meta device, loaded, or in 4 bits (`Linear4bit` is an `nn.Linear`), but without an adapter.
 
     Returns:
-        Full layer names per target, in the model's order.
+        Full names of the layers by target, in the model's order.
 
     Raises:
-        TunediffError: a target names no linear layer; the line names those targets and the linear layers that exist.
+        TunediffError: a target matches no linear layer; the message lists the existing ones.
     """
     heads = new_head(model)
     linear = {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, (nn.Linear, Conv1D)) and not inside(name, heads) and not _is_read_past(model, name)
+        if isinstance(module, (nn.Linear, Conv1D)) and not inside(name, heads) and not _is_bypassed(model, name)
     }
     if target_modules == ALL_LINEAR:
         output = _output_embedding(model)

@@ -1,7 +1,6 @@
-"""The parameter counts of parameters: what a head and an adapter add to a base, what they take away, and what a count
-counts.
+"""Sum up parameter counts: base, head, adapter, and possible explanations of a published count.
 
-Arithmetic on the rows that `tunediff.models.counts` writes, one a tensor. BERT with a span head (system E):
+The rows come from `tunediff.models.counts`, one per tensor. BERT with a span head (system E):
 
     rows = count_parameters(config, head="span")
     totals(rows)["base_total"]             # 109_482_240
@@ -9,9 +8,9 @@ Arithmetic on the rows that `tunediff.models.counts` writes, one a tensor. BERT 
     totals(rows)["head_added"]             # 1_538
     totals(rows)["base_with_head_total"]   # 108_893_186
 
-Three numbers are often mixed up, so each has a key of its own: logical parameters (what a model card counts; tied
-weights count once), stored elements (`packed`: two 4-bit weights share a byte, so `sum(p.numel())` over a loaded 4-bit
-model counts them as one) and bytes.
+Three numbers that are often confused have separate keys: logical parameters (as in a model card; tied weights count
+once), stored elements (`packed`: two 4-bit weights share a byte, so `sum(p.numel())` over a loaded 4-bit model counts
+them as one) and bytes.
 """
 
 import re
@@ -20,7 +19,7 @@ from itertools import combinations
 from math import prod
 from typing import Any, NamedTuple
 
-# A difference that takes more parts than these to explain can be put together in several ways by chance.
+# With more parts, several combinations may explain a difference by chance.
 MOST_PARTS = 3
 
 
@@ -37,12 +36,12 @@ class ParameterRow(NamedTuple):
     base: int  # logical parameters before fine-tuning
     tuned: int  # logical parameters after
     stored: int  # elements in memory after; two NF4 weights are one
-    bytes: int  # in memory after, quantisation constants included
+    bytes: int  # in memory after, quantization constants included
     trainable: bool | None  # whether fine-tuning trains it; None: not known
 
 
 class ModuleRow(NamedTuple):
-    """The same tensor of all layers of a model: `layers.*.mlp.fc1.weight`, its shape, and sums over the layers."""
+    """A tensor in all layers of a model, such as `layers.*.mlp.fc1.weight`: its shape, and sums over the layers."""
 
     tensor: str
     shape: tuple[int, ...]
@@ -58,7 +57,7 @@ class ModuleRow(NamedTuple):
 
 
 def read_rows(table: Sequence[Mapping[str, Any]]) -> list[ParameterRow]:
-    """The rows of data/parameters.csv, whose shapes and truth values are text."""
+    """Convert the rows of data/parameters.csv, which are text."""
     return [
         ParameterRow(
             *(row["module"], row["parameter"], row["part"], row["kind"]),
@@ -75,7 +74,7 @@ def read_rows(table: Sequence[Mapping[str, Any]]) -> list[ParameterRow]:
 
 
 def by_module(rows: Sequence[ParameterRow]) -> list[ModuleRow]:
-    """The table with the repeated layers of a model added up: `layers.0.mlp` is `layers.*.mlp`."""
+    """Sum up the repeated layers of a model: `layers.0.mlp` becomes `layers.*.mlp`."""
     groups: dict[tuple[Any, ...], list[ParameterRow]] = {}
     for row in rows:
         tensor = re.sub(r"\.\d+(?=\.)", ".*", f"{row.module}.{row.parameter}")
@@ -99,19 +98,19 @@ def by_module(rows: Sequence[ParameterRow]) -> list[ModuleRow]:
 
 
 def totals(rows: Sequence[ParameterRow], published: int | None = None) -> dict[str, float]:
-    """Add up the table to what stands in `metrics/count_params.json`.
+    """Return the figures of `metrics/count_params.json`.
 
-    Logical parameters: `base_total` - `removed` + `head_added` = `base_with_head_total`, and that + `adapter_added` =
-    `tuned_total`. `trainable` are those that training moves, `trainable_percent` their share of `tuned_total`, 0 to
-    100. `packed_total` are the elements stored of the tuned model, `packed_base_total` those of its base part, and
-    `packed_trainable_percent` is the share of `trainable` in `packed_total`: figures that tools print for a 4-bit
-    model, there to be compared with, not quoted. `bytes` is the memory of the tuned model's weights. Where it is not
-    known what was trained, the three that tell of it are left out.
+    Logical parameters: `base_total` - `removed` + `head_added` = `base_with_head_total`, plus `adapter_added` =
+    `tuned_total`. `trainable` is the number of trained parameters, `trainable_percent` their share of `tuned_total`, 0
+    to 100. `packed_total` is the number of stored elements of the tuned model, `packed_base_total` that of its base
+    part, and `packed_trainable_percent` the share of `trainable` in `packed_total`; these are the figures that tools
+    print for a 4-bit model, for comparison only. `bytes` is the memory of the tuned model's weights. If it is not known
+    what was trained, the three figures about trained parameters are missing.
 
     Args:
-        rows: a row a tensor; of no row there are no figures.
-        published: a parameter count as published; gives `published_total` and `published_difference`, published less
-            `base_total`.
+        rows: a row per tensor; without rows there are no figures.
+        published: a published parameter count; adds `published_total` and `published_difference`, which is `published`
+            minus `base_total`.
     """
     if not rows:
         return {}
@@ -139,12 +138,11 @@ def totals(rows: Sequence[ParameterRow], published: int | None = None) -> dict[s
 
 
 def explanation(rows: Sequence[ParameterRow], difference: int) -> dict[str, int] | None:
-    """The parts of the parameter counts that add up to `difference` (a published count less the base's), each with its
-    sign.
+    """Find the parts of a model, with signs, that explain the difference between a published count and the base's.
 
     Returns:
-        An empty dictionary where there is no difference. None where no `MOST_PARTS` parts make it, or where several
-        choices of equally few parts do: then nothing in the layout tells what the published figure counts.
+        The parts by name; empty if there is no difference. None if no combination of at most `MOST_PARTS` parts equals
+        the difference, or if several smallest combinations do.
     """
     parts = _parts(rows)
     for size in range(MOST_PARTS + 1):
@@ -155,7 +153,7 @@ def explanation(rows: Sequence[ParameterRow], difference: int) -> dict[str, int]
 
 
 def _parts(rows: Sequence[ParameterRow]) -> dict[str, int]:
-    """What counts often take in or leave out, in logical parameters; of parts of one size the first alone."""
+    """Parts that published counts often include or omit, in logical parameters; of equal parts only the first."""
     sums = totals(rows)
     sized = {
         "the new head": sums["head_added"],
@@ -166,7 +164,7 @@ def _parts(rows: Sequence[ParameterRow]) -> dict[str, int]:
     }
     for row in rows:
         if row.base:
-            sized[_left_out(row)] = sized.get(_left_out(row), 0) - row.base
+            sized[_group(row)] = sized.get(_group(row), 0) - row.base
     found: dict[str, int] = {}
     for name, size in sized.items():
         if size and size not in found.values():
@@ -174,8 +172,8 @@ def _parts(rows: Sequence[ParameterRow]) -> dict[str, int]:
     return found
 
 
-def _left_out(row: ParameterRow) -> str:
-    """The group of a tensor of the base that a count may leave out; each tensor is in one group."""
+def _group(row: ParameterRow) -> str:
+    """The group of a tensor of the base that a published count may omit; each tensor is in one group."""
     if "pooler" in row.module:
         return "the pooler"
     if "position" in row.module or row.module.endswith("wpe"):
@@ -188,12 +186,12 @@ def _left_out(row: ParameterRow) -> str:
 
 
 def summary(rows: Sequence[ParameterRow], published: int | None = None) -> Iterator[str]:
-    """The totals as people read them, a line each, with their arithmetic."""
+    """Format the totals for the terminal, a line each, with their arithmetic."""
     if not rows:
         yield "  not counted: a server does not report the parameters of its models"
         return
     sums = totals(rows, published)
-    gone = ", ".join(
+    removed = ", ".join(
         dict.fromkeys(
             f"{row.module}{'' if row.base else ' (tied to the embedding, which stays)'}"
             for row in rows
@@ -204,7 +202,7 @@ def summary(rows: Sequence[ParameterRow], published: int | None = None) -> Itera
     adapted = len({row.module for row in rows if row.part == "adapter"})
     yield f"  base          {sums['base_total']:>15,} logical parameters"
     if new:
-        yield f"  - removed     {sums['removed']:>15,}{f' {gone}' if gone else ''}"
+        yield f"  - removed     {sums['removed']:>15,}{f' {removed}' if removed else ''}"
         yield f"  + head        {sums['head_added']:>15,} {new}"
         yield f"  = with head   {sums['base_with_head_total']:>15,}"
     if adapted:
@@ -223,10 +221,10 @@ def summary(rows: Sequence[ParameterRow], published: int | None = None) -> Itera
         yield f"  stored        {sums['packed_total']:>15,} elements: {logical:,} 4-bit parameters in {stored:,}{share}"
     yield f"  memory        {sums['bytes']:>15,} bytes"
     if published is not None:
-        yield f"  published     {published:>15,} {_compared(rows, published - int(sums['base_total']))}"
+        yield f"  published     {published:>15,} {_published_comparison(rows, published - int(sums['base_total']))}"
 
 
-def _compared(rows: Sequence[ParameterRow], difference: int) -> str:
+def _published_comparison(rows: Sequence[ParameterRow], difference: int) -> str:
     parts = explanation(rows, difference)
     if not difference:
         return "as counted for the base"

@@ -1,12 +1,12 @@
-"""Tuned models that were not trained: random changes of the trained one's size, and parts and multiples of its own.
+"""Tuned models made from the trained one: random changes of the same size, and scaled changes.
 
     write_null(tuned, folder, load, seed=1)          # random, of the same norm, layer by layer
     write_scaled(tuned, folder, load, strength=0.5)  # half of what training changed
 
-Each is a folder that loads as the tuned model does (`tunediff.models.tuned.load_tuned`). Of a LoRA adapter the product
-of its two matrices is what counts: a random one has the Frobenius norm of the trained one in each layer. Of weights
-that were trained themselves it is the difference to the base, tensor by tensor. An adapter beside which tensors were
-trained whole, such as a new head, is refused: they would keep what they learned.
+Each is a folder that is loaded like the tuned model (`tunediff.models.tuned.load_tuned`). The change of a LoRA adapter
+is the product of its two matrices; a random one has the same Frobenius norm in each layer. The change of fully trained
+weights is the difference from the base, per tensor. An adapter with fully trained tensors, such as a new head, is
+refused, because these would keep what they learned.
 """
 
 import shutil
@@ -29,18 +29,18 @@ from tunediff.models.load import Network
 from tunediff.models.tuned import read_tuned
 from tunediff.runtime.errors import TunediffError
 
-# peft's names of the two matrices of an adapted layer, linear or of embeddings.
+# peft's names of the two matrices of an adapted linear or embedding layer.
 PAIRS = {"lora_A": "lora_B", "lora_embedding_A": "lora_embedding_B"}
 
 
 def write_null(tuned: Path, folder: Path, base: Callable[[], Network], seed: int) -> None:
-    """Write a tuned model whose change is random, and in each layer as large as the trained one's.
+    """Write a tuned model with a random change of the same norm as the trained one in each layer.
 
     Args:
-        tuned: the trained one, as the stage train writes it.
-        folder: where to; it is made.
-        base: loads the base; asked where weights of its own were trained.
-        seed: of the draw.
+        tuned: the folder of the trained model that the stage train wrote.
+        folder: the folder to create.
+        base: loads the base; only called if the model is not an adapter.
+        seed: seed of the random numbers.
 
     Raises:
         TunediffError: the tuned model is neither a LoRA adapter nor weights that were trained here.
@@ -62,19 +62,26 @@ def write_null(tuned: Path, folder: Path, base: Callable[[], Network], seed: int
 
 
 def write_scaled(tuned: Path, folder: Path, base: Callable[[], Network], strength: float) -> None:
-    """Write a tuned model with `strength` times the change of the trained one: 0 is the base, 1 the trained one.
+    """Write a tuned model with `strength` times the change of the trained one: 0 is the base, 1 the trained model.
 
-    Args and Raises as `write_null`.
+    Args:
+        tuned: as for `write_null`.
+        folder: as for `write_null`.
+        base: as for `write_null`.
+        strength: factor of the change.
+
+    Raises:
+        TunediffError: as for `write_null`.
     """
     _write(tuned, folder, base, lambda down, up: (down, up * strength), lambda change: change * strength)
 
 
 def product_norm(down: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-    """The Frobenius norm of the product of an adapter's two matrices, without the product itself.
+    """Return the Frobenius norm of the product of an adapter's two matrices, without computing the product.
 
     Args:
-        down: of shape (rank, inputs).
-        up: of shape (outputs, rank).
+        down: matrix of shape (rank, inputs).
+        up: matrix of shape (outputs, rank).
     """
     down, up = down.double(), up.double()
     squared = ((up.T @ up) * (down @ down.T)).sum()
@@ -113,7 +120,7 @@ def _write(
         found = "DoRA" if config.get("use_dora") else config.get("peft_type")
         raise TunediffError(f"{tuned / ADAPTER_CONFIG}: found {found}, expected LoRA, whose change is a product")
     weights = dict(read_weights(tuned / ADAPTER))
-    matrices = {name for both in _pairs(sorted(weights)) for name in both}
+    matrices = {name for names in _pairs(sorted(weights)) for name in names}
     if others := sorted(weights.keys() - matrices):
         raise TunediffError(
             f"{tuned / ADAPTER}: found {others[0]}, which was fully trained; expected only LoRA matrices"
@@ -127,7 +134,7 @@ def _write(
 
 
 def _pairs(names: list[str]) -> Iterator[tuple[str, str]]:
-    """The names of both matrices of each layer."""
+    """Names of the two matrices of each layer."""
     for name in names:
         for down, up in PAIRS.items():
             if f".{down}" in name:

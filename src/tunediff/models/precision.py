@@ -1,10 +1,10 @@
-"""In which precision weights are held: packed by bitsandbytes as they are loaded, or as a checkpoint stores them.
+"""The precision of weights: quantized by bitsandbytes at load time, or as stored in a checkpoint.
 
     check_precision(config, "stored", "model.quantization", weights)     # before anything is downloaded or computed
     network = head.from_pretrained(weights, **packing_options(model, dtype, empty))
 
-What is stored as GPTQ, AWQ, compressed-tensors, FP8 and the like is loaded by transformers, with the package that each
-needs; its own checks say what is missing, a package or a GPU.
+Weights that are stored as GPTQ, AWQ, compressed-tensors, FP8 and the like are loaded by transformers with the package
+that each format needs; its own checks report a missing package or GPU.
 """
 
 import logging
@@ -23,12 +23,12 @@ from tunediff.runtime.files import shown
 
 
 def device() -> str:
-    """`cuda` where a GPU is there, else `cpu`."""
+    """Return `cuda` if there is a GPU, else `cpu`."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def stored_quantization(config: Mapping[str, Any]) -> str | None:
-    """How a checkpoint's own config.json says its weights are quantised: nf4, fp4, int8, gptq, ...; None: not."""
+    """Return the quantization of a checkpoint by its config.json: nf4, fp4, int8, gptq, ..., or None."""
     stored = config.get("quantization_config")
     if stored is None:
         return None
@@ -40,21 +40,21 @@ def stored_quantization(config: Mapping[str, Any]) -> str | None:
 
 
 def check_precision(config: Mapping[str, Any], quantization: str, key: str, weights: Path) -> None:
-    """Refuse a precision that the weights are not stored in, or that cannot be computed with here.
+    """Refuse a precision that the weights are not stored in, or that this machine does not support.
 
     Args:
-        config: the layout, as in config.json; nothing else of the model is read.
-        quantization: how params.yaml wants it.
-        key: of params.yaml that says so.
-        weights: where they lie, for the error.
+        config: the layout, as in config.json; no weights are read.
+        quantization: the quantization in params.yaml.
+        key: its key in params.yaml.
+        weights: folder of the weights, for errors.
 
     Raises:
-        TunediffError: see above; the line names what is missing.
+        TunediffError: the precision is not available.
     """
     stored = stored_quantization(config)
     if stored is None and quantization == "stored":
         raise TunediffError(
-            f"params.yaml: {key}: found stored, but the weights in {weights} are not quantised; expected none, "
+            f"params.yaml: {key}: found stored, but the weights in {weights} are not quantized; expected none, "
             f"{', '.join(BITSANDBYTES)}"
         )
     if stored is not None and quantization not in ("stored", stored):
@@ -69,14 +69,14 @@ def check_precision(config: Mapping[str, Any], quantization: str, key: str, weig
     from transformers.quantizers.auto import AutoHfQuantizer
 
     try:
-        with _quiet():
+        with _silenced():
             quantizers: Any = AutoHfQuantizer
             if stored is not None and not quantizers.supports_quant_method(wanted):
                 raise ValueError(f"transformers does not support the method {shown(wanted.get('quant_method'))}")
-            given = dict(wanted) if stored is not None else _bitsandbytes(**wanted)
-            quantizer = quantizers.from_config(given, pre_quantized=stored is not None)
+            quantization_config = dict(wanted) if stored is not None else _bitsandbytes(**wanted)
+            quantizer = quantizers.from_config(quantization_config, pre_quantized=stored is not None)
             quantizer.validate_environment(device_map={"": device()}, dtype=None)
-    # Each method says in its own way what it needs: a package, a GPU, another version.
+    # Quantizers raise errors of many types for a missing package, GPU or version.
     except Exception as error:
         raise TunediffError(
             f"params.yaml: {key}: found {quantization}, but weights in {stored or quantization} cannot be loaded here: "
@@ -85,36 +85,35 @@ def check_precision(config: Mapping[str, Any], quantization: str, key: str, weig
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings of transformers: what is wrong is an error, and what was loaded is looked at."""
-    from transformers.utils import logging as theirs
+def _silenced() -> Iterator[None]:
+    """Silence the warnings of transformers; the loaded model is inspected anyway."""
+    from transformers.utils import logging as transformers_logging
 
-    before = theirs.get_verbosity()
-    theirs.set_verbosity(logging.ERROR)
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.ERROR)
     try:
         yield
     finally:
-        theirs.set_verbosity(before)
+        transformers_logging.set_verbosity(before)
 
 
 def packing_options(model: Model, dtype: torch.dtype, empty: PreTrainedModel) -> dict[str, Any]:
-    """What `from_pretrained` is told so that bitsandbytes packs the weights; nothing where it does not.
+    """Return the options of `from_pretrained` with which bitsandbytes quantizes the weights; empty if it does not.
 
     Args:
         model: the section model.
-        dtype: of the computation.
-        empty: the layout, which says what is left alone.
+        dtype: dtype of the computation.
+        empty: the layout without weights, to find the modules to skip.
     """
     if model.quantization not in BITSANDBYTES:
         return {}
-    four = {"bnb_4bit_compute_dtype": dtype} if model.quantization != "int8" else {}
-    wanted = BITSANDBYTES[model.quantization] | four
-    return {"quantization_config": _bitsandbytes(**wanted, llm_int8_skip_modules=unpacked_modules(empty))}
+    four_bit = {"bnb_4bit_compute_dtype": dtype} if model.quantization != "int8" else {}
+    options = BITSANDBYTES[model.quantization] | four_bit
+    return {"quantization_config": _bitsandbytes(**options, llm_int8_skip_modules=unpacked_modules(empty))}
 
 
 def _bitsandbytes(**options: Any) -> Any:
-    """The configuration that transformers takes; its class has no types."""
     from transformers import BitsAndBytesConfig
 
-    typed: Any = BitsAndBytesConfig
-    return typed(**options)
+    untyped: Any = BitsAndBytesConfig
+    return untyped(**options)

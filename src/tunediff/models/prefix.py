@@ -1,10 +1,10 @@
-"""The beginning that all rows share, read once: every row then continues from its keys and values.
+"""Shared-prefix KV cache: the common prefix of all rows is read once, and every row continues from its cache.
 
     prefix = shared_prefix([[*instruction, 30], [*instruction, 41, 5]])        # instruction
     cache = read_prefix(model, prefix)
     rows_after(cache, 2)                                             # what a batch of two rows takes as past_key_values
 
-An instruction that stands before every case is often half of its prompt.
+The instruction before every case is often half of the prompt.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tunediff.inputs.tokens import common_length
 from tunediff.models.load import Network
 
 if TYPE_CHECKING:
@@ -20,27 +21,26 @@ if TYPE_CHECKING:
 
 # Keys and values of each layer, each of shape (1, n_heads, n_tokens, head_size).
 Prefix = list[tuple["Tensor", "Tensor"]]
-# Tokens. A shorter beginning, such as a BOS, costs a mask and a pass and saves next to nothing.
+# Minimum tokens of a prefix. A shorter one, such as a BOS, saves less than the mask and the additional pass cost.
 WORTH_SHARING = 8
 
 
 def shared_prefix(rows: Sequence[list[int]]) -> list[int]:
-    """The longest beginning that all rows share and that leaves at least one token of each; empty where it is short."""
-    first, last = min(rows), max(rows)  # whatever these two share, all rows between them share
-    end = min(map(len, rows)) - 1
-    length = next((place for place in range(end) if first[place] != last[place]), end)
+    """Return the longest common prefix that leaves at least one token of each row; empty if it is short."""
+    first, last = min(rows), max(rows)  # a common prefix of these two is one of all rows
+    length = min(common_length(first, last), min(map(len, rows)) - 1)
     return first[:length] if length >= WORTH_SHARING else []
 
 
 def read_prefix(model: Network, tokens: Sequence[int]) -> Prefix:
-    """Keys and values of a beginning that no row has to read again, with a gradient where one is being recorded."""
+    """Return the keys and values of a prefix, with a gradient if gradients are recorded."""
     device = next(model.parameters()).device
     read = model.get_decoder()(input_ids=torch.tensor([tokens], device=device), use_cache=True).past_key_values
     return [(layer.keys, layer.values) for layer in read.layers]
 
 
 def rows_after(prefix: Prefix, n: int) -> "Cache":
-    """A cache with which each of n rows continues from the prefix; the prefix itself stays as it is."""
+    """Return a cache with which each of n rows continues from the prefix; the prefix is not modified."""
     from transformers import DynamicCache
 
     return DynamicCache([(keys.expand(n, -1, -1, -1), values.expand(n, -1, -1, -1)) for keys, values in prefix])

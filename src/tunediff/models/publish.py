@@ -1,10 +1,10 @@
-"""A model as others load it: the folder that goes to the hub.
+"""Write a tuned model as a folder to be published on the hub, and load it.
 
     write_model(folder, Path("models/base"), Path("models/tuned"), model, labels, "me/my-model")
     loaded = load_published(folder, Path("models/base"), model, labels)
 
-An adapter goes in peft's layout. Its base is named by its id and commit on the hub; one that is not
-there lies in the folder `base`. Any other tuned model goes whole.
+An adapter is written in peft's format. It refers to its base by id and commit on the hub; a base that is not on the hub
+is written to the subfolder `base`. Any other tuned model is written as a whole model.
 """
 
 import shutil
@@ -23,20 +23,20 @@ from tunediff.models.load import Loaded, Network, context_length, load_base, loa
 from tunediff.models.merge import GENERATION, load_whole, save_whole
 from tunediff.models.modules import inside, new_head
 from tunediff.models.sources import CONFIG, weights_of
-from tunediff.models.tuned import OF_BASE, load_tuned, read_tuned
+from tunediff.models.tuned import BASE_PREFIX, load_tuned, read_tuned
 from tunediff.runtime.files import read_json, write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 BASE = "base"
-# What peft calls the heads: its Auto classes need it. Its class for span heads drops the token types (0.21), which tell
-# question and context apart, so an adapter with one is left to the plain class.
+# peft's names of the heads, which its Auto classes need. Its class for span heads drops the token types (0.21), which
+# distinguish question and context, so an adapter with a span head is left to the plain class.
 PEFT_TASKS = {"lm": "CAUSAL_LM", "classification": "SEQ_CLS", "span": None}
 
 
 def write_model(folder: Path, base: Path, tuned: Path, model: Model, labels: list[str], name: str) -> None:
-    """Write what others load into `folder`: the adapter, with its base where the hub has none, or the whole model.
+    """Write the published form of a tuned model: the adapter, with its base if that is not on the hub, or the model.
 
     Args:
         folder: an empty folder.
@@ -44,14 +44,14 @@ def write_model(folder: Path, base: Path, tuned: Path, model: Model, labels: lis
         tuned: the folder that the stage train wrote.
         model: the section model.
         labels: label names.
-        name: of the model on the hub; an adapter whose base lies beside it names it.
+        name: name of the published model on the hub, by which an adapter refers to a base in its subfolder.
 
     Raises:
-        TunediffError: base or tuned are not what params.yaml asks for, or too large for this machine's memory.
+        TunediffError: base or tuned model are not those of params.yaml, or do not fit into memory.
     """
     manifest = read_tuned(tuned)
     if manifest["form"] == "adapter":
-        if manifest["source"] != "train" and HEADS[model.head].is_of_labels:
+        if manifest["source"] != "train" and HEADS[model.head].scores_labels:
             _save_with_head(load_tuned(load_base(base, model, labels), tuned).model, folder)
         else:
             shutil.copyfile(tuned / ADAPTER, folder / ADAPTER)
@@ -64,7 +64,7 @@ def write_model(folder: Path, base: Path, tuned: Path, model: Model, labels: lis
             _write_base(folder / BASE, base, model, labels)
         write_json(folder / ADAPTER_CONFIG, config | on | {"task_type": PEFT_TASKS[model.head]})
         return
-    # NF4 is made anew from plain weights whenever the model is loaded, as it was made for the measurement.
+    # The weights are published unquantized; NF4 is applied at load time, as for the evaluation.
     loaded = load_tuned(load_base(base, unpacked(model), labels), tuned, packed=False)
     network = loaded.model
     del network.config.new_pooler
@@ -73,23 +73,24 @@ def write_model(folder: Path, base: Path, tuned: Path, model: Model, labels: lis
 
 
 def _save_with_head(network: Network, folder: Path) -> None:
-    """Write an adapter from elsewhere with a head in the order of the labels: its own, or else that of the base.
+    """Write an external adapter with its head, or else that of the base, in the order of the labels.
 
-    The outputs of either have been put in that order as they were loaded; in the base's own files they may stand in
-    another one.
+    The outputs were reordered at load time; the files of the base may have them in another order.
     """
     save_adapter(network, folder)
     tensors, inner = load_file(folder / ADAPTER), network.get_base_model()
     heads = new_head(inner)
-    if any(inside(name.removeprefix(OF_BASE), heads) for name in tensors):
+    if any(inside(name.removeprefix(BASE_PREFIX), heads) for name in tensors):
         return
-    head = {f"{OF_BASE}{name}": value.contiguous() for name, value in inner.named_parameters() if inside(name, heads)}
+    head = {
+        f"{BASE_PREFIX}{name}": value.contiguous() for name, value in inner.named_parameters() if inside(name, heads)
+    }
     save_file(tensors | head, folder / ADAPTER, metadata={"format": "pt"})
     write_json(folder / ADAPTER_CONFIG, read_json(folder / ADAPTER_CONFIG) | {"modules_to_save": heads})
 
 
 def _write_base(folder: Path, base: Path, model: Model, labels: list[str]) -> None:
-    """Write the base model as it is: layout, weights and tokenizer."""
+    """Write the unchanged base model: config.json, weights and tokenizer."""
     from transformers import AutoTokenizer
 
     weights = weights_of(base, model)
@@ -97,9 +98,9 @@ def _write_base(folder: Path, base: Path, model: Model, labels: list[str]) -> No
     for path in weights.iterdir():
         if path.suffix == ".safetensors" or path.name in ("model.safetensors.index.json", GENERATION):
             shutil.copyfile(path, folder / path.name)
-    # Not that beside the weights: the one that was pinned also says whether they lack a pooler.
+    # The pinned config.json also says whether the weights lack a pooler.
     config = read_json(base / CONFIG)
-    if HEADS[model.head].is_of_labels:  # the head lies with the adapter, whose outputs are in this order
+    if HEADS[model.head].scores_labels:  # the head is saved with the adapter, with its outputs in this order
         config |= label_names(labels)
     write_json(folder / CONFIG, config)
     tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=True, trust_remote_code=False)
@@ -108,22 +109,22 @@ def _write_base(folder: Path, base: Path, model: Model, labels: list[str]) -> No
 
 
 def _write_tokenizer(folder: Path, tokenizer: "PreTrainedTokenizerBase", context: int) -> None:
-    # One made here knows the length of the texts that it was trained on, and would cut what the model can read.
+    # A tokenizer that was trained here has the length of its training sequences as its limit.
     tokenizer.model_max_length = context
     tokenizer.save_pretrained(folder)
 
 
 def load_published(folder: Path, base: Path, model: Model, labels: list[str]) -> Loaded:
-    """The model of a folder that `write_model` wrote, ready to answer as the tuned model was measured.
+    """Load a model of `write_model` as the tuned model was evaluated.
 
     Args:
-        folder: as it was written, or fetched from the hub.
-        base: the folder that the stage base_model wrote: for an adapter whose base is on the hub.
-        model: the section model, in the precision that the tuned model was measured in.
+        folder: the folder of `write_model`, or a copy of it from the hub.
+        base: the folder that the stage base_model wrote, for an adapter whose base is on the hub.
+        model: the section model, with the precision in which the tuned model was evaluated.
         labels: label names.
 
     Raises:
-        TunediffError: the folder is not whole, or not of this model.
+        TunediffError: the folder is incomplete, or has another model.
     """
     if not (folder / ADAPTER_CONFIG).exists():
         return load_whole(folder, model, labels)

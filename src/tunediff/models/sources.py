@@ -1,11 +1,11 @@
-"""Where a base model comes from: found, pinned in a manifest, and checked against it whenever it is loaded.
+"""Sources of base models: find the weights, pin them in a manifest, and check them against it at load time.
 
-`models/base/` holds a manifest that pins what the base model is, and its config.json:
+`models/base/` has a manifest that pins the base model, and its config.json:
 
     {"source": "hub", "id": "microsoft/phi-2", "revision": "ef382358ec9e...", "sha256": null}
 
-Weights trained from scratch lie beside the manifest, which the stage base_model writes. Others stay where they are (the
-hub's cache, a Python package, a folder): `SOURCES` names what finds them.
+Weights that were trained from scratch are in the same folder. Others stay where they are (the hub's cache, a Python
+package, a folder) and are found by the functions in `SOURCES`.
 """
 
 import hashlib
@@ -18,13 +18,13 @@ from typing import Any
 from tunediff.config.engine import SERVED
 from tunediff.config.model import Base
 from tunediff.config.tuned import Tuned
-from tunediff.models.gguf import DEQUANTISED, SUFFIX, dequantised, the_gguf_file
+from tunediff.models.gguf import DEQUANTIZED, SUFFIX, dequantize, find_gguf_file
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import read_json, shown, write_json
 from tunediff.runtime.hub import snapshot
 
 MANIFEST, CONFIG, WEIGHTS = "manifest.json", "config.json", "model.safetensors"
-# Endings of the files that a model is loaded from.
+# Suffixes of the files that a model is loaded from.
 LOADED = (".safetensors", ".json", ".txt", ".model", ".jinja")
 
 
@@ -34,26 +34,26 @@ def _hub(model: Base | Tuned) -> Path:
 
 def _package(model: Base) -> Path:
     module_name = str(model.id).replace("-", "_")
-    # A name with dots would run the package that holds it, and one with anything else is no module's.
+    # find_spec would import the parent package of a dotted name.
     module = find_spec(module_name) if module_name.isidentifier() else None
     if module is None or module.origin is None:
         raise TunediffError(
             f"params.yaml: model.id: found no installed package {model.id}; install it: pip install {model.id}"
         )
     folder = Path(module.origin).parent
-    return the_gguf_file(folder) or folder / "model"
+    return find_gguf_file(folder) or folder / "model"
 
 
 def _folder(model: Base | Tuned) -> Path:
     folder = Path(str(model.id))
-    # GGUF files are published with a config.json beside them, too.
-    whole = (folder / CONFIG).is_file() and any(
+    # Some folders with GGUF files also have a config.json.
+    is_complete = (folder / CONFIG).is_file() and any(
         (folder / name).is_file() for name in (WEIGHTS, f"{WEIGHTS}.index.json")
     )
-    return folder if whole else the_gguf_file(folder) or folder
+    return folder if is_complete else find_gguf_file(folder) or folder
 
 
-# Where a tuned model may lie too, by tuned.source: the folder that holds the weights, or the GGUF file.
+# By model.source or tuned.source: returns the folder with the weights, or the GGUF file.
 FINDERS: dict[str, Callable[[Base | Tuned], Path]] = {"hub": _hub, "folder": _folder}
 
 
@@ -64,34 +64,38 @@ def _served(model: Base) -> Path:
     )
 
 
-# By model.source: the same.
+# The same, for sources of base models only.
 SOURCES: dict[str, Callable[[Base], Path]] = {**FINDERS, "package": _package, SERVED: _served}
 
 
 def find_weights(model: Base) -> Path:
-    """The folder that holds config.json, tokenizer and model.safetensors of a model that is not from scratch.
+    """Return the folder with config.json, tokenizer and model.safetensors of a model that is not from scratch.
 
-    A GGUF file is dequantised first, where that has not been done.
+    A GGUF file is dequantized on the first call.
 
     Raises:
-        TunediffError: no such source, package or folder, nothing loadable in it, or the hub does not answer.
+        TunediffError: there is no such source, package or folder, it has no model that can be loaded, or the hub does
+            not answer.
     """
     if model.source not in SOURCES:
         expected = ", ".join(["scratch", *SOURCES])
         raise TunediffError(f"params.yaml: model.source: found {model.source}, expected one of {expected}")
     folder = SOURCES[model.source](model)
     if folder.is_file() and folder.suffix == SUFFIX:
-        return dequantised(folder)
+        return dequantize(folder)
     check_whole(folder, f"params.yaml: model.id: {model.id}")
     return folder
 
 
 def check_whole(folder: Path, place: str) -> None:
-    """Refuse a folder that does not hold a model's layout and weights.
+    """Refuse a folder without config.json or weights.
 
     Args:
         folder: the folder.
-        place: what names it, for the error.
+        place: the key that names it, for errors.
+
+    Raises:
+        TunediffError: a file is missing.
     """
     for needed in (CONFIG, WEIGHTS):
         if not (folder / needed).is_file() and not (folder / f"{needed}.index.json").is_file():
@@ -99,9 +103,9 @@ def check_whole(folder: Path, place: str) -> None:
 
 
 def write_manifest(folder: Path, model: Base, weights: Path) -> None:
-    """Pin a model that is not from scratch: its manifest and its config.json."""
+    """Write the manifest and the config.json that pin a model."""
     write_json(folder / CONFIG, read_layout(weights))
-    # A hub revision pins its files already, and hashing gigabytes on every machine would buy nothing.
+    # The files of a model on the hub are pinned by its commit.
     pinned = None if model.source == "hub" else model_hash(weights)
     write_json(
         folder / MANIFEST,
@@ -110,13 +114,13 @@ def write_manifest(folder: Path, model: Base, weights: Path) -> None:
 
 
 def write_served(folder: Path, model: Base) -> None:
-    """Write down the name of a model that a server has, and {} as its layout; nobody here can pin what it is."""
+    """Write the manifest of a model on a server, whose weights cannot be pinned, with {} as its layout."""
     write_json(folder / CONFIG, {})
     write_json(folder / MANIFEST, {"source": model.source, "id": model.id, "revision": None, "sha256": None})
 
 
 def read_layout(weights: Path) -> dict[str, Any]:
-    """The config.json beside some weights, with `new_pooler` where the layout has a pooler that the weights lack."""
+    """Return the config.json of a folder, with `new_pooler` if the layout has a pooler that the weights lack."""
     config = read_json(weights / CONFIG)
     if not isinstance(config, dict):
         raise TunediffError(f"{weights / CONFIG}: found {shown(config)}, expected the layout as a JSON object")
@@ -125,18 +129,18 @@ def read_layout(weights: Path) -> dict[str, Any]:
 
 
 def _in_json(value: Any) -> Any:
-    """A value with infinities as transformers writes them today; older files have Infinity, which is no JSON."""
+    """A value with infinities as transformers now writes them; older files have Infinity, which is not JSON."""
     if isinstance(value, float) and math.isinf(value):
         return {"__float__": "Infinity" if value > 0 else "-Infinity"}
-    return [_in_json(one) for one in value] if isinstance(value, list) else value
+    return [_in_json(item) for item in value] if isinstance(value, list) else value
 
 
 def model_hash(folder: Path) -> str:
-    """SHA-256 over the names and bytes of what a model is loaded from: weights, layout and tokenizer.
+    """Return the SHA-256 over the names and contents of the files of a model: weights, layout and tokenizer.
 
-    Of a GGUF file that was dequantised it is the file's own, which no version of transformers changes.
+    For a dequantized GGUF file it is that of the GGUF file, which does not depend on the version of transformers.
     """
-    if folder.parent == DEQUANTISED:
+    if folder.parent == DEQUANTIZED:
         return folder.name
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.iterdir() if path.suffix in LOADED and path.name != MANIFEST):
@@ -147,8 +151,8 @@ def model_hash(folder: Path) -> str:
 
 
 def _lacks_pooler(config: dict[str, Any], weights: Path) -> bool:
-    """Whether the layout has a pooler and the weights have none, as of a BERT that learned masked words alone."""
-    # Imported here: without weights to pin, a stage needs no torch.
+    """Whether the layout has a pooler that the weights lack, as in a BERT without next-sentence prediction."""
+    # Imported here, because a stage without weights to pin does not need torch.
     from tunediff.models.layouts import layout
 
     if getattr(layout(config, "none"), "pooler", None) is None:
@@ -157,7 +161,7 @@ def _lacks_pooler(config: dict[str, Any], weights: Path) -> bool:
 
 
 def _tensor_names(weights: Path) -> list[str]:
-    """Names of the tensors in a folder's safetensors files, read from their headers."""
+    """Names of the tensors in a folder's safetensors files, from their headers."""
     from safetensors import SafetensorError, safe_open
 
     names = []
@@ -171,10 +175,10 @@ def _tensor_names(weights: Path) -> list[str]:
 
 
 def weights_of(base: Path, model: Base) -> Path:
-    """Where the weights lie that the manifest in `base` names.
+    """Return the folder with the weights that the manifest in `base` pins.
 
     Raises:
-        TunediffError: the manifest is of another model, or the weights are not those that it pins.
+        TunediffError: the manifest pins another model than params.yaml, or the weights are not those that it pins.
     """
     manifest = read_json(base / MANIFEST)
     if not isinstance(manifest, dict) or "sha256" not in manifest:

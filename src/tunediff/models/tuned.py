@@ -1,12 +1,12 @@
-"""The tuned model of a folder: what it is, and how it is loaded.
+"""The tuned model in a folder with a manifest: save, pin and load it.
 
     {"source": "train", "method": "qlora", "form": "adapter"}         # models/tuned/manifest.json
     {"source": "hub", "id": "me/adapter", "revision": "6c1f...", "head_labels": null, "form": "adapter", ...}
 
-`form` says what it is: an `adapter` in peft's layout, `weights` (those of the base that were trained, alone), a
-`whole` model of its own, or one that a `server` has, of which there is the name alone. A tuned model that is not
-trained here is pinned instead: `TUNED_SOURCES` names what writes the folder then. An adapter is copied into it. A whole
-model stays where it is, pinned by the commit of the hub or by the hash of its files.
+`form` is `adapter` (in peft's format), `weights` (only the trained weights of the base), `whole` (a complete model) or
+`server` (only the name of a model on a server). A tuned model that was not trained here is pinned by a function in
+`TUNED_SOURCES`: an adapter is copied into the folder; a whole model stays where it is, pinned by its commit on the hub
+or by the hash of its files.
 """
 
 import shutil
@@ -32,7 +32,7 @@ from tunediff.models.adapt import (
     save_trained,
     tensor_shapes,
 )
-from tunediff.models.gguf import SUFFIX, dequantised
+from tunediff.models.gguf import SUFFIX, dequantize
 from tunediff.models.head_labels import put_in_order
 from tunediff.models.heads import adds_head
 from tunediff.models.inspection import with_adapter
@@ -49,23 +49,23 @@ if TYPE_CHECKING:
 
 Manifest = Mapping[str, Any]
 CHAT_TEMPLATE, TOKENIZER_CONFIG = "chat_template.jinja", "tokenizer_config.json"
-# Where the models after each epoch lie (train.keep).
+# Subfolder of the models after each epoch (train.keep).
 EPOCHS = "epochs"
-# How peft calls the base in the names of an adapter's tensors.
-OF_BASE = "base_model.model."
-# peft's class for it drops the token types, which tell question and context apart; its plain class does not.
+# Prefix of the base in the names of an adapter's tensors in peft.
+BASE_PREFIX = "base_model.model."
+# A task type that is removed: peft's class for it drops the token types, which distinguish question and context.
 QUESTIONS = "QUESTION_ANS"
 
 
 def find_tuned(tuned: Tuned) -> tuple[Path, str]:
-    """The folder of a tuned model that is not trained here, and its form: adapter or whole.
+    """Return the folder of a tuned model that is not trained here, and its form, adapter or whole.
 
     Raises:
-        TunediffError: there is no such folder, it holds neither or both, or the hub does not answer.
+        TunediffError: there is no such folder, it has neither form or both, or the hub does not answer.
     """
     folder, place = FINDERS[tuned.source](tuned), f"params.yaml: tuned.id: {tuned.id}"
     if folder.is_file() and folder.suffix == SUFFIX:
-        return dequantised(folder), "whole"
+        return dequantize(folder), "whole"
     if not folder.is_dir():
         raise TunediffError(f"{place}: there is no such folder")
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
@@ -84,7 +84,7 @@ def find_tuned(tuned: Tuned) -> tuple[Path, str]:
 
 def _pin(tuned: Tuned, folder: Path) -> Manifest:
     found, form = find_tuned(tuned)
-    # A commit of the hub pins its files already.
+    # The files of a model on the hub are pinned by its commit.
     pinned = None if form == "adapter" or tuned.source == "hub" else model_hash(found)
     if form == "adapter":
         shutil.copyfile(found / ADAPTER, folder / ADAPTER)
@@ -98,28 +98,28 @@ def _pin(tuned: Tuned, folder: Path) -> Manifest:
     return {**tuned.model_dump(), "form": form, "sha256": pinned}
 
 
-def _name_served(tuned: Tuned, folder: Path) -> Manifest:  # noqa: ARG001  (the manifest is all there is)
+def _pin_served(tuned: Tuned, folder: Path) -> Manifest:  # noqa: ARG001  (the manifest is the only file)
     return {**tuned.model_dump(), "form": SERVED}
 
 
-# By tuned.source: writes what has to be known of a tuned model that is not trained here, and gives the manifest.
-TUNED_SOURCES: dict[str, Callable[[Tuned, Path], Manifest]] = {**dict.fromkeys(FINDERS, _pin), SERVED: _name_served}
+# By tuned.source: writes the files of a tuned model that is not trained here, and returns the manifest.
+TUNED_SOURCES: dict[str, Callable[[Tuned, Path], Manifest]] = {**dict.fromkeys(FINDERS, _pin), SERVED: _pin_served}
 
 
 def _load_adapter(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
-    loaded = _in_its_precision(loaded, manifest)
-    in_order: list[str] = []
+    loaded = _with_precision(loaded, manifest)
+    order: list[str] = []
     if manifest["source"] != "train":
-        given, found = manifest.get("head_labels"), loaded.found
-        in_order = _head_order(folder, given, loaded.section, new_head(loaded.model), found)
+        head_labels, found = manifest.get("head_labels"), loaded.found
+        order = _head_order(folder, head_labels, loaded.section, new_head(loaded.model), found)
     network = load_adapter(loaded.model, folder)
-    if in_order:
-        put_in_order(network.get_base_model(), loaded.labels, in_order, "tuned.head_labels")
+    if order:
+        put_in_order(network.get_base_model(), loaded.labels, order, "tuned.head_labels")
     return with_trained(loaded, network, adapter=True)
 
 
-def _in_its_precision(loaded: Loaded, manifest: Manifest) -> Loaded:
-    """The base as the tuned model holds its weights; loaded again where that is not as the base itself does."""
+def _with_precision(loaded: Loaded, manifest: Manifest) -> Loaded:
+    """The base in the precision of the tuned model, loaded again if it differs."""
     section = loaded_as(loaded.section, manifest)
     if section == loaded.section:
         return loaded
@@ -128,45 +128,45 @@ def _in_its_precision(loaded: Loaded, manifest: Manifest) -> Loaded:
 
 
 def _head_order(
-    folder: Path, given: list[str] | None, model: Model, head: list[str], found: Mapping[str, Any] | None = None
+    folder: Path, head_labels: list[str] | None, model: Model, head: list[str], found: Mapping[str, Any] | None = None
 ) -> list[str]:
-    """The labels of an adapter's own head, in the order of its outputs; empty where it has no head of labels.
+    """The labels of an adapter's classification head, in the order of its outputs; empty if it has none.
 
     Args:
-        folder: of the adapter.
-        given: the labels, as params.yaml names them.
+        folder: folder of the adapter.
+        head_labels: the labels in params.yaml.
         model: the section model.
-        head: names of the base's modules that are its head.
-        found: of the loaded base; None: not loaded yet.
+        head: names of the modules of the base's head.
+        found: what was found in the loaded base; None: it is not loaded yet.
 
     Raises:
-        TunediffError: neither base nor adapter has a head, or nobody says what the adapter's outputs stand for.
+        TunediffError: neither base nor adapter has a head, or the labels of the adapter's outputs are not known.
     """
-    names = [name.removeprefix(OF_BASE) for name in tensor_shapes(folder / ADAPTER)]
-    of_head = [name for name in names if inside(name, head)]
-    whole = [name for name in of_head if name.endswith((".weight", ".bias")) and "lora_" not in name]
-    if len(whole) < len(of_head):
+    names = [name.removeprefix(BASE_PREFIX) for name in tensor_shapes(folder / ADAPTER)]
+    head_names = [name for name in names if inside(name, head)]
+    whole = [name for name in head_names if name.endswith((".weight", ".bias")) and "lora_" not in name]
+    if len(whole) < len(head_names):
         raise TunediffError(f"{folder / ADAPTER}: found an adapted head, expected a fully trained one or none")
     lacking = [module for module in head if not any(inside(name, [module]) for name in whole)]
     if lacking and found is not None and found["head"] == "new":
         raise TunediffError(
             f"{folder / ADAPTER}: found no weights of {', '.join(lacking)}, and the base has none either"
         )
-    if not whole or not HEADS[model.head].is_of_labels:
+    if not whole or not HEADS[model.head].scores_labels:
         return []
-    if given is None:
+    if head_labels is None:
         raise TunediffError(
             "params.yaml: tuned.head_labels: missing, expected the label of each output of the adapter's head, in "
             f"order; {ADAPTER_CONFIG} does not list them"
         )
-    return given
+    return head_labels
 
 
 def with_trained(loaded: Loaded, model: Network, adapter: bool) -> Loaded:
-    """The base with what was trained of it in its place, and what was found said anew: adapted layers, whose head.
+    """Return the loaded base with a trained network, inspected for adapted layers and a trained head.
 
     Raises:
-        TunediffError: no layer answers with the adapter.
+        TunediffError: no layer has an active adapter.
     """
     found = loaded.found | (with_adapter(model) if adapter else {})
     return replace(loaded, model=model, found=found | ({"head": "trained"} if found.get("head") == "new" else {}))
@@ -187,7 +187,7 @@ def _load_whole(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
         raise TunediffError(
             f"{weights}: found no {model.head} head that fits task.labels, expected one in the tuned model"
         )
-    tuned.model.name_or_path = manifest.get("id") or str(weights)  # in errors: not the base
+    tuned.model.name_or_path = manifest.get("id") or str(weights)  # for errors
     return tuned
 
 
@@ -199,7 +199,7 @@ def _refuse_served(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded: 
 
 
 def _weights(folder: Path, manifest: Manifest) -> Path:
-    """Where the weights of a whole model lie, checked against what its manifest pins."""
+    """The folder with the weights of a whole model, checked against its manifest."""
     if "weights" in manifest:
         return Path(manifest["weights"])
     weights, _ = find_tuned(Tuned(**{key: manifest[key] for key in Tuned.model_fields if key in manifest}))
@@ -211,7 +211,7 @@ def _weights(folder: Path, manifest: Manifest) -> Path:
     return weights
 
 
-# By form: puts the tuned model on the base, or in its place.
+# By form: loads the tuned model onto the base, or in its place.
 FORMS: dict[str, Callable[[Loaded, Path, Manifest], Loaded]] = {
     "adapter": _load_adapter,
     "weights": _load_weights,
@@ -221,19 +221,19 @@ FORMS: dict[str, Callable[[Loaded, Path, Manifest], Loaded]] = {
 
 
 def save_tuned(model: Network, adapt: Adapt, folder: Path) -> None:
-    """Write what fine-tuning made, an adapter or the trained weights, and the manifest."""
+    """Write the adapter or the trained weights, and the manifest."""
     form, save = ("adapter", save_adapter) if adapt.method in LORA else ("weights", save_trained)
     save(model, folder)
     write_json(folder / MANIFEST, {"source": "train", "method": adapt.method, "form": form})
 
 
 def epoch_folder(folder: Path, epoch: int) -> Path:
-    """Where in the folder of a tuned model that after one epoch lies, where each was kept."""
+    """Return the folder of the tuned model after an epoch."""
     return folder / EPOCHS / str(epoch)
 
 
 def kept_epochs(folder: Path) -> dict[int, Path]:
-    """The tuned models after each epoch, by epoch from 1, where each was kept; else empty."""
+    """Return the folders of the tuned models after each epoch, by epoch from 1; empty if they were not kept."""
     found = {int(path.name): path for path in (folder / EPOCHS).glob("*") if path.name.isdecimal()}
     return dict(sorted(found.items()))
 
@@ -242,7 +242,7 @@ def pin_tuned(tuned: Tuned, folder: Path) -> None:
     """Write the folder of a tuned model that is not trained here.
 
     Raises:
-        TunediffError: no such source, or it does not hold such a model.
+        TunediffError: there is no such source, or it has no such model.
     """
     if tuned.source not in TUNED_SOURCES:
         expected = ", ".join(["train", *TUNED_SOURCES])
@@ -252,20 +252,20 @@ def pin_tuned(tuned: Tuned, folder: Path) -> None:
 
 
 def check_tuned(tuned: Tuned, base: Mapping[str, Any], model: Model, labels: list[str]) -> str | None:
-    """Refuse an adapter of another base before anything is computed with it.
+    """Check that an external tuned model fits the base, before anything is computed.
 
     Args:
         tuned: the section tuned.
-        base: the layout of the base, as `read_layout` gives it.
+        base: the layout of the base, from `read_layout`.
         model: the section model.
         labels: label names.
 
     Returns:
-        What is unusual: the name of another base in the adapter's settings. Copies of a base have several names.
+        A warning if the adapter's config names another base, since copies of a base have several names; else None.
 
     Raises:
-        TunediffError: names or shapes of the adapter's weights are not those of the base, its head is in no order, or
-            the precision is none that the weights are stored in or that can be computed with here.
+        TunediffError: the adapter's weights do not fit the base by name or shape, the labels of its head are not known,
+            or the precision is not available.
     """
     folder, form = find_tuned(tuned)
     quantization = loaded_as(model, tuned.model_dump()).quantization
@@ -286,10 +286,10 @@ def check_tuned(tuned: Tuned, base: Mapping[str, Any], model: Model, labels: lis
 
 
 def read_tuned(folder: Path) -> Manifest:
-    """The manifest of a tuned model.
+    """Read the manifest of a tuned model.
 
     Raises:
-        TunediffError: there is none, or its form is not known.
+        TunediffError: there is none, or its form is unknown.
     """
     path = folder / MANIFEST
     manifest = read_json(path)
@@ -300,15 +300,16 @@ def read_tuned(folder: Path) -> Manifest:
 
 
 def load_tuned(loaded: Loaded, folder: Path, packed: bool = True) -> Loaded:
-    """The tuned model of a folder, ready to answer; it takes the base's place, whose weights it may share.
+    """Load the tuned model of a folder; it may share the weights of the base, which must not be used afterwards.
 
     Args:
         loaded: the base model.
-        folder: as the stage train writes it.
-        packed: as it is measured; else, to be saved, without the packing of bitsandbytes that it has of its own.
+        folder: the folder that the stage train wrote.
+        packed: whether to apply the tuned model's own quantization by bitsandbytes, as for evaluation; without it, the
+            model can be saved.
 
     Raises:
-        TunediffError: the folder's manifest or weights are missing, damaged or of another model.
+        TunediffError: manifest or weights are missing, damaged or belong to another model.
     """
     manifest = read_tuned(folder)
     if not packed and manifest.get("quantization") in BITSANDBYTES:
@@ -317,23 +318,23 @@ def load_tuned(loaded: Loaded, folder: Path, packed: bool = True) -> Loaded:
 
 
 def own_template(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> Template | None:
-    """The chat template that lies with a tuned model, as whoever trained it used it; None where there is none.
+    """Return the chat template that was published with a tuned model, or None.
 
     Args:
-        folder: as the stage train writes it.
-        tokenizer: that renders it.
+        folder: the folder that the stage train wrote.
+        tokenizer: the tokenizer that renders it.
 
     Raises:
-        TunediffError: it cannot be read.
+        TunediffError: the template cannot be read.
     """
-    where = Path(read_tuned(folder).get("weights", folder))
-    written = where / CHAT_TEMPLATE
-    if written.is_file():
-        return Template(str(written), tokenizer, read_text(written))
-    config = where / TOKENIZER_CONFIG
+    source = Path(read_tuned(folder).get("weights", folder))
+    template_file = source / CHAT_TEMPLATE
+    if template_file.is_file():
+        return Template(str(template_file), tokenizer, read_text(template_file))
+    config = source / TOKENIZER_CONFIG
     text = read_json(config) if config.is_file() else {}
     text = text.get("chat_template") if isinstance(text, dict) else None
     if isinstance(text, list):  # several by name
-        named = {one.get("name"): one.get("template") for one in text if isinstance(one, dict)}
+        named = {entry.get("name"): entry.get("template") for entry in text if isinstance(entry, dict)}
         text = named.get("default")
     return Template(str(config), tokenizer, text) if isinstance(text, str) else None

@@ -1,9 +1,9 @@
-"""Parameter counts of a tuned model, whether it is trained here or comes from elsewhere.
+"""Parameter counts of a tuned model from any source.
 
     rows = count_tuned(read_json(Path("models/base/config.json")), labels, params.model, params.adapt, params.tuned)
 
-What is trained here is counted from the layout alone (`tunediff.models.counts`). Of an adapter from elsewhere the
-header of its file says what it adds; which weights of a whole model were trained, nothing says.
+A model that is trained here is counted from its layout (`tunediff.models.counts`), an external adapter from the header
+of its file. Which weights of an external whole model were trained is not known.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from tunediff.models.adapt import ADAPTER, tensor_shapes
 from tunediff.models.counts import TRAINED_DTYPE, count_recipe, itemsize, untrained_rows
 from tunediff.models.parameters import ParameterRow
 from tunediff.models.sources import read_layout
-from tunediff.models.tuned import OF_BASE, find_tuned
+from tunediff.models.tuned import BASE_PREFIX, find_tuned
 
 
 def count_tuned(
@@ -34,8 +34,8 @@ def count_tuned(
         tuned: the section tuned.
 
     Returns:
-        As `tunediff.models.counts.count_parameters`; nothing where a server has one of the two. What stands in the file
-        of an adapter from elsewhere was trained; of a whole model from elsewhere it is not known (None).
+        As for `tunediff.models.counts.count_parameters`; empty if base or tuned model is on a server. The tensors in
+        the file of an external adapter count as trained; for an external whole model, `trainable` is None.
 
     Raises:
         TunediffError: as `count_recipe` and `find_tuned`.
@@ -54,26 +54,26 @@ def count_tuned(
     for row in untrained_rows(read_layout(folder), labels, model):
         before = held.pop((row.module, row.parameter), None)
         rows.append(row._replace(base=before.base if before else 0, trainable=None))
-    gone = [row for row in held.values() if row.base]
-    return rows + [row._replace(dtype="removed", tuned=0, stored=0, bytes=0, trainable=None) for row in gone]
+    removed = [row for row in held.values() if row.base]
+    return rows + [row._replace(dtype="removed", tuned=0, stored=0, bytes=0, trainable=None) for row in removed]
 
 
 def with_adapter(base: Sequence[ParameterRow], shapes: Mapping[str, tuple[int, ...]]) -> list[ParameterRow]:
-    """The tensors of a base with an adapter on it.
+    """Return the tensors of a base with an adapter.
 
     Args:
-        base: a row a tensor.
-        shapes: of the tensors in the adapter's file, by name. One that the base has too takes its place.
+        base: a row per tensor.
+        shapes: shapes of the tensors in the adapter's file by name; a tensor that the base has too replaces it.
     """
     rows = {(row.module, row.parameter): row for row in base}
     for name, shape in shapes.items():
-        module, _, parameter = name.removeprefix(OF_BASE).removesuffix(".weight").rpartition(".")
-        whole = tuple(name.removeprefix(OF_BASE).rpartition(".")[::2])
+        module, _, parameter = name.removeprefix(BASE_PREFIX).removesuffix(".weight").rpartition(".")
+        whole = tuple(name.removeprefix(BASE_PREFIX).rpartition(".")[::2])
         if module.endswith("base_layer") or whole[0].endswith("base_layer"):
-            continue  # the base's own weights, saved along
+            continue  # weights of the base that were saved with the adapter
         size = prod(shape)
         if whole in rows:
-            # A layer that was tied has weights of its own from now on.
+            # A tied layer that is trained has its own weights.
             part = "adapter" if rows[whole].dtype == "tied" else rows[whole].part
             n_bytes = size * itemsize(TRAINED_DTYPE)
             rows[whole] = rows[whole]._replace(

@@ -1,1 +1,1 @@
-"""A base model from scratch: text, tokenizer, masks, the run."""
+"""Pretraining of a base model from scratch: text, tokenizer, masks, training."""

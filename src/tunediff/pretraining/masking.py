@@ -1,10 +1,10 @@
-"""Masked rows of an encoder: [CLS] first [SEP] second [SEP], and the tokens of them that it has to predict.
+"""Masked rows for an encoder: [CLS] first [SEP] second [SEP], with the tokens to predict.
 
     rows = encoder_rows(texts, tokenizer, max_tokens=128, seed=1, pairs=True)
     masked = mask_row(rows[0], marks_of(tokenizer), share=0.15, whole_words=False, generator=None)
     batch = pad_masked([masked, ...], pad=tokenizer.pad_token_id)
 
-The model never sees two masks of one text alike: they are drawn anew whenever a row is. Validation draws them once.
+Masks of training rows are drawn again in every epoch, those of validation rows once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 NO_TARGET = -100
-# Devlin et al. 2019, "BERT", section 3.1: of the chosen tokens so many are masked, and so many replaced by any token.
+# Shares of the chosen tokens that are masked and that are replaced by a random token (Devlin et al. 2019, "BERT",
+# section 3.1).
 MASKED, REPLACED = 0.8, 0.1
 
 
 class Marks(NamedTuple):
-    """A tokenizer's special tokens that rows are made of, and the size of its vocabulary."""
+    """The special tokens of rows, and the size of the vocabulary."""
 
     start: int
     end: int
@@ -38,13 +39,13 @@ class EncoderRow(NamedTuple):
     """A row before it is masked."""
 
     tokens: list[int]
-    words: list[int]  # the number of the word that a token belongs to, from 0; -1 where it is never predicted
-    types: list[int] | None  # 0 in the first part and 1 in the second; None where there is no second
+    words: list[int]  # index of the word of each token, from 0; -1 for tokens that are never predicted
+    types: list[int] | None  # 0 in the first part and 1 in the second; None without a second part
     follows: bool | None  # whether the second part follows the first
 
 
 class MaskedRow(NamedTuple):
-    """A row as the model reads it, and what it should predict; `NO_TARGET` elsewhere."""
+    """A row as the model reads it, and the tokens to predict, `NO_TARGET` elsewhere."""
 
     tokens: "Tensor"
     labels: "Tensor"
@@ -53,7 +54,7 @@ class MaskedRow(NamedTuple):
 
 
 def marks_of(tokenizer: "PreTrainedTokenizerBase") -> Marks:
-    """The special tokens of an encoder's rows.
+    """Return the special tokens of an encoder's rows.
 
     Raises:
         TunediffError: the tokenizer lacks one of them.
@@ -61,7 +62,7 @@ def marks_of(tokenizer: "PreTrainedTokenizerBase") -> Marks:
     found = {name: getattr(tokenizer, f"{name}_token_id") for name in ("cls", "sep", "mask", "pad", "unk")}
     if missing := [name for name, value in found.items() if value is None]:
         raise TunediffError(
-            f"params.yaml: pretrain.tokenizer: has no {', '.join(missing)} token, expected one made for an encoder"
+            f"params.yaml: pretrain.tokenizer: found no {', '.join(missing)} token, expected an encoder's tokenizer"
         )
     return Marks(found["cls"], found["sep"], found["mask"], len(tokenizer))
 
@@ -69,7 +70,7 @@ def marks_of(tokenizer: "PreTrainedTokenizerBase") -> Marks:
 def encoder_rows(
     texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_tokens: int, seed: int, *, pairs: bool
 ) -> list[EncoderRow]:
-    """The documents as rows of at most `max_tokens` tokens: pairs for next-sentence prediction, or single pieces."""
+    """Split documents into rows of at most `max_tokens` tokens: pairs for next-sentence prediction, or pieces."""
     marks, documents = marks_of(tokenizer), _encoded(texts, tokenizer)
     if pairs:
         return [
@@ -120,14 +121,14 @@ def _row(parts: Sequence[Sentence], follows: bool | None, marks: Marks, unknown:
 def mask_row(
     row: EncoderRow, marks: Marks, share: float, whole_words: bool, generator: "Generator | None" = None
 ) -> MaskedRow:
-    """Choose what shall be predicted, and hide it: 80 % masked, 10 % any token, 10 % as it is.
+    """Choose tokens to predict: 80 % are masked, 10 % replaced by a random token, 10 % left unchanged.
 
     Args:
         row: the row; its special and unknown tokens are never chosen.
-        marks: of the tokenizer.
+        marks: the special tokens.
         share: probability of a token, or of a word, to be chosen.
-        whole_words: choose all tokens of a word together.
-        generator: of the draws; none: torch's own, whose state a checkpoint holds.
+        whole_words: whether all tokens of a word are chosen together.
+        generator: generator of the random numbers; None: torch's default, whose state is saved in checkpoints.
     """
     tokens, words = torch.tensor(row.tokens), torch.tensor(row.words)
     n = len(tokens)
@@ -142,8 +143,11 @@ def mask_row(
 
 
 def pad_masked(rows: Sequence[MaskedRow], pad: int) -> dict[str, "Tensor"]:
-    """A batch padded on the right: input_ids, attention_mask, labels, and of pairs token_type_ids and
-    next_sentence_label (0: it follows, as in BERT).
+    """Pad rows on the right to a batch.
+
+    Returns:
+        input_ids, attention_mask and labels; for pairs also token_type_ids and next_sentence_label (0: the second part
+        follows the first, as in BERT).
     """
     from torch.nn.utils.rnn import pad_sequence
 

@@ -1,12 +1,12 @@
-"""Documents packed into training sequences: no token is lost, and a document meets another as a random one alone.
+"""Pack documents into training sequences without losing tokens.
 
     pairs = sentence_pairs(documents, room=125, seed=1)     # for next-sentence prediction
     pieces = document_pieces(documents, room=126)           # for layouts without it
 
-A document is a list of sentences, a sentence a list of tokens. As BERT's create_pretraining_data.py packs them, but for
-three things: what overflows goes into the next sequence, where it would be cut off; a sequence of one sentence is
-divided inside of it, where it would always get a random second part; and there are no sequences made short by purpose
-(short_seq_prob), because the last one of each document is short.
+A document is a list of sentences, a sentence a list of tokens. Packing follows BERT's create_pretraining_data.py with
+three differences: tokens that overflow go into the next sequence instead of being cut off; a sequence of a single
+sentence is split inside it instead of always getting a random second part; and no sequences are short on purpose
+(short_seq_prob), because the last one of each document is.
 """
 
 import re
@@ -22,7 +22,7 @@ Sentence = list[Token]
 
 
 class Pair(NamedTuple):
-    """Two stretches of text, and whether the second follows the first in its document."""
+    """Two parts of text, and whether the second follows the first in its document."""
 
     first: Sentence
     second: Sentence
@@ -30,15 +30,16 @@ class Pair(NamedTuple):
 
 
 def sentences(document: str) -> list[str]:
-    """The sentences of a document; they only say where it may be divided.
+    """Split a document into sentences, between which it may be divided.
 
-    A line ends one, and so does a full stop, question or exclamation mark before a space, even of an abbreviation.
+    A sentence ends at the end of a line, and at a full stop, question mark or exclamation mark before a space, even in
+    an abbreviation.
     """
     return [part for line in document.split("\n") for part in re.split(r"(?<=[.!?])\s+", line.strip()) if part]
 
 
 def document_pieces(documents: Sequence[Sequence[Sentence]], room: int) -> Iterator[Sentence]:
-    """Stretches of at most `room` tokens, as many whole sentences as fit; each token of each document once."""
+    """Split documents into pieces of at most `room` tokens, with as many whole sentences as fit."""
     for document in documents:
         waiting = deque(document)
         while waiting:
@@ -46,15 +47,15 @@ def document_pieces(documents: Sequence[Sequence[Sentence]], room: int) -> Itera
 
 
 def sentence_pairs(documents: Sequence[Sequence[Sentence]], room: int, seed: int) -> Iterator[Pair]:
-    """Pairs of at most `room` tokens together; by a coin the second part follows, or is from another document.
+    """Iterate over pairs of at most `room` tokens; with probability 0.5 the second part is from another document.
 
-    Each token of each document stands once in a first part or in a second part that follows; what a random second part
-    displaces comes first in the next pair.
+    Each token of each document is in exactly one first part or following second part; sentences that a random second
+    part displaces start the next pair.
 
     Args:
-        documents: at least two, none of them empty.
-        room: tokens of a pair, at least 2.
-        seed: of the coins, divisions and random parts.
+        documents: at least two documents, none of them empty.
+        room: maximum number of tokens of a pair, at least 2.
+        seed: seed of the random numbers.
     """
     rng = Random(f"{seed} pairs")
     for at, document in enumerate(documents):
@@ -66,17 +67,17 @@ def sentence_pairs(documents: Sequence[Sequence[Sentence]], room: int, seed: int
                 middle = rng.randrange(1, len(chunk[0]))
                 chunk = [chunk[0][:middle], chunk[0][middle:]]
             cut = rng.randrange(1, len(chunk)) if len(chunk) > 1 else 1
-            first, rest = _joined(chunk[:cut]), chunk[cut:]
-            if follows and rest:
-                yield Pair(first, _joined(rest), True)
+            first, second = _joined(chunk[:cut]), chunk[cut:]
+            if follows and second:
+                yield Pair(first, _joined(second), True)
             else:
-                waiting.extendleft(reversed(rest))
-                other = documents[(at + rng.randrange(1, len(documents))) % len(documents)]
-                yield Pair(first, _excerpt(other, room - len(first), rng), False)
+                waiting.extendleft(reversed(second))
+                random_document = documents[(at + rng.randrange(1, len(documents))) % len(documents)]
+                yield Pair(first, _excerpt(random_document, room - len(first), rng), False)
 
 
 def _fill(waiting: deque[Sentence], room: int) -> list[Sentence]:
-    """Take the sentences that fit from the front; of one that is longer than the room, its beginning."""
+    """Take the sentences that fit from the front; if the first one is longer than the room, take its beginning."""
     chunk: list[Sentence] = []
     while waiting and len(waiting[0]) <= room:
         chunk.append(waiting.popleft())
@@ -89,9 +90,9 @@ def _fill(waiting: deque[Sentence], room: int) -> list[Sentence]:
 
 
 def _excerpt(document: Sequence[Sentence], room: int, rng: Random) -> Sentence:
-    """Whole sentences from a random place, as many as fit: a part that follows is made so, and looks no different.
+    """Take whole sentences from a random start, as many as fit, so that the part looks like one that follows.
 
-    Where none of ten places has a sentence that fits, the beginning of one.
+    If no sentence at ten random starts fits, take the beginning of the last one.
     """
     start = 0
     for _ in range(10):

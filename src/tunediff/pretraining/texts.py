@@ -1,11 +1,11 @@
-r"""Plain text for pretraining, as documents: what the model learns from, and what it is validated on.
+r"""Read plain text for pretraining as documents for training and validation.
 
     texts = read_texts(params.pretrain, Path("../data/wikitext2"))
     texts.train[0]          # "Robert Boulter\nRobert Boulter is an English film , television ..."
 
-A document is a story of a synthetic data set, a sentence of a file's columns, an article of WikiText, or what lies
-between two empty lines of a plain text. A line of it is a paragraph. Documents for validation come from a file or a
-split of their own, or are held out; none of them is among those that the model learns from.
+A document is a story of a synthetic data set, a sentence in a column of a file, an article of WikiText, or the text
+between two empty lines of plain text. A line is a paragraph. Validation documents come from a separate file or split,
+or are held out; none of them is among the training documents.
 """
 
 import re
@@ -22,10 +22,10 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_text, shown
 from tunediff.runtime.hashing import content_hash
 
-# What stands in WikiText's .tokens files for a word that is not in their vocabulary.
+# Placeholder in WikiText's .tokens files for words outside their vocabulary.
 UNKNOWN = "<unk>"
-# Next-sentence prediction takes its random sentences from another document, so one alone would not do.
-FEWEST = 2
+# Next-sentence prediction takes random sentences from another document.
+MIN_DOCUMENTS = 2
 
 
 class Texts(NamedTuple):
@@ -36,14 +36,14 @@ class Texts(NamedTuple):
 
 
 def read_texts(section: Pretrain, path: Path) -> Texts:
-    """The documents that the section pretrain names, in the order of the source.
+    """Read the documents that the section pretrain names, in the order of the source.
 
     Args:
         section: the section pretrain.
-        path: its file, or the folder of its files; synthetic text and the hub do not read it.
+        path: its file, or the folder of its files; not used for synthetic text and the hub.
 
     Raises:
-        TunediffError: a file or a column is missing, a row holds no text, or too few documents are there.
+        TunediffError: a file or a column is missing, a row has no text, or there are too few documents.
     """
     if section.text == "synthetic":
         found = _synthetic(section)
@@ -59,31 +59,31 @@ def read_texts(section: Pretrain, path: Path) -> Texts:
     known = set(found.validation)
     train = [text for text in found.train if text not in known][: section.documents]
     for name, documents in (("learn from", train), ("validate on", found.validation)):
-        if len(documents) < FEWEST:
+        if len(documents) < MIN_DOCUMENTS:
             raise TunediffError(
-                f"{path}: found {len(documents)} documents to {name}, expected at least {FEWEST} "
+                f"{path}: found {len(documents)} documents to {name}, expected at least {MIN_DOCUMENTS} "
                 f"(pretrain.text {section.text})"
             )
     return Texts(train, found.validation)
 
 
 def _held_out(section: Pretrain, documents: int) -> int:
-    """How many documents are held out of so many."""
-    return max(FEWEST, round(section.held_out * documents))
+    """The number of documents to hold out."""
+    return max(MIN_DOCUMENTS, round(section.held_out * documents))
 
 
 def _synthetic(section: Pretrain) -> Texts:
-    """Synthetic documents, and further ones of which none is among them."""
+    """Synthetic documents, and further ones that differ from all of them."""
     n = section.documents or 0
     texts = {"captions": stories.text, "sums": sums.text, "orders": orders.text, "rankings": rankings.text}
-    write = texts[section.synthetic or "captions"]
-    written = write(n + _held_out(section, n), section.seed)
-    known = set(written[:n])
-    return Texts(written[:n], [text for text in written[n:] if text not in known])
+    generate = texts[section.synthetic or "captions"]
+    generated = generate(n + _held_out(section, n), section.seed)
+    known = set(generated[:n])
+    return Texts(generated[:n], [text for text in generated[n:] if text not in known])
 
 
 def _hold_out(documents: list[str], section: Pretrain) -> Texts:
-    """Documents drawn by a hash of seed and text, and the others."""
+    """Hold out documents that are drawn by a hash of seed and text."""
     ranked = sorted(range(len(documents)), key=lambda at: content_hash([section.seed, documents[at]]))
     drawn = set(ranked[: _held_out(section, len(documents))])
     return Texts(
@@ -100,14 +100,14 @@ def _documents(section: Pretrain, file: Path) -> list[str]:
 
 
 def documents_of(text: str) -> list[str]:
-    """The articles of a text where WikiText's headings part it, else its paragraphs."""
+    """Split a text into articles at WikiText's headings or, without headings, at empty lines."""
     lines = text.split("\n")
     headed = any(re.fullmatch(r"= [^=].*[^=] =", line.strip()) for line in lines)
     return list(wikitext_articles(lines) if headed else _paragraphs(lines))
 
 
 def _sentences(file: Path, columns: Sequence[str]) -> dict[str, None]:
-    """The text of the columns, each once: many rows of NLI share a premise."""
+    """The distinct texts of the columns; many rows of NLI share a premise."""
     texts: dict[str, None] = {}
     for row in read_rows(file):
         for column in columns:
@@ -128,7 +128,7 @@ def _line(row: Row) -> str:
 
 
 def _paragraphs(lines: Iterable[str]) -> Iterator[str]:
-    """Documents of plain text: the lines between two empty ones."""
+    """Split plain text into documents at empty lines."""
     document: list[str] = []
     for line in [*lines, ""]:
         if line.strip():
@@ -139,15 +139,15 @@ def _paragraphs(lines: Iterable[str]) -> Iterator[str]:
 
 
 def wikitext_articles(lines: Iterable[str]) -> Iterator[str]:
-    """The articles of WikiText, title first, without empty lines.
+    """Split WikiText into articles, each starting with its title, without empty lines.
 
-    ` = Title = ` between empty lines starts an article and ` = = Section = = ` does not; a formula may look like a
-    title and stands between lines of text. ` @-@ `, ` @,@ ` and ` @.@ ` are joined to what they were (Merity et al.
-    2016, "Pointer Sentinel Mixture Models", section 4.3); headings lose their signs.
+    ` = Title = ` between empty lines starts an article, ` = = Section = = ` does not. A formula between lines of text
+    may look like a title. ` @-@ `, ` @,@ ` and ` @.@ ` are replaced by the original characters (Merity et al. 2016,
+    "Pointer Sentinel Mixture Models", section 4.3), and the signs around headings are removed.
     """
     article: list[str] = []
-    given = [line.strip() for line in lines]
-    for before, line, after in zip(["", *given], given, [*given[1:], ""], strict=False):
+    stripped = [line.strip() for line in lines]
+    for before, line, after in zip(["", *stripped], stripped, [*stripped[1:], ""], strict=False):
         heading = None if before or after else re.fullmatch(r"((?:= )+)(.*?)(?: =)+", line)
         if heading and heading[1] == "= " and article:
             yield "\n".join(article)

@@ -1,8 +1,8 @@
-"""The tokenizer of a model from scratch: trained on its text, or one that others made.
+"""The tokenizer of a model from scratch: trained on its text, or an existing one.
 
 tokenizer = train_bpe(texts, vocab_size=800, context=128)             # for decoders
 tokenizer = train_wordpiece(texts, vocab_size=4000, context=128)      # for encoders: [CLS] a [SEP] b [SEP]
-tokenizer = given_tokenizer(section.tokenizer, context=512)           # google-bert/bert-base-uncased
+tokenizer = load_tokenizer(section.tokenizer, context=512)            # google-bert/bert-base-uncased
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ BERT_SPECIAL = ["[PAD]", UNK, "[CLS]", "[SEP]", "[MASK]"]
 
 
 def train_bpe(texts: Sequence[str], vocab_size: int, context: int) -> "PreTrainedTokenizerBase":
-    """A byte-level BPE tokenizer of at most `vocab_size` tokens; any text whatever can be written in it."""
+    """Train a byte-level BPE tokenizer with at most `vocab_size` tokens, which can encode any text."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -48,9 +48,9 @@ def train_bpe(texts: Sequence[str], vocab_size: int, context: int) -> "PreTraine
 
 
 def train_wordpiece(texts: Sequence[str], vocab_size: int, context: int) -> "PreTrainedTokenizerBase":
-    """BERT's tokenizer, uncased, with at most `vocab_size` tokens: its own rules for words, pieces learned here.
+    """Train an uncased WordPiece tokenizer with at most `vocab_size` tokens, with BERT's rules for words.
 
-    A quarter of the vocabulary at most are single letters; a word with a rarer one is [UNK].
+    At most a quarter of the vocabulary are single letters; a word with a rarer letter becomes [UNK].
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
     from transformers import BertTokenizer
@@ -61,8 +61,8 @@ def train_wordpiece(texts: Sequence[str], vocab_size: int, context: int) -> "Pre
     for word, n in words.items():
         letters.update(dict.fromkeys([word[0], *(f"##{letter}" for letter in word[1:])], n))
     common = sorted(letter for letter, _ in letters.most_common(vocab_size // 4))
-    # The trainer meets letters inside of words in the order of a hash table, another in every run, and numbers them
-    # so; where it finds them among its special tokens, it takes their numbers from there.
+    # The trainer numbers letters inside words in the order of a hash table, which differs between runs, unless they are
+    # among its special tokens.
     inner = [letter for letter in common if letter.startswith("##")]
     alphabet = sorted({letter[-1] for letter in common})
     tokenizer = Tokenizer(models.WordPiece(unk_token=UNK))
@@ -78,11 +78,11 @@ def train_wordpiece(texts: Sequence[str], vocab_size: int, context: int) -> "Pre
     return BertTokenizer(vocab=tokenizer.get_vocab(), do_lower_case=True, model_max_length=context)
 
 
-def given_tokenizer(section: Tokenizer, context: int) -> "PreTrainedTokenizerBase":
-    """A tokenizer that others made, for sequences of `context` tokens.
+def load_tokenizer(section: Tokenizer, context: int) -> "PreTrainedTokenizerBase":
+    """Load an existing tokenizer, for sequences of `context` tokens.
 
     Raises:
-        TunediffError: the hub does not answer, or there is no tokenizer that can be read.
+        TunediffError: the hub does not answer, or there is no tokenizer that can be loaded.
     """
     folder = Path(section.id)
     if section.source == "hub":
@@ -91,7 +91,7 @@ def given_tokenizer(section: Tokenizer, context: int) -> "PreTrainedTokenizerBas
         raise TunediffError(f"params.yaml: pretrain.tokenizer.id: there is no folder {folder}")
     try:
         tokenizer = read_tokenizer(folder)
-    # Files from outside: tokenizers and transformers each say in their own way what is wrong with them.
+    # tokenizers and transformers raise errors of many types for invalid files.
     except Exception as error:
         raise TunediffError(f"{folder}: the tokenizer cannot be loaded: {one_line(error)}") from None
     tokenizer.model_max_length = context

@@ -1,1 +1,1 @@
-"""What every part stands on: errors, files, hashing, cost, processes, the hub."""
+"""Infrastructure shared by all packages: errors, files, hashing, cost, processes, the hub."""

@@ -1,12 +1,12 @@
-"""What a stage cost: seconds since its process started, peak memory, the device, and what it took of a GPU.
+"""Measure what a stage costs: time since its process started, peak memory, device, GPU time and energy.
 
 with measured(Path("metrics/cost/train.json")):
     ...                                     # metrics/cost/train.json: seconds, peak_memory_bytes, device
 
-Where the stage computed on a GPU: also gpu_seconds, and energy_joules if NVML counts them. A stage that was stopped
-and went on costs what all of its processes did, and so does one that runs in several at once: see `measured`. Under
-`tunediff repro` the stage leaves a note that it ran, in the folder that the environment variable `RUN` names: a stage
-that comes from the cache starts no process, so only one that ran can leave it.
+A stage that computes on a GPU also has gpu_seconds, and energy_joules if NVML counts them. The cost of a stage that was
+interrupted and resumed, or that runs in several processes, is that of all its processes: see `measured`. Under
+`tunediff repro` each stage that runs leaves a note in the folder that the environment variable `RUN` names; a stage
+restored from the cache starts no process and leaves none.
 """
 
 import os
@@ -23,7 +23,7 @@ import psutil
 
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json, read_text, write_json
-from tunediff.runtime.processes import PROCESSES, first
+from tunediff.runtime.processes import PROCESSES, is_main_process
 from tunediff.runtime.threads import cores
 
 RUN = "TUNEDIFF_RUN"
@@ -32,55 +32,57 @@ Cost = dict[str, Any]
 
 @contextmanager
 def measured(
-    path: Path, scratch: Path | None = None, gathered: Callable[[Cost], list[Cost]] = lambda cost: [cost]
+    path: Path, scratch: Path | None = None, all_gather: Callable[[Cost], list[Cost]] = lambda cost: [cost]
 ) -> Iterator[Callable[[], None]]:
-    """Write the cost of this process to `path` when the block ends well; start-up and imports are counted in.
+    """Write the cost of this process to `path` if the block succeeds, start-up and imports included.
 
-    Keys: seconds; peak_memory_bytes (of the GPUs where some were used, of this process elsewhere); device. Where GPUs
-    were used: gpu_seconds (the seconds times their number, as a cluster books them) and energy_joules (of those GPUs
-    in this block, by NVML's counter: idling and other processes on them included).
+    Keys: seconds; peak_memory_bytes (of the GPUs if any were used, else of this process); device. If GPUs were used:
+    gpu_seconds (the seconds times the number of GPUs, as clusters account them) and energy_joules (of those GPUs during
+    this block, by NVML's counter, which includes idle power and other processes).
 
     Args:
         path: the file to write.
-        scratch: a folder that outlives a process which is stopped, for a stage that then goes on. What each process
-            cost is noted in it, and what is written is the cost of all of them.
-        gathered: gives what all processes of the stage pass to it, where it runs in several; the first one writes.
+        scratch: for a stage that can be resumed, a folder that survives a killed process. Each process records its cost
+            there, and the file has the cost of all of them.
+        all_gather: for a stage that runs in several processes, returns the values of all processes; the main process
+            writes.
 
     Yields:
-        A function that notes the cost so far, to be called at each save, in all processes: of a process that is
-        killed, that stays.
+        A function that records the cost so far, to be called at each save in all processes, so that the cost of a
+        process that is killed later is not lost.
     """
-    note = Path(os.environ[RUN]) / path.name if os.environ.get(RUN) and first() else None
+    note = Path(os.environ[RUN]) / path.name if os.environ.get(RUN) and is_main_process() else None
     if note:
         write_json(note, {"began": time.time() - _seconds()})
     before = _millijoules()
     notes = scratch / "cost" if scratch else None
-    earlier = [] if notes is None else [read_json(one) for one in sorted(notes.glob("*.json"))]
+    earlier = [] if notes is None else [read_json(file) for file in sorted(notes.glob("*.json"))]
 
     def note_cost(costs: Sequence[Cost] = ()) -> None:
-        cost = at_once(costs or gathered(_cost(before)))
-        if notes is not None and first():
+        cost = parallel_cost(costs or all_gather(_cost(before)))
+        if notes is not None and is_main_process():
             write_json(notes / f"{len(earlier):06d}.json", cost)
 
     try:
         yield note_cost
     except BaseException:
-        # Without the folder nothing was begun that could go on. The other processes may be gone; they cost as much.
+        # If the folder does not exist, there is nothing to resume. The other processes may be gone, so their cost is
+        # taken to be that of this one.
         if scratch is not None and scratch.exists():
             with suppress(TunediffError):
                 note_cost([_cost(before)] * int(os.environ.get(PROCESSES, 1)))
         raise
-    cost = added([*earlier, at_once(gathered(_cost(before)))])
-    if first():
+    cost = sequential_cost([*earlier, parallel_cost(all_gather(_cost(before)))])
+    if is_main_process():
         write_json(path, cost)
     if note:
         write_json(note, {"cost": cost})
 
 
-def added(costs: Sequence[Cost]) -> Cost:
-    """The cost of several processes that did one thing after each other: sums, the highest peak, every device.
+def sequential_cost(costs: Sequence[Cost]) -> Cost:
+    """Combine the costs of processes that ran one after another: sums, the highest peak memory, every device.
 
-    Energy is there where each process that used a GPU measured it.
+    The energy is known only if each process that used a GPU measured it.
     """
     devices = dict.fromkeys(cost["device"] for cost in costs)
     total: Cost = {
@@ -95,8 +97,8 @@ def added(costs: Sequence[Cost]) -> Cost:
     return total
 
 
-def at_once(costs: Sequence[Cost]) -> Cost:
-    """The cost of processes that did one thing together: the longest time, all of their memory and GPUs."""
+def parallel_cost(costs: Sequence[Cost]) -> Cost:
+    """Combine the costs of processes that ran in parallel: the longest time, the sum of memory and GPUs."""
     if len(costs) == 1:
         return dict(costs[0])
     names = [cost["device"] for cost in costs]
@@ -113,7 +115,7 @@ def at_once(costs: Sequence[Cost]) -> Cost:
 
 
 def _cost(before: Mapping[str, int]) -> Cost:
-    """What this process cost so far; `before`: what each GPU had used when it began."""
+    """The cost of this process so far; `before` has the energy counter of each GPU at its start."""
     seconds, gpus = round(_seconds(), 3), _used_gpus()
     cost: Cost = {"seconds": seconds, "peak_memory_bytes": _peak_memory(gpus), "device": _device(gpus)}
     if gpus:
@@ -124,18 +126,18 @@ def _cost(before: Mapping[str, int]) -> Cost:
 
 
 def _seconds() -> float:
-    """Since this process began, or the one that started it and others for one stage."""
+    """Seconds since this process started; in one of several processes, since their launcher started."""
     process = os.getppid() if PROCESSES in os.environ else os.getpid()
     stat = Path(f"/proc/{process}/stat")
     if not stat.exists():
         return time.time() - psutil.Process(process).create_time()
-    # On Linux psutil adds to the boot time, which the kernel gives in whole seconds; field 22 counts from the boot.
+    # psutil adds to the boot time, which Linux reports in whole seconds; field 22 counts ticks since boot.
     ticks = int(read_text(stat).rpartition(")")[2].split()[19])
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _used_gpus() -> list[int]:
-    """Numbers of the GPUs that this process has computed on; a stage that does not need torch has none."""
+    """Indices of the GPUs that this process has computed on; none without torch."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return []
@@ -143,7 +145,7 @@ def _used_gpus() -> list[int]:
 
 
 def _millijoules() -> dict[str, int]:
-    """What each GPU of this machine has used since its driver was loaded, by UUID; none where NVML is not there."""
+    """Energy that each GPU has used since its driver was loaded, by UUID; empty without NVML."""
     try:
         import pynvml
     except ImportError:
@@ -154,7 +156,7 @@ def _millijoules() -> dict[str, int]:
         return {}
     used = {}
     for index in range(pynvml.nvmlDeviceGetCount()):
-        with suppress(pynvml.NVMLError):  # GPUs older than Volta, and parts of one, have no counter
+        with suppress(pynvml.NVMLError):  # GPUs older than Volta, and MIG instances, have no counter
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             used[pynvml.nvmlDeviceGetUUID(handle)] = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     pynvml.nvmlShutdown()
@@ -162,9 +164,9 @@ def _millijoules() -> dict[str, int]:
 
 
 def _joules(before: Mapping[str, int], after: Mapping[str, int], gpus: list[int]) -> float | None:
-    """What these GPUs used between two readings, or None where one of them has no counter."""
+    """Energy that these GPUs used between two readings, or None if one of them has no counter."""
     cuda = sys.modules["torch"].cuda
-    # Not by number: CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER count GPUs in another order than NVML.
+    # By UUID, because CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER number GPUs differently than NVML.
     names = [f"GPU-{cuda.get_device_properties(index).uuid}" for index in gpus]
     if not all(name in before and name in after for name in names):
         return None
@@ -172,10 +174,10 @@ def _joules(before: Mapping[str, int], after: Mapping[str, int], gpus: list[int]
 
 
 def _peak_memory(gpus: list[int]) -> int:
-    """Bytes: of the GPUs where some were used, of this process elsewhere."""
+    """Peak memory in bytes: of the GPUs if any were used, else of this process."""
     if gpus:
         return sum(int(sys.modules["torch"].cuda.max_memory_reserved(index)) for index in gpus)
-    # On Linux a program that is started takes over the ru_maxrss of the one that starts it; VmHWM is its own.
+    # On Linux a process inherits the ru_maxrss of its parent; VmHWM is its own.
     status = Path("/proc/self/status")
     lines = read_text(status).splitlines() if status.exists() else []
     for line in lines:
@@ -186,7 +188,7 @@ def _peak_memory(gpus: list[int]) -> int:
 
 
 def _device(gpus: list[int]) -> str:
-    """Names of the GPUs where this process used some, else of the processor, its cores and its memory."""
+    """Names of the GPUs if any were used, else the processor, its cores and its memory."""
     if gpus:
         return ", ".join(str(sys.modules["torch"].cuda.get_device_name(index)) for index in gpus)
     memory = psutil.virtual_memory().total / 2**30

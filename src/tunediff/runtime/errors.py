@@ -1,6 +1,6 @@
-"""The one error that users see, and the wrapper that prints it.
+"""The error for bad input, and the wrapper of every script that prints it.
 
-Every bad input ends in one line that names the file, the row or key, what was found and what was expected:
+Bad input ends in one line that names the file, the row or key, what was found and what was expected:
 
     tunediff: data/raw/test.jsonl, row 12: label: found 'entails', expected one of entailment, neutral, contradiction
 
@@ -17,81 +17,81 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-# Set in each of several processes of a stage, by torchrun's agent.
+# Set by torchrun's agent in each process of a stage with several.
 _ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 
-# The disk or its quota is full, or the file larger than allowed; the folder cannot be written to; the disk is broken.
+# Full disk, exceeded quota or file size; no write permission; I/O error.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
-GOES_ON = "run the same command to resume from the last checkpoint"
+HOW_TO_RESUME = "run the same command to resume from the last checkpoint"
 
-# What the extra `models` of pyproject.toml brings: the light install has none of it.
-MODELS = {
+# Packages of the extra `models` of pyproject.toml, which the light install lacks.
+EXTRA_PACKAGES = {
     *("torch", "transformers", "tokenizers", "accelerate", "peft", "bitsandbytes", "safetensors", "huggingface_hub"),
     *("datasets", "evaluate", "sklearn", "dvc", "pynvml", "tqdm"),
 }
 
-# A line longer than this is cut: a name in a file may be as long as the file.
-LONGEST = 2000
+# Longer lines are cut: a name in a file may be as long as the file.
+MAX_LENGTH = 2000
 
 
 class TunediffError(Exception):
-    """Bad input, in one line: file, row or key, found, expected. Several arguments are several such lines."""
+    """Bad input. Each argument is a line: file, row or key, found, expected."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as a scheduler or `timeout` sends it; whatever ends well on Ctrl-C ends well on this."""
+    """SIGTERM, as sent by schedulers and `timeout`; a subclass, so that the handlers of Ctrl-C apply to it."""
 
 
-def printed(line: object) -> str:
-    r"""A line as it is printed: one line, cut to `LONGEST`, and nothing in it that a terminal would act on.
+def printable(line: object) -> str:
+    r"""Return the text as one line without control characters, cut to `MAX_LENGTH`.
 
-    >>> printed("a.csv: names the column \x1b[31m\n twice")
+    >>> printable("a.csv: names the column \x1b[31m\n twice")
     'a.csv: names the column \\x1b[31m twice'
     """
-    text = " ".join(str(line).split())[:LONGEST]
+    text = " ".join(str(line).split())[:MAX_LENGTH]
     text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
-    return text if len(text) < LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) < MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, without line ends and cut to 200 characters."""
+    """Return the message of an error as one line of at most 200 characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main`; end in one line on standard error where the input is at fault.
+    """Call `main` and print expected errors as one line on standard error.
 
-    Exit code 1 for a `TunediffError`, for a file that cannot be written and for a package of the extra `models` that is
-    not installed; 130 for Ctrl-C and 143 for SIGTERM, as
-    shells report them. Anything else is a defect of this project and keeps its traceback.
+    The exit code is 1 for a `TunediffError`, for a file that cannot be written and for a package of the extra `models`
+    that is not installed; 130 for Ctrl-C and 143 for SIGTERM, as in shells. Any other exception is a defect of this
+    project and keeps its traceback.
     """
-    # One of several processes dies at once: the process that started them reports the end, and it may wait for this one
-    # in code that never comes back to Python.
+    # A worker process keeps the default handler and dies immediately: it may be in code that never returns to Python,
+    # and its launcher reports the end.
     before = signal.getsignal(signal.SIGTERM)
     if _ERROR_FILE not in os.environ:
         signal.signal(signal.SIGTERM, _terminated)
     try:
         main()
     except TunediffError as error:
-        _say("\n".join(f"tunediff: {printed(line)}" for line in error.args))
+        _report("\n".join(f"tunediff: {printable(line)}" for line in error.args))
         sys.exit(1)
     except KeyboardInterrupt as stop:
-        _say(f"tunediff: stopped; {GOES_ON}")
+        _report(f"tunediff: stopped; {HOW_TO_RESUME}")
         sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
     except BrokenPipeError:
-        # The reader of our output went away; Python would complain again while closing it.
+        # The reader of standard output is gone; Python would fail again while flushing it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and (package := str(error.name).partition(".")[0]) in MODELS:
-            _say(f"tunediff: this needs {package}, which is not installed: pip install 'tunediff[models]'")
+        if isinstance(error, ModuleNotFoundError) and (package := str(error.name).partition(".")[0]) in EXTRA_PACKAGES:
+            _report(f"tunediff: this needs {package}, which is not installed: pip install 'tunediff[models]'")
             sys.exit(1)
         reason = unwritable(error)
         if reason is None and _ERROR_FILE not in os.environ:
             raise
-        _say(f"tunediff: {reason}; {GOES_ON}" if reason else traceback.format_exc())
+        _report(f"tunediff: {reason}; {HOW_TO_RESUME}" if reason else traceback.format_exc())
         sys.exit(1)
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -102,8 +102,8 @@ def _terminated(_: int, __: FrameType | None) -> None:
     raise Terminated
 
 
-def _say(text: str) -> None:
-    """On standard error; one of several processes leaves it to the one that started them, which says it once."""
+def _report(text: str) -> None:
+    """Print to standard error; a worker process passes the text to its launcher, which prints it once."""
     if _ERROR_FILE in os.environ:
         Path(os.environ[_ERROR_FILE]).write_text(json.dumps({"message": text}), encoding="utf-8")
     else:
@@ -111,9 +111,9 @@ def _say(text: str) -> None:
 
 
 def unwritable(error: BaseException) -> str | None:
-    """Why a file could not be written, where that is what an error says; each library says it in its own way.
+    """Return why a file could not be written, or None for an error of another kind.
 
-    safetensors and tokenizers have the number in their text; torch says which of its own lines failed.
+    The chain of causes is searched. safetensors and tokenizers have the errno only in the message; torch has none.
     """
     seen: BaseException | None = error
     while seen is not None:

@@ -1,4 +1,4 @@
-"""Read and write files: rows as JSON lines, metrics as flat JSON, every write atomic.
+"""Read untrusted files within bounds, and write files atomically.
 
 write_json(Path("metrics/prepare.json"), {"train_n": 8000})
 rows = read_jsonl(Path("data/test_sets/test.jsonl"))
@@ -29,38 +29,37 @@ import psutil
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.problems import Problems
 
-# Between a name and the random end of its scratch path: no file of a user is called so.
+# Marks a scratch path, between the name of the file and a random suffix.
 BEING_WRITTEN = ".being-written-"
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-# What no text in a file may hold. Half of a surrogate pair is what JSON's "\ud800" becomes.
+# Characters that text in a file may not contain: NUL and lone surrogates, which JSON's "\ud800" becomes.
 NOT_TEXT = re.compile("[\0\ud800-\udfff]")
-HALF_PAIR = re.compile("[\ud800-\udfff]")
-# Bytes that a line is shorter than: one that never ends would fill the memory.
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+# Limit of a line in bytes, so that a line without end does not fill the memory.
 LONGEST_LINE = 2**28
-# How Python calls the encoding of text that says no other, and how a packed file ends.
+# The default encoding, as Python spells it, and the suffix of a compressed file.
 UTF8, PACKED = "utf-8", ".gz"
-# Levels of lists and objects in JSON. Data have five; a thousand end Python's own stack in whoever walks them.
+# Limit of nested lists and objects in JSON. Data need about five; a thousand exceed Python's recursion limit.
 DEEPEST = 100
-# Rows of a Parquet file for each of its bytes. Distinct rows take more than a bit each.
+# Limit of rows per byte of a Parquet file: distinct rows take more than a bit each.
 ROWS_PER_BYTE = 64
-# Bytes that a Parquet file may become in memory: so many, and so many for each of its own. Text shrinks to a tenth at
-# best; but one that stands in the file once and that every row names has no bound of its own.
-GROWN, GROWTH = 2**30, 200
-# Rows that are read, compared or turned into tokens at a time, and those of a row group of a Parquet file of ours.
+# See `unpacked_limit`.
+_UNPACKED_BYTES, _UNPACKED_RATIO = 2**30, 200
+# Rows that are read, compared or tokenized at a time, and rows per row group of a Parquet file written here.
 ROWS = 65_536
-# Bytes that may be read of it before they are counted.
-AT_ONCE = 2**30
+# Limit of a Parquet batch in bytes.
+BATCH_BYTES = 2**30
 
 
 def output_path(text: str) -> Path:
-    """A path to write to, refused where it leads out of the project (the current folder).
+    """Return a path to write to, which must be inside the project (the current folder).
 
     Raises:
-        TunediffError: the path, links followed, lies outside the current folder or is that folder itself.
+        TunediffError: the path, with links resolved, is outside the current folder or that folder itself.
     """
     path, project = Path(text), Path.cwd().resolve()
     if project not in path.resolve().parents:
@@ -70,10 +69,10 @@ def output_path(text: str) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A scratch path beside `path` that takes its place when the block ends well, and vanishes when it does not.
+    """Write a file or folder atomically: yield a scratch path that replaces `path` if the block succeeds.
 
-    The block writes a file or a folder at the scratch path. What stood at `path` before is replaced. A scratch path
-    that a killed process left is removed.
+    If the block fails, `path` stays as it is and the scratch path is removed. Scratch paths that killed processes left
+    are removed as well.
 
     Raises:
         TunediffError: the disk is full, the folder is read-only, or the like.
@@ -82,7 +81,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f"{glob.escape(prefix)}*"):
-            if _is_free(left):
+            if _is_abandoned(left):
                 shutil.rmtree(left, ignore_errors=True)
         scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     except OSError as error:
@@ -97,7 +96,7 @@ def replacing(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         os.replace(fresh, path)  # noqa: PTH105  (renames files and folders alike)
     except OSError as error:
-        # The block may also fail for a reason of its own, such as a file that it reads.
+        # The error may concern another file, such as one that the block reads.
         elsewhere = error.filename is not None and scratch not in Path(str(error.filename)).parents
         if elsewhere and error.filename != str(path):
             raise
@@ -107,8 +106,8 @@ def replacing(path: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def _is_free(scratch: Path) -> bool:
-    """Whether the process that was writing here is gone: its lock went with it. No where that cannot be told."""
+def _is_abandoned(scratch: Path) -> bool:
+    """Whether the process that wrote here is gone and its lock released; False if that is unknown."""
     try:
         folder = os.open(scratch, os.O_RDONLY)
     except OSError:
@@ -123,11 +122,15 @@ def _is_free(scratch: Path) -> bool:
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file; one line names the file where it is missing or is not UTF-8 text."""
+    """Return the text of a UTF-8 file.
+
+    Raises:
+        TunediffError: the file is missing, not readable, not UTF-8 or larger than the free memory.
+    """
     try:
         if (size := _bytes_of(path)) > (free := psutil.virtual_memory().available):
             raise TunediffError(f"{path}: found {size:,} bytes, more than the {free:,} bytes of free memory")
-        # Programs on Windows put a byte order mark at the start, which would become part of the first word.
+        # Programs on Windows write a byte order mark, which would become part of the first word.
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise TunediffError(f"{path}: there is no such file") from None
@@ -138,19 +141,19 @@ def read_text(path: Path) -> str:
 
 
 def kind_of(path: Path) -> str:
-    """What the name of a file ends in, in small letters, without the .gz of one that is packed: .csv of a.CSV.gz."""
+    """Return the suffix of a file in lower case, ignoring .gz: `.csv` for a.CSV.gz."""
     return (path.with_suffix("") if path.suffix.lower() == PACKED else path).suffix.lower()
 
 
 def text_lines(path: Path, encoding: str = UTF8) -> Iterator[str]:
-    """The lines of a file one by one, each with the line feed that ends it; errors are those of `read_text`.
+    """Iterate over the lines of a file, each with its line feed; raises the errors of `read_text`.
 
-    Only a line feed ends a line: JSON text may hold U+2028 and other characters that `splitlines` takes for ends. A
-    file whose name ends in .gz is unpacked as it is read.
+    Only a line feed ends a line: JSON text may contain U+2028 and other characters that `splitlines` would split at. A
+    file whose name ends in .gz is decompressed.
 
     Args:
         path: the file.
-        encoding: of its text, as Python names it.
+        encoding: a codec of Python.
     """
     try:
         if codecs.lookup(encoding).name != UTF8:
@@ -168,13 +171,13 @@ def text_lines(path: Path, encoding: str = UTF8) -> Iterator[str]:
     except FileNotFoundError:
         raise TunediffError(f"{path}: there is no such file") from None
     except (EOFError, zlib.error) as error:
-        raise TunediffError(f"{path}: cannot be unpacked: {error}") from None
+        raise TunediffError(f"{path}: cannot be decompressed: {error}") from None
     except OSError as error:
         raise TunediffError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def _byte_lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file, unpacked where it is packed, within the bounds above."""
+    """The lines of a file, decompressed if it ends in .gz, within the bounds above."""
     size, start = _bytes_of(path), 0
     packed = path.suffix.lower() == PACKED
     with gzip.open(path, "rb") if packed else path.open("rb") as file:
@@ -183,12 +186,12 @@ def _byte_lines(path: Path) -> Iterator[bytes]:
                 raise TunediffError(f"{path}: byte {start}: found a line of {LONGEST_LINE:,} bytes or more")
             yield line
             start += len(line)
-            if packed and start > (bound := GROWN + GROWTH * size):
-                raise TunediffError(f"{path}: found more than {bound:,} bytes, packed into {size:,}")
+            if packed and start > (bound := unpacked_limit(size)):
+                raise TunediffError(f"{path}: found more than {bound:,} bytes compressed into {size:,}")
 
 
 def _decoded_lines(path: Path, encoding: str) -> Iterator[str]:
-    """The lines of a file in another encoding than UTF-8, whose line feeds may be of several bytes."""
+    """The lines of a file in another encoding than UTF-8, in which a line feed may have several bytes."""
     decoder, text, start = codecs.getincrementaldecoder(encoding)(), "", 0
     for part in itertools.chain(_byte_lines(path), [b""]):
         try:
@@ -204,22 +207,32 @@ def _decoded_lines(path: Path, encoding: str) -> Iterator[str]:
 
 
 def _not_utf8(error: UnicodeDecodeError) -> str:
-    """What was found instead of UTF-8, and what it looks like."""
+    """Describe the bytes that are not UTF-8, with a guess at their encoding."""
     found, at = error.object, error.start
     sentence = "found bytes that are not UTF-8 text"
     if found.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in found[:4]:
         return f"{sentence}; it looks like UTF-16"
-    # A single byte of an accented letter or a typographic mark among ASCII, where Chinese and others have two in a row.
+    # In Windows-1252 an accented letter or a typographic mark is a single byte among ASCII; East Asian encodings have
+    # several such bytes in a row.
     alone = all(not byte >= 0x80 for byte in found[max(0, at - 1) : at] + found[at + 1 : at + 2])
     around = found[max(0, at - 10) : at + 10].decode("cp1252", errors="replace").split("\n")
     letter = found[at : at + 1].decode("cp1252", errors="replace")
     if not alone or letter == "\N{REPLACEMENT CHARACTER}":
         return sentence
-    return f"{sentence}; it looks like Windows-1252: {shown(next(one for one in around if letter in one))}"
+    return f"{sentence}; it looks like Windows-1252: {shown(next(text for text in around if letter in text))}"
+
+
+def unpacked_limit(size: int) -> int:
+    """Return how many bytes a compressed file of `size` bytes may become in memory.
+
+    Text compresses to a tenth at best. The constant allows for a Parquet file in which every row refers to a text that
+    is stored once.
+    """
+    return _UNPACKED_BYTES + _UNPACKED_RATIO * size
 
 
 def _bytes_of(path: Path) -> int:
-    """The size of an ordinary file; others, such as a pipe or a device, may never end.
+    """The size of a regular file; a pipe or a device may never end.
 
     Raises:
         OSError: there is no such file.
@@ -234,21 +247,29 @@ def _bytes_of(path: Path) -> int:
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file atomically."""
-    # Half of a surrogate pair has no UTF-8 form; it is written as the question mark that readers would show.
-    whole = text.encode("utf-8", errors="replace")
+    # A lone surrogate has no UTF-8 form; it becomes a question mark.
+    data = text.encode("utf-8", errors="replace")
     with replacing(path) as fresh:
-        fresh.write_bytes(whole)
+        fresh.write_bytes(data)
 
 
-def read_json(path: Path, once: bool = False) -> Any:
-    """The value of a JSON file; `once` refuses an object that names a key twice, of which JSON keeps the last."""
+def read_json(path: Path, unique_keys: bool = False) -> Any:
+    """Return the value of a JSON file.
+
+    Args:
+        path: the file.
+        unique_keys: whether to refuse an object with a repeated key, of which JSON keeps the last.
+
+    Raises:
+        TunediffError: as for `read_text`, or the text is not JSON.
+    """
     try:
-        return from_json(read_text(path), _once if once else None)
+        return from_json(read_text(path), _unique if unique_keys else None)
     except ValueError as error:
         raise TunediffError(f"{path}: is not JSON: {error}") from None
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError(f"has the key {shown(_repeated([key for key, _ in pairs]))} twice")
@@ -256,14 +277,14 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def from_json(text: str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Args:
         text: the text.
-        pairs: what makes an object of its keys and values; None: a dictionary.
+        pairs: makes an object from its keys and values, as `object_pairs_hook` of `json.loads`; None: a dictionary.
 
     Raises:
-        ValueError: it is not JSON, or has more levels than `DEEPEST`.
+        ValueError: the text is not JSON, or is nested deeper than `DEEPEST`.
     """
     try:
         value = json.loads(text, object_pairs_hook=pairs)
@@ -275,24 +296,25 @@ def from_json(text: str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = 
 
 
 def _levels(value: Any) -> int:
-    """How deep lists and objects stand in each other."""
+    """The depth of nested lists and objects."""
     depth, level = 0, [value]
-    while level := [one for one in level if isinstance(one, dict | list)]:
-        depth, level = depth + 1, [part for one in level for part in (one.values() if isinstance(one, dict) else one)]
+    while level := [node for node in level if isinstance(node, dict | list)]:
+        level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
+        depth += 1
     return depth
 
 
 def write_json(path: Path, values: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
-    """Write a JSON object, keys in the given order, or a list of them.
+    """Write a JSON object, or a list of them, with keys in the given order.
 
     Raises:
-        TunediffError: a number at any depth is NaN or infinite, which JSON cannot hold and no metric should be.
+        TunediffError: a number at any depth is NaN or infinite, which JSON cannot represent.
     """
     write_text(path, _encoded(json.JSONEncoder(ensure_ascii=False, allow_nan=False, indent=2), values, str(path)))
 
 
 def _encoded(encoder: json.JSONEncoder, value: object, place: str) -> str:
-    """A value as JSON, with a line end."""
+    """A value as JSON with a trailing line feed."""
     try:
         return encoder.encode(value) + "\n"
     except ValueError:
@@ -302,7 +324,7 @@ def _encoded(encoder: json.JSONEncoder, value: object, place: str) -> str:
 
 
 def _not_finite(value: object, key: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers in a value that JSON cannot hold, each after where it stands, such as `steps.2.flips`."""
+    """The numbers in a value that JSON cannot represent, each with its path, such as `steps.2.flips`."""
     if isinstance(value, float) and not math.isfinite(value):
         yield key, value
     elif isinstance(value, Mapping | list | tuple):
@@ -311,14 +333,14 @@ def _not_finite(value: object, key: str = "") -> Iterator[tuple[str, float]]:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file with one JSON object a line; empty lines are skipped."""
+    """Return the rows of a file with one JSON object per line; empty lines are skipped."""
     return [row for _, row in numbered_jsonl(path)]
 
 
 def numbered_jsonl(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows as `read_jsonl`, each after the number of its line, from 1; one row is held at a time.
+    """Iterate over the rows of `read_jsonl` with their line numbers, from 1; one row is in memory at a time.
 
-    Lines at fault are passed over, and reported together once the others have been read.
+    Invalid lines are skipped, and reported together after the last line.
     """
     problems = Problems(str(path))
     for number, line in enumerate(text_lines(path, encoding), start=1):
@@ -338,23 +360,23 @@ def numbered_jsonl(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, dict
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Write one JSON object a line; one row is held at a time.
+    """Write one JSON object per line; one row is in memory at a time.
 
     Raises:
         TunediffError: a number is NaN or infinite, as for `write_json`.
     """
     encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
-    # Half of a surrogate pair becomes a question mark, as in `write_text`.
+    # A lone surrogate becomes a question mark, as in `write_text`.
     with replacing(path) as fresh, fresh.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
         file.writelines(_encoded(encoder, row, f"{path}, row {number}") for number, row in enumerate(rows, start=1))
 
 
 def read_parquet(path: Path, wanted: Sequence[str] | None = None) -> tuple["pa.Table", list[str]]:
-    """The table of a Parquet file, and the names of all its columns; errors are those of `parquet_batches`.
+    """Return the table of a Parquet file and the names of all its columns; raises the errors of `parquet_batches`.
 
     Args:
         path: the file.
-        wanted: columns to read, where they are there; None: all.
+        wanted: columns to read, if present; None: all.
     """
     import pyarrow as pa
 
@@ -365,24 +387,24 @@ def read_parquet(path: Path, wanted: Sequence[str] | None = None) -> tuple["pa.T
 def parquet_batches(
     path: Path, wanted: Callable[[Sequence[str]], Sequence[str]] | None = None
 ) -> tuple["pa.Schema", list[str], Iterator["pa.RecordBatch"]]:
-    """The columns of a Parquet file that are read, the names of all, and the rows, some at a time.
+    """Return the schema of the columns to read, the names of all columns, and an iterator over batches of rows.
 
-    Blanks around names are cut. Nothing is read of a file that would become far larger than it is: see `GROWN` and the
-    bounds above it.
+    Spaces around column names are removed. A file that would become far larger than it is when decompressed is refused
+    before it is read.
 
     Args:
         path: the file.
-        wanted: which columns to read, where they are there, given the names of all; None: all.
+        wanted: given the names of all columns, returns those to read, if present; None: all.
 
     Raises:
-        TunediffError: the file is missing, is no Parquet that can be read, names a column twice, or is past a bound.
+        TunediffError: the file is missing, is not readable Parquet, has a column twice, or exceeds a bound.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with _reading_parquet(path):
         size = _bytes_of(path)
-        # What is buffered ahead stays in memory to the end of the file.
+        # A buffer stays in memory until the end of the file.
         file = pq.ParquetFile(path, pre_buffer=False)
         names = [name.strip() for name in file.schema_arrow.names]
         if len(set(names)) < len(names):
@@ -391,19 +413,19 @@ def parquet_batches(
         fields = [field for field in file.schema_arrow if field.name.strip() in kept]
         schema = pa.schema([field.with_name(field.name.strip()) for field in fields], file.schema_arrow.metadata)
         columns = [field.name for field in fields]
-        batches = _batches(path, size, file, _rows_at_once(path, size, file), columns)
+        batches = _batches(path, size, file, _rows_per_batch(path, size, file), columns)
         return schema, names, (batch.rename_columns(schema.names) for batch in batches)
 
 
 def _batches(
     path: Path, size: int, file: "pq.ParquetFile", rows: int, columns: Sequence[str]
 ) -> Iterator["pa.RecordBatch"]:
-    grown, bound = 0, GROWN + GROWTH * size
+    total, bound = 0, unpacked_limit(size)
     with _reading_parquet(path), file:
         for batch in file.iter_batches(rows, columns=columns):
             yield batch
-            if (grown := grown + batch.nbytes) > bound:
-                raise TunediffError(f"{path}: found more than {bound:,} bytes, packed into {size:,}")
+            if (total := total + batch.nbytes) > bound:
+                raise TunediffError(f"{path}: found more than {bound:,} bytes compressed into {size:,}")
 
 
 @contextmanager
@@ -422,53 +444,53 @@ def _repeated(names: Sequence[str]) -> str:
     return next(name for name, count in Counter(names).items() if count > 1)
 
 
-def _rows_at_once(path: Path, size: int, file: "pq.ParquetFile") -> int:
-    """How many rows surely fit into `AT_ONCE`, though each of them named the largest text of a dictionary.
+def _rows_per_batch(path: Path, size: int, file: "pq.ParquetFile") -> int:
+    """How many rows fit into `BATCH_BYTES` even if each of them refers to the largest text of a dictionary.
 
     Raises:
-        TunediffError: there are far more rows than bytes, or a column chunk is far larger than the file.
+        TunediffError: there are far more rows than bytes, or the column chunks are far larger than the file.
     """
     about = file.metadata
     if about.num_rows > ROWS_PER_BYTE * size:
         found = f"found {about.num_rows:,} rows in {size:,} bytes"
-        raise TunediffError(f"{path}: {found}, expected at most {ROWS_PER_BYTE} a byte")
+        raise TunediffError(f"{path}: {found}, expected at most {ROWS_PER_BYTE} per byte")
     groups = [about.row_group(at) for at in range(about.num_row_groups)]
     chunks = [group.column(at) for group in groups for at in range(group.num_columns)]
-    bound = GROWN + GROWTH * size
+    bound = unpacked_limit(size)
     if (claimed := sum(chunk.total_uncompressed_size for chunk in chunks)) > bound:
-        raise TunediffError(f"{path}: found {claimed:,} bytes packed into {size:,}, expected at most {bound:,}")
+        raise TunediffError(f"{path}: found {claimed:,} bytes compressed into {size:,}, expected at most {bound:,}")
     with path.open("rb") as stream:
         largest = max((_dictionary_bytes(stream, chunk) for chunk in chunks), default=0)
-    return max(1, min(ROWS, AT_ONCE // max(largest, 1)))
+    return max(1, min(ROWS, BATCH_BYTES // max(largest, 1)))
 
 
 def _dictionary_bytes(stream: BinaryIO, chunk: "pq.ColumnChunkMetaData") -> int:
-    """Bytes of the dictionary of a column chunk, unpacked; 0 where it has none.
+    """Uncompressed bytes of the dictionary of a column chunk; 0 if it has none.
 
-    Its page header begins, in Thrift's compact form, with two numbers: the kind of the page (2: a dictionary), and the
-    bytes of the page unpacked (apache/parquet-format, parquet.thrift, PageHeader).
+    The page header starts, in Thrift's compact protocol, with the type of the page (2: a dictionary) and the
+    uncompressed size of the page (apache/parquet-format, parquet.thrift, PageHeader).
     """
     starts = [at for at in (chunk.dictionary_page_offset, chunk.data_page_offset) if at]
     stream.seek(max(0, min(starts, default=0)))
     head = iter(stream.read(16))
     found = []
     for _ in range(2):
-        next(head, 0)  # the field's number and kind
+        next(head, 0)  # field id and type
         number = shift = 0
         for byte in head:
             number |= (byte & 0x7F) << shift
             shift += 7
             if byte < 0x80:
                 break
-        found.append(number >> 1)  # zigzag: what is not negative is doubled
+        found.append(number >> 1)  # zigzag encoding: a non-negative number is doubled
     return found[1] if found[0] == 2 else 0
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> None:
-    """Write rows as a CSV file with a header: `columns`, else the keys that all rows share.
+    """Write rows as a CSV file with a header: `columns`, or the keys of the rows, which must be the same in all rows.
 
     Raises:
-        TunediffError: there is neither a row nor a column to take the header from.
+        TunediffError: there are neither rows nor columns to take the header from.
     """
     if not rows and not columns:
         raise TunediffError(f"{path}: there are no rows to write, expected at least one")
@@ -479,20 +501,20 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]], columns: Sequenc
 
 
 def shown(value: object, width: int = 60) -> str:
-    """A value as an error message shows it: quoted, escaped, cut to `width` characters."""
+    """Format a value for an error message: quoted, escaped, cut to `width` characters."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # a number of more digits than Python writes, or lists in lists
+    except (ValueError, RecursionError):  # more digits than Python converts, or deeply nested lists
         text = f"a {type(value).__name__} too large to show"
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def visible(text: str) -> str:
-    """Text of a data set with the characters that hide or reorder other text written out.
+    """Make characters visible that could hide or reorder other text of a data set.
 
-    Control characters become their pictures, those that override the direction of writing their code points;
-    a lone half of a surrogate pair, which no file can hold, becomes the replacement character.
+    C0 control characters become their Unicode pictures, C1 controls and bidirectional overrides their code points, and
+    lone surrogates, which no file can contain, the replacement character.
     """
-    text = HALF_PAIR.sub("\N{REPLACEMENT CHARACTER}", text)
+    text = LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
     text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", lambda match: chr(0x2400 + ord(match.group())), text)
     return re.sub(r"[\x7f-\x9f\u202a-\u202e\u2066-\u2069]", lambda match: f"⟨U+{ord(match.group()):04X}⟩", text)

@@ -1,4 +1,4 @@
-"""Hashes of content: of a JSON value, and of files.
+"""Content hashes of JSON values and of files.
 
 content_hash({"premise": "A dog."})      # 16 hexadecimal digits
 """
@@ -10,13 +10,13 @@ from pathlib import Path
 
 
 def content_hash(value: object) -> str:
-    """16 hexadecimal digits that depend on the content of a JSON value and on nothing else."""
+    """Return the first 16 hexadecimal digits of the SHA-256 of a JSON value; the order of keys does not matter."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def files_hash(paths: Iterable[Path]) -> str:
-    """SHA-256 over the names and bytes of files, folders walked, what Python compiles left out, wherever they lie."""
+    """Return the SHA-256 over the names and contents of files and folders, without .pyc files."""
     digest = hashlib.sha256()
     for path in paths:
         for file in [path] if path.is_file() else sorted(path.rglob("*")):

@@ -2,8 +2,8 @@
 
 folder = snapshot("microsoft/phi-2", "ef382358ec9e382308935a992d908de099b64c23", "model")
 
-What was fetched once is taken from the hub's own cache (`HF_HOME`), also with `HF_HUB_OFFLINE=1`. Nothing that a
-snapshot holds is ever run: neither scripts nor pickles (.bin, .pt, .pkl) are fetched.
+Files are taken from the hub's cache (`HF_HOME`) if possible, also with `HF_HUB_OFFLINE=1`. No code from a snapshot is
+ever run: neither scripts nor pickles (.bin, .pt, .pkl) are fetched.
 """
 
 from collections.abc import Sequence
@@ -30,25 +30,25 @@ def snapshot(
     patterns: Sequence[str] | None = None,
     cache: Path | None = None,
 ) -> Path:
-    """The folder with the files of a hub repository at a commit, fetched where the cache does not have them.
+    """Return the folder with the files of a hub repository at a commit, fetched unless they are in the cache.
 
     Args:
         id: the repository, such as microsoft/phi-2.
         revision: commit, 40 hexadecimal digits.
         kind: what the repository holds.
-        patterns: names of the files to fetch, with wildcards; None: all of `FILES[kind]`. `NEVER` holds in either case.
-        cache: folder to keep the files in; None: the hub's own cache.
+        patterns: names of the files to fetch, with wildcards; None: `FILES[kind]`. `NEVER` applies in either case.
+        cache: folder to keep the files in; None: the hub's cache.
 
     Raises:
-        TunediffError: gated, private, unknown, or neither in the cache nor to be fetched.
+        TunediffError: the repository is gated, private or unknown, or cannot be fetched and is not in the cache.
     """
     from huggingface_hub import get_session, snapshot_download
     from huggingface_hub.utils import logging
 
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # its five retries would each print a line
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # each of its five retries would print a line
     session = get_session()
-    if _wait_no_longer not in session.event_hooks["request"]:
-        session.event_hooks = {**session.event_hooks, "request": [*session.event_hooks["request"], _wait_no_longer]}
+    if _set_timeout not in session.event_hooks["request"]:
+        session.event_hooks = {**session.event_hooks, "request": [*session.event_hooks["request"], _set_timeout]}
     try:
         allow = list(patterns) if patterns is not None else FILES[kind]
         return Path(
@@ -56,19 +56,19 @@ def snapshot(
                 id, repo_type=kind, revision=revision, allow_patterns=allow, ignore_patterns=NEVER, cache_dir=cache
             )
         )
-    except Exception as error:  # whatever the hub's HTTP library raises: refused, too many requests, disk full
+    except Exception as error:  # huggingface_hub, its HTTP library and the disk raise many types
         raise TunediffError(f"hub {kind} {id} at {revision}: {hub_problem(error, id, kind)}") from None
 
 
 def newest(id: str, kind: Literal["model", "dataset"] = "model") -> str:
-    """The commit that the main branch of a hub repository stands at, 40 hexadecimal digits.
+    """Return the latest commit of the main branch of a hub repository, 40 hexadecimal digits.
 
     Args:
         id: the repository.
         kind: what the repository holds.
 
     Raises:
-        TunediffError: gated, private or unknown, or the hub does not answer.
+        TunediffError: the repository is gated, private or unknown, or the hub does not answer.
     """
     from huggingface_hub import HfApi, constants
 
@@ -79,22 +79,22 @@ def newest(id: str, kind: Literal["model", "dataset"] = "model") -> str:
     return str(about.sha)
 
 
-def _wait_no_longer(request: "httpx2.Request") -> None:
-    """Give what is fetched `HF_HUB_DOWNLOAD_TIMEOUT` seconds; `huggingface_hub` waits for a file list without end."""
+def _set_timeout(request: "httpx2.Request") -> None:
+    """Apply `HF_HUB_DOWNLOAD_TIMEOUT` to every download; `huggingface_hub` requests file lists without a timeout."""
     from huggingface_hub import constants
 
     if request.method in ("GET", "HEAD"):
-        waits = request.extensions["timeout"]
-        limit = constants.HF_HUB_DOWNLOAD_TIMEOUT
-        request.extensions["timeout"] = {name: limit if wait is None else wait for name, wait in waits.items()}
+        timeouts = request.extensions["timeout"]
+        default = constants.HF_HUB_DOWNLOAD_TIMEOUT
+        request.extensions["timeout"] = {name: default if s is None else s for name, s in timeouts.items()}
 
 
 def hub_problem(error: Exception, id: str, kind: Literal["model", "dataset"] = "model") -> str:
-    """What went wrong between the hub and us, and what to do about it, as the second half of a line.
+    """Describe why a request to the hub failed and what to do about it, to follow the name of the repository.
 
     Args:
-        error: as `huggingface_hub` raised it.
-        id: the repository that was asked for.
+        error: as raised by `huggingface_hub`.
+        id: the requested repository.
         kind: what the repository holds.
     """
     import httpx2
@@ -112,7 +112,7 @@ def hub_problem(error: Exception, id: str, kind: Literal["model", "dataset"] = "
     noun = "model" if kind == "model" else "data set"
     missing = ""
     if isinstance(error, LocalEntryNotFoundError):
-        # Neither here nor to be had; the reason is that of the request that failed.
+        # Not in the cache; the cause is the error of the request.
         missing = "is incomplete in the local cache, and "
         error = error.__cause__ if isinstance(error.__cause__, Exception) else error
     status = error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
@@ -121,7 +121,7 @@ def hub_problem(error: Exception, id: str, kind: Literal["model", "dataset"] = "
     if isinstance(error, RepositoryNotFoundError):
         return f"{missing}the hub has no such {noun}, or it is private; then run: hf auth login"
     if isinstance(error, RevisionNotFoundError):
-        return f"the {noun} has no such revision, expected a commit of it"
+        return f"the {noun} has no such revision, expected one of its commits"
     if isinstance(error, HFValidationError):
         return "found an invalid hub id, expected NAMESPACE/NAME"
     if is_offline_mode():

@@ -1,24 +1,24 @@
-"""All that is wrong with a file, reported at once: a line for each kind of problem, with the count and the first rows.
+"""Collect all problems of a file and report them together: a line per kind, with the count and the first rows.
 
 problems = Problems("before.csv")
 for number, row in rows:
     if not row["label"]:
         problems.add(number, "label: found nothing, expected a value in each row")
-problems.check()     # before.csv, row 3: label: found nothing, ...; 4 rows in all (3, 9, 10, ...)
+problems.check()     # before.csv, row 3: label: found nothing, ...; 4 such rows (3, 9, 10, ...)
 """
 
 from tunediff.runtime.errors import TunediffError
 
-FIRST = 3
-# Further kinds are counted only: a file that is no table at all has a kind of its own in every row.
-KINDS = 10
+SHOWN_ROWS = 3
+# Problems of further kinds are only counted: in a file that is not a table, every row may have a kind of its own.
+MAX_KINDS = 10
 
 
 class Problems:
-    """What was found wrong with a file so far.
+    """The problems of a file that were found so far.
 
     Args:
-        file: its name, which every line starts with.
+        file: its name, which starts every line.
     """
 
     def __init__(self, file: str) -> None:
@@ -32,34 +32,34 @@ class Problems:
         return sum(self._counts.values()) + self._other
 
     def add(self, row: int | str, message: str, kind: str | None = None) -> None:
-        """Take note of a problem.
+        """Record a problem.
 
         Args:
-            row: where it is: a number, or what the source calls the place.
-            message: what was found and what was expected, which is shown of the first row of its kind.
-            kind: what such problems have in common; None: their message.
+            row: a row number, or the name that the source gives to the place.
+            message: what was found and what was expected; the message of the first row of a kind is reported.
+            kind: groups problems; None: problems with the same message are of one kind.
         """
         key = kind or message
         if key not in self._lines:
-            if len(self._lines) == KINDS:
+            if len(self._lines) == MAX_KINDS:
                 self._other += 1
                 return
             self._lines[key], self._counts[key], self._rows[key] = message, 0, []
         self._counts[key] += 1
-        if len(self._rows[key]) < FIRST:
+        if len(self._rows[key]) < SHOWN_ROWS:
             self._rows[key].append(str(row))
 
     def check(self) -> None:
-        """Refuse the file where there is a problem.
+        """Raise if there is any problem.
 
         Raises:
-            TunediffError: with a line for each kind.
+            TunediffError: with a line per kind of problem.
         """
         if lines := self.lines():
             raise TunediffError(*lines)
 
     def lines(self) -> list[str]:
-        """A line for each kind of problem."""
+        """Return a line per kind of problem."""
         other = [f"{self.file}: {self._other:,} further problems"] if self._other else []
         return [self._line(kind) for kind in self._lines] + other
 

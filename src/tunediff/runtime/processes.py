@@ -1,13 +1,13 @@
-"""A stage in several processes, one a GPU, on one host or on several: all of them run the stage's own script.
+"""Run a stage in several processes, one per GPU, on one or more hosts; each process runs the stage's script.
 
     if launched(params.train.num_processes, args.train, args.base):
-        return                          # DVC's process: it started the others, and they have done the work
-    ...                                 # in each of the others
-    if not first():
-        return                          # one of them writes and prints
+        return                          # the process that DVC started: its workers have done the work
+    ...                                 # in each worker
+    if not is_main_process():
+        return                          # the main process writes and prints
 
-torchrun's agent (torch.distributed.elastic) starts them, watches them and ends them all where one fails. Which hosts
-there are is no parameter, because no result depends on it: `tunediff launch` tells each host by the environment.
+torchrun's agent (torch.distributed.elastic) starts the workers, and stops all of them if one fails. The hosts are not
+in params.yaml, because no result depends on them: `tunediff launch` passes them by environment variables.
 """
 
 import atexit
@@ -25,37 +25,37 @@ from typing import Any, TypeVar
 
 import psutil
 
-from tunediff.runtime.errors import GOES_ON, Terminated, TunediffError
+from tunediff.runtime.errors import HOW_TO_RESUME, Terminated, TunediffError
 from tunediff.runtime.hashing import files_hash
 from tunediff.runtime.stage import PARAMS
 from tunediff.runtime.threads import NUM_THREADS, cores
 
 Value = TypeVar("Value")
 
-# Of a stage: number of hosts, which one this is, where they meet. Of each process: how many there are, and the
-# id of the one that started them on this host.
+# Environment variables of a stage: number of hosts, index of this host, address of the rendezvous. Of each worker:
+# number of workers, and the id of the process that launched those of this host.
 HOSTS, HOST, ADDRESS = "TUNEDIFF_HOSTS", "TUNEDIFF_HOST", "TUNEDIFF_ADDRESS"
 PROCESSES, PARENT = "TUNEDIFF_PROCESSES", "TUNEDIFF_PARENT"
-# Seconds that a host waits for the others to come; in a queue they do not start at once.
+# Seconds to wait for the other hosts; jobs of a queue do not start at the same time.
 WAIT = 600
-# What an error of torch says where another process, or its host, went away.
+# Parts of torch's error messages if another process or its host is gone.
 _LOST = ("gloo", "NCCL", "TCPStore", "DistBackendError", "DistNetworkError", "onnection closed", "onnection reset")
 
 
 def launched(num_processes: int, *reads: Path) -> bool:
-    """Run this script in several processes, where they are asked for, and wait for their end.
+    """Run this script in `num_processes` workers if there are more than one, and wait for them.
 
     Args:
-        num_processes: of all hosts together.
-        reads: what the stage reads; it has to be the same on all hosts.
+        num_processes: number of workers on all hosts together.
+        reads: files and folders that the stage reads, which must be equal on all hosts.
 
     Returns:
-        True in the process that started the others, when they have ended well. False in each of the others, and where
-        there is no other.
+        True in the launching process after all workers have succeeded. False in each worker, and if a single process
+        does the work.
 
     Raises:
-        TunediffError: there are more processes than GPUs; a process ended or was killed; or the hosts read other
-            things.
+        TunediffError: there are more workers than GPUs, a worker failed or was killed, or the inputs of the hosts
+            differ.
     """
     if PROCESSES in os.environ:
         _join(reads)
@@ -69,13 +69,13 @@ def launched(num_processes: int, *reads: Path) -> bool:
     return num_processes > 1
 
 
-def first() -> bool:
-    """Whether this process is the one that writes and prints: the first of several, or the only one."""
+def is_main_process() -> bool:
+    """Whether this process writes and prints: the first of several, or the only one."""
     return PROCESSES not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
-def gathered(value: Value) -> list[Value]:
-    """The values that the processes have, in their order, in each of them; where there is one alone, its own."""
+def all_gather(value: Value) -> list[Value]:
+    """Return the values of all processes, in the order of their ranks, in each process."""
     if (group := _group()) is None:
         return [value]
     values: list[Any] = [None] * group.get_world_size()
@@ -83,36 +83,36 @@ def gathered(value: Value) -> list[Value]:
     return values
 
 
-def part() -> tuple[int, int]:
-    """The number of this process, from 0, and how many there are."""
+def rank_and_size() -> tuple[int, int]:
+    """Return the rank of this process, from 0, and the number of processes."""
     group = _group()
     return (0, 1) if group is None else (group.get_rank(), group.get_world_size())
 
 
 def _group() -> Any:
-    """torch.distributed where this process is one of several, else None; a process that is alone needs no torch."""
+    """torch.distributed in one of several processes, else None; a single process does not import torch."""
     distributed = sys.modules.get("torch.distributed")
     return distributed if distributed is not None and distributed.is_initialized() else None
 
 
-def shared(folder: Path) -> None:
-    """Make a folder that all processes write to, and see that all of them find it.
+def make_shared_folder(folder: Path) -> None:
+    """Create a folder that all processes write to, and check that all of them find it.
 
     Raises:
-        TunediffError: a host does not.
+        TunediffError: a host does not find it.
     """
-    if first():
+    if is_main_process():
         folder.mkdir(parents=True, exist_ok=True)
-    gathered(None)
-    until = time.monotonic() + 30  # a network file system shows new folders after some seconds
+    all_gather(None)
+    until = time.monotonic() + 30  # network file systems show new folders with a delay
     while not (found := folder.exists()) and time.monotonic() < until:
         time.sleep(0.2)
-    if not all(gathered(found)):
+    if not all(all_gather(found)):
         raise TunediffError(f"{folder}: not found on one host, expected a project folder shared by all hosts")
 
 
 def _launch(num_processes: int, here: int, hosts: int) -> None:
-    """Start the processes of this host and wait for them; those of other hosts join by `ADDRESS`."""
+    """Start the workers of this host and wait for them; those of other hosts join through `ADDRESS`."""
     import torch
     from torch.distributed import DistError
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
@@ -127,10 +127,10 @@ def _launch(num_processes: int, here: int, hosts: int) -> None:
     address, host = os.environ.get(ADDRESS, "localhost:0"), int(os.environ.get(HOST, 0))
     os.environ |= {PROCESSES: str(num_processes), PARENT: str(os.getpid())}
     os.environ.setdefault(NUM_THREADS, str(max(1, cores() // here)))
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what ends a process is said here, in one line
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # failures are reported here, in one line
     if hosts > 1:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _interface(address))
-    for name in ("", ".agent.server.api"):  # this one has a level of its own
+    for name in ("", ".agent.server.api"):  # the latter sets its own level
         logging.getLogger(f"torch.distributed.elastic{name}").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="tunediff-") as logs:
         config = LaunchConfig(
@@ -161,20 +161,20 @@ def _launch(num_processes: int, here: int, hosts: int) -> None:
 
 
 def _cause(failures: Mapping[int, Any], num_processes: int) -> str:
-    """What ended the processes: a kill before what a process says, and that before a connection that was lost."""
-    killed = {rank: -one.exitcode for rank, one in failures.items() if one.exitcode < 0}
+    """The root cause of the failures: a killed worker, else the error of a worker, else a lost connection."""
+    killed = {rank: -failure.exitcode for rank, failure in failures.items() if failure.exitcode < 0}
     for rank, number in sorted(killed.items()):
         if number != signal.SIGTERM:
             name = signal.Signals(number).name
-            return f"tunediff: process {rank} of {num_processes} was killed ({name}); {GOES_ON}"
-    alone = [one for rank, one in sorted(failures.items()) if one.exitcode > 0 and rank not in killed]
-    messages = [message for one in alone if (message := str(one.message).rstrip())]
+            return f"tunediff: process {rank} of {num_processes} was killed ({name}); {HOW_TO_RESUME}"
+    failed = [failure for _, failure in sorted(failures.items()) if failure.exitcode > 0]
+    messages = [message for failure in failed if (message := str(failure.message).rstrip())]
     causes = [message for message in messages if not any(word in message.splitlines()[-1] for word in _LOST)]
-    return causes[0] if causes else f"tunediff: another process or its host terminated; {GOES_ON}"
+    return causes[0] if causes else f"tunediff: another process or its host terminated; {HOW_TO_RESUME}"
 
 
 def _interface(address: str) -> str:
-    """The network interface that an address is reached by: gloo would take the one of the host's own name."""
+    """The network interface for an address; gloo would choose the interface of the host's own name."""
     name, _, port = address.rpartition(":")
     try:
         [(family, kind, _, _, place), *_] = socket.getaddrinfo(name, int(port), type=socket.SOCK_DGRAM)
@@ -182,7 +182,7 @@ def _interface(address: str) -> str:
             probe.connect(place)  # sends nothing
             here = probe.getsockname()[0]
     except OSError as error:
-        raise TunediffError(f"{address}: cannot be reached from here: {error.strerror or error}") from None
+        raise TunediffError(f"{address}: cannot be reached from this host: {error.strerror or error}") from None
     except ValueError:
         raise TunediffError(f"--address: found {address}, expected HOST:PORT") from None
     return next(
@@ -193,31 +193,31 @@ def _interface(address: str) -> str:
 
 
 def _join(reads: tuple[Path, ...]) -> None:
-    """Become one of the processes: meet the others, on a GPU of its own where there are some."""
+    """Join the process group as a worker, on a GPU of its own if there are any."""
     import torch
     import torch.distributed as dist
 
-    # Not by the present parent: the one that started this process may have been killed since.
-    threading.Thread(target=_end_with, args=(int(os.environ[PARENT]),), daemon=True).start()
+    # Not os.getppid(): the launcher may have been killed since it started this process.
+    threading.Thread(target=_exit_with_parent, args=(int(os.environ[PARENT]),), daemon=True).start()
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group()
     atexit.register(dist.destroy_process_group)
-    if not first():
+    if not is_main_process():
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
     if int(os.environ.get(HOSTS, 1)) > 1:
-        found = gathered(files_hash([PARAMS, Path(sys.argv[0]), Path(__file__).parents[1], *reads]))
-        other = [number for number, one in enumerate(found) if one != found[0]]
-        if other:
+        hashes = all_gather(files_hash([PARAMS, Path(sys.argv[0]), Path(__file__).parents[1], *reads]))
+        different = [rank for rank, value in enumerate(hashes) if value != hashes[0]]
+        if different:
             here = dist.get_world_size() // int(os.environ[HOSTS])
             raise TunediffError(
-                f"host {other[0] // here}: its stage, parameters, code, data or models differ from those of host 0; "
-                "expected the same (git pull, dvc pull)"
+                f"host {different[0] // here}: its stage, parameters, code, data or models differ from those of "
+                "host 0; expected the same (git pull, dvc pull)"
             )
 
 
-def _end_with(parent: int) -> None:
-    """End this process when the one that started it was killed: nobody else would."""
+def _exit_with_parent(parent: int) -> None:
+    """End this process when its launcher is gone; a killed launcher cannot stop its workers."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""How far something is that takes long: a bar on a terminal, and in a log a line every half minute.
+"""Progress of long computations: a bar on a terminal, or a line every 30 seconds in a log.
 
 with progress(1500, "train", "step") as bar:
     bar.update()                     # in a log: train: 420 of 1,500 steps, 00:30 elapsed, 01:17 left, loss=0.8312
@@ -10,43 +10,43 @@ from typing import Any
 
 from tqdm import tqdm
 
-# Seconds between two lines. What takes less writes none.
-EVERY = 30.0
+# Seconds between two lines. Shorter computations print none.
+INTERVAL = 30.0
 
 
-class Lines(tqdm):  # type: ignore[type-arg]
-    """A progress bar whose every state is a line of its own: a log has no carriage return."""
+class ProgressLines(tqdm):  # type: ignore[type-arg]
+    """A progress bar for logs, which prints each state as a separate line."""
 
     printed: int | None = None
 
     def display(self, *_: Any, **__: Any) -> None:
-        """Write the line of this moment, unless it is that of before or the end of something short."""
+        """Print a line, unless there is no progress since the last one or the computation is short."""
         state = self.format_dict
         done, total, unit = state["n"], state["total"], state["unit"]
-        if state["elapsed"] < EVERY or done in (self.printed, state["initial"]):
+        if state["elapsed"] < INTERVAL or done in (self.printed, state["initial"]):
             return
         self.printed = done
         rate = (done - state["initial"]) / state["elapsed"]
         left = f", {self.format_interval((total - done) / rate)} left" if done < total else ""
         postfix = f", {state['postfix']}" if state["postfix"] else ""
-        gone = self.format_interval(state["elapsed"])
-        line = f"{state['prefix']}: {done:,} of {total:,} {unit}s, {gone} elapsed{left}{postfix}"
+        elapsed = self.format_interval(state["elapsed"])
+        line = f"{state['prefix']}: {done:,} of {total:,} {unit}s, {elapsed} elapsed{left}{postfix}"
         print(line, file=sys.stderr, flush=True)
 
 
 def progress(total: int, title: str, unit: str, initial: int = 0, shown: bool = True, leave: bool = True) -> Any:
-    """Return a bar of tqdm, or one that writes lines where standard error is no terminal.
+    """Return a tqdm bar, or one that prints lines if standard error is not a terminal.
 
     Args:
-        total: how many there are of the unit.
-        title: what it says.
+        total: number of units.
+        title: label of the bar.
         unit: what is counted, in the singular.
-        initial: how many are done at the start.
-        shown: whether anything is written.
-        leave: whether a bar stays on the terminal when it is full.
+        initial: number of units that are done at the start.
+        shown: whether anything is printed.
+        leave: whether a complete bar stays on the terminal.
     """
-    given: dict[str, Any] = {"total": total, "desc": title, "unit": unit, "initial": initial, "disable": not shown}
+    options: dict[str, Any] = {"total": total, "desc": title, "unit": unit, "initial": initial, "disable": not shown}
     if sys.stderr.isatty():
-        return tqdm(**given, leave=leave)
-    # What tqdm itself would write at its end goes nowhere.
-    return Lines(**given, mininterval=EVERY, maxinterval=EVERY, file=io.StringIO())
+        return tqdm(**options, leave=leave)
+    # tqdm writes a line feed of its own when it closes, which is discarded here.
+    return ProgressLines(**options, mininterval=INTERVAL, maxinterval=INTERVAL, file=io.StringIO())

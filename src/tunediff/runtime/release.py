@@ -2,8 +2,8 @@
 
     requirement()      # "tunediff[models]==0.1.0  # code 5f1c0e9a2b7d4c83"
 
-A clone of this repository has the code itself, and its stages depend on that. A project of `tunediff init` or `compare`
-has this line in its place. The hash tells apart what two installations of one version hold.
+In a clone of this repository, the stages depend on the code itself. A project of `tunediff init` or `compare` has this
+line instead; the hash distinguishes installations of the same version with different code.
 """
 
 from functools import cache
@@ -15,29 +15,29 @@ from tunediff.runtime.files import read_text, shown
 from tunediff.runtime.hashing import files_hash
 
 PACKAGE = Path(__file__).parents[1]
-# In a wheel, what projects are made of; in a clone, it stands around the package.
+# The files of the pipeline that new projects are made of, inside a wheel; in a clone they are around the package.
 CARRIED = "pipeline"
 REQUIREMENTS = Path("requirements.txt")
 
 
 @cache
 def requirement() -> str:
-    """What pip installs this tunediff by, and a hash of its code."""
+    """Return the requirement that installs this version with pip, with a hash of its code as a comment."""
     packages = sorted(path for path in PACKAGE.iterdir() if path.is_dir() and path.name != CARRIED)
     return f"tunediff[models]=={version('tunediff')}  # code {files_hash(packages)[:16]}"
 
 
 def named_in(requirements: Path) -> str | None:
-    """The line of a file of requirements that names tunediff; None where there is none."""
+    """Return the line of a requirements file that names tunediff, or None."""
     lines = read_text(requirements).splitlines()
     return next((line.strip() for line in lines if line.strip().startswith("tunediff[")), None)
 
 
 def check_code(code: Path) -> None:
-    """Refuse a project that was made or last run with another tunediff than the one that is installed.
+    """Check that a project was created or last run with the installed tunediff.
 
     Args:
-        code: the folder of the code, which is what it is, or the file that names its version.
+        code: the requirements file of a project, or the folder of the code in a clone, which needs no check.
 
     Raises:
         TunediffError: the file names another version, or none.

@@ -1,13 +1,12 @@
-"""Where an interrupted stage resumes: a folder outside every output, keyed by everything its result depends on.
+"""Folders for checkpoints of a stage, outside all outputs and keyed by everything that its result depends on.
 
     folder = scratch_folder("train", [params.train.model_dump()], Path("data/splits/train.jsonl"))
-    ...                                      # .scratch/train/8c1d02...: saves of the training, batches of an evaluation
+    ...                                      # .scratch/train/8c1d02...: training checkpoints, evaluated batches
     mark_done(folder)                        # the outputs are written
-    clear_done()                             # a later stage: DVC has stored them by now
+    clear_done()                             # in a later stage: DVC has stored the outputs by now
 
-Changed parameters, data or code give another key, so they never meet what an earlier run left. Git and DVC ignore the
-folder. A stage that has ended well does not remove it itself: one that is killed before DVC has stored its outputs runs
-again, and would have to begin anew.
+Changed parameters, data or code give another key, so a stale checkpoint is never used. Git and DVC ignore the folder. A
+stage does not remove its own folder: if it were killed before DVC has stored its outputs, it would have to start over.
 """
 
 import shutil
@@ -22,12 +21,12 @@ DONE = "done"
 
 
 def scratch_folder(stage: str, settings: object, *inputs: Path) -> Path:
-    """The folder of one run of a stage; nothing is made.
+    """Return the path of the scratch folder of a stage, without creating it.
 
     Args:
         stage: the stage's name.
-        settings: every parameter that the run depends on, as a JSON value.
-        inputs: every file or folder that the run reads.
+        settings: all parameters that its result depends on, as a JSON value.
+        inputs: all files and folders that it reads.
     """
     versions = {name: version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")}
     code = sorted(Path(__file__).parents[1].rglob("*.py"))
@@ -35,11 +34,11 @@ def scratch_folder(stage: str, settings: object, *inputs: Path) -> Path:
 
 
 def mark_done(folder: Path) -> None:
-    """Say that the stage has written its outputs."""
+    """Record that the stage has written its outputs."""
     write_text(folder / DONE, "")
 
 
 def clear_done() -> None:
-    """Remove the folders of stages that have ended well; those of interrupted ones stay, to be gone on from."""
+    """Remove the folders of finished stages; those of interrupted stages stay, so that they can be resumed."""
     for mark in SCRATCH.glob(f"*/*/{DONE}"):
         shutil.rmtree(mark.parent, ignore_errors=True)

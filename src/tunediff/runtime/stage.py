@@ -1,9 +1,9 @@
-"""What every stage script does first: take its paths as arguments.
+"""Parse the arguments of a stage script, which are paths.
 
     args = arguments(__doc__, reads=("splits",), writes=("metrics", "cost"))
     args.splits        # Path("data/splits"), after: python stages/NAME.py --splits data/splits --metrics ... --cost ...
 
-The paths stand once, in dvc.yaml; a script never knows them by heart.
+The paths are written only in dvc.yaml; scripts have no default paths.
 """
 
 import argparse
@@ -17,15 +17,15 @@ PARAMS = Path("params.yaml")
 
 
 def arguments(doc: str | None, reads: Sequence[str], writes: Sequence[str]) -> argparse.Namespace:
-    """The stage's paths by name, each required: what it reads must be there, what it writes must lie in the project.
+    """Parse the paths of a stage, all of them required.
 
     Args:
         doc: the script's docstring, shown by --help.
-        reads: names of paths that are read.
-        writes: names of paths that are written.
+        reads: names of the paths to read, which must exist.
+        writes: names of the paths to write, which must be inside the project.
 
     Raises:
-        TunediffError: a path to read is not there, or a path to write leads out of the project.
+        TunediffError: a path to read does not exist, or a path to write leads out of the project.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in reads:
@@ -42,10 +42,15 @@ def arguments(doc: str | None, reads: Sequence[str], writes: Sequence[str]) -> a
 
 
 def check_path(key: str, named: str, read: Path) -> None:
-    """Refuse a path of params.yaml that dvc.yaml does not hand to the stage: DVC would watch another one.
+    """Check that a path of params.yaml is the one that dvc.yaml passes to the stage and that DVC therefore tracks.
+
+    Args:
+        key: the key of params.yaml.
+        named: its value.
+        read: the path that the stage was given.
 
     Raises:
-        TunediffError: they differ.
+        TunediffError: the paths differ.
     """
     if Path(named).resolve() != read.resolve():
-        raise TunediffError(f"params.yaml: {key}: found {named}, expected {read}, which dvc.yaml refers to")
+        raise TunediffError(f"params.yaml: {key}: found {named}, expected {read}, the dependency in dvc.yaml")

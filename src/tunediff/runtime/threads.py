@@ -1,11 +1,11 @@
-"""How many threads a model computes with on a CPU, and how long one of them spins while it waits for the others.
+"""The number of threads that a model computes with on a CPU, and how long idle threads spin.
 
     bound_spin()                 # before torch is imported: `import tunediff` does it
-    limit_threads(96)            # when a model of so many hidden units has been loaded
+    limit_threads(96)            # after loading a model with 96 hidden units
 
-The number follows from the processor, the limits of the process and the model alone. How busy the machine is has no
-say: sums are added up in as many parts as there are threads, so a result would depend on what else was running. Where
-OMP_NUM_THREADS is set, it stays what it is.
+The number depends only on the processor, the limits of the process and the model, and not on the load of the machine:
+sums are computed in as many parts as there are threads, so otherwise results would depend on the load. OMP_NUM_THREADS
+is respected if it is set.
 """
 
 import os
@@ -13,19 +13,20 @@ from functools import cache
 from pathlib import Path
 
 NUM_THREADS = "OMP_NUM_THREADS"
-# A waiting thread holds its core: where another process takes one, libgomp's 300,000 rounds go on for as long as the
-# thread that is waited for has no core. Twenty thousand take some half a millisecond, longer than what lies between two
-# operations of a small model on an idle machine. libomp and libiomp spin for 200 ms; their unit is the millisecond.
+# A spinning thread occupies its core. If other processes compete for the cores, libgomp's default of 300,000 rounds
+# keeps it from the thread that is waited for. 20,000 rounds take about half a millisecond, which is longer than the
+# gap between two operations of a small model on an idle machine. libomp and libiomp spin for 200 ms by default; their
+# unit is the millisecond.
 SPIN = {"GOMP_SPINCOUNT": "20000", "KMP_BLOCKTIME": "1"}
-# Layers of fewer units give a thread less to do than it costs to wait for the others. Measured on two cores: at 96
-# units two threads are quicker than one, at 16 slower. That it grows with the width is an assumption.
+# With fewer hidden units per thread, synchronization costs more than it gains. Measured on two cores: two threads are
+# faster than one at 96 units and slower at 16. Linear growth with the width is an assumption.
 UNITS = 48
 
 
 def bound_spin() -> None:
-    """Let waiting threads sleep soon, by the environment that OpenMP reads when torch is imported.
+    """Limit the time that idle threads spin, by environment variables that OpenMP reads when torch is imported.
 
-    What the environment says already is kept, also where it is OMP_WAIT_POLICY.
+    Variables that are already set are kept, and nothing is set if OMP_WAIT_POLICY is.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         for name, value in SPIN.items():
@@ -33,39 +34,36 @@ def bound_spin() -> None:
 
 
 def limit_threads(units: int) -> None:
-    """Let torch compute with as many threads as a model of so many hidden units keeps at work on the cores there are.
-
-    Never more than torch would take by itself.
-    """
+    """Set torch's number of threads for a model with `units` hidden units, at most torch's default."""
     if NUM_THREADS not in os.environ:
         import torch
 
-        torch.set_num_threads(max(1, min(_own_threads(), cores(), units // UNITS)))
+        torch.set_num_threads(max(1, min(_default_threads(), cores(), units // UNITS)))
 
 
 @cache
-def _own_threads() -> int:
-    """The threads that torch takes by itself: one a physical core."""
+def _default_threads() -> int:
+    """The number of threads that torch defaults to: one per physical core."""
     import torch
 
     return torch.get_num_threads()
 
 
 def cores() -> int:
-    """The cores that this process may use: fewer than there are where an affinity or a quota of time says so."""
+    """Return the number of cores that this process may use, given its CPU affinity and CPU quota."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min(allowed, quota())))
 
 
 def quota(groups: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> float:
-    """The cores' worth of time that the control groups of this process may use, as containers are limited.
+    """Return the CPU quota of the control groups of this process in cores, by which containers are limited.
 
     Args:
-        groups: names the group of each hierarchy, a line `NUMBER:CONTROLLERS:PATH`; no controllers in version 2.
-        mounted: where the hierarchies lie. Inside a container that may be the group itself, whatever the path says.
+        groups: file with the group per hierarchy, a line `NUMBER:CONTROLLERS:PATH`; no controllers in version 2.
+        mounted: where the hierarchies are mounted. Inside a container this may be the group itself, whatever the path.
 
     Returns:
-        The least of the group and those above it; infinity where there is no limit, or no such system.
+        The minimum over the group and its ancestors; infinity without a limit or without control groups.
     """
     least = float("inf")
     try:
@@ -79,21 +77,21 @@ def quota(groups: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/f
         names = [controllers, "cpu"] if controllers else ["", "unified"]
         group = Path(path.lstrip("/"))
         for hierarchy in (mounted / name for name in names):
-            for folder in (hierarchy / one for one in (group, *group.parents)):
+            for folder in (hierarchy / ancestor for ancestor in (group, *group.parents)):
                 least = min(least, _limit(folder, version=1 if controllers else 2))
     return least
 
 
 def _limit(folder: Path, version: int) -> float:
-    """The cores' worth of time of one group; infinity where it sets no limit or is not there."""
+    """The CPU quota of one group in cores; infinity if it sets no limit or does not exist."""
     try:
         if version == 2:
-            given, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
+            granted, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
         else:
-            given, period = (
+            granted, period = (
                 (folder / f"cpu.cfs_{name}_us").read_text(encoding="utf-8").strip() for name in ("quota", "period")
             )
-        return int(given) / int(period) if int(given) > 0 else float("inf")
-    # `max` and -1 say that there is no limit.
+        return int(granted) / int(period) if int(granted) > 0 else float("inf")
+    # `max` and -1 mean no limit.
     except (OSError, ValueError, ZeroDivisionError):
         return float("inf")

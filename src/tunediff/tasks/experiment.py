@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tunediff.config.engine import KINDS, OF_MACHINE
+from tunediff.config.engine import KINDS, MACHINE_KEYS
 from tunediff.config.grade import GRADERS
 from tunediff.config.loading import nearest, read_params
 from tunediff.config.model import ORIGINS
@@ -41,7 +41,7 @@ from tunediff.tasks.task import Task
 _NAMED = (("model", "source", ORIGINS), ("engine", "kind", KINDS), ("tuned", "source", TUNED))
 # Keys of the task that cannot change a model's answers.
 _GRADED = {"grade", "option_score"}
-_MODEL, _EVALUATE, _ENGINE = {"published_parameters"}, {"num_processes", "workers", "metrics"}, set(OF_MACHINE)
+_MODEL, _EVALUATE, _ENGINE = {"published_parameters"}, {"num_processes", "workers", "metrics"}, set(MACHINE_KEYS)
 _ASKED: dict[str, Any] = {"prompt": True, "scoring_method": True, "max_new_tokens": True}
 WITHOUT: dict[str, Any] = {
     "prepare": {"task": _GRADED, "also": {"__all__": _ASKED | {"task": _GRADED}}},
@@ -146,7 +146,7 @@ def settings_of(experiment: Experiment) -> dict[str, dict[str, Any]]:
             save_total_limit=params.train.save_total_limit if params.train else None,
             num_processes=params.evaluate.num_processes,
             workers=params.evaluate.workers,
-            engine={name: getattr(params.engine, name) for name in OF_MACHINE},
+            engine={name: getattr(params.engine, name) for name in MACHINE_KEYS},
         ),
     }
     return {name: one.model_dump(mode="json", exclude=WITHOUT.get(name)) for name, one in settings.items()}

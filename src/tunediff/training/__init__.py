@@ -1,1 +1,1 @@
-"""The training engine: models from scratch, adapters, heads."""
+"""Fine-tuning: the training loop, and what each head learns from a case."""

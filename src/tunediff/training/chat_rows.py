@@ -1,11 +1,11 @@
-"""What a chat model learns from a case, and the proof that it is what the model will be asked.
+"""Training rows of a chat model, and a check that they equal what evaluation asks.
 
-    rows = chat_rows(loaded, cases, ["yes", "no"], ["yes", "no"], prompt)     # of each case token ids, and targets
+    rows = chat_rows(loaded, cases, ["yes", "no"], ["yes", "no"], prompt)     # token ids and number of targets per case
     prove_parity(loaded, cases, golds, choices, prompt, rows)          # {"parity_cases": 2, "parity_equal": 2, ...}
 
-A row is what evaluation asks, the answer, and the end of the assistant's turn. The proof goes the other way round: it
-takes finished rows, asks as evaluation does, lets transformers write and tokenise the whole conversation, and compares
-token by token.
+A row is the evaluation prompt, the answer, and the end of the assistant's turn. The check starts from finished rows: it
+renders the prompt as evaluation does, lets transformers render and tokenize the whole conversation, and compares token
+by token.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from tunediff.data.cases import Case
 from tunediff.inputs.chat import Chat, Turn, template_of
 from tunediff.inputs.joins import join
 from tunediff.inputs.prompts import render_cases
-from tunediff.inputs.tokens import CHAT, control_tokens, encode_prompts, tokenise
+from tunediff.inputs.tokens import CHAT, common_length, control_tokens, encode_prompts, tokenize
 from tunediff.models.load import Loaded
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
@@ -26,32 +26,32 @@ if TYPE_CHECKING:
 
 
 class _Questions(NamedTuple):
-    """Cases as evaluation asks them: what stands in each conversation, the prompts, and what follows them."""
+    """Cases as evaluation asks them: the inputs of each conversation, its prompt, and what follows it."""
 
     chat: Chat
     inputs: list[dict[str, str]]
-    read: list[list[int]]  # the tokens of each prompt alone
-    turns: list[Turn]  # of the gold answers
-    rows: list[tuple[list[int], list[int], list[int]]]  # tokens of the prompt, of its gold answer, of the turn's end
+    read: list[list[int]]  # tokens of each prompt alone
+    turns: list[Turn]  # turns of the gold answers
+    rows: list[tuple[list[int], list[int], list[int]]]  # tokens of prompt, gold answer and end of the turn
 
 
 def chat_rows(
     loaded: Loaded, cases: Sequence[Case], golds: Sequence[str], choices: Sequence[str], prompt: Prompt
 ) -> list[tuple[list[int], int]]:
-    """Token ids of each row, and how many of its last ones are targets: see `loss.answer_rows`.
+    """Return the token ids of each row and its number of targets; see `loss.answer_rows`.
 
     Args:
         loaded: the model, for its tokenizer and context.
         cases: the cases.
-        golds: of each case the answer.
-        choices: every answer that is scored, among them the gold ones; none: there is nothing to choose from.
-        prompt: the section; it has messages.
+        golds: the gold answer of each case.
+        choices: all answers that are scored, including the gold ones; empty for free-text answers.
+        prompt: the section prompt, with messages.
 
     Raises:
-        TunediffError: the chat template refuses the messages, or does not write the answer where it is asked for.
+        TunediffError: the chat template refuses the messages, or does not write the answer after the prompt.
     """
-    posed = _questions(loaded, cases, golds, choices, prompt)
-    return [(prompt + answer + end, len(answer) + len(end)) for prompt, answer, end in posed.rows]
+    questions = _questions(loaded, cases, golds, choices, prompt)
+    return [(prompt + answer + end, len(answer) + len(end)) for prompt, answer, end in questions.rows]
 
 
 def prove_parity(
@@ -62,7 +62,7 @@ def prove_parity(
     prompt: Prompt,
     rows: Sequence[tuple[list[int], int]],
 ) -> dict[str, int]:
-    """Compare each row that training reads with what evaluation asks, the answer and the end of the turn.
+    """Compare each training row with the evaluation prompt, the answer and the end of the turn.
 
     Args:
         loaded: as for `chat_rows`.
@@ -70,19 +70,20 @@ def prove_parity(
         golds: as for `chat_rows`.
         choices: as for `chat_rows`.
         prompt: as for `chat_rows`.
-        rows: of each case the token ids that training reads, and how many of them it learns.
+        rows: token ids and number of targets of each case, as training reads them.
 
     Returns:
-        parity_cases, and how many of them are equal: all. parity_spelled: cases whose text spells a control token,
-        which transformers would read as one; their conversation is compared with our own tokens alone.
+        parity_cases, the number of cases; parity_equal, the number of equal rows, which is the same; and
+        parity_spelled, the number of cases whose text spells a control token. transformers would read it as one, so
+        these rows are not compared with its tokens.
 
     Raises:
-        TunediffError: a row is another one; the line names the first case and what kind of difference it is.
+        TunediffError: a row differs; the message names the first case and the kind of difference.
     """
-    tokenizer, posed = loaded.tokenizer, _questions(loaded, cases, golds, choices, prompt)
+    tokenizer, questions = loaded.tokenizer, _questions(loaded, cases, golds, choices, prompt)
     control, spelled, equal = control_tokens(tokenizer), 0, 0
     for case, inputs, gold, turn, read, (beginning, answer, end), (row, targets) in zip(
-        cases, posed.inputs, golds, posed.turns, posed.read, posed.rows, rows, strict=True
+        cases, questions.inputs, golds, questions.turns, questions.read, questions.rows, rows, strict=True
     ):
         _check(tokenizer, case, "training", row, [*beginning, *answer, *end])
         learned = len(answer) + len(end)
@@ -91,13 +92,13 @@ def prove_parity(
                 f"case {case.case_id}: found {targets} tokens to learn, expected {learned}: those of the answer and of "
                 "the end of the turn"
             )
-        turns = posed.chat.conversation(inputs)
-        if any(text in one["content"] for text in control for one in turns):
+        turns = questions.chat.conversation(inputs)
+        if any(text in message["content"] for text in control for message in turns):
             spelled += 1
         else:
-            _check(tokenizer, case, "evaluation", read, posed.chat.tokens(turns, generation=True))
-            whole = posed.chat.tokens([*turns, {"role": "assistant", "content": gold}], generation=False)
-            # An end of ours stands for one that the template does not write.
+            _check(tokenizer, case, "evaluation", read, questions.chat.tokens(turns, generation=True))
+            whole = questions.chat.tokens([*turns, {"role": "assistant", "content": gold}], generation=False)
+            # If the template writes no end of the turn, the row ends with the tokenizer's end marker.
             same = row if turn.end else row[: len(row) - len(end)]
             _check(tokenizer, case, "training", same, whole[: len(same)])
         equal += 1
@@ -109,17 +110,17 @@ def _questions(
 ) -> _Questions:
     tokenizer = loaded.tokenizer
     chat = Chat(template_of(tokenizer, loaded.model.name_or_path), prompt)
-    # What the template makes of an answer is asked once, behind the first case, and then compared in every one.
+    # The turns are rendered after the first case to find the longest answer, and compared with those of every case.
     distinct = list(dict.fromkeys([*golds, *choices]))
     known = dict(zip(distinct, chat.turns([cases[0].inputs] * len(distinct), distinct), strict=True))
-    longest = max(len(ids) for ids in tokenise(tokenizer, [turn.answer for turn in known.values()]))
-    ending = max(1, *map(len, tokenise(tokenizer, [CHAT + turn.end for turn in known.values()])))
+    longest = max(len(ids) for ids in tokenize(tokenizer, [turn.answer for turn in known.values()]))
+    ending = max(1, *map(len, tokenize(tokenizer, [CHAT + turn.end for turn in known.values()])))
 
     def count(prompts: Sequence[str]) -> list[int]:
         return list(map(len, encode_prompts(tokenizer, prompts)))
 
     rendered = render_cases(cases, prompt, count, loaded.context, longest + ending, chat)
-    inputs, prompts = [dict(one.inputs) for one in rendered], [one.text for one in rendered]
+    inputs, prompts = [dict(row.inputs) for row in rendered], [row.text for row in rendered]
     turns = chat.turns(inputs, golds)
     for case, gold, turn in zip(cases, golds, turns, strict=True):
         if turn != known[gold]:
@@ -127,28 +128,28 @@ def _questions(
                 f"case {case.case_id}: the chat template writes {shown(turn.answer)} for the answer {shown(gold)}, and "
                 f"{shown(known[gold].answer)} in case {cases[0].case_id}; expected the same everywhere"
             )
-    # As `TransformersEngine` scores them: all choices have a say in where the prompt ends.
+    # As in `TransformersEngine`, all choices determine where the prompt ends.
     texts = [list(choices) or [gold] for gold in golds]
     answers = [[known[text].answer for text in row] for row in texts]
     read = encode_prompts(tokenizer, prompts)
     joined = join(tokenizer, prompts, answers, loaded.context - ending, read)
-    wholes = tokenise(tokenizer, [text + turn.answer + turn.end for text, turn in zip(prompts, turns, strict=True)])
+    wholes = tokenize(tokenizer, [text + turn.answer + turn.end for text, turn in zip(prompts, turns, strict=True)])
     rows = []
-    for case, one, row, gold, turn, whole in zip(cases, joined, texts, golds, turns, wholes, strict=True):
-        answer = one.answers[row.index(gold)]
-        before = one.prompt + answer
+    for case, joint, row, gold, turn, whole in zip(cases, joined, texts, golds, turns, wholes, strict=True):
+        answer = joint.answers[row.index(gold)]
+        before = joint.prompt + answer
         if whole[: len(before)] != before:
             raise TunediffError(
                 f"case {case.case_id}: the end of the turn merges with the answer {shown(turn.answer)}, "
-                f"{_named(tokenizer, before, whole)}; expected a chat template behind which an answer keeps the "
-                "tokens that it is scored by"
+                f"{_difference(tokenizer, before, whole)}; expected a chat template after which an answer keeps the "
+                "tokens that are scored"
             )
-        rows.append((one.prompt, answer, whole[len(before) :] or _marker(tokenizer)))
+        rows.append((joint.prompt, answer, whole[len(before) :] or _end_marker(tokenizer)))
     return _Questions(chat, inputs, read, turns, rows)
 
 
-def _marker(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """What ends a text: it ends a turn for which the template has no special token."""
+def _end_marker(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """The end marker of the tokenizer, for templates without a special token at the end of a turn."""
     return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
 
 
@@ -158,15 +159,13 @@ def _check(
     if list(found) != list(expected):
         raise TunediffError(
             f"case {case.case_id}: {what} reads different tokens than the chat template renders, "
-            f"{_named(tokenizer, found, expected)}; training and evaluation would use different prompts"
+            f"{_difference(tokenizer, found, expected)}; training and evaluation would use different prompts"
         )
 
 
-def _named(tokenizer: "PreTrainedTokenizerBase", found: Sequence[int], expected: Sequence[int]) -> str:
-    """What kind of difference there is between two rows of tokens, and the first one."""
-    place = next(
-        (i for i, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), min(len(found), len(expected))
-    )
+def _difference(tokenizer: "PreTrainedTokenizerBase", found: Sequence[int], expected: Sequence[int]) -> str:
+    """The kind of difference between two rows of tokens, and the tokens around the first difference."""
+    place = common_length(list(found), list(expected))
     actual, wanted = (
         tokenizer.convert_ids_to_tokens(list(row[max(0, place - 1) : place + 4])) for row in (found, expected)
     )

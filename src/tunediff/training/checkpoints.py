@@ -1,10 +1,10 @@
-"""Checkpoints of a training run: whole or not there, whenever the process or the machine stops.
+"""Checkpoints of a training run, written atomically.
 
     write_checkpoint(scratch / "checkpoint-250", weights, {"optimizer": optimizer.state_dict(), ...})
     latest_whole(scratch)                                        # .scratch/train/8c1d02.../checkpoint-250
 
-A checkpoint counts only when it was marked whole after its last byte had reached the disk, and an older one goes only
-after that: there is always one to resume from.
+A checkpoint is marked complete after its last byte has reached the disk, and older ones are removed only after that, so
+there is always one to resume from.
 """
 
 import os
@@ -28,13 +28,13 @@ def write_checkpoint(checkpoint: Path, weights: Mapping[str, torch.Tensor], stat
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    """What `write_checkpoint` wrote beside the weights, on the CPU."""
+    """Return the state that `write_checkpoint` wrote besides the weights, on the CPU."""
     state: dict[str, Any] = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
     return state
 
 
 def mark_whole(checkpoint: Path) -> None:
-    """Say that everything of a checkpoint has been written, once it has reached the disk."""
+    """Mark a checkpoint as complete, after flushing its files to the disk."""
     for path in checkpoint.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -42,15 +42,15 @@ def mark_whole(checkpoint: Path) -> None:
 
 
 def latest_whole(scratch: Path) -> Path | None:
-    """The newest checkpoint that was marked whole; None where there is none."""
+    """Return the newest complete checkpoint, or None."""
     return max((mark.parent for mark in scratch.glob(f"checkpoint-*/{WHOLE}")), key=_step, default=None)
 
 
 def remove_older(scratch: Path, limit: int | None, best: Path | None) -> None:
-    """Remove the oldest checkpoints above a limit, but neither the newest nor the best one."""
+    """Remove the oldest checkpoints above a limit, except the newest and the best one."""
     checkpoints = sorted(scratch.glob("checkpoint-*"), key=_step)
     excess = 0 if limit is None else max(0, len(checkpoints) - limit)
-    for checkpoint in [one for one in checkpoints[:-1] if one != best][:excess]:
+    for checkpoint in [path for path in checkpoints[:-1] if path != best][:excess]:
         shutil.rmtree(checkpoint)
 
 

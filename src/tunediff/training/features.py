@@ -1,12 +1,12 @@
-"""What a frozen base says of a row is the same in every epoch and in every experiment: computed once and kept.
+"""Cached hidden states of a frozen base, which are the same in every epoch and in every experiment.
 
-    features = read_rows(loaded, rows, head)         # the stage features; rows of the training and validation splits
+    features = compute_features(loaded, rows, head)  # the stage features; rows of the training and validation splits
     write_features(path, features)
     with frozen_base(loaded, rows, head, read_features(path)):           # the stage train
-        ...                                          # the head is trained; the base itself is not run again
+        ...                                          # the head is trained; the base does not run
 
-The stage has a file of its own, so that a sweep over `train.*` takes it from the cache. A frozen base runs without
-dropout, whether its outputs are kept or, where they are too large for that, are not.
+They are computed in a separate stage, so that a sweep over `train.*` takes them from DVC's cache. A frozen base always
+runs without dropout, also if its hidden states are too large to be cached.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,27 +25,27 @@ from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import replacing
 from tunediff.training.targets import TARGETS
 
-# More than this is not kept: the base runs in every epoch then.
-KEPT_BYTES = 4 * 2**30
+# Above this limit nothing is cached, and the base runs in every epoch.
+CACHED_BYTES = 4 * 2**30
 BATCH_TOKENS = 8192
 
 
 class Output(NamedTuple):
-    """Of one row: the hidden states that are kept, of shape (n_kept, hidden), and the pooler's where it has one."""
+    """The cached hidden states of a row, of shape (n_kept, hidden), and the pooler's output if there is one."""
 
     hidden: torch.Tensor
     pooled: torch.Tensor | None
 
 
-# By the row's token ids: token types follow from them.
+# By the token ids of a row, which determine its token types.
 Features = Mapping[tuple[int, ...], Output]
 
 
 def is_frozen(model: Network, head: str) -> bool:
-    """Whether nothing below the head is trained, neither the base's own weights nor an adapter's.
+    """Whether only the head is trained, neither weights of the base nor an adapter.
 
     Args:
-        model: the model, adapted.
+        model: the model, from `adapt_model`.
         head: its head.
     """
     base = getattr(model, model.base_model_prefix, None)
@@ -54,48 +54,49 @@ def is_frozen(model: Network, head: str) -> bool:
     return not any(value.requires_grad for value in base.parameters())
 
 
-def read_rows(loaded: Loaded, rows: Sequence[Row], head: str) -> Features:
-    """What the frozen base says of each row, once for rows that are alike; nothing where that takes too much memory.
+def compute_features(loaded: Loaded, rows: Sequence[Row], head: str) -> Features:
+    """Compute the hidden states of each distinct row; empty if they take too much memory.
 
     Args:
-        loaded: the model, adapted: see `is_frozen`.
-        rows: every row that will be learned from or measured.
+        loaded: the model, with a frozen base (`is_frozen`).
+        rows: all rows of training and validation.
         head: the model's head.
     """
     places_of = TARGETS[head].places
     assert places_of is not None, "a head on a frozen base"
     base, places = getattr(loaded.model, loaded.model.base_model_prefix).eval(), places_of(loaded.model)
-    unlike = list({tuple(row.tokens): row for row in rows}.values())
-    lengths = [len(range(len(row.tokens))[places(len(row.tokens))]) for row in unlike]
-    n_bytes = (sum(lengths) + len(unlike)) * base.config.hidden_size * base.dtype.itemsize
-    if n_bytes > KEPT_BYTES:
+    distinct = list({tuple(row.tokens): row for row in rows}.values())
+    lengths = [len(range(len(row.tokens))[places(len(row.tokens))]) for row in distinct]
+    n_bytes = (sum(lengths) + len(distinct)) * base.config.hidden_size * base.dtype.itemsize
+    if n_bytes > CACHED_BYTES:
         print(
-            f"features: the hidden states of {len(unlike):,} rows take {n_bytes / 2**30:.1f} GiB, of which "
-            f"{KEPT_BYTES / 2**30:.0f} may be cached: the base model runs in every epoch instead"
+            f"features: not cached, because the hidden states of {len(distinct):,} rows take "
+            f"{n_bytes / 2**30:.1f} GiB, more than {CACHED_BYTES / 2**30:.0f} GiB: the base model runs in every epoch"
         )
         return {}
 
     @torch.inference_mode()
     def read(batch: list[int]) -> list[Output]:
-        inputs = pad_rows([unlike[i] for i in batch], loaded.pad)
+        inputs = pad_rows([distinct[i] for i in batch], loaded.pad)
         output = base(**{name: values.to(base.device) for name, values in inputs.items()})
-        kept = [places(len(unlike[i].tokens)) for i in batch]
-        states = [one[place] for one, place in zip(output.last_hidden_state, kept, strict=True)]
-        # In one piece: each copy from a GPU waits for it.
-        hidden = torch.split(torch.cat(states).cpu(), [len(one) for one in states])
+        kept = [places(len(distinct[i].tokens)) for i in batch]
+        states = [row[place] for row, place in zip(output.last_hidden_state, kept, strict=True)]
+        # A single copy, because each copy from a GPU synchronizes.
+        hidden = torch.split(torch.cat(states).cpu(), [len(row) for row in states])
         pooled = getattr(output, "pooler_output", None)
         return [
             Output(*pair) for pair in zip(hidden, [None] * len(batch) if pooled is None else pooled.cpu(), strict=True)
         ]
 
-    outputs = run_batches([row.tokens for row in unlike], BATCH_TOKENS, read, "features")
-    return {tuple(row.tokens): one for row, one in zip(unlike, outputs, strict=True)}
+    outputs = run_batches([row.tokens for row in distinct], BATCH_TOKENS, read, "features")
+    return {tuple(row.tokens): output for row, output in zip(distinct, outputs, strict=True)}
 
 
 def write_features(path: Path, features: Features) -> None:
-    """Write features as safetensors atomically; without any, a file without tensors.
+    """Write features as safetensors atomically; without features, a file without tensors.
 
-    Tensors: tokens and hidden of all rows one after the other, how many of each are of a row, and pooled.
+    The tensors are `tokens` and `hidden`, concatenated over rows, `n_tokens` and `n_hidden`, their numbers per row, and
+    `pooled`.
     """
     from safetensors.torch import save_file
 
@@ -105,10 +106,10 @@ def write_features(path: Path, features: Features) -> None:
         tensors = {
             "tokens": torch.tensor([token for row in features for token in row], dtype=torch.int32),
             "n_tokens": torch.tensor([len(row) for row in features], dtype=torch.int32),
-            "hidden": torch.cat([one.hidden for one in outputs]),
-            "n_hidden": torch.tensor([len(one.hidden) for one in outputs], dtype=torch.int32),
+            "hidden": torch.cat([output.hidden for output in outputs]),
+            "n_hidden": torch.tensor([len(output.hidden) for output in outputs], dtype=torch.int32),
         }
-        pooled = [one.pooled for one in outputs if one.pooled is not None]
+        pooled = [output.pooled for output in outputs if output.pooled is not None]
         if pooled:
             tensors["pooled"] = torch.stack(pooled)
     with replacing(path) as part:
@@ -116,7 +117,7 @@ def write_features(path: Path, features: Features) -> None:
 
 
 def read_features(path: Path) -> Features:
-    """The features of a file of `write_features`; none where it holds none.
+    """Return the features in a file of `write_features`.
 
     Raises:
         TunediffError: the file is missing or damaged.
@@ -132,26 +133,26 @@ def read_features(path: Path) -> Features:
         hidden = torch.split(tensors["hidden"], tensors["n_hidden"].tolist())
         pooled = tensors["pooled"] if "pooled" in tensors else [None] * len(hidden)
         outputs = [Output(*pair) for pair in zip(hidden, pooled, strict=True)]
-        return {tuple(row.tolist()): one for row, one in zip(tokens, outputs, strict=True)}
+        return {tuple(row.tolist()): output for row, output in zip(tokens, outputs, strict=True)}
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise TunediffError(f"{path}: cannot be read as features of a frozen base: {one_line(error)}") from None
 
 
 @contextmanager
 def frozen_base(loaded: Loaded, rows: Sequence[Row], head: str, features: Features) -> Iterator[None]:
-    """While this is open, a model whose base is frozen takes what the base says of `rows` from `features`.
+    """Replace a frozen base by `features` inside the block.
 
-    Where there are none the base runs, without dropout. Nothing changes for a model whose base is trained, in part or
-    with an adapter.
+    Without features the base runs, without dropout. A model whose base is trained, in part or with an adapter, is not
+    changed.
 
     Args:
-        loaded: the model, adapted.
-        rows: every row that will be read.
+        loaded: the model, from `adapt_model`.
+        rows: all rows that will be read.
         head: the model's head.
-        features: what the base said of each row, or nothing.
+        features: the hidden states of each row, or nothing.
 
     Raises:
-        TunediffError: the features are of other rows.
+        TunediffError: features of some rows are missing.
     """
     model = loaded.model
     if not is_frozen(model, head):
@@ -160,7 +161,7 @@ def frozen_base(loaded: Loaded, rows: Sequence[Row], head: str, features: Featur
     missing = sum(tuple(row.tokens) not in features for row in rows)
     if features and missing:
         raise TunediffError(
-            f"train: found no features of {missing:,} of {len(rows):,} rows, expected those of all: run dvc repro"
+            f"train: found no features for {missing:,} of {len(rows):,} rows, expected features for all: run dvc repro"
         )
     prefix = model.base_model_prefix
     base = getattr(model, prefix)
@@ -172,15 +173,15 @@ def frozen_base(loaded: Loaded, rows: Sequence[Row], head: str, features: Featur
 
 
 class _FrozenBase(torch.nn.Module):
-    """Stands in for a base: what it said of known rows, or without that, the base itself."""
+    """Takes the place of a frozen base: returns cached hidden states, or without features runs the base."""
 
     def __init__(self, base: Network, features: Features) -> None:
         super().__init__()
-        # With features, its weights need not be walked through at every step.
+        # With features the base is no submodule, so that its parameters are not iterated over in every step.
         self.base, self.features = None if features else base.eval(), features
 
     def train(self, mode: bool = True) -> "_FrozenBase":  # noqa: ARG002
-        """Never with dropout: a frozen base has nothing to learn from it."""
+        """Stay in evaluation mode: a frozen base runs without dropout."""
         return super().train(False)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **others: Any) -> Any:
@@ -192,7 +193,7 @@ class _FrozenBase(torch.nn.Module):
             self.features[tuple(tokens[:length])] for tokens, length in zip(input_ids.tolist(), lengths, strict=True)
         ]
         states, pooled = zip(*known, strict=True)
-        if all(len(one) == 1 for one in states):  # the head reads one place alone, so it may find it at any
+        if all(len(row) == 1 for row in states):  # the head reads one position, so its state may be at every position
             hidden = torch.stack(states).expand(-1, width, -1)
         else:
             hidden = torch.nn.utils.rnn.pad_sequence(list(states), batch_first=True)

@@ -1,6 +1,6 @@
-"""Fine-tuning: what a head learns from the cases, in the training loop.
+"""Fine-tune a model on training rows in the training loop.
 
-rows = training_rows(loaded, cases, task, prompt, "lm")
+rows = training_rows(loaded, cases, labels, prompt, "lm")
 log = finetune(loaded, rows, validation_rows, train, scratch, "lm")      # the model is trained in place
 log[-1]                                  # {"epoch": 3, "step": 750, "train_loss": 0.31, "validation_loss": 0.35}
 """
@@ -19,7 +19,7 @@ from tunediff.models.adapt import disable_dropout, gather_trained, load_trained
 from tunediff.models.load import Loaded, Network
 from tunediff.models.logits import batch_kinds
 from tunediff.models.tuned import epoch_folder, save_tuned
-from tunediff.runtime.processes import part, shared
+from tunediff.runtime.processes import make_shared_folder, rank_and_size
 from tunediff.training.features import Features, frozen_base
 from tunediff.training.loop import Loop, Objective, chosen_epoch, split_rows
 from tunediff.training.loss import without_beginning
@@ -38,28 +38,28 @@ def finetune(
     features: Features | None = None,
     log: Callable[[Mapping[str, float]], None] = lambda entry: None,  # noqa: ARG005
 ) -> list[dict[str, float]]:
-    """Train the trainable weights of `loaded.model` in place.
+    """Train the weights of `loaded.model` that require a gradient, in place.
 
     Args:
-        loaded: the model, adapted: only what shall be trained requires a gradient.
+        loaded: the model, from `adapt_model`.
         train_rows: rows of `targets.training_rows`.
-        validation_rows: the same of the validation split; measured after each epoch.
+        validation_rows: the same for the validation split, for the validation loss after each epoch.
         train: the section train.
-        scratch: folder for a checkpoint each epoch; the last whole one there is resumed from. Several processes share
-            it.
+        scratch: folder for a checkpoint per epoch, shared by all processes; training resumes from the latest complete
+            one.
         head: the model's head.
         saved: called after each checkpoint, in each process.
-        case_ids: gives the case of each training row, to name those of a batch that went wrong.
-        features: what a frozen base said of these rows; without any, the base runs in every epoch.
-        log: called with the loss of the last steps, and after each epoch: see `Loop`.
+        case_ids: returns the case of each training row, to name the cases of a failed step.
+        features: cached hidden states of a frozen base; without them the base runs in every epoch.
+        log: called with the loss of the last steps, and after each epoch; see `Loop`.
 
     Returns:
-        A row per epoch: epoch, step, train_loss (mean over the epoch) and validation_loss, in nats per target, and what
-        the head's `Target.figures` say of the validation split.
+        A row per epoch: epoch, step, train_loss (mean over the epoch) and validation_loss in nats per target, and the
+        head's `Target.figures` on the validation split.
 
     Raises:
-        TunediffError: the loss is no longer a finite number or has exploded, there is not enough memory for one row, or
-            the optimizer needs a GPU where there is none.
+        TunediffError: the loss is not finite or has exploded, there is not enough memory for one row, or the optimizer
+            needs a GPU and there is none.
     """
     target, model = TARGETS[head], loaded.model
     if train.disable_dropout:
@@ -70,7 +70,7 @@ def finetune(
         if not train.prompt_loss_weight:
             beginning, (train_rows, validation_rows) = without_beginning(model.config, [train_rows, validation_rows])
         loss = partial(loss, prompt_weight=train.prompt_loss_weight, beginning=beginning)
-    shared(scratch)
+    make_shared_folder(scratch)
     with frozen_base(loaded, [row for row, _ in chain(train_rows, validation_rows)], head, features or {}):
         collate = partial(target.batch, pad=loaded.pad)
         loop = Loop(
@@ -88,8 +88,8 @@ def finetune(
         size = 2 * train.per_device_train_batch_size
         kinds = batch_kinds(model.config, list(map(target.length, validation_rows)))
         batches = split_rows(range(len(validation_rows)), size, kinds)
-        # Sharded weights are gathered in every pass, for which all processes have to make the same passes.
-        number, processes = part() if train.fsdp is None else (0, 1)
+        # Each forward pass of a sharded model needs all processes, so all of them measure all batches.
+        number, processes = rank_and_size() if train.fsdp is None else (0, 1)
         measured: Any = validation_rows
         validation: Any = DataLoader(measured, batch_sampler=batches[number::processes], collate_fn=collate)
         rows = loop.run(validation, target.figures, saved)
@@ -100,15 +100,15 @@ def finetune(
 def save_epochs(
     model: Network, adapt: Adapt, log: Sequence[dict[str, float]], train: Train, scratch: Path, folder: Path
 ) -> None:
-    """Write the tuned model after each epoch beside the chosen one, whose weights `model` has again afterwards.
+    """Write the tuned model after each epoch to subfolders, and load the weights of the chosen epoch again.
 
     Args:
-        model: as `finetune` leaves it.
+        model: the model that `finetune` trained.
         adapt: the section adapt.
-        log: what `finetune` returned.
+        log: the result of `finetune`.
         train: the section train.
-        scratch: folder of the checkpoints, one an epoch.
-        folder: of the tuned model.
+        scratch: folder of the checkpoints, one per epoch.
+        folder: folder of the tuned model.
     """
     for row in log:
         load_trained(model, scratch / f"checkpoint-{row['step']}")

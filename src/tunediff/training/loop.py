@@ -1,11 +1,11 @@
-"""The training loop of fine-tuning and of pretraining: AdamW on batches of rows, measured and saved after each epoch.
+"""The training loop of fine-tuning and pretraining: AdamW on batches of rows, with a checkpoint after each epoch.
 
     loop = Loop(model, Objective(pad, loss, len), rows, train, 3, scratch, "train", torch.float32)
     loop.run(validation)[-1]             # {"epoch": 3.0, "step": 750, "train_loss": 0.31, "validation_loss": 0.35}
 
-A run that was stopped resumes from its last checkpoint and ends with the same weights, to the bit. It stops before a
-step whose loss or gradient is no finite number or has exploded, and says which rows did it. Where memory runs out it
-takes each batch in parts, from the step on that did not fit.
+An interrupted run resumes from its last checkpoint and ends with the same weights, bit for bit. A run stops before a
+step whose loss or gradient is not finite or has exploded, and names the rows of that step. If memory runs out, batches
+are split from that step on.
 """
 
 import math
@@ -28,7 +28,7 @@ from tunediff.models.logits import batch_kinds
 from tunediff.models.precision import device
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.memory import is_out_of_memory
-from tunediff.runtime.processes import first, gathered, part
+from tunediff.runtime.processes import all_gather, is_main_process, rank_and_size
 from tunediff.runtime.progress import progress
 from tunediff.training import checkpoints
 from tunediff.training.loss import IGNORED, Loss
@@ -37,14 +37,14 @@ from tunediff.training.sharding import load_optimizer_state, optimizer_state, sh
 
 Batch = dict[str, torch.Tensor]
 Result = TypeVar("Result")
-# Nats per target: guessing among all tokens of a vocabulary costs about 12.
+# Loss in nats per target; uniform guessing over a vocabulary costs about 12.
 EXPLODED = 100.0
-# Batches whose rows are sorted together: enough for little padding, few enough to mix the rows anew in every epoch.
+# Batches whose rows are sorted together: enough to save padding, few enough to mix rows differently in every epoch.
 POOL = 20
 
 
 class Objective(NamedTuple):
-    """What is learned from rows: how they become a batch, what the batch costs, and how many tokens a row has."""
+    """What is learned: how rows become a batch, the loss of a batch, and the number of tokens of a row."""
 
     collate: Callable[[list[Any]], Batch]
     loss: Callable[[Network, Batch], Loss]
@@ -52,21 +52,39 @@ class Objective(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What a process has of a batch that all of them learn from: numbers of rows, and the rows."""
+    """The rows of a batch that a process computes, with their indices.
 
-    numbers: list[int]  # of none: the batch then stands in for one, and counts nothing
+    A process without rows in a batch has no indices, and a placeholder as its batch that does not count.
+    """
+
+    numbers: list[int]
     batch: Batch
 
     @property
     def targets(self) -> int:
-        """How many there are to learn; a row without labels for its places is one."""
+        """Number of targets; a row without labels per position is one."""
         labels = self.batch.get("labels")
         everything = len(self.batch["input_ids"]) if labels is None else int((labels != IGNORED).sum())
         return everything if self.numbers else 0
 
 
 class Loop:
-    """A training run: the model, what its checkpoints hold beside the weights, and the steps from one to the next."""
+    """A training run.
+
+    Args:
+        model: the model on its device, the same in each process; weights that require a gradient are trained in place.
+        objective: what is learned.
+        rows: rows of the training split.
+        train: the section train; its number of epochs is not used.
+        epochs: passes over the rows; the last one may be partial.
+        scratch: folder for a checkpoint per epoch, shared by all processes; the run resumes from the latest complete
+            one.
+        title: the section of params.yaml, for messages.
+        dtype: dtype of the computation.
+        names: returns the name of each row, such as its case; only called for an error.
+        log: called every `train.logging_steps` steps (step, loss, grad_norm, learning_rate) and with the row of each
+            epoch, in each process; for experiment trackers.
+    """
 
     def __init__(
         self,
@@ -81,25 +99,10 @@ class Loop:
         names: Callable[[], Sequence[str]] | None = None,
         log: Callable[[Mapping[str, float]], None] = lambda entry: None,  # noqa: ARG005
     ) -> None:
-        """Begin a run, or resume from the last checkpoint of one.
-
-        Args:
-            model: on its device, the same in each process; the weights that require a gradient are trained in place.
-            objective: what is learned.
-            rows: of the training split.
-            train: how; its number of epochs is not read.
-            epochs: passes over the rows; the last one may be a part.
-            scratch: folder of the checkpoints, one an epoch; several processes share it.
-            title: the section of params.yaml that is at work.
-            dtype: of the computation.
-            names: gives what an error calls each row, such as its case; asked for then alone.
-            log: called every `train.logging_steps` steps (step, loss, grad_norm, learning_rate) and with the row of
-                each epoch, in each process: the place for an experiment tracker.
-        """
         self.model, self.objective, self.rows, self.train, self.scratch = model, objective, rows, train, scratch
         self.title, self.dtype, self.names, self.log = title, dtype, names, log
-        self.number, self.processes = part()
-        self.place = torch.device(device())
+        self.number, self.processes = rank_and_size()
+        self.device = torch.device(device())
         self.size = train.per_device_train_batch_size * self.processes
         self.lengths = list(map(objective.length, rows))
         self.kinds = batch_kinds(model.config, self.lengths)
@@ -115,7 +118,7 @@ class Loop:
         self.optimizer = make_optimizer(model, train)
         self.schedule = make_schedule(self.optimizer, train, self.steps)
         # float16 needs its gradients scaled; bfloat16 does not.
-        self.scaler = torch.amp.GradScaler("cuda", enabled=self.place.type == "cuda" and dtype == torch.float16)
+        self.scaler = torch.amp.GradScaler("cuda", enabled=self.device.type == "cuda" and dtype == torch.float16)
         if (resumed := checkpoints.latest_whole(scratch)) is not None:
             print(f"resuming from {resumed}")
             self._load(resumed)
@@ -126,27 +129,28 @@ class Loop:
         figures: Callable[[Mapping[str, float]], dict[str, float]] = lambda totals: {},  # noqa: ARG005
         saved: Callable[[], None] = lambda: None,
     ) -> list[dict[str, float]]:
-        """Train to the end; the model is left as after the last epoch or, with `train.choose_epoch` best, the best one.
+        """Train to the end and load the weights of the chosen epoch (`chosen_epoch`).
 
         Args:
-            validation: the batches that this process measures after each epoch.
-            figures: further columns of an epoch, from the sums over the validation split of what a `Loss` counts.
+            validation: the validation batches of this process.
+            figures: computes further columns of an epoch from the sums of the counts in `Loss` over the validation
+                split.
             saved: called after each checkpoint, in each process.
 
         Returns:
             A row per epoch: epoch, step, train_loss (mean over the epoch) and validation_loss in nats per target, and
-            figures.
+            the figures.
 
         Raises:
-            TunediffError: a loss or gradient is no finite number or has exploded, or one row does not fit in memory.
+            TunediffError: a loss or gradient is not finite or has exploded, or a single row does not fit into memory.
         """
-        with progress(self.steps, self.title, "step", self.step, shown=first()) as bar:
+        with progress(self.steps, self.title, "step", self.step, shown=is_main_process()) as bar:
             while self.step < self.steps:
                 train_loss = self._epoch(len(self.history), bar)
                 row = {"epoch": self.step / self.per_epoch, "step": self.step, "train_loss": train_loss}
                 totals = self._measure(validation)
                 row["validation_loss"] = loss = totals["answers"] / max(1.0, totals["targets"])
-                if not (train_loss <= EXPLODED and loss <= EXPLODED):  # nor where one is no number
+                if not (train_loss <= EXPLODED and loss <= EXPLODED):  # also true for NaN
                     raise TunediffError(
                         f"{self.title}: found training loss {train_loss} and validation loss {loss} after step "
                         f"{self.step}, expected finite numbers and at most {EXPLODED:g} nats per target; lower "
@@ -160,7 +164,7 @@ class Loop:
         return self.history
 
     def _epoch(self, epoch: int, bar: Any) -> float:
-        """The steps of an epoch; the mean loss over its targets."""
+        """Run the steps of an epoch; return the mean loss over its targets."""
         self.model.train()
         loader = iter(
             DataLoader(
@@ -169,29 +173,29 @@ class Loop:
                 collate_fn=self._part,
             )
         )
-        nats, targets = torch.zeros((), device=self.place), 0
+        nats, targets = torch.zeros((), device=self.device), 0
         ahead = list(islice(loader, self.train.gradient_accumulation_steps))
         while (parts := ahead) and self.step < self.steps:
-            # Before the step, as accelerate's loaders do it: masks and dropout are drawn from one generator.
+            # Before the step, as in accelerate's loaders: masks and dropout draw from the same generator.
             ahead = list(islice(loader, self.train.gradient_accumulation_steps))
             losses, entry = self._step(parts)
             for loss in losses:
                 nats = nats + loss
-            targets += sum(one.targets for one in parts)
+            targets += sum(part.targets for part in parts)
             self.recent.append(entry["loss"])
             bar.update()
             if self.step % self.train.logging_steps == 0:
                 entry["loss"], self.recent = fmean(self.recent), []
                 bar.set_postfix(loss=f"{entry['loss']:.4f}")
                 self.log(entry)
-        each = gathered((float(nats), targets))
+        each = all_gather((float(nats), targets))
         return sum(total for total, _ in each) / max(1, sum(number for _, number in each))
 
     def _numbers(self, epoch: int) -> Iterator[list[int]]:
-        """What this process takes of each batch that all of them make a step on: every n-th row, or none."""
+        """The indices of the rows of this process in each batch: every n-th row of the batch, or none."""
         if self.train.train_sampling_strategy == "group_by_length":
-            # All have one order: that of the first, for each has drawn other random numbers before.
-            [batches, *_] = gathered(like_lengths(self.lengths, self.size, self.kinds))
+            # All processes use the order of the first, because their generators differ.
+            [batches, *_] = all_gather(like_lengths(self.lengths, self.size, self.kinds))
         else:
             draw = torch.Generator().manual_seed(self.train.seed + epoch)
             order = torch.randperm(len(self.rows), generator=draw).tolist()
@@ -203,24 +207,24 @@ class Loop:
         return Part(numbers, self.objective.collate([self.rows[number] for number in numbers or [0]]))
 
     def _cost(self, batch: Batch) -> Loss:
-        with torch.autocast(self.place.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.loss(self.model, {name: values.to(self.place) for name, values in batch.items()})
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.loss(self.model, {name: values.to(self.device) for name, values in batch.items()})
 
     def _step(self, parts: Sequence[Part]) -> tuple[list[torch.Tensor], dict[str, float]]:
-        """One step of the optimizer; what each batch cost, in nats, and what there is to log."""
-        targets = max(1, sum(gathered(sum(one.targets for one in parts))))
+        """Make one optimizer step; return the loss of each batch in nats, and the values to log."""
+        targets = max(1, sum(all_gather(sum(part.targets for part in parts))))
         nats = self._backward(parts, targets)
         if self.processes > 1 and self.train.fsdp is None:
             self._sum_gradients()
         self.scaler.unscale_(self.optimizer)
         norm = clip_grad_norm_(self.model.parameters(), self.train.max_grad_norm)
-        if hasattr(norm, "full_tensor"):  # of weights that are sharded
+        if hasattr(norm, "full_tensor"):  # sharded weights
             norm = norm.full_tensor()
-        # At once: each reading waits for the GPU.
-        *losses, gradient = torch.stack([*nats, norm.to(self.place)]).tolist()
-        shares = gathered((losses, [one.numbers for one in parts]))
-        mean = sum(sum(one) for one, _ in shares) / targets
-        # float16 looks for gradients that overflow itself.
+        # A single read, because each one waits for the GPU.
+        *losses, gradient = torch.stack([*nats, norm.to(self.device)]).tolist()
+        shares = all_gather((losses, [part.numbers for part in parts]))
+        mean = sum(sum(nats_of_process) for nats_of_process, _ in shares) / targets
+        # With float16, the scaler handles gradients that overflow.
         found, numbers = fault(shares, mean, 0.0 if self.scaler.is_enabled() else gradient)
         if found:
             raise TunediffError(
@@ -230,22 +234,22 @@ class Loop:
         rate, scale = self.schedule.get_last_lr()[0], self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.scaler.get_scale() >= scale:  # else the gradient overflowed, and the step was left out
+        if self.scaler.get_scale() >= scale:  # else the gradient overflowed, and the scaler skipped the step
             self.schedule.step()
         self.model.zero_grad()
         self.step += 1
         return nats, {"step": self.step, "loss": mean, "grad_norm": gradient, "learning_rate": rate}
 
     def _sum_gradients(self) -> None:
-        """Over the processes; a weight that some of them did not come to, as an expert, gets those of the others."""
+        """Sum gradients over the processes; a weight may have no gradient in some of them, such as an expert's."""
         trained = [value for value in self.model.parameters() if value.requires_grad]
-        for value, *present in zip(trained, *gathered([value.grad is not None for value in trained]), strict=True):
+        for value, *present in zip(trained, *all_gather([value.grad is not None for value in trained]), strict=True):
             if any(present):
                 value.grad = torch.zeros_like(value) if value.grad is None else value.grad
                 dist.all_reduce(value.grad)
 
     def _backward(self, parts: Sequence[Part], targets: int) -> list[torch.Tensor]:
-        """Forward and backward of each batch; where memory runs out, once more in pieces.
+        """Run forward and backward passes of each batch, and again with smaller pieces if memory runs out.
 
         Raises:
             TunediffError: there is not enough memory for a single row.
@@ -253,44 +257,44 @@ class Loop:
         while True:
             nats: list[torch.Tensor] = []
             try:
-                for one in parts:
-                    nats.append(self._backward_of(one, targets))
+                for part in parts:
+                    nats.append(self._backward_of(part, targets))
                 return nats
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-            if self.processes > 1:  # the others wait for this one's gradients, and cannot begin the step anew
+            if self.processes > 1:  # the others wait for the gradients of this process and cannot repeat the step
                 raise TunediffError(
                     f"{self.title}: not enough memory for a batch at step {self.step + 1} in one of {self.processes} "
                     f"processes; lower {self.title}.per_device_train_batch_size"
                 )
-            if self.pieces >= max(len(one.numbers) for one in parts):
+            if self.pieces >= max(len(part.numbers) for part in parts):
                 raise TunediffError(
                     f"{self.title}: not enough memory for one row at step {self.step + 1} "
                     f"({self._named(parts[len(nats)].numbers)}); lower prompt.max_tokens or use a smaller model"
                 )
-            # Outside of `except`, which keeps what the failed pass holds. A backward that failed half-way has added to
-            # some gradients and not to others: the step begins anew.
+            # Outside of `except`, which keeps the tensors of the failed pass alive. A failed backward pass has added to
+            # some gradients, so the whole step is repeated.
             self.pieces *= 2
             print(f"{self.title}: out of memory at step {self.step + 1}: splitting batches into {self.pieces} parts")
             self.model.zero_grad()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
-    def _backward_of(self, one: Part, targets: int) -> torch.Tensor:
-        """What a batch cost in nats; its gradient is that of its share of the step's loss."""
-        # FSDP averages gradients over the processes, and they are to be summed.
-        weight = bool(one.numbers) * (1 if self.train.fsdp is None else self.processes)
-        n_rows = len(one.batch["input_ids"])
+    def _backward_of(self, part: Part, targets: int) -> torch.Tensor:
+        """Add the gradient of a batch's share of the step's loss; return the loss of the batch in nats."""
+        # FSDP averages gradients over the processes, but they must be summed.
+        weight = bool(part.numbers) * (1 if self.train.fsdp is None else self.processes)
+        n_rows = len(part.batch["input_ids"])
         size, nats = math.ceil(n_rows / self.pieces), []
         for at in range(0, n_rows, size):
-            loss = self._cost({name: values[at : at + size] for name, values in one.batch.items()})
-            self.scaler.scale(loss.minimised * weight / targets).backward()  # type: ignore[no-untyped-call]
-            nats.append(loss.answers.detach() * bool(one.numbers))
+            loss = self._cost({name: values[at : at + size] for name, values in part.batch.items()})
+            self.scaler.scale(loss.minimized * weight / targets).backward()  # type: ignore[no-untyped-call]
+            nats.append(loss.answers.detach() * bool(part.numbers))
         return torch.stack(nats).sum()
 
     def _measure(self, validation: Iterable[Batch]) -> dict[str, float]:
-        """The sums over the validation split, of all processes, of what a `Loss` counts."""
+        """The sums of the counts in `Loss` over the validation split and all processes."""
         totals: defaultdict[str, float] = defaultdict(float)
         self.model.eval()
         with torch.no_grad():
@@ -298,8 +302,8 @@ class Loop:
                 for loss in in_halves(self._cost, batch, self.title):
                     for name, value in {"answers": loss.answers, "targets": loss.targets, **loss.counts}.items():
                         totals[name] += float(value)
-        each = gathered(totals)
-        return {name: sum(one[name] for one in each) for name in each[0]}
+        each = all_gather(totals)
+        return {name: sum(counts[name] for counts in each) for name in each[0]}
 
     def _named(self, numbers: Sequence[int]) -> str:
         if self.names is None:
@@ -308,19 +312,21 @@ class Loop:
         return f"cases {', '.join(dict.fromkeys(names[number] for number in numbers))}"
 
     def _save(self, saved: Callable[[], None]) -> None:
-        """Write a checkpoint, and remove older ones once it counts."""
+        """Write a checkpoint, and remove older ones once it is complete."""
         weights = whole_weights(self.model)
         optimizer = self.optimizer.state_dict()
         if self.train.fsdp is not None:
             optimizer = optimizer_state(self.model, self.optimizer)
-        random = gathered([torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])])
-        if first():
+        random = all_gather(
+            [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])]
+        )
+        if is_main_process():
             state: dict[str, Any] = {"optimizer": optimizer, "schedule": self.schedule.state_dict(), "random": random}
             state |= {"scaler": self.scaler.state_dict(), "history": self.history, "pieces": self.pieces}
             checkpoints.write_checkpoint(self.scratch / f"checkpoint-{self.step}", weights, state)
-        gathered(None)
+        all_gather(None)
         saved()
-        if first():
+        if is_main_process():
             checkpoints.remove_older(self.scratch, self.train.save_total_limit, self._best())
 
     def _load(self, checkpoint: Path) -> None:
@@ -343,62 +349,62 @@ class Loop:
 
 
 def chosen_epoch(log: Sequence[dict[str, float]], train: Train) -> dict[str, float]:
-    """The row of the log whose weights a run leaves in the model."""
+    """Return the row of the log of the epoch that `train.choose_epoch` selects."""
     return min(log, key=lambda row: row["validation_loss"]) if train.choose_epoch == "best" else log[-1]
 
 
 def split_rows(order: Iterable[int], size: int, kinds: Sequence[int]) -> list[list[int]]:
-    """Batches of the indices of rows, taken in this order; rows of different `kinds` never share one.
+    """Split indices of rows into batches, in this order; rows of different `kinds` never share a batch.
 
     Args:
         order: indices of rows.
-        size: rows of a batch; the last one of each kind may have fewer.
-        kinds: of each row, as `models.logits.batch_kinds` gives them.
+        size: rows per batch; the last batch of each kind may have fewer.
+        kinds: kind of each row, from `models.logits.batch_kinds`.
     """
     batches: list[list[int]] = []
-    begun: dict[int, list[int]] = {}
+    partial: dict[int, list[int]] = {}
     for i in order:
-        batch = begun.setdefault(kinds[i], [])
+        batch = partial.setdefault(kinds[i], [])
         batch.append(i)
         if len(batch) == size:
-            batches.append(begun.pop(kinds[i]))
-    return batches + list(begun.values())
+            batches.append(partial.pop(kinds[i]))
+    return batches + list(partial.values())
 
 
 def like_lengths(lengths: Sequence[int], size: int, kinds: Sequence[int] | None = None) -> list[list[int]]:
-    """Batches of the indices of rows, of like length in a batch; another order each time, drawn by torch's seed.
+    """Split indices of rows into batches of similar length, in an order drawn by torch's generator.
 
-    Rows of different `kinds` never share a batch: see `split_rows`.
+    Rows of different `kinds` never share a batch; see `split_rows`.
 
-    transformers' LengthGroupedSampler goes through fifty batches from long to short, again and again. Where length
-    goes with the label, a model trained on that order follows the drift.
+    transformers' LengthGroupedSampler repeatedly goes through fifty batches from long to short. If the length
+    correlates with the label, a model trained in that order follows the drift.
     """
     if kinds and len({*kinds}) > 1:
         each: list[list[int]] = []
         for kind in sorted({*kinds}):
-            rows = [i for i, one in enumerate(kinds) if one == kind]
+            rows = [i for i, kind_of_row in enumerate(kinds) if kind_of_row == kind]
             each += [[rows[at] for at in batch] for batch in like_lengths([lengths[i] for i in rows], size)]
         return [each[at] for at in torch.randperm(len(each)).tolist()]
     order = torch.randperm(len(lengths)).tolist()
     pools = [order[at : at + size * POOL] for at in range(0, len(order), size * POOL)]
     sorted_pools = [sorted(pool, key=lambda i: lengths[i]) for pool in pools]
     batches = [pool[at : at + size] for pool in sorted_pools for at in range(0, len(pool), size)]
-    # A batch that is not full stands last: it is the last of the last pool.
+    # The only batch that may not be full is the last one of the last pool.
     n_full = len(lengths) // size
     return [batches[at] for at in torch.randperm(n_full).tolist()] + batches[n_full:]
 
 
 def fault(shares: Sequence[tuple[list[float], list[list[int]]]], mean: float, gradient: float) -> tuple[str, list[int]]:
-    """What is wrong with a step, empty where nothing is, and the numbers of the rows that it may come from.
+    """Return what is wrong with a step, or an empty string, and the indices of the rows that may be the cause.
 
     Args:
-        shares: of each process, the loss of each of its batches in nats and the numbers of its rows.
+        shares: for each process, the loss of each of its batches in nats and the indices of their rows.
         mean: loss of the step in nats per target.
         gradient: norm of the step's gradient.
     """
     at_fault = []
     for losses, numbers in shares:
-        # Behind the first of a process, its losses say nothing more.
+        # Only the first such batch of a process is informative.
         found = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
         at_fault += [] if found is None else numbers[found]
     if at_fault:
@@ -410,7 +416,7 @@ def fault(shares: Sequence[tuple[list[float], list[list[int]]]], mean: float, gr
 
 
 def in_halves(answer: Callable[[Batch], Result], batch: Batch, title: str) -> list[Result]:
-    """What is answered to a batch; where memory runs out, what is answered to its halves, and so on.
+    """Apply a function to a batch or, if memory runs out, to its halves, recursively.
 
     Raises:
         TunediffError: there is not enough memory for a single row.
@@ -425,4 +431,4 @@ def in_halves(answer: Callable[[Batch], Result], batch: Batch, title: str) -> li
         raise TunediffError(f"{title}: not enough memory to measure one row")
     halves = (slice(0, n_rows // 2), slice(n_rows // 2, n_rows))
     parts = [{name: values[half] for name, values in batch.items()} for half in halves]
-    return [one for part in parts for one in in_halves(answer, part, title)]
+    return [result for part in parts for result in in_halves(answer, part, title)]

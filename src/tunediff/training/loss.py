@@ -1,10 +1,10 @@
-"""The loss of a causal language model on answers: logits are computed where there is something to predict.
+"""The loss of a causal language model on answers; logits are computed only at targets.
 
-A training row is the prompt, the answer's tokens and the end marker. Targets are marked by position, so a padding id
-that equals the end marker never hides it. The prompt's own tokens are targets too where they are given a weight.
+A training row is the prompt, the tokens of the answer and the end marker. Targets are marked by position, so a padding
+id that equals the end marker does not hide it. With a prompt weight, the tokens of the prompt are targets too.
 
-What all prompts begin with (an instruction) may be left out of the rows: a step reads it once, with its gradient, and
-all rows of the batch continue from there.
+The common prefix of all prompts (an instruction) may be removed from the rows: a step then reads it once, with its
+gradient, and all rows of the batch continue from its cache.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,20 +26,22 @@ IGNORED = -100
 
 
 class Loss(NamedTuple):
-    """What a batch costs: the cross-entropy of its answers in nats, summed; how many targets; the loss to minimise,
-    summed over the targets; and whatever else is counted in it, by name.
+    """The loss of a batch.
+
+    `answers` is the sum of the cross-entropy of the answers in nats, `targets` their number, `minimized` the loss to
+    minimize, summed over the targets, and `counts` has further counts by name.
     """
 
     answers: "Tensor"
     targets: "Tensor"
-    minimised: "Tensor"
+    minimized: "Tensor"
     counts: "Mapping[str, Tensor]" = MappingProxyType({})
 
 
 def answer_rows(
     prompts: Sequence[list[int]], answers: Sequence[list[int]], end: int | None
 ) -> list[tuple[list[int], int]]:
-    """Token ids of each row, and how many of its last ones are targets: the answer and the end marker."""
+    """Return the token ids of each row, and the number of targets at its end: the answer and the end marker."""
     ending = [] if end is None else [end]
     return [
         (prompt + answer + ending, len(answer) + len(ending)) for prompt, answer in zip(prompts, answers, strict=True)
@@ -49,10 +51,10 @@ def answer_rows(
 def without_beginning(
     config: "PreTrainedConfig", splits: Sequence[Sequence[tuple[list[int], int]]]
 ) -> tuple[list[int], list[list[tuple[list[int], int]]]]:
-    """What the prompts of all rows begin with, and the rows of each split without it.
+    """Return the common prefix of the prompts of all rows, and the rows of each split without it.
 
     Args:
-        config: the model's layout; one that does not take a mask of ours gets its rows back as they are.
+        config: the model's layout; if it does not support a custom mask, the prefix is empty.
         splits: rows of `answer_rows`.
     """
     rows = [row for split in splits for row in split]
@@ -63,33 +65,34 @@ def without_beginning(
 
 
 def pad_answers(rows: Sequence[tuple[list[int], int]], pad: int) -> dict[str, "Tensor"]:
-    """A batch padded on the right, each tensor of shape (n_rows, width).
+    """Pad rows on the right to a batch of tensors of shape (n_rows, width).
 
-    input_ids; labels, the target at a place: the token that follows it there, IGNORED where it belongs to the prompt;
-    prompt_labels, the same for the prompt's tokens, IGNORED where they belong to the answer.
+    Returns:
+        input_ids; labels, the next token if it belongs to the answer, else IGNORED; prompt_labels, the next token if it
+        belongs to the prompt, else IGNORED.
     """
     width = max(len(tokens) for tokens, _ in rows) - 1  # nothing follows the last token
     batch: dict[str, list[list[int]]] = {"input_ids": [], "labels": [], "prompt_labels": []}
     for tokens, targets in rows:
-        prompt, rest = len(tokens) - 1 - targets, [IGNORED] * (width + 1 - len(tokens))
-        batch["input_ids"].append(tokens[:-1] + [pad] * len(rest))
-        batch["labels"].append([IGNORED] * prompt + tokens[prompt + 1 :] + rest)
-        batch["prompt_labels"].append(tokens[1 : prompt + 1] + [IGNORED] * targets + rest)
+        prompt, padding = len(tokens) - 1 - targets, [IGNORED] * (width + 1 - len(tokens))
+        batch["input_ids"].append(tokens[:-1] + [pad] * len(padding))
+        batch["labels"].append([IGNORED] * prompt + tokens[prompt + 1 :] + padding)
+        batch["prompt_labels"].append(tokens[1 : prompt + 1] + [IGNORED] * targets + padding)
     return {name: torch.tensor(values) for name, values in batch.items()}
 
 
 def answer_loss(
     model: Network, batch: dict[str, "Tensor"], prompt_weight: float = 0.0, beginning: Sequence[int] = ()
 ) -> Loss:
-    """The loss of a batch of `pad_answers`.
+    """Compute the loss of a batch of `pad_answers`.
 
-    Rows are padded on the right and read causally, so no attention mask is needed: nothing sees the padding.
+    Rows are padded on the right and attention is causal, so no attention mask is needed.
 
     Args:
         model: a causal language model.
-        batch: the rows, without the beginning.
-        prompt_weight: of a token of a prompt; one of an answer weighs 1. Tokens of the beginning weigh nothing.
-        beginning: token ids that stand before every row.
+        batch: the rows, without their common prefix.
+        prompt_weight: weight of prompt tokens; answer tokens have weight 1, those of the common prefix 0.
+        beginning: token ids of the common prefix.
     """
     labels, prompt_labels = batch["labels"], batch["prompt_labels"]
     answer = labels != IGNORED

@@ -1,4 +1,4 @@
-"""AdamW as `train.optim` names it, and how its learning rate falls."""
+"""The optimizer that `train.optim` names, and its learning-rate schedule."""
 
 import math
 import re
@@ -9,17 +9,18 @@ from tunediff.config.train import Train
 from tunediff.models.load import Network
 from tunediff.runtime.errors import TunediffError
 
-# Names of weights that are not pulled towards zero, as in transformers: biases, and scales of normalisations.
+# Names of weights without weight decay, as in transformers: biases, and scales of normalizations.
 NOT_DECAYED = re.compile(r"bias|layernorm|rmsnorm|(^|\.)norm($|\.)|_norm($|\.)")
 
 
 def make_optimizer(model: Network, train: Train) -> torch.optim.Optimizer:
-    """The optimizer of the weights that require a gradient.
+    """Make the optimizer of the weights that require a gradient.
 
     Raises:
-        TunediffError: it needs a GPU where there is none.
+        TunediffError: the optimizer needs a GPU and there is none.
     """
-    norms = {id(one) for part in model.modules() if isinstance(part, torch.nn.LayerNorm) for one in part.parameters()}
+    layer_norms = [module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
+    norms = {id(value) for module in layer_norms for value in module.parameters()}
     decayed: list[torch.nn.Parameter] = []
     others: list[torch.nn.Parameter] = []
     for name, value in model.named_parameters():
@@ -36,16 +37,17 @@ def make_optimizer(model: Network, train: Train) -> torch.optim.Optimizer:
     bits = 8 if train.optim.endswith("8bit") else 32
     for module in model.modules():
         if bits == 8 and isinstance(module, torch.nn.Embedding):
-            # As transformers does it: rare tokens have gradients that 8 bits do not hold.
+            # As in transformers: gradients of rare tokens need more than 8 bits.
             GlobalOptimManager.get_instance().register_module_override(module, "weight", {"optim_bits": 32})
     paged: torch.optim.Optimizer = AdamW(groups, train.learning_rate, betas, optim_bits=bits, is_paged=True)
     return paged
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, train: Train, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning rate over so many steps: the schedules of transformers' `get_scheduler`, to the last digit.
+    """Make a learning-rate schedule over `steps` steps, equal to that of transformers' `get_scheduler`.
 
-    Its module imports peft and bitsandbytes, a second that a base from scratch and a head have no use for.
+    Importing the latter also imports peft and bitsandbytes, which takes a second and is not needed for pretraining and
+    heads.
     """
     warmup = int(train.warmup_steps) if train.warmup_steps >= 1 else math.ceil(steps * train.warmup_steps)
     kind = train.lr_scheduler_type
@@ -53,7 +55,7 @@ def make_schedule(optimizer: torch.optim.Optimizer, train: Train, steps: int) ->
         warmup = 0
 
     def share(step: int) -> float:
-        """Of the peak, after so many steps."""
+        """The learning rate after a number of steps, as a share of the peak."""
         if step < warmup:
             return step / warmup
         if kind.startswith("constant"):

@@ -1,10 +1,10 @@
-"""What a span head learns from: every window of a document, with the places where the answer starts and ends.
+"""Training rows of a span head: windows with the positions of the first and the last token of the answer.
 
-    rows = span_rows(loaded, cases, [], prompt)     # of each case: [(window, (17, 19)), (window, (0, 0)), ...]
+    rows = span_rows(loaded, cases, [], prompt)     # for each case: [(window, (17, 19)), (window, (0, 0)), ...]
     span_loss(model, pad_spans(rows[0], pad=0))
 
-A window that does not hold all of the answer has the null place for both, as has a question without an answer. There
-is nothing to learn from a gold answer that does not stand in its context, and no row is made of it.
+Both positions are `NULL` in a window that does not contain the whole answer, and for a question without an answer. A
+case whose gold answers do not occur in the context gives no rows.
 """
 
 from collections.abc import Sequence
@@ -34,9 +34,9 @@ def span_rows(
     labels: Sequence[str],  # noqa: ARG001
     prompt: Prompt,
 ) -> list[list[SpanRow]]:
-    """Of each case every window with the places, in its row, of the first and the last token of the answer.
+    """Return the windows of each case with the positions of the first and the last token of the answer.
 
-    The answer is the first gold one that stands in the context where its start says.
+    The answer is the first gold answer that occurs in the context at its start.
     """
     documents = read_documents(loaded.tokenizer, cases, prompt, loaded.context)
     return [
@@ -46,7 +46,7 @@ def span_rows(
 
 
 def _gold(case: Case) -> tuple[int, int] | None:
-    """The gold answer as characters of the context, white space at either side left out."""
+    """The character range of the gold answer in the context, without white space at either end."""
     for text, start in case.answers:
         if start is not None and text.strip() and case.inputs["context"].startswith(text, start):
             at = start + len(text) - len(text.lstrip())
@@ -54,11 +54,11 @@ def _gold(case: Case) -> tuple[int, int] | None:
     return None
 
 
-def _places(window: Window, stretch: tuple[int, int] | None) -> tuple[int, int]:
+def _places(window: Window, span: tuple[int, int] | None) -> tuple[int, int]:
     filled = [place for place, (start, end) in enumerate(window.offsets) if start < end]
-    if stretch is None or not filled:
+    if span is None or not filled:
         return NULL, NULL
-    start, end = stretch
+    start, end = span
     if start < window.offsets[filled[0]][0] or end > window.offsets[filled[-1]][1]:
         return NULL, NULL
     first = next(place for place in filled if window.offsets[place][1] > start)
@@ -67,22 +67,22 @@ def _places(window: Window, stretch: tuple[int, int] | None) -> tuple[int, int]:
 
 
 def pad_spans(rows: Sequence[SpanRow], pad: int) -> dict[str, "Tensor"]:
-    """A batch as `pad_rows` makes it, with start_positions and end_positions of shape (n_rows)."""
+    """Return a batch of `pad_rows` with start_positions and end_positions of shape (n_rows,)."""
     starts, ends = zip(*(places for _, places in rows), strict=True)
     places = {"start_positions": torch.tensor(starts), "end_positions": torch.tensor(ends)}
     return pad_rows([window for window, _ in rows], pad) | places
 
 
 def span_loss(model: Network, batch: dict[str, "Tensor"]) -> Loss:
-    """The mean of the cross-entropies of start and end, as in transformers; a window is one target.
+    """Compute the mean of the cross-entropies of start and end, as in transformers; a window is one target.
 
-    Unlike there, no probability goes to the padding: the loss of a row does not depend on the rows beside it.
+    Unlike in transformers, padding gets no probability, so the loss of a row does not depend on its batch.
     """
     places = batch["start_positions"], batch["end_positions"]
     network = model.get_base_model() if hasattr(model, "peft_config") else model
-    # An encoder keeps no keys and values, and takes no such argument.
-    keeps = {"use_cache": False} if isinstance(network, GenericForQuestionAnswering) else {}
-    scored = model(**{name: values for name, values in batch.items() if not name.endswith("_positions")}, **keeps)
+    # Encoders have no cache and do not accept the argument.
+    options = {"use_cache": False} if isinstance(network, GenericForQuestionAnswering) else {}
+    scored = model(**{name: values for name, values in batch.items() if not name.endswith("_positions")}, **options)
     padding = batch["attention_mask"] == 0
     total = sum(
         cross_entropy(logits.float().masked_fill(padding, float("-inf")), gold, reduction="sum") / 2

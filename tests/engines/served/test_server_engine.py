@@ -101,7 +101,7 @@ def test_the_options_of_a_case_are_scored_with_their_tokens(engine):
 
 def test_an_option_without_a_prompt_stands_behind_the_bos_of_the_server_or_is_refused(engine, monkeypatch):
     texts = [" yes", " maybe so"]
-    with pytest.raises(TunediffError, match=r"unconditional, but .* tells of no token that it puts before every text"):
+    with pytest.raises(TunediffError, match=r"unconditional, but .* reports no BOS token"):
         engine.unconditional(texts, "base")
     if engine._tokens is None:
         return
@@ -197,7 +197,7 @@ def test_what_was_answered_before_an_error_is_kept(tmp_path):
         stub.complete = lambda body: real(body) if tokens("4 dogs") != body["prompt"][:3] else {"choices": []}
         with (
             finished_batches(tmp_path),
-            pytest.raises(TunediffError, match="in place of an answer, expected one in choices"),
+            pytest.raises(TunediffError, match=r"found the response .*, expected one answer in choices"),
         ):
             engine.loglikelihoods(prompts, TEXTS, "base")
     assert len((tmp_path / "001-0.jsonl").read_text().splitlines()) == 4
@@ -218,7 +218,7 @@ def test_both_models_of_one_server_are_asked_by_name(tmp_path):
 
 def test_a_tuned_model_of_another_kind_is_refused(tmp_path):
     (tmp_path / "manifest.json").write_text('{"source": "train", "form": "adapter"}')
-    with serve(Stub()) as url, pytest.raises(TunediffError, match="expected a model of a server; run dvc repro"):
+    with serve(Stub()) as url, pytest.raises(TunediffError, match="expected a model on a server; run dvc repro"):
         engine_of(url).tuned(tmp_path)
 
 

@@ -24,7 +24,7 @@ from tunediff.compare.pairs.predictions import NEITHER, Predictions, is_right
 from tunediff.data.cases import INVALID, RIGHT, WRONG
 from tunediff.data.values import value_text
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import HALF_PAIR, shown
+from tunediff.runtime.files import LONE_SURROGATE, shown
 from tunediff.runtime.hashing import content_hash
 from tunediff.runtime.problems import Problems
 
@@ -94,7 +94,7 @@ def from_graded(answers: Iterable[Graded], name: str, options: ReadOptions, orig
             "repeat": one.repeat,
         }
         for key, text in row.items():
-            if isinstance(text, str) and (half := HALF_PAIR.search(text)):
+            if isinstance(text, str) and (half := LONE_SURROGATE.search(text)):
                 problems.add(one.place, f"{key}: found {half[0]!r}, expected whole characters", kind=f"{key} half")
         rows.append(row)
         places.append(one.place)

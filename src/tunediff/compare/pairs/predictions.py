@@ -26,7 +26,7 @@ from tunediff.compare.pairs.label_order import Table, score_table
 from tunediff.data.cases import INVALID, RIGHT, WRONG, answer_columns
 from tunediff.data.values import MAYBE_OTHER, value_text, verbatim_text
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import HALF_PAIR, ROWS, shown
+from tunediff.runtime.files import LONE_SURROGATE, ROWS, shown
 from tunediff.runtime.problems import Problems
 from tunediff.tasks import foreign_task
 from tunediff.tasks.task import Task
@@ -325,7 +325,7 @@ def _texts(column: pd.Series, text: Callable[[Any], str | None], field: str, pro
         except TypeError:
             problems.add(row, f"{field}: found {shown(value)}, expected text or a number", kind=f"{field} no text")
             one = ""
-        if one and (half := HALF_PAIR.search(one)):
+        if one and (half := LONE_SURROGATE.search(one)):
             problems.add(
                 row, f"{field}: found {shown(one[half.start() :])}, expected whole characters", f"{field} half"
             )
@@ -382,7 +382,7 @@ def from_rows(rows: Iterable[tuple[int | str, dict[str, Any]]], wanted: Sequence
         numbers.append(number)
         if not row.keys() <= seen.keys():
             fields = {column.strip(): value for column, value in row.items()}
-            if len(fields) < len(row) or any(map(HALF_PAIR.search, fields)):
+            if len(fields) < len(row) or any(map(LONE_SURROGATE.search, fields)):
                 raise TunediffError(f"{name}, row {number}: found the columns {shown(list(row))}, expected other names")
             seen.update(dict.fromkeys(fields))
             row = fields

@@ -15,7 +15,7 @@ from typing import Any
 
 from tunediff.data.sources import Row
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import HALF_PAIR, read_json, shown
+from tunediff.runtime.files import LONE_SURROGATE, read_json, shown
 
 _TYPE_NAMES = {str: "text", list: "a list", int: "a whole number", bool: "true or false", NoneType: "nothing"}
 
@@ -64,6 +64,6 @@ def _value(holder: Any, key: str, place: str, *kinds: type) -> Any:
     if type(value) not in kinds:
         expected = " or ".join(_TYPE_NAMES[kind] for kind in kinds)
         raise TunediffError(f"{place}: {key}: found {shown(value)}, expected {expected}, as in SQuAD's JSON")
-    if isinstance(value, str) and (half := HALF_PAIR.search(value)):
+    if isinstance(value, str) and (half := LONE_SURROGATE.search(value)):
         raise TunediffError(f"{place}: {key}: found {half[0]!r}, expected whole characters")
     return value

@@ -23,8 +23,6 @@ from tunediff.data.sources.squad_json import read_squad
 from tunediff.data.values import verbatim_text
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import (
-    GROWN,
-    GROWTH,
     PACKED,
     UTF8,
     kind_of,
@@ -32,6 +30,7 @@ from tunediff.runtime.files import (
     read_parquet,
     shown,
     text_lines,
+    unpacked_limit,
 )
 from tunediff.runtime.problems import Problems
 
@@ -159,8 +158,8 @@ def _spreadsheet(path: Path) -> Numbered:
         size = path.stat().st_size
         with zipfile.ZipFile(path) as archive:
             grown = sum(part.file_size for part in archive.infolist())
-        if grown > (bound := GROWN + GROWTH * size):
-            raise TunediffError(f"{path}: found {grown:,} bytes packed into {size:,}, expected at most {bound:,}")
+        if grown > (bound := unpacked_limit(size)):
+            raise TunediffError(f"{path}: found {grown:,} bytes compressed into {size:,}, expected at most {bound:,}")
         frame = pd.read_excel(path, dtype=object, keep_default_na=False, header=None, engine="openpyxl")
     except FileNotFoundError:
         raise TunediffError(f"{path}: there is no such file") from None

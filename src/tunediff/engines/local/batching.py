@@ -1,9 +1,9 @@
-"""Batches with a budget of tokens, sorted by length, halved where memory runs out.
+"""Batches with a token budget, sorted by length and halved if memory runs out.
 
-    for batch in plan([12, 40, 13], budget=48): ...       # [[1], [2, 0]]
+    for batch in plan([[5], [5, 7, 2, 9], [8, 8]], budget=4): ...       # [[1], [2, 0]]
 
-The result of a case depends on its batch only by float rounding, and batches do not depend on the order of the cases.
-Several processes answer the same batches as one, each its part of them.
+The result of a case depends on its batch only by rounding, and batches do not depend on the order of the cases. Several
+processes share the batches that a single process would answer.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,19 +15,18 @@ from torch.utils._pytree import tree_map_only
 from tunediff.engines.journal import journal
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.memory import is_out_of_memory
-from tunediff.runtime.processes import gathered, part
+from tunediff.runtime.processes import all_gather, rank_and_size
 from tunediff.runtime.progress import progress
 
 Result = TypeVar("Result")
 
 
 def plan(rows: Sequence[Sequence[int]], budget: int, kinds: Sequence[int] | None = None) -> list[list[int]]:
-    """Indices of rows in batches of at most `budget` tokens, padding counted, longest rows first.
+    """Return the indices of rows in batches of at most `budget` tokens, including padding.
 
-    Rows of different `kinds` never share a batch.
-
-    Longest first, so that too large a budget shows at once. Rows of one length are ordered by their tokens: the plan
-    is the same for any order of the rows. A row longer than the budget is a batch of its own.
+    Longest rows come first, so that a budget that is too large fails early. Rows of equal length are ordered by their
+    tokens, so that the plan does not depend on the order of the rows. A row longer than the budget is a batch by
+    itself. Rows of different `kinds` never share a batch.
     """
     order = sorted(range(len(rows)), key=lambda i: (-len(rows[i]), tuple(rows[i])))
     batches: list[list[int]] = []
@@ -48,21 +47,22 @@ def run_batches(
     title: str,
     kinds: Sequence[int] | None = None,
 ) -> list[Result]:
-    """Answer every row, batch by batch, and give the results in the order of the rows, in every process.
+    """Answer every row in batches, and return the results in the order of the rows, in every process.
 
-    Inside `finished_batches` results are JSON values, lists for tuples, and no batch that lies there is answered again.
+    Inside `finished_batches`, results must be JSON values (tuples come back as lists), and batches that the journal
+    contains are not answered again.
 
     Args:
-        rows: token ids of each row; their lengths decide the batches.
-        budget: tokens of one batch.
-        answer: results of the rows with the given indices, in that order.
-        title: what the progress bar says.
-        kinds: of each row; rows of different ones never share a batch.
+        rows: token ids of each row; `plan` makes batches of them.
+        budget: maximum number of tokens of a batch.
+        answer: returns the results of the rows with the given indices, in that order.
+        title: label of the progress bar.
+        kinds: kind of each row; rows of different kinds never share a batch.
 
     Raises:
-        TunediffError: memory does not suffice for a single row.
+        TunediffError: there is not enough memory for a single row.
     """
-    number, processes = part()
+    number, processes = rank_and_size()
     waiting = plan(rows, budget, kinds)[number::processes][::-1]
     mine = {i for batch in waiting for i in batch}
     with (
@@ -72,7 +72,7 @@ def run_batches(
         results: dict[int, Result] = kept.results
         bar.update(len(mine & results.keys()))
         while waiting:
-            # Of a batch that was halved, one half may have been answered.
+            # One half of a batch may have been answered before an interruption.
             batch = [i for i in waiting.pop() if i not in results]
             if not batch:
                 continue
@@ -92,7 +92,7 @@ def run_batches(
             kept.add(batch, list(answers))
             bar.update(len(batch))
     if processes > 1:
-        # A row of a batch's tensor would be sent with all of the batch.
-        for some in gathered(tree_map_only(torch.Tensor, torch.clone, results)):
-            results |= some
+        # Without the clone, a row would be sent together with the storage of its whole batch.
+        for shared in all_gather(tree_map_only(torch.Tensor, torch.clone, results)):
+            results |= shared
     return [results[i] for i in range(len(rows))]

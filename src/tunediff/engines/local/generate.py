@@ -1,4 +1,4 @@
-"""Free generation, greedy, batched: the answer's text and why it ended.
+"""Greedy, batched text generation.
 
 generate(model, tokenizer, prompts, batch_tokens=4096, max_new_tokens=8, title="base")    # [("yes", "stop"), ...]
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tunediff.engines.engine import Written
+from tunediff.engines.engine import Generated
 from tunediff.engines.local.batching import run_batches
 from tunediff.engines.local.greedy import batch_by, end_markers, greedy, greedy_config
 from tunediff.models.load import Network
@@ -30,11 +30,18 @@ def generate(
     title: str,
     stop: Sequence[str] = (),
     ends: Sequence[int] = (),
-) -> list[Written]:
-    """Text after each prompt and its finish reason: `stop`, an end marker came, or `length`, the limit was reached.
+) -> list[Generated]:
+    """Generate text after each prompt, and report why it ends: `stop` (end marker or stop text) or `length` (limit).
 
-    The text ends before the first of the texts `stop`, such as a line end, which are end markers too, as are the ids
-    `ends`.
+    Args:
+        model: a causal language model of transformers, with or without an adapter.
+        tokenizer: its tokenizer.
+        prompts: token ids of each prompt.
+        batch_tokens: tokens per batch.
+        max_new_tokens: maximum number of generated tokens.
+        title: label of the progress bar.
+        stop: texts that end generation, such as a line feed; the answer ends before the first of them.
+        ends: ids of further end markers.
     """
     from transformers import StoppingCriteriaList
 
@@ -42,22 +49,22 @@ def generate(
     pad = next((i for i in (tokenizer.pad_token_id, *ends) if i is not None), 0)
     config = greedy_config(ends, pad, max_new_tokens)
     kinds = batch_kinds(model.config, list(map(len, prompts)), max_new_tokens)
-    # What was cached before the limit of a rotary scaling does not hold behind it.
+    # A cache that was filled before the limit of a rotary scaling is invalid after it.
     crossing = {i for i, kind in enumerate(kinds) if kind > 0}
     longest = max(map(len, prompts)) + max_new_tokens
     beginning = shared_prefix(prompts) if takes_own_mask(model.config, longest) else []
     with torch.inference_mode():
         prefix = read_prefix(model, beginning) if beginning else None
 
-    # The stop_strings of transformers would be found where they begin in the prompt, too.
+    # transformers' stop_strings would also match a text that starts inside the prompt.
     def stops(width: int, rows: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
         written = [tokenizer.decode(row, skip_special_tokens=False) for row in rows[:, width:].tolist()]
-        return torch.tensor([any(one in text for one in stop) for text in written], device=rows.device)
+        return torch.tensor([any(end in text for end in stop) for text in written], device=rows.device)
 
     @torch.inference_mode()
     def answer(batch: list[int]) -> list[tuple[str, str]]:
         width = max(len(prompts[i]) for i in batch)
-        # Padded so that every answer starts at the same column, behind what was read already; the mask hides it.
+        # Padding goes after the cached prefix, so that all answers start at the same column; the mask hides it.
         tokens, mask = [], []
         for i in batch:
             padding = width - len(prompts[i])
@@ -77,7 +84,7 @@ def generate(
     if len(prompts) > 1 and (by := batch_by(model, pad)) != "any":
         print(f"{title}: the layout {model.config.model_type} generates one {by} at a time", file=sys.stderr)
         kinds = list(map(len, prompts)) if by == "length" else list(range(len(prompts)))
-    return [Written(*one) for one in run_batches(prompts, batch_tokens, answer, title, kinds)]
+    return [Generated(text, reason) for text, reason in run_batches(prompts, batch_tokens, answer, title, kinds)]
 
 
 def _answer(
@@ -85,7 +92,7 @@ def _answer(
 ) -> tuple[str, str]:
     end = next((place for place, token in enumerate(tokens) if token in ends), None)
     text = str(tokenizer.decode(tokens[:end], skip_special_tokens=False))
-    found = [text.index(one) for one in stop if one in text]
+    found = [text.index(marker) for marker in stop if marker in text]
     if found:
         return text[: min(found)], "stop"
     return text, "length" if end is None else "stop"

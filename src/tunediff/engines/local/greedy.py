@@ -1,10 +1,10 @@
-"""Greedy generation as it is meant, whatever the checkpoint's own generation config says.
+"""Greedy generation that ignores the checkpoint's generation config.
 
     with greedy(model) as network:
         network.generate(**inputs, generation_config=greedy_config(ends, pad, 8))
 
-transformers fills in what a call leaves open from the model's generation config: penalties, beams, a cache that is off.
-So the model has a neutral one while it writes. Of its own, the end markers are kept (`end_markers`).
+transformers takes options that a call does not set from the model's generation config: penalties, beams, a disabled
+cache. So the model has a neutral one during generation. Only its end markers are kept (`end_markers`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-# Relative to the largest logit: what rounding alone may change.
+# Tolerance of logits, relative to the largest one.
 LOGIT_ROUNDING = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 
 def end_markers(model: Network, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """Ids that end a text: the tokenizer's, and those of the model and its generation config.
+    """Return the ids that end a text, from the tokenizer, the model's config and its generation config.
 
-    A chat model ends its turn with another one than a text.
+    A chat model ends a turn with another token than a text.
     """
     found = [tokenizer.eos_token_id]
     for config in (model.config, model.generation_config):
@@ -37,7 +37,7 @@ def end_markers(model: Network, tokenizer: "PreTrainedTokenizerBase") -> list[in
 
 
 def greedy_config(ends: Sequence[int], pad: int, max_new_tokens: int) -> "GenerationConfig":
-    """The likeliest token at each place, with a cache, until an end marker or the limit comes."""
+    """Return a config for greedy decoding with a cache, up to an end marker or the limit."""
     from transformers import GenerationConfig
 
     return GenerationConfig(  # type: ignore[no-untyped-call]
@@ -52,7 +52,7 @@ def greedy_config(ends: Sequence[int], pad: int, max_new_tokens: int) -> "Genera
 
 @contextmanager
 def greedy(model: Network) -> Iterator[Any]:
-    """The network to write with: without an adapter's wrapper, and meanwhile with a neutral generation config."""
+    """Yield the network without peft's wrapper, with a neutral generation config inside the block."""
     from transformers import GenerationConfig
 
     network = model.get_base_model() if hasattr(model, "peft_config") else model
@@ -65,9 +65,9 @@ def greedy(model: Network) -> Iterator[Any]:
 
 @torch.inference_mode()
 def batch_by(model: Network, pad: int) -> Literal["any", "length", "row"]:
-    """Which rows may be written in one batch: any, those of one length, or none, by a trial of a few tokens.
+    """Determine by a trial which rows may share a batch in generation: any, those of equal length, or none.
 
-    Some layouts see the padding before a row (RWKV), others count it as positions (BART and its kin).
+    In some layouts padding on the left is visible (RWKV) or counted in positions (BART and similar ones).
     """
     if model.config.model_type in PLAIN_LAYOUTS:
         return "any"
@@ -76,10 +76,10 @@ def batch_by(model: Network, pad: int) -> Literal["any", "length", "row"]:
     row, other = longer[:6], longer[3:]
 
     def logits(*rows: list[int]) -> "Tensor":
-        """Of the first row, at the two places behind it."""
+        """Logits of the first row at the two positions after it."""
         width = max(map(len, rows))
-        tokens = torch.tensor([[pad] * (width - len(one)) + one for one in rows], device=device)
-        mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in rows], device=device)
+        tokens = torch.tensor([[pad] * (width - len(ids)) + ids for ids in rows], device=device)
+        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in rows], device=device)
         config = greedy_config([], pad, 2)
         config.return_dict_in_generate = config.output_logits = True
         with greedy(model) as network:

@@ -1,4 +1,4 @@
-"""Log-probabilities of the labels from a classification head.
+"""Log-probabilities of labels from a classification head.
 
 classify(model, encoded, pad=0, batch_tokens=8192, title="base")        # of shape (n_cases, n_labels)
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def classify(model: Network, encoded: Sequence[Encoded], pad: int, batch_tokens: int, title: str) -> "Tensor":
-    """Natural-log probability of each label, of shape (n_cases, n_labels), float64."""
+    """Return the log-probability of each label in nats, of shape (n_cases, n_labels), float64."""
 
     @torch.inference_mode()
     def answer(batch: list[int]) -> list[list[float]]:
@@ -29,7 +29,7 @@ def classify(model: Network, encoded: Sequence[Encoded], pad: int, batch_tokens:
         log_probs: list[list[float]] = label_scores(model, inputs).double().log_softmax(-1).tolist()
         return log_probs
 
-    rows = [one.tokens for one in encoded]
+    rows = [row.tokens for row in encoded]
     kinds = batch_kinds(model.config, list(map(len, rows)))
     found = run_batches(rows, batch_tokens, answer, title, kinds)
     return torch.tensor(found, dtype=torch.float64)

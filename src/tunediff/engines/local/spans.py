@@ -1,14 +1,14 @@
-"""Answers from a span head: every stretch of the context is a candidate, and so is that there is no answer.
+"""Answers from a span head: the candidates are all spans of the context, and no answer.
 
     [found] = find_spans(model, documents, pad=0, batch_tokens=8192, max_answer_tokens=30, title="base")
-    start, end, score = found.spans[0]           # context[start:end] is the answer, in the context's own letters
-    score > found.null                           # whether the model holds it likelier than that there is none
+    start, end, score = found.spans[0]           # the answer is context[start:end]
+    score > found.null                           # whether the model prefers it to no answer
 
-A span scores the logit of its first token as a start and that of its last one as an end, in float64. That there is no
-answer scores the same two logits of the row's first token ([CLS], BOS, or what stands there), the least of all windows:
-a window without the answer may well say so. All pairs of tokens are looked at, so nothing depends on how many of the
-likeliest starts and ends are kept, as it does in transformers' run_qa (https://github.com/huggingface/transformers,
-examples/pytorch/question-answering/utils_qa.py).
+The score of a span is the start logit of its first token plus the end logit of its last token, in float64. The score of
+no answer is that sum for the first token of the row ([CLS] or BOS), the minimum over all windows, because a window that
+does not contain the answer rightly scores it high. All pairs of tokens are considered, whereas transformers' run_qa
+(https://github.com/huggingface/transformers, examples/pytorch/question-answering/utils_qa.py) keeps only the likeliest
+starts and ends.
 """
 
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ from tunediff.models.logits import batch_kinds
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Candidates that are kept of a case, as in run_qa.
+# Number of candidates to keep per case, as in run_qa.
 N_BEST = 20
-# The place in a row that says: no answer here.
+# The position in a row whose logits mean no answer.
 NULL = 0
 
 
 class Span(NamedTuple):
-    """A stretch of the context in characters from 0, the end exclusive, and its score."""
+    """A span of the context in characters, from 0, with an exclusive end, and its score."""
 
     start: int
     end: int
@@ -42,7 +42,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Found:
-    """The likeliest spans of a case, the best first, at most N_BEST, and the score of there being none."""
+    """The likeliest spans of a case, best first, at most N_BEST, and the score of no answer."""
 
     spans: list[Span]
     null: float
@@ -56,15 +56,15 @@ def find_spans(
     max_answer_tokens: int,
     title: str,
 ) -> list[Found]:
-    """What a span head finds in each document, in the order of the documents.
+    """Find the likeliest spans of each document with a span head, in the order of the documents.
 
     Args:
         model: a model with a span head, with or without an adapter.
         documents: the cases in windows.
-        pad: the id that pads rows.
-        batch_tokens: tokens of one batch.
-        max_answer_tokens: a longer span is no candidate.
-        title: what the progress bar says.
+        pad: the padding id.
+        batch_tokens: tokens per batch.
+        max_answer_tokens: maximum number of tokens of a span.
+        title: label of the progress bar.
     """
     windows = [window for document in documents for window in document.windows]
 
@@ -74,7 +74,7 @@ def find_spans(
         rows = [windows[i] for i in batch]
         scored = model(**{name: values.to(device) for name, values in pad_rows(rows, pad).items()})
         found = best_spans(scored.start_logits.double(), scored.end_logits.double(), rows, max_answer_tokens)
-        return [(one.spans, one.null) for one in found]
+        return [(candidates.spans, candidates.null) for candidates in found]
 
     tokens = [window.tokens for window in windows]
     kinds = batch_kinds(model.config, list(map(len, tokens)))
@@ -84,13 +84,13 @@ def find_spans(
 
 
 def best_spans(starts: "Tensor", ends: "Tensor", windows: Sequence[Window], max_answer_tokens: int) -> list[Found]:
-    """The likeliest spans of each window.
+    """Return the likeliest spans of each window.
 
     Args:
-        starts: how well each token starts an answer, of shape (n_windows, width).
-        ends: how well each token ends one, of the same shape.
-        windows: the windows that were read; padding may follow them.
-        max_answer_tokens: a longer span is no candidate.
+        starts: start logits, of shape (n_windows, width).
+        ends: end logits, of the same shape.
+        windows: the windows; padding may follow them.
+        max_answer_tokens: maximum number of tokens of a span.
     """
     width = starts.shape[1]
     length = min(max_answer_tokens, width)
@@ -100,7 +100,7 @@ def best_spans(starts: "Tensor", ends: "Tensor", windows: Sequence[Window], max_
             allowed[row, place] = start < end
     hidden = ~allowed.to(starts.device)
     never = float("-inf")
-    # Of shape (n_windows, width, length): the token that starts, and how many tokens behind it the one that ends is.
+    # Of shape (n_windows, width, length): the first token, and the distance of the last token from it.
     reach = torch.nn.functional.pad(ends.masked_fill(hidden, never), (0, length - 1), value=never).unfold(1, length, 1)
     pairs = (starts.masked_fill(hidden, never)[:, :, None] + reach).flatten(1)
     values, places = pairs.topk(min(N_BEST, pairs.shape[1]))
@@ -118,9 +118,10 @@ def best_spans(starts: "Tensor", ends: "Tensor", windows: Sequence[Window], max_
 
 
 def no_answer_log_probs(found: Found) -> list[float]:
-    """Natural-log probabilities that there is an answer, and that there is none, from the two best scores.
+    """Return the log-probabilities in nats that there is an answer and that there is none.
 
-    The log-softmax of (best span's score, null score): what the two would be if there were nothing else to choose.
+    They are the log-softmax of the score of the best span and the score of no answer, as if these were the only two
+    candidates.
     """
     best = found.spans[0].score if found.spans else float("-inf")
     log_probs: list[float] = torch.tensor([best, found.null], dtype=torch.float64).log_softmax(0).tolist()
@@ -128,7 +129,7 @@ def no_answer_log_probs(found: Found) -> list[float]:
 
 
 def _ranked(spans: Sequence[Span]) -> list[Span]:
-    """The best N_BEST, each stretch once; of equals the one that starts first, then the shortest."""
+    """The N_BEST spans with the highest scores, each once; ties are broken by the earlier start, then the length."""
     best: dict[tuple[int, int], Span] = {}
     for span in sorted(spans, key=lambda span: (-span.score, span.start, span.end)):
         best.setdefault((span.start, span.end), span)
@@ -136,4 +137,7 @@ def _ranked(spans: Sequence[Span]) -> list[Span]:
 
 
 def _merged(found: Sequence[Found]) -> Found:
-    return Found(_ranked([span for one in found for span in one.spans]), min(one.null for one in found))
+    return Found(
+        _ranked([span for candidates in found for span in candidates.spans]),
+        min(candidates.null for candidates in found),
+    )

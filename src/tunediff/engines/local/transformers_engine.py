@@ -1,4 +1,4 @@
-"""The local engine: a model of transformers in this process, read in batches that fit into memory."""
+"""The local engine: a model of transformers in this process."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
-from tunediff.engines.engine import Engine, HeadAnswer, OptionScore, Written
+from tunediff.engines.engine import Engine, Generated, HeadAnswer, OptionScore
 from tunediff.engines.local.choices import score_choices
 from tunediff.engines.local.generate import generate
 from tunediff.engines.local.labels import classify
@@ -16,7 +16,7 @@ from tunediff.inputs.chat import Chat, Template, around_answers, check_spelling,
 from tunediff.inputs.joins import join, stems, unusual_joins
 from tunediff.inputs.prompts import encode_cases
 from tunediff.inputs.settings import PredictSettings
-from tunediff.inputs.tokens import CHAT, encode_prompts, tokenise
+from tunediff.inputs.tokens import CHAT, encode_prompts, tokenize
 from tunediff.inputs.windows import read_documents
 from tunediff.models.environment import environment
 from tunediff.models.load import Loaded, load_base
@@ -29,41 +29,46 @@ if TYPE_CHECKING:
 
 
 def open_local(settings: PredictSettings, base: Path) -> "TransformersEngine":
-    """The engine that answers with the base model of a folder; see `tunediff.engines.open_engine`."""
+    """Open the engine of the base model of a folder; see `tunediff.engines.open_engine`."""
     loaded = load_base(base, settings.model, settings.headline.labels)
     return TransformersEngine(loaded, settings.evaluate.batch_tokens)
 
 
 class TransformersEngine(Engine):
-    """A loaded model, asked in batches of `batch_tokens` tokens, which are halved where memory runs out."""
+    """A loaded model, which answers in batches.
+
+    Args:
+        loaded: the model.
+        batch_tokens: tokens per batch; batches are halved if memory runs out.
+        others: chat templates that must render the same prompts as the model's own.
+    """
 
     def __init__(self, loaded: Loaded, batch_tokens: int, others: Sequence[Template] = ()) -> None:
-        """`others`: chat templates that have to write the same prompts as this model's own."""
         self.loaded, self.batch_tokens, self.context = loaded, batch_tokens, loaded.context
         self._others = others
-        self._chat: Chat | None = None  # that has written a prompt
+        self._chat: Chat | None = None  # set once it has rendered a prompt
         self._joins_printed = False
-        self._tokens: dict[str, list[int]] = {}  # of the prompts that were counted last: they are asked next
+        self._tokens: dict[str, list[int]] = {}  # of the prompts that were counted last, which are usually asked next
 
     def loglikelihoods(self, prompts: Sequence[str], continuations: Sequence[str], title: str) -> list[list[float]]:
-        """See `Engine`; all continuations are scored in one forward pass where the layout allows it."""
+        """See `Engine`; all continuations are scored in one forward pass if the layout allows it."""
         scores: list[list[float]] = self._scores(prompts, continuations, title).tolist()
         return scores
 
     def log_probs(self, prompts: Sequence[str], continuations: Sequence[str], title: str) -> list[list[float]]:
-        """See `Engine`; rounded as the log-probabilities of a head are."""
+        """See `Engine`; computed by torch, so that it rounds like the log-probabilities of a head."""
         log_probs: list[list[float]] = self._scores(prompts, continuations, title).log_softmax(-1).tolist()
         return log_probs
 
     def option_scores(
         self, prompts: Sequence[str], options: Sequence[Sequence[str]], title: str
     ) -> list[list[OptionScore]]:
-        """See `Engine`; all options of a prompt are scored in one forward pass where the layout allows it."""
+        """See `Engine`; all options of a prompt are scored in one forward pass if the layout allows it."""
         if not prompts:
             return []
         loaded, tokens = self.loaded, self._prompt_tokens(prompts)
         joined = join(loaded.tokenizer, prompts, options, self.context, tokens, none_begins=False)
-        rows, answers = [one.prompt for one in joined], [one.answers for one in joined]
+        rows, answers = [row.prompt for row in joined], [row.answers for row in joined]
         scores = score_choices(loaded.model, rows, answers, self.batch_tokens, title).tolist()
         return [
             [OptionScore(score, len(ids)) for score, ids in zip(*each, strict=True)]
@@ -71,7 +76,7 @@ class TransformersEngine(Engine):
         ]
 
     def unconditional(self, texts: Sequence[str], title: str) -> list[float]:
-        """See `Engine`; behind a BOS or, where the tokenizer has none, an end marker, as in lm-evaluation-harness."""
+        """See `Engine`; the text follows a BOS or, without one, an end marker, as in lm-evaluation-harness."""
         loaded = self.loaded
         start = loaded.tokenizer.bos_token_id
         start = loaded.tokenizer.eos_token_id if start is None else start
@@ -80,24 +85,26 @@ class TransformersEngine(Engine):
                 "params.yaml: task.option_score: found unconditional, but the model's tokenizer has neither a BOS "
                 "nor an end marker to place before an option; expected another score"
             )
-        answers = [[ids] for ids in tokenise(loaded.tokenizer, texts)]
+        answers = [[ids] for ids in tokenize(loaded.tokenizer, texts)]
         scores = score_choices(loaded.model, [[start]] * len(answers), answers, self.batch_tokens, title)
         found: list[float] = scores[:, 0].tolist()
         return found
 
-    def generate(self, prompts: Sequence[str], stop: Sequence[str], max_new_tokens: int, title: str) -> list[Written]:
+    def generate(self, prompts: Sequence[str], stop: Sequence[str], max_new_tokens: int, title: str) -> list[Generated]:
         """See `Engine`."""
         loaded, before, ends = self.loaded, "", list[int]()
         if self._chat and prompts and prompts[0].startswith(CHAT):
             before, ends = around_answers(self._chat)
         if any(text in before for text in stop):
-            # A line end that the template writes before every answer ends none: it is a part of the prompt.
+            # A line feed that the template writes before every answer belongs to the prompt and ends no answer.
             prompts = [prompt + before for prompt in prompts]
         tokens, blanks = (
             zip(*stems(loaded.tokenizer, prompts, self._prompt_tokens(prompts)), strict=True) if prompts else ((), ())
         )
         written = generate(loaded.model, loaded.tokenizer, tokens, self.batch_tokens, max_new_tokens, title, stop, ends)
-        return [one._replace(text=one.text.removeprefix(blank)) for one, blank in zip(written, blanks, strict=True)]
+        return [
+            answer._replace(text=answer.text.removeprefix(blank)) for answer, blank in zip(written, blanks, strict=True)
+        ]
 
     def environment(self) -> dict[str, str]:
         """See `Engine`."""
@@ -109,16 +116,16 @@ class TransformersEngine(Engine):
         return self.loaded.found
 
     def tuned(self, folder: Path) -> "TransformersEngine":
-        """See `Engine`; the weights of the base are loaded once for both."""
+        """See `Engine`; the weights of the base are reused."""
         loaded, base = load_tuned(self.loaded, folder), self.loaded.tokenizer
         if loaded.tokenizer is base:
-            other = own_template(folder, base)
+            template = own_template(folder, base)
         else:
-            other = template_of(base, self.loaded.model.name_or_path) if base.chat_template else None
-        return TransformersEngine(loaded, self.batch_tokens, [] if other is None else [other])
+            template = template_of(base, self.loaded.model.name_or_path) if base.chat_template else None
+        return TransformersEngine(loaded, self.batch_tokens, [] if template is None else [template])
 
     def n_tokens(self, prompts: Sequence[str]) -> list[int]:
-        """See `Engine`; a BOS is counted."""
+        """See `Engine`; a BOS counts."""
         return [len(tokens) for tokens in self._prompt_tokens(prompts)]
 
     def check(self, prompt: Prompt) -> None:
@@ -135,9 +142,9 @@ class TransformersEngine(Engine):
 
     def batched(self, batch_tokens: int) -> "TransformersEngine":
         """See `Engine`."""
-        other = copy(self)
-        other.batch_tokens = batch_tokens
-        return other
+        engine = copy(self)
+        engine.batch_tokens = batch_tokens
+        return engine
 
     def label_log_probs(self, cases: Sequence[Case], prompt: Prompt, title: str) -> list[HeadAnswer]:
         """See `Engine`."""
@@ -145,8 +152,8 @@ class TransformersEngine(Engine):
         encoded = encode_cases(loaded.tokenizer, cases, prompt, loaded.context)
         log_probs = classify(loaded.model, encoded, loaded.pad, self.batch_tokens, title).tolist()
         return [
-            HeadAnswer("", scores, one.prompt_hash, one.n_tokens, one.truncated)
-            for one, scores in zip(encoded, log_probs, strict=True)
+            HeadAnswer("", scores, row.prompt_hash, row.n_tokens, row.truncated)
+            for row, scores in zip(encoded, log_probs, strict=True)
         ]
 
     def spans(self, cases: Sequence[Case], prompt: Prompt, max_answer_tokens: int, title: str) -> list[HeadAnswer]:
@@ -155,10 +162,12 @@ class TransformersEngine(Engine):
         documents = read_documents(loaded.tokenizer, cases, prompt, loaded.context)
         found = find_spans(loaded.model, documents, loaded.pad, self.batch_tokens, max_answer_tokens, title)
         answers = []
-        for case, document, one in zip(cases, documents, found, strict=True):
-            text = case.inputs["context"][one.spans[0].start : one.spans[0].end] if one.spans else ""
+        for case, document, candidates in zip(cases, documents, found, strict=True):
+            text = (
+                case.inputs["context"][candidates.spans[0].start : candidates.spans[0].end] if candidates.spans else ""
+            )
             read = document.prompt_hash, document.n_tokens, document.truncated
-            answers.append(HeadAnswer(text, no_answer_log_probs(one), *read))
+            answers.append(HeadAnswer(text, no_answer_log_probs(candidates), *read))
         return answers
 
     def _prompt_tokens(self, prompts: Sequence[str]) -> list[list[int]]:
@@ -172,5 +181,5 @@ class TransformersEngine(Engine):
         if not self._joins_printed and (notice := unusual_joins(loaded.tokenizer, prompts, answers, joined)[1]):
             self._joins_printed = True
             print(f"{title}: {notice}")
-        rows, choices = [one.prompt for one in joined], [one.answers for one in joined]
+        rows, choices = [row.prompt for row in joined], [row.answers for row in joined]
         return score_choices(loaded.model, rows, choices, self.batch_tokens, title)

@@ -1,1 +1,1 @@
-"""Models behind a server with OpenAI's interface: asked over HTTP, and believed after a check."""
+"""The engine for models on a server with OpenAI's interface, which is checked before use."""

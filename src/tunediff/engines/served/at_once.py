@@ -1,9 +1,9 @@
-"""Several requests at a time, and never more: the next one goes out when one has been answered.
+"""Send requests with bounded concurrency.
 
 texts = answer_each(len(prompts), lambda i: client.post(...), n=8, title="base", stop=client.stop)
 
-Every answer is kept in the journal of the stage (`tunediff.engines.journal`) as it comes, so a run that was stopped
-asks for what is left.
+Every answer is added to the journal of the stage (`tunediff.engines.journal`) when it arrives, so a resumed run only
+requests the others.
 """
 
 from collections.abc import Callable
@@ -20,30 +20,30 @@ Result = TypeVar("Result")
 def answer_each(
     n_rows: int, answer: Callable[[int], Result], n: int, title: str, stop: Callable[[], None]
 ) -> list[Result]:
-    """Answer every row, and give the results in the order of the rows; those of the journal are JSON values.
+    """Answer every row in threads, and return the results in the order of the rows.
 
     Args:
-        n_rows: how many rows there are.
-        answer: the result of a row by its number; called from several threads.
-        n: rows that are at work at a time, at most.
-        title: what the progress bar says.
-        stop: called when no answer is wanted any more, after an error or Ctrl-C: ends those that are at work.
+        n_rows: number of rows.
+        answer: returns the result of a row, a JSON value, by its index; called from several threads.
+        n: maximum number of rows in flight.
+        title: label of the progress bar.
+        stop: called after an error or Ctrl-C; aborts the requests in flight.
 
     Raises:
-        TunediffError: as `answer` does; what has been answered is kept.
+        TunediffError: as `answer`; finished answers are kept in the journal.
     """
     with journal(n_rows, title) as kept, progress(n_rows, title, "case", leave=n_rows > 1) as bar:
         results: dict[int, Result] = kept.results
         bar.update(len(results))
         waiting = iter([i for i in range(n_rows) if i not in results])
         with ThreadPoolExecutor(n) as pool:
-            at_work = {pool.submit(answer, i): i for i in islice(waiting, n)}
+            in_flight = {pool.submit(answer, i): i for i in islice(waiting, n)}
             try:
-                while at_work:
-                    done, _ = wait(at_work, return_when=FIRST_COMPLETED)
+                while in_flight:
+                    done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
                     failed: list[Future[Result]] = []
                     for future in done:
-                        i = at_work.pop(future)
+                        i = in_flight.pop(future)
                         if future.exception() is not None:
                             failed.append(future)
                             continue
@@ -52,7 +52,7 @@ def answer_each(
                         bar.update()
                     if failed:
                         failed[0].result()
-                    at_work |= {pool.submit(answer, i): i for i in islice(waiting, len(done))}
+                    in_flight |= {pool.submit(answer, i): i for i in islice(waiting, len(done))}
             except BaseException:
                 stop()
                 raise

@@ -1,11 +1,11 @@
-"""Requests to a server: JSON over HTTP, from several threads, patient with one that is busy and never endless.
+"""HTTP client for JSON requests from several threads, with bounded retries.
 
     client = Client("http://localhost:8000/v1", key=None, timeout=120)
     client.post("/completions", {"model": "base", "prompt": "It is", "max_tokens": 1})
 
-What a server says of itself (429, 5xx), and a connection that is lost, is answered by waiting: twice as long each time,
-or as long as it asks for, and all threads wait with the one that was told so. No redirect is followed, because the key
-would go along. The key is in no error, whatever a server writes back.
+After a status such as 429 or 5xx, or a lost connection, all threads wait: as long as the server asks for, or twice as
+long each time. Redirects are not followed, because they would pass on the key. The key is removed from all error
+messages, including those of the server.
 """
 
 import http.client
@@ -25,17 +25,17 @@ from urllib.parse import urlsplit
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 
-# Tries of a request, and seconds before the second one; each further wait is twice as long, up to the last number.
+# Attempts per request, and seconds of the first and the longest wait between them; waits double.
 TRIES, FIRST_WAIT, LONGEST_WAIT = 7, 0.5, 60.0
-# A request that took too long once may be one too many; twice, and the server hangs.
+# The first timeout may be due to load; after the second the server is taken to hang.
 TIMEOUTS = 2
-# The server is busy, restarts, or is behind a proxy that says so.
+# Statuses of a server, or a proxy before it, that is busy or restarting.
 BUSY = {408, 409, 425, 429, 500, 502, 503, 504}
-LARGEST, PART = 256 * 2**20, 2**16  # bytes of an answer, and of what is read of it at once
+LARGEST, PART = 256 * 2**20, 2**16  # limit of a response in bytes, and bytes to read at a time
 
 
 class RefusedError(TunediffError):
-    """A server's answer that says no; `status` is HTTP's, such as 404."""
+    """An error response; `status` is the HTTP status, such as 404."""
 
     def __init__(self, line: str, status: int) -> None:
         super().__init__(line)
@@ -43,7 +43,7 @@ class RefusedError(TunediffError):
 
 
 class _LostError(Exception):
-    """A try that came to nothing, and why; `wait`: seconds that the server asks for."""
+    """A failed attempt that may be repeated; `wait`: seconds that the server asks for; `slow`: it timed out."""
 
     def __init__(self, reason: str, wait: float | None = None, slow: bool = False) -> None:
         super().__init__(reason)
@@ -51,47 +51,52 @@ class _LostError(Exception):
 
 
 class Client:
-    """Asks one server; may be used from several threads, each of which keeps a connection open."""
+    """Client of one server; thread-safe, with a persistent connection per thread.
+
+    Args:
+        url: address of the server, including the version, such as http://localhost:8000/v1.
+        key: API key, or None.
+        timeout: seconds until a request times out.
+    """
 
     def __init__(self, url: str, key: str | None, timeout: float) -> None:
-        """`url`: up to the version; `key`: what the server wants to see, or None; `timeout`: seconds of a request."""
         self.url, self.timeout, self._key = url.rstrip("/"), timeout, key
         parts = urlsplit(self.url)
         self._host, self._path, self._secure = parts.netloc, parts.path, parts.scheme == "https"
-        self._own = threading.local()
+        self._local = threading.local()
         self._open: set[http.client.HTTPConnection] = set()
         self._gate = threading.Condition()
         self._not_before, self._stopped = 0.0, False
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """What the server answers to an object, parsed; path and errors as in `get`."""
+        """Post a JSON object and return the parsed response; path and errors as for `get`."""
         return self._request("POST", path, json.dumps(body).encode())
 
     def get(self, path: str, tries: int = TRIES) -> Any:
-        """What stands at a path behind the address; one that starts with "//" is the server's, without the version.
+        """Return the parsed response for a path.
 
         Args:
-            path: the path.
-            tries: how often a server is asked that is busy or cannot be reached.
+            path: path relative to the address; with a leading "//", relative to the address without the version.
+            tries: maximum number of attempts if the server is busy or cannot be reached.
 
         Raises:
-            RefusedError: the server refuses the request.
-            TunediffError: it cannot be reached, stays busy, hangs, or does not answer in JSON.
+            RefusedError: the server responds with an error.
+            TunediffError: the server cannot be reached, stays busy, times out, or does not respond with JSON.
         """
         return self._request("GET", path, None, tries)
 
     def start(self) -> None:
-        """Ask again, after `stop`."""
+        """Allow requests again after `stop`."""
         self._stopped = False
 
     def stop(self) -> None:
-        """End every request that is at work; none is made until `start`."""
+        """Abort all requests in flight, and allow no further ones until `start`."""
         with self._gate:
             self._stopped = True
             self._gate.notify_all()
         for connection in list(self._open):
             if connection.sock is not None:
-                with suppress(OSError):  # it is closed already
+                with suppress(OSError):  # already closed
                     connection.sock.shutdown(socket.SHUT_RDWR)
 
     def _request(self, method: str, path: str, body: bytes | None, tries: int = TRIES) -> Any:
@@ -99,9 +104,9 @@ class Client:
         for number in range(1, tries + 1):
             self._pass_gate()
             try:
-                status, data, asked = self._once(method, path, body)
+                status, data, retry_after = self._send(method, path, body)
                 if status in BUSY:
-                    raise _LostError(f"answered {status}: {self._said(data)}", asked)
+                    raise _LostError(f"answered {status}: {self._error_message(data)}", retry_after)
                 return self._parsed(status, data, path)
             except _LostError as lost:
                 self._drop()
@@ -110,20 +115,20 @@ class Client:
                     times = f", {number} times" if number > 1 and not self._stopped else ""
                     self._fail(path, f"{lost}{times}")
                 pause = min(LONGEST_WAIT, wait if lost.wait is None else lost.wait)
-                # Threads that were told the same moment do not come back at the same one.
+                # Jitter, so that threads do not retry at the same moment.
                 self._wait(pause * random.uniform(1.0, 1.25))
                 wait *= 2
         raise AssertionError
 
-    def _once(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes, float | None]:
-        """The status, the bytes, and for how many seconds the server wants to be left alone, where it says so."""
+    def _send(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes, float | None]:
+        """Send one request; return the status, the body and the seconds of Retry-After, if any."""
         until = time.monotonic() + self.timeout
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
         try:
             connection = self._connection()
-            connection.request(method, _at(self._path, path), body, headers)
+            connection.request(method, _url(self._path, path), body, headers)
             answer = connection.getresponse()
             data = b""
             while part := answer.read1(PART):
@@ -131,37 +136,37 @@ class Client:
                 if len(data) > LARGEST:
                     self._drop()
                     self._fail(path, f"answered with more than {LARGEST:,} bytes")
-                if time.monotonic() > until:  # the time that a socket has is one part's
+                if time.monotonic() > until:  # the socket's timeout applies to each part
                     raise TimeoutError
         except TimeoutError:
             reason = f"did not complete an answer within {self.timeout:g} seconds (engine.timeout)"
             raise _LostError(reason, slow=True) from None
         except (OSError, http.client.HTTPException) as error:
-            said = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
+            reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
             if isinstance(error, socket.gaierror):
-                said = "the host name cannot be resolved"
-            raise _LostError(f"cannot be reached: {said}") from None
-        answer.close()  # else the connection would wait for what `read1` has read
+                reason = "the host name cannot be resolved"
+            raise _LostError(f"cannot be reached: {reason}") from None
+        answer.close()  # `read1` does not mark the response as complete
         if answer.will_close:
             self._drop()
         return answer.status, data, _seconds(answer.getheader("Retry-After"))
 
     def _connection(self) -> http.client.HTTPConnection:
-        found = getattr(self._own, "connection", None)
-        if found is None:
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
             kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-            found = self._own.connection = kind(self._host, timeout=self.timeout)
-            self._open.add(found)
+            connection = self._local.connection = kind(self._host, timeout=self.timeout)
+            self._open.add(connection)
         if self._stopped:
             raise _LostError("is not queried further")
-        return found
+        return connection
 
     def _drop(self) -> None:
-        found = getattr(self._own, "connection", None)
-        if found is not None:
-            self._own.connection = None
-            self._open.discard(found)
-            found.close()
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:
+            self._local.connection = None
+            self._open.discard(connection)
+            connection.close()
 
     def _pass_gate(self) -> None:
         with self._gate:
@@ -174,33 +179,33 @@ class Client:
 
     def _parsed(self, status: int, data: bytes, path: str) -> Any:
         if status >= 300:
-            raise RefusedError(f"{_at(self.url, path)}: answered {status}: {self._said(data)}", status)
+            raise RefusedError(f"{_url(self.url, path)}: answered {status}: {self._error_message(data)}", status)
         try:
             return json.loads(data, parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
             reason = str(error) if isinstance(error, _NoNumberError) else f"answered {shown(self._hidden(data), 60)}"
             self._fail(path, f"{reason}, expected JSON")
 
-    def _said(self, data: bytes) -> str:
-        """What an error of a server says: OpenAI's form of it where it has that."""
+    def _error_message(self, data: bytes) -> str:
+        """The message of an error response, in OpenAI's or FastAPI's form if it has one, without the key."""
         try:
-            said = json.loads(data)
-            said = said.get("error", said.get("detail", said)) if isinstance(said, dict) else said
-            said = said.get("message", said) if isinstance(said, dict) else said
+            message = json.loads(data)
+            message = message.get("error", message.get("detail", message)) if isinstance(message, dict) else message
+            message = message.get("message", message) if isinstance(message, dict) else message
         except ValueError:
-            said = data.decode("utf-8", "replace")
-        return shown(self._hidden(str(said).encode()), 200)
+            message = data.decode("utf-8", "replace")
+        return shown(self._hidden(str(message).encode()), 200)
 
     def _hidden(self, data: bytes) -> str:
         text = data[:4000].decode("utf-8", "replace")
         return text.replace(self._key, "***") if self._key else text
 
     def _fail(self, path: str, line: str) -> NoReturn:
-        raise TunediffError(f"{_at(self.url, path)}: {line}")
+        raise TunediffError(f"{_url(self.url, path)}: {line}")
 
 
-def _at(address: str, path: str) -> str:
-    """The path behind an address; one with "//" behind it without its version."""
+def _url(address: str, path: str) -> str:
+    """The URL of a path; for one that starts with "//", without the version of the address."""
     return re.sub(r"/v\d+$", "", address) + path[1:] if path.startswith("//") else address + path
 
 
@@ -213,7 +218,7 @@ def _no_number(name: str) -> NoReturn:
 
 
 def _seconds(header: str | None) -> float | None:
-    """What a header Retry-After asks for; a date, which servers of models do not send, is none."""
+    """The seconds of a Retry-After header; None for a date, which model servers do not send."""
     try:
         found = float(header or "")
     except ValueError:
@@ -222,10 +227,10 @@ def _seconds(header: str | None) -> float | None:
 
 
 def key_of_environment(name: str | None) -> str | None:
-    """The key that an environment variable holds; None where none is named.
+    """Return the API key in an environment variable; None if no variable is named.
 
     Raises:
-        TunediffError: the variable is not set, or does not hold a valid key. It is not shown.
+        TunediffError: the variable is not set, or does not hold a valid key; the message does not show the value.
     """
     if name is None:
         return None

@@ -1,10 +1,10 @@
-"""What OpenAI's interface for completions is asked, and what its answers say: of tokens and their log-probabilities.
+"""Requests to OpenAI's completions and chat interfaces, and the tokens and log-probabilities of their responses.
 
     completions = Completions(client, "base")
     completions.write("The capital of France is", max_tokens=2, log_probs=1)   # Completion(" Paris.", "length", [...])
     completions.echo([504, 3575, 282])                                         # the log-probability of each token
 
-A prompt is a text or token ids. Tokens are told in two ways: by id, as llama.cpp and vLLM do, or by their text.
+A prompt is a text or token ids. Servers identify tokens by id, as llama.cpp and vLLM do, or by their text.
 """
 
 import math
@@ -17,18 +17,19 @@ from tunediff.runtime.files import shown
 
 Prompt = str | list[int]
 Key = int | str
-# What vLLM writes of a token in place of its text, where it is asked to.
+# Prefix of a token in vLLM's responses with return_tokens_as_token_ids.
 BY_ID = "token_id:"
-# Why an answer ended, as servers call it.
+# The finish reason by the name that a server uses.
 REASONS = {"stop": "stop", "eos_token": "stop", "stop_sequence": "stop", "length": "length"}
-# What rounding may add to the logarithm of a probability of 1, and to a sum of probabilities.
+# Tolerance of the logarithm of a probability of 1, and of a sum of probabilities.
 ROUNDING = 1e-3
 
 
 class Token(NamedTuple):
-    """A token of an answer: its id, or its text where no id is told; its log-probability in nats, None of the first.
+    """A token of a response.
 
-    `top`: the likeliest tokens at its place and their log-probabilities.
+    `key` is its id, or its text if the server returns no ids. `log_prob` is in nats, and None for the first token of a
+    prompt. `top` has the log-probabilities of the likeliest tokens at its position.
     """
 
     key: Key
@@ -38,7 +39,7 @@ class Token(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """A text that was written, why it ended (stop or length), and its tokens where these were asked for."""
+    """A generated text, why it ended (stop or length), and its tokens if they were requested."""
 
     text: str
     finish_reason: str
@@ -46,7 +47,7 @@ class Completion(NamedTuple):
 
 
 class Completions:
-    """A model of a server, by its name there."""
+    """A model on a server."""
 
     def __init__(self, client: Client, model: str) -> None:
         self.client, self.model = client, model
@@ -60,17 +61,17 @@ class Completions:
         log_probs: int | None = None,
         bias: Mapping[int, float] | None = None,
     ) -> Completion:
-        """What the model writes, the likeliest token at each place.
+        """Generate greedily after a prompt.
 
         Args:
-            prompt: what it reads.
-            max_tokens: tokens of the longest answer.
-            stop: texts that end it.
-            log_probs: how many of the likeliest tokens are told at each place; None: no token is.
-            bias: what is added to the logits of tokens before one is chosen.
+            prompt: text or token ids.
+            max_tokens: maximum number of generated tokens.
+            stop: texts that end generation.
+            log_probs: number of likeliest tokens to return per position; None: no tokens are returned.
+            bias: numbers to add to the logits of tokens, by id.
 
         Raises:
-            TunediffError: the server fails, or its answer is none.
+            TunediffError: the request fails, or the response is invalid.
         """
         body: dict[str, Any] = {"prompt": prompt, "max_tokens": max_tokens, "stop": list(stop) or None}
         if log_probs is not None:
@@ -81,7 +82,7 @@ class Completions:
         return Completion(*self._text(choice, choice.get("text"), stop), self._tokens(choice))
 
     def echo(self, prompt: Prompt) -> list[Token]:
-        """The tokens of a prompt, and one that is written behind them; of a server that ignores echo, that one.
+        """Return the tokens of a prompt and one generated token; only the latter if the server ignores echo.
 
         Raises:
             TunediffError: as `write`.
@@ -92,13 +93,13 @@ class Completions:
     def answer(
         self, messages: Sequence[Mapping[str, str]], values: Mapping[str, Any], max_tokens: int, stop: Sequence[str]
     ) -> Completion:
-        """What the model answers to a conversation, which the server's chat template writes.
+        """Generate the answer to a conversation, rendered by the server's chat template.
 
         Args:
             messages: roles and contents.
-            values: what the chat template reads besides.
-            max_tokens: tokens of the longest answer.
-            stop: texts that end it.
+            values: variables of the chat template.
+            max_tokens: maximum number of generated tokens.
+            stop: texts that end generation.
 
         Raises:
             TunediffError: as `write`.
@@ -109,12 +110,12 @@ class Completions:
         return Completion(*self._text(choice, message.get("content") if isinstance(message, dict) else None, stop), [])
 
     def token_ids(self, text: str, special: bool) -> list[int] | None:
-        """The tokens of a text; None where the server does not tell them.
+        """Return the token ids of a text; None if the server does not tokenize for clients.
 
         Args:
             text: any text.
-            special: with what stands before every text, such as BOS. A special token that the text spells is text in
-                either case, where the server knows the difference (llama.cpp).
+            special: whether to include tokens that the server puts before every text, such as BOS. Special tokens that
+                the text spells are read as text in either case, if the server supports it (llama.cpp).
         """
         # llama.cpp reads content, add_special and parse_special; vLLM prompt, model and add_special_tokens.
         body = {"content": text, "prompt": text, "model": self.model, "add_special": special}
@@ -126,12 +127,12 @@ class Completions:
                 return None
             raise
         tokens = found.get("tokens") if isinstance(found, dict) else None
-        if not isinstance(tokens, list) or not all(isinstance(one, int) for one in tokens):
+        if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
             return None
         return tokens
 
     def spelled(self, token: int) -> str:
-        """How a token is spelled; its number where the server does not say."""
+        """Return the text of a token, or its id if the server does not detokenize for clients."""
         try:
             found = self.client.post("//detokenize", {"tokens": [token], "model": self.model})
         except TunediffError:
@@ -140,7 +141,7 @@ class Completions:
         return next((text for text in texts if isinstance(text, str)), str(token))
 
     def refuse(self, line: str) -> NoReturn:
-        """End with what is wrong with this model's answers."""
+        """Raise a TunediffError about this model's responses."""
         raise TunediffError(f"{self.place}: {line}")
 
     def _choice(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,7 +149,7 @@ class Completions:
         found = self.client.post(path, {"model": self.model, "temperature": 0, **known})
         choices = found.get("choices") if isinstance(found, dict) else None
         if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
-            self.refuse(f"found {shown(found)} in place of an answer, expected one in choices")
+            self.refuse(f"found the response {shown(found)}, expected one answer in choices")
         return dict(choices[0])
 
     def _text(self, choice: Mapping[str, Any], text: Any, stop: Sequence[str]) -> tuple[str, str]:
@@ -158,7 +159,7 @@ class Completions:
                 f"found the text {shown(text)} and finish_reason {shown(reason)} in an answer, expected a text and one "
                 f"of {', '.join(REASONS)}"
             )
-        ends = [text.index(one) for one in stop if one in text]
+        ends = [text.index(end) for end in stop if end in text]
         return (text[: min(ends)], "stop") if ends else (text, REASONS[reason])
 
     def _tokens(self, choice: Mapping[str, Any]) -> list[Token]:
@@ -167,7 +168,7 @@ class Completions:
             return []
         try:
             if "content" in found:
-                return [self._listed(one) for one in found["content"] or ()]
+                return [self._listed(token) for token in found["content"] or ()]
             tops = found.get("top_logprobs") or [None] * len(found["tokens"])
             return [
                 Token(_key(text), text, self._log_prob(value), self._top((top or {}).items()))
@@ -176,16 +177,18 @@ class Completions:
         except (TypeError, KeyError, ValueError, AttributeError):
             self.refuse(f"found {shown(found)} as logprobs, expected tokens and their log-probabilities")
 
-    def _listed(self, one: Mapping[str, Any]) -> Token:
-        """A token in the form that chat completions have, and llama.cpp for all."""
-        top = self._top((_key(other["token"], other.get("id")), other["logprob"]) for other in one["top_logprobs"])
-        return Token(_key(one["token"], one.get("id")), one["token"], self._log_prob(one["logprob"]), top)
+    def _listed(self, token: Mapping[str, Any]) -> Token:
+        """A token in the form of chat completions, which llama.cpp uses for all completions."""
+        top = self._top(
+            (_key(likely["token"], likely.get("id")), likely["logprob"]) for likely in token["top_logprobs"]
+        )
+        return Token(_key(token["token"], token.get("id")), token["token"], self._log_prob(token["logprob"]), top)
 
     def _top(self, pairs: Any) -> dict[Key, float]:
         found: dict[Key, float] = {}
         for key, value in pairs:
             number = self._log_prob(value)
-            # Two tokens may be spelled alike; together they are as likely as that text.
+            # Two tokens may have the same text.
             found[_key(key) if isinstance(key, str) else key] = -math.inf if number is None else number
         if sum(map(math.exp, found.values())) > 1 + ROUNDING * max(1, len(found) / 1000):
             self.refuse("found likeliest tokens whose probabilities add up to more than 1, expected natural logarithms")

@@ -1,11 +1,11 @@
-"""Whether a server's answers can be believed: asked before the first case is, and refused in one line where not.
+"""Check before the first case that the answers of a server are consistent.
 
     found = conform(completions, scored=True, n=8, room=2048)
     found.way.words                # "by echo: the server returns the log-probability of every prompt token"
     check_differ(completions, base=..., tuned=found)
 
-What a server takes and ignores it does not say: echo, a model's name, an adapter, a number of likeliest tokens. So
-every figure is had in two ways that a server which does what it says must answer alike.
+Servers silently ignore what they do not support: echo, a model's name, an adapter, a number of likeliest tokens. So
+every figure is obtained in two ways that must agree.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
-from tunediff.engines.alone import apart
+from tunediff.engines.alone import max_difference
 from tunediff.engines.served.client import Client, RefusedError
 from tunediff.engines.served.completions import Completion, Completions, Prompt
 from tunediff.engines.served.ways import (
@@ -29,29 +29,29 @@ from tunediff.engines.served.ways import (
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 
-# A text, and what may follow it in two parts; one is unlikely.
+# Prompts, each with a continuation in two parts; one of them is unlikely.
 PROBES = (
     ("The capital of France is", " Paris", " and not London."),
     ("A man is feeding two dogs in the park. Are there animals? Answer:", " no", ", there are none."),
     ("1, 2, 3, 4,", " zebra", " of zinc"),
     ("Der Hund schläft im Garten. In English:", " The dog", " sleeps."),
 )
-WRITTEN = 6  # tokens that are written behind each
-# Nats by which a token's log-probability may differ between two ways to ask: what 16 bits round.
+WRITTEN = 6  # tokens to generate after each
+# Tolerance in nats of a token's log-probability between two ways to obtain it, for rounding in 16 bits.
 TOLERANCE = 0.3
-# Nats by which that of one place and one request may differ.
+# The same, within one position and one kind of request.
 SAME = 0.01
-# Of two askings at temperature 0 more texts than this share must be the same.
-SAME_TEXTS = 0.5
+# Maximum share of texts that may differ when requests are repeated at temperature 0.
+DIFFERENT_TEXTS = 0.5
 
 
 class Conformance(NamedTuple):
-    """What a server's answers are like.
+    """The result of the check.
 
-    `way`: how choices are scored; None where they are not. `repeat`, `aligned`, `cut`: nats that a token's
-    log-probability is off by at most, when it is asked for again, when it is read and was written, and when its
-    continuation is cut; None where there are none. `likelihoods`: of the same texts for every model; `texts`: what it
-    writes behind them.
+    `way` is how choices are scored; None if they are not. `repeat`, `aligned` and `cut` are the largest differences of
+    a token's log-probability in nats: between repeated requests, between generating and reading it, and between a whole
+    continuation and its parts; None if there are no log-probabilities. `likelihoods` and `texts` are the
+    log-probabilities of `PROBES` and the texts that the model generates after them.
     """
 
     way: Way | None
@@ -63,7 +63,7 @@ class Conformance(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A model as the server lists it: its name, the tokens that it reads, and who serves it; None: it does not say."""
+    """A model as the server lists it: name, context length in tokens and owner; None if they are not listed."""
 
     name: str
     context: int | None
@@ -71,10 +71,12 @@ class Model(NamedTuple):
 
 
 def find_model(client: Client, name: str | None) -> Model:
-    """The model of this name, or the only one.
+    """Return the model with this name, or the only one if no name is given.
+
+    Many servers answer with another model if the name is unknown.
 
     Raises:
-        TunediffError: the server cannot be reached, or has no such model. Many would answer with another one.
+        TunediffError: the server cannot be reached, has no such model, or has several models and no name is given.
     """
     try:
         found = client.get("/models", tries=2)
@@ -84,17 +86,17 @@ def find_model(client: Client, name: str | None) -> Model:
         return Model(name, None, None)
     listed = found.get("data") if isinstance(found, dict) else None
     models = {}
-    for one in listed if isinstance(listed, list) else []:
-        if isinstance(one, dict) and isinstance(one.get("id"), str):
-            aliases = one.get("aliases")
-            for known in (one["id"], *(aliases if isinstance(aliases, list) else ())):
-                models[known] = one
-    names = list(dict.fromkeys(one["id"] for one in models.values()))
+    for entry in listed if isinstance(listed, list) else []:
+        if isinstance(entry, dict) and isinstance(entry.get("id"), str):
+            aliases = entry.get("aliases")
+            for known in (entry["id"], *(aliases if isinstance(aliases, list) else ())):
+                models[known] = entry
+    names = list(dict.fromkeys(entry["id"] for entry in models.values()))
     if name is None and len(names) == 1:
         [name] = names
     if name is None or name not in models:
-        what = "several models and no name" if name is None else f"no model {name}"
-        raise TunediffError(f"{client.url}: found {what}, expected one of {', '.join(names) or 'those it lists'}")
+        found = "several models and no name" if name is None else f"no model {name}"
+        raise TunediffError(f"{client.url}: found {found}, expected one of {', '.join(names) or 'those it lists'}")
     about = models[name]
     meta = about.get("meta")
     context = about.get("max_model_len", meta.get("n_ctx") if isinstance(meta, dict) else None)
@@ -103,17 +105,17 @@ def find_model(client: Client, name: str | None) -> Model:
 
 
 def conform(completions: Completions, scored: bool, needed: bool, n: int, room: int) -> Conformance:
-    """Hold a server's completions against each other.
+    """Check that the completions of a server are consistent.
 
     Args:
         completions: the model.
         scored: whether choices are to be scored.
-        needed: whether nothing can be done without; else a server that cannot score is asked for texts alone.
-        n: requests at a time.
-        room: tokens that the model reads.
+        needed: whether scores are required; if not, a server that cannot score only generates.
+        n: number of concurrent requests.
+        room: context length of the model in tokens.
 
     Raises:
-        TunediffError: what is wrong with the answers.
+        TunediffError: the answers are inconsistent, or scores are required and not available.
     """
     way: Way | None = None
     if scored:
@@ -122,46 +124,51 @@ def conform(completions: Completions, scored: bool, needed: bool, n: int, room: 
         except TunediffError:
             if needed:
                 raise
-    alone, again = _twice(lambda one: completions.write(one[0], WRITTEN, log_probs=None if way is None else 1), n)
+    alone, again = _answer_probes(
+        lambda probe: completions.write(probe[0], WRITTEN, log_probs=None if way is None else 1), n
+    )
     repeat = _check_repeats(completions, alone, again)
-    texts = [one.text for one in alone]
+    texts = [answer.text for answer in alone]
     if way is None:
         return Conformance(None, None, None, None, [], texts)
     _check_greedy(completions, alone)
     aligned = _check_aligned(completions, way, alone, room)
     score = partial(_continuations, way, room=room)
-    first, second = _twice(score, n)
-    for one, other in zip(first, second, strict=True):
-        if len(one.whole) != len(other.whole):
+    first, second = _answer_probes(score, n)
+    for scores, repeated in zip(first, second, strict=True):
+        if len(scores.whole) != len(repeated.whole):
             completions.refuse(
                 "found a different number of tokens when the same text was sent again, expected the same number"
             )
-        repeat = max(repeat or 0.0, apart(one.whole, other.whole))
+        repeat = max(repeat or 0.0, max_difference(scores.whole, repeated.whole))
     if repeat is not None and repeat > TOLERANCE:
         completions.refuse(
             f"repeating a request changes the log-probabilities by {repeat:.2g} nats, expected at most {TOLERANCE:g}"
         )
     cut = _check_cut(completions, first)
-    likelihoods = [value for one in first for value in one.whole]
+    likelihoods = [value for scores in first for value in scores.whole]
     if max(map(abs, likelihoods)) == 0:
         completions.refuse("found the log-probability 0 for every token, expected those of the model")
     return Conformance(way, repeat, aligned, cut, likelihoods, texts)
 
 
 def conform_chat(completions: Completions, values: Mapping[str, Any], n: int) -> tuple[Conformance, Mapping[str, Any]]:
-    """Whether a chat model answers, and the same again; and what the server lets its chat template read.
+    """Check that the answers of a chat model are repeatable.
 
     Args:
         completions: the model.
-        values: what chat templates may read besides the messages; where the server refuses to take them, none.
-        n: requests at a time.
+        values: variables of the chat template.
+        n: number of concurrent requests.
+
+    Returns:
+        The result of the check, and the variables; empty if the server does not accept them.
 
     Raises:
-        TunediffError: what is wrong with the answers.
+        TunediffError: the answers are inconsistent.
     """
 
-    def ask(one: Sequence[str], values: Mapping[str, Any]) -> Completion:
-        return completions.answer([{"role": "user", "content": one[0]}], values, WRITTEN, ())
+    def ask(probe: Sequence[str], values: Mapping[str, Any]) -> Completion:
+        return completions.answer([{"role": "user", "content": probe[0]}], values, WRITTEN, ())
 
     try:
         ask(PROBES[0], values)
@@ -169,26 +176,27 @@ def conform_chat(completions: Completions, values: Mapping[str, Any], n: int) ->
         if error.status not in (400, 422):
             raise
         values = {}
-    alone, again = _twice(lambda one: ask(one, values), n)
+    alone, again = _answer_probes(lambda probe: ask(probe, values), n)
     _check_repeats(completions, alone, again)
-    return Conformance(None, None, None, None, [], [one.text for one in alone]), values
+    return Conformance(None, None, None, None, [], [answer.text for answer in alone]), values
 
 
 def check_differ(completions: Completions, base: Conformance, tuned: Conformance) -> str | None:
-    """Refuse a tuned model that answers as the base does: an adapter that a server takes and drops.
+    """Refuse a tuned model that answers like the base, as if the server had ignored an adapter.
 
     Returns:
-        What is unusual, where log-probabilities are not known: all texts are the same.
+        A warning if there are no log-probabilities and all texts are equal; else None.
 
     Raises:
-        TunediffError: no log-probability differs by more than when one model is asked twice.
+        TunediffError: no log-probability differs by more than between repeated requests to one model.
     """
     if base.likelihoods and len(base.likelihoods) == len(tuned.likelihoods):
-        off, noise = apart(base.likelihoods, tuned.likelihoods), max(base.repeat or 0.0, tuned.repeat or 0.0)
-        if off <= noise:
+        difference = max_difference(base.likelihoods, tuned.likelihoods)
+        noise = max(base.repeat or 0.0, tuned.repeat or 0.0)
+        if difference <= noise:
             completions.refuse(
-                f"answers as the base does: {len(base.likelihoods)} log-probabilities are off by {off:.2g} nats, and "
-                f"{noise:.2g} when the same is asked twice; expected another model, or an adapter that is applied"
+                f"answers like the base: {len(base.likelihoods)} log-probabilities differ by at most {difference:.2g} "
+                f"nats, and by {noise:.2g} when a request is repeated; expected another model, or an applied adapter"
             )
     elif not base.likelihoods and base.texts == tuned.texts:
         return f"{completions.place}: generates the same as the base after {len(PROBES)} texts: is it the tuned model?"
@@ -196,10 +204,10 @@ def check_differ(completions: Completions, base: Conformance, tuned: Conformance
 
 
 def find_way(completions: Completions) -> Way:
-    """How this server tells log-probabilities of what it is given.
+    """Find the way to obtain the log-probabilities of a given text from this server.
 
     Raises:
-        TunediffError: in no way, and why.
+        TunediffError: there is none.
     """
     text = PROBES[0][0]
     if completions.token_ids(text, special=True) is None:
@@ -234,7 +242,7 @@ def _echoed(completions: Completions, prompt: Prompt) -> list[Any]:
 
 
 class _Scored(NamedTuple):
-    """Log-probabilities of the tokens of a continuation: at once, of its first part, of its second behind that."""
+    """Log-probabilities of the tokens of a continuation: of the whole, of its first part, and of its second part."""
 
     whole: list[float]
     first: list[float]
@@ -243,86 +251,88 @@ class _Scored(NamedTuple):
 
 def _continuations(way: Way, probe: Sequence[str], room: int) -> _Scored:
     prompt, first, second = probe
-    asked = [(prompt, first + second), (prompt, first), (prompt + first, second)]
-    return _Scored(*(way.token_scores(text, [behind], room)[0] for text, behind in asked))
+    splits = [(prompt, first + second), (prompt, first), (prompt + first, second)]
+    return _Scored(*(way.token_scores(text, [continuation], room)[0] for text, continuation in splits))
 
 
-def _twice(ask: Any, n: int) -> tuple[list[Any], list[Any]]:
-    """What is answered to each probe alone, and to all at once."""
+def _answer_probes(ask: Any, n: int) -> tuple[list[Any], list[Any]]:
+    """The answers to the probes one after another, and again concurrently."""
     alone = [ask(probe) for probe in PROBES]
     with ThreadPoolExecutor(n) as pool:
         return alone, list(pool.map(ask, PROBES))
 
 
 def _check_repeats(completions: Completions, alone: Sequence[Completion], again: Sequence[Completion]) -> float | None:
-    """How far the log-probabilities are apart, as long as the same is written; None where there are none."""
-    other = [(one.text, two.text) for one, two in zip(alone, again, strict=True) if one.text != two.text]
-    if len(other) > SAME_TEXTS * len(alone):
-        first, second = other[0]
+    """The largest difference of log-probabilities while the texts agree; None if there are none."""
+    pairs = list(zip(alone, again, strict=True))
+    different = [(first.text, second.text) for first, second in pairs if first.text != second.text]
+    if len(different) > DIFFERENT_TEXTS * len(alone):
+        first, second = different[0]
         completions.refuse(
             f"generates different texts for the same request at temperature 0, such as {shown(first, 40)} and "
             f"{shown(second, 40)}; expected the same"
         )
-    furthest: float | None = None
-    for one, two in zip(alone, again, strict=True):
-        for first_token, second_token in zip(one.tokens, two.tokens, strict=False):
+    largest: float | None = None
+    for answer, repeated in pairs:
+        for first_token, second_token in zip(answer.tokens, repeated.tokens, strict=False):
             if first_token.key != second_token.key:
                 break
-            furthest = max(furthest or 0.0, abs((first_token.log_prob or 0.0) - (second_token.log_prob or 0.0)))
-    return furthest
+            largest = max(largest or 0.0, abs((first_token.log_prob or 0.0) - (second_token.log_prob or 0.0)))
+    return largest
 
 
-def _check_greedy(completions: Completions, written: Sequence[Completion]) -> None:
-    if not any(one.tokens for one in written):
+def _check_greedy(completions: Completions, answers: Sequence[Completion]) -> None:
+    if not any(answer.tokens for answer in answers):
         completions.refuse("returns no log-probabilities of generated tokens (logprobs: 1), expected them")
-    for one in written:
-        for token in one.tokens:
+    for answer in answers:
+        for token in answer.tokens:
             best = max(token.top.values(), default=token.log_prob)
             if token.log_prob is None or best is None or best > token.log_prob + TOLERANCE:
                 completions.refuse(
                     f"generates a token with log-probability {token.log_prob} at temperature 0 where another has "
-                    f"{best}; expected the likeliest one, without penalties (of vLLM: --generation-config vllm)"
+                    f"{best}; expected the likeliest one, without penalties (vLLM: --generation-config vllm)"
                 )
 
 
-def _check_aligned(completions: Completions, way: Way, written: Sequence[Completion], room: int) -> float:
-    """How far what a token had when it was written is from what it has when it is read."""
-    furthest, compared = 0.0, 0
-    for (prompt, *_), one in zip(PROBES, written, strict=True):
-        if not one.text:
+def _check_aligned(completions: Completions, way: Way, answers: Sequence[Completion], room: int) -> float:
+    """The largest difference between a token's log-probabilities when it is generated and when it is read."""
+    largest, compared = 0.0, 0
+    for (prompt, *_), answer in zip(PROBES, answers, strict=True):
+        if not answer.text:
             continue
-        read = way.token_scores(prompt, [one.text], room)[0]
-        # An end marker that was written is in no text.
-        ended = one.finish_reason == "stop" and len(read) == len(one.tokens) - 1
-        if ended or len(read) == len(one.tokens):
+        read = way.token_scores(prompt, [answer.text], room)[0]
+        # The text does not contain a generated end marker.
+        ended = answer.finish_reason == "stop" and len(read) == len(answer.tokens) - 1
+        if ended or len(read) == len(answer.tokens):
             compared += 1
-            furthest = max(furthest, apart(read, [token.log_prob or 0.0 for token in one.tokens[: len(read)]]))
+            generated = [token.log_prob or 0.0 for token in answer.tokens[: len(read)]]
+            largest = max(largest, max_difference(read, generated))
     if not compared:
         completions.refuse(
             "tokenizes its own generated texts differently, so its log-probabilities cannot be compared; expected "
             "at least one text with the same tokens"
         )
-    if not furthest <= TOLERANCE:
+    if not largest <= TOLERANCE:
         completions.refuse(
-            f"returns log-probabilities of a generated token that differ by {furthest:.2g} nats between generating "
+            f"returns log-probabilities of a generated token that differ by {largest:.2g} nats between generating "
             f"and reading it ({way.name}), expected at most {TOLERANCE:g}: they belong to another position or model"
         )
-    return furthest
+    return largest
 
 
 def _check_cut(completions: Completions, scored: Sequence[_Scored]) -> float:
-    """How far the log-probabilities of a continuation are from those of its two parts."""
-    pairs = [(one.whole, one.first + one.second) for one in scored]
+    """The largest difference between the log-probabilities of a continuation and those of its two parts."""
+    pairs = [(scores.whole, scores.first + scores.second) for scores in scored]
     equal = [pair for pair in pairs if len(pair[0]) == len(pair[1])]
     if not equal:
         completions.refuse(
             "tokenizes every text differently when it is split at a space, expected at least one text with "
             "the same tokens"
         )
-    furthest = max(apart(*pair) for pair in equal)
-    if not furthest <= TOLERANCE:
+    largest = max(max_difference(*pair) for pair in equal)
+    if not largest <= TOLERANCE:
         completions.refuse(
-            f"returns log-probabilities of a continuation that differ by {furthest:.2g} nats from those of its two "
+            f"returns log-probabilities of a continuation that differ by {largest:.2g} nats from those of its two "
             f"parts, expected at most {TOLERANCE:g}"
         )
-    return furthest
+    return largest

@@ -1,7 +1,7 @@
-"""The engine that asks a server: the base model and the tuned one by their names there.
+"""The engine for models on a server with OpenAI's interface.
 
-Prompts with a template are completions; choices are scored in the way that the server honours. Messages are chats,
-which the server's own template writes, and which it answers freely.
+Prompts with a template are sent as completions; choices are scored in the way that the server supports. Messages are
+sent as chats, which the server's chat template renders and to which it only generates answers.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from tunediff.config.engine import SERVED
 from tunediff.config.prompt import Prompt
-from tunediff.engines.engine import Engine, OptionScore, Written
+from tunediff.engines.engine import Engine, Generated, OptionScore
 from tunediff.engines.served.at_once import answer_each
 from tunediff.engines.served.client import Client, key_of_environment
 from tunediff.engines.served.completions import Completions
@@ -30,30 +30,36 @@ from tunediff.runtime.files import read_json, shown
 Result = TypeVar("Result")
 
 
-def open_server(settings: PredictSettings, base: Path) -> "ServerEngine":  # noqa: ARG001  (nothing of it lies here)
-    """The engine that answers with the base model of a server; see `tunediff.engines.open_engine`."""
+def open_server(settings: PredictSettings, base: Path) -> "ServerEngine":  # noqa: ARG001  (the weights are elsewhere)
+    """Open the engine of a base model on a server; see `tunediff.engines.open_engine`."""
     engine = settings.engine
     return ServerEngine(settings, str(engine.url), engine.model or settings.model.id)
 
 
 class ServerEngine(Engine):
-    """A model behind an address, checked before it is asked (`tunediff.engines.served.conformance`)."""
+    """A model on a server, checked on construction (`tunediff.engines.served.conformance`).
+
+    Args:
+        settings: settings of the stage.
+        url: address of the server.
+        name: name of the model there; None: the only model.
+        base: the engine of the base model, whose answers must differ; None: this is the base model.
+    """
 
     def __init__(
         self, settings: PredictSettings, url: str, name: str | None, base: "ServerEngine | None" = None
     ) -> None:
-        """`base`: the engine of the base model, which this one has to differ from."""
         self._settings, section = settings, settings.engine
         self._n = section.num_concurrent
         self._client = Client(url, key_of_environment(section.api_key_env), section.timeout)
         self._model = find_model(self._client, name)
         self._completions = Completions(self._client, self._model.name)
-        self._prompt_tokens: dict[str, list[int]] = {}  # of the prompts that were counted last: they are asked next
-        prompts = [one.prompt for one in settings.sets.values()]
+        self._prompt_tokens: dict[str, list[int]] = {}  # of the prompts that were counted last, usually asked next
+        prompts = [case_set.prompt for case_set in settings.sets.values()]
         self._found, self._chat_found, self._values = self._conform(prompts)
         self._way = self._found.way if self._found else None
         self._tokens = getattr(self._way, "tokens", None)
-        # Messages and texts are counted by the server, which refuses what is too long.
+        # Otherwise only the server can count tokens, and refuses prompts that are too long.
         counted = self._tokens is not None and all(prompt.messages is None for prompt in prompts)
         self.context = self._model.context if counted and self._model.context else sys.maxsize
         if base is not None:
@@ -62,7 +68,7 @@ class ServerEngine(Engine):
                     print(unusual, file=sys.stderr)
 
     def _conform(self, prompts: Sequence[Prompt]) -> tuple[Conformance | None, Conformance | None, Mapping[str, Any]]:
-        asks, evaluate = [one.ask for one in self._settings.sets.values()], self._settings.evaluate
+        asks, evaluate = [case_set.ask for case_set in self._settings.sets.values()], self._settings.evaluate
         text = chat = None
         values: Mapping[str, Any] = {}
         if any(prompt.messages is None for prompt in prompts):
@@ -96,41 +102,41 @@ class ServerEngine(Engine):
         def answer(i: int) -> list[tuple[float, int]]:
             return [(sum(row), len(row)) for row in way.token_scores(prompts[i], options[i], self.context)]
 
-        return [[OptionScore(*one) for one in row] for row in self._each(len(prompts), answer, title)]
+        return [[OptionScore(*score) for score in row] for row in self._each(len(prompts), answer, title)]
 
     def unconditional(self, texts: Sequence[str], title: str) -> list[float]:
-        """See `Engine`; behind the token that the server puts before every text."""
+        """See `Engine`; the text follows the token that the server puts before every text."""
         if not getattr(self._tokens, "start", None):
             raise TunediffError(
-                f"params.yaml: task.option_score: found unconditional, but {self._completions.place} tells of no token "
-                "that it puts before every text (BOS), which an option could stand behind; expected another score"
+                f"params.yaml: task.option_score: found unconditional, but {self._completions.place} reports no BOS "
+                "token to place before an option; expected another score"
             )
         scores = self.option_scores([""] * len(texts), [[text] for text in texts], title)
-        return [one.log_likelihood for [one] in scores]
+        return [score.log_likelihood for [score] in scores]
 
-    def generate(self, prompts: Sequence[str], stop: Sequence[str], max_new_tokens: int, title: str) -> list[Written]:
+    def generate(self, prompts: Sequence[str], stop: Sequence[str], max_new_tokens: int, title: str) -> list[Generated]:
         """See `Engine`."""
 
         def answer(i: int) -> list[str]:
             if prompts[i].startswith(CHAT):
-                asked = json.loads(prompts[i].removeprefix(CHAT))
-                values = {**self._values, **asked["chat_template_kwargs"]}
-                found, blank = self._completions.answer(asked["messages"], values, max_new_tokens, stop), ""
+                request = json.loads(prompts[i].removeprefix(CHAT))
+                values = {**self._values, **request["chat_template_kwargs"]}
+                completion, blank = self._completions.answer(request["messages"], values, max_new_tokens, stop), ""
             else:
                 stem, blank = self._stem(prompts[i])
-                found = self._completions.write(stem, max_new_tokens, stop)
-            return [found.text.removeprefix(blank), found.finish_reason]
+                completion = self._completions.write(stem, max_new_tokens, stop)
+            return [completion.text.removeprefix(blank), completion.finish_reason]
 
-        return [Written(*one) for one in self._each(len(prompts), answer, title)]
+        return [Generated(text, reason) for text, reason in self._each(len(prompts), answer, title)]
 
     def environment(self) -> dict[str, str]:
-        """See `Engine`: what serves it and how it is asked; the names of base and tuned model stand elsewhere."""
+        """See `Engine`: the server and how choices are scored, which are the same for base and tuned model."""
         how = {} if self._way is None else {"scoring": self._way.name}
         server = " ".join(filter(None, [self._model.owner, self._version()]))
         return {"engine": "server", **({"server": server} if server else {}), **how}
 
     def inspected(self) -> dict[str, Any]:
-        """See `Engine`: what the check before the first case has found."""
+        """See `Engine`: the result of the conformance check."""
         found = self._found
         measured = {} if found is None else {"repeat": found.repeat, "aligned": found.aligned, "cut": found.cut}
         words = {} if self._way is None else {"scoring": self._way.words}
@@ -142,15 +148,15 @@ class ServerEngine(Engine):
         }
 
     def tuned(self, folder: Path) -> "ServerEngine":
-        """See `Engine`; refused where the two answer alike."""
+        """See `Engine`; refused if it answers like the base model."""
         path = folder / MANIFEST
         manifest = read_json(path)
         if not isinstance(manifest, dict) or manifest.get("source") != SERVED or not manifest.get("id"):
-            raise TunediffError(f"{path}: found {shown(manifest)}, expected a model of a server; run dvc repro")
+            raise TunediffError(f"{path}: found {shown(manifest)}, expected a model on a server; run dvc repro")
         return ServerEngine(self._settings, manifest.get("url") or self._client.url, manifest["id"], base=self)
 
     def n_tokens(self, prompts: Sequence[str]) -> list[int]:
-        """See `Engine`; of messages and of texts that the server does not tokenise, bytes."""
+        """See `Engine`; bytes for messages, and for texts that the server does not tokenize."""
         tokens = self._tokens
         if tokens is None or any(prompt.startswith(CHAT) for prompt in prompts):
             return super().n_tokens(prompts)
@@ -162,7 +168,7 @@ class ServerEngine(Engine):
         return [len(self._prompt_tokens[prompt]) for prompt in prompts]
 
     def chat(self, prompt: Prompt) -> Messages | None:
-        """See `Engine`: messages as they are, which the server's chat template writes."""
+        """See `Engine`: the messages themselves, which the server's chat template renders."""
         return None if prompt.messages is None else Messages(prompt)
 
     def _scoring(self, prompts: Sequence[str]) -> Way:
@@ -173,7 +179,7 @@ class ServerEngine(Engine):
         return self._way
 
     def _stem(self, prompt: str) -> tuple[str | list[int], str]:
-        """What is asked to write on, and the blanks at its end that are left to the model."""
+        """The prompt to continue, and the spaces at its end that the model has to generate."""
         if self._tokens is not None:
             known = self._prompt_tokens.get(prompt)
             return stems(self._tokens, [prompt], None if known is None else [known])[0]
@@ -184,7 +190,7 @@ class ServerEngine(Engine):
         return answer_each(n, answer, self._n, title, self._client.stop)
 
     def _version(self) -> str | None:
-        """The server's own version, where it tells one (vLLM: /version, llama.cpp: /props)."""
+        """The version of the server, if it reports one (vLLM: /version, llama.cpp: /props)."""
         for path, key in (("//version", "version"), ("//props", "build_info")):
             try:
                 found = self._client.get(path, tries=1)

@@ -1,12 +1,12 @@
-"""The ways to have a choice's log-probabilities from a server; which one a server honours, it does not say by itself.
+"""Ways to obtain the log-probabilities of a choice from a server.
 
     way = EchoOfTokens(completions, tokens)
     way.token_scores("The capital of France is", [" Paris", " the moon"], room=512)    # [[-0.26], [-2.76, -5.1]]
 
-By echo a server writes the prompt back, with the log-probability of each of its tokens. Step by step it is asked for
-one token behind the prompt and what there is of the choice already, and the wanted token is one of the likeliest that
-it tells. Where it tells ids of tokens, the prompt is ids too, so that nothing is tokenised twice; where not, texts are
-distinguished by the texts of their tokens.
+With echo, a server returns the prompt with the log-probability of each of its tokens. Step by step, it generates one
+token after the prompt and the first tokens of the choice, and the next token of the choice is looked up among the
+likeliest tokens. If a server returns token ids, prompts are sent as ids, so that nothing is tokenized twice; otherwise
+tokens are identified by their texts.
 """
 
 from abc import ABC, abstractmethod
@@ -18,23 +18,26 @@ from tunediff.engines.served.completions import Completions, Token
 from tunediff.inputs.joins import Joined, join
 from tunediff.runtime.errors import TunediffError
 
-# How many of the likeliest tokens are asked for; where the wanted one is not among them, the next number of them.
+# Numbers of likeliest tokens to request, in turn, until the wanted token is among them.
 TOPS = (64, 1024, 16_384, 262_144)
-# What is added to the logit of a token that is to be written; no server takes more.
+# Added to the logit of a token to force it; the maximum that servers accept.
 BIAS = 100
 
 
 class Ids(NamedTuple):
-    """Tokens of a text or of several."""
+    """Token ids of one text or of several, as tokenizers return them."""
 
     input_ids: list[int] | list[list[int]]
 
 
 class ServedTokens:
-    """What a server's /tokenize tells, in the place of a tokenizer (`tunediff.inputs.tokens.Tokenises`)."""
+    """A server's /tokenize as a tokenizer (`tunediff.inputs.tokens.TokenizerLike`).
+
+    Raises:
+        TunediffError: the server puts several tokens before a text.
+    """
 
     def __init__(self, completions: Completions) -> None:
-        """Raises TunediffError where the server has several tokens before a text."""
         self.completions = completions
         plain, special = (completions.token_ids("a", special) or [] for special in (False, True))
         n = len(special) - len(plain)
@@ -45,16 +48,16 @@ class ServedTokens:
         self.start, self.bos_token_id = start, start[0] if start else None
 
     def __call__(self, text: str | list[str], /, **_: object) -> Ids:
-        """The tokens of each text alone, or what stands before every text."""
+        """Return the ids of each text in a list, without BOS; for a single text, only the ids before every text."""
         if isinstance(text, str):
             return Ids(self.start)
-        return Ids([self.ids(one) for one in text])
+        return Ids([self.ids(part) for part in text])
 
     def ids(self, text: str) -> list[int]:
-        """The tokens of a text alone.
+        """Return the ids of a text, without BOS.
 
         Raises:
-            TunediffError: the server does not tell them any more.
+            TunediffError: the server does not return them.
         """
         if not text:
             return []
@@ -64,12 +67,12 @@ class ServedTokens:
         return found
 
     def convert_ids_to_tokens(self, ids: Sequence[int], /) -> list[str]:
-        """How tokens are spelled."""
-        return [self.completions.spelled(one) for one in ids]
+        """Return the texts of tokens."""
+        return [self.completions.spelled(id) for id in ids]
 
 
 class Way(ABC):
-    """One way; `name` is told in the files of a run, `words` in its sentences."""
+    """A way to obtain log-probabilities; `name` is written to the files of a run, `words` describes it."""
 
     name: str
     words: str
@@ -79,21 +82,22 @@ class Way(ABC):
 
     @abstractmethod
     def token_scores(self, prompt: str, continuations: Sequence[str], room: int) -> list[list[float]]:
-        """The log-probability of each token of each continuation, in nats.
+        """Return the log-probability of each token of each continuation, in nats.
 
-        From the last token on that the prompt has in common with all of them (`tunediff.inputs.joins`).
+        A continuation starts after the tokens that the prompt alone shares with the prompt and each continuation
+        (`tunediff.inputs.joins`).
 
         Args:
-            prompt: what the model reads.
-            continuations: what may follow.
-            room: tokens that it reads at most.
+            prompt: text that the model reads.
+            continuations: texts that may follow.
+            room: context length of the model in tokens.
 
         Raises:
-            TunediffError: the server fails, or does not tell what is asked.
+            TunediffError: a request fails, or the response is invalid.
         """
 
 
-class _OfTokens(Way):
+class _TokenWay(Way):
     def __init__(self, completions: Completions, tokens: ServedTokens) -> None:
         super().__init__(completions)
         self.tokens = tokens
@@ -106,8 +110,8 @@ class _OfTokens(Way):
     def _scores(self, joined: Joined) -> list[list[float]]: ...
 
 
-class EchoOfTokens(_OfTokens):
-    """By echo, prompts as ids."""
+class EchoOfTokens(_TokenWay):
+    """Echo, with prompts as token ids."""
 
     name, words = "echo", "by echo: the server returns the log-probability of every prompt token"
 
@@ -118,7 +122,7 @@ class EchoOfTokens(_OfTokens):
         whole = prompt + answer
         echoed = self.completions.echo(whole)
         if len(echoed) not in (len(whole), len(whole) + 1):
-            self.completions.refuse(f"found {len(echoed):,} tokens in the echo of {len(whole):,}, expected as many")
+            self.completions.refuse(f"found {len(echoed):,} tokens in the echo of {len(whole):,} tokens, expected all")
         for token, id in zip(echoed, whole, strict=False):
             if isinstance(token.key, int) and token.key != id:
                 self.completions.refuse(f"found token {token.key} in the echo of token {id}, expected the same")
@@ -126,7 +130,7 @@ class EchoOfTokens(_OfTokens):
 
 
 class EchoOfText(Way):
-    """By echo, prompts as text: of a server that does not tokenise for others."""
+    """Echo, with prompts as text, for a server that does not tokenize for clients."""
 
     name, words = "echo of text", "by echo of texts: the server returns the log-probability of every prompt token"
 
@@ -139,9 +143,9 @@ class EchoOfText(Way):
 
 
 class _Echoed:
-    """Tokens by their texts, numbered as they come; what was read is kept with its log-probabilities.
+    """A tokenizer made of echoes: tokens are numbered by their texts, and their log-probabilities are kept.
 
-    What stands before every text (BOS) is in the echo like any other token.
+    A BOS is part of the echo like any other token.
     """
 
     bos_token_id = None
@@ -152,11 +156,11 @@ class _Echoed:
         self.read: dict[tuple[int, ...], list[Token]] = {}
 
     def __call__(self, text: str | list[str], /, **_: object) -> Ids:
-        return Ids([] if isinstance(text, str) else [self._ids(one) for one in text])
+        return Ids([] if isinstance(text, str) else [self._ids(part) for part in text])
 
     def convert_ids_to_tokens(self, ids: Sequence[int], /) -> list[str]:
         texts = list(self.numbers)
-        return [texts[one] for one in ids]
+        return [texts[id] for id in ids]
 
     def _ids(self, text: str) -> list[int]:
         echoed = self.completions.echo(text)[:-1]
@@ -167,11 +171,11 @@ class _Echoed:
         return ids
 
 
-class StepByStep(_OfTokens):
-    """A token at a time, the wanted one among the likeliest: of a server that takes echo and ignores it.
+class StepByStep(_TokenWay):
+    """One request per token of a choice, for a server that ignores echo.
 
-    A token that is not among them is made to be written by a bias, where the server tells its log-probability without
-    that (`takes_bias`); else more of the likeliest are asked for.
+    A token that is not among the likeliest is forced by a logit bias, if the server returns log-probabilities without
+    the bias (`takes_bias`); else more of the likeliest tokens are requested.
     """
 
     name, words = "step by step", "step by step: the server returns the likeliest tokens at each position of a choice"
@@ -179,7 +183,7 @@ class StepByStep(_OfTokens):
     def __init__(self, completions: Completions, tokens: ServedTokens, takes_bias: bool) -> None:
         super().__init__(completions, tokens)
         self.takes_bias = takes_bias
-        self._enough: dict[frozenset[int], int] = {}  # which of TOPS was enough for these tokens
+        self._enough: dict[frozenset[int], int] = {}  # index of the number in TOPS that was enough for these tokens
 
     def _scores(self, joined: Joined) -> list[list[float]]:
         wanted: dict[tuple[int, ...], set[int]] = {}
@@ -192,46 +196,46 @@ class StepByStep(_OfTokens):
         ]
 
     def _next(self, prompt: list[int], wanted: frozenset[int]) -> dict[int, float]:
-        """The log-probabilities of some tokens behind a prompt."""
+        """The log-probabilities of the wanted tokens after a prompt."""
         start = self._enough.get(wanted, 0)
         for number, n in enumerate(TOPS[start:], start):
             found = likeliest(self.completions, prompt, n)
-            told = len(found)
+            n_returned = len(found)
             for token in wanted - found.keys() if self.takes_bias else ():
                 forced = written_by_bias(self.completions, prompt, token)
                 found |= {} if forced is None else {token: forced}
             if wanted <= found.keys():
                 self._enough[wanted] = number
                 return {token: found[token] for token in wanted}
-            if told < n:
+            if n_returned < n:
                 break
         missing = self.completions.spelled(min(wanted - found.keys()))
         raise TunediffError(
-            f"{self.completions.place}: returns {told:,} of the {n:,} likeliest tokens requested, and {missing!r} is "
-            "not among them: it has no log-probability; expected a server that returns all of them, or one that "
-            "supports echo"
+            f"{self.completions.place}: returns {n_returned:,} of the {n:,} likeliest tokens requested, and "
+            f"{missing!r} is not among them: it has no log-probability; expected a server that returns all of them, "
+            "or one that supports echo"
         )
 
 
 def likeliest(completions: Completions, prompt: list[int], n: int) -> dict[int, float]:
-    """The ids of the likeliest tokens behind a prompt and their log-probabilities, at most `n` of them.
+    """Return the ids and log-probabilities of the likeliest tokens after a prompt, at most `n`.
 
     Raises:
-        TunediffError: the server tells of no such place, or of several.
+        TunediffError: the server returns no token, or several.
     """
-    told = completions.write(prompt, 1, log_probs=n).tokens
-    if len(told) != 1:
-        completions.refuse(f"tells of {len(told)} tokens in an answer of one, expected one")
-    return {key: value for key, value in told[0].top.items() if isinstance(key, int)}
+    tokens = completions.write(prompt, 1, log_probs=n).tokens
+    if len(tokens) != 1:
+        completions.refuse(f"returns {len(tokens)} tokens for an answer of one token, expected one")
+    return {key: value for key, value in tokens[0].top.items() if isinstance(key, int)}
 
 
 def written_by_bias(completions: Completions, prompt: list[int], token: int) -> float | None:
-    """What the server tells of a token that a bias makes it write; None where it does not write that one."""
+    """Return the log-probability of a token that is forced by a logit bias; None if the server generates another."""
     try:
-        told = completions.write(prompt, 1, log_probs=1, bias={token: BIAS}).tokens
+        tokens = completions.write(prompt, 1, log_probs=1, bias={token: BIAS}).tokens
     except RefusedError:
         return None
-    return told[0].log_prob if len(told) == 1 and told[0].key == token else None
+    return tokens[0].log_prob if len(tokens) == 1 and tokens[0].key == token else None
 
 
 def _log_probs(completions: Completions, tokens: Sequence[Token]) -> list[float]:

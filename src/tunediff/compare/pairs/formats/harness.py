@@ -33,7 +33,7 @@ from tunediff.config.task import ANSWERABLE, UNANSWERABLE
 from tunediff.data.cases import INVALID, RIGHT, WRONG, Answer
 from tunediff.metrics.squad import exact_match, token_f1
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import HALF_PAIR, shown
+from tunediff.runtime.files import LONE_SURROGATE, shown
 from tunediff.runtime.hashing import content_hash
 from tunediff.runtime.problems import Problems
 from tunediff.tasks import foreign_task
@@ -237,7 +237,7 @@ def _about(row: Sample, place: str, cluster: str | None) -> Sample:
 
 
 def _whole(text: Any, place: str) -> Any:
-    if isinstance(text, str) and (half := HALF_PAIR.search(text)):
+    if isinstance(text, str) and (half := LONE_SURROGATE.search(text)):
         raise TunediffError(f"{place}: found {half[0]!r}, expected whole characters")
     return text
 

@@ -22,7 +22,7 @@ from tunediff.compare.pairs.file_format import FileFormat, ReadOptions, Rows
 from tunediff.compare.pairs.graded import Graded, chosen_metric, from_graded, text_or_none
 from tunediff.compare.pairs.predictions import Predictions
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import GROWN, GROWTH, from_json, shown
+from tunediff.runtime.files import from_json, shown, unpacked_limit
 
 SUFFIX = ".eval"
 # The ZIP compression method of Zstandard (APPNOTE.TXT 4.4.5), which Python supports from version 3.14.
@@ -152,7 +152,7 @@ def archive_rows(path: Path) -> Iterator[tuple[int | str, dict[str, Any]]]:
             if header is None:
                 raise TunediffError(f"{path}: found no header.json in the archive, expected a log of inspect_ai")
             wanted = [one for one in parts if re.fullmatch(r"samples/.+_epoch_[0-9]+\.json", one)]
-            bound = GROWN + GROWTH * path.stat().st_size
+            bound = unpacked_limit(path.stat().st_size)
             if (claimed := sum(parts[one].file_size for one in [header, *wanted])) > bound:
                 raise TunediffError(f"{path}: found {claimed:,} bytes packed, expected at most {bound:,}")
             for one in [header, *wanted]:

@@ -28,7 +28,7 @@ from tunediff.data.sources import Row
 from tunediff.data.sources.squad_json import read_squad
 from tunediff.metrics.squad import exact_match, token_f1
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import HALF_PAIR, read_json, shown
+from tunediff.runtime.files import LONE_SURROGATE, read_json, shown
 from tunediff.runtime.hashing import content_hash
 from tunediff.tasks import foreign_task
 
@@ -72,7 +72,7 @@ def read_answers(path: Path, data: Path, no_answer: Path | None = None) -> Predi
     questions = list(map(_question, read_squad(data)))
     ids = [question["case_id"] for question in questions]
     check_ids(ids, data)
-    value = read_json(path, once=True)
+    value = read_json(path, unique_keys=True)
     answers = _answers(value, path)
     if missing := unanswered(answers, ids, path, data):
         raise TunediffError(f"{missing}, expected one for each")
@@ -113,7 +113,7 @@ def squad_answers(path: Path) -> dict[str, str]:
     Raises:
         TunediffError: the file has another form, a repeated question id, or an answer that is not valid Unicode.
     """
-    return _answers(read_json(path, once=True), path)
+    return _answers(read_json(path, unique_keys=True), path)
 
 
 def _answers(value: Any, path: Path) -> dict[str, str]:
@@ -132,7 +132,7 @@ def _answers(value: Any, path: Path) -> dict[str, str]:
     if not all(isinstance(answer, str) for answer in answers.values()):
         raise TunediffError(f"{path}: found no object of texts, expected {{question id: answer}}")
     for one, answer in answers.items():
-        if half := HALF_PAIR.search(answer):
+        if half := LONE_SURROGATE.search(answer):
             raise TunediffError(f"{path}: {one}: found {half[0]!r}, expected whole characters")
     return answers
 
@@ -148,7 +148,7 @@ def no_answer_odds(path: Path, ids: Sequence[str], data: Path) -> dict[str, floa
     Raises:
         TunediffError: the file has another form, lacks a question, or has a value that is not a number.
     """
-    values = read_json(path, once=True)
+    values = read_json(path, unique_keys=True)
     if not isinstance(values, dict):
         raise TunediffError(f"{path}: found {shown(values)}, expected {{question id: probability}}")
     missing = [one for one in ids if one not in values]
