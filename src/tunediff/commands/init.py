@@ -36,10 +36,6 @@ from tunediff.data.sources import Row
 from tunediff.data.sources.table_files import read_rows
 from tunediff.data.splits import Drawn
 from tunediff.data.survey import Survey, survey
-<<<<<<< HEAD
-=======
-from tunediff.inputs.tokens import tokenize
->>>>>>> main
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import UTF8, write_text
 from tunediff.tasks.draws import read_splits
@@ -173,21 +169,6 @@ def _how_long(args: argparse.Namespace, found: Survey, tokenizer: Path | None) -
         yield f"{column}: half have at most {middle:,} {unit}, 95 % at most {most:,}, the longest {lengths.max():,}"
 
 
-<<<<<<< HEAD
-=======
-def _lengths(texts: Sequence[str], tokenizer: Path | None) -> tuple[np.ndarray, str]:
-    """How long texts are: in tokens where the tokenizer is here, else in words."""
-    if tokenizer is None:
-        return np.array([len(text.split()) for text in texts] or [0]), "words"
-    from tunediff.models.load import read_tokenizer
-
-    return np.array([len(part) for part in tokenize(read_tokenizer(tokenizer), texts)] or [0]), "tokens"
-
-
-# The project
-
-
->>>>>>> main
 def _write(folder: Path, text: str, data: Path) -> None:
     """Write the project; if a step fails, remove everything, except for an existing folder, which is emptied."""
     was_there = folder.exists()

@@ -89,11 +89,7 @@ def _one_case(given: Sequence[str], inputs: Sequence[str]) -> Case:
             raise TunediffError(f"predict: found {shown(argument)}, expected {expected}")
         if name in values:
             raise TunediffError(f"predict: {name}: found a second time, expected {expected}")
-<<<<<<< HEAD
-        if HALF_PAIR.search(text):  # Python decodes invalid bytes to surrogates
-=======
-        if LONE_SURROGATE.search(text):  # what Python makes of other bytes
->>>>>>> main
+        if LONE_SURROGATE.search(text):  # Python decodes invalid bytes to surrogates
             raise TunediffError(f"predict: {name}: found bytes that are not UTF-8 text")
         values[name] = text
     if missing := [name for name in inputs if name not in values]:

@@ -12,7 +12,7 @@ from tunediff.commands.compare import default_template
 from tunediff.commands.flow_yaml import flow
 from tunediff.commands.starting_model import Start
 from tunediff.data.survey import Survey
-from tunediff.inputs.tokens import tokenise
+from tunediff.inputs.tokens import tokenize
 from tunediff.runtime.files import UTF8
 
 # Maximum number of generated tokens, and tokens to spare beyond the longest answer of the table.
@@ -120,4 +120,4 @@ def text_lengths(texts: Sequence[str], tokenizer: Path | None) -> tuple[np.ndarr
         return np.array([len(text.split()) for text in texts] or [0]), "words"
     from tunediff.models.load import read_tokenizer
 
-    return np.array([len(part) for part in tokenise(read_tokenizer(tokenizer), texts)] or [0]), "tokens"
+    return np.array([len(part) for part in tokenize(read_tokenizer(tokenizer), texts)] or [0]), "tokens"
