@@ -375,7 +375,7 @@ def test_what_a_parquet_file_says_of_itself_is_checked(made, tmp_path):
     table = pa.table({name: [value] for name, value in ONE.items()})
     pq.write_table(table.replace_schema_metadata({"tunediff": made.encode("utf-8", "surrogatepass")}), path)
     [line] = refusal(lambda: run(diff, str(path), str(path), "--out", str(tmp_path / "out")), str(path))
-    assert "what made it (metadata tunediff)" in line
+    assert "metadata tunediff" in line
 
 
 def test_a_table_of_many_columns_or_of_a_long_text_is_read(tmp_path):

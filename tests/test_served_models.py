@@ -76,7 +76,7 @@ def test_what_cannot_be_known_is_left_out_and_said(project):
     assert len((project / "data/parameters.csv").read_text().splitlines()) == 1
     for page in ("report.md", "report.html"):
         text = (project / "reports" / page).read_text(encoding="utf-8")
-        assert "Parameters were not counted: a server does not report those of its models." in text
+        assert "Parameters were not counted, because a server does not report them." in text
         assert "The base model as served: base at http" in text
     card = (project / "reports/model_card.md").read_text(encoding="utf-8")
     assert "The model is available only from a server: neither its weights nor its parameters are known here." in card

@@ -9,7 +9,7 @@ import yaml
 from tests.project import git
 from tests.warm import warm_python
 from tunediff.commands import accept
-from tunediff.commands.accept import FIRST, LAST, TAKEN_OVER, ready_to_accept, take_over
+from tunediff.commands.accept import ACCEPTED, FIRST, LAST, accept_results, ready_to_accept
 from tunediff.runtime.errors import TunediffError
 
 
@@ -24,7 +24,7 @@ def pipeline(tmp_path, monkeypatch):
     """A pipeline with our stages, each of which counts how often it ran, after a run."""
     monkeypatch.chdir(tmp_path)
     stages = {}
-    for name in (*FIRST, *TAKEN_OVER, *LAST):
+    for name in (*FIRST, *ACCEPTED, *LAST):
         deps = ["src/code.py", *{"settings": ["params.yaml"], "prepare": ["raw.txt"]}.get(name, ["data/prepare"])]
         stages[name] = {
             "cmd": f"echo run >> {name}.runs && mkdir -p data && cat {' '.join(deps[1:])} > data/{name}",
@@ -45,12 +45,12 @@ def pipeline(tmp_path, monkeypatch):
 def test_other_code_runs_the_cheap_stages_and_takes_the_others_over(pipeline, capfd):
     Path("src/code.py").write_text("a: 2\n", encoding="utf-8")
     ready_to_accept()
-    take_over()
-    assert pipeline() == dict.fromkeys(TAKEN_OVER, 1) | dict.fromkeys((*FIRST, *LAST), 2)
+    accept_results()
+    assert pipeline() == dict.fromkeys(ACCEPTED, 1) | dict.fromkeys((*FIRST, *LAST), 2)
     assert "Data and pipelines are up to date" in dvc("status")
     out = capfd.readouterr().out
-    assert "Taken over: predict_base, predict_tuned, whose models reproduce the answers in the sample." in out
-    assert "Taken over without a check: base_model, features, train;" in out
+    assert "Accepted: predict_base, predict_tuned, whose models reproduce the answers in the sample." in out
+    assert "Accepted without a check: base_model, features, train;" in out
 
 
 @pytest.mark.pipeline

@@ -151,7 +151,7 @@ def test_published_squad_answers_in_every_form_and_their_data_set_lie_in_one_fol
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a.jsonl", "b.csv", "--prediction-field", "x,y"], "--prediction-field: found 2 columns beside 2 runs"),
+        (["a.jsonl", "b.csv", "--prediction-field", "x,y"], "--prediction-field: found 2 columns with 2 runs"),
         (["a.jsonl", "--prediction-field", "x,y", "--filter", "u,v"], "--prediction-field and --filter: found several"),
         (["a.jsonl"], "board: found 1 run, expected at least two"),
         (["a.jsonl", "a.jsonl"], "board: found the run a.jsonl twice"),

@@ -99,7 +99,7 @@ def test_what_is_said_while_models_are_asked_does_not_stand_beside_the_json(tmp_
         chain.main(parser.parse_args(["base", "tuned", "--data", "test.csv", "--input", "text", "--json"]))
     said = capfd.readouterr()
     assert said.out == ""
-    assert "params.yaml had different contents, now kept in" in said.err
+    assert "params.yaml had different content, now kept in" in said.err
     assert "asked" in said.err
 
 

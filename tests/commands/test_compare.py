@@ -20,6 +20,7 @@ from tests.stub_server import Stub
 from tests.stub_server import serve as serve_models
 from tests.tiny import small_model, write_model
 from tunediff.commands import compare, scaffold
+from tunediff.commands.model_names import named_model
 from tunediff.runtime.errors import TunediffError
 
 ROWS = [
@@ -79,16 +80,16 @@ def parsed(given, *arguments):
     ("arguments", "line"),
     [
         (["--input", "txt"], "test.csv: found no column 'txt', expected one of text, label (did you mean text?)"),
-        (["--input", "a b", "--input", "a_b"], "--input: found a b, a_b, which params.yaml could only call a_b"),
+        (["--input", "a b", "--input", "a_b"], "--input: found a b, a_b, which params.yaml would have to name a_b"),
         (["--label", "gold"], "test.csv: found no column 'gold', expected one of text, label"),
         (["--data", "nowhere.csv"], "nowhere.csv: there is no such file"),
-        (["--limit", "0"], "--limit: found 0, expected a number of cases from 1 up"),
+        (["--limit", "0"], "--limit: found 0, expected a number of cases of at least 1"),
         (["--choices", "positive= yes"], "task.labels: found ['positive'], expected"),
         (["--choices", "positive= yes,negative"], "--choices: found 'positive= yes,negative', expected LABEL=TEXT"),
         (["--choices", "good= yes,bad= no"], "label: found 'positive', expected one of good, bad"),
         (["--template", "{txt}?"], "prompt.template: names ['txt'], expected exactly task.inputs ['text']"),
-        (["--head-labels", "a,b"], "--head-labels: given beside --head lm, expected none"),
-        (["--head", "classification", "--choices", "a= b,c= d"], "--choices: given beside --head classification"),
+        (["--head-labels", "a,b"], "--head-labels: given with --head lm, expected none"),
+        (["--head", "classification", "--choices", "a= b,c= d"], "--choices: given with --head classification"),
         (
             ["BASE", "http://me:secret@a.b/v1"],  # pragma: allowlist secret
             "expected an address such as http://localhost:8000/v1, without user, password or query",
@@ -181,15 +182,15 @@ def test_a_gguf_file_is_a_model_and_gives_its_name(tmp_path, monkeypatch):
     path = tmp_path / "models" / "small-q4.gguf"
     path.parent.mkdir()
     path.touch()
-    assert compare.named_model("models/small-q4.gguf")[:3] == ("folder", str(path), None)
+    assert named_model("models/small-q4.gguf")[:3] == ("folder", str(path), None)
     assert compare._slug("models/small-q4.gguf") == "small-q4.gguf"
 
 
 @pytest.mark.pipeline
 def test_an_id_on_the_hub_is_pinned_at_its_newest_commit_or_at_the_one_that_is_named(given, tmp_path):
     commit = "0123456789abcdef" * 2 + "01234567"
-    assert compare.named_model(f"me/tuned@{commit}")[:3] == ("hub", "me/tuned", commit)
-    script = "import sys; from tunediff.commands.compare import named_model; print(named_model(sys.argv[1]).revision)"
+    assert named_model(f"me/tuned@{commit}")[:3] == ("hub", "me/tuned", commit)
+    script = "import sys; from tunediff.commands.model_names import named_model as of; print(of(sys.argv[1]).revision)"
     with serve() as hub:
         revision = hub.commit("model", "me/tuned", files_of(given / "adapter"))
 

@@ -67,7 +67,7 @@ def test_the_report_shows_them_where_they_lie_and_only_those_of_its_run(project,
     file.write_text(json.dumps(controls | {"of": "another"}))
     out = project.run("dvc", "repro", "--single-item", "--force", "report")
     file.write_text(json.dumps(controls))
-    assert "metrics/controls.json belongs to another run and is left out" in out
+    assert "metrics/controls.json belongs to another run and is ignored" in out
     assert "## Controls" not in report.read_text()
     assert checkpoints["sets"]
 
@@ -75,15 +75,15 @@ def test_the_report_shows_them_where_they_lie_and_only_those_of_its_run(project,
 def test_without_a_model_after_each_epoch_there_is_nothing_to_ask(project, tmp_path):
     bare = project.copy(tmp_path)
     shutil.rmtree(bare.folder / "models/tuned/epochs")
-    line = "models/tuned: found no model after each epoch, expected those of a run with train.keep: all"
+    line = "models/tuned: found no models of single epochs, expected those of a run with train.keep: all"
     assert tunediff(bare.folder, "checkpoints") == (1, "", f"tunediff: {line}\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--cases", "0"], "--cases: found 0, expected a number from 1 up"),
-        (["--draws", "-1"], "--draws: found -1, expected a number from 0 up"),
+        (["--cases", "0"], "--cases: found 0, expected a number of at least 1"),
+        (["--draws", "-1"], "--draws: found -1, expected a number of at least 0"),
         (["--strengths", "11"], "--strengths: found 11.0, expected a number in 0..10"),
         (["--set", "none"], "--set: found 'none', expected one of test"),
     ],

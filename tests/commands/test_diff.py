@@ -127,7 +127,7 @@ def test_a_file_against_itself_passes_with_the_cases_for_it_and_has_no_verdict_w
             "--slice: found 'label: maybe', which has no cases; expected one of label: no, label: yes",
         ),
         (["before.jsonl", "after.jsonl", "--confidence", "95"], "confidence: found 95.0"),
-        (["before.jsonl", "after.jsonl", "--data", "dev.json"], "beside a .jsonl file"),
+        (["before.jsonl", "after.jsonl", "--data", "dev.json"], "with a .jsonl file"),
     ],
 )
 def test_bad_input_ends_in_one_line_with_nothing_written(folder, arguments, message):
@@ -294,7 +294,7 @@ def test_one_file_of_ready_outcomes_names_a_column_for_each_model(tmp_path):
         (["before.jsonl", "after.jsonl", "--filter", "x"], "is a table, found --filter x"),
         (["before.jsonl", "after.jsonl", "--threshold", "nan"], "--threshold: found nan, expected a finite number"),
         (["before.jsonl", "--prediction-field", "x"], "--prediction-field: found with one file"),
-        (["before.jsonl", "after.jsonl", "--no-answer", "a", "b"], "beside a .jsonl file, expected SQuAD's .json"),
+        (["before.jsonl", "after.jsonl", "--no-answer", "a", "b"], "with a .jsonl file, expected SQuAD's .json"),
     ],
 )
 def test_what_does_not_go_with_one_or_two_files_is_refused(folder, arguments, message):
@@ -333,7 +333,7 @@ def test_logs_of_another_tool_are_compared_to_the_end_and_both_pages_say_what_th
     assert "read after.json: a log of inspect_ai, metric judge" in out
     assert "accuracy 40.0% -> 60.0% on 5 cases: 1 repaired - 0 broken = +1" in out
     page = (tmp_path / "out/report.md").read_text()
-    assert "1 of the 5 answers of before.json without a score (no answer 1)" in page
+    assert "1 of the 5 answers of before.json has no score (no answer 1)" in page
     assert "nan" not in page
 
 

@@ -11,7 +11,9 @@ import yaml
 
 from tests.imports import ROOT
 from tests.tiny import write_model
-from tunediff.commands import init, scaffold
+from tunediff.commands import init, scaffold, starting_model
+from tunediff.commands.compare import checked
+from tunediff.commands.starting_params import params_yaml
 from tunediff.runtime import release
 from tunediff.runtime.errors import TunediffError
 from tunediff.tasks.draws import read_splits
@@ -51,7 +53,7 @@ def run(folder, table, *more):
 @pytest.fixture(scope="module")
 def without_minilm():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(init, "find_spec", lambda name: None)
+        patch.setattr(starting_model, "find_spec", lambda name: None)
         yield
 
 
@@ -135,11 +137,11 @@ def test_what_is_found_is_said(tmp_path, capsys, without_minilm):
         "team: 3 labels: Bug report 61, question 60, qestion 2",
         "'BUG-REPORT' for 'Bug report'",
         "'qestion' may be a misspelt 'question'",
-        "fewer than 20 rows each, which say little in a test: qestion",
+        "fewer than 20 rows each, too few for a test: qestion",
         "team: empty in 1 rows",
         "body: empty in 1 rows",
-        "2 rows have the texts of an earlier row",
-        "1 texts stand there with more than one label",
+        "2 rows repeat the texts of an earlier row",
+        "1 texts occur with more than one label",
         "a subject: half have at most 2 words, 95 % at most 2, the longest 2",
     ):
         assert line in out
@@ -152,10 +154,10 @@ def test_what_is_found_is_said(tmp_path, capsys, without_minilm):
             ["--text", "subject"],
             "found no column 'subject', expected one of id, a subject, body, team, client (did",
         ),
-        (["--text", "body,team"], "--text: found body,team, expected names of columns"),
+        (["--text", "body,team"], "--text: found body,team, expected distinct columns"),
         (
             ["--label", "id"],
-            "id: found 120 different values, expected 2 to 100 labels (--label), or texts of their own (--answer)",
+            "id: found 120 different values, expected 2 to 100 labels (--label), or free text (--answer)",
         ),
         (["--group", "customer"], "found no column 'customer'"),
         (["--tuned", "me/x"], "--tuned: given without --base"),
@@ -174,7 +176,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(arguments, line, tmp_p
 
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path):
-    with pytest.raises(TunediffError, match="exists, expected a folder that does not, or an empty one"):
+    with pytest.raises(TunediffError, match="exists, expected a new or an empty folder"):
         run(tmp_path, write_table(tmp_path / "t.csv"))
 
 
@@ -185,11 +187,11 @@ def test_a_base_that_is_named_is_asked_by_prompt_or_by_head(kind, head, tmp_path
     columns = {"body": "body"}
     found = init.survey(init.read_rows(args.data), ["body"], "team")
     args.base = str(tmp_path / "base")
-    params = init.checked(init.params_yaml(args, columns, found, init._start(args, columns), "utf-8")).params
+    params = checked(params_yaml(args, columns, found, starting_model.starting_model(args, columns), "utf-8")).params
     assert (params.model.head, params.model.id) == (head, str(tmp_path / "base"))
     assert (params.prompt.choices is None) == (head == "classification")
     args.tuned = args.base
-    params = init.checked(init.params_yaml(args, columns, found, init._start(args, columns), "utf-8")).params
+    params = checked(params_yaml(args, columns, found, starting_model.starting_model(args, columns), "utf-8")).params
     assert (params.tuned.source, params.train, params.adapt, params.data.train) == ("folder", None, None, None)
 
 
@@ -215,7 +217,7 @@ def test_answers_that_are_texts_are_written_and_graded(base, tmp_path, tokenizer
     [text] = written
     assert len(text.splitlines()) <= 30
     assert all("  # " in line for line in text.splitlines())
-    params = init.checked(text).params
+    params = checked(text).params
     assert (params.task.name, params.model.head, params.evaluate.scoring_method) == ("generation", "lm", "generation")
     assert [grade.by for grade in params.task.grade] == ["exact", "token_f1"]
     assert params.prompt.template == "Question: {question}\nReply:"
@@ -232,6 +234,8 @@ def test_an_encoder_is_refused_where_answers_are_texts(tmp_path, tokenizer):
         *(tmp_path / "p", "--data", answers_table(tmp_path), "--text", "question"),
         *("--answer", "reply", "--base", tmp_path / "base"),
     )
-    with pytest.raises(TunediffError, match=r"--base: found .*, an encoder, expected a language model, which writes"):
+    with pytest.raises(
+        TunediffError, match=r"--base: found .*, an encoder, expected a language model, which can generate"
+    ):
         init.main(args)
     assert not (tmp_path / "p").exists()

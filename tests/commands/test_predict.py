@@ -161,7 +161,7 @@ def test_an_answer_in_words_none_at_all_and_one_that_could_not_be_read_are_told_
         "answer (no answer) (invalid)",
         r"written 'Rome' 'I do not\nknow'",
         "",
-        "The answers differ. The prompt was cut to fit the context.",
+        "The answers differ. The prompt was truncated to fit the context.",
     ]
 
 

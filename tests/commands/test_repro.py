@@ -240,4 +240,4 @@ def revision(folder, name):
 
 def test_a_number_of_seeds_below_one_is_refused(pipeline):
     code, _, error = pipeline.tunediff("repro", "--seeds", "0")
-    assert (code, error) == (1, "tunediff: --seeds: found 0, expected a number of seeds from 1 up\n")
+    assert (code, error) == (1, "tunediff: --seeds: found 0, expected a number of seeds of at least 1\n")

@@ -12,7 +12,7 @@ from dvc.repo import Repo
 from tests.imports import ROOT
 from tests.pipeline import NAMES, STAGES
 from tests.settings import settle
-from tunediff.commands.runs import by_own_settings, check_templates, downstream, dvc_status, read_stages, stage_path
+from tunediff.commands.runs import by_settings, check_templates, downstream, dvc_status, read_stages, stage_path
 from tunediff.commands.scaffold import dvc_yaml
 from tunediff.runtime.errors import TunediffError
 
@@ -59,11 +59,11 @@ def test_a_changed_key_makes_those_stages_out_of_date_whose_own_settings_it_chan
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     settle(tmp_path)
-    assert by_own_settings(OURS, {"settings", "prepare"}) == {"prepare"}
+    assert by_settings(OURS, {"settings", "prepare"}) == {"prepare"}
     Path("params.yaml").write_text(yaml.safe_dump(params | {section: params[section] | values}), encoding="utf-8")
     # DVC says no more than that `settings`, on which all stages depend, has changed.
-    assert by_own_settings(OURS, {"settings"}) == stale
-    assert by_own_settings(OURS, set()) == set()
+    assert by_settings(OURS, {"settings"}) == stale
+    assert by_settings(OURS, set()) == set()
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_pipeline_without_stages_is_named_in_a_line(tmp_path, text, found):
 def test_a_stage_that_hands_its_script_no_such_path_is_named_in_a_line(tmp_path, command):
     path = tmp_path / "dvc.yaml"
     path.write_text(f"stages: {{train: {{{command}}}}}\n")
-    with pytest.raises(TunediffError, match=r"stages\.train\.cmd: found no --tuned, expected a path behind it$"):
+    with pytest.raises(TunediffError, match=r"stages\.train\.cmd: found no --tuned, expected it with a path$"):
         stage_path("train", "tuned", path)
 
 

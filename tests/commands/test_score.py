@@ -111,11 +111,11 @@ def test_the_published_predictions_print_their_golden_scores(tmp_path):
     [
         ("predictions", {"q1": "paris"}, (), "found no answer to 4 of the 5 questions of dev.json (q2, q3, q4, ...)"),
         ("predictions", ["paris"], (), "predictions.json: found no object of texts"),
-        ("na", {"q1": 0.5}, ("--na-probs", "na.json"), "na.json: found no probability of 4 of the 5 questions"),
+        ("na", {"q1": 0.5}, ("--na-probs", "na.json"), "na.json: found no probability for 4 of the 5 questions"),
         ("na", NO_ANSWER | {"q1": "0.5"}, ("--na-probs", "na.json"), "na.json: q1: found '0.5', expected a number"),
         ("na", [0.5], ("--na-probs", "na.json"), "na.json: found [0.5], expected {question id: probability}"),
         ("na", NO_ANSWER, ("--na-probs", "missing.json"), "missing.json: there is no such file"),
-        ("na", NO_ANSWER, ("--task", "squad", "--na-probs", "na.json"), "beside --task squad"),
+        ("na", NO_ANSWER, ("--task", "squad", "--na-probs", "na.json"), "with --task squad"),
         ("na", NO_ANSWER, ("--task", "squad"), "found 2 questions without an answer (q2), expected --task squad_v2"),
         ("dev", {"data": []}, (), "dev.json: has no question"),
         ("dev", {"questions": []}, (), "dev.json: data: found None, expected a list"),

@@ -120,7 +120,7 @@ def test_a_prediction_file_says_what_it_was_computed_with_and_so_do_the_metrics(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--sample", "0"], "--sample: found 0, expected a number of cases from 1 up"),
+        (["--sample", "0"], "--sample: found 0, expected a number of cases of at least 1"),
         (["--stage", "eval_base"], "data/predictions/base/test.parquet: there is no such file"),
         (["--stage", "prepare"], "data/splits/train.jsonl: there is no such file"),
     ],

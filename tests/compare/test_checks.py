@@ -6,17 +6,15 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tunediff.compare.checks import (
+from tunediff.compare.answer_checks import (
     chance_checks,
     cut_checks,
     degenerate_checks,
-    environment_checks,
     one_label_checks,
-    perplexity_checks,
     repeated_checks,
     text_checks,
-    unchanged_checks,
 )
+from tunediff.compare.checks import environment_checks, perplexity_checks, unchanged_checks
 from tunediff.metrics.accuracy import confusion, per_class
 from tunediff.tasks.classification import Classification, Inference
 from tunediff.tasks.question_answering import QuestionAnswering

@@ -278,5 +278,5 @@ def test_columns_of_ones_own_are_slices_with_tests_corrected_together_and_every_
 
 
 def test_values_of_other_cases_than_those_of_the_test_set_are_refused(pair):
-    with pytest.raises(TunediffError, match=r"slices by tier: found 99 values for 100 test cases, expected one for"):
+    with pytest.raises(TunediffError, match=r"slices by tier: found 99 values for 100 test cases, expected one per"):
         compare_run(*pair, TRAIN, TEST, None, TASK, Diff(), user_slices={"tier": ["a"] * 99})

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunediff.compare.verdict import (
-    Asked,
+    Evaluated,
     Gain,
-    Wanted,
+    Promises,
     judge,
     judged_line,
     overall,
@@ -21,7 +21,7 @@ from tunediff.stats.intervals import cases_for_rate, clopper_pearson
 from tunediff.stats.paired import cases_for_margin, difference_interval
 
 LEVEL = 0.05
-MARGIN = Wanted(non_inferiority_margin=0.05)
+MARGIN = Promises(non_inferiority_margin=0.05)
 
 
 def change(repaired, broken, n):
@@ -94,7 +94,7 @@ def test_the_cases_for_a_rate_tell_by_the_exact_interval(n, data):
     [(2, 100, 0.08, "pass"), (2, 100, 0.07, "inconclusive"), (2, 100, 0.002, "fail"), (0, 100, 0.0, "inconclusive")],
 )
 def test_negative_flips_are_held_against_both_ends_of_the_exact_interval(broken, n, limit, verdict):
-    [one] = judged(Wanted(max_negative_flip_rate=limit), change(5, broken, n))
+    [one] = judged(Promises(max_negative_flip_rate=limit), change(5, broken, n))
     assert one.verdict == verdict
     assert (one.needed is not None) == (verdict == "inconclusive" and limit > 0)
     assert (one.low, one.high) == pytest.approx(clopper_pearson(broken, n))
@@ -104,7 +104,7 @@ def test_negative_flips_are_held_against_both_ends_of_the_exact_interval(broken,
 def test_a_thousand_identical_pairs_never_fail_and_pairs_that_are_equal_fail_no_more_than_the_level():
     """Equal: both models are right equally often, and each case flips either way by chance, as batches make it."""
     generator = np.random.default_rng(18)
-    wanted = Wanted(max_negative_flip_rate=0.05, non_inferiority_margin=0.0)
+    wanted = Promises(max_negative_flip_rate=0.05, non_inferiority_margin=0.0)
     identical = failed = 0
     for _ in range(1000):
         n = int(generator.integers(50, 2000))
@@ -123,7 +123,7 @@ def test_equal_pairs_fail_no_more_than_the_level_where_many_slices_are_looked_at
     for _ in range(1000):
         flips = generator.choice([1, -1, 0], 600, p=[0.1, 0.1, 0.8])
         slices = {f"tag: {part}": np.arange(600) % 10 == part for part in range(10)}
-        failed += overall(judged(Wanted(non_inferiority_margin=0.0), flips, slices=slices)) == "fail"
+        failed += overall(judged(Promises(non_inferiority_margin=0.0), flips, slices=slices)) == "fail"
     assert failed <= 1000 * LEVEL
 
 
@@ -131,7 +131,7 @@ def test_equal_pairs_fail_no_more_than_the_level_where_many_slices_are_looked_at
 def test_equal_pairs_fail_no_more_than_the_level_where_cases_share_texts():
     generator = np.random.default_rng(5)
     clusters = np.repeat(np.arange(60), 5)
-    wanted, failed, forgetful = Wanted(0.1, 0.0), 0, 0
+    wanted, failed, forgetful = Promises(0.1, 0.0), 0, 0
     for _ in range(100):
         flips = np.repeat(generator.choice([1, -1, 0], 60, p=[0.1, 0.1, 0.8]), 5)
         failed += overall(judged(wanted, flips, clusters)) == "fail"
@@ -160,12 +160,12 @@ def test_a_slice_that_lost_fails_a_whole_that_gained():
 
 def test_the_gain_over_the_baseline_is_held_against_its_own_interval():
     for gain, verdict in ((Gain(0.2, 0.1, 0.3), "pass"), (Gain(0.05, 0.0, 0.09), "fail"), (Gain(0.1, 0, 0.2), None)):
-        [one] = judged(Wanted(min_gain_over_baseline=0.1), change(1, 0, 10), gain=gain)
+        [one] = judged(Promises(min_gain_over_baseline=0.1), change(1, 0, 10), gain=gain)
         assert one.verdict == (verdict or "inconclusive")
 
 
 def test_the_metrics_say_the_verdict_and_how_many_cases_would_tell():
-    found = judged(Wanted(0.02, 0.05), change(30, 42, 300))
+    found = judged(Promises(0.02, 0.05), change(30, 42, 300))
     assert verdict_metrics(found) == {"verdict": "fail"}
     [one] = judged(MARGIN, change(30, 42, 300))
     assert verdict_metrics([one]) == {"verdict": "inconclusive", "verdict_cases_needed": one.needed}
@@ -174,8 +174,8 @@ def test_the_metrics_say_the_verdict_and_how_many_cases_would_tell():
 
 
 def test_what_is_forgotten_on_other_test_sets_is_held_against_the_exact_interval_of_each():
-    others = {"sums": Asked(change(0, 4, 200), None), "copies": Asked(change(3, 0, 200), None)}
-    sums, copies = judged(Wanted(max_forgotten_rate=0.02), change(5, 50, 100), others=others)
+    others = {"sums": Evaluated(change(0, 4, 200), None), "copies": Evaluated(change(3, 0, 200), None)}
+    sums, copies = judged(Promises(max_forgotten_rate=0.02), change(5, 50, 100), others=others)
     assert (sums.scope, sums.estimate, sums.verdict) == ("sums", 0.02, "inconclusive")
     assert (sums.low, sums.high) == pytest.approx(clopper_pearson(4, 200))
     assert (copies.scope, copies.verdict) == ("copies", "pass")
@@ -184,22 +184,22 @@ def test_what_is_forgotten_on_other_test_sets_is_held_against_the_exact_interval
 
 def test_a_promise_that_stops_early_is_decided_at_the_first_look_that_tells():
     flips = np.concatenate([change(0, 0, 50), change(8, 0, 8), change(0, 60, 400)])
-    [one] = judged(Wanted(non_inferiority_margin=0.0), flips, early=True)
+    [one] = judged(Promises(non_inferiority_margin=0.0), flips, early=True)
     assert (one.verdict, one.read, one.cases) == ("pass", 58, 458)
     assert one.low > 0
     line = judged_line(one, 0.95)
     assert line.startswith("non-inferiority after 58 of all 458 cases: +13.8 points (95 % interval valid at every")
-    [all_of_them] = judged(Wanted(non_inferiority_margin=0.0), flips)
+    [all_of_them] = judged(Promises(non_inferiority_margin=0.0), flips)
     assert all_of_them.verdict == "fail"
     # Breaks, against a rate: each of the first cases breaks.
-    [few] = judged(Wanted(max_negative_flip_rate=0.1), change(0, 5, 200)[::-1], early=True)
-    [many] = judged(Wanted(max_negative_flip_rate=0.1), change(0, 40, 200), early=True)
+    [few] = judged(Promises(max_negative_flip_rate=0.1), change(0, 5, 200)[::-1], early=True)
+    [many] = judged(Promises(max_negative_flip_rate=0.1), change(0, 40, 200), early=True)
     assert (few.verdict, many.verdict) == ("pass", "fail")
     assert few.read < 200 > many.read
 
 
 def test_a_promise_that_no_look_decides_says_how_many_cases_would():
-    [one] = judged(Wanted(non_inferiority_margin=0.02), np.tile([1, 0, 0, 0, -1, 0, 0, 0, 0, 0], 30), early=True)
+    [one] = judged(Promises(non_inferiority_margin=0.02), np.tile([1, 0, 0, 0, -1, 0, 0, 0, 0, 0], 30), early=True)
     assert (one.verdict, one.read) == ("inconclusive", 300)
     assert one.needed > 300
     assert "cases would be conclusive" in judged_line(one, 0.95)
@@ -207,7 +207,7 @@ def test_a_promise_that_no_look_decides_says_how_many_cases_would():
 
 def test_equal_pairs_that_are_looked_at_after_every_case_fail_no_more_than_the_level():
     generator = np.random.default_rng(6)
-    wanted, failed = Wanted(max_negative_flip_rate=0.05, non_inferiority_margin=0.0), 0
+    wanted, failed = Promises(max_negative_flip_rate=0.05, non_inferiority_margin=0.0), 0
     for _ in range(60):
         flips = generator.choice([1, -1, 0], 300, p=[0.05, 0.05, 0.9])
         failed += overall(judged(wanted, flips, slices={"even": np.arange(300) % 2 == 0}, early=True)) == "fail"

@@ -9,7 +9,7 @@ import pytest
 from tests.imports import ROOT
 from tunediff.config.params import Params
 from tunediff.config.task import RESERVED
-from tunediff.report.results import OF_EPOCHS, TABLES
+from tunediff.report.results import EPOCH_COLUMNS, TABLES
 
 PAGE = (ROOT / "docs/published.md").read_text(encoding="utf-8")
 RESULTS = ROOT / "docs/results"
@@ -42,7 +42,7 @@ def known(path):
     if path == "params.yaml":
         return set(Params.model_fields)
     if path == "data/train_log.csv":
-        return {*TABLES["train_log"], *OF_EPOCHS}
+        return {*TABLES["train_log"], *EPOCH_COLUMNS}
     if path == "data/cases.jsonl":
         return RESERVED
     if path == "data/pretrain_log.csv":

@@ -16,15 +16,16 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from tunediff.compare.checks import Run, raised_checks
+from tunediff.compare.checks import raised_checks
 from tunediff.compare.comparison import Comparison
 from tunediff.compare.effects.probabilities import calibration
 from tunediff.compare.effects.slices import tag_slices
 from tunediff.compare.effects.transitions import TRANSITIONS, transition_metrics
+from tunediff.compare.raised import Run
 from tunediff.config.cost import Cost
 from tunediff.config.task import TaskSection
 from tunediff.metrics.accuracy import score
-from tunediff.report.results import OF_TRAINING, STAGES, WITH_MODEL, Results, read_results
+from tunediff.report.results import STAGES, TRAINING_KEYS, WITH_MODEL, Results, read_results
 from tunediff.report.tables import margin
 from tunediff.runtime.files import write_csv, write_json, write_jsonl
 from tunediff.tasks import task_of
@@ -206,7 +207,7 @@ def write_inputs(
         tags, cells = (case["tags"] for case in cases), pd.Series([case["transition"] for case in cases])
         tag_slices(tags, cells, "tag", confidence, None).to_csv(paths["plots"] / "slices.csv", index=False)
     metrics = {name: {**values, **changes.get(name, {})} for name, values in metrics.items()}
-    for name, keys in OF_TRAINING.items() if pinned else ():
+    for name, keys in TRAINING_KEYS.items() if pinned else ():
         metrics[name] = {key: value for key, value in metrics[name].items() if key not in keys}
     for name, values in metrics.items():
         write_json(paths[name], values)
@@ -310,7 +311,7 @@ def cause(case):
             **{"subsequence": False, "alone": "hypothesis", "others": "premise", "nearest": near},
         },
         "explanation": "The gold label trailed by 2.31 nats before and leads by 0.80 after; without the base model's "
-        "label preference it would have led before (by 0.12 nats).",
+        "label bias it would have led before (by 0.12 nats).",
     }
 
 

@@ -11,10 +11,10 @@ from tests.browsing import CASES, choose, status, tick
 from tests.made_answers import QUESTIONS as TASK
 from tests.made_answers import golden_pair, made_questions
 from tests.report.made import HOSTILE
-from tunediff.compare.checks import Run
 from tunediff.compare.comparison import compare_files
 from tunediff.compare.evidence import gather
 from tunediff.compare.pairs.predictions import Predictions
+from tunediff.compare.raised import Run
 from tunediff.data.cases import Answer
 from tunediff.report.diff_page import FILES, diff_pages
 from tunediff.report.explorer import LONGEST, pieces_of
@@ -52,7 +52,7 @@ def test_both_pages_say_exact_match_and_mark_the_answer():
     made = page(found())
     for text in (plain(made.html), plain(made.markdown)):
         assert "The change raised exact match from 41.0 % to 88.0 % on 100 test cases." in text
-        assert "F1, which counts the words in common" in text
+        assert "F1, based on the words shared" in text
         assert "On the 75 questions that have an answer" in text
         assert "The 100 cases share 50 different contexts." in text
     data = json.loads(re.search(r'id="case-data">(.*?)</script>', made.html, re.DOTALL)[1])

@@ -16,7 +16,7 @@ from tunediff.report.board_page import (
     recipe_headline,
     recipe_sentences,
 )
-from tunediff.report.board_pictures import trade_picture
+from tunediff.report.board_pictures import tradeoff_picture
 
 RECIPE = {
     "name": "seed0", "runs": ["seed0", "seed1", "seed2"], "seeds": [0, 1, 2], "gains": [0.1, 0.2, 0.3], "gain": 0.2,
@@ -99,8 +99,8 @@ def test_the_object_is_plain_json_also_with_dates_and_numbers_that_are_none_amon
 
 
 def test_what_runs_cost_is_drawn_where_it_is_known_of_two():
-    assert trade_picture(make_board(runs(a=(5, 0), b=(4, 0)), "base", 0.95)) is None
-    drawn = str(trade_picture(full()))
+    assert tradeoff_picture(make_board(runs(a=(5, 0), b=(4, 0)), "base", 0.95)) is None
+    drawn = str(tradeoff_picture(full()))
     assert "seconds of training" in drawn
     assert "forgotten" in drawn
 

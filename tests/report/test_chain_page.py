@@ -43,8 +43,8 @@ def test_tables_pages_and_the_object_have_the_same_figures():
     assert [str(step["changed"]) for step in found["steps"]] == steps["changed"]
     assert plain(steps["flips"][0]) == "5 (1.6 to 11.3 %)"  # R: binom.test(5, 100)
     pages = chain_pages(chain)
-    assert "| base -&#62; nf4 | 5 | 5 (1.6 to 11.3 %) |" in plain(pages.markdown)
-    assert "base -&gt; nf4" in pages.html
+    assert "| base → nf4 | 5 | 5 (1.6 to 11.3 %) |" in plain(pages.markdown)
+    assert "base → nf4" in pages.html
     for forbidden in ("<script", "://"):
         assert forbidden not in pages.html
 

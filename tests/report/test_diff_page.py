@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from tests.made_pairs import made_up_pair
-from tunediff.compare.checks import Run
 from tunediff.compare.comparison import compare_tables
 from tunediff.compare.evidence import gather
 from tunediff.compare.pairs.predictions import Fields
+from tunediff.compare.raised import Run
 from tunediff.report import diff_page, explorer
 from tunediff.report.diff_page import FILES, diff_pages
 
@@ -95,7 +95,7 @@ def test_of_more_cases_than_fit_the_flips_are_held_and_the_rest_is_counted(monke
     assert (len(data["cases"]), data["total"]) == (30, 100)
     assert [case["transition"] for case in data["cases"]].count(2) == 2
     assert {case["transition"] for case in data["cases"]} == {1, 2}
-    assert "This page holds 30 cases of 100" in plain(made.html)
+    assert "This page shows 30 cases of 100" in plain(made.html)
     assert "The other 70 cases are not shown here" in re.sub(r"\s+", " ", plain(made.html))
     assert re.search(r'value="both_right".*<span class="muted">0</span>', made.html)
     # Counts are those of all cases, whatever the page has room for.

@@ -296,7 +296,7 @@ def test_invalid_answers_are_counted_and_tied_to_the_gain(find):
     found = find(made_cases(both_right=40, repaired=50, broken=5, both_wrong_same=5, invalid_base=30))
     assert check(found, "Invalid answers of the base model") == (
         "30 answers of the base model (30.0 %) name no label and count as wrong. They include 30 of the 50 repaired "
-        "cases: what was gained there may be the answer format alone."
+        "cases: that gain may be due to the answer format alone."
     )
 
 
@@ -366,7 +366,7 @@ def test_what_the_gain_consists_of_is_told_part_by_part(find):
 def test_the_best_baseline_stands_for_all_of_them_where_its_gain_was_measured(find):
     told = " ".join(find(usual_cases(), evidence=True).sentences)
     assert (
-        "Relative to the best of all trivial baselines (base model without its label preference, 52.0 %), the tuned "
+        "Relative to the best of all trivial baselines (base model without its label bias, 52.0 %), the tuned "
         "model scores +36.7" in told
     )
     found = find(usual_cases(), evidence=True, diff_cases={"gain_over_baseline_low": -0.01})

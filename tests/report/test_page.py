@@ -80,7 +80,12 @@ class Page(HTMLParser):
 
 
 ALWAYS = (
-    *("Key numbers", "Outcome of each case", "Confusion before, after and between", "Slices of the test set"),
+    *(
+        "Key numbers",
+        "Outcome of each case",
+        "Confusion before and after, with the difference",
+        "Slices of the test set",
+    ),
     *("Loss by epoch", "Cases", "Parameters", "Splits and leaks", "Cost", "How this was made"),
 )
 ASKED = (
@@ -134,7 +139,7 @@ def test_what_a_chat_model_learned_of_its_prompts_stands_beside_the_loss(tmp_pat
         assert (
             "In 8,500 of 8,500 cases for training and validation, the training sequence is, token for token," in words
         )
-        assert "In 3 cases a text spells a special token; it is kept as text." in words
+        assert "In 3 cases, a text spells a special token; it is kept as text." in words
     assert "token for token" not in markdown_page(contents(tmp_path / "raw", usual_cases()))
 
 
@@ -334,7 +339,7 @@ def test_a_model_with_other_parameters_than_counted_is_named_on_both_pages(tmp_p
         }
         made = contents(tmp_path / str(off), usual_cases(), **found)
         for text in (Page(html_page(made)).text, unescape(markdown_page(made))):
-            assert ("the counts, made from the layout alone, give" in " ".join(text.split())) == line
+            assert ("the counts, derived from the layout alone, give" in " ".join(text.split())) == line
     assert f"It has {right['base'] + 2:,} parameters; " in markdown_page(made)
 
 

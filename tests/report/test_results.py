@@ -100,7 +100,7 @@ def test_a_metric_that_is_no_number_is_named(paths):
 def test_metrics_of_other_cases_are_refused(paths):
     change(paths["eval_tuned"], n=11)
     assert "found 10 cases (n)" in refused(paths)
-    assert "eval_tuned.json says 11" in refused(paths)
+    assert "eval_tuned.json has 11" in refused(paths)
 
 
 def test_transitions_that_do_not_add_up_with_the_cases_are_refused(paths):

@@ -36,4 +36,4 @@ def test_a_file_of_a_command_that_was_edited_by_hand_is_one_line(name, change, l
     file.write_text(json.dumps(SIDE[name] | change | {"of": "this"}))
     with pytest.raises(TunediffError) as caught:
         side_metrics(file, "this")
-    assert str(caught.value) == f"{file}: {line}, expected what tunediff {name} writes"
+    assert str(caught.value) == f"{file}: {line}, expected the output of tunediff {name}"

@@ -103,7 +103,7 @@ def test_both_reports_tell_of_exact_match_f1_and_the_two_kinds_of_question(run):
     for name in ("report.html", "report.md"):
         text = plain(run / "reports" / name)
         assert "fine-tuning raised exact match from 41.0 % to 88.0 % on 100 test cases." in text
-        assert re.search(r"F1, which counts the words in common with the gold answer, went from \d", text)
+        assert re.search(r"F1, based on the words shared with the gold answer, went from \d", text)
         assert re.search(r"On the 75 questions that have an answer exact match went from [\d.]+ % to [\d.]+ %", text)
         assert "abstaining where there is no answer" in text
         assert re.search(

@@ -94,7 +94,7 @@ def test_files_of_two_runs_end_in_one_line_and_no_report(project):
     done = stage(project)
     assert done.returncode == 1
     assert done.stderr == (
-        "tunediff: data/cases.jsonl: found 1200 cases (n), but metrics/eval_base.json says 1000; "
+        "tunediff: data/cases.jsonl: found 1200 cases (n), but metrics/eval_base.json has 1000; "
         "expected files of one run (dvc repro)\n"
     )
     assert not (project / "reports").exists()

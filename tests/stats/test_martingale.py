@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from tunediff.stats import martingale
-from tunediff.stats.martingale import always_valid_interval, cases_to_decide, first_decision, log_winnings, one_by_one
+from tunediff.stats.martingale import (
+    always_valid_interval,
+    cases_to_decide,
+    first_decision,
+    log_winnings,
+    sequential_units,
+)
 from tunediff.stats.paired import mcnemar_exact
 
 ENOUGH = np.log(20)
@@ -21,7 +27,7 @@ def flips(repaired, broken, same=0):
 
 
 def winnings(repaired, broken, same=0, mean=0.0):
-    return float(np.exp(log_winnings(one_by_one(flips(repaired, broken, same)), mean)[0]))
+    return float(np.exp(log_winnings(sequential_units(flips(repaired, broken, same)), mean)[0]))
 
 
 def coin(n, k):
@@ -76,20 +82,20 @@ def test_cases_that_do_not_flip_change_nothing_against_a_mean_of_zero(repaired, 
 def test_against_a_rate_the_winnings_are_those_of_all_rates_with_equal_weight(yes, no, rate):
     if not yes + no:
         return
-    units = one_by_one(np.repeat([1, 0], [yes, no]), least=0)
+    units = sequential_units(np.repeat([1, 0], [yes, no]), least=0)
     expected = 1 / ((yes + no + 1) * comb(yes + no, yes) * rate**yes * (1 - rate) ** no)
     assert float(np.exp(log_winnings(units, rate)[0])) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_decision_is_the_first_look_that_tells_and_stands_whatever_follows():
-    units = one_by_one(np.concatenate([flips(3, 0, 5), flips(6, 0), flips(0, 40)]))
+    units = sequential_units(np.concatenate([flips(3, 0, 5), flips(6, 0), flips(0, 40)]))
     assert first_decision(units, 0.0, ENOUGH, ENOUGH) == 8 + 5
-    assert first_decision(one_by_one(np.tile([1, -1], 13)), 0.0, ENOUGH, ENOUGH) is None
+    assert first_decision(sequential_units(np.tile([1, -1], 13)), 0.0, ENOUGH, ENOUGH) is None
 
 
 @pytest.mark.parametrize("counts", [(60, 80, 1179), (0, 0, 50), (8, 0, 0), (300, 20, 700)])
 def test_the_interval_leaves_out_exactly_the_means_that_are_refuted(counts):
-    units = one_by_one(flips(*counts))
+    units = sequential_units(flips(*counts))
     low, high = always_valid_interval(units, 0.95)
     assert -1 <= low <= units.mean <= high <= 1
     for end, step in ((low, -1e-6), (high, 1e-6)):
@@ -99,11 +105,11 @@ def test_the_interval_leaves_out_exactly_the_means_that_are_refuted(counts):
 
 
 def test_as_many_cases_as_are_needed_decide_at_these_rates():
-    needed = cases_to_decide(one_by_one(flips(6, 2, 92)), 0.0, ENOUGH)
+    needed = cases_to_decide(sequential_units(flips(6, 2, 92)), 0.0, ENOUGH)
     assert needed is not None
     share = needed / 100
     assert winnings(round(6 * share), round(2 * share)) == pytest.approx(20, rel=0.5)
-    assert cases_to_decide(one_by_one(flips(5, 5)), 0.0, ENOUGH) is None
+    assert cases_to_decide(sequential_units(flips(5, 5)), 0.0, ENOUGH) is None
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.05])
@@ -112,14 +118,14 @@ def test_a_loss_of_just_the_margin_is_seldom_told_from_it_however_often_one_look
     told = 0
     for _ in range(200):
         change = generator.choice([1, -1, 0], 400, p=[0.1, 0.1 + margin, 0.8 - margin])
-        told += first_decision(one_by_one(change), -margin, ENOUGH, ENOUGH) is not None
+        told += first_decision(sequential_units(change), -margin, ENOUGH, ENOUGH) is not None
     assert told <= 10
 
 
 def test_copies_of_cases_that_share_a_text_decide_nothing_by_themselves():
     change, copies = flips(5, 0, 5), np.repeat(np.arange(10), 4)
-    alone, copied = one_by_one(change), one_by_one(np.repeat(change, 4), copies)
+    alone, copied = sequential_units(change), sequential_units(np.repeat(change, 4), copies)
     assert log_winnings(copied, -0.02)[0] == pytest.approx(log_winnings(alone, -0.02)[0])
-    assert first_decision(one_by_one(np.repeat(change, 4)), 0.0, ENOUGH, ENOUGH) == 8
+    assert first_decision(sequential_units(np.repeat(change, 4)), 0.0, ENOUGH, ENOUGH) == 8
     assert first_decision(copied, 0.0, ENOUGH, ENOUGH) is None
     assert copied.seen.tolist() == list(range(4, 41, 4))

@@ -9,8 +9,9 @@ from tests.imports import ROOT
 from tunediff.config.data import Data
 from tunediff.data.sources import Row
 from tunediff.runtime.errors import TunediffError
-from tunediff.tasks import classification
-from tunediff.tasks.classification import Classification, parse_answer
+from tunediff.tasks import label_parsing
+from tunediff.tasks.classification import Classification
+from tunediff.tasks.label_parsing import parse_answer
 
 LABELS = ["entailment", "neutral", "contradiction"]
 TASK = Classification("nli", ["premise", "hypothesis"], LABELS, "premise", "hypothesis")
@@ -42,7 +43,7 @@ def error_of(bad, **changes):
 
 
 def test_the_documented_example_holds():
-    assert doctest.testmod(classification) == (0, 3)
+    assert doctest.testmod(label_parsing) == (0, 3)
 
 
 def test_columns_become_inputs_and_the_label():

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from tunediff.tasks.families import Family, each_or_quarters, own_families
+from tunediff.tasks.families import Family, each_or_quarters, user_families
 
 
 def test_few_different_numbers_are_slices_each_and_many_are_cut_into_quarters_of_as_many_cases():
@@ -23,6 +23,6 @@ def test_a_column_with_a_text_among_its_numbers_has_texts(odd):
 
 
 def test_a_column_that_is_called_as_a_family_of_ours_says_that_it_is_a_column():
-    found = own_families(["channel", "label", "length"], [Family("words", "length")])
+    found = user_families(["channel", "label", "length"], [Family("words", "length")])
     assert [family.name for family in found] == ["channel", "column label", "column length"]
     assert len({family.column for family in found} | {"words"}) == 4

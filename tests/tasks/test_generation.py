@@ -283,7 +283,7 @@ def test_one_grade_is_a_list_of_one_and_a_name_a_grade(tmp_path):
         ([], "task.grade: missing, expected a grading method"),
         ("exakt", r"task.grade.0.by: found 'exakt', expected exact, .* \(did you mean exact\?\)"),
         ("../own.py:grade", "task.grade.0.by: found '../own.py:grade'"),
-        ("rougeL", "task.grade.0.threshold: missing, expected the least rougeL of a right answer"),
+        ("rougeL", "task.grade.0.threshold: missing, expected the lowest rougeL of a right answer"),
         ({"by": "exact", "threshold": 0.5}, "task.grade.0.threshold: given, but task.grade.0.by is exact"),
         (
             ["exact", {"by": "chrf", "threshold": 0.5}],

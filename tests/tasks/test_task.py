@@ -80,7 +80,7 @@ def test_the_summary_of_answers_has_the_figures_and_their_arithmetic():
     assert "best on these questions: exact match 66.7 % (above 0.200)" in lines[3]
     assert "best on the validation split" in lines[4]
     assert "ROUGE-L 0.500" in lines[5]
-    assert lines[6] == "  1 prompts were cut to fit the context"
+    assert lines[6] == "  1 prompts were truncated to fit the context"
 
 
 def test_the_summary_of_labels_names_each_label_and_a_degenerate_predictor():

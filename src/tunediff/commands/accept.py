@@ -1,8 +1,8 @@
-"""What `tunediff verify --accept` does: take today's code for results that other code made.
+"""Accept results of an earlier version of the code as current (`tunediff verify --accept`).
 
-An upgrade of tunediff changes files that every stage depends on, so DVC would make all results again. Here the cheap
-stages run as DVC runs them; the others, which need a model, are taken over with `dvc commit`, where both models, asked
-a sample again, answer as before.
+An upgrade of tunediff changes files that every stage depends on, so DVC would compute all results again. Here the cheap
+stages run as usual. The results of the others, which need a model, are accepted with `dvc commit`, provided that both
+models give the same answers to a sample of cases.
 """
 
 import subprocess
@@ -16,39 +16,39 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.release import REQUIREMENTS
 
 FIRST = ("settings", "prepare")
-TAKEN_OVER = ("base_model", "predict_base", "features", "train", "predict_tuned")
-ASKED_AGAIN = ("predict_base", "predict_tuned")
+ACCEPTED = ("base_model", "predict_base", "features", "train", "predict_tuned")
+EVALUATED_AGAIN = ("predict_base", "predict_tuned")
 LAST = ("count_params", "eval_base", "eval_tuned", "diff_cases", "report")
 CODE = ("src", "stages", GRADERS, str(REQUIREMENTS))
 
 
 def ready_to_accept() -> None:
-    """Run the stages before the first model, and see that nothing but code has changed for the others.
+    """Run the stages before the first model, and check that only code has changed for the others.
 
     Raises:
         TunediffError: something else has changed, or DVC fails.
     """
-    _refuse(_changed_by_hand(dvc_status()))
+    _refuse(_changed_by_user(dvc_status()))
     refresh()
     _dvc("repro", "--single-item", *FIRST)
-    _refuse(_changed(dvc_status(), TAKEN_OVER))
+    _refuse(_changed(dvc_status(), ACCEPTED))
 
 
-def take_over() -> None:
-    """Take over the results of expensive stages, and run the cheap ones after them.
+def accept_results() -> None:
+    """Accept the results of expensive stages, and run the cheap stages after them.
 
     Raises:
         TunediffError: DVC fails.
     """
-    _dvc("commit", "--force", *TAKEN_OVER)
+    _dvc("commit", "--force", *ACCEPTED)
     _dvc("repro", "--single-item", *LAST)
-    not_repeated = [name for name in TAKEN_OVER if name not in ASKED_AGAIN]
-    print(f"Taken over: {', '.join(ASKED_AGAIN)}, whose models reproduce the answers in the sample.")
-    print(f"Taken over without a check: {', '.join(not_repeated)}; repeating them takes as long as computing them.")
+    not_repeated = [name for name in ACCEPTED if name not in EVALUATED_AGAIN]
+    print(f"Accepted: {', '.join(EVALUATED_AGAIN)}, whose models reproduce the answers in the sample.")
+    print(f"Accepted without a check: {', '.join(not_repeated)}; repeating them takes as long as computing them.")
 
 
-def _changed_by_hand(status: Mapping[str, Any]) -> list[str]:
-    """What has changed that neither is code nor comes out of a stage, such as params.yaml or a file of data."""
+def _changed_by_user(status: Mapping[str, Any]) -> list[str]:
+    """The changed files that are neither code nor written by a stage, such as params.yaml or a data file."""
     made = {path for stage in pipeline_stages().values() for path in written(stage)}
     return [
         path
@@ -58,7 +58,7 @@ def _changed_by_hand(status: Mapping[str, Any]) -> list[str]:
 
 
 def _changed(status: Mapping[str, Any], stages: Sequence[str] | Mapping[str, Any]) -> list[str]:
-    """What these stages read that has changed since, and is neither code nor their settings; and what they wrote."""
+    """The changed inputs of these stages, except for code and settings, and their changed outputs."""
     found = {
         path: None
         for name in stages

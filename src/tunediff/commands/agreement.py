@@ -1,7 +1,7 @@
-"""Whether a model that is asked again gives what a prediction file holds, up to rounding.
+"""Check that a model reproduces the predictions in a file, up to rounding.
 
 found = ask_again(project, engine, spread(cases, 200), held, title="publish")
-found.differing                          # ids of the cases that rounding does not explain: none
+found.differing                          # ids of cases that differ by more than rounding: none
 """
 
 import math
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
 
 
 class Agreement(NamedTuple):
-    """How many cases were asked again, how many predictions were the same, and who differs."""
+    """The number of cases evaluated again, the number of equal predictions, and the cases that differ."""
 
     n: int
     same: int
-    furthest: float  # nats that a log-probability was off by, at most
+    furthest: float  # largest difference of a log-probability, in nats
     differing: list[str]
 
 
 def spread(cases: Sequence[Case], n: int) -> list[Case]:
-    """At most `n` cases, evenly spread over all of them."""
+    """Return at most `n` cases, evenly spread over all cases."""
     n = min(n, len(cases))
     return [cases[i * len(cases) // n] for i in range(n)]
 
 
 def ask_again(project: "Project", engine: Engine, cases: Sequence[Case], held: "pd.DataFrame", title: str) -> Agreement:
-    """Ask a model some cases again, and compare with the predictions that were measured.
+    """Evaluate a model on some cases again, and compare with stored predictions.
 
-    A case differs where the file has none of its id, its prompt is another one, a log-probability is off by more than
-    `ROUNDING`, or the answer is another one although the measured log-probabilities of the two are further apart than
-    that. In float32 the text has to be the same too, letter by letter.
+    A case differs if the stored predictions lack its id, its prompt changed, a log-probability differs by more than
+    `ROUNDING`, or the answer changed although the stored log-probabilities of the two answers differ by more than that.
+    In float32 generated text must be identical, too.
 
     Args:
-        project: the test set, and how it is asked and graded.
-        engine: answers with the model.
-        cases: the cases to ask.
-        held: the predictions that were measured, with these cases and others.
-        title: what the progress bar says.
+        project: the test set, and how it is evaluated and graded.
+        engine: the engine that runs the model.
+        cases: the cases to evaluate.
+        held: the stored predictions, of at least these cases.
+        title: title of the progress bar.
     """
     measured = {row["case_id"]: row for _, row in held.iterrows()}
     limit = ROUNDING.get(engine.environment().get("dtype", ""), max(ROUNDING.values()))
@@ -63,24 +63,24 @@ def ask_again(project: "Project", engine: Engine, cases: Sequence[Case], held: "
         equal = answered and (limit > ROUNDING["float32"] or now["text"] == then["text"])
         same += equal
         agree = equal or (not answered and _tied(now, then, project.case_set.ask, limit))
-        # Not `off > limit`: a number that is none is above no limit.
+        # Not `off > limit`, which is false for NaN.
         if now["prompt_hash"] != then["prompt_hash"] or not off <= limit or not agree:
             differing.append(str(now["case_id"]))
     return Agreement(len(cases), same, furthest, differing)
 
 
 def _answer(row: "pd.Series[Any]") -> str | None:
-    """The prediction; a table may hold a missing one as NaN."""
+    """The prediction, None if missing; tables may have NaN instead of None."""
     return row["prediction"] if isinstance(row["prediction"], str) else None
 
 
 def _scores(row: "pd.Series[Any]") -> list[float]:
-    """The log-probabilities; none where the answer has no such."""
+    """The log-probabilities; empty if the answer has none."""
     return [] if row["log_probs"] is None else list(row["log_probs"])
 
 
 def _tied(now: "pd.Series[Any]", then: "pd.Series[Any]", ask: Ask, limit: float) -> bool:
-    """Whether the two answers are the likeliest of some names whose measured log-probabilities are as good as equal."""
+    """Whether the stored log-probabilities of the two answers are the highest and equal up to rounding."""
     answers = (_answer(now), _answer(then))
     if ask.answer not in ("choices", "labels") or not set(answers) <= set(ask.names):
         return False

@@ -1,4 +1,4 @@
-"""Compare many runs on the same cases: which can be told apart, ranks as intervals, groups of ties, recipes by seed.
+"""Compare many runs on the same cases: significant differences, ranks as intervals, groups of ties, recipes by seed.
 
     tunediff board                                     # this folder and its DVC experiments
     tunediff board lr1e-4 lr3e-4 main ../other         # experiments, revisions, folders of projects
@@ -6,14 +6,13 @@
     tunediff board predictions/ --data dev-v2.0.json --json
     tunediff board answers.csv --prediction-field small,large,tuned --label-field gold
 
-A run is a DVC experiment or a Git revision of the project here, a folder of a project, a prediction file, or each of
-the prediction files of another folder; files take the field options of `tunediff diff`. Of one file each column that
---prediction-field or --correct-field names is a run, with commas between them, and of any file each filter or model
-that --filter names. All must have answered the same cases. Of projects the base model is a run too, and runs that
-differ in train.seed alone are also told of as one recipe. Predictions are read where they lie or from DVC's cache:
-nothing is computed by a model. --json prints one object; --out writes board.json, board.md, board.html,
-labels_to_review.jsonl (cases on which all runs agree against the label) and, for recipes, flips.jsonl. Bad input: one
-line and exit code 1.
+A run is a DVC experiment or a Git revision of the current project, the folder of a project, a prediction file, or any
+prediction file in another folder; for files, use the field options of `tunediff diff`. A single file can have several
+runs: the comma-separated columns of --prediction-field or --correct-field, or the filters or models of --filter. All
+runs must have answered the same cases. For projects, the base model is a run too, and runs that differ only in
+train.seed are also reported as a recipe. Predictions are read from the project or from DVC's cache; no model runs.
+--json prints one object; --out writes board.json, board.md, board.html, labels_to_review.jsonl (cases on which all runs
+agree against the label) and, for recipes, flips.jsonl. Bad input ends with one line and exit code 1.
 """
 
 import argparse
@@ -64,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def write_recipe(runs: Sequence[str], folder: Path) -> None:
-    """Write the board of the seeds of a recipe, and say what it says.
+    """Write the board of the seeds of a recipe, and print its findings.
 
     Raises:
         TunediffError: see `main`.
@@ -78,7 +77,7 @@ def main(args: argparse.Namespace) -> None:
     """Run `tunediff board`.
 
     Raises:
-        TunediffError: an argument is at fault, or runs that cannot be compared.
+        TunediffError: an argument is invalid, or the runs cannot be compared.
     """
     for option, value, least in (("--confidence", args.confidence, 0.5), ("--half-width", args.half_width, 0.0)):
         if not least < value < 1:
@@ -86,7 +85,7 @@ def main(args: argparse.Namespace) -> None:
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise TunediffError(f"{args.out}: is not a folder, expected one to write to (--out)")
     runs = _read_runs(args)
-    if args.base is not None:  # it takes the place of the base model of each run
+    if args.base is not None:  # it replaces the base model of each run
         runs = [replace(run, base_name=None) for run in runs]
     board = make_board(runs, args.base or (BASE if any(run.name == BASE for run in runs) else None), args.confidence)
     recipes = find_recipes(runs)
@@ -105,7 +104,7 @@ def main(args: argparse.Namespace) -> None:
 def write(
     folder: Path, board: Board, recipes: Sequence[Recipe], figures: Sequence[dict[str, Any]], health: Health
 ) -> None:
-    """Write the board; no file takes its place before all of them are whole."""
+    """Write the files of the board, all or none."""
     flips = [line for recipe in recipes for line in case_lines(recipe)]
     lines = {"labels_to_review.jsonl": [*review_lines(health.suspected)]} | ({"flips.jsonl": flips} if recipes else {})
     names = ["board.json", "board.md", "board.html", *lines]
@@ -131,17 +130,17 @@ def _read_runs(args: argparse.Namespace) -> list[Answered]:
                     found.append(read_file(called, place, fields, args.data, args.metric, chosen, args.threshold))
                 continue
             files = folder_files(place) if isinstance(place, Path) else revision_files(place, kept())
-            # All answered the same cases: one of them says what these share.
+            # The runs have the same cases, so the clusters of one run are enough.
             clustered = not any("cluster" in run.frame for run in found)
             found.append(read_run(name, files, args.confidence, clustered=clustered))
     return _with_bases(found)
 
 
 def _parts(args: argparse.Namespace, places: int) -> list[tuple[str | None, Fields, str | None]]:
-    """What of a file is a run: its name (None: there is one), its columns, and its filter or model.
+    """The runs in a file: name (None if there is only one), columns, and filter or model of each.
 
     Raises:
-        TunediffError: several columns beside several files, or beside each other.
+        TunediffError: several columns are given for several files, or by several options.
     """
     options = {"--prediction-field": args.prediction_field, "--correct-field": args.correct_field}
     options |= {"--filter": args.filter}
@@ -154,17 +153,17 @@ def _parts(args: argparse.Namespace, places: int) -> list[tuple[str | None, Fiel
     if option == "--filter":
         return [(name, fields_of(args), name) for name in names]
     if places > 1:
-        raise TunediffError(f"{option}: found {len(names)} columns beside {places} runs, expected one file")
+        raise TunediffError(f"{option}: found {len(names)} columns with {places} runs, expected one file")
     if option == "--correct-field":
         return [(name, fields_of(args, args.prediction_field, name), None) for name in names]
-    # Files of other tools call the models what a table calls its columns.
+    # For files of other tools, the names of columns are names of models.
     return [(name, fields_of(args, name), name) for name in names]
 
 
 def _named(runs: Sequence[str], data: Path | None) -> list[tuple[str, Path | str]]:
-    """Each run with its name: a file or the folder of a project, or the name of a revision.
+    """The runs by name: the path of a file or of a project's folder, or the name of a revision.
 
-    The data set may lie in the folder of the prediction files.
+    The data set may be in the folder of the prediction files.
     """
     named: list[tuple[str, Path | str]] = []
     for run in runs:
@@ -185,7 +184,7 @@ def _named(runs: Sequence[str], data: Path | None) -> list[tuple[str, Path | str
 
 
 def _with_bases(runs: Sequence[Answered]) -> list[Answered]:
-    """The runs, and before them the base models of those that have one: each once, however many were tuned from it."""
+    """The runs, preceded by their base models, each of which is included once."""
     bases: dict[str, list[Answered]] = {}
     for run in runs:
         if run.base is not None:

@@ -1,15 +1,16 @@
-"""Compare variants of a model step by step: which cases flip from each to the next, and from the first to the last.
+"""Compare variants of a model step by step: cases that flip from each variant to the next, and from first to last.
 
     tunediff chain base.jsonl nf4.jsonl tuned.jsonl merged.jsonl --out chain
     tunediff chain BASE BASE:nf4 ADAPTER MERGED --data test.csv --input text --label label
 
-A variant is a prediction file, which takes the field options of `tunediff diff`; the folder of a project, of which the
-tuned model is taken; or a model as `tunediff compare` names it: a folder or an id on the hub, an adapter or whole, with
-:PRECISION behind it. Models are asked about the cases of --data, with the options of `tunediff compare`, in a project
-in reports (or --out); the first of them is the base, on which adapters are put. All must have answered the same cases.
+A variant is a prediction file, with the field options of `tunediff diff`; the folder of a project, which stands for its
+tuned model; or a model named as for `tunediff compare`: the folder or hub id of an adapter or a whole model, optionally
+with :PRECISION. Models are evaluated on the cases of --data, with the options of `tunediff compare`, in a project in
+reports (or --out); the first of them is the base of the adapters. All variants must have answered the same cases.
 
---json prints one object; --out writes chain.json, chain.md, chain.html and changed.jsonl, the cases that some step
-changes with the answer of each variant; of models they are written in any case. Bad input: one line and exit code 1.
+--json prints one object; --out writes chain.json, chain.md, chain.html and changed.jsonl (the cases that any step
+changes, with the answers of all variants). For models they are always written. Bad input ends with one line and exit
+code 1.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tunediff.commands.compare import add_asking, params_text, project_of, run_project, write_project
+from tunediff.commands.compare import add_evaluation_options, params_text, project_of, run_project, write_project
 from tunediff.commands.diff import add_fields, fields_of
 from tunediff.commands.revisions import PIPELINE, folder_files, read_file, read_run
 from tunediff.commands.table import aligned
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff chain`."""
     parser.add_argument("variants", nargs="+", metavar="VARIANT", help="the variants, in the order of the steps")
     add_fields(parser, "labelled cases to evaluate models on; for prediction files, the data set of SQuAD predictions")
-    add_asking(parser, required=False)
+    add_evaluation_options(parser, required=False)
     parser.add_argument(
         "--confidence", type=float, default=CONFIDENCE, help=f"confidence level of all intervals ({CONFIDENCE})"
     )
@@ -53,14 +54,14 @@ def main(args: argparse.Namespace) -> None:
     """Run `tunediff chain`.
 
     Raises:
-        TunediffError: an argument is at fault, or variants that cannot be compared.
+        TunediffError: an argument is invalid, or the variants cannot be compared.
     """
     if not 0.5 < args.confidence < 1:
         raise TunediffError(f"--confidence: found {args.confidence}, expected more than 0.5 and less than 1")
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise TunediffError(f"{args.out}: is not a folder, expected one to write to (--out)")
     repeated = next((name for name in args.variants if args.variants.count(name) > 1), None)
-    if repeated is not None:  # before a model is asked
+    if repeated is not None:
         raise TunediffError(f"chain: found the run {repeated} twice, expected each once")
     places = dict(_places(args.variants))
     models = [name for name, path in places.items() if path is None]
@@ -81,13 +82,13 @@ def main(args: argparse.Namespace) -> None:
 
 
 def printed_lines(chain: Chain) -> list[str]:
-    """What the terminal says of a chain."""
+    """Return the tables and sentences about a chain for the terminal."""
     variants, steps = (aligned(table, left=1) for table in chain_tables(chain))
     return [*variants, "", *steps, "", *chain_lines(chain)]
 
 
 def write(folder: Path, chain: Chain) -> None:
-    """Write the chain; no file takes its place before all of them are whole."""
+    """Write the files of the chain, all or none."""
     with ExitStack() as stack:
         figures, markdown, html, cases = (stack.enter_context(replacing(folder / name)) for name in WRITTEN)
         pages = chain_pages(chain)
@@ -98,7 +99,7 @@ def write(folder: Path, chain: Chain) -> None:
 
 
 def _places(variants: Sequence[str]) -> Iterator[tuple[str, Path | None]]:
-    """Each variant with its path: a prediction file or the folder of a project; None: it is a model."""
+    """The variants with their paths: a prediction file or the folder of a project; None for a model."""
     for name in variants:
         path = Path(name)
         is_file = path.is_file() and path.suffix.lower() in KINDS
@@ -112,8 +113,8 @@ def _read(name: str, path: Path, args: argparse.Namespace, data: Path | None) ->
 
 
 @contextmanager
-def _said_aside() -> Iterator[None]:
-    """Let what programs print to standard output go to standard error: with --json the object stands there alone."""
+def _stdout_to_stderr() -> Iterator[None]:
+    """Redirect the standard output of programs to standard error, so that --json prints only the object."""
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
@@ -126,10 +127,10 @@ def _said_aside() -> Iterator[None]:
 
 
 def _ask(args: argparse.Namespace, models: Sequence[str], project: Path) -> dict[str, Answered]:
-    """What each model answers, by its name: in one project the first is the base, and each other the tuned model once.
+    """The answers of each model, by name: in one project, the first is the base, the others are tuned models in turn.
 
     Raises:
-        TunediffError: an argument, the data or a model is at fault, before anything is computed; or a stage fails.
+        TunediffError: an argument, the data or a model is invalid (before anything is computed), or a stage fails.
     """
     if len(models) == 1:
         raise TunediffError(
@@ -147,7 +148,7 @@ def _ask(args: argparse.Namespace, models: Sequence[str], project: Path) -> dict
         print("\n".join(f"chain: {line}" for line in lines), file=sys.stderr)
     found: dict[str, Answered] = {}
     for name, text in wanted.items():
-        with _said_aside():
+        with _stdout_to_stderr():
             write_project(project, text, args.data)
             code = run_project(project)
         if code:

@@ -1,13 +1,13 @@
-"""Ask the model after each epoch: gain and forgetting over training, and which epoch is really better than which.
+"""Evaluate the model after each epoch: gain and forgetting during training, and significant differences of epochs.
 
     tunediff checkpoints
     tunediff checkpoints --cases 500 --json
 
-After a pipeline with train.keep: all. The models of all epochs answer every test set, or --cases of each, spread
-evenly; of the base the answers of the pipeline are taken. Each epoch is held against the base, and all pairs of epochs
-by the exact test, adjusted over all pairs (Holm 1979). Writes metrics/checkpoints.json, which the report shows: dvc
-repro --single-item --force report. An epoch that is chosen by these figures needs another test set to be measured on.
-Bad input: one line and exit code 1.
+Run it after a pipeline with train.keep: all. The models of all epochs answer every test set, or --cases of each, spread
+evenly; the answers of the base are those of the pipeline. Each epoch is compared with the base and with the other
+epochs, by exact tests adjusted over all pairs (Holm 1979). Writes metrics/checkpoints.json, which the report shows
+after dvc repro --single-item --force report. An epoch that is selected by these figures must be measured on another
+test set. Bad input ends with one line and exit code 1.
 """
 
 import argparse
@@ -36,24 +36,24 @@ FILE = "checkpoints.json"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff checkpoints`."""
     parser.add_argument("--cases", type=int, metavar="N", help="cases of each test set (all)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the tables")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the tables")
 
 
 def main(args: argparse.Namespace) -> None:
     """Run `tunediff checkpoints`.
 
     Raises:
-        TunediffError: an argument is at fault, or there is no model after each epoch.
+        TunediffError: an argument is invalid, or the models after each epoch are missing.
     """
     from tunediff.models.tuned import kept_epochs
 
     if args.cases is not None and args.cases < 1:
-        raise TunediffError(f"--cases: found {args.cases}, expected a number from 1 up")
+        raise TunediffError(f"--cases: found {args.cases}, expected a number of at least 1")
     first = read_project()
     epochs = kept_epochs(first.tuned)
     if not epochs:
         raise TunediffError(
-            f"{first.tuned}: found no model after each epoch, expected those of a run with train.keep: all"
+            f"{first.tuned}: found no models of single epochs, expected those of a run with train.keep: all"
         )
     projects = [read_project(name) for name in first.settings.sets]
     cases = {one.set_name: spread(one.cases(), args.cases or len(one.cases())) for one in projects}
@@ -83,7 +83,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def lines(name: str, found: dict[str, Any]) -> Iterator[str]:
-    """The epochs on a test set, as a table for a terminal."""
+    """Yield the lines of a table of the epochs on a test set, for a terminal."""
     yield f"{name}: {found['n']:,} cases"
     yield from change_lines("epoch", found["measure"], found["epochs"])
     yield from epoch_sentences(found)

@@ -1,4 +1,4 @@
-r"""Compare two models that are there already, from a file of labelled cases to the report, without a params.yaml.
+r"""Compare two existing models on a file of labelled cases, without writing a params.yaml.
 
     tunediff compare BASE TUNED --data test.csv --input text --label label
     tunediff compare microsoft/phi-2 ./my-adapter --data test.csv --input premise --input hypothesis \
@@ -6,18 +6,18 @@ r"""Compare two models that are there already, from a file of labelled cases to 
     tunediff compare BASE BASE:nf4 --data test.csv --input text --label label
     tunediff compare http://localhost:8000/v1#base http://localhost:8000/v1#tuned --data test.csv --input text
 
-BASE and TUNED are folders, GGUF files, or ids on the hub (ID, or ID@COMMIT for another commit than the newest); TUNED
-is an adapter in peft's layout or a whole model. :PRECISION behind one says how its weights are held: nf4, fp4 or int8
-(packed by bitsandbytes), float32, bfloat16 or float16, or several; what a checkpoint stores quantised (GPTQ, AWQ, FP8,
-...) needs none. Or both are addresses of models that servers with OpenAI's interface have, as URL#NAME, or URL where it
-has one; --api-key-env names the environment variable that holds the key. --input names a column that a case consists
-of, as often as there are some. A language model is asked by a template in which {NAME} stands for a column, and chooses
-among the labels, or among the texts that --choices gives for them. With --head classification it is the classifiers
-themselves that answer.
+BASE and TUNED are folders, GGUF files, or ids on the hub (ID, or ID@COMMIT for a commit other than the newest); TUNED
+is an adapter in peft's layout or a whole model. Append :PRECISION to load weights in another precision: nf4, fp4 or
+int8 (quantized by bitsandbytes), float32, bfloat16 or float16, or several of these. A checkpoint that is stored
+quantized (GPTQ, AWQ, FP8, ...) needs none. Instead, both can be addresses of models on servers with OpenAI's interface:
+URL#NAME, or URL if the server has one model; --api-key-env names the environment variable with the key. --input names a
+column of text, and can be repeated. A language model is prompted with a template, in which {NAME} stands for a column,
+and chooses among the labels, or among their texts given by --choices. With --head classification, classifiers answer
+directly.
 
-Writes a DVC project of its own to a folder in DIR (params.yaml, the data, the pipeline), runs it without training and
-prints where the report is. There `dvc repro` finds nothing to do, and params.yaml can be changed as in any experiment.
-The same command resumes from what is done; of a params.yaml that says something else it keeps params.yaml.before.
+Writes a DVC project to a folder in DIR (params.yaml, the data, the pipeline), runs it without training and prints the
+path of the report. In this project, `dvc repro` finds nothing to do, and params.yaml can be changed as in any
+experiment. Run the same command to resume. A params.yaml with different content is kept as params.yaml.before.
 """
 
 import argparse
@@ -27,52 +27,33 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
 from tunediff.commands import repro
+from tunediff.commands.model_names import CONFIG_FILES, Named, named_model, precisions, without_precision
 from tunediff.commands.scaffold import RAW, copy, write_pipeline
-from tunediff.config.engine import SERVED, EngineSection, address_problems
+from tunediff.config.engine import SERVED
 from tunediff.config.loading import nearest
-from tunediff.config.model import BITSANDBYTES, HEADS
+from tunediff.config.model import HEADS
 from tunediff.data.sources import Row
 from tunediff.data.sources.table_files import read_rows
-from tunediff.models.gguf import SUFFIX
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import PACKED, kind_of, read_json, read_text, shown, write_text
-from tunediff.runtime.hub import newest, snapshot
+from tunediff.runtime.hub import snapshot
 from tunediff.tasks.columns import key_of, value_of
 from tunediff.tasks.draws import read_splits
 from tunediff.tasks.experiment import Experiment, read_experiment
 
-# Read by DVC in the project: no Git is asked for, and nothing is told to anyone.
+# DVC's configuration in the project: no Git repository is required, and no usage statistics are sent.
 DVC_CONFIG = "[core]\n    analytics = false\n    no_scm = true\n"
-# What params.yaml said before the command wrote another.
+# Backup of a params.yaml with different content.
 BEFORE = "params.yaml.before"
 REPORT = Path("reports/report.html")
-# What says of a model, before its weights are there, in which form they are: that of a whole model, and of an adapter.
-SMALL = ["config.json", "adapter_config.json"]
-# What may stand behind the name of a model, and which key of params.yaml says it.
-PRECISIONS = dict.fromkeys(BITSANDBYTES, "quantization") | dict.fromkeys(("float32", "bfloat16", "float16"), "dtype")
-# More values than this are no labels but texts.
+# More distinct values are free text, not labels.
 MOST_LABELS = 100
 FIRST_LINE = "# Written by tunediff compare; docs/params.md explains every key.\n"
-
-
-class Named(NamedTuple):
-    """A model as the command names it; its precision where that is said."""
-
-    source: str
-    id: str
-    revision: str | None
-    quantization: str | None = None
-    dtype: str | None = None
-    url: str | None = None  # of the server that has it
-
-    def place(self) -> dict[str, str | None]:
-        """Where it comes from, as params.yaml says it."""
-        return {"source": self.source, "id": self.id, "revision": self.revision}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,14 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "tuned", metavar="TUNED", help="the model after: an adapter for BASE or a whole model, given in the same way"
     )
     parser.add_argument("--data", type=Path, required=True, help="labelled cases: .csv, .tsv, .jsonl or .parquet")
-    add_asking(parser, required=True)
+    add_evaluation_options(parser, required=True)
     parser.add_argument(
         "--out", type=Path, default=Path("reports"), metavar="DIR", help="folder for the report (reports)"
     )
 
 
-def add_asking(parser: argparse.ArgumentParser, required: bool) -> None:
-    """Add the options that say how models are asked about the cases of a file."""
+def add_evaluation_options(parser: argparse.ArgumentParser, required: bool) -> None:
+    """Add the options for evaluating models on the cases of a file."""
     parser.add_argument(
         "--input", action="append", required=required, metavar="COLUMN", help="a column with a text of the case"
     )
@@ -108,7 +89,7 @@ def main(args: argparse.Namespace) -> None:
     """Run `tunediff compare`.
 
     Raises:
-        TunediffError: an argument, the data or a model is at fault; then nothing is written and nothing is computed.
+        TunediffError: an argument, the data or a model is invalid; then nothing is written or computed.
     """
     project = project_of(args.out, [args.base, args.tuned])
     text, notes = params_text(args)
@@ -123,24 +104,24 @@ def main(args: argparse.Namespace) -> None:
 
 
 def project_of(out: Path, models: Sequence[str]) -> Path:
-    """The folder of the project in which models are compared.
+    """Return the folder of the project in which models are compared.
 
     Raises:
-        TunediffError: another folder of that name is there.
+        TunediffError: the folder exists, and was not written by this command.
     """
     project = out / "--".join(map(_slug, models))
     if project.exists() and not (project / "params.yaml").is_file():
         raise TunediffError(
-            f"{project}: exists without a params.yaml, expected a folder that tunediff compare wrote, or none"
+            f"{project}: exists without a params.yaml, expected a folder written by tunediff compare, or none"
         )
     return project
 
 
 def params_text(args: argparse.Namespace) -> tuple[str, list[str]]:
-    """The params.yaml that the arguments stand for, checked with data and models, and what is taken for granted.
+    """Return the params.yaml for the arguments, checked with data and models, and the assumptions made.
 
     Raises:
-        TunediffError: an argument, the data or a model is at fault.
+        TunediffError: an argument, the data or a model is invalid.
     """
     values = parameters(args)
     text = FIRST_LINE + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
@@ -151,16 +132,16 @@ def params_text(args: argparse.Namespace) -> tuple[str, list[str]]:
 
 
 def parameters(args: argparse.Namespace) -> dict[str, Any]:
-    """The values of the params.yaml that the arguments stand for.
+    """Return the values of the params.yaml for the arguments.
 
     Raises:
-        TunediffError: an argument is at fault, or the data cannot be read.
+        TunediffError: an argument is invalid, or the data cannot be read.
     """
     rows = read_rows(args.data)
     columns = {re.sub(r"\W", "_", column): column for column in args.input}
     if len(columns) < len(args.input):
         raise TunediffError(
-            f"--input: found {', '.join(args.input)}, which params.yaml could only call {', '.join(columns)}; "
+            f"--input: found {', '.join(args.input)}, which params.yaml would have to name {', '.join(columns)}; "
             "expected columns that differ in their letters and digits"
         )
     for column in (*args.input, args.label):
@@ -169,11 +150,11 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
             expected = f"{', '.join(available)}{nearest(column, available)}"
             raise TunediffError(f"{args.data}: found no column {column!r}, expected one of {expected}")
     if args.limit is not None and args.limit < 1:
-        raise TunediffError(f"--limit: found {args.limit}, expected a number of cases from 1 up")
+        raise TunediffError(f"--limit: found {args.limit}, expected a number of cases of at least 1")
     writes = HEADS[args.head].writes
     option, given = ("--head-labels", args.head_labels) if writes else ("--choices", args.choices)
     if given is not None:
-        raise TunediffError(f"{option}: given beside --head {args.head}, expected none")
+        raise TunediffError(f"{option}: given with --head {args.head}, expected none")
     found = _labels(rows, args.label, args.data)
     choices = _choices(args.choices) if args.choices is not None else {label: f" {label}" for label in found}
     base, tuned = (named_model(text, args.api_key_env) for text in (args.base, args.tuned))
@@ -212,71 +193,11 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def named_model(text: str, api_key_env: str | None = None) -> Named:
-    """Which model an argument names: `MODEL` or `MODEL:PRECISION` (see `_named_place`), or a model of a server.
-
-    Args:
-        text: the argument.
-        api_key_env: the environment variable that holds the server's key.
-
-    Raises:
-        TunediffError: as there; or a precision is named twice, or the server has none of that name.
-    """
-    if "://" in text:
-        return _served_model(text, api_key_env)
-    model, words = _without_precision(text)
-    held = {PRECISIONS[word]: word for word in words}
-    if len(held) < len(words):
-        raise TunediffError(f"{text}: found {' and '.join(words)}, which contradict each other")
-    return _named_place(model)._replace(**held)
-
-
-def _without_precision(text: str) -> tuple[str, list[str]]:
-    """The name of a model, and the precisions that stand behind it."""
-    words: list[str] = []
-    while not Path(text).expanduser().exists() and (word := text.rpartition(":")[2]) in PRECISIONS:
-        words.insert(0, word)
-        text = text.rpartition(":")[0]
-    return text, words
-
-
-def _named_place(text: str) -> Named:
-    """Which model it is without its precision: a folder or a GGUF file that is there, or an id on the hub at a commit.
-
-    Raises:
-        TunediffError: it is neither; or the hub has none of that name.
-    """
-    folder = Path(text).expanduser()
-    if folder.is_dir() or (folder.is_file() and folder.suffix == SUFFIX):
-        return Named("folder", str(folder.resolve()), None)
-    id, _, revision = text.partition("@")
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", id):
-        raise TunediffError(f"{text}: there is no such folder, and it is not an id on the hub (NAMESPACE/NAME)")
-    if revision and not re.fullmatch(r"[0-9a-f]{40}", revision):
-        raise TunediffError(f"{text}: found {revision!r} after @, expected a commit, 40 hexadecimal digits")
-    try:
-        return Named("hub", id, revision or newest(id))
-    except TunediffError as error:
-        raise TunediffError(f"{text}: there is no such folder; {error}") from None
-
-
-def _served_model(text: str, api_key_env: str | None) -> Named:
-    from tunediff.engines.served.client import Client, key_of_environment
-    from tunediff.engines.served.conformance import find_model
-
-    url, _, name = text.partition("#")
-    if problems := list(address_problems("BASE and TUNED", url)):
-        raise TunediffError(problems[0])
-    section = EngineSection(kind=SERVED, url=url)
-    client = Client(url, key_of_environment(api_key_env), section.timeout)
-    return Named(SERVED, find_model(client, name or None).name, None, url=url)
-
-
 def _engine(base: Named, tuned: Named, args: argparse.Namespace) -> dict[str, Any]:
-    """The section engine of two models that servers have; empty of others.
+    """The section engine for two served models; empty for others.
 
     Raises:
-        TunediffError: a server has one of the two alone.
+        TunediffError: only one of the two is served.
     """
     if base.source != tuned.source and SERVED in (base.source, tuned.source):
         address, other = (args.base, args.tuned) if base.source == SERVED else (args.tuned, args.base)
@@ -290,37 +211,8 @@ def _engine(base: Named, tuned: Named, args: argparse.Namespace) -> dict[str, An
     return {"kind": SERVED, "url": base.url, **({"api_key_env": args.api_key_env} if args.api_key_env else {})}
 
 
-def precisions(base: Named, tuned: Named) -> tuple[dict[str, str], dict[str, str]]:
-    """How the weights of both are held, as the sections model and tuned say it.
-
-    A base, and a whole model, is as its files are where nothing else is said. An adapter is put on the base as that is.
-    """
-    quantization = base.quantization or _as_stored(base)
-    of_base = {"quantization": quantization or "none"} | ({"dtype": base.dtype} if base.dtype else {})
-    of_tuned = {key: value for key, value in (("quantization", tuned.quantization), ("dtype", tuned.dtype)) if value}
-    if (stored := _as_stored(tuned)) is not None:
-        usual = {"quantization": stored, "dtype": "auto"}
-        of_tuned = {key: of_tuned.get(key, value) for key, value in usual.items()}
-        of_tuned = {key: value for key, value in of_tuned.items() if value != of_base.get(key, "auto")}
-    return of_base, of_tuned
-
-
-def _as_stored(model: Named) -> str | None:
-    """How the files of a whole model hold its weights: none, or stored in a form of their own; None: no whole model."""
-    if model.source == SERVED:
-        return None
-    folder = Path(model.id)
-    if model.source == "hub":
-        folder = snapshot(model.id, str(model.revision), patterns=SMALL)
-    layout, adapter = (folder / name for name in SMALL)
-    if adapter.is_file() or not (layout.is_file() or folder.is_file()):
-        return None
-    config = read_json(layout) if layout.is_file() else None
-    return "stored" if isinstance(config, dict) and config.get("quantization_config") is not None else "none"
-
-
 def default_template(columns: Sequence[str] | dict[str, str], label: str) -> str:
-    r"""A plain prompt: each input in a line behind its name, then the name of what is asked for.
+    r"""Return a plain prompt: one line per input with its name, then the name of the label.
 
     >>> default_template(["premise", "hypothesis"], "label")
     'Premise: {premise}\nHypothesis: {hypothesis}\nLabel:'
@@ -335,7 +227,7 @@ def _title(name: str) -> str:
 
 
 def _labels(rows: Sequence[Row], column: str, path: Path) -> list[str]:
-    """The different labels of the rows, sorted."""
+    """The distinct labels of the rows, sorted."""
     found = sorted({key for row in rows if (key := key_of(value_of(row, column)))})
     if not 2 <= len(found) <= MOST_LABELS:
         raise TunediffError(
@@ -345,7 +237,7 @@ def _labels(rows: Sequence[Row], column: str, path: Path) -> list[str]:
 
 
 def _choices(text: str) -> dict[str, str]:
-    """The texts by label of `positive= positive,negative= negative`."""
+    """Parse texts by label, such as `positive= positive,negative= negative`."""
     pairs = [pair.partition("=") for pair in text.split(",")]
     found = {label.strip(): answer for label, _, answer in pairs if answer.strip()}
     if "" in found or len(found) < len(pairs):
@@ -354,20 +246,20 @@ def _choices(text: str) -> dict[str, str]:
 
 
 def _test_file(data: Path) -> str:
-    """What the file of cases is called in the project, such as test.csv.gz."""
+    """The name of the file of cases in the project, such as test.csv.gz."""
     packed = PACKED if data.suffix.lower() == PACKED else ""
     return f"test{kind_of(data)}{packed}"
 
 
 def _slug(text: str) -> str:
-    """The name of a model as a part of a file name: of a folder its last part."""
-    model, words = _without_precision(text)
+    """The name of a model as part of a file name; for a folder, its last component."""
+    model, words = without_precision(text)
     name = Path(model).resolve().name if Path(model).exists() else model
     return re.sub(r"[^\w.-]+", "-", "-".join([name, *words])).strip("-.")
 
 
 def checked(text: str) -> Experiment:
-    """The experiment of a params.yaml that is not written yet."""
+    """Return the experiment of a params.yaml that is not written yet."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
         path.write_text(text, encoding="utf-8")
@@ -379,21 +271,22 @@ def checked(text: str) -> Experiment:
 
 
 def _check_data(experiment: Experiment, path: Path) -> None:
-    """Read and draw the cases as the stage prepare will, from the file of the user."""
+    """Read and sample the cases like the stage prepare, from the user's file."""
     data = experiment.params.data.model_copy(update={"files": {"test": path.name}})
     read_splits(experiment.task, data, path.parent)
 
 
 def _check_models(experiment: Experiment) -> list[str]:
-    """Look at the models that lie here as the pipeline will, as far as that takes no weights; what is unusual."""
+    """Check local models like the pipeline, without reading weights; return notes on anything unusual."""
     from tunediff.models.precision import check_precision
     from tunediff.models.sources import find_weights, read_layout
     from tunediff.models.tuned import check_tuned, find_tuned
 
     model, tuned = experiment.params.model, experiment.params.tuned
     for section, key in ((model, "model"), (tuned, "tuned")):
-        if section.source == "hub":  # before gigabytes are fetched
-            layout, adapter = (snapshot(str(section.id), str(section.revision), patterns=SMALL) / one for one in SMALL)
+        if section.source == "hub":  # fail before downloading gigabytes
+            folder = snapshot(str(section.id), str(section.revision), patterns=CONFIG_FILES)
+            layout, adapter = (folder / name for name in CONFIG_FILES)
             if layout.is_file() and not adapter.is_file():
                 held = section.quantization or model.quantization
                 check_precision(dict(read_json(layout)), held, f"{key}.quantization", layout.parent)
@@ -408,7 +301,7 @@ def _check_models(experiment: Experiment) -> list[str]:
 
 
 def _assumptions(experiment: Experiment, args: argparse.Namespace) -> Iterator[str]:
-    """What the command takes for granted, and how to say otherwise."""
+    """The assumptions of the command, and the options that change them."""
     params = experiment.params
     for section, place in ((params.model, "BASE"), (params.tuned, "TUNED")):
         at = f" at commit {section.revision}" if section.revision else ""
@@ -423,20 +316,20 @@ def _assumptions(experiment: Experiment, args: argparse.Namespace) -> Iterator[s
 
 
 def write_project(project: Path, text: str, data: Path) -> None:
-    """Write the DVC project, or into that of an earlier run what has changed."""
+    """Write the DVC project, or update that of an earlier run."""
     write_pipeline(project)
     copy(data, project / RAW / _test_file(data))
     params = project / "params.yaml"
     if params.is_file() and (before := read_text(params)) != text:
         write_text(project / BEFORE, before)
-        print(f"compare: {params} had different contents, now kept in {project / BEFORE}", flush=True)
+        print(f"compare: {params} had different content, now kept in {project / BEFORE}", flush=True)
     for name, content in ((".dvc/config", DVC_CONFIG), ("params.yaml", text)):
         if not (project / name).is_file() or read_text(project / name) != content:
             write_text(project / name, content)
 
 
 def run_project(project: Path) -> int:
-    """Run the pipeline of the project to its end; its exit code."""
+    """Run the pipeline of the project; return its exit code."""
     with contextlib.chdir(project):
         try:
             repro.main(argparse.Namespace(seeds=1))

@@ -1,14 +1,14 @@
-"""Ask what flips without training: the base twice (A/A), random adapters of the same norm, parts of the change.
+"""Measure flips without training: the base evaluated twice (A/A), random adapters of the same norm, scaled changes.
 
     tunediff controls
     tunediff controls --cases 200 --draws 5
     tunediff controls --strengths 0 0.25 0.5 0.75 1 1.25
 
-After the pipeline: base and tuned model answer the test set again (--set), or --cases of it, spread evenly. So does a
-null adapter: random, in each layer of the trained one's norm, --draws of them. Flips of mere perturbation stand beside
-those of training. --strengths asks the tuned model with that many times its change, 0 being the base and 1 the tuned
-model. Writes metrics/controls.json, which the report shows: dvc repro --single-item --force report. Bad input: one line
-and exit code 1.
+Run it after the pipeline. Base and tuned model answer the test set (--set) again, or --cases of it, spread evenly. So
+do --draws null adapters, which are random with the trained adapter's norm in each layer, so that flips due to mere
+perturbation can be compared with those of training. --strengths evaluates the tuned model with its change scaled: 0 is
+the base and 1 the tuned model. Writes metrics/controls.json, which the report shows after dvc repro --single-item
+--force report. Bad input ends with one line and exit code 1.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="strengths of the trained change, 0 or more (without a number: "
         f"{' '.join(f'{one:g}' for one in STRENGTHS)})",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     add_set_argument(parser)
 
 
@@ -62,11 +62,11 @@ def main(args: argparse.Namespace) -> None:
     """Run `tunediff controls`.
 
     Raises:
-        TunediffError: an argument is at fault, there is no model yet, or the tuned model is none that can be varied.
+        TunediffError: an argument is invalid, there is no model yet, or the tuned model cannot be varied.
     """
     for name, value, least in (("cases", args.cases, 1), ("draws", args.draws, 0)):
         if value is not None and value < least:
-            raise TunediffError(f"--{name}: found {value}, expected a number from {least} up")
+            raise TunediffError(f"--{name}: found {value}, expected a number of at least {least}")
     strengths = tuple(dict.fromkeys((args.strengths or STRENGTHS) if args.strengths is not None else ()))
     for strength in strengths:
         if not 0 <= strength <= 10:
@@ -103,25 +103,25 @@ def main(args: argparse.Namespace) -> None:
 
 
 def held_answers(project: Project, cases: "Sequence[Case]") -> "pd.DataFrame":
-    """What the base answered to these cases in the pipeline, in their order, with the text that cases share."""
+    """Return the base model's answers of the pipeline, in the order of the cases, with clusters."""
     held, _ = read_predictions(project.predictions("base"))
     rows = held.set_index("case_id").loc[[case.case_id for case in cases]].reset_index()
     return with_sources(rows, project, cases)
 
 
 def with_sources(frame: "pd.DataFrame", project: Project, cases: "Sequence[Case]") -> "pd.DataFrame":
-    """Answers to cases in their order, with the text that each shares with others as its cluster."""
+    """Return the answers with the source text of each case as its cluster."""
     return frame.assign(cluster=[case.inputs[project.task.source_input] for case in cases])
 
 
 def of_run() -> str:
-    """What stands in the file for the run that it is of."""
+    """Return the hash that identifies the current run in the file."""
     base, tuned = (read_json(stage_path(f"eval_{model}", "metrics")) for model in MODELS)
     return run_hash(base, tuned)
 
 
 def writer(project: Project, seed: int = 0, strength: float | None = None) -> Callable[[Path], None]:
-    """What writes a varied tuned model to a folder: a random one of this seed, or the trained one at a strength."""
+    """Return a function that writes a variant of the tuned model to a folder: random, or scaled by a strength."""
 
     def write(folder: Path) -> None:
         from tunediff.models.load import load_base
@@ -139,7 +139,7 @@ def writer(project: Project, seed: int = 0, strength: float | None = None) -> Ca
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
-    """What was found, as tables for a terminal."""
+    """Yield the lines of tables for a terminal."""
     rows = [["", "flips", "repaired", "broken", "answers changed"]]
     steps = [("base, evaluated again (A/A)", found["again"])]
     steps += [(f"null adapter, draw {one['seed']}", one) for one in found["null"]]

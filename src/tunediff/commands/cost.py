@@ -1,9 +1,9 @@
-"""What each stage cost, whether the last run made it or took it from the cache, and what a repaired case cost.
+"""Show the cost of each stage, whether the last run computed it or used the cache, and the cost per repaired case.
 
     tunediff cost
 
 Reads metrics/cost/, metrics/diff_cases.json and the section `cost` of params.yaml; runs nothing. The last run is the
-last `make repro` or `tunediff repro`; a `dvc repro` by itself leaves no note of what it ran.
+last `make repro` or `tunediff repro`; a plain `dvc repro` does not record what it ran.
 """
 
 import argparse
@@ -34,28 +34,28 @@ PER_REPAIR = ("n", "repaired", "broken", "accuracy_delta", "accuracy_delta_low",
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`tunediff cost` takes none."""
+    """Add the arguments of `tunediff cost`, which has none."""
 
 
 def main(_: argparse.Namespace) -> None:
     """Run `tunediff cost`.
 
     Raises:
-        TunediffError: there is no pipeline here, or a file is at fault.
+        TunediffError: there is no pipeline here, or a file is invalid.
     """
     print(cost_summary(read_stages()))
 
 
 def cost_summary(stages: Sequence[Stage]) -> str:
-    """What is printed.
+    """Return the table and the sentences to print.
 
     Raises:
-        TunediffError: a file is at fault.
+        TunediffError: a file is invalid.
     """
     run, params = last_run(stages), read_experiment(PARAMS).params
     costs = {stage.name: read_cost(stage.cost) for stage in stages}
     states = {name: state(name, cost, run) for name, cost in costs.items()}
-    # What lies there of a stage that was not made is of other code, data or parameters.
+    # The cost file of a stage that was not computed belongs to other code, data or parameters.
     costs = {name: None if states[name] == STATES["not made"] else cost for name, cost in costs.items()}
     price, currency = params.cost.price_per_hour, params.cost.currency
     lines = [*table(costs, states, price, currency), "", *_summary(costs, states, run, price, currency)]
@@ -63,26 +63,26 @@ def cost_summary(stages: Sequence[Stage]) -> str:
 
 
 def seconds_of(costs: Mapping[str, Cost | None]) -> float:
-    """Seconds of all stages whose cost is known."""
+    """Return the total seconds of all stages whose cost is known."""
     return float(sum(cost["seconds"] for cost in costs.values() if cost))
 
 
 def state(name: str, cost: Cost | None, run: Run | None) -> str:
-    """What the last run did with a stage; another result may have taken its place since."""
+    """Return what the last run did with a stage, or "changed since" if its result was replaced afterwards."""
     outcome = (run.outcomes if run else {}).get(name, Outcome("not known", cost))
-    # DVC removes what a stage wrote before it runs, so one that stopped has no cost.
+    # DVC removes the outputs of a stage before it runs, so a stopped stage has no cost file.
     if cost != (None if outcome.state == "stopped" else outcome.cost):
         return "changed since"
     return STATES[outcome.state]
 
 
 def saved(costs: Mapping[str, Cost | None], states: Mapping[str, str]) -> dict[str, Cost]:
-    """The stages that the last run took from the cache, each with what it cost when it ran."""
+    """Return the stages that the last run restored from the cache, with their cost when they ran."""
     return {name: cost for name, cost in costs.items() if cost and states[name] == STATES["cache"]}
 
 
 def table(costs: Mapping[str, Cost | None], states: Mapping[str, str], price: float | None, currency: str) -> list[str]:
-    """A line a stage and one for all; columns of a GPU, of money and of savings where there are such figures."""
+    """Return the lines of a table with one row per stage and a total; columns without any figure are omitted."""
     kept = saved(costs, states)
     rows = [["stage", "last run", "seconds", "peak memory", "GPU seconds", "GPU joules", currency, "saved seconds"]]
     for name, cost in costs.items():
@@ -101,7 +101,7 @@ def table(costs: Mapping[str, Cost | None], states: Mapping[str, str], price: fl
 def _summary(
     costs: Mapping[str, Cost | None], states: Mapping[str, str], run: Run | None, price: float | None, currency: str
 ) -> Iterator[str]:
-    """What the last run did, in sentences."""
+    """Sentences about the last run."""
 
     def spent(seconds: float) -> str:
         return f"{seconds:,.1f} s" + (f" ({_money(seconds, price)} {currency})" if price is not None else "")
@@ -135,7 +135,7 @@ def _summary(
 
 
 def _per_repair(costs: Mapping[str, Cost | None], params: Params) -> Iterator[str]:
-    """Cost per net repaired case: of the training alone and of all stages."""
+    """The cost per net repaired case, for training alone and for all stages."""
     if None in costs.values() or not DIFF.exists():
         yield "Cost per net repaired case: unknown until every stage has a result."
         return

@@ -1,11 +1,11 @@
-"""The parameters of a recipe by module, before and after, from its layout alone: no weights, no network.
+"""Count the parameters of a recipe by module, before and after, from its layout: no weights, no network.
 
     tunediff count-params recipes/phi2-snli-a.yaml
     tunediff count-params recipes/phi2-snli-a.yaml --json
 
-The layout is `model.config` of the recipe. Without one it is that of the package or folder that the recipe names, or
-that of the base model of the hub that lies in models/base. A model from scratch has the vocabulary that
-`pretrain.vocab_size` asks for; its tokenizer may turn out smaller, which the stage count_params then counts.
+The layout is `model.config` of the recipe. Without it, the layout is read from the package or folder that the recipe
+names, or from models/base if that has the base model of the hub. For a model trained from scratch, the vocabulary has
+the requested size `pretrain.vocab_size`; the actual tokenizer, which the stage count_params uses, may be smaller.
 """
 
 import argparse
@@ -28,11 +28,11 @@ HEADER = (
 WORDS = 4
 
 
-TRAINED = {True: "yes", False: "no", None: "not known"}
+TRAINED = {True: "yes", False: "no", None: "unknown"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The recipe, and whether the totals are wanted as JSON."""
+    """Add the arguments of `tunediff count-params`."""
     parser.add_argument("recipe", type=Path, help="a params.yaml, such as recipes/phi2-snli-a.yaml")
     parser.add_argument("--json", action="store_true", help="print the keys of metrics/count_params.json instead")
     parser.add_argument("--base", type=Path, default=Path("models/base"), help="folder of the stage base_model")
@@ -42,7 +42,7 @@ def main(args: argparse.Namespace) -> None:
     """Run `tunediff count-params`.
 
     Raises:
-        TunediffError: the recipe is at fault, its layout makes no model or is not known here.
+        TunediffError: the recipe is invalid, or its layout is invalid or unknown.
     """
     from tunediff.models.tuned_counts import count_tuned
 
@@ -54,24 +54,24 @@ def main(args: argparse.Namespace) -> None:
         print(json.dumps(totals(rows, published), indent=2))
         return
     print(*table(rows), "", f"{args.recipe}: {_named(params)}", *summary(rows, published), sep="\n")
-    if _vocabulary_is_asked_for(params):
+    if _vocabulary_is_requested(params):
         print(f"  vocabulary: the {params.pretrain.vocab_size:,} tokens requested; the tokenizer may have fewer")
 
 
-def _vocabulary_is_asked_for(params: Params) -> bool:
+def _vocabulary_is_requested(params: Params) -> bool:
     return params.model.source == "scratch" and "vocab_size" not in (params.model.config or {})
 
 
 def layout_of(params: Params, recipe: Path, base: Path) -> dict[str, Any]:
-    """The layout of the base model as in config.json.
+    """Return the layout of the base model, as in config.json.
 
     Args:
         params: the recipe.
-        recipe: its file, to be named where the layout is not known.
-        base: the folder that the stage base_model wrote, if it has run.
+        recipe: path of the recipe, for error messages.
+        base: output folder of the stage base_model, if it has run.
 
     Raises:
-        TunediffError: the recipe has no layout, and none of its model is on this machine.
+        TunediffError: the recipe has no layout, and its model is not on this machine.
     """
     from tunediff.models.sources import CONFIG, MANIFEST, find_weights, read_layout
 
@@ -98,7 +98,7 @@ def layout_of(params: Params, recipe: Path, base: Path) -> dict[str, Any]:
 
 
 def table(rows: Sequence[ParameterRow]) -> list[str]:
-    """A line for each tensor of the layout, the repeated layers added up."""
+    """Return one line per tensor of the layout, with repeated layers added up."""
     return aligned(list(zip(HEADER, *_cells(rows), strict=True)), left=WORDS)
 
 

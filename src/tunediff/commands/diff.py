@@ -7,16 +7,16 @@
     tunediff diff samples_anli_r1_before.jsonl samples_anli_r1_after.jsonl --out findings
     tunediff diff base.json tuned.json --data dev-v2.0.json --out findings
 
-Reads tables (CSV, .tsv, JSON lines, lists in JSON, Parquet), samples of lm-evaluation-harness (--log_samples), logs of
+Reads tables (CSV, TSV, JSON lines, JSON arrays, Parquet), samples of lm-evaluation-harness (--log_samples), logs of
 inspect_ai (.json, .eval), details of lighteval, results of promptfoo, records of OpenAI's evals, instances of HELM, and
-SQuAD predictions with their data set. What a file was taken for is printed. One file may hold both models' answers.
-Writes metrics.json, cases.jsonl, checks.json, report.md and report.html into the folder --out; all or none.
+SQuAD predictions with their data set. The interpretation of each file is printed. One file may have the answers of both
+models. Writes metrics.json, cases.jsonl, checks.json, report.md and report.html to the folder --out, all or none.
 
-With --max-negative-flip-rate X (of all cases at most the share X breaks) or --non-inferiority-margin M (the difference
-is above -M, of all cases and of each --slice) it is a gate for CI: exit code 0 when the whole interval keeps the
-promise, 3 when none of it does, 4 when it holds both, and then it says how many cases would tell. metrics.json has the
-verdict. --sequential looks after every case, in the order of the first file, and stops at the first look that tells;
-by itself it promises a margin of 0. Bad input: one line and exit code 1.
+With --max-negative-flip-rate X (at most the share X of all cases breaks) or --non-inferiority-margin M (the difference
+is above -M, over all cases and on each --slice) it is a gate for CI: exit code 0 if the whole interval keeps the
+promise, 3 if the whole interval breaks it, and 4 if it is inconclusive; then the number of cases that would be enough
+is printed. metrics.json has the verdict. --sequential checks after every case, in the order of the first file, and
+stops at the first conclusive look; its default margin is 0. Bad input ends with one line and exit code 1.
 """
 
 import argparse
@@ -25,21 +25,21 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tunediff.commands.gate import add_promises, end_with, of_labels, promises
-from tunediff.compare.checks import Run
 from tunediff.compare.comparison import CONFIDENCE, compare_files
-from tunediff.compare.diff_summary import file_summary, scores_taken_for
+from tunediff.compare.diff_summary import file_summary, score_interpretations
 from tunediff.compare.effects.transitions import changes
 from tunediff.compare.evidence import Evidence, gather
 from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import GOLD, Fields
+from tunediff.compare.raised import Run
 from tunediff.compare.verdict import Judged, judge, verdict_metrics
 from tunediff.report.diff_page import FILES, diff_pages
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import replacing, write_json, write_jsonl, write_text
 
-# What `tunediff predict --out` and cases.jsonl call both models' answers.
+# The columns of both models' answers in cases.jsonl and in files of `tunediff predict --out`.
 BOTH = {"before": "base_prediction", "after": "tuned_prediction"}
-# Bytes of each file from which on reading them at once gains more than a second process costs.
+# Size of each file, in bytes, from which on reading them in parallel is faster.
 LARGE = 2**24
 WRITTEN = ("metrics.json", "cases.jsonl", "checks.json", "report.md", "report.html")
 
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_fields(parser: argparse.ArgumentParser, data: str = "the data set of SQuAD predictions") -> None:
-    """Add the options that say what prediction files call their columns; `data`: the help of --data."""
+    """Add the options for the columns of prediction files; `data` is the help text of --data."""
     parser.add_argument(
         "--label-field",
         default=Fields.label,
@@ -86,7 +86,7 @@ def add_fields(parser: argparse.ArgumentParser, data: str = "the data set of SQu
     parser.add_argument("--prediction-field", default=Fields.prediction, help="column of the answer (prediction)")
     parser.add_argument("--correct-field", help="column with the outcome: 1, 0, a score, pass, ...")
     parser.add_argument(
-        "--threshold", type=float, help="the least score that counts as right, if scores are not 0 or 1"
+        "--threshold", type=float, help="the lowest score that counts as right, if scores are not 0 or 1"
     )
     parser.add_argument("--scores-field", help="column with one number per label: a list or an object {label: number}")
     parser.add_argument("--input-fields", help="comma-separated columns of the inputs")
@@ -98,12 +98,12 @@ def add_fields(parser: argparse.ArgumentParser, data: str = "the data set of SQu
 
 
 def comma_names(text: str | None) -> tuple[str, ...]:
-    """The names in an option that has commas between them; none where it is not given."""
+    """Return the names in a comma-separated option; empty if it is not given."""
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 def fields_of(args: argparse.Namespace, prediction: str | None = None, correct: str | None = None) -> Fields:
-    """What the options of `add_fields` say; of one file, `prediction` and `correct` take the place of their columns."""
+    """Return the columns given by the options of `add_fields`; `prediction` and `correct` override two of them."""
     return Fields(
         label=args.label_field,
         prediction=prediction or args.prediction_field,
@@ -121,7 +121,7 @@ def main(args: argparse.Namespace) -> None:
     """Run `tunediff diff`.
 
     Raises:
-        TunediffError: an argument or a file is at fault; then nothing is written.
+        TunediffError: an argument or a file is invalid; then nothing is written.
     """
     wanted = promises(args)
     if args.out.exists() and not args.out.is_dir():
@@ -137,7 +137,7 @@ def main(args: argparse.Namespace) -> None:
     if one_file:
         first, second = (fields.correct or fields.prediction for fields, *_ in chosen)
         names = f"{args.before} ({first})", f"{args.before} ({second})"
-    # Beside what is written: where the system has its temporary files may be in memory.
+    # Near the output, because the system's folder of temporary files may be in memory.
     folder = next(one for one in (args.out, *args.out.absolute().parents) if one.is_dir())
     large = all(path.is_file() and path.stat().st_size > LARGE for path in paths)
     comparison = compare_files(before, after, names, args.confidence, folder, at_once=large)
@@ -148,7 +148,7 @@ def main(args: argparse.Namespace) -> None:
         )
     if args.slice_fields and comparison.pairs and not comparison.user_slices:
         origin = comparison.pairs.origins[0]
-        raise TunediffError(f"--slice-fields: found beside {origin}, expected tables with these columns")
+        raise TunediffError(f"--slice-fields: found with {origin}, expected tables with these columns")
     slices = of_labels(args.slice, comparison.aligned["label"])
     judged = judge(
         wanted, changes(comparison.cells), comparison.clusters, slices, args.confidence, early=args.sequential
@@ -161,10 +161,10 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _chosen(args: argparse.Namespace, at: int, one_file: bool) -> tuple[Fields, str | None, Path | None]:
-    """What the arguments say of the file before (0) or after (1): its columns, its filter or model, its odds.
+    """The columns, filter or model, and no-answer odds of the file before (0) or after (1), from the arguments.
 
     Raises:
-        TunediffError: arguments that do not go together.
+        TunediffError: arguments contradict each other.
     """
     given = args.before_field, args.after_field
     correct = [name.strip() for name in args.correct_field.split(",")] if args.correct_field else [None, None]
@@ -185,10 +185,10 @@ def _chosen(args: argparse.Namespace, at: int, one_file: bool) -> tuple[Fields, 
 
 
 def write(found: Evidence, folder: Path, names: tuple[str, str], judged: Sequence[Judged] = ()) -> None:
-    """Write the five files; none takes its place before all of them are whole."""
+    """Write the five files, all or none."""
     with ExitStack() as stack:
         metrics, cases, checks, markdown, html = (stack.enter_context(replacing(folder / name)) for name in WRITTEN)
-        write_json(metrics, {**found.metrics, **scores_taken_for(found.comparison), **verdict_metrics(judged)})
+        write_json(metrics, {**found.metrics, **score_interpretations(found.comparison), **verdict_metrics(judged)})
         write_jsonl(cases, found.records)
         write_json(checks, [check._asdict() for check in found.checks])
         pages = diff_pages(found, names)

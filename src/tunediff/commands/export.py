@@ -1,11 +1,12 @@
-"""Hand both models' answers to another tool, in its own form.
+"""Export both models' answers for another tool, in its own format.
 
     tunediff export --format lm-eval --out samples
     tunediff export --format every-eval-ever --out evaluations
 
-lm-eval: samples of lm-evaluation-harness, a file per model; `tunediff diff` of the two gives the figures of the report.
-every-eval-ever: the JSON of https://github.com/evaleval/every_eval_ever, its schema 0.3.0, with a line per case. Reads
-what predict and eval stages wrote, of the test set --set; no model is needed. Writes the folder --out, all or nothing.
+lm-eval: samples of lm-evaluation-harness, one file per model; `tunediff diff` of the two gives the figures of the
+report. every-eval-ever: JSON of https://github.com/evaleval/every_eval_ever, schema 0.3.0, and one line per case. Reads
+the outputs of the predict and eval stages for the test set --set; no model is needed. Writes the folder --out
+atomically.
 """
 
 import argparse
@@ -36,7 +37,8 @@ def main(args: argparse.Namespace) -> None:
     """Run `tunediff export`.
 
     Raises:
-        TunediffError: an argument is at fault, a file of the pipeline is not there, or the form cannot say an answer.
+        TunediffError: an argument is invalid, an output of the pipeline is missing, or the format cannot express an
+            answer.
     """
     if args.out.exists():
         raise TunediffError(f"--out: found {args.out}, which exists; expected the name of a new folder")
@@ -49,14 +51,14 @@ def main(args: argparse.Namespace) -> None:
 
 
 def answers_of(model: str, set_name: str = HEADLINE) -> SetAnswers:
-    """What a model answered to a test set in the last run.
+    """Return the answers of a model to a test set in the last run.
 
     Args:
         model: base or tuned.
         set_name: the test set.
 
     Raises:
-        TunediffError: there is no such test set, a file is not there, or predictions and cases are of two runs.
+        TunediffError: there is no such test set, a file is missing, or predictions and cases are of different runs.
     """
     settings = read_settings(stage_path(f"predict_{model}", "settings"), PredictSettings)
     if set_name not in settings.sets:
@@ -70,10 +72,10 @@ def answers_of(model: str, set_name: str = HEADLINE) -> SetAnswers:
     )
     predictions, _ = read_predictions(path)
     if predictions["case_id"].tolist() != [case.case_id for case in cases]:
-        raise TunediffError(f"{path}: found other cases than those of the test set, expected the same: run dvc repro")
+        raise TunediffError(f"{path}: its cases differ from those of the test set, expected the same: run dvc repro")
     about = read_settings(stage_path("report", "settings"), ReportSettings)
     source = about.tuned if model == "tuned" else about.model
-    # A path of this machine is nobody else's name for a model.
+    # A path of this machine does not identify a model elsewhere.
     model_id = source.id if source.id and source.source == "hub" else f"local/{Path(source.id or model).name}"
     right, n = int((predictions["outcome"] == RIGHT).sum()), len(cases)
     low, high = wilson(right, n, about.diff.confidence)

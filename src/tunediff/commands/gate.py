@@ -1,16 +1,16 @@
-"""Hold the last result of the pipeline against promises: pass (exit code 0), fail (3) or inconclusive (4).
+"""Check the last result of the pipeline against promises: pass (exit code 0), fail (3) or inconclusive (4).
 
     tunediff gate --max-negative-flip-rate 0.05 --non-inferiority-margin 0.02
     tunediff gate --non-inferiority-margin 0.05 --slice "label: neutral" --slice "negation: in hypothesis"
     tunediff gate --min-gain-over-baseline 0.1 --max-forgotten-rate 0.03
     tunediff gate --sequential --non-inferiority-margin 0.02
 
-A promise passes where its whole interval keeps it and fails where none of the interval does. Where the interval holds
-both, too few cases were asked to tell: inconclusive, with the number that would do at these rates. A slice is one of
-data/cases.jsonl or a gold label; what may be forgotten is promised of each other test set (`also`). --sequential looks
-after every case, in their order, and stops at the first look that tells, by a test that allows for so many looks; by
-itself it promises a margin of 0. Reads what the stages wrote and runs nothing; `dvc status` says whether that is up to
-date. Bad input: one line and exit code 1.
+A promise passes if the whole interval keeps it, and fails if the whole interval breaks it. Otherwise there are too few
+cases, and it is inconclusive; the number of cases that would be enough at these rates is printed. A slice is one of
+data/cases.jsonl or a gold label; --max-forgotten-rate applies to each other test set (`also`). --sequential checks
+after every case, in order, and stops at the first conclusive look, by a test that is valid for any number of looks; its
+default margin is 0. Reads the outputs of the stages and runs nothing; `dvc status` tells whether they are up to date.
+Bad input ends with one line and exit code 1.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import pandas as pd
 from tunediff.commands.revisions import HEADLINE, folder_files, set_changes
 from tunediff.commands.runs import PIPELINE, stage_path
 from tunediff.compare.effects.transitions import TRANSITIONS, changes
-from tunediff.compare.verdict import Asked, Flags, Gain, Judged, Wanted, judge, judged_line, overall, verdict_text
+from tunediff.compare.verdict import Evaluated, Flags, Gain, Judged, Promises, judge, judged_line, overall, verdict_text
 from tunediff.config.settings import DiffSettings, read_settings
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import numbered_jsonl, read_json, shown
@@ -36,25 +36,25 @@ GAIN = ("gain_over_baseline", "gain_over_baseline_low", "gain_over_baseline_high
 
 
 def add_promises(parser: argparse.ArgumentParser) -> None:
-    """Add what may be promised of any two models."""
+    """Add the options for promises about any two models."""
     parser.add_argument(
         "--max-negative-flip-rate",
         type=float,
         metavar="X",
-        help="the share of all cases that break is at most this, in 0..1",
+        help="maximum share of cases that break, in 0..1",
     )
     parser.add_argument(
-        "--non-inferiority-margin", type=float, metavar="M", help="the difference is above minus this, in 0..1"
+        "--non-inferiority-margin", type=float, metavar="M", help="the difference must be above minus this, in 0..1"
     )
     parser.add_argument(
         "--slice",
         action="append",
         default=[],
         metavar="NAME",
-        help="apply the margin to these cases as well: 'label: yes'",
+        help="apply the margin to these cases too, such as 'label: yes'",
     )
     parser.add_argument(
-        "--sequential", action="store_true", help="look after every case and stop at the first conclusive look"
+        "--sequential", action="store_true", help="check after every case and stop at the first conclusive look"
     )
 
 
@@ -65,24 +65,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-forgotten-rate",
         type=float,
         metavar="X",
-        help="the share of cases of each other test set that break is at most this, in 0..1",
+        help="maximum share of cases that break on each other test set, in 0..1",
     )
     parser.add_argument(
         "--min-gain-over-baseline",
         type=float,
         metavar="G",
-        help="the tuned model's gain over the best trivial baseline is at least this, in 0..1",
+        help="minimum gain of the tuned model over the best trivial baseline, in 0..1",
     )
 
 
 def main(args: argparse.Namespace) -> None:
-    """Run `tunediff gate`; it ends with the exit code of the verdict.
+    """Run `tunediff gate`, which exits with the code of the verdict.
 
     Raises:
-        TunediffError: nothing is promised, an argument is at fault, or what the stage wrote is not there.
+        TunediffError: there is no promise, an argument is invalid, or an output of the stage is missing.
     """
     wanted = promises(args)
-    if wanted == Wanted():
+    if wanted == Promises():
         options = ", ".join(f"--{name.replace('_', '-')}" for name in PROMISES)
         raise TunediffError(f"gate: found no promise, expected one of {options}")
     settings = read_settings(stage_path("diff_cases", "settings"), DiffSettings)
@@ -99,13 +99,13 @@ def main(args: argparse.Namespace) -> None:
     end_with(judged, confidence)
 
 
-def promises(args: argparse.Namespace) -> Wanted:
-    """What the arguments promise.
+def promises(args: argparse.Namespace) -> Promises:
+    """Return the promises given by the arguments.
 
     Raises:
-        TunediffError: one is outside of 0..1, or a slice is named without a margin.
+        TunediffError: a value is outside of 0..1, or a slice is named without a margin.
     """
-    wanted = Wanted(**{name: getattr(args, name, None) for name in PROMISES})
+    wanted = Promises(**{name: getattr(args, name, None) for name in PROMISES})
     for name, value in zip(PROMISES, wanted, strict=True):
         if value is not None and not 0 <= value <= 1:
             raise TunediffError(f"--{name.replace('_', '-')}: found {value}, expected a share in 0..1")
@@ -114,7 +114,7 @@ def promises(args: argparse.Namespace) -> Wanted:
             "--sequential: found --min-gain-over-baseline, whose interval is valid for one look only; "
             "expected one without the other"
         )
-    if args.sequential and wanted == Wanted():
+    if args.sequential and wanted == Promises():
         wanted = wanted._replace(non_inferiority_margin=0.0)
     if args.slice and wanted.non_inferiority_margin is None:
         raise TunediffError("--slice: found without --non-inferiority-margin, expected both")
@@ -122,10 +122,10 @@ def promises(args: argparse.Namespace) -> Wanted:
 
 
 def of_labels(names: Sequence[str], labels: pd.Series) -> dict[str, Flags]:
-    """Which cases have each of some gold labels, given as "label: NAME".
+    """Return the members of the slices of gold labels, given as "label: NAME".
 
     Raises:
-        TunediffError: no case is in one.
+        TunediffError: a slice has no case.
     """
     texts = labels.astype(str)
     inside: dict[str, Flags] = {name: (texts == name.removeprefix("label: ")).to_numpy() for name in names}
@@ -134,7 +134,7 @@ def of_labels(names: Sequence[str], labels: pd.Series) -> dict[str, Flags]:
 
 
 def end_with(judged: Sequence[Judged], confidence: float) -> None:
-    """Say the verdict, where there is one, and end with its exit code; what did not pass on standard error too."""
+    """Print the verdict, if there is one, and exit with its code; failed promises go to standard error, too."""
     if not judged:
         return
     print(verdict_text(judged, confidence))
@@ -156,7 +156,7 @@ def _not_empty(inside: dict[str, Flags], known: set[str]) -> None:
 
 
 def _cases(path: Path, source: str) -> tuple[pd.Series, pd.Series, list[set[str]], pd.Series]:
-    """Of each case its transition, its gold label, its slices and its source text."""
+    """The transition, gold label, slices and source text of each case."""
     rows = []
     for number, row in numbered_jsonl(path):
         for name in ("transition", "label", source):
@@ -171,11 +171,11 @@ def _cases(path: Path, source: str) -> tuple[pd.Series, pd.Series, list[set[str]
     return pd.Series(cells), pd.Series(labels), list(slices), pd.Series(sources)
 
 
-def _other_sets(settings: DiffSettings) -> dict[str, Asked]:
-    """What became of the cases of each other test set.
+def _other_sets(settings: DiffSettings) -> dict[str, Evaluated]:
+    """The changes on each other test set.
 
     Raises:
-        TunediffError: there is none, or its predictions are not there.
+        TunediffError: there is none, or predictions are missing.
     """
     others = {name: task_of(section).source_input for name, section in settings.sets.items() if name != HEADLINE}
     if not others:
@@ -188,7 +188,7 @@ def _gain(path: Path) -> Gain:
     """The gain over the best trivial baseline.
 
     Raises:
-        TunediffError: the file is none of the stage diff_cases.
+        TunediffError: the file lacks these metrics.
     """
     metrics = read_json(path)
     found = [metrics.get(name) if isinstance(metrics, dict) else None for name in GAIN]

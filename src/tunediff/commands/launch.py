@@ -3,7 +3,7 @@
     tunediff launch train --hosts 2 --host 0 --address 10.0.0.1:29500     # on the host that has this address
     tunediff launch train --hosts 2 --host 1 --address 10.0.0.1:29500     # on the other one
 
-Host 0 runs `dvc repro --single-item` of the stage and writes what it makes; the others run the stage's command and
+Host 0 runs `dvc repro --single-item` for the stage and writes its outputs; the other hosts run the stage's command and
 join. Each runs its share of `num_processes` (section train or evaluate). A host waits ten minutes for the others.
 """
 
@@ -19,7 +19,7 @@ STAGES = ("train", "predict_base", "predict_tuned")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The stage, the hosts, and where they meet."""
+    """Add the arguments of `tunediff launch`."""
     parser.add_argument("stage", choices=STAGES, help="stage to run")
     parser.add_argument("--hosts", type=int, required=True, help="number of hosts")
     parser.add_argument("--host", type=int, required=True, help="number of this host, from 0")
@@ -27,10 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Run `tunediff launch`; it ends with the exit code of the stage.
+    """Run `tunediff launch`, which exits with the code of the stage.
 
     Raises:
-        TunediffError: there is no such host, or, on host 0, the stage reads what is out of date or may be.
+        TunediffError: there is no such host, or, on host 0, the inputs of the stage are or may be out of date.
     """
     if not 0 <= args.host < args.hosts:
         raise TunediffError(
@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
             raise TunediffError(f"{PIPELINE}: {args.stage}: cmd: found {shown(line)}, expected a command")
         command = ["/bin/sh", "-c", line]
     hosts = {HOSTS: str(args.hosts), HOST: str(args.host), ADDRESS: args.address}
-    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # torch tells of every address that has no name
+    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # torch warns about every address without a host name
     code, stop = run_program(command, quiet | hosts)
     if stop:
         raise stop
@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _refuse_stale(stage: str) -> None:
-    """What the stage reads has to be made: other hosts would read it before it is."""
+    """Check that the inputs of the stage are up to date, because the other hosts read them right away."""
     stages = read_stages()
     stale = outdated(stages)
     before = [one.name for one in stages if one.name in stale - {stage} and stage in downstream(stages, [one.name])]

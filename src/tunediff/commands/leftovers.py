@@ -1,10 +1,10 @@
-"""What would stop the next run of DVC, or spoil it, cleared away before it starts.
+"""Clear leftovers of killed runs that would stop the next run of DVC or make it wrong.
 
     for line in clear_leftovers(): print(line)
 
-DVC writes its notes in place, so a kill can leave half of one; and it takes the note of a killed process for that of a
-living one where another process has its number by now, as after a restart of the machine or in a container. And it
-trusts a file of its cache that is read-only, whatever is in it: what a broken disk changed would be used as a result.
+DVC does not write its lock files atomically, so a kill can truncate them. It takes the lock of a killed process for
+valid if another process has got the same id, as after a reboot or in a container. And it trusts read-only files in its
+cache, so a file that a broken disk changed would be used as a result.
 """
 
 import fcntl
@@ -22,25 +22,25 @@ from tunediff.runtime.files import read_text, write_text
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 LOCK = Path("dvc.lock")
-# What DVC stored, by hash; who reads and writes which paths, and the file that DVC locks while it changes that.
+# DVC's files by hash; its record of the processes that read and write paths, and the lock file of that record.
 CACHE = Path(".dvc/cache/files/md5")
 READERS, GUARD = Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/rwlock.lock")
 
 
 def clear_leftovers() -> list[str]:
-    """Remove notes that say nothing true; a line about each."""
+    """Remove invalid leftovers; return one line about each."""
     return [*_clear_lock(), *_clear_readers(), *_clear_cache()]
 
 
 def _clear_lock() -> list[str]:
-    """Remove a dvc.lock that was cut off; one with the marks of a merge is left to whoever merges."""
+    """Remove a truncated dvc.lock; one with merge conflict markers is kept."""
     if not LOCK.exists() or "<<<<<<<" in (text := read_text(LOCK)):
         return []
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 
     try:
         COMPILED_LOCKFILE_SCHEMA(yaml.load(text, LOADER))  # noqa: S506  (LOADER is a safe one)
-    except Exception:  # yaml and the schema have errors of their own
+    except Exception:  # yaml and the schema raise different errors
         LOCK.unlink()
     else:
         return []
@@ -48,18 +48,18 @@ def _clear_lock() -> list[str]:
 
 
 def _clear_readers() -> list[str]:
-    """Remove what processes noted that are gone."""
+    """Remove the locks of processes that no longer run."""
     if not READERS.exists() or not GUARD.exists():
         return []
     with GUARD.open("r+") as guard:
         try:
             fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # DVC is changing it this moment
+        except OSError:  # DVC is changing it right now
             return []
         try:
             noted = json.loads(read_text(READERS))
-            reads = {path: [one for one in many if _works(one)] for path, many in noted.get("read", {}).items()}
-            writes = {path: one for path, one in noted.get("write", {}).items() if _works(one)}
+            reads = {path: [one for one in many if _is_running(one)] for path, many in noted.get("read", {}).items()}
+            writes = {path: one for path, one in noted.get("write", {}).items() if _is_running(one)}
         except (TunediffError, ValueError, AttributeError, TypeError, KeyError):
             noted, reads, writes = None, {}, {}
         held = {"read": {path: many for path, many in reads.items() if many}, "write": writes}
@@ -70,13 +70,13 @@ def _clear_readers() -> list[str]:
 
 
 def _clear_cache() -> list[str]:
-    """Remove stored files that are not what their names say, so that DVC makes them again."""
+    """Remove cached files whose content does not match their hash, so that DVC computes them again."""
     if not LOCK.exists():
         return []
     try:
         stages = yaml.load(read_text(LOCK), LOADER)["stages"].values()  # noqa: S506
         stored = {out["md5"]: out["path"] for stage in stages for out in stage.get("outs", []) if out.get("md5")}
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError):  # a merge, or another DVC
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError):  # a merge conflict, or another version of DVC
         return []
     notes = []
     for name, path in stored.items():
@@ -90,7 +90,7 @@ def _clear_cache() -> list[str]:
 
 
 def _stored_files(name: str) -> Iterator[Path]:
-    """The files of the cache that hold one output, a folder's members after their list; those that are there."""
+    """The existing files in the cache of one output; for a folder, its list and then its members."""
     listed = CACHE / name[:2] / name[2:]
     if not listed.exists():
         return
@@ -106,8 +106,8 @@ def _stored_files(name: str) -> Iterator[Path]:
                 yield file
 
 
-def _works(note: Mapping[str, Any]) -> bool:
-    """Whether the process of a note is there and is DVC."""
+def _is_running(note: Mapping[str, Any]) -> bool:
+    """Whether the process of a lock is running and is DVC."""
     try:
         return any("dvc" in Path(part).name for part in psutil.Process(int(note["pid"])).cmdline())
     except psutil.NoSuchProcess:

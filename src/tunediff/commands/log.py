@@ -3,10 +3,10 @@
     tunediff log --mlflow
     tunediff log --mlflow sqlite:///mlflow.db --experiment captions --name lr5e-4
 
-Needs the extra `mlflow`. The address is that of a tracking server or store; without one, what MLFLOW_TRACKING_URI
-says, and where that says nothing, what MLflow takes by itself. Logged are params.yaml, flat; the numbers of metrics/, a
-file's name before each (diff_cases.accuracy_delta), those of the summary bare; the report in both forms; the card of
-the model; and data/cases.jsonl.
+Needs the extra `mlflow`. The address is that of a tracking server or store; by default MLFLOW_TRACKING_URI, or MLflow's
+own default. Logs params.yaml with dotted names; the numbers in metrics/, prefixed by the name of the file
+(diff_cases.accuracy_delta) except for those of the summary; the report in both formats; the model card; and
+data/cases.jsonl.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from tunediff.runtime.files import read_json
 from tunediff.runtime.stage import PARAMS
 from tunediff.tasks.experiment import read_experiment
 
-# What MLflow's stores take of the value of a parameter.
+# Maximum length of the value of a parameter in MLflow's stores.
 LONGEST = 6000
 PAGES = ("html", "markdown", "model-card")
 
@@ -37,7 +37,7 @@ def main(args: argparse.Namespace) -> None:
     """Run `tunediff log`.
 
     Raises:
-        TunediffError: MLflow is not installed or refuses, or a file of the pipeline is not there; then no run is left.
+        TunediffError: MLflow is not installed or fails, or an output of the pipeline is missing; then no run remains.
     """
     parameters, metrics = logged_parameters(), logged_metrics()
     artifacts = [stage_path("report", page) for page in PAGES] + [stage_path("diff_cases", "cases")]
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def logged_parameters() -> dict[str, str]:
-    """Params.yaml with its defaults filled in, flat: train.learning_rate; a value as text, cut where it is too long."""
+    """Return params.yaml with defaults, by dotted name (train.learning_rate); long values are truncated."""
     return {
         name: text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
         for name, value in flat(read_experiment(PARAMS).params.model_dump(mode="json")).items()
@@ -77,7 +77,7 @@ def logged_parameters() -> dict[str, str]:
 
 
 def logged_metrics() -> dict[str, float]:
-    """The numbers of the files that stages write to metrics/: those of the summary bare, others behind their file."""
+    """Return the numbers in metrics/, prefixed by the name of their file except for those of the summary."""
     found: dict[str, float] = {}
     summary = stage_path("diff_cases", "summary")
     for stage in pipeline_stages().values():

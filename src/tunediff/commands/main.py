@@ -21,8 +21,8 @@
     tunediff export --format lm-eval --out samples
     tunediff log --mlflow
 
-A subcommand is a module of its name with `add_arguments(parser)` and `main(args)`. Only the one that is asked for is
-imported; one that answers with a model imports the model wing inside `main`, so that its help starts without torch.
+A subcommand is a module of the same name with `add_arguments(parser)` and `main(args)`. Only the requested module is
+imported; commands that run a model import torch inside `main`, so that their help starts without it.
 """
 
 import argparse
@@ -61,7 +61,7 @@ COMMANDS = (
     "count-params",
 )
 
-# What `tunediff` alone says, of the commands that there are.
+# Printed by `tunediff` without arguments, for the commands that are available.
 WAYS_IN = {
     "init": "Create a project from a table of labelled texts, then train and evaluate:\n    tunediff init tickets "
     "--data tickets.csv --text subject,body --label team\n    cd tickets && tunediff repro",
@@ -72,25 +72,25 @@ WAYS_IN = {
 
 
 def main() -> None:
-    """Run the subcommand that the arguments name; bad input ends in one line and exit code 1."""
+    """Run the subcommand named by the arguments; bad input ends with one line and exit code 1."""
     if len(sys.argv) == 1:
         print("What did fine-tuning change, case by case?\n")
         print("\n".join(way for command, way in WAYS_IN.items() if command in COMMANDS))
         print("\nRun tunediff --help to list all commands, tunediff COMMAND --help for the options of one.")
         return
-    # All of them for help, completion and a name that is none.
+    # All subcommands for help, completion and unknown names.
     requested = [name for name in COMMANDS if name == sys.argv[1]]
     args = parser_of(requested or COMMANDS).parse_args()
     errors.run(partial(module_of(args.command).main, args))
 
 
 def module_of(command: str) -> Any:
-    """The module of a subcommand."""
+    """Return the module of a subcommand."""
     return import_module(f"tunediff.commands.{command.replace('-', '_')}")
 
 
 def parser_of(commands: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser of these subcommands."""
+    """Return a parser for these subcommands."""
     parser = argparse.ArgumentParser(prog="tunediff", description="What did fine-tuning change, case by case.")
     parser.add_argument("--version", action="version", version=f"tunediff {version('tunediff')}")
     if len(commands) > 1:

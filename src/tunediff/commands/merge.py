@@ -1,14 +1,15 @@
-"""Merge the adapter into the base model's weights, and count the cases that each step on the way flips.
+"""Merge the adapter into the base model's weights, and count the cases that each step flips.
 
     tunediff merge --out models/merged
 
-The steps: base -> base in 4 bits -> tuned (the adapter on it) -> merged (the adapter in the unquantised weights). Each
-model answers a test set as the pipeline asks it; the merged one is loaded from the folder that was written. The folder
-holds safetensors, layout and tokenizer, so transformers alone loads it, and merge.json with the figures. For a tuned
-model that is an adapter, after the pipeline has run.
+The steps: base -> base in 4 bits -> tuned (the adapter on it) -> merged (the adapter in the unquantized weights). Each
+model answers a test set as in the pipeline; the merged model is loaded from the written folder. The folder has
+safetensors, configuration and tokenizer, so that transformers can load it, and merge.json with the figures. Run it
+after the pipeline, if the tuned model is an adapter.
 
-A merged model that answers differently from the tuned one is written and reported. With --max-flips N it is a gate for
-CI: exit code 3 when more than N cases flipped between right and not right from the tuned model to the merged one.
+A merged model is also written if its answers differ from those of the tuned model; differences are reported. With
+--max-flips N it is a gate for CI: exit code 3 if more than N cases flip between right and not right from the tuned
+model to the merged one.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunediff.commands.chain import printed_lines
 from tunediff.commands.gate import GATE_CLOSED
-from tunediff.commands.project import Project, add_set_argument, both_answer, folder_beside, read_project
+from tunediff.commands.project import Project, add_set_argument, both_answer, output_folder, read_project
 from tunediff.commands.runs import stage_path
 from tunediff.compare.board import Answered
 from tunediff.compare.chain import changed_cases, make_chain
@@ -50,12 +51,12 @@ def main(args: argparse.Namespace) -> None:
     """Run `tunediff merge`.
 
     Raises:
-        TunediffError: an argument or a file is at fault, there is no model yet, or it has no adapter to merge; then
+        TunediffError: an argument or a file is invalid, there is no model yet, or it has no adapter to merge; then
             nothing is written.
     """
     if args.max_flips is not None and args.max_flips < 0:
-        raise TunediffError(f"--max-flips: found {args.max_flips}, expected a number of cases from 0 up")
-    out = folder_beside(args.out, FIGURES)
+        raise TunediffError(f"--max-flips: found {args.max_flips}, expected a number of cases of at least 0")
+    out = output_folder(args.out, FIGURES)
     project = read_project(args.set)
     method = _adapter_method(project.tuned)
     if project.settings.model.quantization == "stored":
@@ -88,10 +89,10 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _adapter_method(tuned: Path) -> str | None:
-    """How the adapter of a tuned model was trained, where that is known.
+    """The method that the adapter of a tuned model was trained with, if known.
 
     Raises:
-        TunediffError: the tuned model is no adapter.
+        TunediffError: the tuned model is not an adapter.
     """
     from tunediff.models.tuned import read_tuned
 
@@ -104,7 +105,7 @@ def _adapter_method(tuned: Path) -> str | None:
 
 
 def _answers(project: Project, cases: Sequence[Case], folder: Path) -> dict[str, "pd.DataFrame"]:
-    """Predictions of each model on the way to the merged one, by its name; the merged model is written to `folder`."""
+    """The predictions of each model of the chain, by name; writes the merged model to `folder`."""
     from dataclasses import replace
 
     from tunediff.engines.local.transformers_engine import TransformersEngine, open_local
@@ -129,7 +130,7 @@ def _answers(project: Project, cases: Sequence[Case], folder: Path) -> dict[str,
 
 
 def warning(step: Mapping[str, Any], changed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The warning where the merged model is another model than the tuned one."""
+    """Yield the lines of a warning if the answers of the merged model differ from those of the tuned model."""
     yield (
         f"tunediff: THE MERGED MODEL DIFFERS FROM THE TUNED MODEL: it answers {step['changed']:,} of {step['n']:,} "
         f"cases differently ({step['repaired']:,} repaired, {step['broken']:,} broken). Results measured on the "

@@ -1,12 +1,13 @@
-"""Ask base and tuned model how surprising a text is, such as WikiText: what fine-tuning cost the language itself.
+"""Measure the perplexity of base and tuned model on a text such as WikiText: did fine-tuning harm language modelling?
 
     tunediff perplexity ../shared/data/wikitext2/wiki.test.raw
     tunediff perplexity wiki.test.tokens --passages 100 --words 60
 
-After the pipeline, for a language model (model.head: lm). The file is UTF-8 text: articles as WikiText heads them, or
-else paragraphs. --passages of --words words each are spread evenly over it; the first word of each is given, the others
-are scored. The difference is paired by passage, its interval drawn by article. Writes metrics/perplexity.json, which
-the report shows: dvc repro --single-item --force report. Bad input: one line and exit code 1.
+Run it after the pipeline, for a language model (model.head: lm). The file is UTF-8 text of articles with headings as in
+WikiText, or of paragraphs. --passages of --words words each are spread evenly over it; the first word of each is given,
+the others are scored. The difference is paired by passage; its bootstrap interval resamples articles. Writes
+metrics/perplexity.json, which the report shows after dvc repro --single-item --force report. Bad input ends with one
+line and exit code 1.
 """
 
 import argparse
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff perplexity`."""
     parser.add_argument("text", type=Path, metavar="FILE", help="UTF-8 text")
     parser.add_argument("--passages", type=int, default=200, metavar="N", help="passages to score (200)")
-    parser.add_argument("--words", type=int, default=60, metavar="N", help="words of a passage (60)")
+    parser.add_argument("--words", type=int, default=60, metavar="N", help="words per passage (60)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -39,11 +40,11 @@ def main(args: argparse.Namespace) -> None:
     """Run `tunediff perplexity`.
 
     Raises:
-        TunediffError: an argument or the file is at fault, there is no model yet, or it is no language model.
+        TunediffError: an argument or the file is invalid, there is no model yet, or it is not a language model.
     """
     for name, value, least in (("passages", args.passages, 1), ("words", args.words, 2)):
         if value < least:
-            raise TunediffError(f"--{name}: found {value}, expected a number from {least} up")
+            raise TunediffError(f"--{name}: found {value}, expected a number of at least {least}")
     project = read_project()
     head = project.settings.model.head
     if not HEADS[head].writes:
@@ -53,13 +54,14 @@ def main(args: argparse.Namespace) -> None:
     nats: dict[str, list[float]] = {}
     tokens: list[int] = []
     for engine, model in zip(both_engines(project), MODELS, strict=True):
-        whole = engine.n_tokens([text for _, text in passages])
-        if max(whole) > engine.context:
+        lengths = engine.n_tokens([text for _, text in passages])
+        if max(lengths) > engine.context:
             raise TunediffError(
-                f"--words: found {args.words}, which yield up to {max(whole)} tokens; expected at most {engine.context}"
+                f"--words: found {args.words}, which yield up to {max(lengths)} tokens, expected at most "
+                f"{engine.context}"
             )
         parts = [text.partition(" ") for _, text in passages]
-        tokens = [n - first for n, first in zip(whole, engine.n_tokens([one for one, _, _ in parts]), strict=True)]
+        tokens = [n - first for n, first in zip(lengths, engine.n_tokens([one for one, _, _ in parts]), strict=True)]
         nats[model] = [-engine.loglikelihoods([one], [f" {rest}"], model)[0][0] for one, _, rest in parts]
     confidence = read_settings(stage_path("diff_cases", "settings"), DiffSettings).diff.confidence
     figures = perplexities(nats["base"], nats["tuned"], tokens, [article for article, _ in passages], confidence)
@@ -72,10 +74,10 @@ def main(args: argparse.Namespace) -> None:
 
 
 def passages_of(path: Path, words: int) -> list[tuple[int, str]]:
-    """The passages of so many words of a text, each with the number of its article; shorter ends are left out.
+    """Return the passages of a text, with a fixed number of words, and the number of their article.
 
     Raises:
-        TunediffError: the file is missing or no text, or no article has so many words.
+        TunediffError: the file is missing or not text, or no article has that many words.
     """
     from tunediff.pretraining.texts import documents_of
 

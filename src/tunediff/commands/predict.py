@@ -1,14 +1,15 @@
-"""Ask base and tuned model about one case, or about a file of them, and show the answers side by side.
+"""Show the answers of base and tuned model to one case, or to a file of cases, side by side.
 
     tunediff predict premise="A man sleeps." hypothesis="A man is awake."
     tunediff predict --file cases.csv
     tunediff predict --file cases.jsonl --out predictions.jsonl
 
-A case is a NAME=TEXT for each of task.inputs of params.yaml; a file (.jsonl .csv .tsv .parquet) has columns of these
-names. Asks models/base and models/tuned as the pipeline does (--set: as it asks that test set), so run it first. --out
-and --json give a JSON object per line: case_id, the inputs, and for both models the prediction (null: it could not be
-parsed), the probability of each label, and the lead, the log-probability of the likeliest label less that of the next,
-in nats; and the label, where the file has a column of that name, so that tunediff diff answers.jsonl compares the two.
+Give a case as NAME=TEXT for each of task.inputs in params.yaml, or a file (.jsonl .csv .tsv .parquet) with these
+columns. Evaluates models/base and models/tuned like the pipeline (with --set, like that test set), so run the pipeline
+first. --out and --json give one JSON object per line: case_id, the inputs, and for both models the prediction (null if
+it cannot be parsed), the probability of each label, and the lead (the log-probability of the most likely label minus
+that of the next, in nats); also the label, if the file has a column of that name, so that `tunediff diff answers.jsonl`
+compares the models.
 """
 
 import argparse
@@ -46,7 +47,7 @@ def main(args: argparse.Namespace) -> None:
     """Run `tunediff predict`.
 
     Raises:
-        TunediffError: an argument or a file is at fault, or there is no model yet; then nothing is written.
+        TunediffError: an argument or a file is invalid, or there is no model yet; then nothing is written.
     """
     if args.out and args.out.suffix != ".jsonl":
         raise TunediffError(f"--out: found {args.out}, expected a name that ends in .jsonl")
@@ -55,12 +56,12 @@ def main(args: argparse.Namespace) -> None:
     project = read_project(args.set)
     task = project.task
     rows = _file_rows(args.file, task.inputs, args.inputs) if args.file else []
-    # The right answers are not known, and nothing here asks for them.
+    # Gold answers are unknown, and not needed here.
     made = make_cases(({name: row[name] for name in task.inputs}, "", ()) for row in rows)
     cases = made if args.file else [_one_case(args.inputs, task.inputs)]
     found = records(cases, task.labels, *both_answer(project, cases))
     if task.answers_are_labels and rows and all("label" in row for row in rows):
-        # Where the file has them after all, `tunediff diff` reads what is written.
+        # With labels, `tunediff diff` can read the written file.
         found = [record | {"label": key_of(row["label"])} for record, row in zip(found, rows, strict=True)]
     if args.out:
         write_jsonl(args.out, found)
@@ -79,7 +80,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _one_case(given: Sequence[str], inputs: Sequence[str]) -> Case:
-    """The case that the arguments spell."""
+    """The case given by the arguments."""
     expected = " ".join(f"{name}=TEXT" for name in inputs)
     values: dict[str, str] = {}
     for argument in given:
@@ -88,7 +89,7 @@ def _one_case(given: Sequence[str], inputs: Sequence[str]) -> Case:
             raise TunediffError(f"predict: found {shown(argument)}, expected {expected}")
         if name in values:
             raise TunediffError(f"predict: {name}: found a second time, expected {expected}")
-        if LONE_SURROGATE.search(text):  # what Python makes of other bytes
+        if LONE_SURROGATE.search(text):  # Python decodes invalid bytes to surrogates
             raise TunediffError(f"predict: {name}: found bytes that are not UTF-8 text")
         values[name] = text
     if missing := [name for name in inputs if name not in values]:
@@ -97,7 +98,7 @@ def _one_case(given: Sequence[str], inputs: Sequence[str]) -> Case:
 
 
 def _file_rows(path: Path, inputs: Sequence[str], given: Sequence[str]) -> list[Row]:
-    """The rows of a file of cases, each with text in every input."""
+    """The rows of a file of cases, checked to have text in every input."""
     if given:
         raise TunediffError(f"predict: found {shown(given[0])} together with --file {path}, expected only one of them")
     rows = read_rows(path)
@@ -113,18 +114,18 @@ def _file_rows(path: Path, inputs: Sequence[str], given: Sequence[str]) -> list[
 def records(
     cases: Sequence[Case], labels: Sequence[str], base: "pd.DataFrame", tuned: "pd.DataFrame"
 ) -> list[dict[str, Any]]:
-    """What both models answered, one JSON-ready record a case.
+    """Return the answers of both models, one JSON-ready record per case.
 
     Args:
-        cases: of length n_cases.
+        cases: the cases, of length n_cases.
         labels: the labels, in the order of the probabilities.
-        base: the base model's prediction rows, in the order of the cases.
-        tuned: the tuned model's.
+        base: predictions of the base model, in the order of the cases.
+        tuned: predictions of the tuned model, in the order of the cases.
 
     Returns:
-        case_id, the inputs, differs, then of both models prediction (None: invalid), text (as the model gave it),
-        probabilities (0..1 by label; None where the model gives none), lead (nats, at least 0, or None); truncated:
-        the prompt was cut to fit.
+        case_id, the inputs, differs; for both models prediction (None if invalid), text (as generated), probabilities
+        (0..1 by label; None if there are none), lead (nats, at least 0, or None); truncated: whether the prompt was
+        truncated.
     """
     found = []
     for case, *rows in zip(cases, base.to_dict("records"), tuned.to_dict("records"), strict=True):
@@ -146,7 +147,7 @@ def _answer(row: Mapping[Any, Any], labels: Sequence[str]) -> dict[str, Any]:
     known = isinstance(scores, Sequence) and len(scores) > 1
     first, second = sorted(scores, reverse=True)[:2] if known else (0.0, 0.0)
     return {
-        # A table may hold a missing answer as NaN.
+        # Tables may have NaN instead of None.
         "prediction": prediction if isinstance(prediction, str) else None,
         "text": row["text"],
         "probabilities": dict(zip(labels, map(math.exp, scores), strict=True)) if known else None,
@@ -155,7 +156,7 @@ def _answer(row: Mapping[Any, Any], labels: Sequence[str]) -> dict[str, Any]:
 
 
 def side_by_side(record: Record, inputs: Sequence[str], labels: Sequence[str]) -> Iterator[str]:
-    """The lines about one case: its inputs, then a column a model."""
+    """Yield the lines about one case: its inputs, then one column per model."""
     width = max(map(len, inputs))
     for name in inputs:
         yield f"{name:<{width}}  {_line(record[name])}"
@@ -169,7 +170,7 @@ def side_by_side(record: Record, inputs: Sequence[str], labels: Sequence[str]) -
         rows.append(["lead, nats", *_both(record, "lead", lambda lead: f"{lead:.2f}")])
     yield from aligned(list(zip(*rows, strict=True)), left=len(rows[0]))
     yield ""
-    cut = " The prompt was cut to fit the context." if record["truncated"] else ""
+    cut = " The prompt was truncated to fit the context." if record["truncated"] else ""
     yield f"The answers {'differ' if record['differs'] else 'are the same'}.{cut}"
 
 
@@ -178,7 +179,7 @@ def _both(record: Record, key: str, say: Callable[[Any], Any] = lambda value: va
 
 
 def _listed(found: Sequence[Record], inputs: Sequence[str]) -> Iterator[str]:
-    """A line a case: both answers, a mark where they differ, and the beginning of the inputs."""
+    """One line per case: both answers, a mark if they differ, and the beginning of the inputs."""
     rows = [["", *MODELS, "", " | ".join(inputs)]]
     for number, record in enumerate(found, start=1):
         text = " | ".join(_line(record[name]) for name in inputs)
@@ -193,5 +194,5 @@ def _shown(prediction: str | None) -> str:
 
 
 def _line(text: str) -> str:
-    """Text of a case on one line of a terminal, where nothing in it can be a control sequence."""
+    """Text of a case on one line of a terminal, without control sequences."""
     return visible(" ".join(text.split()))

@@ -1,9 +1,9 @@
-"""The two models of the project and one of its test sets, for commands that answer with them.
+"""The two models of the project and one of its test sets, for commands that evaluate them.
 
-    project = read_project()                             # models/base and models/tuned are there
-    base, tuned = both_answer(project, cases)            # graded prediction rows, a row per case
+    project = read_project()                             # models/base and models/tuned exist
+    base, tuned = both_answer(project, cases)            # graded predictions, one row per case
 
-Engines are opened inside the functions, so that `tunediff --help` and the commands without a model start without torch.
+Engines are imported inside the functions, so that `tunediff --help` and commands without a model start without torch.
 """
 
 import argparse
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Project(NamedTuple):
-    """The two models as the pipeline made them, and a test set as it was asked and graded."""
+    """The two models of the pipeline, and a test set with its settings."""
 
     settings: PredictSettings
     base: Path
@@ -51,12 +51,12 @@ class Project(NamedTuple):
         return stage_path(f"eval_{model}", "predictions") / f"{self.set_name}.parquet"
 
     def ask(self, engine: Engine, cases: Sequence[Case], title: str) -> "pd.DataFrame":
-        """Graded predictions of a model, a row per case, as the pipeline makes them.
+        """Evaluate a model like the pipeline; return graded predictions, one row per case.
 
         Args:
-            engine: answers with the model.
+            engine: the engine that runs the model.
             cases: the cases, at least one.
-            title: what the progress bar says.
+            title: title of the progress bar.
         """
         from tunediff.engines.asking import ask_cases
 
@@ -70,13 +70,13 @@ def add_set_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def read_project(set_name: str = HEADLINE) -> Project:
-    """What the pipeline made in the current folder.
+    """Return the project in the current folder.
 
     Args:
-        set_name: the test set.
+        set_name: name of the test set.
 
     Raises:
-        TunediffError: a model or the settings are not there, or there is no such test set.
+        TunediffError: a model or the settings are missing, or there is no such test set.
     """
     base, tuned = stage_path("predict_tuned", "base"), stage_path("predict_tuned", "tuned")
     for folder in (base, tuned):
@@ -93,15 +93,15 @@ def read_project(set_name: str = HEADLINE) -> Project:
     return Project(settings, base, tuned, set_name, settings.sets[set_name], task)
 
 
-def folder_beside(text: str, mark: str) -> Path:
-    """The folder for a model made of these: in the project, not part of what a stage writes, and new or ours.
+def output_folder(text: str, mark: str) -> Path:
+    """Return a folder for a model made from these two, checked to be new or an earlier output of the command.
 
     Args:
-        text: the folder.
-        mark: a file that the command writes into its folder; one that is there must hold it.
+        text: the folder, in the project and not part of a stage's outputs.
+        mark: a file that the command writes to its folder, by which an earlier output is recognised.
 
     Raises:
-        TunediffError: the folder is another one.
+        TunediffError: the folder must not be written to.
     """
     path = output_path(text)
     whole = path.resolve()
@@ -117,7 +117,7 @@ def folder_beside(text: str, mark: str) -> Path:
 
 
 def both_answer(project: Project, cases: Sequence[Case]) -> tuple["pd.DataFrame", "pd.DataFrame"]:
-    """Graded predictions of the base model and of the tuned one, as `Project.ask` makes them.
+    """Return graded predictions of the base model and of the tuned model; see `Project.ask`.
 
     Raises:
         TunediffError: a model cannot be loaded, or a case is too long.
@@ -129,10 +129,9 @@ def both_answer(project: Project, cases: Sequence[Case]) -> tuple["pd.DataFrame"
 
 
 def both_engines(project: Project) -> Iterator[Engine]:
-    """The base model, ready to answer, and when it has answered the tuned one.
+    """Yield the engine of the base model, and after that the engine of the tuned model.
 
-    The weights of the base are loaded once: it answers first, then what fine-tuning made is put on it. So it is the
-    base itself that answers, whichever of its weights were trained.
+    The weights of the base are loaded once. The base answers first, because applying the tuned weights changes it.
 
     Raises:
         TunediffError: a model cannot be loaded.

@@ -1,10 +1,10 @@
-"""Put the tuned model on the Hugging Face hub, with a model card, and check that what lies there answers as measured.
+"""Publish the tuned model on the Hugging Face hub with a model card, and check that it reproduces the predictions.
 
     tunediff publish --repo-id me/my-model --dry-run        # writes the folder models/publish and checks it; no network
     tunediff publish --repo-id me/my-model --private
 
-An adapter whose base is on the hub goes alone; any other base goes with it. Files there that have the names of ours
-are replaced, others stay. The token is that of `hf auth login` or HF_TOKEN.
+An adapter is uploaded alone if its base is on the hub, otherwise with its base. Existing files with the same names are
+replaced, others are kept. The token is that of `hf auth login` or HF_TOKEN.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tunediff.commands.agreement import ask_again, spread
-from tunediff.commands.project import Project, add_set_argument, folder_beside, read_project
+from tunediff.commands.project import Project, add_set_argument, output_folder, read_project
 from tunediff.commands.runs import outdated, read_stages, stage_path
 from tunediff.config.tuned import loaded_as
 from tunediff.data.cases import read_predictions
@@ -25,7 +25,7 @@ from tunediff.runtime.hub import hub_problem, snapshot
 from tunediff.runtime.stage import PARAMS
 
 README = "README.md"
-# Cases that a published model is asked.
+# Number of cases that a published model is checked on.
 SAMPLE = 200
 
 
@@ -42,11 +42,11 @@ def main(args: argparse.Namespace) -> None:
     """Run `tunediff publish`.
 
     Raises:
-        TunediffError: the results are not of the present code, data and parameters, the hub refuses, or the model
-            answers differently from what was measured; then nothing is uploaded, or the line says what was.
+        TunediffError: the results do not match the current code, data and parameters, the hub refuses, or the model
+            does not reproduce the predictions; then nothing is uploaded, or the message tells what was.
     """
     _check_name(args.repo_id)
-    out, project = folder_beside(args.out, str(_figures())), read_project(args.set)
+    out, project = output_folder(args.out, str(_figures())), read_project(args.set)
     _check_results()
     agreement = _write(out, project, args.repo_id)
     files = [path for path in out.rglob("*") if path.is_file()]
@@ -74,7 +74,7 @@ def _check_name(repo_id: str) -> None:
 
 
 def _check_results() -> None:
-    """Refuse results that are not of the present code, data and parameters."""
+    """Check that the results match the current code, data and parameters."""
     stages = outdated(read_stages())
     if stages:
         raise TunediffError(
@@ -84,12 +84,12 @@ def _check_results() -> None:
 
 
 def _figures() -> Path:
-    """The metrics of the comparison, in the folder of all metrics; their place in the published folder too."""
+    """The path of the comparison's metrics, in the project and in the published folder."""
     return stage_path("diff_cases", "metrics")
 
 
 def _write(out: Path, project: Project, repo_id: str) -> str:
-    """Write the folder, whole and checked or not at all; what the check found."""
+    """Write and check the folder atomically; return a sentence about the check."""
     from tunediff.models.publish import write_model
 
     model, labels = project.settings.model, project.settings.headline.labels
@@ -104,10 +104,10 @@ def _write(out: Path, project: Project, repo_id: str) -> str:
 
 
 def _checked(folder: Path, project: Project, place: str) -> str:
-    """What the check found, in words.
+    """Check the model of a folder; return a sentence about the check.
 
     Raises:
-        TunediffError: the folder's model answers differently from the tuned model that was measured.
+        TunediffError: the folder's model does not reproduce the predictions of the tuned model.
     """
     from tunediff.engines.local.transformers_engine import TransformersEngine
     from tunediff.models.publish import load_published
@@ -131,11 +131,11 @@ def _checked(folder: Path, project: Project, place: str) -> str:
 
 
 def upload(folder: Path, repo_id: str, private: bool) -> tuple[str, str]:
-    """Upload a folder as a commit of `main`, and make the repository where there is none; commit and address.
+    """Upload a folder as a commit to `main`, creating the repository if necessary; return commit and address.
 
     Raises:
-        TunediffError: there is no token, or the hub refuses; or the repository is public and shall not be, or holds
-            weights of another model, which would be loaded in place of ours or beside them.
+        TunediffError: there is no token, the hub refuses, the repository is public although it should be private, or it
+            has weights of another model, which might be loaded instead.
     """
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.constants import is_offline_mode

@@ -1,16 +1,16 @@
-"""Run the pipeline (`dvc repro`), then say per stage whether it ran or came from the cache, and what that saved.
+"""Run the pipeline (`dvc repro`), then show for each stage whether it ran or came from the cache, and the savings.
 
     tunediff repro
     tunediff repro --seeds 5
 
-`make repro` calls it. It ends with DVC's exit code, or 130 on Ctrl-C and 143 on SIGTERM. What it says can be had again:
-`tunediff cost`. What a killed run left that would stop this one is cleared away first. After Ctrl-C or a kill the same
-command resumes: finished stages come from the cache, training resumes from its last checkpoint, an evaluation after its
-last batch.
+`make repro` calls it. It exits with DVC's code, or with 130 on Ctrl-C and 143 on SIGTERM. `tunediff cost` shows the
+summary again. Leftovers of a killed run that would stop this one are removed first. After Ctrl-C or a kill, run the
+same command to resume: finished stages come from the cache, training resumes from its last checkpoint, an evaluation
+after its last batch.
 
-With --seeds N it then queues the N - 1 seeds after train.seed as DVC experiments named seedK-HASH, where the same
-parameters have none yet, and runs the queue: data, base model and the answers of the base come from the cache. Then it
-writes what the recipe gains over its seeds to reports/recipe/, as `tunediff board` does of these runs.
+With --seeds N it then queues the N - 1 seeds after train.seed as DVC experiments named seedK-HASH, unless they exist
+for the same parameters, and runs the queue; data, base model and its answers come from the cache. Finally it writes the
+gain of the recipe over its seeds to reports/recipe/, like `tunediff board` for these runs.
 """
 
 import argparse
@@ -42,15 +42,17 @@ def main(args: argparse.Namespace) -> None:
     """Run `tunediff repro`.
 
     Raises:
-        TunediffError: there is no pipeline here, params.yaml or the argument is at fault, or another run is at work;
-            nothing is run.
+        TunediffError: there is no pipeline here, params.yaml or the argument is invalid, or another run is in progress;
+            then nothing is run.
     """
     if args.seeds < 1:
-        raise TunediffError(f"--seeds: found {args.seeds}, expected a number of seeds from 1 up")
+        raise TunediffError(f"--seeds: found {args.seeds}, expected a number of seeds of at least 1")
     command = dvc("repro")
     refresh()
     stages = read_stages()
-    params = read_experiment(PARAMS).params  # DVC removes what a stage wrote before the stage can find a fault
+    params = read_experiment(
+        PARAMS
+    ).params  # check it first, because DVC removes a stage's outputs before the stage can check it
     check_templates()
     folder = begin()
     for line in clear_leftovers():
@@ -68,14 +70,14 @@ def main(args: argparse.Namespace) -> None:
 
 
 def seed_names(params: Params, seeds: int) -> dict[str, int]:
-    """The seeds after the present one by the names of their experiments, which hold a hash of all other parameters."""
+    """Return the further seeds by the names of their experiments, which include a hash of all other parameters."""
     values = params.model_dump(mode="json")
     first = values["train"].pop("seed")
     return {f"seed{seed}-{content_hash(values)[:8]}": seed for seed in range(first + 1, first + seeds)}
 
 
 def _other_seeds(params: Params, seeds: int) -> tuple[int, KeyboardInterrupt | None]:
-    """Queue the experiments of the other seeds that are not there, and run the queue; as `run_program` returns."""
+    """Queue the missing experiments of the other seeds and run the queue; returns like `run_program`."""
     names = seed_names(params, seeds)
     existing = set(experiments())
     for name, seed in names.items():
@@ -94,6 +96,6 @@ def _other_seeds(params: Params, seeds: int) -> tuple[int, KeyboardInterrupt | N
         print(f"Gain of the recipe: tunediff board . {' '.join(names)}")
         try:
             write_recipe([".", *names], RECIPE)
-        except TunediffError as error:  # the runs are there, and the report of each
+        except TunediffError as error:  # the runs and their reports exist
             print(f"tunediff: cannot report on the recipe: {error}", file=sys.stderr)
     return code, stop

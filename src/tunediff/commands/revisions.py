@@ -1,10 +1,10 @@
-"""What an experiment made, wherever it lies: in a folder, or in Git and DVC's cache under a revision.
+"""Read the results of an experiment, from a folder, or at a revision from Git and DVC's cache.
 
     files = revision_files("lr1e-4", kept)             # a DVC experiment, a branch, a tag, a commit
-    files("data/predictions/tuned/test.parquet")       # its path here, None where it is not to be had
+    files("data/predictions/tuned/test.parquet")       # its path here, None if not available
     run = read_run("lr1e-4", files, 0.95, clustered=True)
 
-Nothing is computed: what no stage has made, or what is in no cache that can be reached, is missing.
+Nothing is computed. Outputs that do not exist, or are in no reachable cache, are missing.
 """
 
 import tempfile
@@ -18,18 +18,18 @@ import pandas as pd
 import yaml
 
 from tunediff.commands.runs import read_cost, stage_path
-from tunediff.compare.board import Answered, Retained, beside
+from tunediff.compare.board import Answered, Retained, reordered
 from tunediff.compare.effects.transitions import change_interval
 from tunediff.compare.pairs.label_order import Scored, log_probabilities
 from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import Fields, Predictions
-from tunediff.compare.verdict import Asked, Gain
+from tunediff.compare.verdict import Evaluated, Gain
 from tunediff.data.cases import RIGHT
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import numbered_jsonl, read_json, read_text, shown
 from tunediff.runtime.stage import PARAMS
 
-# A path of the project -> where it is to be read here; None where there is none.
+# Maps a path of the project to the path where it can be read, or to None if it is not available.
 Files = Callable[[str | PurePosixPath], Path | None]
 PIPELINE = "dvc.yaml"
 HEADLINE = "test"
@@ -37,7 +37,7 @@ GAIN = ("gain_over_baseline", "gain_over_baseline_low", "gain_over_baseline_high
 
 
 def folder_files(folder: Path) -> Files:
-    """The files of a project as they lie in its folder."""
+    """Return the files of a project in a folder."""
 
     def find(path: str | PurePosixPath) -> Path | None:
         found = folder / path
@@ -47,11 +47,11 @@ def folder_files(folder: Path) -> Files:
 
 
 def revision_files(revision: str, kept: Path) -> Files:
-    """The files of the project in the current folder at a revision, from Git and from DVC's cache.
+    """Return the files of the current project at a revision, from Git and from DVC's cache.
 
     Args:
-        revision: a DVC experiment, or what Git knows: a branch, a tag, a commit.
-        kept: an empty folder for what is read.
+        revision: a DVC experiment, or a branch, tag or commit of Git.
+        kept: an empty folder for the files that are read.
 
     Raises:
         TunediffError: there is no such revision, or no DVC project here.
@@ -78,7 +78,7 @@ def revision_files(revision: str, kept: Path) -> Files:
                 if not files.isfile(str(path)):
                     return None
                 files.get_file(str(path), str(target))
-            except (DvcException, OSError):  # known, and in no cache that can be reached
+            except (DvcException, OSError):  # tracked, but in no reachable cache
                 target.unlink(missing_ok=True)
                 return None
         return target
@@ -88,13 +88,13 @@ def revision_files(revision: str, kept: Path) -> Files:
 
 @contextmanager
 def kept_files() -> Iterator[Callable[[], Path]]:
-    """Make folders for what revisions are read from, which vanish with the block."""
+    """Yield a function that makes temporary folders for the files of revisions, removed at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="tunediff-board-") as folder:
         yield lambda: Path(tempfile.mkdtemp(dir=folder))
 
 
 def experiments() -> list[str]:
-    """The names of the DVC experiments that began at the current commit.
+    """Return the names of the DVC experiments derived from the current commit.
 
     Raises:
         TunediffError: there is no DVC project here.
@@ -113,16 +113,16 @@ def experiments() -> list[str]:
 
 
 def read_run(name: str, files: Files, confidence: float, clustered: bool) -> Answered:
-    """Read what an experiment's tuned model answered, and what else is known of it.
+    """Read the answers of an experiment's tuned model, and its other results.
 
     Args:
-        name: what to call it.
-        files: of the experiment.
-        confidence: of the intervals of other test sets.
-        clustered: whether to read the test set too, for the text that its cases share.
+        name: name of the run.
+        files: files of the experiment.
+        confidence: level of the intervals on other test sets.
+        clustered: whether to read the test set too, for the clusters of its cases.
 
     Raises:
-        TunediffError: the predictions are not to be had, or a file is at fault.
+        TunediffError: the predictions are not available, or a file is invalid.
     """
     pipeline = _needed(name, files, PIPELINE)
     parameters = flat(_yaml(_needed(name, files, str(PARAMS))))
@@ -159,13 +159,13 @@ def read_file(
     """Read a prediction file as `tunediff diff` does.
 
     Args:
-        name: what to call it.
-        path: of the file.
+        name: name of the run.
+        path: path of the file.
         fields: names of its columns.
         data: the data set of SQuAD predictions.
-        metric: which metric of another tool says what is right.
-        filter_name: which filter or model of another tool's file.
-        threshold: the least score that is right.
+        metric: metric of another tool's file that decides what is right.
+        filter_name: filter or model of another tool's file.
+        threshold: the lowest score that counts as right.
 
     Raises:
         TunediffError: see `read_predictions`.
@@ -175,7 +175,7 @@ def read_file(
 
 
 def joined(parts: Iterator[Predictions]) -> Predictions:
-    """All parts of a file as one, of the columns that a board needs; where answers have scores, how sure each is."""
+    """Join the chunks of a file, keeping the columns that a board needs, and the confidence if there are scores."""
     found = list(parts)
     names = ["case_id", "label", "outcome", "prediction", "prompt_hash", "scorer"]
     names += ["cluster"] if "cluster" in found[0].frame else []
@@ -190,12 +190,12 @@ def joined(parts: Iterator[Predictions]) -> Predictions:
 
 
 def measure_of(found: Predictions) -> str:
-    """What the share of right cases is called in the task of a file."""
+    """Return the name of the share of right cases in the task of a file."""
     return found.kind.words.measure
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings by dotted names: {"train": {"seed": 1}} is {"train.seed": 1}."""
+    """Flatten nested mappings to dotted names: {"train": {"seed": 1}} becomes {"train.seed": 1}."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
@@ -229,7 +229,7 @@ def _predictions(name: str, files: Files, pipeline: Path, model: str, set_name: 
 
 
 def _with_sources(frame: pd.DataFrame, files: Files, pipeline: Path, set_name: str, source: str) -> pd.DataFrame:
-    """The answers with the text that each case shares with others as its cluster, where the test set can be read."""
+    """The answers with the source text of each case as its cluster, if the test set is available."""
     path = files(PurePosixPath(stage_path("predict_base", "test-sets", pipeline)) / f"{set_name}.jsonl")
     if path is None:
         return frame
@@ -237,24 +237,24 @@ def _with_sources(frame: pd.DataFrame, files: Files, pipeline: Path, set_name: s
     return frame.assign(cluster=frame["case_id"].map(texts))
 
 
-def set_changes(name: str, files: Files, pipeline: Path, set_name: str, source: str) -> Asked:
-    """What became of the cases of a test set.
+def set_changes(name: str, files: Files, pipeline: Path, set_name: str, source: str) -> Evaluated:
+    """Return the changes on a test set.
 
     Args:
-        name: what to call the experiment.
-        files: of it.
-        pipeline: its dvc.yaml.
-        set_name: of the test set.
-        source: the input that its cases may share.
+        name: name of the experiment for error messages.
+        files: files of the experiment.
+        pipeline: path of its dvc.yaml.
+        set_name: name of the test set.
+        source: the input that forms clusters.
 
     Raises:
-        TunediffError: predictions are not to be had, or do not belong together.
+        TunediffError: predictions are not available, or do not belong together.
     """
     tuned, base = (_predictions(name, files, pipeline, model, set_name).frame for model in ("tuned", "base"))
     base = _with_sources(base, files, pipeline, set_name, source)
-    after = beside(f"{name}, base, {set_name}", base, f"{name}, tuned, {set_name}", tuned)
+    after = reordered(f"{name}, base, {set_name}", base, f"{name}, tuned, {set_name}", tuned)
     before, now = ((frame["outcome"] == RIGHT).to_numpy(dtype=bool) for frame in (base, after))
-    return Asked(now.astype(np.int64) - before, base.get("cluster"))
+    return Evaluated(now.astype(np.int64) - before, base.get("cluster"))
 
 
 def _retained(
@@ -280,7 +280,7 @@ def _over_baseline(files: Files, pipeline: Path) -> Gain | None:
 
 
 def _seconds(files: Files, pipeline: Path) -> float | None:
-    """Seconds of training, of the features that it reads too; None where they are not known."""
+    """Seconds of training, including the stage features; None if unknown."""
     costs = [files(PurePosixPath(stage_path(stage, "cost", pipeline))) for stage in ("features", "train")]
     known = [cost for cost in (read_cost(path) for path in costs if path) if cost]
     return sum(float(cost["seconds"]) for cost in known) if len(known) == len(costs) else None

@@ -1,12 +1,12 @@
-"""What the last `tunediff repro` did with each stage: ran it, stopped in it, or took it from the cache.
+"""Record what the last `tunediff repro` did with each stage: ran it, stopped in it, or restored it from the cache.
 
     folder = begin()                         # .scratch/repro/, empty; DVC runs with RUN=folder
-    end(folder, stages, exit_code)           # .scratch/repro/run.json holds an outcome a stage
-    run = last_run(stages)                   # also of a run that was killed and never came to its end
+    end(folder, stages, exit_code)           # .scratch/repro/run.json has one outcome per stage
+    run = last_run(stages)                   # also for a run that was killed
 
-A stage that runs leaves a note in the folder (`tunediff.runtime.cost`). One without a note came from the cache if DVC
-ended well, for then it went through all of them. If not, `dvc status` is asked which results are those of the present
-code, data and parameters; the others were not made.
+A stage that runs leaves a note in the folder (`tunediff.runtime.cost`). If DVC succeeded, it went through all stages,
+so a stage without a note came from the cache. If DVC failed, `dvc status` tells which results match the current code,
+data and parameters; the others were not computed.
 """
 
 import json
@@ -35,14 +35,14 @@ PIPELINE = Path("dvc.yaml")
 FOLDER = Path(".scratch/repro")
 SETTINGS, SCRIPTS = Path("data/settings"), Path("stages")
 COSTS = "metrics/cost"
-# Seconds that DVC and its stage have to end by themselves, before they are sent a signal or after it.
+# Seconds that DVC and its stage have to end, before and after they are sent a signal.
 GRACE = 5.0
 Cost = dict[str, Any]
 State = Literal["ran", "cache", "stopped", "not made", "not known"]
 
 
 class Stage(NamedTuple):
-    """A stage of dvc.yaml: the files it reads and writes, and the one that holds its cost."""
+    """A stage of dvc.yaml: the files it reads and writes, and the file with its cost."""
 
     name: str
     reads: list[str]
@@ -51,14 +51,14 @@ class Stage(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a run did with a stage, and what its cost file held at the end of the run (stopped: the seconds it took)."""
+    """What a run did with a stage, and the stage's cost at the end of the run (if stopped: the seconds it took)."""
 
     state: State
     cost: Cost | None
 
 
 class Run(NamedTuple):
-    """A run of the pipeline; times in seconds since 1970. One that was killed, or still runs, has no end."""
+    """A run of the pipeline; times in seconds since 1970. A run that was killed or is in progress has no end."""
 
     began: float
     ended: float | None
@@ -68,7 +68,7 @@ class Run(NamedTuple):
 
 
 def pipeline_stages(path: Path = PIPELINE) -> dict[str, dict[str, Any]]:
-    """The stages of dvc.yaml as they stand there.
+    """Return the stages of dvc.yaml.
 
     Raises:
         TunediffError: the file cannot be read, or has no stages.
@@ -84,10 +84,10 @@ def pipeline_stages(path: Path = PIPELINE) -> dict[str, dict[str, Any]]:
 
 
 def check_templates(path: Path = PIPELINE) -> None:
-    """Refuse a params.yaml that lacks what dvc.yaml takes from it by template, where DVC knows no default.
+    """Check that params.yaml has the keys that dvc.yaml uses in templates, for which DVC has no defaults.
 
     Raises:
-        TunediffError: a line for each such key.
+        TunediffError: keys are missing, with one line per key.
     """
     params, lacking = yaml.safe_load(read_text(PARAMS)), []
     for key in sorted(set(re.findall(r"\$\{([\w.]+)\}", read_text(path)))):
@@ -101,7 +101,7 @@ def check_templates(path: Path = PIPELINE) -> None:
 
 
 def read_stages(path: Path = PIPELINE) -> list[Stage]:
-    """The stages of dvc.yaml that measure their cost, in its order.
+    """Return the stages of dvc.yaml that measure their cost, in order.
 
     Raises:
         TunediffError: see `pipeline_stages`.
@@ -117,20 +117,20 @@ def read_stages(path: Path = PIPELINE) -> list[Stage]:
 
 
 def outputs(stage: Mapping[str, Any], key: str = "outs") -> list[str]:
-    """The paths that a stage of dvc.yaml names under a key of what it writes."""
+    """Return the paths that a stage of dvc.yaml lists under a key of outputs."""
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in stage.get(key) or []]
 
 
 def written(stage: Mapping[str, Any]) -> list[str]:
-    """The paths of all that a stage of dvc.yaml writes: outputs, metrics and plots."""
+    """Return all paths that a stage of dvc.yaml writes: outputs, metrics and plots."""
     return [path for key in ("outs", "metrics", "plots") for path in outputs(stage, key)]
 
 
 def stage_path(stage: str, option: str, pipeline: Path = PIPELINE) -> Path:
-    """The path behind an option of a stage's script: models/tuned for train and tuned.
+    """Return the path given to an option of a stage's script, such as models/tuned for train and tuned.
 
     Raises:
-        TunediffError: see `pipeline_stages`; or there is no such stage, or it is handed no such path.
+        TunediffError: see `pipeline_stages`; or there is no such stage or option.
     """
     command = pipeline_stages(pipeline).get(stage, {}).get("cmd")
     try:
@@ -138,15 +138,15 @@ def stage_path(stage: str, option: str, pipeline: Path = PIPELINE) -> Path:
     except ValueError as error:
         raise TunediffError(f"{pipeline}: stages.{stage}.cmd: found {shown(command)}: {error}") from None
     if f"--{option}" not in words[:-1]:
-        raise TunediffError(f"{pipeline}: stages.{stage}.cmd: found no --{option}, expected a path behind it")
+        raise TunediffError(f"{pipeline}: stages.{stage}.cmd: found no --{option}, expected it with a path")
     return Path(words[words.index(f"--{option}") + 1])
 
 
 def read_cost(path: Path) -> Cost | None:
-    """What a stage cost, or None where its result is not there.
+    """Return the cost of a stage, or None if it has no result.
 
     Raises:
-        TunediffError: the file is not one that `tunediff.runtime.cost` wrote.
+        TunediffError: the file was not written by `tunediff.runtime.cost`.
     """
     if not path.exists():
         return None
@@ -159,14 +159,16 @@ def read_cost(path: Path) -> Cost | None:
 
 
 def begin(folder: Path = FOLDER) -> Path:
-    """Make an empty folder for the notes of a run; its absolute path.
+    """Make an empty folder for the notes of a run, and return its absolute path.
 
     Raises:
-        TunediffError: another run is at work.
+        TunediffError: another run is in progress.
     """
     note = folder / "run.json"
     if note.exists() and _alive(held := read_json(note)):
-        raise TunediffError(f"{note}: another tunediff repro is running (process {held['process']}), expected its end")
+        raise TunediffError(
+            f"{note}: another tunediff repro is running (process {held['process']}), expected it to end first"
+        )
     if folder.exists():
         shutil.rmtree(folder)
     me = psutil.Process()
@@ -175,14 +177,14 @@ def begin(folder: Path = FOLDER) -> Path:
 
 
 def end(folder: Path, stages: Sequence[Stage], exit_code: int) -> None:
-    """Write down the outcome of each stage, so that what is changed later does not change what is said of this run."""
+    """Record the outcome of each stage, so that later changes do not affect the record of this run."""
     run = read_json(folder / "run.json") | {"ended": time.time(), "exit_code": exit_code}
     outcomes = _outcomes(folder, stages, exit_code, run["ended"])
     write_json(folder / "run.json", run | {"stages": {name: one._asdict() for name, one in outcomes.items()}})
 
 
 def last_run(stages: Sequence[Stage], folder: Path = FOLDER) -> Run | None:
-    """The last run of `tunediff repro`, or None where there was none."""
+    """Return the last run of `tunediff repro`, or None if there was none."""
     if not (folder / "run.json").exists():
         return None
     run = read_json(folder / "run.json")
@@ -195,13 +197,13 @@ def last_run(stages: Sequence[Stage], folder: Path = FOLDER) -> Run | None:
 
 
 def run_program(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, KeyboardInterrupt | None]:
-    """Run DVC or a stage to its end, with these variables besides.
+    """Run DVC or a stage, with additional environment variables.
 
-    A stage's `python` is the one that runs this, also where nobody activated its environment. Nothing that was started
-    outlives Ctrl-C or SIGTERM.
+    `python` in a stage is the current interpreter, even if its virtual environment is not activated. On Ctrl-C or
+    SIGTERM, all processes that were started are ended.
 
     Returns:
-        The exit code as shells tell it, and the Ctrl-C or the SIGTERM that ended it, if one did.
+        The exit code as in shells, and the Ctrl-C or SIGTERM that ended the program, if any.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     process = subprocess.Popen(command, env={**os.environ, "PATH": path, **environment})  # noqa: S603
@@ -210,7 +212,7 @@ def run_program(command: Sequence[str], environment: Mapping[str, str]) -> tuple
         process.wait()
     except KeyboardInterrupt as error:
         stop = error
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what follows has an end
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the clean-up takes limited time
         _end_all(process.pid, signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
         signal.signal(signal.SIGINT, before)
     code = process.wait()
@@ -218,12 +220,12 @@ def run_program(command: Sequence[str], environment: Mapping[str, str]) -> tuple
 
 
 def _end_all(process: int, number: signal.Signals) -> None:
-    """End a process and all that it started: by the signal, and after `GRACE` seconds by a kill."""
+    """End a process and its descendants: by the signal, and after `GRACE` seconds by a kill."""
     alive = []
     with suppress(psutil.NoSuchProcess):
-        # Listed first: when a process has ended, nobody can tell what it started.
+        # Listed first, because the children of an ended process are unknown.
         alive = [root := psutil.Process(process), *root.children(recursive=True)]
-    if number == signal.SIGINT:  # a terminal has sent it to all of them
+    if number == signal.SIGINT:  # the terminal has sent it to all processes
         alive = _outliving(alive)
     for send in (number, signal.SIGKILL):
         for one in alive:
@@ -234,15 +236,15 @@ def _end_all(process: int, number: signal.Signals) -> None:
 
 
 def _outliving(alive: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that have not ended `GRACE` seconds later; a zombie has."""
+    """The processes that have not ended after `GRACE` seconds; zombies count as ended."""
     end = time.monotonic() + GRACE
     while alive and time.monotonic() < end:
         time.sleep(0.05)
-        alive = [one for one in alive if _works(one)]
+        alive = [one for one in alive if _is_running(one)]
     return alive
 
 
-def _works(process: psutil.Process) -> bool:
+def _is_running(process: psutil.Process) -> bool:
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -250,7 +252,7 @@ def _works(process: psutil.Process) -> bool:
 
 
 def _alive(run: Mapping[str, Any]) -> bool:
-    """The process of a run is there; another one may have its number by now."""
+    """Whether the process of a run is still running, and not another process with the same id."""
     if "ended" in run:
         return False
     try:
@@ -278,26 +280,26 @@ def _outcomes(folder: Path, stages: Sequence[Stage], exit_code: int | None, ende
         elif "cost" in note:
             outcomes[stage.name] = Outcome("ran", note["cost"])
         else:
-            # It ended by itself or was stopped; DVC ends at once in either case.
+            # Whether the stage failed or was stopped, DVC ends at once.
             seconds = None if ended is None else {"seconds": round(ended - note["began"], 3)}
             outcomes[stage.name] = Outcome("stopped", seconds)
     return outcomes
 
 
 def outdated(stages: Sequence[Stage]) -> set[str]:
-    """Stages whose results are not those of the present code, data and parameters.
+    """Return the stages whose results do not match the current code, data and parameters.
 
     Raises:
-        TunediffError: DVC cannot tell; or params.yaml has changed and is at fault.
+        TunediffError: DVC fails, or params.yaml has changed and is invalid.
     """
-    return downstream(stages, by_own_settings(stages, dvc_status()))
+    return downstream(stages, by_settings(stages, dvc_status()))
 
 
 def dvc(*arguments: str) -> list[str]:
-    """The command that runs DVC with this Python.
+    """Return the command that runs DVC with the current interpreter.
 
     Raises:
-        ModuleNotFoundError: DVC is not installed, as in the light install.
+        ModuleNotFoundError: DVC is not installed, as without the extra `models`.
     """
     import dvc  # noqa: F401
 
@@ -305,10 +307,10 @@ def dvc(*arguments: str) -> list[str]:
 
 
 def dvc_status() -> dict[str, Any]:
-    """What `dvc status` says has changed, by stage.
+    """Return the changes reported by `dvc status`, by stage.
 
     Raises:
-        TunediffError: DVC cannot tell.
+        TunediffError: DVC fails.
     """
     done = subprocess.run(dvc("status", "--json"), capture_output=True, text=True, check=False, env=os.environ)  # noqa: S603
     with suppress(ValueError):
@@ -318,8 +320,8 @@ def dvc_status() -> dict[str, Any]:
     raise TunediffError(f"dvc status: cannot determine which results are up to date, expected a DVC project: {reason}")
 
 
-def by_own_settings(stages: Sequence[Stage], changed: Iterable[str]) -> set[str]:
-    """The changed stages; in place of `settings`, on which all depend, those whose own settings it would change."""
+def by_settings(stages: Sequence[Stage], changed: Iterable[str]) -> set[str]:
+    """Return the changed stages, with `settings`, on which all depend, replaced by those whose settings differ."""
     found = set(changed)
     if SETTINGS.name in found:
         now = stage_files(read_experiment(PARAMS), SCRIPTS)
@@ -329,7 +331,7 @@ def by_own_settings(stages: Sequence[Stage], changed: Iterable[str]) -> set[str]
 
 
 def downstream(stages: Sequence[Stage], changed: Iterable[str]) -> set[str]:
-    """The changed stages, and those that read what these write: DVC compares each with its own inputs alone."""
+    """Return the changed stages and all stages that depend on them; `dvc status` compares direct inputs only."""
     found = set(changed)
     while True:
         written = [PurePosixPath(out) for stage in stages if stage.name in found for out in stage.writes]

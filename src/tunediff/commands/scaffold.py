@@ -3,8 +3,8 @@
     write_pipeline(Path("tickets"))      # dvc.yaml, stages/, graders/, .dvcignore, .dvc/plots, requirements.txt
     refresh()                            # in the project, after another version was installed
 
-Its stages depend on the line of requirements.txt that names the version, where those of a clone depend on the code; and
-its data lie in data/raw, where a clone's may lie anywhere.
+Its stages depend on the line of requirements.txt with the version, whereas those of a clone depend on the code; and its
+data are in data/raw, whereas those of a clone may be anywhere.
 """
 
 import shutil
@@ -15,10 +15,10 @@ from tunediff.runtime.files import read_text, replacing, write_text
 from tunediff.runtime.hashing import files_hash
 from tunediff.runtime.release import CARRIED, PACKAGE, REQUIREMENTS, named_in, requirement
 
-# What a pipeline is made of, beside the package: in a clone around it, in an installed package inside of it.
+# Files of a pipeline in addition to the package: in a clone next to src, in an installed package inside of it.
 PIPELINE = ("dvc.yaml", "stages", GRADERS, ".dvcignore", ".dvc/plots")
 RAW = Path("data/raw")
-# What dvc.yaml of this repository says, and what that of a project says in its place.
+# Text of this repository's dvc.yaml, and its replacement in projects.
 IN_PROJECTS = {
     "PYTHONPATH=src python": "python",
     "src/tunediff": str(REQUIREMENTS),
@@ -30,9 +30,9 @@ IN_PROJECTS = {
 
 
 def write_pipeline(project: Path) -> list[str]:
-    """Write the pipeline of the installed tunediff into a project; the names of what was there and differed.
+    """Write the pipeline of the installed tunediff to a project; return the names of existing files that differed.
 
-    Graders are the user's own, and stay as they are.
+    Graders belong to the user and are not changed.
     """
     around = PACKAGE / CARRIED if (PACKAGE / CARRIED).is_dir() else PACKAGE.parents[1]
     changed = []
@@ -49,14 +49,14 @@ def write_pipeline(project: Path) -> list[str]:
 
 
 def dvc_yaml(text: str) -> str:
-    """The dvc.yaml of a project, made of that of this repository."""
-    for here, there in IN_PROJECTS.items():
-        text = text.replace(here, there)
+    """Return the dvc.yaml of a project, derived from that of this repository."""
+    for ours, theirs in IN_PROJECTS.items():
+        text = text.replace(ours, theirs)
     return text
 
 
 def refresh() -> None:
-    """Take the pipeline of the installed version, where the project in the current folder has that of another one."""
+    """Update the pipeline of the project in the current folder to the installed version, if it is of another one."""
     pipeline = Path("dvc.yaml")
     if not REQUIREMENTS.is_file() or not pipeline.is_file() or str(REQUIREMENTS) not in read_text(pipeline):
         return
@@ -64,13 +64,13 @@ def refresh() -> None:
     if before == requirement():
         return
     changed = write_pipeline(Path())
-    print(f"{REQUIREMENTS}: {requirement()}, in place of {before}")
+    print(f"{REQUIREMENTS}: {requirement()}, instead of {before}")
     if changed:
         print(f"  {', '.join(changed)}: replaced by those of this version", flush=True)
 
 
 def _name_version(path: Path) -> None:
-    """Name this version in a file of requirements, which may hold other lines."""
+    """Write this version to a requirements file, keeping its other lines."""
     lines = read_text(path).splitlines() if path.is_file() else []
     before = named_in(path) if lines else None
     kept = [requirement() if before is not None and line.strip() == before else line for line in lines]
@@ -80,7 +80,7 @@ def _name_version(path: Path) -> None:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file, or a folder without what Python compiles of it."""
+    """Copy a file, or a folder without compiled Python files."""
     with replacing(target) as fresh:
         if source.is_dir():
             shutil.copytree(source, fresh, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))

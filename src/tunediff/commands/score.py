@@ -1,4 +1,4 @@
-"""Score a file of SQuAD predictions, with the numbers of the official scripts.
+"""Score a file of SQuAD predictions like the official scripts.
 
     tunediff score --task squad_v2 --data dev-v2.0.json --predictions predictions.json
     tunediff score --task squad_v2 --data dev-v2.0.json --predictions predictions.json --na-probs na_prob.json --json
@@ -7,8 +7,8 @@
 Reads a data set in SQuAD's JSON, a file {question id: answer} (or n-best answers, or the list that `evaluate` takes),
 and, for best_exact and best_f1 of squad_v2, a file
 {question id: probability that there is no answer}. Prints the dictionary of evaluate-v2.0.py or evaluate-v1.1.py as a
-table, or with --json as JSON. As in these, a question of squad without an answer in the file counts as wrong, which a
-warning says; one of squad_v2 is refused.
+table, or with --json as JSON. As in these scripts, a question of squad without an answer in the file counts as wrong,
+with a warning; for squad_v2 it is an error.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main(args: argparse.Namespace) -> None:
     """Run `tunediff score`.
 
     Raises:
-        TunediffError: an argument or a file is at fault.
+        TunediffError: an argument or a file is invalid.
     """
     scores = squad_file_scores(args.task, args.data, args.predictions, args.na_probs)
     print(json.dumps(scores, indent=2) if args.json else table(scores))
@@ -52,8 +52,7 @@ def squad_file_scores(task: str, data: Path, predictions: Path, na_probs: Path |
         na_probs: {question id: probability that there is no answer}, for best_exact and best_f1 of squad_v2.
 
     Raises:
-        TunediffError: a file is at fault, a question of squad_v2 has no prediction, or task and data do not go
-            together.
+        TunediffError: a file is invalid, a question of squad_v2 has no prediction, or task and data do not match.
     """
     rows = read_squad(data)
     check_ids([row["id"] for row in rows], data)
@@ -62,7 +61,7 @@ def squad_file_scores(task: str, data: Path, predictions: Path, na_probs: Path |
     missing = unanswered(answers, list(references), predictions, data)
     if task == "squad":
         if na_probs is not None:
-            raise TunediffError(f"--na-probs: found {na_probs} beside --task squad, expected it with squad_v2 alone")
+            raise TunediffError(f"--na-probs: found {na_probs} with --task squad, expected it only with squad_v2")
         without = [one for one, texts in references.items() if not texts]
         if without:
             raise TunediffError(
@@ -73,7 +72,7 @@ def squad_file_scores(task: str, data: Path, predictions: Path, na_probs: Path |
         return squad_scores(list(references.values()), [answers.get(one) for one in references])
     if missing:
         raise TunediffError(f"{missing}, expected one for each")
-    # Of equal probabilities the script takes those first that come first in their file.
+    # The script breaks ties of probabilities by their order in the file.
     probabilities = None if na_probs is None else no_answer_odds(na_probs, list(references), data)
     ids = list(references if probabilities is None else probabilities)
     return squad_v2_scores(
@@ -84,7 +83,7 @@ def squad_file_scores(task: str, data: Path, predictions: Path, na_probs: Path |
 
 
 def table(scores: Mapping[str, float]) -> str:
-    """The scores for people: one a line, shares in percent with two decimals, counts and thresholds as they are."""
+    """Return the scores as text, one per line: shares in percent with two decimals, counts and thresholds unchanged."""
     width = max(map(len, scores))
     return "\n".join(f"{key:<{width}}  {_figure(key, value):>9}" for key, value in scores.items())
 

@@ -1,4 +1,4 @@
-"""A table on the terminal.
+"""Tables for the terminal.
 
 aligned([["stage", "prepare"], ["seconds", "9.2"]], left=1)      # ["stage    seconds", "prepare      9.2"]
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def aligned(columns: Sequence[Sequence[str]], left: int) -> list[str]:
-    """The lines of a table given by columns, the first `left` of them aligned on the left, the others on the right."""
+    """Return the lines of a table given by columns; the first `left` columns are left-aligned, the others right."""
     widths = [max(map(len, column)) for column in columns]
     return [
         "  ".join(
@@ -20,12 +20,12 @@ def aligned(columns: Sequence[Sequence[str]], left: int) -> list[str]:
 
 
 def change_lines(name: str, measure: str, rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The lines of a table of what each of several models gains and forgets against the base.
+    """Return the lines of a table of the changes of several models from the base.
 
     Args:
-        name: the key of a row that says which model it is, such as epoch.
-        measure: what the share of right cases is called.
-        rows: of each model that key and accuracy, delta, low, high (shares), forgotten and gained (cases).
+        name: the key of a row that identifies the model, such as epoch.
+        measure: name of the share of right cases, such as "accuracy".
+        rows: that key, accuracy, delta, low, high (shares), forgotten and gained (cases) of each model.
     """
     table = [[name, measure, "change, points", "forgotten", "gained"]]
     for one in rows:

@@ -1,18 +1,18 @@
-"""Run stages again, predictions on a sample of their cases, and say whether the cache still tells the truth here.
+"""Check that cached results reproduce on this machine, by running stages again, predictions on a sample of cases.
 
     tunediff verify
     tunediff verify --sample 500 --stage predict_tuned
     tunediff verify --accept
 
-What the last run wrote may come from another machine, by dvc pull or the run cache, or from older libraries. The splits
-are drawn again, the parameters counted again and the stored answers graded again, whole. Base and tuned model answer
---sample cases, spread over a test set (--set). A case agrees where its prompt is the same, no log-probability is off by
-more than other batches explain (0.001 nats in float32, 0.1 in float16, 0.6 in bfloat16), and the prediction is the same
-one or was as likely within that. A model is not trained again: that takes as long as the stage.
+Results may come from another machine, by dvc pull or the run cache, or from older libraries. All splits are drawn
+again, all parameters counted again, and all stored answers graded again. Base and tuned model answer --sample cases,
+spread over a test set (--set). A case agrees if its prompt is the same, all log-probabilities differ by no more than
+other batches explain (0.001 nats in float32, 0.1 in float16, 0.6 in bfloat16), and the prediction is the same or was
+equally likely within that tolerance. Models are not trained again, because that takes as long as the stage.
 
-Writes nothing without --accept: after an upgrade it runs the cheap stages, and where both models answer the sample as
-before it takes today's code for what the other stages made (`dvc commit`). Exit code 3 when something differs. Bad
-input: one line and exit code 1.
+Writes nothing without --accept. With it, after an upgrade, it runs the cheap stages, and if both models reproduce the
+sample, it accepts the results of the other stages for the current code (`dvc commit`). The exit code is 3 if anything
+differs. Bad input ends with one line and exit code 1.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from operator import eq
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tunediff.commands.accept import ready_to_accept, take_over
+from tunediff.commands.accept import accept_results, ready_to_accept
 from tunediff.commands.agreement import ask_again, spread
 from tunediff.commands.gate import GATE_CLOSED
 from tunediff.commands.project import Project, add_set_argument, both_engines, read_project
@@ -48,15 +48,15 @@ NAMED = 5
 
 
 class Checked(NamedTuple):
-    """What running a stage again gave."""
+    """The result of running a stage again."""
 
     stage: str
     what: str
     run: int
     total: int
     agree: int
-    same: int | None = None  # predictions
-    furthest: float | None = None  # nats that a log-probability was off by
+    same: int | None = None  # equal predictions
+    furthest: float | None = None  # largest difference of a log-probability, in nats
     notes: Sequence[str] = ()
 
 
@@ -76,12 +76,12 @@ def main(args: argparse.Namespace) -> None:
     """Run `tunediff verify`.
 
     Raises:
-        TunediffError: an argument is at fault, or what a stage wrote is not there.
+        TunediffError: an argument is invalid, or an output of a stage is missing.
     """
     if args.sample < 1:
-        raise TunediffError(f"--sample: found {args.sample}, expected a number of cases from 1 up")
+        raise TunediffError(f"--sample: found {args.sample}, expected a number of cases of at least 1")
     if args.accept and args.stage:
-        raise TunediffError(f"--stage: found {args.stage} beside --accept, which evaluates both models")
+        raise TunediffError(f"--stage: found {args.stage} with --accept, which evaluates both models")
     if args.accept:
         ready_to_accept()
     stages = [args.stage] if args.stage else PREDICTION_STAGES if args.accept else STAGES
@@ -99,15 +99,15 @@ def main(args: argparse.Namespace) -> None:
         )
         sys.exit(GATE_CLOSED)
     if args.accept:
-        take_over()
+        accept_results()
     else:
         print("Cached results reproduce here, as far as they were checked.")
 
 
 def _next(differing: Sequence[str]) -> str:
-    """What to do about stages that differ."""
+    """Advice about stages that differ."""
     stale: set[str] = set()
-    with suppress(TunediffError):  # what differs is known, also where DVC cannot tell why
+    with suppress(TunediffError):  # the differing stages are known even if DVC fails
         stale = outdated(read_stages())
     if stale & set(differing):
         return "the results do not match the current code, data and parameters: run dvc repro"
@@ -118,12 +118,12 @@ def check(stages: Sequence[str], set_name: str, n: int) -> Iterator[Checked]:
     """Run stages again, in the order of `STAGES`.
 
     Args:
-        stages: their names.
-        set_name: the test set that predictions are checked on.
-        n: cases of it that each model answers, at most.
+        stages: names of the stages.
+        set_name: name of the test set that predictions are checked on.
+        n: maximum number of cases that each model answers.
 
     Raises:
-        TunediffError: what a stage wrote is not there.
+        TunediffError: an output of a stage is missing.
     """
     if "prepare" in stages:
         yield _splits()
@@ -144,7 +144,7 @@ def check(stages: Sequence[str], set_name: str, n: int) -> Iterator[Checked]:
 
 
 def _splits() -> Checked:
-    """The splits and the test sets drawn again from the rows of their sources."""
+    """Draw the splits and test sets again from their sources."""
     settings = read_settings(stage_path("prepare", "settings"), PrepareSettings)
     splits, test_sets = stage_path("prepare", "splits"), stage_path("prepare", "test-sets")
     raw = Path(settings.data.path)
@@ -162,12 +162,12 @@ def _splits() -> Checked:
         n, same = max(len(held), len(split.cases)), sum(map(eq, held, split.cases))
         run, agree = run + n, agree + same
         if same < n:
-            notes.append(f"{path} holds {len(held):,} cases, {len(split.cases):,} are drawn; {same:,} are the same")
+            notes.append(f"{path} has {len(held):,} cases, {len(split.cases):,} are drawn; {same:,} are the same")
     return Checked("prepare", "cases", run, run, agree, notes=notes)
 
 
 def _counts() -> Checked:
-    """The parameters counted again from the layout."""
+    """Count the parameters again from the layout."""
     from tunediff.models.parameters import totals
     from tunediff.models.sources import CONFIG
     from tunediff.models.tuned_counts import count_tuned
@@ -185,7 +185,7 @@ def _counts() -> Checked:
 
 
 def _answers(stage: str, model: str, project: Project, engine: "Engine", n: int) -> Checked:
-    """At most `n` cases of a test set answered again by one of the models."""
+    """Evaluate a model on at most `n` cases of a test set again."""
     cases = project.cases()
     answers, about = read_answers(project.answers(model))
     held = project.task.grade(cases, answers, project.case_set.ask)
@@ -206,7 +206,7 @@ def _environment_notes(then: Mapping[str, str], here: Mapping[str, str]) -> list
 
 
 def _grades(stage: str, model: str, project: Project) -> Checked:
-    """The stored answers of one of the models graded again, all of them."""
+    """Grade all stored answers of a model again."""
     cases, path = project.cases(), project.predictions(model)
     answers, _ = read_answers(project.answers(model))
     held, _ = read_predictions(path)
@@ -221,13 +221,13 @@ def _grades(stage: str, model: str, project: Project) -> Checked:
 
 
 def _rows(frame: "pd.DataFrame", columns: Iterable[str]) -> list[str]:
-    """Each row as text, the same for lists and arrays, for None and NaN."""
+    """Each row as text, with lists equal to arrays, and None to NaN."""
     text = frame.reindex(columns=list(columns)).to_json(orient="records", lines=True, double_precision=15)
     return str(text).splitlines()
 
 
 def table(found: Sequence[Checked]) -> list[str]:
-    """The lines of a table, a stage each."""
+    """Return the lines of a table with one row per stage."""
     rows = [["stage", "run again", "agree", "same prediction", "largest difference, nats"]]
     for one in found:
         part = f"{one.run:,} of {one.total:,}" if one.run < one.total else f"all {one.total:,}"

@@ -1,11 +1,11 @@
-"""Many runs that answered the same cases: each with its interval and its rank as one, and which can be told apart.
+"""Compare many runs on the same cases: accuracies with intervals, ranks as intervals, and groups of ties.
 
     board = make_board(runs, base="base", confidence=0.95)
     board.rows[0].accuracy, board.rows[0].groups, (board.rows[0].rank_low, board.rows[0].rank_high)
     board.pairs[0].p_adjusted                   # exact test, adjusted over all pairs (Holm 1979)
 
-Two runs are told apart where the adjusted test rejects that they are equally good. A group holds runs of which no two
-are; so over equal runs the chance that the board tells any two apart is at most one minus the confidence.
+Two runs are separated if the adjusted test rejects that they are equally good. No two runs of a group are separated. If
+all runs are equally good, the probability that any two are separated is at most one minus the confidence.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ from tunediff.stats.ties import letters, rank_intervals, tie_groups
 
 
 class Retained(NamedTuple):
-    """What became of another test set: n cases, those forgotten (right, then not) and gained, and the difference."""
+    """The change on another test set: n cases, forgotten (right, then not) and gained cases, and the difference."""
 
     n: int
     forgotten: int
@@ -42,19 +42,19 @@ class Retained(NamedTuple):
 
 @dataclass(frozen=True)
 class Answered:
-    """A run, and its answers to the cases.
+    """A run with its answers to the cases.
 
     Attributes:
         name: unique among the runs.
-        frame: case_id, label, prediction, outcome, prompt_hash, scorer, and where they are known cluster and
-            confidence: the probability of the answer.
-        measure: what the share of right cases is called.
-        parameters: of its params.yaml, by dotted name; empty where there is none.
-        base: the answers of the model that it was tuned from, where they are known, as `frame`.
-        base_name: the run that holds these, where it is not the one that all are held against.
-        over_baseline: what it adds to the best trivial baseline.
-        retained: what became of other test sets, by name.
-        seconds: of its training.
+        frame: case_id, label, prediction, outcome, prompt_hash, scorer, and if known cluster and confidence (the
+            probability of the answer).
+        measure: name of the share of right cases, such as "accuracy".
+        parameters: parameters of its params.yaml, by dotted name; empty if unknown.
+        base: answers of the base model that it was tuned from, if known, in the form of `frame`.
+        base_name: the run that these answers belong to, if it is not the base of the board.
+        over_baseline: gain over the best trivial baseline.
+        retained: changes on other test sets, by name.
+        seconds: training time.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Answered:
 
 
 class Difference(NamedTuple):
-    """Of a run to another one: what it adds, in -1..1, with its interval; cases; the exact test, alone and adjusted."""
+    """The difference of a run to another: gain in -1..1 with its interval, cases, exact p-value, alone and adjusted."""
 
     gain: float
     low: float
@@ -101,13 +101,13 @@ class Row(NamedTuple):
 
     @property
     def forgotten(self) -> float | None:
-        """The share of the cases of all other test sets that were right before and are not after; None: not known."""
+        """The share of cases of all other test sets that were right before and are not after; None if unknown."""
         cases = sum(one.n for one in self.retained.values())
         return sum(one.forgotten for one in self.retained.values()) / cases if cases else None
 
 
 class Pair(NamedTuple):
-    """Two runs: cases that b has right and a has not (repaired), and the other way round (broken)."""
+    """Two runs, with the cases that only b has right (repaired) and those that only a has right (broken)."""
 
     a: str
     b: str
@@ -120,7 +120,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Board:
-    """Runs from the most cases right to the fewest, all pairs of them, and the groups by their letters."""
+    """Runs sorted by accuracy, best first, all pairs of runs, and the groups of ties by letter."""
 
     measure: str
     confidence: float
@@ -130,13 +130,13 @@ class Board:
     base: str | None
     case_ids: Sequence[str]
     right: Flags  # of shape (n_runs, n_cases), in the order of `rows`
-    answers: Sequence[pd.DataFrame]  # of each run in that order, a row a case: case_id, label, prediction, outcome, ...
+    answers: Sequence[pd.DataFrame]  # of each run, in the order of `rows`; see `Answered.frame`
     clusters: Clusters
     notes: Sequence[str]
 
     @property
     def n(self) -> int:
-        """Cases."""
+        """The number of cases."""
         return len(self.case_ids)
 
 
@@ -145,18 +145,18 @@ def make_board(runs: Sequence[Answered], base: str | None, confidence: float) ->
 
     Args:
         runs: at least two.
-        base: the name of the run that the others are held against; None: there is none.
-        confidence: of every interval, in 0.5..1; one minus it is the level of the tests over all pairs.
+        base: name of the run that the others are compared with, if any.
+        confidence: level of every interval, in 0.5..1; one minus it is the level of the tests over all pairs.
 
     Raises:
-        TunediffError: fewer than two runs, two of one name, none of the name of the base; or runs that answered other
-            cases, have other labels or other measures.
+        TunediffError: fewer than two runs, two of the same name, no run with the name of the base, or runs with
+            different cases, labels or measures.
     """
     check_names(runs, "board")
     names = [run.name for run in runs]
     if base is not None and base not in names:
         raise TunediffError(f"board: --base: found {base}, expected one of {', '.join(names)}")
-    frames, notes = in_one_order(runs)
+    frames, notes = in_common_order(runs)
     right = np.stack([(frame["outcome"] == RIGHT).to_numpy(dtype=bool) for frame in frames])
     order = sorted(range(len(runs)), key=lambda run: (-int(right[run].sum()), runs[run].name))
     runs, right = [runs[run] for run in order], right[order]
@@ -220,7 +220,7 @@ def make_board(runs: Sequence[Answered], base: str | None, confidence: float) ->
 
 
 def differing(runs: Sequence[Answered]) -> list[dict[str, Any]]:
-    """Return of each run the parameters that not all runs with parameters have alike; missing ones are None."""
+    """Return the parameters of each run that differ between the runs; missing ones are None."""
     known = [run.parameters for run in runs if run.parameters]
     names = sorted({name for one in known for name in one})
     names = [name for name in names if any(one.get(name) != known[0].get(name) for one in known)]
@@ -228,14 +228,14 @@ def differing(runs: Sequence[Answered]) -> list[dict[str, Any]]:
 
 
 def check_names(runs: Sequence[Answered], command: str) -> None:
-    """Refuse runs that cannot stand beside each other, whatever they answered.
+    """Check that runs can be compared, before their answers are read.
 
     Args:
         runs: the runs.
-        command: that compares them, for the error.
+        command: name of the command for error messages.
 
     Raises:
-        TunediffError: fewer than two, two of one name, or runs with other measures.
+        TunediffError: fewer than two runs, two of the same name, or runs with different measures.
     """
     names = [run.name for run in runs]
     if len(names) < 2:
@@ -251,18 +251,18 @@ def check_names(runs: Sequence[Answered], command: str) -> None:
         raise TunediffError(f"{command}: found runs measured by {measured}, expected one measure")
 
 
-def in_one_order(runs: Sequence[Answered]) -> tuple[list[pd.DataFrame], list[str]]:
-    """The answers of each run in the order of the first one's cases, and what is unusual about them.
+def in_common_order(runs: Sequence[Answered]) -> tuple[list[pd.DataFrame], list[str]]:
+    """Return the answers of each run in the order of the first run's cases, and notes on anything unusual.
 
     Raises:
-        TunediffError: runs that answered other cases or have other labels.
+        TunediffError: the runs have different cases or labels.
     """
     first = runs[0].frame
     check_columns(first, runs[0].name)
     frames, notes = [first.reset_index(drop=True)], []
     for run in runs[1:]:
-        frames.append(beside(runs[0].name, frames[0], run.name, run.frame))
-        for column, what in (("prompt_hash", "prompts"), ("scorer", "ways to score")):
+        frames.append(reordered(runs[0].name, frames[0], run.name, run.frame))
+        for column, what in (("prompt_hash", "prompts"), ("scorer", "scoring methods")):
             ours, theirs = frames[0][column], frames[-1][column]
             other = int(((ours != theirs) & ours.notna() & theirs.notna()).sum())
             if other:
@@ -272,10 +272,10 @@ def in_one_order(runs: Sequence[Answered]) -> tuple[list[pd.DataFrame], list[str
     return frames, notes
 
 
-def beside(name: str, first: pd.DataFrame, other_name: str, other: pd.DataFrame) -> pd.DataFrame:
-    """Return the answers of another run in the order of the first one's cases.
+def reordered(name: str, first: pd.DataFrame, other_name: str, other: pd.DataFrame) -> pd.DataFrame:
+    """Return the answers of another run in the order of the first run's cases.
 
-    Prompts and ways to score may differ: they are part of what is compared.
+    Prompts and scoring methods may differ: they are part of what is compared.
 
     Raises:
         TunediffError: the cases, labels or clusters of the two differ.
@@ -298,9 +298,9 @@ def _adjusted(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _frontier(rows: Sequence[Row], level: float) -> list[Row]:
-    """The rows, those marked that beat the base and that no other such run beats in everything that is known of all.
+    """Mark the Pareto-optimal rows among those that beat the base.
 
-    What is known: the gain, what was forgotten, the seconds of training.
+    The criteria are gain, forgotten cases and training time, as far as they are known for all of them.
     """
     able = [row for row in rows if row.to_base is not None and row.to_base.gain > 0 and row.to_base.p_adjusted < level]
     figures = pd.DataFrame(
@@ -311,7 +311,6 @@ def _frontier(rows: Sequence[Row], level: float) -> list[Row]:
         }
     )
     scores = figures.dropna(axis="columns").to_numpy(dtype=float)
-    # Beaten: another is at least as good in all of them and better in one.
     beaten = [
         bool(((scores >= run_scores).all(axis=1) & (scores > run_scores).any(axis=1)).any()) for run_scores in scores
     ]

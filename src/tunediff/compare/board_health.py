@@ -1,10 +1,10 @@
-"""The test set of a board: what it can tell of these runs, cases that tell nothing, and labels to review.
+"""The quality of a board's test set: signal-to-noise ratio, uninformative cases, and labels to review.
 
     health = health_of(board, recipes)
     health.signal_to_noise, health.always_right, len(health.suspected)
 
-Signal is how far the runs lie apart, noise how far one and the same would (Heineman et al. 2025). Runs that differ in
-their seed alone say the noise themselves; without them it is what the draw of the cases makes of two runs.
+Signal is the spread between runs, noise the spread between runs of equal quality (Heineman et al. 2025). Noise is
+estimated from runs that differ only in their seed, or, without such runs, from the sampling of cases.
 """
 
 from collections.abc import Sequence
@@ -21,23 +21,23 @@ from tunediff.compare.recipes import Recipe
 from tunediff.stats.bootstrap import Clusters, cluster_codes
 from tunediff.stats.discordance import Flags
 
-# Runs that answer alike have no noise; what is left is a rounding.
+# Noise below this is rounding error of runs with equal answers.
 ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
 class Health:
-    """What is known of a test set from many runs.
+    """The quality of a test set, estimated from many runs.
 
     Attributes:
-        spread: standard deviation of the accuracy between models, seeds of one recipe being one; the base is one of
-            them where there is but one other.
-        noise: standard deviation between seeds of one recipe, or by the draw of cases.
+        spread: standard deviation of the accuracy between models. The seeds of a recipe count as one model; the base
+            counts only if there is a single other model.
+        noise: standard deviation between seeds of a recipe, or due to the sampling of cases.
         noise_of: which of the two.
-        signal_to_noise: the one over the other; None where there is no noise.
-        always_right: cases that all runs have right.
-        always_wrong: cases that none has right.
-        suspected: what `tunediff.compare.effects.health.suspected_labels` returns of all runs.
+        signal_to_noise: their ratio; None if there is no noise.
+        always_right: number of cases that all runs have right.
+        always_wrong: number of cases that no run has right.
+        suspected: the result of `tunediff.compare.effects.health.suspected_labels` for all runs.
     """
 
     spread: float
@@ -49,16 +49,16 @@ class Health:
 
     @property
     def signal_to_noise(self) -> float | None:
-        """How many times the noise the spread is."""
+        """The ratio of spread and noise."""
         return self.spread / self.noise if self.noise > ROUNDING else None
 
 
 def health_of(board: Board, recipes: Sequence[Recipe]) -> Health:
-    """Return what the runs of a board say of their test set.
+    """Estimate the quality of a test set from the runs of a board.
 
     Args:
-        board: of at least two runs.
-        recipes: of the same runs.
+        board: a board of at least two runs.
+        recipes: the recipes of the same runs.
     """
     runs = {row.name: at for at, row in enumerate(board.rows)}
     seeds = [[runs[name] for name in recipe.runs] for recipe in recipes]
@@ -67,7 +67,7 @@ def health_of(board: Board, recipes: Sequence[Recipe]) -> Health:
         alone = [[at] for [at] in alone if board.rows[at].name != board.base]
     shares = board.right.mean(axis=1)
     models = [float(shares[group].mean()) for group in (*seeds, *alone)]
-    spread = float(np.std(models, ddof=1)) if len(models) > 1 else 0.0  # seeds of one recipe alone
+    spread = float(np.std(models, ddof=1)) if len(models) > 1 else 0.0
     freedom = sum(len(group) - 1 for group in seeds)
     if freedom:
         squares = sum(float(((shares[group] - shares[group].mean()) ** 2).sum()) for group in seeds)
@@ -86,9 +86,9 @@ def health_of(board: Board, recipes: Sequence[Recipe]) -> Health:
 
 
 def _noise_of_cases(right: Flags, clusters: Clusters) -> float:
-    """How far the draw of cases sets one run off from the others; of two, the standard error of their difference / √2.
+    """The standard deviation of a run's accuracy relative to the others, due to the sampling of cases.
 
-    What the cases do to all runs alike tells no two apart and is left out.
+    For two runs, it is the standard error of their difference divided by √2. Variation that all runs share is excluded.
     """
     residuals = right - right.mean(axis=1, keepdims=True)
     if clusters is not None:

@@ -1,10 +1,10 @@
-"""A chain of variants of a model on the same cases: what each step from one to the next did to the answers.
+"""A chain of variants of a model on the same cases: how each step changes the answers.
 
     chain = make_chain([Answered("base", base), Answered("NF4 base", nf4), Answered("tuned", tuned)], 0.95)
-    chain.steps[0]["flips"], chain.steps[0]["changed"]     # 2, 3: of three other answers two crossed the line of right
-    chain.steps[-1]["before"], chain.steps[-1]["after"]    # "base", "tuned": the whole way
+    chain.steps[0]["flips"], chain.steps[0]["changed"]     # 2, 3: two of three changed answers flip
+    chain.steps[-1]["before"], chain.steps[-1]["after"]    # "base", "tuned": from the first to the last variant
 
-Flips are cases that are right under one variant and not under the other.
+A flip is a case that is right under one variant and not under the other.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tunediff.compare.board import Answered, check_names, in_one_order
+from tunediff.compare.board import Answered, check_names, in_common_order
 from tunediff.compare.effects.transitions import changes, delta_interval, transitions
 from tunediff.data.cases import INVALID, RIGHT
 from tunediff.stats.bootstrap import Clusters
@@ -29,17 +29,17 @@ CHANGED = ("repaired", "broken", "both_wrong_changed")
 
 @dataclass(frozen=True)
 class Chain:
-    """Variants in the order of the chain, and its steps; of more than two variants the last step is the whole way.
+    """Variants in the order of the chain, and its steps.
 
     Attributes:
-        measure: what the share of right cases is called.
-        confidence: of every interval.
-        variants: of each its name, n, accuracy, accuracy_low, accuracy_high (Wilson) and invalid, in cases.
-        steps: see `_step`.
-        n: cases.
+        measure: name of the share of right cases, such as "accuracy".
+        confidence: level of every interval.
+        variants: name, n, accuracy, accuracy_low, accuracy_high (Wilson) and invalid (cases) of each variant.
+        steps: see `_step`; with more than two variants, the last step is from the first variant to the last.
+        n: number of cases.
         there_and_back: cases that flip on the way and end as they began.
-        notes: what is unusual about the variants.
-        frames: the answers of each variant, in one order of the cases.
+        notes: anything unusual about the variants.
+        frames: the answers of each variant, with cases in the same order.
     """
 
     measure: str
@@ -53,7 +53,7 @@ class Chain:
 
     @property
     def names(self) -> list[str]:
-        """Of the variants."""
+        """The names of the variants."""
         return [str(variant["name"]) for variant in self.variants]
 
 
@@ -62,14 +62,14 @@ def make_chain(variants: Sequence[Answered], confidence: float) -> Chain:
 
     Args:
         variants: at least two, in the order of the chain.
-        confidence: of every interval, in 0.5..1.
+        confidence: level of every interval, in 0.5..1.
 
     Raises:
-        TunediffError: fewer than two, two of one name, or variants that answered other cases, have other labels or
-            other measures.
+        TunediffError: fewer than two variants, two of the same name, or variants with different cases, labels or
+            measures.
     """
     check_names(variants, "chain")
-    frames, notes = in_one_order(variants)
+    frames, notes = in_common_order(variants)
     clusters = next((frame["cluster"] for frame in frames if "cluster" in frame), None)
     right = np.stack([(frame["outcome"] == RIGHT).to_numpy(dtype=bool) for frame in frames])
     last = len(frames) - 1
@@ -108,14 +108,14 @@ def make_chain(variants: Sequence[Answered], confidence: float) -> Chain:
 def _step(
     frames: tuple[pd.DataFrame, pd.DataFrame], names: tuple[str, str], confidence: float, clusters: Clusters
 ) -> dict[str, Any]:
-    """How many cases the second of two variants answers differently, flat.
+    """The changes from one variant to the next, as a flat dict.
 
     Returns:
-        before, after: the names. n: cases. changed: cases with another answer, two right answers being the same one.
-        flips, repaired (not right, then right), broken (right, then not): cases, each with _low and _high, the interval
-        of its share of the cases in 0..1 (Clopper and Pearson 1934). difference: of the accuracies, in -1..1, with _low
-        and _high (Tango 1998). Where cases share a cluster, every interval allows for it. p, p_adjusted: McNemar's
-        exact test, alone and adjusted over all steps (Holm 1979).
+        before, after: the names. n: number of cases. changed: cases with a different answer; two right answers count as
+        the same. flips, repaired (not right, then right), broken (right, then not): cases, each with _low and _high,
+        the interval of its share of the cases in 0..1 (Clopper and Pearson 1934). difference: of the accuracies, in
+        -1..1, with _low and _high (Tango 1998). All intervals account for clusters. p, p_adjusted: McNemar's exact
+        test, alone and adjusted over all steps (Holm 1979).
     """
     cells = transitions(_pair(*frames))
     change = changes(cells)
@@ -130,7 +130,7 @@ def _step(
 
 
 def _pair(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """Two variants side by side, as `transitions` takes them."""
+    """Two variants in the form that `transitions` takes."""
     return pd.DataFrame(
         {
             f"{column}_{side}": frame[column]
@@ -145,11 +145,11 @@ def _ends(name: str, interval: tuple[float, float]) -> dict[str, float]:
 
 
 def changed_cases(chain: Chain, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """The cases that a step changes: case_id, label and NAME_prediction of each variant (None: invalid).
+    """Return the cases that any step changes: case_id, label and NAME_prediction of each variant (None if invalid).
 
     Args:
         chain: the chain.
-        names: the names of the variants to look at, in the order of the chain; None: all.
+        names: names of the variants to consider, in the order of the chain; None: all.
     """
     chosen = [
         (name, frame) for name, frame in zip(chain.names, chain.frames, strict=True) if names is None or name in names

@@ -1,11 +1,11 @@
-"""Two models' answers to the same cases, side by side: what every figure about a change is made of.
+"""The answers of two models to the same cases, from which every figure about a change is computed.
 
     comparison = compare_run(base, tuned, train, test, leaks, task, params.diff)      # the pipeline
     comparison = compare_files(before, after, names, confidence, folder)              # tunediff diff
     found = gather(comparison)                                                        # tunediff.compare.evidence
 
-Pairs, task, clusters and confidence are here and nowhere else, so that no figure is made with other ones; what takes
-long, such as log-probabilities as arrays and without their label preference, is made once.
+Pairs, task, clusters and confidence are kept here only, so that all figures use the same ones. Expensive intermediate
+results, such as arrays of log-probabilities and their calibration, are computed once.
 """
 
 from collections import Counter
@@ -20,6 +20,7 @@ import pandas as pd
 
 from tunediff.compare.effects.differences import CASES_PER_LABEL, FEW_LABELS, MOST_LABELS
 from tunediff.compare.effects.label_bias import calibrated
+from tunediff.compare.effects.noise import answered_again, noise_floor
 from tunediff.compare.effects.transitions import in_split_order, transition_metrics, transitions
 from tunediff.compare.pairs.align import align
 from tunediff.compare.pairs.predictions import SLICE, Fields, Predictions, from_table
@@ -29,7 +30,7 @@ from tunediff.data.cases import INVALID, MODELS, OUTCOMES, Case
 from tunediff.data.leaks import Leaks
 from tunediff.metrics.calibration import Floats, log_prob_array
 from tunediff.runtime.errors import TunediffError
-from tunediff.tasks.families import Family, own_column, own_families
+from tunediff.tasks.families import Family, user_column, user_families
 from tunediff.tasks.task import Tally, Task
 
 CONFIDENCE: float = Diff.model_fields["confidence"].default
@@ -40,17 +41,18 @@ class Comparison:
     """Two models on the same cases.
 
     Attributes:
-        aligned: a row a case, as `tunediff.compare.pairs.align.align` gives them, or of them what the metrics need.
-        task: what is right, and what it is called.
-        confidence: of every interval.
-        clusters: what cases share, such as their premise, of length n_cases; None: every case stands for itself.
-        cases: the test cases, in the order of `aligned`; none where two files are all there is.
-        train: the training cases; none where they are not known.
-        leaks: of the test cases against the training cases; None where these are not known.
+        aligned: one row per case, as returned by `tunediff.compare.pairs.align.align`, or the columns of it that the
+            metrics need.
+        task: decides what is right, and names it.
+        confidence: level of every interval.
+        clusters: cluster of each case, such as its premise, of length n_cases; None: cases are independent.
+        cases: the test cases, in the order of `aligned`; empty if only two prediction files are compared.
+        train: the training cases; empty if unknown.
+        leaks: overlap of test and training cases; None if unknown.
         settings: how slices and causes are made.
-        user_slices: columns to slice by, each with a text of each case or None, in the order of `aligned`.
-        environments: what each model computed with, as its file says.
-        pairs: everything that two files say of the cases, some at a time.
+        user_slices: columns to slice by, each with the text of each case or None, in the order of `aligned`.
+        environments: software and hardware that each model ran on, from its prediction file.
+        pairs: the full content of two prediction files, in chunks.
     """
 
     aligned: pd.DataFrame
@@ -76,19 +78,19 @@ class Comparison:
 
     @cached_property
     def transition_metrics(self) -> dict[str, float]:
-        """What `tunediff.compare.effects.transitions.transition_metrics` says of all cases."""
+        """The result of `tunediff.compare.effects.transitions.transition_metrics` for all cases."""
         return transition_metrics(self.cells, self.confidence, self.clusters)
 
     @cached_property
     def gold(self) -> list[Any]:
-        """What an answer to each of `cases` is held against."""
+        """The gold answer of each of `cases`, as the task grades against it."""
         return self.task.gold(self.cases)
 
     @cached_property
     def features(self) -> pd.DataFrame:
-        """What the texts of each case look like, in the order of `cases`, and the columns of the user's own."""
+        """Features of the texts of each case, in the order of `cases`, and the user's own columns."""
         user_slices = {
-            own_column(name): pd.Series(list(values), dtype=object) for name, values in self.user_slices.items()
+            user_column(name): pd.Series(list(values), dtype=object) for name, values in self.user_slices.items()
         }
         if not self.cases:
             return pd.DataFrame(user_slices)
@@ -97,12 +99,12 @@ class Comparison:
 
     @property
     def families(self) -> list[Family]:
-        """What of `features` slices are made of."""
-        return [*self.task.families, *own_families(list(self.user_slices), self.task.families)]
+        """How slices are made from `features`."""
+        return [*self.task.families, *user_families(list(self.user_slices), self.task.families)]
 
     @cached_property
     def log_probs(self) -> dict[str, Floats]:
-        """The log-probabilities of each model, of shape (n_cases, n_labels); empty where a case has none.
+        """The log-probabilities of each model, of shape (n_cases, n_labels); empty if a case has none.
 
         Raises:
             TunediffError: they are not finite numbers, one per label.
@@ -114,18 +116,28 @@ class Comparison:
 
     @cached_property
     def calibrated(self) -> dict[str, Floats]:
-        """The same without each model's preference among the labels."""
+        """The log-probabilities without each model's label bias."""
         return {model: calibrated(log_probs) for model, log_probs in self.log_probs.items()}
 
     @cached_property
     def partial_input_log_probs(self) -> dict[str, Floats]:
-        """The log-probabilities of each model from the partial input alone, where it was asked for them."""
+        """The log-probabilities of each model given only the partial input, if measured."""
         columns = {model: self.aligned.get(f"premise_free_log_probs_{model}") for model in MODELS}
         return {model: log_prob_array(column) for model, column in columns.items() if column is not None}
 
     @cached_property
+    def noise_metrics(self) -> dict[str, float]:
+        """Cases that flip without training: at another batch size, and with another new head, if measured."""
+        metrics: dict[str, float] = {}
+        for column, name in (("again_prediction_base", "noise_floor"), ("seed_prediction_base", "noise_floor_seed")):
+            again = answered_again(self.aligned, column, self.task, self.gold)
+            if again is not None:
+                metrics |= noise_floor(again, name)
+        return metrics
+
+    @cached_property
     def labelled(self) -> pd.DataFrame:
-        """The cases with the label that each answer stands for in the place of the answer, None where it is invalid."""
+        """The cases with each answer replaced by the label it stands for, None if it is invalid."""
         if self.task.answers_are_labels:
             return self.aligned
         columns = {}
@@ -135,13 +147,13 @@ class Comparison:
         return self.aligned.assign(**columns)
 
     def answers(self, model: str) -> list[str | None]:
-        """The answers of a model, None where one is invalid."""
+        """The answers of a model, None if invalid."""
         given = self.aligned[f"prediction_{model}"].astype(object)
         answers: list[str | None] = given.where(self.aligned[f"outcome_{model}"] != INVALID, None).tolist()
         return answers
 
     def tally(self, model: str) -> Tally:
-        """The cases by gold label and the label that the answer of a model stands for."""
+        """The number of cases by gold label and the label that the model's answer stands for."""
         found = self.labelled.groupby(
             ["label", f"prediction_{model}", f"outcome_{model}"], observed=True, dropna=False
         ).size()
@@ -167,24 +179,24 @@ def compare_run(
     """Compare the two prediction files of the pipeline.
 
     Args:
-        base: predictions before, as `tunediff.data.cases.read_predictions` gives them.
-        tuned: predictions after.
-        train: the training cases; none where they are not known.
+        base: predictions of the base model, as returned by `tunediff.data.cases.read_predictions`.
+        tuned: predictions of the tuned model.
+        train: the training cases; empty if unknown.
         test: the test cases.
-        leaks: of the test cases against the training cases; None where these are not known.
-        task: of the cases.
+        leaks: overlap of test and training cases; None if unknown.
+        task: the task of the cases.
         settings: how to compare.
         labels: the label list that each file was written with; None: that of the task.
-        environments: what each model computed with, as its file says.
-        user_slices: columns that the user wants slices of, by name the text of each test case or None.
+        environments: software and hardware that each model ran on, from its prediction file.
+        user_slices: columns to slice by: the text of each test case or None, by column name.
 
     Raises:
-        TunediffError: the files do not belong together, or hold other cases than the test split.
+        TunediffError: the files do not belong together, or their cases differ from the test split.
     """
     for name, values in user_slices.items():
         if len(values) != len(test):
             found = f"found {len(values):,} values for {len(test):,} test cases"
-            raise TunediffError(f"slices by {name}: {found}, expected one for each (dvc repro)")
+            raise TunediffError(f"slices by {name}: {found}, expected one per case (dvc repro)")
     aligned = in_split_order(align(base, tuned, labels=labels or (task.labels, task.labels)), test)
     aligned = task.with_gold(aligned.reset_index(drop=True), test)
     clusters = pd.Series([case.inputs[task.source_input] for case in test])
@@ -199,7 +211,7 @@ def compare_tables(
     names: tuple[str, str] = ("before", "after"),
     confidence: float = CONFIDENCE,
 ) -> Comparison:
-    """Compare two tables of predictions, a row a case.
+    """Compare two tables of predictions, one row per case.
 
     >>> before = pd.DataFrame({"case_id": list("abcd"), "label": ["yes", "no"] * 2, "prediction": ["yes"] * 4})
     >>> after = before.assign(prediction=["yes", "no", "yes", None])
@@ -209,9 +221,9 @@ def compare_tables(
     Args:
         before: predictions of the base model.
         after: predictions of the tuned model, in any order of rows.
-        fields: what the columns are called; None: case_id, label, prediction.
-        names: what to call the two in an error.
-        confidence: of the intervals, in 0.5..1.
+        fields: names of the columns; None: case_id, label, prediction.
+        names: names of the two for error messages.
+        confidence: level of the intervals, in 0.5..1.
 
     Raises:
         TunediffError: a column is missing, or the two differ in their cases, inputs, labels, prompts or scorers.
@@ -232,12 +244,12 @@ def compare_files(
     """Compare two models' predictions, as `tunediff.compare.pairs.prediction_files.read_predictions` reads them.
 
     Args:
-        before: predictions of the base model, some cases at a time.
+        before: predictions of the base model, in chunks.
         after: predictions of the tuned model, in any order of rows.
-        names: what to call the two in an error.
-        confidence: of the intervals, in 0.5..1.
-        folder: where cases lie meanwhile, in files without a name; None: where the system has its temporary files.
-        at_once: read both at the same time, which is worth it where they are large; neither may have been begun.
+        names: names of the two for error messages.
+        confidence: level of the intervals, in 0.5..1.
+        folder: where cases are kept in unnamed files meanwhile; None: the system's folder of temporary files.
+        at_once: read both files in parallel, which pays off if they are large; neither iterator may have been started.
 
     Raises:
         TunediffError: see `compare_tables`.
@@ -245,7 +257,6 @@ def compare_files(
     if not 0.5 <= confidence < 1:
         raise TunediffError(f"confidence: found {confidence}, expected at least 0.5 and below 1")
     pairs = pair(*store_both(before, after, names, folder, at_once), names, folder)
-    # Of what cases may share, nothing is known but a cluster.
     source = "context" if "context" in pairs.inputs else "text"
     task = replace(pairs.kind, inputs=pairs.inputs, labels=_labels(pairs), source_input=source)
     aligned = pd.concat([_small(part, task) for part in pairs], ignore_index=True)
@@ -262,13 +273,13 @@ def compare_files(
 
 
 def with_transitions(pairs: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    """Yield the cases some at a time, as `pairs` does, with their transition."""
+    """Yield the chunks of `pairs` with the transition of each case."""
     for aligned in pairs:
         yield aligned.assign(transition=transitions(aligned))
 
 
 def _labels(pairs: Pairs) -> tuple[str, ...]:
-    """The labels of the cases, where they are known or few enough to be classes; none where no case has a label."""
+    """The labels of the cases, if listed by the files or few enough to be classes; else empty."""
     if pairs.labels is not None:
         return tuple(dict.fromkeys(pairs.labels))
     found: set[str] = set()
@@ -280,11 +291,11 @@ def _labels(pairs: Pairs) -> tuple[str, ...]:
 
 
 def _small(aligned: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """What the metrics need of the cases, in numbers; of answers in words the texts too, which metrics are made of."""
+    """The columns that the metrics need, as categories; free-text answers keep their text, which is measured too."""
     texts = {"outcome_base": OUTCOMES, "outcome_tuned": OUTCOMES, "label": tuple(task.labels)}
     if task.answers_are_labels:
         texts |= {f"prediction_{model}": tuple(task.labels) for model in MODELS}
-    # From the texts themselves: two answers outside of the labels may be the same or not.
+    # From the texts, because the categories cannot distinguish two answers outside the label list.
     columns: dict[str, Any] = {"transition": transitions(aligned)}
     columns |= {
         name: pd.Categorical.from_codes(pd.Index(names).get_indexer(pd.Index(aligned[name])), pd.Index(names))
@@ -292,11 +303,11 @@ def _small(aligned: pd.DataFrame, task: Task) -> pd.DataFrame:
     }
     columns |= {name: aligned[name].astype(object) for name in map(str, aligned) if name.startswith(SLICE)}
     if "cluster" in aligned:
-        # By a hash of 64 bits: of ten million clusters two are taken for one with a chance of 3 in a million.
+        # A hash of 64 bits: among ten million clusters, two collide with a probability of 3 in a million.
         keys = pd.util.hash_array(aligned["cluster"].astype(object).to_numpy(), categorize=False).view("int64")
         columns["cluster"] = pd.array(keys, dtype="Int64")
         columns["cluster"][aligned["cluster"].isna().to_numpy()] = pd.NA
-    texts_too = () if task.answers_are_labels else ("prediction", "log_probs")
-    by_model = [f"{name}_{model}" for name in (*texts_too, *task.scores, *task.traits) for model in MODELS]
+    free_text = () if task.answers_are_labels else ("prediction", "log_probs")
+    by_model = [f"{name}_{model}" for name in (*free_text, *task.scores, *task.traits) for model in MODELS]
     columns |= {name: aligned[name] for name in (*task.shared_columns, *by_model) if name in aligned}
     return pd.DataFrame(columns, index=aligned.index)

@@ -1,10 +1,10 @@
-"""What changes without training: a model asked twice, a random change of the trained one's size, parts of the change.
+"""Changes without training: a model evaluated twice, a random change of the same size, a scaled change.
 
     found = controls(answers, 0.95)
     found["again"]["flips"], found["trained"]["flips"], found["null"][0]["flips"]       # 0, 78, 12
 
-A comparison of a model with itself (A/A) has to give no flip. A null adapter is random and in each layer of the trained
-one's norm: what it flips, a mere perturbation of this size flips.
+A comparison of a model with itself (A/A) must give no flip. A null adapter is random, with the norm of the trained one
+in each layer: it shows how many cases a mere perturbation of this size flips.
 """
 
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 
 
 class Answers(NamedTuple):
-    """Prediction rows on the same cases, in the same order.
+    """Predictions on the same cases, in the same order.
 
-    held: of the base, as the pipeline has them. base: of the base, asked again. tuned: of the tuned model. null: of
-    random changes, by the seed of the draw. scaled: of the trained change times a strength, by that.
+    held: of the base, as stored by the pipeline. base: of the base, evaluated again. tuned: of the tuned model. null:
+    of random changes, by seed. scaled: of the trained change times a strength, by strength.
     """
 
     held: pd.DataFrame
@@ -33,20 +33,20 @@ class Answers(NamedTuple):
 
 
 def controls(answers: Answers, confidence: float) -> dict[str, Any]:
-    """Return what the controls flip beside what training flips.
+    """Compare the flips of the controls with those of training.
 
     Args:
-        answers: of all models, as `tunediff.compare.board.Answered.frame`.
-        confidence: of the intervals.
+        answers: predictions of all models, in the form of `tunediff.compare.board.Answered.frame`.
+        confidence: level of the intervals.
 
     Returns:
-        n: cases. again: the base asked again (A/A); trained: the tuned model; null: a list of random changes, each
-        with its seed; all as a step of `tunediff.compare.chain`. strengths, where any was asked: a list with strength,
-        accuracy (its interval accuracy_low, accuracy_high), delta to the base in -1..1 (its interval low, high),
-        forgotten and gained cases.
+        n: number of cases. again: the base evaluated again (A/A); trained: the tuned model; null: a list of random
+        changes, each with its seed; all in the form of a step of `tunediff.compare.chain`. strengths, if evaluated: a
+        list with strength, accuracy (interval accuracy_low, accuracy_high), delta to the base in -1..1 (interval low,
+        high), forgotten and gained cases.
 
     Raises:
-        TunediffError: the answers are not to the same cases.
+        TunediffError: the answers are to different cases.
     """
     base = answers.base
     found: dict[str, Any] = {

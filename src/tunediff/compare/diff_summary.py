@@ -1,4 +1,4 @@
-"""What a comparison prints at its end: the figures with their arithmetic, and what to beware of.
+"""The summary that a comparison prints: key figures, and the checks that it fails.
 
 print(diff_summary(gather(comparison)))
 """
@@ -11,10 +11,10 @@ from tunediff.data.cases import MODELS
 
 
 def diff_summary(found: Evidence) -> str:
-    """A few lines about what changed in a run.
+    """Return a summary of the pipeline's comparison, a few lines of text.
 
     Args:
-        found: what `tunediff.compare.evidence.gather` returns of a comparison with its cases.
+        found: the result of `tunediff.compare.evidence.gather` for a comparison that has its cases.
     """
     metrics, comparison = found.metrics, found.comparison
     task, n = comparison.task, int(metrics["n"])
@@ -59,7 +59,7 @@ def diff_summary(found: Evidence) -> str:
 
 
 def file_summary(found: Evidence) -> str:
-    """A few lines about what two files were taken for, and what changed between them."""
+    """Return a summary of the comparison of two files: how each was interpreted, and what changed."""
     metrics, flips = found.metrics, negative_flips(found.comparison.cells, found.comparison.confidence)
     confidence, broken = found.comparison.confidence, int(metrics["broken"])
     power = power_sentence(int(metrics["n"]), int(metrics["repaired"]), broken, alpha=1 - confidence)
@@ -72,19 +72,19 @@ def file_summary(found: Evidence) -> str:
         f"{100 * metrics['accuracy_delta_low']:+.1f} to {100 * metrics['accuracy_delta_high']:+.1f}, exact McNemar "
         f"p = {metrics['mcnemar_p']:.3g}",
         f"  broken: {broken:,} of {flips.n:,} = {flips.rate:.2%} (exact interval {flips.low:.2%} to "
-        f"{flips.high:.2%}), {flips.rate_of_right:.2%} of the {flips.base_right:,} that were right; two unrelated "
+        f"{flips.high:.2%}), {flips.rate_of_right:.2%} of the {flips.base_right:,} that were right; two independent "
         f"models with these accuracies would break {flips.expected_if_independent:,.0f}",
         f"  {power}",
     ]
-    if kinds := scores_taken_for(found.comparison):
+    if kinds := score_interpretations(found.comparison):
         lines.append(f"  scores: interpreted as {' before, '.join(kinds.values())} after")
     return "\n".join([*lines, *_against_itself(found), *_checks(found)])
 
 
-def scores_taken_for(comparison: Comparison) -> dict[str, str]:
-    """What the scores of both files are taken for: {"scores_base": "probabilities", ...}; empty without scores."""
+def score_interpretations(comparison: Comparison) -> dict[str, str]:
+    """Return how the scores of both files are interpreted: {"scores_base": "probabilities", ...}; empty if none."""
     scored = (comparison.pairs.scored if comparison.pairs else None) or ()
-    return {f"scores_{model}": one.taken_for for model, one in zip(MODELS, scored, strict=False)}
+    return {f"scores_{model}": one.interpretation for model, one in zip(MODELS, scored, strict=False)}
 
 
 def _change(found: Evidence) -> str:
@@ -97,7 +97,7 @@ def _change(found: Evidence) -> str:
 
 
 def _against_itself(found: Evidence) -> list[str]:
-    """Whether no answer differs, as when a model is compared with itself."""
+    """A line that says so if no answer differs."""
     if any(found.metrics[key] for key in ("repaired", "broken", "both_wrong_changed")):
         return []
     return ["  zero flips: no answer differs, as when a model is compared with itself (A/A)"]

@@ -1,9 +1,9 @@
-"""Gain and forgetting during training: the model after each epoch on the same cases, and which is better than which.
+"""Gain and forgetting during training: the model after each epoch on the same cases, compared in pairs.
 
     found = compare_epochs(base, {1: frame, 2: after}, "accuracy", 0.95)
     found["epochs"][0]["gained"], found["pairs"][0]["separated"]
 
-All pairs of epochs are tested as runs of a board are (`tunediff.compare.board`): exact tests, adjusted over all pairs.
+All pairs of epochs are tested like runs of a board (`tunediff.compare.board`): exact tests, adjusted over all pairs.
 """
 
 from collections.abc import Mapping
@@ -17,22 +17,22 @@ from tunediff.compare.board import Answered, make_board
 def compare_epochs(
     base: pd.DataFrame, epochs: Mapping[int, pd.DataFrame], measure: str, confidence: float
 ) -> dict[str, Any]:
-    """Return the model after each epoch beside the base.
+    """Compare the model after each epoch with the base and with each other.
 
     Args:
-        base: answers of the base, as `tunediff.compare.board.Answered.frame`.
-        epochs: the same of the model after each epoch, by its number; at least one.
-        measure: what the share of right cases is called.
-        confidence: of the intervals; one minus it is the level of the tests.
+        base: answers of the base, in the form of `tunediff.compare.board.Answered.frame`.
+        epochs: answers of the model after each epoch, by epoch number; at least one.
+        measure: name of the share of right cases, such as "accuracy".
+        confidence: level of the intervals; one minus it is the level of the tests.
 
     Returns:
-        n: cases. measure. epochs: a list with epoch, accuracy, accuracy_low, accuracy_high in 0..1, delta to the base
-        in -1..1 with its paired interval low and high, gained and forgotten cases. pairs: of epochs, a list with a, b,
-        repaired, broken, p, p_adjusted and separated, and of a pair that is, the better one (better). The p-values are
-        adjusted over all pairs of epochs and base (Holm 1979).
+        n: number of cases. measure. epochs: a list with epoch, accuracy, accuracy_low, accuracy_high in 0..1, delta to
+        the base in -1..1 with its paired interval low and high, gained and forgotten cases. pairs: a list of pairs of
+        epochs with a, b, repaired, broken, p, p_adjusted and separated, and if so the better epoch (better). The
+        p-values are adjusted over all pairs of epochs and base (Holm 1979).
 
     Raises:
-        TunediffError: the answers are not to the same cases.
+        TunediffError: the answers are to different cases.
     """
     names = {f"epoch {number}": number for number in epochs}
     runs = [Answered("base", base, measure)]

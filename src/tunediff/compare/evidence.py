@@ -1,12 +1,12 @@
-"""Everything that a comparison says of the change, put together to be written.
+"""All effects of a comparison, gathered for the files that are written.
 
     found = gather(comparison)
     found.metrics["gain_partial_input"]    # the keys of metrics/diff_cases.json
     found.tables["slices"]                 # data/plots/slices.csv
 
-`EFFECTS` lists what is found out. What a comparison has nothing for is left out: without free text there is no
+`EFFECTS` lists the effects. Those that a comparison has no data for are omitted: without free text there is no
 answer_format in the gain, without a second run of the base model no noise floor, without test cases no slices by text.
-A new figure is a function of a `Comparison` in this list, and a sentence in `tunediff.report.findings.SENTENCES`.
+To add a figure, add a function of a `Comparison` to this list and a sentence to `tunediff.report.findings.SENTENCES`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from tunediff.compare.checks import Raised, Run, raised_checks
+from tunediff.compare.checks import raised_checks
 from tunediff.compare.comparison import Comparison, with_transitions
 from tunediff.compare.effects.answer_changes import trait_metrics
 from tunediff.compare.effects.contamination import clean_metrics, contamination
@@ -29,25 +29,24 @@ from tunediff.compare.effects.health import signal_to_noise, suspected_labels
 from tunediff.compare.effects.label_bias import likeliest
 from tunediff.compare.effects.label_rates import label_rates
 from tunediff.compare.effects.metric_differences import metric_differences, score_metrics
-from tunediff.compare.effects.noise import answered_again, noise_floor, stable
+from tunediff.compare.effects.noise import answered_again, stable
 from tunediff.compare.effects.probabilities import NOT_MEASURED, calibration
 from tunediff.compare.effects.retention import KEYS, retention
 from tunediff.compare.effects.slices import slices, slices_of_cases, tag_slices
 from tunediff.compare.effects.transitions import changes, validity_metrics
 from tunediff.compare.effects.worth import worth, worth_metrics
+from tunediff.compare.raised import Figures, Raised, Run
 from tunediff.compare.records import case_lines, case_records
 from tunediff.data.cases import INVALID, MODELS
 from tunediff.metrics.calibration import log_prob_array
 from tunediff.stats.multiple import holm
 
-Figures = Mapping[str, float]
-
 
 class Effect(NamedTuple):
-    """What was found of one kind: figures, and tables by name.
+    """The result of one kind of analysis.
 
-    metrics: keys of metrics/diff_cases.json. tables: by the name of the file in data/plots. figures: of files of their
-    own, by name: baselines, calibration, contamination.
+    metrics: keys of metrics/diff_cases.json. tables: by name of the file in data/plots. figures: content of separate
+    metrics files, by name: baselines, calibration, contamination.
     """
 
     metrics: Figures = MappingProxyType({})
@@ -57,7 +56,7 @@ class Effect(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What there is to write about two models on the same cases."""
+    """All results of the comparison of two models on the same cases."""
 
     comparison: Comparison
     metrics: dict[str, float]
@@ -65,11 +64,11 @@ class Evidence:
     figures: dict[str, Figures]
     checks: list[Raised]
     retained: Mapping[str, Figures] = field(default_factory=dict)
-    """Of each further test set what `retention` says, and the p of its difference adjusted over all of them, p_holm."""
+    """The result of `retention` for each further test set, and p_holm: p adjusted over all of them."""
 
     @property
     def records(self) -> Iterator[dict[str, Any]]:
-        """A test case each, as a line of cases.jsonl."""
+        """One record per test case, as in cases.jsonl."""
         found = self.comparison
         if not found.cases:
             return case_lines(found)
@@ -80,10 +79,10 @@ class Evidence:
 
     @cached_property
     def cases(self) -> pd.DataFrame:
-        """All cases at once, where they fit memory.
+        """All cases as one table in memory.
 
-        A row a case: case_id, inputs, label, prediction_base and prediction_tuned (null where invalid), outcomes,
-        transition, and where there are any cluster, log_probs_base and log_probs_tuned, and the task's columns.
+        One row per case: case_id, inputs, label, prediction_base and prediction_tuned (null if invalid), outcomes,
+        transition, and if available cluster, log_probs_base and log_probs_tuned, and the task's columns.
         """
         found = self.comparison
         parts = [found.aligned] if found.pairs is None else found.pairs
@@ -93,15 +92,15 @@ class Evidence:
 def gather(
     comparison: Comparison, run: Run | None = None, further: Mapping[str, Comparison] = MappingProxyType({})
 ) -> Evidence:
-    """Compare two models in every way that there is.
+    """Compute all effects of a comparison, and raise the checks.
 
     Args:
-        comparison: of the two.
-        run: what other stages found, for the checks; None: two files are all there is.
+        comparison: the comparison of the two models.
+        run: results of other stages, for the checks; None if only two prediction files are compared.
         further: the same two models on further test sets, by name.
 
     Raises:
-        TunediffError: log-probabilities are not finite numbers, one per label; or a check is acknowledged that is none.
+        TunediffError: log-probabilities are not finite numbers, one per label.
     """
     effects = [effect(comparison) for effect in EFFECTS.values()]
     metrics = {key: value for effect in effects for key, value in effect.metrics.items()}
@@ -122,7 +121,7 @@ def gather(
 
 
 def _transitions(comparison: Comparison) -> Effect:
-    """What became of the cases, and answers by gold label (a row a case)."""
+    """Transitions of the cases, and answers by gold label (one row per case)."""
     cells, labelled = comparison.cells, comparison.labelled
     metrics = comparison.transition_metrics | validity_metrics(comparison.aligned)
     tables = {"transitions": cells.value_counts(sort=False).rename("cases").rename_axis("transition").reset_index()}
@@ -139,7 +138,7 @@ def _differences(comparison: Comparison) -> Effect:
 
 
 def _labels(comparison: Comparison) -> Effect:
-    """Precision, recall and F1 of each label before and after, where there are several."""
+    """Precision, recall and F1 of each label before and after, if there are several labels."""
     task, labelled = comparison.task, comparison.labelled
     if task.answers_are_labels and no_classes(labelled, task.labels):
         return Effect()
@@ -149,12 +148,12 @@ def _labels(comparison: Comparison) -> Effect:
 
 
 def _traits(comparison: Comparison) -> Effect:
-    """What the answers are like before and after."""
+    """Traits of the answers before and after, such as their length."""
     return Effect(trait_metrics(comparison))
 
 
 def _gain(comparison: Comparison) -> Effect:
-    """What the gain consists of: kinds of cases, or what each evaluation setting takes from it."""
+    """The parts of the gain, by kind of case or by evaluation setting."""
     kinds = comparison.task.kinds
     if not comparison.cases or not (kinds or comparison.log_probs):
         return Effect()
@@ -166,18 +165,13 @@ def _gain(comparison: Comparison) -> Effect:
 
 
 def _noise(comparison: Comparison) -> Effect:
-    """What flips when nothing was trained."""
-    metrics: dict[str, float] = {}
-    for column, name in (("again_prediction_base", "noise_floor"), ("seed_prediction_base", "noise_floor_seed")):
-        again = answered_again(comparison.aligned, column, comparison.task, comparison.gold)
-        if again is not None:
-            metrics |= noise_floor(again, name)
-    return Effect(metrics)
+    """Cases that flip without training."""
+    return Effect(comparison.noise_metrics)
 
 
 def _health(comparison: Comparison) -> Effect:
-    """How well the test set distinguishes two models, and which of its labels both contradict with the same answer."""
-    ratio = signal_to_noise(changes(comparison.cells), comparison.clusters, _noise(comparison).metrics)
+    """The signal-to-noise ratio of the test set, and the labels that both models contradict with the same answer."""
+    ratio = signal_to_noise(changes(comparison.cells), comparison.clusters, comparison.noise_metrics)
     metrics: dict[str, float] = {} if ratio is None else {"signal_to_noise": ratio}
     aligned = comparison.aligned
     frames = []
@@ -204,7 +198,7 @@ def _worth(comparison: Comparison) -> Effect:
     if "few_shot_log_probs_base" in aligned:
         base["few_shot_base"] = most_likely(log_prob_array(aligned["few_shot_log_probs_base"]), task.labels)
     answers = task.baselines(comparison.train, comparison.cases, base)
-    if not answers:  # without training cases there may be nothing to compare with
+    if not answers:
         return Effect(figures={"baselines": {}})
     tuned = comparison.answers("tuned")
     table = worth(comparison.gold, tuned, answers, task.right, comparison.confidence, comparison.clusters)
@@ -217,7 +211,7 @@ def _worth(comparison: Comparison) -> Effect:
 
 
 def _calibration(comparison: Comparison) -> Effect:
-    """What the probabilities are worth."""
+    """Calibration of the probabilities."""
     if not comparison.cases:
         return Effect()
     found = NOT_MEASURED
@@ -229,7 +223,7 @@ def _calibration(comparison: Comparison) -> Effect:
 
 
 def _contamination(comparison: Comparison) -> Effect:
-    """What training has seen of the test cases, and what is left without them."""
+    """Test cases that training has seen, and the difference without them."""
     leaks = comparison.leaks
     if leaks is None:
         return Effect()
@@ -241,7 +235,7 @@ def _contamination(comparison: Comparison) -> Effect:
 
 
 def _slices(comparison: Comparison) -> Effect:
-    """Where in the test set the change happened; where nothing else is known, by kind of case."""
+    """The change on each slice of the test set; by kind of case if nothing else is known."""
     task, confidence, clusters = comparison.task, comparison.confidence, comparison.clusters
     if comparison.cases or comparison.user_slices:
         texts, least = comparison.features, comparison.settings.slice_min_cases
@@ -254,7 +248,7 @@ def _slices(comparison: Comparison) -> Effect:
     return Effect(tables={"slices": table})
 
 
-# What is found out, in the order of the keys of metrics/diff_cases.json.
+# In the order of the keys of metrics/diff_cases.json.
 EFFECTS: dict[str, Callable[[Comparison], Effect]] = {
     "transitions": _transitions,
     "differences": _differences,

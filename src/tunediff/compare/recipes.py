@@ -1,11 +1,11 @@
-"""Runs that differ in their seed alone are one recipe: what it gains, and which cases every seed flips.
+"""Recipes: groups of runs that differ only in their seed, their gain, and the cases that every seed flips.
 
     for recipe in find_recipes(runs):
         figures = recipe_figures(recipe, confidence=0.95, clusters=None, half_width=0.01)
 
-The gain of one checkpoint is one draw of what its recipe gives. Two things are drawn, seeds and cases, and the interval
-of the recipe counts both (`tunediff.stats.seeds`). A case that every seed repairs is a stable repair; one that some
-seeds repair and others do not is a lottery.
+The gain of one checkpoint is a single sample from its recipe. Both seeds and cases are sampled, and the interval of the
+recipe accounts for both (`tunediff.stats.seeds`). A case that every seed repairs is a stable repair; a case that only
+some seeds repair is a lottery.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tunediff.compare.board import Answered, beside
+from tunediff.compare.board import Answered, reordered
 from tunediff.data.cases import RIGHT
 from tunediff.stats.bootstrap import Clusters
 from tunediff.stats.seeds import (
@@ -28,19 +28,19 @@ from tunediff.stats.seeds import (
 )
 
 SEED = "train.seed"
-# By how many seeds a case is repaired or broken: by all, by some, by none.
+# All seeds repair the case, all break it, some do, none does.
 KINDS = ("stable_repair", "stable_break", "lottery", "unchanged")
-# What is known from three seeds on.
-OF_SEEDS = (
+# Figures that need at least three seeds.
+SEED_FIGURES = (
     *("gain_low", "gain_high", "multi_bootstrap_low", "multi_bootstrap_high"),
     *("variance_seed", "variance_case", "variance_seed_case", "chance_worse", "seeds_needed"),
 )
 
 
 class Recipe(NamedTuple):
-    """Runs that differ in their seed alone, by seed, and what became of each case.
+    """Runs that differ only in their seed, in the order of the seeds, and the change of each case.
 
-    change: of shape (n_seeds, n_cases): 1 repaired, -1 broken, 0 else; in the order of the cases of the first run.
+    change: of shape (n_seeds, n_cases): 1 repaired, -1 broken, else 0; cases in the order of the first run.
     """
 
     name: str
@@ -53,13 +53,13 @@ class Recipe(NamedTuple):
 def find_recipes(runs: Sequence[Answered]) -> list[Recipe]:
     """Return the recipes of at least two seeds, in the order of their first runs.
 
-    Runs of one seed twice are copies; the first one counts.
+    Of several runs with the same seed, only the first counts.
 
     Args:
-        runs: those whose parameters and whose base are not known are of none.
+        runs: the runs; those without parameters or without a base belong to no recipe.
 
     Raises:
-        TunediffError: runs that answered other cases.
+        TunediffError: the runs answered different cases.
     """
     found: dict[tuple[tuple[str, str], ...], dict[str, Answered]] = {}
     for run in runs:
@@ -75,7 +75,7 @@ def _recipe(runs: Sequence[Answered], first: Answered) -> Recipe:
     changes = []
     for run in ordered:
         assert run.base is not None
-        tuned, base = (beside(first.name, first.frame, run.name, frame) for frame in (run.frame, run.base))
+        tuned, base = (reordered(first.name, first.frame, run.name, frame) for frame in (run.frame, run.base))
         before, after = ((frame["outcome"] == RIGHT).to_numpy(dtype=bool) for frame in (base, tuned))
         changes.append(after.astype(np.int64) - before)
     return Recipe(
@@ -88,24 +88,23 @@ def _recipe(runs: Sequence[Answered], first: Answered) -> Recipe:
 
 
 def recipe_figures(recipe: Recipe, confidence: float, clusters: Clusters, half_width: float) -> dict[str, Any]:
-    """Return what is known of a recipe, ready for JSON.
+    """Return the figures of a recipe, ready for JSON.
 
     Args:
         recipe: of at least two seeds.
-        confidence: of the intervals.
-        clusters: what cases may share, in the order of the recipe's cases; None: every case stands for itself.
-        half_width: how far the interval of the gain may go to either side, for the number of seeds needed.
+        confidence: level of the intervals.
+        clusters: cluster of each case, in the order of the recipe's cases; None: cases are independent.
+        half_width: half of the width of the interval that `seeds_needed` is computed for.
 
     Returns:
-        name, runs, seeds, and gains (of each seed, in -1..1); gain, their mean. From three seeds on gain_low, gain_high
-        (over seeds and cases), multi_bootstrap_low, multi_bootstrap_high, variance_seed, variance_case,
-        variance_seed_case, chance_worse (that one more seed is worse than the base) and seeds_needed (in all, for an
-        interval of `half_width`; null where no number is enough); before that they are null. The cases by kind:
+        name, runs, seeds, gains (of each seed, in -1..1) and gain, their mean. With at least three seeds, else null:
+        gain_low, gain_high (over seeds and cases), multi_bootstrap_low, multi_bootstrap_high, variance_seed,
+        variance_case, variance_seed_case, chance_worse (probability that another seed is worse than the base) and
+        seeds_needed (total number for an interval of `half_width`; null if no number is enough). Numbers of cases:
         stable_repair, stable_break, lottery, unchanged.
     """
     layout = None
     if len(recipe.runs) >= FEWEST_SEEDS and recipe.change.shape[1] > 1:
-        # Cases that all share one text leave nothing to tell how cases vary.
         layout = _layout(recipe.change, clusters)
     figures: dict[str, Any] = {
         "name": recipe.name,
@@ -114,7 +113,7 @@ def recipe_figures(recipe: Recipe, confidence: float, clusters: Clusters, half_w
         "gains": recipe.change.mean(axis=1).tolist(),
         "gain": float(recipe.change.mean()),
     }
-    values: tuple[float | None, ...] = (None,) * len(OF_SEEDS)
+    values: tuple[float | None, ...] = (None,) * len(SEED_FIGURES)
     if layout is not None:
         values = (
             *recipe_interval(layout, confidence),
@@ -124,18 +123,18 @@ def recipe_figures(recipe: Recipe, confidence: float, clusters: Clusters, half_w
             seeds_needed(layout, half_width, confidence),
         )
     kinds = case_kinds(recipe)
-    return figures | dict(zip(OF_SEEDS, values, strict=True)) | {kind: kinds.count(kind) for kind in KINDS}
+    return figures | dict(zip(SEED_FIGURES, values, strict=True)) | {kind: kinds.count(kind) for kind in KINDS}
 
 
 def _layout(change: npt.NDArray[np.int64], clusters: Clusters) -> Layout | None:
     try:
         return two_way(change, clusters)
-    except ValueError:
+    except ValueError:  # a single cluster says nothing about the variance between cases
         return None
 
 
 def case_kinds(recipe: Recipe) -> list[str]:
-    """Return of each case which of `KINDS` it is."""
+    """Return the kind of each case, one of `KINDS`."""
     repaired, broken = (recipe.change > 0).sum(axis=0), (recipe.change < 0).sum(axis=0)
     seeds = len(recipe.runs)
     choices = [repaired == seeds, broken == seeds, repaired + broken > 0]
@@ -143,7 +142,7 @@ def case_kinds(recipe: Recipe) -> list[str]:
 
 
 def case_lines(recipe: Recipe) -> list[dict[str, Any]]:
-    """Return a line for each case that a seed flips: by how many of the seeds it is repaired and by how many broken."""
+    """Return one line per case that any seed flips, with the numbers of seeds that repair and break it."""
     repaired, broken = (recipe.change > 0).sum(axis=0), (recipe.change < 0).sum(axis=0)
     kinds = case_kinds(recipe)
     return [

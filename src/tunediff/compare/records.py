@@ -1,4 +1,4 @@
-"""The lines of data/cases.jsonl: a test case each, with what became of it and, of the clearest flips, why."""
+"""Records of data/cases.jsonl: one per test case, with its transition and an explanation of the clearest flips."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,25 +15,25 @@ from tunediff.metrics.calibration import Floats, gold_margins, label_codes
 if TYPE_CHECKING:
     from tunediff.compare.comparison import Comparison
 
-# Fields of a cause that the record of its case has by another name or already.
-_OF_THE_RECORD = ("case_id", "transition", "label", "base_prediction", "tuned_prediction", "clauses", "explanation")
+# Fields of a cause that the record of its case already has, maybe under another name.
+_RECORD_FIELDS = ("case_id", "transition", "label", "base_prediction", "tuned_prediction", "clauses", "explanation")
 
 
 def case_records(
     comparison: "Comparison", slices: Sequence[Sequence[str]], stable: pd.Series | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield one JSON-ready record a case of a run, in the order of its test cases.
+    """Yield one JSON-ready record per case of a pipeline run, in the order of the test split.
 
     Args:
-        comparison: with its cases.
-        slices: those that each case is in.
-        stable: whether the base model's answer is the same at another batch size, by case_id; None: not measured.
+        comparison: a comparison that has its cases.
+        slices: names of the slices of each case.
+        stable: whether the base model gives the same answer at another batch size, by case_id; None if not measured.
 
     Yields:
-        case_id, the input fields (such as premise and hypothesis), label, what `Task.gold_record` says, base_prediction
-        and tuned_prediction (None where invalid), transition, base_log_probs, tuned_log_probs (natural logarithms, in
-        the order of the label list; left out where there are none), the scores of the task (such as base_f1), tags,
-        base_margin and tuned_margin where answers are labels, slices, and of explained flips evidence, clauses and
+        case_id, the input fields (such as premise and hypothesis), label, the fields of `Task.gold_record`,
+        base_prediction and tuned_prediction (None if invalid), transition, base_log_probs and tuned_log_probs (natural
+        logarithms, in the order of the label list; omitted if not available), the scores of the task (such as base_f1),
+        tags, base_margin and tuned_margin if answers are labels, slices, and for explained flips evidence, clauses and
         explanation.
     """
     task, aligned = comparison.task, comparison.aligned
@@ -59,7 +59,7 @@ def case_records(
 
 
 def _margins(comparison: "Comparison") -> dict[str, Floats]:
-    """base_margin and tuned_margin of each case, where answers are labels."""
+    """base_margin and tuned_margin of each case, if answers are labels."""
     if not (comparison.task.answers_are_labels and comparison.log_probs):
         return {}
     gold = label_codes(comparison.task.labels, comparison.aligned["label"])
@@ -67,7 +67,7 @@ def _margins(comparison: "Comparison") -> dict[str, Floats]:
 
 
 def _clearest(comparison: "Comparison", margins: Mapping[str, Floats]) -> npt.NDArray[np.intp]:
-    """The rows of the flips that changed most, repaired and broken in turn, no more than are to be explained."""
+    """The rows of the largest flips, repaired and broken in turn, at most `Diff.causes_limit`."""
     score = next(iter(comparison.task.scores), None)
     if margins:
         change = margins["tuned_margin"] - margins["base_margin"]
@@ -82,13 +82,13 @@ def _clearest(comparison: "Comparison", margins: Mapping[str, Floats]) -> npt.ND
 
 
 def _explanation(cause: Mapping[str, Any]) -> dict[str, Any]:
-    fields = {name: value for name, value in cause.items() if name not in _OF_THE_RECORD and value is not None}
+    fields = {name: value for name, value in cause.items() if name not in _RECORD_FIELDS and value is not None}
     return {"evidence": fields, "clauses": cause["clauses"], "explanation": cause["explanation"]}
 
 
 def case_lines(comparison: "Comparison") -> Iterator[dict[str, Any]]:
-    """Yield one JSON-ready record a case of two files, in the form of data/cases.jsonl."""
-    assert comparison.pairs is not None  # nothing else has lines to be read some at a time
+    """Yield one JSON-ready record per case of two prediction files, in the form of data/cases.jsonl."""
+    assert comparison.pairs is not None
     for part in with_transitions(comparison.pairs):
         yield from _lines(part, comparison)
 

@@ -1,13 +1,13 @@
-"""Pass, fail or inconclusive: what was promised of the tuned model, held against the intervals of what was measured.
+"""Pass, fail or inconclusive: promises about the tuned model, checked against the measured intervals.
 
-    judged = judge(wanted, change, clusters, {"label: neutral": flags}, confidence=0.95)
+    judged = judge(promises, change, clusters, {"label: neutral": flags}, confidence=0.95)
     overall(judged)                    # "inconclusive"
     print(verdict_text(judged, 0.95))
 
-A promise passes where the whole interval keeps it and fails where none of the interval does; where the interval holds
-both, too few cases were asked, and the verdict says how many would do. So two models that are equal fail as rarely as
-the confidence says: each end of an interval is wrong in half of its cases, and of more than two promises each takes
-its share of them to fail. One that stops early is looked at after every case, and decided at the first look that tells
+A promise passes if the whole interval keeps it, and fails if the whole interval breaks it. Otherwise there are too few
+cases, and the verdict names the number that would be enough. The probability that two equal models fail is at most one
+minus the confidence: each end of an interval accounts for half of its error, and more than two promises share the error
+level. With early stopping, a promise is checked after every case and decided at the first conclusive look
 (`tunediff.stats.martingale`).
 """
 
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from tunediff.compare.effects.transitions import change_interval
 from tunediff.stats.bootstrap import Clusters, cluster_codes
 from tunediff.stats.intervals import cases_for_rate, clopper_pearson
-from tunediff.stats.martingale import always_valid_interval, cases_to_decide, first_decision, one_by_one
+from tunediff.stats.martingale import always_valid_interval, cases_to_decide, first_decision, sequential_units
 from tunediff.stats.paired import cases_for_margin, difference_interval
 from tunediff.stats.shares import share_interval
 
@@ -32,12 +32,12 @@ Flags = npt.NDArray[np.bool_]
 Changes = npt.NDArray[np.int64]
 
 
-class Wanted(NamedTuple):
-    """What is promised; None: nothing.
+class Promises(NamedTuple):
+    """The promises about the tuned model; None: no such promise.
 
-    max_negative_flip_rate: of all cases at most this share breaks. non_inferiority_margin: the difference is above
-    minus this, of all cases and of each slice. max_forgotten_rate: of the cases of each other test set at most this
-    share breaks. min_gain_over_baseline: the gain over the best trivial baseline is at least this.
+    max_negative_flip_rate: at most this share of all cases breaks. non_inferiority_margin: the difference is above
+    minus this margin, over all cases and on each slice. max_forgotten_rate: at most this share of the cases of each
+    other test set breaks. min_gain_over_baseline: the gain over the best trivial baseline is at least this.
     """
 
     max_negative_flip_rate: float | None = None
@@ -47,7 +47,7 @@ class Wanted(NamedTuple):
 
 
 class Gain(NamedTuple):
-    """What the tuned model adds to the best trivial baseline, with its interval, all in -1..1."""
+    """The gain of the tuned model over the best trivial baseline with its interval, all in -1..1."""
 
     gain: float
     low: float
@@ -55,10 +55,10 @@ class Gain(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A promise, what was measured, and the verdict.
+    """A promise, the measured interval, and the verdict.
 
-    cases: how many were asked. needed: how many in all would do at these rates; None where no number does or none is
-    known. read: after how many of them it was decided, where it may be early; None: they were looked at once.
+    cases: number of cases. needed: total number of cases that would be conclusive at these rates; None if unknown or if
+    no number is. read: with early stopping, the number of cases after which it was decided; else None.
     """
 
     promise: str
@@ -73,52 +73,53 @@ class Judged(NamedTuple):
     read: int | None = None
 
 
-class Asked(NamedTuple):
-    """What became of the cases of a test set or slice: 1 repaired, -1 broken, else 0; and what cases may share."""
+class Evaluated(NamedTuple):
+    """The change of each case of a test set or slice (1 repaired, -1 broken, else 0), and its cluster."""
 
     change: Changes
     clusters: Clusters
 
 
 def judge(
-    wanted: Wanted,
+    promises: Promises,
     change: Changes,
     clusters: Clusters,
     slices: Mapping[str, Flags],
     confidence: float,
     gain: Gain | None = None,
-    others: Mapping[str, Asked] = MappingProxyType({}),
+    others: Mapping[str, Evaluated] = MappingProxyType({}),
     early: bool = False,
 ) -> list[Judged]:
-    """Hold what is promised against what was measured.
+    """Check each promise against the measured interval.
 
     Args:
-        wanted: the promises.
-        change: what became of each case, of length n_cases, at least 1: 1 repaired, -1 broken, else 0.
-        clusters: what cases may share, of length n_cases; None: every case stands for itself.
-        slices: which cases are in each slice that the margin is promised for, by name; each of at least one.
-        confidence: of every interval.
-        gain: over the best trivial baseline, where it was measured.
-        others: what became of the cases of other test sets, by name.
-        early: whether to look after every case, in the order that they have, and stop at the first look that tells.
+        promises: the promises.
+        change: change of each case, of length n_cases, at least 1: 1 repaired, -1 broken, else 0.
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
+        slices: members of each slice that the margin is promised for, by name; at least one case each.
+        confidence: level of every interval.
+        gain: gain over the best trivial baseline, if measured.
+        others: changes on other test sets, by name.
+        early: check after every case, in the order given, and stop at the first conclusive look.
     """
     codes = None if clusters is None else cluster_codes(clusters)
-    everything = Asked(change, codes)
-    margin, rate, least = wanted.non_inferiority_margin, wanted.max_negative_flip_rate, wanted.min_gain_over_baseline
+    everything = Evaluated(change, codes)
+    margin, rate = promises.non_inferiority_margin, promises.max_negative_flip_rate
+    least = promises.min_gain_over_baseline
     compared = (
         {}
         if margin is None
         else {ALL: everything}
-        | {name: Asked(change[inside], None if codes is None else codes[inside]) for name, inside in slices.items()}
+        | {name: Evaluated(change[inside], None if codes is None else codes[inside]) for name, inside in slices.items()}
     )
     limits = {} if rate is None else {("negative flips", ALL): (everything, rate)}
-    if (forgotten := wanted.max_forgotten_rate) is not None:
+    if (forgotten := promises.max_forgotten_rate) is not None:
         limits |= {("forgotten", name): (evaluated, forgotten) for name, evaluated in others.items()}
     shares = len(compared) + len(limits)
-    # A failure is found at one end of an interval: two promises share the level as they are. The interval of the gain
-    # is as it was measured: it takes one of the two ends, and the others share what it leaves.
+    # A failure shows at one end of an interval, so two promises need no correction. The interval of the gain is not
+    # corrected: it uses up one of the two ends, and the other promises share the rest.
     strict = 1 - (1 - confidence) * min(1.0, (2 - (least is not None)) / max(1, shares))
-    if early:  # of a martingale nothing is known of its ends: each promise takes its share of the level
+    if early:  # a martingale gives no bound for a single end, so each promise takes an equal share of the level
         strict = 1 - (1 - confidence) / max(1, shares + (least is not None))
     found: list[Judged] = []
     for name, evaluated in compared.items():
@@ -135,30 +136,30 @@ def judge(
 
 
 def overall(judged: Sequence[Judged]) -> Verdict:
-    """Fail where one promise fails, else inconclusive where one is, else pass."""
+    """Return fail if any promise fails, else inconclusive if any is, else pass."""
     found = {one.verdict for one in judged}
     return "fail" if "fail" in found else "inconclusive" if "inconclusive" in found else "pass"
 
 
 def verdict_metrics(judged: Sequence[Judged]) -> dict[str, object]:
-    """Return verdict, and verdict_cases_needed where cases are missing and their number is known."""
+    """Return verdict, and verdict_cases_needed if it is inconclusive and the number is known."""
     if not judged:
         return {}
     verdict = overall(judged)
     needed = [one.needed for one in judged if one.verdict == "inconclusive"]
     known = [number for number in needed if number is not None]
-    # Where one of them is told by no number of cases, none is named.
-    wanted = {"verdict_cases_needed": max(known)} if verdict == "inconclusive" and len(known) == len(needed) else {}
-    return {"verdict": verdict, **wanted}
+    # No number is enough unless it is enough for every promise.
+    enough = {"verdict_cases_needed": max(known)} if verdict == "inconclusive" and len(known) == len(needed) else {}
+    return {"verdict": verdict, **enough}
 
 
 def verdict_text(judged: Sequence[Judged], confidence: float) -> str:
-    """Say the verdict and, a line each, what it is made of."""
+    """Return the verdict and its promises as text, one line each."""
     return "\n".join([f"verdict: {overall(judged)}", *(f"  {judged_line(one, confidence)}" for one in judged)])
 
 
 def judged_line(one: Judged, confidence: float) -> str:
-    """Say what became of a promise, in a line."""
+    """Return one line about a promise: the measured value with its interval, the limit, and the verdict."""
     where = f"of all {one.cases:,} cases" if one.scope == ALL else f"of the {one.cases:,} cases of {one.scope}"
     if one.read is not None and one.read < one.cases:
         where = f"after {one.read:,} {where}"
@@ -191,7 +192,7 @@ def _verdict(kept: bool, broken: bool) -> Verdict:
     return "pass" if kept else "fail" if broken else "inconclusive"
 
 
-def _non_inferior(name: str, evaluated: Asked, margin: float, confidence: float, strict: float) -> Judged:
+def _non_inferior(name: str, evaluated: Evaluated, margin: float, confidence: float, strict: float) -> Judged:
     change, codes = evaluated
     n, repaired, broken = len(change), int((change > 0).sum()), int((change < 0).sum())
     low, high = change_interval(change, confidence, codes)
@@ -208,7 +209,9 @@ def _non_inferior(name: str, evaluated: Asked, margin: float, confidence: float,
     return Judged("non-inferiority", name, verdict, estimate, low, high, 0.0 - margin, n, needed)
 
 
-def _few_breaks(promise: str, name: str, evaluated: Asked, limit: float, confidence: float, strict: float) -> Judged:
+def _few_breaks(
+    promise: str, name: str, evaluated: Evaluated, limit: float, confidence: float, strict: float
+) -> Judged:
     broken, codes = evaluated.change < 0, evaluated.clusters
     n, count = len(broken), int(broken.sum())
     low, high = share_interval(broken, clopper_pearson, confidence, codes)
@@ -221,22 +224,22 @@ def _few_breaks(promise: str, name: str, evaluated: Asked, limit: float, confide
     return Judged(promise, name, verdict, count / n, low, high, limit, n, needed)
 
 
-def _non_inferior_early(name: str, evaluated: Asked, margin: float, confidence: float, strict: float) -> Judged:
+def _non_inferior_early(name: str, evaluated: Evaluated, margin: float, confidence: float, strict: float) -> Judged:
     return _early("non-inferiority", name, evaluated, -1, 0.0 - margin, 1, confidence, strict)
 
 
 def _few_breaks_early(
-    promise: str, name: str, evaluated: Asked, limit: float, confidence: float, strict: float
+    promise: str, name: str, evaluated: Evaluated, limit: float, confidence: float, strict: float
 ) -> Judged:
     broken = evaluated._replace(change=(evaluated.change < 0).astype(np.int64))
     return _early(promise, name, broken, 0, limit, -1, confidence, strict)
 
 
 def _early(
-    promise: str, name: str, evaluated: Asked, least: int, limit: float, kept: int, confidence: float, strict: float
+    promise: str, name: str, evaluated: Evaluated, least: int, limit: float, kept: int, confidence: float, strict: float
 ) -> Judged:
-    """A promise that a mean of values in least..1 is above a limit (kept 1) or below it (kept -1), looked at often."""
-    units, n = one_by_one(evaluated.change, evaluated.clusters, least), len(evaluated.change)
+    """Judge, with early stopping, whether a mean of values in least..1 is above (kept 1) or below (kept -1) a limit."""
+    units, n = sequential_units(evaluated.change, evaluated.clusters, least), len(evaluated.change)
     levels = -np.log(1 - confidence), -np.log(1 - strict)
     stopped = first_decision(units, limit, *levels[::kept])
     verdict: Verdict = "inconclusive"
@@ -250,9 +253,9 @@ def _early(
 
 
 def _inflated(needed: int | None, estimate: float, plain: float, wide: float, n: int) -> int | None:
-    """A number of cases for an interval that is wider by what cases share: by the square of how much wider it is.
+    """Scale a number of cases by the square of how much clusters widen the interval.
 
-    At least one more than there are: these were too few.
+    The result is at least one more than n, because n cases were too few.
     """
     if needed is None:
         return None

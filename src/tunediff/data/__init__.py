@@ -1,1 +1,1 @@
-"""Cases: read from their sources, drawn into splits, checked for leaks between them."""
+"""Cases: read from sources, sampled into splits, and checked for leaks between the splits."""

@@ -1,10 +1,10 @@
-"""The file of raw answers, where asking ends and grading begins: no prediction in it, nothing parsed.
+"""Files of raw answers, written by prediction and read by grading; nothing in them is parsed.
 
     write_answers(Path("data/answers/base/test.parquet"), frame, {"labels": [...], "model": "base"})
     frame, about = read_answers(Path("data/answers/base/test.parquet"))
 
-A Parquet file with a row per case, in the order of the test set, and the columns of `ANSWER_FILE_COLUMNS`. Those of
-`OTHER_SETTINGS` are there where the model was asked in other ways too.
+A Parquet file with one row per case, in the order of the test set, and the columns of `ANSWER_FILE_COLUMNS`. Columns of
+`OTHER_SETTINGS` are present if the model was evaluated in these settings too.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 ANSWER_FILE_COLUMNS = {
     "case_id": "id of the case",
-    "text": "the answer as the model gave it: the likeliest choice, label or span, or what it wrote",
+    "text": "the answer: the most likely choice, label or span, or the generated text",
     "finish_reason": "stop, length (the answer ran into the token limit) or none (nothing was generated)",
-    "log_probs": "natural-log probability of each name that was asked for, exp sums to 1; null without one",
+    "log_probs": "log-probability (natural logarithm) of each choice or label, exp sums to 1; null if there is none",
     "scorer": "choices, generation or head",
     "prompt_hash": "hash of the rendered prompt and choices",
     "n_tokens": "tokens of the prompt",
-    "truncated": "whether the prompt was cut to fit the context",
+    "truncated": "whether the prompt was truncated to fit the context",
 }
 OTHER_SETTINGS = {
-    "sum_log_probs": "natural-log likelihood of each option of the case, in nats",
+    "sum_log_probs": "log-likelihood of each option of the case, in nats",
     "token_log_probs": "the same per token of the option",
     "unconditional_log_probs": "the same as sum_log_probs, without a prompt",
     "again_sum_log_probs": "as sum_log_probs, in batches of another size",
     "again_token_log_probs": "as token_log_probs, in batches of another size",
     "generated_text": "text generated freely",
-    "premise_free_log_probs": "as log_probs, from the partial-input input alone",
+    "premise_free_log_probs": "as log_probs, given the partial input alone",
     "again_text": "as text, in batches of another size",
     "again_log_probs": "as log_probs, in batches of another size",
     "seed_text": "as text, of the same base with another new head",
@@ -52,9 +52,9 @@ def write_answers(path: Path, frame: "pd.DataFrame", about: Mapping[str, object]
     """Write a file of raw answers.
 
     Args:
-        path: where to.
-        frame: a row per case; columns that are none of these are left out.
-        about: what made it: labels (the names that log_probs belong to), model, environment.
+        path: path of the file.
+        frame: one row per case; other columns are ignored.
+        about: metadata: labels (in the order of log_probs), model, environment.
     """
     with answers_writer(path, about) as write:
         write(frame)
@@ -62,16 +62,16 @@ def write_answers(path: Path, frame: "pd.DataFrame", about: Mapping[str, object]
 
 @contextmanager
 def answers_writer(path: Path, about: Mapping[str, object]) -> Iterator["Write"]:
-    """A function that writes rows behind those before; arguments are those of `write_answers`."""
+    """Yield a function that appends rows; arguments as for `write_answers`."""
     with frame_writer(path, about) as write:
         yield lambda frame: write(frame[[*ANSWER_FILE_COLUMNS, *(name for name in OTHER_SETTINGS if name in frame)]])
 
 
 def read_answers(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
-    """Read a file of raw answers: the frame, and what made it.
+    """Read a file of raw answers; return the frame and the metadata.
 
     Raises:
-        TunediffError: no such file, not Parquet, or a column is missing.
+        TunediffError: the file is missing, is not Parquet, or lacks a column.
     """
     import pyarrow as pa
 
@@ -80,7 +80,7 @@ def read_answers(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
 
 
 def answer_frames(path: Path) -> tuple[Iterator["pd.DataFrame"], dict[str, Any]]:
-    """The same some rows at a time, at most `tunediff.runtime.files.ROWS`."""
+    """Like `read_answers`, but in chunks of at most `tunediff.runtime.files.ROWS` rows."""
     _, batches, about = _opened(path)
     return (batch.to_pandas() for batch in batches), about
 

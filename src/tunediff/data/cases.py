@@ -1,20 +1,20 @@
-"""Cases, their content-hashed ids, and the prediction file where the two wings meet.
+"""Cases with their content-hashed ids, and prediction files.
 
-A case, as it stands in data/test_sets/test.jsonl:
+A case in data/test_sets/test.jsonl:
 
     {"case_id": "0f3a9c51d2b7e846", "premise": "A man is feeding two dogs.", "hypothesis": "A man feeds animals.",
      "label": "entailment", "tags": ["hypernym"]}
 
-A case of question answering has the texts that answer it besides, and its label says whether there are any:
+A case of question answering also has the gold answers, and its label tells whether there are any:
 
     {"case_id": "8d1f5a0c9b3e7264", "question": "Where is the dog?", "context": "The dog is in the park.",
      "label": "answerable", "tags": [], "answers": [{"text": "in the park", "start": 11}]}
 
-A case of multiple choice has the texts to choose from as `options`, in the order of the labels.
+A case of multiple choice also has `options`, the texts to choose from in the order of the labels.
 
-A prediction file (Parquet) holds one row a case, in row groups of `ROWS`; `PREDICTION_COLUMNS` lists its columns,
-`SETTING_COLUMNS` those of the other ways to ask, which are there where they were asked for, `ANSWER_COLUMNS` those of
-answers in words. A column whose name starts with one of `NUMBERS` holds a number of each case, as its task says.
+A prediction file (Parquet) has one row per case, in row groups of `ROWS`, with the columns `PREDICTION_COLUMNS`; with
+those of `SETTING_COLUMNS` if the model was evaluated in these settings; and with `ANSWER_COLUMNS` for free-text
+answers. Columns whose name starts with one of `NUMBERS` have one number per case, defined by the task.
 """
 
 import json
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    # Writes some rows of a file.
+    # Appends rows to a file.
     Write = Callable[[pd.DataFrame], None]
 
 OUTCOMES = RIGHT, WRONG, INVALID = "right", "wrong", "invalid"
-# The two models, before and after, as files and columns name them.
+# The names of the two models, before and after, in files and columns.
 MODELS = ("base", "tuned")
-# Characters of the cases that are asked about at a time: as tokens and as batches, a character takes some 30 bytes.
+# Maximum number of characters in a window of cases: as tokens and batches, a character needs about 30 bytes.
 CHARACTERS = 2**25
-# More than any file of ours has.
+# Maximum number of entries that are read from a file's environment.
 ENVIRONMENT_KEYS = 20
 
 PREDICTION_COLUMNS = {
@@ -76,22 +76,22 @@ ANSWER_COLUMNS = {
 
 
 def answer_columns(columns: Iterable[str]) -> list[str]:
-    """Of these columns those that predictions in words have besides."""
+    """Return those of the given columns that belong to free-text answers."""
     return [name for name in columns if name in ANSWER_COLUMNS or name.startswith(NUMBERS)]
 
 
 def outcome(prediction: str | None, label: str) -> str:
-    """Right, wrong, or invalid where there is no prediction."""
+    """Return right, wrong, or invalid if there is no prediction."""
     return INVALID if prediction is None else RIGHT if prediction == label else WRONG
 
 
 def answered(prediction: str | None) -> str | None:
-    """Whether an answer says that there is one: answerable, unanswerable where it is empty, None where invalid."""
+    """Return answerable, unanswerable if the prediction is empty, or None if it is invalid."""
     return None if prediction is None else ANSWERABLE if prediction else UNANSWERABLE
 
 
 class Answer(NamedTuple):
-    """A gold answer: its text, and where in the context it starts, in characters from 0; None where nobody said."""
+    """A gold answer: its text, and its start in the context, in characters from 0; None if unknown."""
 
     text: str
     start: int | None
@@ -99,9 +99,9 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """One labelled example: its inputs by field name, its gold label, tags such as the phenomenon it tests, answers.
+    """A labelled example: inputs by field name, gold label, tags such as the phenomenon it tests, gold answers.
 
-    `options`: of multiple choice the texts to choose from, in the order of the labels.
+    options: for multiple choice, the texts to choose from, in the order of the labels.
     """
 
     case_id: str
@@ -112,7 +112,7 @@ class Case:
     options: tuple[str, ...] = field(default=())
 
 
-# Inputs, label, tags, of a question the answers, and of multiple choice (which has no answers) the options.
+# Inputs, label, tags, and if any gold answers and options.
 Example = (
     tuple[Mapping[str, str], str, Sequence[str]]
     | tuple[Mapping[str, str], str, Sequence[str], Sequence[Answer]]
@@ -121,11 +121,11 @@ Example = (
 
 
 def make_cases(examples: Iterable[Example]) -> list[Case]:
-    """Cases with their ids from (inputs, label, tags), answers and options where there are any, in the given order.
+    """Create cases with ids from (inputs, label, tags), with answers and options if there are any, in the given order.
 
-    The id hashes the inputs, not the label, so that a corrected label keeps its case. Repeated inputs are told
-    apart by their number among their like; these are counted in an order of their own, which label, tags and answers
-    give: the ids are the same for any order of the examples.
+    The id is a hash of the inputs without the label, so that a case with a corrected label keeps its id. Repeated
+    inputs are numbered in an order given by label, tags and answers, so that ids do not depend on the order of the
+    examples.
     """
     given = list(examples)
     ids = [content_hash(dict(inputs)) for inputs, *_ in given]
@@ -152,7 +152,7 @@ def _made(
 
 
 def write_cases(path: Path, cases: Iterable[Case]) -> None:
-    """Write cases as JSON lines, inputs flat beside id, label, tags and, where there are any, answers."""
+    """Write cases as JSON lines, with inputs at the same level as id, label, tags and, if any, answers."""
     write_jsonl(path, map(_case_line, cases))
 
 
@@ -163,15 +163,15 @@ def _case_line(case: Case) -> dict[str, Any]:
 
 
 def read_split(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> list[Case]:
-    """The training or validation cases; none where the model was trained elsewhere and nobody named them.
+    """Read training or validation cases, of which there may be none if the model was trained elsewhere.
 
-    Arguments and errors are those of `read_cases`, but that the file may have no row.
+    Arguments and errors are those of `read_cases`, except that the file may be empty.
     """
     return read_cases(path, inputs, labels) if path.stat().st_size else []
 
 
 def read_cases(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> list[Case]:
-    """Read cases that `write_cases` wrote.
+    """Read cases written by `write_cases`.
 
     Args:
         path: a JSON lines file.
@@ -185,7 +185,7 @@ def read_cases(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> list
 
 
 def each_case(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> Iterator[Case]:
-    """The cases of a file one by one; one is held at a time. Arguments and errors are those of `read_cases`."""
+    """Yield the cases of a file one by one; arguments and errors as for `read_cases`."""
     number = 0
     for number, row in numbered_jsonl(path):
         for name in ("case_id", *inputs, "label"):
@@ -195,7 +195,7 @@ def each_case(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> Itera
             raise TunediffError(
                 f"{path}, row {number}: label: found {shown(row['label'])}, expected one of {', '.join(labels)}"
             )
-        # What is left out, null or an empty list says the same.
+        # A missing field, null and an empty list are equivalent.
         listed = {name: row.get(name) or [] for name in ("tags", "answers", "options")}
         for name, value in listed.items():
             if not isinstance(value, list):
@@ -210,10 +210,10 @@ def each_case(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> Itera
 
 
 class CaseFile(Iterable[Case]):
-    """The cases of a file, read anew each time they are gone through; all of them are checked when it is opened."""
+    """The cases of a file, checked when it is opened and read anew for each iteration."""
 
     def __init__(self, path: Path, inputs: Sequence[str], labels: Sequence[str]) -> None:
-        """Arguments and errors are those of `read_cases`."""
+        """Check all cases; arguments and errors as for `read_cases`."""
         self._read = partial(each_case, path, inputs, labels)
         for _ in self:
             pass
@@ -223,12 +223,12 @@ class CaseFile(Iterable[Case]):
 
 
 def windows(cases: Iterable[Case], size: int = ROWS, characters: int = CHARACTERS) -> Iterator[list[Case]]:
-    """The cases in their order, some at a time: so many, or fewer where their texts are long.
+    """Yield the cases in windows, in order.
 
     Args:
-        cases: the cases; without any there is one window, which is empty.
-        size: cases of a window, at most.
-        characters: a window ends with the case with which its texts have as many.
+        cases: the cases; if there are none, one empty window is yielded.
+        size: maximum number of cases in a window.
+        characters: a window also ends when its texts reach this number of characters.
     """
     window: list[Case] = []
     length, begun = 0, False
@@ -253,9 +253,9 @@ def write_predictions(path: Path, frame: "pd.DataFrame", about: Mapping[str, obj
     """Write a prediction file: `frame` has `PREDICTION_COLUMNS`, any of `SETTING_COLUMNS` and of `answer_columns`.
 
     Args:
-        path: where to.
-        frame: a row a case; other columns are left out.
-        about: what made it: labels, model, environment.
+        path: path of the file.
+        frame: one row per case; other columns are ignored.
+        about: metadata: labels, model, environment.
     """
     with predictions_writer(path, about) as write:
         write(frame)
@@ -263,7 +263,7 @@ def write_predictions(path: Path, frame: "pd.DataFrame", about: Mapping[str, obj
 
 @contextmanager
 def predictions_writer(path: Path, about: Mapping[str, object]) -> Iterator["Write"]:
-    """A function that writes rows behind those before; arguments are those of `write_predictions`."""
+    """Yield a function that appends rows; arguments as for `write_predictions`."""
     with frame_writer(path, about) as write:
         yield lambda frame: write(
             frame[
@@ -278,13 +278,13 @@ def predictions_writer(path: Path, about: Mapping[str, object]) -> Iterator["Wri
 
 @contextmanager
 def frame_writer(path: Path, about: Mapping[str, object]) -> Iterator["Write"]:
-    """A function that writes tables with a row per case one behind the other to a Parquet file, a row group each.
+    """Yield a function that appends tables with one row per case to a Parquet file, one row group each.
 
-    A table of more than `ROWS` rows has several row groups. The file is there when the block ends well.
+    A table of more than `ROWS` rows has several row groups. The file is created at the end of the block, atomically.
 
     Args:
-        path: where to.
-        about: what made it, which the file has as its metadata `tunediff`.
+        path: path of the file.
+        about: content of the file's metadata entry `tunediff`.
     """
     import pyarrow.parquet as pq
 
@@ -301,7 +301,7 @@ def frame_writer(path: Path, about: Mapping[str, object]) -> Iterator["Write"]:
 
 
 def _table(frame: "pd.DataFrame", about: Mapping[str, object]) -> "pa.Table":
-    """Columns of a prediction file, or of one of raw answers, as they are stored."""
+    """The columns of a prediction file, or of a file of raw answers, as an Arrow table."""
     import pyarrow as pa
 
     kinds = {"n_tokens": pa.int32(), "truncated": pa.bool_(), "f1": pa.float64(), "answers": pa.list_(pa.string())}
@@ -318,29 +318,29 @@ def _table(frame: "pd.DataFrame", about: Mapping[str, object]) -> "pa.Table":
 
 
 def about_predictions(path: Path, schema: "pa.Schema") -> dict[str, Any]:
-    """What made the predictions of a Parquet file; empty where it does not say so.
+    """Return the metadata of a prediction file; empty if there is none.
 
     Raises:
-        TunediffError: what it says is no JSON object, or its labels are no list of texts.
+        TunediffError: the metadata is not a JSON object, or its labels are not a list of texts.
     """
     about: Any
     try:
         about = from_json((schema.metadata or {}).get(b"tunediff", b"{}").decode())
     except ValueError as error:
-        raise TunediffError(f"{path}: what made it (metadata tunediff): is not JSON: {error}") from None
+        raise TunediffError(f"{path}: metadata tunediff: is not JSON: {error}") from None
     labels = about.get("labels", []) if isinstance(about, dict) else None
     if not isinstance(about, dict) or not isinstance(labels, list) or not all(isinstance(one, str) for one in labels):
         raise TunediffError(
-            f"{path}: what made it (metadata tunediff): found {shown(about)}, expected an object, its labels texts"
+            f"{path}: metadata tunediff: found {shown(about)}, expected an object with a list of texts as labels"
         )
     return about
 
 
 def read_predictions(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
-    """Read a prediction file: the frame, and what made it.
+    """Read a prediction file; return the frame and the metadata.
 
     Raises:
-        TunediffError: no such file, not Parquet, or a column is missing.
+        TunediffError: the file is missing, is not Parquet, or lacks a column.
     """
     table, _ = read_parquet(path)
     missing = [name for name in PREDICTION_COLUMNS if name not in table.column_names]
@@ -356,9 +356,9 @@ def read_predictions(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
 
 
 def environment_of(about: Any) -> dict[str, str]:
-    """What a model computed with (`tunediff.models.environment`), as a prediction file tells; empty where it does not.
+    """Return the environment of a model (`tunediff.models.environment`) from a file's metadata; empty if there is none.
 
-    The file may be anybody's: what is told is text of one short line, whatever stands there.
+    The file is not trusted: all values are converted to text of one short line.
     """
     environment = about.get("environment") if isinstance(about, dict) else None
     pairs = list(environment.items())[:ENVIRONMENT_KEYS] if isinstance(environment, dict) else []

@@ -1,17 +1,17 @@
-"""Find test cases that training has seen already, in whole, in part or nearly.
+"""Find test cases that training has seen, fully, partially or nearly.
 
     leaks = find_leaks(test, train, params.task)
-    len(leaks.pairs)               # cases whose inputs all stand in one training case
+    len(leaks.pairs)               # cases whose inputs all occur in one training case
     leaks.near_duplicates          # {"0f3a9c51d2b7e846": ["77b0...", ...]}: test case -> training cases
 
-Near-duplicates have a Jaccard similarity of `NEARLY` or more: of all words and pairs of neighbouring words in the
-inputs of two cases, four fifths stand in both, in the same input. That is one word changed in 14 or more, and the
-threshold of Lee et al. 2022, "Deduplicating Training Data Makes Language Models Better". Letter case and punctuation do
-not count.
+Near-duplicates have a Jaccard similarity of at least `NEARLY`: of all words and pairs of adjacent words in the inputs
+of two cases, four fifths occur in both, in the same input. This corresponds to one changed word in 14 or more, and is
+the threshold of Lee et al. 2022, "Deduplicating Training Data Makes Language Models Better". Letter case and
+punctuation are ignored.
 
-The search is exact. Two sets this similar share one of their few rarest members (Bayardo et al. 2007, "Scaling Up All
-Pairs Similarity Search"), so only cases that do are compared: 10,000 SNLI cases against 18,000 take 2 to 3 s on one
-core, where the signatures of a MinHash index, which would also miss some, alone take 20 s.
+The search is exact. Sets of this similarity share at least one of their few rarest members (Bayardo et al. 2007,
+"Scaling Up All Pairs Similarity Search"), so only such cases are compared: 10,000 SNLI cases against 18,000 take 2 to
+3 s on one core, whereas the signatures of a MinHash index, which could miss some, take 20 s.
 """
 
 import re
@@ -32,26 +32,26 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.integer[Any]]
 
 NEARLY = 4, 5
-"""The threshold of the similarity as a fraction, 4/5, so that whole numbers decide it."""
+"""The threshold of the similarity as the fraction 4/5, for integer arithmetic."""
 
 WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
 class Leaks:
-    """Ids of the cases that share something with the training cases, in the order of the cases."""
+    """Ids of the cases that overlap with the training cases, in the order of the cases."""
 
     pairs: list[str]
-    """All inputs stand in one training case, character by character."""
+    """All inputs are identical to those of a training case."""
     premises: list[str]
-    """The source input (premise) stands in a training case."""
+    """The source input (premise) is identical to that of a training case."""
     hypotheses: list[str]
-    """The input that the partial-input baseline reads stands in a training case."""
+    """The partial input (hypothesis) is identical to that of a training case."""
     near_duplicates: dict[str, list[str]]
-    """The inputs together are nearly those of training cases and not the same: their ids, in training order."""
+    """The ids of the training cases with nearly the same inputs, in training order."""
 
     def counts(self) -> dict[str, int]:
-        """How many cases leak in each way, under the names of the metrics."""
+        """Return the number of leaked cases of each kind, by name of the metric."""
         return {
             "leaked_pairs": len(self.pairs),
             "shared_sources": len(self.premises),
@@ -63,13 +63,13 @@ class Leaks:
 def find_leaks(
     cases: Sequence[Case], train: Sequence[Case], task: TaskSection, trained: TaskSection | None = None
 ) -> Leaks:
-    """What of `cases` stands in `train`, whatever the labels.
+    """Find the overlap of `cases` and `train`, regardless of labels.
 
     Args:
-        cases: the cases to measure on.
-        train: the cases to learn from.
+        cases: the test cases.
+        train: the training cases.
         task: names of the inputs of `cases`.
-        trained: names of the inputs of `train`, where they are others; inputs are compared in reading order.
+        trained: names of the inputs of `train`, if different; inputs are compared in reading order.
     """
     trained = trained or task
     pairs = {_pair(case, trained) for case in train}
@@ -90,7 +90,6 @@ def _pair(case: Case, task: TaskSection) -> tuple[str, ...]:
 def _near_duplicates(
     cases: Sequence[Case], train: Sequence[Case], task: TaskSection, trained: TaskSection
 ) -> dict[str, list[str]]:
-    # Only who looks for near-duplicates waits for these two.
     import numpy as np
     from scipy.sparse import csr_array
 
@@ -99,7 +98,7 @@ def _near_duplicates(
     part, whole = NEARLY
     evaluated, learned = [_pair(case, task) for case in cases], [_pair(case, trained) for case in train]
     left, right, n_shingles = _shingles(evaluated, learned)
-    # A row a training case: all of its shingles in one table, only its rarest in the other, to be asked by shingle.
+    # One row per training case: all of its shingles in one table, only its rarest in the other, for lookup by shingle.
     all_of, few_of = (
         csr_array((np.ones(len(some.members), np.int8), some.members, some.ends), shape=(len(train), n_shingles))
         for some in (right, _rarest(right))
@@ -112,7 +111,7 @@ def _near_duplicates(
     for i, case in enumerate(cases):
         spans = [rare_in.indptr[one : one + 2] for one in rarest.row(i)]
         near = np.concatenate([np.empty(0, np.int32), *(rare_in.indices[start:end] for start, end in spans)])
-        # Sets of very different sizes cannot share enough; looking at sizes is cheaper than at what is shared.
+        # Sets of very different sizes cannot be similar enough, and comparing sizes is cheap.
         shingles = left.row(i)
         size = len(shingles)
         near = near[(part * size <= whole * sizes[near]) & (part * sizes[near] <= whole * size)]
@@ -130,7 +129,7 @@ def _near_duplicates(
 
 
 class _Sets(NamedTuple):
-    """Sets of numbers, one behind the other, each ascending: set i is `members[ends[i] : ends[i + 1]]`."""
+    """Sets of integers, concatenated, each ascending: set i is `members[ends[i] : ends[i + 1]]`."""
 
     members: "Numbers"
     ends: "Numbers"
@@ -140,14 +139,14 @@ class _Sets(NamedTuple):
 
 
 def _shingles(cases: Sequence[tuple[str, ...]], train: Sequence[tuple[str, ...]]) -> tuple[_Sets, _Sets, int]:
-    """The words of each case and their pairs of neighbouring words, apart for each input, and how many there are.
+    """The words and pairs of adjacent words of each case, distinct for each input, and their number.
 
-    They are numbers: the rarer one is among all cases, the smaller. A text that many cases share is read once.
+    They are encoded as integers, in ascending order of their frequency. A text that many cases share is read once.
     """
     import numpy as np
 
     rows, members, counts, n_before = [], [], [], 0
-    # A further test set may have another number of inputs; what is not there has no words.
+    # A further test set may have fewer inputs; missing inputs have no words.
     for texts in zip_longest(*cases, *train, fillvalue=""):
         place: dict[str, int] = {}
         which = np.array([place.setdefault(text, len(place)) for text in texts], np.int32)
@@ -168,7 +167,7 @@ def _shingles(cases: Sequence[tuple[str, ...]], train: Sequence[tuple[str, ...]]
 
 
 def _shingles_of_texts(texts: Sequence[str]) -> tuple[_Sets, int]:
-    """The words of each text and their pairs of neighbouring words, as numbers, and how many there are."""
+    """The words and pairs of adjacent words of each text, as integers, and their number."""
     import numpy as np
 
     number: defaultdict[str, int] = defaultdict(count().__next__)
@@ -186,7 +185,7 @@ def _shingles_of_texts(texts: Sequence[str]) -> tuple[_Sets, int]:
 
 
 def _gathered(sets: _Sets, which: "Numbers") -> "tuple[Numbers, Numbers]":
-    """The members of these sets, and for each the place in `which` of its set."""
+    """The members of the sets `which`, and the index of each member's set in `which`."""
     import numpy as np
 
     lengths = np.diff(sets.ends)[which]
@@ -195,10 +194,10 @@ def _gathered(sets: _Sets, which: "Numbers") -> "tuple[Numbers, Numbers]":
 
 
 def _as_sets(rows: "Numbers", members: "Numbers", n_rows: int, n_members: int) -> _Sets:
-    """Sets of the members that are named with each row, once or more often."""
+    """The set of the distinct members of each row."""
     import numpy as np
 
-    # numpy's own `unique` of integers is a hash table, several times as slow as a sort here.
+    # np.unique uses a hash table for integers, which is several times slower here than sorting.
     keys = np.sort(rows * max(1, n_members) + members)
     keys = keys[np.append(True, keys[1:] != keys[:-1])[: len(keys)]]
     row, member = np.divmod(keys, max(1, n_members))
@@ -206,9 +205,9 @@ def _as_sets(rows: "Numbers", members: "Numbers", n_rows: int, n_members: int) -
 
 
 def _rarest(sets: _Sets) -> _Sets:
-    """Of each set the rarest members, one of which any set has that is nearly the same.
+    """The rarest members of each set; any nearly equal set contains at least one of them.
 
-    Such a set shares at least `ceil(4/5 * n)` of the n; were all of those outside the rarest, too few would remain.
+    Such a set shares at least `ceil(4/5 * n)` of the n members, which is more than there are outside of the rarest.
     """
     import numpy as np
 

@@ -1,9 +1,9 @@
-"""What is known of the cases of a test set beside what a model is asked about them: leaks, and values to slice by.
+"""Notes on the cases of a test set that no model reads: leaks, and values to slice by.
 
     write_notes(Path("data/notes.json"), {"test": Notes(leaks, {"channel": ["web", "phone", None]})})
     read_notes(Path("data/notes.json"))["test"].slices["channel"]
 
-It lies apart from the test sets, so that another slice asks no model again.
+They are stored separately from the test sets, so that another slice runs no model again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ class Notes:
     """Notes on the cases of a test set."""
 
     leaks: Leaks | None = None
-    """What training has seen of them; None where the training cases are not known."""
+    """Overlap with the training cases; None if these are unknown."""
     slices: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
-    """For each column of `data.slices` its value as text of each case, in their order; None where it is empty."""
+    """The value of each case, as text, in each column of `data.slices`; None if empty."""
 
 
 def write_notes(path: Path, notes: Mapping[str, Notes]) -> None:
@@ -31,10 +31,10 @@ def write_notes(path: Path, notes: Mapping[str, Notes]) -> None:
 
 
 def read_notes(path: Path) -> dict[str, Notes]:
-    """Read the notes on each test set, as `write_notes` wrote them.
+    """Read the notes on each test set, written by `write_notes`.
 
     Raises:
-        TunediffError: no such file, or it does not hold notes.
+        TunediffError: the file is missing or has no notes.
     """
     found = read_json(path)
     try:

@@ -1,27 +1,27 @@
-"""Draw train, validation and test from the rows of a source.
+"""Sample train, validation and test from the rows of a source.
 
     drawn = draw_splits({"train": cases, "test": more_cases}, params.data, "premise")
     drawn["train"].cases
     drawn["train"].arithmetic    # "18,000 rows read - 12 without label - 1,988 left out = 16,000"
 
-Test is drawn first, then validation, then train, so that what the model is measured on never depends on what it learns
-from. A row goes into one split at most. With `shared_sources: drop` neither does a premise: rows of train and
-validation whose source text stands in a split that was drawn before are dropped and counted.
+Test is sampled first, then validation, then train, so that the test set never depends on the training data. A row is in
+one split at most. With `shared_sources: drop` the same holds for source texts: rows of train and validation whose
+premise is in a split sampled before are dropped and counted.
 
-`random` and `stratified` rank the rows by a hash of seed and text, take the first ones and write them in that order. So
-a split is the same on any machine, in any version of any library, and for any order of the rows; `all` and `stride` go
-by the number of a row and keep the order of the source. With `drop` the premise is what is hashed: rows of one premise
-are drawn together, and at most the last premises of a draw are cut in two and lose rows to the next.
+`random` and `stratified` rank the rows by a hash of seed and text, and take the first ones in that order. So a split is
+the same on any machine, with any version of any library, and for any order of the rows. `all` and `stride` select by
+row number and keep the order of the source. With `drop` the premise is hashed, so rows with the same premise are
+sampled together; only the last premises of a sample may be split, and lose rows to the next.
 
-Where rows have groups (`data.group`, such as the articles of SQuAD), no group stands in two splits, and `random` and
-`stratified` draw whole groups: in the order of their rank, each that brings the number of rows, of all and of each
-label, nearer to what was asked for and does not go beyond the limit. Rows without a group are drawn by the same rule,
-one by one.
+If rows have groups (`data.group`, such as the articles of SQuAD), no group is in two splits, and `random` and
+`stratified` sample whole groups: in the order of their rank, each group that brings the number of rows, in total and
+per label, closer to the requested number without exceeding the limit. Rows without a group are sampled one by one in
+the same way.
 
-A stride counts the rows as published, and rows without a gold label are dropped after it: that is how systems A and B
-chose theirs by row number. Every 550th of SNLI's 550,152 rows are 1,001, which `limit: 1000` makes 1,000 where none is
-without a label; every 100th of 10,000 are 100 (test: 100 with a label, validation: 99). Dropping before the stride
-would shift it and choose other rows, 99 of each.
+A stride counts all published rows, and rows without a gold label are dropped afterwards, because systems A and B
+selected theirs by row number. Every 550th of SNLI's 550,152 rows gives 1,001 rows, which `limit: 1000` reduces to 1,000
+if all have a label; every 100th of 10,000 gives 100 (test: 100 with a label, validation: 99). Dropping before the
+stride would select different rows, 99 of each.
 """
 
 import hashlib
@@ -36,40 +36,40 @@ from tunediff.runtime.errors import TunediffError
 
 @dataclass(frozen=True)
 class Drawn:
-    """A split, and what became of the other rows of its source; each row is counted once, under the first that fits."""
+    """A split, and the numbers of other rows of its source by reason; each row is counted once, by the first reason."""
 
     cases: list[Case]
     """In the order of the source (all, stride) or of their rank (random, stratified)."""
     premises: int
-    """Different source texts of the cases."""
+    """Number of distinct source texts of the cases."""
     groups: int
-    """Groups of the cases; 0 where rows have none."""
+    """Number of groups of the cases; 0 if rows have none."""
     source: str
     """The source split."""
     read: int
-    """Rows of the source split, drawn or not."""
+    """Number of rows of the source split."""
     off_stride: int
-    """Rows between two steps of the stride."""
+    """Number of rows skipped by the stride."""
     unlabelled: list[int]
-    """Rows (from 0) without a gold label."""
+    """Indices of rows without a gold label."""
     empty: list[int]
-    """Rows (from 0) that were dropped because an input is empty."""
+    """Indices of rows that were dropped because an input is empty."""
     elsewhere: int
-    """Rows that a split drawn before took."""
+    """Number of rows in splits sampled before."""
     shared_premise: list[int]
-    """Rows (from 0) whose source text stands in a split drawn before."""
+    """Indices of rows whose source text is in a split sampled before."""
     shared_group: list[int]
-    """Rows (from 0) whose group stands in a split drawn before."""
+    """Indices of rows whose group is in a split sampled before."""
     left_out: int
-    """Rows that the draw or its limit left."""
+    """Number of rows that were not selected."""
     rows: list[int]
-    """Rows (from 0) that the cases were made of, in their order."""
+    """Indices of the rows of the cases, in their order."""
     slices: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
-    """For each column of `data.slices` its value of each case, where it was asked for."""
+    """The values of the cases in each column of `data.slices`, if requested."""
 
     @property
     def arithmetic(self) -> str:
-        """How many rows were read, what they lost and what remains, as a line that adds up."""
+        """The numbers of rows read, dropped by reason, and remaining, as a line that adds up."""
         losses = {
             "off the stride": self.off_stride,
             "without label": len(self.unlabelled),
@@ -90,22 +90,22 @@ def draw_splits(
     groups: Mapping[str, Sequence[str]] | None = None,
     empty: Mapping[str, Set[int]] | None = None,
 ) -> dict[str, Drawn]:
-    """Draw each split of `data.draws`: the three of section `data`, or the one of a further test set.
+    """Sample each split of `data.draws`: the three of section `data`, or the one of a further test set.
 
     Args:
         sources: the cases of each source split in the order of its rows; None for a row without a gold label.
-        data: how to draw.
-        source_input: the input that cases may share, such as the premise.
+        data: how to sample.
+        source_input: the input with the source text, such as the premise.
         groups: the group of each row of each source split; None: rows have no groups.
-        empty: the rows of each source split that are dropped because an input is empty, which have no case.
+        empty: indices of the rows of each source split that are dropped because an input is empty.
 
     Returns:
-        The splits by name, the one that was drawn last first: `train`, `validation`, `test`.
+        The splits by name, in reverse order of sampling: `train`, `validation`, `test`.
 
     Raises:
-        TunediffError: no row is left for a split.
+        TunediffError: a split is empty.
     """
-    whole = data.drops_shared
+    by_source = data.drops_shared
     used: dict[str, set[int]] = defaultdict(set)
     premises: set[str] = set()
     taken: set[str] = set()
@@ -120,7 +120,7 @@ def draw_splits(
         dropped = empty[how.source] if empty else frozenset[int]()
         fresh = {i: case for i, case in unshared.items() if group is None or group[i] not in taken}
         if group is None:
-            ranked_by = {i: case.inputs[source_input] if whole else case.case_id for i, case in fresh.items()}
+            ranked_by = {i: case.inputs[source_input] if by_source else case.case_id for i, case in fresh.items()}
         else:
             ranked_by = {i: group[i] for i in fresh}
         chosen = _choose(fresh, how, len(labelled), ranked_by, whole_groups=group is not None)
@@ -145,7 +145,7 @@ def draw_splits(
             )
         drawn[name] = split
         used[how.source].update(chosen)
-        if whole:
+        if by_source:
             premises.update(case.inputs[source_input] for case in split.cases)
         if group is not None:
             taken.update(group[i] for i in chosen)
@@ -155,14 +155,14 @@ def draw_splits(
 def _choose(
     cases: Mapping[int, Case], how: Draw, n_labelled: int, ranked_by: Mapping[int, str], whole_groups: bool
 ) -> list[int]:
-    """The rows that are drawn: all and stride in the order of the source, random and stratified in that of their rank.
+    """Select rows: all and stride in the order of the source, random and stratified in the order of their rank.
 
     Args:
-        cases: the cases to draw from, by row.
-        how: the way to draw.
-        n_labelled: how many rows `how.fraction` is a share of, those included that other splits have taken.
-        ranked_by: the text by whose hash each row is ranked; rows of one text are drawn together.
-        whole_groups: whether rows of one text are drawn all or none.
+        cases: the available cases, by row.
+        how: how to sample.
+        n_labelled: number of rows that `how.fraction` refers to, including those of other splits.
+        ranked_by: the text whose hash ranks each row; rows with the same text are sampled together.
+        whole_groups: whether all or none of the rows with the same text are sampled.
     """
     n = most = len(cases) if how.limit is None else min(len(cases), how.limit)
     if how.fraction is not None:
@@ -191,7 +191,7 @@ def _rank(text: str, seed: int) -> bytes:
 
 
 def _shares(counts: Mapping[str, int], n: int) -> dict[str, int]:
-    """`n` divided in proportion to `counts` by largest remainder, so that each share is exact to within one."""
+    """Divide `n` in proportion to `counts` by the largest remainder method."""
     total = max(1, sum(counts.values()))
     shares = {label: count * n // total for label, count in counts.items()}
     missing = n - sum(shares.values())

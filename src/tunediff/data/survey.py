@@ -1,8 +1,8 @@
-"""What a table of labelled texts holds: its labels and how they are spelled, empty cells, duplicates.
+"""Survey a table of labelled texts: labels and their spellings, empty cells, duplicates.
 
 found = survey(rows, ["subject", "body"], "team")
-found.labels         # {"Billing": 231, "Technical": 198}, the most frequent first, other spellings with them
-found.spellings      # {"billing": "Billing"}: what differs in case, blanks and punctuation alone
+found.labels         # {"Billing": 231, "Technical": 198}, the most frequent first, including other spellings
+found.spellings      # {"billing": "Billing"}: values that differ only in case, spaces and punctuation
 """
 
 import difflib
@@ -14,39 +14,40 @@ from typing import NamedTuple
 from tunediff.data.sources import Row
 from tunediff.data.values import value_text
 
-# A label of at most this share of the rows of another, whose name it nearly has, may be a misspelling of it.
+# A label with at most this share of the rows of another one, and with a name of at least this similarity, may be a
+# misspelling of it.
 RARE, NEARLY = 0.1, 0.85
 
 
 class Survey(NamedTuple):
-    """What was found, counted in rows."""
+    """The results of a survey."""
 
     rows: int
     labels: dict[str, int]
-    """Rows of each label, the most frequent first; those of its other spellings are among them."""
+    """Number of rows of each label, including its other spellings, the most frequent first."""
     spellings: dict[str, str]
-    """The label of each value that differs from it in case, blanks and punctuation alone."""
+    """The label of each value that differs from it only in case, spaces and punctuation."""
     alike: dict[str, str]
-    """Rare labels, each with a frequent one whose name it nearly has."""
+    """Rare labels, each with a frequent label of a similar name."""
     unlabelled: int
     empty: dict[str, int]
-    """Rows in which a column of text is empty; columns without such rows are left out."""
+    """Number of rows in which each column of text is empty; columns without such rows are omitted."""
     duplicates: int
-    """Rows whose texts stand in an earlier row too."""
+    """Number of rows whose texts repeat those of an earlier row."""
     contradictory: int
-    """Different texts that stand in rows of different labels."""
+    """Number of distinct texts that occur with different labels."""
     texts: dict[str, list[str]]
     """The texts of each column that are not empty, in the order of the rows."""
     golds: list[str]
-    """Those of the column of the label, as they stand there."""
+    """The values of the column of the label, unchanged."""
 
 
 def survey(rows: Sequence[Row], texts: Sequence[str], label: str) -> Survey:
-    """Look at each row once.
+    """Survey the rows of a table.
 
     Args:
-        rows: of a table.
-        texts: the columns that are read.
+        rows: the rows.
+        texts: the columns of text.
         label: the column of the label.
     """
     values = [_text(row.get(label)) for row in rows]
@@ -85,14 +86,14 @@ def _spellings(counts: Counter[str]) -> dict[str, str]:
     """The most frequent spelling of each value that is another spelling of it."""
     like: dict[str, list[str]] = defaultdict(list)
     for value in sorted(counts, key=lambda value: (-counts[value], value)):
-        # What is punctuation alone, such as + and -, is no spelling of anything.
+        # Values of punctuation only, such as + and -, are not spellings of each other.
         like[re.sub(r"[\W_]+", "", value.casefold()) or value].append(value)
     return {other: usual for usual, *others in like.values() for other in others}
 
 
 def _alike(labels: Counter[str]) -> dict[str, str]:
     found = {}
-    # Where the values are texts, there are many rare ones.
+    # Free-text columns have many rare values, so the comparison is limited to common ones.
     common = {label: most for label, most in labels.items() if RARE * most >= 1}
     for rare, count in labels.items():
         frequent = [label for label, most in common.items() if count <= RARE * most]

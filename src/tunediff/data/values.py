@@ -1,13 +1,13 @@
-"""The text of a value, the same whether the file is CSV, JSON lines or Parquet.
+"""Convert values to text, in the same way for CSV, JSON lines and Parquet.
 
     >>> [value_text(value) for value in (1, 1.0, "1.0", " 1 ", True, "True", 1e19, "1e+19")]
     ['1', '1', '1', '1', 'true', 'true', '10000000000000000000', '10000000000000000000']
     >>> [value_text(value) for value in ("007", "1.10", "1e5", "Yes", "", None)]
     ['007', '1.10', '1e5', 'Yes', None, None]
 
-CSV has no types: what a program wrote there as the number 1.0 comes back as the text "1.0". So a text counts as a
-number where it is written as programs write numbers, and stays as it is where a number would lose what it says: leading
-zeros (007), zeros at the end of a fraction (1.10), an exponent without a sign (1e5).
+CSV has no types: a number 1.0 is read back as the text "1.0". So a text is treated as a number if it has the form in
+which programs write numbers, and is kept if converting it to a number would lose information: leading zeros (007),
+trailing zeros of a fraction (1.10), an exponent without a sign (1e5).
 """
 
 import re
@@ -16,17 +16,17 @@ from typing import Any
 
 import numpy as np
 
-# As Python, C and R write a number. The exponent has a sign and two digits; only a fraction of zeros ends in one.
+# Numbers in the form of Python, C and R: an exponent has a sign and two digits; only a zero fraction ends in a zero.
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.(?:0+|[0-9]*[1-9]))?(?:e[+-][0-9]{2,3})?")
 _TRUTH = {word: word.lower() for word in ("True", "TRUE", "False", "FALSE")}
-# Texts that are not their own text by the rules above, and others: what a column has to be searched for.
+# A superset of the texts that `value_text` changes, for searching a column.
 MAYBE_OTHER = r"^(?:-0|-?[0-9]+\.[0-9]+|-?[0-9]+(?:\.[0-9]+)?e[+-][0-9]{2,3}|True|TRUE|False|FALSE)$"
 
 
 def value_text(value: Any) -> str | None:
-    """The text of a value of a column of labels, predictions, ids or the like; None where the cell is empty.
+    """Return a value of a column of labels, predictions, ids or the like as text; None if the cell is empty.
 
-    Blanks around a text do not count. A whole number has no decimal point, whatever it is stored as.
+    Spaces around a text are stripped. Integers have no decimal point, even if stored as floats.
 
     Raises:
         TypeError: the value is a list, an object or bytes that are not UTF-8 text.
@@ -43,18 +43,18 @@ def value_text(value: Any) -> str | None:
 
 
 def verbatim_text(value: Any) -> str | None:
-    """As `value_text`, but a text stays as it stands, blanks and all."""
+    """Return a value as text like `value_text`, but leave texts unchanged."""
     return value if isinstance(value, str) else value_text(value)
 
 
 def _typed(value: Any) -> str | None:
     if isinstance(value, list | tuple | dict | set | np.ndarray):
         raise TypeError
-    if value is None or value != value:  # NaN, which pandas has for an empty cell
+    if value is None or value != value:  # NaN is an empty cell in pandas
         return None
     if isinstance(value, bool | np.bool_):
         return str(value).lower()
-    # The shortest digits that give the number back, also of one in single precision.
+    # str gives the shortest digits that identify the number, also for float32.
     return _digits(str(value)) if isinstance(value, int | float | np.number | Decimal) else str(value)
 
 

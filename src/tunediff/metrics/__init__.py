@@ -1,1 +1,1 @@
-"""Scorers: gold, predictions and log-probabilities in, flat numbers out."""
+"""Metrics of gold labels or answers, predictions and log-probabilities."""

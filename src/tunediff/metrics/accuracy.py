@@ -1,14 +1,14 @@
-"""One scorer for every classification task: how often right, how sure, and whether it is a predictor at all.
+"""Metrics of classification: accuracy, class metrics, proper scores, and degenerate predictors.
 
     >>> labels = ["entailment", "neutral", "contradiction"]
     >>> gold = ["entailment", "neutral", "contradiction", "neutral"]
-    >>> predictions = ["entailment", "neutral", None, "entailment"]      # None: the answer did not parse
+    >>> predictions = ["entailment", "neutral", None, "entailment"]      # None: invalid
     >>> counts = confusion(labels, gold, predictions)
     >>> counts.tolist()
     [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 1]]
 
-Rules that hold everywhere: an invalid prediction is wrong and stays in the denominator, and an undefined
-precision, recall or F1 is 0. Of two labels the last one is the positive one: labels: [negative, positive].
+In all metrics, an invalid prediction is wrong and stays in the denominator, and an undefined precision, recall or F1 is
+0. Of two labels, the last is the positive one: labels: [negative, positive].
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ from tunediff.stats.intervals import wilson
 
 Counts = npt.NDArray[np.int64]
 
-# A predictor that gives one label to more than this share of the cases is named as degenerate.
+# A predictor that gives one label to more than this share of the cases is degenerate.
 ONE_LABEL_SHARE = 0.95
 
 
@@ -36,23 +36,23 @@ def score(
     log_probs: Iterable[Sequence[float]] | npt.NDArray[np.floating[Any]],
     confidence: float = 0.95,
 ) -> dict[str, float]:
-    """Return the metrics of one prediction file, flat.
+    """Return the metrics of one prediction file, as a flat dict.
 
     Args:
         labels: the label list of the task, of length n_labels.
         gold: the right label of each case, of length n_cases.
-        predictions: the predicted label of each case, None (or NaN) where the answer is invalid.
-        log_probs: natural log-probabilities of shape (n_cases, n_labels), in the order of `labels`, each row
-            normalised over the labels.
-        confidence: of the interval of the accuracy.
+        predictions: the predicted label of each case, None (or NaN) if the answer is invalid.
+        log_probs: log-probabilities (natural logarithm) of shape (n_cases, n_labels), in the order of `labels`, each
+            row normalised over the labels.
+        confidence: level of the interval of the accuracy.
 
     Returns:
-        What `label_scores` returns, and before `degenerate`: nll: mean negative log-probability of the gold label in
-        nats, 0 is best. brier: mean over cases of the squared distance between probabilities and gold, summed over
-        labels (Brier 1950), 0..2, 0 is best.
+        The result of `label_scores`, with, before `degenerate`: nll, mean negative log-probability of the gold label in
+        nats, 0 is best; brier, mean squared distance between probabilities and gold label, summed over labels (Brier
+        1950), 0..2, 0 is best.
 
     Raises:
-        TunediffError: no case, a label outside `labels`, or log-probabilities that are of another shape, not
+        TunediffError: there is no case, a label is not in `labels`, or log-probabilities have another shape, are not
             finite or not normalised.
     """
     gold = list(gold)
@@ -66,22 +66,22 @@ def score(
 def label_scores(
     labels: Sequence[str], gold: Iterable[str], predictions: Iterable[str | None], confidence: float = 0.95
 ) -> dict[str, float]:
-    """Return the metrics that labels alone give, flat.
+    """Return the metrics that require labels only, as a flat dict.
 
     Args:
         labels: the label list of the task, of length n_labels.
         gold: the right label of each case, of length n_cases.
-        predictions: the predicted label of each case, None (or NaN) where the answer is invalid.
-        confidence: of the interval of the accuracy.
+        predictions: the predicted label of each case, None (or NaN) if the answer is invalid.
+        confidence: level of the interval of the accuracy.
 
     Returns:
-        n: cases. accuracy, accuracy_low, accuracy_high: 0..1, with the Wilson interval. balanced_accuracy:
-        mean recall over the labels that occur in gold, 0..1. macro_f1: mean F1 over the labels that occur in
-        gold or predictions, 0..1. precision, recall, f1: 0..1, of the positive label, where there are two labels.
-        invalid: cases. degenerate: 1 where `degenerate_reason` gives one, else 0.
+        n: number of cases. accuracy, accuracy_low, accuracy_high: 0..1, with the Wilson interval. balanced_accuracy:
+        mean recall over the labels that occur in gold, 0..1. macro_f1: mean F1 over the labels that occur in gold or
+        predictions, 0..1. precision, recall, f1: 0..1, of the positive label, if there are two labels. invalid: number
+        of invalid answers. degenerate: 1 if `degenerate_reason` returns a sentence, else 0.
 
     Raises:
-        TunediffError: no case, or a label outside `labels`.
+        TunediffError: there is no case, or a label is not in `labels`.
     """
     counts = confusion(labels, gold, predictions)
     n, right = int(counts.sum()), int(counts.trace())
@@ -105,22 +105,22 @@ def label_scores(
 
 
 def confusion(labels: Sequence[str], gold: Iterable[str], predictions: Iterable[str | None]) -> Counts:
-    """Return cases counted by gold label and prediction, of shape (n_labels, n_labels + 1).
+    """Return the confusion matrix with a column for invalid answers, of shape (n_labels, n_labels + 1).
 
-    Row: gold label. Column: predicted label, the last one being the invalid answers.
+    Rows are gold labels, columns are predicted labels; the last column is for invalid answers.
 
     Raises:
-        TunediffError: a label outside `labels`, or more predictions than gold labels or fewer.
+        TunediffError: a label is not in `labels`, or the numbers of predictions and gold labels differ.
     """
     return _count(labels, label_codes(labels, gold), _prediction_codes(labels, predictions))
 
 
 def per_class(labels: Sequence[str], counts: Counts) -> list[dict[str, Any]]:
-    """Return label, precision, recall, f1 (0..1) and support (cases of that gold label), one row a label.
+    """Return label, precision, recall, f1 (0..1) and support (cases of that gold label), one row per label.
 
     Args:
         labels: the label list of the task, of length n_labels.
-        counts: what `confusion` returns.
+        counts: the result of `confusion`.
     """
     return [
         {
@@ -135,14 +135,14 @@ def per_class(labels: Sequence[str], counts: Counts) -> list[dict[str, Any]]:
 
 
 def degenerate_reason(labels: Sequence[str], counts: Counts) -> str | None:
-    """Return the sentence that says why these predictions need no reading of the case, None where they do.
+    """Return a sentence if the predictions are degenerate, else None.
 
-    Degenerate is one label for more than 95 % of the cases, or an accuracy no better than that of always
-    answering the most frequent gold label. Predictions of which none names a label are no choice among the labels.
+    They are if more than 95 % of the cases get the same label, or if the accuracy is no better than that of always
+    answering the most frequent gold label. Predictions that are all invalid are not degenerate.
 
     Args:
         labels: the label list of the task, of length n_labels.
-        counts: what `confusion` returns.
+        counts: the result of `confusion`.
     """
     n, right = int(counts.sum()), int(counts.trace())
     support, predicted = counts.sum(axis=1), counts[:, :-1].sum(axis=0)
@@ -163,13 +163,13 @@ def degenerate_reason(labels: Sequence[str], counts: Counts) -> str | None:
 
 
 def repeated_accuracy(metrics: Mapping[str, float], labels: Sequence[str], counts: Counts) -> list[str]:
-    """Return the scores that repeat the accuracy to six digits where the counts say something else.
+    """Return the scores that equal the accuracy to six digits although the counts give another value.
 
     Args:
-        metrics: figures as reported, in 0..1, among them any of accuracy, macro_f1, precision, recall, f1 (the last
-            three of the last label, the positive one of two).
+        metrics: reported figures in 0..1, including any of accuracy, macro_f1, precision, recall, f1 (the last three
+            for the last label, the positive one of two).
         labels: the label list of the task.
-        counts: what `confusion` returns for the predictions.
+        counts: the result of `confusion` for the predictions.
     """
     rows = per_class(labels, counts)
     occurring = [row["f1"] for row, column in zip(rows, counts.sum(axis=0), strict=False) if row["support"] or column]
@@ -184,7 +184,7 @@ def repeated_accuracy(metrics: Mapping[str, float], labels: Sequence[str], count
 
 
 def _prediction_codes(labels: Sequence[str], predictions: Iterable[str | None]) -> npt.NDArray[np.intp]:
-    """The place of each prediction in the label list, -1 of a missing one."""
+    """The index of each prediction in the label list, -1 if missing."""
     array = np.array(list(predictions), dtype=object)
     codes = pd.Index(list(labels)).astype(object).get_indexer(pd.Index(array))
     bad = (codes < 0) & ~pd.isna(array)
@@ -197,7 +197,7 @@ def _prediction_codes(labels: Sequence[str], predictions: Iterable[str | None]) 
 def _count(labels: Sequence[str], gold: npt.NDArray[np.intp], predicted: npt.NDArray[np.intp]) -> Counts:
     if len(gold) != len(predicted):
         raise TunediffError(f"found {len(predicted)} predictions, expected {len(gold)}, one per gold label")
-    # The code -1 of an invalid prediction is also the index of the last column.
+    # The index -1 of an invalid prediction refers to the last column.
     counts = np.zeros((len(labels), len(labels) + 1), dtype=np.int64)
     np.add.at(counts, (gold, predicted), 1)
     return counts
@@ -206,7 +206,7 @@ def _count(labels: Sequence[str], gold: npt.NDArray[np.intp], predicted: npt.NDA
 def _checked(
     log_probs: Iterable[Sequence[float]] | npt.NDArray[np.floating[Any]], shape: tuple[int, int]
 ) -> npt.NDArray[np.float64]:
-    """Return the log-probabilities as one new array of that shape, finite and normalised."""
+    """Check log-probabilities, and return them as a new array."""
     try:
         array = np.array(number_rows(log_probs), dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -218,7 +218,7 @@ def _checked(
     if not np.isfinite(array).all():
         row = int((~np.isfinite(array)).any(axis=1).argmax())
         raise TunediffError(f"log-probabilities of case {row + 1}: found {array[row]}, expected finite numbers")
-    # Loose enough for a model that computes in bfloat16, tight enough to catch unnormalised scores.
+    # The tolerance accepts models in bfloat16, and rejects scores that are not normalised.
     sums = np.exp(array).sum(axis=1)
     if (np.abs(sums - 1) > 0.02).any():
         row = int(np.abs(sums - 1).argmax())
@@ -227,10 +227,10 @@ def _checked(
 
 
 def _rates(counts: Counts) -> tuple[npt.NDArray[np.float64], ...]:
-    """Return precision, recall and F1, each of shape (n_labels,); 0 where undefined."""
+    """Return precision, recall and F1, each of shape (n_labels,); 0 if undefined."""
     right = counts.diagonal()
     support, predicted = counts.sum(axis=1), counts[:, :-1].sum(axis=0)
-    # A rate with an empty denominator has a numerator of 0 too.
+    # If a denominator is 0, so is the numerator.
     return (
         right / np.maximum(predicted, 1),
         right / np.maximum(support, 1),

@@ -1,9 +1,9 @@
-"""Every score of a model's answers to questions, flat, as it stands in metrics/eval_base.json.
+"""Metrics of answers to questions, as in metrics/eval_base.json.
 
     found = score_answers([["Paris"], []], ["Paris", "Rome"], log_probs=[[-0.1, -2.4], [-1.6, -0.2]])
     found["exact"], found["NoAns_f1"], found["best_exact"], found["invalid"]         # 50.0, 0.0, 100.0, 0
 
-A key that an official script or a library has carries the number that it gives: exact match and F1 in 0..100 as in
+Values have the scale of the official script or library with the same key: exact match and F1 in 0..100 as in
 evaluate-v2.0.py, BLEU in 0..100 as in sacrebleu, ROUGE and METEOR in 0..1.
 """
 
@@ -19,10 +19,11 @@ from tunediff.stats.intervals import wilson
 
 
 class Answered(NamedTuple):
-    """Questions with the references of each, a model's answers, and its log-probabilities.
+    """Questions with references, a model's answers, and its log-probabilities.
 
-    answers: reference texts, empty where the question has no answer. predictions: texts, empty for "no answer", None
-    where invalid. log_probs: natural-log probabilities of [answerable, unanswerable], of shape (n_cases, 2), or None.
+    answers: reference texts, empty if the question has no answer. predictions: texts, empty for "no answer", None if
+    invalid. log_probs: log-probabilities (natural logarithm) of [answerable, unanswerable], of shape (n_cases, 2), or
+    None.
     """
 
     answers: Sequence[Sequence[str]]
@@ -37,26 +38,26 @@ def score_answers(
     validation: Answered | None = None,
     confidence: float = 0.95,
 ) -> dict[str, float]:
-    """Return the metrics of a model's answers, flat.
+    """Return the metrics of a model's answers, as a flat dict.
 
     Args:
-        answers: the reference texts of each question; empty where it has no answer.
-        predictions: the answer to each; empty for "no answer", None where what was written could not be parsed.
-        log_probs: natural-log probabilities of [answerable, unanswerable], of shape (n_cases, 2); None where the
-            model gives none.
-        validation: other questions, with log_probs, on which to find the threshold of validated_*.
-        confidence: of the interval of exact match.
+        answers: the reference texts of each question; empty if it has no answer.
+        predictions: the answer to each question; empty for "no answer", None if it could not be parsed.
+        log_probs: log-probabilities (natural logarithm) of [answerable, unanswerable], of shape (n_cases, 2); None if
+            the model gives none.
+        validation: other questions, with log_probs, for tuning the threshold of validated_*.
+        confidence: level of the interval of exact match.
 
     Returns:
-        n: questions. exact, exact_low, exact_high (Wilson), f1: 0..100. HasAns_exact, HasAns_f1, HasAns_total of the
-        questions with an answer and NoAns_* of those without, where there are any. best_exact, best_exact_thresh,
-        best_f1, best_f1_thresh where there are log_probs: at the threshold that is best for these very questions.
-        validated_exact, validated_exact_thresh, validated_f1, validated_f1_thresh where there is `validation`: at the
-        threshold that is best there. bleu*, rouge*, meteor* as `tunediff.metrics.text.text_scores` gives them, of the
-        questions with an answer. invalid: cases.
+        n: number of questions. exact, exact_low, exact_high (Wilson), f1: 0..100. If there are any, HasAns_exact,
+        HasAns_f1, HasAns_total for questions with an answer, and NoAns_* for those without. With log_probs, best_exact,
+        best_exact_thresh, best_f1, best_f1_thresh at the best threshold for these questions. With `validation`,
+        validated_exact, validated_exact_thresh, validated_f1, validated_f1_thresh at the best threshold for those
+        questions. bleu*, rouge*, meteor*: see `tunediff.metrics.text.text_scores`, for questions with an answer.
+        invalid: number of invalid answers.
 
     Raises:
-        TunediffError: no question, lengths that differ, or log-probabilities that are not two finite numbers each.
+        TunediffError: there is no question, the lengths differ, or log-probabilities are not two finite numbers each.
     """
     found = _Scored.from_answers(Answered(answers, predictions, log_probs))
     exact, n = found.exact, len(answers)
@@ -64,7 +65,7 @@ def score_answers(
     low, high = wilson(int(exact.sum()), n, confidence)
     interval = {"exact_low": 100 * low, "exact_high": 100 * high}
     metrics = {"n": n, "exact": dictionary.pop("exact"), **interval, "f1": dictionary.pop("f1")}
-    del dictionary["total"]  # that is n
+    del dictionary["total"]  # equals n
     metrics |= dictionary
     if validation is not None and found.no_answer is not None:
         metrics |= _validated(found, _Scored.from_answers(validation))
@@ -91,14 +92,14 @@ class _Scored(NamedTuple):
 
 
 def _no_answer(log_probs: Iterable[Sequence[float]] | Floats, n: int) -> Floats:
-    """The probability of each question that it has no answer."""
+    """The probability of no answer for each question."""
     try:
         table = np.array(list(log_probs), dtype=np.float64)
     except (TypeError, ValueError):
         table = np.empty(0)
     if table.shape != (n, 2) or not np.isfinite(table).all():
         raise TunediffError(f"log-probabilities: expected two finite numbers for each of {n} questions, found others")
-    # Rounding must not take a probability above 1, where the official script drops an answer.
+    # Rounding must not make a probability larger than 1, above which the official script drops an answer.
     return np.minimum(np.exp(table[:, 1]), 1.0)
 
 

@@ -1,13 +1,13 @@
-"""How far a model's probabilities can be believed: proper scores per case, calibration error, what sureness is worth.
+"""Calibration of a model's probabilities: proper scores per case, calibration error, selective accuracy.
 
     log_probs = log_prob_array(frame["log_probs"])              # (n_cases, n_labels)
     sure, right = confidence_of(log_probs), log_probs.argmax(axis=1) == gold
     adaptive_ece(sure, right)                                   # 0.031: off by 3 points on average
-    reliability(sure, right)                                    # a row a bin: mean confidence, accuracy
+    reliability(sure, right)                                    # one row per bin: mean confidence, accuracy
 
-Everything here speaks of the probabilities of the labels: the answer is the most likely label, the confidence its
-probability. All bins hold the same number of cases (Nguyen and O'Connor 2015), so that none is nearly empty; cases of
-equal confidence stay in one bin, so that no result depends on the order of the cases.
+The answer is the most likely label, and the confidence is its probability. All bins have the same number of cases
+(Nguyen and O'Connor 2015), so that none is nearly empty. Cases of equal confidence stay in one bin, so that results do
+not depend on the order of the cases.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -29,7 +29,7 @@ BINS = 10
 
 
 def number_rows(column: Iterable[Sequence[float]]) -> Floats | list[Sequence[float]]:
-    """A column of rows of numbers in the form that numpy takes: an array where it is one already or Arrow holds it."""
+    """Return a column of rows of numbers in a form for numpy, without creating objects if possible."""
     if isinstance(column, pd.Series) and isinstance(column.dtype, pd.ArrowDtype):
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -63,10 +63,10 @@ def log_prob_array(column: Iterable[Sequence[float]]) -> Floats:
 
 
 def label_codes(labels: Sequence[str], gold: Iterable[str]) -> Codes:
-    """Return the place in `labels` of each gold label, of shape (n_cases,).
+    """Return the index of each gold label in `labels`, of shape (n_cases,).
 
     Raises:
-        TunediffError: a gold label is not one of `labels`.
+        TunediffError: a gold label is not in `labels`.
     """
     values = pd.Index(list(gold), dtype=object)
     codes = pd.Index(list(labels), dtype=object).get_indexer(values)
@@ -82,11 +82,11 @@ def confidence_of(log_probs: Floats) -> Floats:
 
 
 def gold_margins(log_probs: Floats, gold: Codes) -> Floats:
-    """Return how far each case's gold label leads the best other one in nats, of shape (n_cases,); below 0 it trails.
+    """Return the lead of the gold label over the best other label in nats, of shape (n_cases,); negative if it trails.
 
     Args:
-        log_probs: of shape (n_cases, n_labels).
-        gold: place of each case's gold label.
+        log_probs: log-probabilities of shape (n_cases, n_labels).
+        gold: index of the gold label of each case.
     """
     at = np.arange(len(gold))
     others = log_probs.copy()
@@ -95,12 +95,12 @@ def gold_margins(log_probs: Floats, gold: Codes) -> Floats:
 
 
 def case_nll(log_probs: Floats, gold: Codes) -> Floats:
-    """Return the negative log-probability of each case's gold label in nats, of shape (n_cases,); 0 is best."""
+    """Return the negative log-probability of the gold label of each case in nats, of shape (n_cases,); 0 is best."""
     return -log_probs[np.arange(len(gold)), gold]
 
 
 def case_brier(log_probs: Floats, gold: Codes) -> Floats:
-    """Return each case's squared distance of probabilities and gold label, of shape (n_cases,), in 0..2 (Brier 1950).
+    """Return the squared distance of probabilities and gold label, of shape (n_cases,), in 0..2 (Brier 1950).
 
     Summed over the labels; 0 is best.
     """
@@ -113,13 +113,13 @@ def case_brier(log_probs: Floats, gold: Codes) -> Floats:
 def adaptive_ece(confidence: Floats, right: Flags, bins: int = BINS) -> float:
     """Return the expected calibration error over bins of equal mass, in 0..1; 0 is best.
 
-    The mean over the cases of |accuracy - mean confidence| of their bin (Guo et al. 2017; Nguyen and O'Connor 2015).
-    Never 0 for a finite sample: chance alone sets accuracy and confidence of a bin apart, the more the fewer cases.
+    The mean over the cases of |accuracy - mean confidence| of their bin (Guo et al. 2017; Nguyen and O'Connor 2015). It
+    is biased upwards: in a finite sample, accuracy and confidence of a bin differ by chance.
 
     Args:
-        confidence: of each case, of shape (n_cases,), in 0..1; at least one case.
-        right: whether the most likely label is the gold one, of shape (n_cases,).
-        bins: how many; fewer where cases of equal confidence cannot be set apart.
+        confidence: confidence of each case, of shape (n_cases,), in 0..1; at least one case.
+        right: whether the most likely label is the gold label, of shape (n_cases,).
+        bins: number of bins; there may be fewer if cases have equal confidence.
     """
     return _weighted_ece(confidence, right, bins)(np.ones(len(confidence), dtype=np.intp))
 
@@ -133,15 +133,15 @@ def ece_interval(
 ) -> tuple[float, float]:
     """Return a bootstrap interval of `adaptive_ece`, both ends in 0..1.
 
-    Clusters of cases are drawn with replacement and the bins formed anew. A replicate adds chance of its own to an
-    error that is biased upward already, so its percentiles lie too high; the basic bootstrap (Davison and Hinkley 1997,
-    section 5.2) reflects them at the estimate, which takes that bias back. The estimate itself is always inside.
+    Clusters of cases are resampled, and bins are formed anew. Resampling increases the upward bias of the error, so
+    percentiles would be too high; the basic bootstrap (Davison and Hinkley 1997, section 5.2) reflects them at the
+    estimate, which corrects the bias. The interval always includes the estimate.
 
     Args:
         confidence: as for `adaptive_ece`.
         right: as for `adaptive_ece`.
-        level: of the interval.
-        clusters: the number of each case's cluster, from 0 without a gap; None: every case is its own.
+        level: level of the interval.
+        clusters: cluster number of each case, consecutive from 0; None: cases are independent.
         replicates: maximum number; above 20,000 cases fewer, down to 200, because the interval is narrow there.
     """
     error = _weighted_ece(confidence, right)
@@ -158,12 +158,12 @@ def ece_difference_interval(
 ) -> tuple[float, float]:
     """Return a paired bootstrap interval of the difference of two models' `adaptive_ece`, after minus before.
 
-    A replicate draws the same clusters of both models; the rest is as in `ece_interval`.
+    Each replicate uses the same clusters for both models; otherwise like `ece_interval`.
 
     Args:
-        before: confidence and right of the one model, as for `adaptive_ece`.
-        after: those of the other on the same cases.
-        level: of the interval.
+        before: confidence and right of the model before, as for `adaptive_ece`.
+        after: confidence and right of the model after, on the same cases.
+        level: level of the interval.
         clusters: as for `ece_interval`.
         replicates: as for `ece_interval`.
     """
@@ -173,7 +173,7 @@ def ece_difference_interval(
 
 
 def _weighted_ece(confidence: Floats, right: Flags, bins: int = BINS) -> Callable[[Codes], float]:
-    """The calibration error of cases that count so many times each, in their order."""
+    """A function that returns the calibration error for given weights of the cases."""
     order = np.argsort(confidence, kind="stable")
     sure = confidence[order]
     gaps = right[order] - sure
@@ -190,12 +190,12 @@ def _weighted_ece(confidence: Floats, right: Flags, bins: int = BINS) -> Callabl
 
 
 def _units(clusters: Codes | None, n: int) -> Codes:
-    """What is drawn: the number of each case's cluster."""
+    """The unit of each case: its cluster number, or its index."""
     return np.arange(n) if clusters is None else clusters
 
 
 def _reflected(value: Callable[[Codes], float], units: Codes, level: float, replicates: int) -> tuple[float, float]:
-    """The basic bootstrap interval of a value of weighted cases; the estimate is always inside."""
+    """The basic bootstrap interval of a function of the weights of the cases; it always includes the estimate."""
     generator = np.random.default_rng(0)
     estimate, n = value(np.ones(len(units), dtype=np.intp)), int(units.max()) + 1
     drawn = [
@@ -207,10 +207,11 @@ def _reflected(value: Callable[[Codes], float], units: Codes, level: float, repl
 
 
 def reliability(confidence: Floats, right: Flags, level: float, bins: int = BINS) -> pd.DataFrame:
-    """Return the bins of `adaptive_ece`, one row a bin, by rising confidence.
+    """Return the bins of `adaptive_ece`, one row per bin, by ascending confidence.
 
     Returns:
-        bin: from 1. cases. confidence: mean of the bin. accuracy: with its Wilson interval low..high; all in 0..1.
+        bin: number from 1. cases. confidence: mean of the bin. accuracy: with its Wilson interval low..high. All but
+        the first two are in 0..1.
     """
     order = np.argsort(confidence, kind="stable")
     sure, hits = confidence[order], right[order].astype(np.int64)
@@ -231,18 +232,18 @@ def reliability(confidence: Floats, right: Flags, level: float, bins: int = BINS
 
 
 def selective_accuracy(confidence: Floats, right: Flags, points: int = 100) -> pd.DataFrame:
-    """Return the accuracy on the cases that the model is surest of, by how many of them are answered.
+    """Return the accuracy on the most confident cases, by the share of cases answered.
 
-    Cases of equal confidence are answered together, so there may be fewer rows than asked for.
+    Cases of equal confidence are answered together, so there may be fewer rows than requested.
 
     Args:
-        confidence: of each case, of shape (n_cases,).
-        right: whether the most likely label is the gold one, of shape (n_cases,).
+        confidence: confidence of each case, of shape (n_cases,).
+        right: whether the most likely label is the gold label, of shape (n_cases,).
         points: maximum number of rows.
 
     Returns:
-        coverage: share of cases answered, 0..1, rising to 1. cases. threshold: the least confidence answered.
-        accuracy: of the answered cases, 0..1.
+        coverage: share of cases answered, 0..1, ascending to 1. cases. threshold: lowest confidence of an answered
+        case. accuracy: of the answered cases, 0..1.
     """
     n = len(confidence)
     order = np.argsort(-confidence, kind="stable")
@@ -261,7 +262,7 @@ def selective_accuracy(confidence: Floats, right: Flags, points: int = 100) -> p
 
 
 def _bin_starts(sorted_confidence: Floats, bins: int) -> npt.NDArray[Any]:
-    """Where each bin begins; a start inside a run of equal values moves to the first of the run."""
+    """The start of each bin; equal values stay in one bin."""
     n = len(sorted_confidence)
     wanted = (np.arange(bins) * n) // bins
     return np.unique(np.searchsorted(sorted_confidence, sorted_confidence[wanted]))

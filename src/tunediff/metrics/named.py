@@ -1,10 +1,10 @@
-"""The metrics that evaluate.metrics of params.yaml names: modules that `evaluate.load` finds.
+"""Metrics of the library `evaluate`, as listed in evaluate.metrics of params.yaml.
 
     named_scores(["accuracy", "my_metrics/length"], lambda features: task.module_inputs(features, frame))
     # {"evaluate_accuracy": 0.73, "evaluate_length_mean": 4.2, "evaluate_length_longest": 31}
 
-A name is a folder with a script of that name, which needs no network, or a module on the hub. Either is code that runs
-here: name only what you trust. What a module wants is read from its features; the task makes it.
+A name is a folder with a script of that name, which needs no network, or a module on the hub. Both are code that runs
+here, so name only modules that you trust. The features of a module determine the form of its inputs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,24 +19,25 @@ from tunediff.runtime.files import shown
 
 LONGEST = 10
 
-# What a module is given, by the name of each of its inputs.
+# The inputs of a module, by name.
 Inputs = Mapping[str, Sequence[Any]]
 
 
 def named_scores(names: Sequence[str], inputs_for: Callable[[Any], Inputs | None]) -> dict[str, float]:
-    """Return the numbers that modules of `evaluate` make of a prediction file's rows.
+    """Compute metrics of modules of `evaluate` for the rows of a prediction file.
 
     Args:
-        names: of the modules; a path counts from the current folder.
-        inputs_for: predictions and references in the form that a module's features ask for; None: there are no such.
+        names: names of the modules; paths are relative to the current folder.
+        inputs_for: function that returns predictions and references in the form of a module's features, or None if the
+            task has none.
 
     Returns:
-        evaluate_NAME_KEY for each number, NAME being the last part of a path, and evaluate_NAME where the key is the
-        name; of a list of at most ten, evaluate_NAME_KEY_1 and so on. What is no finite number is left out.
+        evaluate_NAME_KEY for each number, where NAME is the last part of a path, and evaluate_NAME if the key equals
+        the name; for a list of at most ten numbers, evaluate_NAME_KEY_1 and so on. Other values are ignored.
 
     Raises:
-        TunediffError: a module cannot be loaded, wants what this task has not, fails, gives no number, or one of
-            the name of another module's.
+        TunediffError: a module cannot be loaded, requires inputs that the task does not have, fails, or returns no
+            number, or two modules return the same key.
     """
     scores: dict[str, float] = {}
     for name in names:
@@ -46,24 +47,24 @@ def named_scores(names: Sequence[str], inputs_for: Callable[[Any], Inputs | None
         if not numbers:
             raise TunediffError(f"{place}: found {shown(found)}, expected a number at least")
         if both := sorted(scores.keys() & numbers.keys()):
-            raise TunediffError(f"{place}: found {both[0]}, which another module gives too, expected other names")
+            raise TunediffError(f"{place}: found {both[0]}, which another module also returns, expected unique names")
         scores |= numbers
     return scores
 
 
 def case_scores(name: str, key: str, answers: Sequence[Sequence[str]], predictions: Sequence[str]) -> list[float]:
-    """Return what a module of `evaluate` says of each case, as it says it.
+    """Return the score of each case by a module of `evaluate`, unscaled.
 
-    A module that gives a list with a number a case is called once, any other for each case by itself.
+    A module that returns a list with one number per case is called once, any other is called for each case.
 
     Args:
-        name: of the module; a path counts from the current folder.
-        key: which of its numbers; empty: the one called as the module, else the only one.
+        name: name of the module; paths are relative to the current folder.
+        key: key of the score; empty: the key with the name of the module, or the only one.
         answers: the reference texts of each case, at least one.
         predictions: the predicted text of each case.
 
     Raises:
-        TunediffError: as `named_scores`, or a case gets no finite number.
+        TunediffError: as for `named_scores`, or a case gets no finite number.
     """
     module, place = _load(name, "task.grade"), f"task.grade: evaluate:{name}"
     n = len(predictions)
@@ -74,9 +75,7 @@ def case_scores(name: str, key: str, answers: Sequence[Sequence[str]], predictio
         last = Path(name).name.removesuffix(".py")
         known = key or (last if last in found else next(iter(found)) if len(found) == 1 else "")
         if known not in found:
-            raise TunediffError(
-                f"{place}: found {shown(list(found))}, expected one of them behind it (evaluate:NAME:KEY)"
-            )
+            raise TunediffError(f"{place}: found {shown(list(found))}, expected one of them as evaluate:NAME:KEY")
         return found[known]
 
     if n == 0:
@@ -93,7 +92,7 @@ def case_scores(name: str, key: str, answers: Sequence[Sequence[str]], predictio
 
 
 def text_inputs(features: Any, answers: Sequence[Sequence[str]], predictions: Sequence[str]) -> Inputs | None:
-    """Texts as a module of `evaluate` wants them, each with a list of references or with the first one; None: no texts.
+    """Return texts in the form of a module of `evaluate`, with all references or the first one; None if not texts.
 
     Args:
         features: names and types of the module's inputs.
@@ -109,12 +108,12 @@ def text_inputs(features: Any, answers: Sequence[Sequence[str]], predictions: Se
 
 
 def _computed(module: Any, inputs_for: Callable[[Any], Inputs | None], place: str) -> Any:
-    """What a module makes of the inputs that its features ask for."""
+    """The result of a module for inputs in the form of its features."""
     kinds = module.features if isinstance(module.features, list) else [module.features]
     wanted = [kind for kind in kinds if set(kind) == {"predictions", "references"}]
     inputs = next((found for kind in wanted if (found := inputs_for(kind)) is not None), None)
     if inputs is None:
-        raise TunediffError(f"{place}: wants {shown(kinds[0], 200)}, which this task does not have")
+        raise TunediffError(f"{place}: requires {shown(kinds[0], 200)}, which this task does not have")
     try:
         return module.compute(**inputs)
     except Exception as error:  # a module is anybody's code
@@ -122,10 +121,10 @@ def _computed(module: Any, inputs_for: Callable[[Any], Inputs | None], place: st
 
 
 def _load(name: str, named_by: str) -> Any:
-    import evaluate  # seconds, which only a run that names a module spends
+    import evaluate  # takes seconds
 
     try:
-        return evaluate.load(name, seed=0)  # some modules draw samples
+        return evaluate.load(name, seed=0)  # some modules use random numbers
     except Exception as error:
         raise TunediffError(
             f"{named_by}: {name}: cannot be loaded: {_line(error)}; expected a folder with a script of that "
@@ -140,11 +139,11 @@ def _line(error: Exception) -> str:
 def _numbers(name: str, found: Any) -> dict[str, float]:
     numbers: dict[str, float] = {}
     for key, value in (found or {}).items():
-        whole = f"evaluate_{name}" if key == name else f"evaluate_{name}_{key}"
-        # Longer lists have a value a case, which is no metric.
+        full_name = f"evaluate_{name}" if key == name else f"evaluate_{name}_{key}"
+        # Longer lists have one value per case.
         several = isinstance(value, list | tuple | np.ndarray) and np.size(value) <= LONGEST
-        each = {f"{whole}_{place}": one for place, one in enumerate(np.ravel(value), start=1)} if several else {}
-        numbers |= {key: float(one) for key, one in (each or {whole: value}).items() if _is_number(one)}
+        each = {f"{full_name}_{place}": one for place, one in enumerate(np.ravel(value), start=1)} if several else {}
+        numbers |= {key: float(one) for key, one in (each or {full_name: value}).items() if _is_number(one)}
     return numbers
 
 

@@ -1,4 +1,4 @@
-"""SQuAD: exact match and token F1 of each question, and the dictionaries that the official scripts print.
+"""SQuAD metrics: exact match and token F1 of each question, and the output of the official scripts.
 
     >>> normalised("The  Eiffel Tower!")
     'eiffel tower'
@@ -9,12 +9,12 @@
     >>> squad_v2_scores([["Paris"], []], ["in Paris", ""], no_answer=[0.2, 0.9])["best_f1_thresh"]
     0.2
 
-Both versions score a question by its best reference (Rajpurkar et al. 2016, 2018). They part where texts are empty
-once normalised: 2.0 has questions without an answer, which only an empty prediction gets right.
+Both versions score a question by its best reference (Rajpurkar et al. 2016, 2018). They differ for texts that are empty
+after normalisation: 2.0 has questions without an answer, for which only an empty prediction is right.
 
-A model of version 2.0 also says how probable it holds that there is no answer. Above a threshold its answer is taken
-for none. The best threshold of the very questions that are scored (best_exact, best_f1) flatters; `tuned_threshold`
-finds one on other questions, `at_threshold` applies it.
+For version 2.0, a model also gives a probability of no answer. Above a threshold, its answer is replaced by no answer.
+The best threshold on the scored questions (best_exact, best_f1) overestimates; `tuned_threshold` finds one on other
+questions, `at_threshold` applies it.
 """
 
 import re
@@ -30,7 +30,7 @@ from tunediff.runtime.errors import TunediffError
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-# Above this the official script of 2.0 takes an answer for none, unless told otherwise: no probability is.
+# The default threshold of the official script of 2.0, which no probability exceeds.
 CERTAIN = 1.0
 
 _NAMES = ("exact", "f1")
@@ -39,28 +39,28 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def normalised(text: str) -> str:
-    """Lower case, without punctuation, without articles, words one space apart."""
+    """Return text in lower case, without punctuation and articles, and with single spaces."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def exact_match(answers: Sequence[str], prediction: str) -> int:
-    """1 where the prediction, normalised, is one of the answers, else 0. No answer: 1 where the prediction is empty."""
+    """Return 1 if the normalised prediction is one of the answers, or if both are empty, else 0."""
     found = normalised(prediction)
     return int(any(normalised(answer) == found for answer in _references(answers)))
 
 
 def token_f1(answers: Sequence[str], prediction: str) -> float:
-    """The best F1 of shared words between the prediction and an answer, in 0..1."""
+    """Return the best F1 of shared words between the prediction and any answer, in 0..1."""
     found = normalised(prediction).split()
     return max(_f1(normalised(answer).split(), found) for answer in _references(answers))
 
 
 def case_scores(answers: Iterable[Sequence[str]], predictions: Iterable[str | None]) -> tuple[Floats, Floats]:
-    """Exact match and token F1 of each question by the rules of 2.0, each of shape (n_cases,), in 0..1.
+    """Return exact match and token F1 of each question by the rules of 2.0, each of shape (n_cases,), in 0..1.
 
     Args:
-        answers: the reference answers of each question; empty where it has none.
-        predictions: one a question, empty for "no answer"; None is invalid and scores 0.
+        answers: the reference answers of each question; empty if it has none.
+        predictions: one per question, empty for "no answer"; None is invalid and scores 0.
     """
     pairs = [
         (0, 0.0) if prediction is None else (exact_match(references, prediction), token_f1(references, prediction))
@@ -71,14 +71,14 @@ def case_scores(answers: Iterable[Sequence[str]], predictions: Iterable[str | No
 
 
 def squad_scores(answers: Sequence[Sequence[str]], predictions: Sequence[str | None]) -> dict[str, float]:
-    """The dictionary of evaluate-v1.1.py: exact_match and f1, in 0..100.
+    """Return the dictionary of evaluate-v1.1.py: exact_match and f1, in 0..100.
 
     Args:
         answers: the reference answers of each question, at least one.
-        predictions: one a question; None where there is none, which scores 0.
+        predictions: one per question; None if there is none, which scores 0.
 
     Raises:
-        TunediffError: no question, or one without an answer.
+        TunediffError: there is no question, or a question has no answer.
     """
     for number, references in enumerate(answers, start=1):
         if not len(references):
@@ -91,7 +91,7 @@ def squad_scores(answers: Sequence[Sequence[str]], predictions: Sequence[str | N
         found = normalised(prediction)
         texts = [normalised(answer) for answer in references]
         exact += found in texts
-        # Version 1.1 sees no shared words in two empty texts.
+        # In version 1.1, two empty texts have no shared words.
         f1 += max(_f1(text.split(), found.split()) if text else 0.0 for text in texts)
     return {"exact_match": 100 * exact / len(answers), "f1": 100 * f1 / len(answers)}
 
@@ -101,20 +101,20 @@ def squad_v2_scores(
     predictions: Sequence[str | None],
     no_answer: Sequence[float] | Floats | None = None,
 ) -> dict[str, float]:
-    """The dictionary of evaluate-v2.0.py, scores in 0..100.
+    """Return the dictionary of evaluate-v2.0.py, with scores in 0..100.
 
     Args:
-        answers: the reference answers of each question; empty where it has none.
-        predictions: one a question, empty for "no answer"; None is invalid and scores 0.
-        no_answer: probability of each question that it has no answer; None: nobody said, and there is no best_*.
-            As in the script it may be another number, such as a difference of scores; above 1 the answer is dropped.
+        answers: the reference answers of each question; empty if it has none.
+        predictions: one per question, empty for "no answer"; None is invalid and scores 0.
+        no_answer: probability of no answer for each question; None: no best_*. As in the script, it may be another
+            number, such as a difference of scores; above 1 the answer is dropped.
 
     Returns:
-        exact, f1, total; the same as HasAns_* of the questions with an answer and as NoAns_* of those without, where
-        there are any; best_exact, best_exact_thresh, best_f1, best_f1_thresh.
+        exact, f1, total; if there are any, the same as HasAns_* for questions with an answer and as NoAns_* for those
+        without; best_exact, best_exact_thresh, best_f1, best_f1_thresh.
 
     Raises:
-        TunediffError: no question, or lengths that differ.
+        TunediffError: there is no question, or the lengths differ.
     """
     return v2_dictionary(*case_scores(answers, predictions), answers, predictions, no_answer)
 
@@ -126,7 +126,7 @@ def v2_dictionary(
     predictions: Sequence[str | None],
     no_answer: Sequence[float] | Floats | None = None,
 ) -> dict[str, float]:
-    """`squad_v2_scores` of questions whose `case_scores` are known."""
+    """Return the result of `squad_v2_scores`, given the result of `case_scores`."""
     _some(len(exact))
     answerable = np.array([len(references) > 0 for references in answers])
     certainty = None if no_answer is None else np.asarray(no_answer, dtype=np.float64)
@@ -147,27 +147,27 @@ def v2_dictionary(
 
 
 def threshold_gains(scores: Floats, answerable: Flags, silent: Flags) -> Floats:
-    """What answering a question adds to saying that it has no answer, in -1..1, of shape (n_cases,).
+    """Return the score of each answer minus that of "no answer", in -1..1, of shape (n_cases,).
 
     Args:
-        scores: exact match or F1 of each question as answered, in 0..1.
-        answerable: whether it has an answer.
-        silent: whether the model's own answer is empty, so that no threshold changes it.
+        scores: exact match or F1 of each answer, in 0..1.
+        answerable: whether the question has an answer.
+        silent: whether the model's answer is empty, so that no threshold changes it.
     """
     return np.where(answerable, scores, np.where(silent, 0.0, -1.0))
 
 
 def best_threshold(scores: Floats, answerable: Flags, silent: Flags, no_answer: Floats) -> tuple[float, float]:
-    """The highest mean score that a threshold reaches, in 0..1, and the threshold, as evaluate-v2.0.py finds them.
+    """Return the highest mean score for any threshold, in 0..1, and the threshold, like evaluate-v2.0.py.
 
-    Like there the questions are answered one by one by rising probability of no answer: of equal ones those that
-    come first, though no threshold sets them apart.
+    As in the script, questions are answered one by one by ascending probability of no answer, also within ties,
+    although no threshold separates them.
 
     Args:
-        scores: exact match or F1 of each question as answered, in 0..1.
-        answerable: whether it has an answer.
-        silent: whether the model's own answer is empty.
-        no_answer: probability that it has no answer.
+        scores: exact match or F1 of each answer, in 0..1.
+        answerable: whether the question has an answer.
+        silent: whether the model's answer is empty.
+        no_answer: probability of no answer.
     """
     order = np.argsort(no_answer, kind="stable")
     gains = threshold_gains(scores, answerable, silent)[order]
@@ -177,9 +177,9 @@ def best_threshold(scores: Floats, answerable: Flags, silent: Flags, no_answer: 
 
 
 def tuned_threshold(scores: Floats, answerable: Flags, no_answer: Floats) -> float:
-    """The threshold in 0..1 at which the mean of `at_threshold` is highest; the lowest of several.
+    """Return the threshold in 0..1 with the highest mean of `at_threshold`; of ties, the lowest.
 
-    Find it on the validation split and apply it to the test split.
+    Tune it on the validation split and apply it to the test split.
     """
     order = np.argsort(no_answer, kind="stable")
     levels = no_answer[order]
@@ -190,7 +190,7 @@ def tuned_threshold(scores: Floats, answerable: Flags, no_answer: Floats) -> flo
 
 
 def at_threshold(scores: Floats, answerable: Flags, no_answer: Floats, threshold: float) -> Floats:
-    """The scores where every answer is dropped whose probability of no answer lies above the threshold."""
+    """Return the scores after dropping every answer with a probability of no answer above the threshold."""
     return np.where(no_answer > threshold, (~answerable).astype(np.float64), scores)
 
 
@@ -207,6 +207,6 @@ def _f1(answer: list[str], prediction: list[str]) -> float:
     if not answer or not prediction:
         return float(answer == prediction)
     shared = sum((Counter(answer) & Counter(prediction)).values())
-    # Precision and recall first, as the official scripts do: another order differs in the last digit.
+    # Computed in the order of the official scripts, so that results agree to the last digit.
     precision, recall = shared / len(prediction), shared / len(answer)
     return 2 * precision * recall / (precision + recall) if shared else 0.0

@@ -1,23 +1,23 @@
-"""BLEU, ROUGE and METEOR of answers in words, by the libraries that people compare with.
+"""BLEU, ROUGE and METEOR of free-text answers, computed by the usual libraries.
 
     >>> found = text_scores([["the cat sat on the mat"], ["a dog", "one dog"]], ["the cat sat on a mat", "one dog"])
     >>> round(found["bleu"], 1), found["bleu_system_length"], round(found["rougeL"], 3)
     (55.8, 8, 0.917)
 
-Several references of a case, each library in its own way:
+Several references of a case are handled as in the libraries:
 
-    BLEU      sacrebleu: a run of words counts as often as in the reference that has it most often, and the length is
-              that of the reference next in length. Cases may have different numbers of references.
-    ROUGE     rouge-score: the best reference of each case, for each ROUGE by itself (`score_multi`), then the mean
-              over the cases. `evaluate` takes the same scores; its own mean is the median of random draws.
-    METEOR    nltk: the best reference of each case, then the mean over the cases, as `evaluate` does.
+    BLEU      sacrebleu: an n-gram counts up to its maximum count in any reference, and the reference length is the
+              closest one. Cases may have different numbers of references.
+    ROUGE     rouge-score: the best reference of each case, separately for each ROUGE (`score_multi`), then the mean
+              over the cases. `evaluate` uses the same scores, but its mean is the median of bootstrap samples.
+    METEOR    nltk: the best reference of each case, then the mean over the cases, like `evaluate`.
 
-BLEU is a ratio of sums over the corpus, so what a case adds are counts: `bleu_counts`, summed, are all it needs.
+BLEU is a ratio of sums over the corpus, so it can be computed from the sum of `bleu_counts` over the cases.
 
-rouge-score reads the letters a to z and digits alone, and none of the three finds words where no blanks stand between
-them. Where more than one case in twenty has its references in other letters than Latin ones, all texts are divided into
-words first (`words`): by what Unicode calls letters, and every character for itself in Chinese, Japanese, Thai and
-other scripts without blanks. Figures of texts in Latin letters are those of the libraries to the digit.
+rouge-score only reads the letters a to z and digits, and none of the libraries splits text without spaces into words.
+If more than one case in twenty has references in other scripts than Latin, all texts are split into words first
+(`words`): by Unicode letters, and into single characters in Chinese, Japanese, Thai and other scripts without spaces.
+For Latin script, results are identical to those of the libraries.
 """
 
 import re
@@ -35,13 +35,13 @@ from tunediff.runtime.errors import TunediffError
 Floats = npt.NDArray[np.float64]
 Texts = Sequence[str]
 
-ORDERS = 4  # BLEU counts runs of one to four words
+ORDERS = 4  # BLEU counts n-grams of one to four words
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
-# More of the cases than that in other letters than Latin ones, and all are divided into words by Unicode.
+# If a larger share of the cases is not in Latin script, all texts are split into words by Unicode.
 FEW = 0.05
-# Characters of scripts that put no blanks between words, and full-width punctuation: Thai, Lao, Tibetan, Burmese,
-# Khmer; Chinese and Japanese.
+# Characters of scripts without spaces between words, and full-width punctuation: Thai, Lao, Tibetan, Burmese, Khmer;
+# Chinese and Japanese.
 _UNSPACED = (
     "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u3190-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef"
     "\U0001b000-\U0001b16f\U00020000-\U0003ffff"
@@ -50,7 +50,7 @@ _CHARACTER = re.compile(f"[{_UNSPACED}]")
 
 
 def is_latin(answers: Sequence[Texts]) -> bool:
-    """Whether the libraries can read a corpus: whether nearly all cases have references in mostly Latin letters.
+    """Return whether nearly all cases have references in mostly Latin letters, which the libraries can read.
 
     Args:
         answers: the reference texts of each case.
@@ -66,14 +66,14 @@ def _is_latin(text: str) -> bool:
 
 
 def words(text: str) -> str:
-    """A text with a blank around each character of a script that has none between words.
+    """Return a text with a space around each character of scripts without spaces between words.
 
     >>> words("東京タワー, Tokyo")
     '東 京 タ ワ ー , Tokyo'
     """
     parts: list[str] = []
     for character in text:
-        # A mark that stands above or below belongs to the character before it.
+        # A combining mark belongs to the character before it.
         marked = unicodedata.category(character) in ("Mn", "Mc")
         if parts and not marked and (_CHARACTER.match(character) or _CHARACTER.match(parts[-1])):
             parts.append(character)
@@ -85,7 +85,7 @@ def words(text: str) -> str:
 
 
 class _Words:
-    """Words for rouge-score where its own reader finds none: letters and digits of any script, in lower case."""
+    """A tokenizer for rouge-score that reads letters and digits of any script, in lower case."""
 
     def tokenize(self, text: str) -> list[str]:
         marks = "".join(one if one.isalnum() or unicodedata.category(one)[0] == "M" else " " for one in text.lower())
@@ -93,7 +93,7 @@ class _Words:
 
 
 def text_scores(answers: Sequence[Texts], predictions: Texts) -> dict[str, float]:
-    """BLEU, ROUGE and METEOR of a corpus, flat.
+    """Return BLEU, ROUGE and METEOR of a corpus, as a flat dict.
 
     Args:
         answers: the reference texts of each case, at least one.
@@ -102,10 +102,10 @@ def text_scores(answers: Sequence[Texts], predictions: Texts) -> dict[str, float
     Returns:
         bleu and bleu_precision_1 to _4 in 0..100; bleu_brevity_penalty in 0..1; bleu_system_length and
         bleu_reference_length in words. rouge1, rouge2, rougeL, rougeLsum: F-measure, 0..1. meteor, or
-        meteor_without_synonyms where nltk finds no WordNet on this machine: 0..1.
+        meteor_without_synonyms if nltk does not find WordNet: 0..1.
 
     Raises:
-        TunediffError: no case, or one without a reference.
+        TunediffError: there is no case, or a case has no reference.
     """
     found = bleu_dictionary(bleu_counts(answers, predictions).sum(axis=0))
     found |= {name: float(scores.mean()) for name, scores in rouge_cases(answers, predictions).items()}
@@ -113,19 +113,19 @@ def text_scores(answers: Sequence[Texts], predictions: Texts) -> dict[str, float
 
 
 def bleu_counts(answers: Sequence[Texts], predictions: Texts) -> Floats:
-    """What each case adds to BLEU, of shape (n_cases, 10).
+    """Return the counts of each case for BLEU, of shape (n_cases, 10).
 
-    The columns: words predicted, words of the reference next in length, runs of 1 to 4 words that a reference has
-    too, runs of 1 to 4 words predicted.
+    The columns: predicted words, words of the reference with the closest length, matching n-grams of 1 to 4 words,
+    predicted n-grams of 1 to 4 words.
 
     Raises:
-        TunediffError: no case, or one without a reference.
+        TunediffError: there is no case, or a case has no reference.
     """
     from sacrebleu.metrics import BLEU
 
     _check(answers)
     answers, predictions = _readable(answers, predictions)
-    # Of a single case sacrebleu wants to be asked for the effective order; the counts are the same.
+    # effective_order avoids a warning of sacrebleu for single cases; the counts are the same.
     bleu = BLEU(effective_order=True)
     rows = []
     for references, prediction in zip(answers, predictions, strict=True):
@@ -135,12 +135,12 @@ def bleu_counts(answers: Sequence[Texts], predictions: Texts) -> Floats:
 
 
 def bleu_dictionary(sums: Floats) -> dict[str, float]:
-    """The figures of BLEU from summed `bleu_counts`, as sacrebleu gives them (smoothing: exp)."""
+    """Return BLEU and its components from summed `bleu_counts`, like sacrebleu (smoothing: exp)."""
     from sacrebleu.metrics import BLEU
 
-    whole = [int(value) for value in sums]
+    counts = [int(value) for value in sums]
     score = BLEU.compute_bleu(
-        whole[2 : 2 + ORDERS], whole[2 + ORDERS :], sys_len=whole[0], ref_len=whole[1], smooth_method="exp"
+        counts[2 : 2 + ORDERS], counts[2 + ORDERS :], sys_len=counts[0], ref_len=counts[1], smooth_method="exp"
     )
     return {
         "bleu": float(score.score),
@@ -152,10 +152,10 @@ def bleu_dictionary(sums: Floats) -> dict[str, float]:
 
 
 def corpus_bleu(sums: Floats) -> Floats:
-    """BLEU of many corpora at once, in 0..100, of shape (corpora,), from summed `bleu_counts` of shape (corpora, 10).
+    """Return BLEU of many corpora, in 0..100, of shape (corpora,), from summed `bleu_counts` of shape (corpora, 10).
 
-    The formula of sacrebleu with its smoothing `exp`: the k-th order without a shared run counts 1 / 2^k of one run
-    (method 3 of Chen and Cherry 2014).
+    The formula of sacrebleu with its smoothing `exp`: the k-th order without a match counts as 1 / 2^k matches (method
+    3 of Chen and Cherry 2014).
     """
     predicted, reference = sums[:, 0], sums[:, 1]
     shared, runs = sums[:, 2 : 2 + ORDERS], sums[:, 2 + ORDERS :]
@@ -169,12 +169,12 @@ def corpus_bleu(sums: Floats) -> Floats:
 
 
 def bleu_cases(answers: Sequence[Texts], predictions: Texts) -> Floats:
-    """BLEU of each case by itself, 0..1, of shape (n_cases,): sacrebleu's sentence score, smoothing `exp`.
+    """Return BLEU of each case, 0..1, of shape (n_cases,): sacrebleu's sentence score, smoothing `exp`.
 
-    Runs that a short answer is too short for do not count (effective order). The mean is not the BLEU of a corpus.
+    Orders that a short answer does not have are ignored (effective order). The mean is not the BLEU of the corpus.
 
     Raises:
-        TunediffError: no case, or one without a reference.
+        TunediffError: there is no case, or a case has no reference.
     """
     from sacrebleu.metrics import BLEU
 
@@ -185,12 +185,12 @@ def bleu_cases(answers: Sequence[Texts], predictions: Texts) -> Floats:
 
 
 def chrf_cases(answers: Sequence[Texts], predictions: Texts) -> Floats:
-    """The chrF of each case (Popovic 2015), 0..1, of shape (n_cases,): sacrebleu's sentence score, beta 2, order 6.
+    """Return chrF of each case (Popovic 2015), 0..1, of shape (n_cases,): sacrebleu's sentence score, beta 2, order 6.
 
-    It counts runs of characters, so it reads every script; the best reference counts.
+    It counts character n-grams, so it works for every script; the best reference counts.
 
     Raises:
-        TunediffError: no case, or one without a reference.
+        TunediffError: there is no case, or a case has no reference.
     """
     from sacrebleu.metrics import CHRF
 
@@ -199,20 +199,20 @@ def chrf_cases(answers: Sequence[Texts], predictions: Texts) -> Floats:
 
 
 def _sentence_scores(metric: Any, answers: Sequence[Texts], predictions: Texts) -> Floats:
-    """What a metric of sacrebleu says of each case, as a share."""
+    """The score of each case by a metric of sacrebleu, in 0..1."""
     pairs = zip(answers, predictions, strict=True)
     scores = [metric.sentence_score(text, list(dict.fromkeys(references))).score / 100 for references, text in pairs]
-    # A perfect answer may come out a rounding above 1.
+    # Rounding can make the score of a perfect answer slightly larger than 1.
     return np.minimum(np.array(scores, dtype=np.float64), 1.0)
 
 
 def rouge_cases(answers: Sequence[Texts], predictions: Texts) -> dict[str, Floats]:
-    """F-measure of ROUGE-1, ROUGE-2, ROUGE-L and ROUGE-Lsum of each case, 0..1, each of shape (n_cases,).
+    """Return F-measures of ROUGE-1, ROUGE-2, ROUGE-L and ROUGE-Lsum of each case, 0..1, each of shape (n_cases,).
 
-    Words as rouge-score cuts them, without stemming, as `evaluate` asks for them. ROUGE-Lsum takes lines for sentences.
+    Words are split by rouge-score without stemming, like in `evaluate`. ROUGE-Lsum treats lines as sentences.
 
     Raises:
-        TunediffError: no case, or one without a reference.
+        TunediffError: there is no case, or a case has no reference.
     """
     from rouge_score.rouge_scorer import RougeScorer
 
@@ -227,14 +227,14 @@ def rouge_cases(answers: Sequence[Texts], predictions: Texts) -> dict[str, Float
 
 
 def meteor_cases(answers: Sequence[Texts], predictions: Texts) -> Floats:
-    """METEOR of each case with nltk's parameters (alpha 0.9, beta 3, gamma 0.5), 0..1, of shape (n_cases,).
+    """Return METEOR of each case with nltk's parameters (alpha 0.9, beta 3, gamma 0.5), 0..1, of shape (n_cases,).
 
-    Words are matched exactly, then by stem, then by WordNet's synonyms; where nltk finds no WordNet on this machine
-    the last is left out, and `meteor_name` says so. Each text is cut into words as one line: nltk's division into
-    sentences needs a model that would have to be downloaded.
+    Words are matched exactly, then by stem, then by WordNet's synonyms. If nltk does not find WordNet, synonyms are
+    omitted, which `meteor_name` indicates. Texts are not split into sentences, because nltk would have to download a
+    model for that.
 
     Raises:
-        TunediffError: no case, or one without a reference.
+        TunediffError: there is no case, or a case has no reference.
     """
     from nltk.tokenize import NLTKWordTokenizer
     from nltk.translate.meteor_score import meteor_score
@@ -251,13 +251,13 @@ def meteor_cases(answers: Sequence[Texts], predictions: Texts) -> Floats:
 
 
 def meteor_name() -> str:
-    """What to call the METEOR that this machine can compute."""
+    """Return the name of the METEOR variant that this machine can compute."""
     return "meteor" if _wordnet() else "meteor_without_synonyms"
 
 
 @cache
 def _wordnet() -> Any:
-    """The reader of WordNet that nltk has, None where its files are not found."""
+    """The reader of WordNet in nltk, None if its files are not found."""
     from nltk.corpus import wordnet
 
     try:
@@ -268,7 +268,7 @@ def _wordnet() -> Any:
 
 
 def _readable(answers: Sequence[Texts], predictions: Texts) -> tuple[Sequence[Texts], Texts]:
-    """The texts, divided into words where the libraries would find none."""
+    """The texts, split into words if the libraries could not do so."""
     if is_latin(answers):
         return answers, predictions
     return [[words(text) for text in references] for references in answers], [words(text) for text in predictions]

@@ -1,10 +1,10 @@
-"""A board of many runs: on the terminal, as JSON, in Markdown and as one HTML page.
+"""Show a board of many runs: on the terminal, as JSON, in Markdown and as an HTML page.
 
-    table = board_table(board)                   # columns, each with its heading first, at most twelve
-    lines = board_lines(board, recipes, health)          # what the table means: groups, the best, recipes
+    table = board_table(board)                           # columns with the heading first, at most twelve
+    lines = board_lines(board, recipes, health)          # sentences: groups, the best run, recipes
     pages = board_pages(board, recipes, health)          # pages.markdown, pages.html
 
-A position is never printed without its interval, and the best run never without what it was chosen from.
+A rank is always printed with its interval, and the best run with the number of runs it was selected from.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from typing import Any
 
 from tunediff.compare.board import Board, Difference, Row
 from tunediff.compare.board_health import Health
-from tunediff.report.board_pictures import intervals_picture, trade_picture
+from tunediff.report.board_pictures import intervals_picture, tradeoff_picture
 from tunediff.report.diff_page import Pages
 from tunediff.report.notation import (
     NBSP,
@@ -39,7 +39,7 @@ Figures = Mapping[str, Any]
 
 
 def board_json(board: Board, recipes: Sequence[Figures], health: Health) -> dict[str, Any]:
-    """Return the board as one JSON object; shares and differences in 0..1 and -1..1, ranks from 1."""
+    """Return the board as a JSON object; shares in 0..1, differences in -1..1, ranks from 1."""
     return {
         "measure": board.measure,
         "n": board.n,
@@ -78,13 +78,13 @@ def _run(row: Row) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A value of params.yaml as JSON can hold it: YAML also has dates and numbers that are none."""
+    """A value of params.yaml for JSON, which has no dates, infinities or NaN."""
     fits = isinstance(value, str | int | None) or (isinstance(value, float) and isfinite(value))
     return value if fits else str(value)
 
 
 def board_table(board: Board) -> list[list[str]]:
-    """Return the columns of the table, each with its heading first; those that are known of no run are left out."""
+    """Return the columns of the table, with the heading first; columns without any value are omitted."""
 
     def to(difference: Difference | None) -> str:
         if difference is None:
@@ -114,7 +114,7 @@ def board_table(board: Board) -> list[list[str]]:
 
 
 def board_lines(board: Board, recipes: Sequence[Figures], health: Health) -> list[str]:
-    """Say what the table means, a line each."""
+    """Return sentences that explain the table, one per line."""
     lines = [
         *_about(board),
         *(f"Group {letter}: {', '.join(names)}." for letter, names in board.groups.items()),
@@ -125,12 +125,12 @@ def board_lines(board: Board, recipes: Sequence[Figures], health: Health) -> lis
         *_health(health, board),
         *board.notes,
     ]
-    # Names of runs are names of files and branches, which a terminal must not act on.
+    # Names of runs come from files and branches, and may contain control characters.
     return [visible(line) for line in lines]
 
 
 def _about(board: Board) -> Iterator[str]:
-    shared = "" if board.clusters is None else ", which allow for the text that cases share"
+    shared = "" if board.clusters is None else ", accounting for cases that share a text"
     apart = sum(pair.separated for pair in board.pairs)
     yield (
         f"{counted(len(board.rows), 'run')} on the same {counted(board.n, 'case')}: {apart:,} of "
@@ -143,10 +143,10 @@ def _about(board: Board) -> Iterator[str]:
 
 
 def _best(board: Board) -> Iterator[str]:
-    """The best run, with what it was chosen from."""
+    """The best run, and the number of runs it was selected from."""
     best, second = board.rows[0], board.rows[1]
     ahead = second.to_best
-    assert ahead is not None  # every run but the first is held against it
+    assert ahead is not None
     lead = (
         f"{best.name} is the most accurate of {counted(len(board.rows), 'run')}, selected on these same cases: "
         f"{points(-ahead.gain)} ahead of the next, {second.name} ({points_interval(-ahead.high, -ahead.low)}; "
@@ -170,7 +170,7 @@ def _parameters(board: Board) -> Iterator[str]:
 
 
 def parameters_text(row: Row) -> str:
-    """The parameters of a run that differ between the runs, in a line."""
+    """Return the parameters of a run that differ between the runs, as one line of text."""
     texts = [f"{name} {'none' if value is None else value}" for name, value in row.parameters.items()]
     more = f", and {len(texts) - MOST_PARAMETERS} more" if len(texts) > MOST_PARAMETERS else ""
     return ", ".join(texts[:MOST_PARAMETERS]) + more
@@ -187,7 +187,7 @@ def _retained(board: Board) -> Iterator[str]:
 
 
 def recipe_sentences(recipe: Figures, confidence: float) -> list[str]:
-    """Say what a recipe gains over its seeds, ready for a page."""
+    """Return sentences about the gain of a recipe over its seeds."""
     seeds = len(recipe["seeds"])
     who = f"Recipe: {', '.join(recipe['runs'])} ({counted(seeds, 'seed')})"
     each = ", ".join(signed(100 * gain) for gain in recipe["gains"])
@@ -223,7 +223,7 @@ def recipe_sentences(recipe: Figures, confidence: float) -> list[str]:
 
 
 def page_table(title: str, columns: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """A table of a page, from its columns, each with its heading first."""
+    """Return a table for a page, given columns with the heading first."""
     return {
         "title": title,
         "heading": [column[0] for column in columns],
@@ -234,7 +234,7 @@ def page_table(title: str, columns: Sequence[Sequence[str]]) -> dict[str, Any]:
 def _health(health: Health, board: Board) -> Iterator[str]:
     """How well the test set distinguishes these runs."""
     ratio = "without noise" if health.signal_to_noise is None else f"{decimal(health.signal_to_noise, 1)} times"
-    noise = "between seeds of one recipe" if health.noise_of == "seeds" else "by the draw of the cases"
+    noise = "between seeds of one recipe" if health.noise_of == "seeds" else "due to the sampling of the cases"
     yield (
         f"The test set: the runs differ by {decimal(100 * health.spread, 1)} points (standard deviation), while a "
         f"single run varies by {decimal(100 * health.noise, 1)} {noise}: {ratio} the noise. All runs got "
@@ -252,7 +252,7 @@ def _health(health: Health, board: Board) -> Iterator[str]:
 
 
 def recipe_headline(recipe: Figures, measure: str, confidence: float) -> str:
-    """Say in a line what a recipe gains, not what one of its checkpoints does."""
+    """Return a headline about the gain of a recipe, as opposed to that of one checkpoint."""
     seeds, gain = counted(len(recipe["seeds"]), "seed"), recipe["gain"]
     if recipe["gain_low"] is None:
         return f"{points(gain)} of {measure} on average over {seeds}: the gain of these checkpoints, not of the recipe."
@@ -266,7 +266,7 @@ def recipe_headline(recipe: Figures, measure: str, confidence: float) -> str:
 
 
 def _flips(flips: Sequence[Figures]) -> list[tuple[str, ...]]:
-    """The first cases of each kind: the kind, the case, and by how many seeds it is repaired and broken."""
+    """The first cases of each kind: kind, case, and the numbers of seeds that repair and break it."""
     rows: list[tuple[str, ...]] = []
     for kind, words in FLIPS.items():
         for one in [flip for flip in flips if flip["kind"] == kind][:MOST_FLIPS]:
@@ -278,13 +278,13 @@ def _flips(flips: Sequence[Figures]) -> list[tuple[str, ...]]:
 def board_pages(board: Board, recipes: Sequence[Figures], health: Health, flips: Sequence[Figures] = ()) -> Pages:
     """Return the board as an HTML page and in Markdown.
 
-    Where all runs but the base are seeds of one recipe, the recipe is what the page is about.
+    If all runs except the base are seeds of one recipe, the page is about the recipe.
 
     Args:
-        board: of the runs.
-        recipes: what is known of those that differ in their seed alone.
-        health: of their test set.
-        flips: the cases that seeds flip (`tunediff.compare.recipes.case_lines`).
+        board: the board.
+        recipes: figures of the recipes (`tunediff.compare.recipes.recipe_figures`).
+        health: quality of the test set.
+        flips: cases that seeds flip (`tunediff.compare.recipes.case_lines`).
     """
     lines, title = board_lines(board, recipes, health), "Which runs differ"
     if len(recipes) == 1 and {row.name for row in board.rows} - {board.base} == set(recipes[0]["runs"]):
@@ -296,6 +296,6 @@ def board_pages(board: Board, recipes: Sequence[Figures], health: Health, flips:
         "lines": lines,
         "flips": _flips(flips),
         "pairs": [pair for pair in board.pairs if pair.separated],
-        "pictures": [picture for picture in (intervals_picture(board), trade_picture(board)) if picture is not None],
+        "pictures": [picture for picture in (intervals_picture(board), tradeoff_picture(board)) if picture is not None],
     }
     return Pages(board_html(contents), markdown_page(contents, "board.md.j2"))

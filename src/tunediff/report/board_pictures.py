@@ -1,6 +1,6 @@
-"""The pictures of a board: runs by interval with their groups as bars, and gain against what it costs.
+"""Draw the charts of a board: runs with intervals and groups, and gain over cost.
 
-intervals_picture(board), trade_picture(board)
+intervals_picture(board), tradeoff_picture(board)
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ TRADES = {"forgotten": "forgotten, % of other test sets' cases", "seconds": "sec
 
 
 def intervals_picture(board: Board) -> Markup:
-    """A dot and its interval for each run, best first, and beside them a bar for each group of ties."""
+    """Draw a dot with its interval for each run, best first, next to a bar for each group of ties."""
     import altair as alt
 
     first = board.rows[:MOST_RUNS]
@@ -64,10 +64,10 @@ def intervals_picture(board: Board) -> Markup:
     return picture(alt.hconcat(drawn, bars, spacing=12), "Runs by interval, groups of ties as bars", summary)
 
 
-def trade_picture(board: Board) -> Markup | None:
-    """Gain over the base against what was forgotten and against the cost; None where neither is known of two runs.
+def tradeoff_picture(board: Board) -> Markup | None:
+    """Draw the gain over the base against forgotten cases and training time; None if unknown for at least two runs.
 
-    Runs on the frontier are filled and joined. One that does not beat the base is none of them.
+    Runs on the Pareto frontier are filled and joined. They include only runs that beat the base.
     """
     import altair as alt
 

@@ -1,7 +1,7 @@
-"""A chain of variants: on the terminal, as JSON, in Markdown and as one HTML page.
+"""Show a chain of variants: on the terminal, as JSON, in Markdown and as an HTML page.
 
-variants, steps = chain_tables(chain)        # columns, each with its heading first
-lines = chain_lines(chain)                   # what the tables mean
+variants, steps = chain_tables(chain)        # columns with the heading first
+lines = chain_lines(chain)                   # sentences
 pages = chain_pages(chain)                   # pages.markdown, pages.html
 """
 
@@ -33,12 +33,12 @@ def chain_json(chain: Chain) -> dict[str, Any]:
 
 
 def step_name(step: Step) -> str:
-    """A step in words, safe for a terminal."""
+    """The name of a step, safe for a terminal."""
     return f"{visible(step['before'])} -> {visible(step['after'])}"
 
 
 def chain_tables(chain: Chain) -> tuple[Columns, Columns]:
-    """Return two tables by their columns, each with its heading first: of the variants, and of the steps."""
+    """Return the tables of the variants and of the steps, as columns with the heading first."""
     wide = f"{level(chain.confidence)} interval"
 
     def share(step: Step, name: str) -> str:
@@ -69,13 +69,13 @@ def chain_tables(chain: Chain) -> tuple[Columns, Columns]:
 
 
 def chain_lines(chain: Chain) -> list[str]:
-    """Say what the tables mean, a line each."""
-    # Names of variants are names of files and models, which a terminal must not act on.
+    """Return sentences that explain the tables, one per line."""
+    # Names of variants come from files and models, and may contain control characters.
     return [visible(line) for line in _lines(chain)]
 
 
 def _lines(chain: Chain) -> Iterator[str]:
-    shared = ", which allow for the text that cases share" if any("cluster" in one for one in chain.frames) else ""
+    shared = ", accounting for cases that share a text" if any("cluster" in one for one in chain.frames) else ""
     steps = chain.steps
     adjusted = f", adjusted over {whole(len(steps))} steps by Holm" if len(steps) > 1 else ""
     yield (
@@ -109,10 +109,12 @@ def _step_sentence(step: Step, alpha: float) -> str:
 def chain_pages(chain: Chain) -> Pages:
     """Return the chain as an HTML page and in Markdown."""
     variants, steps = chain_tables(chain)
+    # An arrow, because escaping ">" would make the Markdown hard to read.
+    steps = [[cell.replace("->", "→") for cell in column] for column in steps]
     contents = {
         "title": "What each step changed",
         "tables": [page_table("Variants", variants), page_table("Steps", steps)],
-        "lines": chain_lines(chain),
+        "lines": [line.replace("->", "→") for line in chain_lines(chain)],
         "pictures": [],
         "flips": [],
     }

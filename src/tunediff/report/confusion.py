@@ -1,4 +1,4 @@
-"""Pictures of what was taken for what: a heat map of gold label by answer, and of what changed in it.
+"""Draw confusion matrices as heat maps of gold label by answer, and their difference.
 
 base, tuned = confusion_tables(results.cells, labels)
 confusion_picture(labels, base, "base model", with_unlabelled=False)
@@ -21,7 +21,7 @@ DARKEST = 0.5  # opacity of a full cell: text on it stays readable in both modes
 
 
 def confusion_tables(cells: Sequence[Cell], labels: Sequence[str]) -> tuple[Counts, Counts]:
-    """Return the confusion of both models, each of shape (n_labels, n_labels + 1), the last column without a label."""
+    """Return the confusion of both models, each of shape (n_labels, n_labels + 1); the last column: no label."""
     place: dict[str | None, int] = {label: at for at, label in enumerate(labels)}
     base, tuned = (np.zeros((len(labels), len(labels) + 1), dtype=np.int64) for _ in range(2))
     for cell in cells:
@@ -31,12 +31,12 @@ def confusion_tables(cells: Sequence[Cell], labels: Sequence[str]) -> tuple[Coun
 
 
 def confusion_picture(labels: Sequence[str], counts: Counts, who: str, with_unlabelled: bool) -> Markup:
-    """Heat map of gold label by answer; the shade is the share of the gold label's cases.
+    """Draw a heat map of gold label by answer; the shade is the share of the gold label's cases.
 
     Args:
         labels: the label list, of length n_labels.
-        counts: of shape (n_labels, n_labels + 1), the last column being the answers that name no label.
-        who: whose answers they are, such as "base model".
+        counts: of shape (n_labels, n_labels + 1); the last column is for answers without a label.
+        who: name of the model, such as "base model".
         with_unlabelled: whether to show the last column.
     """
     names = [*labels, NO_LABEL] if with_unlabelled else list(labels)
@@ -56,7 +56,7 @@ def confusion_picture(labels: Sequence[str], counts: Counts, who: str, with_unla
 
 
 def difference_picture(labels: Sequence[str], base: Counts, tuned: Counts, with_unlabelled: bool) -> Markup:
-    """Heat map of what `confusion_picture` shows of the tuned model less what it shows of the base model."""
+    """Draw a heat map of the tuned model's confusion minus that of the base model."""
     names = [*labels, NO_LABEL] if with_unlabelled else list(labels)
     change = tuned - base
     share = change / np.maximum(base.sum(axis=1, keepdims=True), 1)

@@ -1,9 +1,9 @@
-"""Flips without training, and what became of the gain over training, in sentences.
+"""Sentences about flips without training, and about the gain during training.
 
     controls_sentence(results.controls)        # "Evaluated again, the base model gives zero flips on 120 cases: ..."
-    epoch_sentences(found)                     # which epoch is better than which
+    epoch_sentences(found)                     # pairs of epochs that differ
 
-What `tunediff controls` and `tunediff checkpoints` measured, where they ran on this run.
+The figures come from `tunediff controls` and `tunediff checkpoints`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ Record = Mapping[str, Any]
 
 
 def controls_sentence(found: Record) -> str:
-    """What the base asked again, random adapters and parts of the change flip; empty where nothing was measured."""
+    """Return sentences about the flips of the controls; empty if not measured."""
     return " ".join(_controls(found)) if found else ""
 
 
@@ -57,7 +57,7 @@ def _controls(found: Record) -> Iterator[str]:
 
 
 def checkpoints_sentence(found: Record) -> str:
-    """Gain and forgetting after each epoch, on every test set; empty where nothing was measured."""
+    """Return sentences about the change after each epoch on every test set; empty if not measured."""
     return " ".join(sentence for name, one in found["sets"].items() for sentence in _set(name, one)) if found else ""
 
 
@@ -68,7 +68,7 @@ def _set(name: str, found: Record) -> Iterator[str]:
 
 
 def perplexity_sentence(found: Record) -> str:
-    """The perplexity of a text before and after; empty where it was not measured."""
+    """Return a sentence about the perplexity of a text before and after; empty if not measured."""
     if not found:
         return ""
     ends = ""
@@ -82,7 +82,7 @@ def perplexity_sentence(found: Record) -> str:
 
 
 def epoch_sentences(found: Record) -> Iterator[str]:
-    """Which epoch is better than which on a test set; of one epoch nothing."""
+    """Yield sentences about the pairs of epochs that differ significantly on a test set."""
     separated = [pair for pair in found["pairs"] if pair["separated"]]
     for pair in separated:
         other = pair["a"] if pair["better"] == pair["b"] else pair["b"]

@@ -1,4 +1,4 @@
-"""The report of `tunediff diff`: the page of the pipeline, as far as two prediction files go.
+"""Write the report of `tunediff diff`: the page of the pipeline without results that need a pipeline.
 
 pages = diff_pages(found, ("before.jsonl", "after.jsonl"))
 pages.html, pages.markdown
@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from tunediff.compare.checks import Models
 from tunediff.compare.comparison import Comparison
 from tunediff.compare.effects.differences import Difference
 from tunediff.compare.effects.slices import slices_of_cases
 from tunediff.compare.effects.transitions import cube
 from tunediff.compare.evidence import Evidence
 from tunediff.compare.explanations.causes import plain
+from tunediff.compare.raised import Models
 from tunediff.config.report import Report
 from tunediff.data.cases import INVALID, MODELS
 from tunediff.report.explorer import chosen
@@ -30,7 +30,7 @@ FILES = Models("model before", "model after", "the change")
 
 
 class Pages(NamedTuple):
-    """The report twice: one self-contained HTML file, and Markdown for a pull request."""
+    """The report as one self-contained HTML file, and as Markdown for a pull request."""
 
     html: str
     markdown: str
@@ -40,8 +40,8 @@ def diff_pages(found: Evidence, names: tuple[str, str]) -> Pages:
     """Return the two reports.
 
     Args:
-        found: what `tunediff.compare.evidence.gather` returns of two files.
-        names: of the two files.
+        found: the result of `tunediff.compare.evidence.gather` for two files.
+        names: names of the two files.
     """
     comparison = found.comparison
     slices, labels = (found.tables.get(name, pd.DataFrame()) for name in ("slices", "labels"))
@@ -69,7 +69,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _cells(found: Evidence) -> list[Cell]:
-    """Cases by gold label and answers, where answers are classes; an answer outside of the labels names none."""
+    """Cases by gold label and answers, if answers are classes; an answer outside of the labels counts as none."""
     task = found.comparison.task
     of_classes = not task.answers_are_labels or len(found.tables["differences"]) > 1
     if len(task.labels) < 2 or not of_classes:
@@ -94,9 +94,9 @@ def _flows(comparison: Comparison) -> list[Flow]:
 
 
 def _cases(found: Evidence) -> Iterator[dict[str, Any]]:
-    """The cases that the page holds, as a line of data/cases.jsonl each."""
+    """The cases that the page shows, as records of data/cases.jsonl."""
     comparison = found.comparison
-    assert comparison.pairs is not None  # a page of two files
+    assert comparison.pairs is not None
     task, places = comparison.task, chosen(comparison.cells)
     rows = comparison.pairs.at(places)
     rows = rows.assign(transition=comparison.cells.iloc[places])

@@ -1,11 +1,11 @@
-"""How a picture of the report is drawn: altair charts as inline SVG, in the colours of the page they stand in.
+"""Render altair charts as inline SVG, in the colours of the page.
 
 drawn = picture(chart(rows).mark_bar().encode(...), "Seconds by stage", "train: 00:03:02, ...")
-drawn                # '<svg class="picture" role="img" ...'; no script, no font, no reference to elsewhere
+drawn                # '<svg class="picture" role="img" ...'; no scripts, fonts or external references
 
-Each colour in the SVG is a CSS variable of the page (`var(--repaired)`), so that one picture serves light mode, dark
-mode and print. Blue and vermilion carry the meaning, which the common kinds of colour blindness tell apart; text and
-dashes repeat it.
+Each colour in the SVG is a CSS variable of the page (`var(--repaired)`), so that a picture works in light mode, dark
+mode and print. Blue and vermilion remain distinct for common kinds of colour blindness; text and dashes repeat their
+meaning.
 """
 
 import re
@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 from tunediff.report.results import Record
 
-# The colours that altair draws with, and the CSS variable each becomes; the page's style defines the variables.
+# The CSS variable of each colour, and the colour that altair draws with; style.css defines the variables.
 COLOURS = {
     "ink": "#1c2127",
     "muted": "#5b6571",
@@ -39,7 +39,7 @@ TRANSITION_NAMES = {
 }
 STYLE = {
     "background": "transparent",
-    # Fonts of one width everywhere: the SVG is laid out here and drawn with what the reader's machine has.
+    # Fonts with the same metrics, because the layout is computed here and the reader's machine draws it.
     "font": "Arial, Helvetica, Liberation Sans, sans-serif",
     "padding": 4,
     "aria": False,
@@ -62,23 +62,23 @@ STYLE = {
 
 
 def chart(rows: Sequence[Record]) -> Any:
-    """An altair chart of rows."""
+    """Return an altair chart of rows."""
     import altair as alt
 
     return alt.Chart(alt.Data(values=list(rows)))  # type: ignore[no-untyped-call]
 
 
 def picture(chart: Any, title: str, summary: str) -> Markup:
-    """The chart drawn, named by its title and told in words by its summary for those who do not see it."""
+    """Render a chart as SVG, with title and summary for screen readers."""
     import vl_convert
 
-    # A chart of ours is checked by its test, so the second that altair's schema check takes is saved here.
+    # altair's schema check takes a second, and the tests cover our charts.
     svg = vl_convert.vegalite_to_svg(chart.to_dict(validate=False), config=STYLE, allowed_base_urls=[])
     return inline(svg, title, summary)
 
 
 def inline(svg: str, title: str, summary: str) -> Markup:
-    """The SVG for use inside HTML: named for screen readers, colours as CSS variables, no namespace addresses."""
+    """Return an SVG for inline use in HTML: labelled for screen readers, with CSS variables, without namespaces."""
     opening, rest = svg.split(">", 1)
     size = re.search(r'width="\S+" height="\S+" viewBox="[^"]+"', opening)
     rest = re.sub(r'(?<==")#[0-9a-f]{6}(?=")', lambda match: VARIABLES.get(match.group(), match.group()), rest)

@@ -1,9 +1,9 @@
-"""The cases as the page holds them: JSON for its case explorer, no more of them than a browser is quick with.
+"""Data of the page's case explorer: the cases as JSON, limited to a number that browsers handle quickly.
 
     data = explorer_data(results)
     data["cases"][0]     # {"id": "3f...", "texts": ["A man ...", "He ..."], "label": "neutral", "before": None, ...}
 
-Keys that a case has nothing for are left out. Margins are in nats: how far the gold label is before the best other.
+Keys without a value are omitted. Margins, the lead of the gold label over the best other label, are in nats.
 """
 
 import math
@@ -24,13 +24,13 @@ from tunediff.runtime.files import visible
 from tunediff.tasks.task import Task
 
 MOST_CASES = 10_000
-# Of a text, so that ten thousand long paragraphs still fit; cases.jsonl has the whole.
+# Texts are truncated to this length, so that ten thousand long paragraphs fit; cases.jsonl has the full texts.
 LONGEST = 2_000
-# Of a context cut to that length, so much stands before the answer that the cut is around.
+# Number of characters before the answer in a truncated context.
 BEFORE = 500
-# A menu of more is no help.
+# Number of labels up to which there is a menu.
 MOST_LABELS = 50
-# What stands beside the evidence already.
+# Fields of the evidence that the page shows elsewhere.
 SHOWN = {
     *("case_id", "transition", "label", "base_prediction", "tuned_prediction", "base_margin", "tuned_margin"),
     *("clauses", "explanation", "alone", "others", "base_f1", "tuned_f1", "base_answered", "tuned_answered"),
@@ -39,20 +39,20 @@ SHOWN = {
 NAMES = {
     "base_calibrated_margin": "calibrated margin before, nats",
     "tuned_calibrated_margin": "calibrated margin after, nats",
-    "base_parse": "form of the answer before",
-    "tuned_parse": "form of the answer after",
+    "base_parse": "answer parsed before",
+    "tuned_parse": "answer parsed after",
     "base_stable": "same answer at another batch size, before",
     "tuned_stable": "same answer at another batch size, after",
-    "overlap": "share of its words found in the rest",
+    "overlap": "share of its words that occur in the rest",
     "subsequence": "occurs verbatim in the rest",
     "negation": "negation",
     "nearest": "nearest training cases",
-    "base_text": "written before",
-    "tuned_text": "written after",
-    "base_words": "words of the answer before",
-    "tuned_words": "words of the answer after",
-    "base_repetition": "repeated runs of four words before",
-    "tuned_repetition": "repeated runs of four words after",
+    "base_text": "generated text before",
+    "tuned_text": "generated text after",
+    "base_words": "words in the answer before",
+    "tuned_words": "words in the answer after",
+    "base_repetition": "repeated sequences of four words before",
+    "tuned_repetition": "repeated sequences of four words after",
     "base_other_script": "answer before in another script",
     "tuned_other_script": "answer after in another script",
     "base_in_sentence": "answer before is in the sentence of the gold answer",
@@ -60,20 +60,20 @@ NAMES = {
     "base_no_answer_odds": "log-odds of no answer before, nats",
     "tuned_no_answer_odds": "log-odds of no answer after, nats",
     "question_word": "question word",
-    "answer_words": "words of the gold answer",
+    "answer_words": "words in the gold answer",
     "answer_overlap": "share of the question's words in the sentence with the answer",
-    "position": "place of the answer in the context, 0 to 1",
+    "position": "position of the answer in the context, 0 to 1",
 }
 
 
-# What cases are sorted by where the task has no score: its name, and the key of a record with it before and after.
+# The sort criterion if the task has no score: its name, and the key of a record with its values before and after.
 MARGIN = ("margin", "margins")
 
 
 def chosen(transitions: Sequence[str] | pd.Series, most: int = MOST_CASES) -> npt.NDArray[np.int64]:
-    """Return the places of the cases that the page holds: all, or where those are too many as many flips as fit.
+    """Return the indices of the cases that the page shows: all cases, or flips only if there are too many.
 
-    Broken and repaired cases have half of the room each; what one of them leaves free the other one takes.
+    Broken and repaired cases get half of the places each; either can use places that the other does not need.
     """
     if len(transitions) <= most:
         return np.arange(len(transitions))
@@ -84,16 +84,16 @@ def chosen(transitions: Sequence[str] | pd.Series, most: int = MOST_CASES) -> np
 
 
 def explorer_data(results: Results) -> dict[str, Any]:
-    """Return what the case explorer of the page works on, JSON-ready.
+    """Return the data of the case explorer, JSON-ready.
 
     Args:
-        results: of the experiment.
+        results: results of the experiment.
 
     Returns:
-        inputs: their names. labels: gold labels that occur, empty where there are too many for a menu. slices: the
-        slices, numbered by the cases. score, key: what there is to sort by, margin or the task's first score, and where
-        a case has it; empty where there is neither. total: cases of the test set. cases: what the page shows of each; a
-        text in pieces has every second one marked.
+        inputs: names of the inputs. labels: gold labels that occur, empty if there are too many for a menu. slices:
+        names of the slices; cases refer to them by index. score, key: the sort criterion, margin or the task's first
+        score, and its key in a case; empty if there is neither. total: number of test cases. cases: the fields of each
+        case; a text may be a list of pieces, of which every second one is marked.
     """
     cases = [results.cases[at] for at in chosen([case["transition"] for case in results.cases]).tolist()]
     slices: dict[str, int] = {}
@@ -139,7 +139,7 @@ def _record(case: Record, task: Task, slices: dict[str, int]) -> dict[str, Any]:
 
 
 def _probabilities(case: Record, labels: Sequence[str]) -> dict[str, list[float]]:
-    """The probability of the gold label and its margin, before and after, where both are known."""
+    """The probability of the gold label and its margin, before and after, if known."""
     found = {}
     gold = [gold_log_prob(case, labels, who) for who in MODELS]
     if gold[0] is not None and gold[1] is not None:
@@ -151,17 +151,17 @@ def _probabilities(case: Record, labels: Sequence[str]) -> dict[str, list[float]
 
 
 def _text(case: Record, name: str) -> str | list[str] | None:
-    """An input as the page holds it: a context in pieces, of which every second one is a gold answer."""
+    """An input for the page: text, or a context in pieces, of which every second one is a gold answer."""
     pieces = pieces_of(case[name], case["answers"]) if name == "context" and case.get("answers") else []
     return pieces if len(pieces) > 1 else shortened(case[name])
 
 
 def pieces_of(context: str, answers: Sequence[Record]) -> list[str]:
-    """Return a context cut at its gold answers: plain, answer, plain, ...; where it is long, the part around them.
+    """Split a context at its gold answers (plain, answer, plain, ...), truncated to a part around the first answer.
 
     Args:
         context: visible text.
-        answers: each with text and start, None where it does not stand in the context.
+        answers: gold answers with text and start, which is None if the answer is not in the context.
     """
     marked: list[list[int]] = []
     for start, end in sorted(
@@ -171,7 +171,6 @@ def pieces_of(context: str, answers: Sequence[Record]) -> list[str]:
             marked[-1][1] = max(marked[-1][1], end)
         elif end > start:
             marked.append([start, end])
-    # A later answer that leaves no room for the first one is cut off with the end.
     first = max(0, min(marked[0][0] - BEFORE, len(context) - LONGEST)) if marked and len(context) > LONGEST else 0
     last = min(len(context), first + LONGEST)
     places = [first, *(min(place, last) for span in marked for place in span if span[0] < last), last]
@@ -182,7 +181,7 @@ def pieces_of(context: str, answers: Sequence[Record]) -> list[str]:
 
 
 def shortened(text: object) -> str | None:
-    """Text of a case as the page holds it; None stays None."""
+    """Return text truncated for the page; None stays None."""
     if text is None:
         return None
     plain = visible(str(text))
@@ -190,7 +189,7 @@ def shortened(text: object) -> str | None:
 
 
 def _evidence(fields: Mapping[str, Any]) -> list[list[str]]:
-    """The evidence as names and values in words."""
+    """The evidence as pairs of names and values for readers."""
     alone = fields.get("alone", "one input")
     names = {f"{who}_partial_input": f"answer from the {alone} alone, {when}"
              for who, when in (("base", "before"), ("tuned", "after"))}  # fmt: skip

@@ -1,11 +1,11 @@
-"""What the results say, in sentences a manager can read and a statistician will sign.
+"""The findings of a comparison in sentences, for readers with and without a background in statistics.
 
     found = findings(results)
     found.headline             # In this checkpoint, fine-tuning raised accuracy from 41.0 % to 88.0 % on 100 ...
     found.sentences[1]         # The difference is +47.0 points (95 % interval +36.1 to +57.2 points; exact McNemar ...
 
-A difference is reported only where the exact test rejects chance and the interval excludes zero. Where none was shown,
-the sentences say so, along with what a test set of this size could have detected.
+A difference is reported only if the exact test rejects chance and the interval excludes zero. Otherwise the sentences
+say that none was shown, and which difference a test set of this size could have detected.
 """
 
 from collections.abc import Callable
@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from tunediff.compare.checks import Raised
 from tunediff.compare.effects.net_repair_cost import figure, per_net_repair
-from tunediff.compare.effects.power import power_sentence
-from tunediff.data.cases import INVALID, MODELS
+from tunediff.compare.raised import Raised
+from tunediff.data.cases import INVALID
 from tunediff.report.controls_and_epochs import checkpoints_sentence, controls_sentence, perplexity_sentence
+from tunediff.report.forgetting import retention_sentences
+from tunediff.report.headline import best_baseline, best_name, headline_sentence, is_difference_shown, lost_sentence
+from tunediff.report.limits import limit_sentences
 from tunediff.report.notation import (
     counted,
     decimal,
@@ -32,13 +34,11 @@ from tunediff.report.notation import (
     signed,
     whole,
 )
-from tunediff.report.results import Metrics, Record, Results
-from tunediff.stats.intervals import clopper_pearson
-from tunediff.tasks.task import Task
+from tunediff.report.results import Metrics, Results
 
 
 class Paragraph(NamedTuple):
-    """What a few sentences are about, and the sentences."""
+    """Sentences about one topic."""
 
     about: str
     sentences: tuple[str, ...]
@@ -46,135 +46,38 @@ class Paragraph(NamedTuple):
 
 @dataclass(frozen=True)
 class Findings:
-    """The verdict in one line, the paragraphs that support it, the limits of the test set, the checks, the counts.
+    """The headline, the paragraphs that support it, the limits of the test set, the checks, the parameter counts.
 
-    The paragraphs cover, as far as they were measured: what changed, the parts of the change, repaired and broken
-    cases, trivial baselines, and cost.
+    The paragraphs cover what was measured: what changed, the parts of the change, repaired and broken cases, trivial
+    baselines, cost and so on; see `SENTENCES`.
     """
 
     headline: str
     paragraphs: tuple[Paragraph, ...]
     limits: tuple[str, ...]
     checks: tuple[Raised, ...]
-    acknowledged: tuple[Raised, ...]  # each with its reason
+    acknowledged: tuple[Raised, ...]
     parameters: str
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """Those of all paragraphs."""
+        """The sentences of all paragraphs."""
         return tuple(sentence for paragraph in self.paragraphs for sentence in paragraph.sentences)
 
 
 def findings(results: Results) -> Findings:
-    """Put the results into words: the sentences of `SENTENCES` that apply."""
+    """Return the findings: the headline, and the sentences of `SENTENCES` that apply."""
     paragraphs = (
         Paragraph(about, tuple(filter(None, (sentence(results) for sentence in written))))
         for about, written in SENTENCES.items()
     )
     return Findings(
-        headline=_headline(results) + _lost(results),
+        headline=headline_sentence(results) + lost_sentence(results),
         paragraphs=tuple(paragraph for paragraph in paragraphs if paragraph.sentences),
-        limits=tuple(_limits(results)),
+        limits=tuple(limit_sentences(results)),
         checks=tuple(check for check in results.checks if check.acknowledged is None),
         acknowledged=tuple(check for check in results.checks if check.acknowledged is not None),
         parameters=_parameters(results.count_params) if results.prepare else "",
-    )
-
-
-def best_baseline(results: Results) -> float | None:
-    """The accuracy of the best trivial baseline, in 0..1; None where none was measured."""
-    return max((value for key, value in results.baselines.items() if key.endswith("_accuracy")), default=None)
-
-
-def _beaten(results: Results) -> bool:
-    """Whether a trivial baseline is at least as accurate as the tuned model."""
-    best = best_baseline(results)
-    return best is not None and results.diff_cases["accuracy_tuned"] <= best
-
-
-def shown(diff: Metrics, confidence: float) -> bool:
-    """Whether a difference was shown: the exact test rejects chance and the interval excludes zero."""
-    return diff["mcnemar_p"] < 1 - confidence and not diff["accuracy_delta_low"] <= 0 <= diff["accuracy_delta_high"]
-
-
-def _headline(results: Results) -> str:
-    diff, models = results.diff_cases, results.models
-    base, tuned = percent(diff["accuracy_base"]), percent(diff["accuracy_tuned"])
-    cases, change = counted(int(diff["n"]), "test case"), models.change[0].upper() + models.change[1:]
-    if silent := _invalid_throughout(results):
-        return _silent_headline(results, silent)
-    if not shown(diff, results.confidence):
-        return f"No difference was shown between the {models.base} and the {models.tuned} on {cases}."
-    # One seed says what it gave, not what the recipe gives.
-    who = f"In this checkpoint, {models.change}" if results.train else change
-    if diff["accuracy_delta"] < 0:
-        return f"{who} made the model worse: {results.task.words.measure} fell from {base} to {tuned} on {cases}."
-    if results.untrained_head and "gain_over_baseline" in diff:
-        return f"{who} reached {tuned} {results.task.words.measure} on {cases}, {_over_baseline(results)}."
-    gain = f"{who} raised {results.task.words.measure} from {base} to {tuned} on {cases}"
-    return f"{gain}, no more than a trivial baseline scores." if _beaten(results) else f"{gain}."
-
-
-def _over_baseline(results: Results) -> str:
-    """How a model whose base had an untrained head compares with the best trivial baseline: that is its gain."""
-    diff, models = results.diff_cases, results.models
-    best = f"the best trivial baseline{_best_name(results)}; the head of the {models.base} was untrained"
-    if diff["gain_over_baseline_low"] > 0:
-        return f"{decimal(100 * diff['gain_over_baseline'], 1)} points above {best}"
-    if diff["gain_over_baseline"] <= 0:
-        return f"no more than {best}"
-    return f"not shown to be above {best}"
-
-
-def _best_name(results: Results) -> str:
-    """The best trivial baseline and what it scores, in brackets."""
-    score = percent(results.diff_cases["baseline_best"])
-    return f" ({baseline_name(results.worth[0], results.task)}, {score})" if results.worth else f" ({score})"
-
-
-def _lost(results: Results) -> str:
-    """What was lost on other test sets, after the headline."""
-    lost = [
-        f"{row['measure']} on {row['set']} fell from {percent(row['accuracy_base'])} to "
-        f"{percent(row['accuracy_tuned'])}"
-        for row in results.retention
-        if row["delta"] < 0 and _is_shown(row, results.confidence)
-    ]
-    return f" Losses on other test sets: {', '.join(lost)}." if lost else ""
-
-
-def _is_shown(row: Record, confidence: float) -> bool:
-    """Whether a change on a further test set was shown, given that there are others."""
-    return bool(row["p_holm"] < 1 - confidence and not row["low"] <= 0 <= row["high"])
-
-
-def _invalid_throughout(results: Results) -> tuple[str, ...]:
-    """Which of base and tuned gave no valid answer at all."""
-    before = sum(flow.cases for flow in results.flows if flow.before == INVALID)
-    after = sum(flow.cases for flow in results.flows if flow.after == INVALID)
-    n = int(results.diff_cases["n"])
-    return tuple(who for who, invalid in zip(MODELS, (before, after), strict=True) if invalid == n)
-
-
-def _silent_headline(results: Results, silent: tuple[str, ...]) -> str:
-    """The verdict where a model gave no valid answer: a gain is then mostly, or may be no more than, its format."""
-    diff, cases = results.diff_cases, counted(int(results.diff_cases["n"]), "test case")
-    names = {"base": results.models.base, "tuned": results.models.tuned}
-    if len(silent) == 2:
-        return f"Neither the {names['base']} nor the {names['tuned']} gave a valid answer to any of {cases}."
-    [invalid] = silent
-    [valid] = set(MODELS) - {invalid}
-    headline = (
-        f"The {names[invalid]} gave no valid answer to any of {cases}; the {names[valid]} is right on "
-        f"{percent(diff[f'accuracy_{valid}'])}."
-    )
-    if f"choices_accuracy_{invalid}" not in diff:
-        return headline
-    change = "gained" if invalid == "base" else "lost"
-    return (
-        f"{headline} Scored by its choices, the {names[invalid]} is right on "
-        f"{percent(diff[f'choices_accuracy_{invalid}'])}: of the {points(diff['accuracy_delta'])} {change}, "
-        f"{points(diff['gain_answer_format'])} are the answer format."
     )
 
 
@@ -202,7 +105,7 @@ def _difference(results: Results) -> str:
         f"The difference is {points(diff['accuracy_delta'])} ({level(confidence)} interval "
         f"{points_interval(low, high)}; exact McNemar test, {p_value(p)})"
     )
-    if shown(diff, confidence):
+    if is_difference_shown(diff, confidence):
         return f"{what}."
     if diff["repaired"] == diff["broken"] == 0:
         same = (
@@ -220,7 +123,7 @@ def _difference(results: Results) -> str:
 
 
 def _scores(results: Results) -> str:
-    """The scores of a case beside right and wrong."""
+    """Scores of the answers other than right and wrong."""
     diff, sentences = results.diff_cases, []
     for stem, name in results.task.scores.items():
         note = results.task.score_notes.get(stem)
@@ -234,7 +137,7 @@ def _scores(results: Results) -> str:
 
 
 def _traits(results: Results) -> str:
-    """What the answers are like beside right and wrong."""
+    """Traits of the answers, such as their length."""
     diff, found = results.diff_cases, []
     for stem, trait in results.task.traits.items():
         say = percent if trait.is_share else partial(decimal, digits=1)
@@ -264,7 +167,7 @@ def _kinds(results: Results) -> str:
 
 
 def _gain(results: Results) -> str:
-    """What the gain consists of."""
+    """The parts of the gain."""
     if len(results.gain) < 2:
         return ""
     task, names, total = results.task, results.task.parts, sum(row["points"] for row in results.gain) / 100
@@ -278,57 +181,6 @@ def _gain(results: Results) -> str:
     return (
         f"Measured by {under}, the change is {points(total)}. Its parts are {', '.join(parts[:-1])}, and {parts[-1]} "
         f"({level(results.confidence)} intervals in parentheses)."
-    )
-
-
-def _retention(results: Results) -> str:
-    """What became of other test sets."""
-    return " ".join(_retained(row, results) for row in results.retention)
-
-
-def _retained(row: Record, results: Results) -> str:
-    n, sure = int(row["n"]), level(results.confidence)
-    several = f", adjusted for {whole(len(results.retention))} test sets" if len(results.retention) > 1 else ""
-    sentences = [
-        f"On {row['set']} ({counted(n, 'case')}) {row['measure']} went from {percent(row['accuracy_base'])} to "
-        f"{percent(row['accuracy_tuned'])}: {points(row['delta'])} ({sure} interval "
-        f"{points_interval(row['low'], row['high'])}; exact McNemar test, {p_value(row['p_holm'])}{several}).",
-        f"{_share_of(row, 'forgotten', n)} forgotten, {_share_of(row, 'gained', n)} gained (exact {sure} intervals).",
-    ]
-    if row["forgotten"] == row["gained"] == 0:
-        most = f"up to {percent(row['forgotten_high'])} either way (exact {sure} interval)"
-        sentences[1] = (
-            f"No case was forgotten or gained; the true rates may be {most}."
-            if row["accuracy_base"]
-            else "No case was right before, so none could be forgotten."
-        )
-    elif row["forgotten_above_chance"] is not None:
-        forgotten, gained = (percent(max(0.0, row[f"{key}_above_chance"])) for key in ("forgotten", "gained"))
-        sentences.append(
-            f"Corrected for guessing among {whole(row['choices'])} labels, {forgotten} were forgotten and {gained} "
-            "gained."
-        )
-    if row["format"] is not None and (row["forgotten"] or row["gained"]):
-        form, rest = (
-            f"{points(row[key])} ({points_interval(row[f'{key}_low'], row[f'{key}_high'])})"
-            for key in ("format", "rest")
-        )
-        share = f", {percent(row['format'] / row['delta'], 0)} of the change," if abs(row["delta"]) > 1e-12 else ""
-        sentences.append(f"The answer format accounts for {form}{share} and everything else for {rest}.")
-    if row["kl"] is not None:
-        ends = "" if row["kl_low"] is None else f", {decimal(row['kl_low'])} to {decimal(row['kl_high'])}"
-        sentences.append(
-            f"The probabilities of the choices moved by {decimal(row['kl'])} nats per case{ends} "
-            "(Kullback-Leibler divergence, base to tuned)."
-        )
-    return " ".join(sentences)
-
-
-def _share_of(row: Record, key: str, n: int) -> str:
-    count = int(row[key])
-    return (
-        f"{counted(count, 'case')} ({percent(count / n)}, {interval(row[f'{key}_low'], row[f'{key}_high'])}) "
-        f"{'was' if count == 1 else 'were'}"
     )
 
 
@@ -355,14 +207,14 @@ def _flips(results: Results) -> str:
 
 
 def _names_labels(results: Results) -> bool:
-    """Whether some answer of each model names a label: else no answer is another one than that of the other model."""
+    """Whether each model gave at least one valid answer, so that wrong answers can differ."""
     invalid = any({flow[at] for flow in results.flows} == {INVALID} for at in (0, 1))
     foreign = any({cell[at] for cell in results.cells} == {None} for at in (1, 2))
     return not (invalid or foreign)
 
 
 def _preserved(results: Results) -> str:
-    """The broken cases against those of two unrelated models."""
+    """The rate of broken cases, compared with that of two independent models."""
     diff, confidence = results.diff_cases, results.confidence
     broken, n = int(diff["broken"]), int(diff["n"])
     if broken == 0 or "negative_flip_rate" not in diff:
@@ -370,8 +222,8 @@ def _preserved(results: Results) -> str:
     unrelated = n * diff["accuracy_base"] * (1 - diff["accuracy_tuned"])
     ends = f"{level(confidence)} interval {interval(diff['negative_flip_rate_low'], diff['negative_flip_rate_high'])}"
     return (
-        f"Broken cases are {percent(diff['negative_flip_rate'])} of all (exact {ends}). Two unrelated models with "
-        f"these accuracies would break {decimal(unrelated, 0)}."
+        f"Broken cases are {percent(diff['negative_flip_rate'])} of all (exact {ends}). Two independent models "
+        f"with these accuracies would break {decimal(unrelated, 0)}."
     )
 
 
@@ -392,15 +244,9 @@ def _baselines(results: Results) -> str:
         return f"{sentence}Relative to {'these two' if len(gaps) == 2 else 'it'}, {tuned} {' and '.join(gaps)}."
     ends = points_interval(diff["gain_over_baseline_low"], diff["gain_over_baseline_high"])
     return (
-        f"{sentence}Relative to the best of all trivial baselines{_best_name(results)}, {tuned} "
+        f"{sentence}Relative to the best of all trivial baselines{best_name(results)}, {tuned} "
         f"{points(diff['gain_over_baseline'])} ({ends})."
     )
-
-
-def baseline_name(row: Record, task: Task) -> str:
-    """What a baseline is called."""
-    name = str(row["baseline"])
-    return task.baseline_names.get(name, name)
 
 
 def _noise(results: Results) -> str:
@@ -408,14 +254,14 @@ def _noise(results: Results) -> str:
     if "noise_floor_flips" not in diff:
         return ""
     return (
-        f"Asked again at another batch size, the {results.models.base} flipped {whole(diff['noise_floor_flips'])} of "
-        f"{counted(int(diff['n']), 'case')} without any training; {results.models.change} flipped "
-        f"{whole(diff['repaired'] + diff['broken'])}."
+        f"Evaluated again at another batch size, the {results.models.base} flipped "
+        f"{whole(diff['noise_floor_flips'])} of {counted(int(diff['n']), 'case')} without any training; "
+        f"{results.models.change} flipped {whole(diff['repaired'] + diff['broken'])}."
     )
 
 
 def _draw(results: Results) -> str:
-    """What a differently initialized head flips, which has learned just as little."""
+    """Flips due to another random initialization of the untrained head."""
     diff = results.diff_cases
     if "noise_floor_seed_flips" not in diff:
         return ""
@@ -426,7 +272,7 @@ def _draw(results: Results) -> str:
 
 
 def _health(results: Results) -> str:
-    """How well the test set distinguishes these two models, and which of its labels to review."""
+    """How well the test set distinguishes the two models, and the labels to review."""
     diff, models = results.diff_cases, results.models
     if "agreed_against_label" not in diff:
         return ""
@@ -468,7 +314,7 @@ def _calibration(results: Results) -> str:
 
 
 def _cost(results: Results) -> str:
-    """Time, memory and money spent, in total and per net repaired case."""
+    """Time, memory and money, in total and per net repaired case."""
     if not results.costs:
         return ""
     seconds, gpu_seconds = (
@@ -501,50 +347,15 @@ def _each(amount: float, unit: str, diff: Metrics) -> str:
     """An amount per net repaired case, with the interval implied by that of the difference."""
     ends = (diff["accuracy_delta_low"], diff["accuracy_delta_high"])
     found = per_net_repair(amount, int(diff["n"]), diff["accuracy_delta"], *ends)
-    assert found is not None  # more cases were repaired than broken
+    assert found is not None
     assert found.value is not None
     between = f"{figure(found.low)} or more" if found.high is None else f"{figure(found.low)} to {figure(found.high)}"
     return f"{figure(found.value)} {unit} ({between})"
 
 
-def _limits(results: Results) -> list[str]:
-    """What this test set cannot tell."""
-    diff, n = results.diff_cases, int(results.diff_cases["n"])
-    task, confidence, sure = results.task, results.confidence, level(results.confidence)
-    sentences = [power_sentence(n, int(diff["repaired"]), int(diff["broken"]), 1 - confidence)]
-    right = int(diff["both_right"] + diff["broken"])
-    if diff["broken"] == 0 and right:
-        _, high = clopper_pearson(0, right, confidence)
-        sentences.append(
-            f"Zero broken cases out of {whole(right)} are consistent with a true rate of up to {percent(high)} "
-            f"(exact {sure} interval)."
-        )
-    if diff["accuracy_tuned"] == 1:
-        _, high = clopper_pearson(0, n, confidence)
-        sentences.append(
-            f"The {results.models.tuned} made no error here but may still be wrong on up to {percent(high)} of such "
-            f"cases (exact {sure} interval)."
-        )
-    texts = results.source_texts
-    if texts is not None and texts < n and (len(task.inputs) > 1 or not results.prepare):
-        sentences.append(
-            f"The {counted(n, 'case')} share {counted(texts, f'different {task.source_input}')}. The interval of the "
-            "difference accounts for that; the exact test treats the cases as independent."
-        )
-    if results.train:
-        sentences.append("The model was trained once: variation between training seeds was not measured.")
-    elif results.prepare:
-        sentences.append("The tuned model was not trained here: variation between training runs is unknown.")
-        if "train_n" not in results.prepare:
-            sentences.append("Its training data are unknown too, so test-set contamination cannot be ruled out.")
-    else:
-        sentences.append("Two prediction files show neither why the models differ nor how much training runs vary.")
-    return sentences
-
-
 def _parameters(count: Metrics) -> str:
     if not count:
-        return "Parameters were not counted: a server does not report those of its models."
+        return "Parameters were not counted, because a server does not report them."
     if "trainable" not in count:
         return "The tuned model was not trained here: which of its parameters were trained is unknown."
     share, stored_share = (percent(count[key] / 100, 3) for key in ("trainable_percent", "packed_trainable_percent"))
@@ -558,24 +369,24 @@ def _parameters(count: Metrics) -> str:
     )
 
 
-# What each paragraph of the verdict covers, in order; a sentence is empty where it does not apply.
+# The paragraphs in order; a function returns an empty string if its sentence does not apply.
 SENTENCES: dict[str, tuple[Callable[[Results], str], ...]] = {
     "What changed": (_accuracies, _difference, _scores, _kinds),
-    "Form of the answers": (_traits,),
+    "Properties of the answers": (_traits,),
     "Parts of the change": (_gain,),
     "Repaired and broken cases": (_flips, _preserved, _noise, _draw),
-    "What else changed": (_retention, lambda results: perplexity_sentence(results.perplexity)),
+    "What else changed": (retention_sentences, lambda results: perplexity_sentence(results.perplexity)),
     "Controls": (lambda results: controls_sentence(results.controls),),
     "During training": (lambda results: checkpoints_sentence(results.checkpoints),),
     "Sensitivity of the test set": (_health,),
     "Trivial baselines": (_baselines,),
-    "Confidence of the answers": (_calibration,),
+    "Calibration": (_calibration,),
     "Cost of the run": (_cost,),
 }
 
 
 def parity_sentence(train: Metrics) -> str:
-    """Whether training and evaluation render the same chat; empty where that was not measured."""
+    """Return a sentence about whether training and evaluation render chats equally; empty if not measured."""
     if not train.get("parity_cases"):
         return ""
     equal, cases, spelled = (int(train[f"parity_{key}"]) for key in ("equal", "cases", "spelled"))
@@ -585,5 +396,5 @@ def parity_sentence(train: Metrics) -> str:
         "template renders them."
     )
     if spelled:
-        sentence += f" In {counted(spelled, 'case')} a text spells a special token; it is kept as text."
+        sentence += f" In {counted(spelled, 'case')}, a text spells a special token; it is kept as text."
     return sentence

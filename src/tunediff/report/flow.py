@@ -1,8 +1,8 @@
-"""The picture of what became of each case: bands from its outcome before to its outcome after, drawn as SVG.
+"""Draw the transitions as bands from outcome before to outcome after, as SVG.
 
     flow_picture([Flow("right", "right", "both_right", 39), Flow("wrong", "right", "repaired", 49)])
 
-The thickness of a band is its number of cases. Altair has no such chart, and it takes two loops.
+The thickness of a band is proportional to its number of cases. Altair has no such chart.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from tunediff.report.results import Flow
 OUTCOMES = ("right", "wrong", "invalid")
 WIDTH, HEIGHT, GAP, BAR = 720.0, 240.0, 26.0, 12.0
 LEFT, RIGHT = 150.0, 570.0
-# A band of few cases is still to be seen, and one that is thick enough says how many.
+# Minimum thickness of a band, and thickness from which a band has a label.
 THINNEST, READABLE = 1.5, 15.0
 SHORT = {
     "both_right": "stayed right",
@@ -32,7 +32,7 @@ def flow_picture(flows: Sequence[Flow]) -> Markup:
     """Draw the bands.
 
     Args:
-        flows: cases by outcome before, outcome after and transition; at least one case.
+        flows: numbers of cases by outcome before, outcome after and transition; at least one case.
     """
     drawn = [flow for flow in sorted(flows, key=_order) if flow.cases]
     n = sum(flow.cases for flow in drawn)
@@ -61,7 +61,7 @@ def _order(flow: Flow) -> tuple[int, int, int]:
 
 
 def _nodes(flows: Sequence[Flow], side: str) -> dict[str, int]:
-    """Cases of each outcome that occurs."""
+    """The number of cases of each outcome that occurs."""
     counts = {outcome: sum(flow.cases for flow in flows if getattr(flow, side) == outcome) for outcome in OUTCOMES}
     return {outcome: cases for outcome, cases in counts.items() if cases}
 
@@ -81,7 +81,7 @@ def _height(cases: int, n: int, room: float) -> float:
 def _bands(
     flows: Sequence[Flow], tops: Mapping[str, Mapping[str, float]], n: int, room: float
 ) -> list[tuple[Flow, float, float, float]]:
-    """Each flow with the height of its band and where the band starts and ends, stacked at both of its nodes."""
+    """Each flow with the height, start and end of its band, stacked at both nodes."""
     start, end = dict(tops["before"]), dict(tops["after"])
     bands = []
     for flow in flows:

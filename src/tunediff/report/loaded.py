@@ -1,4 +1,4 @@
-"""What was found in the two models when they were loaded, in words: it is looked at, not taken from params.yaml.
+"""Sentences about the two models as inspected after loading, independent of params.yaml.
 
 loaded_models(results)
 # ["The base model as loaded: 14 of 14 linear layers in NF4, all other weights float32; its output layer is the
@@ -12,9 +12,9 @@ from tunediff.report.notation import counted, whole
 from tunediff.report.results import Results
 from tunediff.runtime.files import visible
 
-# What the stages that ask the models call them; and whose the output layer or head is.
+# The model of each prediction stage.
 WHO = {"predict_base": "base", "predict_tuned": "tuned"}
-# In the table of parameters: what bitsandbytes packs.
+# Types of layers packed by bitsandbytes, as in the table of parameters.
 PACKED = ("nf4", "fp4", "int8")
 HEADS = {
     "new": "its head is new",
@@ -24,7 +24,7 @@ HEADS = {
 
 
 def loaded_models(results: Results) -> list[str]:
-    """A sentence for each model that was looked at, and where the counts say another thing, one that says so."""
+    """Return a sentence for each inspected model, and one for each disagreement with the parameter counts."""
     sentences = []
     for stage, who in WHO.items():
         if found := results.loaded.get(stage):
@@ -46,17 +46,17 @@ def loaded_models(results: Results) -> list[str]:
 
 
 def _miscounted(found: Mapping[str, Any], stage: str, counts: Mapping[str, float]) -> Iterator[str]:
-    """Where a model has another number of parameters than its layout was counted to have."""
+    """A disagreement between the parameters of a model and the counts derived from its layout."""
     if "parameters" not in found or not counts or found.get("adapted_layers"):
         return
     base = "base_with_head_total" if found.get("head") == "new" else "base_total"
     expected = int(counts["tuned_total" if stage == "predict_tuned" else base])
     if (held := int(found["parameters"])) != expected:
-        yield f"It has {whole(held)} parameters; the counts, made from the layout alone, give {whole(expected)}."
+        yield f"It has {whole(held)} parameters; the counts, derived from the layout alone, give {whole(expected)}."
 
 
 def _kinds(found: Mapping[str, Any]) -> dict[str, int]:
-    """Packed layers by how they are packed, in words."""
+    """The number of packed layers by format."""
     kinds = found.get("quantized_layers")
     if not isinstance(kinds, dict):
         return {}
@@ -64,7 +64,7 @@ def _kinds(found: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _packed(found: Mapping[str, Any]) -> int | None:
-    """How many layers are packed; None where the model was not looked at."""
+    """The number of packed layers; None if the model was not inspected."""
     return sum(_kinds(found).values()) if "quantized_layers" in found else None
 
 
@@ -74,11 +74,15 @@ def _cautions(found: Mapping[str, Any]) -> list[Any]:
 
 
 def _served(found: Mapping[str, Any]) -> Iterator[str]:
-    """What a server's answers were found to be like before the first case was asked."""
+    """Results of the checks of a server before the first case."""
     yield f"{visible(str(found['served']))} at {visible(str(found.get('url')))}"
     if "scoring" in found:
         yield f"choices are scored {visible(str(found['scoring']))}"
-    measured = {"repeat_nats": "asked again", "aligned_nats": "read back after writing", "cut_nats": "cut in two"}
+    measured = {
+        "repeat_nats": "requested again",
+        "aligned_nats": "read back after generation",
+        "cut_nats": "cut in two",
+    }
     off = [f"{words} {found[key]:.2g}" for key, words in measured.items() if isinstance(found.get(key), int | float)]
     if off:
         yield f"log-probabilities of the same tokens differ by at most ({', '.join(off)}) nats"

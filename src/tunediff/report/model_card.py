@@ -1,11 +1,10 @@
-"""The model card: what a stranger who finds the model on the hub must know, from the metrics and nothing else.
+"""Write the model card for the hub, from the metrics.
 
     card = model_card(contents, setup)    # Setup: the sections of params.yaml
     write_text(Path("reports/model_card.md"), card)
 
-The front matter holds a model index (task, data set, metrics with their values), which the hub shows beside the model.
-The licence is left to whoever publishes. `NAME` stands where the name on the hub belongs; `tunediff publish` puts that
-in.
+The front matter has a model index (task, data set, metrics with their values), which the hub shows next to the model.
+The user chooses the licence. `tunediff publish` replaces `NAME` by the name on the hub.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +32,7 @@ NAME = "NAMESPACE/NAME"
 
 
 class Head(NamedTuple):
-    """What a published model with this head needs to be loaded: transformers' class, the pipeline, and a note."""
+    """How to load a published model with this head: the class of transformers, the pipeline, and a note."""
 
     kind: str
     pipeline: str
@@ -66,7 +65,7 @@ HEADS = {
         "these weights; for them,\n`tunediff.models.heads.head_class` gives the class to load with.",
     ),
 }
-# Keys of metrics/eval_tuned.json that the hub knows, with its name and ours.
+# Keys of metrics/eval_tuned.json that are metrics of the hub, with the hub's id and our name.
 METRICS = {
     "accuracy": ("accuracy", "Accuracy"),
     "balanced_accuracy": ("balanced_accuracy", "Balanced accuracy"),
@@ -77,7 +76,7 @@ METRICS = {
 
 
 class Setup(NamedTuple):
-    """The sections of params.yaml that a model card tells of, beside the task."""
+    """The sections of params.yaml that the model card describes, in addition to the task."""
 
     data: Data
     model: Model
@@ -90,17 +89,16 @@ class Setup(NamedTuple):
 def protocol_hash(
     prompt: Prompt, evaluate: Evaluate, case_ids: Sequence[str], windows: bool = False, chat_template: str | None = None
 ) -> str:
-    """16 hexadecimal digits over how the cases were asked: template, answers, decoding, scorer and the cases.
+    """Return a hash of the evaluation (template, answers, decoding, scorer, cases), 16 hexadecimal digits.
 
-    Keys that the model never reads do not count: names of labels, and lengths where nothing is cut.
-
-    Two models with the same hash were asked the same questions in the same way; their figures can be compared.
+    Settings that cannot change the answers do not count: names of labels, and lengths if nothing is truncated. Figures
+    of models with the same hash can be compared, because they come from the same inputs and settings.
 
     Args:
         prompt: how a case becomes input.
         evaluate: how the model answers.
-        case_ids: the cases, in any order.
-        windows: whether what is too long is read in windows, as a span head does.
+        case_ids: ids of the cases, in any order.
+        windows: whether long inputs are read in windows, as by a span head.
         chat_template: the hash of the chat template that renders prompt.messages.
     """
     lengths = [prompt.max_tokens] if windows or prompt.too_long == "truncate" else []
@@ -120,10 +118,10 @@ def protocol_hash(
 
 
 def model_card(contents: Mapping[str, Any], setup: Setup) -> str:
-    """The model card in the hub's Markdown: front matter, then what was measured, how, and how to load the model.
+    """Return the model card in the hub's Markdown: front matter, results, and how to load the model.
 
     Args:
-        contents: as `page.page_contents` gives them, of a whole pipeline.
+        contents: the result of `page.page_contents` for a pipeline.
         setup: the sections of params.yaml.
     """
     from huggingface_hub import ModelCardData
@@ -131,7 +129,7 @@ def model_card(contents: Mapping[str, Any], setup: Setup) -> str:
     model, adapt, task = setup.model, setup.adapt, contents["task"]
     if adapt is not None:
         is_adapter, tags = adapt.method in LORA, [adapt.method] if adapt.method in LORA else []
-    else:  # what a tuned model from elsewhere is, its counts say
+    else:
         is_adapter, tags = any(row["part"] == "adapter" for row in contents["results"].parameters), []
     on_hub = model.source == "hub"
     front = ModelCardData(
@@ -166,14 +164,14 @@ def model_card(contents: Mapping[str, Any], setup: Setup) -> str:
 
 
 def data_name(data: Data) -> str:
-    """What the data is called, without a path of this machine."""
+    """Return the name of the data, without any path of this machine."""
     if data.hub:
         return data.hub.id if data.hub.config is None else f"{data.hub.id}, {data.hub.config}"
     return f"{data.synthetic.name}, a synthetic data set" if data.synthetic else PurePath(data.path).name
 
 
 def loading_code(model: Model, is_adapter: bool, labels: Sequence[str]) -> str:
-    """Python that loads the published model and its tokenizer, with `NAME` for its name on the hub."""
+    """Return Python code that loads the published model and its tokenizer, with `NAME` for its name on the hub."""
     head = HEADS[model.head]
     kind, options = head.kind, ""
     imports, lines = [f"from transformers import {kind}, AutoTokenizer"], []
@@ -190,7 +188,7 @@ def loading_code(model: Model, is_adapter: bool, labels: Sequence[str]) -> str:
         lines.append(f'tokenizer = AutoTokenizer.from_pretrained("{NAME}")')
         return "\n".join([*imports, "", *lines])
     imports.insert(0, "from peft import PeftModel")
-    if head.names_labels:  # the base may name its outputs otherwise, or have another number of them
+    if head.names_labels:  # the base may have other labels, or another number of them
         lines.append(f"labels = {list(labels)}")
         options = (
             ", id2label=dict(enumerate(labels)), label2id={label: i for i, label in enumerate(labels)}, "
@@ -208,14 +206,14 @@ def loading_code(model: Model, is_adapter: bool, labels: Sequence[str]) -> str:
 
 
 def _what(setup: Setup, is_adapter: bool) -> str:
-    """What was published, in the beginning of a sentence."""
+    """A description of the published model, at the beginning of a sentence."""
     model, adapt, tuned = setup.model, setup.adapt, setup.tuned
     base = f"{model.id} at commit {model.revision}" if model.source == "hub" else "a base model included in this one"
     head = HEADS[model.head].words
     if tuned.source == SERVED:
         return f"Not trained here, and available only from a server: {tuned.id}"
     if adapt is None:
-        # A folder is one of this machine.
+        # The name of a folder would be a path of this machine.
         named = f"{tuned.id} at commit {tuned.revision}" if tuned.source == "hub" else "a model trained elsewhere"
         return f"An adapter{head} for {base}: {named}" if is_adapter else f"Not trained here: {named}"
     if is_adapter:
@@ -224,7 +222,7 @@ def _what(setup: Setup, is_adapter: bool) -> str:
 
 
 def _results(metrics: Mapping[str, float], task: Task, data: Data) -> Iterator["EvalResult"]:
-    """A line of the model index for each metric that the hub knows."""
+    """One entry of the model index per metric of the hub."""
     from huggingface_hub import EvalResult
 
     task_type, task_name = task.hub

@@ -1,11 +1,11 @@
-"""How the report writes a figure: shares, differences, counts, p-values, times, sizes.
+"""Format the figures of the report: shares, differences, counts, p-values, durations, sizes.
 
     percent(0.41)          41.0 %
     points(0.47)           +47.0 points
     p_value(1.18e-12)      p = 1.2 × 10⁻¹²
     duration(2297.4)       00:38:17
 
-Figure and unit are joined by a no-break space, and a minus is a minus sign, not a hyphen.
+Figure and unit are joined by a no-break space; negative numbers have a minus sign, not a hyphen.
 """
 
 import math
@@ -15,53 +15,53 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share in 0..1 as a percentage."""
+    """Format a share in 0..1 as a percentage."""
     return f"{_plain(100 * share, digits)}{NBSP}%"
 
 
 def level(share: float) -> str:
-    """A round share, such as a confidence, with as many decimals as it needs: `95 %`, `99.9 %`."""
+    """Format a round share, such as a confidence level, with as few decimals as possible: `95 %`, `99.9 %`."""
     return f"{100 * share:g}{NBSP}%"
 
 
 def points(difference: float, digits: int = 1) -> str:
-    """A difference of two shares as signed percentage points."""
+    """Format a difference of two shares as signed percentage points."""
     return f"{signed(100 * difference, digits)}{NBSP}points"
 
 
 def interval(low: float, high: float, digits: int = 1) -> str:
-    """An interval of shares: `38.3 to 43.8 %`."""
+    """Format an interval of shares: `38.3 to 43.8 %`."""
     return f"{_plain(100 * low, digits)} to {percent(high, digits)}"
 
 
 def points_interval(low: float, high: float, digits: int = 1) -> str:
-    """An interval of differences: `+43.9 to +50.0 points`."""
+    """Format an interval of differences: `+43.9 to +50.0 points`."""
     return f"{signed(100 * low, digits)} to {points(high, digits)}"
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """A number that always carries its sign, except for one that rounds to zero."""
+    """Format a number with its sign, unless it rounds to zero."""
     text = _plain(value, digits)
     return f"+{text}" if text.strip("0.,") and not text.startswith("−") else text
 
 
 def decimal(value: float, digits: int = 3) -> str:
-    """A number with that many decimals."""
+    """Format a number with a fixed number of decimals."""
     return _plain(value, digits)
 
 
 def whole(value: float) -> str:
-    """A count, thousands apart: `2,800,655,360`."""
+    """Format a count with thousands separators: `2,800,655,360`."""
     return _plain(value, 0)
 
 
 def counted(n: int, noun: str, plural: str | None = None) -> str:
-    """A count and what is counted: `1 case`, `1,200 cases`."""
+    """Format a count with its noun: `1 case`, `1,200 cases`."""
     return f"{whole(n)}{NBSP}{noun if n == 1 else plural or noun + 's'}"
 
 
 def p_value(p: float) -> str:
-    """A p-value: two to four decimals, or a power of ten below 0.0001."""
+    """Format a p-value with two to four decimals, or as a power of ten below 0.0001."""
     if p < 1e-300:
         return f"p{NBSP}<{NBSP}10{'-300'.translate(_SUPERSCRIPT)}"
     if p >= 0.0001:
@@ -74,13 +74,13 @@ def p_value(p: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as HH:MM:SS, to the nearest second; hours do not wrap at a day."""
+    """Format a duration as HH:MM:SS, rounded to seconds; hours may exceed 24."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest:02d}"
 
 
 def gib(size: float) -> str:
-    """A number of bytes in GiB, in MiB below a hundredth of one."""
+    """Format a number of bytes in GiB, or in MiB below 0.01 GiB."""
     if size < 0.01 * 2**30:
         return f"{_plain(size / 2**20, 1)}{NBSP}MiB"
     return f"{_plain(size / 2**30, 2)}{NBSP}GiB"

@@ -1,12 +1,12 @@
-"""The report as a page: one self-contained HTML file, and the same in Markdown for pull requests.
+"""Render the report as one self-contained HTML file, and in Markdown for pull requests.
 
 contents = page_contents(results, params.report)
 write_text(Path("reports/report.html"), html_page(contents))
 write_text(Path("reports/report.md"), markdown_page(contents))
 
-Whatever a template prints is escaped for where it stands, in Markdown too: text of a data set stays text. The cases are
-JSON in a block that no browser runs, and the one script of the page writes them as text; the page's policy names that
-script by its hash, so that no other one would run.
+Everything that a template prints is escaped for its context, in Markdown too, so that text of a data set stays text.
+The cases are a block of JSON, which the only script of the page writes as text. The page's content security policy
+allows that script by its hash and no other.
 """
 
 import base64
@@ -27,10 +27,11 @@ from tunediff.report import notation, plots
 from tunediff.report.confusion import NO_LABEL, confusion_picture, confusion_tables, difference_picture
 from tunediff.report.drawing import TRANSITION_NAMES
 from tunediff.report.explorer import explorer_data
-from tunediff.report.findings import Findings, baseline_name, findings, parity_sentence
+from tunediff.report.findings import Findings, findings, parity_sentence
 from tunediff.report.flow import flow_picture
+from tunediff.report.headline import baseline_name
 from tunediff.report.loaded import loaded_models
-from tunediff.report.results import OF_EPOCHS, Metrics, Results
+from tunediff.report.results import EPOCH_COLUMNS, Metrics, Results
 from tunediff.report.tables import environments, examples, key_numbers
 from tunediff.runtime import files
 from tunediff.tasks.task import Task
@@ -40,19 +41,19 @@ FIGURES = (
     *(notation.percent, notation.level, notation.points, notation.interval, notation.points_interval, notation.signed),
     *(notation.decimal, notation.whole, notation.counted, notation.p_value, notation.duration, notation.gib),
 )
-# What Markdown or HTML reads as markup, and what GitHub turns into links and mentions on its own.
+# Characters of markup in Markdown or HTML, and text that GitHub turns into links and mentions.
 MARKUP = re.compile(r"[\\`*_\[\]<>&|~$#]")
 LINKS = re.compile(r"[@#](?=\w)|:(?=//)|www(?=\.)", re.IGNORECASE)
 MARKDOWN_TEXT = 300
 MARKDOWN_SLICES = 15
-# More labels than this have no confusion to be looked at; tables with more rows than that are closed at first.
+# Number of labels up to which the confusion is drawn; number of rows up to which tables are initially open.
 MOST_DRAWN, MOST_OPEN = 50, 36
 NO_ENERGY = "Energy was not measured: no stage used a GPU that reports it."
 COST_NAMES = {"gpu_seconds": "GPU seconds", "energy_joules": "Energy, joules"}
 
 
 def page_contents(results: Results, report: Report) -> dict[str, Any]:
-    """Everything the templates print: findings, tables and pictures. What there is no evidence of is empty."""
+    """Return everything that the templates print: findings, tables and pictures. Missing results are empty."""
     task, measure, slices = results.task, results.task.words.measure, results.slices
     explorer, controls = explorer_data(results), results.controls
     strengths = [{"set": controls["set"], **row} for row in controls.get("strengths", ())]
@@ -74,7 +75,7 @@ def page_contents(results: Results, report: Report) -> dict[str, Any]:
         "numbers": key_numbers(results),
         "tables": _confusion(results, task) if results.cells else {},
         "slices": slices,
-        # Else by tag, which nobody compared with the other cases.
+        # Slices by tag alone are not compared with the other cases.
         "ranked": any(row["departure"] is not None for row in slices),
         "most_open": MOST_OPEN,
         "most_slices": plots.MOST_SLICES,
@@ -97,7 +98,7 @@ def page_contents(results: Results, report: Report) -> dict[str, Any]:
         "epochs": epochs,
         "modules": by_module(read_rows(results.parameters)),
         "split_rows": _split_rows(task, results.prepare),
-        # Only an encoder fills masks.
+        # Only encoders have an accuracy on masked tokens.
         "masked": any(row["mlm_accuracy"] is not None for row in results.pretrain_log),
         "longest": MARKDOWN_TEXT,
         "environments": environments(results),
@@ -107,7 +108,7 @@ def page_contents(results: Results, report: Report) -> dict[str, Any]:
         "seconds": sum(cost["seconds"] for cost in results.costs.values()),
         "peak": max((cost["peak_memory_bytes"] for cost in results.costs.values()), default=0),
         "measured_costs": [key for key in COST_NAMES if any(key in cost for cost in results.costs.values())],
-        "epoch_figures": [name for name in OF_EPOCHS if results.train_log and name in results.train_log[0]],
+        "epoch_figures": [name for name in EPOCH_COLUMNS if results.train_log and name in results.train_log[0]],
         "pictures": {
             "flow": flow_picture(results.flows),
             "gain": plots.gain_picture(results.gain, task.parts, measure) if len(results.gain) > 1 else None,
@@ -123,7 +124,7 @@ def page_contents(results: Results, report: Report) -> dict[str, Any]:
 
 
 def _confusion(results: Results, task: Task) -> dict[str, Any]:
-    """Confusion of both models as tables and, unless there are too many labels, as pictures."""
+    """The confusion of both models, as tables and, unless there are too many labels, as pictures."""
     base, tuned = confusion_tables(results.cells, task.labels)
     unlabelled = bool(base[:, -1].any() or tuned[:, -1].any())
     return {
@@ -140,7 +141,7 @@ def _confusion(results: Results, task: Task) -> dict[str, Any]:
 
 
 def _split_rows(task: Task, prepare: Metrics) -> list[tuple[str, str]]:
-    """Keys of metrics/prepare.json and what each counts; without training cases there are fewer."""
+    """Keys of metrics/prepare.json with their names; there are fewer without training cases."""
     rows = [
         ("train_n", "training cases"),
         ("validation_n", "validation cases"),
@@ -157,7 +158,7 @@ def _split_rows(task: Task, prepare: Metrics) -> list[tuple[str, str]]:
 
 
 def html_page(contents: Mapping[str, Any]) -> str:
-    """One HTML file that loads nothing; its one script shows the cases."""
+    """Return the report as an HTML file that loads nothing; its only script shows the cases."""
     script = (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     ours = {"script": Markup(script), "script_hash": digest}  # noqa: S704  (a file of this package)
@@ -165,23 +166,23 @@ def html_page(contents: Mapping[str, Any]) -> str:
 
 
 def board_html(contents: Mapping[str, Any]) -> str:
-    """The page of a board (`tunediff.report.board_page`): one HTML file that loads nothing and runs nothing."""
+    """Return the page of a board (`tunediff.report.board_page`), an HTML file without scripts that loads nothing."""
     return _environment().get_template("board.html.j2").render(contents)
 
 
 def markdown_page(contents: Mapping[str, Any], template: str = "report.md.j2") -> str:
-    """The same in GitHub's Markdown, tables in place of pictures; or what another template makes of it."""
+    """Return the report in GitHub's Markdown, with tables instead of pictures; or another Markdown template."""
     return _environment(finalize=markdown_text).get_template(template).render(contents)
 
 
 def plain_verdict(found: Findings) -> str:
-    """The verdict for a terminal."""
+    """Return the findings as plain text for a terminal."""
     checks = "".join(f"\n  {check.code} {check.name}: {check.sentence}" for check in found.checks)
     return f"{found.headline}\n{found.sentences[1]}{checks}"
 
 
 def markdown_text(value: object) -> Markup:
-    """A value as Markdown text of one line: nothing in it can be markup, a link, a mention or a table border."""
+    """Return a value as Markdown text on one line, without markup, links, mentions or table borders."""
     if isinstance(value, Markup):
         return value
     text = re.sub(r"[\r\n\x0b\x0c\x85\u2028\u2029]+", " ", files.visible(str(value)))
@@ -190,11 +191,11 @@ def markdown_text(value: object) -> Markup:
 
 
 def _code(text: str) -> Markup:
-    """A path or a command of ours as a code span, where character references would show."""
+    """A path or command of ours as a code span, in which character references would not be decoded."""
     return Markup("`" + re.sub(r"[`|\s]+", " ", text) + "`")  # noqa: S704  (nothing in a code span is markup)
 
 
-@cache  # compiling a template takes longer than filling it in
+@cache
 def _environment(**options: Any) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -207,6 +208,6 @@ def _environment(**options: Any) -> Environment:
     )
     environment.filters.update({figure.__name__: figure for figure in FIGURES}, code=_code)
     environment.globals.update({figure.__name__: figure for figure in FIGURES})
-    # In the order that the page names them, and as the text that they are.
+    # Keep the order of keys, and write non-ASCII text as it is.
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
     return environment

@@ -1,8 +1,8 @@
-"""The report's pictures of figures over something: parts of the gain, slices, loss, confidence, cost.
+"""Draw the charts of the report: parts of the gain, slices, loss, confidence, cost.
 
     gain_picture(results.gain, task.parts, task.words.measure)
 
-Blue and vermilion carry the meaning, which the common kinds of colour blindness tell apart; text repeats it.
+Colours are blue and vermilion, which remain distinct for common kinds of colour blindness; text repeats their meaning.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ WHEN = {"base": "before", "tuned": "after"}
 
 
 def loss_picture(log: Sequence[Record]) -> Markup:
-    """Lines: training and validation loss by epoch."""
+    """Draw training and validation loss by epoch."""
     import altair as alt
 
     series = {"train_loss": "training (mean over the epoch)", "validation_loss": "validation"}
@@ -56,12 +56,12 @@ def loss_picture(log: Sequence[Record]) -> Markup:
 
 
 def gain_picture(gain: Sequence[Record], names: Mapping[str, str], measure: str) -> Markup:
-    """Waterfall: what each part adds to the change, in points, with the interval of the part, and the sum.
+    """Draw a waterfall chart of the parts of the change with their intervals, and of the sum.
 
     Args:
         gain: rows with part, points, low and high, in percentage points.
-        names: what each part is called.
-        measure: what the points are of.
+        names: names of the parts for readers.
+        measure: name of the metric.
     """
     import altair as alt
 
@@ -96,7 +96,7 @@ def gain_picture(gain: Sequence[Record], names: Mapping[str, str], measure: str)
 
 
 def slices_picture(slices: Sequence[Record], measure: str) -> Markup:
-    """Two dots a slice: accuracy (called `measure`) before and after. Of more than `MOST_SLICES`, the first ones."""
+    """Draw accuracy (named `measure`) before and after as two dots per slice, for the first `MOST_SLICES` slices."""
     import altair as alt
 
     first = slices[:MOST_SLICES]
@@ -127,12 +127,12 @@ def slices_picture(slices: Sequence[Record], measure: str) -> Markup:
 
 
 def slice_name(row: Record) -> str:
-    """A slice as the pictures and the cases call it."""
+    """Return the name of a slice in pictures and cases."""
     return f"{row['family']}: {row['value']}"
 
 
 def reliability_picture(reliability: Sequence[Record]) -> Markup:
-    """Accuracy over confidence by bin, with intervals; on the diagonal a model is as sure as it is right."""
+    """Draw accuracy over confidence by bin, with intervals; a calibrated model is on the diagonal."""
     import altair as alt
 
     rows = [{**row, "model": WHEN[row["model"]], "least": row["low"], "most": row["high"]} for row in reliability]
@@ -152,7 +152,7 @@ def reliability_picture(reliability: Sequence[Record]) -> Markup:
         + drawn.mark_point(size=70, filled=True, opacity=1).encode(y=up, shape=_model_shape())
     )
     summary = "; ".join(
-        f"{row['model']}, {counted(int(row['cases']), 'case')}: {percent(row['confidence'])} sure, "
+        f"{row['model']}, {counted(int(row['cases']), 'case')}: {percent(row['confidence'])} confidence, "
         f"{percent(row['accuracy'])} right"
         for row in rows
     )
@@ -160,13 +160,13 @@ def reliability_picture(reliability: Sequence[Record]) -> Markup:
 
 
 def coverage_picture(coverage: Sequence[Record]) -> Markup:
-    """Accuracy on the cases that a model is surest of, over the share of cases that it answers."""
+    """Draw the accuracy on the most confident cases over the share of cases answered."""
     import altair as alt
 
     share = alt.Scale(domain=[0, 1])
     rows = [{**row, "model": WHEN[row["model"]]} for row in coverage]
     lines = chart(rows).encode(
-        x=alt.X("coverage:Q", title="share of cases answered, surest first", scale=share, axis=_share_axis()),
+        x=alt.X("coverage:Q", title="share of cases answered, most confident first", scale=share, axis=_share_axis()),
         y=alt.Y("accuracy:Q", title="accuracy on those", scale=share, axis=_share_axis()),
         color=_model_colour(),
     )
@@ -179,7 +179,7 @@ def coverage_picture(coverage: Sequence[Record]) -> Markup:
 
 
 def change_picture(rows: Sequence[Record], x: str, title: str) -> Markup:
-    """The change from the base over `x`, a number, with its interval; a panel each test set (`set`)."""
+    """Draw the change from the base over the column `x`, with its interval; one panel per test set (`set`)."""
     import altair as alt
 
     summary = "; ".join(
@@ -204,7 +204,7 @@ def change_picture(rows: Sequence[Record], x: str, title: str) -> Markup:
 
 
 def cost_picture(costs: Mapping[str, Record]) -> Markup:
-    """Bars: the time that each stage took."""
+    """Draw the time of each stage as bars."""
     import altair as alt
 
     rows = [

@@ -1,10 +1,10 @@
-"""What the other stages found, loaded and checked to belong together.
+"""Load the results of the other stages, and check that they belong together.
 
     results = read_results({"prepare": Path("metrics/prepare.json"), ...}, task, params.diff.confidence, params.cost)
     results.diff_cases["accuracy_delta"]       # 0.47
 
-The report has no figure of its own: each comes from one of these files, and `Results.sources` names it. What was not
-asked for (`diff.*` of params.yaml) or does not exist (two prediction files know of no training) is empty here.
+All figures of the report come from these files; `Results.sources` names the file of each. Anything that was not
+requested (`diff.*` of params.yaml) or does not exist (training, if only two prediction files are compared) is empty.
 """
 
 import csv
@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tunediff.compare.checks import Models, Raised
 from tunediff.compare.effects.differences import Difference
 from tunediff.compare.effects.retention import KEYS
 from tunediff.compare.effects.transitions import TRANSITIONS
+from tunediff.compare.raised import Models, Raised
 from tunediff.config.cost import Cost
 from tunediff.data.cases import MODELS
 from tunediff.data.schemas import TABLES as SCHEMAS
@@ -32,12 +32,12 @@ from tunediff.tasks.task import Task
 Metrics = Mapping[str, float]
 Record = Mapping[str, Any]
 
-# The stages before this one, in the order of the pipeline. A stage's cost is metrics/cost/STAGE.json.
+# The earlier stages in the order of the pipeline. The cost of each is in metrics/cost/STAGE.json.
 STAGES = (
     *("prepare", "base_model", "count_params", "predict_base", "eval_base", "features", "train", "predict_tuned"),
     *("eval_tuned", "diff_cases"),
 )
-# Those that write what they computed with.
+# Stages that write their environment.
 WITH_MODEL = ("predict_base", "train", "predict_tuned")
 
 METRICS = {
@@ -57,10 +57,10 @@ METRICS = {
     "baselines": (),
     "calibration": (),
 }
-# Of a model that was trained here.
-# Columns of train_log.csv where a head of labels was trained: on the validation split, shares in 0..1.
-OF_EPOCHS = ("validation_accuracy", "validation_precision", "validation_recall", "validation_f1")
-OF_TRAINING = {
+# Present only if the model was trained by the pipeline.
+# Further columns of train_log.csv if a classification head was trained: on the validation split, shares in 0..1.
+EPOCH_COLUMNS = ("validation_accuracy", "validation_precision", "validation_recall", "validation_f1")
+TRAINING_KEYS = {
     "prepare": (
         *("train_n", "validation_n"),
         *("leaked_pairs", "shared_sources", "shared_partial_inputs", "near_duplicates"),
@@ -73,7 +73,7 @@ TABLES = {
     "train_log": ("epoch", "step", "train_loss", "validation_loss"),
     "parameters": ParameterRow._fields,
 }
-# In the folder of plots: there where the evidence was asked for.
+# In the folder of plots; missing if not requested.
 PLOTS = {
     **{name: names(SCHEMAS[name]) for name in ("gain", "slices", "reliability", "coverage")},
     "worth": ("baseline", "accuracy", "gain", "low", "high"),
@@ -89,7 +89,7 @@ SOURCES = (*METRICS, *TABLES, "plots", "cases", "checks", "environments", "costs
 
 
 class Cell(NamedTuple):
-    """Cases of one gold label that got the same two answers; an answer that names no label is None."""
+    """The number of cases with one gold label and the same two answers; an answer without a label is None."""
 
     label: str
     before: str | None
@@ -98,7 +98,7 @@ class Cell(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """Cases by their outcome before and after: right, wrong or invalid."""
+    """The number of cases by outcome before and after: right, wrong or invalid."""
 
     before: str
     after: str
@@ -108,19 +108,19 @@ class Flow(NamedTuple):
 
 @dataclass(frozen=True)
 class Results:
-    """Metrics by key, tables as rows, and the file that each came from.
+    """Metrics by key, tables as rows, and the file that each comes from.
 
-    Always there: diff_cases, cases, flows. Of predictions in words there are no cells, and of two prediction files
-    nothing that only a pipeline knows.
+    diff_cases, cases and flows are always present. Free-text predictions have no cells, and two prediction files have
+    no results of other stages.
     """
 
     task: Task
-    confidence: float  # of every interval, in 0.5..1; one minus it is the level of the test
+    confidence: float  # level of every interval, in 0.5..1; one minus it is the level of the test
     diff_cases: Metrics
-    cases: Sequence[Record]  # a row a case: all of them, or as many as the page has room for
+    cases: Sequence[Record]  # one row per case: all of them, or as many as the page shows
     flows: Sequence[Flow]
     cells: Sequence[Cell] = ()
-    source_texts: int | None = None  # different texts that the cases are about, such as premises
+    source_texts: int | None = None  # number of distinct source texts, such as premises
     models: Models = field(default_factory=Models)
     differences: Sequence[Difference] = ()
     base_model: Metrics = field(default_factory=dict)
@@ -128,51 +128,52 @@ class Results:
     count_params: Metrics = field(default_factory=dict)
     eval_base: Metrics = field(default_factory=dict)
     eval_tuned: Metrics = field(default_factory=dict)
-    train: Metrics = field(default_factory=dict)  # empty where the tuned model was not trained here, as train_log
+    train: Metrics = field(default_factory=dict)  # empty, like train_log, if the model was not trained here
     baselines: Metrics = field(default_factory=dict)
     calibration: Metrics = field(default_factory=dict)
-    pretrain_log: Sequence[Record] = ()  # a row an epoch; a decoder has no accuracies: None
-    train_log: Sequence[Record] = ()  # a row an epoch; a loss that was not measured is None; of labels also OF_EPOCHS
-    parameters: Sequence[Record] = ()  # a row a tensor
-    gain: Sequence[Record] = ()  # a row a part
-    labels: Sequence[Record] = ()  # a row a label and metric
-    slices: Sequence[Record] = ()  # a row a slice; p, q, delta_rest and departure may be None
-    reliability: Sequence[Record] = ()  # a row a model and bin
-    coverage: Sequence[Record] = ()  # a row a model and share of cases answered
-    worth: Sequence[Record] = ()  # a row a baseline
-    contamination: Sequence[Record] = ()  # a row a transition
-    retention: Sequence[Record] = ()  # a row a further test set; what was not measured of it is None
-    retention_slices: Sequence[Record] = ()  # a row a slice of such a set
-    controls: Record = field(default_factory=dict)  # what `tunediff controls` found of this run, where it was asked
-    checkpoints: Record = field(default_factory=dict)  # what `tunediff checkpoints` found of it
-    perplexity: Record = field(default_factory=dict)  # and `tunediff perplexity`
+    pretrain_log: Sequence[Record] = ()  # one row per epoch; a decoder has no accuracies: None
+    train_log: Sequence[
+        Record
+    ] = ()  # one row per epoch, with EPOCH_COLUMNS for labels; a loss that was not measured is None
+    parameters: Sequence[Record] = ()  # one row per tensor
+    gain: Sequence[Record] = ()  # one row per part
+    labels: Sequence[Record] = ()  # one row per label and metric
+    slices: Sequence[Record] = ()  # one row per slice; p, q, delta_rest and departure may be None
+    reliability: Sequence[Record] = ()  # one row per model and bin
+    coverage: Sequence[Record] = ()  # one row per model and share of cases answered
+    worth: Sequence[Record] = ()  # one row per baseline
+    contamination: Sequence[Record] = ()  # one row per transition
+    retention: Sequence[Record] = ()  # one row per further test set; None: not measured
+    retention_slices: Sequence[Record] = ()  # one row per slice of a further test set
+    controls: Record = field(default_factory=dict)  # results of `tunediff controls` for this run, if any
+    checkpoints: Record = field(default_factory=dict)  # results of `tunediff checkpoints`
+    perplexity: Record = field(default_factory=dict)  # results of `tunediff perplexity`
     clean: Metrics = field(default_factory=dict)  # without the cases that training has seen
     checks: Sequence[Raised] = ()
     price: Cost = field(default_factory=Cost)
-    environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # what a stage's model computed with
-    loaded: Mapping[str, Record] = field(default_factory=dict)  # what was found in it (`tunediff.models.inspection`)
+    environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # software and hardware by stage
+    loaded: Mapping[str, Record] = field(default_factory=dict)  # results of `tunediff.models.inspection` by stage
     costs: Mapping[str, Record] = field(default_factory=dict)  # seconds, peak_memory_bytes and device by stage
     sources: Mapping[str, str] = field(default_factory=dict)  # path by field name
 
     @property
     def untrained_head(self) -> bool:
-        """Whether the base model answered by a head that has learned nothing; False where nothing is known of it."""
+        """Whether the base model has an untrained head; False if unknown."""
         return self.loaded.get("predict_base", {}).get("head") == "new"
 
 
 def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price: Cost) -> Results:
-    """Read what the report shows.
+    """Read the results that the report shows.
 
     Args:
-        paths: a file for each name in `SOURCES`; `costs` and `environments` are folders with a file per stage, `plots`
-            one with the tables that were asked for.
-        task: of the cases.
-        confidence: of the intervals.
-        price: what an hour of the machine costs.
+        paths: a path for each name in `SOURCES`; `costs` and `environments` are folders with one file per stage,
+            `plots` is a folder with the requested tables.
+        task: the task of the cases.
+        confidence: level of the intervals.
+        price: price of an hour of the machine.
 
     Raises:
-        TunediffError: a file or a key is missing, a value is of the wrong kind, or two files tell of different
-            cases.
+        TunediffError: a file or a key is missing, a value has the wrong type, or two files belong to different cases.
     """
     scores = [
         f"{stem}_{end}" for stem in task.scores for end in ("base", "tuned", "delta", "delta_low", "delta_high", "p")
@@ -180,21 +181,22 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
     scores += [f"{stem}_{end}" for stem in task.traits for end in ("base", "tuned", "delta", "p")]
     needed = METRICS | {"diff_cases": (*METRICS["diff_cases"], *scores)}
     needed |= dict.fromkeys(("eval_base", "eval_tuned"), task.figures)
-    if read_json(paths["train"]) != {}:  # the tuned model was trained here
-        needed |= {name: (*needed[name], *keys) for name, keys in OF_TRAINING.items()}
-    if read_json(paths["count_params"]) == {}:  # a server has one of the models
+    if read_json(paths["train"]) != {}:
+        needed |= {name: (*needed[name], *keys) for name, keys in TRAINING_KEYS.items()}
+    if read_json(paths["count_params"]) == {}:  # empty if a server has one of the models
         needed["count_params"] = ()
     metrics: dict[str, Any] = {name: _metrics(paths[name], keys) for name, keys in needed.items()}
     run = run_hash(metrics["eval_base"], metrics["eval_tuned"])
     for name in ("eval_base", "eval_tuned"):
         metrics[name] |= task.accuracy(metrics[name])
     tables: dict[str, Any] = {
-        name: _table(paths[name], columns, OF_EPOCHS if name == "train_log" else ()) for name, columns in TABLES.items()
+        name: _table(paths[name], columns, EPOCH_COLUMNS if name == "train_log" else ())
+        for name, columns in TABLES.items()
     }
     _check_logs(paths, metrics, tables)
     environments = {stage: _environment(paths["environments"] / f"{stage}.json") for stage in WITH_MODEL}
     plots, plot_sources = _plots(paths["plots"], task)
-    beside: dict[str, Any] = {name: side_metrics(paths["diff_cases"].with_name(f"{name}.json"), run) for name in KINDS}
+    side: dict[str, Any] = {name: side_metrics(paths["diff_cases"].with_name(f"{name}.json"), run) for name in KINDS}
     cases = [_case(f"{paths['cases']}, row {number}", row, task) for number, row in numbered_jsonl(paths["cases"])]
     _check_same_cases(paths, metrics, cases)
     return Results(
@@ -203,10 +205,9 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
         **metrics,
         **tables,
         **plots,
-        **beside,
+        **side,
         cases=cases,
         flows=flows_of(cases),
-        # Where there is one label there is nothing to confuse.
         cells=cells_of(cases, task) if len(task.labels) > 1 else (),
         source_texts=len({case[task.source_input] for case in cases}),
         checks=_checks(paths["checks"]),
@@ -216,12 +217,12 @@ def read_results(paths: Mapping[str, Path], task: Task, confidence: float, price
         price=price,
         sources={name: str(paths[name]) for name in SOURCES}
         | plot_sources
-        | {name: str(paths["diff_cases"].with_name(f"{name}.json")) for name in KINDS if beside[name]},
+        | {name: str(paths["diff_cases"].with_name(f"{name}.json")) for name in KINDS if side[name]},
     )
 
 
 def _check_logs(paths: Mapping[str, Path], metrics: Mapping[str, Metrics], tables: Mapping[str, Any]) -> None:
-    """Every table has a row; those of a training are empty where others trained the model, parameters of a server's."""
+    """Check that logs have rows, unless the model was trained elsewhere (train log) or is on a server (parameters)."""
     trained = bool(metrics["train"])
     expected = {"pretrain_log": False, "train_log": trained, "parameters": bool(metrics["count_params"])}
     for name, rows in tables.items():
@@ -229,20 +230,20 @@ def _check_logs(paths: Mapping[str, Path], metrics: Mapping[str, Metrics], table
             raise TunediffError(f"{paths[name]}: found no row, expected at least one")
     if tables["train_log"] and not trained:
         raise TunediffError(
-            f"{paths['train']}: found no {', '.join(OF_TRAINING['train'])}, but {paths['train_log']} has rows; "
+            f"{paths['train']}: found no {', '.join(TRAINING_KEYS['train'])}, but {paths['train_log']} has rows; "
             "expected files of one run (dvc repro)"
         )
 
 
 def cells_of(cases: Sequence[Record], task: Task) -> list[Cell]:
-    """Return the cases counted by gold label and the labels that the two answers stand for."""
+    """Count the cases by gold label and by the labels that the two answers stand for."""
     before, after = (task.classes(case[f"{who}_prediction"] for case in cases) for who in MODELS)
     counts = Counter(zip((case["label"] for case in cases), before, after, strict=True))
     return [Cell(*key, count) for key, count in counts.items()]
 
 
 def flows_of(cases: Sequence[Record]) -> list[Flow]:
-    """Return the cases counted by outcome before and after."""
+    """Count the cases by outcome before and after."""
     counts = Counter((*_outcomes(case), str(case["transition"])) for case in cases)
     return [Flow(*key, cases=count) for key, count in counts.items()]
 
@@ -257,7 +258,7 @@ def _outcomes(case: Record) -> tuple[str, str]:
 
 
 def _plots(folder: Path, task: Task) -> tuple[dict[str, Any], dict[str, str]]:
-    """What there is of `PLOTS` and the figures of clean cases, and the file that each came from."""
+    """The available tables of `PLOTS` and the figures of clean cases, and the file of each."""
     found: dict[str, Any] = {}
     sources = {}
     for name, columns in PLOTS.items():
@@ -295,7 +296,7 @@ def _cost(path: Path) -> dict[str, Any]:
 
 
 def _environment(path: Path) -> tuple[dict[str, str], Record]:
-    """What the model of a stage computed with, and what was found in it; empty where the stage had none."""
+    """The environment of a stage's model, and the result of its inspection; empty if the stage has no model."""
     if read_json(path) == {}:
         return {}, {}
     read = read_json(path)
@@ -316,7 +317,7 @@ def _object(path: Path, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _table(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """The rows of a CSV file: numbers as numbers, an empty cell as None."""
+    """The rows of a CSV file, with numbers parsed and empty cells as None."""
     reader = csv.DictReader(io.StringIO(read_text(path)))
     columns = [*columns, *(column for column in optional if column in (reader.fieldnames or ()))]
     missing = [column for column in columns if column not in (reader.fieldnames or ())]
@@ -339,7 +340,7 @@ def _table(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> 
 
 
 def _case(place: str, case: Record, task: Task) -> Record:
-    """The case once checked, its text made visible."""
+    """The checked case, with invisible characters in its texts made visible."""
     for name in ("case_id", *task.inputs):
         if not isinstance(case.get(name), str):
             raise TunediffError(f"{place}: {name}: found {shown(case.get(name))}, expected text")
@@ -361,7 +362,7 @@ def _check_same_cases(paths: Mapping[str, Path], metrics: Mapping[str, Metrics],
     for name, key in expected:
         if metrics[name][key] != found.get(key, 0):
             raise TunediffError(
-                f"{paths['cases']}: found {found.get(key, 0)} cases ({key}), but {paths[name]} says "
+                f"{paths['cases']}: found {found.get(key, 0)} cases ({key}), but {paths[name]} has "
                 f"{metrics[name][key]}; expected files of one run (dvc repro)"
             )
     if not cases:

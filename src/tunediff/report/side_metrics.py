@@ -1,13 +1,13 @@
-"""What commands measured of a run after it, beside its metrics: shown where it is there, and of this run.
+"""Read the metrics that commands measure after a run, if they exist and belong to the current run.
 
-found = side_metrics(Path("metrics/controls.json"), run_hash(eval_base, eval_tuned))     # {} where there is none
+found = side_metrics(Path("metrics/controls.json"), run_hash(eval_base, eval_tuned))     # {} if there are none
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json, shown
@@ -15,13 +15,13 @@ from tunediff.runtime.hashing import content_hash
 
 
 class Written(BaseModel):
-    """Values that a command writes; it may write more."""
+    """The values that the report reads; files may have more."""
 
     model_config = ConfigDict(strict=True)
 
 
 class Flips(Written):
-    """Of one model against the base, in cases."""
+    """The changes from the base to one model, in cases."""
 
     flips: int
     changed: int
@@ -30,16 +30,16 @@ class Flips(Written):
 
 
 class Strength(Written):
-    """Of the trained change times a number."""
+    """The accuracy with the trained change times a strength."""
 
     strength: float
     accuracy: float
 
 
 class Controls(Written):
-    """What the report reads of metrics/controls.json."""
+    """The content of metrics/controls.json."""
 
-    of: str
+    run: str = Field(alias="of")
     n: int
     set: str
     measure: str
@@ -50,14 +50,14 @@ class Controls(Written):
 
 
 class Epoch(Written):
-    """Of the model after an epoch."""
+    """The change from the base to the model after an epoch."""
 
     epoch: int
     delta: float
 
 
 class EpochPair(Written):
-    """Of two epochs."""
+    """The comparison of two epochs."""
 
     a: int
     b: int
@@ -67,7 +67,7 @@ class EpochPair(Written):
 
 
 class EpochSet(Written):
-    """Of a test set."""
+    """The epochs on one test set."""
 
     n: int
     epochs: list[Epoch]
@@ -75,16 +75,16 @@ class EpochSet(Written):
 
 
 class Checkpoints(Written):
-    """What the report reads of metrics/checkpoints.json."""
+    """The content of metrics/checkpoints.json."""
 
-    of: str
+    run: str = Field(alias="of")
     sets: dict[str, EpochSet]
 
 
 class Perplexity(Written):
-    """What the report reads of metrics/perplexity.json."""
+    """The content of metrics/perplexity.json."""
 
-    of: str
+    run: str = Field(alias="of")
     text: str
     passages: int
     tokens: int
@@ -95,37 +95,37 @@ class Perplexity(Written):
     nll_delta_high: float | None = None
 
 
-# By the name of the file and of the command that writes it.
+# By name of the file, which is that of the command.
 KINDS: dict[str, type[Written]] = {"controls": Controls, "checkpoints": Checkpoints, "perplexity": Perplexity}
 
 
 def run_hash(base: Mapping[str, float], tuned: Mapping[str, float]) -> str:
-    """The key `of` of such a file, which says of what run it is: a hash of what both models scored.
+    """Return the value of the key `of` that identifies a run in these files: a hash of the scores of both models.
 
     Args:
-        base: what metrics/eval_base.json holds.
-        tuned: what metrics/eval_tuned.json holds.
+        base: content of metrics/eval_base.json.
+        tuned: content of metrics/eval_tuned.json.
     """
     return content_hash([base, tuned])
 
 
 def side_metrics(path: Path, run: str) -> dict[str, Any]:
-    """What a command measured of this run; empty where there is no such file, or one of another run.
+    """Return the metrics of a command for this run; empty if there is no file, or if it belongs to another run.
 
     Args:
-        path: of the file, named after its command.
-        run: as `run_hash` gives it.
+        path: path of the file, named after its command.
+        run: the result of `run_hash`.
 
     Raises:
-        TunediffError: it is of this run, and lacks something or has another kind of value than the command writes.
+        TunediffError: the file belongs to this run, but a value is missing or has the wrong type.
     """
     if not path.exists():
         return {}
     values = read_json(path)
     if not isinstance(values, dict) or "of" not in values:
-        raise TunediffError(f"{path}: found no of, expected what tunediff {path.stem} writes")
+        raise TunediffError(f"{path}: found no key of, expected the output of tunediff {path.stem}")
     if values["of"] != run:
-        print(f"report: {path} belongs to another run and is left out")
+        print(f"report: {path} belongs to another run and is ignored")
         return {}
     try:
         KINDS[path.stem].model_validate(values)
@@ -133,5 +133,5 @@ def side_metrics(path: Path, run: str) -> dict[str, Any]:
         problem = error.errors()[0]
         place = ".".join(str(part + 1) if isinstance(part, int) else part for part in problem["loc"])
         what = "found nothing" if problem["type"] == "missing" else f"found {shown(problem['input'])}"
-        raise TunediffError(f"{path}: {place}: {what}, expected what tunediff {path.stem} writes") from None
+        raise TunediffError(f"{path}: {place}: {what}, expected the output of tunediff {path.stem}") from None
     return values

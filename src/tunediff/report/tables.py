@@ -1,4 +1,4 @@
-"""The rows behind the report's tables and pictures: key numbers, example cases.
+"""Rows of the report's tables: key numbers, example cases.
 
 first = examples(cases, task, each=5)["repaired"][0]
 first.base_probability, first.tuned_probability      # 0.031, 0.974: of the gold label
@@ -19,7 +19,7 @@ UP, DOWN = "higher is better", "lower is better"
 
 
 class Example(NamedTuple):
-    """A case as the report shows it; the probabilities are those of the gold label, in 0..1, None where unknown."""
+    """A case of the report, with the probabilities of the gold label in 0..1, None if unknown."""
 
     case: Record
     base_probability: float | None
@@ -27,7 +27,7 @@ class Example(NamedTuple):
 
 
 class Number(NamedTuple):
-    """A line of the key numbers, as text: a metric before and after, and the interval of the change."""
+    """A row of the key numbers, as text: a metric before and after, and the interval of the change."""
 
     name: str
     better: str
@@ -38,9 +38,9 @@ class Number(NamedTuple):
 
 
 def examples(cases: Sequence[Record], task: Task, each: int) -> dict[str, list[Example]]:
-    """The first `each` cases of every transition.
+    """Return the first `each` cases of every transition.
 
-    Those come first whose gold label's log-probability, or the task's first score, changed most.
+    Cases are sorted by the change of the gold label's log-probability, or of the task's first score, largest first.
     """
     ranked = defaultdict(list)
     for case in cases:
@@ -59,7 +59,7 @@ def examples(cases: Sequence[Record], task: Task, each: int) -> dict[str, list[E
 
 
 def gold_log_prob(case: Record, labels: Sequence[str], who: str) -> float | None:
-    """The log-probability that a model gave the gold label; None where it is not known."""
+    """Return the log-probability of the gold label under a model; None if unknown."""
     scores = case.get(f"{who}_log_probs")
     if scores is None or case["label"] not in labels:
         return None
@@ -67,7 +67,7 @@ def gold_log_prob(case: Record, labels: Sequence[str], who: str) -> float | None
 
 
 def margin(case: Record, labels: Sequence[str], who: str) -> float | None:
-    """By how many nats a model puts the gold label before the best other one; None where it is not known."""
+    """Return the lead of the gold label over the best other label under a model, in nats; None if unknown."""
     if f"{who}_margin" in case:
         return float(case[f"{who}_margin"])
     gold = gold_log_prob(case, labels, who)
@@ -79,7 +79,7 @@ def margin(case: Record, labels: Sequence[str], who: str) -> float | None:
 
 
 def key_numbers(results: Results) -> list[Number]:
-    """The metrics of both models, with an interval of the difference where there is one."""
+    """Return the metrics of both models, with the interval of the difference if there is one."""
     diff, base, tuned = results.diff_cases, results.eval_base, results.eval_tuned
     delta = points_interval(diff["accuracy_delta_low"], diff["accuracy_delta_high"])
     before, after = diff["accuracy_base"], diff["accuracy_tuned"]
@@ -89,9 +89,9 @@ def key_numbers(results: Results) -> list[Number]:
     if base and tuned:
         first, second = (interval(metrics["accuracy_low"], metrics["accuracy_high"]) for metrics in (base, tuned))
         rows.append(Number(f"{level(results.confidence)} interval of the {measure}", "", first, second, "", ""))
-    # Its accuracy is in the first line.
+    # The first difference is the accuracy, which is in the first row.
     for row in results.differences[1:]:
-        # A threshold that was chosen on the cases it is measured on flatters.
+        # A threshold that is chosen on the test cases overestimates.
         note = ", threshold chosen on these cases" if row.metric.startswith("best ") else ""
         name = row.metric[0].upper() + row.metric[1:] + note
         rows.append(_share(name, UP, row.base, row.tuned, (row.low, row.high)))
@@ -120,7 +120,7 @@ def key_numbers(results: Results) -> list[Number]:
 
 
 def _kinds(diff: Metrics, task: Task) -> list[tuple[str, str]]:
-    """The metrics of each kind of cases, where there are all of them."""
+    """The metrics of each kind of cases, if all kinds occur."""
     metrics = {"exact": task.words.measure, **task.scores}
     return [
         (f"{kind}_{key}", f"{name[0].upper()}{name[1:]}, {whole(diff[f'{kind}_n'])} {task.words.cases} {words}")
@@ -141,7 +141,7 @@ def _share(name: str, better: str, base: float, tuned: float, ends: tuple[float,
 
 
 def environments(results: Results) -> list[tuple[str, str]]:
-    """Stages that computed with a model, those of one environment together, and that environment in words."""
+    """Return the stages with a model, grouped by environment, with a description of the environment."""
     stages: dict[str, list[str]] = {}
     for stage, values in results.environments.items():
         stages.setdefault(", ".join(f"{name} {value}" for name, value in values.items()), []).append(stage)

@@ -1,1 +1,1 @@
-"""Intervals and paired tests: counts in, numbers out."""
+"""Statistics: confidence intervals and paired tests."""

@@ -1,18 +1,17 @@
-"""Bootstrap intervals of anything that is computed from sums over cases: means, differences, F1, perplexity.
+"""Bootstrap intervals of statistics that are computed from sums over cases: means, differences, F1, perplexity.
 
-Cases, clusters of cases, or documents are drawn with replacement. What a statistic needs of a unit is a row of
-totals, and units with equal rows are interchangeable: instead of drawing units one by one, each replicate draws how
-often every distinct row occurs. That is the same bootstrap, and for counts it costs the same for a hundred cases as
-for a million.
+Cases, clusters of cases, or documents are resampled with replacement. Each unit contributes a row of totals, and units
+with equal rows are interchangeable: instead of sampling single units, each replicate samples the frequency of every
+distinct row. This is an equivalent bootstrap, whose cost for counts does not depend on the number of cases.
 
     >>> change = np.repeat([0, 1, -1], [49, 49, 2])          # 49 of 100 cases repaired, 2 broken
     >>> low, high = mean_interval(change)
     >>> f"{low:.2f}..{high:.2f}"
     '0.36..0.57'
 
-A difference of two models is the mean of the differences case by case; that is what makes it a paired bootstrap.
-A percentile interval of few units is too short, so the percentiles are taken further out, by Student's t (Hesterberg
-2015, The American Statistician 69, 371-386, "expanded percentile").
+For a paired bootstrap of the difference of two models, resample the differences of the cases. Percentile intervals are
+too short for few units, so the percentiles are expanded by Student's t (Hesterberg 2015, The American Statistician 69,
+371-386, "expanded percentile").
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,36 +25,35 @@ import scipy
 from scipy.sparse import csr_array, vstack
 
 Floats = npt.NDArray[np.float64]
-# What cases may share, one value a case; None where every case stands for itself.
+# The cluster of each case; None if cases are independent.
 Clusters = Sequence[Any] | npt.NDArray[np.intp] | pd.Series | None
-# From summed totals of shape (replicates, columns) to values of shape (replicates,).
+# Maps summed totals of shape (replicates, columns) to values of shape (replicates,).
 Statistic = Callable[[Floats], Floats]
 
 REPLICATES = 5000
-# Where units are of so many kinds that the draws would take long, there are fewer replicates, down to this many.
+# Minimum number of replicates, if there are very many distinct rows.
 FEWEST = 1000
 _DRAWS = 10_000_000
-# Draws held at a time; 8 bytes each.
+# Numbers in memory at a time, of 8 bytes each.
 AT_ONCE = 4_000_000
 
 
 class Units(NamedTuple):
-    """What is drawn: the distinct rows of totals, of shape (kinds, columns), and how many units have each."""
+    """The units to resample: distinct rows of totals, of shape (kinds, columns), and the number of units of each."""
 
     totals: Floats | csr_array
     counts: npt.NDArray[np.int64]
 
 
 def units(values: npt.ArrayLike, clusters: Clusters = None) -> Units:
-    """Return the units to draw from.
+    """Return the units to resample.
 
     Args:
-        values: what the statistic sums up, of shape (n_cases,) or (n_cases, columns).
-        clusters: of length n_cases, such as the premise of each case; cases of one cluster are drawn together.
-            None draws cases.
+        values: the summands of the statistic, of shape (n_cases,) or (n_cases, columns).
+        clusters: cluster of each case, such as its premise, of length n_cases, resampled as a whole; None: cases.
 
     Raises:
-        ValueError: no case, or clusters of another length.
+        ValueError: there is no case, or the lengths differ.
     """
     table = np.asarray(values, dtype=np.float64)
     if len(table) == 0:
@@ -71,23 +69,23 @@ def units(values: npt.ArrayLike, clusters: Clusters = None) -> Units:
 
 
 def merged(parts: Iterable[Units]) -> Units:
-    """Return units that were made some at a time as one, with sparse totals: equal rows are counted together.
+    """Merge units with sparse totals, counting equal rows together.
 
     Args:
-        parts: with totals that are whole numbers.
+        parts: units with integer totals.
     """
     rows, counts = zip(*((csr_array(part.totals), part.counts) for part in parts), strict=True)
     if len(rows) == 1:
         return Units(rows[0], counts[0])
     totals = csr_array(vstack(rows))
-    # By a hash of 64 bits: of ten million kinds two are taken for one with a chance of 3 in a million.
+    # A hash of 64 bits: among ten million rows, two collide with a probability of 3 in a million.
     numbers = np.random.default_rng(0).integers(-(2**63), 2**63, totals.shape[1])
     _, first, place = np.unique(totals.astype(np.int64) @ numbers, return_index=True, return_inverse=True)
     return Units(totals[first], np.bincount(place, weights=np.concatenate(counts)).astype(np.int64))
 
 
 def cluster_codes(clusters: Clusters) -> npt.NDArray[np.intp]:
-    """Return the number of each case's cluster, from 0 without a gap; a case whose cluster is null has its own."""
+    """Return the cluster number of each case, consecutive from 0; a case with a null cluster gets its own."""
     codes, names = pd.factorize(pd.Series(clusters).reset_index(drop=True))
     alone = codes < 0
     codes[alone] = len(names) + np.arange(alone.sum())
@@ -104,15 +102,15 @@ def bootstrap_interval(
     """Return the expanded percentile interval of a statistic of sums.
 
     Args:
-        strata: what `units` returns; several of them are drawn apart, each as many units as it has, so that no
-            replicate loses a class.
-        statistic: from the summed totals of shape (replicates, columns) to its values of shape (replicates,).
-        confidence: of the interval, in 0..1.
-        replicates: how many times to draw; None: 5,000, and 1,000 where units are of very many kinds.
-        seed: of the draws; the same seed gives the same interval.
+        strata: the result of `units`; if there are several, each is resampled separately and keeps its size.
+        statistic: function of the summed totals of shape (replicates, columns) that returns values of shape
+            (replicates,).
+        confidence: level of the interval, in 0..1.
+        replicates: number of replicates; None: 5,000, or down to 1,000 if there are very many distinct rows.
+        seed: seed of the random generator.
 
     Raises:
-        ValueError: a single unit in all, from which nothing can be said about the next one.
+        ValueError: there is a single unit.
     """
     return expanded_percentiles(*replicated(strata, statistic, replicates, seed), confidence)
 
@@ -120,9 +118,9 @@ def bootstrap_interval(
 def replicated(
     strata: Units | Sequence[Units], statistic: Callable[[Floats], Floats], replicates: int | None = None, seed: int = 0
 ) -> tuple[Floats, int]:
-    """Return a statistic of each replicate, and how many units each draws; arguments as `bootstrap_interval`.
+    """Return the statistic of each replicate, and the number of units; arguments as for `bootstrap_interval`.
 
-    The statistic may have several values a replicate, of shape (replicates, values).
+    The statistic may have several values per replicate, of shape (replicates, values).
     """
     strata = [strata] if isinstance(strata, Units) else list(strata)
     n = sum(int(stratum.counts.sum()) for stratum in strata)
@@ -142,12 +140,12 @@ def replicated(
 
 
 def expanded_percentiles(values: Floats, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the ends of a percentile interval, taken further out for few units (see above).
+    """Return the expanded percentile interval.
 
     Args:
-        values: of the statistic, one a replicate.
-        n: units that each replicate draws, at least two.
-        confidence: of the interval, in 0..1.
+        values: the statistic of each replicate.
+        n: number of units, at least two.
+        confidence: level of the interval, in 0..1.
     """
     outside = scipy.stats.norm.cdf(-sqrt(n / (n - 1)) * scipy.stats.t.ppf((1 + confidence) / 2, n - 1))
     low, high = np.quantile(values, [outside, 1 - outside])
@@ -155,14 +153,14 @@ def expanded_percentiles(values: Floats, n: int, confidence: float = 0.95) -> tu
 
 
 def draws(n: int, replicates: int | None = None, seed: int = 0) -> Iterator[Floats]:
-    """Yield how often each of n units is drawn, some replicates at a time, of shape (some, n).
+    """Yield the frequencies of n resampled units, in chunks of replicates of shape (n_replicates, n).
 
-    For a statistic that no sums over units give, such as one with a threshold that is tuned anew in each replicate.
+    For statistics that are not functions of sums over units, such as one whose threshold is tuned in each replicate.
 
     Args:
-        n: units, drawn n times with replacement.
-        replicates: how many in all; None: 5,000, and down to 1,000 where there are many units.
-        seed: of the draws.
+        n: number of units.
+        replicates: total number of replicates; None: 5,000, or down to 1,000 if there are many units.
+        seed: seed of the random generator.
     """
     generator = np.random.default_rng(seed)
     replicates = replicates or affordable(REPLICATES, n)
@@ -174,7 +172,7 @@ def draws(n: int, replicates: int | None = None, seed: int = 0) -> Iterator[Floa
 
 
 def affordable(replicates: int, kinds: int) -> int:
-    """Return how many replicates to draw of units of that many kinds."""
+    """Return the number of replicates for a number of distinct rows, at most `replicates`."""
     return max(FEWEST, min(replicates, _DRAWS // kinds))
 
 
@@ -186,16 +184,16 @@ def mean_interval(
 ) -> tuple[float, float]:
     """Return the bootstrap interval of a mean.
 
-    Of a score: `mean_interval(f1)`. Of a paired difference by paragraph: `mean_interval(after - before, paragraphs)`.
+    For a score: `mean_interval(f1)`. For a paired difference by paragraph: `mean_interval(after - before, paragraphs)`.
 
     Args:
-        values: of length n_cases.
-        clusters: of length n_cases, drawn whole; None draws cases.
-        confidence: of the interval, in 0..1.
-        seed: of the draws.
+        values: value of each case, of length n_cases.
+        clusters: cluster of each case, of length n_cases, resampled as a whole; None: cases.
+        confidence: level of the interval, in 0..1.
+        seed: seed of the random generator.
 
     Raises:
-        ValueError: fewer than two cases or clusters, or lengths that differ.
+        ValueError: there are fewer than two cases or clusters, or the lengths differ.
     """
     numbers = np.asarray(values, dtype=np.float64)
     drawn = units(np.stack([numbers, np.ones_like(numbers)], axis=1), clusters)

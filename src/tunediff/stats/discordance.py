@@ -1,13 +1,12 @@
-"""Many runs on the same cases: how many cases each pair tells apart, and exact tests of all pairs at once.
+"""Discordant cases and exact tests of all pairs of runs.
 
     right = np.array([[1, 1, 0], [1, 0, 0]], dtype=bool)           # two runs, three cases
     only = discordance(right)                                      # only[a, b]: cases that b has right and a has not
     p = pair_tests(right)                                          # p[a, b]: exact McNemar test, 1 on the diagonal
 
-Cases that share a cluster flip together, so that their flips are no independent coins. Then the coin is the cluster:
-where all clusters' net flips could as well have had the other sign, how often would their sum be as far from zero? For
-net flips that are small whole numbers the answer is counted and not drawn (`sign_test`), and where every cluster is one
-case it is McNemar's exact test.
+Cases of a cluster flip together, so their flips are not independent. Then the test flips the signs of the clusters' net
+flips. As these are small integers, the p-value is computed exactly and not by sampling (`sign_test`). If every cluster
+is a single case, it is McNemar's exact test.
 """
 
 import numpy as np
@@ -21,14 +20,14 @@ Counts = npt.NDArray[np.int64]
 
 
 def discordance(right: Flags) -> Counts:
-    """Return how many cases one run has right and the other not, of shape (n_runs, n_runs).
+    """Return the numbers of discordant cases, of shape (n_runs, n_runs).
 
-    Entry [a, b] counts the cases that b has right and a has not: those that b repairs, seen from a.
+    Entry [a, b] is the number of cases that b has right and a has not.
 
     Args:
         right: whether each run has each case right, of shape (n_runs, n_cases).
     """
-    # Whole numbers up to 2^53 are exact in float64, and its matrix product is the fast one.
+    # Integers up to 2^53 are exact in float64, whose matrix product is fast.
     numbers = right.astype(np.float64)
     return np.rint((1 - numbers) @ numbers.T).astype(np.int64)
 
@@ -38,7 +37,7 @@ def pair_tests(right: Flags, clusters: Clusters = None) -> Floats:
 
     Args:
         right: whether each run has each case right, of shape (n_runs, n_cases).
-        clusters: what cases may share, of length n_cases; None: every case stands for itself.
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
     """
     codes = None if clusters is None else cluster_codes(clusters)
     if codes is None or int(codes.max()) + 1 == len(codes):
@@ -54,26 +53,26 @@ def pair_tests(right: Flags, clusters: Clusters = None) -> Floats:
 
 
 def sign_test(net: Counts) -> float:
-    """Return the two-sided exact p-value that the sum of whole numbers has no sign of its own, in 0..1.
+    """Return the two-sided exact p-value of the sign-flip test of integers, in 0..1.
 
-    Every number could as well have had the other sign. The sum is then that of a coin a number, twice its heads less
-    their total; the distribution is put together from the binomial ones of each size.
+    Under the null hypothesis, each number has a random sign. The distribution of the sum is the convolution of the
+    binomial distributions of each size.
 
     >>> f"{sign_test(np.array([1] * 49 + [-1] * 2)):.4g}"
     '1.179e-12'
-    >>> round(sign_test(np.array([3, 1, -1])), 9)       # of 8 choices of the signs 6 give a sum as far from zero
+    >>> round(sign_test(np.array([3, 1, -1])), 9)       # 6 of the 8 choices of signs give a sum as far from zero
     0.75
 
     Args:
-        net: repaired less broken cases of each cluster.
+        net: repaired minus broken cases of each cluster.
     """
     sizes, counts = np.unique(np.abs(net[net != 0]), return_counts=True)
-    chances = np.ones(1)  # of each sum of the numbers whose coin fell on heads
+    chances = np.ones(1)  # probability of each sum of the numbers with a positive sign
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
         spread = np.zeros(size * count + 1)
         spread[::size] = scipy.stats.binom.pmf(np.arange(count + 1), count, 0.5)
         chances = np.convolve(chances, spread)
     total = len(chances) - 1
-    # Symmetric: both tails are the lower one.
+    # The distribution is symmetric, so the lower tail counts twice.
     least = (total - abs(int(net.sum()))) // 2
     return min(1.0, 2 * float(chances[: least + 1].sum()))

@@ -1,9 +1,9 @@
-"""Confidence intervals of one proportion.
+"""Confidence intervals of a proportion.
 
 >>> low, high = wilson(41, 100)              # accuracy: 41 of 100 right
 >>> f"{low:.3f}..{high:.3f}"
 '0.319..0.508'
->>> low, high = clopper_pearson(2, 100)      # negative flips: a bound that is never too short
+>>> low, high = clopper_pearson(2, 100)      # negative flips: coverage is guaranteed
 >>> f"{low:.4f}..{high:.4f}"
 '0.0024..0.0704'
 """
@@ -11,7 +11,7 @@
 from collections.abc import Callable
 from typing import Literal
 
-import scipy  # and not scipy.stats, which takes a second to import, before it is needed
+import scipy  # scipy.stats takes a second to import, so it is loaded when it is used
 
 MOST_CASES = 10**9
 
@@ -19,8 +19,7 @@ MOST_CASES = 10**9
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the Wilson score interval of a proportion, both ends in 0..1.
 
-    Wilson 1927, without continuity correction: the interval reported with an accuracy. No case at all says
-    nothing, so n = 0 gives (0, 1).
+    Wilson 1927, without continuity correction. It is reported with accuracies. For n = 0, the result is (0, 1).
 
     Raises:
         ValueError: `successes` is not in 0..n, or `confidence` not in 0..1.
@@ -31,8 +30,8 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
 def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the exact interval of a proportion, both ends in 0..1.
 
-    Clopper and Pearson 1934: covers at least `confidence` whatever the true rate, so it suits a rate that is
-    held against a budget. n = 0 gives (0, 1).
+    Clopper and Pearson 1934: the coverage is at least `confidence` for any true rate, which suits a rate that is
+    compared with a limit. For n = 0, the result is (0, 1).
 
     Raises:
         ValueError: `successes` is not in 0..n, or `confidence` not in 0..1.
@@ -48,20 +47,20 @@ def _interval(successes: int, n: int, confidence: float, method: Literal["wilson
 
 
 def cases_for_rate(successes: int, n: int, limit: float, confidence: float = 0.95) -> int | None:
-    """Return how many cases leave a limit outside of the exact interval, if successes go on at this rate.
+    """Return the number of cases for which the exact interval excludes a limit, given the current rate.
 
     >>> cases_for_rate(2, 100, limit=0.05)
     204
 
     Args:
-        successes: such as broken cases.
+        successes: number of successes, such as broken cases.
         n: number of cases, at least 1.
-        limit: that the rate is held against, in 0..1.
-        confidence: of the interval (Clopper and Pearson 1934).
+        limit: the limit of the rate, in 0..1.
+        confidence: level of the interval (Clopper and Pearson 1934).
 
     Returns:
-        The smallest number, also where it is below n; None where more than a billion are too few, as they are when the
-        rate is the limit itself.
+        The smallest number, which may be less than n; None if it is more than a billion or does not exist, because the
+        rate equals the limit.
     """
     tail = (1 - confidence) / 2
 
@@ -75,7 +74,7 @@ def cases_for_rate(successes: int, n: int, limit: float, confidence: float = 0.9
 
 
 def fewest(holds: Callable[[int], bool]) -> int | None:
-    """The smallest number of cases for which something holds that holds for all larger ones; None above a billion."""
+    """Return the smallest number for which a monotone condition holds; None if it is more than a billion."""
     most = 1
     while not holds(most):
         most *= 2

@@ -1,4 +1,4 @@
-"""Several tests at once: p-values adjusted for their number.
+"""Adjust p-values for multiple testing.
 
 >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]                     # the few planned metrics
 [0.03, 0.06, 0.06]
@@ -13,20 +13,20 @@ import numpy.typing as npt
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p-values of Holm 1979: below a level with at most that chance of a single false finding.
+    """Return p-values adjusted by Holm 1979, which controls the probability of any false finding.
 
     Raises:
-        ValueError: a p-value outside 0..1.
+        ValueError: a p-value is outside of 0..1.
     """
     ordered, places = _ordered(p_values)
     return _adjusted(np.maximum.accumulate(ordered * np.arange(len(ordered), 0, -1)), places)
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """Return the p-values of Benjamini and Hochberg 1995: below a level with at most that share of false findings.
+    """Return p-values adjusted by Benjamini and Hochberg 1995, which controls the expected share of false findings.
 
     Raises:
-        ValueError: a p-value outside 0..1.
+        ValueError: a p-value is outside of 0..1.
     """
     ordered, places = _ordered(p_values)
     shares = np.arange(1, len(ordered) + 1) / max(1, len(ordered))
@@ -34,7 +34,7 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
 
 
 def _ordered(p_values: Sequence[float]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
-    """The p-values from the smallest to the largest, and the place that each of them came from."""
+    """The sorted p-values, and their original indices."""
     if not all(0 <= p <= 1 for p in p_values):
         raise ValueError(f"found p-values {list(p_values)}, expected numbers in 0..1")
     values = np.asarray(p_values, dtype=np.float64)
@@ -43,7 +43,7 @@ def _ordered(p_values: Sequence[float]) -> tuple[npt.NDArray[np.float64], npt.ND
 
 
 def _adjusted(ordered: npt.NDArray[np.float64], places: npt.NDArray[np.intp]) -> list[float]:
-    """Adjusted p-values in the order that was given, at most 1."""
+    """Adjusted p-values in the original order, at most 1."""
     adjusted = np.empty_like(ordered)
     adjusted[places] = np.minimum(ordered, 1)
     return [float(p) for p in adjusted]

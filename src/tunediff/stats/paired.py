@@ -1,7 +1,7 @@
-"""Before and after on the same cases: tests, interval of the difference, and what n cases can show.
+"""Paired comparison of proportions: tests, intervals of the difference, and power.
 
-Only the cases whose outcome flips carry information: `repaired` (wrong before, right after) and `broken`
-(right before, wrong after). The difference is always after minus before, (repaired - broken) / n.
+Only flips carry information: `repaired` (wrong before, right after) and `broken` (right before, wrong after) cases. The
+difference is always after minus before, (repaired - broken) / n.
 
     >>> f"{mcnemar_exact(repaired=49, broken=2):.4g}"
     '1.179e-12'
@@ -25,8 +25,8 @@ from tunediff.stats.intervals import fewest
 def mcnemar_exact(repaired: int, broken: int) -> float:
     """Return the two-sided exact p-value that repairs and breaks are equally likely, in 0..1.
 
-    McNemar 1947, by the binomial distribution of the flips instead of its chi-square approximation, which is
-    wrong when few cases flip. No flip at all gives 1.
+    McNemar 1947, by the binomial distribution of the flips instead of the chi-square approximation, which is inaccurate
+    for few flips. Without any flip, the result is 1.
 
     Raises:
         ValueError: a count is negative.
@@ -39,8 +39,8 @@ def mcnemar_exact(repaired: int, broken: int) -> float:
 def mcnemar_midp(repaired: int, broken: int) -> float:
     """Return the two-sided mid-p value of McNemar's test, in 0..1.
 
-    Counts half of the probability of what was observed (Fagerland, Lydersen and Laake 2013): less
-    conservative than the exact test, which never rejects as often as it says. No flip at all gives 1.
+    Counts half of the probability of the observed counts (Fagerland, Lydersen and Laake 2013), which is less
+    conservative than the exact test. Without any flip, the result is 1.
 
     Raises:
         ValueError: a count is negative.
@@ -48,7 +48,7 @@ def mcnemar_midp(repaired: int, broken: int) -> float:
     if repaired == broken == 0:
         return 1.0
     observed = float(scipy.stats.binom.pmf(repaired, repaired + broken, 0.5))
-    # With equal counts both tails hold the observed table, and the exact p, capped at 1, counts it once.
+    # With equal counts, both tails include the observed table, and the exact p, capped at 1, counts it once.
     return mcnemar_exact(repaired, broken) - (observed / 2 if repaired == broken else observed)
 
 
@@ -59,9 +59,9 @@ def difference_interval(repaired: int, broken: int, n: int, confidence: float = 
 
         (repaired - broken - n d) / sqrt(n (2 q + d (1 - d)))
 
-    is within the normal quantile, q being the most likely rate of broken cases given d. It never leaves
-    -1..1, is not of zero length when nothing flips, and holds 0 exactly where McNemar's asymptotic test does
-    not reject. n = 0 gives (-1, 1).
+    is within the normal quantile, where q is the most likely rate of broken cases given d. The interval stays within
+    -1..1, has a positive width if nothing flips, and contains 0 exactly if McNemar's asymptotic test does not reject.
+    For n = 0, the result is (-1, 1).
 
     Raises:
         ValueError: a count is negative, or more cases flip than there are.
@@ -73,7 +73,7 @@ def difference_interval(repaired: int, broken: int, n: int, confidence: float = 
     z = float(scipy.stats.norm.ppf((1 + confidence) / 2))
 
     def limit(end: float) -> float:
-        # By hand: root finders want a sign at both ends, and where nothing flips the estimate has none.
+        # Bisection by hand, because root finders require different signs at the ends, which fails if nothing flips.
         inside, outside = (repaired - broken) / n, end
         for _ in range(60):
             middle = (inside + outside) / 2
@@ -84,7 +84,7 @@ def difference_interval(repaired: int, broken: int, n: int, confidence: float = 
 
 
 def _rejected(difference: float, repaired: float, broken: float, n: int, z: float) -> bool:
-    """Whether a difference is outside of Tango's interval; counts need not be whole where they are planned with."""
+    """Whether a difference is outside of Tango's interval; counts need not be integers, for planning."""
     room, net = difference * (1 - difference), repaired - broken
     half = (2 * n - net) * difference - (repaired + broken)
     q = (sqrt(max(half * half + 8 * n * broken * room, 0.0)) - half) / (4 * n)
@@ -98,8 +98,8 @@ def standard_error(change: npt.NDArray[np.int64], clusters: Clusters = None) -> 
     '0.0538'
 
     Args:
-        change: what became of each case: 1 repaired, -1 broken, else 0; of length n_cases, at least 1.
-        clusters: what cases may share, whose residuals are summed (Liang and Zeger 1986); None: nothing.
+        change: change of each case: 1 repaired, -1 broken, else 0; of length n_cases, at least 1.
+        clusters: cluster of each case, whose residuals are summed (Liang and Zeger 1986); None: cases are independent.
     """
     residuals = change - change.mean()
     if clusters is not None:
@@ -113,16 +113,16 @@ def mean_difference_interval(
     confidence: float,
     clusters: Clusters,
 ) -> tuple[float, float] | None:
-    """Return the t interval of the mean of paired differences, after minus before; None of a single unit.
+    """Return the t interval of the mean of paired differences, after minus before; None for a single unit.
 
-    Where cases share clusters, these are the units: the residuals are summed within each (Liang and Zeger 1986), and
-    the degrees of freedom are those of the clusters.
+    With clusters, residuals are summed within each (Liang and Zeger 1986), and the degrees of freedom are those of the
+    clusters.
 
     Args:
-        before: a score of each case, of shape (n_cases,).
-        after: the same after.
-        confidence: of the interval, in 0..1.
-        clusters: of length n_cases; None: every case is its own.
+        before: score of each case before, of shape (n_cases,).
+        after: score of each case after.
+        confidence: level of the interval, in 0..1.
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
     """
     change = after - before
     mean, n = float(change.mean()), len(change)
@@ -145,20 +145,19 @@ def mean_difference_interval(
 
 
 def minimum_detectable_difference(n: int, discordant: float, alpha: float = 0.05, power: float = 0.8) -> float | None:
-    """Return the smallest difference that n cases show with the given power, a fraction, or None.
+    """Return the smallest difference that n cases detect with the given power, in 0..1, or None.
 
     Normal approximation of McNemar's test (Connor 1987): the d that solves
 
         sqrt(n) d = z(1 - alpha/2) sqrt(discordant) + z(power) sqrt(discordant - d^2)
 
-    The difference is never larger than the share of cases that flip: where d exceeds it, none is reachable
-    with so few cases, and the result is None.
+    A difference cannot be larger than the share of cases that flip: if d is, the result is None.
 
     Args:
         n: number of cases.
-        discordant: share of cases whose outcome flips, in 0..1.
+        discordant: share of cases that flip, in 0..1.
         alpha: two-sided level of the test.
-        power: chance to see a difference of that size, in 0.5..1.
+        power: probability of detecting a difference of this size, in 0.5..1.
     """
     z_alpha, z_power = _quantiles(alpha, power)
     root = n + z_power**2 - z_alpha**2
@@ -169,20 +168,20 @@ def minimum_detectable_difference(n: int, discordant: float, alpha: float = 0.05
 
 
 def smallest_detectable(n: int, discordant: float, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Return the smallest difference that n cases show with the given power, always a number in 0..1.
+    """Return the smallest difference that n cases detect with the given power, always a number in 0..1.
 
-    `minimum_detectable_difference` where it is reachable. Where too few cases flip for any difference to be shown,
-    the smallest one that would be if every flip went the same way, so that discordant = d:
+    This is `minimum_detectable_difference` if it exists. If too few cases flip, it is the smallest detectable
+    difference under the assumption that all flips go the same way, so that discordant = d:
 
         sqrt(n d) = z(1 - alpha/2) + z(power) sqrt(1 - d)
 
-    and 1 where even that is more than all cases.
+    and 1 if there is no solution.
 
     Args:
         n: number of cases.
-        discordant: share of cases whose outcome flips, in 0..1.
+        discordant: share of cases that flip, in 0..1.
         alpha: two-sided level of the test.
-        power: chance to see a difference of that size, in 0.5..1.
+        power: probability of detecting a difference of this size, in 0.5..1.
     """
     found = minimum_detectable_difference(n, discordant, alpha, power) if discordant else None
     if found is not None:
@@ -197,15 +196,15 @@ def smallest_detectable(n: int, discordant: float, alpha: float = 0.05, power: f
 
 
 def cases_needed(difference: float, discordant: float, alpha: float = 0.05, power: float = 0.8) -> int:
-    """Return how many cases detect a difference of that size with the given power.
+    """Return the number of cases required to detect a difference with the given power.
 
     The formula of `minimum_detectable_difference`, solved for n.
 
     Args:
-        difference: the difference to be seen, a fraction; its sign does not matter.
-        discordant: share of cases whose outcome flips, in 0..1.
+        difference: the difference, in -1..1; its sign does not matter.
+        discordant: share of cases that flip, in 0..1.
         alpha: two-sided level of the test.
-        power: chance to see the difference, in 0.5..1.
+        power: probability of detecting the difference, in 0.5..1.
 
     Raises:
         ValueError: the difference is 0, or larger than the share of cases that flip.
@@ -217,9 +216,9 @@ def cases_needed(difference: float, discordant: float, alpha: float = 0.05, powe
 
 
 def cases_for_margin(repaired: int, broken: int, n: int, margin: float, confidence: float = 0.95) -> int | None:
-    """Return how many cases leave -margin outside of the interval of the difference, if they flip at these rates.
+    """Return the number of cases for which the interval of the difference excludes -margin, given the current rates.
 
-    Where nothing flips the lower end is -z^2 / (n + z^2):
+    If nothing flips, the lower end is -z^2 / (n + z^2):
 
     >>> [cases_for_margin(0, 0, 24, margin) for margin in (0.05, 0.02, 0.01)]
     [73, 189, 381]
@@ -228,12 +227,12 @@ def cases_for_margin(repaired: int, broken: int, n: int, margin: float, confiden
         repaired: cases that went from not right to right.
         broken: cases that went from right to not right.
         n: number of cases, at least 1.
-        margin: how much worse is still no worse, a fraction.
-        confidence: of the interval (Tango 1998).
+        margin: the non-inferiority margin, in 0..1.
+        confidence: level of the interval (Tango 1998).
 
     Returns:
-        The smallest number, also where it is below n; None where more than a billion are too few, as they are when the
-        difference is -margin itself.
+        The smallest number, which may be less than n; None if it is more than a billion or does not exist, because the
+        difference equals -margin.
     """
     z = float(scipy.stats.norm.ppf((1 + confidence) / 2))
     return fewest(lambda cases: _rejected(-margin, repaired * cases / n, broken * cases / n, cases, z))

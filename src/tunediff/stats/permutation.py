@@ -1,11 +1,11 @@
-"""Paired permutation tests: if the two models were the same, any case could as well have its answers swapped.
+"""Paired permutation tests: under the null hypothesis, the answers of the two models to a case are interchangeable.
 
     >>> f1_before, f1_after = np.array([0.0, 0.5, 0.2, 0.0, 0.4]), np.array([1.0, 0.5, 0.8, 0.3, 1.0])
-    >>> sign_flip(f1_after - f1_before)                      # 16 swaps: 1 of them as large, either way
+    >>> sign_flip(f1_after - f1_before)                      # 16 swaps, of which 1 in each direction is as large
     0.125
 
-Swapping every case at random and computing the metric again is Yeh's approximate randomisation (2000); for a mean of
-differences it is the sign-flip test. Cases that share a source are swapped together.
+Swapping cases at random and computing the metric again is approximate randomisation (Yeh 2000); for a mean of
+differences, it is the sign-flip test. Cases of a cluster are swapped together.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from tunediff.stats.bootstrap import AT_ONCE, Clusters, Floats, Statistic, Units
 Flags = npt.NDArray[np.bool_]
 
 REPLICATES = 10_000
-# With no more units than this, all swaps are counted instead of drawn.
+# Up to this number of units, all swaps are enumerated instead of sampled.
 _COUNTED = 12
 
 
@@ -27,13 +27,13 @@ def swap_test(pairs: Units, statistic: Statistic, replicates: int | None = None,
     """Return the two-sided p-value that before and after are interchangeable, in 0..1.
 
     Args:
-        pairs: what `tunediff.stats.bootstrap.units` makes of a table whose left half holds the totals of a unit as it
-            is and whose right half, with the same columns, holds them with before and after swapped.
-        statistic: the difference after minus before, from summed totals of shape (replicates, columns); swapping
-            every unit must turn its sign.
-        replicates: how many swaps to draw, where there are too many to count them all; None: 10,000, and down to
-            1,000 where units are of very many kinds.
-        seed: of the draws.
+        pairs: the result of `tunediff.stats.bootstrap.units` for a table whose left half has the totals of a unit, and
+            whose right half, with the same columns, has them with before and after swapped.
+        statistic: function of the summed totals of shape (replicates, columns) that returns the difference after minus
+            before; swapping all units must change its sign.
+        replicates: number of swaps to sample, if there are too many to enumerate; None: 10,000, or down to 1,000 if
+            there are very many distinct rows.
+        seed: seed of the random generator.
     """
     return float(swap_tests(pairs, lambda sums: statistic(sums)[:, None], replicates, seed)[0])
 
@@ -41,20 +41,20 @@ def swap_test(pairs: Units, statistic: Statistic, replicates: int | None = None,
 def swap_tests(
     pairs: Units, statistic: Callable[[Floats], Floats], replicates: int | None = None, seed: int = 0
 ) -> Floats:
-    """Return the p-value of `swap_test` for each of several differences that are computed from the same sums.
+    """Return the p-value of `swap_test` for each of several differences of the same sums.
 
     Args:
         pairs: as for `swap_test`.
-        statistic: as for `swap_test`, of shape (replicates, differences).
+        statistic: as for `swap_test`, but with values of shape (replicates, differences).
         replicates: as for `swap_test`.
-        seed: of the draws.
+        seed: seed of the random generator.
     """
     columns = pairs.totals.shape[1] // 2
     kept, swapped = pairs.totals[:, :columns], pairs.totals[:, columns:]
     turned: Any = swapped - kept
     start = pairs.counts @ kept
     observed = abs(statistic(start[None])[0])
-    # Sums of floats in another order differ in their last digits, which must not tell a tie from a smaller value.
+    # The order of summation changes the last digits of floats, so ties need a tolerance.
     least = observed - 1e-9 * np.maximum(1.0, observed)
     moves = abs(turned) @ np.ones(columns) > 0
     turned, counts = turned[moves], pairs.counts[moves]
@@ -71,20 +71,20 @@ def swap_tests(
         size = min(step, replicates - first)
         sums = start + generator.binomial(counts, 0.5, (size, len(counts))) @ turned
         as_large += np.sum(np.abs(statistic(sums)) >= least, axis=0)
-    # The observed table is one of the possible ones: without it p could be 0, which no finite test shows.
+    # The observed table counts as one of the samples; otherwise p could be 0.
     return (as_large + 1) / (replicates + 1)
 
 
 def swap_test_of(statistic: Callable[[Flags], Floats], n: int, replicates: int | None = None, seed: int = 0) -> float:
-    """Return the p-value of `swap_test` for a statistic that no sums over units give.
+    """Return the p-value of `swap_test` for a statistic that is not a function of sums over units.
 
     Args:
-        statistic: the difference after minus before, of shape (some,), from whether each unit is swapped, of shape
-            (some, n); swapping every unit must turn its sign.
-        n: units.
-        replicates: how many swaps to draw where there are too many to count them all; None: 10,000, and down to 1,000
-            where there are many units.
-        seed: of the draws.
+        statistic: function of whether each unit is swapped, of shape (replicates, n), that returns the difference after
+            minus before, of shape (replicates,); swapping all units must change its sign.
+        n: number of units.
+        replicates: number of swaps to sample, if there are too many to enumerate; None: 10,000, or down to 1,000 if
+            there are many units.
+        seed: seed of the random generator.
     """
     observed = abs(statistic(np.zeros((1, n), dtype=np.bool_))[0])
     least = observed - 1e-9 * max(1.0, observed)
@@ -101,14 +101,14 @@ def swap_test_of(statistic: Callable[[Flags], Floats], n: int, replicates: int |
 
 
 def sign_flip(differences: npt.ArrayLike, clusters: Clusters = None) -> float:
-    """Return the two-sided p-value that per-case differences are as likely upwards as downwards, in 0..1.
+    """Return the two-sided p-value of the sign-flip test of paired differences, in 0..1.
 
     Args:
         differences: score after minus score before, of length n_cases, such as token F1.
-        clusters: of length n_cases; cases of a cluster change their sign together.
+        clusters: cluster of each case, of length n_cases, whose signs are flipped together; None: cases.
 
     Raises:
-        ValueError: no case, or clusters of another length.
+        ValueError: there is no case, or the lengths differ.
     """
     change = np.asarray(differences, dtype=np.float64)
     return swap_test(units(np.stack([change, -change], axis=1), clusters), _first_sum)

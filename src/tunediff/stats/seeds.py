@@ -1,14 +1,14 @@
-"""What a recipe gains, not what one checkpoint does: cases x seeds as a two-way layout, both of them drawn.
+"""The gain of a recipe, as opposed to that of one checkpoint: a crossed random-effects layout of seeds and cases.
 
-    layout = two_way(change)                 # change[s, c]: 1 repaired, -1 broken, 0 else, by seed s in case c
+    layout = two_way(change)                 # change[s, c]: 1 repaired, -1 broken, else 0, of seed s in case c
     recipe_interval(layout, 0.95)            # of the mean gain, over new seeds and new cases
-    chance_worse(layout)                     # that one more seed gains less than nothing
+    chance_worse(layout)                     # probability that another seed has a negative gain
 
-The mean over S seeds and n cases varies by var_seed / S + var_case / n + var_both / (S n). Its parts are estimated as
-in an analysis of variance of two crossed random factors, by clusters where cases share one (Liang and Zeger 1986). Each
-part is taken as far out as it is known: what the seeds vary by with Student's t of their few degrees of freedom, the
-rest with that of the cases; the two add up as squares (Zou and Donner 2008). benchmarks/seeds.py simulates how often
-that holds the true gain. An interval over cases alone forgets that another seed would have given another model.
+The variance of the mean over S seeds and n cases is var_seed / S + var_case / n + var_both / (S n). Its components are
+estimated by an analysis of variance with two crossed random factors, by cluster (Liang and Zeger 1986). The seed
+component uses Student's t with the few degrees of freedom of the seeds, the rest that of the cases; the two half-widths
+are combined as squares (Zou and Donner 2008). benchmarks/seeds.py simulates the coverage. An interval over cases alone
+ignores that another seed gives another model.
 """
 
 from math import sqrt
@@ -21,18 +21,18 @@ import scipy
 from tunediff.stats.bootstrap import Clusters, Floats, cluster_codes, expanded_percentiles, units
 from tunediff.stats.paired import difference_interval
 
-# An interval of the recipe takes more seeds than two: two say next to nothing of how seeds vary.
+# Two seeds are too few to estimate the variance between seeds.
 FEWEST_SEEDS = 3
 MOST_SEEDS = 10_000
 REPLICATES = 5000
 
 
 class Layout(NamedTuple):
-    """The gain by seed and what its mean varies by.
+    """The gain by seed and the variance components of its mean.
 
-    gains: of each seed, in -1..1. by_seed, by_case, by_both: estimated variances of the mean gain, each of which counts
-    the interaction: of the seeds, var_seed / S + var_both / (S n); of the cases, var_case / n + var_both / (S n); and
-    var_both / (S n) itself. cases: n. clusters: how many stand for themselves. flips: cases that any seed flips.
+    gains: gain of each seed, in -1..1. by_seed, by_case, by_both: estimated variance components of the mean gain, each
+    including the interaction: var_seed / S + var_both / (S n), var_case / n + var_both / (S n), and var_both / (S n).
+    cases: n. clusters: number of clusters. flips: number of cases that any seed flips.
     """
 
     gains: tuple[float, ...]
@@ -45,22 +45,22 @@ class Layout(NamedTuple):
 
     @property
     def seeds(self) -> int:
-        """How many."""
+        """The number of seeds."""
         return len(self.gains)
 
     @property
     def gain(self) -> float:
-        """Mean over seeds and cases."""
+        """The mean over seeds and cases."""
         return float(np.mean(self.gains))
 
     @property
     def of_seeds(self) -> float:
-        """Variance of the mean gain by what the seeds differ in beyond randomness within cases, at least 0."""
+        """The variance of the mean gain due to seeds, without the interaction, at least 0."""
         return max(0.0, self.by_seed - self.by_both)
 
     @property
     def components(self) -> dict[str, float]:
-        """Variances of one seed, of one case, and of a case in a seed, each at least 0."""
+        """The variances of seeds, of cases, and of their interaction, each at least 0."""
         n, seeds = self.cases, self.seeds
         return {
             "seed": seeds * self.of_seeds,
@@ -73,11 +73,11 @@ def two_way(change: npt.NDArray[np.int64], clusters: Clusters = None) -> Layout:
     """Return the gain by seed and its variances.
 
     Args:
-        change: what became of each case, of shape (n_seeds, n_cases): 1 repaired, -1 broken, else 0.
-        clusters: what cases may share, of length n_cases; None: every case stands for itself.
+        change: change of each case, of shape (n_seeds, n_cases): 1 repaired, -1 broken, else 0.
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
 
     Raises:
-        ValueError: fewer than two seeds, or fewer than two clusters of cases.
+        ValueError: there are fewer than two seeds, or fewer than two clusters.
     """
     seeds, n = change.shape
     codes = np.arange(n) if clusters is None else cluster_codes(clusters)
@@ -90,7 +90,7 @@ def two_way(change: npt.NDArray[np.int64], clusters: Clusters = None) -> Layout:
     both = numbers - gains[:, None] - of_cases[None, :]
 
     def squares(residuals: Floats) -> float:
-        """The squared sums of a row of residuals by cluster, for a new draw of as many clusters."""
+        """The sum of squares of a row of residuals, summed by cluster, corrected for the number of clusters."""
         sums = np.bincount(codes, weights=residuals, minlength=found)
         return float(sums @ sums * found / (found - 1) / n**2)
 
@@ -108,14 +108,14 @@ def two_way(change: npt.NDArray[np.int64], clusters: Clusters = None) -> Layout:
 def recipe_interval(layout: Layout, confidence: float) -> tuple[float, float]:
     """Return the interval of the mean gain over new seeds and new cases, both ends in -1..1.
 
-    Where no seed flips a case, it is the one of the cases alone (Tango 1998), which has a length.
+    If no seed flips a case, it is the interval over cases (Tango 1998), which has a positive width.
 
     Args:
-        layout: of at least `FEWEST_SEEDS` seeds.
-        confidence: of the interval.
+        layout: a layout of at least `FEWEST_SEEDS` seeds.
+        confidence: level of the interval.
 
     Raises:
-        ValueError: fewer seeds.
+        ValueError: there are fewer seeds.
     """
     if layout.seeds < FEWEST_SEEDS:
         raise ValueError(f"found {layout.seeds} seeds, expected at least {FEWEST_SEEDS}")
@@ -126,10 +126,10 @@ def recipe_interval(layout: Layout, confidence: float) -> tuple[float, float]:
 
 
 def chance_worse(layout: Layout) -> float:
-    """Return the chance that one more seed of the recipe is worse than the base, in 0..1.
+    """Return the probability that another seed of the recipe is worse than the base, in 0..1.
 
-    Its true gain lies around the mean with the variance of one seed and that of the mean: this is the level at which
-    a one-sided bound of it is zero. Two seeds are enough for it to be said, and say little.
+    The true gain of another seed varies around the mean with the variance of a seed plus that of the mean. The result
+    is the level at which its one-sided prediction bound is zero. It is defined for two seeds, but imprecise.
     """
     varied = layout.of_seeds * (layout.seeds + 1)
     least, most = 0.5, 1.0
@@ -141,15 +141,15 @@ def chance_worse(layout: Layout) -> float:
 
 
 def seeds_needed(layout: Layout, half_width: float, confidence: float) -> int | None:
-    """Return how many seeds make the interval of the mean gain at most that far to either side, from three on.
+    """Return the number of seeds, at least three, for which the interval of the mean gain has a given half-width.
 
     Args:
-        layout: of the seeds so far.
-        half_width: wanted, more than 0.
-        confidence: of the interval.
+        layout: the layout of the seeds so far.
+        half_width: the wanted half-width, more than 0.
+        confidence: level of the interval.
 
     Returns:
-        How many in all; None where the cases alone vary by more, so that no number of seeds does.
+        The total number of seeds; None if no number is enough, because the variance between cases is too large.
     """
     parts, n, quantile = layout.components, layout.cases, (1 + confidence) / 2
     for seeds in range(FEWEST_SEEDS, MOST_SEEDS + 1):
@@ -164,16 +164,16 @@ def seeds_needed(layout: Layout, half_width: float, confidence: float) -> int | 
 def multi_bootstrap(
     change: npt.NDArray[np.int64], confidence: float, clusters: Clusters = None, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the bootstrap interval of the mean gain: seeds and cases are drawn, both with replacement.
+    """Return the bootstrap interval of the mean gain, with both seeds and cases resampled.
 
-    Sellam et al. 2022 (The MultiBERTs): base and tuned model share the draw. With few seeds it is too short, as the
-    percentiles of a handful are; it stands beside `recipe_interval`.
+    Sellam et al. 2022 (The MultiBERTs); base and tuned model share the sample. With few seeds it is too short, so it is
+    reported only in addition to `recipe_interval`.
 
     Args:
         change: as for `two_way`.
-        confidence: of the interval.
+        confidence: level of the interval.
         clusters: as for `two_way`.
-        seed: of the draws.
+        seed: seed of the random generator.
     """
     seeds, n = change.shape
     drawn = units(np.concatenate([change, np.ones((1, n))]).T, clusters)
@@ -186,7 +186,7 @@ def multi_bootstrap(
 
 
 def _half(quantile: float, seeds: int, of_seeds: float, of_cases: float, clusters: int) -> float:
-    """How far an interval goes to one side: each variance with Student's t of its own degrees of freedom."""
+    """The half-width of an interval, with Student's t quantiles for the degrees of freedom of each component."""
     if quantile >= 1:
         return float("inf")
     by_seed, by_case = (float(scipy.stats.t.ppf(quantile, count - 1)) for count in (seeds, clusters))

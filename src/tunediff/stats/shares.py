@@ -1,4 +1,4 @@
-"""The interval of a share of cases that knows what cases share.
+"""Intervals of shares of cases that account for clusters.
 
 >>> from tunediff.stats.intervals import wilson
 >>> low, high = share_interval(np.repeat([True, False], [41, 59]), wilson, 0.95, clusters=None)
@@ -20,23 +20,23 @@ def share_interval(
     confidence: float,
     clusters: Clusters,
 ) -> tuple[float, float]:
-    """Return the interval of the share of cases for which something holds, both ends in 0..1.
+    """Return the interval of the share of flagged cases, both ends in 0..1.
 
-    Where several cases share a cluster, each end is the farther one of the plain interval's and of the cluster
-    bootstrap's: a bootstrap alone has no length where all cases are alike, the plain one takes the cases of a cluster
-    for independent. Cases that all share one cluster say nothing about another: (0, 1).
+    With clusters of several cases, each end is the wider of the plain interval and of a cluster bootstrap: a bootstrap
+    alone has zero width if all flags are equal, and the plain interval treats the cases of a cluster as independent.
+    With a single cluster, the result is (0, 1).
 
     Args:
-        flags: whether it holds, of length n_cases, at least 1.
-        plain: the interval of so many of so many with a confidence, such as `tunediff.stats.intervals.wilson`.
-        confidence: of the interval.
-        clusters: what cases may share, of length n_cases; None: every case stands for itself.
+        flags: flag of each case, of length n_cases, at least 1.
+        plain: function of successes, n and confidence, such as `tunediff.stats.intervals.wilson`.
+        confidence: level of the interval.
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
     """
     n, count = len(flags), int(flags.sum())
     found = n if clusters is None else int(cluster_codes(clusters).max()) + 1
     if found == 1 < n:
         return 0.0, 1.0
-    # Where all cases are alike, a bootstrap has no length: there are as many cases as clusters then.
+    # If all flags are equal, a bootstrap has zero width, so clusters are counted instead of cases.
     alike = count in (0, n)
     low, high = plain(found * (count > 0), found, confidence) if alike else plain(count, n, confidence)
     if clusters is None or found == n or alike:

@@ -1,9 +1,9 @@
-"""Which of many runs can be told apart: groups of those that cannot, and ranks as intervals.
+"""Groups of ties among many runs, and ranks as intervals.
 
-    groups = tie_groups(separated)                 # [[0, 1, 2], [1, 2, 3]]: 0 and 3 differ, 1 and 2 may be either
+    groups = tie_groups(separated)                 # [[0, 1, 2], [1, 2, 3]]: only 0 and 3 differ
     low, high = rank_intervals(separated, shares)  # ranks from 1, each from low to high
 
-A position without its interval says more than was measured: two neighbours of a ranking mostly cannot be told apart.
+Adjacent runs of a ranking usually do not differ significantly, so a rank without an interval claims too much.
 """
 
 from collections.abc import Iterator
@@ -14,24 +14,24 @@ import numpy as np
 from tunediff.stats.bootstrap import Floats
 from tunediff.stats.discordance import Counts, Flags
 
-# Graphs of ties are nearly intervals and have few groups; nobody reads more of them.
+# Graphs of ties usually have few maximal cliques; more would be useless.
 MOST_GROUPS = 10_000
 
 
 def tie_groups(separated: Flags) -> list[list[int]]:
-    """Return the groups: all largest sets of runs of which no two are told apart (maximal cliques of the ties).
+    """Return the maximal groups of runs of which no two are separated (maximal cliques of the graph of ties).
 
-    A run is in one group or in several, and runs share a group exactly where they are not told apart (the letters of a
-    compact letter display; Piepho 2004). By Bron and Kerbosch 1973 with Tomita's pivot.
+    A run can be in several groups, and two runs share a group exactly if they are not separated (the letters of a
+    compact letter display; Piepho 2004). The algorithm is that of Bron and Kerbosch 1973 with Tomita's pivot.
 
     Args:
-        separated: whether two runs are told apart, symmetric, of shape (n_runs, n_runs), False on the diagonal.
+        separated: whether two runs are separated, symmetric, of shape (n_runs, n_runs), False on the diagonal.
 
     Returns:
-        The runs of each group rising; groups in the order of their first runs.
+        The runs of each group, ascending; groups in the order of their first runs.
 
     Raises:
-        ValueError: more than 10,000 groups.
+        ValueError: there are more than 10,000 groups.
     """
     ties = [set(np.flatnonzero(~row).tolist()) - {run} for run, row in enumerate(separated)]
 
@@ -49,18 +49,19 @@ def tie_groups(separated: Flags) -> list[list[int]]:
     for group in grow(set(), set(range(len(separated))), set()):
         found.append(group)
         if len(found) > MOST_GROUPS:
-            raise ValueError(f"found more than {MOST_GROUPS:,} groups of runs that cannot be told apart")
+            raise ValueError(f"found more than {MOST_GROUPS:,} groups of ties")
     return sorted(found)
 
 
 def rank_intervals(separated: Flags, shares: Floats) -> tuple[Counts, Counts]:
     """Return the best and the worst rank of each run, from 1, of shape (n_runs,) each.
 
-    From one more than the runs that are clearly better to all less those that are clearly worse.
+    The best rank is one plus the number of significantly better runs, the worst is the number of runs minus the number
+    of significantly worse ones.
 
     Args:
         separated: as for `tie_groups`.
-        shares: of right cases of each run, which say who is the better of two that are told apart.
+        shares: share of right cases of each run, which decides the better one of two separated runs.
     """
     better = separated & (shares[None, :] > shares[:, None])
     worse = separated & (shares[None, :] < shares[:, None])

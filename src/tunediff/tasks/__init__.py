@@ -1,4 +1,4 @@
-"""What a case is in each task, how an answer is graded, and what comparing two models needs; a file each."""
+"""Tasks, one module each: cases, grading, and what the comparison of two models needs."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from tunediff.tasks.multiple_choice import MultipleChoice
 from tunediff.tasks.question_answering import QuestionAnswering
 from tunediff.tasks.task import Task
 
-# The kind of each name in params.yaml.
+# The class of each task name in params.yaml.
 TASKS: dict[str, type[Task]] = {
     "nli": Inference,
     "classification": Classification,
@@ -20,14 +20,14 @@ TASKS: dict[str, type[Task]] = {
 
 
 def task_of(section: TaskSection) -> Task:
-    """The task that a section of params.yaml describes."""
+    """Return the task described by a section of params.yaml."""
     return TASKS[section.name].from_section(section)
 
 
 def foreign_task(columns: Iterable[str]) -> Task:
-    """The task that a prediction file of any origin is of, by the columns that it has: labels, if no other.
+    """Return the task of a prediction file of any origin, inferred from its columns; classification by default.
 
-    Of its inputs and labels nothing is known.
+    Its inputs and labels are unknown.
     """
     found = list(columns)
     special = (kind.from_columns(found) for kind in TASKS.values())

@@ -1,4 +1,4 @@
-"""What explains the flip of a question: what the models' answers show, and the clauses made of it.
+"""Clauses that explain the flip of a question, from evidence in the models' answers.
 
 The question has no answer: the base model gave one, the tuned model gives none; the log-odds of no answer went from
 -1.20 to +3.40 nats.
@@ -18,12 +18,12 @@ from tunediff.tasks.question_wording import answer_place, sentence_at
 
 
 def no_answer_odds(log_probs: npt.NDArray[np.float64] | None) -> float | None:
-    """The log-odds that there is no answer, in nats; None without two numbers."""
+    """Return the log-odds of no answer, in nats; None without two log-probabilities."""
     return float(log_probs[1] - log_probs[0]) if log_probs is not None and len(log_probs) == 2 else None
 
 
 def in_sentence(case: Case, answer: str | None) -> bool | None:
-    """Whether an answer stands in the sentence with the gold one; None where one of them is no place in the context."""
+    """Return whether an answer is in the sentence of the gold answer; None if either is not in the context."""
     place, found = answer_place(case), normalised(answer or "")
     if place is None or not found:
         return None
@@ -32,7 +32,7 @@ def in_sentence(case: Case, answer: str | None) -> bool | None:
 
 
 def answer_form(base: str, tuned: str) -> str | None:
-    """The clause about the form of two answers in words, one of which could not be read."""
+    """Return the clause about two free-text answers of which one could not be parsed."""
     if (base == PARSED) == (tuned == PARSED):
         return None
     who, other, status = ("tuned", "base", tuned) if base == PARSED else ("base", "tuned", base)

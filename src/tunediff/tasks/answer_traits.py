@@ -1,9 +1,9 @@
-"""What free answers are like, beside right and wrong: length, emptiness, repetition, another script than was asked for.
+"""Traits of free-text answers other than right and wrong: length, emptiness, repetition, unexpected script.
 
     traits(["the the the the the"], ["length"], [["one word"]])["trait_repetition"]     # [0.5]
 
-None of them says that an answer is good. They show what fine-tuning did to the answers where grades may not: a model
-that says everything twice, stops early, or answers in another script.
+A trait is neither good nor bad. Traits show changes that grades may miss: a model that repeats itself, stops early, or
+answers in another script.
 """
 
 import unicodedata
@@ -14,26 +14,27 @@ from typing import NamedTuple
 
 from tunediff.metrics.text import words
 
-# Runs of so many words, as in "Neural Text Generation with Unlikelihood Training" (Welleck et al. 2020), seq-rep-4.
+# Number of words in a sequence, as in "Neural Text Generation with Unlikelihood Training" (Welleck et al. 2020),
+# seq-rep-4.
 RUN = 4
 
 
 CUT = "trait_cut"
-"""Column that says whether an answer ran into the token limit."""
+"""The column that is 1 if an answer reached the token limit."""
 
 
 class Trait(NamedTuple):
-    """What a trait is called, and whether it is a share in 0..1 rather than a number."""
+    """The name of a trait, and whether it is a share in 0..1 rather than a number."""
 
     name: str
     is_share: bool
 
 
 TRAITS: Mapping[str, Trait] = {
-    "trait_words": Trait("words of an answer", is_share=False),
+    "trait_words": Trait("words per answer", is_share=False),
     "trait_empty": Trait("empty answers", is_share=True),
     CUT: Trait("answers cut off at the token limit", is_share=True),
-    "trait_repetition": Trait("repeated runs of four words", is_share=True),
+    "trait_repetition": Trait("repeated sequences of four words", is_share=True),
     "trait_other_script": Trait("answers in another script", is_share=True),
 }
 
@@ -41,19 +42,18 @@ TRAITS: Mapping[str, Trait] = {
 def traits(
     texts: Sequence[str], finish_reasons: Sequence[str], expected: Sequence[Sequence[str]]
 ) -> dict[str, list[float]]:
-    """What each answer is like, by column.
+    """Return the traits of each answer, by column.
 
     Args:
-        texts: the answers as the model gave them.
-        finish_reasons: why each ended.
-        expected: of each case its references and inputs, whose scripts an answer may be in.
+        texts: the answers as generated.
+        finish_reasons: why the generation of each ended.
+        expected: references and inputs of each case, whose scripts an answer may have.
 
     Returns:
-        trait_words: words, each character one where a script has no blanks between them. trait_empty: 1 where there is
-        nothing but white space. trait_cut: 1 where it ran into the token limit. trait_repetition: share of its runs of
-        four words that stood in it before, 0..1. trait_other_script: 1 where the script of most of its letters (Latin,
-        Cyrillic, Arabic, ...) is that of no letter of `expected`. That is less than a change of language: from English
-        to German nothing changes here.
+        trait_words: number of words; in scripts without spaces, each character counts as one. trait_empty: 1 if there
+        is only white space. trait_cut: 1 if the answer reached the token limit. trait_repetition: share of sequences of
+        four words that occurred before in the answer, 0..1. trait_other_script: 1 if the script of most letters (Latin,
+        Cyrillic, Arabic, ...) does not occur in `expected`; languages with the same script are not distinguished.
     """
     divided = [words(text).split() for text in texts]
     return {
@@ -66,13 +66,13 @@ def traits(
 
 
 def repetition(found: Sequence[str]) -> float:
-    """The share of the runs of four words that are not the first of their kind, in 0..1; 0 where there is none."""
+    """Return the share of sequences of four words that occurred before, in 0..1; 0 if there are none."""
     runs = [tuple(found[at : at + RUN]) for at in range(len(found) - RUN + 1)]
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
 def in_other_script(text: str, expected: Sequence[str]) -> bool:
-    """Whether the script of most letters of a text is that of no letter that was to be expected.
+    """Return whether the script of most letters of a text does not occur in the expected texts.
 
     >>> in_other_script("да", ["yes", "no"]), in_other_script("42", ["yes"]), in_other_script("oui", ["yes"])
     (True, False, False)
@@ -82,7 +82,7 @@ def in_other_script(text: str, expected: Sequence[str]) -> bool:
 
 
 def scripts(text: str) -> Counter[str]:
-    """How many letters of each script a text has, by the first word of their Unicode names."""
+    """Count the letters of a text by script, the first word of their Unicode names."""
     if text.isascii():
         letters = sum(map(str.isalpha, text))
         return Counter({"LATIN": letters} if letters else {})

@@ -1,7 +1,7 @@
-"""Answers that cost next to nothing: the majority label, bags of words, the answer of the nearest training case.
+"""Trivial baselines: the majority label, bags of words, the answer of the nearest training case.
 
-On NLI a classifier that reads the hypothesis alone shows what the test set gives away without the premise (Gururangan
-et al. 2018; Poliak et al. 2018):
+On NLI, a classifier that reads only the hypothesis shows how far labels can be predicted without the premise
+(Gururangan et al. 2018; Poliak et al. 2018):
 
     tfidf_logistic(train["hypothesis"], train["label"], test["hypothesis"])
 """
@@ -17,10 +17,10 @@ Answers = Sequence[str | None]
 
 
 def majority_label(train_labels: Iterable[str]) -> str:
-    """The most frequent label of the training rows; of equals, the first by name.
+    """Return the most frequent label of the training rows; ties are resolved alphabetically.
 
     Raises:
-        TunediffError: no training row.
+        TunediffError: there is no training row.
     """
     counts = Counter(train_labels)
     if not counts:
@@ -31,12 +31,12 @@ def majority_label(train_labels: Iterable[str]) -> str:
 def tfidf_logistic(train_texts: Iterable[str], train_labels: Iterable[str], test_texts: Iterable[str]) -> list[str]:
     """Train logistic regression on TF-IDF of words and word pairs; predict the label of each test text.
 
-    The same rows in the same order give the same predictions: nothing in it is drawn at random.
+    The result is deterministic, given the order of the rows.
 
     Raises:
-        TunediffError: fewer than two labels or no word at all in the training rows.
+        TunediffError: the training rows have fewer than two labels, or no word.
     """
-    # scikit-learn takes over a second to import: only who asks for this baseline pays for it.
+    # scikit-learn takes over a second to import.
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
@@ -46,7 +46,7 @@ def tfidf_logistic(train_texts: Iterable[str], train_labels: Iterable[str], test
             f"bag-of-words baseline: labels of the training rows: found {sorted(set(train_labels))}, "
             "expected at least two"
         )
-    # One-letter words stay in: "a" against "the", and figures, are cues that a cheap classifier may use.
+    # One-letter words are kept: "a" versus "the", and figures, are cues that a classifier can use.
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b")  # noqa: S106
     try:
         train_features = vectorizer.fit_transform(train_texts)
@@ -59,10 +59,10 @@ def tfidf_logistic(train_texts: Iterable[str], train_labels: Iterable[str], test
 
 
 def frequent_answer(train: Sequence[str]) -> str:
-    """The most frequent of the answers; of equals, the first in their order.
+    """Return the most frequent answer; of ties, the one that occurs first.
 
     Raises:
-        TunediffError: no answer.
+        TunediffError: there is no answer.
     """
     if not train:
         raise TunediffError("constant-answer baseline: found no training case, expected at least one")
@@ -70,12 +70,12 @@ def frequent_answer(train: Sequence[str]) -> str:
 
 
 def nearest_answers(train_texts: Sequence[str], train_answers: Sequence[str], test_texts: Sequence[str]) -> list[str]:
-    """The answer of the training text that is nearest to each test text; of equals, the first.
+    """Return the answer of the nearest training text for each test text; of ties, the first.
 
-    By the cosine of TF-IDF weighted words.
+    The distance is the cosine distance of TF-IDF weighted words.
 
     Raises:
-        TunediffError: no word at all in the training texts.
+        TunediffError: the training texts have no word.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -94,22 +94,22 @@ def nearest_answers(train_texts: Sequence[str], train_answers: Sequence[str], te
 
 
 def marked(case: Case, inputs: Sequence[str]) -> str:
-    """The inputs as one text; with several, each word carries the number of its input."""
+    """Return the inputs as one text; with several inputs, each word is marked with the number of its input."""
     if len(inputs) == 1:
         return case.inputs[inputs[0]]
     return " ".join(WORD.sub(rf"{place}_\g<0>", case.inputs[name]) for place, name in enumerate(inputs))
 
 
 def longest_options(cases: Sequence[Case], labels: Sequence[str]) -> list[str]:
-    """The place of the option with the most characters of each case; of equals, the first."""
+    """Return the label of the option with the most characters for each case; of ties, the first."""
     return [labels[max(range(len(case.options)), key=lambda at: len(case.options[at]))] for case in cases]
 
 
 def likeliest_options(train: Sequence[Case], test: Sequence[Case], labels: Sequence[str]) -> list[str]:
-    """The place of the option of each test case that reads most like a right one, without its inputs.
+    """Return the label of the option that is most likely right, judged without the inputs, for each test case.
 
-    Logistic regression on TF-IDF of words and word pairs learns which options of the training cases are right; an
-    option that it gives no word of is as likely as any other. Of equals, the first.
+    Logistic regression on TF-IDF of words and word pairs is trained on the options of the training cases. Options
+    without known words are equally likely. Of ties, the first.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -117,7 +117,7 @@ def likeliest_options(train: Sequence[Case], test: Sequence[Case], labels: Seque
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b")  # noqa: S106
     try:
         known = vectorizer.fit_transform([option for case in train for option in case.options])
-    except ValueError:  # no word in any option
+    except ValueError:  # the options have no words
         return [labels[0]] * len(test)
     is_right = [label == case.label for case in train for label, _ in zip(labels, case.options, strict=True)]
     model = LogisticRegression(max_iter=1000).fit(known, is_right)

@@ -6,7 +6,6 @@ A row of SNLI and the case that it becomes (`data.labels` is {0: entailment, 1: 
     Case("a62f0c29d7ef4bd1", {"premise": "A man is feeding two dogs.", "hypothesis": ...}, "entailment")
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -37,17 +36,11 @@ from tunediff.tasks.columns import (
     value_of,
 )
 from tunediff.tasks.families import Family, quarters, share, yes_no
-from tunediff.tasks.grading import column, likeliest, passed_on, was_given
+from tunediff.tasks.grading import column, copied_columns, has_setting, likeliest
 from tunediff.tasks.label_clauses import LABEL_CLAUSES
+from tunediff.tasks.label_parsing import parse_answer
 from tunediff.tasks.task import Chance, Tally, Task, Words
 from tunediff.tasks.wording import wording
-
-_QUOTES = "\"'`´“”„‘’‚«»()[]{}"
-_STOPS = ".,;:!?…。，；：！？"
-# Before an answer: white space, quotes, brackets, emphasis, and the marks of lists, quotations and headings.
-_BEFORE = re.compile(rf"(?:[\s{re.escape(_QUOTES)}*_~]|(?:[-–—•>+]|#+|\d+[.)])(?=\s))*")
-# Behind a choice: the end, a line end, or punctuation that does not join it to what comes next, as in 1.5 and no-one.
-_BEHIND = re.compile(rf"[^\S\n]*(?:\Z|\n|_+(?!\w)|(?![-'’]\w|[.,:–]\d)[{re.escape(_STOPS + _QUOTES)}*~<–—-])")
 
 
 def _columns_fit(params: Params) -> str | None:
@@ -55,14 +48,14 @@ def _columns_fit(params: Params) -> str | None:
 
 
 def several_labels(params: Params) -> str | None:
-    """The rule that there is something to choose from."""
+    """The rule that there are at least two labels."""
     if len(params.task.labels) > 1:
         return None
     return f"task.labels: found {params.task.labels}, expected at least two labels"
 
 
 def values_fit(params: Params) -> str | None:
-    """The rule that the values of the label column stand for the labels."""
+    """The rule that data.labels maps values to the labels of the task."""
     values, labels = params.data.labels, params.task.labels
     if values is None or set(values.values()) <= set(labels):
         return None
@@ -82,8 +75,8 @@ def _choices_fit(params: Params) -> str | None:
     return f"prompt.choices: found {sorted(choices or {})}, expected a text for each of task.labels {labels}"
 
 
-# Features that say something of language inference alone.
-OF_TWO_TEXTS = ["negation", "overlap", "subsequence"]
+# Features that make sense for pairs of texts only.
+PAIR_FEATURES = ["negation", "overlap", "subsequence"]
 
 
 @dataclass(frozen=True)
@@ -101,10 +94,10 @@ class Classification(Task):
     )
 
     def cases(self, rows: Sequence[Row], data: Origin) -> list[Case | None]:
-        """The case of each row, in the order of the rows; None where the row has no gold label.
+        """Return the case of each row, in the order of the rows; None for a row without a gold label.
 
-        Values of the label column are compared as `tunediff.data.values.value_text` writes them, so that `0` in the
-        parameters stands for the "0" of a CSV file too. Rows at fault are reported together.
+        Values of the label column are compared in the form of `tunediff.data.values.value_text`, so that `0` in the
+        parameters also matches "0" in a CSV file. All invalid rows are reported together.
 
         Raises:
             TunediffError: a column is missing, a label is unknown, or an input is not text or is empty.
@@ -113,7 +106,7 @@ class Classification(Task):
         mapped = {key_of(value): label for value, label in values.items()}
         if len(mapped) < len(values):
             raise TunediffError(f"data.labels: found {shown(list(values))}, expected values that differ as text")
-        # A label's own name stands for it, unless it is given to another.
+        # A label can be given by its name, unless that is mapped to another label.
         labels = {key_of(name): name for name in self.labels} | mapped
         usual = mapped if set(mapped.values()) == set(self.labels) else labels
         unlabelled = {key_of(value) for value in data.unlabelled}
@@ -142,7 +135,7 @@ class Classification(Task):
         return [None if example is None else next(made) for example in examples]
 
     def ask(self, params: Params) -> Ask:
-        """A choice for each label; the head's labels where the model has one."""
+        """Ask for one of the labels, as a choice or as an output of the head."""
         if params.model.head != "lm":
             return Ask(answer="labels", names=list(self.labels))
         choices = {label: (params.prompt.choices or {})[label] for label in self.labels}
@@ -150,20 +143,20 @@ class Classification(Task):
         return Ask(answer="text" if written else "choices", names=list(self.labels), choices=choices, stop=stop)
 
     def grade(self, cases: Sequence[Case], answers: pd.DataFrame, ask: Ask) -> pd.DataFrame:
-        """The prediction file: an answer is right where it names the gold label."""
+        """Return the prediction file; an answer is right if it names the gold label."""
 
         def labels(text: str, log_probs: str) -> list[str | None]:
             if ask.answer == "text":
                 return [parse_answer(one, ask.choices) for one in answers[text]]
             return [ask.names[likeliest(row)] for row in answers[log_probs]]
 
-        frame = passed_on(cases, answers)
+        frame = copied_columns(cases, answers)
         frame["prediction"] = column(found := labels("text", "log_probs"))
         frame["outcome"] = self.outcomes(self.gold(cases), found)
         if "generated_text" in answers:
             frame["generated"] = column([parse_answer(text, ask.choices) for text in answers["generated_text"]])
         for setting in ("again", "seed"):
-            if was_given(answers, setting):
+            if has_setting(answers, setting):
                 frame[f"{setting}_prediction"] = column(labels(f"{setting}_text", f"{setting}_log_probs"))
         return frame
 
@@ -172,24 +165,24 @@ class Classification(Task):
         return ("label", "prediction", "log_probs")
 
     def metrics(self, frame: pd.DataFrame, validation: pd.DataFrame | None) -> dict[str, float]:
-        """What `tunediff.metrics.accuracy.score` gives."""
+        """Return the result of `tunediff.metrics.accuracy.score`."""
         return score(self.labels, frame["label"], frame["prediction"], frame["log_probs"])
 
     def module_inputs(self, features: Any, frame: pd.DataFrame) -> Mapping[str, Sequence[Any]] | None:
-        """Labels by name, or as their places in task.labels."""
+        """Return labels by name, or as indices into task.labels."""
         kind = getattr(features["predictions"], "dtype", "")
         gold = frame["label"].tolist()
         found = frame["prediction"].astype(object).where(frame["prediction"].notna(), None)
         if kind == "string":
             return {"predictions": [label or "" for label in found], "references": gold}
         if str(kind).startswith(("int", "float")):
-            # An invalid answer has a place of its own, so that it is wrong.
+            # An invalid answer gets an index that no label has, so that it is wrong.
             places = {None: -1} | {label: place for place, label in enumerate(self.labels)}
             return {"predictions": [places[label] for label in found], "references": [places[label] for label in gold]}
         return None
 
     def described(self, frame: pd.DataFrame, metrics: Mapping[str, float]) -> Iterator[str]:
-        """The metrics in words, then a line per label."""
+        """Yield the metrics as text, then one line per label."""
         counts = confusion(self.labels, frame["label"], frame["prediction"])
         yield (
             f"{metrics['accuracy']:.1%} ({metrics['accuracy_low']:.1%} to {metrics['accuracy_high']:.1%}), "
@@ -204,7 +197,7 @@ class Classification(Task):
         if reason := degenerate_reason(self.labels, counts):
             yield reason
 
-    # What comparing needs
+    # For the comparison
 
     words = Words(
         measure="accuracy",
@@ -248,8 +241,8 @@ class Classification(Task):
     def parts(self) -> dict[str, str]:
         return {
             "answer_format": "the answer format",
-            "label_bias": "the label preference",
-            "partial_input": f"what the {self.partial_input} alone reveals",
+            "label_bias": "the label bias",
+            "partial_input": f"cues in the {self.partial_input} alone",
             "residual": "the rest, which requires the whole case" if len(self.inputs) > 1 else "the rest",
         }
 
@@ -269,7 +262,7 @@ class Classification(Task):
         reason = degenerate_reason(self.labels, self._counts(tally)) if self.labels else None
         if reason is None:
             return None
-        # The name of the check says already what the sentence begins with.
+        # The name of the check already says this.
         words = reason.removeprefix("Degenerate predictor: ")
         return words[0].upper() + words[1:]
 
@@ -289,10 +282,11 @@ class Classification(Task):
         return counts
 
     def baselines(self, train: Sequence[Case], test: Sequence[Case], base: Mapping[str, Answers]) -> dict[str, Answers]:
-        """majority; bag_of_words, which reads all inputs, a word of one input apart from the same word of another, and
-        partial_input, which reads the partial-input input alone (one of the two where the task has one input; neither
-        where the training cases cannot train a classifier, having one label or no word); calibrated_base;
-        few_shot_base. Without training cases the last two alone.
+        """Return the answers of majority, bag_of_words, partial_input, calibrated_base and few_shot_base.
+
+        bag_of_words reads all inputs, and distinguishes a word of one input from the same word of another.
+        partial_input reads the partial input only, and is the only one of the two if the task has one input. Both are
+        omitted if the training cases have a single label or no word. Without training cases, only the last two remain.
         """
         labels = [case.label for case in train]
         answers: dict[str, Answers] = {"majority": [majority_label(labels)] * len(test)} if train else {}
@@ -311,7 +305,7 @@ class Classification(Task):
             "majority": "majority label",
             "bag_of_words": "bag of words of all inputs",
             "partial_input": "bag of words of one input",
-            "calibrated_base": "base model without its label preference",
+            "calibrated_base": "base model without its label bias",
             "few_shot_base": "base model with examples in its prompt",
         }
 
@@ -325,8 +319,8 @@ class Classification(Task):
 
     def features(self, cases: Sequence[Case], train: Sequence[Case] = ()) -> pd.DataFrame:
         texts = wording(cases, self.inputs, self.partial_input, train)
-        # What is asked of one text in the light of another is asked of two.
-        return texts if len(self.inputs) == 2 else texts.drop(columns=OF_TWO_TEXTS, errors="ignore")
+        # Comparisons of an input with the others need exactly two inputs.
+        return texts if len(self.inputs) == 2 else texts.drop(columns=PAIR_FEATURES, errors="ignore")
 
     def model_evidence(self, rows: pd.DataFrame, cases: Sequence[Case], who: str) -> dict[str, list[Any]]:
         return {}
@@ -356,7 +350,7 @@ class Classification(Task):
 
 
 def _several(value: object, labels: Mapping[str | None, str]) -> int:
-    """How many labels stand in one cell, in a list or between separators; 0 where that is no more than one."""
+    """The number of labels in a cell, in a list or between separators; 0 if it is at most one."""
     if isinstance(value, list | tuple | set):
         return len(value)
     if not isinstance(value, str) or key_of(value) in labels:
@@ -367,53 +361,6 @@ def _several(value: object, labels: Mapping[str | None, str]) -> int:
 
 @dataclass(frozen=True)
 class Inference(Classification):
-    """Natural language inference: does the hypothesis follow from the premise."""
+    """Natural language inference: whether the hypothesis follows from the premise."""
 
     hub = ("text-classification", "Natural language inference")
-
-
-def parse_answer(text: str, choices: Mapping[str, str]) -> str | None:
-    """The label that a freely generated answer names, or None where it names none or two (docs/parsing.md).
-
-    An answer counts when it starts with the text of a choice, in any letter case, and the choice is all there is up to
-    the end, a line end or punctuation. White space, quotes, brackets, emphasis and list marks before it do not count.
-    Of several choices that fit, such as `not` and `not entailed`, the longest is meant.
-
-    >>> choices = {"e": "entailment", "n": "neutral"}
-    >>> parse_answer(" **Entailment**, because a dog is an animal.", choices)
-    'e'
-    >>> parse_answer("neutral ground", choices), parse_answer("entailment, neutral", choices)
-    (None, None)
-
-    Args:
-        text: the answer as the model gave it.
-        choices: the text of each label.
-    """
-    answer, plain = text.strip().casefold(), _plain(choices)
-    named, rest = _first_choice(answer, plain)
-    other, _ = _first_choice(rest, plain)
-    return named if other in (None, named) else None
-
-
-def _first_choice(answer: str, choices: Mapping[str, str]) -> tuple[str | None, str]:
-    """The label of the choice that the answer starts with, if one alone fits best, and the rest of its line."""
-    for start in (answer, _BEFORE.sub("", answer, count=1)):  # a choice may itself start with such marks
-        fitting = {label: choice for label, choice in choices.items() if _starts_with(start, choice)}
-        if fitting:
-            longest = max(map(len, fitting.values()))
-            named = [label for label, choice in fitting.items() if len(choice) == longest]
-            rest = start[longest:].partition("\n")[0].lstrip(f"{_STOPS}{_QUOTES} <–—-")
-            return (named[0] if len(named) == 1 else None), rest
-    return None, ""
-
-
-def _starts_with(answer: str, choice: str) -> bool:
-    """Whether `answer` starts with `choice` and nothing goes on with it."""
-    return bool(choice) and answer.startswith(choice) and _BEHIND.match(answer, len(choice)) is not None
-
-
-def _plain(choices: Mapping[str, str]) -> dict[str, str]:
-    """The texts of the choices as answers are compared with them."""
-    folded = {label: choice.strip().casefold() for label, choice in choices.items()}
-    # A choice that is nothing but punctuation stays as it is, and so do the signs of `A*` and `B-`.
-    return {label: choice.lstrip(_QUOTES).rstrip(f"{_STOPS}{_QUOTES} ") or choice for label, choice in folded.items()}

@@ -1,15 +1,15 @@
-"""The clauses of an explanation: rules that are handed the fields they cite and nothing else.
+"""Rules for the clauses of an explanation. A rule gets only the fields that it cites.
 
-So a clause cannot speak of what was not measured: where a cited field is missing, its clause is.
+So a clause cannot mention anything that was not measured: if a cited field is missing, the clause is omitted.
 """
 
 from collections.abc import Callable
 
 PARSED, NO_LABEL, CUT_OFF = "parsed", "no label", "cut off"
-# A training case this near shares about half of its weighted words.
+# At this cosine distance, two cases share about half of their weighted words.
 NEAR = 0.5
 
-# The fields that a clause cites, and what writes it from them alone; the most telling first.
+# The fields that a clause cites, and the function that writes it; the most important clause first.
 Rules = tuple[tuple[tuple[str, ...], Callable[..., str | None]], ...]
 
 

@@ -1,4 +1,4 @@
-"""What every task reads from a row in the same way: texts, tags, the group, and the marks of a row without a label.
+"""Read the columns of a row that all tasks share: texts, tags, group, slices, and label values.
 
 text_of(row, "premise")        # "A man is feeding two dogs."
 tags_of(row)                   # ["hypernym"]
@@ -21,10 +21,10 @@ Made = TypeVar("Made")
 
 
 def each_row(rows: Sequence[Row], make: Callable[[Row], Made]) -> list[Made]:
-    """What `make` makes of each row; all rows that it refuses are reported together.
+    """Apply `make` to each row, and report all rows that it refuses together.
 
     Raises:
-        TunediffError: with a line for each kind of fault in each source: the first, and how many there are.
+        TunediffError: rows are invalid; there is one line per kind of error and source, with the first and the number.
     """
     made: list[Made] = []
     problems: dict[str, Problems] = {}
@@ -33,7 +33,7 @@ def each_row(rows: Sequence[Row], make: Callable[[Row], Made]) -> list[Made]:
             made.append(make(row))
         except TunediffError as error:
             message = str(error).removeprefix(f"{row.place}: ")
-            # Of one kind are those that differ in what was found.
+            # Errors of the same kind differ only in the value that was found.
             kind = re.sub(r"found .*, expected|; its columns.*", "", message, flags=re.DOTALL)
             problems.setdefault(row.source, Problems(row.source)).add(row.name or row.number, message, kind)
     lines: list[str] = []
@@ -45,7 +45,7 @@ def each_row(rows: Sequence[Row], make: Callable[[Row], Made]) -> list[Made]:
 
 
 def value_of(row: Row, column: str) -> object:
-    """What a row holds in a column.
+    """Return the value of a column.
 
     Raises:
         TunediffError: the row has no such column.
@@ -58,19 +58,19 @@ def value_of(row: Row, column: str) -> object:
 
 
 def text_of(row: Row, column: str) -> str:
-    """The text of a column, as it stands.
+    """Return the text of a column, unchanged.
 
     Raises:
-        TunediffError: no such column, or it holds no text, an empty one, or one that no file can hold.
+        TunediffError: there is no such column, or its value is not text, is empty, or is not valid Unicode.
     """
     return checked_text(value_of(row, column), f"{row.place}: {column}")
 
 
 def inputs_of(row: Row, names: Sequence[str], data: Origin) -> dict[str, str]:
-    """The text of each input, by its name.
+    """Return the text of each input, by name.
 
     Raises:
-        TunediffError: as for `text_of`; where `data.empty` is keep, no input has text.
+        TunediffError: as for `text_of`; if `data.empty` is keep, only if no input has text.
     """
     if data.empty != "keep":
         return {name: text_of(row, data.columns[name]) for name in names}
@@ -82,15 +82,15 @@ def inputs_of(row: Row, names: Sequence[str], data: Origin) -> dict[str, str]:
 
 
 def is_empty(value: object) -> bool:
-    """Whether a cell holds nothing, or blanks alone."""
+    """Return whether a cell is empty or has only spaces."""
     return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
 def checked_text(value: object, place: str) -> str:
-    """The value, as text that is not empty and that a file can hold.
+    """Check that a value is text that is not empty and is valid Unicode, and return it.
 
     Raises:
-        TunediffError: it is anything else; the line starts with `place`.
+        TunediffError: it is not; the message starts with `place`.
     """
     if not isinstance(value, str) or not value.strip():
         raise TunediffError(f"{place}: found {shown(value)}, expected text that is not empty")
@@ -100,10 +100,7 @@ def checked_text(value: object, place: str) -> str:
 
 
 def key_of(value: object) -> str | None:
-    """A value of the label column as it is compared: 0 and 0.0 in the parameters stand for the "0" of a CSV file too.
-
-    An empty cell is None.
-    """
+    """Return a value of the label column in the form for comparisons, so that 0 and 0.0 match "0"; None if empty."""
     try:
         return value_text(value)
     except TypeError:
@@ -111,7 +108,7 @@ def key_of(value: object) -> str | None:
 
 
 def tags_of(row: Row) -> Sequence[str]:
-    """The phenomena that the row tests, from a column `tags` (a list, or one text) where the source has one."""
+    """Return the tags of a row from the column `tags` (a list or a text), if there is one."""
     value = row.get("tags")
     tags = [str(tag) for tag in (value if isinstance(value, list) else [value]) if tag is not None and tag != ""]
     if any(NOT_TEXT.search(tag) for tag in tags):
@@ -120,10 +117,10 @@ def tags_of(row: Row) -> Sequence[str]:
 
 
 def groups_of(rows: Sequence[Row], column: str) -> list[str]:
-    """The group of each row.
+    """Return the group of each row.
 
     Raises:
-        TunediffError: a row has no such column, or neither text nor a whole number there.
+        TunediffError: a row has no such column, or its value is neither text nor an integer.
     """
     return each_row(rows, lambda row: _group(row, column))
 
@@ -134,10 +131,10 @@ def _group(row: Row, column: str) -> str:
 
 
 def slice_values(rows: Sequence[Row], column: str) -> list[str | None]:
-    """The value of each row in a column that slices are made of, as text; None where the cell is empty.
+    """Return the value of each row in a column for slices, as text; None if the cell is empty.
 
     Raises:
-        TunediffError: a row has no such column, or neither text nor a number there.
+        TunediffError: a row has no such column, or its value is neither text nor a number.
     """
     return each_row(rows, lambda row: _slice_value(row, column))
 
@@ -152,15 +149,15 @@ def _slice_value(row: Row, column: str) -> str | None:
 
 
 def columns_fit(params: Params, gold: str) -> str | None:
-    """The rule that data.columns names a column for each input and for the gold answer, and no other."""
+    """The rule that data.columns has a column for each input and for the gold answer, and no other."""
     expected = sorted({*params.task.inputs, gold})
     if sorted(params.data.columns) == expected:
         return None
     return f"data.columns: found {sorted(params.data.columns)}, expected task.inputs and {gold}: {expected}"
 
 
-def asked_in_one_way(params: Params) -> str | None:
-    """The rule that there are no other evaluation settings: a choice is what these are about."""
+def single_setting(params: Params) -> str | None:
+    """The rule that there are no other evaluation settings, which require choices."""
     settings, few_shot = params.evaluate.settings, params.evaluate.few_shot
     given = [f"evaluate.settings is {settings}"] if settings else []
     given += [f"evaluate.few_shot is {few_shot}"] if few_shot else []
@@ -170,19 +167,19 @@ def asked_in_one_way(params: Params) -> str | None:
 
 
 def no_grades(params: Params) -> str | None:
-    """The rule that nobody says how answers are graded, where the task does."""
+    """The rule that task.grade is not set, because the task has its own grading."""
     if not params.task.grade:
         return None
     return f"task.grade: given, but task.name is {params.task.name}, which has its own grading"
 
 
 def no_options(params: Params) -> str | None:
-    """The rule that nobody says how options are scored, where a case has none."""
+    """The rule that task.option_score is not set, because cases have no options."""
     if params.task.option_score == "sum":
         return None
     return f"task.option_score: given, but task.name is {params.task.name}, whose cases have no options"
 
 
 def is_number(value: object) -> bool:
-    """Whether a value of a JSON file is a finite number."""
+    """Return whether a JSON value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

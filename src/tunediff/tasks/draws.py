@@ -1,4 +1,4 @@
-"""Rows of a source, made into cases and drawn into splits, as a task and its section `data` say."""
+"""Read the rows of a source, convert them to cases, and sample the splits."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,15 +14,15 @@ from tunediff.tasks.task import Task
 
 
 def read_splits(task: Task, data: Origin, raw: Path) -> tuple[dict[str, Drawn], list[str]]:
-    """The splits by name, and what the task notes of each source split.
+    """Return the splits by name, and the task's notes on each source split.
 
     Args:
-        task: makes cases of rows.
-        data: the source, and how each split is drawn.
+        task: the task that converts rows to cases.
+        data: the source, and how each split is sampled.
         raw: folder of the files.
 
     Raises:
-        TunediffError: a source cannot be read, a row is at fault, or no row is left for a split.
+        TunediffError: a source cannot be read, a row is invalid, or a split is empty.
     """
     rows = read_source(data, raw)
     empty = {name: _empty(task, rows[name], data) for name in rows}
@@ -39,7 +39,7 @@ def read_splits(task: Task, data: Origin, raw: Path) -> tuple[dict[str, Drawn], 
 
 
 def _empty(task: Task, rows: Sequence[Row], data: Origin) -> set[int]:
-    """The rows (from 0) that are dropped because an input is empty."""
+    """The indices of the rows that are dropped because an input is empty."""
     if data.empty != "drop":
         return set()
     columns = [data.columns[name] for name in task.inputs]
@@ -47,6 +47,6 @@ def _empty(task: Task, rows: Sequence[Row], data: Origin) -> set[int]:
 
 
 def _cases(task: Task, rows: Sequence[Row], data: Origin, empty: set[int]) -> list[Case | None]:
-    """The case of each row; None where it has no gold label or is dropped."""
+    """The case of each row; None if it has no gold label or is dropped."""
     made = iter(task.cases([row for at, row in enumerate(rows) if at not in empty], data))
     return [None if at in empty else next(made) for at in range(len(rows))]

@@ -1,4 +1,4 @@
-"""Raw answers in, graded predictions and metrics out: what eval_base and eval_tuned do, without a model."""
+"""Grade raw answers and compute metrics, without a model: the stages eval_base and eval_tuned."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -22,14 +22,14 @@ from tunediff.tasks.task import Task
 
 
 class GradedSet(Section):
-    """A named test set: its task, and what a model was asked."""
+    """A named test set: its task, and how the model is evaluated on it."""
 
     task: TaskSection
     ask: Ask
 
 
 class EvalSettings(Section):
-    """What eval_base and eval_tuned depend on of params.yaml."""
+    """The parameters that eval_base and eval_tuned depend on."""
 
     sets: dict[str, GradedSet]
     metrics: list[str]
@@ -38,22 +38,22 @@ class EvalSettings(Section):
 def evaluate(
     model: str, settings: EvalSettings, answers: Path, test_sets: Path, validation: Path, predictions: Path
 ) -> tuple[dict[str, Any], list[str]]:
-    """Grade what a model answered to each test set.
+    """Grade the answers of a model to each test set.
 
     Args:
         model: base or tuned.
         settings: the test sets, and further metrics.
-        answers: folder with a file of raw answers per test set, and one of the validation split where a threshold is
+        answers: folder with one file of raw answers per test set, and one for the validation split if a threshold is
             tuned on it.
-        test_sets: folder with a file of cases per test set.
-        validation: cases of the validation split.
-        predictions: folder to write a prediction file per test set to.
+        test_sets: folder with one file of cases per test set.
+        validation: file of cases of the validation split.
+        predictions: folder to write one prediction file per test set to.
 
     Returns:
-        The metrics of the headline's test set, with those of the others by name under `also`; and what to print.
+        The metrics of the main test set, with those of the others by name under `also`; and lines to print.
 
     Raises:
-        TunediffError: a file is missing or at fault, or a named metric fails.
+        TunediffError: a file is missing or invalid, or a named metric fails.
     """
     found: dict[str, dict[str, Any]] = {}
     lines = []
@@ -67,7 +67,7 @@ def evaluate(
             with predictions_writer(folder / f"{name}.parquet", about) as write:
                 for part in parts:
                     write(part)
-                    # What a module of `evaluate` wants is not known before it is loaded.
+                    # The inputs of a module of `evaluate` are unknown before it is loaded, so all columns are kept.
                     kept.append(part if headline and settings.metrics else _measured(task, part))
             frame, held_out = pd.concat(kept, ignore_index=True), None
             if headline and task.tunes_threshold(one.ask) and validation.stat().st_size:
@@ -82,7 +82,7 @@ def evaluate(
 
 
 def _graded(task: Task, ask: Ask, cases: Path, answers: Path) -> tuple[Iterator[pd.DataFrame], dict[str, Any]]:
-    """What a model answered to the cases of a file, graded: some at a time where the task allows it."""
+    """The graded answers to the cases of a file, in chunks if the task can grade each case by itself."""
     given = cases, task.inputs, task.labels
     if task.graded_alone:
         frames, about = answer_frames(answers)
@@ -101,7 +101,7 @@ def _windows(task: Task, ask: Ask, cases: Iterator[Case], frames: Iterator[pd.Da
 
 
 def _measured(task: Task, graded: pd.DataFrame) -> pd.DataFrame:
-    """What the metrics read, in some bytes a case: labels as numbers, log-probabilities without an object for each."""
+    """The columns that metrics read, in compact form: categorical labels, and log-probabilities in Arrow arrays."""
     import pyarrow as pa
 
     if task.measured is None:

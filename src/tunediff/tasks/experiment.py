@@ -1,9 +1,9 @@
-"""params.yaml, read whole and checked whole, with what its tasks say of it; and what each stage depends on of it.
+"""Read and check params.yaml with the rules of its tasks, and derive the settings of each stage.
 
 experiment = read_experiment(Path("params.yaml"))
 experiment.params.train.learning_rate                # 0.0005, also where the file says "5e-4"
 experiment.task.labels, experiment.also["mnli"].labels
-settings_of(experiment)["train"]                     # what data/settings/train.json holds beside the hash of its code
+settings_of(experiment)["train"]                     # data/settings/train.json without the hash of its code
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -37,9 +37,9 @@ from tunediff.tasks import TASKS, task_of
 from tunediff.tasks.evaluation import EvalSettings, GradedSet
 from tunediff.tasks.task import Task
 
-# The keys that name what is entered in a registry, which a stage would miss only when it is at work.
+# Keys whose values are names in a registry, checked here because a stage would fail only at run time.
 _NAMED = (("model", "source", ORIGINS), ("engine", "kind", KINDS), ("tuned", "source", TUNED))
-# Of each stage the keys that cannot change its result.
+# Keys of the task that cannot change a model's answers.
 _GRADED = {"grade", "option_score"}
 _MODEL, _EVALUATE, _ENGINE = {"published_parameters"}, {"num_processes", "workers", "metrics"}, set(MACHINE_KEYS)
 _ASKED: dict[str, Any] = {"prompt": True, "scoring_method": True, "max_new_tokens": True}
@@ -56,12 +56,12 @@ WITHOUT: dict[str, Any] = {
     },
     "report": {"evaluate": {"num_processes", "workers"}},
 }
-# The stages that grade answers, and so run what the user wrote for it.
+# Stages that grade answers, and so run the user's grading functions.
 GRADING = ("eval_base", "eval_tuned", "diff_cases")
 
 
 class Experiment(NamedTuple):
-    """An experiment: its parameters, the task of the headline, and those of the further test sets by name."""
+    """An experiment: its parameters, the task of the main test set, and the tasks of further test sets by name."""
 
     params: Params
     task: Task
@@ -69,7 +69,7 @@ class Experiment(NamedTuple):
 
     @property
     def case_sets(self) -> dict[str, CaseSet]:
-        """The test sets as a model is asked them."""
+        """Return the test sets with their prompts and questions."""
         sets = {}
         for name, task in {HEADLINE: self.task, **self.also}.items():
             one = self.params.also[name] if name in self.also else None
@@ -93,7 +93,7 @@ def read_experiment(path: Path) -> Experiment:
     """Load and check params.yaml.
 
     Raises:
-        TunediffError: a line for every key that is missing, misspelt, repeated, of the wrong kind or in contradiction.
+        TunediffError: keys are missing, misspelt, repeated, of the wrong type or contradictory, with one line per key.
     """
     params = read_params(path, _contradictions)
     also = {name: task_of(one.task or params.task) for name, one in params.also.items()}
@@ -101,8 +101,7 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def settings_of(experiment: Experiment) -> dict[str, dict[str, Any]]:
-    """Of each stage the values that can change its result, defaults filled in; and those that change none (machine)."""
-    # Checked already, as part of the parameters.
+    """Return the values that can change the result of each stage, with defaults, and machine settings, which cannot."""
     params, task = experiment.params, experiment.task
     sections = {HEADLINE: params.task, **{name: one.task or params.task for name, one in params.also.items()}}
     predict = PredictSettings.model_construct(
@@ -117,7 +116,7 @@ def settings_of(experiment: Experiment) -> dict[str, dict[str, Any]]:
         metrics=params.evaluate.metrics,
     )
     learn = {name: getattr(params, name) for name in ("model", "adapt")}
-    # What ends an answer that is written is in none that is learned.
+    # The stop strings of generation must not occur in training targets.
     learn["prompt"] = params.prompt.model_copy(update={"stop": predict.headline.ask.stop})
     learn |= {"inputs": params.task.inputs, "labels": params.task.labels}
     read_by_head = HeadInputs.model_construct(**learn) if params.adapt and params.adapt.method == "head" else None
@@ -154,27 +153,27 @@ def settings_of(experiment: Experiment) -> dict[str, dict[str, Any]]:
 
 
 def stage_files(experiment: Experiment, scripts: Path) -> dict[str, dict[str, Any]]:
-    """Of each stage what `settings_of` gives, and the hash of the code that it runs, by package.
+    """Return the result of `settings_of` for each stage, with hashes of the code that it runs, by package.
 
     Args:
         experiment: the experiment.
-        scripts: the folder of the stage scripts.
+        scripts: folder of the stage scripts.
 
     Raises:
-        TunediffError: a file of the user's own that grades answers is missing.
+        TunediffError: a file with a grading function of the user is missing.
     """
     settings = settings_of(experiment)
     coded = {name: scripts / f"{name}.py" for name in settings}
     code = {name: code_of(script) for name, script in coded.items() if script.exists()}
     if files := sorted({file for task in (experiment.task, *experiment.also.values()) for file in task.files}):
         for file in files:
-            read_text(file)  # refused in one line where it is missing
+            read_text(file)  # raises if the file is missing
         code |= {name: code[name] | {GRADERS: files_hash(files)} for name in GRADING if name in code}
     return {name: values | ({CODE: code[name]} if name in code else {}) for name, values in settings.items()}
 
 
 def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
-    """Where sections contradict each other, judged wherever the keys in question are valid by themselves."""
+    """Contradictions between sections, checked as far as the keys are valid by themselves."""
     params = valid(values)
     yield from _task_problems(params, settings=True)
     for section, key, names in _NAMED:
@@ -183,7 +182,7 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
     also = values.get("also")
     for name, one in also.items() if isinstance(also, Mapping) else ():
         if isinstance(one, Mapping):
-            # How the headline is asked is no matter of a further set.
+            # A further test set has its own task, data and prompt.
             sections = {key: one[key] for key in ("task", "data", "prompt") if one.get(key) is not None}
             further = valid({**values, "evaluate": {}, **sections})
             lines = [
@@ -206,7 +205,7 @@ def _task_problems(params: Params, settings: bool) -> Iterator[str]:
 
 
 def _unknown(params: Params, section: str, key: str, names: Collection[str]) -> Iterator[str]:
-    """A line where a key is valid by itself and has none of the names that are entered for it."""
+    """An error if a key has a name that is not in its registry."""
     try:
         name = getattr(getattr(params, section), key)
     except NotValidError:
@@ -216,7 +215,7 @@ def _unknown(params: Params, section: str, key: str, names: Collection[str]) -> 
 
 
 def _same_head(params: Params, further: Params) -> Iterator[str]:
-    """A classification head has the labels of the headline alone."""
+    """An error if a further test set has other labels than the classification head."""
     try:
         labels, head, others = params.task.labels, params.model.head, further.task.labels
     except NotValidError:

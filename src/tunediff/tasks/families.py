@@ -1,4 +1,4 @@
-"""Families of slices: a column of a task's features, and how its values become the slices of the test set.
+"""Families of slices: columns of features, and the mapping of their values to slices of the test set.
 
 Family("overlap", "overlap", share)     # all, half or more, under half
 """
@@ -12,12 +12,12 @@ import pandas as pd
 
 from tunediff.data.values import value_text
 
-# More different numbers than this are cut into quarters.
+# More distinct numbers are grouped into quarters.
 MOST_NUMBERS = 10
 
 
 class Family(NamedTuple):
-    """A column of `Task.features`, what its slices are called, and the slice of each value."""
+    """A column of `Task.features`, the name of its slices, and the function that maps values to slices."""
 
     column: str
     name: str
@@ -25,22 +25,22 @@ class Family(NamedTuple):
 
 
 def yes_no(flags: pd.Series) -> npt.ArrayLike:
-    """The slices of a flag."""
+    """Return the slice of each flag."""
     return np.where(flags, "yes", "no")
 
 
 def share(shares: pd.Series) -> npt.ArrayLike:
-    """The slices of a share in 0..1."""
+    """Return the slice of each share in 0..1."""
     return np.select([shares == 1, shares >= 0.5], ["all", "half or more"], "under half")
 
 
 def third(places: pd.Series) -> npt.ArrayLike:
-    """The slices of a place in a text, in 0..1."""
+    """Return the slice of each position in a text, in 0..1."""
     return np.select([places < 1 / 3, places < 2 / 3], ["first third", "second third"], "last third")
 
 
 def quarters(words: pd.Series) -> npt.ArrayLike:
-    """The quarter of the length that each case is in, as words; fewer than four where lengths are the same."""
+    """Return the quarter of each length, such as "8 to 11 words"; there are fewer than four if lengths are equal."""
     lengths = words.to_numpy(dtype=np.int64)
     if not len(lengths):
         return []
@@ -53,24 +53,24 @@ def quarters(words: pd.Series) -> npt.ArrayLike:
     return np.array(names, dtype=object)[np.searchsorted(ends, lengths)]
 
 
-def own_families(names: Sequence[str], families: Sequence[Family]) -> list[Family]:
-    """The families of columns of the user's own; one that is called as one of ours is called "column NAME".
+def user_families(names: Sequence[str], families: Sequence[Family]) -> list[Family]:
+    """Return the families of the user's columns; one with the name of a task's family is named "column NAME".
 
     Args:
-        names: of the columns.
-        families: those of the task.
+        names: names of the columns.
+        families: the families of the task.
     """
     taken = {"tag", "label", *(family.name for family in families)}
-    return [Family(own_column(name), f"column {name}" if name in taken else name, each_or_quarters) for name in names]
+    return [Family(user_column(name), f"column {name}" if name in taken else name, each_or_quarters) for name in names]
 
 
-def own_column(name: str) -> str:
-    """What a column of the user's own is called beside those of a task."""
+def user_column(name: str) -> str:
+    """Return the name of a user's column among the features."""
     return f"own {name}"
 
 
 def each_or_quarters(texts: pd.Series) -> npt.ArrayLike:
-    """Each value as a slice; of more than `MOST_NUMBERS` different numbers the quarter that each is in.
+    """Return each value as a slice; with more than `MOST_NUMBERS` distinct numbers, the quarter of each.
 
     >>> list(each_or_quarters(pd.Series(["web", "phone", "web"])))
     ['web', 'phone', 'web']

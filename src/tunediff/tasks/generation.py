@@ -1,13 +1,13 @@
-r"""Generation: one or more texts in, a free text out, held against one or more references.
+r"""Generation: one or more texts in, free text out, graded against one or more references.
 
 A row and the case that it becomes (`data.columns` is {question: question, answers: answer}):
 
     {"question": "Ann has 3 apples and buys 4. How many?", "answer": "3 + 4 = 7\n#### 7"}
     Case("CASEID", {"question": "Ann has 3 apples ..."}, "answer", (), (Answer("3 + 4 = 7\n#### 7", None),))
 
-Section task names how an answer is graded (`tunediff.tasks.graders`): the first grade says what is right, the others
-are scores beside it. An answer that is empty, that the first grade's pattern does not fit or that is no JSON where JSON
-is asked for is invalid.
+Section task names the grades of an answer (`tunediff.tasks.graders`): the first decides what is right, the others are
+additional scores. An answer is invalid if it is empty, does not match the first grade's pattern, or is not JSON
+although the grade requires it.
 """
 
 import json
@@ -40,7 +40,7 @@ from tunediff.tasks.generation_clauses import GENERATION_CLAUSES
 from tunediff.tasks.generation_rules import RULES, SETTINGS_RULES
 from tunediff.tasks.gold_answers import is_unlabelled, marked_answers, with_answers
 from tunediff.tasks.graders import METHODS, Gold, Grader
-from tunediff.tasks.grading import column, passed_on, was_given
+from tunediff.tasks.grading import column, copied_columns, has_setting
 from tunediff.tasks.task import Chance, Tally, Task, Words
 
 SCORE = "score_"
@@ -51,9 +51,8 @@ class Generation(Task):
     """Texts that are answered in free text.
 
     Attributes:
-        graders: of a section of params.yaml, the first says what is right; empty where a prediction file is all there
-            is.
-        scored: columns of scores in a prediction file that is all there is.
+        graders: the grades of params.yaml, of which the first decides what is right; empty for a prediction file.
+        scored: for a prediction file, its columns of scores.
     """
 
     graders: tuple[Grader, ...] = ()
@@ -82,23 +81,23 @@ class Generation(Task):
 
     @cached_property
     def outcome(self) -> Grader:
-        """The grade that says what is right."""
+        """The grade that decides what is right."""
         return self.graders[0]
 
     @property
-    def _beside(self) -> dict[str, Grader]:
-        """The grades that give a score of a case, by column: all but a first one that gives right or wrong alone."""
+    def _score_graders(self) -> dict[str, Grader]:
+        """The grades that give a score, by column: all except for a first grade that only decides right or wrong."""
         given = [grader for at, grader in enumerate(self.graders) if at or not grader.method.decides]
         return {f"{SCORE}{grader.name}": grader for grader in given}
 
     def cases(self, rows: Sequence[Row], data: Origin) -> list[Case | None]:
-        """The case of each row, in the order of the rows; None where the row has no reference.
+        """Return the case of each row, in the order of the rows; None for a row without a reference.
 
-        The cell of the references holds a text, a number, an object (which becomes JSON), or a list of these, each a
-        reference of its own. A reference that stands there twice is one.
+        The cell of the references has a text, a number, an object (which becomes JSON), or a list of these. Repeated
+        references count once.
 
         Raises:
-            TunediffError: a column is missing, or a text is empty or none.
+            TunediffError: a column is missing, or a value is empty or not text.
         """
         unlabelled = {key_of(value) for value in data.unlabelled}
 
@@ -115,29 +114,29 @@ class Generation(Task):
         return [None if one is None else next(made) for one in examples]
 
     def ask(self, params: Params) -> Ask:
-        """Free text, of as many lines as the model writes."""
+        """Ask for free text of any number of lines."""
         return Ask(answer="text", stop=params.prompt.stop or [])
 
     def grade(self, cases: Sequence[Case], answers: pd.DataFrame, ask: Ask) -> pd.DataFrame:
-        """The prediction file: an answer is right where the first grade says so."""
+        """Return the prediction file; an answer is right according to the first grade."""
         texts, gold = list(answers["text"]), self.gold(cases)
         found = [self.outcome.taken(text) for text in texts]
-        frame = passed_on(cases, answers)
+        frame = copied_columns(cases, answers)
         frame["prediction"] = column(found)
         frame["outcome"] = self.outcomes(gold, found)
         frame["answers"] = pd.Series([[answer.text for answer in case.answers] for case in cases], dtype=object)
-        for name, grader in self._beside.items():
+        for name, grader in self._score_graders.items():
             frame[name] = grader.scores(grader.golds(_golds(cases)), [grader.taken(text) for text in texts])
         expected = [[answer.text for answer in case.answers] + list(case.inputs.values()) for case in cases]
         frame = frame.assign(**traits(texts, list(answers["finish_reason"]), expected))
         for setting in ("again", "seed"):
-            if was_given(answers, setting):
+            if has_setting(answers, setting):
                 frame[f"{setting}_prediction"] = column([self.outcome.taken(one) for one in answers[f"{setting}_text"]])
         return frame
 
     @property
     def graded_alone(self) -> bool:
-        """Not where a pattern has to fit all references or none, or a module of `evaluate` is called once for all."""
+        """False if a pattern must match all references or none, or a module of `evaluate` is called once for all."""
         return all(grader.graded_alone for grader in self.graders)
 
     @property
@@ -146,9 +145,9 @@ class Generation(Task):
         return (*self.scores, *self.traits, *(("case_id", "answers", "text") if corpus else ()))
 
     def metrics(self, frame: pd.DataFrame, validation: pd.DataFrame | None) -> dict[str, float]:
-        """n, accuracy with its Wilson interval accuracy_low and accuracy_high, the mean of scores and traits, invalid.
+        """Return n, accuracy, accuracy_low, accuracy_high (Wilson), the means of scores and traits, and invalid.
 
-        Where BLEU is a grade, that of the corpus and what it is made of stand there too (`bleu_dictionary`).
+        If BLEU is a grade, the corpus BLEU and its components are included (`bleu_dictionary`).
         """
         n, right = len(frame), int((frame["outcome"] == RIGHT).sum())
         low, high = wilson(right, n, 0.95)
@@ -163,11 +162,11 @@ class Generation(Task):
         return found | {"invalid": int((frame["outcome"] == INVALID).sum())}
 
     def module_inputs(self, features: Any, frame: pd.DataFrame) -> Mapping[str, Sequence[Any]] | None:
-        """Texts as the model wrote them, with a list of references or with the first one."""
+        """Return generated texts, with all references or with the first one."""
         return text_inputs(features, list(map(list, frame["answers"])), [text.strip() for text in frame["text"]])
 
     def described(self, frame: pd.DataFrame, metrics: Mapping[str, float]) -> Iterator[str]:
-        """The metrics in words, then what the answers are like."""
+        """Yield the metrics as text, then the traits of the answers."""
         scores = "".join(f", {name} {metrics[key]:.3f}" for key, name in self.scores.items())
         yield (
             f"{self.words.measure} {metrics['accuracy']:.1%} ({metrics['accuracy_low']:.1%} to "
@@ -178,12 +177,12 @@ class Generation(Task):
             for key, trait in self.traits.items()
         )
 
-    # What comparing needs
+    # For the comparison
 
     @cached_property
     def words(self) -> Words:
         others = [grader.words for grader in self.graders[1:]]
-        beside = f" Also reported: {', '.join(others)}." if others else ""
+        further = f" Also reported: {', '.join(others)}." if others else ""
         measure = self.outcome.measure if self.graders else "share of right answers"
         return Words(
             measure=measure,
@@ -196,13 +195,13 @@ class Generation(Task):
             tags="Test cases have tags, such as the type of question",
             probabilities="",
             method=(
-                f"Answers are graded by {measure}.{beside} Interval of a score or trait: bootstrap of whole "
-                "clusters; test: their signs flipped.",
+                f"Answers are graded by {measure}.{further} Interval of a score or trait: cluster bootstrap; test: "
+                "sign flips by cluster.",
                 "An answer that is empty or could not be parsed is invalid: it counts as wrong and stays in the "
                 "denominator.",
                 "An answer counts as being in another script if most of its letters belong to a script (Latin, "
                 "Cyrillic, ...) that occurs in neither references nor inputs; languages with the same script are "
-                "not distinguished. Repeated runs of four words are those that already occurred in the answer "
+                "not distinguished. Repeated sequences of four words are those that already occurred in the answer "
                 "(Welleck et al. 2020).",
             ),
         )
@@ -223,13 +222,13 @@ class Generation(Task):
     @property
     def scores(self) -> Mapping[str, str]:
         if self.graders:
-            return {name: grader.words for name, grader in self._beside.items()}
+            return {name: grader.words for name, grader in self._score_graders.items()}
         bare = {name: name.removeprefix(SCORE) for name in self.scored}
         return {name: METHODS[by].words if by in METHODS else by.replace("_", " ") for name, by in bare.items()}
 
     @property
     def lenient(self) -> str | None:
-        return next((name for name, grader in self._beside.items() if grader.grade.lenient), None)
+        return next((name for name, grader in self._score_graders.items() if grader.grade.lenient), None)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -249,7 +248,7 @@ class Generation(Task):
         return self.outcome.right(gold, answer)
 
     def outcomes(self, gold: Iterable[Gold], answers: Iterable[str | None]) -> list[str]:
-        """As of every task; all answers at once, which a module of `evaluate` grades in one call."""
+        """Return the outcome of each answer; all at once, because a module of `evaluate` may grade them in one call."""
         found, golds = list(answers), list(gold)
         scores = self.outcome.scores(golds, found)
         return [
@@ -267,8 +266,10 @@ class Generation(Task):
         return None
 
     def baselines(self, train: Sequence[Case], test: Sequence[Case], base: Mapping[str, Answers]) -> dict[str, Answers]:
-        """constant: the most frequent training answer to every case; nearest: the answer of the training case whose
-        inputs are nearest; base: the base model, unchanged.
+        """Return the answers of constant, nearest and base.
+
+        constant is the most frequent training answer, nearest the answer of the training case with the nearest inputs,
+        and base that of the base model.
         """
         answers = [gold.references[0] for gold in self.gold(train)]
         queries, known = ([marked(case, self.inputs) for case in split] for split in (test, train))
@@ -284,7 +285,7 @@ class Generation(Task):
         return {
             "constant": "the most frequent training answer",
             "nearest": "the answer of the nearest training case",
-            "base": "base model, unchanged",
+            "base": "base model",
         }
 
     @property
@@ -307,7 +308,7 @@ class Generation(Task):
 
     def model_evidence(self, rows: pd.DataFrame, cases: Sequence[Case], who: str) -> dict[str, list[Any]]:
         texts, taken = rows[f"text_{who}"].tolist(), rows[f"prediction_{who}"].tolist()
-        # What a pattern took out of it stands beside the evidence already.
+        # The text is omitted if it equals the answer, which the evidence already has.
         written = [None if text.strip() == answer else text for text, answer in zip(texts, taken, strict=True)]
         found: dict[str, list[Any]] = {
             "text": written,
@@ -370,7 +371,7 @@ def _golds(cases: Sequence[Case]) -> list[Gold]:
 
 
 def _references(gold: object, place: str) -> tuple[Answer, ...]:
-    """The references of a cell, in their order, each once."""
+    """The distinct references of a cell, in order."""
     values = gold if isinstance(gold, list) else [gold]
     if not values:
         raise TunediffError(f"{place}: found no reference, expected at least one")

@@ -1,6 +1,6 @@
-"""What explains the flip of a case that is answered in free text: form, scores, length, repetition, script.
+"""Clauses that explain the flip of a case with free-text answers: format, scores, length, repetition, script.
 
-The base model's answer ran into the token limit, the tuned model's did not; the base model wrote 64 words and the tuned
+The base model's answer reached the token limit, the tuned model's did not; the base model wrote 64 words and the tuned
 model 9.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 from tunediff.tasks.answer_clauses import answer_form
 from tunediff.tasks.clauses import NEAR, Rules, unstable
 
-# Answers whose lengths differ by less than this factor are of like length.
+# Lengths that differ by less than this factor are not mentioned.
 LONGER = 1.5
 
 
@@ -27,14 +27,14 @@ def _length(before: float, after: float) -> str | None:
 def _repetition(before: float, after: float) -> str | None:
     if abs(before - after) < 0.2:
         return None
-    return f"of the runs of four words in the answer {before:.0%} repeat before and {after:.0%} after"
+    return f"of the sequences of four words in the answer, {before:.0%} are repeated before and {after:.0%} after"
 
 
 def _script(before: bool, after: bool) -> str | None:
     if before == after:
         return None
     who, other = ("base", "tuned") if before else ("tuned", "base")
-    return f"the {who} model answered in another script than the case is in, the {other} model did not"
+    return f"the {who} model answered in a script that the case does not have, the {other} model did not"
 
 
 def _neighbour(near: Sequence[Mapping[str, Any]]) -> str | None:

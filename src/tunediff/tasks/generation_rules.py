@@ -1,4 +1,4 @@
-"""What a task of free text wants of params.yaml: a test set keeps `RULES`, the headline `SETTINGS_RULES` too."""
+"""Rules of generation tasks for params.yaml: `RULES` for all test sets, `SETTINGS_RULES` for the main one only."""
 
 import re
 from collections import Counter
@@ -10,10 +10,10 @@ from tunediff.config.loading import nearest
 from tunediff.config.params import Params
 from tunediff.config.task import ANSWER
 from tunediff.runtime.files import shown
-from tunediff.tasks.columns import asked_in_one_way, columns_fit, no_options
+from tunediff.tasks.columns import columns_fit, no_options, single_setting
 from tunediff.tasks.graders import FUNCTION, METHODS, MODULE, Grader
 
-# Grades that are a score, and right where that is the highest unless a threshold says otherwise.
+# A score that counts as right at its maximum unless there is a threshold.
 _WHOLE = "json_fields"
 
 
@@ -58,7 +58,7 @@ def _grades_fit(params: Params) -> str | None:
 
 
 def _of_grade(at: int, grade: Grade) -> Iterator[str]:
-    """A line for each key of a grade that is at fault."""
+    """One error per invalid key of a grade."""
     key, by = f"task.grade.{at}", grade.by
     if by not in METHODS and not FUNCTION.fullmatch(by) and by.removeprefix(MODULE) in ("", by):
         expected = f"{', '.join(METHODS)}, {MODULE}NAME or FILE.py:FUNCTION{nearest(by, METHODS)}"
@@ -79,7 +79,7 @@ def _of_grade(at: int, grade: Grade) -> Iterator[str]:
         why = f"{key}.by is {by}, which needs no threshold" if method.decides else "only the first grade has one"
         yield f"{key}.threshold: given, but {why}"
     if grade.threshold is None and not at and not method.decides and by != _WHOLE and not FUNCTION.fullmatch(by):
-        yield f"{key}.threshold: missing, expected the least {by} of a right answer, above 0 and at most 1"
+        yield f"{key}.threshold: missing, expected the lowest {by} of a right answer, above 0 and at most 1"
 
 
 def _pattern_fault(pattern: str) -> str | None:
@@ -110,4 +110,4 @@ def _method_fits(params: Params) -> str | None:
 
 
 RULES = (_labels_fit, _columns_fit, _no_values, _head_fits, _no_choices, _grades_fit, no_options)
-SETTINGS_RULES = (_method_fits, asked_in_one_way)
+SETTINGS_RULES = (_method_fits, single_setting)

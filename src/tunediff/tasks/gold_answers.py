@@ -1,4 +1,4 @@
-"""The gold answers of a case: read from a row, placed in its context, marked there, compared with those of a file.
+"""Gold answers of a case: read from a row, located and marked in the context, compared with those of a file.
 
 row["answers"]                                # {"text": ["France", "France"], "answer_start": [159, 159]}
 gold_answers(row, ["answerable"], data)       # (Answer("France", 159),)
@@ -22,21 +22,21 @@ _LAYOUT = '{"text": [TEXT, ...], "answer_start": [NUMBER, ...]}'
 
 
 def is_unlabelled(gold: object, unlabelled: set[str | None]) -> bool:
-    """Whether a row's gold answers are one of the values that mark a row without a gold label."""
+    """Return whether a row's gold answers are a value that marks rows without a gold label."""
     return not isinstance(gold, dict) and key_of(gold) in unlabelled
 
 
 def gold_answers(row: Row, labels: Sequence[str], data: Origin) -> tuple[Answer, ...]:
-    """Return the gold answers of a row in their order, each once, with starts at which they stand in the context.
+    """Return the distinct gold answers of a row, in order, with their starts in the context.
 
     Args:
-        row: of a source.
-        labels: of the task.
+        row: the row.
+        labels: labels of the task.
         data: columns of the source.
 
     Raises:
-        TunediffError: answers that are not in the hub's layout, an empty text, or no answer where `labels` has no
-            `unanswerable`.
+        TunediffError: answers are not in the hub's layout, a text is empty, or there is no answer although `labels` has
+            no `unanswerable`.
     """
     context, column = text_of(row, data.columns["context"]), data.columns["answers"]
     placed = [Answer(text, _place(context, text, start)) for text, start in _pairs(row, column)]
@@ -49,7 +49,7 @@ def gold_answers(row: Row, labels: Sequence[str], data: Origin) -> tuple[Answer,
 
 
 def _pairs(row: Row, column: str) -> list[tuple[str, int | None]]:
-    """Text and start of each gold answer as the row gives them."""
+    """Text and start of each gold answer in the row."""
     gold, place = row[column], f"{row.place}: {column}"
     texts = gold.get("text") if isinstance(gold, dict) else None
     given = gold.get("answer_start") if isinstance(gold, dict) else None
@@ -72,11 +72,11 @@ def _place(context: str, text: str, start: int | None) -> int | None:
 
 
 def starts(rows: Sequence[Row], cases: Sequence[Case | None], data: Origin) -> dict[str, int]:
-    """How the starts of the gold answers came about: {"as given": 20302, "found in the context": 0, ...}.
+    """Count how the starts of the gold answers were determined: {"as given": 20302, "found in the context": 0, ...}.
 
     Args:
         rows: rows of one source split.
-        cases: what `QuestionAnswering.cases` made of them.
+        cases: the result of `QuestionAnswering.cases` for these rows.
         data: columns of the source.
     """
     counts = Counter({"as given": 0, "found in the context": 0, "nowhere in the context": 0})
@@ -91,30 +91,30 @@ def starts(rows: Sequence[Row], cases: Sequence[Case | None], data: Origin) -> d
 
 
 def marked_answer(context: str, text: str, start: int | None) -> dict[str, Any]:
-    """A gold answer and where it stands once the context is visible; None where it does not stand there."""
+    """Return a gold answer with its start in the context after `visible`; None if it is not there."""
     placed = isinstance(start, int) and start >= 0 and context.startswith(text, start)
     return {"text": visible(text), "start": len(visible(context[:start])) if placed else None}
 
 
 def marked_answers(record: Mapping[str, Any], context: str, place: str) -> list[dict[str, Any]]:
-    """The gold answers of a line of cases.jsonl, as `marked_answer` gives them.
+    """Return the gold answers of a record of cases.jsonl; see `marked_answer`.
 
     Raises:
-        TunediffError: they are no list of texts and their places; the line starts with `place`.
+        TunediffError: they are not a list of texts with their starts; the message starts with `place`.
     """
     answers = record.get("answers")
     if not isinstance(answers, list) or not all(
         isinstance(one, dict) and isinstance(one.get("text"), str) for one in answers
     ):
-        raise TunediffError(f"{place}: answers: found {shown(answers)}, expected a list of texts and their places")
+        raise TunediffError(f"{place}: answers: found {shown(answers)}, expected a list of texts with their starts")
     return [marked_answer(context, one["text"], one.get("start")) for one in answers]
 
 
 def with_answers(aligned: pd.DataFrame, cases: Sequence[Case]) -> pd.DataFrame:
-    """Aligned predictions in the order of `cases`, with the gold answers of the cases in the place of the files' texts.
+    """Return aligned predictions in the order of `cases`, with the gold answers of the cases.
 
     Raises:
-        TunediffError: a prediction file was graded against other answers than those of the cases.
+        TunediffError: a prediction file was graded against different gold answers.
     """
     for model in MODELS:
         graded = zip(cases, aligned[f"answers_{model}"], strict=True)

@@ -1,11 +1,11 @@
-r"""How a free answer is graded, by name: what is taken out of its text, and how good that is, in 0..1.
+r"""Grade free-text answers: extract the answer from the text, and score it in 0..1.
 
     grader = Grader(Grade(by="number", pattern=r"#### (.*)"))
     grader.taken("6 x 7 = 42\n#### 42")                          # "42"
     grader.score(Gold("id", {}, ("42",)), "42.0")                # 1.0
 
-A method is an entry of `METHODS`, or code of others: a module of `evaluate`, or a function in the folder `graders`,
-which runs where params.yaml names it and nowhere else.
+A method is an entry of `METHODS`, a module of `evaluate`, or the user's function in the folder `graders`, which runs
+only if params.yaml names it.
 """
 
 import json
@@ -33,7 +33,7 @@ MODULE = "evaluate:"
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b", re.IGNORECASE)
-# With a comma between thousands and a point before the fraction; 3-4 ends with the number 4.
+# A comma separates thousands, a point the fraction; 3-4 ends with the number 4.
 _NUMBER = (
     r"(?:(?<![\w.])[-+\u2212][$€£¥]?)?"
     r"(?:(?:\d{1,3}(?:,\d{3})+(?!,?\d)|\d+)(?:\.\d+)?|(?<![\w.])\.\d+)(?:[eE][-+]?\d{1,3})?"
@@ -42,7 +42,7 @@ _SIGNS = "$€£¥%"
 
 
 class Gold(NamedTuple):
-    """A case as a grade sees it: its id, its inputs by name, and its references as the grade reads them."""
+    """A case for grading: id, inputs by name, and references in the form that the grade reads."""
 
     case_id: str
     inputs: Mapping[str, str]
@@ -50,11 +50,11 @@ class Gold(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A way to grade.
+    """A grading method.
 
-    words: what the score is called. score: of an answer that was taken, in 0..1 (a module of `evaluate` scores many at
-    once, elsewhere). decides: whether that is 0 or 1 and so says by itself what is right. taken: what of a text is
-    graded; None: no such thing is there. keys: those of `Grade` that it reads beside name, threshold and pattern.
+    words: name of the score. score: function that scores an extracted answer in 0..1. decides: whether scores are 0 or
+    1, so that they need no threshold. taken: function that extracts the answer from a text; None if there is none.
+    keys: keys of `Grade` that it reads in addition to name, threshold and pattern.
     """
 
     words: str
@@ -65,7 +65,7 @@ class Method(NamedTuple):
 
 
 def plain(text: str, ignore: Sequence[str]) -> str:
-    """A text without the differences that do not count, and without blanks around it.
+    """Return a text without the ignored differences, and without spaces around it.
 
     >>> plain(" The  Éclair! ", ["case", "punctuation", "articles", "accents", "space"])
     'eclair'
@@ -94,7 +94,7 @@ def _contains(grade: Grade, gold: Gold, answer: str) -> float:
 
 
 def number_in(text: str) -> str | None:
-    """The last number of a text, None where it has none.
+    """Return the last number in a text, None if there is none.
 
     >>> number_in("It took 1,250.50 EUR in 3-4 days, so 1,250.50."), number_in("1.234,5"), number_in("none")
     ('1,250.50', '5', None)
@@ -106,7 +106,7 @@ def number_in(text: str) -> str | None:
 
 
 def number_of(text: str) -> Decimal | None:
-    """The number that a whole text is, None where it is none; a currency and a percent sign beside it do not count.
+    """Return the value of a text that is a number, None otherwise; currency and percent signs are ignored.
 
     >>> number_of("$1,250.50"), number_of("42."), number_of("1.234,5"), number_of("about 3"), number_of("-$5")
     (Decimal('1250.50'), Decimal('42'), None, None, Decimal('-5'))
@@ -123,7 +123,7 @@ def _numeral(text: str) -> str | None:
 
 def _number(grade: Grade, gold: Gold, answer: str) -> float:
     found, wanted = number_of(answer), [_wanted_number(gold, reference) for reference in gold.references]
-    # By the digits that people write: as floats, 0.3 and 0.4 are farther apart than 0.1.
+    # Decimals, because as floats 0.3 and 0.4 differ by more than 0.1.
     allowed, share = Decimal(str(grade.tolerance)), Decimal(str(grade.relative_tolerance))
     return float(
         found is not None and any(abs(found - one) <= max(allowed, share * max(abs(found), abs(one))) for one in wanted)
@@ -157,7 +157,7 @@ def _json(grade: Grade, gold: Gold, answer: str) -> float:  # noqa: ARG001
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 
-    # A registry of its own: without one, a $ref to an address would be fetched.
+    # An empty registry, so that a $ref to an address is not fetched.
     validator = validator_for(grade.json_schema)(grade.json_schema, registry=Registry())
     try:
         return float(validator.is_valid(from_json(answer)))
@@ -168,7 +168,7 @@ def _json(grade: Grade, gold: Gold, answer: str) -> float:  # noqa: ARG001
 
 
 def leaves(value: object, path: str = "") -> dict[str, object]:
-    """The values of a JSON text by their path; an empty list or object is a value.
+    """Return the values of a JSON document by path; an empty list or object is a value.
 
     >>> leaves({"name": "Ann", "items": [{"n": 2}, {}]})
     {'name': 'Ann', 'items.0.n': 2, 'items.1': {}}
@@ -201,7 +201,7 @@ def _json_fields(grade: Grade, gold: Gold, answer: str) -> float:
 
 
 def _part(values: Mapping[str, object], name: str) -> dict[str, object]:
-    """What a JSON text holds at a path and below it."""
+    """The values of a JSON document at and below a path."""
     return {key: value for key, value in values.items() if key == name or key.startswith(f"{name}.")}
 
 
@@ -214,7 +214,7 @@ def _same(first: Mapping[str, object], second: Mapping[str, object]) -> bool:
 
 
 def _text(measure: Callable[[Sequence[Sequence[str]], Sequence[str]], Any]) -> Callable[[Grade, Gold, str], float]:
-    """A metric of texts, case by case: so each case is divided into words as its own script asks for."""
+    """A text metric of single cases, so that each case is split into words according to its script."""
     return lambda _, gold, answer: float(measure([gold.references], [answer])[0])
 
 
@@ -241,13 +241,13 @@ METHODS: dict[str, Method] = {
 
 @dataclass(frozen=True)
 class Grader:
-    """A grade at work."""
+    """Applies a grade of params.yaml."""
 
     grade: Grade
 
     @property
     def name(self) -> str:
-        """What its score is called in names of columns and keys."""
+        """The name of the score in columns and keys."""
         by = self.grade.by
         if function := FUNCTION.fullmatch(by):
             by = function[2]
@@ -255,7 +255,7 @@ class Grader:
 
     @property
     def method(self) -> Method:
-        """How it grades."""
+        """The grading method."""
         by = self.grade.by
         if by in METHODS:
             return METHODS[by]
@@ -263,7 +263,7 @@ class Grader:
 
     @property
     def words(self) -> str:
-        """What its score is called in sentences."""
+        """The name of the score in sentences."""
         words = self.method.words
         if self.grade.by == "meteor":
             words = meteor_name().replace("meteor", "METEOR").replace("_", " ")
@@ -273,12 +273,12 @@ class Grader:
 
     @property
     def threshold(self) -> float:
-        """The score from which on an answer is right."""
+        """The lowest score of a right answer."""
         return 1.0 if self.grade.threshold is None else self.grade.threshold
 
     @property
     def measure(self) -> str:
-        """The share of right answers in words, where this grade says what is right."""
+        """The name of the share of right answers, if this grade decides what is right."""
         if self.method.decides:
             return self.words
         if FUNCTION.fullmatch(self.grade.by) and self.grade.threshold is None:
@@ -287,11 +287,11 @@ class Grader:
 
     @property
     def graded_alone(self) -> bool:
-        """Whether a case gets the same grade with and without others beside it."""
+        """Whether the grade of a case does not depend on other cases."""
         return self.grade.pattern is None and not self.grade.by.startswith(MODULE)
 
     def taken(self, text: str) -> str | None:
-        """What of a text is graded, None where there is nothing: it is empty, no pattern fits, it is no JSON."""
+        """Return the answer extracted from a text; None if the text is empty, does not match, or is not JSON."""
         found = self._matched(text.strip())
         return self.method.taken(found) if found else None
 
@@ -305,16 +305,16 @@ class Grader:
         return (groups[0] if groups else match[0]).strip()
 
     def golds(self, cases: Sequence[Gold]) -> list[Gold]:
-        """The cases with their references as this grade reads them.
+        """Return the cases with references in the form that this grade reads.
 
-        A pattern takes the answer out of the references too, where it fits them all; where it fits none, they are the
-        answers already.
+        If the pattern matches all references, the answers are extracted from them; if it matches none, they are answers
+        already.
 
         Args:
-            cases: with their references as the data has them.
+            cases: cases with the references of the data.
 
         Raises:
-            TunediffError: the pattern fits some references and not others.
+            TunediffError: the pattern matches some references only.
         """
         if self.grade.pattern is None and self.grade.by != "number":
             return list(cases)
@@ -327,7 +327,7 @@ class Grader:
             raise TunediffError(
                 f"task.grade {self.name}: found an answer in {sum(fitting):,} of {len(fitting):,} references and "
                 f"none in that of case {missed.case_id}, {shown(missed.references[0])}; expected one in each, or a "
-                "pattern that fits none of them"
+                "pattern that matches none of them"
             )
         return [
             case._replace(references=tuple(one for one in each if one is not None))
@@ -335,11 +335,11 @@ class Grader:
         ]
 
     def score(self, gold: Gold, answer: str) -> float:
-        """How good an answer is that was taken, in 0..1; 0 where there is no reference."""
+        """Return the score of an extracted answer in 0..1; 0 if there is no reference."""
         return self.scores([gold], [answer])[0]
 
     def scores(self, golds: Sequence[Gold], answers: Sequence[str | None]) -> list[float]:
-        """How good each answer is, in 0..1; None, an answer that was not there, is 0."""
+        """Return the score of each extracted answer in 0..1; 0 for None."""
         gradable = [at for at, answer in enumerate(answers) if answer is not None and golds[at].references]
         found = dict.fromkeys(range(len(answers)), 0.0)
         given = [str(answers[at]) for at in gradable]
@@ -353,13 +353,13 @@ class Grader:
         return list((found | dict(zip(gradable, scored, strict=True))).values())
 
     def right(self, gold: Gold, answer: str) -> bool:
-        """Whether an answer that was taken is right."""
+        """Return whether an extracted answer is right."""
         return self.score(gold, answer) >= self.threshold
 
     def _by_function(self, grade: Grade, gold: Gold, answer: str) -> float:
         try:
             found = self._function(answer, list(gold.references), dict(gold.inputs))
-        except Exception as error:  # anybody's code
+        except Exception as error:  # the user's code
             raise TunediffError(
                 f"{GRADERS}/{grade.by}: case {gold.case_id}: {type(error).__name__}: "
                 f"{shown(' '.join(str(error).split()), 200)}"
@@ -367,7 +367,7 @@ class Grader:
         return float(found) if isinstance(found, bool) else self._share(gold, found)
 
     def _share(self, gold: Gold, value: object) -> float:
-        """A score as a share of the best one."""
+        """A score as a share of the maximum score."""
         share = value / self.grade.scale if isinstance(value, int | float) else math.nan
         if not -1e-9 <= share <= 1 + 1e-9:
             raise TunediffError(
@@ -378,23 +378,23 @@ class Grader:
 
     @property
     def file(self) -> Path | None:
-        """The file of one's own function; None where the grade has none."""
+        """The file of the user's function; None if the grade has none."""
         function = FUNCTION.fullmatch(self.grade.by)
         return Path(GRADERS, function[1]) if function else None
 
     @cached_property
     def _function(self) -> Callable[..., object]:
         named, path = FUNCTION.fullmatch(self.grade.by), self.file
-        assert named is not None  # checked with params.yaml
+        assert named is not None
         assert path is not None
-        # Not by an import: what Python keeps of it would stand for a file that changed within the same second.
+        # Not imported, because Python's cache of compiled files misses changes within the same second.
         module = ModuleType(path.stem)
         module.__file__ = str(path)
         try:
             exec(compile(read_text(path), str(path), "exec"), module.__dict__)  # noqa: S102  (named in params.yaml)
         except TunediffError:
             raise
-        except Exception as error:  # anybody's code
+        except Exception as error:  # the user's code
             raise TunediffError(f"{path}: cannot be run: {type(error).__name__}: {error}") from None
         function = getattr(module, named[2], None)
         if not callable(function):

@@ -1,6 +1,6 @@
-"""What the grading of every task has in common: which columns of raw answers it takes over, which settings were asked.
+"""Grading functions that all tasks share: columns copied from raw answers, and evaluation settings.
 
-frame = passed_on(cases, answers)      # case_id, label, text, log_probs, ...: all but what the task itself says
+frame = copied_columns(cases, answers)      # case_id, label, text, log_probs, ...: the columns that need no grading
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-def passed_on(cases: Sequence[Case], answers: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a prediction file that the raw answers have already, with the gold labels.
+def copied_columns(cases: Sequence[Case], answers: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns of a prediction file that are copied from the raw answers, with the gold labels.
 
     Raises:
-        TunediffError: the answers are not those of the cases.
+        TunediffError: the answers do not belong to the cases.
     """
     if answers["case_id"].tolist() != [case.case_id for case in cases]:
         raise other_cases(len(answers), len(cases))
@@ -29,23 +29,23 @@ def passed_on(cases: Sequence[Case], answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def other_cases(answers: int, cases: int) -> TunediffError:
-    """What is wrong where so many answers are not those of so many cases."""
+    """Return the error for answers that do not belong to the cases."""
     return TunediffError(
         f"raw answers: found {answers:,} answers to other cases than the {cases:,} of the test set; "
-        "expected one for each, in their order (dvc repro)"
+        "expected one per case, in order (dvc repro)"
     )
 
 
 def column(values: "Sequence[str | None]") -> pd.Series:
-    """Values of which some may be missing, kept as None."""
+    """Return values as a series that keeps None."""
     return pd.Series(values, dtype=object)
 
 
-def was_given(answers: pd.DataFrame, setting: str) -> bool:
-    """Whether the model answered again in a setting, such as `again` (other batches) or `seed` (another new head)."""
+def has_setting(answers: pd.DataFrame, setting: str) -> bool:
+    """Return whether there are answers in a setting, such as `again` (other batches) or `seed` (another new head)."""
     return f"{setting}_text" in answers or f"{setting}_log_probs" in answers
 
 
 def likeliest(log_probs: "Sequence[float] | npt.NDArray[np.float64]") -> int:
-    """The place of the largest log-probability, the first of equals."""
+    """Return the index of the highest log-probability; of ties, the first."""
     return max(range(len(log_probs)), key=lambda place: log_probs[place])

@@ -1,6 +1,6 @@
-"""What explains the flip of a case whose answer is a label.
+"""Clauses that explain the flip of a case whose answer is a label.
 
-The gold label trailed by 2.31 nats before and leads by 0.80 after; without the base model's label preference it would
+The gold label trailed by 2.31 nats before and leads by 0.80 after; without the base model's label bias it would
 have led before (by 0.12 nats).
 """
 
@@ -28,9 +28,9 @@ def _lead(base: float, tuned: float) -> str:
 
 def _preference(transition: str, base: float, tuned: float) -> str | None:
     if transition == "repaired" and base > 0:
-        return f"without the base model's label preference it would have led before (by {base:.2f} nats)"
+        return f"without the base model's label bias it would have led before (by {base:.2f} nats)"
     if transition == "broken" and tuned > 0:
-        return f"without the tuned model's label preference it would still lead (by {tuned:.2f} nats)"
+        return f"without the tuned model's label bias it would still lead (by {tuned:.2f} nats)"
     return None
 
 

@@ -1,13 +1,13 @@
-r"""Multiple choice: one or more texts in, and options of the case's own, one of which is right.
+r"""Multiple choice: one or more texts and options in, one of which is right.
 
 A row and the case that it becomes (`data.columns` is {question: question, options: choices, label: answer}):
 
     {"question": "Who is the tallest?", "choices": ["Ann", "Bob", "Eve", "nobody"], "answer": "B"}
     Case("CASEID", {"question": "Who is the tallest?"}, "B", (), (), ("Ann", "Bob", "Eve", "nobody"))
 
-Labels are the places of the options. An option is scored by its log-likelihood behind the prompt, as
-lm-evaluation-harness has it: in all (its acc), per character of the option (acc_norm), per byte (acc_bytes), less that
-of the option without a prompt (acc_mutual_info), or per token. One of them chooses, the others are compared beside it.
+Labels are the positions of the options. An option is scored by its log-likelihood after the prompt, as in
+lm-evaluation-harness: the total (acc), per character of the option (acc_norm), per byte (acc_bytes), minus that of the
+option without a prompt (acc_mutual_info), or per token. One of these scores decides, the others are also compared.
 """
 
 import json
@@ -34,23 +34,23 @@ from tunediff.runtime.files import shown, visible
 from tunediff.tasks.baselines import Answers, likeliest_options, longest_options, majority_label
 from tunediff.tasks.classification import Classification, several_labels, values_fit
 from tunediff.tasks.columns import (
-    asked_in_one_way,
     checked_text,
     each_row,
     inputs_of,
     key_of,
     no_grades,
+    single_setting,
     tags_of,
     value_of,
 )
 from tunediff.tasks.families import Family
-from tunediff.tasks.grading import column, passed_on, was_given
+from tunediff.tasks.grading import column, copied_columns, has_setting
 from tunediff.tasks.task import Words
 
 Scores = npt.NDArray[np.float64]
 
 SCORE = "score_"
-# What the share of right cases is called by the score that chooses.
+# The name of the share of right cases for each score.
 MEASURES = {
     "sum": "accuracy by total likelihood",
     "token": "accuracy by likelihood per token",
@@ -67,7 +67,7 @@ def _columns_fit(params: Params) -> str | None:
         return None
     return (
         f"data.columns: found {found}, expected task.inputs, label and options (a column of lists): {sorted(listed)}; "
-        f"or in the place of options a column for each of task.labels: {sorted(apart)}"
+        f"or a column for each of task.labels instead of options: {sorted(apart)}"
     )
 
 
@@ -98,18 +98,18 @@ def _method_fits(params: Params) -> str | None:
 
 @dataclass(frozen=True)
 class MultipleChoice(Classification):
-    """Texts with options of their own.
+    """Texts with a list of options for each case.
 
     Attributes:
-        option_score: of a section of params.yaml, what chooses.
-        scored: columns of the other scores in a prediction file that is all there is.
+        option_score: the score that decides, from params.yaml.
+        scored: for a prediction file, its columns of other scores.
     """
 
     option_score: str = "sum"
     scored: tuple[str, ...] = ()
 
     rules = (several_labels, _columns_fit, values_fit, _head_fits, _no_choices, _prompt_fits, no_grades)
-    settings_rules = (_method_fits, asked_in_one_way)
+    settings_rules = (_method_fits, single_setting)
 
     @classmethod
     def from_section(cls, section: TaskSection) -> Self:
@@ -121,16 +121,16 @@ class MultipleChoice(Classification):
         return cls("", (), (), "", "", scored=tuple(found)) if found else None
 
     def cases(self, rows: Sequence[Row], data: Origin) -> list[Case | None]:
-        """The case of each row, in the order of the rows; None where the row has no gold label.
+        """Return the case of each row, in the order of the rows; None for a row without a gold label.
 
-        Options stand in a list, in JSON that is one, in an object with the lists `text` and `label` (as ARC has them,
-        whose labels are then those of the label column), or in a column for each label.
+        Options are given as a list, as a JSON list, as an object with the lists `text` and `label` (as in ARC, where
+        the label column uses these labels), or as one column per label.
 
         Raises:
-            TunediffError: a column is missing, there are not as many options as labels, an option is empty, or the
-                label names none.
+            TunediffError: a column is missing, the number of options differs from that of the labels, an option is
+                empty, or the label is unknown.
         """
-        # A label's own name stands for it, unless it is given to another.
+        # A label can be given by its name, unless that is mapped to another label.
         labels = {key_of(name): name for name in self.labels}
         labels |= {key_of(value): label for value, label in (data.labels or {}).items()}
         unlabelled = {key_of(value) for value in data.unlabelled}
@@ -155,7 +155,7 @@ class MultipleChoice(Classification):
         return [None if one is None else next(made) for one in examples]
 
     def _options(self, row: Row, columns: Mapping[str, str]) -> tuple[tuple[str, ...], list[Any] | None]:
-        """The options of a row, and what the label column calls them where the row itself says so."""
+        """The options of a row, and their names in the label column if the row has them."""
         if "options" not in columns:
             return tuple(_text(value_of(row, columns[label]), row, columns[label]) for label in self.labels), None
         name, names = columns["options"], None
@@ -180,33 +180,33 @@ class MultipleChoice(Classification):
         return [f"{twice:,} cases have a repeated option; the first occurrence is chosen"] if twice else []
 
     def ask(self, params: Params) -> Ask:
-        """The likeliest of the options of each case."""
+        """Ask for the most likely option of each case."""
         alone = self.option_score == "unconditional"
         return Ask(answer="options", names=list(self.labels), unconditional=alone)
 
     def grade(self, cases: Sequence[Case], answers: pd.DataFrame, ask: Ask) -> pd.DataFrame:
-        """The prediction file: an answer is right where the option that scores highest is; of equals, the first.
+        """Return the prediction file; the answer is the option with the highest score; of ties, the first.
 
-        log_probs are those of a choice in proportion to the likelihoods, as they are scored.
+        log_probs are the scores, normalised over the options.
         """
         gold = np.array([self.labels.index(case.label) for case in cases])
         scores = self._scores(cases, answers, "")
         chosen = scores[self.option_score]
         places = chosen.argmax(axis=1)
-        frame = passed_on(cases, answers)
+        frame = copied_columns(cases, answers)
         frame["log_probs"] = column(list(log_softmax(chosen, axis=1)))
         frame["text"] = [case.options[place] for case, place in zip(cases, places, strict=True)]
         frame["prediction"] = column(found := [self.labels[place] for place in places])
         frame["outcome"] = self.outcomes(self.gold(cases), found)
-        for name in self._beside:
+        for name in self._other_scores:
             frame[name] = (scores[name.removeprefix(SCORE)].argmax(axis=1) == gold).astype(np.float64)
-        if was_given(answers, "again"):
+        if has_setting(answers, "again"):
             again = self._scores(cases, answers, "again_")[self.option_score].argmax(axis=1)
             frame["again_prediction"] = column([self.labels[place] for place in again])
         return frame
 
     def _scores(self, cases: Sequence[Case], answers: pd.DataFrame, before: str) -> dict[str, Scores]:
-        """The scores of the options by name, each of shape (n_cases, n_options), higher for a likelier one."""
+        """The scores of the options by name, each of shape (n_cases, n_options), higher for more likely options."""
         sums, tokens = (np.array(answers[f"{before}{name}_log_probs"].tolist()) for name in ("sum", "token"))
         characters, lengths = (
             np.array([[len(part(option)) for option in case.options] for case in cases]) for part in (str, str.encode)
@@ -217,8 +217,8 @@ class MultipleChoice(Classification):
         return found
 
     @property
-    def _beside(self) -> list[str]:
-        """Columns of the scores that do not choose and take no further question."""
+    def _other_scores(self) -> list[str]:
+        """The columns of the other scores that need no further evaluation."""
         return [f"{SCORE}{name}" for name in MEASURES if name not in (self.option_score, "unconditional")]
 
     @property
@@ -226,14 +226,14 @@ class MultipleChoice(Classification):
         return (*(super().measured or ()), *self.scores)
 
     def metrics(self, frame: pd.DataFrame, validation: pd.DataFrame | None) -> dict[str, float]:
-        """What `tunediff.metrics.accuracy.score` gives, and the share of right cases by each other score."""
+        """Return the result of `tunediff.metrics.accuracy.score`, and the share of right cases for each other score."""
         return super().metrics(frame, validation) | {name: float(frame[name].mean()) for name in self.scores}
 
     def described(self, frame: pd.DataFrame, metrics: Mapping[str, float]) -> Iterator[str]:
         yield from super().described(frame, metrics)
         yield ", ".join(f"{name} {metrics[key]:.1%}" for key, name in self.scores.items())
 
-    # What comparing needs
+    # For the comparison
 
     @cached_property
     def words(self) -> Words:  # type: ignore[override]
@@ -244,7 +244,7 @@ class MultipleChoice(Classification):
             confusion="Each row is the position of the right option, each column the position of the chosen one; "
             "the diagonal is right.",
             method=(
-                f"An option is chosen by its log-likelihood behind the prompt: {MEASURES[self.option_score]}."
+                f"An option is chosen by its log-likelihood after the prompt: {MEASURES[self.option_score]}."
                 if self.name
                 else "The stage that wrote the files determines which likelihood chose an option.",
                 "The others are also reported, as defined by lm-evaluation-harness: acc is the total, acc_norm per "
@@ -259,7 +259,7 @@ class MultipleChoice(Classification):
 
     @property
     def scores(self) -> Mapping[str, str]:
-        names = self._beside if self.name else self.scored
+        names = self._other_scores if self.name else self.scored
         return {name: MEASURES[name.removeprefix(SCORE)] for name in names}
 
     @property
@@ -268,12 +268,14 @@ class MultipleChoice(Classification):
 
     @property
     def parts(self) -> dict[str, str]:
-        return super().parts | {"label_bias": "the position preference"}
+        return super().parts | {"label_bias": "the position bias"}
 
     def baselines(self, train: Sequence[Case], test: Sequence[Case], base: Mapping[str, Answers]) -> dict[str, Answers]:
-        """majority: always the place where most right options of training stand; longest: the option of most
-        characters; options_alone: a bag of words that has read which options of training are right, and no input;
-        calibrated_base. Without training cases the second and the last alone.
+        """Return the answers of majority, longest, options_alone and calibrated_base.
+
+        majority is the most frequent position of the right option in training, longest the option with the most
+        characters, and options_alone a bag-of-words classifier of options without inputs. Without training cases, only
+        longest and calibrated_base remain.
         """
         answers: dict[str, Answers] = {"longest": longest_options(test, self.labels)}
         if train:
@@ -287,7 +289,7 @@ class MultipleChoice(Classification):
             "majority": "always the same position",
             "longest": "the longest option",
             "options_alone": "bag of words of the options alone",
-            "calibrated_base": "base model without its position preference",
+            "calibrated_base": "base model without its position bias",
         }
 
     @property
@@ -298,7 +300,7 @@ class MultipleChoice(Classification):
         }
 
     def features(self, cases: Sequence[Case], train: Sequence[Case] = ()) -> pd.DataFrame:
-        """Those of the inputs, and right_option: longest, shortest or between, by its characters."""
+        """Return the features of the inputs, and right_option: whether the right option is the longest or shortest."""
         return super().features(cases, train).assign(right_option=[self._length(case) for case in cases])
 
     def _length(self, case: Case) -> str:
@@ -330,7 +332,7 @@ class MultipleChoice(Classification):
         return f"{record['label']}: {options[self.labels.index(record['label'])]}"
 
     def read_gold(self, table: pd.DataFrame, label: pd.Series, name: str) -> dict[str, pd.Series]:
-        """The scores of a foreign table, each 0 or 1."""
+        """Return the scores of a table, each 0 or 1."""
         for key in self.columns:
             odd = ~table[key].isin([0, 1])
             if odd.any():
@@ -340,6 +342,6 @@ class MultipleChoice(Classification):
 
 
 def _text(value: object, row: Row, name: str) -> str:
-    with suppress(TypeError):  # a list or an object, which is refused as no text
+    with suppress(TypeError):  # a list or an object, which `checked_text` refuses
         value = verbatim_text(value)
     return checked_text(value, f"{row.place}: {name}")

@@ -1,6 +1,6 @@
-"""Question answering: question and context in, a part of the context out.
+"""Question answering: question and context in, a span of the context out.
 
-A row in the hub's layout of SQuAD and the case that it becomes (a repeated gold answer stands once):
+A row in the hub's layout of SQuAD and the case that it becomes (repeated gold answers are kept once):
 
     {"id": "56ddde6b9a695914005b9628", "title": "Normans", "context": "The Normans (Norman: ...",
      "question": "In what country is ...", "answers": {"text": ["France", "France"], "answer_start": [159, 159]}}
@@ -35,7 +35,7 @@ from tunediff.tasks.baselines import Answers
 from tunediff.tasks.columns import each_row, inputs_of, is_number, key_of, tags_of, value_of
 from tunediff.tasks.families import Family, quarters, share, third
 from tunediff.tasks.gold_answers import gold_answers, is_unlabelled, marked_answers, starts, with_answers
-from tunediff.tasks.grading import column, passed_on, was_given
+from tunediff.tasks.grading import column, copied_columns, has_setting
 from tunediff.tasks.question_rules import RULES, SETTINGS_RULES
 from tunediff.tasks.question_wording import capitalised, question_wording
 from tunediff.tasks.task import Chance, Tally, Task, Words
@@ -43,7 +43,7 @@ from tunediff.tasks.task import Chance, Tally, Task, Words
 
 @dataclass(frozen=True)
 class QuestionAnswering(Task):
-    """Questions about a context, answered with a part of it, or with nothing where there is no answer."""
+    """Questions about a context, answered with a span of it, or with empty text if there is no answer."""
 
     rules = RULES
     settings_rules = SETTINGS_RULES
@@ -53,15 +53,14 @@ class QuestionAnswering(Task):
         return cls("", (), (), "", "") if set(cls.columns) <= set(columns) else None
 
     def cases(self, rows: Sequence[Row], data: Origin) -> list[Case | None]:
-        """The case of each row, in the order of the rows; None where the row has no gold label.
+        """Return the case of each row, in the order of the rows; None for a row without a gold label.
 
-        Answers keep their order. One that repeats text and start of another is left out: exact match and F1 take the
-        best answer, so a second copy changes nothing. A start at which the answer does not stand in the context, and a
-        missing one, is replaced by that of the first occurrence; None where there is none.
+        Answers keep their order. Repeated answers are dropped, because exact match and F1 use the best answer. A wrong
+        or missing start is replaced by that of the first occurrence in the context, or by None if there is none.
 
         Raises:
             TunediffError: a column is missing, answers are not in the hub's layout, a text is empty, or a question has
-                no answer where `task.labels` has no `unanswerable`.
+                no answer although `task.labels` has no `unanswerable`.
         """
         unlabelled = {key_of(value) for value in data.unlabelled}
 
@@ -77,34 +76,34 @@ class QuestionAnswering(Task):
         return [None if one is None else next(made) for one in examples]
 
     def notes(self, rows: Sequence[Row], cases: Sequence[Case | None], data: Origin) -> list[str]:
-        """How the starts of the gold answers came about."""
+        """Return a note on how the starts of the gold answers were determined."""
         return [f"starts of the answers: {', '.join(f'{n:,} {how}' for how, n in starts(rows, cases, data).items())}"]
 
     def ask(self, params: Params) -> Ask:
-        """A part of the context, or one line of free text."""
+        """Ask for a span of the context, or for one line of free text."""
         if params.model.head != "span":
             return Ask(answer="text", stop=list(dict.fromkeys(["\n", *(params.prompt.stop or [])])))
         return Ask(answer="span", names=list(self.labels) if UNANSWERABLE in self.labels else [])
 
     def grade(self, cases: Sequence[Case], answers: pd.DataFrame, ask: Ask) -> pd.DataFrame:
-        """The prediction file: an answer is right where it is one of the gold ones, by SQuAD's measure."""
+        """Return the prediction file; an answer is right if it equals a gold answer by SQuAD's exact match."""
 
         def predictions(text: str, log_probs: str) -> list[str | None]:
             if ask.answer == "text":
                 return [parse_answer(one, self.labels) for one in answers[text]]
             if not ask.names:
                 return list(answers[text])
-            # The likeliest part of the context, also where it is less likely than that there is no answer.
+            # The text is the most likely span, even if "no answer" is more likely.
             return [one if row[0] > row[1] else "" for one, row in zip(answers[text], answers[log_probs], strict=True)]
 
-        frame = passed_on(cases, answers)
+        frame = copied_columns(cases, answers)
         gold, found = self.gold(cases), predictions("text", "log_probs")
         frame["prediction"] = column(found)
         frame["outcome"] = self.outcomes(gold, found)
         frame["answers"] = pd.Series(gold, dtype=object)
         frame["f1"] = [0.0 if one is None else token_f1(texts, one) for texts, one in zip(gold, found, strict=True)]
         for setting in ("again", "seed"):
-            if was_given(answers, setting):
+            if has_setting(answers, setting):
                 frame[f"{setting}_prediction"] = column(predictions(f"{setting}_text", f"{setting}_log_probs"))
         return frame
 
@@ -113,15 +112,15 @@ class QuestionAnswering(Task):
         return ("prediction", "log_probs", "answers")
 
     def tunes_threshold(self, ask: Ask) -> bool:
-        """Whether the model says how probable it is that a question has no answer."""
+        """Return whether the model gives a probability of no answer."""
         return ask.answer == "span" and bool(ask.names)
 
     def metrics(self, frame: pd.DataFrame, validation: pd.DataFrame | None) -> dict[str, float]:
-        """What `tunediff.metrics.answer_scores.score_answers` gives."""
+        """Return the result of `tunediff.metrics.answer_scores.score_answers`."""
         return score_answers(*_answered(frame), validation=None if validation is None else _answered(validation))
 
     def module_inputs(self, features: Any, frame: pd.DataFrame) -> Mapping[str, Sequence[Any]] | None:
-        """Texts, each with a list of references or with the first one; or the layout of squad and squad_v2."""
+        """Return texts, with all references or with the first one; or the layout of squad and squad_v2."""
         given, answered = features["predictions"], _answered(frame)
         texts = [text or "" for text in answered.predictions]
         if inputs := text_inputs(features, answered.answers, texts):
@@ -134,14 +133,14 @@ class QuestionAnswering(Task):
             sure = [0.0] * len(ids) if answered.log_probs is None else np.exp([row[1] for row in answered.log_probs])
             predictions = [one | {"no_answer_probability": float(p)} for one, p in zip(predictions, sure, strict=True)]
         references = [
-            # Where an answer stands is nothing that these modules look at, but the layout has a place for it.
+            # The layout requires starts, but the modules do not use them.
             {"id": one, "answers": {"text": list(gold), "answer_start": [0] * len(gold)}}
             for one, gold in zip(ids, answered.answers, strict=True)
         ]
         return {"predictions": predictions, "references": references}
 
     def described(self, frame: pd.DataFrame, metrics: Mapping[str, float]) -> Iterator[str]:
-        """The metrics in words, then those of the questions with and without an answer."""
+        """Yield the metrics as text, then those of the questions with and without an answer."""
         yield (
             f"exact match {metrics['exact']:.1f} % ({metrics['exact_low']:.1f} to {metrics['exact_high']:.1f} %), "
             f"F1 {metrics['f1']:.1f} %, invalid {int(metrics['invalid']):,}"
@@ -167,7 +166,7 @@ class QuestionAnswering(Task):
             named = meteor.replace("meteor", "METEOR").replace("_", " ")
             yield f"BLEU {metrics['bleu']:.1f}, {rouge}, {named} {metrics[meteor]:.3f}"
 
-    # What comparing needs
+    # For the comparison
 
     words = Words(
         measure="exact match",
@@ -176,15 +175,14 @@ class QuestionAnswering(Task):
         invalid=("could not be parsed and counts", "could not be parsed and count"),
         no_answer={None: "(not parsed)", "": "(no answer)"},
         gain="Contributions to the change of the questions with and without an answer",
-        confusion="Each row says whether a question has an answer, each column whether a model gave one, right or "
-        "wrong.",
+        confusion="Rows: whether a question has an answer. Columns: whether a model gave one, right or wrong.",
         tags="Questions that have an answer and questions that have none",
-        marked="In the context the gold answer is marked.",
-        probabilities="Of whether a question has an answer, not of the answer itself. ",
+        marked="The gold answer is marked in the context.",
+        probabilities="The probabilities are of whether a question has an answer, not of the answer itself. ",
         method=(
             "A question is right if the answer, ignoring case, punctuation and articles, equals one of the gold "
-            "answers, or is empty if there is none (Rajpurkar et al. 2016, 2018). Interval of F1: bootstrap of "
-            "whole clusters; test: their signs flipped.",
+            "answers, or is empty if there is none (Rajpurkar et al. 2016, 2018). Interval of F1: cluster "
+            "bootstrap; test: sign flips by cluster.",
             "An answer that cannot be parsed counts as wrong and stays in the denominator. A model is called "
             "degenerate if it answers over 95 % of the questions, or abstains on over 95 %, and fewer questions "
             "than that are of this kind.",
@@ -193,7 +191,7 @@ class QuestionAnswering(Task):
     columns = ("answers", "f1")
     shared_columns = ("answers",)
     scores: ClassVar = {"f1": "F1"}
-    score_notes: ClassVar = {"f1": "which counts the words in common with the gold answer"}
+    score_notes: ClassVar = {"f1": "based on the words shared with the gold answer"}
     answers_are_labels = False
     compared = ("scores", "thresholds", "texts")
     kinds: ClassVar = {"has_answer": ANSWERABLE, "no_answer": UNANSWERABLE}
@@ -211,7 +209,7 @@ class QuestionAnswering(Task):
     )
     clauses = ANSWER_CLAUSES
     figures = ("n", "exact", "exact_low", "exact_high", "f1", "invalid")
-    # The validation split is not at hand where two models are compared.
+    # Thresholds of the validation split are known to an evaluation only.
     evaluated: ClassVar = {
         "validated_exact": "Exact match, no answer above the threshold of the validation split",
         "validated_f1": "F1, no answer above the threshold of the validation split",
@@ -266,15 +264,17 @@ class QuestionAnswering(Task):
 
     def text_scores(self, metrics: Mapping[str, float]) -> tuple[float, dict[str, float]]:
         texts = {name: value for name, value in metrics.items() if name.startswith(("rouge", "meteor"))}
-        # They are of the questions that have an answer.
+        # Text metrics cover the questions that have an answer.
         return metrics.get("HasAns_f1", metrics.get("f1", 0)) / 100, texts
 
     def accuracy(self, metrics: Mapping[str, float]) -> dict[str, float]:
         return {f"accuracy{end}": metrics[f"exact{end}"] / 100 for end in ("", "_low", "_high")}
 
     def baselines(self, train: Sequence[Case], test: Sequence[Case], base: Mapping[str, Answers]) -> dict[str, Answers]:
-        """no_answer: none to any question, where questions may have none; capitalised: a name out of the sentence most
-        like the question; base: the base model, unchanged.
+        """Return the answers of no_answer, capitalised and base.
+
+        no_answer answers no question, if questions may have no answer; capitalised takes a name from the sentence most
+        similar to the question; base is the base model.
         """
         never: dict[str, Answers] = {"no_answer": [""] * len(test)} if UNANSWERABLE in self.labels else {}
         names = [capitalised(case.inputs["question"], case.inputs["context"]) for case in test]
@@ -284,8 +284,8 @@ class QuestionAnswering(Task):
     def baseline_names(self) -> dict[str, str]:
         return {
             "no_answer": "no answer to any question",
-            "capitalised": "a name from the likeliest sentence",
-            "base": "base model, unchanged",
+            "capitalised": "a name from the most similar sentence",
+            "base": "base model",
         }
 
     @property
@@ -363,14 +363,14 @@ class QuestionAnswering(Task):
         return {"answers": pd.Series(gold, index=table.index, dtype=object), "f1": f1}
 
     def read_answers(self, answers: pd.Series) -> pd.Series:
-        return answers  # an empty one says that there is none
+        return answers  # empty text means that there is no answer
 
 
 def parse_answer(text: str, labels: Sequence[str]) -> str | None:
-    r"""The answer that a freely generated text gives: its first line; None where there is no text.
+    r"""Return the answer in a generated text, which is its first line; None if there is no text.
 
-    Where `labels` has `unanswerable`, that word alone means that there is no answer, which is the empty text. Letter
-    case and punctuation around it do not count.
+    If `labels` has `unanswerable`, an answer of that word, ignoring case and punctuation, means that there is no
+    answer, and empty text is returned.
 
     >>> parse_answer(" in the park\nQuestion: Who", ["answerable"])
     'in the park'
@@ -378,7 +378,7 @@ def parse_answer(text: str, labels: Sequence[str]) -> str | None:
     ''
 
     Args:
-        text: the answer as the model gave it.
+        text: the answer as generated.
         labels: the labels of the task.
     """
     line = text.strip().split("\n")[0].strip()
@@ -388,7 +388,7 @@ def parse_answer(text: str, labels: Sequence[str]) -> str | None:
 
 
 def _answered(frame: pd.DataFrame) -> Answered:
-    """The questions of a prediction file, ready to be scored; log_probs only where every case has two of them."""
+    """The questions of a prediction file in the form for scoring; with log_probs only if every case has two."""
     given = frame["log_probs"].notna().all() and (frame["log_probs"].map(len) == 2).all()
     return Answered(
         answers=[list(texts) for texts in frame["answers"]],

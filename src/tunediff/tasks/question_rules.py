@@ -1,13 +1,13 @@
-"""What answering questions asks of params.yaml: each rule returns what is wrong, None where nothing is.
+"""Rules of question answering for params.yaml. Each returns an error message, or None.
 
     task.inputs: found ['text'], expected [question, context] for question_answering
 
-A test set of this kind is held against `RULES`, the headline's section evaluate against `SETTINGS_RULES` too.
+`RULES` apply to all test sets, `SETTINGS_RULES` to the main one only.
 """
 
 from tunediff.config.params import Params
 from tunediff.config.task import ANSWERABLE, UNANSWERABLE
-from tunediff.tasks.columns import asked_in_one_way, columns_fit, no_grades, no_options
+from tunediff.tasks.columns import columns_fit, no_grades, no_options, single_setting
 
 
 def _inputs_fit(params: Params) -> str | None:
@@ -54,4 +54,4 @@ def _method_fits(params: Params) -> str | None:
 
 
 RULES = (_inputs_fit, _labels_fit, _columns_fit, _no_values, _head_fits, _no_choices, no_grades, no_options)
-SETTINGS_RULES = (_method_fits, asked_in_one_way)
+SETTINGS_RULES = (_method_fits, single_setting)

@@ -1,12 +1,12 @@
-"""What a question and its paragraph look like: the question word, lengths, shared words, where the answer stands.
+"""Features of a question and its context: question word, lengths, shared words, position of the answer.
 
     question  In what country is Normandy located?
     context   The Normans gave their name to Normandy, a region in France. They were ...
     question_word "what", answer_words 1, overlap 0.33, answer_overlap 0.33 (of the sentence with the answer),
     position 0.79
 
-Models that match words look for the sentence that repeats the question (Weissenborn et al. 2017, "Making Neural QA as
-Simple as Possible but not Simpler"; Jia and Liang 2017, "Adversarial Examples"); these are the features that show it.
+The features reveal models that only match words, and look for the sentence that repeats the question (Weissenborn et
+al. 2017, "Making Neural QA as Simple as Possible but not Simpler"; Jia and Liang 2017, "Adversarial Examples").
 """
 
 import re
@@ -24,26 +24,26 @@ QUESTION_WORDS = ("what", "who", "when", "where", "why", "how", "which")
 OTHER = "other"
 
 _WORD = re.compile(r"\w+(?:['’.-]\w+)*")
-# A full stop after which a space follows; one inside of "U.S. Army" ends a sentence too early.
+# A full stop followed by a space; this wrongly splits at "U.S. Army".
 _END = re.compile(r"(?<=[.!?])\s+")
 
 
 class Extent(NamedTuple):
-    """A part of a text, from one place to another in characters."""
+    """A part of a text, by character positions."""
 
     start: int
     end: int
 
 
 def question_wording(cases: Sequence[Case]) -> pd.DataFrame:
-    """Return what each question looks like, by case_id, in the order of the cases.
+    """Return the features of each question, by case_id, in the order of the cases.
 
     Returns:
-        question_word: one of `QUESTION_WORDS`, the first that stands in the question, or other. context_words: of the
-        context. overlap: share of the question's words that stand in the context, 0..1. And missing where there is no
-        answer, or nobody said where it stands: answer_words, of the shortest gold answer; answer_overlap: share of the
-        question's words that stand in the sentence with the answer, 0..1; position: where in the context the answer
-        starts, 0..1.
+        question_word: the first of `QUESTION_WORDS` in the question, or other. context_words: number of words in the
+        context. overlap: share of the question's words in the context, 0..1. Missing if there is no answer or its
+        position is unknown: answer_words, number of words in the shortest gold answer; answer_overlap, share of the
+        question's words in the sentence with the answer, 0..1; position, relative start of the answer in the context,
+        0..1.
     """
     rows = []
     for case in cases:
@@ -71,23 +71,23 @@ def question_word(question: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text, without regard to case."""
+    """Return the words of a text in lower case."""
     return _WORD.findall(text.casefold())
 
 
 def shared(question: str, text: str) -> float:
-    """Return the share of the question's words that stand in a text, 0..1; 0 where the question has none."""
+    """Return the share of the question's words that occur in a text, 0..1; 0 if the question has none."""
     wanted, found = words(question), set(words(text))
     return sum(word in found for word in wanted) / max(len(wanted), 1)
 
 
 def answer_place(case: Case) -> int | None:
-    """Return where the first gold answer starts in the context, in characters; None where there is no place."""
+    """Return the start of the first gold answer in the context, in characters; None if unknown."""
     return next((answer.start for answer in case.answers if answer.start is not None), None)
 
 
 def sentences(text: str) -> Iterator[Extent]:
-    """Yield the sentences of a text, as far as full stops tell."""
+    """Yield the sentences of a text, split at full stops."""
     start = 0
     for end in _END.finditer(text):
         yield Extent(start, end.start())
@@ -96,16 +96,16 @@ def sentences(text: str) -> Iterator[Extent]:
 
 
 def sentence_at(text: str, place: int) -> Extent:
-    """Return the sentence that holds a place."""
+    """Return the sentence at a position."""
     return next((span for span in sentences(text) if place < span.end), Extent(0, len(text)))
 
 
 def capitalised(question: str, context: str) -> str:
-    """Answer a question without a model: a name or a figure out of the sentence that is most like the question.
+    """Answer a question without a model, with a name or a figure from the sentence most similar to the question.
 
-    The sentence is the one with the largest share of the question's words; of it, the longest run of words that begin
-    with a capital letter or a digit and do not stand in the question; of equals, the first. A sentence without such a
-    run is the answer itself.
+    The sentence is the one with the largest share of the question's words. The answer is its longest sequence of words
+    that begin with a capital letter or a digit and do not occur in the question; of ties, the first. Without such a
+    sequence, the answer is the whole sentence.
     """
     spans = [context[slice(*span)] for span in sentences(context)]
     sentence = max(spans, key=lambda text: shared(question, text))
@@ -119,7 +119,7 @@ def capitalised(question: str, context: str) -> str:
         elif named:
             runs.append(Extent(*word.span()))
         joined = named
-    # An article at the start of a sentence is no name.
+    # An article at the start of a sentence is not a name.
     texts = (sentence[slice(*run)] for run in runs)
     found = max(texts, key=lambda text: len(normalised(text).split()), default="")
     return found if normalised(found) else sentence

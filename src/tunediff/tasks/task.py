@@ -1,11 +1,11 @@
-"""What every task says of itself: what a case is, what a model is asked, how it is graded, and what comparing needs.
+"""The interface of tasks: cases, questions to the model, grading, metrics, and what the comparison needs.
 
 task = task_of(params.task)
-task.cases(rows, params.data)                  # what prepare draws splits from
+task.cases(rows, params.data)                  # the cases that splits are sampled from
 frame = task.grade(cases, answers, ask)         # raw answers of a model -> its prediction file
 task.words.measure                              # "accuracy"
 
-Nobody outside this package asks which task it is: what differs from task to task is an attribute or a method here.
+No code outside of this package depends on the kind of task: every difference is an attribute or a method here.
 """
 
 from abc import ABC, abstractmethod
@@ -28,12 +28,12 @@ from tunediff.tasks.baselines import Answers
 from tunediff.tasks.clauses import Rules
 from tunediff.tasks.families import Family
 
-# Cases by gold label and the label that a model's answer stands for; None where it is invalid or no label.
+# Number of cases by gold label and the label that a model's answer stands for; None if invalid or not a label.
 Tally = Mapping[tuple[str, str | None], int]
 
 
 class Chance(NamedTuple):
-    """What is right without reading a case, as a share in 0..1, and in words."""
+    """The accuracy of guessing in 0..1, and a description of the guess."""
 
     share: float
     words: str
@@ -41,14 +41,14 @@ class Chance(NamedTuple):
 
 @dataclass(frozen=True)
 class Words:
-    """What a task is called in sentences."""
+    """Words of a task for sentences."""
 
-    measure: str  # the share of right cases
-    gold: str  # what the right answer is
-    cases: str  # what the cases are, such as "questions"
-    invalid: tuple[str, str]  # what an answer that cannot be parsed does: of one, of several
-    no_answer: Mapping[str | None, str]  # answers that are no text of their own: invalid (None), and empty ("")
-    gain: str  # what the picture of the parts shows
+    measure: str  # name of the share of right cases
+    gold: str  # name of the right answer
+    cases: str  # name of the cases, such as "questions"
+    invalid: tuple[str, str]  # predicate of an answer that cannot be parsed, singular and plural
+    no_answer: Mapping[str | None, str]  # text for invalid (None) and empty ("") answers
+    gain: str  # explanation of the picture of the parts
     confusion: str
     tags: str
     probabilities: str  # what they are of, before the explanation of the picture; empty where that is plain
@@ -58,13 +58,13 @@ class Words:
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """One kind of task with the names of its inputs and labels.
+    """A task with the names of its inputs and labels.
 
     Attributes:
-        name: in params.yaml.
+        name: name of the task in params.yaml.
         inputs: names of the input fields, in reading order.
-        labels: in the order of the log-probabilities; empty where they are not known (answers in words).
-        source_input: the input whose text cases share.
+        labels: labels in the order of the log-probabilities; empty if unknown (free text).
+        source_input: the input whose text forms clusters of cases.
         partial_input: the only input that the partial-input baseline reads.
     """
 
@@ -75,80 +75,80 @@ class Task(ABC):
     partial_input: str
 
     rules: ClassVar[Sequence[Rule]]
-    """What a test set of this kind wants of task, data, prompt and model."""
+    """Rules for the sections task, data, prompt and model, for all test sets."""
     settings_rules: ClassVar[Sequence[Rule]] = ()
-    """What the headline's task wants of section evaluate."""
+    """Rules for the section evaluate, for the main test set only."""
 
     @classmethod
     def from_section(cls, section: TaskSection) -> Self:
-        """The task that a section of params.yaml describes."""
+        """Create the task described by a section of params.yaml."""
         return cls(section.name, section.inputs, section.labels, section.source_input, section.partial_input)
 
     @classmethod
     def from_columns(cls, columns: Iterable[str]) -> Self | None:  # noqa: ARG003
-        """The task of a prediction file with these columns, None where it is of another kind."""
+        """Create the task of a prediction file with these columns, or return None if it has another task."""
         return None
 
     @property
     def files(self) -> Sequence[Path]:
-        """Files of the user's own that grading runs."""
+        """Return the files of the user's grading functions."""
         return ()
 
     @abstractmethod
     def cases(self, rows: Sequence[Row], data: Origin) -> list[Case | None]:
-        """The case of each row of one source split, in their order; None where the row has no gold label.
+        """Return the case of each row of a source split, in order; None for a row without a gold label.
 
         Raises:
-            TunediffError: a row is not what the task expects.
+            TunediffError: a row is invalid for the task.
         """
 
     def notes(self, rows: Sequence[Row], cases: Sequence[Case | None], data: Origin) -> list[str]:
-        """What the stage prepare prints of a source split besides; arguments as `cases` takes and returns them."""
+        """Return notes on a source split that the stage prepare prints; `cases` are those of the rows."""
         return []
 
     @abstractmethod
     def ask(self, params: Params) -> Ask:
-        """What a model is asked about each case."""
+        """Return what a model is asked about each case."""
 
     @abstractmethod
     def grade(self, cases: Sequence[Case], answers: pd.DataFrame, ask: Ask) -> pd.DataFrame:
-        """Parse raw answers and compare them with the gold ones.
+        """Parse raw answers and compare them with the gold answers.
 
         Args:
             cases: the cases.
-            answers: a row per case, in the order of the cases, as `tunediff.data.answers.read_answers` gives them.
+            answers: one row per case, in the order of the cases, as returned by `tunediff.data.answers.read_answers`.
             ask: what the model was asked.
 
         Returns:
-            A row per case with `PREDICTION_COLUMNS` and those of `SETTING_COLUMNS` and `ANSWER_COLUMNS` that apply.
+            One row per case with `PREDICTION_COLUMNS` and those of `SETTING_COLUMNS` and `ANSWER_COLUMNS` that apply.
         """
 
     @property
     def graded_alone(self) -> bool:
-        """Whether `grade` asks of a case nothing but that case, so that some can be graded at a time."""
+        """Whether the grade of a case does not depend on other cases, so that cases can be graded in chunks."""
         return True
 
     @property
     def measured(self) -> tuple[str, ...] | None:
-        """Columns of a prediction file that `metrics` and `described` read beside outcome and truncated; None: any."""
+        """Columns that `metrics` and `described` read in addition to outcome and truncated; None: any."""
         return None
 
     def tunes_threshold(self, ask: Ask) -> bool:
-        """Whether `metrics` reads the validation split too, so that a model answers it."""
+        """Return whether `metrics` also reads answers to the validation split."""
         return False
 
     @abstractmethod
     def metrics(self, frame: pd.DataFrame, validation: pd.DataFrame | None) -> dict[str, float]:
-        """The metrics of a prediction file, flat.
+        """Return the metrics of a prediction file, as a flat dict.
 
         Args:
-            frame: its rows.
-            validation: the same of the validation split, where `tunes_threshold`.
+            frame: rows of the prediction file.
+            validation: rows for the validation split, if `tunes_threshold`.
         """
 
     @abstractmethod
     def module_inputs(self, features: Any, frame: pd.DataFrame) -> Mapping[str, Sequence[Any]] | None:
-        """Predictions and references as a module of `evaluate` wants them; None where this task has none such.
+        """Return predictions and references in the form of a module of `evaluate`; None if the task has none.
 
         Args:
             features: names and types of the module's inputs.
@@ -157,220 +157,220 @@ class Task(ABC):
 
     @abstractmethod
     def described(self, frame: pd.DataFrame, metrics: Mapping[str, float]) -> Iterator[str]:
-        """The metrics in words, the most important first; arguments as `summary` takes them."""
+        """Yield the metrics as text, the most important first; arguments as for `summary`."""
 
     def summary(self, who: str, frame: pd.DataFrame, metrics: Mapping[str, float]) -> str:
-        """A few lines about one model's predictions.
+        """Return a summary of one model's predictions, a few lines of text.
 
         Args:
-            who: the model.
+            who: name of the model.
             frame: rows of its prediction file.
-            metrics: what `metrics` made of them.
+            metrics: the result of `metrics`.
         """
         first, *rest = self.described(frame, metrics)
         right = int((frame["outcome"] == RIGHT).sum())
         lines = [f"{who}: {right:,} of {int(metrics['n']):,} right = {first}", *rest]
         if cut := int(frame["truncated"].sum()):
-            lines.append(f"{cut:,} prompts were cut to fit the context")
+            lines.append(f"{cut:,} prompts were truncated to fit the context")
         return "\n  ".join(lines)
 
-    # What comparing needs
+    # For the comparison
 
     @property
     @abstractmethod
     def words(self) -> Words:
-        """What it is called in sentences."""
+        """Words for sentences."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of a prediction file beside those of every task."""
+        """Columns of a prediction file in addition to those of all tasks."""
         return ()
 
     @property
     def shared_columns(self) -> tuple[str, ...]:
-        """Those of them that two files must have alike."""
+        """Those of `columns` that must be equal in both prediction files."""
         return ()
 
     @property
     def scores(self) -> Mapping[str, str]:
-        """Scores of a case in 0..1 beside right or wrong: the column, and what it is called."""
+        """Scores of a case in 0..1 other than right and wrong: names by column."""
         return {}
 
     @property
     def lenient(self) -> str | None:
-        """The column of the score that sees through the answer format: a case that has 1 there is right but for it."""
+        """The column of the lenient score, which ignores the answer format: 1 if an answer is right except for it."""
         return None
 
     @property
     def score_notes(self) -> Mapping[str, str]:
-        """Of scores by their column what a sentence says after the name."""
+        """Explanations of scores after their names, by column."""
         return {}
 
     @property
     def traits(self) -> Mapping[str, Trait]:
-        """What answers are like, which is neither good nor bad, by column."""
+        """Traits of answers, which are neither good nor bad, by column."""
         return {}
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """What is compared beside the share of right cases: keys of COMPARED (compare/effects/metric_differences)."""
+        """Further metrics to compare: keys of COMPARED in compare/effects/metric_differences."""
         return ()
 
-    # Whether an answer is one of the labels.
+    # Whether answers are labels.
     answers_are_labels: ClassVar[bool] = True
-    # Gold labels whose cases are reported apart, and are the parts of the gain; none: its parts are settings.
+    # Kinds of cases by gold label, reported separately, as the parts of the gain; empty: the parts are settings.
     kinds: ClassVar[Mapping[str, str]] = {}
-    # Which cases those are, after the word for cases: in a sentence, and in a table.
+    # Descriptions of the kinds, after the word for cases, in a sentence and in a table.
     kind_words: ClassVar[Mapping[str, tuple[str, str]]] = {}
     families: ClassVar[tuple[Family, ...]] = ()
-    # The explanation of a flip.
+    # Rules for the explanation of a flip.
     clauses: ClassVar[Rules] = ()
-    # Keys of metrics/eval_*.json that the report needs, and what it calls those that an evaluation alone knows.
+    # Keys of metrics/eval_*.json that the report requires, and names of those that only an evaluation has.
     figures: ClassVar[tuple[str, ...]] = ()
     evaluated: ClassVar[Mapping[str, str]] = {}
-    # What the probabilities are worth, by key: NLL, Brier score, calibration error.
+    # Names of the calibration metrics, by key: NLL, Brier score, calibration error.
     probabilities: ClassVar[Mapping[str, str]] = {}
-    # The hub's name of the task, and ours.
+    # The hub's id of the task, and a name.
     hub: ClassVar[tuple[str, str]]
 
     @property
     @abstractmethod
     def parts(self) -> dict[str, str]:
-        """What each part of a gain is called."""
+        """The names of the parts of a gain."""
 
     @property
     def leak_inputs(self) -> tuple[str, ...]:
-        """The inputs of which one alone, seen in training, makes a case a leaked one."""
+        """The inputs that make a case leaked if training has seen any one of them."""
         return ()
 
     @property
     def near_inputs(self) -> Sequence[str]:
-        """The inputs by which the nearest training cases are found."""
+        """The inputs used to find the nearest training cases."""
         return self.inputs
 
     @abstractmethod
     def classes(self, answers: Iterable[str | None]) -> list[str | None]:
-        """The label that each answer stands for, None where it is invalid."""
+        """Return the label that each answer stands for, None if it is invalid."""
 
     @abstractmethod
     def gold(self, cases: Sequence[Case]) -> list[Any]:
-        """What `right` holds an answer to each case against."""
+        """Return the gold answer of each case, in the form for `right`."""
 
     @abstractmethod
     def right(self, gold: Any, answer: str) -> bool:
-        """Whether an answer is right."""
+        """Return whether an answer is right."""
 
     def outcomes(self, gold: Iterable[Any], answers: Iterable[str | None]) -> list[str]:
-        """The outcome of each answer, given what `gold` says of its case."""
+        """Return the outcome of each answer, given the result of `gold`."""
         return [
             INVALID if answer is None else RIGHT if self.right(one, answer) else WRONG
             for one, answer in zip(gold, answers, strict=True)
         ]
 
     def with_gold(self, aligned: pd.DataFrame, cases: Sequence[Case]) -> pd.DataFrame:
-        """Aligned predictions in the order of `cases`, with what else the cases say of the gold answers.
+        """Return aligned predictions in the order of `cases`, with further columns of the gold answers.
 
         Raises:
-            TunediffError: a prediction file was graded against other answers than those of the cases.
+            TunediffError: a prediction file was graded against different gold answers.
         """
         return aligned
 
     @abstractmethod
     def chance(self, tally: Tally) -> Chance | None:
-        """What is right without reading a case; None where that is not known."""
+        """Return the accuracy of guessing; None if unknown."""
 
     @abstractmethod
     def degenerate(self, tally: Tally) -> str | None:
-        """The sentence that says why answers need no reading of the case, None where they do."""
+        """Return a sentence if the answers could be given without reading the case, else None."""
 
     def one_label(self, tally: Tally) -> str | None:
-        """The only gold label of all cases, where such a test set tells nothing."""
+        """Return the gold label if all cases have the same, else None."""
         return None
 
     def repeated(self, metrics: Mapping[str, float], tally: Tally) -> list[str]:
-        """Scores of an evaluation that only repeat its accuracy, with what they should be."""
+        """Return scores of an evaluation that equal its accuracy by mistake, with their correct values."""
         return []
 
     def text_scores(self, metrics: Mapping[str, float]) -> tuple[float, dict[str, float]] | None:
-        """F1 in 0..1 and the metrics of text of an evaluation, which should agree; None where there are none."""
+        """Return F1 in 0..1 and the text metrics of an evaluation, which should agree; None if there are none."""
         return None
 
     def accuracy(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """accuracy, accuracy_low and accuracy_high in 0..1 from the metrics of an evaluation."""
+        """Return accuracy, accuracy_low and accuracy_high in 0..1 from the metrics of an evaluation."""
         return {key: metrics[key] for key in ("accuracy", "accuracy_low", "accuracy_high")}
 
     @abstractmethod
     def baselines(self, train: Sequence[Case], test: Sequence[Case], base: Mapping[str, Answers]) -> dict[str, Answers]:
-        """The answers of every trivial baseline to the test cases, in their order, by name.
+        """Return the answers of every trivial baseline to the test cases, in order, by name.
 
         Args:
             train: the training cases.
             test: the test cases.
-            base: what the base model answers without training: base (as it stands), and where they were measured
-                calibrated_base (without its label preference) and few_shot_base (with examples in its prompt).
+            base: answers of the base model: base, and if measured calibrated_base (without its label bias) and
+                few_shot_base (with examples in its prompt).
 
         Raises:
-            TunediffError: no training case where one is needed.
+            TunediffError: a baseline needs training cases, and there are none.
         """
 
     @property
     def baseline_names(self) -> dict[str, str]:
-        """What the baselines are called in a table."""
+        """Names of the baselines for tables."""
         return {}
 
     @property
     def baseline_phrases(self) -> dict[str, str]:
-        """What the telling ones do, in a sentence."""
+        """Descriptions of the most informative baselines for sentences."""
         return {}
 
     @abstractmethod
     def features(self, cases: Sequence[Case], train: Sequence[Case] = ()) -> pd.DataFrame:
-        """What the texts of each case look like, by case_id, in the order of the cases: the columns of `families`."""
+        """Return features of the texts by case_id, in the order of the cases: the columns of `families`."""
 
     @abstractmethod
     def model_evidence(self, rows: pd.DataFrame, cases: Sequence[Case], who: str) -> dict[str, list[Any]]:
-        """What one model's answers to flipped cases show beside what is so for every task, without the model's name."""
+        """Return task-specific evidence from one model's answers to flipped cases; names without the model's prefix."""
 
     @abstractmethod
     def case_evidence(self, cases: Sequence[Case]) -> dict[str, list[Any]]:
-        """What the texts of flipped cases show."""
+        """Return evidence from the texts of flipped cases."""
 
     def neighbour(self, case: Case, distance: float) -> dict[str, Any]:
-        """A training case as the evidence holds it."""
+        """Return a training case for the evidence."""
         return {"case_id": case.case_id, "label": case.label, "distance": distance}
 
     def gold_record(self, case: Case) -> dict[str, Any]:
-        """What a line of cases.jsonl says of the gold answers beside the label."""
+        """Return the fields of gold answers in a record of cases.jsonl, in addition to the label."""
         return {}
 
     @abstractmethod
     def checked_record(self, record: Mapping[str, Any], place: str) -> dict[str, Any]:
-        """A line of cases.jsonl with its texts made visible.
+        """Return a checked record of cases.jsonl, with invisible characters in its texts made visible.
 
         Raises:
-            TunediffError: an answer or a score is not what the task has; the line starts with `place`.
+            TunediffError: an answer or a score is invalid for the task; the message starts with `place`.
         """
 
     def gold_texts(self, record: Mapping[str, Any]) -> list[str]:
-        """The gold answers of a line of cases.jsonl, where they are texts of their own."""
+        """Return the gold answers of a record of cases.jsonl, if they are texts."""
         return []
 
     def gold_text(self, record: Mapping[str, Any]) -> str:
-        """What the right answer to a case of cases.jsonl is."""
+        """Return the right answer of a record of cases.jsonl as text."""
         return str(record["label"])
 
     def answer_text(self, answer: str | None) -> str:
-        """What a model answered, in words where it is no text of its own."""
+        """Return an answer as text, with words for invalid and empty ones."""
         return self.words.no_answer.get(answer, str(answer))
 
     def read_gold(self, table: pd.DataFrame, label: pd.Series, name: str) -> dict[str, pd.Series]:
-        """The values of `columns` of a foreign table, checked.
+        """Return the checked values of `columns` in a table.
 
         Raises:
-            TunediffError: a value is not what the column holds; the line starts with `name`.
+            TunediffError: a value is invalid for its column; the message starts with `name`.
         """
         return {}
 
     def read_answers(self, answers: pd.Series) -> pd.Series:
-        """Answers of a foreign table as they count: an empty text is no answer, and so invalid."""
+        """Return the answers of a table; by default, empty text is invalid."""
         return answers.where(answers != "")

@@ -1,11 +1,11 @@
-"""What the text of a case looks like: length, negation, figures, how much of one input stands in the other.
+"""Features of the texts of a case: length, negation, figures, overlap of the inputs.
 
     premise     A man in a red coat is feeding two dogs.
     hypothesis  A man is not feeding two dogs.
     words 17, negation "in hypothesis", number_words True, overlap 0.86 (all but "not"), subsequence False
 
 Overlap and subsequence are two of the heuristics that an NLI model may follow instead of reading (McCoy et al. 2019,
-HANS); negation in the hypothesis is a cue of its own (Gururangan et al. 2018).
+HANS); negation in the hypothesis is another cue (Gururangan et al. 2018).
 """
 
 import re
@@ -31,50 +31,50 @@ NUMBERS = frozenset(
     {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"}
     | {"dozen", "hundred", "thousand", "million"}
 )
-# A word is rare where fewer training cases have it.
+# A word is rare if fewer training cases have it.
 RARE = 5
 
 # A contraction is one word: "isn't" is a negation, "isn" and "t" are not.
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
-# So many cases are held as words at a time: a million at once would need gigabytes.
+# Number of cases processed at a time, because a million at once would need gigabytes.
 _CHUNK = 50_000
 
 
 @dataclass(frozen=True)
 class _Words:
-    """The words of texts as numbers, one text after the other; text i is codes[ends[i]:ends[i + 1]]."""
+    """The words of texts as integers, concatenated; text i is codes[ends[i]:ends[i + 1]]."""
 
     codes: npt.NDArray[np.int64]
     ends: Counts
 
     def count(self, flags: Flags) -> Counts:
-        """How many words of each text have a flag, given a flag a word of the vocabulary."""
+        """Count the flagged words of each text, given one flag per word of the vocabulary."""
         sums = np.concatenate([[0], np.cumsum(flags[self.codes])])
         counts: Counts = sums[self.ends[1:]] - sums[self.ends[:-1]]
         return counts
 
     def keys(self, size: int) -> npt.NDArray[np.int64]:
-        """One number for each text and word in it, given the size of the vocabulary."""
+        """Return one number per text and word in it, given the size of the vocabulary."""
         return np.repeat(np.arange(len(self.ends) - 1), np.diff(self.ends)) * size + self.codes
 
 
 def wording(
     cases: Sequence[Case], inputs: Sequence[str], partial_input: str, train: Sequence[Case] = ()
 ) -> pd.DataFrame:
-    """Return what the texts of each case look like, by case_id, in the order of the cases.
+    """Return features of the texts of each case, by case_id, in the order of the cases.
 
     Args:
         cases: the cases.
         inputs: names of the inputs.
-        partial_input: the one (hypothesis) that is held against the others (premise).
-        train: the training cases that decide which words are rare; none: no column rare_words.
+        partial_input: the input (hypothesis) that is compared with the others (premise).
+        train: training cases that decide which words are rare; without them, there is no column rare_words.
 
     Returns:
-        words: of all inputs. negation: "none", or the inputs that have one: "in hypothesis", "in premise and
-        hypothesis". number_words: whether an input has a figure or number word. With several inputs: overlap, the
-        share of the hypothesis' words that stand in the premise, 0..1; subsequence, whether it stands there word for
-        word. With training cases: rare_words, "unseen" (a word that training lacks), "rare" (one that fewer than
-        `RARE` training cases have) or "none".
+        words: number of words in all inputs. negation: "none", or the inputs that have one: "in hypothesis", "in
+        premise and hypothesis". number_words: whether an input has a figure or a number word. With several inputs:
+        overlap, the share of the hypothesis' words that occur in the premise, 0..1; subsequence, whether the hypothesis
+        occurs there verbatim. With training cases: rare_words, "unseen" (a word is not in training), "rare" (a word is
+        in fewer than `RARE` training cases) or "none".
     """
     vocabulary: defaultdict[str, int] = defaultdict()
     vocabulary.default_factory = vocabulary.__len__
@@ -115,7 +115,7 @@ def _describe(
 
 
 def _shared(alone: _Words, others: Sequence[_Words], size: int) -> dict[str, Any]:
-    """Overlap and subsequence of the texts `alone` in the others."""
+    """The overlap and subsequence of the texts `alone` with the others."""
     shared = np.isin(alone.keys(size), np.concatenate([other.keys(size) for other in others]))
     sums = np.concatenate([[0], np.cumsum(shared)])
     lengths = np.diff(alone.ends)
@@ -140,7 +140,7 @@ def _read(texts: Iterable[str], vocabulary: defaultdict[str, int]) -> _Words:
 
 
 def _cases_having(train: Sequence[Case], inputs: Sequence[str], vocabulary: defaultdict[str, int]) -> Counts:
-    """How many training cases have each word of the vocabulary."""
+    """The number of training cases that have each word of the vocabulary."""
     having = np.zeros(0, dtype=np.int64)
     for at in range(0, len(train), _CHUNK):
         texts = (" ".join(case.inputs[name] for name in inputs) for case in train[at : at + _CHUNK])
@@ -152,7 +152,7 @@ def _cases_having(train: Sequence[Case], inputs: Sequence[str], vocabulary: defa
 
 
 def _where(flags: dict[str, Flags]) -> npt.NDArray[np.object_]:
-    """The inputs that have a flag in words, one text a case."""
+    """The names of the inputs that have a flag, as one text per case."""
     numbers = sum(flag.astype(np.int64) << bit for bit, flag in enumerate(flags.values()))
     named = (
         " and ".join(name for bit, name in enumerate(flags) if number >> bit & 1) for number in range(1 << len(flags))

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tests.shared_data import shared_data
-from tunediff.compare.checks import text_checks
+from tunediff.compare.answer_checks import text_checks
 from tunediff.compare.effects import corpus_differences
 from tunediff.metrics.answer_scores import score_answers
 from tunediff.metrics.squad import best_threshold

@@ -34,7 +34,7 @@ def test_where_nothing_has_a_score_no_check_speaks_of_labels():
     assert (found.metrics["accuracy_base"], found.metrics["accuracy_tuned"]) == (0, 1)
     sentences = [check.sentence for check in found.checks if check.code in ("TD204", "TD405")]
     assert sentences[0].startswith("4 answers of the base model (100.0 %) are invalid and count as wrong.")
-    assert sentences[1] == "4 of the 4 answers of f without a score (no score 4): invalid, so not right."
+    assert sentences[1] == "4 of the 4 answers of f have no score (no score 4): invalid, so not right."
 
 
 def test_repeats_widen_the_interval_to_that_of_the_cases():

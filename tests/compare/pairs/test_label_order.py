@@ -53,7 +53,7 @@ def test_a_case_without_a_number_for_every_label_is_named(bad):
 @given(st.lists(st.floats(-50, 50), min_size=2, max_size=5))
 def test_logits_log_probabilities_and_probabilities_give_the_same(logits):
     # Logits such as 0 and 1 that are shares of one are read as the probabilities that they look like.
-    assume(taken_for([logits]) != PROBABILITIES)
+    assume(interpretation([logits]) != PROBABILITIES)
     expected = np.array(logits) - np.logaddexp.reduce(logits)
     assert log_probabilities([logits])[0] == pytest.approx(expected, abs=1e-9)
     assert log_probabilities([expected])[0] == pytest.approx(expected, abs=1e-9)
@@ -62,11 +62,11 @@ def test_logits_log_probabilities_and_probabilities_give_the_same(logits):
     assert np.isfinite(probabilities).all()
 
 
-def taken_for(*parts):
+def interpretation(*parts):
     found = Scored(len(parts[0][0]), None)
     for part in parts:
         found.look(part, [None] * len(part))
-    return found.taken_for
+    return found.interpretation
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def taken_for(*parts):
     ],
 )
 def test_scores_are_taken_for_what_their_sums_say(scores, kind):
-    assert taken_for(scores) == kind
-    assert taken_for(*([row] for row in scores)) == kind
+    assert interpretation(scores) == kind
+    assert interpretation(*([row] for row in scores)) == kind
 
 
 def test_labels_of_scores_are_read_as_labels_are():
@@ -147,5 +147,5 @@ def test_label_lists_that_differ_are_refused():
     for other in (("a", "c", "b"), ("a", "b", "d")):
         with pytest.raises(TunediffError, match=f"found a, b, c in one and {', '.join(other)} in the other"):
             common_labels(before, Scored(3, other), NAMES)
-    with pytest.raises(TunediffError, match="found a, b, c in one and 2 numbers a case in the other"):
+    with pytest.raises(TunediffError, match="found a, b, c in one and 2 numbers per case in the other"):
         common_labels(before, Scored(2, None), NAMES)

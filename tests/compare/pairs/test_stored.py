@@ -229,3 +229,16 @@ def test_a_reading_process_that_is_killed_is_said_in_a_line(tmp_path):
 
     with pytest.raises(TunediffError, match=r"^after: the process reading it was killed"):
         compare_files(read_predictions(paths[0], FIELDS), killed(), folder=tmp_path, at_once=True)
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_a_defect_in_the_reading_process_is_raised_with_its_traceback(tmp_path):
+    paths = write(tmp_path, "jsonl", tables())
+
+    def defective():
+        raise ValueError("not expected")
+        yield
+
+    with pytest.raises(ValueError, match="not expected") as raised:
+        compare_files(read_predictions(paths[0], FIELDS), defective(), folder=tmp_path, at_once=True)
+    assert "in defective" in "".join(raised.value.__notes__)

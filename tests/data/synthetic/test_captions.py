@@ -126,7 +126,7 @@ def test_the_hypothesis_alone_says_nothing_about_the_label(splits):
 
 
 def test_a_split_beyond_the_largest_is_refused():
-    with pytest.raises(TunediffError, match="captions: train asks for 50001 rows, expected 0 to 50000"):
+    with pytest.raises(TunediffError, match="captions: train: found 50001 rows, expected 0 to 50000"):
         captions.rows(50_001, 0, 0, 1)
 
 

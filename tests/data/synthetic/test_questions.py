@@ -140,5 +140,5 @@ def test_the_same_seed_gives_the_same_rows_and_another_seed_others():
 
 
 def test_a_split_beyond_the_largest_is_refused():
-    with pytest.raises(TunediffError, match="questions: train asks for 50001 rows, expected 0 to 50000"):
+    with pytest.raises(TunediffError, match="questions: train: found 50001 rows, expected 0 to 50000"):
         questions.rows(50_001, 0, 0, 1)

@@ -133,5 +133,5 @@ def test_every_review_is_a_line_of_one_or_two_sentences(splits):
 
 
 def test_a_split_beyond_the_largest_is_refused():
-    with pytest.raises(TunediffError, match="reviews: test asks for 50001 rows, expected 0 to 50000"):
+    with pytest.raises(TunediffError, match="reviews: test: found 50001 rows, expected 0 to 50000"):
         reviews.rows(0, 0, 50_001, 1)

@@ -45,5 +45,5 @@ def test_the_same_seed_gives_the_same_rows_and_the_text_no_question_of_the_test_
 
 
 def test_a_split_beyond_what_the_data_set_vouches_for_is_refused():
-    with pytest.raises(TunediffError, match="sums: train asks for 50001 rows"):
+    with pytest.raises(TunediffError, match="sums: train: found 50001 rows"):
         sums.rows(50_001, 1, 1, 1)

@@ -1,1 +1,1 @@
-"""What changed, each figure with its interval."""
+"""Effects: the changes between two models, each figure with its interval."""

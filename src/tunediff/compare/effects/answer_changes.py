@@ -1,8 +1,8 @@
-"""What became of the answers beside right and wrong: their length, how many are empty, cut off, repetitive.
+"""Changes of the answers other than right and wrong: length, and rates of empty, truncated and repetitive answers.
 
-    trait_metrics(comparison)["trait_words_delta"]      # -41.3: so many words fewer on average
+    trait_metrics(comparison)["trait_words_delta"]      # -41.3 words on average
 
-A task says what there is (`tunediff.tasks.task.Task.traits`). Nothing here is better or worse by itself.
+A task defines its traits (`tunediff.tasks.task.Task.traits`). No value of a trait is better or worse by itself.
 """
 
 from typing import TYPE_CHECKING
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 
 def trait_metrics(comparison: "Comparison") -> dict[str, float]:
-    """Return for each TRAIT of the task its mean before and after, and the difference, flat.
+    """Return the mean of each trait before and after, and the difference, as a flat dict.
 
     Returns:
-        TRAIT_base, TRAIT_tuned, TRAIT_delta with its paired bootstrap interval TRAIT_delta_low and TRAIT_delta_high,
-        left out where there is one cluster alone, and TRAIT_p by the sign-flip test, both by cluster.
+        For each TRAIT of the task: TRAIT_base, TRAIT_tuned, TRAIT_delta with its paired bootstrap interval
+        TRAIT_delta_low and TRAIT_delta_high (omitted for a single cluster), and TRAIT_p by the sign-flip test, both by
+        cluster.
     """
     aligned, clusters = comparison.aligned, comparison.clusters
     several = (len(aligned) if clusters is None else int(cluster_codes(clusters).max()) + 1) > 1

@@ -1,12 +1,12 @@
-"""Leaks tied to flips: how much of the gain stands on cases that training has seen, and what is left without them.
+"""Contamination: transitions of test cases that training has seen, and the difference without them.
 
     leaks = find_leaks(test, train, task)
-    contamination(aligned, cells, leaks, task)  # a row a transition
+    contamination(aligned, cells, leaks, task)  # one row per transition
     clean_metrics(aligned, cells, leaks, task, 0.95, clusters)
     # {"repaired_leaked": 4, ..., "clean_accuracy_delta": 0.41, ...}
 
-A case is leaked where a training case has the same inputs or nearly the same, and clean where none has. A question is
-leaked as well where training has its paragraph, or the same question about another one.
+A case is leaked if a training case has the same or nearly the same inputs, else clean. A question is also leaked if
+training has its paragraph, or the same question about another paragraph.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ from tunediff.tasks.task import Task
 
 
 def seen(leaks: Leaks, task: Task) -> dict[str, set[str]]:
-    """Return the ids of the cases that training has seen, by how much of them it has seen."""
+    """Return the ids of the test cases that training has seen, by kind of overlap."""
     ways = {"same_inputs": leaks.pairs, "near_duplicates": list(leaks.near_duplicates)}
     known = {task.source_input: leaks.premises, task.partial_input: leaks.hypotheses}
     ways |= {f"same_{name}": known[name] for name in task.leak_inputs}
@@ -27,23 +27,22 @@ def seen(leaks: Leaks, task: Task) -> dict[str, set[str]]:
 
 
 def leaked(aligned: pd.DataFrame, leaks: Leaks, task: Task) -> pd.Series:
-    """Return whether training has seen each case, in any way, on the index of `aligned`."""
+    """Return whether training has seen each case in any way, on the index of `aligned`."""
     return aligned["case_id"].isin(set().union(*seen(leaks, task).values())).rename("leaked")
 
 
 def contamination(aligned: pd.DataFrame, cells: pd.Series, leaks: Leaks, task: Task) -> pd.DataFrame:
-    """Return how many cases of each transition training has seen.
+    """Count the cases of each transition that training has seen.
 
     Args:
-        aligned: what `tunediff.compare.pairs.align.align` returns.
+        aligned: the result of `tunediff.compare.pairs.align.align`.
         cells: the transition of each row of `aligned`, categorical.
         leaks: of the test split against the training split.
         task: names of the inputs.
 
     Returns:
-        A row a transition: transition, cases, same_inputs (a training case has the very same inputs),
-        near_duplicates (one is nearly the same), of questions same_context and same_question (one has the same), clean
-        (none of these).
+        One row per transition: transition, cases, same_inputs (a training case has equal inputs), near_duplicates (a
+        training case is nearly the same), for questions same_context and same_question, clean (none of these).
     """
     flags = pd.DataFrame(
         {
@@ -61,20 +60,19 @@ def contamination(aligned: pd.DataFrame, cells: pd.Series, leaks: Leaks, task: T
 def clean_metrics(
     aligned: pd.DataFrame, cells: pd.Series, leaks: Leaks, task: Task, confidence: float, clusters: Clusters
 ) -> dict[str, float]:
-    """Return what the transitions say of the cases that training has not seen, flat.
+    """Return the transition metrics of the cases that training has not seen, as a flat dict.
 
     Args:
-        aligned: what `tunediff.compare.pairs.align.align` returns.
+        aligned: the result of `tunediff.compare.pairs.align.align`.
         cells: the transition of each row of `aligned`.
         leaks: of the test split against the training split.
         task: names of the inputs.
-        confidence: of the interval of the difference.
-        clusters: what cases may share, such as their premise, of length n_cases; None: every case stands for itself.
+        confidence: level of the interval of the difference.
+        clusters: cluster of each case, such as its premise, of length n_cases; None: cases are independent.
 
     Returns:
-        leaked: cases that training has seen; repaired_leaked and broken_leaked: those
-        among the flipped. Then every key of `transition_metrics` for the clean cases, as clean_KEY; clean_n alone
-        where no case is clean.
+        leaked: cases that training has seen; repaired_leaked and broken_leaked: those among the flips. Then every key
+        of `transition_metrics` for the clean cases, as clean_KEY; only clean_n if no case is clean.
     """
     known = leaked(aligned, leaks, task)
     metrics: dict[str, float] = {

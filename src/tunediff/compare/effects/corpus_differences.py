@@ -1,14 +1,14 @@
-"""Metrics of answers before and after whose corpus value is more than a mean over cases: paired interval and test.
+"""Paired differences of metrics whose corpus value is not a mean over cases: SQuAD's best thresholds, BLEU and others.
 
     threshold_differences(aligned, 0.95, aligned["context"])
     # [Difference("best exact match", 0.412, 0.798, ...), Difference("best F1", ...)]
     text_differences(answers, aligned["prediction_base"], aligned["prediction_tuned"], 0.95, clusters)
     # [Difference("BLEU", 0.21, 0.77, ...), Difference("ROUGE-1", ...), ..., Difference("METEOR", ...)]
 
-SQuAD's best exact match and F1 have a threshold that is tuned on the very questions, so it is tuned again in each
-replicate. BLEU is a ratio of sums: a replicate adds up what its cases contribute. ROUGE and METEOR are means.
+SQuAD's best exact match and F1 use a threshold that is tuned on the test questions, so each replicate tunes it again.
+BLEU is a ratio of sums over cases, which each replicate recomputes. ROUGE and METEOR are means.
 
-All values are in 0..1, BLEU too.
+All values are in 0..1, including BLEU.
 """
 
 from collections.abc import Sequence
@@ -43,13 +43,14 @@ def threshold_differences(aligned: pd.DataFrame, confidence: float, clusters: Cl
     """Compare best exact match and best F1, as `tunediff.metrics.squad.best_threshold` defines them.
 
     Args:
-        aligned: what `tunediff.compare.pairs.align.align` returns: label (answerable or unanswerable), and of both
+        aligned: the result of `tunediff.compare.pairs.align.align`: label (answerable or unanswerable), and of both
             models prediction, outcome, f1 and log_probs of [answerable, unanswerable].
-        confidence: of the intervals.
-        clusters: of length n_cases, such as the paragraph, drawn and swapped whole; None draws and swaps cases.
+        confidence: level of the intervals.
+        clusters: of length n_cases, such as the paragraph, resampled and swapped as a whole; None resamples and swaps
+            single cases.
 
     Returns:
-        Nothing where a model gives no probability that there is no answer, or where there is a single case.
+        An empty list if a model gives no probability of "no answer", or if there is a single case.
     """
     tables = [_two_numbers(aligned.get(f"log_probs_{model}")) for model in MODELS]
     if any(table is None for table in tables) or len(aligned) < 2:
@@ -69,11 +70,11 @@ def threshold_differences(aligned: pd.DataFrame, confidence: float, clusters: Cl
 
 
 class _Pair(NamedTuple):
-    """Two models' questions by rising probability of no answer."""
+    """The questions of two models, sorted by increasing probability of "no answer"."""
 
-    gains: Floats  # of answering instead of saying there is no answer, of shape (2, n_cases)
-    orders: npt.NDArray[np.intp]  # of the questions, of shape (2, n_cases)
-    together: npt.NDArray[np.intp]  # of the questions of both, case by case base before tuned, of shape (2 n_cases,)
+    gains: Floats  # score of the answer minus that of "no answer", of shape (2, n_cases)
+    orders: npt.NDArray[np.intp]  # order of each model's questions, of shape (2, n_cases)
+    together: npt.NDArray[np.intp]  # order of both models' questions, interleaved base, tuned; shape (2 n_cases,)
     unanswerable: Flags
     codes: npt.NDArray[np.intp]  # the unit of each case
 
@@ -87,7 +88,7 @@ class _Pair(NamedTuple):
         return int(self.codes.max()) + 1
 
     def best(self, weights: Floats) -> list[Floats]:
-        """The best mean score of each model where cases count `weights` times, of shape (replicates, n_cases)."""
+        """The best mean score of each model for case weights of shape (replicates, n_cases)."""
         start, cases = weights @ self.unanswerable, weights.sum(axis=1)
         return [
             (start + _highest((weights * gains)[:, order])) / cases
@@ -95,7 +96,7 @@ class _Pair(NamedTuple):
         ]
 
     def swapped(self, swaps: Flags) -> Floats:
-        """Tuned minus base where the models' answers to whole units are swapped, of shape (replicates,)."""
+        """Tuned minus base after swapping the models' answers in some units, of shape (replicates,)."""
         n, gains = len(self.codes), self.gains.T.ravel()[self.together]
         cases, is_tuned = np.divmod(self.together, 2)
         found = []
@@ -107,7 +108,7 @@ class _Pair(NamedTuple):
 
 
 def _highest(gains: Floats) -> Floats:
-    """The highest sum that answering the first so many questions reaches; 0 where it is best to answer none."""
+    """The highest sum over any first k questions that are answered; 0 if it is best to answer none."""
     return np.asarray(np.maximum(np.cumsum(gains, axis=1).max(axis=1), 0.0))
 
 
@@ -118,14 +119,14 @@ def _gains(aligned: pd.DataFrame, model: str, column: str, answerable: Flags) ->
 
 
 def _two_numbers(log_probs: pd.Series | None) -> Floats | None:
-    """Log-probabilities of shape (n_cases, 2); None where a case has none."""
+    """Log-probabilities of shape (n_cases, 2); None if a case has none."""
     if log_probs is None or log_probs.isna().any() or (log_probs.map(len) != 2).any():
         return None
     return np.array(log_probs.tolist(), dtype=np.float64)
 
 
 def _retuned_interval(pair: _Pair, confidence: float) -> tuple[float, float]:
-    if pair.n_units < 2:  # a single unit says nothing about the next one
+    if pair.n_units < 2:  # a single unit gives no information about sampling error
         return -1.0, 1.0
     values = []
     n = len(pair.codes)
@@ -147,14 +148,15 @@ def text_differences(
     """Compare BLEU, ROUGE-1, ROUGE-2, ROUGE-L, ROUGE-Lsum and METEOR on the questions that have an answer.
 
     Args:
-        answers: the reference texts of each question; empty where it has no answer.
-        before: the base model's answers, empty for "no answer", null where invalid.
-        after: the tuned model's.
-        confidence: of the intervals.
-        clusters: of length n_cases, such as the paragraph, drawn and swapped whole; None draws and swaps cases.
+        answers: the reference texts of each question; empty if it has no answer.
+        before: answers of the base model, empty for "no answer", null if invalid.
+        after: answers of the tuned model.
+        confidence: level of the intervals.
+        clusters: of length n_cases, such as the paragraph, resampled and swapped as a whole; None resamples and swaps
+            single cases.
 
     Returns:
-        Nothing where no question has an answer. METEOR is called METEOR without synonyms where there is no WordNet.
+        An empty list if no question has an answer. METEOR is named "METEOR without synonyms" if WordNet is missing.
     """
     references = [list(texts) for texts in answers if len(texts)]
     if not references:
@@ -178,7 +180,7 @@ def _bleu_difference(counts: Sequence[Floats], confidence: float, clusters: Clus
     kept, swapped = np.hstack(counts), np.hstack(counts[::-1])
     base, tuned = (float(corpus_bleu(one.sum(axis=0)[None])[0]) / 100 for one in counts)
     drawn = units(kept, clusters)
-    single = drawn.counts.sum() < 2  # which says nothing about the next one
+    single = drawn.counts.sum() < 2
     low, high = (-1.0, 1.0) if single else bootstrap_interval(drawn, difference, confidence)
     p = swap_test(units(np.hstack([kept, swapped]), clusters), difference)
     return Difference("BLEU", base, tuned, tuned - base, low, high, p, p)

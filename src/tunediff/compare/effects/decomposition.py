@@ -1,31 +1,28 @@
-"""What a gain consists of: the answer format, a preference among labels, a cue in one input, and the rest.
+"""Decompose the gain into parts: answer format, label bias, partial input, and residual.
 
 Both models answer the same cases in four evaluation settings:
 
-    generated     text written freely and parsed; an answer that names no label is wrong
-    choices       the most likely of the labels' texts, so that the answer format no longer counts
-    calibrated    the same without the model's preference among the labels (tunediff.compare.effects.label_bias)
-    partial_input  as calibrated, but from the partial-input input alone, such as the hypothesis without the premise
+    generated      free text, parsed; an answer that names no label is wrong
+    choices        the most likely of the labels' texts, so that the answer format does not matter
+    calibrated     choices without the model's label bias (tunediff.compare.effects.label_bias)
+    partial_input  calibrated, given one input only, such as the hypothesis without the premise
 
-With the gain in a setting as (right tuned - right base), case by case, the parts are
+With the gain of a case in a setting defined as (right tuned - right base), the parts are
 
-    answer_format = generated - choices         what constraining the answer gives the base model, less what it gives
-                                                the tuned one
-    label_bias    = choices - calibrated        what calibration gives the base model, less what it still gives the
-                                                tuned one
-    partial_input = partial_input               what the tuned model has right without the premise, less what the base
-                                                has
+    answer_format = generated - choices         gain of the base from constrained answers, minus that of the tuned model
+    label_bias    = choices - calibrated        gain of the base from calibration, minus that of the tuned model
+    partial_input = partial_input               gain without the premise
     residual      = calibrated - partial_input
 
-They add up to the gain under free generation in every case, so they do in the sum. A part is negative where training
-lost something: a model that stops reading the premise but finds a cue has a large partial_input and a negative
+The parts add up to the gain under free generation for each case, so they also do in total. A part may be negative: a
+model that stops reading the premise but finds a cue in the hypothesis has a large partial_input and a negative
 residual.
 
     answers = pd.DataFrame({"label": [...], "generated_base": [...], "generated_tuned": [...], "choices_base": ...})
     gain_parts(gain_steps(answers), 0.95, clusters)    # part, cases, points, low, high
 
-A task may tell kinds of cases apart instead (`tunediff.tasks.task.Task.kinds`): then the parts of the gain are theirs,
-such as those of questions with and without an answer: `kind_steps`.
+For a task with kinds of cases (`tunediff.tasks.task.Task.kinds`), such as questions with and without an answer, the
+gain is decomposed by kind instead: see `kind_steps`.
 """
 
 from collections.abc import Mapping
@@ -44,16 +41,16 @@ SETTINGS = ("generated", "choices", "calibrated", "partial_input")
 
 
 def gain_steps(answers: pd.DataFrame) -> pd.DataFrame:
-    """Return what each case adds to each part, whole numbers in -2..2, on the index of `answers`.
+    """Return the contribution of each case to each part, integers in -2..2, on the index of `answers`.
 
     Args:
-        answers: label, and SETTING_base and SETTING_tuned for choices, calibrated and, where they were asked,
-            generated and partial_input: the predicted label of each case, missing where the answer is invalid.
+        answers: label, and SETTING_base and SETTING_tuned for choices, calibrated and, if evaluated, generated and
+            partial_input: the predicted label of each case, missing if the answer is invalid.
 
     Returns:
-        answer_format, label_bias, partial_input, residual. Without `generated` (a model with a classification head
-        writes nothing) there is no answer_format, and the parts add up to the gain under choices; without
-        `partial_input` (a task with one input) no partial_input.
+        answer_format, label_bias, partial_input, residual. Without `generated` (a model with a classification head)
+        there is no answer_format, and the parts add up to the gain under choices; without `partial_input` (a task with
+        one input) there is no partial_input.
 
     Raises:
         TunediffError: a column is missing.
@@ -80,14 +77,14 @@ def gain_steps(answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def kind_steps(aligned: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
-    """Return what each case adds to the part of its kind, -1, 0 or 1, on the index of `aligned`.
+    """Return the contribution of each case to the part of its kind, -1, 0 or 1, on the index of `aligned`.
 
     Args:
-        aligned: what `tunediff.compare.pairs.align.align` returns.
+        aligned: the result of `tunediff.compare.pairs.align.align`.
         kinds: the gold label of each kind.
 
     Returns:
-        A column for each kind that has a case.
+        One column per kind that has a case.
     """
     right = {who: (aligned[f"outcome_{who}"] == RIGHT).astype(np.int64) for who in MODELS}
     members = {kind: aligned["label"] == label for kind, label in kinds.items()}
@@ -100,14 +97,14 @@ def gain_parts(steps: pd.DataFrame, confidence: float, clusters: Clusters) -> pd
     """Return the parts of the gain, one row each.
 
     Args:
-        steps: what `gain_steps` or `kind_steps` returns; at least one case.
-        confidence: of the intervals.
-        clusters: what cases share, such as the premise, on the index of `steps`; None: every case is its own.
+        steps: the result of `gain_steps` or `kind_steps`; at least one case.
+        confidence: level of the intervals.
+        clusters: cluster of each case, such as the premise, on the index of `steps`; None: cases are independent.
 
     Returns:
-        part. cases: net cases that the part adds; the parts add up to the whole gain exactly. points: percentage
-        points of accuracy, with their paired interval low..high. A calibration is taken as given: the intervals do
-        not hold what another sample of cases would change about it.
+        part. cases: net cases that the part adds; the parts add up exactly to the total gain. points: percentage points
+        of accuracy, with their paired interval low..high. The intervals take the calibration as fixed: they do not
+        include how it varies with the sample of cases.
     """
     codes = None if clusters is None else cluster_codes(clusters)
     rows = []
@@ -125,16 +122,16 @@ def gain_metrics(parts: pd.DataFrame) -> dict[str, float]:
     """Return gain_PART for each part, such as gain_answer_format or gain_has_answer, as fractions in -2..2.
 
     Args:
-        parts: what `gain_parts` returns.
+        parts: the result of `gain_parts`.
     """
     return {f"gain_{part}": float(points) / 100 for part, points in zip(parts["part"], parts["points"], strict=True)}
 
 
 def choices_accuracies(answers: pd.DataFrame) -> dict[str, float]:
-    """Return choices_accuracy_base and _tuned, in 0..1: what each model scores where its answer is a choice of labels.
+    """Return choices_accuracy_base and _tuned, in 0..1: the accuracies when answers are choices among the labels.
 
     Args:
-        answers: see `gain_steps`; without free answers there is nothing else to tell, and the result is empty.
+        answers: see `gain_steps`; without generated answers, the result is empty, as these are the main accuracies.
     """
     if "generated_base" not in answers:
         return {}
@@ -144,17 +141,17 @@ def choices_accuracies(answers: pd.DataFrame) -> dict[str, float]:
 def step_interval(
     values: npt.NDArray[np.int64], confidence: float, clusters: npt.NDArray[np.intp] | None
 ) -> tuple[float, float]:
-    """Return an interval of the mean of whole-numbered paired differences.
+    """Return an interval of the mean of integer paired differences.
 
-    The adjusted Wald interval of Agresti and Min 2005 (Statistics in Medicine 24, 729-740): two made-up cases, half
-    a repair, half a break and one without change, keep it from shrinking to nothing where no case changes, as a
-    bootstrap would. Where a case counts for two, so do the made-up repair and break. With clusters the residuals are
-    summed within each (Miller 2024, "Adding Error Bars to Evals", section 2.2).
+    The adjusted Wald interval of Agresti and Min 2005 (Statistics in Medicine 24, 729-740): two pseudo-cases (half a
+    repair, half a break, and one without change) keep it from collapsing when no case changes, as a bootstrap would. If
+    a case can count for two, so do the pseudo-cases. With clusters, residuals are summed within each (Miller 2024,
+    "Adding Error Bars to Evals", section 2.2).
 
     Args:
         values: of shape (n_cases,), at least one.
-        confidence: of the interval.
-        clusters: number of the cluster of each case, from 0, of shape (n_cases,); None: every case is its own.
+        confidence: level of the interval.
+        clusters: cluster number of each case, from 0, of shape (n_cases,); None: cases are independent.
     """
     n = len(values) + 2
     mean = float(values.sum()) / n

@@ -1,10 +1,10 @@
-"""Metrics of a classifier before and after on the same cases: difference, paired interval, paired test.
+"""Paired differences of classification metrics, with intervals and tests.
 
     [row.metric for row in class_differences(aligned, ["entailment", "neutral", "contradiction"], 0.95, None)]
-    # ['balanced accuracy', 'macro F1']; of two labels besides 'precision of yes', 'recall of yes', 'F1 of yes'
+    # ['balanced accuracy', 'macro F1']; with two labels also 'precision of yes', 'recall of yes', 'F1 of yes'
 
-The cube gold x before x after has all that these metrics need, so its cells are what is drawn and swapped: the cost
-does not grow with the number of cases. With clusters, the cubes of the clusters are.
+The metrics need only the counts of gold x before x after, so its cells are resampled and swapped, and the cost does not
+grow with the number of cases. With clusters, the counts of each cluster are resampled and swapped.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,21 +30,21 @@ from tunediff.stats.bootstrap import (
 from tunediff.stats.multiple import holm
 from tunediff.stats.permutation import sign_flip, swap_test
 
-# Gold labels that nothing names as labels are classes where there are few, or not too many with enough cases each, on
-# average; else they are answers in words.
+# Without a label list, gold labels count as classes if there are at most FEW_LABELS, or at most MOST_LABELS with
+# CASES_PER_LABEL cases each on average; else they are free text.
 FEW_LABELS, MOST_LABELS, CASES_PER_LABEL = 10, 100, 10
 
 
-# From sums of shape (replicates, 5 n_labels), the number of labels and the model to a rate of each replicate.
+# Maps sums of shape (replicates, 5 n_labels), the number of labels and the model to a rate per replicate.
 Rate = Callable[[Floats, int, int], Floats]
 
 
 class ClassUnits(NamedTuple):
-    """What of two models' answers is drawn and swapped, as sums by label (see `parts`), and of how many labels.
+    """The units of two models' answers that are resampled and swapped, as sums by label (see `parts`).
 
-    everything: the sums of all cases, of shape (1, 5 n_labels). together: the units, drawn from all. strata: the same
-    by gold label; the units as they are where clusters cross these. pairs: `together` beside the same with the models
-    swapped.
+    size: number of labels. everything: the sums of all cases, of shape (1, 5 n_labels). together: all units. strata:
+    units by gold label; all units in one stratum if there are clusters, which cross labels. pairs: `together` next to
+    the same with the models swapped.
     """
 
     size: int
@@ -55,12 +55,12 @@ class ClassUnits(NamedTuple):
 
     @property
     def n(self) -> int:
-        """Cases or clusters, of which one alone says nothing about the next."""
+        """The number of cases or clusters."""
         return int(self.together.counts.sum())
 
 
 class Difference(NamedTuple):
-    """A metric before and after, tuned minus base with its interval, and p before and after Holm's adjustment."""
+    """A metric before and after, tuned minus base with its interval, and p without and with Holm's adjustment."""
 
     metric: str
     base: float
@@ -73,7 +73,7 @@ class Difference(NamedTuple):
 
 
 def planned(rows: Sequence[Difference]) -> list[Difference]:
-    """Return the rows with their p-values adjusted for their number (Holm 1979)."""
+    """Return the rows with p-values adjusted for multiple testing (Holm 1979)."""
     return [row._replace(p_holm=p) for row, p in zip(rows, holm([row.p for row in rows]), strict=True)]
 
 
@@ -87,16 +87,16 @@ def score_difference(
     """Compare a per-case score, such as token F1: paired bootstrap and sign-flip test, both by cluster.
 
     Args:
-        metric: what to call it.
-        before: score of each case, of length n_cases, in 0..1.
-        after: the same after.
-        confidence: of the interval.
-        clusters: of length n_cases, such as the paragraph; None where every case stands for itself.
+        metric: name of the metric.
+        before: score of each case before, of length n_cases, in 0..1.
+        after: score of each case after.
+        confidence: level of the interval.
+        clusters: cluster of each case, such as the paragraph, of length n_cases; None: cases are independent.
     """
     scores = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     change = scores[1] - scores[0]
     drawn = len(change) if clusters is None else cluster_codes(clusters).max() + 1
-    # A single unit says nothing about the next one.
+    # A single unit gives no information about sampling error.
     low, high = mean_interval(change, clusters, confidence=confidence) if drawn > 1 else (-1.0, 1.0)
     p = sign_flip(change, clusters)
     return Difference(metric, float(scores[0].mean()), float(scores[1].mean()), float(change.mean()), low, high, p, p)
@@ -108,20 +108,21 @@ def class_differences(
     confidence: float,
     clusters: Clusters,
 ) -> list[Difference]:
-    """Compare the rates of classes by bootstrap, test them by swapping; balanced accuracy is stratified by gold label.
+    """Compare class metrics: bootstrap intervals, and permutation tests that swap the models' answers.
 
-    Definitions are those of `tunediff.metrics.accuracy.score`: an undefined rate is 0, balanced accuracy is the
-    mean recall over the labels that occur in gold, macro F1 the mean over those in gold or predictions; precision,
-    recall and F1 are those of the last of two labels.
+    Definitions are those of `tunediff.metrics.accuracy.score`: an undefined rate is 0, balanced accuracy is the mean
+    recall over the labels that occur in gold, macro F1 the mean over those in gold or predictions; precision, recall
+    and F1 are those of the last of two labels. The bootstrap of balanced accuracy is stratified by gold label.
 
     Args:
-        aligned: what `tunediff.compare.pairs.align.align` returns.
+        aligned: the result of `tunediff.compare.pairs.align.align`.
         labels: the label list.
-        confidence: of the intervals.
-        clusters: of length n_cases, drawn and swapped whole; strata are given up for them, which cross classes.
+        confidence: level of the intervals.
+        clusters: cluster of each case, of length n_cases, resampled and swapped as a whole; then there are no strata,
+            because clusters cross labels. None: cases are independent.
 
     Returns:
-        Nothing where `no_classes` says why.
+        An empty list if `no_classes` gives a reason.
     """
     if no_classes(aligned, labels):
         return []
@@ -135,7 +136,7 @@ def class_differences(
     if found.size == 2:
         label_rates = {"precision": precision, "recall": recall, "F1": f1}
         rates += [
-            (f"{name} of {labels[-1]}", _of_the_last(rate), [found.together]) for name, rate in label_rates.items()
+            (f"{name} of {labels[-1]}", _last_label(rate), [found.together]) for name, rate in label_rates.items()
         ]
     rows = []
     for metric, rate, drawn in rates:
@@ -151,7 +152,7 @@ def class_differences(
 
 
 def class_units(aligned: pd.DataFrame, labels: Sequence[str], clusters: Clusters) -> ClassUnits:
-    """Return what of the answers is drawn and swapped; arguments as `class_differences`, each gold label a label."""
+    """Return the units to resample and swap; arguments as for `class_differences`, with all gold labels in `labels`."""
     size = len(labels)
     gold, *answers = _codes(aligned, labels)
     code_of_case = (gold.astype(np.int64) * (size + 1) + answers[0]) * (size + 1) + answers[1]
@@ -176,11 +177,11 @@ def class_units(aligned: pd.DataFrame, labels: Sequence[str], clusters: Clusters
 
 
 def no_classes(aligned: pd.DataFrame, labels: Sequence[str]) -> str | None:
-    """Return why the labels are no classes to compare by, None where they are.
+    """Return the reason why class metrics cannot be computed, None if they can.
 
     Args:
-        aligned: what `tunediff.compare.pairs.align.align` returns.
-        labels: the label list; none where there are no gold labels, or too many, and nothing names them.
+        aligned: the result of `tunediff.compare.pairs.align.align`.
+        labels: the label list; empty if there is none and the gold labels are missing or too many.
     """
     if not labels:
         return (
@@ -199,12 +200,12 @@ def no_classes(aligned: pd.DataFrame, labels: Sequence[str]) -> str | None:
 
 
 def _codes(aligned: pd.DataFrame, labels: Sequence[str]) -> list[npt.NDArray[np.int32]]:
-    """The places in the label list of gold label, answer before and answer after, each of length n_cases.
+    """The indices of gold label, answer before and answer after in the label list, each of length n_cases.
 
-    A gold label outside the list has -1; an answer outside it, or none, the place after the last label.
+    A gold label outside the list has index -1; an invalid answer, or one outside the list, has index n_labels.
     """
     names = pd.Index(list(labels))
-    # Small numbers: of ten million cases each copy of them counts.
+    # int32 limits the memory for ten million cases.
     found = [
         names.get_indexer(pd.Index(aligned[name])).astype(np.int32)
         for name in ("label", "prediction_base", "prediction_tuned")
@@ -215,7 +216,10 @@ def _codes(aligned: pd.DataFrame, labels: Sequence[str]) -> list[npt.NDArray[np.
 def _totals(
     gold: npt.NDArray[np.int64], before: npt.NDArray[np.int64], after: npt.NDArray[np.int64], size: int
 ) -> csr_array:
-    """Per cell, by label: gold; right and predicted before; right and predicted after. Of shape (cells, 5 size)."""
+    """Counts by label of each cell: gold, right before, predicted before, right after, predicted after.
+
+    The shape is (cells, 5 size).
+    """
     cells, every = np.arange(len(gold)), np.ones(len(gold), dtype=np.bool_)
     labels = np.stack([gold, gold, before, gold, after])
     counted = np.stack([every, before == gold, before < size, after == gold, after < size])
@@ -248,16 +252,16 @@ def precision(sums: Floats, size: int, who: int) -> Floats:
 
 
 def recall(sums: Floats, size: int, who: int) -> Floats:
-    """Recall by label, as `precision`."""
+    """Recall by label; see `precision`."""
     gold, right, _ = parts(sums, size, who)
     return np.asarray(right / np.maximum(gold, 1))
 
 
 def f1(sums: Floats, size: int, who: int) -> Floats:
-    """F1 by label, as `precision`."""
+    """F1 by label; see `precision`."""
     gold, right, predicted = parts(sums, size, who)
     return np.asarray(2 * right / np.maximum(gold + predicted, 1))
 
 
-def _of_the_last(rate: Rate) -> Rate:
+def _last_label(rate: Rate) -> Rate:
     return lambda sums, size, who: rate(sums, size, who)[:, -1]

@@ -1,4 +1,4 @@
-"""Both models in several evaluation settings: what the gain is taken apart by.
+"""Answers of both models in several evaluation settings, from which the gain is decomposed.
 
 answers = setting_answers(comparison)      # label, generated_base, ..., partial_input_tuned: for `gain_steps`
 """
@@ -20,8 +20,8 @@ def setting_answers(comparison: "Comparison") -> pd.DataFrame:
     """Return the predicted label of each case in each setting, for `tunediff.compare.effects.decomposition.gain_steps`.
 
     Returns:
-        label; for each MODEL choices_MODEL and calibrated_MODEL; where free text was asked for, or is what was scored,
-        generated_MODEL; and where it was asked for partial_input_MODEL, calibrated as well.
+        label, and for each MODEL choices_MODEL and calibrated_MODEL; generated_MODEL if free text was generated; and
+        partial_input_MODEL, also calibrated, if evaluated.
 
     Raises:
         TunediffError: log-probabilities are not finite numbers, one per label.

@@ -1,10 +1,10 @@
-"""Whether a test set can tell models apart: labels to review, and how far models differ beyond chance.
+"""The quality of a test set: suspected label errors, and the signal-to-noise ratio of a difference.
 
     suspected_labels(frames)           # cases on which all models agree against the label, most confident first
     signal_to_noise(change, None)      # of two models: the difference over its standard error
 
-A label that all models contradict with one and the same answer may be wrong, or the case may be one that all of them
-misread: a person has to look.
+A label that all models contradict with the same answer may be wrong, or all of them may misread the case, so somebody
+has to review it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,15 +23,15 @@ COLUMNS = ("case_id", "label", "answer", "confidence")
 
 
 def suspected_labels(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the cases on which all models give one and the same answer, which is wrong by the label.
+    """Return the cases on which all models give the same answer, which is wrong according to the label.
 
     Args:
-        frames: of each model case_id, label, prediction, outcome, and where it is known confidence: the probability of
-            the answer, in 0..1; the same cases in the same order. At least one.
+        frames: predictions of each model, at least one, on the same cases in the same order: case_id, label,
+            prediction, outcome, and if known confidence (the probability of the answer, in 0..1).
 
     Returns:
-        case_id, label, answer and confidence (of the model that is least sure of those whose is known; NaN where none
-        is), from the surest answer on.
+        case_id, label, answer and confidence (the lowest of all models; NaN if unknown), sorted by confidence, highest
+        first.
     """
     first = frames[0].reset_index(drop=True)
     answers = [frame["prediction"].astype(object).to_numpy() for frame in frames]
@@ -45,7 +45,7 @@ def suspected_labels(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def review_lines(suspected: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """A line for each case of `suspected_labels`, ready for JSON; no confidence where none is known."""
+    """Yield each case of `suspected_labels`, ready for JSON, without confidence if unknown."""
     for row in suspected.to_dict("records"):
         yield {str(name): value for name, value in row.items() if name != "confidence" or np.isfinite(value)}
 
@@ -53,15 +53,15 @@ def review_lines(suspected: pd.DataFrame) -> Iterator[dict[str, Any]]:
 def signal_to_noise(
     change: npt.NDArray[np.int64], clusters: Clusters, noise: Mapping[str, float] | None = None
 ) -> float | None:
-    """Return how many times its noise the difference of two models is, at least 0; None where there is no noise.
+    """Return the ratio of the difference of two models and its noise, at least 0; None if there is no noise.
 
-    The noise is what the difference would vary by with other cases and, where it was measured, with other batches or
-    another new head; each case that flips without training adds as much as it does.
+    The noise is the standard deviation of the difference due to the sampling of cases and, if measured, to other batch
+    sizes or another new head; each case that flips without training adds 1 / n^2 to its variance.
 
     Args:
-        change: what became of each case: 1 repaired, -1 broken, else 0.
-        clusters: what cases may share; None: every case stands for itself.
-        noise: metrics, of which those count that begin with noise_floor and end with _flips.
+        change: change of each case: 1 repaired, -1 broken, else 0.
+        clusters: cluster of each case; None: cases are independent.
+        noise: metrics, of which those named noise_floor*_flips are used.
     """
     flips = sum(
         count for name, count in (noise or {}).items() if name.startswith("noise_floor") and name.endswith("_flips")

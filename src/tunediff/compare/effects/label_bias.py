@@ -1,13 +1,12 @@
-"""Take a model's preference among the labels out of its scores, whatever the case says.
+"""Remove a model's label bias from its scores: its preference among the labels whatever the case.
 
     log_probs = np.log([[0.7, 0.3], [0.9, 0.1]])       # two cases, labels yes and no: both answers are yes
     likeliest(calibrated(log_probs), ["yes", "no"])    # ["no", "yes"]: the second is more of a yes than the first
 
-The preference is the one number a label that, taken from its scores, leaves every label equally likely on average over
-the cases: "prior matching" of Liusie, Manakul and Gales 2023, "Mitigating Word Bias in Zero-shot Prompt-based
-Classifiers" (arXiv:2309.04992). Like contextual calibration (Zhao et al. 2021) it shifts log-probabilities; unlike it,
-it needs no made-up empty input, and a model whose scores moved by any constant a label comes out exactly the same. No
-gold label is read.
+The bias is one number per label. Subtracted from the scores, it makes all labels equally likely on average over the
+cases: "prior matching" of Liusie, Manakul and Gales 2023, "Mitigating Word Bias in Zero-shot Prompt-based Classifiers"
+(arXiv:2309.04992). Like contextual calibration (Zhao et al. 2021) it shifts log-probabilities, but it needs no
+content-free input, and the result does not depend on any constant added per label. Gold labels are not used.
 """
 
 from collections.abc import Sequence
@@ -21,19 +20,19 @@ Floats = npt.NDArray[np.float64]
 
 
 def label_preference(log_probs: Floats) -> Floats:
-    """Return how much a model prefers each label over the cases, in nats, of shape (n_labels,), with mean 0.
+    """Return the label bias of a model over the cases, in nats, of shape (n_labels,), with mean 0.
 
     Args:
         log_probs: finite log-probabilities or logits of shape (n_cases, n_labels).
     """
-    # Centred both ways first: what remains is the same for two models that differ by a constant a label.
+    # Centring both ways makes the optimization independent of constants added per label or per case.
     rows = log_probs - log_probs.mean(axis=1, keepdims=True)
     start = rows.mean(axis=0)
     scores = rows - start
     n_labels = scores.shape[1]
     target = np.full(n_labels, 1 / n_labels)
 
-    # Convex, and its gradient is the mean probability of each label less the target.
+    # Convex, and its gradient is the mean probability of each label minus the target.
     def loss(shift: Floats) -> float:
         return float(logsumexp(scores + np.append(shift, 0), axis=1).mean() - shift @ target[:-1])
 
@@ -54,7 +53,7 @@ def label_preference(log_probs: Floats) -> Floats:
 
 
 def calibrated(log_probs: Floats) -> Floats:
-    """Return the log-probabilities without the preference among the labels, of the same shape, normalised.
+    """Return the log-probabilities without the label bias, normalised, of the same shape.
 
     Args:
         log_probs: finite log-probabilities or logits of shape (n_cases, n_labels).
@@ -65,11 +64,10 @@ def calibrated(log_probs: Floats) -> Floats:
 def likeliest(scores: Floats, labels: Sequence[str]) -> npt.NDArray[np.object_]:
     """Return the most likely label of each case, of shape (n_cases,).
 
-    Where calibrated labels come out level, as for a model that says the same of every case, it is the first of them in
-    the list: a choice that no model can have learned.
+    Ties, as for a model with equal scores in every case, are resolved in favour of the first label of the list.
 
     Args:
-        scores: what `calibrated` returns, of shape (n_cases, n_labels).
+        scores: the result of `calibrated`, of shape (n_cases, n_labels).
         labels: the label list of the task, of length n_labels.
     """
     level = scores >= scores.max(axis=1, keepdims=True) - 1e-9

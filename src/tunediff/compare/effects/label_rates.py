@@ -1,11 +1,11 @@
-"""Precision, recall and F1 of each label before and after on the same cases: difference, paired interval, paired test.
+"""Paired differences of precision, recall and F1 of each label, with intervals and tests.
 
     label_rates(aligned, ["negative", "positive"], 0.95, None)
     #      label     metric    n   base  tuned  delta    low   high       p       q
     #   negative  precision  101  0.566  0.888  0.322  0.217  0.425  0.0001  0.0001
 
-Definitions are those of `tunediff.metrics.accuracy.per_class`: a rate that is undefined is 0. Many rates are looked at,
-so q is the p-value after Benjamini and Hochberg 1995 over all of them.
+Definitions are those of `tunediff.metrics.accuracy.per_class`: an undefined rate is 0. q is the p-value adjusted over
+all rates (Benjamini and Hochberg 1995).
 """
 
 from collections.abc import Sequence
@@ -23,18 +23,18 @@ RATES = {"precision": precision, "recall": recall, "F1": f1}
 
 
 def label_rates(aligned: pd.DataFrame, labels: Sequence[str], confidence: float, clusters: Clusters) -> pd.DataFrame:
-    """Compare precision, recall and F1 label by label: bootstrap and swapped answers, both by cluster.
+    """Compare precision, recall and F1 of each label: bootstrap intervals and permutation tests, both by cluster.
 
     Args:
-        aligned: a row a case with label, prediction_base and prediction_tuned, labels too; another value is none.
-        labels: the label list, in the order of the rows; every gold label is one of them.
-        confidence: of the intervals.
-        clusters: of length n_cases, drawn and swapped whole; None draws and swaps cases.
+        aligned: one row per case with label, prediction_base and prediction_tuned; a prediction outside of `labels`
+            counts as none.
+        labels: the label list, which includes every gold label.
+        confidence: level of the intervals.
+        clusters: of length n_cases, resampled and swapped as a whole; None resamples and swaps single cases.
 
     Returns:
-        A row for each label and metric (precision, recall, F1) with `COLUMNS`. n: cases of that gold label. base,
-        tuned: 0..1. delta: tuned less base, with its interval low..high. No row where there is a single case or
-        cluster, which says nothing about the next one.
+        One row per label and metric (precision, recall, F1) with `COLUMNS`. n: cases of that gold label. base, tuned:
+        0..1. delta: tuned minus base, with its interval low..high. Empty for a single case or cluster.
     """
     found = class_units(aligned, labels, clusters)
     if found.n < 2:

@@ -1,8 +1,8 @@
-"""Every metric of a task before and after on the same cases: difference, paired interval, paired test.
+"""Paired differences of all metrics of a task, with intervals and tests.
 
     [row.metric for row in metric_differences(comparison)]     # ["exact match", "F1", "best exact match", ...]
 
-The first is the share of right cases; a task names which others there are (`tunediff.tasks.task.Task.compared`).
+The first is the share of right cases; a task names the others (`tunediff.tasks.task.Task.compared`).
 """
 
 from collections.abc import Callable, Sequence
@@ -41,7 +41,7 @@ def _texts(comparison: "Comparison") -> list[Difference]:
     return text_differences(gold, before, after, comparison.confidence, comparison.clusters)
 
 
-# What a task may name in `compared`.
+# The names that a task can list in `compared`.
 COMPARED: dict[str, Callable[["Comparison"], list[Difference]]] = {
     "classes": _classes,
     "scores": _scores,
@@ -51,7 +51,7 @@ COMPARED: dict[str, Callable[["Comparison"], list[Difference]]] = {
 
 
 def metric_differences(comparison: "Comparison") -> list[Difference]:
-    """Return every metric that is compared, p-values adjusted for their number; the share of right cases first."""
+    """Return the difference of each metric, the share of right cases first, with p-values adjusted for their number."""
     metrics, task = comparison.transition_metrics, comparison.task
     base, tuned, delta, low, high = (metrics[f"accuracy_{end}"] for end in ENDS)
     p = metrics["mcnemar_p"]
@@ -62,17 +62,17 @@ def metric_differences(comparison: "Comparison") -> list[Difference]:
 
 
 def score_metrics(comparison: "Comparison", differences: Sequence[Difference]) -> dict[str, float]:
-    """Return what the scores of a case and the kinds of cases say of the difference, flat; shares in 0..1.
+    """Return metrics of the case scores and of the kinds of cases, as a flat dict; shares in 0..1.
 
     Args:
-        comparison: of the two models.
-        differences: what `metric_differences` returns.
+        comparison: the comparison of the two models.
+        differences: the result of `metric_differences`.
 
     Returns:
         For each SCORE of the task: SCORE_base, SCORE_tuned, SCORE_delta with its paired bootstrap interval
-        SCORE_delta_low and SCORE_delta_high, SCORE_p by the sign-flip test, both by cluster. Where there are all of the
-        task's kinds of cases, for each KIND: KIND_n, and KIND_exact and KIND_SCORE of base and tuned. best_exact and
-        best_f1 of base and tuned and their difference with its interval, where thresholds are compared.
+        SCORE_delta_low and SCORE_delta_high, SCORE_p by the sign-flip test, both by cluster. If all of the task's kinds
+        of cases occur, for each KIND: KIND_n, and KIND_exact and KIND_SCORE of base and tuned. If thresholds are
+        compared, best_exact and best_f1 of base and tuned, and their difference with its interval.
     """
     aligned, task = comparison.aligned, comparison.task
     by_name = {row.metric: row for row in differences}

@@ -1,10 +1,10 @@
-"""What a repaired case cost, with the interval that follows from the interval of the difference.
+"""The cost per net repaired case, with an interval that follows from that of the difference.
 
     >>> found = per_net_repair(262.0, n=1200, delta=0.1017, low=0.0783, high=0.1258)
     >>> f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
     '2.15 (1.74 to 2.79)'
 
-The cost is what was measured; only the number of net repaired cases is uncertain. Seconds, money and joules alike.
+The cost, in seconds, money or joules, is taken as exact; only the number of net repaired cases is uncertain.
 """
 
 from typing import NamedTuple
@@ -13,23 +13,23 @@ from typing import NamedTuple
 class PerNetRepair(NamedTuple):
     """A cost per net repaired case, in the unit of the cost."""
 
-    value: float | None  # None: no more cases were repaired than broken
+    value: float | None  # None: not more cases were repaired than broken
     low: float
     high: float | None  # None: unbounded
 
 
 def per_net_repair(cost: float, n: int, delta: float, low: float, high: float) -> PerNetRepair | None:
-    """Return cost / (n * delta) with its interval, or None where no difference of the interval is above zero.
+    """Return cost / (n * delta) with its interval, or None if no value in the interval of delta is positive.
 
-    The cost falls as the difference grows, so the ends change places. Where the interval of the difference touches
-    zero, net repairs may be as few as one likes and each as dear: there is no upper end.
+    The cost falls as the difference grows, so the ends are swapped. If the interval of the difference includes zero,
+    there is no upper end.
 
     Args:
-        cost: what was spent, in any unit, at least 0.
+        cost: total cost in any unit, at least 0.
         n: number of cases.
         delta: accuracy after minus before, in -1..1.
         low: lower end of the paired interval of delta.
-        high: its upper end.
+        high: upper end of the paired interval of delta.
     """
     if high <= 0 or n == 0:
         return None
@@ -41,7 +41,7 @@ def per_net_repair(cost: float, n: int, delta: float, low: float, high: float) -
 
 
 def per_net_repair_clause(found: PerNetRepair | None, confidence: float, unit: str) -> str:
-    """The same as a clause, each figure with its unit."""
+    """Return the cost per net repaired case as a clause, each figure with its unit."""
     if found is None:
         return "no case was repaired on balance: the interval of the difference has no value above zero"
     level = f"{100 * confidence:g}% interval"
@@ -55,5 +55,5 @@ def per_net_repair_clause(found: PerNetRepair | None, confidence: float, unit: s
 
 
 def figure(value: float) -> str:
-    """Two decimals; three digits of what is less than one."""
+    """Format with two decimals, or with three significant digits below one."""
     return f"{value:,.2f}" if value >= 1 else f"{value:.3g}"

@@ -1,12 +1,11 @@
-"""The noise floor: what flips when nothing was trained, such as the base model at another batch size.
+"""The noise floor: cases that flip without training, such as the base model's at another batch size.
 
     again = answered_again(aligned, "again_prediction_base", task, gold)
     noise_floor(again)                 # {"noise_floor_flips": 3, "noise_floor_changed": 5}
-    stable(again)                      # case_id -> whether the answer stayed
+    stable(again)                      # case_id -> whether the answer is the same
 
-Greedy answers in half precision depend on what a case shares its batch with. A model with a new head depends on the
-seed of the head's weights: two of them flip many cases, and neither has learned anything. Flips by training mean
-something by as much as they exceed these.
+Greedy answers in half precision depend on the other cases of the batch. A model with a new head depends on the seed of
+the head's weights: two untrained heads differ on many cases. Flips by training matter only as far as they exceed these.
 """
 
 from collections.abc import Sequence
@@ -19,17 +18,17 @@ from tunediff.tasks.task import Task
 
 
 def answered_again(aligned: pd.DataFrame, column: str, task: Task, gold: Sequence[Any]) -> pd.DataFrame | None:
-    """Return the base model's answers and its answers to the same cases another time; None where it answered once.
+    """Return the base model's answers next to those of its second evaluation; None if it was evaluated once.
 
     Args:
-        aligned: what `tunediff.compare.pairs.align.align` returns.
-        column: the other answers: again_prediction_base, at another batch size, or seed_prediction_base, with another
-            head.
-        task: what is right.
-        gold: what an answer to each case is held against (`Task.gold`).
+        aligned: the result of `tunediff.compare.pairs.align.align`.
+        column: answers of the second evaluation: again_prediction_base, at another batch size, or
+            seed_prediction_base, with another head.
+        task: decides what is right.
+        gold: gold answer of each case (`Task.gold`).
 
     Returns:
-        case_id, and prediction_base, outcome_base, prediction_tuned, outcome_tuned, the last two of the other time.
+        case_id, prediction_base, outcome_base, and as prediction_tuned, outcome_tuned those of the second evaluation.
     """
     if column not in aligned:
         return None
@@ -40,10 +39,10 @@ def answered_again(aligned: pd.DataFrame, column: str, task: Task, gold: Sequenc
 
 
 def stable(again: pd.DataFrame) -> pd.Series:
-    """Return whether each case was answered the same both times, by case_id.
+    """Return whether both answers to each case are the same, by case_id.
 
     Args:
-        again: what `answered_again` returns.
+        again: the result of `answered_again`.
     """
     both_invalid = (again["outcome_base"] == INVALID) & (again["outcome_tuned"] == INVALID)
     same = again["prediction_base"].astype(object) == again["prediction_tuned"].astype(object)
@@ -51,15 +50,15 @@ def stable(again: pd.DataFrame) -> pd.Series:
 
 
 def noise_floor(again: pd.DataFrame, name: str = "noise_floor") -> dict[str, float]:
-    """Return how many cases come out differently when an untrained model answers twice.
+    """Count the cases that differ between two evaluations of an untrained model.
 
     Args:
-        again: what `answered_again` returns.
-        name: what the figures begin with.
+        again: the result of `answered_again`.
+        name: prefix of the keys.
 
     Returns:
-        NAME_flips: cases right in one run and not in the other. NAME_changed: cases with another answer, those
-        included.
+        NAME_flips: cases that are right in one evaluation only. NAME_changed: cases with a different answer, including
+        flips.
     """
     flips = (again["outcome_base"] == RIGHT) != (again["outcome_tuned"] == RIGHT)
     return {f"{name}_flips": int(flips.sum()), f"{name}_changed": int((~stable(again)).sum())}

@@ -1,9 +1,9 @@
-"""Perplexity of a text before and after: two models' costs of the same tokens, compared passage by passage.
+"""Perplexity of a text before and after, compared passage by passage.
 
     found = perplexities(before, after, tokens, articles, 0.95)
     found["perplexity_base"], found["perplexity_tuned"], found["nll_delta"]
 
-Perplexities are of one tokenizer: base and tuned model share it.
+Base and tuned model must share a tokenizer, because perplexities of different tokenizers cannot be compared.
 """
 
 from collections.abc import Sequence
@@ -17,19 +17,19 @@ from tunediff.stats.bootstrap import Clusters, Floats, bootstrap_interval, clust
 def perplexities(
     base: Sequence[float], tuned: Sequence[float], tokens: Sequence[int], clusters: Clusters, confidence: float
 ) -> dict[str, float]:
-    """Return the perplexity of both models, and the paired difference of what a token costs.
+    """Return the perplexity of both models, and the paired difference of their NLL per token.
 
     Args:
-        base: what each passage costs the base, in nats, at least 0.
-        tuned: the same of the tuned model.
-        tokens: how many of each passage that is, at least 1.
-        clusters: what passages share, such as their article; drawn whole.
-        confidence: of the interval.
+        base: negative log-likelihood of each passage under the base model, in nats, at least 0.
+        tuned: negative log-likelihood of each passage under the tuned model.
+        tokens: number of tokens of each passage, at least 1.
+        clusters: cluster of each passage, such as its article, resampled as a whole.
+        confidence: level of the interval.
 
     Returns:
         passages, tokens. nll_base, nll_tuned: nats per token; nll_delta, tuned minus base, with its paired bootstrap
-        interval nll_delta_low and nll_delta_high, left out for a single cluster. perplexity_base, perplexity_tuned: exp
-        of these.
+        interval nll_delta_low and nll_delta_high, omitted for a single cluster. perplexity_base, perplexity_tuned: exp
+        of nll_base and nll_tuned.
     """
     table: npt.NDArray[np.float64] = np.stack([base, tuned, tokens], axis=1).astype(np.float64)
     before, after, n = table.sum(axis=0)

@@ -1,4 +1,4 @@
-"""What a test set of this size can show, and how many cases more it would take.
+"""The difference that a test set can detect, and the number of cases that the observed difference requires.
 
     >>> print(power_sentence(n=1000, repaired=60, broken=50))
     1,000 cases, of which 110 changed between right and wrong, detect a difference of 2.9 points or more with 80 % \
@@ -11,16 +11,16 @@ POWER = 0.8
 
 
 def cases_still_needed(n: int, repaired: int, broken: int, alpha: float = 0.05) -> int:
-    """Return how many more cases detect a difference of the observed size with 80 % power; 0 where there are enough.
+    """Return how many more cases are needed to detect the observed difference with 80 % power; 0 if none.
 
     Raises:
-        ValueError: as many cases were repaired as broken, and no number of cases shows a difference of 0.
+        ValueError: as many cases were repaired as broken: no number of cases detects a difference of 0.
     """
     return max(0, cases_needed((repaired - broken) / n, (repaired + broken) / n, alpha, POWER) - n)
 
 
 def power_sentence(n: int, repaired: int, broken: int, alpha: float = 0.05) -> str:
-    """Say in a sentence or two which differences n cases show, and how many more the observed one takes.
+    """Return one or two sentences: the difference that n cases detect, and how many more the observed one requires.
 
     Args:
         n: number of cases.

@@ -1,11 +1,11 @@
-"""Calibration before and after: did fine-tuning make the probabilities truer, or only more certain?
+"""Calibration before and after: are the probabilities more accurate after fine-tuning, or only more confident?
 
     found = calibration(gold, {"base": log_probs, "tuned": after}, labels, 0.95, clusters)
     found.metrics                      # {"nll_base": 1.21, "nll_tuned": 0.64, "nll_delta": -0.57, ...}
-    found.reliability                  # a row a model and bin
-    found.coverage                     # a row a model and share of cases answered
+    found.reliability                  # one row per model and bin
+    found.coverage                     # one row per model and share of cases answered
 
-NLL and Brier score are proper, so their paired differences decide; the calibration error describes.
+NLL and Brier score are proper scores, so their paired differences decide; the calibration error only describes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,14 +32,14 @@ from tunediff.stats.paired import mean_difference_interval
 
 
 class Calibration(NamedTuple):
-    """What the probabilities of both models are worth."""
+    """Calibration of both models."""
 
     metrics: dict[str, float]
     reliability: pd.DataFrame
     coverage: pd.DataFrame
 
 
-# Of models that gave no probabilities: no figure, and tables without a row.
+# For models without probabilities.
 NOT_MEASURED = Calibration(
     {},
     pd.DataFrame(columns=["model", "bin", "cases", "confidence", "accuracy", "low", "high"]),
@@ -54,22 +54,22 @@ def calibration(
     confidence: float,
     clusters: Clusters,
 ) -> Calibration:
-    """Return what the probabilities of both models are worth.
+    """Compute the calibration of both models.
 
     Args:
         gold: the gold label of each case.
-        scores: natural-log probabilities of base and tuned, each of shape (n_cases, n_labels).
+        scores: log-probabilities (natural logarithm) of base and tuned, each of shape (n_cases, n_labels).
         labels: the label list of the task, in the order of the log-probabilities.
-        confidence: of every interval.
-        clusters: what cases may share, such as their premise, of length n_cases; None: every case stands for itself.
+        confidence: level of every interval.
+        clusters: cluster of each case, such as its premise, of length n_cases; None: cases are independent.
 
     Returns:
-        metrics, flat. For nll (nats, 0 is best) and brier (0..2, 0 is best): KEY_base, KEY_tuned, KEY_delta (tuned
-        minus base) with the paired t interval KEY_delta_low and KEY_delta_high, by cluster; left out for a single one.
-        For each model ece (0..1, 0 is best; over bins of equal mass): ece_MODEL, ece_MODEL_low, ece_MODEL_high; and
-        ece_delta with its paired bootstrap interval, left out for a single cluster too.
+        metrics, a flat dict. For nll (nats, 0 is best) and brier (0..2, 0 is best): KEY_base, KEY_tuned, KEY_delta
+        (tuned minus base) with the paired t interval by cluster KEY_delta_low and KEY_delta_high. For ece (0..1, 0 is
+        best; bins of equal mass): ece_MODEL, ece_MODEL_low, ece_MODEL_high, and ece_delta with its paired bootstrap
+        interval. Intervals of differences are omitted for a single cluster.
         reliability, coverage: `reliability` and `selective_accuracy` of tunediff.metrics.calibration for both models,
-        with the column `model` before theirs.
+        with a first column `model`.
 
     Raises:
         TunediffError: a label is unknown.

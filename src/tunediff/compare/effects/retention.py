@@ -1,18 +1,16 @@
-"""What became of another test set: forgotten and gained cases, and how much of that is chance or the answer format.
+"""Retention on another test set: forgotten and gained cases, and how much is due to chance or the answer format.
 
     found = retention(comparison)
     found["forgotten"], found["forgotten_low"], found["forgotten_high"]      # 2, 0.0024, 0.0704
     found["kl"]                                                              # 0.31: nats per case, base to tuned
 
-A change of right answers is split in two. Where an answer is written and a choice is scored too, the answer format
-counts in the first and not in the second; so it does in a strict and a lenient grade of one text. What the change is
-without the form is the rest, and the answer format is what is left:
+The change in right answers is split into two parts. If answers are both generated and scored as choices, or graded both
+strictly and leniently, the answer format matters for the former only:
 
-    answer_format = (right tuned - right base), as written - (right tuned - right base), the form aside
-    rest          = (right tuned - right base), the form aside
+    format = (right tuned - right base), generated or strict - (right tuned - right base), choices or lenient
+    rest   = (right tuned - right base), choices or lenient
 
-Where a text is read in one way only, the form is what makes an answer invalid: a case that goes from right to invalid,
-or back, counts for the format.
+If generated text is graded in one way only, a case that goes from right to invalid or back counts as format.
 """
 
 from typing import TYPE_CHECKING
@@ -42,18 +40,18 @@ KEYS = (
 
 
 def retention(comparison: "Comparison") -> dict[str, float]:
-    """Return what became of a test set, flat.
+    """Return the retention metrics of a test set, as a flat dict.
 
     Returns:
-        n: cases. accuracy_base, accuracy_tuned: 0..1. delta: tuned minus base, in -1..1, with its interval low..high
-        (Tango 1998) and the exact McNemar p. forgotten (right, then not), gained (not right, then right): cases, with
-        the exact interval of their share (Clopper and Pearson 1934), wider where cases share a source.
-        Where answers were chosen among labels: choices, their number; forgotten_above_chance and gained_above_chance,
-        shares less what guessing flips (`above_chance`); and, where the base is above chance, retained_above_chance,
-        the share of its advantage over guessing that is left.
-        Where the form of an answer counts: format and rest, parts of delta, with their intervals.
-        Where choices were scored: kl, the mean Kullback-Leibler divergence from base to tuned in nats per case, with
-        its t interval (left out for a single cluster).
+        n: number of cases. accuracy_base, accuracy_tuned: 0..1. delta: tuned minus base, in -1..1, with its interval
+        low..high (Tango 1998) and the exact McNemar p. forgotten (right, then not), gained (not right, then right):
+        cases, with the exact interval of their share (Clopper and Pearson 1934), widened for clusters.
+        If answers are choices among labels: choices, the number of labels; forgotten_above_chance and
+        gained_above_chance, the shares minus those expected from guessing (`above_chance`); and, if the base is above
+        chance, retained_above_chance, the share of its advantage over guessing that is left.
+        If the answer format matters: format and rest, parts of delta, with their intervals.
+        If choices were scored: kl, the mean Kullback-Leibler divergence from base to tuned in nats per case, with its t
+        interval (omitted for a single cluster).
     """
     metrics, clusters, confidence = comparison.transition_metrics, comparison.clusters, comparison.confidence
     found = {"n": metrics["n"], **{key: metrics[key] for key in ("accuracy_base", "accuracy_tuned")}}
@@ -75,26 +73,26 @@ def retention(comparison: "Comparison") -> dict[str, float]:
 
 
 def _chosen(comparison: "Comparison") -> bool:
-    """Whether every answer is a choice among the labels: one that is written may be none of them."""
+    """Whether every answer is a choice among the labels, as opposed to generated text."""
     written = "scorer" in comparison.aligned and (comparison.aligned["scorer"] == "generation").any()
     return not written and not any((comparison.aligned[f"outcome_{who}"] == INVALID).any() for who in MODELS)
 
 
 def above_chance(metrics: dict[str, float], choices: int) -> dict[str, float]:
-    """Return the shares of forgotten and gained cases without those that guessing flips.
+    """Return the shares of forgotten and gained cases minus those expected from guessing.
 
-    A model knows a case or guesses evenly among k choices (Harmon et al. 2025, arXiv 2510.17776), the two models
-    independently of each other. Of cases that both guess, (k - 1)^2 are wrong twice to k - 1 that are right and then
-    wrong, and as many the other way round: so guessing alone forgets, and gains, 1 / (k - 1) of what is wrong twice.
-    Models that guess alike flip fewer: a share is then below 0.
+    Each model either knows a case or guesses uniformly among k choices, independently of the other model (Harmon et al.
+    2025, arXiv 2510.17776). Among cases that both guess, wrong twice, right then wrong, and wrong then right occur in
+    the ratio (k - 1)^2 : (k - 1) : (k - 1). So guessing alone forgets, and gains, 1 / (k - 1) of the cases that are
+    wrong twice. Models with correlated guesses flip fewer cases, so a share can be below 0.
 
     Args:
-        metrics: what `tunediff.compare.effects.transitions.transition_metrics` returns.
+        metrics: the result of `tunediff.compare.effects.transitions.transition_metrics`.
         choices: k, at least 2.
 
     Returns:
-        forgotten_above_chance, gained_above_chance: in -1..1. retained_above_chance: (tuned - 1/k) / (base - 1/k), left
-        out where the base is not above 1/k.
+        forgotten_above_chance, gained_above_chance: in -1..1. retained_above_chance: (tuned - 1/k) / (base - 1/k),
+        omitted if the base is not above 1/k.
     """
     n, k = metrics["n"], choices
     by_chance = (metrics["both_wrong_same"] + metrics["both_wrong_changed"]) / (k - 1) / n
@@ -107,7 +105,7 @@ def above_chance(metrics: dict[str, float], choices: int) -> dict[str, float]:
 
 
 def format_steps(comparison: "Comparison") -> dict[str, npt.NDArray[np.int64]]:
-    """Return what each case adds to format and rest, whole numbers in -2..2; empty where no form counts.
+    """Return the contribution of each case to format and rest, integers in -2..2; empty if the format cannot matter.
 
     Raises:
         TunediffError: log-probabilities are not finite numbers, one per label.
@@ -143,8 +141,8 @@ def divergence(base: Floats, tuned: Floats) -> Floats:
     [0.5108, 0.3681]
 
     Args:
-        base: natural-log probabilities before, of shape (n_cases, n_labels).
-        tuned: the same after.
+        base: log-probabilities (natural logarithm) before, of shape (n_cases, n_labels).
+        tuned: log-probabilities after.
     """
     return np.asarray(np.maximum(0.0, (np.exp(base) * (base - tuned)).sum(axis=1)))
 

@@ -1,13 +1,13 @@
-"""Where the change happened: the same paired comparison on parts of the test set, the few that matter first.
+"""The paired comparison on slices of the test set, those that depart most from the rest first.
 
     slices(aligned, cases, task.features(cases, train), task.families, 0.95, 20, clusters)
     #  family    value           n  accuracy_base  accuracy_tuned  delta  ...  repaired  broken       p       q
     #  negation  in hypothesis  81           0.31            0.72   0.41  ...        37       4  1.1e-7  2.3e-6
 
-Where the whole gained 30 points, most slices did, and the one that matters may be the one that did not. So those come
-first whose difference departs most from that of the other cases; p and q say whether a slice changed at all.
-Many slices are looked at, so some differ by chance: q is the p-value after Benjamini and Hochberg 1995, and among the
-slices with q below 0.05 about one in twenty is expected to be chance.
+If the accuracy rises by 30 points overall, it rises on most slices, and the interesting one may be that where it does
+not. So slices are sorted by how far their difference departs from that of the other cases; p and q tell whether a slice
+changed at all. As many slices are compared, some differ by chance: q is the p-value adjusted by Benjamini and Hochberg
+1995, and among the slices with q below 0.05 about one in twenty is expected to be due to chance.
 """
 
 from collections import defaultdict
@@ -32,7 +32,7 @@ COLUMNS = (
     *("repaired", "broken", "p", "q", "delta_rest", "departure"),
 )
 
-# A family: for each membership the row of the case and the number of the value, and the names of the values.
+# A family of slices: its name, the row of the case and the index of the value for each membership, names of the values.
 Members = tuple[str, npt.NDArray[np.int64], npt.NDArray[np.int64], Sequence[str]]
 
 
@@ -47,22 +47,22 @@ def slices(
 ) -> pd.DataFrame:
     """Return the paired comparison on each slice of the test set.
 
-    The slices are those of each tag, each gold label and each family of the task. One that holds all cases is none.
+    There is one slice per tag, per gold label and per value of each family. Slices of all cases are omitted.
 
     Args:
-        aligned: what `tunediff.compare.pairs.align.align` returns.
-        cases: the test cases, in any order; none where two files are all there is.
+        aligned: the result of `tunediff.compare.pairs.align.align`.
+        cases: the test cases, in any order; empty if only two prediction files are compared.
         texts: `tunediff.compare.comparison.Comparison.features`.
-        families: those of the task, and of columns of the user's own.
-        confidence: of the intervals.
-        min_cases: a smaller slice is left out, and not tested.
-        clusters: what cases may share, such as their premise, of length n_cases; None: every case stands for itself.
+        families: families of the task and of the user's own columns.
+        confidence: level of the intervals.
+        min_cases: smaller slices are omitted, and not tested.
+        clusters: cluster of each case, such as its premise, of length n_cases; None: cases are independent.
 
     Returns:
         family, value: which slice. n: cases. accuracy_base, accuracy_tuned: 0..1. delta: tuned minus base, in -1..1,
         with its interval low..high (`tunediff.compare.effects.transitions.delta_interval`). repaired, broken: cases.
-        p: exact McNemar test. q: p after Benjamini and Hochberg over all rows. delta_rest: the delta of all other
-        cases. departure: delta less delta_rest in standard errors; the rows are sorted by its size, then by q.
+        p: exact McNemar test. q: p adjusted over all rows (Benjamini and Hochberg). delta_rest: the delta of all other
+        cases. departure: delta minus delta_rest in standard errors; rows are sorted by its absolute value, then by q.
 
     Raises:
         TunediffError: a case of `aligned` is not among `cases`.
@@ -85,18 +85,17 @@ def slices(
 def tag_slices(
     tags: Iterable[Sequence[str]], cells: pd.Series, family: str, confidence: float, clusters: Clusters
 ) -> pd.DataFrame:
-    """Return the paired comparison by tag, largest first, where nothing else is known of the cases.
+    """Return the paired comparison by tag, largest tag first, if nothing else is known about the cases.
 
     Args:
-        tags: of each case; a tag that all of them carry is left out.
+        tags: tags of each case; a tag that all cases have is omitted.
         cells: the transition of each case.
-        family: what to call the tags.
-        confidence: of the intervals.
+        family: name of the family of tags.
+        confidence: level of the intervals.
         clusters: as for `slices`.
 
     Returns:
-        The columns of `slices`; q, delta_rest and departure, which correct for the number of slices and compare with
-        the other cases, are missing.
+        The columns of `slices` except q, delta_rest and departure.
     """
     places: dict[str, list[int]] = defaultdict(list)
     for row, marks in enumerate(tags):
@@ -125,14 +124,14 @@ def slices_of_cases(
     families: Sequence[Family],
     table: pd.DataFrame,
 ) -> list[list[str]]:
-    """Return the slices that each case is in, as "family: value", in the order of `aligned`.
+    """Return the slices of each case, as "family: value", in the order of `aligned`.
 
     Args:
         aligned: as for `slices`.
         cases: as for `slices`.
         texts: as for `slices`.
         families: as for `slices`.
-        table: what `slices` returns: a slice that is not in it is left out.
+        table: the result of `slices`; other slices are omitted.
 
     Raises:
         TunediffError: a case of `aligned` is not among `cases`.
@@ -146,31 +145,37 @@ def slices_of_cases(
     return found
 
 
-def _compared(rows: list[Any], whole: tuple[int, int, int]) -> pd.DataFrame:
+def _compared(rows: list[Any], total: tuple[int, int, int]) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame(columns=list(COLUMNS))
     found = [
         (
             *(family, value, n, right / n, right_after / n, (repaired - broken) / n),
             *(low, high),
-            *(repaired, broken, mcnemar_exact(repaired, broken), np.nan, *_departure((n, repaired, broken), whole)),
+            *(
+                repaired,
+                broken,
+                mcnemar_exact(repaired, broken),
+                np.nan,
+                *_departure((n, repaired, broken), total),
+            ),
         )
         for family, value, n, right, right_after, repaired, broken, low, high in rows
     ]
     table = pd.DataFrame(found, columns=list(COLUMNS))
     table["q"] = benjamini_hochberg(table["p"].tolist())
-    # Two halves of one family depart equally, but for a rounding.
+    # The two halves of a family depart equally up to rounding.
     size = -table["departure"].abs().round(9)
     order = table.assign(size=size).sort_values(["size", "q", "family", "value"], kind="stable").index
     return table.loc[order].reset_index(drop=True)
 
 
-def _departure(inside: tuple[int, int, int], whole: tuple[int, int, int]) -> tuple[float, float]:
-    """The delta of the cases outside a slice, and that of the slice less it in standard errors.
+def _departure(inside: tuple[int, int, int], total: tuple[int, int, int]) -> tuple[float, float]:
+    """The delta of the cases outside a slice, and the delta of the slice minus it, in standard errors.
 
-    Both are given as cases, repaired and broken. Errors as in Agresti and Min 2005, so that none is 0.
+    Both arguments are (cases, repaired, broken). Standard errors as in Agresti and Min 2005, so that none is 0.
     """
-    rest = tuple(of_all - of_slice for of_all, of_slice in zip(whole, inside, strict=True))
+    rest = tuple(of_all - of_slice for of_all, of_slice in zip(total, inside, strict=True))
     deltas = [(repaired - broken) / n for n, repaired, broken in (inside, rest)]
     variances = [
         (repaired + broken + 1 - (repaired - broken) ** 2 / (n + 2)) / (n + 2) ** 2
@@ -182,7 +187,7 @@ def _departure(inside: tuple[int, int, int], whole: tuple[int, int, int]) -> tup
 def _families(
     aligned: pd.DataFrame, cases: Sequence[Case], texts: pd.DataFrame, families: Sequence[Family]
 ) -> Iterator[Members]:
-    """The families of slices; `texts` is in the order of `cases`, or where there are none of `aligned`."""
+    """The families of slices; `texts` is in the order of `cases`, or of `aligned` if there are no cases."""
     if cases:
         texts = yield from _tags(aligned, cases, texts)
     yield _family("label", aligned["label"])

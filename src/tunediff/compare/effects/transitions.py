@@ -1,15 +1,14 @@
-"""Outcome of each case: its outcome before, its outcome after, and the numbers that follow.
+"""Transitions: the outcome of each case before and after, and the metrics that follow.
 
     right -> right      both_right
     not right -> right  repaired
     right -> not right  broken, a negative flip
-    not right twice     both_wrong_same where prediction and outcome stayed, else both_wrong_changed
+    not right twice     both_wrong_same if prediction and outcome are the same, else both_wrong_changed
 
-An invalid answer is not right: invalid twice is both_wrong_same, wrong then invalid is both_wrong_changed. So the
-five sum to the number of cases. `validity_metrics` counts across them: became_valid are cases of repaired and
-both_wrong_changed whose first answer was invalid, became_invalid those of broken and both_wrong_changed whose second
-one is. `cube` is the whole table, gold by before by after, that all of them are sums of.
-`transitions` takes what `tunediff.compare.pairs.align.align` returns.
+An invalid answer is not right: invalid twice is both_wrong_same, wrong then invalid is both_wrong_changed. So the five
+sum to the number of cases. `validity_metrics` counts across them: became_valid are cases of repaired and
+both_wrong_changed whose first answer is invalid, became_invalid those of broken and both_wrong_changed whose second
+answer is invalid.
 
     >>> cells = pd.Series(["both_right"] * 39 + ["repaired"] * 49 + ["broken"] * 2 + ["both_wrong_same"] * 10)
     >>> metrics = transition_metrics(cells, confidence=0.95, clusters=None)
@@ -34,7 +33,7 @@ TRANSITIONS = ("both_right", "repaired", "broken", "both_wrong_same", "both_wron
 
 
 class NegativeFlips(NamedTuple):
-    """Broken cases as a share of all cases, with its exact interval, and of those that base had right."""
+    """Broken cases as a share of all cases, with its exact interval, and of those that the base has right."""
 
     broken: int
     n: int
@@ -43,7 +42,7 @@ class NegativeFlips(NamedTuple):
     high: float
     base_right: int
     rate_of_right: float
-    expected_if_independent: float  # cases that two unrelated models of the same accuracies would break
+    expected_if_independent: float  # broken cases expected for independent models with these accuracies
 
 
 def transitions(aligned: pd.DataFrame) -> pd.Series:
@@ -51,7 +50,7 @@ def transitions(aligned: pd.DataFrame) -> pd.Series:
     before, after = aligned["outcome_base"], aligned["outcome_tuned"]
     right_before, right_after = before == RIGHT, after == RIGHT
     first, second = aligned["prediction_base"], aligned["prediction_tuned"]
-    # Files that say no more than what is right have no answers that could be seen to change.
+    # In a file of outcomes alone, changes of wrong answers are unknown.
     unknown = first.isna() & second.isna()
     same = (before == after) & ((before == INVALID) | unknown | (first == second))
     names = np.select([right_before & right_after, right_after, right_before, same], TRANSITIONS[:4], TRANSITIONS[4])
@@ -67,7 +66,7 @@ def cube(aligned: pd.DataFrame) -> pd.DataFrame:
     columns = {"label": "gold", "prediction_base": "before", "prediction_tuned": "after"}
     found = [*columns, "outcome_base", "outcome_tuned"]
     cells = aligned.groupby(found, observed=True, dropna=False).size().rename("cases").reset_index()
-    # As objects: numbers of labels have an order of their own, and no place for "invalid".
+    # As objects, because categories cannot hold "invalid".
     cells = cells.rename(columns=columns).astype(dict.fromkeys([*columns.values(), *found[-2:]], object))
     for name, who in (("before", "base"), ("after", "tuned")):
         cells[name] = cells[name].where(cells[f"outcome_{who}"] != INVALID, INVALID)
@@ -78,21 +77,20 @@ def cube(aligned: pd.DataFrame) -> pd.DataFrame:
 
 
 def transition_metrics(cells: pd.Series, confidence: float, clusters: Clusters) -> dict[str, float]:
-    """Return the counts of the transitions and what they say about the difference, flat.
+    """Return the counts of the transitions and the metrics of the difference, as a flat dict.
 
     Args:
         cells: the transition of each case, of length n_cases, at least 1.
-        confidence: of the intervals; one minus it is the level that the minimum detectable difference is for.
-        clusters: what cases may share, such as their premise, of length n_cases. Where several cases share one, the
-            interval of the difference allows for it.
+        confidence: level of the intervals; one minus it is the level of the minimum detectable difference.
+        clusters: cluster of each case, such as its premise, of length n_cases, for the interval of the difference.
 
     Returns:
-        n and the five transitions: cases. accuracy_base, accuracy_tuned: 0..1. accuracy_delta: tuned minus
-        base, in -1..1, with accuracy_delta_low and accuracy_delta_high (Tango 1998; see `delta_interval`).
-        mcnemar_p, mcnemar_midp: two-sided exact and mid-p value. churn: share of cases whose answer changed, two
-        right answers being the same one. negative_flip_rate: share of cases that broke, with the exact interval
-        negative_flip_rate_low, negative_flip_rate_high. minimum_detectable_delta: the smallest difference that so
-        many cases and flips show with 80 % power, in 0..1.
+        n and the five transitions: cases. accuracy_base, accuracy_tuned: 0..1. accuracy_delta: tuned minus base, in
+        -1..1, with accuracy_delta_low and accuracy_delta_high (Tango 1998; see `delta_interval`). mcnemar_p,
+        mcnemar_midp: two-sided exact and mid-p value. churn: share of cases whose answer changed; two right answers
+        count as the same. negative_flip_rate: share of broken cases, with the exact interval negative_flip_rate_low,
+        negative_flip_rate_high. minimum_detectable_delta: the smallest difference that this number of cases and flips
+        detects with 80 % power, in 0..1.
     """
     tally = cells.value_counts()
     counts = {name: int(tally.get(name, 0)) for name in TRANSITIONS}
@@ -120,31 +118,31 @@ def transition_metrics(cells: pd.Series, confidence: float, clusters: Clusters) 
 def delta_interval(cells: pd.Series, confidence: float, clusters: Clusters) -> tuple[float, float]:
     """Return the interval of the difference in accuracy, both ends in -1..1.
 
-    Tango's score interval. Where several cases share a cluster, each end is the farther one of Tango's and of the
-    cluster bootstrap's: a bootstrap alone has no length when nothing flips, Tango alone takes the cases of a cluster
-    for independent. Cases that all share one cluster say nothing about another: (-1, 1).
+    Tango's score interval. With clusters of several cases, each end is the wider of Tango's and that of a cluster
+    bootstrap: a bootstrap alone has zero width when nothing flips, and Tango's interval alone treats the cases of a
+    cluster as independent. With a single cluster, the result is (-1, 1).
 
     Args:
         cells: the transition of each case, of length n_cases.
-        confidence: of the interval.
-        clusters: of length n_cases, or None.
+        confidence: level of the interval.
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
     """
     return change_interval(changes(cells), confidence, clusters)
 
 
 def changes(cells: pd.Series) -> npt.NDArray[np.int64]:
-    """Return what became of each case as a number: 1 repaired, -1 broken, else 0."""
+    """Return the change of each case: 1 repaired, -1 broken, else 0."""
     return (cells == "repaired").to_numpy().astype(np.int64) - (cells == "broken").to_numpy()
 
 
 def change_interval(change: npt.NDArray[np.int64], confidence: float, clusters: Clusters) -> tuple[float, float]:
-    """Return the interval of `delta_interval` from what became of each case: 1 repaired, -1 broken, else 0."""
+    """Return the interval of `delta_interval`, given the change of each case: 1 repaired, -1 broken, else 0."""
     n = len(change)
     found = n if clusters is None else int(cluster_codes(clusters).max()) + 1
     if found == 1 < n:
         return -1.0, 1.0
     repaired, broken = int((change > 0).sum()), int((change < 0).sum())
-    # Where nothing flips, a bootstrap has no length: there are as many cases as clusters then.
+    # If nothing flips, a bootstrap has zero width, so clusters are counted instead of cases.
     low, high = difference_interval(repaired, broken, n if repaired or broken else found, confidence)
     if clusters is None or found == n:
         return low, high
@@ -153,14 +151,14 @@ def change_interval(change: npt.NDArray[np.int64], confidence: float, clusters: 
 
 
 def negative_flips(cells: pd.Series, confidence: float) -> NegativeFlips:
-    """Return the broken cases as rates, and how many unrelated models would break.
+    """Return the rate of broken cases, and the number expected for independent models.
 
-    Two models of accuracies a and b whose errors have nothing to do with each other break n a (1 - b) cases (Yan et
-    al. 2021). Fewer show that the tuned model kept what the base model knew.
+    Two models of accuracies a and b with independent errors break n a (1 - b) cases (Yan et al. 2021). Fewer show that
+    the tuned model kept what the base model knew.
 
     Args:
         cells: the transition of each case, of length n_cases, at least 1.
-        confidence: of the interval (Clopper and Pearson 1934).
+        confidence: level of the interval (Clopper and Pearson 1934).
     """
     n, broken, repaired = len(cells), int((cells == "broken").sum()), int((cells == "repaired").sum())
     right = int((cells == "both_right").sum()) + broken
@@ -173,7 +171,7 @@ def negative_flips(cells: pd.Series, confidence: float) -> NegativeFlips:
 
 
 def validity_metrics(aligned: pd.DataFrame) -> dict[str, int]:
-    """Return became_valid and became_invalid: cases whose answer could be parsed only after, or only before."""
+    """Return became_valid and became_invalid: cases with a valid answer only after, or only before."""
     before, after = aligned["outcome_base"] == INVALID, aligned["outcome_tuned"] == INVALID
     return {"became_valid": int((before & ~after).sum()), "became_invalid": int((~before & after).sum())}
 

@@ -1,6 +1,6 @@
-"""What the tuned model adds to the trivial baselines, on the same cases.
+"""The gain of the tuned model over trivial baselines, on the same cases.
 
-A fine-tuned model is worth its GPU by what it adds to the best of these:
+A fine-tuned model is worth its cost only if it beats the best of these:
 
     table = worth(task.gold(test), tuned_answers, task.baselines(train, test, base_answers), task.right, 0.95, clusters)
     worth_metrics(table)       # {"baseline_best": 0.64, "gain_over_baseline": 0.24, ...}
@@ -29,26 +29,25 @@ def worth(
     confidence: float,
     clusters: Clusters,
 ) -> pd.DataFrame:
-    """Return what the tuned model adds to each baseline on the same cases, best baseline first.
+    """Compare the tuned model with each baseline on the same cases, best baseline first.
 
-    The best baseline is the one that these cases show best, which is in its favour and not in the tuned model's.
+    The best baseline is chosen on these cases, a bias in favour of the baseline and not of the tuned model.
 
     Args:
-        gold: what `right` holds an answer against, such as the label of each case.
-        tuned: predictions of the tuned model, None where invalid, in the same order.
-        baselines: predictions of each baseline by name, in the same order.
-        right: whether an answer is right, given the gold one first.
-        confidence: of every interval.
-        clusters: what cases may share, such as their premise, of length n_cases; None: every case stands for itself.
+        gold: the gold answer of each case, such as its label.
+        tuned: predictions of the tuned model, None if invalid, in the same order.
+        baselines: predictions of each baseline, by name, in the same order.
+        right: function of a gold answer and an answer that returns whether the answer is right.
+        confidence: level of every interval.
+        clusters: cluster of each case, such as its premise, of length n_cases; None: cases are independent.
 
     Returns:
-        baseline: its name. accuracy: its own, 0..1, with the Wilson interval low..high. repaired: cases that the
-        tuned model has right and the baseline wrong; broken: the other way round. gain: tuned minus baseline, in
-        -1..1, with its paired interval gain_low..gain_high (Tango 1998,
-        by cluster where cases share one). p: exact McNemar test.
+        baseline: name. accuracy: of the baseline, 0..1, with the Wilson interval low..high. repaired: cases that only
+        the tuned model has right; broken: cases that only the baseline has right. gain: tuned minus baseline, in -1..1,
+        with its paired interval gain_low..gain_high (Tango 1998, by cluster). p: exact McNemar test.
 
     Raises:
-        TunediffError: no case, or other numbers of predictions than cases.
+        TunediffError: there is no case, or the number of predictions differs from that of the cases.
     """
     n = len(gold)
     for name, answers in {"tuned model": tuned, **baselines}.items():
@@ -84,10 +83,10 @@ def worth(
 
 
 def worth_metrics(table: pd.DataFrame) -> dict[str, float]:
-    """Return baseline_best, its accuracy, and gain_over_baseline with its interval _low and _high, all fractions.
+    """Return baseline_best (its accuracy) and gain_over_baseline with its interval _low and _high, all in -1..1.
 
     Args:
-        table: what `worth` returns.
+        table: the result of `worth`.
     """
     best = table.iloc[0]
     return {

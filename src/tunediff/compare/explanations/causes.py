@@ -1,11 +1,11 @@
-"""Why a case flipped, as far as stored evidence goes: fields first, then a sentence or two made of them alone.
+"""Why a case flipped, as far as the stored evidence shows: evidence fields, and a sentence or two made from them.
 
     {"transition": "repaired", "base_margin": -2.31, "tuned_margin": 0.8, "base_calibrated_margin": 0.12, ...}
-    The gold label trailed by 2.31 nats before and leads by 0.80 after; without the base model's label preference it
+    The gold label trailed by 2.31 nats before and leads by 0.80 after; without the base model's label bias it
     would have led before (by 0.12 nats).
 
-A clause is written by a rule of the task's `clauses`, which is handed the fields it cites and nothing else. So a clause
-cannot speak of what was not measured: where a cited field is missing, its clause is.
+A clause is written by a rule of the task's `clauses`, which gets only the fields that it cites. So a clause cannot
+mention anything that was not measured: if a cited field is missing, its clause is omitted.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from tunediff.compare.comparison import Comparison
 
 FLIPS = ("repaired", "broken")
-# Two clauses a sentence, two sentences.
+# Two sentences of two clauses.
 MOST_CLAUSES = 4
 
 
 class Clause(NamedTuple):
-    """A piece of an explanation, and the evidence fields that it was made of."""
+    """A part of an explanation, and the evidence fields that it cites."""
 
     text: str
     fields: tuple[str, ...]
@@ -46,15 +46,15 @@ class Neighbour(NamedTuple):
 def causes(
     comparison: "Comparison", chosen: npt.NDArray[np.intp], stable: pd.Series | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield the evidence and the explanation of some flipped cases, JSON-ready, in the order of `chosen`.
+    """Yield evidence and explanation of the chosen cases, JSON-ready, in the order of `chosen`.
 
     Args:
-        comparison: with its cases.
-        chosen: rows of its cases that are repaired or broken.
-        stable: where it was measured, whether the base model's answer is the same at another batch size, by case_id.
+        comparison: a comparison that has its cases.
+        chosen: rows of cases that are repaired or broken.
+        stable: whether the base model gives the same answer at another batch size, by case_id; None if not measured.
 
     Yields:
-        The fields of `evidence`, then clauses (text and fields of each) and explanation, a sentence or two.
+        The fields of `evidence`, clauses (text and fields of each) and explanation, one or two sentences.
 
     Raises:
         TunediffError: log-probabilities are not finite numbers, one per label.
@@ -71,17 +71,17 @@ def causes(
 def evidence(
     comparison: "Comparison", chosen: npt.NDArray[np.intp], stable: pd.Series | None = None
 ) -> list[dict[str, Any]]:
-    """Return the evidence of some flipped cases; what was not measured is None or not among its fields.
+    """Return the evidence of the chosen cases; fields that were not measured are None or missing.
 
     Arguments and errors are those of `causes`.
 
     Returns:
-        case_id, transition, label. For base and tuned: prediction (None where invalid); where answers are labels
-        margin, the log-probability of the gold label less that of the best other, in nats, calibrated_margin, the same
-        without the model's preference among the labels over all cases, and partial_input, the predicted label from the
-        partial input alone; parse ("parsed", "no label", or "cut off" at the token limit); what `Task.model_evidence`
-        says; for base stable. Then what `Task.case_evidence` says of the texts. nearest: the nearest training cases, as
-        `Task.neighbour` describes them.
+        case_id, transition, label. For base and tuned: prediction (None if invalid); if answers are labels, margin (the
+        log-probability of the gold label minus that of the best other label, in nats), calibrated_margin (the same
+        without the model's label bias over all cases) and partial_input (the label predicted from the partial
+        input alone); parse ("parsed", "no label", or "cut off" at the token limit); the fields of
+        `Task.model_evidence`; for the base, stable. Then the fields of `Task.case_evidence`. nearest: the nearest
+        training cases, as described by `Task.neighbour`.
     """
     if not len(chosen):
         return []
@@ -97,7 +97,7 @@ def evidence(
         if task.answers_are_labels and comparison.log_probs:
             gold = label_codes(task.labels, rows["label"])
             found["margin"] = gold_margins(comparison.log_probs[who][chosen], gold).tolist()
-            # The preference among the labels is that over all cases; the flipped ones alone would tell another.
+            # Calibrated over all cases: flipped cases alone would give a different label bias.
             found["calibrated_margin"] = gold_margins(comparison.calibrated[who][chosen], gold).tolist()
         found["parse"] = parse_status(rows, who)
         found |= task.model_evidence(rows, cases, who)
@@ -114,11 +114,11 @@ def evidence(
 
 
 def nearest(cases: Sequence[Case], train: Sequence[Case], inputs: Sequence[str], k: int = 3) -> list[list[Neighbour]]:
-    """Return the k nearest training cases of each case, nearest first; of equals, the first in training order.
+    """Return the k nearest training cases of each case, nearest first; ties in the order of training.
 
-    By the cosine distance of TF-IDF weighted words of the inputs together.
+    The distance is the cosine distance of the TF-IDF weighted words of all inputs.
     """
-    # scikit-learn takes over a second to import: only who asks for neighbours pays for it.
+    # scikit-learn takes over a second to import.
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", dtype=np.float32)  # noqa: S106
@@ -143,7 +143,7 @@ def nearest(cases: Sequence[Case], train: Sequence[Case], inputs: Sequence[str],
 
 
 def explain(fields: Mapping[str, Any], rules: Rules) -> list[Clause]:
-    """Return the clauses that the evidence of one case supports, the most telling first, at most `MOST_CLAUSES`."""
+    """Return the clauses that the evidence of one case supports, at most `MOST_CLAUSES`, in the order of the rules."""
     written = (
         Clause(text, cited)
         for cited, rule in rules
@@ -153,13 +153,13 @@ def explain(fields: Mapping[str, Any], rules: Rules) -> list[Clause]:
 
 
 def sentences(clauses: Sequence[Clause]) -> str:
-    """Return clauses as sentences, two clauses each."""
+    """Join clauses into sentences of two clauses each."""
     pairs = ("; ".join(clause.text for clause in clauses[at : at + 2]) for at in range(0, len(clauses), 2))
     return " ".join(f"{text[0].upper()}{text[1:]}." for text in pairs)
 
 
 def parse_status(rows: pd.DataFrame, who: str) -> list[str]:
-    """Return of each answer whether it could be parsed: "parsed", "no label", or "cut off" at the token limit."""
+    """Return the parse status of each answer: "parsed", "no label", or "cut off" at the token limit."""
     invalid = (rows[f"outcome_{who}"] == INVALID).to_numpy()
     reasons = rows.get(f"finish_reason_{who}")
     cut = invalid & (reasons == "length").to_numpy() if reasons is not None else np.zeros(len(rows), dtype=bool)
@@ -167,7 +167,7 @@ def parse_status(rows: pd.DataFrame, who: str) -> list[str]:
 
 
 def plain(column: pd.Series) -> list[Any]:
-    """Return the values as JSON has them, None where one is missing."""
+    """Return the values as a list for JSON, with None for missing ones."""
     values: list[Any] = column.astype(object).where(column.notna(), None).tolist()
     return values
 
@@ -177,5 +177,5 @@ def _text(case: Case, inputs: Sequence[str]) -> str:
 
 
 def _distance(similarity: float) -> float:
-    # A cosine of two equal texts may come out a rounding above 1.
+    # Rounding can make the cosine of two equal texts slightly larger than 1.
     return round(min(1.0, max(0.0, 1 - similarity)), 6)

@@ -1,1 +1,1 @@
-"""Two prediction files, read and paired."""
+"""Read two prediction files and pair their cases."""

@@ -1,4 +1,4 @@
-"""Pair two prediction files case by case; refuse where cases, labels, prompts, scorers or label lists differ.
+"""Pair two prediction files case by case, after checking that cases, labels, prompts, scorers and label lists agree.
 
 >>> base = pd.DataFrame({"case_id": ["a", "b"], "label": ["yes", "no"], "prediction": ["no", "no"],
 ...                      "outcome": ["wrong", "right"], "prompt_hash": ["p1", "p2"], "scorer": "choices"})
@@ -6,8 +6,8 @@
 >>> align(base, tuned)[["case_id", "label", "prediction_base", "prediction_tuned"]].values.tolist()
 [['a', 'yes', 'no', 'yes'], ['b', 'no', 'no', 'no']]
 
-Cases are paired by hashes of their ids, 8 bytes a case: `paired_rows` reads the ids themselves some at a time, so that
-files that do not fit memory are paired by it too. Cases without an id get one from their inputs: `input_ids`.
+Cases are paired by hashes of their ids, 8 bytes per case: `paired_rows` reads the ids in chunks, so it also pairs files
+that do not fit into memory. Cases without an id get one from their inputs: `input_ids`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,25 +22,25 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.runtime.hashing import content_hash
 
-# What must be equal in both files; it stands once in the aligned frame.
+# Columns that must be equal in both files, and occur once in the aligned frame.
 SHARED = ("label", "prompt_hash", "scorer")
 
 Rows = npt.NDArray[np.int64]
-# The case ids of a file, some at a time, as often as they are called for.
+# Returns an iterator over the case ids of a file, in chunks; it can be called several times.
 Ids = Callable[[], Iterable[pd.Series]]
 
 
 def input_ids(inputs: pd.DataFrame, occurrences: Sequence[int] | Rows | None = None) -> pd.Series:
     """Return the case id of each row of input fields: 16 hexadecimal digits hashed from names and texts.
 
-    The same as `tunediff.data.cases.make_cases` gives, but that repeated inputs are distinguished by their occurrence
-    alone.
+    They equal those of `tunediff.data.cases.make_cases`, except that repeated inputs are distinguished only by their
+    occurrence.
 
     Args:
-        inputs: a column an input field.
-        occurrences: which one a row is of those with its inputs, from 1; None: every row is the first.
+        inputs: one column per input field.
+        occurrences: occurrence number of each row among rows with the same inputs, from 1; None: 1 for every row.
     """
-    # As objects: reading Arrow's texts one by one takes as long as hashing them.
+    # As objects, because iterating over Arrow strings takes as long as hashing them.
     texts = zip(*(inputs[name].astype(object) for name in inputs), strict=True)
     records = (dict(zip(inputs.columns, row, strict=True)) for row in texts)
     numbers = np.ones(len(inputs), dtype=int) if occurrences is None else np.asarray(occurrences)
@@ -61,20 +61,19 @@ def align(
     """Return one row a case, in the order of `base`.
 
     Args:
-        base: predictions before, with case_id, label, prediction, outcome, prompt_hash, scorer, and any
-            other column.
+        base: predictions before, with case_id, label, prediction, outcome, prompt_hash, scorer, and any other column.
         tuned: predictions after, with the same columns, in any order of rows.
-        names: what to call the two in an error, such as their paths.
+        names: names of the two for error messages, such as their paths.
         shared: further columns that must be equal in both, such as the input fields.
-        labels: the label list of each, in the order of its scores, where it is known.
+        labels: the label list of each, in the order of its scores, if known.
 
     Returns:
         case_id, label, prompt_hash, scorer and the `shared` columns, then every other column of `base` with the
         suffix `_base` and of `tuned` with the suffix `_tuned`.
 
     Raises:
-        TunediffError: a column is missing, a file holds no case, a case id twice or an unknown outcome, or
-            the two differ in their label lists, case ids, labels, prompts, scorers or other shared columns.
+        TunediffError: a column is missing, a file has no case, a repeated case id or an unknown outcome, or the two
+            differ in their label lists, case ids, labels, prompts, scorers or other shared columns.
     """
     for frame, name in zip((base, tuned), names, strict=True):
         check_columns(frame, name, shared)
@@ -84,14 +83,14 @@ def align(
     agreement = SharedColumns(shared)
     agreement.look(base, tuned)
     agreement.check(names)
-    return agreement.beside(base, tuned)
+    return agreement.join(base, tuned)
 
 
 def check_columns(frame: pd.DataFrame, name: str, shared: Sequence[str] = ()) -> None:
-    """Refuse predictions without a column that is needed, without a case, or with an unknown outcome.
+    """Check that predictions have the required columns, at least one case, and known outcomes.
 
     Raises:
-        TunediffError: see above.
+        TunediffError: they do not.
     """
     needed = ["case_id", "label", "prediction", "outcome", "prompt_hash", "scorer", *shared]
     missing = [column for column in needed if column not in frame]
@@ -109,10 +108,10 @@ def check_columns(frame: pd.DataFrame, name: str, shared: Sequence[str] = ()) ->
 
 
 def check_labels(labels: tuple[Sequence[str] | None, Sequence[str] | None], names: tuple[str, str]) -> None:
-    """Refuse two label lists that differ, where both are known.
+    """Check that two label lists are equal, if both are known.
 
     Raises:
-        TunediffError: they differ, be it in their order.
+        TunediffError: they differ, if only in their order.
     """
     first, second = labels
     if first is not None and second is not None and list(first) != list(second):
@@ -123,10 +122,10 @@ def check_labels(labels: tuple[Sequence[str] | None, Sequence[str] | None], name
 
 
 def paired_rows(base: Ids, tuned: Ids, names: tuple[str, str]) -> Rows:
-    """Return the row of `tuned` that has the case of each row of `base`, of shape (n_cases,).
+    """Return the row of `tuned` with the case of each row of `base`, of shape (n_cases,).
 
     Raises:
-        TunediffError: a case id stands twice in a file, or in one file only.
+        TunediffError: a case id occurs twice in a file, or in one file only.
     """
     for salt in count():
         keys = [_keys(ids(), salt) for ids in (base, tuned)]
@@ -134,7 +133,7 @@ def paired_rows(base: Ids, tuned: Ids, names: tuple[str, str]) -> Rows:
         alike = [_alike(one[order], order) for one, order in zip(keys, orders, strict=True)]
         for ids, rows, name in zip((base, tuned), alike, names, strict=True):
             _check_once(texts_at(ids(), rows), name)
-        # Two ids with one hash: another way to hash tells them apart.
+        # Different ids with the same hash: hash again with another salt.
         if not any(map(len, alike)):
             break
     first, second = (one[order] for one, order in zip(keys, orders, strict=True))
@@ -163,7 +162,7 @@ def _keys(ids: Iterable[pd.Series], salt: int) -> npt.NDArray[np.uint64]:
 
 
 def _alike(keys: npt.NDArray[np.uint64], order: Rows) -> Rows:
-    """The rows that share their key with another, rising, given the sorted keys and the rows in their order."""
+    """The rows that share their key with another row, ascending, given the sorted keys and the rows in that order."""
     same = keys[1:] == keys[:-1]
     return np.sort(order[np.append(same, False) | np.append(False, same)])
 
@@ -177,7 +176,7 @@ def _check_once(ids: pd.Series, name: str) -> None:
 
 
 def texts_at(column: Iterable[pd.Series], rows: Rows) -> pd.Series:
-    """Return the values of a column at rising rows, where it is read some at a time."""
+    """Return the values of a column, which is read in chunks, at ascending rows."""
     found, start = [], 0
     for part in column:
         first, last = np.searchsorted(rows, [start, start + len(part)])
@@ -187,10 +186,10 @@ def texts_at(column: Iterable[pd.Series], rows: Rows) -> pd.Series:
 
 
 class SharedColumns:
-    """What both files must say of a case, looked at some cases at a time: columns by name, each with its differences.
+    """Check, chunk by chunk, that the columns that both files share are equal.
 
     Args:
-        shared: columns beside case_id and `SHARED`.
+        shared: columns in addition to case_id and `SHARED`.
     """
 
     def __init__(self, shared: Sequence[str]) -> None:
@@ -201,7 +200,7 @@ class SharedColumns:
         self._first: dict[str, tuple[object, object]] = {}
 
     def look(self, base: pd.DataFrame, tuned: pd.DataFrame) -> None:
-        """Compare more cases, those of both frames in the same order and on the same index from 0."""
+        """Compare a chunk of cases; both frames have the same order and an index from 0."""
         self._cases += len(base)
         for column in self.columns:
             before, after = base[column], tuned[column]
@@ -214,10 +213,10 @@ class SharedColumns:
             self._first.setdefault(column, (before[row], after[row]))
 
     def check(self, names: tuple[str, str]) -> None:
-        """Refuse two files that differ in what was looked at.
+        """Check that no difference was found.
 
         Raises:
-            TunediffError: naming the first column, how many cases differ, and the first of them.
+            TunediffError: there is one; the message names the first such column, the number of cases, and the first.
         """
         column = next((column for column in self.columns if column in self._first), None)
         if column is not None:
@@ -228,12 +227,12 @@ class SharedColumns:
                 "expected the same in both"
             )
 
-    def beside(self, base: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
-        """Return one row a case: what must be equal once, then the columns of each with the suffix of its model."""
+    def join(self, base: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
+        """Return one row per case: the shared columns once, then the columns of each with the suffix of its model."""
         parts = [base[self.columns], base.drop(columns=self.columns).add_suffix("_base")]
         return pd.concat([*parts, tuned.drop(columns=self.columns).add_suffix("_tuned")], axis=1)
 
 
 def _first(ids: pd.Series) -> str:
-    """Name up to three ids."""
+    """The first three ids as text."""
     return ", ".join(str(case_id) for case_id in ids.head(3)) + (", ..." if len(ids) > 3 else "")

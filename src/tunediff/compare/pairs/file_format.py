@@ -1,8 +1,8 @@
-"""What a file of another tool is known by, and what a user says of it: the seam for a new format.
+"""The interface for formats of other tools: how a file is recognised and read.
 
     FORMAT = FileFormat("promptfoo results", recognises=is_promptfoo, read=read_promptfoo)
 
-A format is a file of `tunediff.compare.pairs.formats` and a name in its list.
+To add a format, add a module to `tunediff.compare.pairs.formats` and an entry to its list.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 
 from tunediff.compare.pairs.predictions import Fields, Predictions
 
-# A row after its number, or what its file calls the place. The object of a .json file is the only row of it.
+# Pairs of a row number, or the file's own name of the place, and the row. A .json file with one object has one row.
 Rows = Iterable[tuple[int | str, dict[str, Any]]]
 
 
 class ReadOptions(NamedTuple):
-    """What a user says of a file besides its name.
+    """The user's options for reading a file.
 
-    fields: what its columns are called. data: the data set that it answers. metric: which of its metrics says what is
-    right. part: which of its filters or models is meant. threshold: the least score that is right. no_answer: a file of
-    {question id: how likely it is that there is no answer}.
+    fields: names of the columns. data: the data set that the file answers. metric: the metric that decides what is
+    right. part: the filter or model to read. threshold: the lowest score that counts as right. no_answer: a file of
+    {question id: probability of no answer}.
     """
 
     fields: Fields
@@ -34,9 +34,9 @@ class ReadOptions(NamedTuple):
 class FileFormat(NamedTuple):
     """A format of another tool.
 
-    name: as a user is told what a file was taken for. recognises: whether the first row (the object of a .json file, a
-    row without values for the columns of Parquet) is of it. read: rows, the name of the file and what the user says of
-    it become predictions; it raises TunediffError where the file is at fault.
+    name: name of the format for messages. recognises: whether the first row (the object of a .json file; for Parquet, a
+    row without values) has this format. read: function of the rows, the name of the file and the user's options that
+    returns predictions; it raises TunediffError if the file is invalid.
     """
 
     name: str

@@ -1,12 +1,12 @@
-"""Answers that another tool has graded: right, wrong or without a score, told alike whichever tool it was.
+"""Answers graded by another tool, converted to predictions in the same way for all tools.
 
     answers = [Graded(1, "q1", score=True, prediction="Paris", label="Paris"), Graded(2, "q2", None, why="error")]
     from_graded(answers, "log.json", options, "a log", "match").frame["outcome"].tolist()      # ["right", "invalid"]
 
-A score is right or wrong where it is true or false, 1 or 0. Any other number takes a threshold, from which on an answer
-is right; without one it is refused. An answer without a score is invalid, and counted with the reason (TD405). Several
-answers to one case (epochs, trials) are a case each, and stand together as a cluster: intervals take them for one piece
-of evidence (TD404). An answer that is its gold label and is called wrong is named (TD402).
+Scores true and 1 are right, false and 0 are wrong. Any other number requires a threshold, the lowest score that counts
+as right. An answer without a score is invalid, and counted with its reason (TD405). Repeated answers to a case (epochs,
+trials) count as one case each and form a cluster, which intervals treat as one observation (TD404). Answers that equal
+the gold label but are graded as wrong are reported (TD402).
 """
 
 import math
@@ -28,16 +28,16 @@ from tunediff.runtime.files import LONE_SURROGATE, shown
 from tunediff.runtime.hashing import content_hash
 from tunediff.runtime.problems import Problems
 
-# Reasons that a sentence names.
+# The number of reasons that a sentence lists.
 REASONS = 3
 
 
 class Graded(NamedTuple):
     """One answer.
 
-    place: the row, or what the file calls it. score: true, false, a number, or None where there is none, which `why`
-    says in a word. prediction, label: None where the file does not have them. choices: what there was to choose, where
-    likelihoods say which was chosen. repeat: which answer to the case it is, from 1. about: what the file says of the
+    place: the row number, or the file's own name of the place. score: true, false, a number, or None if there is none,
+    for the reason `why`. prediction, label: None if the file does not have them. choices: the choices, if likelihoods
+    decide between them. repeat: number of the answer among those to the case, from 1. about: further fields of the
     case, by name.
     """
 
@@ -58,15 +58,15 @@ def from_graded(answers: Iterable[Graded], name: str, options: ReadOptions, orig
     """Return graded answers as predictions.
 
     Args:
-        answers: in the order of the file; those of one case may stand apart.
-        name: of the file, for errors.
-        options: with the threshold, and the name of the cluster.
-        origin: what the file was taken for.
-        metric: what it was graded by.
+        answers: the answers in the order of the file; those to one case need not be consecutive.
+        name: name of the file for error messages.
+        options: the threshold and the name of the cluster field.
+        origin: description of the file's format.
+        metric: name of the metric that the scores are of.
 
     Raises:
-        TunediffError: a score that is neither right nor wrong, text that no file can hold, an unknown cluster, or no
-            answer at all.
+        TunediffError: a score is neither right nor wrong, text is not valid Unicode, the cluster field is unknown, or
+            there is no answer.
     """
     problems = Problems(name)
     reasons: Counter[str] = Counter()
@@ -114,10 +114,10 @@ def from_graded(answers: Iterable[Graded], name: str, options: ReadOptions, orig
 
 
 def chosen_metric(found: Sequence[str], wanted: str | None, name: str) -> tuple[str, str]:
-    """The metric that says what is right, the first where none is named, and words for it with the others there are.
+    """Return the metric that decides what is right, by default the first, and a description that lists the others.
 
     Raises:
-        TunediffError: there is none, or not that one.
+        TunediffError: there is no metric, or not the wanted one.
     """
     found = list(dict.fromkeys(found))
     if not found or (wanted is not None and wanted not in found):
@@ -130,7 +130,7 @@ def chosen_metric(found: Sequence[str], wanted: str | None, name: str) -> tuple[
 
 
 def text_or_none(value: Any) -> str | None:
-    """A value of JSON as text: texts as they stand, several in a list with commas, anything else as JSON has it."""
+    """Return a JSON value as text: strings unchanged, lists of strings joined by commas, anything else as JSON."""
     if isinstance(value, list | tuple) and value and not any(isinstance(one, list | dict) for one in value):
         return ", ".join(str(text_or_none(one)) for one in value)
     if value is None or value == []:
@@ -151,7 +151,7 @@ def _cluster(one: Graded, field: str | None, name: str) -> str | None:
 
 
 def _repeats(frame: pd.DataFrame, name: str) -> Iterator[tuple[str, str]]:
-    """TD404, where cases are answered several times; ids and clusters are put in place."""
+    """TD404 for cases that are answered several times; changes their ids and clusters in `frame`."""
     repeats = frame.pop("repeat")
     if (repeats == 1).all():
         return
@@ -170,13 +170,14 @@ def _without_score(reasons: Counter[str], n: int, name: str) -> Iterator[tuple[s
     if count := sum(reasons.values()):
         why = ", ".join(f"{shown(reason, 80)[1:-1]} {times:,}" for reason, times in reasons.most_common(REASONS))
         more = ", ..." if len(reasons) > REASONS else ""
-        yield "TD405", f"{count:,} of the {n:,} answers of {name} without a score ({why}{more}): invalid, so not right."
+        has = "has" if count == 1 else "have"
+        yield "TD405", f"{count:,} of the {n:,} answers of {name} {has} no score ({why}{more}): invalid, so not right."
 
 
 def _labels(
     frame: pd.DataFrame, metric: str, name: str, checks: list[tuple[str, str]]
 ) -> tuple[tuple[str, ...] | None, Table | None]:
-    """The label list and the scores, where the file has them; an empty list where there are no gold labels."""
+    """The label list and the scores, if the file has them; an empty list if there are no gold labels."""
     several = frame["choices"].notna()
     labels: tuple[str, ...] | None = None
     scores: Table | None = None

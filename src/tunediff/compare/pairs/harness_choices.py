@@ -1,12 +1,13 @@
-"""What the choices of a case are in a sample of lm-evaluation-harness, and which of them a metric takes.
+"""Choices in samples of lm-evaluation-harness, and the choice that each metric selects.
 
     responses = [["-1.5", "False"], ["-0.3", "True"], ["-2.0", "False"]]
     read_choices(responses, [" True", " Neither", " False"], False, "samples.jsonl, row 1").scores  # [-1.5, -0.3, -2.0]
     labels, scores, checks = choose(frame, "acc", "samples.jsonl")
     frame["prediction"]                                    # "Neither", ...: the choice that acc takes in each case
 
-Each metric has its rule: acc takes the highest log-likelihood, acc_norm divides it by characters first, acc_bytes by
-bytes, acc_mutual_info subtracts what the choice has without its prompt, exact_match asks which is the greedy answer.
+Each metric has its rule: acc selects the highest log-likelihood, acc_norm divides it by the number of characters first,
+acc_bytes by the number of bytes, acc_mutual_info subtracts the log-likelihood of the choice without its prompt, and
+exact_match selects the greedy answer.
 """
 
 import math
@@ -26,10 +27,10 @@ OTHER = "(not the target)"
 
 
 class Choices(NamedTuple):
-    """The choices of one case: texts as they were asked for, log-likelihoods, and which are the greedy answer.
+    """The choices of one case: texts, log-likelihoods, and whether each is the greedy answer.
 
-    alone: log-likelihoods without the prompt, where the file has them. texts: empty where the file has none. tokens:
-    how many each has, where the file says it.
+    alone: log-likelihoods without the prompt, if the file has them. texts: empty if the file has none. tokens: number
+    of tokens of each choice, if the file has it.
     """
 
     texts: list[str]
@@ -48,12 +49,12 @@ def has_likelihoods(responses: Any, requests: list[list[Any]]) -> bool:
     )
     if not pairs or not requests:
         return pairs and all(reads_as_number(one[0]) for one in responses)
-    # Whoever asks for an answer says when it ends.
+    # A request for generated text has an object with stop conditions.
     return not any(isinstance(part, dict) for part in requests[0])
 
 
 def reads_as_number(value: Any) -> bool:
-    """Whether a value is a number, or text that gives one."""
+    """Whether a value is a number, or text that can be parsed as one."""
     try:
         float(value)
     except (TypeError, ValueError, OverflowError):
@@ -66,12 +67,12 @@ def read_choices(responses: list[Any], texts: list[str], twice: bool, place: str
 
     Args:
         responses: of length n_choices: pairs of a log-likelihood and whether it was the greedy answer.
-        texts: the choice that each request asked for; of another length where the file does not have them.
-        twice: whether every choice stands a second time, without its prompt, as acc_mutual_info has it.
-        place: file and row, for errors.
+        texts: the text of the choice in each request; of another length if the file does not have them.
+        twice: whether every choice occurs a second time without its prompt, as for acc_mutual_info.
+        place: file and row for error messages.
 
     Raises:
-        TunediffError: what is no number, or one response too many for two of each choice.
+        TunediffError: a log-likelihood is not a number, or their number is odd although `twice` is set.
     """
     try:
         scores = [float(response[0]) for response in responses]
@@ -93,17 +94,17 @@ def read_choices(responses: list[Any], texts: list[str], twice: bool, place: str
 def choose(
     frame: pd.DataFrame, metric: str, name: str
 ) -> tuple[tuple[str, ...] | None, Table | None, list[tuple[str, str]]]:
-    """Put the choices that the model took, and their texts for their numbers, in place.
+    """Set the predictions to the choices that the metric selects, and replace choice numbers by their texts.
 
     Args:
-        frame: a row a case, with `label`, `outcome` and `choices` (None where there is only one); `prediction`, and
-            where need be `label` and `outcome`, are changed in it.
-        metric: which one gave the outcomes.
-        name: of the file, for errors.
+        frame: one row per case, with `label`, `outcome` and `choices` (None if there is only one); `prediction`, and if
+            necessary `label` and `outcome`, are changed in place.
+        metric: the metric of the outcomes.
+        name: name of the file for error messages.
 
     Returns:
-        The label list where all cases have the same one, their log-likelihoods of shape (n_cases, n_choices), and the
-        checks that they fail.
+        The label list if all cases have the same choices, their log-likelihoods of shape (n_cases, n_choices), and the
+        checks that the file fails.
 
     Raises:
         TunediffError: most outcomes contradict the log-likelihoods.
@@ -113,7 +114,7 @@ def choose(
     rows = frame[several]
     offered: list[Choices] = rows["choices"].tolist()
     right = (rows["outcome"] == RIGHT).tolist()
-    # Of all ways to read target and outcome, the one that fits them best.
+    # Choose the interpretation of the targets that agrees best with the outcomes.
     best, words = (0, 0), True
     picks: list[int | None] = []
     gold: list[frozenset[int]] = []
@@ -151,7 +152,7 @@ def choose(
         checks.append(("TD403", f"In {cases} a log-likelihood is NaN: they count as invalid."))
     labels = _name_choices(frame, rows.index, offered, picks, gold, in_words=words and any(gold))
     scores = np.array([one.scores for one in offered], dtype=np.float64) if labels and several.all() else None
-    # A choice that cannot be, such as one longer than the context, has a likelihood of minus infinity.
+    # An impossible choice, such as one longer than the context, has a log-likelihood of minus infinity.
     scores = scores if scores is not None and np.isfinite(scores).all() else None
     return labels, scores, checks
 
@@ -164,12 +165,12 @@ def _name_choices(
     gold: list[frozenset[int]],
     in_words: bool,
 ) -> tuple[str, ...] | None:
-    """Put the choices into `frame`, by their texts where these tell them apart; the label list where there is one."""
+    """Write the choices to `frame`, by text if the texts are distinct; return the label list if it is fixed."""
     texts = [tuple(text.strip() for text in one.texts) for one in offered]
     named = bool(texts) and all(one and len(set(one)) == len(one) for one in texts)
     fixed = texts[0] if named and len(set(texts)) == 1 else None
     if in_words and not all(gold):
-        fixed = None  # a target that is no choice is no label of the list
+        fixed = None  # a target that is not among the choices cannot be in the label list
     single = bool(gold) and all(len(right_ones) == 1 for right_ones in gold)
     if not (named and in_words) and not (fixed and single):
         texts = [tuple(map(str, range(len(one.scores)))) for one in offered]
@@ -181,13 +182,13 @@ def _name_choices(
     return fixed
 
 
-# The choice that a metric takes, given those that are right: its number, -1 for none of them, None for no number.
+# Returns the number of the choice that a metric selects, given the right ones: -1 if none, None if it is undefined.
 Rule = Callable[[Choices, frozenset[int]], int | None]
 
 
 def _rules(metric: str) -> list[Rule]:
-    """How a metric may have come to its outcome, the most likely way first."""
-    # Which part of a continuation is the choice depends on the task: the blank before it is mostly not.
+    """The possible rules of a metric, the most likely one first."""
+    # Whether the space before a continuation counts as part of the choice depends on the task; mostly it does not.
     cuts: list[Callable[[str], str]] = [lambda text: text.removeprefix(" "), str, str.strip]
     characters = [_by_length(len, cut) for cut in cuts]
     in_bytes = [_by_length(lambda text: len(text.encode()), cut) for cut in cuts]
@@ -229,7 +230,7 @@ def _greedy(choices: Choices, gold: frozenset[int]) -> int | None:
     if any(map(math.isnan, choices.scores)):
         return None
     greedy = [place for place, one in enumerate(choices.greedy) if one]
-    # A choice that another one begins with is greedy together with it.
+    # Several choices can be greedy if one is a prefix of another.
     return next((place for place in greedy if place in gold), greedy[0] if greedy else -1)
 
 
@@ -238,9 +239,9 @@ def _first_highest(values: Sequence[float]) -> int | None:
 
 
 def _gold(target: str, choices: Choices, in_words: bool) -> frozenset[int]:
-    """The numbers of the choices that a target stands for; none where it stands for none.
+    """The numbers of the choices that a target refers to; empty if none.
 
-    Tasks give the target as the number of a choice, several numbers, or its text.
+    Tasks give the target as the number of a choice, as several numbers, or as its text.
     """
     if in_words:
         return frozenset(at for at, text in enumerate(choices.texts) if text.strip() == target.strip())

@@ -1,4 +1,4 @@
-"""Scores per label from foreign files: which label each number belongs to, and log-probabilities.
+"""Scores per label in files of other tools: find the label of each number, and convert to log-probabilities.
 
 >>> scored = Scored(size=2, labels=None)
 >>> scored.look([[2.0, 1.0], [0.1, 0.7]], ["yes", "no"])
@@ -24,7 +24,7 @@ from tunediff.runtime.problems import Problems
 
 Table = npt.NDArray[np.float64]
 
-# Numbers with more decimal places than that are not rounded.
+# Numbers with more decimal places are treated as not rounded.
 MOST_PLACES = 6
 
 
@@ -32,25 +32,27 @@ PROBABILITIES, LOG_PROBABILITIES, LOGITS = "probabilities", "log-probabilities",
 
 
 class Scored:
-    """What there is to know of one file's scores before they are turned into log-probabilities.
+    """Collect statistics of one file's scores, before they are converted to log-probabilities.
 
-    size: numbers a case. labels: in their order, where the file says it. Cases are handed to `look` some at a time.
+    Args:
+        size: numbers per case.
+        labels: labels in the order of the numbers, if the file lists them.
     """
 
     def __init__(self, size: int, labels: tuple[str, ...] | None) -> None:
         self.size, self.labels = size, labels
         self._low, self._high = np.inf, -np.inf
-        # Of the sums of the rows as they are and as percentages, and of the sums of the exponentials.
+        # Largest deviations from 1 of the row sums, the row sums as percentages, and the row sums of the exponentials.
         self._off = np.zeros(3)
         self._places = 0
         self._tops: set[tuple[int, str]] = set()
 
     @property
-    def taken_for(self) -> str:
-        """What the numbers are taken for: `PROBABILITIES`, `LOG_PROBABILITIES` or `LOGITS`.
+    def interpretation(self) -> str:
+        """The interpretation of the numbers: `PROBABILITIES`, `LOG_PROBABILITIES` or `LOGITS`.
 
-        Probabilities lie in 0..1 (or 0..100) and each row sums to 1 (or 100) up to rounding: each may be off by half
-        a unit of the last decimal place that the file has. Exponentials of log-probabilities sum to 1.
+        Probabilities are in 0..1 (or 0..100), and each row sums to 1 (or 100) up to rounding: each number may be off by
+        half a unit of the last decimal place in the file. Exponentials of log-probabilities sum to 1.
         """
         unit = self.size * 0.5 * 10.0**-self._places + 1e-9
         rounding = max(0.01, unit if self._places else 0.0)
@@ -61,11 +63,11 @@ class Scored:
 
     @property
     def probable(self) -> bool:
-        """Whether the numbers are taken for probabilities."""
-        return self.taken_for == PROBABILITIES
+        """Whether the numbers are interpreted as probabilities."""
+        return self.interpretation == PROBABILITIES
 
     def look(self, scores: npt.ArrayLike, predictions: Sequence[str | None] | pd.Series) -> None:
-        """Take note of more cases: scores of shape (n_cases, size) and the predictions that go with them."""
+        """Add a chunk of cases: scores of shape (n_cases, size) and their predictions."""
         table = np.asarray(scores, dtype=np.float64)
         self._low, self._high = min(self._low, table.min()), max(self._high, table.max())
         sums = table.sum(axis=1)
@@ -74,7 +76,7 @@ class Scored:
         self._off = np.maximum(self._off, np.abs(off).max(axis=1))
         while self._places < MOST_PLACES and not np.allclose(table, table.round(self._places), rtol=0, atol=1e-9):
             self._places += 1
-        # More pairs than places: the predictions do not follow the scores, and never will.
+        # More pairs than places mean that the predictions do not follow the scores.
         if len(self._tops) <= self.size:
             top = table.argmax(axis=1)
             clear = (table == table.max(axis=1, keepdims=True)).sum(axis=1) == 1
@@ -84,32 +86,32 @@ class Scored:
 
     @property
     def order(self) -> dict[int, str]:
-        """The label of each place in the scores, learnt from the cases: where a place is highest, the prediction.
+        """The label of each place in the scores, inferred from the predictions of cases where that place is highest.
 
-        Empty where the predictions do not follow the highest score. A place that is never highest is left out.
+        Empty if the predictions do not follow the highest score. Places that are never highest are omitted.
         """
         places, labels = ({pair[at] for pair in self._tops} for at in (0, 1))
         return dict(sorted(self._tops)) if len(places) == len(labels) == len(self._tops) else {}
 
 
 def common_labels(before: Scored, after: Scored, names: tuple[str, str]) -> tuple[str, ...]:
-    """Return the labels that the scores of both files are in the order of.
+    """Return the labels in the order of the scores of both files.
 
-    Where neither file names its labels, the order is learnt from the predictions of both, see `Scored.order`.
+    If neither file lists its labels, the order is inferred from the predictions of both, see `Scored.order`.
 
     Args:
-        before: of the base model.
-        after: of the tuned model.
-        names: what to call the two in an error.
+        before: scores of the base model.
+        after: scores of the tuned model.
+        names: names of the two for error messages.
 
     Raises:
-        TunediffError: another label list or order in the two, or none that can be told.
+        TunediffError: the label lists or their orders differ, or the order cannot be inferred.
     """
     both = f"{names[0]} and {names[1]}"
     known = before.labels or after.labels or _learnt(before, after, both)
     for file in (before, after):
         if (file.labels or known) != known or file.size != len(known):
-            found = ", ".join(file.labels or ()) or f"{file.size} numbers a case"
+            found = ", ".join(file.labels or ()) or f"{file.size} numbers per case"
             raise TunediffError(
                 f"{both}: label list: found {', '.join(known)} in one and {found} in the other, expected the same"
             )
@@ -134,14 +136,14 @@ def _learnt(before: Scored, after: Scored, both: str) -> tuple[str, ...]:
 
 
 def score_table(scores: pd.Series, name: str) -> tuple[Table, tuple[str, ...] | None]:
-    """Return the scores of shape (n_cases, n_labels), and their labels, sorted, where the scores name them.
+    """Return the scores of shape (n_cases, n_labels), and their labels, sorted, if the scores name them.
 
     Args:
-        scores: of each case a list of numbers, an object {label: number}, or either as JSON text.
-        name: of the file, for errors.
+        scores: the scores of each case: a list of numbers, an object {label: number}, or either as JSON text.
+        name: name of the file for error messages.
 
     Raises:
-        TunediffError: a case without a finite number for every label, or two labels of one text.
+        TunediffError: a case has no finite number for a label, or two labels have the same text.
     """
     values: list[Any] = [_json(value) if isinstance(value, str) else value for value in scores.astype(object)]
     keys = tuple(sorted(map(str, values[0]), key=_label)) if isinstance(values[0], dict) else None
@@ -153,7 +155,7 @@ def score_table(scores: pd.Series, name: str) -> tuple[Table, tuple[str, ...] | 
         flat = np.fromiter(chain.from_iterable(rows), dtype=np.float64, count=size * len(values))
         if not np.isfinite(flat).all():
             raise ValueError
-    except (TypeError, ValueError, KeyError, OverflowError):  # the last: a whole number beyond any float
+    except (TypeError, ValueError, KeyError, OverflowError):  # OverflowError: an integer too large for a float
         problems = Problems(name)
         for row, (number, value) in enumerate(zip(scores.index, values, strict=True)):
             if not _is_scores(value, keys, size):
@@ -172,7 +174,7 @@ def _label(key: str) -> str:
 
 
 def _json(text: str) -> object:
-    """The value of a JSON text, None where it is none."""
+    """The value of a JSON text, None if it is not JSON."""
     try:
         return from_json(text)
     except ValueError:
@@ -190,13 +192,13 @@ def _is_scores(value: Any, labels: tuple[str, ...] | None, size: int) -> bool:
 
 
 def log_probabilities(scores: npt.ArrayLike, probable: bool | None = None) -> Table:
-    """Return natural-log probabilities, each row normalised over the labels.
+    """Return log-probabilities (natural logarithm), each row normalised over the labels.
 
-    What is taken for logits or log-probabilities (`Scored.taken_for`) is normalised by one and the same formula.
+    Logits and log-probabilities (`Scored.interpretation`) are normalised by the same formula.
 
     Args:
         scores: finite numbers of shape (n_cases, n_labels).
-        probable: whether they are probabilities, where these cases are not all that there are; None: look.
+        probable: whether they are probabilities; None: infer it from these scores.
     """
     table = np.asarray(scores, dtype=np.float64)
     if probable is None:
@@ -204,7 +206,7 @@ def log_probabilities(scores: npt.ArrayLike, probable: bool | None = None) -> Ta
         seen.look(table, [None] * len(table))
         probable = seen.probable
     if probable:
-        # A probability that was rounded to 0 has a logarithm all the same.
+        # A probability rounded to 0 gets a finite logarithm.
         table = np.log(np.maximum(table, np.finfo(np.float64).tiny))
     shifted = table - table.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))

@@ -1,11 +1,11 @@
-"""Prediction files as people have them: tables, and the files of other tools, which are known by what is in them.
+"""Read prediction files: tables, and the files of other tools, which are recognised by their content.
 
     for some in read_predictions(Path("before.csv"), Fields(label="gold", prediction="answer", case_id="id")): ...
     (all,) = read_predictions(Path("samples_anli_r1_2026-11-20.jsonl"), Fields())
     (all,) = read_predictions(Path("predictions.json"), Fields(), data=Path("dev-v2.0.json"))
 
-Tables are CSV, .tsv, JSON lines, JSON arrays and Parquet, read some cases at a time; the formats of other tools stand
-in `tunediff.compare.pairs.formats.FORMATS`, and are read at once. What a file was taken for is its `origin`.
+Tables are CSV, TSV, JSON lines, JSON arrays and Parquet, read in chunks. The formats of other tools are listed in
+`tunediff.compare.pairs.formats.FORMATS` and read as a whole. `Predictions.origin` describes how a file was interpreted.
 """
 
 import itertools
@@ -39,19 +39,19 @@ def read_predictions(
     threshold: float | None = None,
     no_answer: Path | None = None,
 ) -> Iterator[Predictions]:
-    """Read one model's predictions, some cases at a time.
+    """Read one model's predictions, in chunks.
 
     Args:
-        path: a file of one of `KINDS`.
-        fields: names of its columns; of other tools' files only the cluster, a field of the document or the like.
+        path: a file with a suffix in `KINDS`.
+        fields: names of its columns; for files of other tools only the cluster, such as a field of the document.
         data: the data set in SQuAD's layout, for a .json file of answers.
-        metric: which metric of another tool's file says what is right; None takes the usual one.
-        filter_name: which filter or model of such a file; None where there is only one.
-        threshold: the least score that counts as right, if scores are not 0 or 1.
-        no_answer: how likely it is that questions of SQuAD have no answer.
+        metric: metric of another tool's file that decides what is right; None: the tool's usual one.
+        filter_name: filter or model of such a file; None if there is only one.
+        threshold: the lowest score that counts as right, if scores are not 0 or 1.
+        no_answer: file with the probabilities that SQuAD questions have no answer.
 
     Raises:
-        TunediffError: the file cannot be read, is of another kind, or lacks what is needed.
+        TunediffError: the file cannot be read, is of an unknown kind, or lacks required columns.
     """
     kind = kind_of(path)
     if threshold is not None and not math.isfinite(threshold):
@@ -65,7 +65,7 @@ def read_predictions(
         return
     for given, option in ((data, "a data set (--data)"), (no_answer, "probabilities (--no-answer)")):
         if given is not None:
-            raise TunediffError(f"{path}: found {option} beside a {kind} file, expected SQuAD's .json and --data")
+            raise TunediffError(f"{path}: found {option} with a {kind} file, expected SQuAD's .json and --data")
     if kind == ".parquet":
         yield from _parquet_predictions(path, options)
         return
@@ -97,7 +97,7 @@ def _format_of(row: Mapping[str, Any]) -> FileFormat | None:
 
 
 def _rows(path: Path, kind: str) -> Iterator[tuple[int | str, dict[str, Any]]]:
-    """The rows of a file, each after its number; an object is its only row."""
+    """The numbered rows of a file; a JSON object is its only row."""
     lines: Callable[[Path], Iterator[tuple[int | str, dict[str, Any]]]] = numbered_jsonl
     readers = {".csv": numbered_csv, ".tsv": numbered_tsv, SUFFIX: archive_rows}
     if kind in readers:
@@ -106,10 +106,10 @@ def _rows(path: Path, kind: str) -> Iterator[tuple[int | str, dict[str, Any]]]:
 
 
 def _refuse_unused(options: ReadOptions, path: Path) -> None:
-    """Refuse what says nothing of a table, so that nobody takes it for heard.
+    """Refuse options that do not apply to tables, instead of ignoring them.
 
     Raises:
-        TunediffError: a metric, or a threshold of no score.
+        TunediffError: there is a metric, a filter, or a threshold without a column of scores.
     """
     if options.metric is not None:
         raise TunediffError(
@@ -122,7 +122,7 @@ def _refuse_unused(options: ReadOptions, path: Path) -> None:
 
 
 def _refuse_columns(options: ReadOptions, path: Path, tool: str) -> None:
-    """Refuse names of columns beside a file of another tool, which has its own.
+    """Refuse names of columns for a file of another tool, whose columns are fixed.
 
     Raises:
         TunediffError: such a name is given.
@@ -138,7 +138,7 @@ def _refuse_columns(options: ReadOptions, path: Path, tool: str) -> None:
 def _checked(
     tables: Iterable[tuple[pd.DataFrame, dict[str, Any]]], options: ReadOptions, path: Path
 ) -> Iterator[Predictions]:
-    """The predictions of tables, each with what made it; rows at fault are reported together at the end."""
+    """The predictions of tables, given with their arguments; invalid rows are reported together at the end."""
     _refuse_unused(options, path)
     problems = Problems(str(path))
     for table, about in tables:
@@ -149,14 +149,14 @@ def _checked(
 
 
 def _is_array(path: Path) -> bool:
-    """Whether a file of JSON holds one array, as lm-evaluation-harness wrote its samples up to version 0.4.2."""
+    """Whether a JSON file is one array, as lm-evaluation-harness wrote its samples up to version 0.4.2."""
     lines = itertools.islice((line.strip() for line in text_lines(path)), 100)
     first = next(filter(None, lines), "")
     return first == "[" or (first.startswith("[") and first[1:].lstrip().startswith("{"))
 
 
 def _values(path: Path) -> Iterator[tuple[int | str, dict[str, Any]]]:
-    """The objects of a JSON array, or the one object that a file is."""
+    """The numbered objects of a JSON array, or the only object of a file."""
     value = read_json(path)
     problems = Problems(str(path))
     for number, row in enumerate(value if isinstance(value, list) else [value], start=1):
@@ -168,7 +168,7 @@ def _values(path: Path) -> Iterator[tuple[int | str, dict[str, Any]]]:
 
 
 def _parquet_predictions(path: Path, options: ReadOptions) -> Iterator[Predictions]:
-    """Those of a Parquet file: of another tool by its columns, else a table."""
+    """The predictions of a Parquet file: of another tool if the columns match, else a table."""
     _, names, _ = parquet_batches(path, lambda _: ())
     if known := _format_of(dict.fromkeys(names)):
         _refuse_columns(options, path, known.name)
@@ -190,7 +190,7 @@ def _parquet_rows(path: Path) -> Rows:
 
 
 def _parquet(path: Path, fields: Fields) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
-    """The wanted columns, some rows at a time, and what made them."""
+    """The wanted columns in chunks, with the arguments of `from_table`."""
     import pyarrow as pa
 
     schema, names, batches = parquet_batches(path, fields.wanted)
@@ -198,7 +198,7 @@ def _parquet(path: Path, fields: Fields) -> Iterator[tuple[pd.DataFrame, dict[st
     start = 1
     for batch in batches:
         try:
-            # Whole numbers beside an empty cell would become floats, and lose digits.
+            # Integers in a column with an empty cell would become floats, and lose digits.
             frame = batch.to_pandas(ignore_metadata=True, integer_object_nulls=True)
         except (pa.ArrowException, ValueError, OverflowError) as error:
             raise TunediffError(f"{path}: found a value that cannot be read: {error}") from None

@@ -1,4 +1,4 @@
-"""Predictions of any origin, brought into the columns that are compared.
+"""Convert predictions of any origin to the columns that are compared.
 
     >>> table = pd.DataFrame({"text": ["A dog runs.", "A cat sits."], "gold": [0, 1], "answer": [0, None]})
     >>> fields = Fields(label="gold", prediction="answer", inputs=("text",))
@@ -6,8 +6,8 @@
     [['0', '0', 'right'], ['1', '-', 'invalid']]
 
 Labels, predictions and ids are compared as `tunediff.data.values.value_text` writes them: 0, 0.0, "0" and "0.0" are the
-same label, "Yes" and "yes" are not. An empty or missing prediction is invalid. A case is known by its id where there is
-one, else by the hash of its input fields. Files come as several such tables, so that they need not fit memory.
+same label, "Yes" and "yes" are not. An empty or missing prediction is invalid. A case is identified by its id if there
+is one, else by the hash of its input fields. Files are read as several such tables, so they need not fit into memory.
 """
 
 import math
@@ -32,41 +32,41 @@ from tunediff.tasks import foreign_task
 from tunediff.tasks.task import Task
 
 CASE_ID = "case_id"
-# The columns that make a table one of this project's own prediction files, whose outcomes are taken as they are.
+# A table with all of these columns is a prediction file of tunediff, whose outcomes are taken from the file.
 OUR_COLUMNS = (CASE_ID, "label", "prediction", "outcome", "log_probs", "scorer", "prompt_hash")
-# The task of a table that is none of those.
+# The task of other tables.
 LABELS = foreign_task(())
-# Columns that may be empty: where they first appear behind many rows, they are empty in those before.
+# Columns that may be missing in early rows, where they count as empty.
 LATE = ("prompt_hash", "scorer")
-# What a column of outcomes may say besides numbers.
+# Values of a column of outcomes other than numbers.
 GRADES = {"true": RIGHT, "right": RIGHT, "correct": RIGHT, "pass": RIGHT, "yes": RIGHT}
 GRADES |= {"false": WRONG, "wrong": WRONG, "incorrect": WRONG, "fail": WRONG, "no": WRONG, "invalid": INVALID}
-NEITHER = "expected 0 or 1 (or --threshold, the least score that counts as right)"
-# What the name of a column begins with whose values are slices.
+NEITHER = "expected 0 or 1 (or --threshold, the lowest score that counts as right)"
+# Prefix of the columns whose values are slices.
 SLICE = "slice: "
-# What else a column of gold labels is called, where there is no column label and one of these alone.
+# Other names for the column of gold labels, used if there is no column label and exactly one of these.
 GOLD = ("gold", "gold_label", "target", "reference", "expected")
-# Names that a line of cases.jsonl has already.
+# Fields of cases.jsonl that an input field must not be named after.
 TAKEN = (CASE_ID, "label", "outcome", "prediction", "prompt_hash", "scorer", "scores", "cluster", "transition", "tags")
 
 
 @dataclass(frozen=True)
 class Fields:
-    """Names of columns: what a file calls the label, the prediction and the rest. None: there is no such column."""
+    """Names of the columns of a file. None: there is no such column."""
 
     label: str = "label"
     prediction: str = "prediction"
-    scores: str | None = None  # a number a label, as a list or an object
+    scores: str | None = None  # one number per label, as a list or an object
     inputs: tuple[str, ...] = ()
-    case_id: str | None = None  # None: "case_id" where there is such a column, else the hash of the inputs
-    cluster: str | None = None  # what several cases may share, such as the premise
-    slices: tuple[str, ...] = ()  # whose values are slices
-    # Whether the answer is right, as somebody else has found; then the others may be missing.
+    case_id: str | None = None  # None: "case_id" if there is such a column, else the hash of the inputs
+    cluster: str | None = None  # shared by related cases, such as the premise
+    slices: tuple[str, ...] = ()  # columns whose values are slices
+    # Whether the answer is right, as graded elsewhere; then label and prediction may be missing.
     correct: str | None = None
-    by_row: bool = False  # a file of both models' answers: without an id or inputs, a case is known by its row
+    by_row: bool = False  # a file with the answers of both models: cases without id or inputs are identified by row
 
     def wanted(self, columns: Iterable[str]) -> tuple[str, ...]:
-        """The columns to read of a file that has these: those named, and those of this project's own files."""
+        """The columns to read from a file with these columns: those named here, and those of tunediff's own files."""
         columns = list(columns)
         fields = self.as_called(columns)
         named = (fields.label, self.prediction, self.scores, *self.inputs, self.case_id, self.cluster, self.correct)
@@ -75,7 +75,7 @@ class Fields:
         return tuple(dict.fromkeys(name for name in (*named, *ours) if name is not None))
 
     def as_called(self, columns: Iterable[str]) -> "Fields":
-        """These fields, the label as a file with these columns calls it."""
+        """These fields, with the label column resolved for a file with these columns."""
         called = {str(column).strip() for column in columns}
         others = [name for name in GOLD if name in called]
         usual = self.label == Fields.label and self.label not in called
@@ -85,21 +85,21 @@ class Fields:
 class Predictions(NamedTuple):
     """Some or all of one model's predictions, ready to be paired.
 
-    frame: case_id, label, prediction (null where invalid), outcome, prompt_hash, scorer (null where unknown), the
-    inputs, and where there are any cluster, answers (gold ones, a tuple of `tunediff.data.cases.Answer`) and f1 (0..1).
+    frame: case_id, label, prediction (null if invalid), outcome, prompt_hash, scorer (null if unknown), the inputs, and
+    if available cluster, answers (gold answers, a tuple of `tunediff.data.cases.Answer`) and f1 (0..1).
     """
 
     frame: pd.DataFrame
     inputs: tuple[str, ...]
-    labels: tuple[str, ...] | None = None  # in the order of the scores, where it is known
+    labels: tuple[str, ...] | None = None  # in the order of the scores, if known
     scores: Table | None = None  # of shape (n_cases, n_labels)
-    same: tuple[str, ...] = ()  # columns beside the inputs that must be equal in both files
-    environment: Mapping[str, str] = MappingProxyType({})  # what the model computed with, where the file says it
-    kind: Task = LABELS  # of inputs and labels it knows nothing
-    hashed: bool = False  # whether case_id is the hash of the inputs, which does not tell repeated ones apart
-    compared: bool = False  # whether right is what has the same text as the label, and nobody else said what is right
-    checks: tuple[tuple[str, str], ...] = ()  # those that the file itself fails: code and sentence
-    origin: str = "a table"  # what the file was taken for
+    same: tuple[str, ...] = ()  # columns other than the inputs that must be equal in both files
+    environment: Mapping[str, str] = MappingProxyType({})  # software and hardware that the model ran on, if known
+    kind: Task = LABELS  # without inputs and labels
+    hashed: bool = False  # whether case_id is the hash of the inputs, which may repeat
+    compared: bool = False  # whether outcomes come from comparing predictions with labels
+    checks: tuple[tuple[str, str], ...] = ()  # checks that the file fails: code and sentence
+    origin: str = "a table"  # how the file was interpreted
 
 
 def from_table(
@@ -110,18 +110,18 @@ def from_table(
     problems: Problems | None = None,
     threshold: float | None = None,
 ) -> Predictions:
-    """Bring a table of predictions into the columns that are compared.
+    """Convert a table of predictions to the columns that are compared.
 
     Args:
-        table: a row a case; the index numbers the rows in errors.
-        fields: what its columns are called.
-        name: of the file, for errors.
-        labels: the label list in the order of the scores, where the file says it.
-        problems: where to note rows at fault, so that other tables of the same file are read on; None: refuse them.
-        threshold: the least score of `Fields.correct` that is right, where it is not yes or no.
+        table: one row per case; the index has the row numbers for error messages.
+        fields: names of its columns.
+        name: name of the file for error messages.
+        labels: the label list in the order of the scores, if the file has one.
+        problems: collects invalid rows, so that further tables of the same file are still read; None: raise at once.
+        threshold: the lowest score of `Fields.correct` that counts as right, if it is not yes or no.
 
     Raises:
-        TunediffError: a named column is missing, a label is missing, or there is nothing to know a case by.
+        TunediffError: a named column or a label is missing, or nothing identifies a case.
     """
     fields = fields.as_called(table.columns)
     known_by = _known_by(table, fields, name)
@@ -132,9 +132,9 @@ def from_table(
         table = table.assign(**{one: nothing for one in (fields.label, fields.prediction) if one not in table})
     found = Problems(name) if problems is None else problems
     kind = foreign_task(table.columns) if ours else LABELS
-    # What this project wrote is text already, and is compared with a label list of the same spelling.
-    read = _as_it_stands if ours else as_text
-    inputs = pd.DataFrame({column: _as_it_stands(table[column], column, found) for column in fields.inputs}).fillna("")
+    # Labels of tunediff's own files are text already, and must match the spelling of the label list.
+    read = _unchanged if ours else as_text
+    inputs = pd.DataFrame({column: _unchanged(table[column], column, found) for column in fields.inputs}).fillna("")
     label = read(table[fields.label], fields.label, found)
     if not graded or label.notna().any():
         label = _filled(label, fields.label, found)
@@ -159,7 +159,7 @@ def from_table(
     frame |= {f"{SLICE}{column}": as_text(table[column], column, found) for column in fields.slices}
     if not found:
         frame |= kind.read_gold(table, label, name)
-    # Without a label list, numbers that nobody asked for are no reason to refuse a file.
+    # Scores that the user did not name are ignored if there is no label list.
     scores = fields.scores or ("log_probs" if ours and labels and table["log_probs"].notna().all() else None)
     table_of_scores, score_names = score_table(table[scores], name) if scores and not found else (None, None)
     if problems is None:
@@ -182,7 +182,7 @@ def from_table(
 
 
 def _agree_with_transition(transition: pd.Series, outcome: pd.Series, prediction: str, problems: Problems) -> None:
-    """Note rows of a cases.jsonl whose answers were graded by another rule than being equal to the label."""
+    """Report rows of a cases.jsonl whose answers were graded by a rule other than equality with the label."""
     was_right = {"base_prediction": ("both_right", "broken"), "tuned_prediction": ("both_right", "repaired")}
     if prediction not in was_right:
         return
@@ -204,9 +204,9 @@ def _outcome(
     ours: bool,
     problems: Problems,
 ) -> pd.Series:
-    """The outcome of each case: as the file says it, or whether the answer is the label."""
+    """The outcome of each case, from the file or by comparing prediction and label."""
     if ours:
-        return _as_it_stands(table["outcome"], "outcome", problems)
+        return _unchanged(table["outcome"], "outcome", problems)
     if fields.correct is None:
         return outcomes(label, prediction)
     texts = as_text(table[fields.correct], fields.correct, problems)
@@ -218,7 +218,7 @@ def _outcome(
 
 
 def _graded(text: str, threshold: float | None) -> str | None:
-    """The outcome that a word or a number stands for; None where it stands for none."""
+    """The outcome that a word or a number stands for; None if neither."""
     if (word := text.lower()) in GRADES:
         return GRADES[word]
     try:
@@ -229,7 +229,7 @@ def _graded(text: str, threshold: float | None) -> str | None:
 
 
 def is_right(score: Any, threshold: float | None) -> bool | None:
-    """Whether a score says right; None where it says neither right nor wrong without a threshold."""
+    """Return whether a score counts as right; None if that cannot be decided without a threshold."""
     if isinstance(score, bool):
         return score
     if not isinstance(score, int | float) or not math.isfinite(score):
@@ -240,7 +240,7 @@ def is_right(score: Any, threshold: float | None) -> bool | None:
 
 
 def _origin(fields: Fields, table: pd.DataFrame, name: str, ours: bool, threshold: float | None) -> str:
-    """What a table was taken for."""
+    """A description of how a table was interpreted."""
     if ours:
         return "a prediction file of tunediff"
     known = _known_by(table, fields, name)
@@ -255,7 +255,7 @@ def _origin(fields: Fields, table: pd.DataFrame, name: str, ours: bool, threshol
 
 
 def _known_by(table: pd.DataFrame, fields: Fields, name: str) -> str | None:
-    """The column of the case id, None where cases are known by their inputs, of a table that has all that is named.
+    """The column of the case id, None if the inputs identify cases; checks that all named columns exist.
 
     Raises:
         TunediffError: see `from_table`.
@@ -281,19 +281,19 @@ def _known_by(table: pd.DataFrame, fields: Fields, name: str) -> str | None:
 
 
 def outcomes(label: pd.Series, prediction: pd.Series) -> pd.Series:
-    """The outcome of each case: right where the texts are equal, invalid where there is no prediction."""
+    """Return the outcome of each case: right if the texts are equal, invalid if there is no prediction."""
     names = np.select([prediction.isna(), prediction == label], [INVALID, RIGHT], WRONG)
     return pd.Series(names, index=label.index, dtype="str")
 
 
 def as_text(column: pd.Series, field: str, problems: Problems) -> pd.Series:
-    """The values of a column as `value_text` writes them, null where the cell is empty; others are noted."""
+    """Return the values of a column as written by `value_text`, null for empty cells; report any others."""
     texts = _strings(column)
     if texts is None:
         return _texts(column, value_text, field, problems)
     texts = texts.str.strip()
     texts = texts.where(texts != "")
-    # Few texts are not their own: millions of rows take a second.
+    # `value_text` leaves most texts unchanged; calling it for all takes long.
     other = texts.str.contains(MAYBE_OTHER, regex=True, na=False)
     if other.any():
         names = {text: value_text(text) for text in texts[other].unique()}
@@ -301,23 +301,23 @@ def as_text(column: pd.Series, field: str, problems: Problems) -> pd.Series:
     return texts
 
 
-def _as_it_stands(column: pd.Series, field: str, problems: Problems) -> pd.Series:
-    """As `as_text`, but texts as they stand."""
+def _unchanged(column: pd.Series, field: str, problems: Problems) -> pd.Series:
+    """Like `as_text`, but without changing texts."""
     texts = _strings(column)
     return _texts(column, verbatim_text, field, problems) if texts is None else texts
 
 
 def _strings(column: pd.Series) -> pd.Series | None:
-    """A column of texts and empty cells alone, else None."""
+    """The column if it has only texts and empty cells, else None."""
     if isinstance(column.dtype, pd.StringDtype) or pd.api.types.infer_dtype(column, skipna=True) == "string":
-        with suppress(UnicodeEncodeError):  # half of a surrogate pair, which is named elsewhere
+        with suppress(UnicodeEncodeError):  # half of a surrogate pair, reported elsewhere
             return column.astype("str")
     return None
 
 
 def _texts(column: pd.Series, text: Callable[[Any], str | None], field: str, problems: Problems) -> pd.Series:
     found: list[str | None] = []
-    # Numbers in single precision would get the digits of double precision as objects.
+    # As objects, float32 numbers would be printed with the digits of float64.
     values = column.to_numpy() if column.dtype.kind == "f" else column.astype(object).where(column.notna(), None)
     for row, value in zip(column.index, values, strict=True):
         try:
@@ -335,7 +335,7 @@ def _texts(column: pd.Series, text: Callable[[Any], str | None], field: str, pro
 
 
 def _filled(column: pd.Series, field: str, problems: Problems) -> pd.Series:
-    """The column, whose empty cells are noted."""
+    """The column; empty cells are reported."""
     empty = column.isna()
     for row in column.index[empty]:
         problems.add(row, f"{field}: found nothing, expected a value in each row")
@@ -345,13 +345,12 @@ def _filled(column: pd.Series, field: str, problems: Problems) -> pd.Series:
 def in_tables(
     rows: Iterable[tuple[int | str, dict[str, Any]]], wanted: Sequence[str], name: str
 ) -> Iterator[pd.DataFrame]:
-    """Tables of at most `ROWS` numbered rows each, as `from_rows` makes them.
+    """Yield tables of at most `ROWS` numbered rows each, as returned by `from_rows`.
 
-    All have the columns of the first, and `LATE` ones from where they first appear.
+    All tables have the columns of the first, and columns of `LATE` from their first occurrence.
 
     Raises:
-        TunediffError: another wanted column first appears behind the first table: what it means for the rows before
-            is not known.
+        TunediffError: another wanted column first occurs after the first table, so earlier rows lack it.
     """
     rows = iter(rows)
     columns: dict[Any, None] = {}
@@ -367,14 +366,13 @@ def in_tables(
 
 
 def from_rows(rows: Iterable[tuple[int | str, dict[str, Any]]], wanted: Sequence[str], name: str) -> pd.DataFrame:
-    """A table of the wanted columns from numbered rows; of any other column only the name stays, without values.
+    """Return a table of the wanted columns from numbered rows; other columns are kept without values.
 
-    Blanks around the names of columns are cut. Values stay the objects that they are: pandas would make floats of
-    whole numbers beside an empty cell, and lose digits.
+    Spaces around column names are stripped. Values remain Python objects, because pandas would convert integers in a
+    column with an empty cell to floats, and lose digits.
 
     Raises:
-        TunediffError: a name holds half of a surrogate pair, or two are the same but for blanks; the line starts with
-            `name`.
+        TunediffError: a column name is not valid Unicode, or two differ only in spaces around them.
     """
     columns: dict[str, list[Any]] = {name: [] for name in wanted}
     gather = [(column, values.append) for column, values in columns.items()]
@@ -390,5 +388,5 @@ def from_rows(rows: Iterable[tuple[int | str, dict[str, Any]]], wanted: Sequence
             row = fields
         for column, append in gather:
             append(row.get(column))
-    # All columns have a place, so that an error can say which there are.
+    # Empty columns are kept so that error messages can list all names.
     return pd.DataFrame({column: columns.get(column) for column in seen}, index=pd.Index(numbers), dtype=object)

@@ -1,11 +1,11 @@
-"""Two models' predictions on disk, paired some cases at a time: files of any length take the memory of a part of them.
+"""Predictions of two models on disk, paired chunk by chunk, so that files of any length fit into memory.
 
     before, after = (store(read_predictions(path, fields), str(path)) for path in paths)
     for aligned in pair(before, after, names): ...          # tables as tunediff.compare.pairs.align.align returns them
 
-Predictions go into the row groups of a Parquet file without a name, which vanishes with the object that holds it. Then
-those of the second file are put into the row groups that the first one has, so that a pair of groups holds the same
-cases. In memory stay eight bytes a case for its place, and a few groups of `tunediff.runtime.files.ROWS` cases.
+Predictions are written to the row groups of an unnamed Parquet file, which vanishes with the object that holds it. Then
+those of the second file are rearranged to the row groups of the first, so that a pair of groups holds the same cases.
+Memory is needed for eight bytes per case and for a few groups of `tunediff.runtime.files.ROWS` cases.
 """
 
 import multiprocessing
@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -41,10 +42,10 @@ SCORES = "scores"
 
 
 class RowGroups:
-    """A table on disk: the tables that were appended, each a row group, or several where it has more rows than `ROWS`.
+    """A table on disk, one row group per appended table, or several if a table has more than `ROWS` rows.
 
     Args:
-        folder: where the file lies; None: where the system has its temporary files.
+        folder: folder of the file; None: the system's folder of temporary files.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -56,7 +57,7 @@ class RowGroups:
             self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (lives as long as this object)
 
     def append(self, table: "pa.Table") -> None:
-        """Add rows; all tables have the columns of the first."""
+        """Append rows; all tables must have the columns of the first."""
         import pyarrow.parquet as pq
 
         with self._writing():
@@ -65,25 +66,25 @@ class RowGroups:
         self.sizes += [min(ROWS, table.num_rows - start) for start in range(0, table.num_rows, ROWS)]
 
     def read(self, groups: Sequence[int], columns: Sequence[str] | None = None) -> "pa.Table":
-        """The rows of some groups, one group after the other; nothing can be appended from now on."""
+        """Return the rows of some groups in order; nothing can be appended afterwards."""
         import pyarrow.parquet as pq
 
         if self._reader is None:
             if self._writer is not None:
                 self.finished()
-            # What is buffered ahead stays in memory.
+            # A pre-buffer would stay in memory.
             self._reader = pq.ParquetFile(self._file, pre_buffer=False)
         return self._reader.read_row_groups(list(groups), columns=columns)
 
     def finished(self) -> int:
-        """The descriptor of the file, all of which has been written: nothing can be appended from now on."""
+        """Finish writing and return the descriptor of the file; nothing can be appended afterwards."""
         with self._writing():
             self._writer.close()
             self._file.flush()
         return self._file.fileno()
 
-    def take_over(self, descriptor: int) -> None:
-        """Read from the file that another process has finished and sent; what it knew of it was sent before."""
+    def attach(self, descriptor: int) -> None:
+        """Read from the file whose descriptor another process has sent."""
         self._file = os.fdopen(descriptor, "rb")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -97,16 +98,14 @@ class RowGroups:
             raise TunediffError(f"{self._folder}: cannot be written: {error.strerror or error}") from None
 
     def column(self, name: str) -> Iterator[pd.Series]:
-        """The values of a column, a group at a time."""
+        """Yield the values of a column, one group at a time."""
         for group in range(len(self.sizes)):
             yield self.read([group], [name])[name].to_pandas()
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One model's predictions on disk; the other fields are those of
-    `tunediff.compare.pairs.predictions.Predictions`.
-    """
+    """One model's predictions on disk; see `tunediff.compare.pairs.predictions.Predictions` for the other fields."""
 
     groups: RowGroups
     inputs: tuple[str, ...]
@@ -120,15 +119,15 @@ class Stored:
 
 
 def store(parts: Iterable[Predictions], name: str, folder: Path | None = None) -> Stored:
-    """Put predictions on disk as they come.
+    """Write predictions to disk as they are read.
 
     Args:
-        parts: some cases each, all of one kind; at least one.
-        name: of the file that they are from, for errors.
+        parts: chunks of predictions of the same kind, at least one.
+        name: name of the file for error messages.
         folder: as for `RowGroups`.
 
     Raises:
-        TunediffError: predictions that lack something, or the scores of some cases are of other labels.
+        TunediffError: there is no case, or the chunks differ in their columns or in the labels of their scores.
     """
     groups, scored = RowGroups(folder), None
     first: Predictions | None = None
@@ -169,19 +168,19 @@ def store_both(
     folder: Path | None = None,
     at_once: bool = False,
 ) -> tuple[Stored, Stored]:
-    """Put the predictions of both files on disk, as `store` does each.
+    """Write the predictions of both files to disk; see `store`.
 
     Args:
-        before: predictions of the base model, not yet begun.
-        after: predictions of the tuned model, likewise.
-        names: of the files.
+        before: predictions of the base model; the iterator must not have been started.
+        after: predictions of the tuned model; likewise.
+        names: names of the files for error messages.
         folder: as for `RowGroups`.
-        at_once: read the second in a process of its own, where there is a core for it: twice as fast for large files.
+        at_once: read the second file in another process if there is a core for it: twice as fast for large files.
 
     Raises:
-        TunediffError: see `store`; what is wrong with the first file comes first.
+        TunediffError: see `store`; errors of the first file take precedence.
     """
-    # Elsewhere than on Linux a fork may meet threads of the system's libraries, or there is none.
+    # On other systems there is no fork, or it is unsafe because system libraries start threads.
     if not at_once or cores() == 1 or sys.platform != "linux":
         return store(before, names[0], folder), store(after, names[1], folder)
     fork = multiprocessing.get_context("fork")
@@ -194,7 +193,7 @@ def store_both(
         try:
             found = receiver.recv()
             if isinstance(found, Stored):
-                found.groups.take_over(reduction.recv_handle(receiver))
+                found.groups.attach(reduction.recv_handle(receiver))
         except (EOFError, ConnectionError):
             raise TunediffError(
                 f"{names[1]}: the process reading it was killed, perhaps because memory ran out"
@@ -203,23 +202,24 @@ def store_both(
         process.kill()
         process.join()
         receiver.close()
-    if isinstance(found, TunediffError):
+    if isinstance(found, Exception):
         raise found
     return first, found
 
 
 def _store_for(pipe: Any, parts: Iterable[Predictions], name: str, folder: Path | None) -> None:
-    """In a process of its own: store predictions, and hand over what is known of them and the file they are in."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for this one ends it
+    """Store predictions in a child process, and send the result and the descriptor of the file to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     try:
         found = store(parts, name, folder)
-        pipe.send(replace(found, environment=dict(found.environment)))  # a view of one cannot be sent
+        pipe.send(replace(found, environment=dict(found.environment)))  # a mappingproxy cannot be pickled
         reduction.send_handle(pipe, found.groups.finished(), os.getppid())
-        pipe.recv()  # nothing comes: until it is ended, the file stays open
-    except TunediffError as error:
-        pipe.send(error)
+        pipe.recv()  # keep the file open until the parent ends this process
     except EOFError:
         pass
+    except Exception as error:  # raised again by the parent
+        error.add_note(traceback.format_exc())
+        pipe.send(error)
 
 
 def _described(part: Predictions) -> str:
@@ -228,7 +228,7 @@ def _described(part: Predictions) -> str:
 
 
 def _table(part: Predictions, first: Predictions) -> "pa.Table":
-    """Predictions as a table of the columns that the first ones have."""
+    """Predictions as an Arrow table with the columns of the first chunk."""
     import pyarrow as pa
 
     kind = first.kind
@@ -246,10 +246,9 @@ def _table(part: Predictions, first: Predictions) -> "pa.Table":
 
 
 def _numbered_ids(groups: RowGroups, inputs: Sequence[str], folder: Path | None) -> RowGroups:
-    """The same rows, where those that repeat the inputs of an earlier one have an id of their own."""
+    """The same rows with distinct ids for rows with repeated inputs."""
     import pyarrow as pa
 
-    # Case ids have 64 bits.
     keys = np.concatenate([np.array([int(one, 16) for one in ids], np.uint64) for ids in groups.column(CASE_ID)])
     order = np.argsort(keys, kind="stable")
     starts = np.flatnonzero(np.append(True, keys[order][1:] != keys[order][:-1]))
@@ -269,33 +268,33 @@ def _numbered_ids(groups: RowGroups, inputs: Sequence[str], folder: Path | None)
 
 @dataclass(frozen=True)
 class Pairs:
-    """Both models' predictions, a row a case in the order of `before`, some cases at a time and as often as wanted.
+    """The predictions of both models, one row per case in the order of `before`; iterates over chunks, repeatedly.
 
-    Each part is what `tunediff.compare.pairs.align.align` returns, on an index that continues over all parts.
+    Each chunk is as returned by `tunediff.compare.pairs.align.align`, with an index that continues over all chunks.
     """
 
     before: RowGroups
     after: RowGroups
-    groups: list[list[int]]  # of `after`, those that hold the cases of each group of `before`
-    rows: Rows  # of the file after, of each case
+    groups: list[list[int]]  # groups of `after` with the cases of each group of `before`
+    rows: Rows  # row of each case in the file after
     inputs: tuple[str, ...]
-    shared: tuple[str, ...]  # columns that must be equal in both, beside those that always must
+    shared: tuple[str, ...]  # columns that must be equal in both, in addition to `align.SHARED`
     labels: tuple[str, ...] | None  # in the order of the log-probabilities
     scored: tuple[Scored, Scored] | None
     environments: tuple[Mapping[str, str], Mapping[str, str]]
     names: tuple[str, str]
-    kind: Task  # of inputs and labels it knows nothing
-    checks: tuple[tuple[str, str], ...]  # that either file fails: code and sentence
-    origins: tuple[str, str]  # what the files were taken for
+    kind: Task  # without inputs and labels
+    checks: tuple[tuple[str, str], ...]  # checks that either file fails: code and sentence
+    origins: tuple[str, str]  # how the files were interpreted
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
-        """All cases.
+        """Iterate over all cases in chunks.
 
         Raises:
-            TunediffError: once they have all been looked at: the two differ in what both must say of a case.
+            TunediffError: at the end, if the two files differ in a shared column.
         """
         agreement = SharedColumns(self.shared)
         for group in range(len(self.groups)):
@@ -303,7 +302,7 @@ class Pairs:
         agreement.check(self.names)
 
     def at(self, rows: Rows) -> pd.DataFrame:
-        """The cases at some rows, rising."""
+        """Return the cases at ascending rows."""
         group = np.searchsorted(np.cumsum(self.before.sizes), rows, side="right")
         agreement = SharedColumns(self.shared)
         parts: list[pd.DataFrame] = [
@@ -313,27 +312,27 @@ class Pairs:
 
     def _part(self, group: int, agreement: SharedColumns) -> pd.DataFrame:
         start, size = sum(self.before.sizes[:group]), self.before.sizes[group]
-        # The cases of the file after lie in its own order.
+        # The cases of `after` are in the order of its file.
         places = np.argsort(np.argsort(self.rows[start : start + size]))
         tables = self.before.read([group]), self.after.read(self.groups[group]).combine_chunks().take(places)
         known = zip(tables, self.scored or (None, None), strict=True)
         base, tuned = (_frame(table, scored, self.kind) for table, scored in known)
         agreement.look(base, tuned)
-        aligned: pd.DataFrame = agreement.beside(base, tuned).set_axis(pd.RangeIndex(start, start + size))
+        aligned: pd.DataFrame = agreement.join(base, tuned).set_axis(pd.RangeIndex(start, start + size))
         return aligned
 
 
 def pair(before: Stored, after: Stored, names: tuple[str, str], folder: Path | None = None) -> Pairs:
-    """Return the predictions of both models side by side.
+    """Pair the predictions of both models.
 
     Args:
-        before: of the base model.
-        after: of the tuned model, in any order of rows.
-        names: what to call the two in an error.
+        before: predictions of the base model.
+        after: predictions of the tuned model, in any order of rows.
+        names: names of the two for error messages.
         folder: as for `RowGroups`.
 
     Raises:
-        TunediffError: the two are of other kinds, label lists or cases.
+        TunediffError: the two differ in their kind, label list or cases.
     """
     if (before.inputs, before.same, before.kind) != (after.inputs, after.same, after.kind):
         inputs, columns = (
@@ -344,7 +343,7 @@ def pair(before: Stored, after: Stored, names: tuple[str, str], folder: Path | N
             f"{names[0]} and {names[1]}: found files of two kinds, with inputs {inputs}"
             f"{f' and columns {columns}' if before.kind != after.kind else ''}, expected two of one kind"
         )
-    # Scores in one file alone have nothing to be compared with and are left out.
+    # Scores in one file only cannot be compared, and are ignored.
     scored = None if before.scored is None or after.scored is None else (before.scored, after.scored)
     known = before.labels if before.labels is not None else after.labels
     labels = known if scored is None else common_labels(*scored, names)
@@ -372,7 +371,7 @@ def pair(before: Stored, after: Stored, names: tuple[str, str], folder: Path | N
 def _arranged(
     after: RowGroups, rows: Rows, sizes: Sequence[int], folder: Path | None
 ) -> tuple[RowGroups, list[list[int]]]:
-    """The second file in groups that hold cases of one group of the first only, and for each of that the groups."""
+    """Rearrange the second file to groups with cases of one group of the first; return them by group of the first."""
     wanted = np.empty(len(rows), dtype=np.int32)
     wanted[rows] = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
     arranged, start = RowGroups(folder), 0
@@ -387,7 +386,7 @@ def _arranged(
 
 
 def _frame(table: "pa.Table", scored: Scored | None, kind: Task) -> pd.DataFrame:
-    """Predictions as they were before they were stored, with log_probs in the place of scores."""
+    """The stored predictions as a DataFrame, with log_probs instead of scores."""
     frame: pd.DataFrame = table.drop_columns(
         [name for name in (SCORES, *kind.shared_columns) if name in table.column_names]
     ).to_pandas()

@@ -1,4 +1,4 @@
-"""Whether the answers of a file are among its labels: a file with other names has no right answer at all."""
+"""Check that the answers of a file are among its labels; if the names differ, no answer can be right."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -8,17 +8,17 @@ import pandas as pd
 from tunediff.data.cases import RIGHT
 from tunediff.runtime.files import shown
 
-# More different labels than that are answers in words, not classes.
+# More distinct labels are free text, not classes.
 MOST = 100
 SHOWN = 4
 
 
 def foreign_answers(column: Callable[[str], Iterable[pd.Series]], name: str) -> str | None:
-    """What the check TD401 says of a file most of whose answers are none of its labels; None of any other.
+    """Return the sentence of check TD401 if most answers are not among the labels, else None.
 
     Args:
-        column: the values of a column, some at a time; it is asked for label, prediction and outcome.
-        name: of the file.
+        column: function that yields the values of the column label, prediction or outcome, in chunks.
+        name: name of the file.
     """
     labels: dict[str, None] = {}
     cases = 0
@@ -37,10 +37,10 @@ def foreign_answers(column: Callable[[str], Iterable[pd.Series]], name: str) -> 
         if len(kinds) <= MOST:
             kinds.update({str(answer): int(count) for answer, count in other.head(SHOWN).items()})
     if not classes:
-        # Where every answer is in words of its own, a single one that is right shows that they can be.
+        # If all answers are distinct, a single right one shows that the names match.
         right = any((part == RIGHT).any() for part in column("outcome"))
         foreign = 0 if right else answers
-    # Labels that hardly repeat are words too: there a wrong answer is none of them.
+    # Labels that hardly repeat are free text, so a wrong answer need not be among them.
     most = 2 * foreign > answers and classes and 2 * len(labels) <= cases
     if not answers or not (foreign == answers or most):
         return None
@@ -48,7 +48,7 @@ def foreign_answers(column: Callable[[str], Iterable[pd.Series]], name: str) -> 
 
 
 def _sentence(labels: Sequence[str], answers: Sequence[str], foreign: int, n: int, name: str) -> str:
-    """Say it with the first labels and the most frequent answers; `foreign` of the n are none of the labels."""
+    """The sentence, with the first labels and the most frequent answers; `foreign` of n answers are not labels."""
     some, other = (", ".join(shown(one, 40) for one in sorted(names)) for names in (labels, answers))
     counted = f"{n:,} answer{'s' * (n != 1)}"
     how = "none is" if foreign == n else f"only {n - foreign:,} {'is' if n - foreign == 1 else 'are'}"

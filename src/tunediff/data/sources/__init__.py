@@ -1,4 +1,4 @@
-"""Where rows come from: files on disk, the Hugging Face hub, or one of the synthetic data sets.
+"""Sources of rows: files on disk, the Hugging Face hub, or a synthetic data set.
 
 row = Row({"premise": "A man is feeding two dogs.", "hypothesis": ..., "label": 0}, "data/raw/test.jsonl", 12)
 row.place    # "data/raw/test.jsonl, row 12"
@@ -9,14 +9,14 @@ from typing import Any
 
 
 class Row(dict[str, Any]):
-    """A row of a source by column, which knows where it stands so that an error can name it.
+    """A row of a source, by column, with its place for error messages.
 
     Args:
         values: the value of each column.
         source: the file, or the data set and its split.
-        number: from 1, as a spreadsheet counts: the header is a row, and so is an empty line; or the position where
-            the source has no lines. Where line breaks in fields set the line apart, both: "4 (line 5)".
-        name: what the source itself calls the place, where a number would not help to find it.
+        number: row number from 1, counting the header and empty lines like a spreadsheet; or the position, if the
+            source has no lines. If the line differs because of line breaks in fields, both: "4 (line 5)".
+        name: the source's own name of the place, if a number would not help to find it.
     """
 
     __slots__ = ("name", "number", "source")
@@ -27,5 +27,5 @@ class Row(dict[str, Any]):
 
     @property
     def place(self) -> str:
-        """Such as `data/raw/test.jsonl, row 12`."""
+        """The place for error messages, such as `data/raw/test.jsonl, row 12`."""
         return f"{self.source}, {self.name or f'row {self.number}'}"

@@ -1,4 +1,4 @@
-"""The rows of a data set on the Hugging Face hub, pinned to a commit.
+"""Read the rows of a data set on the Hugging Face hub, pinned to a commit.
 
 rows = dataset_rows("stanfordnlp/snli", "plain_text", "cdb5c3d5eed6ead6e5a341c8e56e669bb666725b", "test")
 """
@@ -14,18 +14,18 @@ from tunediff.runtime.hub import DATA, snapshot
 
 
 def dataset_rows(id: str, config: str | None, revision: str, split: str) -> list[Row]:
-    """The rows of one split of a data set, as published; class labels are whole numbers.
+    """Return the rows of one split of a data set, as published; class labels are integers.
 
-    Only the files of that split are fetched, where the data set's card names them.
+    Only the files of that split are downloaded, if the data set's card lists them.
 
     Args:
         id: the repository, such as stanfordnlp/snli.
-        config: the configuration; None: the only one, or the one that the card marks as default.
+        config: the configuration; None: the only one, or the default of the card.
         revision: commit, 40 hexadecimal digits.
-        split: such as train.
+        split: name of the split, such as train.
 
     Raises:
-        TunediffError: as `snapshot`; or the data set has no such configuration or split, or cannot be read.
+        TunediffError: see `snapshot`; or the data set has no such configuration or split, or cannot be read.
     """
     import datasets
 
@@ -41,7 +41,7 @@ def dataset_rows(id: str, config: str | None, revision: str, split: str) -> list
         folder, data_files = snapshot(id, revision, "dataset", ["README.md", *patterns]), {split: files[split]}
     else:
         raise TunediffError(f"{place}: {name}: has no split {split}, expected one of {', '.join(files)}")
-    # The library writes a copy for memory mapping; the split that we keep is another file, so the copy goes.
+    # The library writes a copy for memory mapping, which is not needed afterwards.
     with TemporaryDirectory() as copies:
         try:
             data = datasets.load_dataset(str(folder), name, data_files=data_files, split=split, cache_dir=copies)
@@ -52,7 +52,7 @@ def dataset_rows(id: str, config: str | None, revision: str, split: str) -> list
 
 
 def _declared(card: Path, config: str | None, place: str) -> tuple[str | None, dict[str, list[str]] | None]:
-    """The configuration and its files by split as the card declares them; None where it declares none."""
+    """The configuration and its files by split, as declared by the card; None if it declares none."""
     import yaml
     from datasets.data_files import sanitize_patterns
     from huggingface_hub import DatasetCard
@@ -77,7 +77,7 @@ def _declared(card: Path, config: str | None, place: str) -> tuple[str | None, d
 
 
 def _stays_inside(entry: Mapping[str, Any], place: str) -> None:
-    """Refuse a configuration of a card whose files lie anywhere but in the data set itself."""
+    """Refuse a configuration of a card with files outside of the data set."""
     for name in _names([entry.get("data_files"), entry.get("data_dir")]):
         path = PurePosixPath(name)
         # datasets follows URLs, and chains such as zip://*.csv::archive.zip.
@@ -86,7 +86,7 @@ def _stays_inside(entry: Mapping[str, Any], place: str) -> None:
 
 
 def _names(value: object) -> Iterator[str]:
-    """Every text of lists and mappings in each other."""
+    """All texts in nested lists and mappings."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping | list):

@@ -1,9 +1,9 @@
-"""The rows of the source that section `data` names, by source split.
+"""Read the source that section `data` names, by source split.
 
 rows = read_source(params.data, Path("data/raw"))
 rows["test"][11]    # {"premise": "A man is feeding two dogs.", "hypothesis": "A man feeds animals.", "label": 0}
 
-A file of its own, so that stages which only know what a row is do not depend on the text of every synthetic data set.
+This is a separate module, so that stages that only import `Row` do not depend on the code of the synthetic data sets.
 """
 
 from pathlib import Path
@@ -13,11 +13,11 @@ from tunediff.data.sources import Row
 
 
 def read_source(data: Origin, raw: Path) -> dict[str, list[Row]]:
-    """The rows of each source split that `data.draws` are drawn from.
+    """Return the rows of each source split that `data.draws` refers to.
 
     Args:
-        data: where the rows come from.
-        raw: folder of the files; other sources do not read it.
+        data: the source.
+        raw: folder of the files; not used for other sources.
 
     Raises:
         TunediffError: a file or a data set cannot be read.
@@ -31,7 +31,7 @@ def read_source(data: Origin, raw: Path) -> dict[str, list[Row]]:
         from tunediff.data.sources.hub_dataset import dataset_rows
 
         return {name: dataset_rows(data.hub.id, data.hub.config, data.hub.revision, name) for name in names}
-    assert data.synthetic is not None  # section data has exactly one of the three
+    assert data.synthetic is not None  # section data has exactly one source
     from tunediff.data.synthetic import (
         arithmetic,
         captions,

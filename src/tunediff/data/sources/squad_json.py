@@ -1,4 +1,4 @@
-"""Rows of a data set in SQuAD's own JSON, versions 1.1 and 2.0, in the layout that the hub gives them.
+"""Read data sets in SQuAD's JSON, versions 1.1 and 2.0, as rows in the layout of the hub.
 
 rows = read_squad(Path("data/raw/dev-v2.0.json"))
 rows[0]          # {"id": "56ddde6b9a695914005b9628", "title": "Normans", "context": "The Normans (Norman: ...",
@@ -6,7 +6,7 @@ rows[0]          # {"id": "56ddde6b9a695914005b9628", "title": "Normans", "conte
                  #  "answers": {"text": ["France", ...], "answer_start": [159, ...]}}
 rows[0].place    # "data/raw/dev-v2.0.json, article 1 (Normans), paragraph 1, question 1"
 
-A question without an answer has two empty lists. An answer whose start the file does not give has None there.
+A question without an answer has two empty lists. If the file does not give the start of an answer, it is None.
 """
 
 from pathlib import Path
@@ -17,11 +17,11 @@ from tunediff.data.sources import Row
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import LONE_SURROGATE, read_json, shown
 
-_CALLED = {str: "text", list: "a list", int: "a whole number", bool: "true or false", NoneType: "nothing"}
+_TYPE_NAMES = {str: "text", list: "a list", int: "a whole number", bool: "true or false", NoneType: "nothing"}
 
 
 def read_squad(path: Path) -> list[Row]:
-    """The questions of a file, each a row {"id", "title", "context", "question", "answers"}, numbered from 1.
+    """Return the questions of a file as rows {"id", "title", "context", "question", "answers"}, numbered from 1.
 
     Raises:
         TunediffError: the file is missing, is not JSON, is not in SQuAD's layout, or has no question.
@@ -57,12 +57,12 @@ def _answers(question: Any, place: str) -> dict[str, list[Any]]:
 
 
 def _value(holder: Any, key: str, place: str, *kinds: type) -> Any:
-    """What a JSON object holds at a key, None where it has no such key; refused where it is of no kind expected."""
+    """The value of a JSON object at a key, None if it is missing, checked to have one of the expected types."""
     if not isinstance(holder, dict):
         raise TunediffError(f'{place}: found {shown(holder)}, expected an object with "{key}", as in SQuAD\'s JSON')
     value = holder.get(key)
     if type(value) not in kinds:
-        expected = " or ".join(_CALLED[kind] for kind in kinds)
+        expected = " or ".join(_TYPE_NAMES[kind] for kind in kinds)
         raise TunediffError(f"{place}: {key}: found {shown(value)}, expected {expected}, as in SQuAD's JSON")
     if isinstance(value, str) and (half := LONE_SURROGATE.search(value)):
         raise TunediffError(f"{place}: {key}: found {half[0]!r}, expected whole characters")

@@ -1,13 +1,13 @@
-"""Rows of files on disk: .jsonl, .csv, .tsv, these also packed (.gz), .xlsx, .parquet, and SQuAD's .json.
+"""Read rows of files: .jsonl, .csv and .tsv (also compressed, .gz), .xlsx, .parquet, and SQuAD's .json.
 
 rows = read_rows(Path("data/raw/test.jsonl"))
 rows[11]          # {"premise": "A man is feeding two dogs.", "hypothesis": "A man feeds animals.", "label": 0}
 rows[11].place    # "data/raw/test.jsonl, row 12"
 
-A .tsv file is what GLUE publishes: a tab ends a field, and a quotation mark is a character of the text. A .csv file
-follows RFC 4180, where quotation marks enclose a field. Values of both are text. Blanks around the names of columns do
-not count, nor do those around the cells of .csv and .xlsx, which people type. A .json file is a data set in SQuAD's own
-layout (`tunediff.data.sources.squad_json`).
+A .tsv file has the format of GLUE: fields are separated by tabs, and quotation marks are ordinary characters. A .csv
+file follows RFC 4180, with quotation marks around fields. Values of both are text. Spaces around the names of columns
+are stripped, and so are those around cells of .csv and .xlsx, which are often typed by hand. A .json file is a data set
+in SQuAD's layout (`tunediff.data.sources.squad_json`).
 """
 
 import csv
@@ -34,23 +34,23 @@ from tunediff.runtime.files import (
 )
 from tunediff.runtime.problems import Problems
 
-# A row after its number, see `tunediff.data.sources.Row`.
+# Pairs of a row number (see `tunediff.data.sources.Row`) and a row.
 Numbered = Iterator[tuple[int | str, dict[str, Any]]]
 Lines = Iterator[tuple[int | str, list[str]]]
-# What people separate fields by.
+# Possible delimiters of .csv files.
 SEPARATORS = (";", "\t", "|", ",")
 
 
 def read_rows(path: Path, encoding: str = UTF8, delimiter: str | None = None) -> list[Row]:
-    """The rows of a file, each with its number; empty lines are skipped.
+    """Return the rows of a file, with their numbers; empty lines are skipped.
 
     Args:
-        path: the file; .jsonl, .csv and .tsv may be packed (.gz).
-        encoding: of .jsonl, .csv and .tsv files.
-        delimiter: of .csv files; None: see `numbered_csv`.
+        path: the file; .jsonl, .csv and .tsv may be compressed (.gz).
+        encoding: encoding of .jsonl, .csv and .tsv files.
+        delimiter: delimiter of .csv files; None: see `numbered_csv`.
 
     Raises:
-        TunediffError: the file is missing, is of another kind, has no row, or rows cannot be read; a line for each kind
+        TunediffError: the file is missing, has another type or no row, or rows cannot be read, with one line per kind
             of problem.
     """
     readers: dict[str, Callable[[], Numbered]] = {
@@ -74,13 +74,13 @@ def read_rows(path: Path, encoding: str = UTF8, delimiter: str | None = None) ->
 
 
 def numbered_csv(path: Path, encoding: str = UTF8, delimiter: str | None = None) -> Numbered:
-    """The rows of a .csv file, each after its number; one row is held at a time.
+    """Yield the rows of a .csv file with their numbers.
 
     Args:
         path: the file.
-        encoding: of its text.
-        delimiter: what separates its fields; None: a comma, or where the first line has none, what it has of
-            `SEPARATORS`, as spreadsheets of many countries write it.
+        encoding: encoding of the file.
+        delimiter: delimiter of the fields; None: a comma, or if the first line has none, one of `SEPARATORS`, as
+            written by spreadsheets in many countries.
 
     Raises:
         TunediffError: the file or a row cannot be read.
@@ -91,13 +91,13 @@ def numbered_csv(path: Path, encoding: str = UTF8, delimiter: str | None = None)
 
 
 def separator_of(line: str) -> str:
-    """What separates the names of columns in the first line of a .csv file."""
+    """Return the delimiter of the column names in the first line of a .csv file."""
     return "," if "," in line else max(SEPARATORS, key=line.count)
 
 
 def _csv_lines(path: Path, text: Iterable[str], delimiter: str) -> Lines:
-    # Strict: a quotation mark that is never closed would otherwise swallow the rest of the file.
-    csv.field_size_limit(2**31 - 1)  # left alone it refuses a text of more than 131,072 characters
+    # Strict, because an unclosed quotation mark would otherwise swallow the rest of the file.
+    csv.field_size_limit(2**31 - 1)  # the default limit is 131,072 characters
     reader = csv.reader(text, strict=True, delimiter=delimiter)
     row, line = 1, 1
     try:
@@ -113,16 +113,16 @@ def _number(row: int, line: int) -> int | str:
 
 
 def numbered_tsv(path: Path, encoding: str = UTF8) -> Numbered:
-    """The rows of a .tsv file as `numbered_csv` gives those of a .csv file; quotation marks are characters."""
+    """Yield the rows of a .tsv file with their numbers; quotation marks are ordinary characters."""
     text = enumerate(text_lines(path, encoding), start=1)
     lines = ((number, line.removesuffix("\n")) for number, line in text)
     return _table(path, ((number, line.split("\t")) for number, line in lines if line), "\t")
 
 
 def _table(path: Path, lines: Lines, separator: str | None = None) -> Numbered:
-    """Rows by column name from lines of fields, the first of which names the columns.
+    """Yield rows by column name from lines of fields, the first of which has the names.
 
-    A single column whose name another character separates is refused where `separator` is the only one there can be.
+    If `separator` is given, a single column whose name seems to contain another delimiter is refused.
     """
     filled = ((number, fields) for number, fields in lines if fields)
     _, header = next(filled, (0, []))
@@ -145,13 +145,13 @@ def _table(path: Path, lines: Lines, separator: str | None = None) -> Numbered:
 
 
 def _without_blanks(rows: Numbered) -> Numbered:
-    """Rows typed by hand: blanks around what a cell says do not count."""
+    """Strip the spaces around all cells."""
     for number, row in rows:
         yield number, {name: value.strip() if isinstance(value, str) else value for name, value in row.items()}
 
 
 def _spreadsheet(path: Path) -> Numbered:
-    """The rows of the first sheet of a workbook, the names of the columns first; numbers and dates are text too."""
+    """Yield the rows of the first sheet of a workbook, whose first row has the names; all values are text."""
     import pandas as pd
 
     try:

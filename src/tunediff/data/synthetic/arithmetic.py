@@ -1,10 +1,10 @@
-"""A synthetic data set of sums in figures: does a model that learned something else still compute?
+"""A synthetic data set of arithmetic, to test whether a model fine-tuned on another task can still compute.
 
     question  12 + 7
     answer    19
 
-Two numbers of one to three digits, plus, minus and times; the result is never below 0. The numbers and the sign decide
-the split.
+Numbers have one to three digits, signs are plus, minus and times, and results are never negative. The numbers and the
+sign determine the split.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from random import Random
 from tunediff.data.synthetic.writing import SyntheticRow, split_of, write
 
 TAGS = ("plus", "minus", "times")
-"""What is done with the two numbers."""
+"""The operations."""
 
 SIGNS = {"plus": "+", "minus": "-", "times": "x"}
 
@@ -34,7 +34,7 @@ def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
 
 
 def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
-    """Return that many distinct sums for each split.
+    """Return the requested number of distinct sums for each split.
 
     A row is {"question": str, "answer": str, "tags": [one of TAGS, the digits of the larger number at most]}. The same
     numbers and seed give the same rows everywhere. No sum occurs in two splits, whatever the numbers and seeds.

@@ -71,7 +71,7 @@ def _phenomenon(attribute: str, before: str | None, after: str, relation: str) -
 def _options(attribute: str, after: str, relation: str) -> tuple[tuple[str, str | None], ...]:
     """Return (phenomenon, premise value) for every change of one attribute that gives the relation."""
     befores: list[str | None] = [value for value in meanings(attribute) if value != after]
-    if attribute == "number":  # one and many are never set against each other
+    if attribute == "number":  # singular and plural are never contrasted
         befores = [b for b in befores if (b == "one") == (after == "one")]
     elif attribute not in ALWAYS:
         befores.append(None)
@@ -96,7 +96,7 @@ def _without_detail(premise: Description, hypothesis: Description, rng: Random) 
 
 
 def _premise(hypothesis: Description, wanted: str, rng: Random) -> tuple[Description, str] | None:
-    """Return a premise that stands in the wanted relation to the hypothesis, and the phenomenon; None if it fails."""
+    """Return a premise with the wanted relation to the hypothesis, and the phenomenon; None if there is none."""
     negated = negations(hypothesis)
     changes: dict[str, list[tuple[str, str | None]]] = {}
     for attribute in negated or hypothesis:
@@ -118,7 +118,7 @@ def _premise(hypothesis: Description, wanted: str, rng: Random) -> tuple[Descrip
     elif changes[phenomenon]:
         attribute, before = rng.choice(changes[phenomenon])
         premise = with_change(hypothesis, attribute, before, rng)
-    # Further words in either sentence are about as common with every label, or their number would give it away.
+    # Further words in either sentence are about equally frequent for all labels, so that they do not reveal it.
     if wanted != "entailment":
         premise = _without_detail(premise, hypothesis, rng)
     fuller = with_detail({**hypothesis, **premise}, rng, *((0.35, 0.15) if wanted == "entailment" else (0.5, 0.3)))
@@ -132,7 +132,7 @@ def _premise(hypothesis: Description, wanted: str, rng: Random) -> tuple[Descrip
 
 
 def _draw(split: str, n_rows: int, rng: Random) -> list[SyntheticRow]:
-    """Return a row whose premise belongs to the split, or none where the hypothesis that was drawn allows none."""
+    """Return a row whose premise belongs to the split, or none if the sampled hypothesis allows none."""
     wanted = LABELS[n_rows % len(LABELS)]
     hypothesis = draw(rng)
     for _ in range(200):
@@ -149,7 +149,7 @@ def _draw(split: str, n_rows: int, rng: Random) -> list[SyntheticRow]:
 
 
 def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
-    """Return that many distinct rows for each split, a third of them for each label.
+    """Return the requested number of distinct rows for each split, a third of them for each label.
 
     A row is {"premise": str, "hypothesis": str, "label": one of LABELS, "tags": [one of PHENOMENA]}. The same numbers
     and seed give the same rows everywhere. No premise occurs in two splits, whatever the numbers and seeds.

@@ -1,10 +1,10 @@
-"""A synthetic data set of texts to copy: does a model that learned something else still repeat what it reads?
+"""A synthetic data set of texts to copy, to test whether a model fine-tuned on another task can still copy its input.
 
     text      basket 471 harbour red
     answer    basket 471 harbour red
 
-Words in an order that no sentence has, and numbers, so that a text cannot be guessed from its beginning. What is copied
-decides the split.
+The texts are random words and numbers, so that they cannot be guessed from their beginning. The text determines the
+split.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tunediff.data.synthetic.questions import COLOURS, NAMES, THINGS, TOWN_ENDS,
 from tunediff.data.synthetic.writing import SyntheticRow, split_of, write
 
 LENGTHS = (2, 4, 8)
-"""Words of a text."""
+"""Numbers of words per text."""
 
 
 def _word(rng: Random) -> str:
@@ -37,7 +37,7 @@ def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
 
 
 def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
-    """Return that many distinct texts for each split.
+    """Return the requested number of distinct texts for each split.
 
     A row is {"text": str, "answer": the same, "tags": [its length]}. The same numbers and seed give the same rows
     everywhere. No text occurs in two splits, whatever the numbers and seeds.

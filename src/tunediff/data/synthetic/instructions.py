@@ -1,10 +1,10 @@
-"""A synthetic data set of instructions: does a model that learned something else still do what it is told?
+"""A synthetic data set of instructions, to test whether a model fine-tuned on another task still follows them.
 
     instruction  Write these words in alphabetical order: lamp, boat, drum
     answer       boat, drum, lamp
 
-As in IFEval (Zhou et al. 2023), whether an instruction was followed is decided by rule and by no other model. The
-instruction decides the split.
+As in IFEval (Zhou et al. 2023), a rule and not another model decides whether an instruction was followed. The
+instruction determines the split.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from tunediff.data.synthetic.questions import COLOURS, NAMES, THINGS
 from tunediff.data.synthetic.writing import SyntheticRow, split_of, write
 
 TAGS = ("capitals", "repeat", "sort", "last", "only", "join")
-"""What is asked for."""
+"""The kinds of instructions."""
 
 WORDS = THINGS + COLOURS
 
 
 def _instruction(tag: str, rng: Random) -> tuple[str, str]:
-    """Return an instruction and what follows from it."""
+    """Return an instruction and its result."""
     words = rng.sample(WORDS, rng.randint(3, 5))
     listed = ", ".join(words)
     if tag == "capitals":
@@ -50,7 +50,7 @@ def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
 
 
 def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
-    """Return that many distinct instructions for each split.
+    """Return the requested number of distinct instructions for each split.
 
     A row is {"instruction": str, "answer": str, "tags": [one of TAGS]}. The same numbers and seed give the same rows
     everywhere. No instruction occurs in two splits, whatever the numbers and seeds.

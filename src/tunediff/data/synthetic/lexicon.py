@@ -1,8 +1,8 @@
-"""The words of the captions, and what each of them can stand for.
+"""The words of the captions and their meanings.
 
-An attribute (noun, colour, activity, place, ...) has a set of atoms, the finest things that can be the case.
-A value of an attribute names some of them: "person" is {man, woman, child}, "outdoors" is every place outside.
-All meanings here are plain sets, so that `scenes.label` can decide entailment by comparing them.
+An attribute (noun, colour, activity, place, ...) has a set of atoms, its most specific values. A value of an attribute
+denotes some of them: "person" is {man, woman, child}, "outdoors" is every place outside. All meanings are sets, so that
+`scenes.label` can decide entailment by comparing them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def article(phrase: str) -> str:
 
 
 def leaves(tree: dict[str, tuple[str, ...]], node: str) -> frozenset[str]:
-    """Return the finest values below a node of a tree (the node itself where nothing is below it)."""
+    """Return the leaves below a node of a tree (the node itself if it is a leaf)."""
     if node not in tree:
         return frozenset({node})
     return frozenset().union(*(leaves(tree, child) for child in tree[node]))
@@ -54,7 +54,7 @@ def _tree_meanings(tree: dict[str, tuple[str, ...]]) -> dict[str, frozenset[str]
 
 
 def _activity_meanings() -> dict[str, frozenset[str]]:
-    """Return what each activity phrase allows, as "posture/occupation" atoms; one can do most things in any posture."""
+    """Return the meaning of each activity phrase, as "posture/occupation" atoms; most allow any posture."""
     done: dict[str, set[str]] = {posture: {f"{posture}/nothing"} for posture in POSTURES}
     phrases = {f"{verb} {thing}": verb for verb, things in OBJECTS.items() for thing in things}
     for phrase, general in {**phrases, **{verb: verb for verb in RELATIONS}}.items():

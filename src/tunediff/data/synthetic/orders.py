@@ -1,10 +1,10 @@
-"""A synthetic data set of orders in words, to be written as JSON.
+"""A synthetic data set of orders in natural language, to be converted to JSON.
 
     message  Please send 3 red lamps to Anna in Ashford, and hurry.
     answer   {"name": "Anna", "town": "Ashford", "item": "lamp", "colour": "red", "count": 3, "urgent": true}
 
-Every field follows from the words; a message that names no colour has `null` there. What is ordered decides the split:
-no order of the test split stands in training in other words.
+Every field follows from the message; the colour is `null` if the message names none. The content of the order
+determines the split: no order of the test split occurs in training in other words.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tunediff.data.synthetic.questions import COLOURS, NAMES, THINGS, TOWN_ENDS,
 from tunediff.data.synthetic.writing import SyntheticRow, split_of, texts_of, write
 
 FIELDS = ("name", "town", "item", "colour", "count", "urgent")
-"""What is to be found in a message."""
+"""The fields to extract from a message."""
 
 TAGS = ("colour", "no_colour")
 """Whether a message names a colour."""
@@ -51,7 +51,7 @@ def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
 
 
 def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
-    """Return that many distinct messages for each split.
+    """Return the requested number of distinct messages for each split.
 
     A row is {"message": str, "answer": {one value for each of FIELDS}, "tags": [one of TAGS]}. The same numbers and
     seed give the same rows everywhere. No order occurs in two splits, whatever the numbers and seeds.
@@ -62,5 +62,5 @@ def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[Sy
 
 
 def text(documents: int, seed: int) -> list[str]:
-    """Return documents to learn the language from: messages of the split train alone, without answers."""
+    """Return documents for learning the language: messages of the split train, without answers."""
     return texts_of("message", documents, seed, _draw)

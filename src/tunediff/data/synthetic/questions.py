@@ -1,15 +1,15 @@
-"""A synthetic data set of short reports and questions about them: the answer is a part of the report, or there is none.
+"""A synthetic data set of short reports with questions whose answer is a span of the report, or that have none.
 
     title     Mill Lane in Ashford
     context   People in Mill Lane in Ashford remember the day. At noon, Anna was painting a red chair in the yard. ...
     question  Where was Anna painting a red chair?                    in the yard
     question  Where was Ben painting a red chair?                     none: it was not Ben
 
-A report tells of events: who did what, with what, where and when, some of it left out. A question names some of that
-and asks for another part of it. Its answer is what the events that fit it say there; it has none where no event fits,
-or where the one that fits does not say. Names, things and places of a question without an answer stand in the report
-all the same, and what a question names and asks for is drawn before it is decided whether it has an answer. So neither
-the question alone nor its words in the report give that away.
+A report describes events: who did what, with what, where and when, with some parts omitted. A question names some parts
+of an event and asks for another. Its answer is that part of the matching event; it has none if no event matches, or if
+the matching event omits the part. Names, things and places of a question without an answer also occur in the report,
+and the parts of a question are sampled before it is decided whether it has an answer. So neither the question alone nor
+its words in the report reveal whether there is an answer.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ Event = dict[str, str]
 
 
 def answers(wanted: str, named: Mapping[str, str], events: Sequence[Event]) -> set[str]:
-    """Return what the events that have all of the named parts say of the part that is asked for.
+    """Return the values of the wanted part in all events that have the named parts.
 
-    No value: the question has no answer. Several: it is not clear what is meant.
+    If there is no value, the question has no answer; if there are several, it is ambiguous.
     """
     return {event[wanted] for event in events if wanted in event and fits(event, named)}
 
 
 def fits(event: Event, named: Mapping[str, str]) -> bool:
-    """Return whether the report says of an event all that is named."""
+    """Return whether the report states all named parts of an event."""
     return all(event.get(part) == value for part, value in named.items())
 
 
@@ -72,7 +72,7 @@ def fits(event: Event, named: Mapping[str, str]) -> bool:
 
 
 def _pieces(event: Event, when_first: bool) -> Iterator[tuple[str, str]]:
-    """Yield the words of the sentence that tells of an event, each after the part of the event that they are of."""
+    """Yield the pieces of the sentence about an event, each with the part of the event that it expresses."""
     when = event.get("when")
     if when and when_first:
         yield "when", when[0].upper() + when[1:]
@@ -88,7 +88,7 @@ def _pieces(event: Event, when_first: bool) -> Iterator[tuple[str, str]]:
 
 
 def ask(wanted: str, named: Mapping[str, str]) -> str:
-    """Return the question for one part of an event by other parts of it, the deed always among them."""
+    """Return the question for one part of an event, given other parts, which always include the deed."""
     rest = "".join(f" {named[part]}" for part in ("what", "where", "when") if part in named)
     if wanted == "who":
         return f"Who was {named['deed']}{rest}?"
@@ -96,7 +96,7 @@ def ask(wanted: str, named: Mapping[str, str]) -> str:
 
 
 def _golds(context: str, text: str, start: int) -> dict[str, list[object]]:
-    """Return an answer in the hub's layout of SQuAD: as it stands, and without its first word ("in", "a")."""
+    """Return an answer in the hub's layout of SQuAD: the full text, and without its first word ("in", "a")."""
     texts = [context[start : start + len(text)]]
     starts: list[object] = [start]
     first, _, rest = text.partition(" ")
@@ -110,7 +110,7 @@ def _golds(context: str, text: str, start: int) -> dict[str, list[object]]:
 
 
 def _events(rng: Random) -> list[Event]:
-    """Return events that share people, deeds, things, places and times, so that they are easily mistaken."""
+    """Return events that share people, deeds, things, places and times, so that they are easily confused."""
     pools = {
         "who": rng.sample(NAMES, 3),
         "deed": rng.sample(DEEDS, 2),
@@ -126,14 +126,14 @@ def _events(rng: Random) -> list[Event]:
         for part in ("where", "when"):
             if rng.random() < 0.3:
                 del event[part]
-        # Nobody does the same with the same thing twice: one of the two reports would seem to complete the other.
+        # Nobody does the same with the same thing twice, because one event would seem to complete the other.
         if all(any(event[part] != other[part] for part in ("who", "deed", "what")) for other in events):
             events.append(event)
     return events
 
 
 def _report(title: str, events: Sequence[Event], rng: Random) -> tuple[str, list[dict[str, int]]]:
-    """Return the text that tells of the events, and for each event where its parts start."""
+    """Return the report of the events, and the start of each part of each event."""
     context = f"People in {title} remember the day."
     places: list[dict[str, int]] = []
     for event in events:
@@ -148,7 +148,7 @@ def _report(title: str, events: Sequence[Event], rng: Random) -> tuple[str, list
 
 
 def _named(wanted: str, rng: Random) -> list[str]:
-    """Return the parts that a question names besides the deed."""
+    """Return the parts that a question names in addition to the deed."""
     if wanted == "who":
         return rng.choice((["what"], ["what", "where"], ["what", "when"], ["where"]))
     if wanted == "what":
@@ -157,7 +157,7 @@ def _named(wanted: str, rng: Random) -> list[str]:
 
 
 def _question(events: Sequence[Event], answerable: bool, rng: Random) -> tuple[str, dict[str, str], str] | None:
-    """Return what a question asks for, what it names, and a tag; None where none was found."""
+    """Return the part that a question asks for, the parts that it names, and a tag; None if none was found."""
     wanted = rng.choice(QUESTION_WORDS)
     parts = ["deed", *_named(wanted, rng)]
     for expected in [wanted] if answerable else rng.sample(WITHOUT_ANSWER, 2):
@@ -196,13 +196,13 @@ def _title(rng: Random) -> str:
 
 
 def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
-    """Return the questions of three reports of one title that belongs to the split, or none."""
+    """Return the questions of three reports with a title that belongs to the split, or none."""
     title = _title(rng)
     return [row for _ in range(3) for row in _rows(title, rng)] if split_of(title) == split else []
 
 
 def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
-    """Return that many distinct questions for each split, about half of them without an answer.
+    """Return the requested number of distinct questions for each split, about half of them without an answer.
 
     A row has the hub's layout of SQuAD without an id: {"title": str, "context": str, "question": str, "answers":
     {"text": [str, ...], "answer_start": [int, ...]}, "tags": [one of QUESTION_WORDS or of WITHOUT_ANSWER]}. The same

@@ -1,11 +1,11 @@
-"""A synthetic data set of multiple choice: who comes first or last of three, with four options of the case's own.
+"""A synthetic data set of multiple choice: the first or last of three people, with four options per case.
 
     question  Ann is taller than Bob. Bob is taller than Eve. Who is the shortest?
     options   Bob, Ann, Eve, Kim
     answer    C
 
-The answer follows from the sentences. Names and what is compared decide the split: no three people in this order stand
-in two of them. One option is a name that the question does not have; the place of the right one is drawn evenly.
+The answer follows from the sentences. The names and the scale determine the split: no three people in the same order
+are in two splits. One option is a name that does not occur in the question; the position of the right one is uniform.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SCALES = (("taller", "tallest", "shortest"), ("older", "oldest", "youngest"), ("
 LABELS = "ABCD"
 
 TAGS = ("first", "last")
-"""Which end is asked for."""
+"""The end of the ranking that the question asks for."""
 
 
 def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
@@ -28,18 +28,18 @@ def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
     first, second, third, other = rng.sample(NAMES, 4)
     if split_of(f"{more} {first} {second} {third}") != split:
         return []
-    said = [f"{first} is {more} than {second}.", f"{second} is {more} than {third}."]
-    rng.shuffle(said)
+    facts = [f"{first} is {more} than {second}.", f"{second} is {more} than {third}."]
+    rng.shuffle(facts)
     tag = rng.choice(TAGS)
-    asked, right = (most, first) if tag == "first" else (least, third)
+    wanted, right = (most, first) if tag == "first" else (least, third)
     options = [first, second, third, other]
     rng.shuffle(options)
-    question = f"{' '.join(said)} Who is the {asked}?"
+    question = f"{' '.join(facts)} Who is the {wanted}?"
     return [{"question": question, "options": options, "answer": LABELS[options.index(right)], "tags": [tag]}]
 
 
 def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
-    """Return that many distinct questions for each split.
+    """Return the requested number of distinct questions for each split.
 
     A row is {"question": str, "options": [four names], "answer": one of LABELS, "tags": [one of TAGS]}. The same
     numbers and seed give the same rows everywhere. No three people in one order occur in two splits.
@@ -50,5 +50,5 @@ def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[Sy
 
 
 def text(documents: int, seed: int) -> list[str]:
-    """Return documents to learn the language from: questions of the split train alone, without answers."""
+    """Return documents for learning the language: questions of the split train, without answers."""
     return texts_of("question", documents, seed, _draw)

@@ -1,12 +1,12 @@
-"""A synthetic data set of film reviews whose label follows from how their opinions are put together.
+"""A synthetic data set of film reviews whose label follows from the composition of their opinions.
 
     We saw it on Friday. Although the plot is dull, nobody would deny that the acting is wonderful.
     label  positive, tags ["contrast", "double_negation"]
 
-An opinion says that something is good or bad, more or less strongly. Wording turns it around ("I would not call the
-plot dull"), takes it back ("the music could have been moving") or puts two together: the one that a contrast is about
-decides, and of two that stand side by side the stronger. Every word stands as often in negative reviews as in positive
-ones but for the qualities, and those help little where they are turned around: a bag of words is not enough.
+An opinion is positive or negative, with a degree. Wording can negate it ("I would not call the plot dull"), cancel it
+("the music could have been moving"), or combine two opinions: the emphasized one decides in a contrast, and the
+stronger one in a conjunction. All words except for the qualities are equally frequent in negative and positive reviews,
+and qualities may be negated, so a bag of words is not enough.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BAD = (
     *("annoying", "dreadful", "ugly", "confusing", "stale", "sloppy"),
 )
 DEGREES = {"slightly ": 1, "": 2, "very ": 3, "extremely ": 4}
-"""How strong an opinion is."""
+"""The degrees of an opinion."""
 
 SINGLE: dict[str, dict[str, int]] = {
     "plain": {
@@ -63,7 +63,7 @@ SINGLE: dict[str, dict[str, int]] = {
         "{aspect} was almost {quality}": -1,
     },
 }
-"""By phenomenon: how an opinion is worded, and what the wording makes of it: 1 leaves it, -1 turns it around."""
+"""Wordings of one opinion by phenomenon, with their sign: 1 keeps the opinion, -1 negates it."""
 
 JOINED: dict[str, dict[str, tuple[int, int]]] = {
     "agreement": {"{first}, and {second}": (1, 1), "{first}; {second}": (1, 1)},
@@ -76,7 +76,7 @@ JOINED: dict[str, dict[str, tuple[int, int]]] = {
     },
     "intensity": {"{first}, and {second}": (1, 1), "{first}, while {second}": (1, 1), "{first}; {second}": (1, 1)},
 }
-"""By phenomenon: how two opinions are put together, and how much each counts."""
+"""Wordings of two opinions by phenomenon, with the weight of each opinion."""
 
 _TURNS = {wording: sign for wordings in SINGLE.values() for wording, sign in wordings.items()}
 _WEIGHTS = {wording: weights for wordings in JOINED.values() for wording, weights in wordings.items()}
@@ -93,7 +93,7 @@ _WHEN = ("on Friday", "on Sunday", "last week", "last night", "in May", "in wint
 
 
 class Opinion(NamedTuple):
-    """Something that is judged, a quality, its degree, and the wording, a key of `SINGLE[...]`."""
+    """An aspect, a quality, its degree, and the wording, a key of `SINGLE[...]`."""
 
     aspect: str
     quality: str
@@ -102,7 +102,7 @@ class Opinion(NamedTuple):
 
 
 class Review(NamedTuple):
-    """One opinion and no `joint`, or two and the wording that joins them, a key of `JOINED[...]`; and its phenomena."""
+    """One opinion and no `joint`, or two opinions and their wording, a key of `JOINED[...]`; and the phenomena."""
 
     opinions: tuple[Opinion, ...]
     joint: str
@@ -113,12 +113,12 @@ class Review(NamedTuple):
 
 
 def value(opinion: Opinion) -> int:
-    """Return how good (above 0) or bad (below 0) an opinion finds its aspect, in -4..4."""
+    """Return the value of an opinion in -4..4, positive if it is favourable."""
     return _TURNS[opinion.wording] * (1 if opinion.quality in GOOD else -1) * DEGREES[opinion.degree]
 
 
 def label(review: Review) -> str | None:
-    """Return "positive" or "negative"; None where the review leaves it open, its opinions being about as strong."""
+    """Return "positive" or "negative"; None if the opinions are about equally strong."""
     weights = _WEIGHTS[review.joint] if review.joint else (1,)
     total = sum(weight * value(opinion) for weight, opinion in zip(weights, review.opinions, strict=True))
     return None if review.joint and abs(total) < 2 else LABELS[total > 0]
@@ -132,7 +132,7 @@ def _clause(opinion: Opinion) -> str:
 
 
 def render(review: Review) -> str:
-    """Return the sentence that gives the opinions of a review."""
+    """Return the sentence with the opinions of a review."""
     clauses = [_clause(opinion) for opinion in review.opinions]
     return _sentence(review.joint.format(first=clauses[0], second=clauses[1]) if review.joint else clauses[0])
 
@@ -142,7 +142,7 @@ def _sentence(words: str) -> str:
 
 
 def _with_occasion(sentence: str, rng: Random) -> str:
-    """Return the sentence, in half of all cases after one that has no opinion."""
+    """Return the sentence, in half of all cases preceded by one without an opinion."""
     if rng.random() < 0.5:
         return sentence
     return f"{_sentence(f'{rng.choice(_WHO)} {rng.choice(_WHEN)}')} {sentence}"
@@ -157,7 +157,7 @@ def _opinion(rng: Random, phenomenon: str, degrees: tuple[str, ...] = ("",)) -> 
 
 
 def draw(rng: Random) -> Review:
-    """Return a random review that leaves no doubt of its label."""
+    """Return a random review with an unambiguous label."""
     while True:
         [phenomenon] = rng.choices(list(_OFTEN), list(_OFTEN.values()))
         degrees = tuple(DEGREES)
@@ -183,7 +183,7 @@ def _split(review: Review) -> str:
 
 
 def _draw(split: str, n_rows: int, rng: Random) -> list[SyntheticRow]:
-    """Return a row of the split with the label whose turn it is, or none where the review that was drawn is no such."""
+    """Return a row of the split with the label that is next in turn, or none if the sampled review has another."""
     review, wanted = draw(rng), LABELS[n_rows % len(LABELS)]
     if _split(review) != split or label(review) != wanted:
         return []
@@ -191,10 +191,10 @@ def _draw(split: str, n_rows: int, rng: Random) -> list[SyntheticRow]:
 
 
 def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
-    """Return that many distinct rows for each split, half of them for each label.
+    """Return the requested number of distinct rows for each split, half of them for each label.
 
     A row is {"sentence": str, "label": one of LABELS, "tags": some of PHENOMENA}. The same numbers and seed give the
-    same rows everywhere. What a review judges, and how, belongs to one split, whatever the numbers and seeds.
+    same rows everywhere. Aspects and qualities of a review determine its split, whatever the numbers and seeds.
 
     Raises TunediffError when a number is below 0 or above `writing.LARGEST`.
     """

@@ -1,11 +1,11 @@
-"""Scenes: what a description of one says, how it is worded, and how one is drawn.
+"""Scenes: the meaning of descriptions, their wording, and how they are sampled.
 
     draw(Random(1))          {"noun": "man", "number": "two", "activity": "reading a book", "place": "in the park"}
     render(...)              Two men are reading a book in the park.
 
-A description maps attributes of one scene (noun, number, colour, activity, place, ...) to values. Each value allows a
-set of atoms, so the relation of two descriptions is set algebra: one entails another when it allows nothing that the
-other rules out, and contradicts it when no scene fits both.
+A description maps attributes of a scene (noun, number, colour, activity, place, ...) to values. Each value allows a set
+of atoms, so the relation of two descriptions follows by set algebra: one entails another if it allows nothing that the
+other excludes, and contradicts it if no scene fits both.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tunediff.data.synthetic import lexicon, writing
 
 LABELS = ("entailment", "neutral", "contradiction")
 ALWAYS = ("noun", "number", "patient")
-"""What a caption that can say it never leaves out."""
+"""Attributes that a caption never omits if they apply."""
 
 Description = dict[str, str]
 
@@ -50,7 +50,7 @@ def meanings(attribute: str) -> dict[str, frozenset[str]]:
 
 @cache
 def relation_of(attribute: str, premise: str | None, hypothesis: str) -> str:
-    """Return the label that one attribute would give; None stands for an attribute the premise is silent about."""
+    """Return the label implied by one attribute alone; None means that the premise does not mention it."""
     table = meanings(attribute)
     allowed = frozenset().union(*table.values()) if premise is None else table[premise]
     if allowed <= table[hypothesis]:
@@ -59,23 +59,23 @@ def relation_of(attribute: str, premise: str | None, hypothesis: str) -> str:
 
 
 def label(premise: Description, hypothesis: Description) -> str:
-    """Return the relation of two descriptions of one scene: "entailment", "neutral" or "contradiction"."""
+    """Return the relation of two descriptions of the same scene: "entailment", "neutral" or "contradiction"."""
     found = {relation_of(attribute, premise.get(attribute), value) for attribute, value in hypothesis.items()}
     return next(name for name in reversed(LABELS) if name in found)
 
 
 def is_relation(activity: str | None) -> bool:
-    """Return whether an activity is done to somebody, who then is the patient."""
+    """Return whether an activity has a patient."""
     return activity in lexicon.RELATIONS
 
 
 def negations(description: Description) -> list[str]:
-    """Return the attributes that the description denies a value of."""
+    """Return the attributes whose value is negated in the description."""
     return [attribute for attribute, value in description.items() if value.startswith("not ")]
 
 
 def plausible(description: Description) -> bool:
-    """Return whether a caption would say this: no reading dogs, one negation at most."""
+    """Return whether the description is plausible for a caption: no reading dogs, at most one negation."""
     atoms = lexicon.NOUNS[description["noun"]]
     activity, place = description.get("activity"), description.get("place")
     if activity is None and place is None:
@@ -106,7 +106,7 @@ def _who(description: Description) -> str:
 
 
 def render(description: Description, passive: bool = False) -> str:
-    """Return the sentence that says a description, for example "A man is not reading"."""
+    """Return the sentence for a description, such as "A man is not reading"."""
     who, place = _who(description), description.get("place", "")
     be = "is" if description["number"] == "one" else "are"
     activity = description.get("activity")
@@ -118,7 +118,7 @@ def render(description: Description, passive: bool = False) -> str:
         whom = f" {lexicon.article(description['patient'])}" if "patient" in description else ""
         words = f"{who} {be} {activity}{whom}"
     if activity and place:
-        if activity.startswith("not "):  # "is not reading in the park" would leave open what is denied
+        if activity.startswith("not "):  # "is not reading in the park" would be ambiguous
             words = f"{place}, {words}"
         else:
             words += f", but {place}" if place.startswith("not ") else f" {place}"
@@ -130,7 +130,7 @@ def render(description: Description, passive: bool = False) -> str:
 
 @cache
 def values_of(attribute: str) -> tuple[str, ...]:
-    """Return the values of an attribute that a caption says outright, negated ones left out."""
+    """Return the values of an attribute without negated ones."""
     return tuple(value for value in meanings(attribute) if not value.startswith("not "))
 
 
@@ -140,7 +140,7 @@ def pick(rng: Random, attribute: str) -> str:
 
 
 def with_detail(description: Description, rng: Random, chance: float, places: float) -> Description:
-    """Return the description with modifiers and a place that it did not have, each with the given chance."""
+    """Return the description with further modifiers and a place, each added with the given probability."""
     fuller = dict(description)
     for attribute in ("colour", "place"):
         if attribute not in fuller and rng.random() < (places if attribute == "place" else chance):
@@ -151,7 +151,7 @@ def with_detail(description: Description, rng: Random, chance: float, places: fl
 
 
 def pick_event(rng: Random) -> str:
-    """Return a random activity, its kind drawn first."""
+    """Return a random activity; its kind is sampled first."""
     kinds = (tuple(lexicon.RELATIONS), (*lexicon.POSTURES, "moving"), tuple(lexicon.OCCUPATIONS))
     return rng.choice(rng.choices(kinds, (0.2, 0.4, 0.4))[0])
 
@@ -189,5 +189,5 @@ def with_change(description: Description, attribute: str, value: str | None, rng
 
 
 def split_of(description: Description) -> str:
-    """Return the split that a premise belongs to, by its content; every wording of it belongs to the same."""
+    """Return the split of a premise, determined by its content and not by its wording."""
     return writing.split_of(render(description))

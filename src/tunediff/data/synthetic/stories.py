@@ -1,4 +1,4 @@
-"""Text to learn the language of the captions from: no document judges one sentence by another.
+"""Text for learning the language of the captions; no document relates one sentence to another by a label.
 
 text(documents=3, seed=1)[0]
 # A woman is reading outdoors.
@@ -28,7 +28,7 @@ from tunediff.data.synthetic.scenes import (
 )
 
 SIGNS = ("yes", "maybe", "no")
-"""What signs say in the text: words that a prompt may use for the labels, each as likely as the others."""
+"""Texts of signs: words that a prompt may use for the labels, all equally likely."""
 
 
 @cache
@@ -38,7 +38,7 @@ def _wider(attribute: str, value: str) -> tuple[str, ...]:
 
 
 def _glimpse(scene: Description, rng: Random) -> Description | None:
-    """Return a description that is true of the scene and tells some of it, part of it in more general words."""
+    """Return a true and incomplete description of the scene, partly in more general words."""
     seen = {}
     for attribute, value in scene.items():
         if attribute not in ALWAYS and rng.random() < 0.3:
@@ -51,7 +51,7 @@ def _glimpse(scene: Description, rng: Random) -> Description | None:
 
 
 def _teachable(description: Description) -> bool:
-    """Return whether the text may say this: what a caption would say, and no premise of another split."""
+    """Return whether the text may use a description: it is plausible and not a premise of another split."""
     return plausible(description) and split_of(description) == "train"
 
 
@@ -60,14 +60,14 @@ def _caption(description: Description, rng: Random) -> str:
 
 
 def _story(rng: Random) -> list[str]:
-    """Return three captions of one scene, as people who looked at the same picture would write them."""
+    """Return three captions of one scene, as if written by different people."""
     scene = with_detail(draw(rng), rng, 0.4, 0.6)
     return [_caption(d, rng) for d in (_glimpse(scene, rng) for _ in range(3)) if d is not None]
 
 
 @cache
 def _join(attribute: str, one: str, other: str) -> str | None:
-    """Return the narrowest value that both values are kinds of, None where there is none."""
+    """Return the most specific value that includes both values, None if there is none."""
     table = meanings(attribute)
     both = table[one] | table[other]
     wider = [value for value in values_of(attribute) if both <= table[value]]
@@ -90,11 +90,10 @@ def _comparison(rng: Random) -> list[str]:
 
 
 def text(documents: int, seed: int) -> list[str]:
-    """Return documents to learn the language of the captions from, none of which judges one sentence by another.
+    """Return documents for learning the language of the captions, without labelled pairs.
 
-    A document is three captions of one scene, or captions of two scenes and one that fits both, or two captions and a
-    sign that says "yes", "maybe" or "no", whatever the captions say. No premise of the validation or test split stands
-    in any.
+    A document has three captions of one scene, or captions of two scenes and one that fits both, or two captions and a
+    sign that says "yes", "maybe" or "no" at random. No document contains a premise of the validation or test split.
     """
     rng = Random(f"{seed} text")
     done: list[str] = []

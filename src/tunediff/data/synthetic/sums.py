@@ -1,11 +1,11 @@
-r"""A synthetic data set of sums in words: the answer has several lines, and the last one has the result behind ####.
+r"""A synthetic data set of word problems: the last line of an answer has the result after ####.
 
     question  Ann has 3 apples and buys 4 more. How many apples does Ann have now?
     answer    3 + 4 = 7
               #### 7
 
-The form is that of GSM8K (Cobbe et al. 2021). The result follows from the numbers, so every answer is known. The two
-numbers and what is done with them decide the split: no sum of the test split stands in training in other words.
+The format is that of GSM8K (Cobbe et al. 2021). The numbers and the operation determine the split: no problem of the
+test split occurs in training in other words.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ GAINS = ("buys {n} more", "finds {n} more", "gets {n} more from a friend")
 LOSSES = ("gives {n} away", "loses {n}", "sells {n}")
 
 TAGS = ("plus", "minus", "times")
-"""What is done with the two numbers."""
+"""The operations."""
 
 
 def _sum(rng: Random) -> tuple[str, int, int, int]:
-    """Return what is done, two numbers from 2 to 50 (times: to 12), and the result, which is never below 0."""
+    """Return the operation, two numbers from 2 to 50 (times: to 12), and the result, which is never negative."""
     tag = rng.choice(TAGS)
     most = 12 if tag == "times" else 50
     first, second = rng.randint(2, most), rng.randint(2, most)
@@ -49,7 +49,7 @@ def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
 
 
 def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
-    """Return that many distinct questions for each split.
+    """Return the requested number of distinct questions for each split.
 
     A row is {"question": str, "answer": str, "tags": [one of TAGS]}. The same numbers and seed give the same rows
     everywhere. No sum occurs in two splits, whatever the numbers and seeds.
@@ -60,5 +60,5 @@ def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[Sy
 
 
 def text(documents: int, seed: int) -> list[str]:
-    """Return documents to learn the language from: questions of the split train alone, without answers."""
+    """Return documents for learning the language: questions of the split train, without answers."""
     return texts_of("question", documents, seed, _draw)

@@ -1,7 +1,7 @@
-"""How every synthetic data set writes its rows: so many distinct ones for each split, no source text in two splits.
+"""Generate the rows of synthetic data sets: distinct rows for each split, and no source text in two splits.
 
-split_of("the plot is dull")      # "train", for any seed; a data set asks it of what a text says, so that every wording
-                                  # of the same belongs to the same split
+split_of("the plot is dull")      # "train", for any seed; called with the content of a text, so that all wordings of it
+                                  # belong to the same split
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from random import Random
 from tunediff.runtime.errors import TunediffError
 
 LARGEST = 50_000
-"""The rows of a split that a data set vouches for."""
+"""The number of rows per split that every data set can generate."""
 
 SyntheticRow = dict[str, object]
 
 
 def split_of(content: str) -> str:
-    """Return the split that a content belongs to: a tenth of all contents to test, half as much to validation."""
+    """Return the split of a content: a tenth of all contents belong to test, half as many to validation."""
     at = hashlib.sha256(content.encode()).digest()[0]
     return "test" if at < 26 else "validation" if at < 39 else "train"
 
@@ -31,22 +31,22 @@ def write(
     distinct: Sequence[str],
     draw: Callable[[str, int, Random], Sequence[SyntheticRow]],
 ) -> dict[str, list[SyntheticRow]]:
-    """Return that many rows for each split, in a random order; the same numbers and seed give the same everywhere.
+    """Generate rows for each split, in random order; the same numbers and seed give the same rows everywhere.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         wanted: number of rows by split.
-        seed: of the draws.
-        distinct: columns in which no two rows of a split are the same.
-        draw: gives rows of a split from the split, the number of rows that there are and a random generator; or none,
-            to be asked again.
+        seed: seed of the random generator.
+        distinct: columns in which all rows of a split differ.
+        draw: function of the split, the number of rows so far and a random generator that returns rows of the split, or
+            none to be called again.
 
     Raises TunediffError when a number is below 0 or above LARGEST.
     """
     done: dict[str, list[SyntheticRow]] = {}
     for split, n in wanted.items():
         if not 0 <= n <= LARGEST:
-            raise TunediffError(f"{name}: {split} asks for {n} rows, expected 0 to {LARGEST}")
+            raise TunediffError(f"{name}: {split}: found {n} rows, expected 0 to {LARGEST}")
         rng = Random(f"{seed} {split}")
         seen: set[tuple[object, ...]] = set()
         rows: list[SyntheticRow] = []
@@ -64,13 +64,13 @@ def write(
 def texts_of(
     column: str, documents: int, seed: int, draw: Callable[[str, int, Random], Sequence[SyntheticRow]]
 ) -> list[str]:
-    """Return that many texts of a column, or a few more, from rows of the split train: to learn the language from.
+    """Return texts of a column from rows of the split train, for learning the language.
 
     Args:
-        column: of the rows.
-        documents: how many.
-        seed: of the draws.
-        draw: as of `write`.
+        column: the column of the rows.
+        documents: number of texts; a few more may be returned.
+        seed: seed of the random generator.
+        draw: as for `write`.
     """
     rng = Random(f"{seed} text")
     done: list[str] = []

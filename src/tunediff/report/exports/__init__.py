@@ -1,7 +1,7 @@
-"""Forms in which answers are handed to other tools, a file each: a new one is a file here and a name in `FORMS`.
+"""Formats for other tools, one module each. To add one, add a module and an entry in `FORMS`.
 
 for path in FORMS["lm-eval"](Path("samples"), answers):     # answers: a SetAnswers
-    ...                                                     # the files that were written
+    ...                                                     # the written files
 """
 
 from collections.abc import Callable, Mapping

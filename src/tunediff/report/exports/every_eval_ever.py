@@ -1,11 +1,11 @@
-"""Evaluations in the JSON of Every Eval Ever, schema 0.3.0: https://github.com/evaleval/every_eval_ever
+"""Export evaluations to Every Eval Ever, schema 0.3.0: https://github.com/evaleval/every_eval_ever
 
     write_evaluation(Path("eee"), answers)
     # [Path("eee/data/test/local/base/UUID.json"), Path("eee/data/test/local/base/UUID_samples.jsonl")]
 
-One file with the figures of a model, each with what is known of its uncertainty, and one with a line per case. Who
-publishes it nobody knows here: `source_organization_name` is written as unknown, to be filled in. The names of the two
-files hash what they hold, without the time of writing, so the same answers have the same names.
+One file has the figures of a model with their uncertainty, the other has one line per case. The publisher fills in
+`source_organization_name`, which is written as unknown. File names are hashes of the content without the time of
+writing, so the same answers get the same names.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ SCHEMA = "0.3.0"
 
 
 def write_evaluation(folder: Path, answers: SetAnswers) -> list[Path]:
-    """Write the evaluation of one model and its cases; return the two files.
+    """Write the evaluation of one model and its cases; return the paths of the two files.
 
     Args:
-        folder: to write to; the files lie in it where the collection has them: data/SET/DEVELOPER/MODEL/.
-        answers: of the model.
+        folder: folder to write to; the files are in data/SET/DEVELOPER/MODEL/ below it, as in the collection.
+        answers: answers of the model.
     """
     now = str(int(time.time()))
     name = answers.set_name

@@ -1,12 +1,12 @@
-"""Samples as lm-evaluation-harness 0.4 writes them (`--log_samples`), for whatever reads those.
+"""Export samples in the format of lm-evaluation-harness 0.4 (`--log_samples`).
 
 write_samples(Path("samples"), answers)      # [Path("samples/base/samples_test.jsonl")]
 
-Labels that were scored have their log-likelihoods, as a multiple-choice task has, and the metric acc; answers in words
-have the answer that was taken, as a generation task has, and the metric exact_match, which is 1 where the answer is
-right by whatever the task names. Log-likelihoods are those of the prediction file, normalised over the labels; whether
-a choice was the greedy continuation is not known, so it is written as False. `tunediff diff` of two such files gives
-the figures that it gives of the prediction files.
+Scored labels are written with their log-likelihoods and the metric acc, as for a multiple-choice task. Free-text
+answers are written with the metric exact_match, as for a generation task; it is 1 if the task grades the answer as
+right. Log-likelihoods are those of the prediction file, normalised over the labels. Whether a choice is the greedy
+continuation is unknown and written as False. `tunediff diff` of two such files gives the same figures as of the
+prediction files.
 """
 
 from collections.abc import Iterator
@@ -19,19 +19,19 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import write_jsonl
 from tunediff.runtime.hashing import content_hash
 
-# What the harness's filters put where they find no answer.
+# The result of the harness's filters if they find no answer.
 NO_ANSWER = "[invalid]"
 
 
 def write_samples(folder: Path, answers: SetAnswers) -> list[Path]:
-    """Write the samples of one model; return the file.
+    """Write the samples of one model; return the path of the file.
 
     Args:
-        folder: to write to; the file is MODEL/samples_SET.jsonl in it.
-        answers: of the model.
+        folder: folder to write to; the file is MODEL/samples_SET.jsonl below it.
+        answers: answers of the model.
 
     Raises:
-        TunediffError: an answer is empty and wrong, which a sample cannot say: readers take it for none at all.
+        TunediffError: an answer is empty and wrong, which in a sample would mean that there is no answer.
     """
     path = folder / answers.model / f"samples_{answers.set_name}.jsonl"
     write_jsonl(path, _samples(answers))

@@ -1,4 +1,4 @@
-"""What one model answered to one test set, and how it was asked: what every form of export is made of."""
+"""The answers of one model to one test set with their prompts, as the input of all exports."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from tunediff.inputs.settings import CaseSet
 if TYPE_CHECKING:
     import pandas as pd
 
-# What a scorer that takes the likeliest of several texts or labels is called in a prediction file.
+# Scorers whose answer is the most likely label, as named in prediction files.
 LIKELIEST = ("choices", "head")
 
 
@@ -20,8 +20,8 @@ LIKELIEST = ("choices", "head")
 class SetAnswers:
     """One model's graded answers to a test set.
 
-    model: base or tuned. model_id: as people know it. set_name, dataset: names of the test set and of its data.
-    hub_dataset: the data set's id on the hub, None where it came from elsewhere. predictions: a row per case, in the
+    model: base or tuned. model_id: public name of the model. set_name, dataset: names of the test set and of its data.
+    hub_dataset: id of the data set on the hub; None if it comes from elsewhere. predictions: one row per case, in the
     order of the cases. figures: accuracy in 0..1 with its interval, n, and the mean of each score in 0..1.
     """
 
@@ -39,38 +39,38 @@ class SetAnswers:
 
     @property
     def likelihoods(self) -> bool:
-        """Whether each answer is the likeliest of the labels, which all have a log-probability."""
+        """Whether each answer is the most likely label, with log-probabilities for all labels."""
         frame = self.predictions
         chosen = set(frame["scorer"]) <= set(LIKELIEST) and not self.case_set.ask.in_words
         return chosen and bool(frame["log_probs"].notna().all())
 
     def continuations(self, case: Case) -> list[str]:
-        """What was scored, in the order of the log-probabilities: options of the case, or the text of each label."""
+        """Return the scored texts, in the order of the log-probabilities: the case's options, or the labels' texts."""
         ask = self.case_set.ask
         if case.options:
             return [f" {option}" for option in case.options]
         return [ask.choices.get(name, f" {name}") for name in ask.names]
 
     def rows(self) -> Iterator[tuple[Case, dict[str, Any]]]:
-        """Each case with its row of the prediction file."""
+        """Yield each case with its row of the prediction file."""
         for case, row in zip(self.cases, self.predictions.to_dict("records"), strict=True):
             yield case, {str(name): value for name, value in row.items()}
 
     def prompt(self, case: Case) -> str:
-        """What the model was asked: the filled template; inputs by name where a chat template or a head reads them."""
+        """Return the prompt of a case: the filled template, or for a chat template or a head the inputs by name."""
         template = self.case_set.prompt.template
         if template is not None:
             return render(template, case.inputs)
         return "\n".join(f"{name}: {text}" for name, text in case.inputs.items())
 
     def references(self, case: Case) -> list[str]:
-        """The gold answers of a case; the text of its label where it has none."""
+        """Return the gold answers of a case, or the text of its label if it has none."""
         if case.answers:
             return [answer.text for answer in case.answers]
         return [self._named(case, case.label)]
 
     def answer(self, case: Case, row: Mapping[str, Any]) -> str | None:
-        """The answer that was taken, as its references are written; None where it is invalid."""
+        """Return the model's answer, written like the references; None if it is invalid."""
         prediction: str | None = row["prediction"]
         if prediction is None:
             return None
@@ -79,7 +79,7 @@ class SetAnswers:
         return self._named(case, prediction)
 
     def _named(self, case: Case, answer: str) -> str:
-        """An answer as text: the option that a label stands for, or the text that a label has in the prompt."""
+        """An answer as text: the option that a label stands for, or the label's text in the prompt."""
         if case.options:
             return case.options[self.case_set.ask.names.index(answer)]
         return self.case_set.ask.choices.get(answer, answer).strip()

@@ -31,7 +31,7 @@
   let page = 0;
 
   function haystack(one) {
-    // Made when it is first searched, once a case.
+    // Built once per case, on the first search.
     const texts = one.texts.map((text) => [text].flat().join(""));
     one.words ??= [one.id, ...texts, one.label, ...(one.answers ?? []), one.before, one.after, one.explanation]
       .filter(Boolean).join("\n").toLowerCase();
@@ -60,7 +60,7 @@
     const part = found.slice(start, start + PAGE);
     list.replaceChildren(...part.map(item));
     list.start = start + 1;
-    // A long text stands in a box of its own: its answer is to be seen at once.
+    // Scroll the box of a long text to its answer.
     for (const mark of list.querySelectorAll("mark:first-of-type")) {
       const box = mark.parentElement;
       box.scrollTop = mark.offsetTop - box.offsetTop - box.clientHeight / 2;
@@ -89,7 +89,7 @@
     put(row, "dt", name);
     const value = put(row, "dd");
     value.dir = "auto";
-    // Of a text in pieces every second one is a gold answer.
+    // In a text of pieces, every second piece is a gold answer.
     [text].flat().forEach((piece, at) => { if (at % 2) put(value, "mark", piece); else value.append(piece); });
     return value;
   }
@@ -121,7 +121,7 @@
     });
   }
 
-  // A case under the names of data/cases.jsonl, as far as the page has it; its evidence in the page's words.
+  // A case with the field names of data/cases.jsonl, as far as the page has them, and the evidence as shown.
   function asJson(one) {
     const both = (name, pair) => (pair ? { [`base_${name}`]: pair[0], [`tuned_${name}`]: pair[1] } : {});
     return JSON.stringify({
@@ -210,7 +210,7 @@
   form.addEventListener("reset", () => setTimeout(refresh));
   form.addEventListener("submit", (event) => event.preventDefault());
 
-  // Links of the tables above: the cases of a transition or of a slice.
+  // Links in the tables above to the cases of a transition or a slice.
   for (const link of document.querySelectorAll("a[data-transition], a[data-slice]")) {
     const slice = data.slices.indexOf(link.dataset.slice);
     if (link.dataset.slice && slice < 0) { link.removeAttribute("href"); continue; }

@@ -83,7 +83,7 @@ def test_odds_of_no_answer_come_from_a_file_of_their_own_and_thresholds_are_comp
     evidence = gather(compare_files([found], [found]))
     assert evidence.metrics["best_exact_base"] == pytest.approx(2 / 3)
     odds.write_text(json.dumps({"q1": 0.1, "q2": 0.1}))
-    with pytest.raises(TunediffError, match="found no probability of 1 of the 3 questions"):
+    with pytest.raises(TunediffError, match="found no probability for 1 of the 3 questions"):
         read(tmp_path, "answers.json", ANSWERS, data=data, no_answer=odds)
 
 

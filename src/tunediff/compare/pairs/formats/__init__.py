@@ -1,4 +1,4 @@
-"""The formats of other tools, a file each: a new one is a file here and a name in the list."""
+"""Formats of other tools, one module each. To add one, add a module and an entry in `FORMATS`."""
 
 from tunediff.compare.pairs.file_format import FileFormat
 from tunediff.compare.pairs.formats import (

@@ -1,4 +1,4 @@
-"""Events that OpenAI's evals record (`oaieval --record_path`): a ready outcome of each sample.
+"""Records of OpenAI's evals (`oaieval --record_path`): events with the outcome of each sample.
 
     {"spec": {"completion_fns": ["gpt"], "eval_name": "x.dev.v0", ...}}
     {"run_id": "1", "event_id": 0, "sample_id": "x.dev.0", "type": "sampling", "data": {"prompt": ..., "sampled": "A"}}
@@ -6,8 +6,8 @@
      "picked": "A", ...}}
     {"final_report": {"accuracy": 1.0}}
 
-The outcome is `correct` of the event match, else a number of the event metrics, such as `score` of an eval that a model
-grades. A sample that has other events and neither of these is invalid. Samples that match several times are repeats.
+The outcome is `correct` of the event match, else a number of the event metrics, such as `score` of a model-graded eval.
+A sample with other events but neither of these is invalid. Several match events of a sample are repeats.
 """
 
 import json
@@ -36,42 +36,43 @@ def read_events(rows: Rows, name: str, options: ReadOptions) -> Predictions:
 
     Args:
         rows: events, each after its line.
-        name: of the file, for errors.
-        options: metric: correct, or a number of the event metrics; None takes the first there is.
+        name: name of the file for error messages.
+        options: metric: correct, or a number of the event metrics; None: the first that exists.
 
     Raises:
-        TunediffError: no sample has an outcome, or not one of that name.
+        TunediffError: no sample has an outcome, or none of that name.
     """
     samples: dict[str, list[Event]] = defaultdict(list)
     for number, row in rows:
         if row.get("sample_id") is not None and isinstance(row.get("data"), dict):
             samples[str(row["sample_id"])].append((number, row))
-    found = [CORRECT for events in samples.values() for _ in _of(events, MATCH)]
+    found = [CORRECT for events in samples.values() for _ in _of_kind(events, MATCH)]
     for events in samples.values():
-        for _, data in _of(events, METRICS):
+        for _, data in _of_kind(events, METRICS):
             found += [key for key, value in data.items() if value is None or isinstance(value, bool | int | float)]
     metric, described = chosen_metric(found, options.metric, name)
     answers = [one for case_id, events in samples.items() for one in _answers(case_id, events, metric)]
     return from_graded(answers, name, options, f"a record of OpenAI's evals, {described}", metric)
 
 
-def _of(events: Sequence[Event], kind: str) -> list[tuple[int | str, Mapping[str, Any]]]:
+def _of_kind(events: Sequence[Event], kind: str) -> list[tuple[int | str, Mapping[str, Any]]]:
     return [(number, row["data"]) for number, row in events if row.get("type") == kind]
 
 
 def _answers(case_id: str, events: Sequence[Event], metric: str) -> list[Graded]:
     number, _ = events[0]
     prompt, sampled = "", None
-    for _, data in _of(events, "sampling"):
+    for _, data in _of_kind(events, "sampling"):
         given = data.get("prompt")
         prompt = prompt or (given if isinstance(given, str) else json.dumps(given, ensure_ascii=False))
         sampled = sampled or text_or_none(data.get("sampled"))
-    graded = [(place, data) for place, data in _of(events, MATCH if metric == CORRECT else METRICS) if metric in data]
+    outcomes = _of_kind(events, MATCH if metric == CORRECT else METRICS)
+    graded = [(place, data) for place, data in outcomes if metric in data]
     if not graded:
-        errors = [str(data.get("type", "unknown")) for _, data in _of(events, "error")]
+        errors = [str(data.get("type", "unknown")) for _, data in _of_kind(events, "error")]
         why = f"error {errors[0]}" if errors else "no score"
         return [Graded(number, case_id, None, sampled, prompt=prompt, why=why)]
-    matched = _of(events, MATCH)
+    matched = _of_kind(events, MATCH)
     answers = []
     for at, (place, data) in enumerate(graded):
         match = data if metric == CORRECT else matched[at][1] if at < len(matched) else {}

@@ -1,4 +1,4 @@
-"""Samples of lm-evaluation-harness (`--log_samples`), as predictions.
+"""Samples of lm-evaluation-harness (`--log_samples`).
 
 A line of samples_TASK_DATE.jsonl, as version 0.4 writes it (shortened; numbers of `resps` are text there):
 
@@ -6,14 +6,13 @@ A line of samples_TASK_DATE.jsonl, as version 0.4 writes it (shortened; numbers 
      "arg_1": " True"}, ...}, "filtered_resps": [["-1.5", "False"], ["-0.3", "True"], ["-2.0", "False"]],
      "filter": "none", "metrics": ["acc", "acc_norm"], "doc_hash": "...", "prompt_hash": "...", "acc": 0.0, ...}
 
-The outcome is the metric of the file, which must be 0 or 1 per case, or the pair of gold and predicted choice that some
-metrics have (mcc, f1). The prediction follows from the log-likelihoods by the rule of that metric: acc_norm divides by
-characters, acc_bytes by bytes, acc_mutual_info subtracts what the choice has without its prompt, exact_match asks which
-choice is the greedy answer. Where prediction and outcome contradict each other, the check TD402 is raised, and the file
-is refused where most do. Samples of squadv2 are answers to questions, compared by exact match and F1.
+The outcome is the metric of the file, which must be 0 or 1 per case, or a pair of gold and predicted choice (mcc, f1).
+The prediction follows from the log-likelihoods by the rule of that metric (`tunediff.compare.pairs.harness_choices`).
+If prediction and outcome contradict each other, the check TD402 is raised; if most do, the file is refused. Samples of
+squadv2 are answers to questions, compared by exact match and F1.
 
-Two runs are compared only where documents and prompts are the same, by the hashes in the file: other few-shot examples
-or a chat template are other prompts.
+Two runs are compared only if documents and prompts are the same, by the hashes in the file: different few-shot examples
+or a chat template make different prompts.
 """
 
 import json
@@ -41,9 +40,9 @@ from tunediff.tasks import foreign_task
 
 Sample = dict[str, Any]
 
-# What files of versions that name no metrics may hold, the usual one of a task first.
+# Metrics of files that do not list them, a task's usual metric first.
 METRICS = ("acc", "exact_match", "em", "acc_norm", "pass@1", "acc_bytes", "acc_mutual_info", "mcc", "f1", "exact")
-# What the harness's filters put where they find no answer.
+# The result of the harness's filters if they find no answer.
 NO_ANSWER = "[invalid]"
 
 
@@ -63,17 +62,17 @@ def read_samples(
     """Return the samples of one task as predictions.
 
     Args:
-        rows: samples, each after the number of its line.
-        name: of the file, for errors.
-        metric: which of the file's metrics says what is right; None takes the first.
-        filter_name: which of the file's filters; None where there is only one. Filters without a name, as up to version
-            0.4.6, are called 1, 2, ... in their order.
-        cluster: a field of `doc` that several documents may share.
-        threshold: the least value of the metric that is right, where it is not 0 or 1.
+        rows: samples, each with its line number.
+        name: name of the file for error messages.
+        metric: metric of the file that decides what is right; None: the first.
+        filter_name: filter of the file; None if there is only one. Filters without a name, as up to version 0.4.6, are
+            named 1, 2, ... in their order.
+        cluster: a field of `doc` that related documents share.
+        threshold: the lowest value of the metric that counts as right, if it is not 0 or 1.
 
     Raises:
-        TunediffError: a row that is no sample, several filters and none named, a metric that is not 0 or 1, or
-            predictions most of which contradict it.
+        TunediffError: a row is not a sample, there are several filters but none is named, the metric is not 0 or 1, or
+            it contradicts most predictions.
     """
     filter_name, samples = _of_one_filter(list(rows), name, filter_name)
     found = _metrics(samples[0][1])
@@ -117,7 +116,7 @@ def _of_one_filter(
         for _, row in rows:
             seen[str(row["doc_id"])] += 1
             places.append(str(seen[str(row["doc_id"])]))
-        # Every document as often as there are filters; others are repeated by mistake, and refused for that.
+        # With unnamed filters, every document occurs once per filter; other repetitions are refused later.
         if len(set(seen.values())) == 1 and places[-1] != "1":
             filters, hint = places, ", which have no names and are identified by their position in the file"
     found = sorted(set(filters))
@@ -144,7 +143,7 @@ def _metrics(row: Sample) -> list[str]:
 
 
 def _outcome(value: Any, threshold: float | None) -> bool | None:
-    """What a metric says of a case: 0 or 1, or the gold choice beside the predicted one; None where it is neither."""
+    """Whether a metric, 0 or 1 or a pair of gold and predicted choice, counts as right; None if it is neither."""
     if isinstance(value, int | float):
         return is_right(value, threshold)
     if not isinstance(value, list) or len(value) != 2 or type(value[1]) is not int:
@@ -154,7 +153,7 @@ def _outcome(value: Any, threshold: float | None) -> bool | None:
 
 
 def _is_answer(value: Any) -> bool:
-    """Whether a metric has an answer beside its references, as those of squadv2."""
+    """Whether the value of a metric is an answer with its references, as for squadv2."""
     return (
         isinstance(value, list)
         and len(value) == 2
@@ -168,7 +167,7 @@ def _question(row: Sample, place: str, metric: str, cluster: str | None, _: floa
     """The columns of a sample of squadv2."""
     value: Any = row.get(metric)
     if not _is_answer(value):
-        raise TunediffError(f"{place}: {metric}: found {shown(value)}, expected an answer beside its references")
+        raise TunediffError(f"{place}: {metric}: found {shown(value)}, expected an answer with its references")
     given, gold = value[0], value[1]
     texts = gold["answers"].get("text") if isinstance(gold["answers"], dict) else None
     text = given["prediction_text"]
@@ -184,7 +183,7 @@ def _question(row: Sample, place: str, metric: str, cluster: str | None, _: floa
 
 
 def _graded(row: Sample, place: str, metric: str, cluster: str | None, threshold: float | None) -> Sample:
-    """The columns of a sample that its metric calls right or wrong; `choices` where there is more than one."""
+    """The columns of a sample that its metric grades as right or wrong; `choices` if there is more than one."""
     value = row.get(metric)
     right = _outcome(value, threshold)
     if right is None:
@@ -201,7 +200,7 @@ def _graded(row: Sample, place: str, metric: str, cluster: str | None, threshold
         choices = read_choices(responses, texts, "acc_mutual_info" in row, place)
         prediction: str | None = None
         if len(choices.scores) == 1 or (len(set(choices.texts)) == 1 and len(choices.texts) > 1):
-            # One continuation, be it of several prompts: whether the model would have said the same.
+            # A single continuation: right if it is what the model would have generated.
             prediction = target if right else OTHER
             if any(map(math.isnan, choices.scores)):
                 prediction, outcome = None, INVALID
@@ -219,7 +218,7 @@ def _graded(row: Sample, place: str, metric: str, cluster: str | None, threshold
 
 
 def _about(row: Sample, place: str, cluster: str | None) -> Sample:
-    """The columns that a sample of any kind has."""
+    """The columns that samples of all kinds have."""
     requests, doc = _requests(row.get("arguments")), row.get("doc")
     prompt = next((part for part in requests[0] if isinstance(part, str)), "") if requests else ""
     record = {
@@ -244,7 +243,7 @@ def _whole(text: Any, place: str) -> Any:
 
 
 def _generated(responses: Any) -> str:
-    """The answer that was generated; of several of one request, which are not the same, the list as JSON."""
+    """The generated answer; several different answers to a request are returned as a JSON list."""
     first = responses[0] if isinstance(responses, list) and responses else responses
     while isinstance(first, list) and first and len(set(map(str, first))) == 1:
         first = first[0]
@@ -256,7 +255,7 @@ def _generated(responses: Any) -> str:
 
 
 def _requests(arguments: Any) -> list[list[Any]]:
-    """What each request asked: [["prompt", " choice"], ...], whichever way the version wrote them."""
+    """The requests of a sample in the form [["prompt", " choice"], ...], for all versions of the harness."""
     if isinstance(arguments, dict):
         ordered = sorted(arguments.items(), key=lambda item: _number(item[0]))
         arguments = [

@@ -1,11 +1,11 @@
-"""Files of HELM with a line of figures per instance: per_instance_stats.json and display_predictions.json.
+"""Files of HELM with statistics per instance: per_instance_stats.json and display_predictions.json.
 
     [{"instance_id": "id1", "train_trial_index": 0, "stats": [{"name": {"name": "exact_match", "split": "test"},
       "count": 1, "sum": 1, "mean": 1.0, ...}, ...]}, ...]                                      per_instance_stats.json
     [{"instance_id": "id1", "train_trial_index": 0, "predicted_text": "Paris", "stats": {"exact_match": 1.0}}, ...]
 
-HELM writes an instance once for each of its metrics and trials. A perturbed instance is a case beside the one that it
-is made of, in its cluster; trials are repeats. Neither file has gold answers, the first no predictions either.
+HELM writes an instance once for each of its metrics and trials. A perturbed instance is a separate case in the cluster
+of the original; trials are repeats. Neither file has gold answers, and the first has no predictions either.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.tasks.columns import is_number
 
-# What HELM's scenarios call their outcome, where a file has it; others have to be named.
+# Names of the main metric in HELM's scenarios; other metrics must be named by the user.
 USUAL = (
     *("exact_match", "quasi_exact_match", "prefix_exact_match", "quasi_prefix_exact_match"),
     *("math_equiv_chain_of_thought", "math_equiv", "final_number_exact_match", "ifeval_strict_accuracy"),
@@ -26,7 +26,7 @@ USUAL = (
 
 
 def is_instances(row: Mapping[str, Any]) -> bool:
-    """Whether a row is an instance of HELM with its figures."""
+    """Whether a row is an instance of HELM with its statistics."""
     return {"instance_id", "stats"} <= row.keys()
 
 
@@ -34,12 +34,12 @@ def read_instances(rows: Rows, name: str, options: ReadOptions) -> Predictions:
     """Return the instances of a file as predictions.
 
     Args:
-        rows: instances, each after its number.
-        name: of the file, for errors.
-        options: metric: which figure says what is right; None takes the first of `USUAL` that there is.
+        rows: instances, each with its number.
+        name: name of the file for error messages.
+        options: metric: the statistic that decides what is right; None: the first of `USUAL` that exists.
 
     Raises:
-        TunediffError: what is no instance, or no such figure.
+        TunediffError: a row is not an instance, or there is no such statistic.
     """
     merged: dict[tuple[str, str, int], dict[str, Any]] = {}
     for number, row in rows:
@@ -85,7 +85,7 @@ def _figures(stats: Any) -> dict[str, Any] | None:
         name = stat.get("name") if isinstance(stat, dict) else None
         if not isinstance(name, dict) or not isinstance(name.get("name"), str):
             return None
-        # A figure that was never computed has a count of 0 and no mean.
+        # A statistic that was never computed has a count of 0 and no mean.
         mean = stat.get("mean")
         found[name["name"]] = mean if is_number(mean) and stat.get("count", 1) else None
     return found

@@ -1,4 +1,4 @@
-"""Logs of inspect_ai: .json and .eval, with a sample for each epoch.
+"""Logs of inspect_ai: .json and .eval, with one sample per case and epoch.
 
 The object of a .json log (log version 2, inspect_ai 0.3; shortened):
 
@@ -8,8 +8,7 @@ The object of a .json log (log version 2, inspect_ai 0.3; shortened):
 
 An .eval log is a ZIP archive of header.json, the same without its samples, and samples/ID_epoch_N.json; newer ones are
 compressed by Zstandard. A value is C (correct), I (incorrect), P (partly correct, 0.5), N (no answer), a number, or an
-object of several, whose name then follows that of the scorer: `two.a`. What has no score, failed, or was invalidated is
-invalid.
+object of several values, named SCORER.NAME. Samples that have no score, failed, or were invalidated are invalid.
 """
 
 import re
@@ -26,11 +25,11 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import from_json, shown, unpacked_limit
 
 SUFFIX = ".eval"
-# The method that a ZIP archive names Zstandard by (APPNOTE.TXT 4.4.5), which Python reads from version 3.14.
+# The ZIP compression method of Zstandard (APPNOTE.TXT 4.4.5), which Python supports from version 3.14.
 ZSTANDARD = 93
 ATTACHMENT = "attachment://"
 
-# What inspect_ai makes of a value (value_to_float).
+# As in inspect_ai's value_to_float.
 WORDS = {"C": True, "I": False, "P": 0.5, "yes": True, "no": False, "true": True, "false": False}
 NO_ANSWER = "N"
 
@@ -44,12 +43,13 @@ def read_log(rows: Rows, name: str, options: ReadOptions) -> Predictions:
     """Return the samples of a log as predictions.
 
     Args:
-        rows: the log, or its header and then its samples.
-        name: of the file, for errors.
-        options: metric: which scorer says what is right; None takes the first. fields: the cluster, of the metadata.
+        rows: the log, or its header followed by its samples.
+        name: name of the file for error messages.
+        options: metric: the scorer that decides what is right; None: the first. fields: the cluster, a field of the
+            metadata.
 
     Raises:
-        TunediffError: there is no sample or no score, or what is no sample.
+        TunediffError: there is no sample or no score, or a sample is malformed.
     """
     numbered = iter(rows)
     _, log = next(numbered)
@@ -70,12 +70,12 @@ def read_log(rows: Rows, name: str, options: ReadOptions) -> Predictions:
 def _scores(sample: Mapping[str, Any]) -> dict[str, Any]:
     scores = sample.get("scores")
     if scores is None and isinstance(sample.get("score"), dict):
-        return {"score": sample["score"]}  # before there could be several
+        return {"score": sample["score"]}  # older logs have a single score
     return scores if isinstance(scores, dict) else {}
 
 
 def _values(sample: Mapping[str, Any]) -> dict[str, tuple[Any, dict[str, Any]]]:
-    """What each scorer says, by its name, and the score that it stands in."""
+    """The value of each scorer, and the score that contains it, by name."""
     found: dict[str, tuple[Any, dict[str, Any]]] = {}
     for scorer, score in _scores(sample).items():
         value = score.get("value") if isinstance(score, dict) else None
@@ -123,7 +123,7 @@ def _number(text: str) -> float | str:
 
 
 def _prompt(sample: Mapping[str, Any]) -> str:
-    """What was asked: the text, or those of the messages, with what is attached in its place, and the choices."""
+    """The input with attachments inserted, as text or as the texts of the messages, and the choices."""
     given = sample["input"]
     messages = given if isinstance(given, list) else [{"content": given}]
     contents = [one.get("content") if isinstance(one, dict) else one for one in messages]
@@ -140,10 +140,10 @@ def _prompt(sample: Mapping[str, Any]) -> str:
 
 
 def archive_rows(path: Path) -> Iterator[tuple[int | str, dict[str, Any]]]:
-    """The header of an .eval log and then its samples, each after its name in the archive.
+    """Yield the header of an .eval log and then its samples, each with its name in the archive.
 
     Raises:
-        TunediffError: the file is missing, is no such archive, or is far larger than its packed size.
+        TunediffError: the file is missing, is not such an archive, or expands to far more than its size.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -172,7 +172,7 @@ def _bytes(archive: zipfile.ZipFile, part: zipfile.ZipInfo, path: Path) -> bytes
     with path.open("rb") as file:
         file.seek(part.header_offset)
         head = file.read(30)
-        # Behind 30 bytes of the local header come name and extra field, whose lengths it ends with.
+        # The local header has 30 bytes and ends with the lengths of name and extra field, which follow it.
         file.seek(int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little"), 1)
         packed = file.read(part.compress_size)
     try:
@@ -191,7 +191,7 @@ def _object(data: bytes, place: str, header: bool) -> dict[str, Any]:
         raise TunediffError(f"{place}: is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise TunediffError(f"{place}: found {shown(value)}, expected a JSON object")
-    # _journal/start.json, which a log that was cut short has alone, does not say how it ended.
+    # A log that was cut short has only _journal/start.json, which has no status.
     return {"status": "started", **value} if header else value
 
 

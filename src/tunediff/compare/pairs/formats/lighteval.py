@@ -4,8 +4,8 @@
     example  full_prompt  choices  gold  gold_index  predictions  metrics {acc, ...}                   0.8 to 0.10
     the same columns, each as the text that Python prints for it: "{'acc': 1}", "[0]"                  before 0.8
 
-Likelihoods name the choice that was taken by the rule, of those in `harness_choices`, that fits the outcomes. Several
-predictions of one document (num_samples) are one case, as its metric is one.
+From likelihoods, the prediction follows by the rule of `harness_choices` that agrees best with the outcomes. Several
+predictions for one document (num_samples) are one case, because they have a single metric.
 """
 
 import ast
@@ -21,7 +21,7 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.tasks.columns import is_number
 
-# Text that Python prints for more than this is not of a document.
+# Longer values are refused instead of parsed.
 LONGEST = 2**24
 
 
@@ -34,25 +34,26 @@ def read_details(rows: Rows, name: str, options: ReadOptions) -> Predictions:
     """Return the documents of details as predictions.
 
     Args:
-        rows: documents, each after its number.
-        name: of the file, for errors.
-        options: metric: which says what is right; None takes the first. fields: the cluster, a field of the document.
+        rows: documents, each with its number.
+        name: name of the file for error messages.
+        options: metric: the metric that decides what is right; None: the first. fields: the cluster, a field of the
+            document.
 
     Raises:
-        TunediffError: a document is none, there is no such metric, or its value is neither right nor wrong.
+        TunediffError: a document is malformed, there is no such metric, or its value is neither right nor wrong.
     """
     details = [(number, _detail(row, f"{name}, row {number}")) for number, row in rows]
     metric, described = chosen_metric([key for _, one in details for key in one["metric"]], options.metric, name)
     answers = [_answer(number, one, metric) for number, one in details]
     ids = [one.case_id for one in answers]
     if len(set(ids)) < len(ids):
-        # Not every task names its documents; their order is that of the data set.
+        # Some tasks do not name their documents; their order is that of the data set.
         answers = [one._replace(case_id=str(at)) for at, one in enumerate(answers)]
     return from_graded(answers, name, options, f"details of lighteval, {described}", metric)
 
 
 def _detail(row: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """A document of any version with the keys doc, metric and model_response."""
+    """A document in the layout of the newest version, with the keys doc, metric and model_response."""
     if "model_response" in row:
         found: dict[str, Any] = {key: row.get(key) for key in ("doc", "metric", "model_response")}
     else:
@@ -73,17 +74,17 @@ def _detail(row: Mapping[str, Any], place: str) -> dict[str, Any]:
     for key, value in found.items():
         if not isinstance(value, dict):
             raise TunediffError(f"{place}: {key}: found {shown(value)}, expected an object")
-    # Parquet has a place for each metric in each row.
+    # In Parquet, every row has all metrics, some of them null.
     return found | {"metric": {key: value for key, value in found["metric"].items() if value is not None}}
 
 
 def _firsts(predictions: list[Any]) -> list[Any]:
-    """Likelihoods, which stood beside whether they are the greedy answer."""
+    """The likelihoods of pairs (likelihood, whether it is the greedy answer)."""
     return [one[0] if isinstance(one, list | tuple) and one else one for one in predictions]
 
 
 def _unprinted(value: Any, key: str, place: str) -> Any:
-    """The value that a text shows, as Python prints it."""
+    """The value of a Python literal."""
     if not isinstance(value, str) or key in ("example", "full_prompt", "instruction"):
         return value
     text = re.sub(r"\bnp\.\w+\(([^()]*)\)", r"\1", value[:LONGEST])
@@ -121,7 +122,7 @@ def _answer(number: int | str, detail: Mapping[str, Any], metric: str) -> Graded
     score = detail["metric"].get(metric)
     golds = [texts[one] for one in gold] if inside and texts else _as_list(doc.get("gold"))
     label = str(gold[0] if len(gold) == 1 else gold) if offered else text_or_none(golds)
-    # A score that is missing leaves nothing to hold the likelihoods against.
+    # Without a score, the rule of the likelihoods cannot be checked.
     offered = offered if score is not None else None
     written = response.get("text_post_processed") or response.get("text")
     return Graded(

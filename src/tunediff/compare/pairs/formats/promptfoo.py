@@ -1,14 +1,14 @@
-"""Results of promptfoo: .json and .jsonl of `promptfoo eval --output`, a ready outcome and no label.
+"""Results of promptfoo (`promptfoo eval --output`), .json and .jsonl, with outcomes but without labels.
 
-The object of a .json file (results version 3; shortened), whose results a .jsonl file has a line each:
+The object of a .json file (results version 3; shortened); a .jsonl file has one result per line:
 
     {"evalId": "...", "results": {"version": 3, "results": [{"testIdx": 0, "promptIdx": 0, "provider":
      {"id": "openai:x", "label": "base"}, "prompt": {"raw": "Say one", "label": "Say {{x}}"}, "vars": {"x": "one"},
      "response": {"output": "One."}, "success": true, "score": 1, "failureReason": 0, "namedScores": {}, ...}]}, ...}
 
-One file may hold several models: the one that is meant is named by its label, else by its id. A test with several
-prompts is a case with each. Tests with the same variables (--repeat) and prompts of one test stand together as a
-cluster. failureReason 2 is an error: no score.
+A file may have several models; the user names one by its label, else by its id. A test with several prompts is one case
+per prompt. Tests with the same variables (--repeat) and the prompts of one test form a cluster. failureReason 2 is an
+error, which has no score.
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ ERROR = 2
 
 
 def is_promptfoo(row: Mapping[str, Any]) -> bool:
-    """Whether an object is promptfoo's results, or one of them."""
+    """Whether an object is a file of promptfoo's results, or one result."""
     inside = row.get("results")
     listed = isinstance(inside, dict) and isinstance(inside.get("results"), list)
     return listed or {"testIdx", "promptIdx", SUCCESS} <= row.keys()
@@ -37,13 +37,13 @@ def read_promptfoo(rows: Rows, name: str, options: ReadOptions) -> Predictions:
     """Return one model's results as predictions.
 
     Args:
-        rows: the object, or results.
-        name: of the file, for errors.
-        options: part: the model, where there are several. metric: success (the default), score, or a named score.
+        rows: the object, or its results.
+        name: name of the file for error messages.
+        options: part: the model, if there are several. metric: success (the default), score, or a named score.
             fields: the cluster, a variable.
 
     Raises:
-        TunediffError: several models and none named, or a result that is none.
+        TunediffError: there are several models but none is named, or a result is malformed.
     """
     results = list(_results(rows, name))
     models = sorted({_model(one) for _, one in results})
@@ -98,7 +98,7 @@ def _named(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _prompt_label(result: Mapping[str, Any]) -> str:
     prompt = result.get("prompt")
-    # Where there is no label, each test has a prompt of its own.
+    # Without labels, each test has its own prompt.
     return str(prompt.get("label") or "") if isinstance(prompt, dict) else ""
 
 

@@ -1,12 +1,12 @@
-"""Predictions of SQuAD beside their data set (--data): answers by question id, in the three forms that are written.
+"""SQuAD predictions with their data set (--data): answers by question id, in three common forms.
 
     {"56ddde6b": "France", "5ad39d53": ""}                                    predictions.json of the official scripts
     {"56ddde6b": [{"text": "France", "probability": 0.9, ...}, ...]}          nbest_predictions.json: the first counts
-    [{"id": "56ddde6b", "prediction_text": "France", "no_answer_probability": 0.0}]     what `evaluate` takes
+    [{"id": "56ddde6b", "prediction_text": "France", "no_answer_probability": 0.0}]     input of `evaluate`
 
-How likely it is that there is no answer, from such a list or from a file of its own ({question id: number},
-na_prob.json or null_odds.json, --no-answer), compares the best thresholds of both models too. Numbers in 0..1 are
-probabilities, and others differences of logarithms, as run_qa writes them. Where all are the same they say nothing.
+With no-answer probabilities, from such a list or from a separate file ({question id: number}, na_prob.json or
+null_odds.json, --no-answer), the best thresholds of both models are compared too. Numbers in 0..1 are probabilities,
+others are log-odds, as written by run_qa. If all are equal, they are ignored.
 """
 
 import math
@@ -41,7 +41,7 @@ def is_answers(value: Mapping[str, Any]) -> bool:
 
 
 def is_listed(row: Mapping[str, Any]) -> bool:
-    """Whether a row is an answer as `evaluate` takes them, and no row of somebody's table."""
+    """Whether a row is an answer in the form of `evaluate`, as opposed to a row of a table."""
     return row.keys() in ({"id", "prediction_text"}, {"id", "prediction_text", "no_answer_probability"})
 
 
@@ -56,18 +56,18 @@ def _read(_: Rows, name: str, options: ReadOptions) -> Predictions:
 
 
 def read_answers(path: Path, data: Path, no_answer: Path | None = None) -> Predictions:
-    """Exact match as the outcome and token F1 as the score of every question of the data set.
+    """Read SQuAD predictions, with exact match as the outcome and token F1 as the score of each question.
 
-    The label is whether a question has an answer. Answers to questions that the data set does not have are left out,
-    so that part of a data set can be looked at.
+    The label is whether a question has an answer. Answers to questions outside of the data set are ignored, so that a
+    part of a data set can be evaluated.
 
     Args:
         path: the answers.
         data: the data set in SQuAD's layout.
-        no_answer: {question id: how likely it is that there is no answer}; None: as the answers say, if they do.
+        no_answer: file of {question id: probability of no answer}; None: use those in `path`, if any.
 
     Raises:
-        TunediffError: a file is at fault, or a question has no answer in it.
+        TunediffError: a file is invalid, or has no answer to a question.
     """
     questions = list(map(_question, read_squad(data)))
     ids = [question["case_id"] for question in questions]
@@ -79,7 +79,7 @@ def read_answers(path: Path, data: Path, no_answer: Path | None = None) -> Predi
     if no_answer is not None:
         odds: Mapping[str, float] | None = no_answer_odds(no_answer, ids, data)
     else:
-        odds = _own_odds(value, ids)
+        odds = _listed_odds(value, ids)
     scores, kind = _scores(odds, ids)
     for question in questions:
         references, answer = [gold.text for gold in question["answers"]], answers[question["case_id"]]
@@ -111,7 +111,7 @@ def squad_answers(path: Path) -> dict[str, str]:
         path: a .json file in one of the three forms.
 
     Raises:
-        TunediffError: the file is of another kind, names a question twice, or has an answer that no file can hold.
+        TunediffError: the file has another form, a repeated question id, or an answer that is not valid Unicode.
     """
     return _answers(read_json(path, unique_keys=True), path)
 
@@ -138,15 +138,15 @@ def _answers(value: Any, path: Path) -> dict[str, str]:
 
 
 def no_answer_odds(path: Path, ids: Sequence[str], data: Path) -> dict[str, float]:
-    """Read how likely it is that questions have no answer, in the order of the file.
+    """Read the no-answer probabilities or log-odds of questions, in the order of the file.
 
     Args:
-        path: {question id: number}.
-        ids: of the questions, whose numbers are taken.
-        data: the data set that they are of, for errors.
+        path: file of {question id: number}.
+        ids: ids of the questions to read.
+        data: path of the data set, for error messages.
 
     Raises:
-        TunediffError: the file is of another kind, lacks a question, or has what is no number.
+        TunediffError: the file has another form, lacks a question, or has a value that is not a number.
     """
     values = read_json(path, unique_keys=True)
     if not isinstance(values, dict):
@@ -154,19 +154,19 @@ def no_answer_odds(path: Path, ids: Sequence[str], data: Path) -> dict[str, floa
     missing = [one for one in ids if one not in values]
     if missing:
         raise TunediffError(
-            f"{path}: found no probability of {len(missing)} of the {len(ids)} questions of {data} ({missing[0]})"
+            f"{path}: found no probability for {len(missing)} of the {len(ids)} questions of {data} ({missing[0]})"
         )
     wanted = set(ids)
     found = {one: value for one, value in values.items() if one in wanted}
     for one, value in found.items():
-        # A whole number may be larger than any float.
+        # Integers may be too large for a float.
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
             raise TunediffError(f"{path}: {one}: found {shown(value)}, expected a number")
     return found
 
 
-def _own_odds(value: Any, ids: Sequence[str]) -> dict[str, float] | None:
-    """The no_answer_probability of each question in a list, where each has a number."""
+def _listed_odds(value: Any, ids: Sequence[str]) -> dict[str, float] | None:
+    """The no_answer_probability of each question in a list, if all have a number."""
     if not isinstance(value, list):
         return None
     found = {str(one["id"]): one.get("no_answer_probability") for one in value}
@@ -175,7 +175,7 @@ def _own_odds(value: Any, ids: Sequence[str]) -> dict[str, float] | None:
 
 
 def _scores(odds: Mapping[str, float] | None, ids: Sequence[str]) -> tuple[Table | None, str]:
-    """Log-probabilities of `LABELS`, of shape (n_questions, 2), and words for what the numbers were taken for."""
+    """Log-probabilities of `LABELS`, of shape (n_questions, 2), and how the numbers were interpreted."""
     if odds is None:
         return None, ""
     numbers = np.array([odds[one] for one in ids], dtype=np.float64)
@@ -184,13 +184,13 @@ def _scores(odds: Mapping[str, float] | None, ids: Sequence[str]) -> tuple[Table
     if ((numbers >= 0) & (numbers <= 1)).all():
         tiny = np.finfo(np.float64).tiny
         return np.log(np.maximum(np.stack([1 - numbers, numbers], axis=1), tiny)), "; with probabilities of no answer"
-    # log(p / (1 - p)): the same numbers, each less the logarithm of their sum.
+    # The inverse of log(p / (1 - p)), normalised in log space.
     logs = np.stack([-np.logaddexp(0, numbers), -np.logaddexp(0, -numbers)], axis=1)
     return logs, "; with log-odds of no answer"
 
 
 def unanswered(answers: Mapping[str, object], ids: Sequence[str], path: Path, data: Path) -> str | None:
-    """Which questions of a data set a file has no answer to, in a sentence; None where it has one to each."""
+    """Return a message about questions without an answer in a file; None if all have one."""
     missing = [one for one in ids if one not in answers]
     if not missing:
         return None
@@ -199,10 +199,10 @@ def unanswered(answers: Mapping[str, object], ids: Sequence[str], path: Path, da
 
 
 def check_ids(ids: Sequence[str], path: Path) -> None:
-    """Refuse a file that has a question id twice, as answers are known by it.
+    """Check that no question id is repeated.
 
     Raises:
-        TunediffError: naming the first.
+        TunediffError: an id is repeated; the message names the first.
     """
     repeated = [one for one, count in Counter(ids).items() if count > 1]
     if repeated:
@@ -211,7 +211,7 @@ def check_ids(ids: Sequence[str], path: Path) -> None:
 
 
 def _question(row: Row) -> dict[str, Any]:
-    """The columns of a question of `read_squad`: texts, gold answers, paragraph; a start outside of it is none."""
+    """The columns of a question of `read_squad`; the start of a gold answer outside of the paragraph is dropped."""
     length = len(row["context"])
     gold = tuple(
         Answer(text, start if start is not None and 0 <= start < length else None)
@@ -227,4 +227,4 @@ def _question(row: Row) -> dict[str, Any]:
     }
 
 
-FORMAT = FileFormat("SQuAD predictions beside their data set", is_listed, _read)
+FORMAT = FileFormat("SQuAD predictions with their data set", is_listed, _read)
