@@ -88,6 +88,15 @@ def test_the_table_of_the_newcomer_says_what_its_file_says():
     assert f"a load of {result['load']} on" in PAGE
 
 
+def test_the_agreement_of_the_options_is_that_of_the_file():
+    result = read_json(FOLDER / "results" / "options.json")
+    number = f"{result['agreement']:.1e}".replace("e-0", "e-")
+    assert f"over {result['cases']} cases and three options, likelihoods differ by at most {number}" in " ".join(
+        PAGE.split()
+    )
+    assert set(result["choices_that_differ"].values()) == {0}
+
+
 def test_the_later_epochs_of_a_head_are_those_of_the_file():
     assert f"is {read_json(FOLDER / 'results' / 'heads.json')['later_epochs']} times as fast" in PAGE
 
@@ -98,7 +107,7 @@ def test_the_readme_quotes_the_files():
         name: read_json(FOLDER / "results" / f"{name}.json")["ratio"] for name in ("choices-multi", "training-best")
     }
     assert f"{ratio['choices-multi']} times as fast as by lm-evaluation-harness" in readme
-    assert f"QLoRA takes {ratio['training-best']} times as many rows a second as TRL at its best settings" in readme
+    assert f"QLoRA takes {ratio['training-best']} times as many rows per second as TRL at its best settings" in readme
 
 
 def test_the_table_of_seeds_says_what_its_file_says():
