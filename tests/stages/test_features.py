@@ -77,7 +77,7 @@ def test_a_head_learns_anew_from_what_the_frozen_base_said_once(folder, monkeypa
 
 def test_where_the_base_does_not_stay_as_it_is_there_are_none(folder, monkeypatch, capsys):
     write_params(method="full")
-    monkeypatch.setattr(features, "read_rows", lambda *_: pytest.fail("the base was run"))
+    monkeypatch.setattr(features, "compute_features", lambda *_: pytest.fail("the base was run"))
     stage("features", monkeypatch, features="features", cost="cost.json")
     assert "features: skipped, because only adapt.method head" in capsys.readouterr().out
     assert features.read_features(Path("features")) == {}
