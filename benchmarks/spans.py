@@ -26,7 +26,7 @@ from tunediff.engines.local.spans import find_spans
 from tunediff.inputs.windows import read_documents
 from tunediff.models.load import Loaded, load_base
 from tunediff.models.sources import find_weights, write_manifest
-from tunediff.tasks.question_answering import question_cases
+from tunediff.tasks import task_of
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from tests.run_qa import run_qa_predictions
@@ -82,7 +82,7 @@ def squad(path: Path, n: int) -> list[Any]:
         validation=draw,
         test=draw,
     )
-    return question_cases(read_squad(path)[:n], task, data)
+    return task_of(task).cases(read_squad(path)[:n], data)
 
 
 @torch.inference_mode()

@@ -3,6 +3,7 @@
 pytest tests/test_benchmarks.py --long -s        # all scripts; choices and training need `pip install -e .[bench]`
 """
 
+import ast
 import importlib
 import json
 import runpy
@@ -62,6 +63,16 @@ def changed(monkeypatch, module, name, change):
     """Let a function of the engine return something else."""
     own = getattr(module, name)
     monkeypatch.setattr(module, name, lambda *args, **named: change(own(*args, **named)))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda path: path.stem)
+def test_every_name_that_a_benchmark_takes_from_the_package_exists(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tunediff"):
+            for name in node.names:
+                assert hasattr(importlib.import_module(node.module), name.name) or find_spec(
+                    f"{node.module}.{name.name}"
+                )
 
 
 @pytest.mark.slow
