@@ -34,7 +34,7 @@ def test_the_stages_run_on_free_text_and_the_report_tells_what_changed(name, tmp
         assert {f"{key}_base", f"{key}_tuned", f"{key}_delta_low", f"{key}_delta_high"} <= set(found)
     report = (tmp_path / "reports/report.md").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
     assert "40 test cases" in report
-    assert "Words of an answer" in report
+    assert "Words per answer" in report
     frame, about = read_predictions(tmp_path / "data/predictions/tuned/test.parquet")
     assert about["labels"] == ["answer"]
     assert set(scores) <= set(frame)

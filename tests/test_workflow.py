@@ -148,7 +148,7 @@ def test_an_experiment_has_a_name_and_can_be_compared(project):
         "Perplexity of the base model per epoch",
         "Loss per epoch",
         "Transitions",
-        "What the gain consists of",
+        "Parts of the change",
         "Confusion, tuned",
         "Reliability",
     ):

@@ -351,7 +351,7 @@ def test_where_all_answers_of_a_side_are_invalid_nothing_presumes_labels(answers
     assert ("TD401" if answers[0] else "TD204") in out
     report = (folder / "invalid/report.md").read_text()
     assert "stayed wrong" in report
-    assert "with another answer" not in report
+    assert "with a different answer" not in report
 
 
 @pytest.mark.slow

@@ -70,7 +70,7 @@ def test_results_that_were_changed_are_named_case_by_case_and_the_gate_closes(co
     code, out, error = tunediff(project.folder, "verify", "--sample", 1000)
     assert code == 3
     assert rows(out)["prepare"][1:] == ["all", "420", "cases", "419"]
-    assert "prepare: data/splits/validation.jsonl holds 60 cases, 60 are drawn; 59 are the same" in out
+    assert "prepare: data/splits/validation.jsonl has 60 cases, 60 are drawn; 59 are the same" in out
     assert "count_params: trainable: metrics/count_params.json has 7, counted " in out
     assert rows(out)["predict_base"][1:5] == ["all", "120", "cases", "119"]
     assert f"predict_base: 1 cases differ by more than rounding: {ids[3]}" in out

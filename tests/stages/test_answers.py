@@ -153,7 +153,7 @@ def test_models_without_probabilities_and_questions_that_all_have_an_answer_make
     for name in ("report.html", "report.md"):
         text = plain(tmp_path / "reports" / name)
         assert "2 answers of the base model (5.0 %) could not be parsed and count as wrong." in text
-        for absent in ("Parts of the change", "Can the probabilities", "Confusion before"):
+        for absent in ("Parts of the change", "Calibration", "Confusion before", "Confusion, before"):
             assert absent not in text
 
 

@@ -54,11 +54,11 @@ def _gold(case: Case) -> tuple[int, int] | None:
     return None
 
 
-def _places(window: Window, span: tuple[int, int] | None) -> tuple[int, int]:
+def _places(window: Window, gold: tuple[int, int] | None) -> tuple[int, int]:
     filled = [place for place, (start, end) in enumerate(window.offsets) if start < end]
-    if span is None or not filled:
+    if gold is None or not filled:
         return NULL, NULL
-    start, end = span
+    start, end = gold
     if start < window.offsets[filled[0]][0] or end > window.offsets[filled[-1]][1]:
         return NULL, NULL
     first = next(place for place in filled if window.offsets[place][1] > start)
