@@ -23,10 +23,10 @@ help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
 test: .venv/for-tests
-	python -m pytest --durations 20 --numprocesses auto --dist worksteal -m 'not ($(SLOW))'
+	python -m pytest --durations 20 --numprocesses auto --dist worksteal --junit-xml .scratch/test.xml -m 'not ($(SLOW))'
 
 test-all: test
-	python -m pytest --durations 20 --numprocesses auto --dist loadgroup -m '$(SLOW)'
+	python -m pytest --durations 20 --numprocesses auto --dist loadgroup --junit-xml .scratch/test-all.xml -m '$(SLOW)'
 
 example:
 	mkdir -p docs/example docs/images

@@ -1,6 +1,6 @@
-"""The slowest tests of a run as a table in Markdown: seconds with set-up and clean-up, as pytest writes them.
+"""Print the slowest tests of a run as a table in Markdown: seconds with set-up and clean-up, as pytest writes them.
 
-PYTEST_ADDOPTS=--junit-xml=.scratch/times.xml make test; python tests/slowest.py .scratch/times.xml
+make test-all; python tests/slowest.py .scratch/test.xml .scratch/test-all.xml
 """
 
 import sys
@@ -25,8 +25,8 @@ def table(files):
 
 
 def _cell(name):
-    """A name without what its parameters are, which may be long."""
-    return f"`{name.partition('[')[0]}`" + ("[…]" if "[" in name else "")
+    """A name without its parameters, which may be long, and without the group that pytest-xdist appends."""
+    return f"`{name.partition('[')[0].partition('@')[0]}`" + ("[…]" if "[" in name else "")
 
 
 if __name__ == "__main__":
