@@ -7,7 +7,7 @@ import pytest
 from tests.pipeline import STAGES
 from tests.without_dvc import project, run_stage, small
 from tunediff.commands import main as command
-from tunediff.data.cases import read_predictions
+from tunediff.data.cases import RIGHT, read_predictions
 
 
 def read(path):
@@ -35,6 +35,11 @@ def test_the_stages_run_on_free_text_and_the_report_tells_what_changed(name, tmp
     report = (tmp_path / "reports/report.md").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
     assert "40 test cases" in report
     assert "Words per answer" in report
+    raised = {check["name"] for check in read(tmp_path / "data/plots/checks.json")}
+    for model in ("base", "tuned"):
+        rows, _ = read_predictions(tmp_path / f"data/predictions/{model}/test.parquet")
+        cut = int(((rows["trait_cut"] == 1) & (rows["outcome"] != RIGHT)).sum())
+        assert (f"Answers of the {model} model cut off" in raised) == (cut >= 2)
     frame, about = read_predictions(tmp_path / "data/predictions/tuned/test.parquet")
     assert about["labels"] == ["answer"]
     assert set(scores) <= set(frame)
