@@ -83,6 +83,17 @@ def test_a_metrics_file_has_the_keys_that_others_read(path):
     assert tuple(json.loads(path.read_text(encoding="utf-8"))) == names(METRICS[path.stem])
 
 
+def before_and_after(diff):
+    """Cells of a table: cases, before, after, and the difference with its interval."""
+    low, high = (signed(100 * diff[f"accuracy_delta_{end}"]) for end in ("low", "high"))
+    return [
+        whole(diff["n"]),
+        percent(diff["accuracy_base"]),
+        percent(diff["accuracy_tuned"]),
+        f"{points(diff['accuracy_delta'])} ({low} to {high})",
+    ]
+
+
 @pytest.mark.parametrize("name", re.findall(r"\(results/([\w-]+)\)", RESULTS))
 def test_the_figures_of_a_result_are_those_of_its_files(name):
     folder = ROOT / "docs" / "results" / name
@@ -93,11 +104,7 @@ def test_the_figures_of_a_result_are_those_of_its_files(name):
     diff, baselines = read(folder / "diff_cases.json"), read(folder / "baselines.json")
     seconds = sum(read(path)["seconds"] for path in (folder / "cost").glob("*.json"))
     cells = [
-        whole(diff["n"]),
-        percent(diff["accuracy_base"]),
-        percent(diff["accuracy_tuned"]),
-        f"{points(diff['accuracy_delta'])} ({signed(100 * diff['accuracy_delta_low'])} to "
-        f"{signed(100 * diff['accuracy_delta_high'])})",
+        *before_and_after(diff),
         p_value(diff["mcnemar_p"]),
         percent(baselines["majority_accuracy"]),
         percent(baselines["partial_input_accuracy"]),
@@ -115,11 +122,7 @@ def test_the_figures_of_other_tasks_are_those_of_their_files(name):
     seconds = sum(json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in (folder / "cost").glob("*.json"))
     cells = [
         name,
-        whole(diff["n"]),
-        percent(diff["accuracy_base"]),
-        percent(diff["accuracy_tuned"]),
-        f"{points(diff['accuracy_delta'])} ({signed(100 * diff['accuracy_delta_low'])} to "
-        f"{signed(100 * diff['accuracy_delta_high'])})",
+        *before_and_after(diff),
         percent(diff["baseline_best"]),
         duration(seconds),
     ]
@@ -132,11 +135,7 @@ def test_the_figures_of_a_small_twin_are_those_of_its_files(name):
     diff = json.loads((folder / "diff_cases.json").read_text(encoding="utf-8"))
     seconds = sum(json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in (folder / "cost").glob("*.json"))
     cells = [
-        whole(diff["n"]),
-        percent(diff["accuracy_base"]),
-        percent(diff["accuracy_tuned"]),
-        f"{points(diff['accuracy_delta'])} ({signed(100 * diff['accuracy_delta_low'])} to "
-        f"{signed(100 * diff['accuracy_delta_high'])})",
+        *before_and_after(diff),
         f"{percent(diff['f1_base'])} to {percent(diff['f1_tuned'])}" if "f1_base" in diff else "",
     ]
     expected = " | ".join(cells).replace("\N{NO-BREAK SPACE}", " ")

@@ -2,13 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tunediff.config.checks import CHECKS
-
-if TYPE_CHECKING:
-    pass
-
 
 Figures = Mapping[str, float]
 
