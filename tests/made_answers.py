@@ -15,8 +15,9 @@ from tests.imports import ROOT
 from tests.program import script
 from tests.report.made import made_cases, write_inputs, write_params
 from tests.settings import settle
+from tests.whole_files import write_predictions
 from tunediff.config.task import TaskSection
-from tunediff.data.cases import INVALID, RIGHT, WRONG, Answer, Case, write_cases, write_predictions
+from tunediff.data.cases import INVALID, RIGHT, WRONG, Answer, Case, write_cases
 from tunediff.data.leaks import find_leaks
 from tunediff.data.notes import Notes, write_notes
 from tunediff.metrics.squad import exact_match, token_f1

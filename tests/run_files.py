@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from tunediff.data.cases import write_predictions
+from tests.whole_files import write_predictions
 
 N = 200
 

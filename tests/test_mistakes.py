@@ -17,9 +17,9 @@ from tests.program import script, tunediff
 from tests.project import SMALL
 from tests.report.made import made_cases, usual_cases, write_inputs, write_params
 from tests.settings import settle
+from tests.whole_files import read_jsonl, write_predictions
 from tunediff.compare.effects.label_bias import calibrated
-from tunediff.data.cases import SETTING_COLUMNS, outcome, read_cases, write_predictions
-from tunediff.runtime.files import read_jsonl
+from tunediff.data.cases import SETTING_COLUMNS, outcome, read_cases
 
 LABELS = ["entailment", "neutral", "contradiction"]
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.pipeline import NAMES, ROOT
 from tests.project import SMALL, Project
+from tests.whole_files import read_jsonl
 from tunediff.data.schemas import METRICS, names
-from tunediff.runtime.files import read_jsonl
 
 AFTER_TRAINING = ["settings", "train", "predict_tuned", "eval_tuned", "diff_cases", "report"]
 DETERMINISTIC = [

@@ -7,7 +7,7 @@ import pytest
 from tests.made_pairs import made_up_pair
 from tests.program import tunediff
 from tests.shared_data import shared_data
-from tunediff.data.cases import write_predictions
+from tests.whole_files import write_predictions
 
 FILES = {"metrics.json", "cases.jsonl", "checks.json", "report.md", "report.html"}
 

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.program import tunediff
+from tests.whole_files import read_jsonl
 from tunediff.data.cases import read_predictions
-from tunediff.runtime.files import read_jsonl
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("merge")]
 

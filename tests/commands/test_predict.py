@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 
 from tests.program import tunediff
+from tests.whole_files import read_jsonl
 from tunediff.commands.predict import records, side_by_side
 from tunediff.compare.effects.transitions import TRANSITIONS
 from tunediff.config.settings import read_settings
 from tunediff.data.cases import make_cases, read_predictions
 from tunediff.inputs.settings import PredictSettings
-from tunediff.runtime.files import read_json, read_jsonl
+from tunediff.runtime.files import read_json
 
 CASE = {"premise": "A man is sleeping.", "hypothesis": "A man is awake."}
 EXPECTED = "premise=TEXT hypothesis=TEXT"

@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from tests.imports import ROOT
 from tests.program import tunediff
+from tests.whole_files import write_answers
 from tunediff.commands import verify
-from tunediff.data.answers import read_answers, write_answers
+from tunediff.data.answers import read_answers
 from tunediff.data.cases import read_predictions
 from tunediff.runtime.errors import TunediffError
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.whole_files import write_predictions
 from tunediff.data import cases
 from tunediff.data.cases import (
     PREDICTION_COLUMNS,
@@ -19,7 +20,6 @@ from tunediff.data.cases import (
     read_cases,
     read_predictions,
     write_cases,
-    write_predictions,
 )
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.hashing import content_hash

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from tests.tiny import CASE_SET, CASES, CHOICES, LABELS, PROMPT, asked_for, engine_of, load, write_model
+from tests.whole_files import write_answers
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.prompt import Prompt
-from tunediff.data.answers import ANSWER_FILE_COLUMNS, read_answers, write_answers
+from tunediff.data.answers import ANSWER_FILE_COLUMNS, read_answers
 from tunediff.engines import asking
 from tunediff.engines.asking import ask_cases
 from tunediff.engines.engine import Engine, Generated

@@ -3,22 +3,18 @@ import json
 import os
 from types import SimpleNamespace
 
-import numpy as np
 import psutil
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.whole_files import read_jsonl
 from tunediff.runtime import files as module
 from tunediff.runtime.errors import TunediffError, printable
 from tunediff.runtime.files import (
     numbered_jsonl,
     output_path,
     read_json,
-    read_jsonl,
-    read_parquet,
     read_text,
     replacing,
     shown,
@@ -46,7 +42,7 @@ def error_of(call, *args):
 
 
 @pytest.mark.parametrize("text", ["../elsewhere", "/etc/passwd", ".", "a/../..", "link/x"])
-def test_a_path_that_leads_out_of_the_project_is_refused(text, tmp_path, monkeypatch):
+def test_a_path_that_leads_out_of_the_project_is_error_of(text, tmp_path, monkeypatch):
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
     (tmp_path / "project/link").symlink_to(tmp_path)
@@ -171,7 +167,7 @@ def test_a_table_is_read_back_by_any_csv_reader(rows, tmp_path_factory):
         assert list(csv.DictReader(file)) == rows
 
 
-def test_a_table_without_rows_is_refused(tmp_path):
+def test_a_table_without_rows_is_error_of(tmp_path):
     assert "there are no rows to write" in error_of(write_csv, tmp_path / "rows.csv", [])
 
 
@@ -197,40 +193,28 @@ def test_json_files_hold_what_other_programs_expect(tmp_path):
 # Past a bound
 
 
-def refused(call, *arguments):
-    with pytest.raises(TunediffError) as caught:
-        call(*arguments)
-    [line] = caught.value.args
-    assert str(arguments[0]) in line
-    return line
-
-
 def test_what_is_no_ordinary_file_is_not_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.jsonl")
     (tmp_path / "zero.jsonl").symlink_to("/dev/zero")
-    (tmp_path / "folder.parquet").mkdir()
     for name in ("pipe.jsonl", "zero.jsonl"):
-        assert refused(read_jsonl, tmp_path / name).endswith("cannot be read: it is not a regular file")
-        (tmp_path / f"{name}.parquet").symlink_to(tmp_path / name)
-        assert refused(read_parquet, tmp_path / f"{name}.parquet").endswith("cannot be read: it is not a regular file")
-    assert refused(read_parquet, tmp_path / "folder.parquet").endswith("cannot be read: it is a folder")
+        assert error_of(read_jsonl, tmp_path / name).endswith("cannot be read: it is not a regular file")
 
 
 def test_a_file_larger_than_the_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
     with (tmp_path / "large.json").open("wb") as file:
         file.truncate(2**40)  # a hole, which takes no room
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**36))
-    line = refused(read_json, tmp_path / "large.json")
+    line = error_of(read_json, tmp_path / "large.json")
     assert line.endswith("found 1,099,511,627,776 bytes, more than the 68,719,476,736 bytes of free memory")
 
 
-def test_a_line_that_never_ends_is_refused(tmp_path, monkeypatch):
+def test_a_line_that_never_ends_is_error_of(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LONGEST_LINE", 100)
     path = tmp_path / "long.jsonl"
     path.write_text('{"a": 1}\n{"a": "' + "x" * 89 + '"}\n')
     assert len(read_jsonl(path)) == 2
     path.write_text('{"a": 1}\n{"a": "' + "x" * 91 + '"}\n')
-    assert refused(read_jsonl, path).endswith("long.jsonl: byte 9: found a line of 100 bytes or more")
+    assert error_of(read_jsonl, path).endswith("long.jsonl: byte 9: found a line of 100 bytes or more")
 
 
 def test_json_of_a_hundred_levels_is_read_and_of_more_is_not(tmp_path):
@@ -242,40 +226,9 @@ def test_json_of_a_hundred_levels_is_read_and_of_more_is_not(tmp_path):
     assert len(read_json(path)) == 202
     for text in ("[" * 101 + "]" * 101, '{"a":' * 101 + "1" + "}" * 101, "[" * 100_000):
         path.write_text(text)
-        assert refused(read_json, path).endswith("found more than 100 levels of lists and objects")
+        assert error_of(read_json, path).endswith("found more than 100 levels of lists and objects")
         path.with_suffix(".jsonl").write_text(text)
-        assert "row 1: is not JSON" in refused(read_jsonl, path.with_suffix(".jsonl"))
-
-
-@pytest.mark.slow
-def test_parquet_that_would_become_far_larger_than_it_is_is_refused(tmp_path):
-    path = tmp_path / "bomb.parquet"
-    pq.write_table(pa.table({"n": pa.array(np.zeros(2_000_000, dtype=np.int8))}), path)
-    assert "found 2,000,000 rows in" in refused(read_parquet, path)
-    # One text of a megabyte, which 20,000 rows name: 20 GB.
-    text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(20_000, dtype=np.int32)), pa.array(["x" * 2**20]))
-    noise = pa.array(np.random.default_rng(0).bytes(20_000 * 4)[at : at + 4] for at in range(20_000))
-    pq.write_table(pa.table({"text": text, "noise": noise}), path, store_schema=False)
-    assert "found more than 1," in refused(read_parquet, path)
-    assert read_parquet(path, ["noise"])[0].num_rows == 20_000
-
-
-def test_any_parquet_within_the_bounds_is_read_whole(tmp_path):
-    table = pa.table(
-        {
-            "text": [f"text {n}" for n in range(5000)],
-            "same": ["y" * 100] * 5000,
-            "list": [[str(n), None] for n in range(5000)],
-            "score": [{"yes": 0.5, "no": n / 5000} for n in range(5000)],
-        }
-    )
-    for options in ({}, {"use_dictionary": False}, {"compression": "zstd", "row_group_size": 700}):
-        pq.write_table(table, tmp_path / "a.parquet", **options)
-        read, names = read_parquet(tmp_path / "a.parquet")
-        assert read.equals(table)
-        assert names == table.column_names
-    pq.write_table(table.slice(0, 0), tmp_path / "a.parquet")
-    assert read_parquet(tmp_path / "a.parquet")[0].equals(table.slice(0, 0))
+        assert "row 1: is not JSON" in error_of(read_jsonl, path.with_suffix(".jsonl"))
 
 
 def test_a_line_is_printed_without_anything_that_a_terminal_acts_on():

@@ -14,7 +14,7 @@ from tests.pipeline import STAGES
 from tests.program import script
 from tests.settings import settle
 from tests.small_tasks import PAIR
-from tunediff.data.answers import write_answers
+from tests.whole_files import write_answers
 from tunediff.data.cases import make_cases, read_predictions, write_cases
 from tunediff.tasks import task_of
 

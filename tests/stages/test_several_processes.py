@@ -30,7 +30,8 @@ from tests.tiny import (
     train_section,
     write_model,
 )
-from tunediff.data.answers import read_answers, write_answers
+from tests.whole_files import write_answers
+from tunediff.data.answers import read_answers
 from tunediff.data.cases import write_cases
 from tunediff.engines.asking import ask_cases
 from tunediff.engines.other_settings import other_settings

@@ -9,9 +9,9 @@ import pytest
 
 from tests import questions
 from tests.small_tasks import PAIR
+from tests.whole_files import write_answers
 from tunediff.config.grade import Grade
 from tunediff.config.task import TaskSection
-from tunediff.data.answers import write_answers
 from tunediff.data.cases import Answer, make_cases, read_predictions, write_cases
 from tunediff.inputs.ask import Ask
 from tunediff.runtime import files

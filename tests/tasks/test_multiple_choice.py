@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from tests.imports import ROOT
+from tests.whole_files import write_predictions
 from tunediff.compare.comparison import compare_files, compare_run
 from tunediff.compare.evidence import gather
 from tunediff.compare.pairs.prediction_files import read_predictions as read_foreign
@@ -13,7 +14,7 @@ from tunediff.compare.pairs.predictions import Fields
 from tunediff.config.data import Data
 from tunediff.config.diff import Diff
 from tunediff.config.task import TaskSection
-from tunediff.data.cases import read_cases, read_predictions, write_cases, write_predictions
+from tunediff.data.cases import read_cases, read_predictions, write_cases
 from tunediff.data.leaks import Leaks
 from tunediff.data.sources import Row
 from tunediff.inputs.ask import Ask

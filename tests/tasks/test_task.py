@@ -5,7 +5,8 @@ import yaml
 
 from tests import questions, small_tasks
 from tests.imports import ROOT
-from tunediff.data.cases import Case, read_predictions, write_predictions
+from tests.whole_files import write_predictions
+from tunediff.data.cases import Case, read_predictions
 from tunediff.data.schemas import FURTHER_LABELS, names
 from tunediff.data.schemas import LABELS as LABEL_METRICS
 from tunediff.data.schemas import QUESTIONS as QUESTION_METRICS

@@ -1,6 +1,7 @@
 """Files of raw answers, written by prediction and read by grading; nothing in them is parsed.
 
-    write_answers(Path("data/answers/base/test.parquet"), frame, {"labels": [...], "model": "base"})
+    with answers_writer(Path("data/answers/base/test.parquet"), {"labels": [...], "model": "base"}) as write:
+        write(frame)
     frame, about = read_answers(Path("data/answers/base/test.parquet"))
 
 A Parquet file with one row per case, in the order of the test set, and the columns of `ANSWER_FILE_COLUMNS`. Columns of
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunediff.data.cases import about_predictions, frame_writer
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import parquet_batches
+from tunediff.runtime.parquet import parquet_batches
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,21 +49,12 @@ OTHER_SETTINGS = {
 }
 
 
-def write_answers(path: Path, frame: "pd.DataFrame", about: Mapping[str, object]) -> None:
-    """Write a file of raw answers.
-
-    Args:
-        path: path of the file.
-        frame: one row per case; other columns are ignored.
-        about: metadata: labels (in the order of log_probs), model, environment.
-    """
-    with answers_writer(path, about) as write:
-        write(frame)
-
-
 @contextmanager
 def answers_writer(path: Path, about: Mapping[str, object]) -> Iterator["Write"]:
-    """Yield a function that appends rows; arguments as for `write_answers`."""
+    """Yield a function that appends rows to a file of raw answers; other columns are ignored.
+
+    `about` is the metadata: labels (in the order of log_probs), model, environment.
+    """
     with frame_writer(path, about) as write:
         yield lambda frame: write(frame[[*ANSWER_FILE_COLUMNS, *(name for name in OTHER_SETTINGS if name in frame)]])
 

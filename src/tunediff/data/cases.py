@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunediff.config.task import ANSWERABLE, NUMBERS, UNANSWERABLE
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import ROWS, from_json, numbered_jsonl, read_parquet, replacing, shown, write_jsonl
+from tunediff.runtime.files import ROWS, from_json, numbered_jsonl, replacing, shown, write_jsonl
 from tunediff.runtime.hashing import content_hash
+from tunediff.runtime.parquet import read_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,18 +138,10 @@ def make_cases(examples: Iterable[Example]) -> list[Case]:
             places.sort(key=lambda at: content_hash(given[at][1:]))
         for number, at in enumerate(places[1:], start=2):
             ids[at] = content_hash([dict(given[at][0]), number])
-    return [_made(key, *one) for key, one in zip(ids, given, strict=True)]
-
-
-def _made(
-    case_id: str,
-    inputs: Mapping[str, str],
-    label: str,
-    tags: Sequence[str],
-    answers: Sequence[Answer] = (),
-    options: Sequence[str] = (),
-) -> Case:
-    return Case(case_id, dict(inputs), label, tuple(tags), tuple(answers), tuple(options))
+    return [
+        Case(key, dict(inputs), label, *map(tuple, more))
+        for key, (inputs, label, *more) in zip(ids, given, strict=True)
+    ]
 
 
 def write_cases(path: Path, cases: Iterable[Case]) -> None:
@@ -249,31 +242,19 @@ def _answer(value: Any, place: str) -> Answer:
     return Answer(value["text"], start)
 
 
-def write_predictions(path: Path, frame: "pd.DataFrame", about: Mapping[str, object]) -> None:
-    """Write a prediction file: `frame` has `PREDICTION_COLUMNS`, any of `SETTING_COLUMNS` and of `answer_columns`.
-
-    Args:
-        path: path of the file.
-        frame: one row per case; other columns are ignored.
-        about: metadata: labels, model, environment.
-    """
-    with predictions_writer(path, about) as write:
-        write(frame)
-
-
 @contextmanager
 def predictions_writer(path: Path, about: Mapping[str, object]) -> Iterator["Write"]:
-    """Yield a function that appends rows; arguments as for `write_predictions`."""
+    """Yield a function that appends rows to a prediction file; other columns are ignored.
+
+    `about` is the metadata: labels, model, environment.
+    """
+
+    def columns(frame: "pd.DataFrame") -> list[str]:
+        settings = [name for name in SETTING_COLUMNS if name in frame]
+        return [*PREDICTION_COLUMNS, *settings, *answer_columns(map(str, frame))]
+
     with frame_writer(path, about) as write:
-        yield lambda frame: write(
-            frame[
-                [
-                    *PREDICTION_COLUMNS,
-                    *(name for name in SETTING_COLUMNS if name in frame),
-                    *answer_columns(map(str, frame)),
-                ]
-            ]
-        )
+        yield lambda frame: write(frame[columns(frame)])
 
 
 @contextmanager
@@ -342,7 +323,7 @@ def read_predictions(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
     Raises:
         TunediffError: the file is missing, is not Parquet, or lacks a column.
     """
-    table, _ = read_parquet(path)
+    table = read_parquet(path)
     missing = [name for name in PREDICTION_COLUMNS if name not in table.column_names]
     if missing:
         raise TunediffError(f"{path}: has no column {', '.join(missing)}, expected {', '.join(PREDICTION_COLUMNS)}")

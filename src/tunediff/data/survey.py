@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tunediff.data.sources import Row
-from tunediff.data.values import value_text
+from tunediff.data.values import key_of
 
 # A label with at most this share of the rows of another one, and with a name of at least this similarity, may be a
 # misspelling of it.
@@ -43,24 +43,18 @@ class Survey(NamedTuple):
 
 
 def survey(rows: Sequence[Row], texts: Sequence[str], label: str) -> Survey:
-    """Survey the rows of a table.
-
-    Args:
-        rows: the rows.
-        texts: the columns of text.
-        label: the column of the label.
-    """
-    values = [_text(row.get(label)) for row in rows]
+    """Survey the rows of a table, by its columns of text and its column of labels."""
+    values = [key_of(row.get(label)) or "" for row in rows]
     spellings = _spellings(Counter(value for value in values if value))
     given = [spellings.get(value, value) for value in values]
     labels = Counter(value for value in given if value)
+    columns = {column: [key_of(row.get(column)) or "" for row in rows] for column in texts}
     labels_of: dict[tuple[str, ...], set[str]] = defaultdict(set)
     seen: Counter[tuple[str, ...]] = Counter()
-    for row, value in zip(rows, given, strict=True):
-        key = tuple(_text(row.get(column)) for column in texts)
+    for at, value in enumerate(given):
+        key = tuple(cells[at] for cells in columns.values())
         seen[key] += 1
         labels_of[key].add(value)
-    columns = {column: [_text(row.get(column)) for row in rows] for column in texts}
     return Survey(
         rows=len(rows),
         labels=dict(sorted(labels.items(), key=lambda pair: (-pair[1], pair[0]))),
@@ -73,13 +67,6 @@ def survey(rows: Sequence[Row], texts: Sequence[str], label: str) -> Survey:
         texts={column: [cell for cell in cells if cell] for column, cells in columns.items()},
         golds=[value for value in values if value],
     )
-
-
-def _text(value: object) -> str:
-    try:
-        return value_text(value) or ""
-    except TypeError:
-        return str(value)
 
 
 def _spellings(counts: Counter[str]) -> dict[str, str]:

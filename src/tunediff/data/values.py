@@ -42,6 +42,14 @@ def value_text(value: Any) -> str | None:
     return _typed(value)
 
 
+def key_of(value: object) -> str | None:
+    """Return a value of any type as text for comparisons, so that 0 and 0.0 match "0"; None if the cell is empty."""
+    try:
+        return value_text(value)
+    except TypeError:
+        return str(value)
+
+
 def verbatim_text(value: Any) -> str | None:
     """Return a value as text like `value_text`, but leave texts unchanged."""
     return value if isinstance(value, str) else value_text(value)

@@ -1,7 +1,7 @@
 """Read untrusted files within bounds, and write files atomically.
 
 write_json(Path("metrics/prepare.json"), {"train_n": 8000})
-rows = read_jsonl(Path("data/test_sets/test.jsonl"))
+for number, row in numbered_jsonl(Path("data/test_sets/test.jsonl")): ...
 """
 
 import codecs
@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any
 
 import psutil
 
@@ -31,10 +31,6 @@ from tunediff.runtime.problems import Problems
 
 # Marks a scratch path, between the name of the file and a random suffix.
 BEING_WRITTEN = ".being-written-"
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
 # Characters that text in a file may not contain: NUL and lone surrogates, which JSON's "\ud800" becomes.
 NOT_TEXT = re.compile("[\0\ud800-\udfff]")
@@ -45,14 +41,10 @@ LONGEST_LINE = 2**28
 UTF8, PACKED = "utf-8", ".gz"
 # Limit of nested lists and objects in JSON. Data need about five; a thousand exceed Python's recursion limit.
 DEEPEST = 100
-# Limit of rows per byte of a Parquet file: distinct rows take more than a bit each.
-ROWS_PER_BYTE = 64
 # See `unpacked_limit`.
 _UNPACKED_BYTES, _UNPACKED_RATIO = 2**30, 200
 # Rows that are read, compared or tokenized at a time, and rows per row group of a Parquet file written here.
 ROWS = 65_536
-# Limit of a Parquet batch in bytes.
-BATCH_BYTES = 2**30
 
 
 def output_path(text: str) -> Path:
@@ -128,7 +120,7 @@ def read_text(path: Path) -> str:
         TunediffError: the file is missing, not readable, not UTF-8 or larger than the free memory.
     """
     try:
-        if (size := _bytes_of(path)) > (free := psutil.virtual_memory().available):
+        if (size := bytes_of(path)) > (free := psutil.virtual_memory().available):
             raise TunediffError(f"{path}: found {size:,} bytes, more than the {free:,} bytes of free memory")
         # Programs on Windows write a byte order mark, which would become part of the first word.
         return path.read_text(encoding="utf-8-sig")
@@ -178,7 +170,7 @@ def text_lines(path: Path, encoding: str = UTF8) -> Iterator[str]:
 
 def _byte_lines(path: Path) -> Iterator[bytes]:
     """The lines of a file, decompressed if it ends in .gz, within the bounds above."""
-    size, start = _bytes_of(path), 0
+    size, start = bytes_of(path), 0
     packed = path.suffix.lower() == PACKED
     with gzip.open(path, "rb") if packed else path.open("rb") as file:
         while line := file.readline(LONGEST_LINE):
@@ -231,8 +223,8 @@ def unpacked_limit(size: int) -> int:
     return _UNPACKED_BYTES + _UNPACKED_RATIO * size
 
 
-def _bytes_of(path: Path) -> int:
-    """The size of a regular file; a pipe or a device may never end.
+def bytes_of(path: Path) -> int:
+    """Return the size of a regular file; a pipe or a device may never end.
 
     Raises:
         OSError: there is no such file.
@@ -272,8 +264,13 @@ def read_json(path: Path, unique_keys: bool = False) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError(f"has the key {shown(_repeated([key for key, _ in pairs]))} twice")
+        raise ValueError(f"has the key {shown(repeated([key for key, _ in pairs]))} twice")
     return found
+
+
+def repeated(names: Sequence[str]) -> str:
+    """Return the first name that occurs more than once."""
+    return next(name for name, count in Counter(names).items() if count > 1)
 
 
 def from_json(text: str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
@@ -332,15 +329,10 @@ def _not_finite(value: object, key: str = "") -> Iterator[tuple[str, float]]:
             yield from _not_finite(part, f"{key}.{name}" if key else str(name))
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file with one JSON object per line; empty lines are skipped."""
-    return [row for _, row in numbered_jsonl(path)]
-
-
 def numbered_jsonl(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Iterate over the rows of `read_jsonl` with their line numbers, from 1; one row is in memory at a time.
+    """Iterate over the JSON objects of a file with one per line, with line numbers from 1; empty lines are skipped.
 
-    Invalid lines are skipped, and reported together after the last line.
+    One row is in memory at a time. Invalid lines are skipped, and reported together after the last line.
     """
     problems = Problems(str(path))
     for number, line in enumerate(text_lines(path, encoding), start=1):
@@ -369,121 +361,6 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     # A lone surrogate becomes a question mark, as in `write_text`.
     with replacing(path) as fresh, fresh.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
         file.writelines(_encoded(encoder, row, f"{path}, row {number}") for number, row in enumerate(rows, start=1))
-
-
-def read_parquet(path: Path, wanted: Sequence[str] | None = None) -> tuple["pa.Table", list[str]]:
-    """Return the table of a Parquet file and the names of all its columns; raises the errors of `parquet_batches`.
-
-    Args:
-        path: the file.
-        wanted: columns to read, if present; None: all.
-    """
-    import pyarrow as pa
-
-    schema, names, batches = parquet_batches(path, None if wanted is None else lambda _: wanted)
-    return pa.Table.from_batches(list(batches), schema), names
-
-
-def parquet_batches(
-    path: Path, wanted: Callable[[Sequence[str]], Sequence[str]] | None = None
-) -> tuple["pa.Schema", list[str], Iterator["pa.RecordBatch"]]:
-    """Return the schema of the columns to read, the names of all columns, and an iterator over batches of rows.
-
-    Spaces around column names are removed. A file that would become far larger than it is when decompressed is refused
-    before it is read.
-
-    Args:
-        path: the file.
-        wanted: given the names of all columns, returns those to read, if present; None: all.
-
-    Raises:
-        TunediffError: the file is missing, is not readable Parquet, has a column twice, or exceeds a bound.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with _reading_parquet(path):
-        size = _bytes_of(path)
-        # A buffer stays in memory until the end of the file.
-        file = pq.ParquetFile(path, pre_buffer=False)
-        names = [name.strip() for name in file.schema_arrow.names]
-        if len(set(names)) < len(names):
-            raise TunediffError(f"{path}: has the column {shown(_repeated(names))} twice")
-        kept = names if wanted is None else wanted(names)
-        fields = [field for field in file.schema_arrow if field.name.strip() in kept]
-        schema = pa.schema([field.with_name(field.name.strip()) for field in fields], file.schema_arrow.metadata)
-        columns = [field.name for field in fields]
-        batches = _batches(path, size, file, _rows_per_batch(path, size, file), columns)
-        return schema, names, (batch.rename_columns(schema.names) for batch in batches)
-
-
-def _batches(
-    path: Path, size: int, file: "pq.ParquetFile", rows: int, columns: Sequence[str]
-) -> Iterator["pa.RecordBatch"]:
-    total, bound = 0, unpacked_limit(size)
-    with _reading_parquet(path), file:
-        for batch in file.iter_batches(rows, columns=columns):
-            yield batch
-            if (total := total + batch.nbytes) > bound:
-                raise TunediffError(f"{path}: found more than {bound:,} bytes compressed into {size:,}")
-
-
-@contextmanager
-def _reading_parquet(path: Path) -> Iterator[None]:
-    import pyarrow as pa
-
-    try:
-        yield
-    except FileNotFoundError:
-        raise TunediffError(f"{path}: there is no such file") from None
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise TunediffError(f"{path}: is not a readable Parquet file: {error}") from None
-
-
-def _repeated(names: Sequence[str]) -> str:
-    return next(name for name, count in Counter(names).items() if count > 1)
-
-
-def _rows_per_batch(path: Path, size: int, file: "pq.ParquetFile") -> int:
-    """How many rows fit into `BATCH_BYTES` even if each of them refers to the largest text of a dictionary.
-
-    Raises:
-        TunediffError: there are far more rows than bytes, or the column chunks are far larger than the file.
-    """
-    about = file.metadata
-    if about.num_rows > ROWS_PER_BYTE * size:
-        found = f"found {about.num_rows:,} rows in {size:,} bytes"
-        raise TunediffError(f"{path}: {found}, expected at most {ROWS_PER_BYTE} per byte")
-    groups = [about.row_group(at) for at in range(about.num_row_groups)]
-    chunks = [group.column(at) for group in groups for at in range(group.num_columns)]
-    bound = unpacked_limit(size)
-    if (claimed := sum(chunk.total_uncompressed_size for chunk in chunks)) > bound:
-        raise TunediffError(f"{path}: found {claimed:,} bytes compressed into {size:,}, expected at most {bound:,}")
-    with path.open("rb") as stream:
-        largest = max((_dictionary_bytes(stream, chunk) for chunk in chunks), default=0)
-    return max(1, min(ROWS, BATCH_BYTES // max(largest, 1)))
-
-
-def _dictionary_bytes(stream: BinaryIO, chunk: "pq.ColumnChunkMetaData") -> int:
-    """Uncompressed bytes of the dictionary of a column chunk; 0 if it has none.
-
-    The page header starts, in Thrift's compact protocol, with the type of the page (2: a dictionary) and the
-    uncompressed size of the page (apache/parquet-format, parquet.thrift, PageHeader).
-    """
-    starts = [at for at in (chunk.dictionary_page_offset, chunk.data_page_offset) if at]
-    stream.seek(max(0, min(starts, default=0)))
-    head = iter(stream.read(16))
-    found = []
-    for _ in range(2):
-        next(head, 0)  # field id and type
-        number = shift = 0
-        for byte in head:
-            number |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-        found.append(number >> 1)  # zigzag encoding: a non-negative number is doubled
-    return found[1] if found[0] == 2 else 0
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> None:

@@ -60,12 +60,8 @@ def snapshot(
         raise TunediffError(f"hub {kind} {id} at {revision}: {hub_problem(error, id, kind)}") from None
 
 
-def newest(id: str, kind: Literal["model", "dataset"] = "model") -> str:
-    """Return the latest commit of the main branch of a hub repository, 40 hexadecimal digits.
-
-    Args:
-        id: the repository.
-        kind: what the repository holds.
+def newest(id: str) -> str:
+    """Return the latest commit of the main branch of a model on the hub, 40 hexadecimal digits.
 
     Raises:
         TunediffError: the repository is gated, private or unknown, or the hub does not answer.
@@ -73,9 +69,9 @@ def newest(id: str, kind: Literal["model", "dataset"] = "model") -> str:
     from huggingface_hub import HfApi, constants
 
     try:
-        about = HfApi().repo_info(id, repo_type=kind, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
+        about = HfApi().repo_info(id, repo_type="model", timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
     except Exception as error:  # as in `snapshot`
-        raise TunediffError(f"hub {kind} {id}: {hub_problem(error, id, kind)}") from None
+        raise TunediffError(f"hub model {id}: {hub_problem(error, id)}") from None
     return str(about.sha)
 
 
@@ -90,13 +86,7 @@ def _set_timeout(request: "httpx2.Request") -> None:
 
 
 def hub_problem(error: Exception, id: str, kind: Literal["model", "dataset"] = "model") -> str:
-    """Describe why a request to the hub failed and what to do about it, to follow the name of the repository.
-
-    Args:
-        error: as raised by `huggingface_hub`.
-        id: the requested repository.
-        kind: what the repository holds.
-    """
+    """Describe why a request to the hub failed and what to do about it, to follow the name of the repository."""
     import httpx2
     from huggingface_hub.constants import ENDPOINT, is_offline_mode
     from huggingface_hub.errors import (

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from tests.harness_samples import choice_sample
 from tests.made_answers import TASK, answers_of, made_questions
 from tests.shared_data import shared_data
+from tests.whole_files import write_predictions
 from tunediff.compare.comparison import compare_files
 from tunediff.compare.evidence import gather
 from tunediff.compare.pairs import predictions
 from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import Fields
-from tunediff.data.cases import write_predictions
 from tunediff.runtime.errors import TunediffError
 
 ROWS = [

@@ -8,8 +8,9 @@ import jsonschema
 import pytest
 
 from tests.report.exports.answered import options, questions, scored, written
+from tests.whole_files import read_jsonl
 from tunediff.report.exports.every_eval_ever import write_evaluation
-from tunediff.runtime.files import read_json, read_jsonl
+from tunediff.runtime.files import read_json
 
 SCHEMAS = Path(__file__).parent / "schemas"
 EVALUATION, CASE = (

@@ -23,7 +23,8 @@ from tunediff.compare.pairs.predictions import Fields, Predictions, from_table, 
 from tunediff.data.cases import about_predictions, environment_of
 from tunediff.data.sources.table_files import numbered_csv, numbered_tsv
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import PACKED, kind_of, numbered_jsonl, parquet_batches, read_json, shown, text_lines
+from tunediff.runtime.files import PACKED, kind_of, numbered_jsonl, read_json, shown, text_lines
+from tunediff.runtime.parquet import parquet_batches
 from tunediff.runtime.problems import Problems
 
 LINES = (".jsonl", ".ndjson", ".csv", ".tsv")

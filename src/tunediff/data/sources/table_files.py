@@ -27,11 +27,11 @@ from tunediff.runtime.files import (
     UTF8,
     kind_of,
     numbered_jsonl,
-    read_parquet,
     shown,
     text_lines,
     unpacked_limit,
 )
+from tunediff.runtime.parquet import read_parquet
 from tunediff.runtime.problems import Problems
 
 # Pairs of a row number (see `tunediff.data.sources.Row`) and a row.
@@ -174,9 +174,8 @@ def _spreadsheet(path: Path) -> Numbered:
 
 
 def _parquet(path: Path) -> Numbered:
-    table, _ = read_parquet(path)
     try:
-        rows = table.to_pylist()
+        rows = read_parquet(path).to_pylist()
     except (ValueError, OverflowError) as error:  # text that is not UTF-8, a date that Python does not have
         raise TunediffError(f"{path}: found a value that cannot be read: {error}") from None
     yield from enumerate(rows, start=1)

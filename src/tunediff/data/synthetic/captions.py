@@ -9,8 +9,6 @@ follows from their meanings (`tunediff.data.synthetic.scenes`). The hypothesis i
 independently of it; the premise is then built to fit. So the hypothesis alone says nothing about the label.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from random import Random
 
@@ -29,25 +27,8 @@ from tunediff.data.synthetic.scenes import (
     with_change,
     with_detail,
 )
-from tunediff.data.synthetic.writing import SyntheticRow, write
+from tunediff.data.synthetic.writing import SyntheticRow, rows_of
 
-PHENOMENA = (
-    "hypernym",
-    "hyponym",
-    "noun_swapped",
-    "modifier_dropped",
-    "modifier_added",
-    "colour_swapped",
-    "quantifier",
-    "count_swapped",
-    "detail_dropped",
-    "unsupported_detail",
-    "activity",
-    "place",
-    "voice",
-    "role_swapped",
-    "negation",
-)
 _RARE = {"negation": 0.05, "modifier_dropped": 0.4, "detail_dropped": 0.4}
 
 
@@ -82,10 +63,6 @@ def _options(attribute: str, after: str, relation: str) -> tuple[tuple[str, str 
     )
 
 
-def _swap_roles(description: Description) -> Description:
-    return description | {"noun": description["patient"], "patient": description["noun"]}
-
-
 def _without_detail(premise: Description, hypothesis: Description, rng: Random) -> Description:
     """Return the premise without details that it shares with the hypothesis, each dropped with some chance."""
     return {
@@ -114,7 +91,7 @@ def _premise(hypothesis: Description, wanted: str, rng: Random) -> tuple[Descrip
     phenomenon = rng.choices(names, [_RARE.get(name, 1.0) if not negated else 1.0 for name in names])[0]
     premise = dict(hypothesis)
     if phenomenon == "role_swapped":
-        premise = _swap_roles(hypothesis)
+        premise |= {"noun": hypothesis["patient"], "patient": hypothesis["noun"]}
     elif changes[phenomenon]:
         attribute, before = rng.choice(changes[phenomenon])
         premise = with_change(hypothesis, attribute, before, rng)
@@ -148,13 +125,5 @@ def _draw(split: str, n_rows: int, rng: Random) -> list[SyntheticRow]:
     return [{**texts, "label": wanted, "tags": [phenomenon]}] if texts["premise"] != texts["hypothesis"] else []
 
 
-def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
-    """Return the requested number of distinct rows for each split, a third of them for each label.
-
-    A row is {"premise": str, "hypothesis": str, "label": one of LABELS, "tags": [one of PHENOMENA]}. The same numbers
-    and seed give the same rows everywhere. No premise occurs in two splits, whatever the numbers and seeds.
-
-    Raises TunediffError when a number is below 0 or above LARGEST.
-    """
-    wanted = {"train": train, "validation": validation, "test": test}
-    return write("captions", wanted, seed, ("premise", "hypothesis"), _draw)
+rows = rows_of("captions", ("premise", "hypothesis"), _draw)
+"""Rows {"premise": str, "hypothesis": str, "label": one of LABELS, "tags": [the difference, see `_phenomenon`]}."""

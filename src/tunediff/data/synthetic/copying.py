@@ -7,12 +7,10 @@ The texts are random words and numbers, so that they cannot be guessed from thei
 split.
 """
 
-from __future__ import annotations
-
 from random import Random
 
 from tunediff.data.synthetic.questions import COLOURS, NAMES, THINGS, TOWN_ENDS, TOWN_STARTS
-from tunediff.data.synthetic.writing import SyntheticRow, split_of, write
+from tunediff.data.synthetic.writing import SyntheticRow, rows_of, split_of
 
 LENGTHS = (2, 4, 8)
 """Numbers of words per text."""
@@ -36,12 +34,5 @@ def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
     return [{"text": text, "answer": text, "tags": [f"{words} words"]}]
 
 
-def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
-    """Return the requested number of distinct texts for each split.
-
-    A row is {"text": str, "answer": the same, "tags": [its length]}. The same numbers and seed give the same rows
-    everywhere. No text occurs in two splits, whatever the numbers and seeds.
-
-    Raises TunediffError when a number is below 0 or above `writing.LARGEST`.
-    """
-    return write("copying", {"train": train, "validation": validation, "test": test}, seed, ("text",), _draw)
+rows = rows_of("copying", ("text",), _draw)
+"""Rows {"text": str, "answer": the same, "tags": [its length]}."""

@@ -7,12 +7,10 @@ As in IFEval (Zhou et al. 2023), a rule and not another model decides whether an
 instruction determines the split.
 """
 
-from __future__ import annotations
-
 from random import Random
 
 from tunediff.data.synthetic.questions import COLOURS, NAMES, THINGS
-from tunediff.data.synthetic.writing import SyntheticRow, split_of, write
+from tunediff.data.synthetic.writing import SyntheticRow, rows_of, split_of
 
 TAGS = ("capitals", "repeat", "sort", "last", "only", "join")
 """The kinds of instructions."""
@@ -49,13 +47,5 @@ def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
     return [{"instruction": instruction, "answer": answer, "tags": [tag]}]
 
 
-def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
-    """Return the requested number of distinct instructions for each split.
-
-    A row is {"instruction": str, "answer": str, "tags": [one of TAGS]}. The same numbers and seed give the same rows
-    everywhere. No instruction occurs in two splits, whatever the numbers and seeds.
-
-    Raises TunediffError when a number is below 0 or above `writing.LARGEST`.
-    """
-    wanted = {"train": train, "validation": validation, "test": test}
-    return write("instructions", wanted, seed, ("instruction",), _draw)
+rows = rows_of("instructions", ("instruction",), _draw)
+"""Rows {"instruction": str, "answer": str, "tags": [one of TAGS]}."""

@@ -5,8 +5,6 @@ denotes some of them: "person" is {man, woman, child}, "outdoors" is every place
 `scenes.label` can decide entailment by comparing them.
 """
 
-from __future__ import annotations
-
 NOUN_TREE: dict[str, tuple[str, ...]] = {
     "person": ("man", "woman", "child"),
     "animal": ("dog", "cat"),

@@ -7,15 +7,10 @@ Every field follows from the message; the colour is `null` if the message names 
 determines the split: no order of the test split occurs in training in other words.
 """
 
-from __future__ import annotations
-
 from random import Random
 
 from tunediff.data.synthetic.questions import COLOURS, NAMES, THINGS, TOWN_ENDS, TOWN_STARTS
-from tunediff.data.synthetic.writing import SyntheticRow, split_of, texts_of, write
-
-FIELDS = ("name", "town", "item", "colour", "count", "urgent")
-"""The fields to extract from a message."""
+from tunediff.data.synthetic.writing import SyntheticRow, rows_of, split_of, texts_of
 
 TAGS = ("colour", "no_colour")
 """Whether a message names a colour."""
@@ -50,17 +45,7 @@ def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
     return [{"message": message, "answer": order, "tags": [TAGS[colour is None]]}]
 
 
-def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
-    """Return the requested number of distinct messages for each split.
+rows = rows_of("orders", ("message",), _draw)
+"""Rows {"message": str, "answer": the order, "tags": [one of TAGS]}."""
 
-    A row is {"message": str, "answer": {one value for each of FIELDS}, "tags": [one of TAGS]}. The same numbers and
-    seed give the same rows everywhere. No order occurs in two splits, whatever the numbers and seeds.
-
-    Raises TunediffError when a number is below 0 or above `writing.LARGEST`.
-    """
-    return write("orders", {"train": train, "validation": validation, "test": test}, seed, ("message",), _draw)
-
-
-def text(documents: int, seed: int) -> list[str]:
-    """Return documents for learning the language: messages of the split train, without answers."""
-    return texts_of("message", documents, seed, _draw)
+text = texts_of("message", _draw)

@@ -12,12 +12,10 @@ and the parts of a question are sampled before it is decided whether it has an a
 its words in the report reveal whether there is an answer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
-from tunediff.data.synthetic.writing import SyntheticRow, split_of, write
+from tunediff.data.synthetic.writing import SyntheticRow, rows_of, split_of
 
 STREETS = (
     *("Mill Lane", "Church Street", "Station Road", "High Street", "Park Avenue", "Bridge Street", "Castle Road"),
@@ -191,24 +189,15 @@ def _rows(title: str, rng: Random) -> list[SyntheticRow]:
     return done
 
 
-def _title(rng: Random) -> str:
-    return f"{rng.choice(STREETS)} in {rng.choice(TOWN_STARTS)}{rng.choice(TOWN_ENDS)}"
-
-
 def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
     """Return the questions of three reports with a title that belongs to the split, or none."""
-    title = _title(rng)
+    title = f"{rng.choice(STREETS)} in {rng.choice(TOWN_STARTS)}{rng.choice(TOWN_ENDS)}"
     return [row for _ in range(3) for row in _rows(title, rng)] if split_of(title) == split else []
 
 
-def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
-    """Return the requested number of distinct questions for each split, about half of them without an answer.
+rows = rows_of("questions", ("context", "question"), _draw)
+"""Rows in the hub's layout of SQuAD without an id, about half of them without an answer.
 
-    A row has the hub's layout of SQuAD without an id: {"title": str, "context": str, "question": str, "answers":
-    {"text": [str, ...], "answer_start": [int, ...]}, "tags": [one of QUESTION_WORDS or of WITHOUT_ANSWER]}. The same
-    numbers and seed give the same rows everywhere. No title occurs in two splits, whatever the numbers and seeds.
-
-    Raises TunediffError when a number is below 0 or above `writing.LARGEST`.
-    """
-    wanted = {"train": train, "validation": validation, "test": test}
-    return write("questions", wanted, seed, ("context", "question"), _draw)
+{"title": str, "context": str, "question": str, "answers": {"text": [str, ...], "answer_start": [int, ...]},
+"tags": [one of QUESTION_WORDS or of WITHOUT_ANSWER]}
+"""

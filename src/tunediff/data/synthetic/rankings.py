@@ -8,12 +8,10 @@ The answer follows from the sentences. The names and the scale determine the spl
 are in two splits. One option is a name that does not occur in the question; the position of the right one is uniform.
 """
 
-from __future__ import annotations
-
 from random import Random
 
 from tunediff.data.synthetic.questions import NAMES
-from tunediff.data.synthetic.writing import SyntheticRow, split_of, texts_of, write
+from tunediff.data.synthetic.writing import SyntheticRow, rows_of, split_of, texts_of
 
 SCALES = (("taller", "tallest", "shortest"), ("older", "oldest", "youngest"), ("faster", "fastest", "slowest"))
 LABELS = "ABCD"
@@ -38,17 +36,7 @@ def _draw(split: str, _: int, rng: Random) -> list[SyntheticRow]:
     return [{"question": question, "options": options, "answer": LABELS[options.index(right)], "tags": [tag]}]
 
 
-def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
-    """Return the requested number of distinct questions for each split.
+rows = rows_of("rankings", ("question",), _draw)
+"""Rows {"question": str, "options": [four names], "answer": one of LABELS, "tags": [one of TAGS]}."""
 
-    A row is {"question": str, "options": [four names], "answer": one of LABELS, "tags": [one of TAGS]}. The same
-    numbers and seed give the same rows everywhere. No three people in one order occur in two splits.
-
-    Raises TunediffError when a number is below 0 or above `writing.LARGEST`.
-    """
-    return write("rankings", {"train": train, "validation": validation, "test": test}, seed, ("question",), _draw)
-
-
-def text(documents: int, seed: int) -> list[str]:
-    """Return documents for learning the language: questions of the split train, without answers."""
-    return texts_of("question", documents, seed, _draw)
+text = texts_of("question", _draw)

@@ -9,12 +9,10 @@ stronger one in a conjunction. All words except for the qualities are equally fr
 and qualities may be negated, so a bag of words is not enough.
 """
 
-from __future__ import annotations
-
 from random import Random
 from typing import NamedTuple
 
-from tunediff.data.synthetic.writing import SyntheticRow, split_of, write
+from tunediff.data.synthetic.writing import SyntheticRow, rows_of, split_of
 
 LABELS = ("negative", "positive")
 
@@ -81,11 +79,9 @@ JOINED: dict[str, dict[str, tuple[int, int]]] = {
 _TURNS = {wording: sign for wordings in SINGLE.values() for wording, sign in wordings.items()}
 _WEIGHTS = {wording: weights for wordings in JOINED.values() for wording, weights in wordings.items()}
 
-PHENOMENA = (*SINGLE, *JOINED)
-_OFTEN = {"plain": 3, "negation": 4, "double_negation": 2, "expectation": 2, "counterfactual": 2} | {
-    "agreement": 2,
-    "contrast": 5,
-    "intensity": 3,
+_OFTEN = {
+    **{"plain": 3, "negation": 4, "double_negation": 2, "expectation": 2, "counterfactual": 2},
+    **{"agreement": 2, "contrast": 5, "intensity": 3},
 }
 
 _WHO = ("I saw it", "we saw it", "my sister and I saw it", "our class saw it", "my parents and I saw it")
@@ -127,13 +123,9 @@ def label(review: Review) -> str | None:
 # --- words -----------------------------------------------------------------------------------------------------
 
 
-def _clause(opinion: Opinion) -> str:
-    return opinion.wording.format(aspect=opinion.aspect, quality=opinion.quality, degree=opinion.degree)
-
-
 def render(review: Review) -> str:
     """Return the sentence with the opinions of a review."""
-    clauses = [_clause(opinion) for opinion in review.opinions]
+    clauses = [opinion.wording.format(**opinion._asdict()) for opinion in review.opinions]
     return _sentence(review.joint.format(first=clauses[0], second=clauses[1]) if review.joint else clauses[0])
 
 
@@ -162,9 +154,8 @@ def draw(rng: Random) -> Review:
         [phenomenon] = rng.choices(list(_OFTEN), list(_OFTEN.values()))
         degrees = tuple(DEGREES)
         if phenomenon in SINGLE:
-            review = Review(
-                (_opinion(rng, phenomenon, degrees if phenomenon == "plain" else ("",)),), "", (phenomenon,)
-            )
+            opinion = _opinion(rng, phenomenon, degrees if phenomenon == "plain" else ("",))
+            review = Review((opinion,), "", (phenomenon,))
         else:
             ways = ("plain", "negation", "double_negation") if phenomenon == "contrast" else ("plain",)
             kinds = rng.choices(ways, k=2)
@@ -178,25 +169,16 @@ def draw(rng: Random) -> Review:
             return review
 
 
-def _split(review: Review) -> str:
-    return split_of("; ".join(f"{one.aspect} {one.quality}" for one in review.opinions))
-
-
 def _draw(split: str, n_rows: int, rng: Random) -> list[SyntheticRow]:
     """Return a row of the split with the label that is next in turn, or none if the sampled review has another."""
     review, wanted = draw(rng), LABELS[n_rows % len(LABELS)]
-    if _split(review) != split or label(review) != wanted:
+    if (
+        split_of("; ".join(f"{one.aspect} {one.quality}" for one in review.opinions)) != split
+        or label(review) != wanted
+    ):
         return []
     return [{"sentence": _with_occasion(render(review), rng), "label": wanted, "tags": list(review.phenomena)}]
 
 
-def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
-    """Return the requested number of distinct rows for each split, half of them for each label.
-
-    A row is {"sentence": str, "label": one of LABELS, "tags": some of PHENOMENA}. The same numbers and seed give the
-    same rows everywhere. Aspects and qualities of a review determine its split, whatever the numbers and seeds.
-
-    Raises TunediffError when a number is below 0 or above `writing.LARGEST`.
-    """
-    wanted = {"train": train, "validation": validation, "test": test}
-    return write("reviews", wanted, seed, ("sentence",), _draw)
+rows = rows_of("reviews", ("sentence",), _draw)
+"""Rows {"sentence": str, "label": one of LABELS, in turn, "tags": some keys of SINGLE and JOINED}."""

@@ -8,8 +8,6 @@ of atoms, so the relation of two descriptions follows by set algebra: one entail
 other excludes, and contradicts it if no scene fits both.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from random import Random
 

@@ -6,8 +6,6 @@ text(documents=3, seed=1)[0]
 # A sign says maybe.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from random import Random
 

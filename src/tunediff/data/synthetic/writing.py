@@ -4,10 +4,8 @@ split_of("the plot is dull")      # "train", for any seed; called with the conte
                                   # belong to the same split
 """
 
-from __future__ import annotations
-
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 from tunediff.runtime.errors import TunediffError
@@ -24,56 +22,52 @@ def split_of(content: str) -> str:
     return "test" if at < 26 else "validation" if at < 39 else "train"
 
 
-def write(
-    name: str,
-    wanted: Mapping[str, int],
-    seed: int,
-    distinct: Sequence[str],
-    draw: Callable[[str, int, Random], Sequence[SyntheticRow]],
-) -> dict[str, list[SyntheticRow]]:
-    """Generate rows for each split, in random order; the same numbers and seed give the same rows everywhere.
+def rows_of(
+    name: str, distinct: Sequence[str], draw: Callable[[str, int, Random], Sequence[SyntheticRow]]
+) -> Callable[[int, int, int, int], dict[str, list[SyntheticRow]]]:
+    """Return the function that generates the rows of a data set.
 
     Args:
         name: name of the data set.
-        wanted: number of rows by split.
-        seed: seed of the random generator.
         distinct: columns in which all rows of a split differ.
         draw: function of the split, the number of rows so far and a random generator that returns rows of the split, or
             none to be called again.
-
-    Raises TunediffError when a number is below 0 or above LARGEST.
     """
-    done: dict[str, list[SyntheticRow]] = {}
-    for split, n in wanted.items():
-        if not 0 <= n <= LARGEST:
-            raise TunediffError(f"{name}: {split}: found {n} rows, expected 0 to {LARGEST}")
-        rng = Random(f"{seed} {split}")
-        seen: set[tuple[object, ...]] = set()
-        rows: list[SyntheticRow] = []
-        while len(rows) < n:
-            for row in draw(split, len(rows), rng):
-                key = tuple(row[column] for column in distinct)
-                if key not in seen and len(rows) < n:
-                    seen.add(key)
-                    rows.append(row)
-        rng.shuffle(rows)
-        done[split] = rows
-    return done
+
+    def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
+        """Return so many rows for each split, in random order; the same arguments give the same rows everywhere.
+
+        Raises:
+            TunediffError: a number is below 0 or above `LARGEST`.
+        """
+        done: dict[str, list[SyntheticRow]] = {}
+        for split, n in {"train": train, "validation": validation, "test": test}.items():
+            if not 0 <= n <= LARGEST:
+                raise TunediffError(f"{name}: {split}: found {n} rows, expected 0 to {LARGEST}")
+            rng = Random(f"{seed} {split}")
+            found: dict[tuple[object, ...], SyntheticRow] = {}
+            while len(found) < n:
+                for row in draw(split, len(found), rng):
+                    if len(found) < n:
+                        found.setdefault(tuple(row[column] for column in distinct), row)
+            done[split] = list(found.values())
+            rng.shuffle(done[split])
+        return done
+
+    return rows
 
 
 def texts_of(
-    column: str, documents: int, seed: int, draw: Callable[[str, int, Random], Sequence[SyntheticRow]]
-) -> list[str]:
-    """Return texts of a column from rows of the split train, for learning the language.
+    column: str, draw: Callable[[str, int, Random], Sequence[SyntheticRow]]
+) -> Callable[[int, int], list[str]]:
+    """Return the function that generates documents for learning the language: a column of rows of the split train."""
 
-    Args:
-        column: the column of the rows.
-        documents: number of texts; a few more may be returned.
-        seed: seed of the random generator.
-        draw: as for `write`.
-    """
-    rng = Random(f"{seed} text")
-    done: list[str] = []
-    while len(done) < documents:
-        done += [str(row[column]) for row in draw("train", 0, rng)]
-    return done
+    def text(documents: int, seed: int) -> list[str]:
+        """Return so many documents; a few more may be returned."""
+        rng = Random(f"{seed} text")
+        done: list[str] = []
+        while len(done) < documents:
+            done += [str(row[column]) for row in draw("train", 0, rng)]
+        return done
+
+    return text
