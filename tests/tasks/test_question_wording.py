@@ -3,7 +3,6 @@ import pytest
 from tests.made_answers import made_questions
 from tunediff.data.cases import Answer, Case
 from tunediff.tasks.question_wording import (
-    Extent,
     capitalised,
     question_word,
     question_wording,
@@ -35,11 +34,11 @@ def test_the_question_word_is_the_first_that_stands_in_the_question(question, wo
 
 def test_sentences_cover_the_text_and_a_place_is_in_one_of_them():
     spans = list(sentences(NORMANS))
-    assert [NORMANS[slice(*span)].split()[0] for span in spans] == ["The", "They", "Their"]
+    assert [NORMANS[span].split()[0] for span in spans] == ["The", "They", "Their"]
     for place, char in enumerate(NORMANS):
         span = sentence_at(NORMANS, place)
-        assert span.start <= place < span.end or char == " "
-    assert list(sentences("")) == [Extent(0, 0)]
+        assert span.start <= place < span.stop or char == " "
+    assert list(sentences("")) == [slice(0, 0)]
 
 
 def test_the_wording_of_a_question_counts_what_stands_where():

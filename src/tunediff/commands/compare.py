@@ -39,10 +39,11 @@ from tunediff.config.loading import nearest
 from tunediff.config.model import HEADS
 from tunediff.data.sources import Row
 from tunediff.data.sources.table_files import read_rows
+from tunediff.data.values import key_of
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import PACKED, kind_of, read_json, read_text, shown, write_text
 from tunediff.runtime.hub import snapshot
-from tunediff.tasks.columns import key_of, value_of
+from tunediff.tasks.columns import value_of
 from tunediff.tasks.draws import read_splits
 from tunediff.tasks.experiment import Experiment, read_experiment
 

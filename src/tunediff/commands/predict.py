@@ -24,9 +24,9 @@ from tunediff.commands.table import aligned
 from tunediff.data.cases import MODELS, Case, make_cases
 from tunediff.data.sources import Row
 from tunediff.data.sources.table_files import read_rows
+from tunediff.data.values import key_of
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import LONE_SURROGATE, NOT_TEXT, shown, visible, write_jsonl
-from tunediff.tasks.columns import key_of
 
 if TYPE_CHECKING:
     import pandas as pd

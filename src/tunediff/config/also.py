@@ -12,11 +12,9 @@ from tunediff.config.prompt import Prompt
 from tunediff.config.section import Section, Whole
 from tunediff.config.task import TaskSection
 
-SPLITS = ("train", "validation", "test")
-
 
 def _set_name(name: str) -> str:
-    if name in SPLITS or not re.fullmatch(r"[a-z0-9_-]+", name):
+    if name in ("train", "validation", "test") or not re.fullmatch(r"[a-z0-9_-]+", name):
         raise PydanticCustomError("expected", "a name of a-z, 0-9, _ and - other than train, validation and test")
     return name
 

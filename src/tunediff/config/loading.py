@@ -8,13 +8,13 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, get_origin
 
 import yaml
 from pydantic import ValidationError
 
 from tunediff.config.params import Params
-from tunediff.config.section import Section
+from tunediff.config.section import Section, section_in
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import NOT_TEXT, read_text, shown
 
@@ -115,7 +115,7 @@ def _lines(problem: Any) -> list[str]:
     key = ".".join(str(part) for part in path)
     match problem["type"]:
         case "extra_forbidden" | "invalid_key":
-            return [f"{key}: is not a known key{_nearest(problem['loc'])}"]
+            return [f"{key}: is not a known key{_nearest_key(problem['loc'])}"]
         case "missing":
             return [f"{key}: missing, expected {_description(problem['loc'])}"]
         case "value_error":
@@ -126,7 +126,9 @@ def _lines(problem: Any) -> list[str]:
                 for line in messages
             ]
         case "literal_error":
-            return [f"{key}: found {found}, expected {problem['ctx']['expected']}{_nearest(problem['loc'], problem)}"]
+            expected = problem["ctx"]["expected"]
+            near = nearest(str(problem["input"]), re.findall(r"'([^']+)'", expected))
+            return [f"{key}: found {found}, expected {expected}{near}"]
         case "string_type" if isinstance(problem["input"], bool):
             return [f"{key}: found {found}, expected text in quotes"]
         case _:
@@ -140,18 +142,13 @@ def _section_at(loc: tuple[Any, ...]) -> type[Section] | None:
     parts = iter(loc[:-1])
     for part in parts:
         field = section.model_fields.get(str(part))
-        inner = None if field is None else _section_in(field.annotation)
+        inner = None if field is None else section_in(field.annotation)
         if inner is None:
             return None
         section = inner
         if field is not None and get_origin(field.annotation) in (dict, list):
             next(parts, None)  # the name or index of the section among several
     return section
-
-
-def _section_in(annotation: Any) -> type[Section] | None:
-    kinds = (annotation, *get_args(annotation))
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
 
 
 def _description(loc: tuple[Any, ...]) -> str:
@@ -166,10 +163,6 @@ def nearest(given: str, names: Iterable[str]) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def _nearest(loc: tuple[Any, ...], problem: Any = None) -> str:
-    if problem is not None:
-        given, names = str(problem["input"]), re.findall(r"'([^']+)'", problem["ctx"]["expected"])
-    else:
-        section = _section_at(loc)
-        given, names = str(loc[-1]), list(section.model_fields) if section else []
-    return nearest(given, names)
+def _nearest_key(loc: tuple[Any, ...]) -> str:
+    section = _section_at(loc)
+    return nearest(str(loc[-1]), section.model_fields if section else ())

@@ -1,12 +1,11 @@
 """Training from scratch: which text, which tokenizer, how long."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, StrictBool
 
-from tunediff.config.data import HubData
+from tunediff.config.data import HubData, leads_out
 from tunediff.config.section import COMMIT, Number, Section, Seed, Whole, Word
 
 
@@ -97,5 +96,5 @@ class Pretrain(Section):
         if self.hub is not None and self.files is not None:
             yield "pretrain.hub and pretrain.files: found both, expected one of them"
         for name, file in (self.files.model_dump() if self.files else {}).items():
-            if file and (Path(file).is_absolute() or ".." in Path(file).parts):
+            if file and leads_out(file):
                 yield f"pretrain.files.{name}: found '{file}', expected a file inside pretrain.path {self.path}"

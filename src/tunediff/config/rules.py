@@ -6,6 +6,7 @@ keys that it reads are valid by themselves, so contradictions are reported toget
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import attrgetter
 from types import NoneType
 from typing import Annotated, Any, cast, get_args, get_origin
 
@@ -15,7 +16,7 @@ from tunediff.config.engine import SERVED
 from tunediff.config.model import HEADS
 from tunediff.config.params import Params
 from tunediff.config.prompt import RENDERER_ARGUMENTS
-from tunediff.config.section import Section
+from tunediff.config.section import Section, section_in
 
 Rule = Callable[[Params], str | None]
 
@@ -38,18 +39,14 @@ class _CheckedSection:
             return field.get_default()
         if self._values[key] is None and NoneType in get_args(field.annotation):
             return None
-        sections = [kind for kind in (field.annotation, *get_args(field.annotation)) if _is_section(kind)]
-        if sections and get_origin(field.annotation) not in (dict, list):
-            return _CheckedSection(sections[0], self._values[key])
+        section = section_in(field.annotation)
+        if section is not None and get_origin(field.annotation) not in (dict, list):
+            return _CheckedSection(section, self._values[key])
         annotated: Any = Annotated[field.annotation, field]
         try:
             return TypeAdapter(annotated).validate_python(self._values[key])
         except ValidationError:
             raise NotValidError(key) from None
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def valid(values: Mapping[str, Any]) -> Params:
@@ -75,30 +72,18 @@ def _text_fits_source(params: Params) -> str | None:
     return f"pretrain.text is {text}, but model.source is {source}: only a model from scratch needs a text"
 
 
-def _fits_tuned_source(params: Params, key: str, section: Any, expected: str = "a section") -> str | None:
-    """Require what training needs if the model is trained here, and refuse it otherwise."""
-    source = params.tuned.source
-    if source == "train" and section is None:
-        return f"{key}: missing, expected {expected}"
-    if source != "train" and section is not None and not key.startswith("data."):
-        return f"{key}: given, but tuned.source is {source}: nothing is trained here; expected no {key}"
-    return None
+def _fits_tuned_source(key: str, expected: str = "a section") -> Rule:
+    """Require what training needs if the model is trained here, and refuse a section that only training reads."""
 
+    def rule(params: Params) -> str | None:
+        source, value = params.tuned.source, attrgetter(key)(params)
+        if source == "train" and value is None:
+            return f"{key}: missing, expected {expected}"
+        if source != "train" and value is not None and not key.startswith("data."):
+            return f"{key}: given, but tuned.source is {source}: nothing is trained here; expected no {key}"
+        return None
 
-def _adapt_fits_source(params: Params) -> str | None:
-    return _fits_tuned_source(params, "adapt", params.adapt)
-
-
-def _train_fits_source(params: Params) -> str | None:
-    return _fits_tuned_source(params, "train", params.train)
-
-
-def _train_rows_fit_source(params: Params) -> str | None:
-    return _fits_tuned_source(params, "data.train", params.data.train, "the rows that the model learns from")
-
-
-def _validation_rows_fit_source(params: Params) -> str | None:
-    return _fits_tuned_source(params, "data.validation", params.data.validation, "the rows that may choose the epoch")
+    return rule
 
 
 def _few_shot_fits_rows(params: Params) -> str | None:
@@ -303,10 +288,10 @@ PROMPT_RULES: tuple[Rule, ...] = (
 """Rules for the prompt of every test set."""
 
 RULES: tuple[Rule, ...] = (
-    _adapt_fits_source,
-    _train_fits_source,
-    _train_rows_fit_source,
-    _validation_rows_fit_source,
+    _fits_tuned_source("adapt"),
+    _fits_tuned_source("train"),
+    _fits_tuned_source("data.train", "the rows that the model learns from"),
+    _fits_tuned_source("data.validation", "the rows that may choose the epoch"),
     _few_shot_fits_rows,
     _head_labels_fit_head,
     _text_fits_source,

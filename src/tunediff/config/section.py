@@ -1,7 +1,7 @@
 """The base class of every section of params.yaml, and the types of its values."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, LiteralString, Self
+from typing import Annotated, Any, Literal, LiteralString, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -50,6 +50,12 @@ LoraTargets = Annotated[
 COMMIT = r"^[0-9a-f]{40}$"
 # A label may be written as a bare word that YAML reads as a number.
 LabelName = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) and not isinstance(v, bool) else v)]
+
+
+def section_in(annotation: Any) -> "type[Section] | None":
+    """Return the section in the type of a key, such as Adapt in `Adapt | None`; None if there is none."""
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
 
 
 class Section(BaseModel):

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from tunediff.config.engine import address_problems
 from tunediff.config.model import BITSANDBYTES, Dtype, Model, Quantization
-from tunediff.config.section import LabelName, Section, Word
+from tunediff.config.section import COMMIT, LabelName, Section, Word
 
 # The values of tuned.source; `tunediff.models.tuned.TUNED_SOURCES` pins the model, except for `train`.
 TUNED = ["train", "hub", "folder", "server"]
@@ -39,9 +39,7 @@ class Tuned(Section):
         "server)",
     )
     id: Word | None = Field(default=None, description="hub id, folder path, or its name on a server")
-    revision: str | None = Field(
-        default=None, pattern=r"^[0-9a-f]{40}$", description="hub: commit, 40 hexadecimal digits"
-    )
+    revision: str | None = Field(default=None, pattern=COMMIT, description="hub: commit, 40 hexadecimal digits")
     url: Word | None = Field(default=None, description="server: its address, if different from engine.url")
     head_labels: list[LabelName] | None = Field(
         default=None,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tunediff.config.task import UNANSWERABLE
 from tunediff.data.cases import MODELS, Case
 from tunediff.metrics.squad import normalised
-from tunediff.tasks.clauses import CUT_OFF, NEAR, PARSED, Rules, unstable
+from tunediff.tasks.clauses import CUT_OFF, PARSED, Rules, nearest, unstable
 from tunediff.tasks.question_wording import answer_place, sentence_at
 
 
@@ -28,7 +28,7 @@ def in_sentence(case: Case, answer: str | None) -> bool | None:
     if place is None or not found:
         return None
     context = case.inputs["context"]
-    return f" {found} " in f" {normalised(context[slice(*sentence_at(context, place))])} "
+    return f" {found} " in f" {normalised(context[sentence_at(context, place)])} "
 
 
 def answer_form(base: str, tuned: str) -> str | None:
@@ -71,13 +71,10 @@ def _place(base: bool, tuned: bool) -> str | None:
 
 
 def _neighbour(near: Sequence[Mapping[str, Any]]) -> str | None:
-    if not near:
-        return None
-    first = near[0]
-    if first["distance"] > NEAR:
-        return f"no training question is similar (the nearest is at distance {first['distance']:.2f})"
-    answer = f"is answered by {first['answer']!r}" if first["answer"] else "has no answer"
-    return f"the nearest training question (at distance {first['distance']:.2f}) {answer}"
+    def has(one: Mapping[str, Any]) -> str:
+        return f"is answered by {one['answer']!r}" if one["answer"] else "has no answer"
+
+    return nearest(near, "question", has)
 
 
 def _alike(overlap: float) -> str | None:

@@ -16,20 +16,20 @@ import pandas as pd
 from tunediff.config.data import Origin
 from tunediff.config.params import Params
 from tunediff.config.rules import Rule
-from tunediff.data.cases import MODELS, Case, make_cases
+from tunediff.data.cases import MODELS, Case
 from tunediff.data.leaks import WORD
 from tunediff.data.sources import Row
+from tunediff.data.values import key_of
 from tunediff.inputs.ask import Ask
 from tunediff.metrics.accuracy import Counts, confusion, degenerate_reason, per_class, repeated_accuracy, score
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.tasks.baselines import Answers, majority_label, marked, tfidf_logistic
 from tunediff.tasks.columns import (
+    cases_of,
     columns_fit,
-    each_row,
     inputs_of,
     is_number,
-    key_of,
     no_grades,
     no_options,
     tags_of,
@@ -41,10 +41,6 @@ from tunediff.tasks.label_clauses import LABEL_CLAUSES
 from tunediff.tasks.label_parsing import parse_answer
 from tunediff.tasks.task import Chance, Tally, Task, Words
 from tunediff.tasks.wording import wording
-
-
-def _columns_fit(params: Params) -> str | None:
-    return columns_fit(params, "label")
 
 
 def several_labels(params: Params) -> str | None:
@@ -85,7 +81,7 @@ class Classification(Task):
 
     rules: ClassVar[Sequence[Rule]] = (
         several_labels,
-        _columns_fit,
+        columns_fit("label"),
         values_fit,
         _head_fits,
         _choices_fit,
@@ -130,9 +126,7 @@ class Classification(Task):
             inputs = inputs_of(row, self.inputs, data)
             return inputs, labels[key_of(value)], tags_of(row)
 
-        examples = each_row(rows, example)
-        made = iter(make_cases(example for example in examples if example is not None))
-        return [None if example is None else next(made) for example in examples]
+        return cases_of(rows, example)
 
     def ask(self, params: Params) -> Ask:
         """Ask for one of the labels, as a choice or as an output of the head."""

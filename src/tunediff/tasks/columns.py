@@ -11,6 +11,8 @@ from typing import TypeVar
 
 from tunediff.config.data import Origin
 from tunediff.config.params import Params
+from tunediff.config.rules import Rule
+from tunediff.data.cases import Case, Example, make_cases
 from tunediff.data.sources import Row
 from tunediff.data.values import value_text
 from tunediff.runtime.errors import TunediffError
@@ -36,12 +38,20 @@ def each_row(rows: Sequence[Row], make: Callable[[Row], Made]) -> list[Made]:
             # Errors of the same kind differ only in the value that was found.
             kind = re.sub(r"found .*, expected|; its columns.*", "", message, flags=re.DOTALL)
             problems.setdefault(row.source, Problems(row.source)).add(row.name or row.number, message, kind)
-    lines: list[str] = []
-    for one in problems.values():
-        lines += one.lines()
-    if lines:
-        raise TunediffError(*lines)
+    if problems:
+        raise TunediffError(*(line for one in problems.values() for line in one.lines()))
     return made
+
+
+def cases_of(rows: Sequence[Row], make: Callable[[Row], Example | None]) -> list[Case | None]:
+    """Return the case of each row, in their order, made of the result of `make`; None for a row without a gold label.
+
+    Raises:
+        TunediffError: as for `each_row`.
+    """
+    examples = each_row(rows, make)
+    made = iter(make_cases(example for example in examples if example is not None))
+    return [None if example is None else next(made) for example in examples]
 
 
 def value_of(row: Row, column: str) -> object:
@@ -99,14 +109,6 @@ def checked_text(value: object, place: str) -> str:
     return value
 
 
-def key_of(value: object) -> str | None:
-    """Return a value of the label column in the form for comparisons, so that 0 and 0.0 match "0"; None if empty."""
-    try:
-        return value_text(value)
-    except TypeError:
-        return str(value)
-
-
 def tags_of(row: Row) -> Sequence[str]:
     """Return the tags of a row from the column `tags` (a list or a text), if there is one."""
     value = row.get("tags")
@@ -122,12 +124,12 @@ def groups_of(rows: Sequence[Row], column: str) -> list[str]:
     Raises:
         TunediffError: a row has no such column, or its value is neither text nor an integer.
     """
-    return each_row(rows, lambda row: _group(row, column))
 
+    def group(row: Row) -> str:
+        value = value_of(row, column)
+        return str(value) if type(value) is int else text_of(row, column)
 
-def _group(row: Row, column: str) -> str:
-    value = value_of(row, column)
-    return str(value) if type(value) is int else text_of(row, column)
+    return each_row(rows, group)
 
 
 def slice_values(rows: Sequence[Row], column: str) -> list[str | None]:
@@ -148,12 +150,16 @@ def _slice_value(row: Row, column: str) -> str | None:
     return None if text is None else checked_text(text, f"{row.place}: {column}")
 
 
-def columns_fit(params: Params, gold: str) -> str | None:
-    """The rule that data.columns has a column for each input and for the gold answer, and no other."""
-    expected = sorted({*params.task.inputs, gold})
-    if sorted(params.data.columns) == expected:
-        return None
-    return f"data.columns: found {sorted(params.data.columns)}, expected task.inputs and {gold}: {expected}"
+def columns_fit(gold: str) -> Rule:
+    """Return the rule that data.columns has a column for each input and for the gold answer, and no other."""
+
+    def rule(params: Params) -> str | None:
+        expected = sorted({*params.task.inputs, gold})
+        if sorted(params.data.columns) == expected:
+            return None
+        return f"data.columns: found {sorted(params.data.columns)}, expected task.inputs and {gold}: {expected}"
+
+    return rule
 
 
 def single_setting(params: Params) -> str | None:

@@ -7,6 +7,8 @@ settings_of(experiment)["train"]                     # data/settings/train.json 
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +17,7 @@ from tunediff.config.grade import GRADERS
 from tunediff.config.loading import nearest, read_params
 from tunediff.config.model import ORIGINS
 from tunediff.config.params import Params
-from tunediff.config.rules import PROMPT_RULES, RULES, NotValidError, broken, valid
+from tunediff.config.rules import PROMPT_RULES, RULES, NotValidError, Rule, broken, valid
 from tunediff.config.settings import (
     CODE,
     BaseModelSettings,
@@ -37,8 +39,18 @@ from tunediff.tasks import TASKS, task_of
 from tunediff.tasks.evaluation import EvalSettings, GradedSet
 from tunediff.tasks.task import Task
 
-# Keys whose values are names in a registry, checked here because a stage would fail only at run time.
-_NAMED = (("model", "source", ORIGINS), ("engine", "kind", KINDS), ("tuned", "source", TUNED))
+
+def _known(key: str, names: Collection[str]) -> Rule:
+    """The rule that the value of a key is in its registry, checked here because a stage would fail only at run time."""
+
+    def rule(params: Params) -> str | None:
+        name = attrgetter(key)(params)
+        return None if name in names else f"{key}: found '{name}', expected {', '.join(names)}{nearest(name, names)}"
+
+    return rule
+
+
+_NAMED = (_known("model.source", ORIGINS), _known("engine.kind", KINDS), _known("tuned.source", TUNED))
 # Keys of the task that cannot change a model's answers.
 _GRADED = {"grade", "option_score"}
 _MODEL, _EVALUATE, _ENGINE = {"published_parameters"}, {"num_processes", "workers", "metrics"}, set(MACHINE_KEYS)
@@ -155,10 +167,6 @@ def settings_of(experiment: Experiment) -> dict[str, dict[str, Any]]:
 def stage_files(experiment: Experiment, scripts: Path) -> dict[str, dict[str, Any]]:
     """Return the result of `settings_of` for each stage, with hashes of the code that it runs, by package.
 
-    Args:
-        experiment: the experiment.
-        scripts: folder of the stage scripts.
-
     Raises:
         TunediffError: a file with a grading function of the user is missing.
     """
@@ -176,9 +184,7 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
     """Contradictions between sections, checked as far as the keys are valid by themselves."""
     params = valid(values)
     yield from _task_problems(params, settings=True)
-    for section, key, names in _NAMED:
-        yield from _unknown(params, section, key, names)
-    yield from broken(RULES, params)
+    yield from broken([*_NAMED, *RULES], params)
     also = values.get("also")
     for name, one in also.items() if isinstance(also, Mapping) else ():
         if isinstance(one, Mapping):
@@ -187,14 +193,13 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
             further = valid({**values, "evaluate": {}, **sections})
             lines = [
                 *_task_problems(further, settings=False),
-                *broken(PROMPT_RULES, further),
-                *_same_head(params, further),
+                *broken([*PROMPT_RULES, partial(_same_head, params)], further),
             ]
             yield from (f"also.{name}: {line}" for line in lines)
 
 
 def _task_problems(params: Params, settings: bool) -> Iterator[str]:
-    if lines := list(_unknown(params, "task", "name", TASKS)):
+    if lines := list(broken([_known("task.name", TASKS)], params)):
         yield from lines
         return
     try:
@@ -204,21 +209,9 @@ def _task_problems(params: Params, settings: bool) -> Iterator[str]:
     yield from broken([*TASKS[name].rules, *(TASKS[name].settings_rules if settings else ())], params)
 
 
-def _unknown(params: Params, section: str, key: str, names: Collection[str]) -> Iterator[str]:
-    """An error if a key has a name that is not in its registry."""
-    try:
-        name = getattr(getattr(params, section), key)
-    except NotValidError:
-        return
-    if name not in names:
-        yield f"{section}.{key}: found '{name}', expected {', '.join(names)}{nearest(name, names)}"
-
-
-def _same_head(params: Params, further: Params) -> Iterator[str]:
-    """An error if a further test set has other labels than the classification head."""
-    try:
-        labels, head, others = params.task.labels, params.model.head, further.task.labels
-    except NotValidError:
-        return
-    if head == "classification" and labels != others:
-        yield f"task.labels: found {others}, expected those of the classification head, {labels}"
+def _same_head(params: Params, further: Params) -> str | None:
+    """The rule that a further test set has the labels of the classification head."""
+    labels, others = params.task.labels, further.task.labels
+    if params.model.head != "classification" or labels == others:
+        return None
+    return f"task.labels: found {others}, expected those of the classification head, {labels}"

@@ -54,12 +54,7 @@ def quarters(words: pd.Series) -> npt.ArrayLike:
 
 
 def user_families(names: Sequence[str], families: Sequence[Family]) -> list[Family]:
-    """Return the families of the user's columns; one with the name of a task's family is named "column NAME".
-
-    Args:
-        names: names of the columns.
-        families: the families of the task.
-    """
+    """Return the families of the user's columns; one with the name of a task's family is named "column NAME"."""
     taken = {"tag", "label", *(family.name for family in families)}
     return [Family(user_column(name), f"column {name}" if name in taken else name, each_or_quarters) for name in names]
 

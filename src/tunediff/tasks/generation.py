@@ -23,9 +23,9 @@ import pandas as pd
 from tunediff.config.data import Origin
 from tunediff.config.params import Params
 from tunediff.config.task import ANSWER, TaskSection
-from tunediff.data.cases import INVALID, MODELS, RIGHT, WRONG, Answer, Case, make_cases
+from tunediff.data.cases import INVALID, MODELS, RIGHT, WRONG, Answer, Case
 from tunediff.data.sources import Row
-from tunediff.data.values import verbatim_text
+from tunediff.data.values import key_of, verbatim_text
 from tunediff.inputs.ask import Ask
 from tunediff.metrics.named import text_inputs
 from tunediff.metrics.text import bleu_counts, bleu_dictionary
@@ -34,7 +34,7 @@ from tunediff.runtime.files import shown
 from tunediff.stats.intervals import wilson
 from tunediff.tasks.answer_traits import TRAITS, Trait, traits
 from tunediff.tasks.baselines import Answers, frequent_answer, marked, nearest_answers
-from tunediff.tasks.columns import checked_text, each_row, inputs_of, is_number, key_of, tags_of, value_of
+from tunediff.tasks.columns import cases_of, checked_text, inputs_of, is_number, tags_of, value_of
 from tunediff.tasks.families import Family, quarters
 from tunediff.tasks.generation_clauses import GENERATION_CLAUSES
 from tunediff.tasks.generation_rules import RULES, SETTINGS_RULES
@@ -109,9 +109,7 @@ class Generation(Task):
             inputs = inputs_of(row, self.inputs, data)
             return inputs, ANSWER, tags_of(row), references
 
-        examples = each_row(rows, example)
-        made = iter(make_cases(one for one in examples if one is not None))
-        return [None if one is None else next(made) for one in examples]
+        return cases_of(rows, example)
 
     def ask(self, params: Params) -> Ask:
         """Ask for free text of any number of lines."""
@@ -360,7 +358,7 @@ class Generation(Task):
             most = 1.0 if key in self.scores or self.traits[key].is_share else np.finfo(np.float64).max
             outside = ~values.between(0, most)
             if outside.any():
-                row = values.index[int(outside.to_numpy().argmax())]
+                row = outside.idxmax()
                 expected = "a number in 0..1" if most == 1 else "a number, at least 0"
                 raise TunediffError(f"{name}, row {row}: {key}: found {shown(table[key][row])}, expected {expected}")
         return {"answers": pd.Series(gold, index=table.index, dtype=object), **numbers}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunediff.tasks.answer_clauses import answer_form
-from tunediff.tasks.clauses import NEAR, Rules, unstable
+from tunediff.tasks.clauses import Rules, nearest, unstable
 
 # Lengths that differ by less than this factor are not mentioned.
 LONGER = 1.5
@@ -38,12 +38,7 @@ def _script(before: bool, after: bool) -> str | None:
 
 
 def _neighbour(near: Sequence[Mapping[str, Any]]) -> str | None:
-    if not near:
-        return None
-    first = near[0]
-    if first["distance"] > NEAR:
-        return f"no training case is similar (the nearest is at distance {first['distance']:.2f})"
-    return f"the nearest training case (at distance {first['distance']:.2f}) is answered by {first['answer']!r}"
+    return nearest(near, "case", lambda one: f"is answered by {one['answer']!r}")
 
 
 GENERATION_CLAUSES: Rules = (

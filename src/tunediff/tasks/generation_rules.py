@@ -23,10 +23,6 @@ def _labels_fit(params: Params) -> str | None:
     return f"task.labels: found {params.task.labels}, expected [{ANSWER}] for generation"
 
 
-def _columns_fit(params: Params) -> str | None:
-    return columns_fit(params, "answers")
-
-
 def _no_values(params: Params) -> str | None:
     if params.data.labels is None:
         return None
@@ -109,5 +105,5 @@ def _method_fits(params: Params) -> str | None:
     )
 
 
-RULES = (_labels_fit, _columns_fit, _no_values, _head_fits, _no_choices, _grades_fit, no_options)
+RULES = (_labels_fit, columns_fit("answers"), _no_values, _head_fits, _no_choices, _grades_fit, no_options)
 SETTINGS_RULES = (_method_fits, single_setting)

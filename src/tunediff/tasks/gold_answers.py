@@ -14,9 +14,10 @@ from tunediff.config.data import Origin
 from tunediff.config.task import ANSWERABLE, UNANSWERABLE
 from tunediff.data.cases import MODELS, Answer, Case
 from tunediff.data.sources import Row
+from tunediff.data.values import key_of
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown, visible
-from tunediff.tasks.columns import checked_text, key_of, text_of
+from tunediff.tasks.columns import checked_text, text_of
 
 _LAYOUT = '{"text": [TEXT, ...], "answer_start": [NUMBER, ...]}'
 
@@ -28,11 +29,6 @@ def is_unlabelled(gold: object, unlabelled: set[str | None]) -> bool:
 
 def gold_answers(row: Row, labels: Sequence[str], data: Origin) -> tuple[Answer, ...]:
     """Return the distinct gold answers of a row, in order, with their starts in the context.
-
-    Args:
-        row: the row.
-        labels: labels of the task.
-        data: columns of the source.
 
     Raises:
         TunediffError: answers are not in the hub's layout, a text is empty, or there is no answer although `labels` has

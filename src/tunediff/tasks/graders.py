@@ -173,13 +173,9 @@ def leaves(value: object, path: str = "") -> dict[str, object]:
     >>> leaves({"name": "Ann", "items": [{"n": 2}, {}]})
     {'name': 'Ann', 'items.0.n': 2, 'items.1': {}}
     """
-    parts: Sequence[tuple[object, object]] = ()
-    if isinstance(value, dict):
-        parts = list(value.items())
-    elif isinstance(value, list):
-        parts = list(enumerate(value))
-    if not parts:
+    if not isinstance(value, dict | list) or not value:
         return {path: value}
+    parts = value.items() if isinstance(value, dict) else enumerate(value)
     return {
         key: leaf for name, part in parts for key, leaf in leaves(part, f"{path}.{name}" if path else str(name)).items()
     }
@@ -219,10 +215,7 @@ def _text(measure: Callable[[Sequence[Sequence[str]], Sequence[str]], Any]) -> C
 
 
 def _rouge(name: str) -> Method:
-    def cases(answers: Sequence[Sequence[str]], predictions: Sequence[str]) -> Any:
-        return rouge_cases(answers, predictions)[name]
-
-    return Method(name.replace("rouge", "ROUGE-"), _text(cases))
+    return Method(name.replace("rouge", "ROUGE-"), _text(lambda golds, answers: rouge_cases(golds, answers)[name]))
 
 
 METHODS: dict[str, Method] = {
@@ -341,7 +334,6 @@ class Grader:
     def scores(self, golds: Sequence[Gold], answers: Sequence[str | None]) -> list[float]:
         """Return the score of each extracted answer in 0..1; 0 for None."""
         gradable = [at for at, answer in enumerate(answers) if answer is not None and golds[at].references]
-        found = dict.fromkeys(range(len(answers)), 0.0)
         given = [str(answers[at]) for at in gradable]
         if self.grade.by.startswith(MODULE):
             name, _, key = self.grade.by.removeprefix(MODULE).partition(":")
@@ -350,7 +342,8 @@ class Grader:
         else:
             method = self.method
             scored = [method.score(self.grade, golds[at], answer) for at, answer in zip(gradable, given, strict=True)]
-        return list((found | dict(zip(gradable, scored, strict=True))).values())
+        found = dict(zip(gradable, scored, strict=True))
+        return [found.get(at, 0.0) for at in range(len(answers))]
 
     def right(self, gold: Gold, answer: str) -> bool:
         """Return whether an extracted answer is right."""
@@ -379,24 +372,22 @@ class Grader:
     @property
     def file(self) -> Path | None:
         """The file of the user's function; None if the grade has none."""
-        function = FUNCTION.fullmatch(self.grade.by)
-        return Path(GRADERS, function[1]) if function else None
+        named = FUNCTION.fullmatch(self.grade.by)
+        return Path(GRADERS, named[1]) if named else None
 
     @cached_property
     def _function(self) -> Callable[..., object]:
-        named, path = FUNCTION.fullmatch(self.grade.by), self.file
-        assert named is not None
-        assert path is not None
+        file, _, name = self.grade.by.partition(":")
+        path = Path(GRADERS, file)
+        code = read_text(path)
         # Not imported, because Python's cache of compiled files misses changes within the same second.
         module = ModuleType(path.stem)
         module.__file__ = str(path)
         try:
-            exec(compile(read_text(path), str(path), "exec"), module.__dict__)  # noqa: S102  (named in params.yaml)
-        except TunediffError:
-            raise
+            exec(compile(code, str(path), "exec"), module.__dict__)  # noqa: S102  (named in params.yaml)
         except Exception as error:  # the user's code
             raise TunediffError(f"{path}: cannot be run: {type(error).__name__}: {error}") from None
-        function = getattr(module, named[2], None)
+        function = getattr(module, name, None)
         if not callable(function):
-            raise TunediffError(f"{path}: has no function {named[2]}, which task.grade refers to")
+            raise TunediffError(f"{path}: has no function {name}, which task.grade refers to")
         return function  # type: ignore[no-any-return]

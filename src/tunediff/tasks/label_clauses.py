@@ -7,7 +7,7 @@ have led before (by 0.12 nats).
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunediff.tasks.clauses import CUT_OFF, NEAR, NO_LABEL, PARSED, Rules, unstable
+from tunediff.tasks.clauses import CUT_OFF, NO_LABEL, PARSED, Rules, nearest, unstable
 
 
 def _form(base: str, tuned: str) -> str | None:
@@ -41,13 +41,10 @@ def _from_one_input(base: str, tuned: str, alone: str) -> str:
 
 
 def _neighbour(near: Sequence[Mapping[str, Any]], label: str) -> str | None:
-    if not near:
-        return None
-    first = near[0]
-    if first["distance"] > NEAR:
-        return f"no training case is similar (the nearest is at distance {first['distance']:.2f})"
-    alike = "the same label" if first["label"] == label else f"another label, {first['label']!r}"
-    return f"the nearest training case (at distance {first['distance']:.2f}) has {alike}"
+    def has(one: Mapping[str, Any]) -> str:
+        return "has the same label" if one["label"] == label else f"has another label, {one['label']!r}"
+
+    return nearest(near, "case", has)
 
 
 def _wording(overlap: float, subsequence: bool, alone: str, others: str) -> str | None:

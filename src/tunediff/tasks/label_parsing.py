@@ -29,10 +29,6 @@ def parse_answer(text: str, choices: Mapping[str, str]) -> str | None:
     'e'
     >>> parse_answer("neutral ground", choices), parse_answer("entailment, neutral", choices)
     (None, None)
-
-    Args:
-        text: the answer as generated.
-        choices: the text of each label.
     """
     answer, plain = text.strip().casefold(), _plain(choices)
     named, rest = _first_choice(answer, plain)

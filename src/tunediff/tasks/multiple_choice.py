@@ -25,19 +25,18 @@ from scipy.special import log_softmax
 from tunediff.config.data import Origin
 from tunediff.config.params import Params
 from tunediff.config.task import TaskSection
-from tunediff.data.cases import Case, make_cases
+from tunediff.data.cases import Case
 from tunediff.data.sources import Row
-from tunediff.data.values import verbatim_text
+from tunediff.data.values import key_of, verbatim_text
 from tunediff.inputs.ask import Ask
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown, visible
 from tunediff.tasks.baselines import Answers, likeliest_options, longest_options, majority_label
 from tunediff.tasks.classification import Classification, several_labels, values_fit
 from tunediff.tasks.columns import (
+    cases_of,
     checked_text,
-    each_row,
     inputs_of,
-    key_of,
     no_grades,
     single_setting,
     tags_of,
@@ -150,9 +149,7 @@ class MultipleChoice(Classification):
             inputs = inputs_of(row, self.inputs, data)
             return inputs, known[key], tags_of(row), (), options
 
-        examples = each_row(rows, example)
-        made = iter(make_cases(one for one in examples if one is not None))
-        return [None if one is None else next(made) for one in examples]
+        return cases_of(rows, example)
 
     def _options(self, row: Row, columns: Mapping[str, str]) -> tuple[tuple[str, ...], list[Any] | None]:
         """The options of a row, and their names in the label column if the row has them."""
@@ -336,7 +333,7 @@ class MultipleChoice(Classification):
         for key in self.columns:
             odd = ~table[key].isin([0, 1])
             if odd.any():
-                row = table.index[int(odd.to_numpy().argmax())]
+                row = odd.idxmax()
                 raise TunediffError(f"{name}, row {row}: {key}: found {table[key][row]}, expected 0 or 1")
         return {key: table[key].astype(float) for key in self.columns}
 

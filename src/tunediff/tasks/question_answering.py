@@ -21,8 +21,9 @@ import pandas as pd
 from tunediff.config.data import Origin
 from tunediff.config.params import Params
 from tunediff.config.task import ANSWERABLE, UNANSWERABLE
-from tunediff.data.cases import INVALID, MODELS, Answer, Case, answered, make_cases
+from tunediff.data.cases import INVALID, MODELS, Answer, Case, answered
 from tunediff.data.sources import Row
+from tunediff.data.values import key_of
 from tunediff.inputs.ask import Ask
 from tunediff.metrics.accuracy import ONE_LABEL_SHARE
 from tunediff.metrics.answer_scores import Answered, score_answers
@@ -32,7 +33,7 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.tasks.answer_clauses import ANSWER_CLAUSES, in_sentence, no_answer_odds
 from tunediff.tasks.baselines import Answers
-from tunediff.tasks.columns import each_row, inputs_of, is_number, key_of, tags_of, value_of
+from tunediff.tasks.columns import cases_of, inputs_of, is_number, tags_of, value_of
 from tunediff.tasks.families import Family, quarters, share, third
 from tunediff.tasks.gold_answers import gold_answers, is_unlabelled, marked_answers, starts, with_answers
 from tunediff.tasks.grading import column, copied_columns, has_setting
@@ -71,9 +72,7 @@ class QuestionAnswering(Task):
             inputs = inputs_of(row, self.inputs, data)
             return inputs, ANSWERABLE if gold else UNANSWERABLE, tags_of(row), gold
 
-        examples = each_row(rows, example)
-        made = iter(make_cases(one for one in examples if one is not None))
-        return [None if one is None else next(made) for one in examples]
+        return cases_of(rows, example)
 
     def notes(self, rows: Sequence[Row], cases: Sequence[Case | None], data: Origin) -> list[str]:
         """Return a note on how the starts of the gold answers were determined."""
@@ -353,12 +352,12 @@ class QuestionAnswering(Task):
             raise TunediffError(f"{name}: answers, f1: found {error}, expected lists of texts, and numbers") from None
         unknown = ~label.isin([ANSWERABLE, UNANSWERABLE])
         if unknown.any():
-            row = f1.index[int(unknown.to_numpy().argmax())]
+            row = unknown.idxmax()
             found = shown(label[row])
             raise TunediffError(f"{name}, row {row}: label: found {found}, expected {ANSWERABLE} or {UNANSWERABLE}")
         outside = ~f1.between(0, 1)
         if outside.any():
-            row = f1.index[int(outside.to_numpy().argmax())]
+            row = outside.idxmax()
             raise TunediffError(f"{name}, row {row}: f1: found {shown(table['f1'][row])}, expected a number in 0..1")
         return {"answers": pd.Series(gold, index=table.index, dtype=object), "f1": f1}
 
@@ -376,10 +375,6 @@ def parse_answer(text: str, labels: Sequence[str]) -> str | None:
     'in the park'
     >>> parse_answer("Unanswerable.", ["answerable", "unanswerable"])
     ''
-
-    Args:
-        text: the answer as generated.
-        labels: the labels of the task.
     """
     line = text.strip().split("\n")[0].strip()
     if UNANSWERABLE in labels and line.casefold().strip(string.punctuation + string.whitespace) == UNANSWERABLE:

@@ -25,10 +25,6 @@ def _labels_fit(params: Params) -> str | None:
     )
 
 
-def _columns_fit(params: Params) -> str | None:
-    return columns_fit(params, "answers")
-
-
 def _no_values(params: Params) -> str | None:
     if params.data.labels is None:
         return None
@@ -53,5 +49,5 @@ def _method_fits(params: Params) -> str | None:
     return "evaluate.scoring_method is choices, but task.name is question_answering, whose answers are not choices"
 
 
-RULES = (_inputs_fit, _labels_fit, _columns_fit, _no_values, _head_fits, _no_choices, no_grades, no_options)
+RULES = (_inputs_fit, _labels_fit, columns_fit("answers"), _no_values, _head_fits, _no_choices, no_grades, no_options)
 SETTINGS_RULES = (_method_fits, single_setting)

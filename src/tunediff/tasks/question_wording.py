@@ -11,7 +11,6 @@ al. 2017, "Making Neural QA as Simple as Possible but not Simpler"; Jia and Lian
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,13 +25,6 @@ OTHER = "other"
 _WORD = re.compile(r"\w+(?:['’.-]\w+)*")
 # A full stop followed by a space; this wrongly splits at "U.S. Army".
 _END = re.compile(r"(?<=[.!?])\s+")
-
-
-class Extent(NamedTuple):
-    """A part of a text, by character positions."""
-
-    start: int
-    end: int
 
 
 def question_wording(cases: Sequence[Case]) -> pd.DataFrame:
@@ -57,7 +49,7 @@ def question_wording(cases: Sequence[Case]) -> pd.DataFrame:
                 "context_words": len(words(context)),
                 "overlap": shared(question, context),
                 "answer_words": min(lengths) if lengths else np.nan,
-                "answer_overlap": np.nan if sentence is None else shared(question, context[slice(*sentence)]),
+                "answer_overlap": np.nan if sentence is None else shared(question, context[sentence]),
                 "position": np.nan if place is None else place / max(len(context), 1),
             }
         )
@@ -86,18 +78,18 @@ def answer_place(case: Case) -> int | None:
     return next((answer.start for answer in case.answers if answer.start is not None), None)
 
 
-def sentences(text: str) -> Iterator[Extent]:
-    """Yield the sentences of a text, split at full stops."""
+def sentences(text: str) -> Iterator[slice]:
+    """Yield the places of the sentences of a text, split at full stops."""
     start = 0
     for end in _END.finditer(text):
-        yield Extent(start, end.start())
+        yield slice(start, end.start())
         start = end.end()
-    yield Extent(start, len(text))
+    yield slice(start, len(text))
 
 
-def sentence_at(text: str, place: int) -> Extent:
-    """Return the sentence at a position."""
-    return next((span for span in sentences(text) if place < span.end), Extent(0, len(text)))
+def sentence_at(text: str, place: int) -> slice:
+    """Return the place of the sentence at a position."""
+    return next((span for span in sentences(text) if place < span.stop), slice(0, len(text)))
 
 
 def capitalised(question: str, context: str) -> str:
@@ -107,19 +99,19 @@ def capitalised(question: str, context: str) -> str:
     that begin with a capital letter or a digit and do not occur in the question; of ties, the first. Without such a
     sequence, the answer is the whole sentence.
     """
-    spans = [context[slice(*span)] for span in sentences(context)]
+    spans = [context[span] for span in sentences(context)]
     sentence = max(spans, key=lambda text: shared(question, text))
     in_question = set(words(question))
-    runs: list[Extent] = []
+    runs: list[slice] = []
     joined = False
     for word in _WORD.finditer(sentence):
         named = (word[0][0].isupper() or word[0][0].isdigit()) and word[0].casefold() not in in_question
-        if named and joined and not sentence[runs[-1].end : word.start()].strip():
-            runs[-1] = Extent(runs[-1].start, word.end())
+        if named and joined and not sentence[runs[-1].stop : word.start()].strip():
+            runs[-1] = slice(runs[-1].start, word.end())
         elif named:
-            runs.append(Extent(*word.span()))
+            runs.append(slice(*word.span()))
         joined = named
     # An article at the start of a sentence is not a name.
-    texts = (sentence[slice(*run)] for run in runs)
+    texts = (sentence[run] for run in runs)
     found = max(texts, key=lambda text: len(normalised(text).split()), default="")
     return found if normalised(found) else sentence

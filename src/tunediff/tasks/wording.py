@@ -13,6 +13,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -58,9 +59,7 @@ class _Words:
         return np.repeat(np.arange(len(self.ends) - 1), np.diff(self.ends)) * size + self.codes
 
 
-def wording(
-    cases: Sequence[Case], inputs: Sequence[str], partial_input: str, train: Sequence[Case] = ()
-) -> pd.DataFrame:
+def wording(cases: Sequence[Case], inputs: Sequence[str], partial_input: str, train: Sequence[Case]) -> pd.DataFrame:
     """Return features of the texts of each case, by case_id, in the order of the cases.
 
     Args:
@@ -76,8 +75,7 @@ def wording(
         occurs there verbatim. With training cases: rare_words, "unseen" (a word is not in training), "rare" (a word is
         in fewer than `RARE` training cases) or "none".
     """
-    vocabulary: defaultdict[str, int] = defaultdict()
-    vocabulary.default_factory = vocabulary.__len__
+    vocabulary: defaultdict[str, int] = defaultdict(count().__next__)
     having = _cases_having(train, inputs, vocabulary)
     chunks = [
         _describe(cases[at : at + _CHUNK], inputs, partial_input, vocabulary, having)
