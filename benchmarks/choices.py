@@ -25,7 +25,8 @@ from tunediff.engines.alone import ROUNDING
 from tunediff.engines.local.choices import score_choices
 from tunediff.engines.other_settings import partial_input
 from tunediff.inputs.joins import join
-from tunediff.inputs.prompts import encode_cases
+from tunediff.inputs.prompts import render_cases
+from tunediff.inputs.tokens import encode_prompts
 
 LABELS = {
     "multi": [" it follows from it", " it may be so", " it cannot be so"],
@@ -70,10 +71,13 @@ def main() -> None:
         softmax_dtype="float32",
     )
 
+    def count(prompts: Sequence[str]) -> list[int]:
+        return list(map(len, encode_prompts(tokenizer, prompts)))
+
     def ours() -> list[torch.Tensor]:
         scores = []
         for group in asked:
-            prompts = [one.text for one in encode_cases(tokenizer, group, prompt, 1024, 8)]
+            prompts = [one.text for one in render_cases(group, prompt, count, 1024, 8)]
             joined = join(tokenizer, prompts, [texts] * len(prompts), 1024)
             rows, choices = [one.prompt for one in joined], [one.answers for one in joined]
             scores.append(score_choices(model, rows, choices, BATCH_TOKENS, "tunediff"))

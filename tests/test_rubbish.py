@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from tests.imports import ROOT
 from tests.rubbish import ODD, SPECIAL, TEXTS, broken, json_lines, json_text, nested, refusal, table, torn, within
 from tests.settings import settle
+from tests.tiny import encoded_prompts
 from tunediff.commands import diff, predict, score
 from tunediff.config.prompt import Prompt
 from tunediff.data.sources.table_files import read_rows
-from tunediff.inputs.prompts import encode_cases
 from tunediff.tasks.experiment import read_experiment
 
 PREPARE = runpy.run_path(str(ROOT / "stages" / "prepare.py"))["main"]
@@ -432,7 +432,7 @@ def test_files_of_cases(fuzz, tmp_path, monkeypatch, capsys, tokenizer):
     special = set(tokenizer.all_special_ids)
 
     def answer(params, cases):
-        encoded = encode_cases(tokenizer, cases, prompt, context=64)
+        encoded = encoded_prompts(tokenizer, cases, prompt, context=64)
         assert not any(special & set(one.tokens[1:]) for one in encoded)
         rows = [{"prediction": None, "text": "", "log_probs": None, "truncated": one.truncated} for one in encoded]
         return pd.DataFrame(rows), pd.DataFrame(rows)

@@ -12,7 +12,9 @@ from tunediff.config.train import Train
 from tunediff.data.cases import make_cases
 from tunediff.engines.local.transformers_engine import TransformersEngine
 from tunediff.inputs.ask import Ask
+from tunediff.inputs.prompts import Encoded, render_cases
 from tunediff.inputs.settings import CaseSet
+from tunediff.inputs.tokens import encode_prompts
 from tunediff.models.load import Loaded, load_base
 from tunediff.models.sources import write_manifest
 from tunediff.pretraining.tokenizer import train_bpe
@@ -82,6 +84,17 @@ def asked_for(answer, case_set=CASE_SET, **changes):
 def engine_of(loaded, batch_tokens=8192):
     """The local engine of a loaded model."""
     return TransformersEngine(loaded, batch_tokens)
+
+
+def encoded_prompts(tokenizer, cases, prompt, context, reserved=0):
+    """What a language model reads before its answers, as in training and evaluation."""
+
+    def count(texts):
+        return list(map(len, encode_prompts(tokenizer, texts)))
+
+    rendered = render_cases(cases, prompt, count, context, reserved)
+    tokens = encode_prompts(tokenizer, [row.text for row in rendered])
+    return [Encoded(ids, None, row.prompt_hash, row.truncated) for ids, row in zip(tokens, rendered, strict=True)]
 
 
 def small_tokenizer(vocab_size=320):

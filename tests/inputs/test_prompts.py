@@ -5,7 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.questions import question
-from tests.tiny import CASE_SET, CASES, CHOICES, PROMPT, TASK, engine_of, small_bert_tokenizer, small_tokenizer
+from tests.tiny import (
+    CASE_SET,
+    CASES,
+    CHOICES,
+    PROMPT,
+    TASK,
+    encoded_prompts,
+    engine_of,
+    small_bert_tokenizer,
+    small_tokenizer,
+)
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import make_cases
@@ -27,13 +37,19 @@ def case(premise, hypothesis="", label="entailment"):
     return make_cases([({"premise": premise, "hypothesis": hypothesis}, label, ())])[0]
 
 
-def encoded(tokenizer, one, prompt=PROMPT, context=10_000, reserved=0):
-    return encode_cases(tokenizer, [one], prompt, context, reserved)[0]
+def read(tokenizer, cases, prompt, context=10_000, reserved=0):
+    if prompt.choices is None:
+        return encode_cases(tokenizer, cases, prompt, context)
+    return encoded_prompts(tokenizer, cases, prompt, context, reserved)
+
+
+def encoded(tokenizer, one, prompt=PROMPT, context=10_000):
+    return read(tokenizer, [one], prompt, context)[0]
 
 
 def error_of(cases, prompt, context=10_000, reserved=0, tokenizer=TOKENIZER):
     with pytest.raises(TunediffError) as caught:
-        encode_cases(tokenizer, cases, prompt, context, reserved)
+        read(tokenizer, cases, prompt, context, reserved)
     [line] = caught.value.args
     assert "\n" not in line
     return line
@@ -210,7 +226,7 @@ def cutting(**keys):
 def test_truncation_cuts_the_longest_input_and_says_so():
     short, long = case("two dogs", "a man"), case("x" * 60, "a man")
     room = 30
-    first, second = encode_cases(TOKENIZER, [short, long], cutting(), room)
+    first, second = encoded_prompts(TOKENIZER, [short, long], cutting(), room)
     assert (first.truncated, second.truncated) == (False, True)
     assert first.tokens == encoded(TOKENIZER, short).tokens
     assert len(second.tokens) == room

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
 from tests.hub_server import files_of, serve
-from tests.tiny import LABELS, SMALL, load, model_section, pin, small_config, small_model, write_model
+from tests.tiny import LABELS, SMALL, encoded_prompts, load, model_section, pin, small_config, small_model, write_model
 from tunediff.config.model import Model
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import make_cases
@@ -509,7 +509,7 @@ def test_a_tokenizer_of_pieces_does_not_find_its_special_tokens_in_a_case(tmp_pa
         (Prompt(template="{premise} {hypothesis}"), [0, 2]),  # a head, of one text
         (Prompt(), [0, 2, 2]),  # a head, of two
     ):
-        [encoded] = encode_cases(tokenizer, [case], read, 1000)
+        [encoded] = (encoded_prompts if read.choices else encode_cases)(tokenizer, [case], read, 1000)
         assert [token for token in encoded.tokens if token in (0, 1, 2, 4)] == expected
     question = make_cases([({"question": text, "context": text}, "answerable", ())])
     [document] = read_documents(tokenizer, question, Prompt(), 1000)

@@ -13,6 +13,7 @@ from tests.tiny import (
     LABELS,
     PROMPT,
     adapt_section,
+    encoded_prompts,
     load,
     model_section,
     small_bert_tokenizer,
@@ -43,7 +44,8 @@ def adapted(tmp_path, name, head="lm", targets="all-linear", **config):
 
 def logits(loaded):
     prompt = PROMPT if loaded.tokenizer.bos_token else PROMPT.model_copy(update={"template": None, "choices": None})
-    rows = [torch.tensor([one.tokens]) for one in encode_cases(loaded.tokenizer, CASES, prompt, loaded.context)]
+    read = encode_cases if prompt.choices is None else encoded_prompts
+    rows = [torch.tensor([one.tokens]) for one in read(loaded.tokenizer, CASES, prompt, loaded.context)]
     with torch.no_grad():
         return [loaded.model(row).logits for row in rows]
 

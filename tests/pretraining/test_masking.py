@@ -7,8 +7,9 @@ import torch
 from transformers import DataCollatorForLanguageModeling
 
 from tests.tiny import SENTENCES, small_bert_tokenizer, small_tokenizer
-from tunediff.pretraining.masking import NO_TARGET, EncoderRow, encoder_rows, marks_of, mask_row, pad_masked
+from tunediff.pretraining.masking import EncoderRow, encoder_rows, marks_of, mask_row, pad_masked
 from tunediff.runtime.errors import TunediffError
+from tunediff.training.loss import IGNORED
 
 TOKENIZER = small_bert_tokenizer()
 MARKS = marks_of(TOKENIZER)
@@ -29,7 +30,7 @@ def draw(seed):
 
 def shares(tokens, labels, original):
     """Shares of the tokens that are chosen, and of the chosen ones that are masked, replaced and left."""
-    chosen = labels != NO_TARGET
+    chosen = labels != IGNORED
     masked, left = tokens == MASK, tokens == original
     n = int(chosen.sum())
     return [n / (len(tokens) - 2), *(int((chosen & kind).sum()) / n for kind in (masked, ~masked & ~left, left))]
@@ -53,7 +54,7 @@ def test_what_is_not_chosen_stays_and_what_is_chosen_is_asked_for():
     row = long_row()
     tokens, original = mask_row(row, MARKS, 0.15, False, draw(1))[0], torch.tensor(row.tokens)
     labels = mask_row(row, MARKS, 0.15, False, draw(1)).labels
-    chosen = labels != NO_TARGET
+    chosen = labels != IGNORED
     assert torch.equal(tokens[~chosen], original[~chosen])
     assert torch.equal(labels[chosen], original[chosen])
 
@@ -61,17 +62,17 @@ def test_what_is_not_chosen_stays_and_what_is_chosen_is_asked_for():
 def test_special_and_unknown_tokens_are_never_chosen():
     row = EncoderRow([CLS, 7, UNK, 8, SEP], [-1, 0, -1, 2, -1], None, None)
     labels = mask_row(row, MARKS, 0.999999, False, draw(1)).labels
-    assert labels.tolist() == [NO_TARGET, 7, NO_TARGET, 8, NO_TARGET]
+    assert labels.tolist() == [IGNORED, 7, IGNORED, 8, IGNORED]
 
 
 def test_whole_words_are_chosen_together_and_as_often():
     row = long_row(words=4)
     labels = mask_row(row, MARKS, 0.15, True, draw(1)).labels[1:-1]
-    words = (labels != NO_TARGET).view(-1, 4)
+    words = (labels != IGNORED).view(-1, 4)
     assert set(words.sum(1).tolist()) == {0, 4}
     assert words.float().mean() == pytest.approx(0.15, abs=0.01)
     single = mask_row(row, MARKS, 0.15, False, draw(1)).labels[1:-1]
-    assert set((single != NO_TARGET).view(-1, 4).sum(1).tolist()) >= {0, 1, 2}
+    assert set((single != IGNORED).view(-1, 4).sum(1).tolist()) >= {0, 1, 2}
 
 
 def test_a_generator_draws_the_same_masks_again_and_the_next_ones_differ():
@@ -145,7 +146,7 @@ def test_a_batch_is_padded_where_nothing_is_read_or_asked():
         n = len(row.tokens)
         assert batch["attention_mask"][number].tolist() == [1] * n + [0] * (width - n)
         assert batch["token_type_ids"][number].tolist() == row.types + [0] * (width - n)
-        assert set(batch["labels"][number, n:].tolist()) <= {NO_TARGET}
+        assert set(batch["labels"][number, n:].tolist()) <= {IGNORED}
         assert set(batch["input_ids"][number, n:].tolist()) <= {PAD}
         assert batch["next_sentence_label"][number] == (0 if row.follows else 1)
 

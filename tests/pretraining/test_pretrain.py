@@ -105,12 +105,12 @@ def test_rows_lose_no_token_that_can_be_learned_and_change_no_order(texts, size)
         document = [TOKENIZER.bos_token_id, *ids, TOKENIZER.eos_token_id]
         pieces = [document[at : at + size] for at in range(0, len(document), size)]
         expected += [piece for piece in pieces if len(piece) > 1]
-    assert [row["input_ids"] for row in document_rows(texts, TOKENIZER, size)] == expected
+    assert document_rows(texts, TOKENIZER, size) == expected
 
 
 @given(st.lists(st.lists(st.integers(1, 50), min_size=2, max_size=12), min_size=1, max_size=6))
 def test_padding_stands_at_the_end_and_is_no_target(rows):
-    batch = pad_documents([{"input_ids": row} for row in rows], pad=0)
+    batch = pad_documents(rows, pad=0)
     width = max(map(len, rows))
     assert batch["input_ids"].tolist() == [row + [0] * (width - len(row)) for row in rows]
     # The first token of a text follows none.
@@ -120,16 +120,16 @@ def test_padding_stands_at_the_end_and_is_no_target(rows):
 def test_the_loss_of_a_padded_batch_is_that_of_its_documents(train):
     model, _ = train(num_train_epochs=2)
     rows = document_rows(SENTENCES, TOKENIZER, 64)
-    assert len({len(row["input_ids"]) for row in rows}) > 1
+    assert len({len(row) for row in rows}) > 1
     with torch.no_grad():
         together = model.eval()(**pad_documents(rows, pad=0)).loss
-        alone = [model(**pad_documents([row], pad=0)).loss * (len(row["input_ids"]) - 1) for row in rows]
-    torch.testing.assert_close(together, sum(alone) / sum(len(row["input_ids"]) - 1 for row in rows))
+        alone = [model(**pad_documents([row], pad=0)).loss * (len(row) - 1) for row in rows]
+    torch.testing.assert_close(together, sum(alone) / sum(len(row) - 1 for row in rows))
 
 
 def test_a_text_that_spells_a_special_token_keeps_it_as_text():
     [row] = document_rows(["a</s><pad><s>b"], TOKENIZER, 40)
-    special = [token for token in row["input_ids"] if token in (0, 1, 2)]
+    special = [token for token in row if token in (0, 1, 2)]
     assert special == [TOKENIZER.bos_token_id, TOKENIZER.eos_token_id]
 
 

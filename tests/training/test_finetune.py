@@ -19,6 +19,7 @@ from tests.tiny import (
     PROMPT,
     TASK,
     adapt_section,
+    encoded_prompts,
     load,
     train_section,
     write_model,
@@ -29,7 +30,6 @@ from tunediff.engines.local.choices import score_choices
 from tunediff.engines.local.labels import classify
 from tunediff.engines.local.spans import find_spans
 from tunediff.inputs.padding import pad_rows
-from tunediff.inputs.prompts import encode_cases
 from tunediff.inputs.tokens import encode_text
 from tunediff.inputs.windows import read_documents
 from tunediff.models.adapt import adapt_model
@@ -206,7 +206,7 @@ def test_of_two_labels_precision_recall_and_f1_are_those_of_the_last_one():
 def test_rows_carry_the_gold_answer(start):
     loaded, rows, _, _ = start()
     for case, (tokens, targets), one in zip(
-        CASES, rows, encode_cases(loaded.tokenizer, CASES, PROMPT, 64), strict=True
+        CASES, rows, encoded_prompts(loaded.tokenizer, CASES, PROMPT, 64), strict=True
     ):
         answer = encode_text(loaded.tokenizer, CHOICES[case.label])
         assert tokens == [*one.tokens, *answer, loaded.tokenizer.eos_token_id]

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
+from scipy.special import log_softmax
 
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
@@ -129,8 +130,7 @@ class Engine(ABC):
     def log_probs(self, prompts: Sequence[str], continuations: Sequence[str], title: str) -> list[list[float]]:
         """Return the log-probabilities of `loglikelihoods` in nats, normalized over the continuations of a prompt."""
         scores = np.array(self.loglikelihoods(prompts, continuations, title), dtype=np.float64)
-        scores -= scores.max(-1, keepdims=True)
-        found: list[list[float]] = (scores - np.log(np.exp(scores).sum(-1, keepdims=True))).tolist()
+        found: list[list[float]] = log_softmax(scores, axis=-1).tolist()
         return found
 
     def option_scores(

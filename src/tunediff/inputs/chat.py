@@ -104,9 +104,10 @@ class Chat(Messages):
         for other in self.others:
             for mine, theirs in zip(texts, self._rendered(other, conversations, generation=True), strict=True):
                 if mine != theirs:
+                    ours, found = map(_shown, _after_common_prefix(mine, theirs))
                     raise TunediffError(
                         f"{self.template.place} and {other.place}: their chat templates write different prompts "
-                        f"({_first_difference(mine, theirs)}); expected the same chat template for base and tuned model"
+                        f"({ours} and {found}); expected the same chat template for base and tuned model"
                     )
         return texts
 
@@ -231,20 +232,17 @@ def check_spelling(tokenizer: "PreTrainedTokenizerBase", prompt: Prompt) -> None
     Raises:
         TunediffError: a special token is spelled.
     """
-    spelled = special_tokens(tokenizer) if prompt.messages is None else control_tokens(tokenizer)
-    for text in prompt.texts:
-        for token in spelled:
-            if len(token) > 1 and token in text:
-                key = "template" if prompt.messages is None else "messages"
-                hint = (
-                    "a text without it, or prompt.messages, which the model's own chat template renders"
-                    if prompt.messages is None
-                    else "a text without it: the chat template places special tokens"
-                )
-                raise TunediffError(
-                    f"params.yaml: prompt.{key}: found {token!r}, which is a special token of this model but would "
-                    f"be read here as plain text; expected {hint}"
-                )
+    if prompt.messages is None:
+        key, spelled = "template", special_tokens(tokenizer)
+        expected = "a text without it, or prompt.messages, which the model's own chat template renders"
+    else:
+        key, spelled = "messages", control_tokens(tokenizer)
+        expected = "a text without it: the chat template places special tokens"
+    for token in (token for text in prompt.texts for token in spelled if len(token) > 1 and token in text):
+        raise TunediffError(
+            f"params.yaml: prompt.{key}: found {token!r}, which is a special token of this model but would be read "
+            f"here as plain text; expected {expected}"
+        )
 
 
 def around_answers(chat: Chat) -> tuple[str, list[int]]:
@@ -274,11 +272,6 @@ def _after_common_prefix(first: str, second: str) -> tuple[str, str]:
     """What is left of two texts after their common prefix."""
     length = common_length(first, second)
     return first[length:], second[length:]
-
-
-def _first_difference(mine: str, theirs: str) -> str:
-    first, second = _after_common_prefix(mine, theirs)
-    return f"{_shown(first)} and {_shown(second)}"
 
 
 def _shown(text: str) -> str:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tunediff.config.prompt import Prompt
 from tunediff.data.cases import Case
-from tunediff.inputs.tokens import encode_prompts
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.runtime.hashing import content_hash
@@ -36,7 +35,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Encoded(Row):
-    """A case as the model reads it: its row, the hash of the prompt, and whether it was cut to fit."""
+    """A case as a model with a head reads it: its row, the hash of the prompt, and whether it was cut to fit."""
 
     prompt_hash: str
     truncated: bool
@@ -99,32 +98,25 @@ def _after(prompt: Prompt, text: str) -> str:
 
 
 def encode_cases(
-    tokenizer: "PreTrainedTokenizerBase", cases: Sequence[Case], prompt: Prompt, context: int, reserved: int = 0
+    tokenizer: "PreTrainedTokenizerBase", cases: Sequence[Case], prompt: Prompt, context: int
 ) -> list[Encoded]:
-    """Encode every case as the model reads it, in the order of the cases.
+    """Encode every case as a model with a head reads it, in the order of the cases.
 
     Args:
         tokenizer: the model's tokenizer.
         cases: the cases.
-        prompt: template, choices, and what to do with inputs that are too long.
+        prompt: template, and what to do with inputs that are too long.
         context: context length of the model in tokens.
-        reserved: number of tokens to keep free after the prompt for the answer.
 
     Raises:
         TunediffError: inputs are too long and prompt.too_long is refuse, a prompt has no tokens, or the tokenizer has
             no form for this number of inputs of a head.
     """
-    if prompt.choices is not None or reserved > 0:
 
-        def read(inputs: Sequence[Mapping[str, str]]) -> list[tuple[list[int], list[int] | None]]:
-            texts = [render(prompt.template or "", case_inputs) for case_inputs in inputs]
-            return [(tokens, None) for tokens in encode_prompts(tokenizer, texts)]
-    else:
+    def read(inputs: Sequence[Mapping[str, str]]) -> list[tuple[list[int], list[int] | None]]:
+        return [_encode_fields(tokenizer, prompt.template, case_inputs) for case_inputs in inputs]
 
-        def read(inputs: Sequence[Mapping[str, str]]) -> list[tuple[list[int], list[int] | None]]:
-            return [_encode_fields(tokenizer, prompt.template, case_inputs) for case_inputs in inputs]
-
-    fitted = _fit(cases, prompt, context, reserved, read, lambda row: len(row[0]))
+    fitted = _fit(cases, prompt, context, 0, read, lambda row: len(row[0]))
     encoded = []
     for row, inputs, truncated in fitted:
         texts = list(inputs.values()) if prompt.template is None else [render(prompt.template, inputs)]
@@ -198,17 +190,14 @@ def _fit(
         inputs[place] = cut(inputs[place], room, lambda shorter: size(read([shorter])[0]))
         [values[place]] = read([inputs[place]])
     cut_places = set(too_long)
-    fitted: list[tuple[Value, Mapping[str, str], bool]] = []
-    for place, (case, value) in enumerate(zip(cases, values, strict=True)):
-        truncated = place in cut_places
+    for place, value in enumerate(values):
         if not 0 < size(value) <= room:
             raise TunediffError(
-                f"case {case.case_id}: found {size(value)} tokens{' besides the inputs' if truncated else ''}, "
-                f"expected from 1 to {room} (the model's context or prompt.max_tokens, minus {reserved} for the "
-                "answer)"
+                f"case {cases[place].case_id}: found {size(value)} tokens"
+                f"{' besides the inputs' if place in cut_places else ''}, expected from 1 to {room} (the model's "
+                f"context or prompt.max_tokens, minus {reserved} for the answer)"
             )
-        fitted.append((value, inputs[place], truncated))
-    return fitted
+    return [(value, inputs[place], place in cut_places) for place, value in enumerate(values)]
 
 
 def cut(inputs: Mapping[str, str], room: int, count: Callable[[Mapping[str, str]], int]) -> dict[str, str]:

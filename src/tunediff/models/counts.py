@@ -28,11 +28,10 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 
 from tunediff.config.adapt import LORA, Adapt
 from tunediff.config.model import BITSANDBYTES, Model, Quantization
-from tunediff.models.heads import Head, adds_head
+from tunediff.models.heads import Head
 from tunediff.models.layouts import layout, reads_both_ways
 from tunediff.models.modules import inside, matched_targets, new_head, new_pooler, unpacked_modules
 from tunediff.models.parameters import ParameterRow
-from tunediff.runtime.errors import TunediffError
 
 Method = Literal["qlora", "lora", "head", "full"]
 
@@ -49,8 +48,8 @@ def count_parameters(
     quantization: Quantization = "none",
     dtype: str = "float32",
     method: Method = "full",
-    r: int | None = None,
-    target_modules: Sequence[str] | str | None = None,
+    r: int = 0,
+    target_modules: Sequence[str] | str = (),
 ) -> list[ParameterRow]:
     """Count the parameters of a base and of the tuned model, tensor by tensor.
 
@@ -69,16 +68,8 @@ def count_parameters(
             `matched_targets`.
 
     Raises:
-        TunediffError: as `layout` and `matched_targets`, or the method does not fit the base: "full" on NF4, "qlora"
-            without it, "head" without a new head.
+        TunediffError: as `layout` and `matched_targets`.
     """
-    if (method == "full" and quantization != "none") or (method == "qlora" and quantization == "none"):
-        raise TunediffError(
-            f"adapt.method: found {method!r} on a base with quantization {quantization!r}, "
-            "expected 'qlora' with 'nf4', or 'full' and 'lora' with 'none'"
-        )
-    if method == "head" and not adds_head(head):
-        raise TunediffError(f"adapt.method: found 'head' with head {head!r}, expected a new head to train")
     model = layout(config, head, labels)
     heads = new_head(model)
     rows = []
@@ -92,8 +83,6 @@ def count_parameters(
     if heads:
         rows += _removed_rows(model, _published_base(config))
     if method in LORA:
-        if r is None:
-            raise TunediffError(f"adapt.r: missing, expected the rank of the adapter of adapt.method {method!r}")
         rows += _adapter_rows(model, r, matched_targets(model, target_modules))
     return rows
 
@@ -113,8 +102,8 @@ def count_recipe(config: Mapping[str, Any], labels: Sequence[str], model: Model,
         quantization=model.quantization,
         dtype="float32" if model.dtype == "auto" else model.dtype,
         method=adapt.method,
-        r=adapt.r,
-        target_modules=adapt.target_modules,
+        r=adapt.r or 0,
+        target_modules=adapt.target_modules or (),
     )
 
 
@@ -229,11 +218,8 @@ def _adapter_rows(model: PreTrainedModel, r: int, matched: Mapping[str, list[str
 
 
 def itemsize(dtype: str) -> int:
-    """Return the bytes per number of a floating-point dtype, by its name in torch."""
-    kind = getattr(torch, dtype, None)
-    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
-        raise TunediffError(f"model.dtype: found {dtype!r}, expected float32, bfloat16 or float16")
-    return kind.itemsize
+    """Return the bytes per number of a dtype, by its name in torch."""
+    return int(getattr(torch, dtype).itemsize)
 
 
 def nf4_bytes(n: int, double: bool = True) -> int:

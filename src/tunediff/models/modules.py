@@ -65,7 +65,7 @@ def _output_embedding(model: PreTrainedModel) -> nn.Module | None:
     return embedding
 
 
-def matched_targets(model: PreTrainedModel, target_modules: Sequence[str] | str | None) -> dict[str, list[str]]:
+def matched_targets(model: PreTrainedModel, target_modules: Sequence[str] | str) -> dict[str, list[str]]:
     """Return the linear layers that match each LoRA target, by peft's rule.
 
     A target matches a layer if it is its full name or the last part of it ("q_proj" for
@@ -88,8 +88,6 @@ def matched_targets(model: PreTrainedModel, target_modules: Sequence[str] | str 
     if target_modules == ALL_LINEAR:
         output = _output_embedding(model)
         return {ALL_LINEAR: [name for name, module in linear.items() if module is not output]}
-    if isinstance(target_modules, str) or not target_modules:
-        raise TunediffError(f"adapt.target_modules: found {target_modules!r}, expected layer names or {ALL_LINEAR!r}")
     matched = {
         target: [name for name in linear if name == target or name.endswith(f".{target}")] for target in target_modules
     }

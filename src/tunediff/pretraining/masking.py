@@ -15,12 +15,12 @@ import torch
 from tunediff.pretraining.packing import Sentence, document_pieces, sentence_pairs, sentences
 from tunediff.pretraining.texts import UNKNOWN
 from tunediff.runtime.errors import TunediffError
+from tunediff.training.loss import IGNORED
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
     from transformers import PreTrainedTokenizerBase
 
-NO_TARGET = -100
 # Shares of the chosen tokens that are masked and that are replaced by a random token (Devlin et al. 2019, "BERT",
 # section 3.1).
 MASKED, REPLACED = 0.8, 0.1
@@ -45,7 +45,7 @@ class EncoderRow(NamedTuple):
 
 
 class MaskedRow(NamedTuple):
-    """A row as the model reads it, and the tokens to predict, `NO_TARGET` elsewhere."""
+    """A row as the model reads it, and the tokens to predict, `IGNORED` elsewhere."""
 
     tokens: "Tensor"
     labels: "Tensor"
@@ -137,9 +137,7 @@ def mask_row(
     how = torch.rand(n, generator=generator)
     anything = torch.randint(marks.vocab_size, (n,), generator=generator)
     hidden = torch.where(how < MASKED, marks.mask, torch.where(how < MASKED + REPLACED, anything, tokens))
-    return MaskedRow(
-        torch.where(chosen, hidden, tokens), torch.where(chosen, tokens, NO_TARGET), row.types, row.follows
-    )
+    return MaskedRow(torch.where(chosen, hidden, tokens), torch.where(chosen, tokens, IGNORED), row.types, row.follows)
 
 
 def pad_masked(rows: Sequence[MaskedRow], pad: int) -> dict[str, "Tensor"]:
@@ -157,7 +155,7 @@ def pad_masked(rows: Sequence[MaskedRow], pad: int) -> dict[str, "Tensor"]:
     batch = {
         "input_ids": padded([row.tokens for row in rows], pad),
         "attention_mask": padded([torch.ones_like(row.tokens) for row in rows], 0),
-        "labels": padded([row.labels for row in rows], NO_TARGET),
+        "labels": padded([row.labels for row in rows], IGNORED),
     }
     types = [torch.tensor(row.types) for row in rows if row.types is not None]
     if types:

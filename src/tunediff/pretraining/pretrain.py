@@ -23,18 +23,15 @@ from tunediff.config.train import Train
 from tunediff.models.layouts import layout, reads_both_ways
 from tunediff.models.load import Network, choose_threads
 from tunediff.models.precision import device
-from tunediff.pretraining.masking import NO_TARGET, encoder_rows, marks_of, mask_row, pad_masked
+from tunediff.pretraining.masking import encoder_rows, marks_of, mask_row, pad_masked
 from tunediff.pretraining.texts import Texts
 from tunediff.pretraining.tokenizer import load_tokenizer, train_bpe, train_wordpiece
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.training.loop import Loop, Objective
-from tunediff.training.loss import Loss
+from tunediff.training.loss import IGNORED, Batch, Loss
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-Row = dict[str, list[int]]
-Batch = dict[str, torch.Tensor]
 
 
 class Rows(NamedTuple):
@@ -58,33 +55,30 @@ def find_tokenizer(texts: Sequence[str], config: dict[str, Any], section: Pretra
     return train(texts, section.vocab_size, section.max_tokens)
 
 
-def document_rows(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> list[Row]:
+def document_rows(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> list[list[int]]:
     """Make a decoder's rows of documents: BOS, the text, EOS, split into rows of at most `max_tokens` tokens."""
     if tokenizer.bos_token_id is None or tokenizer.eos_token_id is None:
         raise TunediffError("params.yaml: pretrain.tokenizer: found no BOS or no EOS token, expected both")
     documents = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True).input_ids
     complete = [[tokenizer.bos_token_id, *ids, tokenizer.eos_token_id] for ids in documents]
     pieces = [tokens[at : at + max_tokens] for tokens in complete for at in range(0, len(tokens), max_tokens)]
-    return [{"input_ids": piece} for piece in pieces if len(piece) > 1]  # a single token has no target
+    return [piece for piece in pieces if len(piece) > 1]  # a single token has no target
 
 
-def pad_documents(rows: Sequence[Row], pad: int) -> Batch:
+def pad_documents(rows: Sequence[list[int]], pad: int) -> Batch:
     """Pad rows on the right to a batch, in which neither padding nor first tokens are targets."""
-    width = max(len(row["input_ids"]) for row in rows)
-    ids, labels = (
-        torch.tensor([row["input_ids"] + [filler] * (width - len(row["input_ids"])) for row in rows])
-        for filler in (pad, NO_TARGET)
-    )
-    labels[:, 0] = NO_TARGET
+    width = max(map(len, rows))
+    ids, labels = (torch.tensor([row + [filler] * (width - len(row)) for row in rows]) for filler in (pad, IGNORED))
+    labels[:, 0] = IGNORED
     return {"input_ids": ids, "labels": labels}
 
 
 def continue_text(model: Network, batch: Batch) -> Loss:
     """Compute the loss of a decoder on the next token of each token of a batch."""
-    gold = pad(batch["labels"][:, 1:], (0, 1), value=NO_TARGET)
+    gold = pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)
     logits = model(input_ids=batch["input_ids"], use_cache=False).logits.float()
-    nats = cross_entropy(logits.flatten(0, 1), gold.flatten(), ignore_index=NO_TARGET, reduction="sum")
-    return Loss(nats, (gold != NO_TARGET).sum(), nats)
+    nats = cross_entropy(logits.flatten(0, 1), gold.flatten(), ignore_index=IGNORED, reduction="sum")
+    return Loss(nats, (gold != IGNORED).sum(), nats)
 
 
 def fill_masks(model: Network, batch: Batch) -> Loss:
@@ -94,7 +88,7 @@ def fill_masks(model: Network, batch: Batch) -> Loss:
     2019, appendix A.2). Logits over the vocabulary are computed only for tokens to predict.
     """
     inputs = {name: values for name, values in batch.items() if name not in ("labels", "next_sentence_label")}
-    places = batch["labels"] != NO_TARGET
+    places = batch["labels"] != IGNORED
     gold, follows = batch["labels"][places], batch.get("next_sentence_label")
     if follows is None:
         logits = model(**inputs).logits[places].float()
@@ -211,8 +205,7 @@ def _rows(texts: Texts, tokenizer: "PreTrainedTokenizerBase", model: "PreTrained
         filler = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         train, validation = (document_rows(documents, tokenizer, section.max_tokens) for documents in texts)
         collate_documents = partial(pad_documents, pad=filler)
-        objective = Objective(collate_documents, continue_text, lambda row: len(row["input_ids"]))
-        return Rows(train, validation, objective, collate_documents)
+        return Rows(train, validation, Objective(collate_documents, continue_text, len), collate_documents)
     marks, pairs = marks_of(tokenizer), _predicts_next_sentence(model.config)
     rows = [encoder_rows(documents, tokenizer, section.max_tokens, section.seed, pairs=pairs) for documents in texts]
     mask = partial(mask_row, marks=marks, share=section.mlm_probability, whole_words=section.whole_word_mask)

@@ -81,7 +81,7 @@ def prove_parity(
         TunediffError: a row differs; the message names the first case and the kind of difference.
     """
     tokenizer, questions = loaded.tokenizer, _questions(loaded, cases, golds, choices, prompt)
-    control, spelled, equal = control_tokens(tokenizer), 0, 0
+    control, spelled = control_tokens(tokenizer), 0
     for case, inputs, gold, turn, read, (beginning, answer, end), (row, targets) in zip(
         cases, questions.inputs, golds, questions.turns, questions.read, questions.rows, rows, strict=True
     ):
@@ -101,8 +101,7 @@ def prove_parity(
             # If the template writes no end of the turn, the row ends with the tokenizer's end marker.
             same = row if turn.end else row[: len(row) - len(end)]
             _check(tokenizer, case, "training", same, whole[: len(same)])
-        equal += 1
-    return {"parity_cases": len(rows), "parity_equal": equal, "parity_spelled": spelled}
+    return {"parity_cases": len(rows), "parity_equal": len(rows), "parity_spelled": spelled}
 
 
 def _questions(
@@ -134,6 +133,8 @@ def _questions(
     read = encode_prompts(tokenizer, prompts)
     joined = join(tokenizer, prompts, answers, loaded.context - ending, read)
     wholes = tokenize(tokenizer, [text + turn.answer + turn.end for text, turn in zip(prompts, turns, strict=True)])
+    # For templates without a special token at the end of a turn.
+    end_marker = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     rows = []
     for case, joint, row, gold, turn, whole in zip(cases, joined, texts, golds, turns, wholes, strict=True):
         answer = joint.answers[row.index(gold)]
@@ -144,40 +145,31 @@ def _questions(
                 f"{_difference(tokenizer, before, whole)}; expected a chat template after which an answer keeps the "
                 "tokens that are scored"
             )
-        rows.append((joint.prompt, answer, whole[len(before) :] or _end_marker(tokenizer)))
+        rows.append((joint.prompt, answer, whole[len(before) :] or end_marker))
     return _Questions(chat, inputs, read, turns, rows)
 
 
-def _end_marker(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """The end marker of the tokenizer, for templates without a special token at the end of a turn."""
-    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-
-
-def _check(
-    tokenizer: "PreTrainedTokenizerBase", case: Case, what: str, found: Sequence[int], expected: Sequence[int]
-) -> None:
-    if list(found) != list(expected):
+def _check(tokenizer: "PreTrainedTokenizerBase", case: Case, what: str, found: list[int], expected: list[int]) -> None:
+    if found != expected:
         raise TunediffError(
             f"case {case.case_id}: {what} reads different tokens than the chat template renders, "
             f"{_difference(tokenizer, found, expected)}; training and evaluation would use different prompts"
         )
 
 
-def _difference(tokenizer: "PreTrainedTokenizerBase", found: Sequence[int], expected: Sequence[int]) -> str:
+def _difference(tokenizer: "PreTrainedTokenizerBase", found: list[int], expected: list[int]) -> str:
     """The kind of difference between two rows of tokens, and the tokens around the first difference."""
-    place = common_length(list(found), list(expected))
-    actual, wanted = (
-        tokenizer.convert_ids_to_tokens(list(row[max(0, place - 1) : place + 4])) for row in (found, expected)
-    )
-    texts = [str(tokenizer.decode(list(row), skip_special_tokens=False)) for row in (found, expected)]
+    place = common_length(found, expected)
+    actual, wanted = (tokenizer.convert_ids_to_tokens(row[max(0, place - 1) : place + 4]) for row in (found, expected))
+    texts = [str(tokenizer.decode(row, skip_special_tokens=False)) for row in (found, expected)]
     bos = [tokenizer.bos_token_id] * 2
-    if None not in bos and bos in (list(found[:2]), list(expected[:2])):
+    if None not in bos and bos in (found[:2], expected[:2]):
         kind = "BOS twice"
     elif ("<think>" in texts[0]) != ("<think>" in texts[1]):
         kind = "a thinking block"
     elif "".join(texts[0].split()) == "".join(texts[1].split()):
         kind = "white space"
-    elif len(found) < len(expected) and list(found[place:]) == list(expected[len(expected) - len(found) + place :]):
+    elif len(found) < len(expected) and found[place:] == expected[len(expected) - len(found) + place :]:
         kind = "a part that is missing, such as the generation prompt"
     else:
         kind = "different tokens"

@@ -20,8 +20,9 @@ from tunediff.models.load import Loaded, Network
 from tunediff.models.logits import batch_kinds
 from tunediff.models.tuned import epoch_folder, save_tuned
 from tunediff.runtime.processes import make_shared_folder, rank_and_size
+from tunediff.training.batches import split_rows
 from tunediff.training.features import Features, frozen_base
-from tunediff.training.loop import Loop, Objective, chosen_epoch, split_rows
+from tunediff.training.loop import Loop, Objective, chosen_epoch
 from tunediff.training.loss import without_beginning
 from tunediff.training.targets import TARGETS
 

@@ -31,16 +31,14 @@ from tunediff.runtime.memory import is_out_of_memory
 from tunediff.runtime.processes import all_gather, is_main_process, rank_and_size
 from tunediff.runtime.progress import progress
 from tunediff.training import checkpoints
-from tunediff.training.loss import IGNORED, Loss
+from tunediff.training.batches import like_lengths, split_rows
+from tunediff.training.loss import IGNORED, Batch, Loss
 from tunediff.training.optimizer import make_optimizer, make_schedule
 from tunediff.training.sharding import load_optimizer_state, optimizer_state, shard
 
-Batch = dict[str, torch.Tensor]
 Result = TypeVar("Result")
 # Loss in nats per target; uniform guessing over a vocabulary costs about 12.
 EXPLODED = 100.0
-# Batches whose rows are sorted together: enough to save padding, few enough to mix rows differently in every epoch.
-POOL = 20
 
 
 class Objective(NamedTuple):
@@ -351,47 +349,6 @@ class Loop:
 def chosen_epoch(log: Sequence[dict[str, float]], train: Train) -> dict[str, float]:
     """Return the row of the log of the epoch that `train.choose_epoch` selects."""
     return min(log, key=lambda row: row["validation_loss"]) if train.choose_epoch == "best" else log[-1]
-
-
-def split_rows(order: Iterable[int], size: int, kinds: Sequence[int]) -> list[list[int]]:
-    """Split indices of rows into batches, in this order; rows of different `kinds` never share a batch.
-
-    Args:
-        order: indices of rows.
-        size: rows per batch; the last batch of each kind may have fewer.
-        kinds: kind of each row, from `models.logits.batch_kinds`.
-    """
-    batches: list[list[int]] = []
-    partial: dict[int, list[int]] = {}
-    for i in order:
-        batch = partial.setdefault(kinds[i], [])
-        batch.append(i)
-        if len(batch) == size:
-            batches.append(partial.pop(kinds[i]))
-    return batches + list(partial.values())
-
-
-def like_lengths(lengths: Sequence[int], size: int, kinds: Sequence[int] | None = None) -> list[list[int]]:
-    """Split indices of rows into batches of similar length, in an order drawn by torch's generator.
-
-    Rows of different `kinds` never share a batch; see `split_rows`.
-
-    transformers' LengthGroupedSampler repeatedly goes through fifty batches from long to short. If the length
-    correlates with the label, a model trained in that order follows the drift.
-    """
-    if kinds and len({*kinds}) > 1:
-        each: list[list[int]] = []
-        for kind in sorted({*kinds}):
-            rows = [i for i, kind_of_row in enumerate(kinds) if kind_of_row == kind]
-            each += [[rows[at] for at in batch] for batch in like_lengths([lengths[i] for i in rows], size)]
-        return [each[at] for at in torch.randperm(len(each)).tolist()]
-    order = torch.randperm(len(lengths)).tolist()
-    pools = [order[at : at + size * POOL] for at in range(0, len(order), size * POOL)]
-    sorted_pools = [sorted(pool, key=lambda i: lengths[i]) for pool in pools]
-    batches = [pool[at : at + size] for pool in sorted_pools for at in range(0, len(pool), size)]
-    # The only batch that may not be full is the last one of the last pool.
-    n_full = len(lengths) // size
-    return [batches[at] for at in torch.randperm(n_full).tolist()] + batches[n_full:]
 
 
 def fault(shares: Sequence[tuple[list[float], list[list[int]]]], mean: float, gradient: float) -> tuple[str, list[int]]:

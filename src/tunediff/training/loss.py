@@ -19,9 +19,10 @@ from tunediff.models.logits import logits_at, takes_own_mask
 from tunediff.models.prefix import read_prefix, rows_after, shared_prefix
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import PreTrainedConfig
 
+# A batch of rows, by the name of the input.
+Batch = dict[str, torch.Tensor]
 IGNORED = -100
 
 
@@ -32,10 +33,10 @@ class Loss(NamedTuple):
     minimize, summed over the targets, and `counts` has further counts by name.
     """
 
-    answers: "Tensor"
-    targets: "Tensor"
-    minimized: "Tensor"
-    counts: "Mapping[str, Tensor]" = MappingProxyType({})
+    answers: torch.Tensor
+    targets: torch.Tensor
+    minimized: torch.Tensor
+    counts: Mapping[str, torch.Tensor] = MappingProxyType({})
 
 
 def answer_rows(
@@ -64,7 +65,7 @@ def without_beginning(
     return beginning, [[(tokens[len(beginning) :], targets) for tokens, targets in split] for split in splits]
 
 
-def pad_answers(rows: Sequence[tuple[list[int], int]], pad: int) -> dict[str, "Tensor"]:
+def pad_answers(rows: Sequence[tuple[list[int], int]], pad: int) -> Batch:
     """Pad rows on the right to a batch of tensors of shape (n_rows, width).
 
     Returns:
@@ -81,9 +82,7 @@ def pad_answers(rows: Sequence[tuple[list[int], int]], pad: int) -> dict[str, "T
     return {name: torch.tensor(values) for name, values in batch.items()}
 
 
-def answer_loss(
-    model: Network, batch: dict[str, "Tensor"], prompt_weight: float = 0.0, beginning: Sequence[int] = ()
-) -> Loss:
+def answer_loss(model: Network, batch: Batch, prompt_weight: float = 0.0, beginning: Sequence[int] = ()) -> Loss:
     """Compute the loss of a batch of `pad_answers`.
 
     Rows are padded on the right and attention is causal, so no attention mask is needed.

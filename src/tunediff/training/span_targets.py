@@ -8,7 +8,6 @@ case whose gold answers do not occur in the context gives no rows.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -20,10 +19,7 @@ from tunediff.engines.local.spans import NULL
 from tunediff.inputs.padding import pad_rows
 from tunediff.inputs.windows import Window, read_documents
 from tunediff.models.load import Loaded, Network
-from tunediff.training.loss import Loss
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from tunediff.training.loss import Batch, Loss
 
 SpanRow = tuple[Window, tuple[int, int]]
 
@@ -66,14 +62,14 @@ def _places(window: Window, gold: tuple[int, int] | None) -> tuple[int, int]:
     return window.first + first, window.first + last
 
 
-def pad_spans(rows: Sequence[SpanRow], pad: int) -> dict[str, "Tensor"]:
+def pad_spans(rows: Sequence[SpanRow], pad: int) -> Batch:
     """Return a batch of `pad_rows` with start_positions and end_positions of shape (n_rows,)."""
     starts, ends = zip(*(places for _, places in rows), strict=True)
     places = {"start_positions": torch.tensor(starts), "end_positions": torch.tensor(ends)}
     return pad_rows([window for window, _ in rows], pad) | places
 
 
-def span_loss(model: Network, batch: dict[str, "Tensor"]) -> Loss:
+def span_loss(model: Network, batch: Batch) -> Loss:
     """Compute the mean of the cross-entropies of start and end, as in transformers; a window is one target.
 
     Unlike in transformers, padding gets no probability, so the loss of a row does not depend on its batch.

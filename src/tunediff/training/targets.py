@@ -23,10 +23,9 @@ from tunediff.models.heads import label_scores
 from tunediff.models.load import Loaded, Network
 from tunediff.runtime.errors import TunediffError
 from tunediff.training.chat_rows import chat_rows, prove_parity
-from tunediff.training.loss import Loss, answer_loss, answer_rows, pad_answers
+from tunediff.training.loss import Batch, Loss, answer_loss, answer_rows, pad_answers
 from tunediff.training.span_targets import pad_spans, span_loss, span_rows
 
-Batch = dict[str, torch.Tensor]
 # Encoders whose classifier reads only the pooler or the first token.
 READ_FIRST = {"albert", "bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta"}
 
@@ -38,11 +37,11 @@ class Target(NamedTuple):
     batch: Callable[..., Batch]
     loss: Callable[..., Loss]
     length: Callable[[Any], int]  # number of tokens of a row that are read
-    after_prompt: bool  # whether the targets follow a prompt, which may have a weight and a common prefix
+    after_prompt: bool = False  # whether the targets follow a prompt, which may have a weight and a common prefix
     # Further columns of an epoch, from the sums of the counts of `loss` over the validation split.
-    figures: Callable[[Mapping[str, float]], dict[str, float]]
+    figures: Callable[[Mapping[str, float]], dict[str, float]] = lambda totals: {}  # noqa: ARG005
     # The hidden states that the head reads in a row of a given length; None: the base is never frozen.
-    places: Callable[[Network], Callable[[int], slice]] | None
+    places: Callable[[Network], Callable[[int], slice]] | None = None
 
 
 def written_rows(
@@ -124,11 +123,6 @@ def label_figures(totals: Mapping[str, float]) -> dict[str, float]:
     return found
 
 
-def no_figures(_: Mapping[str, float]) -> dict[str, float]:
-    """Return no figures, for heads of which only the loss is measured after an epoch."""
-    return {}
-
-
 def _label_places(model: Network) -> Callable[[int], slice]:
     if hasattr(model, "score"):  # a decoder: see models.heads.label_scores
         return lambda length: slice(length - 1, length)
@@ -150,9 +144,11 @@ def _read_length(row: tuple[Row, Any]) -> int:
 
 
 TARGETS: dict[str, Target] = {
-    "lm": Target(written_rows, pad_answers, answer_loss, _written_length, True, no_figures, None),
-    "classification": Target(labelled_rows, pad_labels, label_loss, _read_length, False, label_figures, _label_places),
-    "span": Target(span_rows, pad_spans, span_loss, _read_length, False, no_figures, _every_place),
+    "lm": Target(written_rows, pad_answers, answer_loss, _written_length, after_prompt=True),
+    "classification": Target(
+        labelled_rows, pad_labels, label_loss, _read_length, figures=label_figures, places=_label_places
+    ),
+    "span": Target(span_rows, pad_spans, span_loss, _read_length, places=_every_place),
 }
 
 

@@ -12,7 +12,6 @@ starts and ends.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -40,8 +39,7 @@ class Span(NamedTuple):
     score: float
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """The likeliest spans of a case, best first, at most N_BEST, and the score of no answer."""
 
     spans: list[Span]
@@ -69,12 +67,11 @@ def find_spans(
     windows = [window for document in documents for window in document.windows]
 
     @torch.inference_mode()
-    def answer(batch: list[int]) -> list[tuple[list[Span], float]]:
+    def answer(batch: list[int]) -> list[Found]:
         device = next(model.parameters()).device
         rows = [windows[i] for i in batch]
         scored = model(**{name: values.to(device) for name, values in pad_rows(rows, pad).items()})
-        found = best_spans(scored.start_logits.double(), scored.end_logits.double(), rows, max_answer_tokens)
-        return [(candidates.spans, candidates.null) for candidates in found]
+        return best_spans(scored.start_logits.double(), scored.end_logits.double(), rows, max_answer_tokens)
 
     tokens = [window.tokens for window in windows]
     kinds = batch_kinds(model.config, list(map(len, tokens)))

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.tiny import train_section
 from tests.tiny_generator import LIMIT, TOKENIZER, made
 from tunediff.models.load import Loaded
+from tunediff.training.batches import like_lengths, split_rows
 from tunediff.training.finetune import finetune
-from tunediff.training.loop import like_lengths, split_rows
 
 
 @given(st.lists(st.integers(1, 60), max_size=200), st.integers(1, 9))
