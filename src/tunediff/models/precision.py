@@ -42,11 +42,7 @@ def stored_quantization(config: Mapping[str, Any]) -> str | None:
 def check_precision(config: Mapping[str, Any], quantization: str, key: str, weights: Path) -> None:
     """Refuse a precision that the weights are not stored in, or that this machine does not support.
 
-    Args:
-        config: the layout, as in config.json; no weights are read.
-        quantization: the quantization in params.yaml.
-        key: its key in params.yaml.
-        weights: folder of the weights, for errors.
+    No weights are read.
 
     Raises:
         TunediffError: the precision is not available.
@@ -100,10 +96,7 @@ def _silenced() -> Iterator[None]:
 def packing_options(model: Model, dtype: torch.dtype, empty: PreTrainedModel) -> dict[str, Any]:
     """Return the options of `from_pretrained` with which bitsandbytes quantizes the weights; empty if it does not.
 
-    Args:
-        model: the section model.
-        dtype: dtype of the computation.
-        empty: the layout without weights, to find the modules to skip.
+    `empty` is the layout without weights, to find the modules to skip.
     """
     if model.quantization not in BITSANDBYTES:
         return {}

@@ -17,8 +17,7 @@ MAX_KINDS = 10
 class Problems:
     """The problems of a file that were found so far.
 
-    Args:
-        file: its name, which starts every line.
+    The name of the file starts every line.
     """
 
     def __init__(self, file: str) -> None:

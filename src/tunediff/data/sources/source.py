@@ -15,9 +15,7 @@ from tunediff.data.sources import Row
 def read_source(data: Origin, raw: Path) -> dict[str, list[Row]]:
     """Return the rows of each source split that `data.draws` refers to.
 
-    Args:
-        data: the source.
-        raw: folder of the files; not used for other sources.
+    `raw` is the folder of the files, if the source is files.
 
     Raises:
         TunediffError: a file or a data set cannot be read.
