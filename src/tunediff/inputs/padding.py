@@ -1,25 +1,22 @@
 """Pad rows of tokens to a batch."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from tunediff.inputs.prompts import Row
 
-if TYPE_CHECKING:
-    from torch import Tensor
+
+def padded(rows: Sequence[list[int]], value: int) -> torch.Tensor:
+    """Pad rows of whole numbers on the right; return a tensor of shape (n_rows, width)."""
+    width = max(map(len, rows))
+    # NumPy converts lists of lists several times as fast as torch.
+    return torch.from_numpy(np.array([row + [value] * (width - len(row)) for row in rows]))
 
 
-def pad_rows(encoded: Sequence[Row], pad: int) -> dict[str, "Tensor"]:
+def pad_rows(encoded: Sequence[Row], pad: int) -> dict[str, torch.Tensor]:
     """Pad rows on the right; return input_ids, attention_mask and, if the layout has them, token_type_ids."""
-    width = max(len(row.tokens) for row in encoded)
-
-    def padded(rows: list[list[int]], value: int) -> "Tensor":
-        # NumPy converts lists of lists several times as fast as torch.
-        return torch.from_numpy(np.array([row + [value] * (width - len(row)) for row in rows]))
-
     inputs = {
         "input_ids": padded([row.tokens for row in encoded], pad),
         "attention_mask": padded([[1] * len(row.tokens) for row in encoded], 0),

@@ -47,9 +47,7 @@ def _package(model: Base) -> Path:
 def _folder(model: Base | Tuned) -> Path:
     folder = Path(str(model.id))
     # Some folders with GGUF files also have a config.json.
-    is_complete = (folder / CONFIG).is_file() and any(
-        (folder / name).is_file() for name in (WEIGHTS, f"{WEIGHTS}.index.json")
-    )
+    is_complete = (folder / CONFIG).is_file() and has_weights(folder)
     return folder if is_complete else find_gguf_file(folder) or folder
 
 
@@ -74,12 +72,9 @@ def find_weights(model: Base) -> Path:
     A GGUF file is dequantized on the first call.
 
     Raises:
-        TunediffError: there is no such source, package or folder, it has no model that can be loaded, or the hub does
-            not answer.
+        TunediffError: there is no such package or folder, it has no model that can be loaded, or the hub does not
+            answer.
     """
-    if model.source not in SOURCES:
-        expected = ", ".join(["scratch", *SOURCES])
-        raise TunediffError(f"params.yaml: model.source: found {model.source}, expected one of {expected}")
     folder = SOURCES[model.source](model)
     if folder.is_file() and folder.suffix == SUFFIX:
         return dequantize(folder)
@@ -93,9 +88,14 @@ def check_whole(folder: Path, place: str) -> None:
     Raises:
         TunediffError: a file is missing.
     """
-    for needed in (CONFIG, WEIGHTS):
-        if not (folder / needed).is_file() and not (folder / f"{needed}.index.json").is_file():
-            raise TunediffError(f"{place}: found no {needed} in {folder}; weights are read only from safetensors")
+    for name, is_there in ((CONFIG, (folder / CONFIG).is_file()), (WEIGHTS, has_weights(folder))):
+        if not is_there:
+            raise TunediffError(f"{place}: found no {name} in {folder}; weights are read only from safetensors")
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a folder has the weights of a whole model, in one file or in several."""
+    return any((folder / name).is_file() for name in (WEIGHTS, f"{WEIGHTS}.index.json"))
 
 
 def write_manifest(folder: Path, model: Base, weights: Path) -> None:

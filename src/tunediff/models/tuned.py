@@ -40,7 +40,7 @@ from tunediff.models.layouts import layout
 from tunediff.models.load import Loaded, Network, load_model
 from tunediff.models.modules import inside, new_head
 from tunediff.models.precision import check_precision
-from tunediff.models.sources import CONFIG, FINDERS, MANIFEST, WEIGHTS, check_whole, model_hash, read_layout
+from tunediff.models.sources import CONFIG, FINDERS, MANIFEST, check_whole, has_weights, model_hash, read_layout
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json, read_text, shown, write_json
 
@@ -69,7 +69,7 @@ def find_tuned(tuned: Tuned) -> tuple[Path, str]:
     if not folder.is_dir():
         raise TunediffError(f"{place}: there is no such folder")
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
-    if is_adapter and ((folder / WEIGHTS).exists() or (folder / f"{WEIGHTS}.index.json").exists()):
+    if is_adapter and has_weights(folder):
         raise TunediffError(f"{place}: found an adapter and a whole model in {folder}, expected only one")
     if not is_adapter:
         if not (folder / CONFIG).is_file():
@@ -237,11 +237,8 @@ def pin_tuned(tuned: Tuned, folder: Path) -> None:
     """Write the folder of a tuned model that is not trained here.
 
     Raises:
-        TunediffError: there is no such source, or it has no such model.
+        TunediffError: its source has no such model.
     """
-    if tuned.source not in TUNED_SOURCES:
-        expected = ", ".join(["train", *TUNED_SOURCES])
-        raise TunediffError(f"params.yaml: tuned.source: found {tuned.source}, expected one of {expected}")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / MANIFEST, TUNED_SOURCES[tuned.source](tuned, folder))
 

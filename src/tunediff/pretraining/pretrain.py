@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy, pad
 
 from tunediff.config.pretrain import Pretrain
 from tunediff.config.train import Train
+from tunediff.inputs.padding import padded
 from tunediff.models.layouts import layout, reads_both_ways
 from tunediff.models.load import Network, choose_threads
 from tunediff.models.precision import device
@@ -67,8 +68,7 @@ def document_rows(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", ma
 
 def pad_documents(rows: Sequence[list[int]], pad: int) -> Batch:
     """Pad rows on the right to a batch, in which neither padding nor first tokens are targets."""
-    width = max(map(len, rows))
-    ids, labels = (torch.tensor([row + [filler] * (width - len(row)) for row in rows]) for filler in (pad, IGNORED))
+    ids, labels = padded(rows, pad), padded(rows, IGNORED)
     labels[:, 0] = IGNORED
     return {"input_ids": ids, "labels": labels}
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn.functional import cross_entropy
 
+from tunediff.inputs.padding import padded
 from tunediff.models.load import Network
 from tunediff.models.logits import logits_at, takes_own_mask
 from tunediff.models.prefix import read_prefix, rows_after, shared_prefix
@@ -72,14 +73,12 @@ def pad_answers(rows: Sequence[tuple[list[int], int]], pad: int) -> Batch:
         input_ids; labels, the next token if it belongs to the answer, else IGNORED; prompt_labels, the next token if it
         belongs to the prompt, else IGNORED.
     """
-    width = max(len(tokens) for tokens, _ in rows) - 1  # nothing follows the last token
-    batch: dict[str, list[list[int]]] = {"input_ids": [], "labels": [], "prompt_labels": []}
-    for tokens, targets in rows:
-        prompt, padding = len(tokens) - 1 - targets, [IGNORED] * (width + 1 - len(tokens))
-        batch["input_ids"].append(tokens[:-1] + [pad] * len(padding))
-        batch["labels"].append([IGNORED] * prompt + tokens[prompt + 1 :] + padding)
-        batch["prompt_labels"].append(tokens[1 : prompt + 1] + [IGNORED] * targets + padding)
-    return {name: torch.tensor(values) for name, values in batch.items()}
+    parts = [(tokens[:-targets], tokens[-targets:]) for tokens, targets in rows]
+    return {
+        "input_ids": padded([tokens[:-1] for tokens, _ in rows], pad),  # nothing follows the last token
+        "labels": padded([[IGNORED] * (len(prompt) - 1) + answer for prompt, answer in parts], IGNORED),
+        "prompt_labels": padded([prompt[1:] + [IGNORED] * len(answer) for prompt, answer in parts], IGNORED),
+    }
 
 
 def answer_loss(model: Network, batch: Batch, prompt_weight: float = 0.0, beginning: Sequence[int] = ()) -> Loss:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from tunediff.engines.local.batching import run_batches
+from tunediff.inputs.padding import padded
 from tunediff.inputs.tokens import common_length
 from tunediff.models.load import Network
 from tunediff.models.logits import batch_kinds, logits_at, takes_own_mask
@@ -148,20 +149,15 @@ def _tree(
 def _score_batch(model: Network, trees: Sequence[_Tree], prefix: Prefix | None) -> list["Tensor"]:
     """Log-likelihoods of each row, of shape (n_prompts_of_the_row, n_choices); `prefix` precedes every row."""
     device = next(model.parameters()).device
-    width = max(len(tree.tokens) for tree in trees)
-
-    def padded(rows: list[list[int]], value: int = 0) -> "Tensor":
-        return torch.tensor([row + [value] * (width - len(row)) for row in rows])
-
-    inputs = {"input_ids": padded([tree.tokens for tree in trees])}
+    inputs = {"input_ids": padded([tree.tokens for tree in trees], 0)}
     # Rows are padded on the right, so with causal attention no token sees the padding. Rows with one prompt and at most
     # one branch need no mask.
     if any(len(tree.prompts) > 1 or len({*tree.branch_of} - {0}) > 1 for tree in trees):
         prompt_of = padded([tree.prompt_of for tree in trees], -1)
-        mask = _attention_mask(prompt_of, padded([tree.branch_of for tree in trees]))
+        mask = _attention_mask(prompt_of, padded([tree.branch_of for tree in trees], 0))
         before = 0 if prefix is None else prefix[0][0].shape[2]
         inputs["attention_mask"] = torch.nn.functional.pad(mask, (before, 0), value=True)[:, None]
-        inputs["position_ids"] = padded([tree.position_of for tree in trees])
+        inputs["position_ids"] = padded([tree.position_of for tree in trees], 0)
     past = None if prefix is None else rows_after(prefix, len(trees))
     row_of = torch.tensor([row for row, tree in enumerate(trees) for _ in tree.places])
     # A prompt with fewer places than others repeats its last one.
