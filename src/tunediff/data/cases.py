@@ -139,7 +139,7 @@ def make_cases(examples: Iterable[Example]) -> list[Case]:
         for number, at in enumerate(places[1:], start=2):
             ids[at] = content_hash([dict(given[at][0]), number])
     return [
-        Case(key, dict(inputs), label, *map(tuple, more))
+        Case(key, dict(inputs), label, *map(tuple, more))  # type: ignore[arg-type]  # the order of an Example
         for key, (inputs, label, *more) in zip(ids, given, strict=True)
     ]
 

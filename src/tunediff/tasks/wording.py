@@ -59,7 +59,9 @@ class _Words:
         return np.repeat(np.arange(len(self.ends) - 1), np.diff(self.ends)) * size + self.codes
 
 
-def wording(cases: Sequence[Case], inputs: Sequence[str], partial_input: str, train: Sequence[Case]) -> pd.DataFrame:
+def wording(
+    cases: Sequence[Case], inputs: Sequence[str], partial_input: str, train: Sequence[Case] = ()
+) -> pd.DataFrame:
     """Return features of the texts of each case, by case_id, in the order of the cases.
 
     Args:
