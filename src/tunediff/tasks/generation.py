@@ -358,7 +358,7 @@ class Generation(Task):
             most = 1.0 if key in self.scores or self.traits[key].is_share else np.finfo(np.float64).max
             outside = ~values.between(0, most)
             if outside.any():
-                row = outside.idxmax()
+                row = values.index[int(outside.to_numpy().argmax())]
                 expected = "a number in 0..1" if most == 1 else "a number, at least 0"
                 raise TunediffError(f"{name}, row {row}: {key}: found {shown(table[key][row])}, expected {expected}")
         return {"answers": pd.Series(gold, index=table.index, dtype=object), **numbers}

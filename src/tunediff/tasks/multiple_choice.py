@@ -333,7 +333,7 @@ class MultipleChoice(Classification):
         for key in self.columns:
             odd = ~table[key].isin([0, 1])
             if odd.any():
-                row = odd.idxmax()
+                row = table.index[int(odd.to_numpy().argmax())]
                 raise TunediffError(f"{name}, row {row}: {key}: found {table[key][row]}, expected 0 or 1")
         return {key: table[key].astype(float) for key in self.columns}
 

@@ -352,12 +352,12 @@ class QuestionAnswering(Task):
             raise TunediffError(f"{name}: answers, f1: found {error}, expected lists of texts, and numbers") from None
         unknown = ~label.isin([ANSWERABLE, UNANSWERABLE])
         if unknown.any():
-            row = unknown.idxmax()
+            row = f1.index[int(unknown.to_numpy().argmax())]
             found = shown(label[row])
             raise TunediffError(f"{name}, row {row}: label: found {found}, expected {ANSWERABLE} or {UNANSWERABLE}")
         outside = ~f1.between(0, 1)
         if outside.any():
-            row = outside.idxmax()
+            row = f1.index[int(outside.to_numpy().argmax())]
             raise TunediffError(f"{name}, row {row}: f1: found {shown(table['f1'][row])}, expected a number in 0..1")
         return {"answers": pd.Series(gold, index=table.index, dtype=object), "f1": f1}
 
