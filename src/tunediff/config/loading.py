@@ -22,7 +22,9 @@ from tunediff.runtime.files import NOT_TEXT, read_text, shown
 def read_params(path: Path, rules: Callable[[Mapping[str, Any]], Iterable[str]]) -> Params:
     """Load and check params.yaml.
 
-    `rules` yields a line per contradiction between sections; its argument may be any value.
+    Args:
+        path: the file.
+        rules: yields a line per contradiction between sections; its argument may be any value.
 
     Raises:
         TunediffError: one line per key that is missing, misspelt, repeated, of the wrong type or contradicts another.

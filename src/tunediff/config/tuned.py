@@ -16,8 +16,9 @@ TUNED = ["train", "hub", "folder", "server"]
 def loaded_as(model: Model, tuned: Mapping[str, Any]) -> Model:
     """Return the section model with the precision of a tuned model.
 
-    `tuned` is the section tuned or the manifest of a tuned model; a quantization or dtype of None is that of
-    `model`.
+    Args:
+        model: the section model.
+        tuned: the section tuned or the manifest of a tuned model; a quantization or dtype of None is that of `model`.
     """
     precision = {key: tuned.get(key) for key in ("quantization", "dtype")}
     return model.model_copy(update={key: value for key, value in precision.items() if value is not None})

@@ -166,6 +166,11 @@ def read_split(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> list
 def read_cases(path: Path, inputs: Sequence[str], labels: Sequence[str]) -> list[Case]:
     """Read cases written by `write_cases`.
 
+    Args:
+        path: a JSON lines file.
+        inputs: names of the input fields.
+        labels: the labels that a case may have.
+
     Raises:
         TunediffError: a row lacks a field or has an unknown label; or there is no row.
     """
@@ -258,7 +263,9 @@ def frame_writer(path: Path, about: Mapping[str, object]) -> Iterator["Write"]:
 
     A table of more than `ROWS` rows has several row groups. The file is created at the end of the block, atomically.
 
-    `about` becomes the entry `tunediff` of the metadata.
+    Args:
+        path: path of the file.
+        about: content of the file's metadata entry `tunediff`.
     """
     import pyarrow.parquet as pq
 

@@ -65,7 +65,11 @@ def find_leaks(
 ) -> Leaks:
     """Find the overlap of `cases` and `train`, regardless of labels.
 
-    `trained` names the inputs of the training cases, if they are different; inputs are compared in reading order.
+    Args:
+        cases: the test cases.
+        train: the training cases.
+        task: names of the inputs of `cases`.
+        trained: names of the inputs of `train`, if different; inputs are compared in reading order.
     """
     trained = trained or task
     pairs = {_pair(case, trained) for case in train}

@@ -32,6 +32,10 @@ ENGINES: dict[str, Callable[[PredictSettings, Path], Engine]] = {"local": _local
 def open_engine(settings: PredictSettings, base: Path) -> Engine:
     """Open the engine that `settings.engine` names, with the base model.
 
+    Args:
+        settings: settings of the stage predict_base or predict_tuned.
+        base: the folder that the stage base_model wrote.
+
     Raises:
         TunediffError: there is no such engine, or it does not support this model.
     """
@@ -44,7 +48,10 @@ def open_engine(settings: PredictSettings, base: Path) -> Engine:
 def open_engines(settings: PredictSettings, base: Path, workers: int | None) -> Answering:
     """Open the engine of a prediction stage: one in this process, or one per worker of Ray.
 
-    `workers` is the number of workers that Ray distributes the cases to; None: a single engine in this process.
+    Args:
+        settings: settings of the stage.
+        base: the folder that the stage base_model wrote.
+        workers: number of workers that Ray distributes the cases to; None: a single engine in this process.
 
     Raises:
         TunediffError: as `open_engine`; with workers, when the first one is used.

@@ -23,7 +23,10 @@ def max_difference(first: Sequence[float], second: Sequence[float], scales: Sequ
 
     Two values of minus infinity do not differ.
 
-    Differences are divided by `scales`, if given.
+    Args:
+        first: log-probabilities.
+        second: log-probabilities, of the same length.
+        scales: divisors of the differences; None: 1.
     """
     largest = 0.0
     for left, right, scale in zip(first, second, scales or [1.0] * len(second), strict=True):

@@ -31,7 +31,12 @@ SCORERS = {"choices": "choices", "options": "choices", "text": "generation", "la
 def ask_cases(engine: Engine, cases: Sequence[Case], case_set: CaseSet, evaluate: Evaluate, title: str) -> pd.DataFrame:
     """Return the raw answers of a model, a row per case, in the order of the cases; `ROWS` cases are asked at a time.
 
-    The test set may have its own limit of an answer, before that of `evaluate`.
+    Args:
+        engine: the engine of the model.
+        cases: the cases.
+        case_set: the prompt, and what is asked about a case.
+        evaluate: limits of the answers, unless the test set has its own.
+        title: label of the progress bar.
     """
     if case_set.max_new_tokens is not None:
         evaluate = evaluate.model_copy(update={"max_new_tokens": case_set.max_new_tokens})

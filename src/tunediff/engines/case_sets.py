@@ -51,7 +51,12 @@ def ask_sets(
 ) -> Iterator[Answered]:
     """Iterate over raw answers to each test set, and to the validation split if `validate_too`, in windows of cases.
 
-    The cases are given by the name of the test set, and iterated over more than once.
+    Args:
+        engine: the engine of the model.
+        cases: cases by the name of the test set; iterated over more than once.
+        settings: the prompt and the question of each set.
+        title: label of the progress bar.
+        size: maximum number of cases per window.
 
     Raises:
         TunediffError: an answer to the headline's test set depends on its batch, or the model cannot read a prompt,
@@ -117,7 +122,12 @@ def write_sets(
 ) -> dict[str, int]:
     """Write the raw answers of a model to a folder, a file per test set.
 
-    Without a folder, the answers are only counted. `environment` is called after the first answer of a set.
+    Args:
+        folder: from `answer_folder`; None: the answers are only counted.
+        answered: from `ask_sets`.
+        settings: the prompt and the question of each set.
+        model: base or tuned.
+        environment: returns the environment of the model, after its first answer.
 
     Returns:
         The number of answers by test set.
@@ -140,7 +150,10 @@ def write_sets(
 def add_answers(folder: Path | None, answered: Iterable[Answered], setting: str) -> None:
     """Add the answers in another evaluation setting as columns to the files that `write_sets` wrote.
 
-    The answers are to the same cases, in windows of the same size; the setting is the prefix of the columns.
+    Args:
+        folder: as for `write_sets`.
+        answered: from `ask_sets`, for the same cases in windows of the same size.
+        setting: prefix of the columns.
     """
     import pyarrow.parquet as pq
 

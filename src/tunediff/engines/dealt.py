@@ -57,7 +57,12 @@ class _Worker:
 class DealtEngine:
     """Several workers with an engine each, for the prediction stages.
 
-    Without the folder of a tuned model, the workers answer with the base model.
+    Args:
+        n: number of workers.
+        opens: opens the engine of a worker.
+        settings: settings of the stage.
+        base: the folder that the stage base_model wrote.
+        tuned: the folder that the stage train wrote; None: the workers answer with the base model.
     """
 
     def __init__(self, n: int, opens: Opens, settings: PredictSettings, base: Path, tuned: Path | None = None) -> None:

@@ -111,7 +111,11 @@ class Engine(ABC):
 
     @abstractmethod
     def tuned(self, folder: Path) -> "Engine":
-        """Return the engine of the tuned model; this engine must not be used afterwards."""
+        """Return the engine of the tuned model; this engine must not be used afterwards.
+
+        Args:
+            folder: the folder that the stage train wrote, with a manifest.
+        """
 
     def answered(self, windows: "Iterable[tuple[str, Sequence[Case]]]", ask: "AskWindow") -> Iterator[Answered]:
         """Iterate over the answers to windows of cases, in their order.

@@ -66,6 +66,10 @@ def next_folder() -> Path | None:
 def journal(n_rows: int, title: str) -> Iterator[Journal]:
     """Open the journal of the next call of `run_batches`; outside `finished_batches`, one that stores nothing.
 
+    Args:
+        n_rows: number of rows of the call.
+        title: label of the line that reports how many rows are already answered.
+
     Raises:
         TunediffError: a batch cannot be written.
     """

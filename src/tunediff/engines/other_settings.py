@@ -39,8 +39,14 @@ def other_settings(
 ) -> dict[str, list[Any]]:
     """Return the columns of the evaluation settings in `evaluate`, a value per case.
 
-    The answers in `frame`, the result of `ask_cases` for the same arguments, are reused; `solved` are the examples
-    of few-shot prompts (`drawn_examples`).
+    Args:
+        frame: the result of `ask_cases` for the same arguments, whose answers are reused.
+        engine: the engine of the model.
+        cases: the cases.
+        solved: the examples of few-shot prompts (`drawn_examples`).
+        case_set: the prompt, and what is asked about a case.
+        evaluate: the settings, and the limits of the answers.
+        title: label of the progress bar.
 
     Returns:
         generated_text; premise_free_log_probs; again_text, again_log_probs; few_shot_log_probs.
@@ -123,7 +129,10 @@ def drawn_examples(solved: Iterable[Case], labels: Sequence[str], k: int) -> lis
 
     Short cases are preferred because every prompt contains them and must fit into the model's context.
 
-    The solved cases are iterated over once per label.
+    Args:
+        solved: cases to draw from; iterated over once per label.
+        labels: labels of the task.
+        k: number of cases to draw.
 
     Raises:
         TunediffError: a label has too few cases.

@@ -76,7 +76,10 @@ class Messages:
 class Chat(Messages):
     """`prompt.messages` rendered by a model's chat template.
 
-    The chat templates in `others` must render the same prompts.
+    Args:
+        template: the model's chat template.
+        prompt: the section prompt, with messages.
+        others: chat templates that must render the same prompts.
     """
 
     def __init__(self, template: Template, prompt: Prompt, others: Sequence[Template] = ()) -> None:
@@ -123,7 +126,12 @@ class Chat(Messages):
         return [self._turn(*each) for each in zip(prompts, texts, answers, strict=True)]
 
     def tokens(self, turns: Conversation, generation: bool) -> list[int]:
-        """Return the token ids of a conversation as transformers renders and tokenizes it, for comparison."""
+        """Return the token ids of a conversation as transformers renders and tokenizes it, for comparison.
+
+        Args:
+            turns: roles and contents.
+            generation: whether to add the generation prompt.
+        """
         tokens: Any = self.template.tokenizer.apply_chat_template(
             turns,
             chat_template=self.template.text,
@@ -195,6 +203,10 @@ def _template_key(template: Template) -> tuple[str, Mapping[str, Any]]:
 
 def template_of(tokenizer: "PreTrainedTokenizerBase", place: str) -> Template:
     """Return the chat template of a tokenizer; if it has several, the default one.
+
+    Args:
+        tokenizer: tokenizer of a model.
+        place: the model's folder or id, for errors.
 
     Raises:
         TunediffError: the tokenizer has no chat template, or none that can be used.

@@ -102,6 +102,12 @@ def encode_cases(
 ) -> list[Encoded]:
     """Encode every case as a model with a head reads it, in the order of the cases.
 
+    Args:
+        tokenizer: the model's tokenizer.
+        cases: the cases.
+        prompt: template, and what to do with inputs that are too long.
+        context: context length of the model in tokens.
+
     Raises:
         TunediffError: inputs are too long and prompt.too_long is refuse, a prompt has no tokens, or the tokenizer has
             no form for this number of inputs of a head.

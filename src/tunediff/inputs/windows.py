@@ -53,6 +53,12 @@ def read_documents(
     A question is too long if it leaves no room for `doc_stride` + 1 tokens of the context. It is then cut at its end if
     prompt.too_long is truncate.
 
+    Args:
+        tokenizer: the model's tokenizer.
+        cases: the cases, with the inputs question and context.
+        prompt: the section prompt.
+        context: context length of the model in tokens.
+
     Raises:
         TunediffError: a question is too long and prompt.too_long is refuse, or the tokenizer reports no offsets.
     """

@@ -79,8 +79,10 @@ def _check_new_adapter(adapted: Network, layers: Mapping[str, str], method: str)
     The output of a custom layer may not be a plain sum with the adapter's; Gemma 3n writes to some of its weights in
     training, which is not possible in 4 bits; Reformer only trains on rows of one length.
 
-    `layers` are adapted layers that may be unsuitable, from `_custom_layers`. The model is in evaluation mode
-    afterwards.
+    Args:
+        adapted: the model with the adapter; it is in evaluation mode afterwards.
+        layers: adapted layers that may be unsuitable, from `_custom_layers`.
+        method: adapt.method, for the error.
     """
     if next(adapted.parameters()).is_meta:
         return
@@ -231,7 +233,10 @@ def load_adapter(model: Network, folder: Path) -> Network:
 def check_adapter(folder: Path, model: "PreTrainedModel", base: str) -> None:
     """Refuse an adapter whose weights do not fit this base by name and shape.
 
-    `model` is the layout of the base without weights; it is modified.
+    Args:
+        folder: the adapter, in peft's format.
+        model: the layout of the base, without weights; it is modified.
+        base: name of the base, for errors.
 
     Raises:
         TunediffError: see `load_adapter`.

@@ -62,7 +62,10 @@ def put_in_order(
 def is_new(network: Any, report: dict[str, Any], labels: Sequence[str]) -> bool:
     """Whether the output layer of a classifier is new: the checkpoint has none, or one of another width.
 
-    `report` has the missing and mismatched weights, as reported by transformers.
+    Args:
+        network: the classifier.
+        report: missing and mismatched weights, as reported by transformers.
+        labels: labels of the task.
     """
     drawn = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
     outputs = {id(parameter) for parameter in _last_layer(network, len(labels)).parameters()}

@@ -26,7 +26,8 @@ def merge_adapter(model: Network) -> Network:
     If the output layer is adapted and tied to the input embedding, it is untied first, because otherwise the change
     would affect the input too.
 
-    The base is not quantized.
+    Args:
+        model: an unquantized base with a LoRA adapter, from `load_tuned`.
 
     Raises:
         TunediffError: a merged weight is not finite in the base's dtype, or layers with separate adapters share their

@@ -42,7 +42,11 @@ def stored_quantization(config: Mapping[str, Any]) -> str | None:
 def check_precision(config: Mapping[str, Any], quantization: str, key: str, weights: Path) -> None:
     """Refuse a precision that the weights are not stored in, or that this machine does not support.
 
-    No weights are read.
+    Args:
+        config: the layout, as in config.json; no weights are read.
+        quantization: the quantization in params.yaml.
+        key: its key in params.yaml.
+        weights: folder of the weights, for errors.
 
     Raises:
         TunediffError: the precision is not available.
@@ -96,7 +100,10 @@ def _silenced() -> Iterator[None]:
 def packing_options(model: Model, dtype: torch.dtype, empty: PreTrainedModel) -> dict[str, Any]:
     """Return the options of `from_pretrained` with which bitsandbytes quantizes the weights; empty if it does not.
 
-    `empty` is the layout without weights, to find the modules to skip.
+    Args:
+        model: the section model.
+        dtype: dtype of the computation.
+        empty: the layout without weights, to find the modules to skip.
     """
     if model.quantization not in BITSANDBYTES:
         return {}

@@ -38,7 +38,13 @@ PEFT_TASKS = {"lm": "CAUSAL_LM", "classification": "SEQ_CLS", "span": None}
 def write_model(folder: Path, base: Path, tuned: Path, model: Model, labels: list[str], name: str) -> None:
     """Write the published form of a tuned model: the adapter, with its base if that is not on the hub, or the model.
 
-    `name` is that of the model on the hub, by which an adapter refers to a base in its subfolder.
+    Args:
+        folder: an empty folder.
+        base: the folder that the stage base_model wrote.
+        tuned: the folder that the stage train wrote.
+        model: the section model.
+        labels: label names.
+        name: name of the published model on the hub, by which an adapter refers to a base in its subfolder.
 
     Raises:
         TunediffError: base or tuned model are not those of params.yaml, or do not fit into memory.

@@ -85,6 +85,10 @@ def find_weights(model: Base) -> Path:
 def check_whole(folder: Path, place: str) -> None:
     """Refuse a folder without config.json or weights.
 
+    Args:
+        folder: the folder.
+        place: the key that names it, for errors.
+
     Raises:
         TunediffError: a file is missing.
     """

@@ -132,7 +132,12 @@ def _head_order(
 ) -> list[str]:
     """The labels of an adapter's classification head, in the order of its outputs; empty if it has none.
 
-    `found` is what was found in the loaded base; None: it is not loaded yet.
+    Args:
+        folder: folder of the adapter.
+        head_labels: the labels in params.yaml.
+        model: the section model.
+        head: names of the modules of the base's head.
+        found: what was found in the loaded base; None: it is not loaded yet.
 
     Raises:
         TunediffError: neither base nor adapter has a head, or the labels of the adapter's outputs are not known.
@@ -246,6 +251,12 @@ def pin_tuned(tuned: Tuned, folder: Path) -> None:
 def check_tuned(tuned: Tuned, base: Mapping[str, Any], model: Model, labels: list[str]) -> str | None:
     """Check that an external tuned model fits the base, before anything is computed.
 
+    Args:
+        tuned: the section tuned.
+        base: the layout of the base, from `read_layout`.
+        model: the section model.
+        labels: label names.
+
     Returns:
         A warning if the adapter's config names another base, since copies of a base have several names; else None.
 
@@ -288,8 +299,11 @@ def read_tuned(folder: Path) -> Manifest:
 def load_tuned(loaded: Loaded, folder: Path, packed: bool = True) -> Loaded:
     """Load the tuned model of a folder; it may share the weights of the base, which must not be used afterwards.
 
-    `packed` applies the tuned model's own quantization by bitsandbytes, as for evaluation; without it, the model
-    can be saved.
+    Args:
+        loaded: the base model.
+        folder: the folder that the stage train wrote.
+        packed: whether to apply the tuned model's own quantization by bitsandbytes, as for evaluation; without it, the
+            model can be saved.
 
     Raises:
         TunediffError: manifest or weights are missing, damaged or belong to another model.
@@ -302,6 +316,10 @@ def load_tuned(loaded: Loaded, folder: Path, packed: bool = True) -> Loaded:
 
 def own_template(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> Template | None:
     """Return the chat template that was published with a tuned model, or None.
+
+    Args:
+        folder: the folder that the stage train wrote.
+        tokenizer: the tokenizer that renders it.
 
     Raises:
         TunediffError: the template cannot be read.

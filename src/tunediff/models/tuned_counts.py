@@ -26,6 +26,13 @@ def count_tuned(
 ) -> list[ParameterRow]:
     """Count the parameters of a base and of the tuned model, tensor by tensor.
 
+    Args:
+        config: the layout of the base.
+        labels: label names.
+        model: the section model.
+        adapt: the section adapt; None: the model is not trained here.
+        tuned: the section tuned.
+
     Returns:
         As for `tunediff.models.counts.count_parameters`; empty if base or tuned model is on a server. The tensors in
         the file of an external adapter count as trained; for an external whole model, `trainable` is None.
@@ -54,7 +61,9 @@ def count_tuned(
 def with_adapter(base: Sequence[ParameterRow], shapes: Mapping[str, tuple[int, ...]]) -> list[ParameterRow]:
     """Return the tensors of a base with an adapter.
 
-    A tensor in the adapter's file that the base has too replaces it.
+    Args:
+        base: a row per tensor.
+        shapes: shapes of the tensors in the adapter's file by name; a tensor that the base has too replaces it.
     """
     rows = {(row.module, row.parameter): row for row in base}
     for name, shape in shapes.items():

@@ -38,7 +38,9 @@ class Texts(NamedTuple):
 def read_texts(section: Pretrain, path: Path) -> Texts:
     """Read the documents that the section pretrain names, in the order of the source.
 
-    The path is the file of the text or the folder of its files; synthetic text and the hub need none.
+    Args:
+        section: the section pretrain.
+        path: its file, or the folder of its files; not used for synthetic text and the hub.
 
     Raises:
         TunediffError: a file or a column is missing, a row has no text, or there are too few documents.

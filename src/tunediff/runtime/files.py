@@ -142,6 +142,10 @@ def text_lines(path: Path, encoding: str = UTF8) -> Iterator[str]:
 
     Only a line feed ends a line: JSON text may contain U+2028 and other characters that `splitlines` would split at. A
     file whose name ends in .gz is decompressed.
+
+    Args:
+        path: the file.
+        encoding: a codec of Python.
     """
     try:
         if codecs.lookup(encoding).name != UTF8:
@@ -244,7 +248,9 @@ def write_text(path: Path, text: str) -> None:
 def read_json(path: Path, unique_keys: bool = False) -> Any:
     """Return the value of a JSON file.
 
-    `unique_keys` refuses an object with a repeated key, of which JSON keeps the last.
+    Args:
+        path: the file.
+        unique_keys: whether to refuse an object with a repeated key, of which JSON keeps the last.
 
     Raises:
         TunediffError: as for `read_text`, or the text is not JSON.
@@ -270,7 +276,9 @@ def repeated(names: Sequence[str]) -> str:
 def from_json(text: str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     """Parse a JSON text.
 
-    `pairs` makes an object from its keys and values, as `object_pairs_hook` of `json.loads`.
+    Args:
+        text: the text.
+        pairs: makes an object from its keys and values, as `object_pairs_hook` of `json.loads`; None: a dictionary.
 
     Raises:
         ValueError: the text is not JSON, or is nested deeper than `DEEPEST`.

@@ -37,7 +37,9 @@ def parquet_batches(
     Spaces around column names are removed. A file that would become far larger than it is when decompressed is refused
     before it is read.
 
-    `wanted` is given the names of all columns and returns those to read, if present; None: all.
+    Args:
+        path: the file.
+        wanted: given the names of all columns, returns those to read, if present; None: all.
 
     Raises:
         TunediffError: the file is missing, is not readable Parquet, has a column twice, or exceeds a bound.

@@ -17,7 +17,8 @@ MAX_KINDS = 10
 class Problems:
     """The problems of a file that were found so far.
 
-    The name of the file starts every line.
+    Args:
+        file: its name, which starts every line.
     """
 
     def __init__(self, file: str) -> None:

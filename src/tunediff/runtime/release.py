@@ -36,7 +36,8 @@ def named_in(requirements: Path) -> str | None:
 def check_code(code: Path) -> None:
     """Check that a project was created or last run with the installed tunediff.
 
-    `code` is the requirements file of a project, or the folder of the code in a clone, which needs no check.
+    Args:
+        code: the requirements file of a project, or the folder of the code in a clone, which needs no check.
 
     Raises:
         TunediffError: the file names another version, or none.

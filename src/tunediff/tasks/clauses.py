@@ -17,7 +17,10 @@ Rules = tuple[tuple[tuple[str, ...], Callable[..., str | None]], ...]
 def nearest(near: Sequence[Mapping[str, Any]], cases: str, has: Callable[[Mapping[str, Any]], str]) -> str | None:
     """Return the clause about the nearest training case; None if there is none.
 
-    `cases` is what a case is called, such as question; `has` says how one is labelled or answered.
+    Args:
+        near: the nearest training cases, the nearest first.
+        cases: what a case is called, such as question.
+        has: says how a case is labelled or answered.
     """
     if not near:
         return None

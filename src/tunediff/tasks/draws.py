@@ -16,6 +16,11 @@ from tunediff.tasks.task import Task
 def read_splits(task: Task, data: Origin, raw: Path) -> tuple[dict[str, Drawn], list[str]]:
     """Return the splits by name, and the task's notes on each source split.
 
+    Args:
+        task: the task that converts rows to cases.
+        data: the source, and how each split is sampled.
+        raw: folder of the files.
+
     Raises:
         TunediffError: a source cannot be read, a row is invalid, or a split is empty.
     """

@@ -68,7 +68,13 @@ def _place(context: str, text: str, start: int | None) -> int | None:
 
 
 def starts(rows: Sequence[Row], cases: Sequence[Case | None], data: Origin) -> dict[str, int]:
-    """Count how the starts of the gold answers were determined: {"as given": 20302, "found in the context": 0, ...}."""
+    """Count how the starts of the gold answers were determined: {"as given": 20302, "found in the context": 0, ...}.
+
+    Args:
+        rows: rows of one source split.
+        cases: the result of `QuestionAnswering.cases` for these rows.
+        data: columns of the source.
+    """
     counts = Counter({"as given": 0, "found in the context": 0, "nowhere in the context": 0})
     for row, case in zip(rows, cases, strict=True):
         if case is None:

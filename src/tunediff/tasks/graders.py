@@ -303,6 +303,9 @@ class Grader:
         If the pattern matches all references, the answers are extracted from them; if it matches none, they are answers
         already.
 
+        Args:
+            cases: cases with the references of the data.
+
         Raises:
             TunediffError: the pattern matches some references only.
         """

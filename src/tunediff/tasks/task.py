@@ -160,7 +160,13 @@ class Task(ABC):
         """Yield the metrics as text, the most important first; arguments as for `summary`."""
 
     def summary(self, who: str, frame: pd.DataFrame, metrics: Mapping[str, float]) -> str:
-        """Return a summary of one model's predictions, a few lines of text."""
+        """Return a summary of one model's predictions, a few lines of text.
+
+        Args:
+            who: name of the model.
+            frame: rows of its prediction file.
+            metrics: the result of `metrics`.
+        """
         first, *rest = self.described(frame, metrics)
         right = int((frame["outcome"] == RIGHT).sum())
         lines = [f"{who}: {right:,} of {int(metrics['n']):,} right = {first}", *rest]

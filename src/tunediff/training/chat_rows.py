@@ -40,7 +40,12 @@ def chat_rows(
 ) -> list[tuple[list[int], int]]:
     """Return the token ids of each row and its number of targets; see `loss.answer_rows`.
 
-    `choices` are all answers that are scored, including the gold ones; empty for free-text answers.
+    Args:
+        loaded: the model, for its tokenizer and context.
+        cases: the cases.
+        golds: the gold answer of each case.
+        choices: all answers that are scored, including the gold ones; empty for free-text answers.
+        prompt: the section prompt, with messages.
 
     Raises:
         TunediffError: the chat template refuses the messages, or does not write the answer after the prompt.
@@ -59,7 +64,13 @@ def prove_parity(
 ) -> dict[str, int]:
     """Compare each training row with the evaluation prompt, the answer and the end of the turn.
 
-    `rows` are as training reads them; the other arguments are those of `chat_rows`.
+    Args:
+        loaded: as for `chat_rows`.
+        cases: the cases.
+        golds: as for `chat_rows`.
+        choices: as for `chat_rows`.
+        prompt: as for `chat_rows`.
+        rows: token ids and number of targets of each case, as training reads them.
 
     Returns:
         parity_cases, the number of cases; parity_equal, the number of equal rows, which is the same; and

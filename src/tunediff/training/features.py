@@ -50,7 +50,13 @@ def is_frozen(model: Network, head: str) -> bool:
 
 
 def compute_features(loaded: Loaded, rows: Sequence[Row], head: str) -> Features:
-    """Compute the hidden states of each distinct row; empty if they take too much memory."""
+    """Compute the hidden states of each distinct row; empty if they take too much memory.
+
+    Args:
+        loaded: the model, with a frozen base (`is_frozen`).
+        rows: all rows of training and validation.
+        head: the model's head.
+    """
     places_of = TARGETS[head].places
     assert places_of is not None, "a head on a frozen base"
     base, places = getattr(loaded.model, loaded.model.base_model_prefix).eval(), places_of(loaded.model)
@@ -133,6 +139,12 @@ def frozen_base(loaded: Loaded, rows: Sequence[Row], head: str, features: Featur
 
     Without features the base runs, without dropout. A model whose base is trained, in part or with an adapter, is not
     changed.
+
+    Args:
+        loaded: the model, from `adapt_model`.
+        rows: all rows that will be read.
+        head: the model's head.
+        features: the hidden states of each row, or nothing.
 
     Raises:
         TunediffError: features of some rows are missing.

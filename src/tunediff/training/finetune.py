@@ -101,7 +101,16 @@ def finetune(
 def save_epochs(
     model: Network, adapt: Adapt, log: Sequence[dict[str, float]], train: Train, scratch: Path, folder: Path
 ) -> None:
-    """Write the tuned model after each epoch to subfolders, and load the weights of the chosen epoch again."""
+    """Write the tuned model after each epoch to subfolders, and load the weights of the chosen epoch again.
+
+    Args:
+        model: the model that `finetune` trained.
+        adapt: the section adapt.
+        log: the result of `finetune`.
+        train: the section train.
+        scratch: folder of the checkpoints, one per epoch.
+        folder: folder of the tuned model.
+    """
     for row in log:
         load_trained(model, scratch / f"checkpoint-{row['step']}")
         save_tuned(model, adapt, epoch_folder(folder, int(row["epoch"])))

@@ -109,6 +109,9 @@ def label_loss(model: Network, batch: Batch) -> Loss:
 def label_figures(totals: Mapping[str, float]) -> dict[str, float]:
     """Return the accuracy on the validation split and, with two labels, precision, recall and F1 of the last one.
 
+    Args:
+        totals: the sums of the counts of `label_loss`.
+
     Returns:
         Shares in 0..1.
     """

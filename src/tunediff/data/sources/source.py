@@ -15,7 +15,9 @@ from tunediff.data.sources import Row
 def read_source(data: Origin, raw: Path) -> dict[str, list[Row]]:
     """Return the rows of each source split that `data.draws` refers to.
 
-    `raw` is the folder of the files, if the source is files.
+    Args:
+        data: the source.
+        raw: folder of the files; not used for other sources.
 
     Raises:
         TunediffError: a file or a data set cannot be read.

@@ -44,8 +44,10 @@ SEPARATORS = (";", "\t", "|", ",")
 def read_rows(path: Path, encoding: str = UTF8, delimiter: str | None = None) -> list[Row]:
     """Return the rows of a file, with their numbers; empty lines are skipped.
 
-    The encoding is that of .jsonl, .csv and .tsv files, which may be compressed (.gz); for the delimiter see
-    `numbered_csv`.
+    Args:
+        path: the file; .jsonl, .csv and .tsv may be compressed (.gz).
+        encoding: encoding of .jsonl, .csv and .tsv files.
+        delimiter: delimiter of .csv files; None: see `numbered_csv`.
 
     Raises:
         TunediffError: the file is missing, has another type or no row, or rows cannot be read, with one line per kind
@@ -74,8 +76,11 @@ def read_rows(path: Path, encoding: str = UTF8, delimiter: str | None = None) ->
 def numbered_csv(path: Path, encoding: str = UTF8, delimiter: str | None = None) -> Numbered:
     """Yield the rows of a .csv file with their numbers.
 
-    Without a delimiter it is a comma, or if the first line has none, one of `SEPARATORS`, as written by
-    spreadsheets in many countries.
+    Args:
+        path: the file.
+        encoding: encoding of the file.
+        delimiter: delimiter of the fields; None: a comma, or if the first line has none, one of `SEPARATORS`, as
+            written by spreadsheets in many countries.
 
     Raises:
         TunediffError: the file or a row cannot be read.

@@ -54,7 +54,16 @@ def find_spans(
     max_answer_tokens: int,
     title: str,
 ) -> list[Found]:
-    """Find the likeliest spans of each document with a span head, in the order of the documents."""
+    """Find the likeliest spans of each document with a span head, in the order of the documents.
+
+    Args:
+        model: a model with a span head, with or without an adapter.
+        documents: the cases in windows.
+        pad: the padding id.
+        batch_tokens: tokens per batch.
+        max_answer_tokens: maximum number of tokens of a span.
+        title: label of the progress bar.
+    """
     windows = [window for document in documents for window in document.windows]
 
     @torch.inference_mode()

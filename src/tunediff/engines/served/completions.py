@@ -95,6 +95,12 @@ class Completions:
     ) -> Completion:
         """Generate the answer to a conversation, rendered by the server's chat template.
 
+        Args:
+            messages: roles and contents.
+            values: variables of the chat template.
+            max_tokens: maximum number of generated tokens.
+            stop: texts that end generation.
+
         Raises:
             TunediffError: as `write`.
         """

@@ -155,6 +155,11 @@ def conform(completions: Completions, scored: bool, needed: bool, n: int, room: 
 def conform_chat(completions: Completions, values: Mapping[str, Any], n: int) -> tuple[Conformance, Mapping[str, Any]]:
     """Check that the answers of a chat model are repeatable.
 
+    Args:
+        completions: the model.
+        values: variables of the chat template.
+        n: number of concurrent requests.
+
     Returns:
         The result of the check, and the variables; empty if the server does not accept them.
 

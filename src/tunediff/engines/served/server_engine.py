@@ -39,8 +39,11 @@ def open_server(settings: PredictSettings, base: Path) -> "ServerEngine":  # noq
 class ServerEngine(Engine):
     """A model on a server, checked on construction (`tunediff.engines.served.conformance`).
 
-    Without a name it is the only model of the server. `base` is the engine of the base model, whose answers must
-    differ; None: this is the base model.
+    Args:
+        settings: settings of the stage.
+        url: address of the server.
+        name: name of the model there; None: the only model.
+        base: the engine of the base model, whose answers must differ; None: this is the base model.
     """
 
     def __init__(

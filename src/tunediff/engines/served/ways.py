@@ -87,6 +87,11 @@ class Way(ABC):
         A continuation starts after the tokens that the prompt alone shares with the prompt and each continuation
         (`tunediff.inputs.joins`).
 
+        Args:
+            prompt: text that the model reads.
+            continuations: texts that may follow.
+            room: context length of the model in tokens.
+
         Raises:
             TunediffError: a request fails, or the response is invalid.
         """
