@@ -131,6 +131,10 @@ def read_machine(path: Path) -> MachineSettings:
 def read_settings(path: Path, kind: type[Settings]) -> Settings:
     """Read the settings of a stage.
 
+    Args:
+        path: the settings file.
+        kind: the class of the settings.
+
     Raises:
         TunediffError: the file is missing, or was written by another version of tunediff.
     """

@@ -73,6 +73,11 @@ def stems(
 
     If " yes" is a token, models never see "Answer: " followed by a word without a space. So a space that would merge
     with the next word is left to the model; it is not part of the answer.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        prompts: a text per case.
+        tokens: as in `join`.
     """
     starts = beginnings(tokenizer, prompts)
     alone = tokens or encode_prompts(tokenizer, prompts)

@@ -32,6 +32,11 @@ def adapt_model(model: Network, adapt: Adapt, seed: int) -> Network:
 
     A new head is always trained, because its weights are random.
 
+    Args:
+        model: the base model.
+        adapt: the section adapt.
+        seed: seed of the adapter's weights.
+
     Raises:
         TunediffError: a target of the adapter matches no layer (the message lists the existing ones), or a layer does
             not compute as a linear layer.

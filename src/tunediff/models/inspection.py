@@ -46,6 +46,10 @@ NEUTRAL = {
 def check_files(weights: Path, config: Mapping[str, Any]) -> None:
     """Refuse files next to the weights with which transformers would load another model.
 
+    Args:
+        weights: folder with config.json and safetensors.
+        config: the layout, as in config.json.
+
     Raises:
         TunediffError: there is an adapter next to the weights.
     """

@@ -89,6 +89,11 @@ def save_whole(network: Network, folder: Path) -> None:
 def load_whole(folder: Path, model: Model, labels: list[str]) -> Loaded:
     """Load a model and its tokenizer from a folder of `save_merged`.
 
+    Args:
+        folder: the folder.
+        model: the section model.
+        labels: label names.
+
     Raises:
         TunediffError: as `load_model`.
     """

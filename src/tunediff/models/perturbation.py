@@ -64,6 +64,12 @@ def write_null(tuned: Path, folder: Path, base: Callable[[], Network], seed: int
 def write_scaled(tuned: Path, folder: Path, base: Callable[[], Network], strength: float) -> None:
     """Write a tuned model with `strength` times the change of the trained one: 0 is the base, 1 the trained model.
 
+    Args:
+        tuned: as for `write_null`.
+        folder: as for `write_null`.
+        base: as for `write_null`.
+        strength: factor of the change.
+
     Raises:
         TunediffError: as for `write_null`.
     """

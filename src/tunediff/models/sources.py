@@ -72,9 +72,12 @@ def find_weights(model: Base) -> Path:
     A GGUF file is dequantized on the first call.
 
     Raises:
-        TunediffError: there is no such package or folder, it has no model that can be loaded, or the hub does not
-            answer.
+        TunediffError: there is no such source, package or folder, it has no model that can be loaded, or the hub does
+            not answer.
     """
+    if model.source not in SOURCES:
+        expected = ", ".join(["scratch", *SOURCES])
+        raise TunediffError(f"params.yaml: model.source: found {model.source}, expected one of {expected}")
     folder = SOURCES[model.source](model)
     if folder.is_file() and folder.suffix == SUFFIX:
         return dequantize(folder)

@@ -242,8 +242,11 @@ def pin_tuned(tuned: Tuned, folder: Path) -> None:
     """Write the folder of a tuned model that is not trained here.
 
     Raises:
-        TunediffError: its source has no such model.
+        TunediffError: there is no such source, or it has no such model.
     """
+    if tuned.source not in TUNED_SOURCES:
+        expected = ", ".join(["train", *TUNED_SOURCES])
+        raise TunediffError(f"params.yaml: tuned.source: found {tuned.source}, expected one of {expected}")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / MANIFEST, TUNED_SOURCES[tuned.source](tuned, folder))
 

@@ -167,6 +167,10 @@ def settings_of(experiment: Experiment) -> dict[str, dict[str, Any]]:
 def stage_files(experiment: Experiment, scripts: Path) -> dict[str, dict[str, Any]]:
     """Return the result of `settings_of` for each stage, with hashes of the code that it runs, by package.
 
+    Args:
+        experiment: the experiment.
+        scripts: folder of the stage scripts.
+
     Raises:
         TunediffError: a file with a grading function of the user is missing.
     """

@@ -30,6 +30,11 @@ def is_unlabelled(gold: object, unlabelled: set[str | None]) -> bool:
 def gold_answers(row: Row, labels: Sequence[str], data: Origin) -> tuple[Answer, ...]:
     """Return the distinct gold answers of a row, in order, with their starts in the context.
 
+    Args:
+        row: the row.
+        labels: labels of the task.
+        data: columns of the source.
+
     Raises:
         TunediffError: answers are not in the hub's layout, a text is empty, or there is no answer although `labels` has
             no `unanswerable`.

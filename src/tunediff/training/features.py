@@ -42,7 +42,12 @@ Features = Mapping[tuple[int, ...], Output]
 
 
 def is_frozen(model: Network, head: str) -> bool:
-    """Whether only the head is trained, neither weights of the base nor an adapter."""
+    """Whether only the head is trained, neither weights of the base nor an adapter.
+
+    Args:
+        model: the model, from `adapt_model`.
+        head: its head.
+    """
     base = getattr(model, model.base_model_prefix, None)
     if hasattr(model, "peft_config") or TARGETS[head].places is None or base is None:
         return False

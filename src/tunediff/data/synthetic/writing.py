@@ -60,7 +60,12 @@ def rows_of(
 def texts_of(
     column: str, draw: Callable[[str, int, Random], Sequence[SyntheticRow]]
 ) -> Callable[[int, int], list[str]]:
-    """Return the function that generates documents for learning the language: a column of rows of the split train."""
+    """Return the function that generates documents for learning the language: a column of rows of the split train.
+
+    Args:
+        column: the column of the rows.
+        draw: as for `rows_of`.
+    """
 
     def text(documents: int, seed: int) -> list[str]:
         """Return so many documents; a few more may be returned."""
