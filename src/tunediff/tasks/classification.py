@@ -316,9 +316,6 @@ class Classification(Task):
         # Comparisons of an input with the others need exactly two inputs.
         return texts if len(self.inputs) == 2 else texts.drop(columns=PAIR_FEATURES, errors="ignore")
 
-    def model_evidence(self, rows: pd.DataFrame, cases: Sequence[Case], who: str) -> dict[str, list[Any]]:
-        return {}
-
     def case_evidence(self, cases: Sequence[Case]) -> dict[str, list[Any]]:
         texts = self.features(cases)
         found = {name: texts[name].tolist() for name in ("negation", "overlap", "subsequence") if name in texts}

@@ -38,10 +38,10 @@ from tunediff.tasks.columns import cases_of, checked_text, inputs_of, is_number,
 from tunediff.tasks.families import Family, quarters
 from tunediff.tasks.generation_clauses import GENERATION_CLAUSES
 from tunediff.tasks.generation_rules import RULES, SETTINGS_RULES
-from tunediff.tasks.gold_answers import is_unlabelled, marked_answers, with_answers
+from tunediff.tasks.gold_answers import is_unlabelled, marked_answers
 from tunediff.tasks.graders import METHODS, Gold, Grader
 from tunediff.tasks.grading import column, copied_columns, has_setting
-from tunediff.tasks.task import Chance, Tally, Task, Words
+from tunediff.tasks.task import Task, Words
 
 SCORE = "score_"
 
@@ -205,7 +205,6 @@ class Generation(Task):
         )
 
     answers_are_labels = False
-    shared_columns = ("answers",)
     compared = ("scores",)
     traits: ClassVar[Mapping[str, Trait]] = TRAITS
     families = (
@@ -232,10 +231,6 @@ class Generation(Task):
     def columns(self) -> tuple[str, ...]:
         return ("answers", *self.scores, *self.traits)
 
-    @property
-    def parts(self) -> dict[str, str]:
-        return {}
-
     def classes(self, answers: Iterable[str | None]) -> list[str | None]:
         return [None if answer is None else ANSWER for answer in answers]
 
@@ -253,15 +248,6 @@ class Generation(Task):
             INVALID if answer is None else RIGHT if score >= self.outcome.threshold else WRONG
             for answer, score in zip(found, scores, strict=True)
         ]
-
-    def with_gold(self, aligned: pd.DataFrame, cases: Sequence[Case]) -> pd.DataFrame:
-        return with_answers(aligned, cases)
-
-    def chance(self, tally: Tally) -> Chance | None:
-        return None
-
-    def degenerate(self, tally: Tally) -> str | None:
-        return None
 
     def baselines(self, train: Sequence[Case], test: Sequence[Case], base: Mapping[str, Answers]) -> dict[str, Answers]:
         """Return the answers of constant, nearest and base.
@@ -326,9 +312,6 @@ class Generation(Task):
         question = case.inputs[next(iter(self.inputs))]
         return {"case_id": case.case_id, "question": question, "answer": answer, "distance": distance}
 
-    def gold_record(self, case: Case) -> dict[str, Any]:
-        return {"answers": [answer._asdict() for answer in case.answers]}
-
     def checked_record(self, record: Mapping[str, Any], place: str) -> dict[str, Any]:
         for who in MODELS:
             answer = record.get(f"{who}_prediction", 0)
@@ -339,9 +322,6 @@ class Generation(Task):
                 if not is_number(score) or not 0 <= float(score or 0) <= 1:
                     raise TunediffError(f"{place}: {name}: found {shown(score)}, expected a number in 0..1")
         return dict(record) | {"answers": marked_answers(record, "", place)}
-
-    def gold_texts(self, record: Mapping[str, Any]) -> list[str]:
-        return list(dict.fromkeys(answer["text"] for answer in record["answers"]))
 
     def gold_text(self, record: Mapping[str, Any]) -> str:
         return " / ".join(self.gold_texts(record))

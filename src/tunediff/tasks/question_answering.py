@@ -35,7 +35,7 @@ from tunediff.tasks.answer_clauses import ANSWER_CLAUSES, in_sentence, no_answer
 from tunediff.tasks.baselines import Answers
 from tunediff.tasks.columns import cases_of, inputs_of, is_number, tags_of, value_of
 from tunediff.tasks.families import Family, quarters, share, third
-from tunediff.tasks.gold_answers import gold_answers, is_unlabelled, marked_answers, starts, with_answers
+from tunediff.tasks.gold_answers import gold_answers, is_unlabelled, marked_answers, starts
 from tunediff.tasks.grading import column, copied_columns, has_setting
 from tunediff.tasks.question_rules import RULES, SETTINGS_RULES
 from tunediff.tasks.question_wording import capitalised, question_wording
@@ -188,7 +188,6 @@ class QuestionAnswering(Task):
         ),
     )
     columns = ("answers", "f1")
-    shared_columns = ("answers",)
     scores: ClassVar = {"f1": "F1"}
     score_notes: ClassVar = {"f1": "based on the words shared with the gold answer"}
     answers_are_labels = False
@@ -243,9 +242,6 @@ class QuestionAnswering(Task):
 
     def right(self, gold: Sequence[str], answer: str) -> bool:
         return bool(exact_match(gold, answer))
-
-    def with_gold(self, aligned: pd.DataFrame, cases: Sequence[Case]) -> pd.DataFrame:
-        return with_answers(aligned, cases)
 
     def chance(self, tally: Tally) -> Chance:
         none = sum(cases for (label, _), cases in tally.items() if label == UNANSWERABLE)
@@ -320,9 +316,6 @@ class QuestionAnswering(Task):
         answer = next((answer.text for answer in case.answers), "")
         return {"case_id": case.case_id, "question": case.inputs["question"], "answer": answer, "distance": distance}
 
-    def gold_record(self, case: Case) -> dict[str, Any]:
-        return {"answers": [answer._asdict() for answer in case.answers]}
-
     def checked_record(self, record: Mapping[str, Any], place: str) -> dict[str, Any]:
         for who in MODELS:
             answer, scores, f1 = (record.get(f"{who}_{name}", 0) for name in ("prediction", "log_probs", "f1"))
@@ -337,9 +330,6 @@ class QuestionAnswering(Task):
                 found = shown(record.get(f"{who}_f1"))
                 raise TunediffError(f"{place}: {who}_f1: found {found}, expected a number in 0..1")
         return dict(record) | {"answers": marked_answers(record, record["context"], place)}
-
-    def gold_texts(self, record: Mapping[str, Any]) -> list[str]:
-        return list(dict.fromkeys(answer["text"] for answer in record["answers"]))
 
     def gold_text(self, record: Mapping[str, Any]) -> str:
         return " / ".join(self.gold_texts(record)) or self.words.no_answer[""]

@@ -27,6 +27,7 @@ from tunediff.tasks.answer_traits import Trait
 from tunediff.tasks.baselines import Answers
 from tunediff.tasks.clauses import Rules
 from tunediff.tasks.families import Family
+from tunediff.tasks.gold_answers import with_answers
 
 # Number of cases by gold label and the label that a model's answer stands for; None if invalid or not a label.
 Tally = Mapping[tuple[str, str | None], int]
@@ -188,8 +189,8 @@ class Task(ABC):
 
     @property
     def shared_columns(self) -> tuple[str, ...]:
-        """Those of `columns` that must be equal in both prediction files."""
-        return ()
+        """Those of `columns` that must be equal in both prediction files: the gold answers, if they are texts."""
+        return () if self.answers_are_labels else ("answers",)
 
     @property
     def scores(self) -> Mapping[str, str]:
@@ -216,7 +217,7 @@ class Task(ABC):
         """Further metrics to compare: keys of COMPARED in compare/effects/metric_differences."""
         return ()
 
-    # Whether answers are labels.
+    # Whether answers are labels; otherwise they are texts, and cases have gold answers.
     answers_are_labels: ClassVar[bool] = True
     # Kinds of cases by gold label, reported separately, as the parts of the gain; empty: the parts are settings.
     kinds: ClassVar[Mapping[str, str]] = {}
@@ -234,9 +235,9 @@ class Task(ABC):
     hub: ClassVar[tuple[str, str]]
 
     @property
-    @abstractmethod
     def parts(self) -> dict[str, str]:
         """The names of the parts of a gain."""
+        return {}
 
     @property
     def leak_inputs(self) -> tuple[str, ...]:
@@ -273,15 +274,15 @@ class Task(ABC):
         Raises:
             TunediffError: a prediction file was graded against different gold answers.
         """
-        return aligned
+        return aligned if self.answers_are_labels else with_answers(aligned, cases)
 
-    @abstractmethod
     def chance(self, tally: Tally) -> Chance | None:
         """Return the accuracy of guessing; None if unknown."""
+        return None
 
-    @abstractmethod
     def degenerate(self, tally: Tally) -> str | None:
         """Return a sentence if the answers could be given without reading the case, else None."""
+        return None
 
     def one_label(self, tally: Tally) -> str | None:
         """Return the gold label if all cases have the same, else None."""
@@ -327,9 +328,9 @@ class Task(ABC):
     def features(self, cases: Sequence[Case], train: Sequence[Case] = ()) -> pd.DataFrame:
         """Return features of the texts by case_id, in the order of the cases: the columns of `families`."""
 
-    @abstractmethod
     def model_evidence(self, rows: pd.DataFrame, cases: Sequence[Case], who: str) -> dict[str, list[Any]]:
         """Return task-specific evidence from one model's answers to flipped cases; names without the model's prefix."""
+        return {}
 
     @abstractmethod
     def case_evidence(self, cases: Sequence[Case]) -> dict[str, list[Any]]:
@@ -341,7 +342,7 @@ class Task(ABC):
 
     def gold_record(self, case: Case) -> dict[str, Any]:
         """Return the fields of gold answers in a record of cases.jsonl, in addition to the label."""
-        return {}
+        return {} if self.answers_are_labels else {"answers": [answer._asdict() for answer in case.answers]}
 
     @abstractmethod
     def checked_record(self, record: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -352,8 +353,8 @@ class Task(ABC):
         """
 
     def gold_texts(self, record: Mapping[str, Any]) -> list[str]:
-        """Return the gold answers of a record of cases.jsonl, if they are texts."""
-        return []
+        """Return the distinct gold answers of a record of cases.jsonl, if they are texts."""
+        return [] if self.answers_are_labels else list(dict.fromkeys(answer["text"] for answer in record["answers"]))
 
     def gold_text(self, record: Mapping[str, Any]) -> str:
         """Return the right answer of a record of cases.jsonl as text."""
