@@ -14,7 +14,7 @@ from tunediff.config.grade import Grade
 from tunediff.config.task import TaskSection
 from tunediff.data.cases import Answer, make_cases, read_predictions, write_cases
 from tunediff.inputs.ask import Ask
-from tunediff.runtime import files
+from tunediff.runtime import parquet
 from tunediff.runtime.errors import TunediffError
 from tunediff.tasks import evaluation, task_of
 from tunediff.tasks.evaluation import EvalSettings, GradedSet, evaluate
@@ -85,7 +85,7 @@ def graded(folder, settings):
 def test_predictions_and_metrics_of_some_at_a_time_are_those_of_all_at_once(kind, tmp_path, monkeypatch):
     settings = project(tmp_path, kind)
     *whole, frame = graded(tmp_path, settings)
-    monkeypatch.setattr(files, "ROWS", 3)
+    monkeypatch.setattr(parquet, "ROWS", 3)
     *some, other = graded(tmp_path, settings)
     assert some == whole
     pd.testing.assert_frame_equal(other, frame)
@@ -97,7 +97,7 @@ def test_a_module_of_evaluate_is_given_every_text(tmp_path, monkeypatch):
     features = {"predictions": text, "references": text}
     monkeypatch.setattr(evaluation, "named_scores", lambda names, inputs_for: dict(inputs_for(features)))
     settings = project(tmp_path, "written", ["lengths"])
-    monkeypatch.setattr(files, "ROWS", 3)
+    monkeypatch.setattr(parquet, "ROWS", 3)
     metrics = json.loads(graded(tmp_path, settings)[0])
     assert metrics["predictions"] == KINDS["written"][3]["text"]
     assert metrics["references"] == [f"so many as {n}" for n in range(N)]
@@ -107,7 +107,7 @@ def test_a_module_of_evaluate_is_given_every_text(tmp_path, monkeypatch):
 def test_too_few_answers_are_refused_and_nothing_is_written(left_out, tmp_path, monkeypatch):
     settings = project(tmp_path, "choices")
     write_cases(tmp_path / "sets/test.jsonl", PAIRS + make_cases([({"premise": "x", "hypothesis": "y"}, "no", ())]))
-    monkeypatch.setattr(files, "ROWS", 3)
+    monkeypatch.setattr(parquet, "ROWS", 3)
     with pytest.raises(TunediffError, match="found 7 answers to other cases than the 8 of the test set"):
         graded(tmp_path, settings)
     write_cases(tmp_path / "sets/test.jsonl", PAIRS[:-left_out])
