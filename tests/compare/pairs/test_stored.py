@@ -19,7 +19,7 @@ from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import Fields, Predictions
 from tunediff.compare.pairs.stored import RowGroups, pair, store
 from tunediff.data.cases import make_cases
-from tunediff.runtime import files
+from tunediff.runtime import parquet
 from tunediff.runtime.errors import TunediffError
 from tunediff.tasks.classification import Classification
 
@@ -30,7 +30,7 @@ FIELDS = Fields(inputs=("premise", "hypothesis"), scores="scores", cluster="sour
 @pytest.fixture
 def seven_at_a_time(monkeypatch):
     """Files of a hundred rows come in fifteen parts."""
-    for module in (predictions, files, stored):
+    for module in (predictions, parquet, stored):
         monkeypatch.setattr(module, "ROWS", 7)
 
 
@@ -88,7 +88,7 @@ def test_parts_give_what_the_whole_files_give_to_the_last_digit(kind, tmp_path, 
     agreed = whole["prediction_base"].isin(LABELS) & (whole["prediction_base"] == whole["prediction_tuned"])
     expected["agreed_against_label"] = int((agreed & (whole["outcome_base"] == "wrong")).sum())
 
-    for module in (predictions, files, stored):
+    for module in (predictions, parquet, stored):
         monkeypatch.setattr(module, "ROWS", 7)
     found = gather(compare_files(*(read_predictions(path, FIELDS) for path in paths)))
     assert len(found.comparison.pairs.before.sizes) == 15
