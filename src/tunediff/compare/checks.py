@@ -22,7 +22,7 @@ from tunediff.compare.effects.differences import no_classes
 from tunediff.compare.raised import DEFAULT_MODELS, Figures, Models, Raised, Run, count_of, raise_check
 from tunediff.metrics.calibration import Floats
 from tunediff.runtime.files import read_json, read_text
-from tunediff.stats.bootstrap import cluster_codes
+from tunediff.stats.bootstrap import n_clusters
 
 if TYPE_CHECKING:
     from tunediff.compare.comparison import Comparison
@@ -179,9 +179,8 @@ def _about_noise(metrics: Figures, models: Models) -> Iterator[Raised]:
 
 
 def _about_clusters(comparison: "Comparison") -> Iterator[Raised]:
-    if comparison.clusters is None or comparison.clusters.empty:
-        return
-    n, clusters = len(comparison), int(cluster_codes(comparison.clusters).max()) + 1
+    n = len(comparison)
+    clusters = n_clusters(comparison.clusters, n)
     if clusters < min(n, FEW_CLUSTERS):
         yield raise_check(
             "TD208",

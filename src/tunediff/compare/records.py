@@ -43,7 +43,14 @@ def case_records(
     transition = comparison.cells.astype(object).tolist()
     margins = _margins(comparison)
     why = causes(comparison, _clearest(comparison, margins), stable)
-    explained = {cause["case_id"]: _explanation(cause) for cause in why}
+    explained = {
+        cause["case_id"]: {
+            "evidence": {name: one for name, one in cause.items() if name not in _RECORD_FIELDS and one is not None},
+            "clauses": cause["clauses"],
+            "explanation": cause["explanation"],
+        }
+        for cause in why
+    }
     for row, case in enumerate(comparison.cases):
         record = {"case_id": case.case_id, **case.inputs, "label": case.label, **task.gold_record(case)}
         for key, values in found.items():
@@ -79,11 +86,6 @@ def _clearest(comparison: "Comparison", margins: Mapping[str, Floats]) -> npt.ND
     flips = pd.Series(change)[cells.isin(FLIPS)].abs().sort_values(ascending=False, kind="stable")
     turn = flips.groupby(cells[flips.index], observed=True).cumcount().sort_values(kind="stable")
     return np.sort(turn.index[: comparison.settings.causes_limit].to_numpy(dtype=np.intp))
-
-
-def _explanation(cause: Mapping[str, Any]) -> dict[str, Any]:
-    fields = {name: value for name, value in cause.items() if name not in _RECORD_FIELDS and value is not None}
-    return {"evidence": fields, "clauses": cause["clauses"], "explanation": cause["explanation"]}
 
 
 def case_lines(comparison: "Comparison") -> Iterator[dict[str, Any]]:

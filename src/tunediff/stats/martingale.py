@@ -73,7 +73,7 @@ def sequential_units(values: Integers, clusters: Clusters = None, least: int = -
         least: lowest possible value.
     """
     n = len(values)
-    codes = np.arange(n) if clusters is None else cluster_codes(clusters)
+    codes = cluster_codes(clusters, n)
     last = np.zeros(int(codes.max()) + 1, dtype=np.int64)
     last[codes] = np.arange(1, n + 1)
     net, size = np.bincount(codes, weights=values).astype(np.int64), np.bincount(codes)

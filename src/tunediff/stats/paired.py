@@ -101,9 +101,7 @@ def standard_error(change: npt.NDArray[np.int64], clusters: Clusters = None) -> 
         change: change of each case: 1 repaired, -1 broken, else 0; of length n_cases, at least 1.
         clusters: cluster of each case, whose residuals are summed (Liang and Zeger 1986); None: cases are independent.
     """
-    residuals = change - change.mean()
-    if clusters is not None:
-        residuals = np.bincount(cluster_codes(clusters), weights=residuals)
+    residuals = np.bincount(cluster_codes(clusters, len(change)), weights=change - change.mean())
     return sqrt(float(residuals @ residuals)) / len(change)
 
 
@@ -126,7 +124,7 @@ def mean_difference_interval(
     """
     change = after - before
     mean, n = float(change.mean()), len(change)
-    codes = np.arange(n) if clusters is None else cluster_codes(clusters)
+    codes = cluster_codes(clusters, n)
     found = int(codes.max()) + 1
     if found < 2:
         return None
