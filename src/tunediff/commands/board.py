@@ -28,7 +28,6 @@ from tunediff.commands.revisions import experiments, folder_files, kept_files, r
 from tunediff.commands.table import aligned
 from tunediff.compare.board import Answered, Board, make_board
 from tunediff.compare.board_health import Health, health_of
-from tunediff.compare.comparison import CONFIDENCE
 from tunediff.compare.effects.health import review_lines
 from tunediff.compare.pairs.prediction_files import KINDS
 from tunediff.compare.pairs.predictions import Fields
@@ -47,9 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="*", metavar="EXPERIMENT", help="runs (this folder and all its experiments)")
     parser.add_argument("--base", metavar="NAME", help="the run to compare the others with (projects: base)")
     add_fields(parser)
-    parser.add_argument(
-        "--confidence", type=float, default=CONFIDENCE, help=f"confidence level of all intervals ({CONFIDENCE})"
-    )
     parser.add_argument(
         "--half-width",
         type=float,

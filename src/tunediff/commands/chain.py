@@ -24,11 +24,11 @@ from pathlib import Path
 
 from tunediff.commands.compare import add_evaluation_options, params_text, project_of, run_project, write_project
 from tunediff.commands.diff import add_fields, fields_of
-from tunediff.commands.revisions import PIPELINE, folder_files, read_file, read_run
+from tunediff.commands.revisions import folder_files, read_file, read_run
+from tunediff.commands.runs import PIPELINE
 from tunediff.commands.table import aligned
 from tunediff.compare.board import Answered
 from tunediff.compare.chain import Chain, changed_cases, make_chain
-from tunediff.compare.comparison import CONFIDENCE
 from tunediff.compare.pairs.prediction_files import KINDS
 from tunediff.report.chain_page import chain_json, chain_lines, chain_pages, chain_tables
 from tunediff.runtime.errors import TunediffError
@@ -43,9 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("variants", nargs="+", metavar="VARIANT", help="the variants, in the order of the steps")
     add_fields(parser, "labelled cases to evaluate models on; for prediction files, the data set of SQuAD predictions")
     add_evaluation_options(parser, required=False)
-    parser.add_argument(
-        "--confidence", type=float, default=CONFIDENCE, help=f"confidence level of all intervals ({CONFIDENCE})"
-    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--out", type=Path, help="folder to write to")
 

@@ -10,14 +10,11 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from tunediff.commands.runs import Cost, Outcome, Run, Stage, last_run, read_cost, read_stages
+from tunediff.commands.runs import Cost, Outcome, Run, Stage, last_run, read_cost, read_numbers, read_stages
 from tunediff.commands.table import aligned
 from tunediff.compare.effects.net_repair_cost import figure, per_net_repair, per_net_repair_clause
 from tunediff.config.params import Params
-from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import read_json, shown
 from tunediff.runtime.stage import PARAMS
 from tunediff.tasks.experiment import read_experiment
 
@@ -139,7 +136,7 @@ def _per_repair(costs: Mapping[str, Cost | None], params: Params) -> Iterator[st
     if None in costs.values() or not DIFF.exists():
         yield "Cost per net repaired case: unknown until every stage has a result."
         return
-    diff = _diff()
+    diff = read_numbers(DIFF, PER_REPAIR)
     n, repaired, broken = int(diff["n"]), int(diff["repaired"]), int(diff["broken"])
     delta, low, high = (diff[key] for key in PER_REPAIR[3:])
     yield (
@@ -156,15 +153,6 @@ def _per_repair(costs: Mapping[str, Cost | None], params: Params) -> Iterator[st
             found = per_net_repair(amount, n, delta, low, high)
             words = per_net_repair_clause(found, params.diff.confidence, unit)
             yield f"  {name}, {figure(amount)} {unit}: {words}"
-
-
-def _diff() -> dict[str, Any]:
-    diff = read_json(DIFF)
-    for key in PER_REPAIR:
-        value = diff.get(key) if isinstance(diff, dict) else None
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TunediffError(f"{DIFF}: {key}: found {shown(value)}, expected a number (dvc repro)")
-    return dict(diff)
 
 
 def _decimals(value: float | None) -> str:

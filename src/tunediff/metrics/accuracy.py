@@ -112,7 +112,13 @@ def confusion(labels: Sequence[str], gold: Iterable[str], predictions: Iterable[
     Raises:
         TunediffError: a label is not in `labels`, or the numbers of predictions and gold labels differ.
     """
-    return _count(labels, label_codes(labels, gold), _prediction_codes(labels, predictions))
+    right, given = label_codes(labels, gold), _prediction_codes(labels, predictions)
+    if len(right) != len(given):
+        raise TunediffError(f"found {len(given)} predictions, expected {len(right)}, one per gold label")
+    # The index -1 of an invalid prediction refers to the last column.
+    counts = np.zeros((len(labels), len(labels) + 1), dtype=np.int64)
+    np.add.at(counts, (right, given), 1)
+    return counts
 
 
 def per_class(labels: Sequence[str], counts: Counts) -> list[dict[str, Any]]:
@@ -192,15 +198,6 @@ def _prediction_codes(labels: Sequence[str], predictions: Iterable[str | None]) 
         row = int(bad.argmax())
         raise TunediffError(f"prediction of case {row + 1}: found {array[row]!r}, expected one of {', '.join(labels)}")
     return codes
-
-
-def _count(labels: Sequence[str], gold: npt.NDArray[np.intp], predicted: npt.NDArray[np.intp]) -> Counts:
-    if len(gold) != len(predicted):
-        raise TunediffError(f"found {len(predicted)} predictions, expected {len(gold)}, one per gold label")
-    # The index -1 of an invalid prediction refers to the last column.
-    counts = np.zeros((len(labels), len(labels) + 1), dtype=np.int64)
-    np.add.at(counts, (gold, predicted), 1)
-    return counts
 
 
 def _checked(
