@@ -50,11 +50,7 @@ _CHARACTER = re.compile(f"[{_UNSPACED}]")
 
 
 def is_latin(answers: Sequence[Texts]) -> bool:
-    """Return whether nearly all cases have references in mostly Latin letters, which the libraries can read.
-
-    Args:
-        answers: the reference texts of each case.
-    """
+    """Return whether nearly all cases have references in mostly Latin letters, which the libraries can read."""
     return sum(not _is_latin("".join(references)) for references in answers) <= FEW * len(answers)
 
 

@@ -40,13 +40,9 @@ def is_log(row: Mapping[str, Any]) -> bool:
 
 
 def read_log(rows: Rows, name: str, options: ReadOptions) -> Predictions:
-    """Return the samples of a log as predictions.
+    """Return the samples of a log as predictions, right by the scorer in the option metric or the first one.
 
-    Args:
-        rows: the log, or its header followed by its samples.
-        name: name of the file for error messages.
-        options: metric: the scorer that decides what is right; None: the first. fields: the cluster, a field of the
-            metadata.
+    The rows are the log, or its header followed by its samples. The cluster is a field of the metadata.
 
     Raises:
         TunediffError: there is no sample or no score, or a sample is malformed.
