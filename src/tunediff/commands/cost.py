@@ -19,13 +19,7 @@ from tunediff.runtime.stage import PARAMS
 from tunediff.tasks.experiment import read_experiment
 
 DIFF = Path("metrics/diff_cases.json")
-STATES = {
-    "ran": "ran",
-    "cache": "from the cache",
-    "stopped": "stopped",
-    "not made": "not made",
-    "not known": "not known",
-}
+FROM_CACHE = "from the cache"
 GPU = ("gpu_seconds", "energy_joules")
 PER_REPAIR = ("n", "repaired", "broken", "accuracy_delta", "accuracy_delta_low", "accuracy_delta_high")
 
@@ -53,7 +47,7 @@ def cost_summary(stages: Sequence[Stage]) -> str:
     costs = {stage.name: read_cost(stage.cost) for stage in stages}
     states = {name: state(name, cost, run) for name, cost in costs.items()}
     # The cost file of a stage that was not computed belongs to other code, data or parameters.
-    costs = {name: None if states[name] == STATES["not made"] else cost for name, cost in costs.items()}
+    costs = {name: None if states[name] == "not made" else cost for name, cost in costs.items()}
     price, currency = params.cost.price_per_hour, params.cost.currency
     lines = [*table(costs, states, price, currency), "", *_summary(costs, states, run, price, currency)]
     return "\n".join([*lines, *_per_repair(costs, params)])
@@ -70,12 +64,12 @@ def state(name: str, cost: Cost | None, run: Run | None) -> str:
     # DVC removes the outputs of a stage before it runs, so a stopped stage has no cost file.
     if cost != (None if outcome.state == "stopped" else outcome.cost):
         return "changed since"
-    return STATES[outcome.state]
+    return FROM_CACHE if outcome.state == "cache" else outcome.state
 
 
 def saved(costs: Mapping[str, Cost | None], states: Mapping[str, str]) -> dict[str, Cost]:
     """Return the stages that the last run restored from the cache, with their cost when they ran."""
-    return {name: cost for name, cost in costs.items() if cost and states[name] == STATES["cache"]}
+    return {name: cost for name, cost in costs.items() if cost and states[name] == FROM_CACHE}
 
 
 def table(costs: Mapping[str, Cost | None], states: Mapping[str, str], price: float | None, currency: str) -> list[str]:
@@ -114,16 +108,16 @@ def _summary(
     yield f"The last run began at {began:%Y-%m-%d %H:%M:%S} and {took}."
     kept = saved(costs, states)
     yield f"{len(kept)} of {len(costs)} stages came from the cache and saved {spent(seconds_of(kept))}."
-    ran = {name: cost for name, cost in costs.items() if states[name] == STATES["ran"]}
+    ran = {name: cost for name, cost in costs.items() if states[name] == "ran"}
     if ran:
         yield f"{len(ran)} ran and took {spent(seconds_of(ran))}."
-    for name in [name for name, one in states.items() if one == STATES["stopped"]]:
+    for name in [name for name, one in states.items() if one == "stopped"]:
         cost = run.outcomes[name].cost
         yield f"{name} was stopped" + (
             f" after about {spent(cost['seconds'])}." if cost else "; how long it ran is unknown."
         )
     for one, meaning in (
-        (STATES["not made"], "no result for the current code, data and parameters"),
+        ("not made", "no result for the current code, data and parameters"),
         ("changed since", "a different result than at the end of that run"),
         ("not known", "no information, so nothing is counted as saved"),
     ):

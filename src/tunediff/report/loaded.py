@@ -8,7 +8,7 @@ loaded_models(results)
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tunediff.report.notation import counted, whole
+from tunediff.report.notation import capitalised, counted, whole
 from tunediff.report.results import Results
 from tunediff.runtime.files import visible
 
@@ -31,9 +31,7 @@ def loaded_models(results: Results) -> list[str]:
             name = getattr(results.models, who)
             parts = _served(found) if "served" in found else _parts(found)
             sentences.append(f"The {name} as {'served' if 'served' in found else 'loaded'}: {'; '.join(parts)}.")
-            sentences += [
-                f"{visible(str(caution))[:1].upper()}{visible(str(caution))[1:]}." for caution in _cautions(found)
-            ]
+            sentences += [f"{capitalised(visible(str(caution)))}." for caution in _cautions(found)]
             sentences += _miscounted(found, stage, results.count_params)
     counts = sum(row["dtype"] in PACKED for row in results.parameters)
     inspected = results.loaded.get("predict_tuned") or results.loaded.get("predict_base", {})

@@ -74,6 +74,11 @@ def p_value(p: float) -> str:
     return f"p{NBSP}={NBSP}{mantissa:.1f}{NBSP}×{NBSP}10{str(exponent).translate(_SUPERSCRIPT)}"
 
 
+def capitalised(text: str) -> str:
+    """Return text with a capital first letter, and everything else as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def bare_p_value(p: float) -> str:
     """Format a p-value for a column that is named p."""
     return p_value(p).removeprefix(f"p{NBSP}=").strip(NBSP)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import scipy
 
 from tunediff.stats.bootstrap import Clusters, cluster_codes
-from tunediff.stats.intervals import fewest
+from tunediff.stats.intervals import boundary, fewest
 
 
 def mcnemar_exact(repaired: int, broken: int) -> float:
@@ -73,12 +73,7 @@ def difference_interval(repaired: int, broken: int, n: int, confidence: float = 
     z = float(scipy.stats.norm.ppf((1 + confidence) / 2))
 
     def limit(end: float) -> float:
-        # Bisection by hand, because root finders require different signs at the ends, which fails if nothing flips.
-        inside, outside = (repaired - broken) / n, end
-        for _ in range(60):
-            middle = (inside + outside) / 2
-            inside, outside = (inside, middle) if _rejected(middle, repaired, broken, n, z) else (middle, outside)
-        return inside
+        return boundary((repaired - broken) / n, end, lambda delta: _rejected(delta, repaired, broken, n, z))
 
     return limit(-1.0), limit(1.0)
 

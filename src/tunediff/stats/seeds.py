@@ -19,6 +19,7 @@ import numpy.typing as npt
 import scipy
 
 from tunediff.stats.bootstrap import Clusters, Floats, cluster_codes, expanded_percentiles, units
+from tunediff.stats.intervals import boundary
 from tunediff.stats.paired import difference_interval
 
 # Two seeds are too few to estimate the variance between seeds.
@@ -126,12 +127,12 @@ def chance_worse(layout: Layout) -> float:
     is the level at which its one-sided prediction bound is zero. It is defined for two seeds, but imprecise.
     """
     varied = layout.of_seeds * (layout.seeds + 1)
-    least, most = 0.5, 1.0
-    for _ in range(60):
-        middle = (least + most) / 2
-        inside = _half(middle, layout.seeds, varied, layout.by_case, layout.clusters) < abs(layout.gain)
-        least, most = (middle, most) if inside else (least, middle)
-    return 1 - least if layout.gain >= 0 else least
+
+    def is_too_wide(quantile: float) -> bool:
+        return _half(quantile, layout.seeds, varied, layout.by_case, layout.clusters) >= abs(layout.gain)
+
+    level = boundary(0.5, 1.0, is_too_wide)
+    return 1 - level if layout.gain >= 0 else level
 
 
 def seeds_needed(layout: Layout, half_width: float, confidence: float) -> int | None:

@@ -91,7 +91,7 @@ def calibration(
         curves.append(selective_accuracy(sure, right))
     metrics["ece_delta"] = metrics["ece_tuned"] - metrics["ece_base"]
     if n_clusters(clusters, len(codes)) > 1:
-        low, high = ece_difference_interval(*pair, confidence, clusters)
+        low, high = ece_difference_interval(pair[0], pair[1], confidence, clusters)
         metrics |= {"ece_delta_low": low, "ece_delta_high": high}
     return Calibration(metrics, _by_model(bins), _by_model(curves))
 
