@@ -77,15 +77,21 @@ def main(args: argparse.Namespace) -> None:
         for engine, title in zip(both_engines(project), MODELS, strict=True)
     )
 
-    def ask(write: Callable[[Path], None], title: str) -> Any:
+    from tunediff.models.load import load_base
+    from tunediff.models.perturbation import write_null, write_scaled
+
+    def load() -> "Network":
+        return load_base(project.base, project.settings.model, project.settings.headline.labels).model
+
+    def ask(title: str, write: Callable[..., None], value: float) -> "pd.DataFrame":
         with TemporaryDirectory() as scratch:
             folder = Path(scratch, "varied")
-            write(folder)
+            write(project.tuned, folder, load, value)
             frame = project.ask(open_engine(project.settings, project.base).tuned(folder), cases, title)
             return with_sources(frame, project, cases)
 
-    null = {seed: ask(writer(project, seed=seed), f"null {seed}") for seed in range(1, args.draws + 1)}
-    scaled = {one: ask(writer(project, strength=one), f"strength {one:g}") for one in strengths}
+    null = {seed: ask(f"null {seed}", write_null, seed) for seed in range(1, args.draws + 1)}
+    scaled = {one: ask(f"strength {one:g}", write_scaled, one) for one in strengths}
     figures = controls(Answers(held, base, tuned, null, scaled), confidence_of_run())
     found = {"set": args.set, "measure": project.task.words.measure, "total": len(every), **figures}
     keep("controls", found, lines(found), args.json)
@@ -121,24 +127,6 @@ def held_answers(project: Project, cases: "Sequence[Case]") -> "pd.DataFrame":
 def with_sources(frame: "pd.DataFrame", project: Project, cases: "Sequence[Case]") -> "pd.DataFrame":
     """Return the answers with the source text of each case as its cluster."""
     return frame.assign(cluster=[case.inputs[project.task.source_input] for case in cases])
-
-
-def writer(project: Project, seed: int = 0, strength: float | None = None) -> Callable[[Path], None]:
-    """Return a function that writes a variant of the tuned model to a folder: random, or scaled by a strength."""
-
-    def write(folder: Path) -> None:
-        from tunediff.models.load import load_base
-        from tunediff.models.perturbation import write_null, write_scaled
-
-        def base() -> "Network":
-            return load_base(project.base, project.settings.model, project.settings.headline.labels).model
-
-        if strength is None:
-            write_null(project.tuned, folder, base, seed)
-        else:
-            write_scaled(project.tuned, folder, base, strength)
-
-    return write
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
