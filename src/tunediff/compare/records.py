@@ -88,22 +88,18 @@ def _clearest(comparison: "Comparison", margins: Mapping[str, Floats]) -> npt.ND
 def case_lines(comparison: "Comparison") -> Iterator[dict[str, Any]]:
     """Yield one JSON-ready record per case of two prediction files, in the form of data/cases.jsonl."""
     assert comparison.pairs is not None
-    for part in with_transitions(comparison.pairs):
-        yield from _lines(part, comparison)
-
-
-def _lines(cases: pd.DataFrame, comparison: "Comparison") -> Iterator[dict[str, Any]]:
     task = comparison.task
     names = {"case_id": "case_id", **{name: name for name in task.inputs}, "label": "label"}
     names |= {"base_prediction": "prediction_base", "tuned_prediction": "prediction_tuned", "transition": "transition"}
-    optional = {f"{who}_{name}": f"{name}_{who}" for name in ("log_probs", *task.scores) for who in MODELS}
-    optional["cluster"] = "cluster"
-    names |= {key: column for key, column in optional.items() if column in cases}
-    columns: list[Iterable[Any]] = [
-        (row.tolist() for row in cases[column]) if column.startswith("log_probs_") else plain(cases[column])
-        for column in names.values()
-    ]
-    for name in task.shared_columns:  # gold answers
-        columns.append([answer._asdict() for answer in answers] for answers in cases[name])
-    for values in zip(*columns, strict=True):
-        yield dict(zip((*names, *task.shared_columns), values, strict=True))
+    names |= {f"{who}_{name}": f"{name}_{who}" for name in ("log_probs", *task.scores) for who in MODELS}
+    names["cluster"] = "cluster"
+    for cases in with_transitions(comparison.pairs):
+        known = {key: column for key, column in names.items() if column in cases}
+        columns: list[Iterable[Any]] = [
+            (row.tolist() for row in cases[column]) if column.startswith("log_probs_") else plain(cases[column])
+            for column in known.values()
+        ]
+        for name in task.shared_columns:  # gold answers
+            columns.append([answer._asdict() for answer in answers] for answers in cases[name])
+        for values in zip(*columns, strict=True):
+            yield dict(zip((*known, *task.shared_columns), values, strict=True))

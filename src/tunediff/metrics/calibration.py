@@ -63,17 +63,18 @@ def log_prob_array(column: Iterable[Sequence[float]]) -> Floats:
     return array
 
 
-def label_codes(labels: Sequence[str], gold: Iterable[str]) -> Codes:
-    """Return the index of each gold label in `labels`, of shape (n_cases,).
+def label_codes(labels: Sequence[str], given: Iterable[str | None], predictions: bool = False) -> Codes:
+    """Return the index of each case's label in `labels`, of shape (n_cases,); -1 for a missing prediction.
 
     Raises:
-        TunediffError: a gold label is not in `labels`.
+        TunediffError: a gold label or a prediction is not in `labels`.
     """
-    values = pd.Index(list(gold), dtype=object)
+    values = pd.Index(list(given), dtype=object)
     codes = pd.Index(list(labels), dtype=object).get_indexer(values)
-    if (codes < 0).any():
-        row = int((codes < 0).argmax())
-        raise TunediffError(f"gold label of case {row + 1}: found {values[row]!r}, expected one of {', '.join(labels)}")
+    bad = (codes < 0) & ~(values.isna() & predictions)
+    if bad.any():
+        row, what = int(bad.argmax()), "prediction" if predictions else "gold label"
+        raise TunediffError(f"{what} of case {row + 1}: found {values[row]!r}, expected one of {', '.join(labels)}")
     return codes
 
 
