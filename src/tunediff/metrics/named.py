@@ -94,10 +94,7 @@ def case_scores(name: str, key: str, answers: Sequence[Sequence[str]], predictio
 def text_inputs(features: Any, answers: Sequence[Sequence[str]], predictions: Sequence[str]) -> Inputs | None:
     """Return texts in the form of a module of `evaluate`, with all references or the first one; None if not texts.
 
-    Args:
-        features: names and types of the module's inputs.
-        answers: the reference texts of each case.
-        predictions: the predicted text of each case.
+    The features are names and types of the module's inputs.
     """
     given, wanted = features["predictions"], features["references"]
     if getattr(given, "dtype", "") != "string":
