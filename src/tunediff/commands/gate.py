@@ -32,7 +32,6 @@ from tunediff.runtime.files import numbered_jsonl, shown
 from tunediff.tasks import task_of
 
 GATE_CLOSED, INCONCLUSIVE = 3, 4
-PROMISES = ("max_negative_flip_rate", "non_inferiority_margin", "max_forgotten_rate", "min_gain_over_baseline")
 
 
 def add_promises(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +82,7 @@ def main(args: argparse.Namespace) -> None:
     """
     wanted = promises(args)
     if wanted == Promises():
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in PROMISES)
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in Promises._fields)
         raise TunediffError(f"gate: found no promise, expected one of {options}")
     settings = read_settings(stage_path("diff_cases", "settings"), DiffSettings)
     confidence = settings.diff.confidence
@@ -108,8 +107,8 @@ def promises(args: argparse.Namespace) -> Promises:
     Raises:
         TunediffError: a value is outside of 0..1, or a slice is named without a margin.
     """
-    wanted = Promises(**{name: getattr(args, name, None) for name in PROMISES})
-    for name, value in zip(PROMISES, wanted, strict=True):
+    wanted = Promises(**{name: getattr(args, name, None) for name in Promises._fields})
+    for name, value in wanted._asdict().items():
         if value is not None and not 0 <= value <= 1:
             raise TunediffError(f"--{name.replace('_', '-')}: found {value}, expected a share in 0..1")
     if args.sequential and wanted.min_gain_over_baseline is not None:

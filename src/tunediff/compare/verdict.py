@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from tunediff.compare.effects.transitions import change_interval
 from tunediff.stats.bootstrap import Clusters, cluster_codes
+from tunediff.stats.discordance import Flags
 from tunediff.stats.intervals import cases_for_rate, clopper_pearson
 from tunediff.stats.martingale import always_valid_interval, cases_to_decide, first_decision, sequential_units
 from tunediff.stats.paired import cases_for_margin, difference_interval
@@ -28,7 +29,6 @@ from tunediff.stats.shares import share_interval
 Verdict = Literal["pass", "fail", "inconclusive"]
 ALL = "all"
 
-Flags = npt.NDArray[np.bool_]
 Changes = npt.NDArray[np.int64]
 
 

@@ -19,11 +19,10 @@ import pandas as pd
 from scipy.special import logsumexp
 
 from tunediff.runtime.errors import TunediffError
-from tunediff.stats.bootstrap import Clusters, cluster_codes
+from tunediff.stats.bootstrap import Clusters, Floats, cluster_codes
+from tunediff.stats.discordance import Flags
 from tunediff.stats.intervals import wilson
 
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.intp]
 
 BINS = 10
@@ -71,7 +70,9 @@ def label_codes(labels: Sequence[str], given: Iterable[str | None], predictions:
     """
     values = pd.Index(list(given), dtype=object)
     codes = pd.Index(list(labels), dtype=object).get_indexer(values)
-    bad = (codes < 0) & ~(values.isna() & predictions)
+    bad = codes < 0
+    if predictions:
+        bad &= np.asarray(values.notna())
     if bad.any():
         row, what = int(bad.argmax()), "prediction" if predictions else "gold label"
         raise TunediffError(f"{what} of case {row + 1}: found {values[row]!r}, expected one of {', '.join(labels)}")

@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tunediff.stats.bootstrap import AT_ONCE, Clusters, Floats, Statistic, Units, affordable, units
-
-Flags = npt.NDArray[np.bool_]
+from tunediff.stats.discordance import Flags
 
 REPLICATES = 10_000
 # Up to this number of units, all swaps are enumerated instead of sampled.
