@@ -48,6 +48,13 @@ def ask_again(project: "Project", engine: Engine, cases: Sequence[Case], held: "
     A case differs if the stored predictions lack its id, its prompt changed, a log-probability differs by more than
     `ROUNDING`, or the answer changed although the stored log-probabilities of the two answers differ by more than that.
     In float32 generated text must be identical, too.
+
+    Args:
+        project: the test set, and how it is evaluated and graded.
+        engine: the engine that runs the model.
+        cases: the cases to evaluate.
+        held: the stored predictions, of at least these cases.
+        title: title of the progress bar.
     """
     measured = {row["case_id"]: row for _, row in held.iterrows()}
     limit = ROUNDING.get(engine.environment().get("dtype", ""), max(ROUNDING.values()))

@@ -48,7 +48,9 @@ def folder_files(folder: Path) -> Files:
 def revision_files(revision: str, kept: Path) -> Files:
     """Return the files of the current project at a revision, from Git and from DVC's cache.
 
-    A revision is a DVC experiment, or a branch, tag or commit of Git. Files that are read are kept in an empty folder.
+    Args:
+        revision: a DVC experiment, or a branch, tag or commit of Git.
+        kept: an empty folder for the files that are read.
 
     Raises:
         TunediffError: there is no such revision, or no DVC project here.
@@ -112,7 +114,11 @@ def experiments() -> list[str]:
 def read_run(name: str, files: Files, confidence: float, clustered: bool) -> Answered:
     """Read the answers of an experiment's tuned model, and its other results.
 
-    The confidence is for other test sets. If `clustered`, the test set is read too, for the clusters of its cases.
+    Args:
+        name: name of the run.
+        files: files of the experiment.
+        confidence: level of the intervals on other test sets.
+        clustered: whether to read the test set too, for the clusters of its cases.
 
     Raises:
         TunediffError: the predictions are not available, or a file is invalid.

@@ -227,6 +227,10 @@ def differing(runs: Sequence[Answered]) -> list[dict[str, Any]]:
 def check_names(runs: Sequence[Answered], command: str) -> None:
     """Check that runs can be compared, before their answers are read.
 
+    Args:
+        runs: the runs.
+        command: name of the command for error messages.
+
     Raises:
         TunediffError: fewer than two runs, two of the same name, or runs with different measures.
     """

@@ -60,6 +60,10 @@ class Chain:
 def make_chain(variants: Sequence[Answered], confidence: float) -> Chain:
     """Compare each variant with the next one, and the first with the last.
 
+    Args:
+        variants: at least two, in the order of the chain.
+        confidence: level of every interval, in 0.5..1.
+
     Raises:
         TunediffError: fewer than two variants, two of the same name, or variants with different cases, labels or
             measures.

@@ -62,7 +62,12 @@ def raised_checks(
 ) -> list[Raised]:
     """Return the checks that the results fail, in the order of their codes.
 
-    The metrics, tables and figures are those of `tunediff.compare.evidence.Evidence`.
+    Args:
+        comparison: the comparison of the two models.
+        metrics: content of metrics/diff_cases.json.
+        tables: tables of data/plots, by name.
+        figures: content of separate metrics files, by name: contamination if leaks are known.
+        run: results of other stages.
     """
     found = [
         *label_checks(comparison, run),

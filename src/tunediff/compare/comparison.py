@@ -178,8 +178,17 @@ def compare_run(
 ) -> Comparison:
     """Compare the two prediction files of the pipeline.
 
-    The other arguments are attributes of `Comparison`. `labels` are the label lists that the files were written with,
-    by default that of the task.
+    Args:
+        base: predictions of the base model, as returned by `tunediff.data.cases.read_predictions`.
+        tuned: predictions of the tuned model.
+        train: the training cases; empty if unknown.
+        test: the test cases.
+        leaks: overlap of test and training cases; None if unknown.
+        task: the task of the cases.
+        settings: how to compare.
+        labels: the label list that each file was written with; None: that of the task.
+        environments: software and hardware that each model ran on, from its prediction file.
+        user_slices: columns to slice by: the text of each test case or None, by column name.
 
     Raises:
         TunediffError: the files do not belong together, or their cases differ from the test split.
@@ -234,9 +243,13 @@ def compare_files(
 ) -> Comparison:
     """Compare two models' predictions, as `tunediff.compare.pairs.prediction_files.read_predictions` reads them.
 
-    Predictions come in chunks, those of the tuned model in any order of rows. Meanwhile, cases are kept in unnamed
-    files in `folder`, by default the system's folder of temporary files. With `at_once`, both files are read in
-    parallel, which pays off if they are large; then neither iterator may have been started.
+    Args:
+        before: predictions of the base model, in chunks.
+        after: predictions of the tuned model, in any order of rows.
+        names: names of the two for error messages.
+        confidence: level of the intervals, in 0.5..1.
+        folder: where cases are kept in unnamed files meanwhile; None: the system's folder of temporary files.
+        at_once: read both files in parallel, which pays off if they are large; neither iterator may have been started.
 
     Raises:
         TunediffError: see `compare_tables`.

@@ -35,6 +35,10 @@ class Answers(NamedTuple):
 def controls(answers: Answers, confidence: float) -> dict[str, Any]:
     """Compare the flips of the controls with those of training.
 
+    Args:
+        answers: predictions of all models, in the form of `tunediff.compare.board.Answered.frame`.
+        confidence: level of the intervals.
+
     Returns:
         n: number of cases. again: the base evaluated again (A/A); trained: the tuned model; null: a list of random
         changes, each with its seed; all in the form of a step of `tunediff.compare.chain`. strengths, if evaluated: a

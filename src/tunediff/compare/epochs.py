@@ -19,8 +19,11 @@ def compare_epochs(
 ) -> dict[str, Any]:
     """Compare the model after each epoch with the base and with each other.
 
-    Answers have the form of `tunediff.compare.board.Answered.frame`; those after each epoch are by epoch number, at
-    least one. One minus the confidence is the level of the tests.
+    Args:
+        base: answers of the base, in the form of `tunediff.compare.board.Answered.frame`.
+        epochs: answers of the model after each epoch, by epoch number; at least one.
+        measure: name of the share of right cases, such as "accuracy".
+        confidence: level of the intervals; one minus it is the level of the tests.
 
     Returns:
         n: number of cases. measure. epochs: a list with epoch, accuracy, accuracy_low, accuracy_high in 0..1, delta to

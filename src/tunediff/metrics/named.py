@@ -94,7 +94,10 @@ def case_scores(name: str, key: str, answers: Sequence[Sequence[str]], predictio
 def text_inputs(features: Any, answers: Sequence[Sequence[str]], predictions: Sequence[str]) -> Inputs | None:
     """Return texts in the form of a module of `evaluate`, with all references or the first one; None if not texts.
 
-    The features are names and types of the module's inputs.
+    Args:
+        features: names and types of the module's inputs.
+        answers: the reference texts of each case.
+        predictions: the predicted text of each case.
     """
     given, wanted = features["predictions"], features["references"]
     if getattr(given, "dtype", "") != "string":

@@ -71,7 +71,9 @@ def case_scores(answers: Iterable[Sequence[str]], predictions: Iterable[str | No
 def squad_scores(answers: Sequence[Sequence[str]], predictions: Sequence[str | None]) -> dict[str, float]:
     """Return the dictionary of evaluate-v1.1.py: exact_match and f1, in 0..100.
 
-    The prediction None scores 0.
+    Args:
+        answers: the reference answers of each question, at least one.
+        predictions: one per question; None if there is none, which scores 0.
 
     Raises:
         TunediffError: there is no question, or a question has no answer.

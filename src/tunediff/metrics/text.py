@@ -91,6 +91,10 @@ class _Words:
 def text_scores(answers: Sequence[Texts], predictions: Texts) -> dict[str, float]:
     """Return BLEU, ROUGE and METEOR of a corpus, as a flat dict.
 
+    Args:
+        answers: the reference texts of each case, at least one.
+        predictions: the predicted text of each case.
+
     Returns:
         bleu and bleu_precision_1 to _4 in 0..100; bleu_brevity_penalty in 0..1; bleu_system_length and
         bleu_reference_length in words. rouge1, rouge2, rougeL, rougeLsum: F-measure, 0..1. meteor, or

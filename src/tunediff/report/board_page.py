@@ -275,6 +275,12 @@ def board_pages(board: Board, recipes: Sequence[Figures], health: Health, flips:
     """Return the board as an HTML page and in Markdown.
 
     If all runs except the base are seeds of one recipe, the page is about the recipe.
+
+    Args:
+        board: the board.
+        recipes: figures of the recipes (`tunediff.compare.recipes.recipe_figures`).
+        health: quality of the test set.
+        flips: cases that seeds flip (`tunediff.compare.recipes.case_lines`).
     """
     lines, title = board_lines(board, recipes, health), "Which runs differ"
     if len(recipes) == 1 and {row.name for row in board.rows} - {board.base} == set(recipes[0]["runs"]):

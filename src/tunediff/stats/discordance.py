@@ -58,7 +58,8 @@ def sign_test(net: Counts) -> float:
     >>> round(sign_test(np.array([3, 1, -1])), 9)       # 6 of the 8 choices of signs give a sum as far from zero
     0.75
 
-    The integers are the numbers of repaired minus broken cases of each cluster.
+    Args:
+        net: repaired minus broken cases of each cluster.
     """
     sizes, counts = np.unique(np.abs(net[net != 0]), return_counts=True)
     chances = np.ones(1)  # probability of each sum of the numbers with a positive sign

@@ -26,7 +26,11 @@ def share_interval(
     alone has zero width if all flags are equal, and the plain interval treats the cases of a cluster as independent.
     With a single cluster, the result is (0, 1).
 
-    `plain` is a function of successes, n and confidence, such as `tunediff.stats.intervals.wilson`.
+    Args:
+        flags: flag of each case, of length n_cases, at least 1.
+        plain: function of successes, n and confidence, such as `tunediff.stats.intervals.wilson`.
+        confidence: level of the interval.
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
     """
     n, count = len(flags), int(flags.sum())
     found = n_clusters(clusters, n)

@@ -42,8 +42,12 @@ from tunediff.stats.permutation import Flags, swap_test, swap_test_of
 def threshold_differences(aligned: pd.DataFrame, confidence: float, clusters: Clusters) -> list[Difference]:
     """Compare best exact match and best F1, as `tunediff.metrics.squad.best_threshold` defines them.
 
-    The columns of `aligned` are label (answerable or unanswerable), and of both models prediction, outcome, f1 and
-    log_probs of [answerable, unanswerable]. Clusters, such as paragraphs, are resampled and swapped as a whole.
+    Args:
+        aligned: the result of `tunediff.compare.pairs.align.align`: label (answerable or unanswerable), and of both
+            models prediction, outcome, f1 and log_probs of [answerable, unanswerable].
+        confidence: level of the intervals.
+        clusters: of length n_cases, such as the paragraph, resampled and swapped as a whole; None resamples and swaps
+            single cases.
 
     Returns:
         An empty list if a model gives no probability of "no answer", or if there is a single case.
@@ -143,8 +147,13 @@ def text_differences(
 ) -> list[Difference]:
     """Compare BLEU, ROUGE-1, ROUGE-2, ROUGE-L, ROUGE-Lsum and METEOR on the questions that have an answer.
 
-    The reference texts of a question are empty if it has no answer. An answer of a model is empty for "no answer", and
-    null if invalid. Clusters, such as paragraphs, are resampled and swapped as a whole.
+    Args:
+        answers: the reference texts of each question; empty if it has no answer.
+        before: answers of the base model, empty for "no answer", null if invalid.
+        after: answers of the tuned model.
+        confidence: level of the intervals.
+        clusters: of length n_cases, such as the paragraph, resampled and swapped as a whole; None resamples and swaps
+            single cases.
 
     Returns:
         An empty list if no question has an answer. METEOR is named "METEOR without synonyms" if WordNet is missing.

@@ -91,7 +91,10 @@ def kind_steps(aligned: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
 def gain_parts(steps: pd.DataFrame, confidence: float, clusters: Clusters) -> pd.DataFrame:
     """Return the parts of the gain, one row each.
 
-    The steps are those of `gain_steps` or `kind_steps`, of at least one case.
+    Args:
+        steps: the result of `gain_steps` or `kind_steps`; at least one case.
+        confidence: level of the intervals.
+        clusters: cluster of each case, such as the premise, on the index of `steps`; None: cases are independent.
 
     Returns:
         part. cases: net cases that the part adds; the parts add up exactly to the total gain. points: percentage points
@@ -131,6 +134,11 @@ def step_interval(values: npt.NDArray[np.int64], confidence: float, clusters: Cl
     repair, half a break, and one without change) keep it from collapsing when no case changes, as a bootstrap would. If
     a case can count for two, so do the pseudo-cases. With clusters, residuals are summed within each (Miller 2024,
     "Adding Error Bars to Evals", section 2.2).
+
+    Args:
+        values: of shape (n_cases,), at least one.
+        confidence: level of the interval.
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
     """
     n = len(values) + 2
     mean = float(values.sum()) / n

@@ -107,7 +107,12 @@ def class_differences(
     recall over the labels that occur in gold, macro F1 the mean over those in gold or predictions; precision, recall
     and F1 are those of the last of two labels. The bootstrap of balanced accuracy is stratified by gold label.
 
-    Clusters are resampled and swapped as a whole; then there are no strata, because clusters cross labels.
+    Args:
+        aligned: the result of `tunediff.compare.pairs.align.align`.
+        labels: the label list.
+        confidence: level of the intervals.
+        clusters: cluster of each case, of length n_cases, resampled and swapped as a whole; then there are no strata,
+            because clusters cross labels. None: cases are independent.
 
     Returns:
         An empty list if `no_classes` gives a reason.
@@ -170,7 +175,9 @@ def class_units(aligned: pd.DataFrame, labels: Sequence[str], clusters: Clusters
 def no_classes(aligned: pd.DataFrame, labels: Sequence[str]) -> str | None:
     """Return the reason why class metrics cannot be computed, None if they can.
 
-    The label list is empty if there is none and the gold labels are missing or too many.
+    Args:
+        aligned: the result of `tunediff.compare.pairs.align.align`.
+        labels: the label list; empty if there is none and the gold labels are missing or too many.
     """
     if not labels:
         return (

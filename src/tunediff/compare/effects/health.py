@@ -58,8 +58,10 @@ def signal_to_noise(
     The noise is the standard deviation of the difference due to the sampling of cases and, if measured, to other batch
     sizes or another new head; each case that flips without training adds 1 / n^2 to its variance.
 
-    A case's change is 1 if repaired, -1 if broken, else 0. Of the metrics in `noise`, those named noise_floor*_flips
-    are used.
+    Args:
+        change: change of each case: 1 repaired, -1 broken, else 0.
+        clusters: cluster of each case; None: cases are independent.
+        noise: metrics, of which those named noise_floor*_flips are used.
     """
     flips = sum(
         count for name, count in (noise or {}).items() if name.startswith("noise_floor") and name.endswith("_flips")

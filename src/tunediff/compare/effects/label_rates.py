@@ -25,7 +25,12 @@ RATES = {"precision": precision, "recall": recall, "F1": f1}
 def label_rates(aligned: pd.DataFrame, labels: Sequence[str], confidence: float, clusters: Clusters) -> pd.DataFrame:
     """Compare precision, recall and F1 of each label: bootstrap intervals and permutation tests, both by cluster.
 
-    The label list includes every gold label; a prediction outside of it counts as none.
+    Args:
+        aligned: one row per case with label, prediction_base and prediction_tuned; a prediction outside of `labels`
+            counts as none.
+        labels: the label list, which includes every gold label.
+        confidence: level of the intervals.
+        clusters: of length n_cases, resampled and swapped as a whole; None resamples and swaps single cases.
 
     Returns:
         One row per label and metric (precision, recall, F1) with `COLUMNS`. n: cases of that gold label. base, tuned:

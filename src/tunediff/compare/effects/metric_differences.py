@@ -64,6 +64,10 @@ def metric_differences(comparison: "Comparison") -> list[Difference]:
 def score_metrics(comparison: "Comparison", differences: Sequence[Difference]) -> dict[str, float]:
     """Return metrics of the case scores and of the kinds of cases, as a flat dict; shares in 0..1.
 
+    Args:
+        comparison: the comparison of the two models.
+        differences: the result of `metric_differences`.
+
     Returns:
         For each SCORE of the task: SCORE_base, SCORE_tuned, SCORE_delta with its paired bootstrap interval
         SCORE_delta_low and SCORE_delta_high, SCORE_p by the sign-flip test, both by cluster. If all of the task's kinds

@@ -19,8 +19,12 @@ def perplexities(
 ) -> dict[str, float]:
     """Return the perplexity of both models, and the paired difference of their NLL per token.
 
-    For each passage, `base` and `tuned` have the negative log-likelihood in nats, at least 0, and `tokens` the number
-    of tokens, at least 1. Clusters, such as articles, are resampled as a whole.
+    Args:
+        base: negative log-likelihood of each passage under the base model, in nats, at least 0.
+        tuned: negative log-likelihood of each passage under the tuned model.
+        tokens: number of tokens of each passage, at least 1.
+        clusters: cluster of each passage, such as its article, resampled as a whole.
+        confidence: level of the interval.
 
     Returns:
         passages, tokens. nll_base, nll_tuned: nats per token; nll_delta, tuned minus base, with its paired bootstrap

@@ -20,7 +20,14 @@ def cases_still_needed(n: int, repaired: int, broken: int, alpha: float = 0.05) 
 
 
 def power_sentence(n: int, repaired: int, broken: int, alpha: float = 0.05) -> str:
-    """Return one or two sentences: the difference that n cases detect, and how many more the observed one requires."""
+    """Return one or two sentences: the difference that n cases detect, and how many more the observed one requires.
+
+    Args:
+        n: number of cases.
+        repaired: cases that went from not right to right.
+        broken: cases that went from right to not right.
+        alpha: two-sided level of the test.
+    """
     flips, level = repaired + broken, f"two-sided {100 * alpha:.3g} % level"
     smallest = smallest_detectable(n, flips / n, alpha, POWER)
     cases = "1 case" if n == 1 else f"{n:,} cases"

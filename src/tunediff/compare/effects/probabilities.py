@@ -55,8 +55,12 @@ def calibration(
 ) -> Calibration:
     """Compute the calibration of both models.
 
-    The scores are log-probabilities (natural logarithm) of base and tuned, each of shape (n_cases, n_labels), in the
-    order of the label list.
+    Args:
+        gold: the gold label of each case.
+        scores: log-probabilities (natural logarithm) of base and tuned, each of shape (n_cases, n_labels).
+        labels: the label list of the task, in the order of the log-probabilities.
+        confidence: level of every interval.
+        clusters: cluster of each case, such as its premise, of length n_cases; None: cases are independent.
 
     Returns:
         metrics, a flat dict. For nll (nats, 0 is best) and brier (0..2, 0 is best): KEY_base, KEY_tuned, KEY_delta

@@ -85,6 +85,10 @@ def above_chance(metrics: dict[str, float], choices: int) -> dict[str, float]:
     the ratio (k - 1)^2 : (k - 1) : (k - 1). So guessing alone forgets, and gains, 1 / (k - 1) of the cases that are
     wrong twice. Models with correlated guesses flip fewer cases, so a share can be below 0.
 
+    Args:
+        metrics: the result of `tunediff.compare.effects.transitions.transition_metrics`.
+        choices: k, at least 2.
+
     Returns:
         forgotten_above_chance, gained_above_chance: in -1..1. retained_above_chance: (tuned - 1/k) / (base - 1/k),
         omitted if the base is not above 1/k.
@@ -135,7 +139,9 @@ def divergence(base: Floats, tuned: Floats) -> Floats:
     >>> divergence(np.log(probabilities), np.log(probabilities[::-1])).round(4).tolist()
     [0.5108, 0.3681]
 
-    Both are log-probabilities (natural logarithm) of shape (n_cases, n_labels).
+    Args:
+        base: log-probabilities (natural logarithm) before, of shape (n_cases, n_labels).
+        tuned: log-probabilities after.
     """
     return np.asarray(np.maximum(0.0, (np.exp(base) * (base - tuned)).sum(axis=1)))
 

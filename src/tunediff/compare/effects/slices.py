@@ -86,7 +86,12 @@ def tag_slices(
 ) -> pd.DataFrame:
     """Return the paired comparison by tag, largest tag first, if nothing else is known about the cases.
 
-    A tag that all cases have is omitted.
+    Args:
+        tags: tags of each case; a tag that all cases have is omitted.
+        cells: the transition of each case.
+        family: name of the family of tags.
+        confidence: level of the intervals.
+        clusters: as for `slices`.
 
     Returns:
         The columns of `slices` except q, delta_rest and departure.

@@ -79,8 +79,10 @@ def cube(aligned: pd.DataFrame) -> pd.DataFrame:
 def transition_metrics(cells: pd.Series, confidence: float, clusters: Clusters) -> dict[str, float]:
     """Return the counts of the transitions and the metrics of the difference, as a flat dict.
 
-    There is at least one case. One minus the confidence is the level of the minimum detectable difference. The clusters
-    are for the interval of the difference.
+    Args:
+        cells: the transition of each case, of length n_cases, at least 1.
+        confidence: level of the intervals; one minus it is the level of the minimum detectable difference.
+        clusters: cluster of each case, such as its premise, of length n_cases, for the interval of the difference.
 
     Returns:
         n and the five transitions: cases. accuracy_base, accuracy_tuned: 0..1. accuracy_delta: tuned minus base, in

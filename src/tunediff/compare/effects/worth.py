@@ -33,7 +33,13 @@ def worth(
 
     The best baseline is chosen on these cases, a bias in favour of the baseline and not of the tuned model.
 
-    All answers are in the same order, None if invalid. `right` tells whether an answer to a gold answer is right.
+    Args:
+        gold: the gold answer of each case, such as its label.
+        tuned: predictions of the tuned model, None if invalid, in the same order.
+        baselines: predictions of each baseline, by name, in the same order.
+        right: function of a gold answer and an answer that returns whether the answer is right.
+        confidence: level of every interval.
+        clusters: cluster of each case, such as its premise, of length n_cases; None: cases are independent.
 
     Returns:
         baseline: name. accuracy: of the baseline, 0..1, with the Wilson interval low..high. repaired: cases that only
@@ -77,7 +83,11 @@ def worth(
 
 
 def worth_metrics(table: pd.DataFrame) -> dict[str, float]:
-    """Return baseline_best (its accuracy) and gain_over_baseline with its interval _low and _high, all in -1..1."""
+    """Return baseline_best (its accuracy) and gain_over_baseline with its interval _low and _high, all in -1..1.
+
+    Args:
+        table: the result of `worth`.
+    """
     best = table.iloc[0]
     return {
         "baseline_best": float(best["accuracy"]),

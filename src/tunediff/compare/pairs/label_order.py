@@ -133,7 +133,9 @@ def _learnt(before: Scored, after: Scored, both: str) -> tuple[str, ...]:
 def score_table(scores: pd.Series, name: str) -> tuple[Table, tuple[str, ...] | None]:
     """Return the scores of shape (n_cases, n_labels), and their labels, sorted, if the scores name them.
 
-    The scores of a case are a list of numbers, an object {label: number}, or either as JSON text.
+    Args:
+        scores: the scores of each case: a list of numbers, an object {label: number}, or either as JSON text.
+        name: name of the file for error messages.
 
     Raises:
         TunediffError: a case has no finite number for a label, or two labels have the same text.

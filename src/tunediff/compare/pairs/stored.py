@@ -121,6 +121,11 @@ class Stored:
 def store(parts: Iterable[Predictions], name: str, folder: Path | None = None) -> Stored:
     """Write predictions to disk as they are read.
 
+    Args:
+        parts: chunks of predictions of the same kind, at least one.
+        name: name of the file for error messages.
+        folder: as for `RowGroups`.
+
     Raises:
         TunediffError: there is no case, or the chunks differ in their columns or in the labels of their scores.
     """

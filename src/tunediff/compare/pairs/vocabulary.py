@@ -16,7 +16,9 @@ SHOWN = 4
 def foreign_answers(column: Callable[[str], Iterable[pd.Series]], name: str) -> str | None:
     """Return the sentence of check TD401 if most answers are not among the labels, else None.
 
-    `column` yields the values of the column label, prediction or outcome, in chunks.
+    Args:
+        column: function that yields the values of the column label, prediction or outcome, in chunks.
+        name: name of the file.
     """
     labels: dict[str, None] = {}
     cases = 0

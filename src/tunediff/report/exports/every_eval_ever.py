@@ -28,7 +28,9 @@ SCHEMA = "0.3.0"
 def write_evaluation(folder: Path, answers: SetAnswers) -> list[Path]:
     """Write the evaluation of one model and its cases; return the paths of the two files.
 
-    They are in data/SET/DEVELOPER/MODEL/ below the folder, as in the collection.
+    Args:
+        folder: folder to write to; the files are in data/SET/DEVELOPER/MODEL/ below it, as in the collection.
+        answers: answers of the model.
     """
     now = str(int(time.time()))
     name = answers.set_name

@@ -24,7 +24,9 @@ from tunediff.runtime.hashing import content_hash
 def write_samples(folder: Path, answers: SetAnswers) -> list[Path]:
     """Write the samples of one model; return the path of the file.
 
-    It is MODEL/samples_SET.jsonl below the folder.
+    Args:
+        folder: folder to write to; the file is MODEL/samples_SET.jsonl below it.
+        answers: answers of the model.
 
     Raises:
         TunediffError: an answer is empty and wrong, which in a sample would mean that there is no answer.
