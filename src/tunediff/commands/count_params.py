@@ -63,7 +63,12 @@ def _vocabulary_is_requested(params: Params) -> bool:
 
 
 def layout_of(params: Params, recipe: Path, base: Path) -> dict[str, Any]:
-    """Return the layout of the base model, as in config.json; `base` has it if the stage base_model has run.
+    """Return the layout of the base model, as in config.json.
+
+    Args:
+        params: the recipe.
+        recipe: path of the recipe, for error messages.
+        base: output folder of the stage base_model, if it has run.
 
     Raises:
         TunediffError: the recipe has no layout, and its model is not on this machine.

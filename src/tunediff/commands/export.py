@@ -49,7 +49,11 @@ def main(args: argparse.Namespace) -> None:
 
 
 def answers_of(model: str, set_name: str = HEADLINE) -> SetAnswers:
-    """Return the answers of a model, base or tuned, to a test set in the last run.
+    """Return the answers of a model to a test set in the last run.
+
+    Args:
+        model: base or tuned.
+        set_name: the test set.
 
     Raises:
         TunediffError: there is no such test set, a file is missing, or predictions and cases are of different runs.

@@ -37,6 +37,10 @@ class Named(NamedTuple):
 def named_model(text: str, api_key_env: str | None = None) -> Named:
     """Parse the name of a model: `MODEL` or `MODEL:PRECISION` (see `_named_place`), or the address of a served model.
 
+    Args:
+        text: the argument.
+        api_key_env: the environment variable with the server's key.
+
     Raises:
         TunediffError: there is no such model, precisions contradict each other, or the server has no such model.
     """

@@ -114,7 +114,13 @@ def _file_rows(path: Path, inputs: Sequence[str], given: Sequence[str]) -> list[
 def records(
     cases: Sequence[Case], labels: Sequence[str], base: "pd.DataFrame", tuned: "pd.DataFrame"
 ) -> list[dict[str, Any]]:
-    """Return the answers of both models, in the order of the cases, one JSON-ready record per case.
+    """Return the answers of both models, one JSON-ready record per case.
+
+    Args:
+        cases: the cases, of length n_cases.
+        labels: the labels, in the order of the probabilities.
+        base: predictions of the base model, in the order of the cases.
+        tuned: predictions of the tuned model, in the order of the cases.
 
     Returns:
         case_id, the inputs, differs; for both models prediction (None if invalid), text (as generated), probabilities

@@ -53,7 +53,10 @@ class Project(NamedTuple):
     def ask(self, engine: Engine, cases: Sequence[Case], title: str) -> "pd.DataFrame":
         """Evaluate a model like the pipeline; return graded predictions, one row per case.
 
-        The title is that of the progress bar.
+        Args:
+            engine: the engine that runs the model.
+            cases: the cases, at least one.
+            title: title of the progress bar.
         """
         from tunediff.engines.asking import ask_cases
 
@@ -86,6 +89,9 @@ def add_set_argument(parser: argparse.ArgumentParser) -> None:
 
 def read_project(set_name: str = HEADLINE) -> Project:
     """Return the project in the current folder.
+
+    Args:
+        set_name: name of the test set.
 
     Raises:
         TunediffError: a model or the settings are missing, or there is no such test set.

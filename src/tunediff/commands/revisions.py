@@ -155,7 +155,20 @@ def read_file(
     filter_name: str | None,
     threshold: float | None,
 ) -> Answered:
-    """Read a prediction file as the run `name`; other arguments and errors are those of `read_predictions`."""
+    """Read a prediction file as `tunediff diff` does.
+
+    Args:
+        name: name of the run.
+        path: path of the file.
+        fields: names of its columns.
+        data: the data set of SQuAD predictions.
+        metric: metric of another tool's file that decides what is right.
+        filter_name: filter or model of another tool's file.
+        threshold: the lowest score that counts as right.
+
+    Raises:
+        TunediffError: see `read_predictions`.
+    """
     found = joined(read_predictions(path, fields, data, metric, filter_name, threshold))
     return Answered(name, found.frame, measure_of(found))
 
@@ -224,7 +237,14 @@ def _with_sources(frame: pd.DataFrame, files: Files, pipeline: Path, set_name: s
 
 
 def set_changes(name: str, files: Files, pipeline: Path, set_name: str, source: str) -> Evaluated:
-    """Return the changes on a test set of an experiment; the input `source` forms clusters.
+    """Return the changes on a test set.
+
+    Args:
+        name: name of the experiment for error messages.
+        files: files of the experiment.
+        pipeline: path of its dvc.yaml.
+        set_name: name of the test set.
+        source: the input that forms clusters.
 
     Raises:
         TunediffError: predictions are not available, or do not belong together.

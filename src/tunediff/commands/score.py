@@ -42,8 +42,14 @@ def main(args: argparse.Namespace) -> None:
     print(json.dumps(scores, indent=2) if args.json else table(scores))
 
 
-def squad_file_scores(task: str, data: Path, predictions: Path, na_probs: Path | None) -> dict[str, float]:
-    """Return the dictionary of the official script; arguments are those of the command.
+def squad_file_scores(task: str, data: Path, predictions: Path, na_probs: Path | None = None) -> dict[str, float]:
+    """Return the dictionary of the official script.
+
+    Args:
+        task: squad (version 1.1) or squad_v2.
+        data: a data set in SQuAD's JSON.
+        predictions: {question id: answer}.
+        na_probs: {question id: probability that there is no answer}, for best_exact and best_f1 of squad_v2.
 
     Raises:
         TunediffError: a file is invalid, a question of squad_v2 has no prediction, or task and data do not match.

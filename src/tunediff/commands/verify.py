@@ -114,7 +114,12 @@ def _next(differing: Sequence[str]) -> str:
 
 
 def check(stages: Sequence[str], set_name: str, n: int) -> Iterator[Checked]:
-    """Run stages again, in the order of `STAGES`; each model answers at most n cases of the test set.
+    """Run stages again, in the order of `STAGES`.
+
+    Args:
+        stages: names of the stages.
+        set_name: name of the test set that predictions are checked on.
+        n: maximum number of cases that each model answers.
 
     Raises:
         TunediffError: an output of a stage is missing.

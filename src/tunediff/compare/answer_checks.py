@@ -46,7 +46,11 @@ def _is_of_labels(task: Task, tally: Tally, right: int) -> bool:
 def degenerate_checks(task: Task, tally: Tally, who: str, confidence: float) -> Iterator[Raised]:
     """TD101: a model that need not read the case, provided there are enough cases to show it.
 
-    `who` is the model's name, such as "tuned model"; for `confidence`, see `chance_checks`.
+    Args:
+        task: the task of the cases.
+        tally: the model's answers by gold label.
+        who: name of the model, such as "tuned model".
+        confidence: as for `chance_checks`.
     """
     gold: Counter[str] = Counter()
     for (label, _), cases in tally.items():

@@ -54,7 +54,12 @@ class Health:
 
 
 def health_of(board: Board, recipes: Sequence[Recipe]) -> Health:
-    """Estimate the quality of a test set from the runs of a board and their recipes."""
+    """Estimate the quality of a test set from the runs of a board.
+
+    Args:
+        board: a board of at least two runs.
+        recipes: the recipes of the same runs.
+    """
     runs = {row.name: at for at, row in enumerate(board.rows)}
     seeds = [[runs[name] for name in recipe.runs] for recipe in recipes]
     alone = [[at] for at in runs.values() if not any(at in group for group in seeds)]

@@ -147,7 +147,9 @@ def _ends(name: str, interval: tuple[float, float]) -> dict[str, float]:
 def changed_cases(chain: Chain, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Return the cases that any step changes: case_id, label and NAME_prediction of each variant (None if invalid).
 
-    With `names`, only these variants, in the order of the chain, are considered.
+    Args:
+        chain: the chain.
+        names: names of the variants to consider, in the order of the chain; None: all.
     """
     chosen = [
         (name, frame) for name, frame in zip(chain.names, chain.frames, strict=True) if names is None or name in names

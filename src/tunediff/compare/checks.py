@@ -36,7 +36,14 @@ FEW_CLUSTERS = 20
 def read_run(
     prepare: Path, base_model: Path, evaluations: Mapping[str, Path], train_log: Path, acknowledge: Mapping[str, str]
 ) -> Run:
-    """Read the results of other stages: metrics of prepare, of base_model and of each model, and losses by epoch.
+    """Read the results of other stages.
+
+    Args:
+        prepare: metrics of the stage prepare.
+        base_model: metrics of the stage base_model.
+        evaluations: metrics of each model.
+        train_log: losses by epoch.
+        acknowledge: reasons by code.
 
     Raises:
         TunediffError: a file is missing or cannot be read.
@@ -183,7 +190,12 @@ def _about_clusters(comparison: "Comparison") -> Iterator[Raised]:
 
 
 def environment_checks(base: Mapping[str, str], tuned: Mapping[str, str]) -> Iterator[Raised]:
-    """TD206: environments of the two evaluations (see `tunediff.models.environment`) that differ; empty: unknown."""
+    """TD206: environments of the two evaluations (see `tunediff.models.environment`) that differ.
+
+    Args:
+        base: environment of the evaluation of the base model; empty if unknown.
+        tuned: environment of the evaluation of the tuned model.
+    """
     names = [name for name in {**base, **tuned} if base.get(name) != tuned.get(name)] if base and tuned else []
     if names:
         changes = "; ".join(
@@ -198,7 +210,12 @@ def environment_checks(base: Mapping[str, str], tuned: Mapping[str, str]) -> Ite
 
 
 def unchanged_checks(log_probs: Mapping[str, Floats], models: Models = DEFAULT_MODELS) -> Iterator[Raised]:
-    """TD207: a tuned model whose log-probabilities equal the base model's to the last digit; none if they are empty."""
+    """TD207: a tuned model whose scores equal the base model's to the last digit.
+
+    Args:
+        log_probs: log-probabilities of base and tuned, of shape (n_cases, n_labels); empty if a case has none.
+        models: names of the two.
+    """
     if log_probs and np.array_equal(log_probs["base"], log_probs["tuned"]):
         yield raise_check(
             "TD207",

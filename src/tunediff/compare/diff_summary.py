@@ -11,7 +11,11 @@ from tunediff.data.cases import MODELS
 
 
 def diff_summary(found: Evidence) -> str:
-    """Return a summary of the pipeline's comparison, which has its cases, a few lines of text."""
+    """Return a summary of the pipeline's comparison, a few lines of text.
+
+    Args:
+        found: the result of `tunediff.compare.evidence.gather` for a comparison that has its cases.
+    """
     metrics, comparison = found.metrics, found.comparison
     task, n = comparison.task, int(metrics["n"])
     lines = [

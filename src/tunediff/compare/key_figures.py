@@ -17,8 +17,12 @@ DIFFERENCE_KEYS = (
 def summary(found: Evidence) -> dict[str, float]:
     """Return at most twelve figures of a comparison; those that were not measured are omitted.
 
-    They are some keys of metrics/diff_cases.json, the numbers of invalid answers, and the tuned model's negative
-    log-likelihood in nats per case.
+    Args:
+        found: the result of `tunediff.compare.evidence.gather`.
+
+    Returns:
+        Some keys of metrics/diff_cases.json, the numbers of invalid answers, and the tuned model's negative
+        log-likelihood in nats per case.
     """
     metrics = {key: found.metrics[key] for key in DIFFERENCE_KEYS if key in found.metrics}
     for model in ("base", "tuned"):

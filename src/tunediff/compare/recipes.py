@@ -52,7 +52,10 @@ class Recipe(NamedTuple):
 def find_recipes(runs: Sequence[Answered]) -> list[Recipe]:
     """Return the recipes of at least two seeds, in the order of their first runs.
 
-    Of several runs with the same seed, only the first counts. Runs without parameters or without a base belong to none.
+    Of several runs with the same seed, only the first counts.
+
+    Args:
+        runs: the runs; those without parameters or without a base belong to no recipe.
 
     Raises:
         TunediffError: the runs answered different cases.

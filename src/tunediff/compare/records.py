@@ -24,7 +24,10 @@ def case_records(
 ) -> Iterator[dict[str, Any]]:
     """Yield one JSON-ready record per case of a pipeline run, in the order of the test split.
 
-    `slices` has the names of the slices of each case; for `stable`, see `tunediff.compare.explanations.causes.causes`.
+    Args:
+        comparison: a comparison that has its cases.
+        slices: names of the slices of each case.
+        stable: whether the base model gives the same answer at another batch size, by case_id; None if not measured.
 
     Yields:
         case_id, the input fields (such as premise and hypothesis), label, the fields of `Task.gold_record`,

@@ -65,7 +65,13 @@ def score(
 def label_scores(
     labels: Sequence[str], gold: Iterable[str], predictions: Iterable[str | None], confidence: float = 0.95
 ) -> dict[str, float]:
-    """Return the metrics that require labels only, as a flat dict; arguments as for `score`.
+    """Return the metrics that require labels only, as a flat dict.
+
+    Args:
+        labels: the label list of the task, of length n_labels.
+        gold: the right label of each case, of length n_cases.
+        predictions: the predicted label of each case, None (or NaN) if the answer is invalid.
+        confidence: level of the interval of the accuracy.
 
     Returns:
         n: number of cases. accuracy, accuracy_low, accuracy_high: 0..1, with the Wilson interval. balanced_accuracy:
@@ -115,10 +121,18 @@ def confusion(labels: Sequence[str], gold: Iterable[str], predictions: Iterable[
 
 
 def per_class(labels: Sequence[str], counts: Counts) -> list[dict[str, Any]]:
-    """Return label, precision, recall, f1 (0..1) and support (cases of that gold label), by label, from `confusion`."""
+    """Return label, precision, recall, f1 (0..1) and support (cases of that gold label), one row per label.
+
+    Args:
+        labels: the label list of the task, of length n_labels.
+        counts: the result of `confusion`.
+    """
     return [
         {
-            **{"label": label, "precision": float(precision), "recall": float(recall), "f1": float(f1)},
+            "label": label,
+            "precision": float(precision),
+            "recall": float(recall),
+            "f1": float(f1),
             "support": int(support),
         }
         for label, precision, recall, f1, support in zip(labels, *_rates(counts), counts.sum(axis=1), strict=True)
@@ -129,8 +143,11 @@ def degenerate_reason(labels: Sequence[str], counts: Counts) -> str | None:
     """Return a sentence if the predictions are degenerate, else None.
 
     They are if more than 95 % of the cases get the same label, or if the accuracy is no better than that of always
-    answering the most frequent gold label. Predictions that are all invalid are not degenerate. The counts are those of
-    `confusion`.
+    answering the most frequent gold label. Predictions that are all invalid are not degenerate.
+
+    Args:
+        labels: the label list of the task, of length n_labels.
+        counts: the result of `confusion`.
     """
     n, right = int(counts.sum()), int(counts.trace())
     support, predicted = counts.sum(axis=1), counts[:, :-1].sum(axis=0)

@@ -85,7 +85,12 @@ def confidence_of(log_probs: Floats) -> Floats:
 
 
 def gold_margins(log_probs: Floats, gold: Codes) -> Floats:
-    """Return the lead of the gold label over the best other label in nats, of shape (n_cases,), negative if behind."""
+    """Return the lead of the gold label over the best other label in nats, of shape (n_cases,); negative if it trails.
+
+    Args:
+        log_probs: log-probabilities of shape (n_cases, n_labels).
+        gold: index of the gold label of each case.
+    """
     at = np.arange(len(gold))
     others = log_probs.copy()
     others[at, gold] = -np.inf
@@ -133,8 +138,14 @@ def ece_interval(
 
     Clusters of cases are resampled, and bins are formed anew. Resampling increases the upward bias of the error, so
     percentiles would be too high; the basic bootstrap (Davison and Hinkley 1997, section 5.2) reflects them at the
-    estimate, which corrects the bias. The interval always includes the estimate. Above 20,000 cases, there are fewer
-    replicates, down to 200, because the interval is narrow there. Arguments as for `adaptive_ece`.
+    estimate, which corrects the bias. The interval always includes the estimate.
+
+    Args:
+        confidence: as for `adaptive_ece`.
+        right: as for `adaptive_ece`.
+        level: level of the interval.
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
+        replicates: maximum number; above 20,000 cases fewer, down to 200, because the interval is narrow there.
     """
     units = cluster_codes(clusters, len(confidence))
     low, high = _reflected(_weighted_ece(confidence, right), units, level, replicates)
@@ -150,8 +161,14 @@ def ece_difference_interval(
 ) -> tuple[float, float]:
     """Return a paired bootstrap interval of the difference of two models' `adaptive_ece`, after minus before.
 
-    Each replicate uses the same clusters for both models, each given by its confidence and right; otherwise like
-    `ece_interval`.
+    Each replicate uses the same clusters for both models; otherwise like `ece_interval`.
+
+    Args:
+        before: confidence and right of the model before, as for `adaptive_ece`.
+        after: confidence and right of the model after, on the same cases.
+        level: level of the interval.
+        clusters: as for `ece_interval`.
+        replicates: as for `ece_interval`.
     """
     errors = [_weighted_ece(*model) for model in (before, after)]
     units = cluster_codes(clusters, len(before[0]))
@@ -215,8 +232,12 @@ def reliability(confidence: Floats, right: Flags, level: float, bins: int = BINS
 def selective_accuracy(confidence: Floats, right: Flags, points: int = 100) -> pd.DataFrame:
     """Return the accuracy on the most confident cases, by the share of cases answered.
 
-    Cases of equal confidence are answered together, so there may be fewer rows than `points`. Other arguments are those
-    of `adaptive_ece`.
+    Cases of equal confidence are answered together, so there may be fewer rows than requested.
+
+    Args:
+        confidence: confidence of each case, of shape (n_cases,).
+        right: whether the most likely label is the gold label, of shape (n_cases,).
+        points: maximum number of rows.
 
     Returns:
         coverage: share of cases answered, 0..1, ascending to 1. cases. threshold: lowest confidence of an answered

@@ -58,7 +58,9 @@ def token_f1(answers: Sequence[str], prediction: str) -> float:
 def case_scores(answers: Iterable[Sequence[str]], predictions: Iterable[str | None]) -> tuple[Floats, Floats]:
     """Return exact match and token F1 of each question by the rules of 2.0, each of shape (n_cases,), in 0..1.
 
-    References and prediction are empty for "no answer"; the prediction None is invalid and scores 0.
+    Args:
+        answers: the reference answers of each question; empty if it has none.
+        predictions: one per question, empty for "no answer"; None is invalid and scores 0.
     """
     pairs = [
         (0, 0.0) if prediction is None else (exact_match(references, prediction), token_f1(references, prediction))
@@ -145,7 +147,13 @@ def v2_dictionary(
 
 
 def threshold_gains(scores: Floats, answerable: Flags, silent: Flags) -> Floats:
-    """Return the score of each answer minus that of "no answer", in -1..1; see `best_threshold` for the arguments."""
+    """Return the score of each answer minus that of "no answer", in -1..1, of shape (n_cases,).
+
+    Args:
+        scores: exact match or F1 of each answer, in 0..1.
+        answerable: whether the question has an answer.
+        silent: whether the model's answer is empty, so that no threshold changes it.
+    """
     return np.where(answerable, scores, np.where(silent, 0.0, -1.0))
 
 
@@ -158,7 +166,7 @@ def best_threshold(scores: Floats, answerable: Flags, silent: Flags, no_answer: 
     Args:
         scores: exact match or F1 of each answer, in 0..1.
         answerable: whether the question has an answer.
-        silent: whether the model's answer is empty, so that no threshold changes it.
+        silent: whether the model's answer is empty.
         no_answer: probability of no answer.
     """
     order = np.argsort(no_answer, kind="stable")

@@ -50,7 +50,11 @@ _CHARACTER = re.compile(f"[{_UNSPACED}]")
 
 
 def is_latin(answers: Sequence[Texts]) -> bool:
-    """Return whether nearly all cases have references in mostly Latin letters, which the libraries can read."""
+    """Return whether nearly all cases have references in mostly Latin letters, which the libraries can read.
+
+    Args:
+        answers: the reference texts of each case.
+    """
     return sum(not _is_latin("".join(references)) for references in answers) <= FEW * len(answers)
 
 

@@ -32,10 +32,13 @@ def confusion_tables(cells: Sequence[Cell], labels: Sequence[str]) -> tuple[Coun
 
 
 def confusion_picture(labels: Sequence[str], counts: Counts, who: str, with_unlabelled: bool) -> Markup:
-    """Draw a heat map of gold label by answer for a model, such as "base model".
+    """Draw a heat map of gold label by answer; the shade is the share of the gold label's cases.
 
-    The shade is the share of the gold label's cases. The counts have shape (n_labels, n_labels + 1); the last column is
-    for answers without a label, and shown only `with_unlabelled`.
+    Args:
+        labels: the label list, of length n_labels.
+        counts: of shape (n_labels, n_labels + 1); the last column is for answers without a label.
+        who: name of the model, such as "base model".
+        with_unlabelled: whether to show the last column.
     """
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     title = f"Confusion of the {who}"

@@ -37,7 +37,12 @@ class Pages(NamedTuple):
 
 
 def diff_pages(found: Evidence, names: tuple[str, str]) -> Pages:
-    """Return the two reports about two files of these names."""
+    """Return the two reports.
+
+    Args:
+        found: the result of `tunediff.compare.evidence.gather` for two files.
+        names: names of the two files.
+    """
     comparison = found.comparison
     slices, labels = (found.tables.get(name, pd.DataFrame()) for name in ("slices", "labels"))
     results = Results(

@@ -82,6 +82,9 @@ def chosen(transitions: Sequence[str] | pd.Series, most: int = MOST_CASES) -> np
 def explorer_data(results: Results) -> dict[str, Any]:
     """Return the data of the case explorer, JSON-ready.
 
+    Args:
+        results: results of the experiment.
+
     Returns:
         inputs: names of the inputs. labels: gold labels that occur, empty if there are too many for a menu. slices:
         names of the slices; cases refer to them by index. score, key: the sort criterion, margin or the task's first
@@ -152,7 +155,9 @@ def _text(case: Record, name: str) -> str | list[str] | None:
 def pieces_of(context: str, answers: Sequence[Record]) -> list[str]:
     """Split a context at its gold answers (plain, answer, plain, ...), truncated to a part around the first answer.
 
-    An answer has text and start, which is None if it is not in the context.
+    Args:
+        context: visible text.
+        answers: gold answers with text and start, which is None if the answer is not in the context.
     """
     marked: list[list[int]] = []
     for start, end in sorted(

@@ -29,7 +29,11 @@ SHORT = {
 
 
 def flow_picture(flows: Sequence[Flow]) -> Markup:
-    """Draw the bands of at least one case."""
+    """Draw the bands.
+
+    Args:
+        flows: numbers of cases by outcome before, outcome after and transition; at least one case.
+    """
     drawn = [flow for flow in sorted(flows, key=_order) if flow.cases]
     n = sum(flow.cases for flow in drawn)
     nodes = {side: _nodes(drawn, side) for side in ("before", "after")}

@@ -118,7 +118,12 @@ def protocol_hash(
 
 
 def model_card(contents: Mapping[str, Any], setup: Setup) -> str:
-    """Return the model card in the hub's Markdown, from `page.page_contents`: front matter, results, how to load it."""
+    """Return the model card in the hub's Markdown: front matter, results, and how to load the model.
+
+    Args:
+        contents: the result of `page.page_contents` for a pipeline.
+        setup: the sections of params.yaml.
+    """
     from huggingface_hub import ModelCardData
 
     model, adapt, task = setup.model, setup.adapt, contents["task"]

@@ -55,7 +55,13 @@ def loss_picture(log: Sequence[Record]) -> Markup:
 
 
 def gain_picture(gain: Sequence[Record], names: Mapping[str, str], measure: str) -> Markup:
-    """Draw a waterfall chart of the parts of the change with their intervals, in percentage points, and of the sum."""
+    """Draw a waterfall chart of the parts of the change with their intervals, and of the sum.
+
+    Args:
+        gain: rows with part, points, low and high, in percentage points.
+        names: names of the parts for readers.
+        measure: name of the metric.
+    """
     import altair as alt
 
     rows: list[dict[str, Any]] = []

@@ -100,14 +100,21 @@ KINDS: dict[str, type[Written]] = {"controls": Controls, "checkpoints": Checkpoi
 
 
 def run_hash(base: Mapping[str, float], tuned: Mapping[str, float]) -> str:
-    """Return the value of the key `of` that identifies a run: a hash of metrics/eval_base.json and eval_tuned.json."""
+    """Return the value of the key `of` that identifies a run in these files: a hash of the scores of both models.
+
+    Args:
+        base: content of metrics/eval_base.json.
+        tuned: content of metrics/eval_tuned.json.
+    """
     return content_hash([base, tuned])
 
 
 def side_metrics(path: Path, run: str) -> dict[str, Any]:
     """Return the metrics of a command for this run; empty if there is no file, or if it belongs to another run.
 
-    The file is named after its command, and `run` is the result of `run_hash`.
+    Args:
+        path: path of the file, named after its command.
+        run: the result of `run_hash`.
 
     Raises:
         TunediffError: the file belongs to this run, but a value is missing or has the wrong type.

@@ -69,7 +69,11 @@ def units(values: npt.ArrayLike, clusters: Clusters = None) -> Units:
 
 
 def merged(parts: Iterable[Units]) -> Units:
-    """Merge units with sparse integer totals, counting equal rows together."""
+    """Merge units with sparse totals, counting equal rows together.
+
+    Args:
+        parts: units with integer totals.
+    """
     rows, counts = zip(*((csr_array(part.totals), part.counts) for part in parts), strict=True)
     if len(rows) == 1:
         return Units(rows[0], counts[0])
@@ -107,7 +111,7 @@ def bootstrap_interval(
         strata: the result of `units`; if there are several, each is resampled separately and keeps its size.
         statistic: function of the summed totals of shape (replicates, columns) that returns values of shape
             (replicates,).
-        confidence: level of the interval.
+        confidence: level of the interval, in 0..1.
 
     Raises:
         ValueError: there is a single unit.
@@ -139,7 +143,13 @@ def replicated(strata: Units | Sequence[Units], statistic: Statistic) -> tuple[F
 
 
 def expanded_percentiles(values: Floats, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the expanded percentile interval of the statistic of each replicate, for n units, at least two."""
+    """Return the expanded percentile interval.
+
+    Args:
+        values: the statistic of each replicate.
+        n: number of units, at least two.
+        confidence: level of the interval, in 0..1.
+    """
     outside = scipy.stats.norm.cdf(-sqrt(n / (n - 1)) * scipy.stats.t.ppf((1 + confidence) / 2, n - 1))
     low, high = np.quantile(values, [outside, 1 - outside])
     return float(low), float(high)
@@ -149,6 +159,10 @@ def draws(n: int, replicates: int) -> Iterator[Floats]:
     """Yield the frequencies of n resampled units, in chunks of replicates of shape (n_replicates, n).
 
     For statistics that are not functions of sums over units, such as one whose threshold is tuned in each replicate.
+
+    Args:
+        n: number of units.
+        replicates: total number of replicates.
     """
     generator = np.random.default_rng(0)
     step = max(1, AT_ONCE // n)
@@ -167,6 +181,11 @@ def mean_interval(values: npt.ArrayLike, clusters: Clusters = None, confidence: 
     """Return the bootstrap interval of a mean.
 
     For a score: `mean_interval(f1)`. For a paired difference by paragraph: `mean_interval(after - before, paragraphs)`.
+
+    Args:
+        values: value of each case, of length n_cases.
+        clusters: cluster of each case, of length n_cases, resampled as a whole; None: cases.
+        confidence: level of the interval, in 0..1.
 
     Raises:
         ValueError: there are fewer than two cases or clusters, or the lengths differ.

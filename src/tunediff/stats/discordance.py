@@ -20,9 +20,12 @@ Counts = npt.NDArray[np.int64]
 
 
 def discordance(right: Flags) -> Counts:
-    """Return the numbers of discordant cases, of shape (n_runs, n_runs), given `right`, of shape (n_runs, n_cases).
+    """Return the numbers of discordant cases, of shape (n_runs, n_runs).
 
     Entry [a, b] is the number of cases that b has right and a has not.
+
+    Args:
+        right: whether each run has each case right, of shape (n_runs, n_cases).
     """
     # Integers up to 2^53 are exact in float64, whose matrix product is fast.
     numbers = right.astype(np.float64)
@@ -32,7 +35,9 @@ def discordance(right: Flags) -> Counts:
 def pair_tests(right: Flags, clusters: Clusters = None) -> Floats:
     """Return the two-sided exact p-value of every pair of runs, symmetric, of shape (n_runs, n_runs).
 
-    As for `discordance`, `right` has shape (n_runs, n_cases).
+    Args:
+        right: whether each run has each case right, of shape (n_runs, n_cases).
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
     """
     codes = cluster_codes(clusters, right.shape[1])
     if int(codes.max()) + 1 == len(codes):

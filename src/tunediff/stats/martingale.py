@@ -67,7 +67,10 @@ class Units(NamedTuple):
 def sequential_units(values: Integers, clusters: Clusters = None, least: int = -1) -> Units:
     """Return the units in the order of reading; a cluster counts as read with its last case.
 
-    Values are integers in least..1, of length n_cases, at least 1.
+    Args:
+        values: integers in least..1, of length n_cases, at least 1.
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
+        least: lowest possible value.
     """
     n = len(values)
     codes = cluster_codes(clusters, n)
@@ -115,9 +118,11 @@ def first_decision(units: Units, mean: float, log_above: float, log_below: float
 
 
 def always_valid_interval(units: Units, confidence: float) -> tuple[float, float]:
-    """Return the interval of means that are not rejected after all units.
+    """Return the interval of means that are not rejected after all units, valid at all looks simultaneously.
 
-    The confidence is the probability that the intervals of all looks contain the mean.
+    Args:
+        units: at least one unit.
+        confidence: probability that the intervals of all looks contain the mean.
     """
     enough = -np.log(1 - confidence)
 
@@ -133,7 +138,10 @@ def always_valid_interval(units: Units, confidence: float) -> tuple[float, float
 def cases_to_decide(units: Units, mean: float, log_enough: float) -> int | None:
     """Return the number of cases required to reject a mean, if further units are like these; None above a billion.
 
-    It is rejected once the logarithm of the capital reaches `log_enough`.
+    Args:
+        units: at least one unit.
+        mean: the hypothetical mean, in units.least..1.
+        log_enough: logarithm of the required capital.
     """
     share = units.counts[None, :] / units.seen[-1]  # units of each kind per case
     return fewest(lambda cases: bool(_log_capital(share * cases, units.kinds, mean, units.least)[0] >= log_enough))

@@ -92,7 +92,9 @@ def standard_error(change: npt.NDArray[np.int64], clusters: Clusters = None) -> 
     >>> f"{standard_error(np.repeat([1, -1, 0], [49, 2, 49])):.4f}"
     '0.0538'
 
-    A change is 1 if repaired, -1 if broken, else 0. Residuals are summed within clusters (Liang and Zeger 1986).
+    Args:
+        change: change of each case: 1 repaired, -1 broken, else 0; of length n_cases, at least 1.
+        clusters: cluster of each case, whose residuals are summed (Liang and Zeger 1986); None: cases are independent.
     """
     residuals = np.bincount(cluster_codes(clusters, len(change)), weights=change - change.mean())
     return sqrt(float(residuals @ residuals)) / len(change)
@@ -108,6 +110,12 @@ def mean_difference_interval(
 
     With clusters, residuals are summed within each (Liang and Zeger 1986), and the degrees of freedom are those of the
     clusters.
+
+    Args:
+        before: score of each case before, of shape (n_cases,).
+        after: score of each case after.
+        confidence: level of the interval, in 0..1.
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
     """
     change = after - before
     mean, n = float(change.mean()), len(change)
@@ -161,6 +169,12 @@ def smallest_detectable(n: int, discordant: float, alpha: float = 0.05, power: f
         sqrt(n d) = z(1 - alpha/2) + z(power) sqrt(1 - d)
 
     and 1 if there is no solution.
+
+    Args:
+        n: number of cases.
+        discordant: share of cases that flip, in 0..1.
+        alpha: two-sided level of the test.
+        power: probability of detecting a difference of this size, in 0.5..1.
     """
     found = minimum_detectable_difference(n, discordant, alpha, power) if discordant else None
     if found is not None:
@@ -177,7 +191,13 @@ def smallest_detectable(n: int, discordant: float, alpha: float = 0.05, power: f
 def cases_needed(difference: float, discordant: float, alpha: float = 0.05, power: float = 0.8) -> int:
     """Return the number of cases required to detect a difference with the given power.
 
-    The formula of `minimum_detectable_difference`, solved for n. The sign of the difference, in -1..1, does not matter.
+    The formula of `minimum_detectable_difference`, solved for n.
+
+    Args:
+        difference: the difference, in -1..1; its sign does not matter.
+        discordant: share of cases that flip, in 0..1.
+        alpha: two-sided level of the test.
+        power: probability of detecting the difference, in 0.5..1.
 
     Raises:
         ValueError: the difference is 0, or larger than the share of cases that flip.

@@ -38,7 +38,12 @@ def swap_test(pairs: Units, statistic: Statistic) -> float:
 
 
 def swap_tests(pairs: Units, statistic: Statistic) -> Floats:
-    """Return the p-value of `swap_test` for each of several differences, of shape (replicates, differences)."""
+    """Return the p-value of `swap_test` for each of several differences of the same sums.
+
+    Args:
+        pairs: as for `swap_test`.
+        statistic: as for `swap_test`, but with values of shape (replicates, differences).
+    """
     columns = pairs.totals.shape[1] // 2
     kept, swapped = pairs.totals[:, :columns], pairs.totals[:, columns:]
     turned: Any = swapped - kept
@@ -90,7 +95,9 @@ def swap_test_of(statistic: Callable[[Flags], Floats], n: int, replicates: int) 
 def sign_flip(differences: npt.ArrayLike, clusters: Clusters = None) -> float:
     """Return the two-sided p-value of the sign-flip test of paired differences, in 0..1.
 
-    They are scores after minus scores before, such as token F1. Signs within a cluster are flipped together.
+    Args:
+        differences: score after minus score before, of length n_cases, such as token F1.
+        clusters: cluster of each case, of length n_cases, whose signs are flipped together; None: cases.
 
     Raises:
         ValueError: there is no case, or the lengths differ.

@@ -73,7 +73,9 @@ class Layout(NamedTuple):
 def two_way(change: npt.NDArray[np.int64], clusters: Clusters = None) -> Layout:
     """Return the gain by seed and its variances.
 
-    The change of each case, of shape (n_seeds, n_cases), is 1 if repaired, -1 if broken, else 0.
+    Args:
+        change: change of each case, of shape (n_seeds, n_cases): 1 repaired, -1 broken, else 0.
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
 
     Raises:
         ValueError: there are fewer than two seeds, or fewer than two clusters.
@@ -109,8 +111,12 @@ def recipe_interval(layout: Layout, confidence: float) -> tuple[float, float]:
 
     If no seed flips a case, it is the interval over cases (Tango 1998), which has a positive width.
 
+    Args:
+        layout: a layout of at least `FEWEST_SEEDS` seeds.
+        confidence: level of the interval.
+
     Raises:
-        ValueError: there are fewer than `FEWEST_SEEDS` seeds.
+        ValueError: there are fewer seeds.
     """
     if layout.seeds < FEWEST_SEEDS:
         raise ValueError(f"found {layout.seeds} seeds, expected at least {FEWEST_SEEDS}")
@@ -136,9 +142,15 @@ def chance_worse(layout: Layout) -> float:
 
 
 def seeds_needed(layout: Layout, half_width: float, confidence: float) -> int | None:
-    """Return the total number of seeds, at least three, for which the interval of the mean gain has a half-width.
+    """Return the number of seeds, at least three, for which the interval of the mean gain has a given half-width.
 
-    None if no number is enough, because the variance between cases is too large.
+    Args:
+        layout: the layout of the seeds so far.
+        half_width: the wanted half-width, more than 0.
+        confidence: level of the interval.
+
+    Returns:
+        The total number of seeds; None if no number is enough, because the variance between cases is too large.
     """
     parts, n, quantile = layout.components, layout.cases, (1 + confidence) / 2
     for seeds in range(FEWEST_SEEDS, MOST_SEEDS + 1):
@@ -154,7 +166,12 @@ def multi_bootstrap(change: npt.NDArray[np.int64], confidence: float, clusters: 
     """Return the bootstrap interval of the mean gain, with both seeds and cases resampled.
 
     Sellam et al. 2022 (The MultiBERTs); base and tuned model share the sample. With few seeds it is too short, so it is
-    reported only in addition to `recipe_interval`. Arguments as for `two_way`.
+    reported only in addition to `recipe_interval`.
+
+    Args:
+        change: as for `two_way`.
+        confidence: level of the interval.
+        clusters: as for `two_way`.
     """
     seeds, n = change.shape
     drawn = units(np.concatenate([change, np.ones((1, n))]).T, clusters)

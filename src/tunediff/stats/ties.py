@@ -57,7 +57,11 @@ def rank_intervals(separated: Flags, shares: Floats) -> tuple[Counts, Counts]:
     """Return the best and the worst rank of each run, from 1, of shape (n_runs,) each.
 
     The best rank is one plus the number of significantly better runs, the worst is the number of runs minus the number
-    of significantly worse ones. The share of right cases decides the better one of two separated runs.
+    of significantly worse ones.
+
+    Args:
+        separated: as for `tie_groups`.
+        shares: share of right cases of each run, which decides the better one of two separated runs.
     """
     better = separated & (shares[None, :] > shares[:, None])
     worse = separated & (shares[None, :] < shares[:, None])

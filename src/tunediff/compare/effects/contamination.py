@@ -32,7 +32,13 @@ def leaked(aligned: pd.DataFrame, leaks: Leaks, task: Task) -> pd.Series:
 
 
 def contamination(aligned: pd.DataFrame, cells: pd.Series, leaks: Leaks, task: Task) -> pd.DataFrame:
-    """Count the cases of each transition that training has seen; `cells` is categorical.
+    """Count the cases of each transition that training has seen.
+
+    Args:
+        aligned: the result of `tunediff.compare.pairs.align.align`.
+        cells: the transition of each row of `aligned`, categorical.
+        leaks: of the test split against the training split.
+        task: names of the inputs.
 
     Returns:
         One row per transition: transition, cases, same_inputs (a training case has equal inputs), near_duplicates (a
@@ -55,6 +61,14 @@ def clean_metrics(
     aligned: pd.DataFrame, cells: pd.Series, leaks: Leaks, task: Task, confidence: float, clusters: Clusters
 ) -> dict[str, float]:
     """Return the transition metrics of the cases that training has not seen, as a flat dict.
+
+    Args:
+        aligned: the result of `tunediff.compare.pairs.align.align`.
+        cells: the transition of each row of `aligned`.
+        leaks: of the test split against the training split.
+        task: names of the inputs.
+        confidence: level of the interval of the difference.
+        clusters: cluster of each case, such as its premise, of length n_cases; None: cases are independent.
 
     Returns:
         leaked: cases that training has seen; repaired_leaked and broken_leaked: those among the flips. Then every key

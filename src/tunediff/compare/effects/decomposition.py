@@ -79,7 +79,12 @@ def gain_steps(answers: pd.DataFrame) -> pd.DataFrame:
 def kind_steps(aligned: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
     """Return the contribution of each case to the part of its kind, -1, 0 or 1, on the index of `aligned`.
 
-    There is one column per kind that has a case; `kinds` has the gold label of each.
+    Args:
+        aligned: the result of `tunediff.compare.pairs.align.align`.
+        kinds: the gold label of each kind.
+
+    Returns:
+        One column per kind that has a case.
     """
     right = {who: (aligned[f"outcome_{who}"] == RIGHT).astype(np.int64) for who in MODELS}
     members = {kind: aligned["label"] == label for kind, label in kinds.items()}
@@ -113,14 +118,19 @@ def gain_parts(steps: pd.DataFrame, confidence: float, clusters: Clusters) -> pd
 
 
 def gain_metrics(parts: pd.DataFrame) -> dict[str, float]:
-    """Return gain_PART for each of `gain_parts`, such as gain_answer_format or gain_has_answer, in -2..2."""
+    """Return gain_PART for each part, such as gain_answer_format or gain_has_answer, as fractions in -2..2.
+
+    Args:
+        parts: the result of `gain_parts`.
+    """
     return {f"gain_{part}": float(points) / 100 for part, points in zip(parts["part"], parts["points"], strict=True)}
 
 
 def choices_accuracies(answers: pd.DataFrame) -> dict[str, float]:
     """Return choices_accuracy_base and _tuned, in 0..1: the accuracies when answers are choices among the labels.
 
-    Without generated answers, these are the main accuracies, and the result is empty. For `answers`, see `gain_steps`.
+    Args:
+        answers: see `gain_steps`; without generated answers, the result is empty, as these are the main accuracies.
     """
     if "generated_base" not in answers:
         return {}

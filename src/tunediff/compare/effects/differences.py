@@ -85,7 +85,15 @@ def score_difference(
     confidence: float,
     clusters: Clusters,
 ) -> Difference:
-    """Compare a per-case score in 0..1, such as token F1: paired bootstrap and sign-flip test, both by cluster."""
+    """Compare a per-case score, such as token F1: paired bootstrap and sign-flip test, both by cluster.
+
+    Args:
+        metric: name of the metric.
+        before: score of each case before, of length n_cases, in 0..1.
+        after: score of each case after.
+        confidence: level of the interval.
+        clusters: cluster of each case, such as the paragraph, of length n_cases; None: cases are independent.
+    """
     scores = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     change = scores[1] - scores[0]
     # A single unit gives no information about sampling error.

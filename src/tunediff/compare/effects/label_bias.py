@@ -22,7 +22,8 @@ from tunediff.stats.bootstrap import Floats
 def label_preference(log_probs: Floats) -> Floats:
     """Return the label bias of a model over the cases, in nats, of shape (n_labels,), with mean 0.
 
-    It follows from finite log-probabilities or logits of shape (n_cases, n_labels).
+    Args:
+        log_probs: finite log-probabilities or logits of shape (n_cases, n_labels).
     """
     # Centring both ways makes the optimization independent of constants added per label or per case.
     rows = log_probs - log_probs.mean(axis=1, keepdims=True)
@@ -52,15 +53,22 @@ def label_preference(log_probs: Floats) -> Floats:
 
 
 def calibrated(log_probs: Floats) -> Floats:
-    """Return the log-probabilities without the label bias (see `label_preference`), normalised, of the same shape."""
+    """Return the log-probabilities without the label bias, normalised, of the same shape.
+
+    Args:
+        log_probs: finite log-probabilities or logits of shape (n_cases, n_labels).
+    """
     return np.asarray(log_softmax(log_probs - label_preference(log_probs), axis=1), dtype=np.float64)
 
 
 def likeliest(scores: Floats, labels: Sequence[str]) -> npt.NDArray[np.object_]:
     """Return the most likely label of each case, of shape (n_cases,).
 
-    Ties, as for a model with equal scores in every case, are resolved in favour of the first label of the list. The
-    scores are those of `calibrated`, of shape (n_cases, n_labels).
+    Ties, as for a model with equal scores in every case, are resolved in favour of the first label of the list.
+
+    Args:
+        scores: the result of `calibrated`, of shape (n_cases, n_labels).
+        labels: the label list of the task, of length n_labels.
     """
     level = scores >= scores.max(axis=1, keepdims=True) - 1e-9
     return np.asarray(np.array(labels, dtype=object)[level.argmax(axis=1)])

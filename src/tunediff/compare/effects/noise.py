@@ -39,14 +39,22 @@ def answered_again(aligned: pd.DataFrame, column: str, task: Task, gold: Sequenc
 
 
 def stable(again: pd.DataFrame) -> pd.Series:
-    """Return whether both answers of `answered_again` to each case are the same, by case_id."""
+    """Return whether both answers to each case are the same, by case_id.
+
+    Args:
+        again: the result of `answered_again`.
+    """
     both_invalid = (again["outcome_base"] == INVALID) & (again["outcome_tuned"] == INVALID)
     same = again["prediction_base"].astype(object) == again["prediction_tuned"].astype(object)
     return pd.Series((same | both_invalid).to_numpy(dtype=bool), index=pd.Index(again["case_id"]), name="stable")
 
 
 def noise_floor(again: pd.DataFrame, name: str = "noise_floor") -> dict[str, float]:
-    """Count the cases that differ between the two evaluations of `answered_again`.
+    """Count the cases that differ between two evaluations of an untrained model.
+
+    Args:
+        again: the result of `answered_again`.
+        name: prefix of the keys.
 
     Returns:
         NAME_flips: cases that are right in one evaluation only. NAME_changed: cases with a different answer, including

@@ -125,7 +125,12 @@ def slices_of_cases(
 ) -> list[list[str]]:
     """Return the slices of each case, as "family: value", in the order of `aligned`.
 
-    Slices that are not in `table`, the result of `slices`, are omitted; the other arguments are those of `slices`.
+    Args:
+        aligned: as for `slices`.
+        cases: as for `slices`.
+        texts: as for `slices`.
+        families: as for `slices`.
+        table: the result of `slices`; other slices are omitted.
 
     Raises:
         TunediffError: a case of `aligned` is not among `cases`.

@@ -121,6 +121,11 @@ def delta_interval(cells: pd.Series, confidence: float, clusters: Clusters) -> t
     Tango's score interval. With clusters of several cases, each end is the wider of Tango's and that of a cluster
     bootstrap: a bootstrap alone has zero width when nothing flips, and Tango's interval alone treats the cases of a
     cluster as independent. With a single cluster, the result is (-1, 1).
+
+    Args:
+        cells: the transition of each case, of length n_cases.
+        confidence: level of the interval.
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
     """
     return change_interval(changes(cells), confidence, clusters)
 
@@ -149,7 +154,11 @@ def negative_flips(cells: pd.Series, confidence: float) -> NegativeFlips:
     """Return the rate of broken cases, and the number expected for independent models.
 
     Two models of accuracies a and b with independent errors break n a (1 - b) cases (Yan et al. 2021). Fewer show that
-    the tuned model kept what the base model knew. The interval is that of Clopper and Pearson 1934.
+    the tuned model kept what the base model knew.
+
+    Args:
+        cells: the transition of each case, of length n_cases, at least 1.
+        confidence: level of the interval (Clopper and Pearson 1934).
     """
     n, broken, repaired = len(cells), int((cells == "broken").sum()), int((cells == "repaired").sum())
     right = int((cells == "both_right").sum()) + broken

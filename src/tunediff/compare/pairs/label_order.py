@@ -99,6 +99,11 @@ def common_labels(before: Scored, after: Scored, names: tuple[str, str]) -> tupl
 
     If neither file lists its labels, the order is inferred from the predictions of both, see `Scored.order`.
 
+    Args:
+        before: scores of the base model.
+        after: scores of the tuned model.
+        names: names of the two for error messages.
+
     Raises:
         TunediffError: the label lists or their orders differ, or the order cannot be inferred.
     """

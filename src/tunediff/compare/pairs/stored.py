@@ -319,7 +319,13 @@ class Pairs:
 
 
 def pair(before: Stored, after: Stored, names: tuple[str, str], folder: Path | None = None) -> Pairs:
-    """Pair the predictions of both models, those of the tuned model in any order of rows.
+    """Pair the predictions of both models.
+
+    Args:
+        before: predictions of the base model.
+        after: predictions of the tuned model, in any order of rows.
+        names: names of the two for error messages.
+        folder: as for `RowGroups`.
 
     Raises:
         TunediffError: the two differ in their kind, label list or cases.

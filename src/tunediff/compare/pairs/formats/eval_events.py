@@ -34,7 +34,10 @@ def is_events(row: Mapping[str, Any]) -> bool:
 def read_events(rows: Rows, name: str, options: ReadOptions) -> Predictions:
     """Return the samples of a record as predictions.
 
-    The option metric is correct, or a number of the event metrics; by default the first that exists.
+    Args:
+        rows: events, each after its line.
+        name: name of the file for error messages.
+        options: metric: correct, or a number of the event metrics; None: the first that exists.
 
     Raises:
         TunediffError: no sample has an outcome, or none of that name.

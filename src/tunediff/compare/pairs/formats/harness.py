@@ -52,10 +52,14 @@ def is_sample(row: Mapping[str, Any]) -> bool:
 
 
 def read_samples(rows: Rows, name: str, options: ReadOptions) -> Predictions:
-    """Return the samples of one task as predictions, right by the option metric or the first one.
+    """Return the samples of one task as predictions.
 
-    The option part names the filter, if there are several. Filters without a name, as up to version 0.4.6, are named
-    1, 2, ... in their order. The cluster is a field of `doc`.
+    Args:
+        rows: samples, each with its line number.
+        name: name of the file for error messages.
+        options: metric: decides what is right; None: the first. part: the filter; None if there is only one. Filters
+            without a name, as up to version 0.4.6, are named 1, 2, ... in their order. fields: the cluster, a field of
+            `doc`.
 
     Raises:
         TunediffError: a row is not a sample, there are several filters but none is named, the metric is not 0 or 1, or

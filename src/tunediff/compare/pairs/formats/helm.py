@@ -31,7 +31,12 @@ def is_instances(row: Mapping[str, Any]) -> bool:
 
 
 def read_instances(rows: Rows, name: str, options: ReadOptions) -> Predictions:
-    """Return the instances of a file as predictions, right by the option metric or the first of `USUAL` that exists.
+    """Return the instances of a file as predictions.
+
+    Args:
+        rows: instances, each with its number.
+        name: name of the file for error messages.
+        options: metric: the statistic that decides what is right; None: the first of `USUAL` that exists.
 
     Raises:
         TunediffError: a row is not an instance, or there is no such statistic.

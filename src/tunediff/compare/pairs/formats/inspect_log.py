@@ -40,9 +40,13 @@ def is_log(row: Mapping[str, Any]) -> bool:
 
 
 def read_log(rows: Rows, name: str, options: ReadOptions) -> Predictions:
-    """Return the samples of a log as predictions, right by the scorer in the option metric or the first one.
+    """Return the samples of a log as predictions.
 
-    The rows are the log, or its header followed by its samples. The cluster is a field of the metadata.
+    Args:
+        rows: the log, or its header followed by its samples.
+        name: name of the file for error messages.
+        options: metric: the scorer that decides what is right; None: the first. fields: the cluster, a field of the
+            metadata.
 
     Raises:
         TunediffError: there is no sample or no score, or a sample is malformed.

@@ -31,9 +31,13 @@ def is_details(row: Mapping[str, Any]) -> bool:
 
 
 def read_details(rows: Rows, name: str, options: ReadOptions) -> Predictions:
-    """Return the documents of details as predictions, right by the option metric or the first one.
+    """Return the documents of details as predictions.
 
-    The cluster is a field of the document.
+    Args:
+        rows: documents, each with its number.
+        name: name of the file for error messages.
+        options: metric: the metric that decides what is right; None: the first. fields: the cluster, a field of the
+            document.
 
     Raises:
         TunediffError: a document is malformed, there is no such metric, or its value is neither right nor wrong.

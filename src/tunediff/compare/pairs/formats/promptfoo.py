@@ -36,8 +36,11 @@ def is_promptfoo(row: Mapping[str, Any]) -> bool:
 def read_promptfoo(rows: Rows, name: str, options: ReadOptions) -> Predictions:
     """Return one model's results as predictions.
 
-    The rows are the object, or its results. The option part names the model, if there are several; metric is success
-    (the default), score, or a named score; the cluster is a variable.
+    Args:
+        rows: the object, or its results.
+        name: name of the file for error messages.
+        options: part: the model, if there are several. metric: success (the default), score, or a named score.
+            fields: the cluster, a variable.
 
     Raises:
         TunediffError: there are several models but none is named, or a result is malformed.

@@ -60,8 +60,12 @@ def read_answers(path: Path, data: Path, no_answer: Path | None = None) -> Predi
     """Read SQuAD predictions, with exact match as the outcome and token F1 as the score of each question.
 
     The label is whether a question has an answer. Answers to questions outside of the data set are ignored, so that a
-    part of a data set can be evaluated. Without a file of probabilities that questions have no answer, those in the
-    file of answers are used, if any.
+    part of a data set can be evaluated.
+
+    Args:
+        path: the answers.
+        data: the data set in SQuAD's layout.
+        no_answer: file of {question id: probability of no answer}; None: use those in `path`, if any.
 
     Raises:
         TunediffError: a file is invalid, or has no answer to a question.
@@ -102,7 +106,10 @@ def _form(value: Any) -> str:
 
 
 def squad_answers(path: Path) -> dict[str, str]:
-    """Read SQuAD predictions in one of the three forms, an answer by question id.
+    """Read SQuAD predictions, an answer by question id.
+
+    Args:
+        path: a .json file in one of the three forms.
 
     Raises:
         TunediffError: the file has another form, a repeated question id, or an answer that is not valid Unicode.
