@@ -24,11 +24,12 @@ import pandas as pd
 from tunediff.commands.revisions import GAIN, folder_files, set_changes
 from tunediff.commands.runs import PIPELINE, read_numbers, stage_path
 from tunediff.compare.effects.transitions import TRANSITIONS, changes
-from tunediff.compare.verdict import Evaluated, Flags, Gain, Judged, Promises, judge, judged_line, overall, verdict_text
+from tunediff.compare.verdict import Evaluated, Gain, Judged, Promises, judge, judged_line, overall, verdict_text
 from tunediff.config.settings import DiffSettings, read_settings
 from tunediff.inputs.settings import HEADLINE
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import numbered_jsonl, shown
+from tunediff.stats.discordance import Flags
 from tunediff.tasks import task_of
 
 GATE_CLOSED, INCONCLUSIVE = 3, 4

@@ -20,9 +20,8 @@ import pandas as pd
 from tunediff.compare.answer_checks import cut_answer_checks, evaluation_checks, invalid_answer_checks, label_checks
 from tunediff.compare.effects.differences import no_classes
 from tunediff.compare.raised import DEFAULT_MODELS, Figures, Models, Raised, Run, count_of, raise_check
-from tunediff.metrics.calibration import Floats
 from tunediff.runtime.files import read_json, read_text
-from tunediff.stats.bootstrap import n_clusters
+from tunediff.stats.bootstrap import Floats, n_clusters
 
 if TYPE_CHECKING:
     from tunediff.compare.comparison import Comparison

@@ -10,7 +10,8 @@ import pandas as pd
 from tunediff.compare.comparison import with_transitions
 from tunediff.compare.explanations.causes import FLIPS, causes, plain
 from tunediff.data.cases import MODELS
-from tunediff.metrics.calibration import Floats, gold_margins, label_codes
+from tunediff.metrics.calibration import gold_margins, label_codes
+from tunediff.stats.bootstrap import Floats
 
 if TYPE_CHECKING:
     from tunediff.compare.comparison import Comparison

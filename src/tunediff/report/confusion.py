@@ -12,10 +12,10 @@ import numpy as np
 from markupsafe import Markup
 
 from tunediff.metrics.accuracy import Counts
-from tunediff.metrics.calibration import Floats
 from tunediff.report.drawing import COLOURS, chart, picture
 from tunediff.report.notation import percent, signed, whole
 from tunediff.report.results import Cell
+from tunediff.stats.bootstrap import Floats
 
 NO_LABEL = "(no label)"
 DARKEST = 0.5  # opacity of a full cell: text on it stays readable in both modes

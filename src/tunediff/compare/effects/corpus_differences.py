@@ -36,7 +36,8 @@ from tunediff.stats.bootstrap import (
     expanded_percentiles,
     units,
 )
-from tunediff.stats.permutation import Flags, swap_test, swap_test_of
+from tunediff.stats.discordance import Flags
+from tunediff.stats.permutation import swap_test, swap_test_of
 
 
 def threshold_differences(aligned: pd.DataFrame, confidence: float, clusters: Clusters) -> list[Difference]:

@@ -15,7 +15,6 @@ import pandas as pd
 
 from tunediff.data.cases import MODELS
 from tunediff.metrics.calibration import (
-    Floats,
     adaptive_ece,
     case_brier,
     case_nll,
@@ -26,7 +25,7 @@ from tunediff.metrics.calibration import (
     reliability,
     selective_accuracy,
 )
-from tunediff.stats.bootstrap import Clusters, n_clusters
+from tunediff.stats.bootstrap import Clusters, Floats, n_clusters
 from tunediff.stats.paired import mean_difference_interval
 
 

@@ -22,8 +22,7 @@ import pandas as pd
 from tunediff.compare.effects.decomposition import gain_steps, step_interval
 from tunediff.compare.effects.evaluation_settings import setting_answers
 from tunediff.data.cases import INVALID, MODELS, RIGHT
-from tunediff.metrics.calibration import Floats
-from tunediff.stats.bootstrap import Clusters
+from tunediff.stats.bootstrap import Clusters, Floats
 from tunediff.stats.intervals import clopper_pearson
 from tunediff.stats.paired import mean_difference_interval
 from tunediff.stats.shares import share_interval
