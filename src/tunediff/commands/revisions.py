@@ -134,7 +134,7 @@ def read_run(name: str, files: Files, confidence: float, clustered: bool) -> Ans
     return Answered(
         name,
         tuned.frame,
-        measure_of(tuned),
+        tuned.kind.words.measure,
         parameters,
         base.frame,
         over_baseline=_over_baseline(files, pipeline),
@@ -146,31 +146,14 @@ def read_run(name: str, files: Files, confidence: float, clustered: bool) -> Ans
     )
 
 
-def read_file(
-    name: str,
-    path: Path,
-    fields: Fields,
-    data: Path | None,
-    metric: str | None,
-    filter_name: str | None,
-    threshold: float | None,
-) -> Answered:
-    """Read a prediction file as `tunediff diff` does.
-
-    Args:
-        name: name of the run.
-        path: path of the file.
-        fields: names of its columns.
-        data: the data set of SQuAD predictions.
-        metric: metric of another tool's file that decides what is right.
-        filter_name: filter or model of another tool's file.
-        threshold: the lowest score that counts as right.
+def file_run(name: str, parts: Iterator[Predictions]) -> Answered:
+    """Return a prediction file, in the chunks of `read_predictions`, as a run.
 
     Raises:
         TunediffError: see `read_predictions`.
     """
-    found = joined(read_predictions(path, fields, data, metric, filter_name, threshold))
-    return Answered(name, found.frame, measure_of(found))
+    found = joined(parts)
+    return Answered(name, found.frame, found.kind.words.measure)
 
 
 def joined(parts: Iterator[Predictions]) -> Predictions:
@@ -186,11 +169,6 @@ def joined(parts: Iterator[Predictions]) -> Predictions:
         scored.look(table, frame["prediction"])
         frame = frame.assign(confidence=np.exp(log_probabilities(table, scored.probable)).max(axis=1))
     return found[0]._replace(frame=frame, scores=None)
-
-
-def measure_of(found: Predictions) -> str:
-    """Return the name of the share of right cases in the task of a file."""
-    return found.kind.words.measure
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
