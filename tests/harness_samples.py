@@ -2,7 +2,9 @@
 
 import json
 
+from tunediff.compare.pairs.file_format import ReadOptions
 from tunediff.compare.pairs.formats.harness import read_samples
+from tunediff.compare.pairs.predictions import Fields
 
 
 def choice_sample(doc_id, target, likelihoods, acc, choices=(" True", " Neither", " False"), **changes):
@@ -43,6 +45,7 @@ def generation_sample(doc_id, answer, right, filter_name="strict-match", **chang
     } | changes
 
 
-def read(*rows, **options):
+def read(*rows, cluster=None, filter_name=None, **options):
     # As from a file: JSON has no tuples.
-    return read_samples(enumerate(json.loads(json.dumps(rows)), start=1), "samples.jsonl", **options)
+    numbered = enumerate(json.loads(json.dumps(rows)), start=1)
+    return read_samples(numbered, "samples.jsonl", ReadOptions(Fields(cluster=cluster), part=filter_name, **options))

@@ -15,6 +15,7 @@ from tunediff.compare.answer_checks import (
     text_checks,
 )
 from tunediff.compare.checks import environment_checks, perplexity_checks, unchanged_checks
+from tunediff.compare.raised import Models
 from tunediff.metrics.accuracy import confusion, per_class
 from tunediff.tasks.classification import Classification, Inference
 from tunediff.tasks.question_answering import QuestionAnswering
@@ -165,13 +166,13 @@ def test_two_evaluations_in_different_environments_are_named_with_what_differs()
 
 def test_a_tuned_model_that_changes_not_one_log_probability_is_named_and_one_that_changes_the_last_digit_is_not():
     base = np.log([[0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])
-    [check] = unchanged_checks({"base": base, "tuned": base.copy()})
+    [check] = unchanged_checks({"base": base, "tuned": base.copy()}, Models())
     assert (check.code, check.name) == ("TD207", "Tuned model not applied")
     assert check.sentence.startswith("All 6 log-probabilities of the tuned model equal those of the base")
     nearly = base.copy()
     nearly[2, 1] = np.nextafter(nearly[2, 1], 0)
-    assert not list(unchanged_checks({"base": base, "tuned": nearly}))
-    assert not list(unchanged_checks({}))
+    assert not list(unchanged_checks({"base": base, "tuned": nearly}, Models()))
+    assert not list(unchanged_checks({}, Models()))
 
 
 def test_wrong_answers_that_end_at_the_token_limit_are_named_from_a_twentieth_of_the_cases():

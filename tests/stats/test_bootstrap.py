@@ -45,7 +45,7 @@ def test_cases_of_a_cluster_are_drawn_together():
 
 
 def test_a_case_without_a_cluster_stands_for_itself():
-    assert cluster_codes(["a", None, "b", "a", None]).tolist() == [0, 2, 1, 0, 3]
+    assert cluster_codes(["a", None, "b", "a", None], 5).tolist() == [0, 2, 1, 0, 3]
     values = [1.0, 0.0, 1.0, 0.0, 1.0]
     assert mean_interval(values, [None] * 5) == mean_interval(values)
 
@@ -73,11 +73,9 @@ def test_a_stratified_draw_never_loses_a_class_and_has_no_spread_between_classes
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_interval_and_another_one_nearly_the_same():
+def test_the_same_values_give_the_same_interval():
     values = np.random.default_rng(1).normal(size=500)
     assert mean_interval(values) == mean_interval(values)
-    assert mean_interval(values, seed=1) != mean_interval(values)
-    assert mean_interval(values, seed=1) == pytest.approx(mean_interval(values), abs=0.01)
 
 
 def test_many_kinds_are_drawn_in_parts_with_fewer_replicates():

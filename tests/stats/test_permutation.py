@@ -81,4 +81,4 @@ def test_a_statistic_of_the_swaps_is_tested_as_one_of_sums(n):
     def mean(swapped):
         return np.where(swapped, -change, change).mean(axis=1)
 
-    assert swap_test_of(mean, n) == pytest.approx(sign_flip(change), abs=0.0 if n == 7 else 0.02)
+    assert swap_test_of(mean, n, 10_000) == pytest.approx(sign_flip(change), abs=0.0 if n == 7 else 0.02)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from tunediff.commands.project import Project
 
 
+NAMED = 5
+
+
 class Agreement(NamedTuple):
     """The number of cases evaluated again, the number of equal predictions, and the cases that differ."""
 
@@ -32,6 +35,11 @@ def spread(cases: Sequence[Case], n: int) -> list[Case]:
     """Return at most `n` cases, evenly spread over all cases."""
     n = min(n, len(cases))
     return [cases[i * len(cases) // n] for i in range(n)]
+
+
+def first_named(case_ids: Sequence[str]) -> str:
+    """Return the first ids as text, with dots if there are more."""
+    return ", ".join(case_ids[:NAMED]) + ", ..." * (len(case_ids) > NAMED)
 
 
 def ask_again(project: "Project", engine: Engine, cases: Sequence[Case], held: "pd.DataFrame", title: str) -> Agreement:

@@ -24,13 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from tunediff.commands.diff import add_fields, comma_names, fields_of
-from tunediff.commands.revisions import experiments, folder_files, kept_files, read_file, read_run, revision_files
+from tunediff.commands.revisions import experiments, file_run, folder_files, kept_files, read_run, revision_files
 from tunediff.commands.table import aligned
 from tunediff.compare.board import Answered, Board, make_board
 from tunediff.compare.board_health import Health, health_of
-from tunediff.compare.comparison import CONFIDENCE
 from tunediff.compare.effects.health import review_lines
-from tunediff.compare.pairs.prediction_files import KINDS
+from tunediff.compare.pairs.prediction_files import KINDS, read_predictions
 from tunediff.compare.pairs.predictions import Fields
 from tunediff.compare.recipes import Recipe, case_lines, find_recipes, recipe_figures
 from tunediff.report.board_page import board_json, board_lines, board_pages, board_table
@@ -47,9 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="*", metavar="EXPERIMENT", help="runs (this folder and all its experiments)")
     parser.add_argument("--base", metavar="NAME", help="the run to compare the others with (projects: base)")
     add_fields(parser)
-    parser.add_argument(
-        "--confidence", type=float, default=CONFIDENCE, help=f"confidence level of all intervals ({CONFIDENCE})"
-    )
     parser.add_argument(
         "--half-width",
         type=float,
@@ -127,7 +123,8 @@ def _read_runs(args: argparse.Namespace) -> list[Answered]:
             if isinstance(place, Path) and place.is_file():
                 for part, fields, chosen in parts:
                     called = name if part is None else part if len(named) == 1 else f"{name} ({part})"
-                    found.append(read_file(called, place, fields, args.data, args.metric, chosen, args.threshold))
+                    read = read_predictions(place, fields, args.data, args.metric, chosen, args.threshold)
+                    found.append(file_run(called, read))
                 continue
             files = folder_files(place) if isinstance(place, Path) else revision_files(place, kept())
             # The runs have the same cases, so the clusters of one run are enough.

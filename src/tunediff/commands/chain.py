@@ -24,12 +24,12 @@ from pathlib import Path
 
 from tunediff.commands.compare import add_evaluation_options, params_text, project_of, run_project, write_project
 from tunediff.commands.diff import add_fields, fields_of
-from tunediff.commands.revisions import PIPELINE, folder_files, read_file, read_run
+from tunediff.commands.revisions import file_run, folder_files, read_run
+from tunediff.commands.runs import PIPELINE
 from tunediff.commands.table import aligned
 from tunediff.compare.board import Answered
 from tunediff.compare.chain import Chain, changed_cases, make_chain
-from tunediff.compare.comparison import CONFIDENCE
-from tunediff.compare.pairs.prediction_files import KINDS
+from tunediff.compare.pairs.prediction_files import KINDS, read_predictions
 from tunediff.report.chain_page import chain_json, chain_lines, chain_pages, chain_tables
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import replacing, write_json, write_jsonl, write_text
@@ -43,9 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("variants", nargs="+", metavar="VARIANT", help="the variants, in the order of the steps")
     add_fields(parser, "labelled cases to evaluate models on; for prediction files, the data set of SQuAD predictions")
     add_evaluation_options(parser, required=False)
-    parser.add_argument(
-        "--confidence", type=float, default=CONFIDENCE, help=f"confidence level of all intervals ({CONFIDENCE})"
-    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--out", type=Path, help="folder to write to")
 
@@ -108,7 +105,7 @@ def _places(variants: Sequence[str]) -> Iterator[tuple[str, Path | None]]:
 
 def _read(name: str, path: Path, args: argparse.Namespace, data: Path | None) -> Answered:
     if path.is_file():
-        return read_file(name, path, fields_of(args), data, args.metric, args.filter, args.threshold)
+        return file_run(name, read_predictions(path, fields_of(args), data, args.metric, args.filter, args.threshold))
     return read_run(name, folder_files(path), args.confidence, clustered=True)
 
 

@@ -11,26 +11,20 @@ test set. Bad input ends with one line and exit code 1.
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tunediff.commands.agreement import spread
-from tunediff.commands.controls import held_answers, of_run, with_sources
-from tunediff.commands.project import read_project
-from tunediff.commands.runs import stage_path
+from tunediff.commands.controls import held_answers, keep, with_sources
+from tunediff.commands.project import confidence_of_run, read_project
 from tunediff.commands.table import change_lines
 from tunediff.compare.epochs import compare_epochs
-from tunediff.config.settings import DiffSettings, read_settings
 from tunediff.engines import open_engine
 from tunediff.report.controls_and_epochs import epoch_sentences
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import write_json
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FILE = "checkpoints.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,22 +58,15 @@ def main(args: argparse.Namespace) -> None:
             evaluated = cases[one.set_name]
             frame = one.ask(engine, evaluated, f"epoch {number}, {one.set_name}")
             answers[one.set_name][number] = with_sources(frame, one, evaluated)
-    confidence = read_settings(stage_path("diff_cases", "settings"), DiffSettings).diff.confidence
+    confidence = confidence_of_run()
     sets = {
         one.set_name: compare_epochs(
             held_answers(one, cases[one.set_name]), answers[one.set_name], one.task.words.measure, confidence
         )
         for one in projects
     }
-    found = {"of": of_run(), "confidence": confidence, "sets": sets}
-    path = stage_path("diff_cases", "metrics").with_name(FILE)
-    write_json(path, found)
-    if args.json:
-        print(json.dumps(found))
-        return
-    for name, measured in sets.items():
-        print("\n".join(lines(name, measured)))
-    print(f"Written to {path}; to show it in the report: dvc repro --single-item --force report")
+    tables = (line for name, found in sets.items() for line in lines(name, found))
+    keep("checkpoints", {"confidence": confidence, "sets": sets}, tables, args.json)
 
 
 def lines(name: str, found: dict[str, Any]) -> Iterator[str]:

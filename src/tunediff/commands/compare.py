@@ -145,11 +145,7 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
             f"--input: found {', '.join(args.input)}, which params.yaml would have to name {', '.join(columns)}; "
             "expected columns that differ in their letters and digits"
         )
-    for column in (*args.input, args.label):
-        if column not in rows[0]:
-            available = [str(name) for name in rows[0]]
-            expected = f"{', '.join(available)}{nearest(column, available)}"
-            raise TunediffError(f"{args.data}: found no column {column!r}, expected one of {expected}")
+    check_columns(args.data, rows[0], [*args.input, args.label])
     if args.limit is not None and args.limit < 1:
         raise TunediffError(f"--limit: found {args.limit}, expected a number of cases of at least 1")
     writes = HEADS[args.head].writes
@@ -192,6 +188,19 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
         "tuned": {**tuned.place(), **elsewhere, **({"head_labels": tuned_labels} if tuned_labels else {}), **held[1]},
         "report": {"title": f"{args.tuned} against {args.base}"},
     }
+
+
+def check_columns(path: Path, row: Row, wanted: Sequence[str]) -> None:
+    """Check that a table, given by one of its rows, has the wanted columns.
+
+    Raises:
+        TunediffError: it lacks one.
+    """
+    available = [str(name) for name in row]
+    for column in wanted:
+        if column not in row:
+            expected = f"{', '.join(available)}{nearest(column, available)}"
+            raise TunediffError(f"{path}: found no column {column!r}, expected one of {expected}")
 
 
 def _engine(base: Named, tuned: Named, args: argparse.Namespace) -> dict[str, Any]:

@@ -13,17 +13,16 @@ the base and 1 the tuned model. Writes metrics/controls.json, which the report s
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tunediff.commands.agreement import spread
-from tunediff.commands.project import Project, add_set_argument, both_engines, read_project
+from tunediff.commands.project import Project, add_set_argument, both_engines, confidence_of_run, read_project
 from tunediff.commands.runs import stage_path
 from tunediff.commands.table import aligned, change_lines
 from tunediff.compare.controls import STRENGTHS, Answers, controls
-from tunediff.config.settings import DiffSettings, read_settings
 from tunediff.data.cases import MODELS, read_predictions
 from tunediff.engines import open_engine
 from tunediff.report.controls_and_epochs import controls_sentence
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 
     from tunediff.data.cases import Case
     from tunediff.models.load import Network
-
-FILE = "controls.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,25 +77,43 @@ def main(args: argparse.Namespace) -> None:
         for engine, title in zip(both_engines(project), MODELS, strict=True)
     )
 
-    def ask(write: Callable[[Path], None], title: str) -> Any:
+    from tunediff.models.load import load_base
+    from tunediff.models.perturbation import write_null, write_scaled
+
+    def load() -> "Network":
+        return load_base(project.base, project.settings.model, project.settings.headline.labels).model
+
+    def ask(title: str, write: Callable[..., None], value: float) -> "pd.DataFrame":
         with TemporaryDirectory() as scratch:
             folder = Path(scratch, "varied")
-            write(folder)
+            write(project.tuned, folder, load, value)
             frame = project.ask(open_engine(project.settings, project.base).tuned(folder), cases, title)
             return with_sources(frame, project, cases)
 
-    null = {seed: ask(writer(project, seed=seed), f"null {seed}") for seed in range(1, args.draws + 1)}
-    scaled = {one: ask(writer(project, strength=one), f"strength {one:g}") for one in strengths}
-    confidence = read_settings(stage_path("diff_cases", "settings"), DiffSettings).diff.confidence
-    answers = Answers(held, base, tuned, null, scaled)
-    figures = controls(answers, confidence)
-    found = {"of": of_run(), "set": args.set, "measure": project.task.words.measure, "total": len(every), **figures}
-    path = stage_path("diff_cases", "metrics").with_name(FILE)
+    null = {seed: ask(f"null {seed}", write_null, seed) for seed in range(1, args.draws + 1)}
+    scaled = {one: ask(f"strength {one:g}", write_scaled, one) for one in strengths}
+    figures = controls(Answers(held, base, tuned, null, scaled), confidence_of_run())
+    found = {"set": args.set, "measure": project.task.words.measure, "total": len(every), **figures}
+    keep("controls", found, lines(found), args.json)
+
+
+def keep(command: str, figures: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:
+    """Write the figures of a command to its file in metrics/, which the report shows, and print them.
+
+    Args:
+        command: name of the command.
+        figures: content of the file, except for the key `of`, which identifies the current run.
+        lines: the figures for a terminal.
+        as_json: whether to print one JSON object instead.
+    """
+    base, tuned = (read_json(stage_path(f"eval_{model}", "metrics")) for model in MODELS)
+    found = {"of": run_hash(base, tuned), **figures}
+    path = stage_path("diff_cases", "metrics").with_name(f"{command}.json")
     write_json(path, found)
-    if args.json:
+    if as_json:
         print(json.dumps(found))
         return
-    print("\n".join(lines(found)))
+    print("\n".join(lines))
     print(f"Written to {path}; to show it in the report: dvc repro --single-item --force report")
 
 
@@ -112,30 +127,6 @@ def held_answers(project: Project, cases: "Sequence[Case]") -> "pd.DataFrame":
 def with_sources(frame: "pd.DataFrame", project: Project, cases: "Sequence[Case]") -> "pd.DataFrame":
     """Return the answers with the source text of each case as its cluster."""
     return frame.assign(cluster=[case.inputs[project.task.source_input] for case in cases])
-
-
-def of_run() -> str:
-    """Return the hash that identifies the current run in the file."""
-    base, tuned = (read_json(stage_path(f"eval_{model}", "metrics")) for model in MODELS)
-    return run_hash(base, tuned)
-
-
-def writer(project: Project, seed: int = 0, strength: float | None = None) -> Callable[[Path], None]:
-    """Return a function that writes a variant of the tuned model to a folder: random, or scaled by a strength."""
-
-    def write(folder: Path) -> None:
-        from tunediff.models.load import load_base
-        from tunediff.models.perturbation import write_null, write_scaled
-
-        def base() -> "Network":
-            return load_base(project.base, project.settings.model, project.settings.headline.labels).model
-
-        if strength is None:
-            write_null(project.tuned, folder, base, seed)
-        else:
-            write_scaled(project.tuned, folder, base, strength)
-
-    return write
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:

@@ -10,25 +10,16 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from tunediff.commands.runs import Cost, Outcome, Run, Stage, last_run, read_cost, read_stages
+from tunediff.commands.runs import Cost, Outcome, Run, Stage, last_run, read_cost, read_numbers, read_stages
 from tunediff.commands.table import aligned
 from tunediff.compare.effects.net_repair_cost import figure, per_net_repair, per_net_repair_clause
 from tunediff.config.params import Params
-from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import read_json, shown
 from tunediff.runtime.stage import PARAMS
 from tunediff.tasks.experiment import read_experiment
 
 DIFF = Path("metrics/diff_cases.json")
-STATES = {
-    "ran": "ran",
-    "cache": "from the cache",
-    "stopped": "stopped",
-    "not made": "not made",
-    "not known": "not known",
-}
+FROM_CACHE = "from the cache"
 GPU = ("gpu_seconds", "energy_joules")
 PER_REPAIR = ("n", "repaired", "broken", "accuracy_delta", "accuracy_delta_low", "accuracy_delta_high")
 
@@ -56,7 +47,7 @@ def cost_summary(stages: Sequence[Stage]) -> str:
     costs = {stage.name: read_cost(stage.cost) for stage in stages}
     states = {name: state(name, cost, run) for name, cost in costs.items()}
     # The cost file of a stage that was not computed belongs to other code, data or parameters.
-    costs = {name: None if states[name] == STATES["not made"] else cost for name, cost in costs.items()}
+    costs = {name: None if states[name] == "not made" else cost for name, cost in costs.items()}
     price, currency = params.cost.price_per_hour, params.cost.currency
     lines = [*table(costs, states, price, currency), "", *_summary(costs, states, run, price, currency)]
     return "\n".join([*lines, *_per_repair(costs, params)])
@@ -73,12 +64,12 @@ def state(name: str, cost: Cost | None, run: Run | None) -> str:
     # DVC removes the outputs of a stage before it runs, so a stopped stage has no cost file.
     if cost != (None if outcome.state == "stopped" else outcome.cost):
         return "changed since"
-    return STATES[outcome.state]
+    return FROM_CACHE if outcome.state == "cache" else outcome.state
 
 
 def saved(costs: Mapping[str, Cost | None], states: Mapping[str, str]) -> dict[str, Cost]:
     """Return the stages that the last run restored from the cache, with their cost when they ran."""
-    return {name: cost for name, cost in costs.items() if cost and states[name] == STATES["cache"]}
+    return {name: cost for name, cost in costs.items() if cost and states[name] == FROM_CACHE}
 
 
 def table(costs: Mapping[str, Cost | None], states: Mapping[str, str], price: float | None, currency: str) -> list[str]:
@@ -117,16 +108,16 @@ def _summary(
     yield f"The last run began at {began:%Y-%m-%d %H:%M:%S} and {took}."
     kept = saved(costs, states)
     yield f"{len(kept)} of {len(costs)} stages came from the cache and saved {spent(seconds_of(kept))}."
-    ran = {name: cost for name, cost in costs.items() if states[name] == STATES["ran"]}
+    ran = {name: cost for name, cost in costs.items() if states[name] == "ran"}
     if ran:
         yield f"{len(ran)} ran and took {spent(seconds_of(ran))}."
-    for name in [name for name, one in states.items() if one == STATES["stopped"]]:
+    for name in [name for name, one in states.items() if one == "stopped"]:
         cost = run.outcomes[name].cost
         yield f"{name} was stopped" + (
             f" after about {spent(cost['seconds'])}." if cost else "; how long it ran is unknown."
         )
     for one, meaning in (
-        (STATES["not made"], "no result for the current code, data and parameters"),
+        ("not made", "no result for the current code, data and parameters"),
         ("changed since", "a different result than at the end of that run"),
         ("not known", "no information, so nothing is counted as saved"),
     ):
@@ -139,7 +130,7 @@ def _per_repair(costs: Mapping[str, Cost | None], params: Params) -> Iterator[st
     if None in costs.values() or not DIFF.exists():
         yield "Cost per net repaired case: unknown until every stage has a result."
         return
-    diff = _diff()
+    diff = read_numbers(DIFF, PER_REPAIR)
     n, repaired, broken = int(diff["n"]), int(diff["repaired"]), int(diff["broken"])
     delta, low, high = (diff[key] for key in PER_REPAIR[3:])
     yield (
@@ -156,15 +147,6 @@ def _per_repair(costs: Mapping[str, Cost | None], params: Params) -> Iterator[st
             found = per_net_repair(amount, n, delta, low, high)
             words = per_net_repair_clause(found, params.diff.confidence, unit)
             yield f"  {name}, {figure(amount)} {unit}: {words}"
-
-
-def _diff() -> dict[str, Any]:
-    diff = read_json(DIFF)
-    for key in PER_REPAIR:
-        value = diff.get(key) if isinstance(diff, dict) else None
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TunediffError(f"{DIFF}: {key}: found {shown(value)}, expected a number (dvc repro)")
-    return dict(diff)
 
 
 def _decimals(value: float | None) -> str:

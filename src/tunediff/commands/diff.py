@@ -70,14 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="SQuAD: na_prob.json or null_odds.json of both models",
     )
-    parser.add_argument(
-        "--confidence", type=float, default=CONFIDENCE, help=f"confidence level of all intervals ({CONFIDENCE})"
-    )
     add_promises(parser)
 
 
 def add_fields(parser: argparse.ArgumentParser, data: str = "the data set of SQuAD predictions") -> None:
-    """Add the options for the columns of prediction files; `data` is the help text of --data."""
+    """Add the options for comparing prediction files; `data` is the help text of --data."""
     parser.add_argument(
         "--label-field",
         default=Fields.label,
@@ -95,6 +92,9 @@ def add_fields(parser: argparse.ArgumentParser, data: str = "the data set of SQu
     parser.add_argument("--data", type=Path, help=data)
     parser.add_argument("--metric", help="other tools: metric or scorer that decides what is right (the first one)")
     parser.add_argument("--filter", help="other tools: filter or model to read, if the file has several")
+    parser.add_argument(
+        "--confidence", type=float, default=CONFIDENCE, help=f"confidence level of all intervals ({CONFIDENCE})"
+    )
 
 
 def comma_names(text: str | None) -> tuple[str, ...]:

@@ -12,18 +12,16 @@ atomically.
 import argparse
 from pathlib import Path
 
-from tunediff.commands.project import add_set_argument
+from tunediff.commands.project import add_set_argument, read_set
 from tunediff.commands.runs import stage_path
 from tunediff.config.settings import ReportSettings, read_settings
 from tunediff.data.cases import MODELS, RIGHT, read_cases, read_predictions
-from tunediff.inputs.settings import HEADLINE, PredictSettings
+from tunediff.inputs.settings import HEADLINE
 from tunediff.report.exports import FORMS
 from tunediff.report.exports.set_answers import SetAnswers
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import replacing, shown
+from tunediff.runtime.files import replacing
 from tunediff.stats.intervals import wilson
-from tunediff.tasks import task_of
-from tunediff.tasks.evaluation import EvalSettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,12 +58,8 @@ def answers_of(model: str, set_name: str = HEADLINE) -> SetAnswers:
     Raises:
         TunediffError: there is no such test set, a file is missing, or predictions and cases are of different runs.
     """
-    settings = read_settings(stage_path(f"predict_{model}", "settings"), PredictSettings)
-    if set_name not in settings.sets:
-        raise TunediffError(f"--set: found {shown(set_name)}, expected one of {', '.join(settings.sets)}")
+    settings, task = read_set(model, set_name)
     case_set = settings.sets[set_name]
-    graded = read_settings(stage_path(f"eval_{model}", "settings"), EvalSettings)
-    task = task_of(graded.sets[set_name].task)
     path = stage_path(f"eval_{model}", "predictions") / f"{set_name}.parquet"
     cases = read_cases(
         stage_path(f"predict_{model}", "test-sets") / f"{set_name}.jsonl", case_set.inputs, case_set.labels

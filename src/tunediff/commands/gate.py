@@ -21,18 +21,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tunediff.commands.revisions import HEADLINE, folder_files, set_changes
-from tunediff.commands.runs import PIPELINE, stage_path
+from tunediff.commands.revisions import GAIN, folder_files, set_changes
+from tunediff.commands.runs import PIPELINE, read_numbers, stage_path
 from tunediff.compare.effects.transitions import TRANSITIONS, changes
-from tunediff.compare.verdict import Evaluated, Flags, Gain, Judged, Promises, judge, judged_line, overall, verdict_text
+from tunediff.compare.verdict import Evaluated, Gain, Judged, Promises, judge, judged_line, overall, verdict_text
 from tunediff.config.settings import DiffSettings, read_settings
+from tunediff.inputs.settings import HEADLINE
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import numbered_jsonl, read_json, shown
+from tunediff.runtime.files import numbered_jsonl, shown
+from tunediff.stats.discordance import Flags
 from tunediff.tasks import task_of
 
 GATE_CLOSED, INCONCLUSIVE = 3, 4
-PROMISES = ("max_negative_flip_rate", "non_inferiority_margin", "max_forgotten_rate", "min_gain_over_baseline")
-GAIN = ("gain_over_baseline", "gain_over_baseline_low", "gain_over_baseline_high")
 
 
 def add_promises(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +83,7 @@ def main(args: argparse.Namespace) -> None:
     """
     wanted = promises(args)
     if wanted == Promises():
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in PROMISES)
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in Promises._fields)
         raise TunediffError(f"gate: found no promise, expected one of {options}")
     settings = read_settings(stage_path("diff_cases", "settings"), DiffSettings)
     confidence = settings.diff.confidence
@@ -93,7 +93,10 @@ def main(args: argparse.Namespace) -> None:
     inside = {name: np.array([name in one for one in slices]) for name in args.slice if not name.startswith("label: ")}
     _not_empty(inside, {name for one in slices for name in one})
     inside = of_labels([name for name in args.slice if name not in inside], labels) | inside
-    gain = None if wanted.min_gain_over_baseline is None else _gain(stage_path("diff_cases", "metrics"))
+    gain = None
+    if wanted.min_gain_over_baseline is not None:
+        metrics = read_numbers(stage_path("diff_cases", "metrics"), GAIN)
+        gain = Gain(*(float(metrics[name]) for name in GAIN))
     others = {} if wanted.max_forgotten_rate is None else _other_sets(settings)
     judged = judge(wanted, changes(cells), sources, inside, confidence, gain, others, args.sequential)
     end_with(judged, confidence)
@@ -105,8 +108,8 @@ def promises(args: argparse.Namespace) -> Promises:
     Raises:
         TunediffError: a value is outside of 0..1, or a slice is named without a margin.
     """
-    wanted = Promises(**{name: getattr(args, name, None) for name in PROMISES})
-    for name, value in zip(PROMISES, wanted, strict=True):
+    wanted = Promises(**{name: getattr(args, name, None) for name in Promises._fields})
+    for name, value in wanted._asdict().items():
         if value is not None and not 0 <= value <= 1:
             raise TunediffError(f"--{name.replace('_', '-')}: found {value}, expected a share in 0..1")
     if args.sequential and wanted.min_gain_over_baseline is not None:
@@ -182,18 +185,3 @@ def _other_sets(settings: DiffSettings) -> dict[str, Evaluated]:
         raise TunediffError("--max-forgotten-rate: found no other test set (also), expected at least one")
     files = folder_files(Path())
     return {name: set_changes("gate", files, PIPELINE, name, source) for name, source in others.items()}
-
-
-def _gain(path: Path) -> Gain:
-    """The gain over the best trivial baseline.
-
-    Raises:
-        TunediffError: the file lacks these metrics.
-    """
-    metrics = read_json(path)
-    found = [metrics.get(name) if isinstance(metrics, dict) else None for name in GAIN]
-    for name, value in zip(GAIN, found, strict=True):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TunediffError(f"{path}: {name}: found {shown(value)}, expected a number (dvc repro)")
-    gain, low, high = (float(value) for value in found if value is not None)
-    return Gain(gain, low, high)

@@ -25,13 +25,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tunediff.commands.compare import MOST_LABELS, checked
+from tunediff.commands.compare import MOST_LABELS, check_columns, checked
 from tunediff.commands.diff import comma_names
 from tunediff.commands.runs import dvc
 from tunediff.commands.scaffold import RAW, copy, write_pipeline
 from tunediff.commands.starting_model import starting_model
 from tunediff.commands.starting_params import gold_column, gold_kind, params_yaml, text_lengths
-from tunediff.config.loading import nearest
 from tunediff.data.sources import Row
 from tunediff.data.sources.table_files import read_rows
 from tunediff.data.splits import Drawn
@@ -112,11 +111,7 @@ def _columns(row: Row, args: argparse.Namespace) -> dict[str, str]:
             f"--text: found {args.text}, expected distinct columns that differ in their letters and digits and are not "
             f"that of {'--label' if args.label else '--answer'}"
         )
-    names = [str(name) for name in row]
-    for column in [*texts, gold_column(args), *([args.group] if args.group else [])]:
-        if column not in row:
-            expected = f"{', '.join(names)}{nearest(column, names)}"
-            raise TunediffError(f"{args.data}: found no column {column!r}, expected one of {expected}")
+    check_columns(args.data, row, [*texts, gold_column(args), *([args.group] if args.group else [])])
     return columns
 
 

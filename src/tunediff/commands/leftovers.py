@@ -95,7 +95,7 @@ def _stored_files(name: str) -> Iterator[Path]:
     if not listed.exists():
         return
     yield listed
-    if name.endswith(".dir") and listed.exists():
+    if name.endswith(".dir"):
         try:
             members = {str(one["md5"]) for one in json.loads(read_text(listed))}
         except (TunediffError, ValueError, TypeError, KeyError):

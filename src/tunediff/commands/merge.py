@@ -20,11 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 from tunediff.commands.chain import printed_lines
 from tunediff.commands.gate import GATE_CLOSED
-from tunediff.commands.project import Project, add_set_argument, both_answer, output_folder, read_project
-from tunediff.commands.runs import stage_path
+from tunediff.commands.project import (
+    Project,
+    add_set_argument,
+    both_answer,
+    confidence_of_run,
+    output_folder,
+    read_project,
+)
 from tunediff.compare.board import Answered
 from tunediff.compare.chain import changed_cases, make_chain
-from tunediff.config.settings import DiffSettings, read_settings
 from tunediff.config.tuned import loaded_as, unpacked
 from tunediff.data.cases import Case
 from tunediff.report.chain_page import chain_json
@@ -64,7 +69,7 @@ def main(args: argparse.Namespace) -> None:
             "params.yaml: model.quantization: found stored, expected a base whose files hold plain weights, which an "
             "adapter can be merged into"
         )
-    confidence = read_settings(stage_path("diff_cases", "settings"), DiffSettings).diff.confidence
+    confidence = confidence_of_run()
     cases = project.cases()
     with replacing(out) as folder:
         frames = _answers(project, cases, folder)

@@ -11,21 +11,16 @@ line and exit code 1.
 """
 
 import argparse
-import json
 from pathlib import Path
 
-from tunediff.commands.controls import of_run
-from tunediff.commands.project import both_engines, read_project
-from tunediff.commands.runs import stage_path
+from tunediff.commands.controls import keep
+from tunediff.commands.project import both_engines, confidence_of_run, read_project
 from tunediff.compare.effects.perplexities import perplexities
 from tunediff.config.model import HEADS
-from tunediff.config.settings import DiffSettings, read_settings
 from tunediff.data.cases import MODELS
 from tunediff.report.controls_and_epochs import perplexity_sentence
 from tunediff.runtime.errors import TunediffError
-from tunediff.runtime.files import read_text, write_json
-
-FILE = "perplexity.json"
+from tunediff.runtime.files import read_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,14 +58,10 @@ def main(args: argparse.Namespace) -> None:
         parts = [text.partition(" ") for _, text in passages]
         tokens = [n - first for n, first in zip(lengths, engine.n_tokens([one for one, _, _ in parts]), strict=True)]
         nats[model] = [-engine.loglikelihoods([one], [f" {rest}"], model)[0][0] for one, _, rest in parts]
-    confidence = read_settings(stage_path("diff_cases", "settings"), DiffSettings).diff.confidence
-    figures = perplexities(nats["base"], nats["tuned"], tokens, [article for article, _ in passages], confidence)
-    found = {"of": of_run(), "text": args.text.name, **figures}
-    path = stage_path("diff_cases", "metrics").with_name(FILE)
-    write_json(path, found)
-    print(json.dumps(found) if args.json else perplexity_sentence(found))
-    if not args.json:
-        print(f"Written to {path}; to show it in the report: dvc repro --single-item --force report")
+    articles = [article for article, _ in passages]
+    figures = perplexities(nats["base"], nats["tuned"], tokens, articles, confidence_of_run())
+    found = {"text": args.text.name, **figures}
+    keep("perplexity", found, [perplexity_sentence(found)], args.json)
 
 
 def passages_of(path: Path, words: int) -> list[tuple[int, str]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tunediff.commands.runs import read_stages, stage_path
-from tunediff.config.settings import read_machine, read_settings
+from tunediff.config.settings import DiffSettings, read_machine, read_settings
 from tunediff.data.cases import MODELS, Case, read_cases
 from tunediff.engines import open_engine
 from tunediff.engines.engine import Engine
@@ -64,6 +64,24 @@ class Project(NamedTuple):
         return self.task.grade(cases, answers, self.case_set.ask)
 
 
+def confidence_of_run() -> float:
+    """Return the confidence level of all intervals of the run."""
+    return read_settings(stage_path("diff_cases", "settings"), DiffSettings).diff.confidence
+
+
+def read_set(model: str, name: str) -> tuple[PredictSettings, Task]:
+    """Return the settings that a model, base or tuned, answers with, and the task of a test set.
+
+    Raises:
+        TunediffError: the settings are missing, or there is no such test set.
+    """
+    settings = read_settings(stage_path(f"predict_{model}", "settings"), PredictSettings)
+    if name not in settings.sets:
+        raise TunediffError(f"--set: found {shown(name)}, expected one of {', '.join(settings.sets)}")
+    graded = read_settings(stage_path(f"eval_{model}", "settings"), EvalSettings)
+    return settings, task_of(graded.sets[name].task)
+
+
 def add_set_argument(parser: argparse.ArgumentParser) -> None:
     """Add the option that names a test set."""
     parser.add_argument("--set", default=HEADLINE, metavar="NAME", help=f"name of the test set ({HEADLINE})")
@@ -84,12 +102,8 @@ def read_project(set_name: str = HEADLINE) -> Project:
             raise TunediffError(
                 f"{folder}: there is no such folder, expected a model written by the pipeline: run dvc repro"
             )
-    path = stage_path("predict_tuned", "settings")
-    settings = read_settings(path, PredictSettings).on(read_machine(path))
-    if set_name not in settings.sets:
-        raise TunediffError(f"--set: found {shown(set_name)}, expected one of {', '.join(settings.sets)}")
-    graded = read_settings(stage_path("eval_tuned", "settings"), EvalSettings)
-    task = task_of(graded.sets[set_name].task)
+    settings, task = read_set("tuned", set_name)
+    settings = settings.on(read_machine(stage_path("predict_tuned", "settings")))
     return Project(settings, base, tuned, set_name, settings.sets[set_name], task)
 
 

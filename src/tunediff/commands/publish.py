@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tunediff.commands.agreement import ask_again, spread
+from tunediff.commands.agreement import ask_again, first_named, spread
 from tunediff.commands.project import Project, add_set_argument, output_folder, read_project
 from tunediff.commands.runs import outdated, read_stages, stage_path
 from tunediff.config.tuned import loaded_as
@@ -119,10 +119,9 @@ def _checked(folder: Path, project: Project, place: str) -> str:
     engine, held = TransformersEngine(loaded, settings.evaluate.batch_tokens), read_predictions(path)[0]
     check = ask_again(project, engine, spread(cases, SAMPLE), held, "publish")
     if check.differing:
-        named = ", ".join(check.differing[:5]) + (", ..." if len(check.differing) > 5 else "")
         raise TunediffError(
             f"{place}: {len(check.differing)} of {check.n} test cases are answered differently from {path} "
-            f"(log-probabilities differ by up to {check.furthest:.2g} nats): {named}"
+            f"(log-probabilities differ by up to {check.furthest:.2g} nats): {first_named(check.differing)}"
         )
     return (
         f"{check.n:,} of {len(cases):,} test cases evaluated again, all with the same answers as in {path}, "

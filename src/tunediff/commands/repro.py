@@ -50,9 +50,8 @@ def main(args: argparse.Namespace) -> None:
     command = dvc("repro")
     refresh()
     stages = read_stages()
-    params = read_experiment(
-        PARAMS
-    ).params  # check it first, because DVC removes a stage's outputs before the stage can check it
+    # Checked first, because DVC removes a stage's outputs before the stage can check it.
+    params = read_experiment(PARAMS).params
     check_templates()
     folder = begin()
     for line in clear_leftovers():

@@ -1,7 +1,7 @@
 """Read the results of an experiment, from a folder, or at a revision from Git and DVC's cache.
 
     files = revision_files("lr1e-4", kept)             # a DVC experiment, a branch, a tag, a commit
-    files("data/predictions/tuned/test.parquet")       # its path here, None if not available
+    files(Path("data/predictions/tuned/test.parquet")) # its path here, None if not available
     run = read_run("lr1e-4", files, 0.95, clustered=True)
 
 Nothing is computed. Outputs that do not exist, or are in no reachable cache, are missing.
@@ -10,14 +10,14 @@ Nothing is computed. Outputs that do not exist, or are in no reachable cache, ar
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
 
-from tunediff.commands.runs import read_cost, stage_path
+from tunediff.commands.runs import PIPELINE, read_cost, stage_path
 from tunediff.compare.board import Answered, Retained, reordered
 from tunediff.compare.effects.transitions import change_interval
 from tunediff.compare.pairs.label_order import Scored, log_probabilities
@@ -25,21 +25,20 @@ from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import Fields, Predictions
 from tunediff.compare.verdict import Evaluated, Gain
 from tunediff.data.cases import RIGHT
+from tunediff.inputs.settings import HEADLINE
 from tunediff.runtime.errors import TunediffError, one_line
 from tunediff.runtime.files import numbered_jsonl, read_json, read_text, shown
 from tunediff.runtime.stage import PARAMS
 
 # Maps a path of the project to the path where it can be read, or to None if it is not available.
-Files = Callable[[str | PurePosixPath], Path | None]
-PIPELINE = "dvc.yaml"
-HEADLINE = "test"
+Files = Callable[[Path], Path | None]
 GAIN = ("gain_over_baseline", "gain_over_baseline_low", "gain_over_baseline_high")
 
 
 def folder_files(folder: Path) -> Files:
     """Return the files of a project in a folder."""
 
-    def find(path: str | PurePosixPath) -> Path | None:
+    def find(path: Path) -> Path | None:
         found = folder / path
         return found if found.exists() else None
 
@@ -62,7 +61,7 @@ def revision_files(revision: str, kept: Path) -> Files:
 
     try:
         files = DVCFileSystem(Repo(".", rev=revision))
-        exists = files.exists(PIPELINE)
+        exists = files.exists(str(PIPELINE))
     except (DvcException, OSError) as error:
         raise TunediffError(
             f"{revision}: is neither a file, a folder, a Git revision nor an experiment: {one_line(error)}"
@@ -70,14 +69,14 @@ def revision_files(revision: str, kept: Path) -> Files:
     if not exists:
         raise TunediffError(f"{revision}: has no {PIPELINE}, expected a revision of a tunediff project")
 
-    def find(path: str | PurePosixPath) -> Path | None:
+    def find(path: Path) -> Path | None:
         target = kept / path
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                if not files.isfile(str(path)):
+                if not files.isfile(path.as_posix()):
                     return None
-                files.get_file(str(path), str(target))
+                files.get_file(path.as_posix(), str(target))
             except (DvcException, OSError):  # tracked, but in no reachable cache
                 target.unlink(missing_ok=True)
                 return None
@@ -125,7 +124,7 @@ def read_run(name: str, files: Files, confidence: float, clustered: bool) -> Ans
         TunediffError: the predictions are not available, or a file is invalid.
     """
     pipeline = _needed(name, files, PIPELINE)
-    parameters = flat(_yaml(_needed(name, files, str(PARAMS))))
+    parameters = flat(_yaml(_needed(name, files, PARAMS)))
     tuned = _predictions(name, files, pipeline, "tuned", HEADLINE)
     base = _predictions(name, files, pipeline, "base", HEADLINE)
     if clustered:
@@ -135,7 +134,7 @@ def read_run(name: str, files: Files, confidence: float, clustered: bool) -> Ans
     return Answered(
         name,
         tuned.frame,
-        measure_of(tuned),
+        tuned.kind.words.measure,
         parameters,
         base.frame,
         over_baseline=_over_baseline(files, pipeline),
@@ -147,31 +146,14 @@ def read_run(name: str, files: Files, confidence: float, clustered: bool) -> Ans
     )
 
 
-def read_file(
-    name: str,
-    path: Path,
-    fields: Fields,
-    data: Path | None,
-    metric: str | None,
-    filter_name: str | None,
-    threshold: float | None,
-) -> Answered:
-    """Read a prediction file as `tunediff diff` does.
-
-    Args:
-        name: name of the run.
-        path: path of the file.
-        fields: names of its columns.
-        data: the data set of SQuAD predictions.
-        metric: metric of another tool's file that decides what is right.
-        filter_name: filter or model of another tool's file.
-        threshold: the lowest score that counts as right.
+def file_run(name: str, parts: Iterator[Predictions]) -> Answered:
+    """Return a prediction file, in the chunks of `read_predictions`, as a run.
 
     Raises:
         TunediffError: see `read_predictions`.
     """
-    found = joined(read_predictions(path, fields, data, metric, filter_name, threshold))
-    return Answered(name, found.frame, measure_of(found))
+    found = joined(parts)
+    return Answered(name, found.frame, found.kind.words.measure)
 
 
 def joined(parts: Iterator[Predictions]) -> Predictions:
@@ -189,11 +171,6 @@ def joined(parts: Iterator[Predictions]) -> Predictions:
     return found[0]._replace(frame=frame, scores=None)
 
 
-def measure_of(found: Predictions) -> str:
-    """Return the name of the share of right cases in the task of a file."""
-    return found.kind.words.measure
-
-
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten nested mappings to dotted names: {"train": {"seed": 1}} becomes {"train.seed": 1}."""
     found: dict[str, Any] = {}
@@ -203,7 +180,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _needed(name: str, files: Files, path: str | PurePosixPath) -> Path:
+def _needed(name: str, files: Files, path: Path) -> Path:
     found = files(path)
     if found is None:
         raise TunediffError(
@@ -224,13 +201,13 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 
 def _predictions(name: str, files: Files, pipeline: Path, model: str, set_name: str) -> Predictions:
-    path = PurePosixPath(stage_path(f"eval_{model}", "predictions", pipeline)) / f"{set_name}.parquet"
+    path = stage_path(f"eval_{model}", "predictions", pipeline) / f"{set_name}.parquet"
     return joined(read_predictions(_needed(name, files, path), Fields()))
 
 
 def _with_sources(frame: pd.DataFrame, files: Files, pipeline: Path, set_name: str, source: str) -> pd.DataFrame:
     """The answers with the source text of each case as its cluster, if the test set is available."""
-    path = files(PurePosixPath(stage_path("predict_base", "test-sets", pipeline)) / f"{set_name}.jsonl")
+    path = files(stage_path("predict_base", "test-sets", pipeline) / f"{set_name}.jsonl")
     if path is None:
         return frame
     texts = {str(row.get("case_id")): row.get(source) for _, row in numbered_jsonl(path)}
@@ -272,7 +249,7 @@ def _source(parameters: Mapping[str, Any], set_name: str) -> str:
 
 
 def _over_baseline(files: Files, pipeline: Path) -> Gain | None:
-    path = files(PurePosixPath(stage_path("diff_cases", "metrics", pipeline)))
+    path = files(stage_path("diff_cases", "metrics", pipeline))
     metrics = read_json(path) if path else None
     found = [metrics.get(key) if isinstance(metrics, dict) else None for key in GAIN]
     known = [float(value) for value in found if isinstance(value, int | float) and not isinstance(value, bool)]
@@ -281,6 +258,6 @@ def _over_baseline(files: Files, pipeline: Path) -> Gain | None:
 
 def _seconds(files: Files, pipeline: Path) -> float | None:
     """Seconds of training, including the stage features; None if unknown."""
-    costs = [files(PurePosixPath(stage_path(stage, "cost", pipeline))) for stage in ("features", "train")]
+    costs = [files(stage_path(stage, "cost", pipeline)) for stage in ("features", "train")]
     known = [cost for cost in (read_cost(path) for path in costs if path) if cost]
     return sum(float(cost["seconds"]) for cost in known) if len(known) == len(costs) else None

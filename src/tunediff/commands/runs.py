@@ -83,19 +83,21 @@ def pipeline_stages(path: Path = PIPELINE) -> dict[str, dict[str, Any]]:
     return stages
 
 
-def check_templates(path: Path = PIPELINE) -> None:
+def check_templates() -> None:
     """Check that params.yaml has the keys that dvc.yaml uses in templates, for which DVC has no defaults.
 
     Raises:
         TunediffError: keys are missing, with one line per key.
     """
     params, lacking = yaml.safe_load(read_text(PARAMS)), []
-    for key in sorted(set(re.findall(r"\$\{([\w.]+)\}", read_text(path)))):
+    for key in sorted(set(re.findall(r"\$\{([\w.]+)\}", read_text(PIPELINE)))):
         value = params
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         if value is None:
-            lacking.append(f"{PARAMS}: {key}: missing, expected a path such as data/raw: {path} reads it from there")
+            lacking.append(
+                f"{PARAMS}: {key}: missing, expected a path such as data/raw: {PIPELINE} reads it from there"
+            )
     if lacking:
         raise TunediffError(*lacking)
 
@@ -116,14 +118,10 @@ def read_stages(path: Path = PIPELINE) -> list[Stage]:
     return found
 
 
-def outputs(stage: Mapping[str, Any], key: str = "outs") -> list[str]:
-    """Return the paths that a stage of dvc.yaml lists under a key of outputs."""
-    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in stage.get(key) or []]
-
-
 def written(stage: Mapping[str, Any]) -> list[str]:
     """Return all paths that a stage of dvc.yaml writes: outputs, metrics and plots."""
-    return [path for key in ("outs", "metrics", "plots") for path in outputs(stage, key)]
+    entries = [entry for key in ("outs", "metrics", "plots") for entry in stage.get(key) or []]
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
 def stage_path(stage: str, option: str, pipeline: Path = PIPELINE) -> Path:
@@ -148,32 +146,39 @@ def read_cost(path: Path) -> Cost | None:
     Raises:
         TunediffError: the file was not written by `tunediff.runtime.cost`.
     """
-    if not path.exists():
-        return None
-    cost = read_json(path)
-    for key in ("seconds", "peak_memory_bytes"):
-        value = cost.get(key) if isinstance(cost, dict) else None
+    return read_numbers(path, ("seconds", "peak_memory_bytes")) if path.exists() else None
+
+
+def read_numbers(path: Path, keys: Sequence[str]) -> dict[str, Any]:
+    """Return the JSON object in a file, in which each key has a number.
+
+    Raises:
+        TunediffError: the file is missing, or a key has something else.
+    """
+    found = read_json(path)
+    for key in keys:
+        value = found.get(key) if isinstance(found, dict) else None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TunediffError(f"{path}: {key}: found {shown(value)}, expected a number (dvc repro)")
-    return dict(cost)
+    return dict(found)
 
 
-def begin(folder: Path = FOLDER) -> Path:
+def begin() -> Path:
     """Make an empty folder for the notes of a run, and return its absolute path.
 
     Raises:
         TunediffError: another run is in progress.
     """
-    note = folder / "run.json"
+    note = FOLDER / "run.json"
     if note.exists() and _alive(held := read_json(note)):
         raise TunediffError(
             f"{note}: another tunediff repro is running (process {held['process']}), expected it to end first"
         )
-    if folder.exists():
-        shutil.rmtree(folder)
+    if FOLDER.exists():
+        shutil.rmtree(FOLDER)
     me = psutil.Process()
     write_json(note, {"began": time.time(), "process": me.pid, "process_began": me.create_time()})
-    return folder.resolve()
+    return FOLDER.resolve()
 
 
 def end(folder: Path, stages: Sequence[Stage], exit_code: int) -> None:
@@ -183,16 +188,17 @@ def end(folder: Path, stages: Sequence[Stage], exit_code: int) -> None:
     write_json(folder / "run.json", run | {"stages": {name: one._asdict() for name, one in outcomes.items()}})
 
 
-def last_run(stages: Sequence[Stage], folder: Path = FOLDER) -> Run | None:
+def last_run(stages: Sequence[Stage]) -> Run | None:
     """Return the last run of `tunediff repro`, or None if there was none."""
-    if not (folder / "run.json").exists():
+    note = FOLDER / "run.json"
+    if not note.exists():
         return None
-    run = read_json(folder / "run.json")
+    run = read_json(note)
     alive = _alive(run)
     if "ended" in run:
         outcomes = {name: Outcome(**one) for name, one in run["stages"].items()}
     else:
-        outcomes = _outcomes(folder, stages, None, None)
+        outcomes = _outcomes(FOLDER, stages, None, None)
     return Run(run["began"], run.get("ended"), run.get("exit_code"), alive, outcomes)
 
 

@@ -42,7 +42,7 @@ def main(args: argparse.Namespace) -> None:
     print(json.dumps(scores, indent=2) if args.json else table(scores))
 
 
-def squad_file_scores(task: str, data: Path, predictions: Path, na_probs: Path | None = None) -> dict[str, float]:
+def squad_file_scores(task: str, data: Path, predictions: Path, na_probs: Path | None) -> dict[str, float]:
     """Return the dictionary of the official script.
 
     Args:

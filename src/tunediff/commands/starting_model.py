@@ -58,7 +58,7 @@ def starting_model(args: argparse.Namespace, columns: Mapping[str, str]) -> Star
             f"the base is {MINILM}, a sentence encoder of 22 million parameters from the extra minilm, with a new "
             "head (use --base ID for another one)"
         )
-        return Start(_encoder({**base, "pooling": "mean"}), description, writes=False, tokenizer=folder)
+        return Start(_adapted({**base, "pooling": "mean"}, False), description, writes=False, tokenizer=folder)
     golds = "answers" if args.answer else "labels"
     lines = [
         ("model:", "the base, and the head that answers"),
@@ -92,7 +92,7 @@ def _named_base(base: str, tuned: str | None) -> Start:
     folder, writes = _inspected(Base.model_validate(named.place()))
     of_base, of_tuned = precisions(named, other)
     values = {key: value for key, value in named.place().items() if value is not None} | of_base
-    lines = _decoder(values) if writes else _encoder(values)
+    lines = _adapted(values, writes)
     at = f" at commit {named.revision}" if named.revision else ""
     description = f"the base is {named.id}{at}, which {'generates its answers' if writes else 'gets a new head'}"
     if tuned is not None:
@@ -116,22 +116,18 @@ def _inspected(base: Base) -> tuple[Path, bool]:
     return folder, not is_encoder(read_json(folder / CONFIG))
 
 
-def _encoder(base: Mapping[str, Any]) -> list[tuple[str, str]]:
-    lora = {"method": "lora", "r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
-    return [
-        (f"model: {flow({**base, 'head': 'classification'})}", "the base, with a new head over the labels"),
-        (f"adapt: {flow(lora)}", "weights that are trained in addition to the head"),
-        (f"train: {flow(_hyperparameters(1.0e-3, 4, 16))}", "hyperparameters"),
-    ]
-
-
-def _decoder(base: Mapping[str, Any]) -> list[tuple[str, str]]:
-    method = "qlora" if base["quantization"] == "nf4" else "lora"
+def _adapted(base: Mapping[str, Any], writes: bool) -> list[tuple[str, str]]:
+    """The lines for a pretrained base, a language model or an encoder, that gets an adapter."""
+    method = "qlora" if writes and base["quantization"] == "nf4" else "lora"
+    head, use = "classification", "with a new head over the labels"
+    if writes:
+        head, use = "lm", "which continues the prompt"
     lora = {"method": method, "r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
+    hyperparameters = _hyperparameters(2.0e-4, 3, 8) if writes else _hyperparameters(1.0e-3, 4, 16)
     return [
-        (f"model: {flow({**base, 'head': 'lm'})}", "the base, which continues the prompt"),
-        (f"adapt: {flow(lora)}", "weights that are trained"),
-        (f"train: {flow(_hyperparameters(2.0e-4, 3, 8))}", "hyperparameters"),
+        (f"model: {flow({**base, 'head': head})}", f"the base, {use}"),
+        (f"adapt: {flow(lora)}", "weights that are trained" + ("" if writes else " in addition to the head")),
+        (f"train: {flow(hyperparameters)}", "hyperparameters"),
     ]
 
 

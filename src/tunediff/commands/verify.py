@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tunediff.commands.accept import accept_results, ready_to_accept
-from tunediff.commands.agreement import ask_again, spread
+from tunediff.commands.agreement import ask_again, first_named, spread
 from tunediff.commands.gate import GATE_CLOSED
 from tunediff.commands.project import Project, add_set_argument, both_engines, read_project
 from tunediff.commands.runs import outdated, read_stages, stage_path
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 PREDICTION_STAGES, SCORING_STAGES = ("predict_base", "predict_tuned"), ("eval_base", "eval_tuned")
 STAGES = ("prepare", "count_params", *PREDICTION_STAGES, *SCORING_STAGES)
-NAMED = 5
 
 
 class Checked(NamedTuple):
@@ -192,8 +191,7 @@ def _answers(stage: str, model: str, project: Project, engine: "Engine", n: int)
     found = ask_again(project, engine, spread(cases, n), held, f"{stage}, again")
     notes = _environment_notes(environment_of(about), engine.environment())
     if found.differing:
-        named = ", ".join(found.differing[:NAMED]) + ", ..." * (len(found.differing) > NAMED)
-        notes.append(f"{len(found.differing):,} cases differ by more than rounding: {named}")
+        notes.append(f"{len(found.differing):,} cases differ by more than rounding: {first_named(found.differing)}")
     furthest = found.furthest if held["log_probs"].notna().any() else None
     return Checked(stage, "cases", found.n, len(cases), found.n - len(found.differing), found.same, furthest, notes)
 
@@ -215,8 +213,9 @@ def _grades(stage: str, model: str, project: Project) -> Checked:
     now = dict(zip(graded["case_id"], _rows(graded, held.columns), strict=True))
     run = {**before, **now}
     differing = [case_id for case_id in run if before.get(case_id) != now.get(case_id)]
-    named = ", ".join(differing[:NAMED]) + ", ..." * (len(differing) > NAMED)
-    notes = [f"{len(differing):,} cases of {path} are graded differently: {named}"] if differing else []
+    notes = []
+    if differing:
+        notes = [f"{len(differing):,} cases of {path} are graded differently: {first_named(differing)}"]
     return Checked(stage, "cases", len(run), len(run), len(run) - len(differing), notes=notes)
 
 

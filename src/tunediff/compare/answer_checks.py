@@ -4,21 +4,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from tunediff.compare.raised import Figures, Models, Raised, Run, count_of, raise_check
 from tunediff.data.cases import INVALID, MODELS, RIGHT
+from tunediff.stats.discordance import Flags
 from tunediff.stats.intervals import wilson
 from tunediff.tasks.answer_traits import CUT
 from tunediff.tasks.task import Tally, Task
 
 if TYPE_CHECKING:
     from tunediff.compare.comparison import Comparison
-
-
-Mask = npt.NDArray[np.bool_]
 
 
 # Minimum share of cases whose answers end at the token limit for TD209.
@@ -187,7 +183,7 @@ def cut_answer_checks(comparison: "Comparison", models: Models) -> Iterator[Rais
         yield from cut_checks(right.to_numpy(), cut.to_numpy(), getattr(models, model))
 
 
-def cut_checks(right: Mask, cut: Mask, who: str) -> Iterator[Raised]:
+def cut_checks(right: Flags, cut: Flags, who: str) -> Iterator[Raised]:
     """TD209: answers that are wrong and end at the token limit.
 
     Args:

@@ -128,7 +128,6 @@ class Board:
     pairs: Sequence[Pair]
     groups: Mapping[str, Sequence[str]]
     base: str | None
-    case_ids: Sequence[str]
     right: Flags  # of shape (n_runs, n_cases), in the order of `rows`
     answers: Sequence[pd.DataFrame]  # of each run, in the order of `rows`; see `Answered.frame`
     clusters: Clusters
@@ -137,7 +136,7 @@ class Board:
     @property
     def n(self) -> int:
         """The number of cases."""
-        return len(self.case_ids)
+        return int(self.right.shape[1])
 
 
 def make_board(runs: Sequence[Answered], base: str | None, confidence: float) -> Board:
@@ -213,10 +212,8 @@ def make_board(runs: Sequence[Answered], base: str | None, confidence: float) ->
         for a, b in combinations(range(len(runs)), 2)
     ]
     named = {letter: [runs[at].name for at in group] for letter, group in groups.items()}
-    ids = frames[0]["case_id"].astype(str).tolist()
-    measure = runs[0].measure
     ranked = _frontier(rows, 1 - confidence)
-    return Board(measure, confidence, ranked, pairs, named, base, ids, right, answers, clusters, notes)
+    return Board(runs[0].measure, confidence, ranked, pairs, named, base, right, answers, clusters, notes)
 
 
 def differing(runs: Sequence[Answered]) -> list[dict[str, Any]]:

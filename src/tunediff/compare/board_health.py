@@ -91,9 +91,8 @@ def _noise_of_cases(right: Flags, clusters: Clusters) -> float:
     For two runs, it is the standard error of their difference divided by √2. Variation that all runs share is excluded.
     """
     residuals = right - right.mean(axis=1, keepdims=True)
-    if clusters is not None:
-        codes = cluster_codes(clusters)
-        residuals = np.stack([np.bincount(codes, weights=row) for row in residuals])
+    codes = cluster_codes(clusters, right.shape[1])
+    residuals = np.stack([np.bincount(codes, weights=row) for row in residuals])
     alone = residuals - residuals.mean(axis=0)
     n_runs, n_cases = right.shape
     return float(sqrt(float((alone**2).sum()) / (n_runs - 1)) / n_cases)

@@ -19,10 +19,9 @@ import pandas as pd
 
 from tunediff.compare.answer_checks import cut_answer_checks, evaluation_checks, invalid_answer_checks, label_checks
 from tunediff.compare.effects.differences import no_classes
-from tunediff.compare.raised import DEFAULT_MODELS, Figures, Models, Raised, Run, count_of, raise_check
-from tunediff.metrics.calibration import Floats
+from tunediff.compare.raised import Figures, Models, Raised, Run, count_of, raise_check
 from tunediff.runtime.files import read_json, read_text
-from tunediff.stats.bootstrap import cluster_codes
+from tunediff.stats.bootstrap import Floats, n_clusters
 
 if TYPE_CHECKING:
     from tunediff.compare.comparison import Comparison
@@ -179,9 +178,8 @@ def _about_noise(metrics: Figures, models: Models) -> Iterator[Raised]:
 
 
 def _about_clusters(comparison: "Comparison") -> Iterator[Raised]:
-    if comparison.clusters is None or comparison.clusters.empty:
-        return
-    n, clusters = len(comparison), int(cluster_codes(comparison.clusters).max()) + 1
+    n = len(comparison)
+    clusters = n_clusters(comparison.clusters, n)
     if clusters < min(n, FEW_CLUSTERS):
         yield raise_check(
             "TD208",
@@ -210,7 +208,7 @@ def environment_checks(base: Mapping[str, str], tuned: Mapping[str, str]) -> Ite
         )
 
 
-def unchanged_checks(log_probs: Mapping[str, Floats], models: Models = DEFAULT_MODELS) -> Iterator[Raised]:
+def unchanged_checks(log_probs: Mapping[str, Floats], models: Models) -> Iterator[Raised]:
     """TD207: a tuned model whose scores equal the base model's to the last digit.
 
     Args:

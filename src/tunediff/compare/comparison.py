@@ -28,8 +28,9 @@ from tunediff.compare.pairs.stored import Pairs, pair, store_both
 from tunediff.config.diff import Diff
 from tunediff.data.cases import INVALID, MODELS, OUTCOMES, Case
 from tunediff.data.leaks import Leaks
-from tunediff.metrics.calibration import Floats, log_prob_array
+from tunediff.metrics.calibration import log_prob_array
 from tunediff.runtime.errors import TunediffError
+from tunediff.stats.bootstrap import Floats
 from tunediff.tasks.families import Family, user_column, user_families
 from tunediff.tasks.task import Tally, Task
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from tunediff.compare.board import Answered
-from tunediff.compare.chain import make_chain
+from tunediff.compare.chain import Chain, make_chain
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 
@@ -60,13 +60,17 @@ def controls(answers: Answers, confidence: float) -> dict[str, Any]:
     return found
 
 
+def _pair(before: pd.DataFrame, after: pd.DataFrame, confidence: float) -> Chain:
+    return make_chain([Answered("before", before), Answered("after", after)], confidence)
+
+
 def _flips(before: pd.DataFrame, after: pd.DataFrame, confidence: float) -> dict[str, Any]:
-    step = make_chain([Answered("before", before), Answered("after", after)], confidence).steps[0]
+    step = _pair(before, after, confidence).steps[0]
     return {name: value for name, value in step.items() if name not in ("before", "after", "n", "p_adjusted")}
 
 
 def _strength(strength: float, base: pd.DataFrame, after: pd.DataFrame, confidence: float) -> dict[str, Any]:
-    chain = make_chain([Answered("before", base), Answered("after", after)], confidence)
+    chain = _pair(base, after, confidence)
     step, variant = chain.steps[0], chain.variants[1]
     return {
         "strength": strength,

@@ -147,11 +147,6 @@ def _labels(comparison: Comparison) -> Effect:
     return Effect(tables={"labels": label_rates(labelled, task.labels, comparison.confidence, comparison.clusters)})
 
 
-def _traits(comparison: Comparison) -> Effect:
-    """Traits of the answers before and after, such as their length."""
-    return Effect(trait_metrics(comparison))
-
-
 def _gain(comparison: Comparison) -> Effect:
     """The parts of the gain, by kind of case or by evaluation setting."""
     kinds = comparison.task.kinds
@@ -162,11 +157,6 @@ def _gain(comparison: Comparison) -> Effect:
     parts = gain_parts(steps, comparison.confidence, comparison.clusters)
     chosen = {} if answers is None else choices_accuracies(answers)
     return Effect(gain_metrics(parts) | chosen, {"gain": parts})
-
-
-def _noise(comparison: Comparison) -> Effect:
-    """Cases that flip without training."""
-    return Effect(comparison.noise_metrics)
 
 
 def _health(comparison: Comparison) -> Effect:
@@ -253,9 +243,9 @@ EFFECTS: dict[str, Callable[[Comparison], Effect]] = {
     "transitions": _transitions,
     "differences": _differences,
     "labels": _labels,
-    "traits": _traits,
+    "traits": lambda comparison: Effect(trait_metrics(comparison)),
     "gain": _gain,
-    "noise": _noise,
+    "noise": lambda comparison: Effect(comparison.noise_metrics),
     "health": _health,
     "worth": _worth,
     "calibration": _calibration,

@@ -26,14 +26,11 @@ class Models(NamedTuple):
     change: str = "fine-tuning"
 
 
-DEFAULT_MODELS = Models()
-
-
 @dataclass(frozen=True)
 class Run:
     """Results of other stages that the checks need; empty if only two prediction files are compared."""
 
-    models: Models = DEFAULT_MODELS
+    models: Models = field(default_factory=Models)
     prepare: Figures = field(default_factory=dict)
     base_model: Figures = field(default_factory=dict)
     evaluations: Mapping[str, Figures] = field(default_factory=dict)  # by model: base, tuned

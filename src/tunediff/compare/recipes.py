@@ -16,10 +16,9 @@ import numpy.typing as npt
 
 from tunediff.compare.board import Answered, reordered
 from tunediff.data.cases import RIGHT
-from tunediff.stats.bootstrap import Clusters
+from tunediff.stats.bootstrap import Clusters, n_clusters
 from tunediff.stats.seeds import (
     FEWEST_SEEDS,
-    Layout,
     chance_worse,
     multi_bootstrap,
     recipe_interval,
@@ -104,8 +103,9 @@ def recipe_figures(recipe: Recipe, confidence: float, clusters: Clusters, half_w
         stable_repair, stable_break, lottery, unchanged.
     """
     layout = None
-    if len(recipe.runs) >= FEWEST_SEEDS and recipe.change.shape[1] > 1:
-        layout = _layout(recipe.change, clusters)
+    # A single cluster says nothing about the variance between cases.
+    if len(recipe.runs) >= FEWEST_SEEDS and n_clusters(clusters, recipe.change.shape[1]) > 1:
+        layout = two_way(recipe.change, clusters)
     figures: dict[str, Any] = {
         "name": recipe.name,
         "runs": list(recipe.runs),
@@ -124,13 +124,6 @@ def recipe_figures(recipe: Recipe, confidence: float, clusters: Clusters, half_w
         )
     kinds = case_kinds(recipe)
     return figures | dict(zip(SEED_FIGURES, values, strict=True)) | {kind: kinds.count(kind) for kind in KINDS}
-
-
-def _layout(change: npt.NDArray[np.int64], clusters: Clusters) -> Layout | None:
-    try:
-        return two_way(change, clusters)
-    except ValueError:  # a single cluster says nothing about the variance between cases
-        return None
 
 
 def case_kinds(recipe: Recipe) -> list[str]:

@@ -10,7 +10,8 @@ import pandas as pd
 from tunediff.compare.comparison import with_transitions
 from tunediff.compare.explanations.causes import FLIPS, causes, plain
 from tunediff.data.cases import MODELS
-from tunediff.metrics.calibration import Floats, gold_margins, label_codes
+from tunediff.metrics.calibration import gold_margins, label_codes
+from tunediff.stats.bootstrap import Floats
 
 if TYPE_CHECKING:
     from tunediff.compare.comparison import Comparison
@@ -43,7 +44,14 @@ def case_records(
     transition = comparison.cells.astype(object).tolist()
     margins = _margins(comparison)
     why = causes(comparison, _clearest(comparison, margins), stable)
-    explained = {cause["case_id"]: _explanation(cause) for cause in why}
+    explained = {
+        cause["case_id"]: {
+            "evidence": {name: one for name, one in cause.items() if name not in _RECORD_FIELDS and one is not None},
+            "clauses": cause["clauses"],
+            "explanation": cause["explanation"],
+        }
+        for cause in why
+    }
     for row, case in enumerate(comparison.cases):
         record = {"case_id": case.case_id, **case.inputs, "label": case.label, **task.gold_record(case)}
         for key, values in found.items():
@@ -81,30 +89,21 @@ def _clearest(comparison: "Comparison", margins: Mapping[str, Floats]) -> npt.ND
     return np.sort(turn.index[: comparison.settings.causes_limit].to_numpy(dtype=np.intp))
 
 
-def _explanation(cause: Mapping[str, Any]) -> dict[str, Any]:
-    fields = {name: value for name, value in cause.items() if name not in _RECORD_FIELDS and value is not None}
-    return {"evidence": fields, "clauses": cause["clauses"], "explanation": cause["explanation"]}
-
-
 def case_lines(comparison: "Comparison") -> Iterator[dict[str, Any]]:
     """Yield one JSON-ready record per case of two prediction files, in the form of data/cases.jsonl."""
     assert comparison.pairs is not None
-    for part in with_transitions(comparison.pairs):
-        yield from _lines(part, comparison)
-
-
-def _lines(cases: pd.DataFrame, comparison: "Comparison") -> Iterator[dict[str, Any]]:
     task = comparison.task
     names = {"case_id": "case_id", **{name: name for name in task.inputs}, "label": "label"}
     names |= {"base_prediction": "prediction_base", "tuned_prediction": "prediction_tuned", "transition": "transition"}
-    optional = {f"{who}_{name}": f"{name}_{who}" for name in ("log_probs", *task.scores) for who in MODELS}
-    optional["cluster"] = "cluster"
-    names |= {key: column for key, column in optional.items() if column in cases}
-    columns: list[Iterable[Any]] = [
-        (row.tolist() for row in cases[column]) if column.startswith("log_probs_") else plain(cases[column])
-        for column in names.values()
-    ]
-    for name in task.shared_columns:  # gold answers
-        columns.append([answer._asdict() for answer in answers] for answers in cases[name])
-    for values in zip(*columns, strict=True):
-        yield dict(zip((*names, *task.shared_columns), values, strict=True))
+    names |= {f"{who}_{name}": f"{name}_{who}" for name in ("log_probs", *task.scores) for who in MODELS}
+    names["cluster"] = "cluster"
+    for cases in with_transitions(comparison.pairs):
+        known = {key: column for key, column in names.items() if column in cases}
+        columns: list[Iterable[Any]] = [
+            (row.tolist() for row in cases[column]) if column.startswith("log_probs_") else plain(cases[column])
+            for column in known.values()
+        ]
+        for name in task.shared_columns:  # gold answers
+            columns.append([answer._asdict() for answer in answers] for answers in cases[name])
+        for values in zip(*columns, strict=True):
+            yield dict(zip((*known, *task.shared_columns), values, strict=True))

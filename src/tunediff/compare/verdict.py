@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from tunediff.compare.effects.transitions import change_interval
 from tunediff.stats.bootstrap import Clusters, cluster_codes
+from tunediff.stats.discordance import Flags
 from tunediff.stats.intervals import cases_for_rate, clopper_pearson
 from tunediff.stats.martingale import always_valid_interval, cases_to_decide, first_decision, sequential_units
 from tunediff.stats.paired import cases_for_margin, difference_interval
@@ -28,7 +29,6 @@ from tunediff.stats.shares import share_interval
 Verdict = Literal["pass", "fail", "inconclusive"]
 ALL = "all"
 
-Flags = npt.NDArray[np.bool_]
 Changes = npt.NDArray[np.int64]
 
 
@@ -102,15 +102,14 @@ def judge(
         others: changes on other test sets, by name.
         early: check after every case, in the order given, and stop at the first conclusive look.
     """
-    codes = None if clusters is None else cluster_codes(clusters)
+    codes = cluster_codes(clusters, len(change))
     everything = Evaluated(change, codes)
     margin, rate = promises.non_inferiority_margin, promises.max_negative_flip_rate
     least = promises.min_gain_over_baseline
     compared = (
         {}
         if margin is None
-        else {ALL: everything}
-        | {name: Evaluated(change[inside], None if codes is None else codes[inside]) for name, inside in slices.items()}
+        else {ALL: everything} | {name: Evaluated(change[inside], codes[inside]) for name, inside in slices.items()}
     )
     limits = {} if rate is None else {("negative flips", ALL): (everything, rate)}
     if (forgotten := promises.max_forgotten_rate) is not None:
@@ -124,11 +123,16 @@ def judge(
     found: list[Judged] = []
     for name, evaluated in compared.items():
         assert margin is not None
-        judged = _non_inferior_early if early else _non_inferior
-        found.append(judged(name, evaluated, margin, confidence, strict))
+        if early:
+            found.append(_early("non-inferiority", name, evaluated, -1, 0.0 - margin, 1, confidence, strict))
+        else:
+            found.append(_non_inferior(name, evaluated, margin, confidence, strict))
     for (promise, name), (evaluated, limit) in limits.items():
-        few = _few_breaks_early if early else _few_breaks
-        found.append(few(promise, name, evaluated, limit, confidence, strict))
+        if early:
+            broken = evaluated._replace(change=(evaluated.change < 0).astype(np.int64))
+            found.append(_early(promise, name, broken, 0, limit, -1, confidence, strict))
+        else:
+            found.append(_few_breaks(promise, name, evaluated, limit, confidence, strict))
     if least is not None and gain is not None:
         verdict = _verdict(gain.low >= least, gain.high < least)
         found.append(Judged("gain over the best baseline", ALL, verdict, *gain, least, len(change), None))
@@ -222,17 +226,6 @@ def _few_breaks(
         plain, end = clopper_pearson(count, n, confidence), 1 if count / n < limit else 0
         needed = _inflated(cases_for_rate(count, n, limit, confidence), count / n, plain[end], (low, high)[end], n)
     return Judged(promise, name, verdict, count / n, low, high, limit, n, needed)
-
-
-def _non_inferior_early(name: str, evaluated: Evaluated, margin: float, confidence: float, strict: float) -> Judged:
-    return _early("non-inferiority", name, evaluated, -1, 0.0 - margin, 1, confidence, strict)
-
-
-def _few_breaks_early(
-    promise: str, name: str, evaluated: Evaluated, limit: float, confidence: float, strict: float
-) -> Judged:
-    broken = evaluated._replace(change=(evaluated.change < 0).astype(np.int64))
-    return _early(promise, name, broken, 0, limit, -1, confidence, strict)
 
 
 def _early(

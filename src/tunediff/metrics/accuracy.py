@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from tunediff.metrics.calibration import case_brier, case_nll, label_codes, number_rows
 from tunediff.runtime.errors import TunediffError
@@ -112,7 +111,13 @@ def confusion(labels: Sequence[str], gold: Iterable[str], predictions: Iterable[
     Raises:
         TunediffError: a label is not in `labels`, or the numbers of predictions and gold labels differ.
     """
-    return _count(labels, label_codes(labels, gold), _prediction_codes(labels, predictions))
+    right, given = label_codes(labels, gold), label_codes(labels, predictions, predictions=True)
+    if len(right) != len(given):
+        raise TunediffError(f"found {len(given)} predictions, expected {len(right)}, one per gold label")
+    # The index -1 of an invalid prediction refers to the last column.
+    counts = np.zeros((len(labels), len(labels) + 1), dtype=np.int64)
+    np.add.at(counts, (right, given), 1)
+    return counts
 
 
 def per_class(labels: Sequence[str], counts: Counts) -> list[dict[str, Any]]:
@@ -181,26 +186,6 @@ def repeated_accuracy(metrics: Mapping[str, float], labels: Sequence[str], count
         for name in true
         if name in metrics and abs(metrics[name] - accuracy) < 5e-7 and abs(true[name] - metrics[name]) >= 5e-7
     ]
-
-
-def _prediction_codes(labels: Sequence[str], predictions: Iterable[str | None]) -> npt.NDArray[np.intp]:
-    """The index of each prediction in the label list, -1 if missing."""
-    array = np.array(list(predictions), dtype=object)
-    codes = pd.Index(list(labels)).astype(object).get_indexer(pd.Index(array))
-    bad = (codes < 0) & ~pd.isna(array)
-    if bad.any():
-        row = int(bad.argmax())
-        raise TunediffError(f"prediction of case {row + 1}: found {array[row]!r}, expected one of {', '.join(labels)}")
-    return codes
-
-
-def _count(labels: Sequence[str], gold: npt.NDArray[np.intp], predicted: npt.NDArray[np.intp]) -> Counts:
-    if len(gold) != len(predicted):
-        raise TunediffError(f"found {len(predicted)} predictions, expected {len(gold)}, one per gold label")
-    # The index -1 of an invalid prediction refers to the last column.
-    counts = np.zeros((len(labels), len(labels) + 1), dtype=np.int64)
-    np.add.at(counts, (gold, predicted), 1)
-    return counts
 
 
 def _checked(

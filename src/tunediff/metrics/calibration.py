@@ -19,10 +19,10 @@ import pandas as pd
 from scipy.special import logsumexp
 
 from tunediff.runtime.errors import TunediffError
+from tunediff.stats.bootstrap import Clusters, Floats, cluster_codes
+from tunediff.stats.discordance import Flags
 from tunediff.stats.intervals import wilson
 
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.intp]
 
 BINS = 10
@@ -62,17 +62,20 @@ def log_prob_array(column: Iterable[Sequence[float]]) -> Floats:
     return array
 
 
-def label_codes(labels: Sequence[str], gold: Iterable[str]) -> Codes:
-    """Return the index of each gold label in `labels`, of shape (n_cases,).
+def label_codes(labels: Sequence[str], given: Iterable[str | None], predictions: bool = False) -> Codes:
+    """Return the index of each case's label in `labels`, of shape (n_cases,); -1 for a missing prediction.
 
     Raises:
-        TunediffError: a gold label is not in `labels`.
+        TunediffError: a gold label or a prediction is not in `labels`.
     """
-    values = pd.Index(list(gold), dtype=object)
+    values = pd.Index(list(given), dtype=object)
     codes = pd.Index(list(labels), dtype=object).get_indexer(values)
-    if (codes < 0).any():
-        row = int((codes < 0).argmax())
-        raise TunediffError(f"gold label of case {row + 1}: found {values[row]!r}, expected one of {', '.join(labels)}")
+    bad = codes < 0
+    if predictions:
+        bad &= np.asarray(values.notna())
+    if bad.any():
+        row, what = int(bad.argmax()), "prediction" if predictions else "gold label"
+        raise TunediffError(f"{what} of case {row + 1}: found {values[row]!r}, expected one of {', '.join(labels)}")
     return codes
 
 
@@ -128,7 +131,7 @@ def ece_interval(
     confidence: Floats,
     right: Flags,
     level: float,
-    clusters: Codes | None = None,
+    clusters: Clusters = None,
     replicates: int = 1000,
 ) -> tuple[float, float]:
     """Return a bootstrap interval of `adaptive_ece`, both ends in 0..1.
@@ -141,11 +144,11 @@ def ece_interval(
         confidence: as for `adaptive_ece`.
         right: as for `adaptive_ece`.
         level: level of the interval.
-        clusters: cluster number of each case, consecutive from 0; None: cases are independent.
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
         replicates: maximum number; above 20,000 cases fewer, down to 200, because the interval is narrow there.
     """
-    error = _weighted_ece(confidence, right)
-    low, high = _reflected(error, _units(clusters, len(confidence)), level, replicates)
+    units = cluster_codes(clusters, len(confidence))
+    low, high = _reflected(_weighted_ece(confidence, right), units, level, replicates)
     return max(0.0, low), min(1.0, high)
 
 
@@ -153,7 +156,7 @@ def ece_difference_interval(
     before: tuple[Floats, Flags],
     after: tuple[Floats, Flags],
     level: float,
-    clusters: Codes | None = None,
+    clusters: Clusters = None,
     replicates: int = 1000,
 ) -> tuple[float, float]:
     """Return a paired bootstrap interval of the difference of two models' `adaptive_ece`, after minus before.
@@ -168,7 +171,7 @@ def ece_difference_interval(
         replicates: as for `ece_interval`.
     """
     errors = [_weighted_ece(*model) for model in (before, after)]
-    units = _units(clusters, len(before[0]))
+    units = cluster_codes(clusters, len(before[0]))
     return _reflected(lambda weights: errors[1](weights) - errors[0](weights), units, level, replicates)
 
 
@@ -187,11 +190,6 @@ def _weighted_ece(confidence: Floats, right: Flags, bins: int = BINS) -> Callabl
         return float(np.abs(np.add.reduceat(weights * gaps, starts)).sum() / n)
 
     return error
-
-
-def _units(clusters: Codes | None, n: int) -> Codes:
-    """The unit of each case: its cluster number, or its index."""
-    return np.arange(n) if clusters is None else clusters
 
 
 def _reflected(value: Callable[[Codes], float], units: Codes, level: float, replicates: int) -> tuple[float, float]:

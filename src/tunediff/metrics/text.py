@@ -123,7 +123,6 @@ def bleu_counts(answers: Sequence[Texts], predictions: Texts) -> Floats:
     """
     from sacrebleu.metrics import BLEU
 
-    _check(answers)
     answers, predictions = _readable(answers, predictions)
     # effective_order avoids a warning of sacrebleu for single cases; the counts are the same.
     bleu = BLEU(effective_order=True)
@@ -178,10 +177,7 @@ def bleu_cases(answers: Sequence[Texts], predictions: Texts) -> Floats:
     """
     from sacrebleu.metrics import BLEU
 
-    _check(answers)
-    answers, predictions = _readable(answers, predictions)
-    bleu = BLEU(effective_order=True)
-    return _sentence_scores(bleu, answers, predictions)
+    return _sentence_scores(BLEU(effective_order=True), *_readable(answers, predictions))
 
 
 def chrf_cases(answers: Sequence[Texts], predictions: Texts) -> Floats:
@@ -239,7 +235,6 @@ def meteor_cases(answers: Sequence[Texts], predictions: Texts) -> Floats:
     from nltk.tokenize import NLTKWordTokenizer
     from nltk.translate.meteor_score import meteor_score
 
-    _check(answers)
     answers, predictions = _readable(answers, predictions)
     cut = NLTKWordTokenizer().tokenize
     synonyms = _wordnet() or SimpleNamespace(synsets=lambda _: ())
@@ -268,7 +263,8 @@ def _wordnet() -> Any:
 
 
 def _readable(answers: Sequence[Texts], predictions: Texts) -> tuple[Sequence[Texts], Texts]:
-    """The texts, split into words if the libraries could not do so."""
+    """The checked texts, split into words if the libraries could not do so."""
+    _check(answers)
     if is_latin(answers):
         return answers, predictions
     return [[words(text) for text in references] for references in answers], [words(text) for text in predictions]

@@ -16,7 +16,7 @@ from tunediff.compare.board_health import Health
 from tunediff.report.board_pictures import intervals_picture, tradeoff_picture
 from tunediff.report.diff_page import Pages
 from tunediff.report.notation import (
-    NBSP,
+    bare_p_value,
     counted,
     decimal,
     interval,
@@ -35,6 +35,7 @@ MOST_PARAMETERS = 6
 MOST_SUSPECTED = 5
 MOST_FLIPS = 20
 FLIPS = {"stable_repair": "repaired by every seed", "stable_break": "broken by every seed", "lottery": "a lottery"}
+HEALTH = ("spread", "noise", "noise_of", "signal_to_noise", "always_right", "always_wrong")
 Figures = Mapping[str, Any]
 
 
@@ -49,14 +50,9 @@ def board_json(board: Board, recipes: Sequence[Figures], health: Health) -> dict
         "pairs": [pair._asdict() for pair in board.pairs],
         "groups": [list(names) for names in board.groups.values()],
         "recipes": [dict(one) for one in recipes],
-        "test_set": _test_set(health),
+        "test_set": {name: getattr(health, name) for name in HEALTH} | {"agreed_against_label": len(health.suspected)},
         "notes": list(board.notes),
     }
-
-
-def _test_set(health: Health) -> dict[str, Any]:
-    names = "spread", "noise", "noise_of", "signal_to_noise", "always_right", "always_wrong"
-    return {name: getattr(health, name) for name in names} | {"agreed_against_label": len(health.suspected)}
 
 
 def _run(row: Row) -> dict[str, Any]:
@@ -93,7 +89,7 @@ def board_table(board: Board) -> list[list[str]]:
         return f"{signed(100 * difference.gain)} ({low} to {high})"
 
     def adjusted(difference: Difference | None) -> str:
-        return "-" if difference is None else p_value(difference.p_adjusted).removeprefix(f"p{NBSP}=").strip(NBSP)
+        return "-" if difference is None else bare_p_value(difference.p_adjusted)
 
     columns: dict[str, Callable[[Row], str]] = {
         "run": lambda row: visible(row.name),

@@ -11,7 +11,18 @@ from typing import Any
 from tunediff.compare.chain import Chain
 from tunediff.report.board_page import page_table
 from tunediff.report.diff_page import Pages
-from tunediff.report.notation import NBSP, counted, interval, level, p_value, percent, points, points_interval, whole
+from tunediff.report.notation import (
+    NBSP,
+    bare_p_value,
+    counted,
+    interval,
+    level,
+    p_value,
+    percent,
+    points,
+    points_interval,
+    whole,
+)
 from tunediff.report.page import board_html, markdown_page
 from tunediff.runtime.files import visible
 
@@ -48,9 +59,6 @@ def chain_tables(chain: Chain) -> tuple[Columns, Columns]:
         low, high = step["difference_low"], step["difference_high"]
         return f"{points(step['difference'])} ({points_interval(low, high).removesuffix(f'{NBSP}points')})"
 
-    def p(step: Step, name: str) -> str:
-        return p_value(step[name]).removeprefix(f"p{NBSP}=").strip(NBSP)
-
     variants = [
         ["variant", *(visible(str(one["name"])) for one in chain.variants)],
         [chain.measure, *(percent(one["accuracy"]) for one in chain.variants)],
@@ -62,8 +70,12 @@ def chain_tables(chain: Chain) -> tuple[Columns, Columns]:
         ["changed", *(whole(step["changed"]) for step in chain.steps)],
         *([name, *(share(step, name) for step in chain.steps)] for name in ("flips", "repaired", "broken")),
         ["difference", *map(difference, chain.steps)],
-        ["p", *(p(step, "p") for step in chain.steps)],
-        *([["p adjusted", *(p(step, "p_adjusted") for step in chain.steps)]] if len(chain.steps) > 1 else []),
+        ["p", *(bare_p_value(step["p"]) for step in chain.steps)],
+        *(
+            [["p adjusted", *(bare_p_value(step["p_adjusted"]) for step in chain.steps)]]
+            if len(chain.steps) > 1
+            else []
+        ),
     ]
     return variants, steps
 

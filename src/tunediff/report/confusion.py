@@ -5,7 +5,7 @@ confusion_picture(labels, base, "base model", with_unlabelled=False)
 difference_picture(labels, base, tuned, with_unlabelled=False)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from markupsafe import Markup
 from tunediff.metrics.accuracy import Counts
 from tunediff.report.drawing import COLOURS, chart, picture
 from tunediff.report.notation import percent, signed, whole
-from tunediff.report.results import Cell, Record
+from tunediff.report.results import Cell
+from tunediff.stats.bootstrap import Floats
 
 NO_LABEL = "(no label)"
 DARKEST = 0.5  # opacity of a full cell: text on it stays readable in both modes
@@ -39,45 +40,49 @@ def confusion_picture(labels: Sequence[str], counts: Counts, who: str, with_unla
         who: name of the model, such as "base model".
         with_unlabelled: whether to show the last column.
     """
-    names = [*labels, NO_LABEL] if with_unlabelled else list(labels)
-    rows = [
-        {
-            **{"gold": label, "predicted": name, "share": float(cases / max(row.sum(), 1)), "sign": "more"},
-            **{"text": whole(cases), "percent": percent(cases / max(row.sum(), 1), 0)},
-        }
-        for label, row in zip(labels, counts, strict=True)
-        for name, cases in zip(names, row, strict=False)
-    ]
-    summary = "; ".join(
-        f"gold {label}: " + ", ".join(f"{whole(cases)} {name}" for name, cases in zip(names, row, strict=False))
-        for label, row in zip(labels, counts, strict=True)
-    )
-    return _heat_map(rows, labels, names, (f"Confusion of the {who}", summary))
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    title = f"Confusion of the {who}"
+    return _heat_map(labels, counts, share, with_unlabelled, title, whole, lambda part: percent(part, 0))
 
 
 def difference_picture(labels: Sequence[str], base: Counts, tuned: Counts, with_unlabelled: bool) -> Markup:
     """Draw a heat map of the tuned model's confusion minus that of the base model."""
+    share = (tuned - base) / np.maximum(base.sum(axis=1, keepdims=True), 1)
+
+    def change(cases: float) -> str:
+        return signed(cases, 0)
+
+    title = "Change of the confusion"
+    return _heat_map(
+        labels, tuned - base, share, with_unlabelled, title, change, lambda part: f"{change(100 * part)} pts"
+    )
+
+
+def _heat_map(
+    labels: Sequence[str],
+    counts: Counts,
+    shares: Floats,
+    with_unlabelled: bool,
+    title: str,
+    cases_text: Callable[[float], str],
+    share_text: Callable[[float], str],
+) -> Markup:
+    """Draw counts and their shares, both of shape (n_labels, n_labels + 1), each written by its function."""
+    import altair as alt
+
     names = [*labels, NO_LABEL] if with_unlabelled else list(labels)
-    change = tuned - base
-    share = change / np.maximum(base.sum(axis=1, keepdims=True), 1)
     rows = [
         {
             **{"gold": label, "predicted": name, "share": abs(float(part)), "sign": "more" if cases >= 0 else "fewer"},
-            **{"text": signed(cases, 0), "percent": f"{signed(100 * part, 0)} pts"},
+            **{"text": cases_text(cases), "percent": share_text(part)},
         }
-        for label, cells, parts in zip(labels, change, share, strict=True)
+        for label, cells, parts in zip(labels, counts, shares, strict=True)
         for name, cases, part in zip(names, cells, parts, strict=False)
     ]
     summary = "; ".join(
-        f"gold {label}: " + ", ".join(f"{signed(cases, 0)} {name}" for name, cases in zip(names, row, strict=False))
-        for label, row in zip(labels, change, strict=True)
+        f"gold {label}: " + ", ".join(f"{row['text']} {row['predicted']}" for row in rows if row["gold"] == label)
+        for label in labels
     )
-    return _heat_map(rows, labels, names, ("Change of the confusion", summary))
-
-
-def _heat_map(rows: Sequence[Record], labels: Sequence[str], names: Sequence[str], words: tuple[str, str]) -> Markup:
-    import altair as alt
-
     # Cells shrink with the number of labels; small cells lose the second line of text, then the first.
     cell = max(18, min(84, 330 // len(names)))
     axis: dict[str, Any] = {"domain": False, "ticks": False, "labelLimit": 110, "labelOverlap": False}
@@ -105,4 +110,4 @@ def _heat_map(rows: Sequence[Record], labels: Sequence[str], names: Sequence[str
         drawn += grid.mark_text(color=COLOURS["ink"], fontSize=size, dy=-7 if two_lines else 0).encode(text="text:N")
         if two_lines:
             drawn += grid.mark_text(color=COLOURS["ink"], fontSize=11, dy=10).encode(text="percent:N")
-    return picture(drawn.properties(width=cell * len(names), height=min(cell, 62) * len(labels)), *words)
+    return picture(drawn.properties(width=cell * len(names), height=min(cell, 62) * len(labels)), title, summary)

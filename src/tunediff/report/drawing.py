@@ -30,6 +30,7 @@ COLOURS = {
     "tuned": "#0b6fbf",
 }
 VARIABLES = {colour: f"var(--{name.replace('_', '-')})" for name, colour in COLOURS.items()}
+WHEN = {"base": "before", "tuned": "after"}
 TRANSITION_NAMES = {
     "both_right": "Right both times",
     "repaired": "Repaired: wrong, then right",

@@ -17,6 +17,7 @@ import pandas as pd
 
 from tunediff.compare.effects.transitions import TRANSITIONS
 from tunediff.data.cases import MODELS
+from tunediff.report.drawing import WHEN
 from tunediff.report.notation import decimal
 from tunediff.report.results import Record, Results
 from tunediff.report.tables import gold_log_prob, margin
@@ -36,29 +37,24 @@ SHOWN = {
     *("clauses", "explanation", "alone", "others", "base_f1", "tuned_f1", "base_answered", "tuned_answered"),
     *("base_score", "tuned_score", "score_name"),
 }
+# Fields of both models, which are named base_FIELD and tuned_FIELD.
+OF_BOTH = {
+    "calibrated_margin": "calibrated margin {}, nats",
+    "parse": "answer parsed {}",
+    "stable": "same answer at another batch size, {}",
+    "text": "generated text {}",
+    "words": "words in the answer {}",
+    "repetition": "repeated sequences of four words {}",
+    "other_script": "answer {} in another script",
+    "in_sentence": "answer {} is in the sentence of the gold answer",
+    "no_answer_odds": "log-odds of no answer {}, nats",
+}
 NAMES = {
-    "base_calibrated_margin": "calibrated margin before, nats",
-    "tuned_calibrated_margin": "calibrated margin after, nats",
-    "base_parse": "answer parsed before",
-    "tuned_parse": "answer parsed after",
-    "base_stable": "same answer at another batch size, before",
-    "tuned_stable": "same answer at another batch size, after",
+    **{f"{who}_{key}": words.format(WHEN[who]) for key, words in OF_BOTH.items() for who in MODELS},
     "overlap": "share of its words that occur in the rest",
     "subsequence": "occurs verbatim in the rest",
     "negation": "negation",
     "nearest": "nearest training cases",
-    "base_text": "generated text before",
-    "tuned_text": "generated text after",
-    "base_words": "words in the answer before",
-    "tuned_words": "words in the answer after",
-    "base_repetition": "repeated sequences of four words before",
-    "tuned_repetition": "repeated sequences of four words after",
-    "base_other_script": "answer before in another script",
-    "tuned_other_script": "answer after in another script",
-    "base_in_sentence": "answer before is in the sentence of the gold answer",
-    "tuned_in_sentence": "answer after is in the sentence of the gold answer",
-    "base_no_answer_odds": "log-odds of no answer before, nats",
-    "tuned_no_answer_odds": "log-odds of no answer after, nats",
     "question_word": "question word",
     "answer_words": "words in the gold answer",
     "answer_overlap": "share of the question's words in the sentence with the answer",
@@ -191,8 +187,7 @@ def shortened(text: object) -> str | None:
 def _evidence(fields: Mapping[str, Any]) -> list[list[str]]:
     """The evidence as pairs of names and values for readers."""
     alone = fields.get("alone", "one input")
-    names = {f"{who}_partial_input": f"answer from the {alone} alone, {when}"
-             for who, when in (("base", "before"), ("tuned", "after"))}  # fmt: skip
+    names = {f"{who}_partial_input": f"answer from the {alone} alone, {when}" for who, when in WHEN.items()}
     return [
         [NAMES.get(key) or names.get(key) or visible(key.replace("_", " ")), _words(value)]
         for key, value in fields.items()

@@ -21,6 +21,7 @@ from tunediff.report.forgetting import retention_sentences
 from tunediff.report.headline import best_baseline, best_name, headline_sentence, is_difference_shown, lost_sentence
 from tunediff.report.limits import limit_sentences
 from tunediff.report.notation import (
+    capitalised,
     counted,
     decimal,
     duration,
@@ -128,7 +129,7 @@ def _scores(results: Results) -> str:
     for stem, name in results.task.scores.items():
         note = results.task.score_notes.get(stem)
         sentences.append(
-            f"{name[0].upper()}{name[1:]}{f', {note},' if note else ''} went from {percent(diff[f'{stem}_base'])} "
+            f"{capitalised(name)}{f', {note},' if note else ''} went from {percent(diff[f'{stem}_base'])} "
             f"to {percent(diff[f'{stem}_tuned'])}: {points(diff[f'{stem}_delta'])} ({level(results.confidence)} "
             f"interval {points_interval(diff[f'{stem}_delta_low'], diff[f'{stem}_delta_high'])}; sign-flip test, "
             f"{p_value(diff[f'{stem}_p'])})."
@@ -334,9 +335,7 @@ def _cost(results: Results) -> str:
     diff = results.diff_cases
     net = diff["repaired"] - diff["broken"]
     if net <= 0:
-        return (
-            f"{sentence}; on balance, no case was gained." if net == 0 else f"{sentence}; on balance, cases were lost."
-        )
+        return f"{sentence}; on balance, {'cases were lost' if net else 'no case was gained'}."
     each = [_each(amount, unit, diff) for amount, unit in amounts]
     words = f"{', '.join(each[:-1])} and {each[-1]}" if len(each) > 1 else each[0]
     gained = "the one case" if net == 1 else f"each of the {whole(net)} cases"

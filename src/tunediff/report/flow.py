@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup, escape
 
 from tunediff.compare.effects.transitions import TRANSITIONS
+from tunediff.data.cases import OUTCOMES
 from tunediff.report.drawing import TRANSITION_NAMES
 from tunediff.report.notation import counted, percent, whole
 from tunediff.report.results import Flow
 
-OUTCOMES = ("right", "wrong", "invalid")
 WIDTH, HEIGHT, GAP, BAR = 720.0, 240.0, 26.0, 12.0
 LEFT, RIGHT = 150.0, 570.0
 # Minimum thickness of a band, and thickness from which a band has a label.

@@ -1,12 +1,7 @@
 """The headline of the findings: whether a difference was shown, and how it compares with trivial baselines."""
 
 from tunediff.data.cases import INVALID, MODELS
-from tunediff.report.notation import (
-    counted,
-    decimal,
-    percent,
-    points,
-)
+from tunediff.report.notation import capitalised, counted, decimal, percent, points
 from tunediff.report.results import Metrics, Record, Results
 from tunediff.tasks.task import Task
 
@@ -31,7 +26,7 @@ def headline_sentence(results: Results) -> str:
     """Return the headline."""
     diff, models = results.diff_cases, results.models
     base, tuned = percent(diff["accuracy_base"]), percent(diff["accuracy_tuned"])
-    cases, change = counted(int(diff["n"]), "test case"), models.change[0].upper() + models.change[1:]
+    cases, change = counted(int(diff["n"]), "test case"), capitalised(models.change)
     if silent := _invalid_throughout(results):
         return _silent_headline(results, silent)
     if not is_difference_shown(diff, results.confidence):

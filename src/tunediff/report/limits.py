@@ -1,12 +1,7 @@
 """Sentences about the limits of the conclusions that a test set allows."""
 
 from tunediff.compare.effects.power import power_sentence
-from tunediff.report.notation import (
-    counted,
-    level,
-    percent,
-    whole,
-)
+from tunediff.report.notation import counted, level, percent, whole
 from tunediff.report.results import Results
 from tunediff.stats.intervals import clopper_pearson
 

@@ -8,7 +8,7 @@ loaded_models(results)
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tunediff.report.notation import counted, whole
+from tunediff.report.notation import capitalised, counted, whole
 from tunediff.report.results import Results
 from tunediff.runtime.files import visible
 
@@ -31,13 +31,12 @@ def loaded_models(results: Results) -> list[str]:
             name = getattr(results.models, who)
             parts = _served(found) if "served" in found else _parts(found)
             sentences.append(f"The {name} as {'served' if 'served' in found else 'loaded'}: {'; '.join(parts)}.")
-            sentences += [
-                f"{visible(str(caution))[:1].upper()}{visible(str(caution))[1:]}." for caution in _cautions(found)
-            ]
+            sentences += [f"{capitalised(visible(str(caution)))}." for caution in _cautions(found)]
             sentences += _miscounted(found, stage, results.count_params)
     counts = sum(row["dtype"] in PACKED for row in results.parameters)
-    packed = _packed(results.loaded.get("predict_tuned") or results.loaded.get("predict_base", {}))
-    if results.parameters and packed is not None and packed != counts:
+    inspected = results.loaded.get("predict_tuned") or results.loaded.get("predict_base", {})
+    packed = sum(_kinds(inspected).values())
+    if results.parameters and "quantized_layers" in inspected and packed != counts:
         sentences.append(
             f"The counts, derived from the layout alone, assume {counted(counts, 'layer')} to be packed, but "
             f"{whole(packed)} {'was' if packed == 1 else 'were'}: their memory figures do not apply."
@@ -61,11 +60,6 @@ def _kinds(found: Mapping[str, Any]) -> dict[str, int]:
     if not isinstance(kinds, dict):
         return {}
     return {visible(str(name)).upper(): int(n) for name, n in kinds.items()}
-
-
-def _packed(found: Mapping[str, Any]) -> int | None:
-    """The number of packed layers; None if the model was not inspected."""
-    return sum(_kinds(found).values()) if "quantized_layers" in found else None
 
 
 def _cautions(found: Mapping[str, Any]) -> list[Any]:

@@ -16,7 +16,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 def percent(share: float, digits: int = 1) -> str:
     """Format a share in 0..1 as a percentage."""
-    return f"{_plain(100 * share, digits)}{NBSP}%"
+    return f"{decimal(100 * share, digits)}{NBSP}%"
 
 
 def level(share: float) -> str:
@@ -24,40 +24,41 @@ def level(share: float) -> str:
     return f"{100 * share:g}{NBSP}%"
 
 
-def points(difference: float, digits: int = 1) -> str:
+def points(difference: float) -> str:
     """Format a difference of two shares as signed percentage points."""
-    return f"{signed(100 * difference, digits)}{NBSP}points"
+    return f"{signed(100 * difference)}{NBSP}points"
 
 
-def interval(low: float, high: float, digits: int = 1) -> str:
+def interval(low: float, high: float) -> str:
     """Format an interval of shares: `38.3 to 43.8 %`."""
-    return f"{_plain(100 * low, digits)} to {percent(high, digits)}"
+    return f"{decimal(100 * low, 1)} to {percent(high)}"
 
 
-def points_interval(low: float, high: float, digits: int = 1) -> str:
+def points_interval(low: float, high: float) -> str:
     """Format an interval of differences: `+43.9 to +50.0 points`."""
-    return f"{signed(100 * low, digits)} to {points(high, digits)}"
+    return f"{signed(100 * low)} to {points(high)}"
 
 
 def signed(value: float, digits: int = 1) -> str:
     """Format a number with its sign, unless it rounds to zero."""
-    text = _plain(value, digits)
+    text = decimal(value, digits)
     return f"+{text}" if text.strip("0.,") and not text.startswith("−") else text
 
 
 def decimal(value: float, digits: int = 3) -> str:
-    """Format a number with a fixed number of decimals."""
-    return _plain(value, digits)
+    """Format a number with a fixed number of decimals and thousands separators."""
+    text = f"{value:,.{digits}f}"
+    return text.replace("-", "−") if text.strip("-0.,") else text.lstrip("-")
 
 
 def whole(value: float) -> str:
     """Format a count with thousands separators: `2,800,655,360`."""
-    return _plain(value, 0)
+    return decimal(value, 0)
 
 
-def counted(n: int, noun: str, plural: str | None = None) -> str:
+def counted(n: int, noun: str) -> str:
     """Format a count with its noun: `1 case`, `1,200 cases`."""
-    return f"{whole(n)}{NBSP}{noun if n == 1 else plural or noun + 's'}"
+    return f"{whole(n)}{NBSP}{noun}{'s' * (n != 1)}"
 
 
 def p_value(p: float) -> str:
@@ -73,6 +74,16 @@ def p_value(p: float) -> str:
     return f"p{NBSP}={NBSP}{mantissa:.1f}{NBSP}×{NBSP}10{str(exponent).translate(_SUPERSCRIPT)}"
 
 
+def capitalised(text: str) -> str:
+    """Return text with a capital first letter, and everything else as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def bare_p_value(p: float) -> str:
+    """Format a p-value for a column that is named p."""
+    return p_value(p).removeprefix(f"p{NBSP}=").strip(NBSP)
+
+
 def duration(seconds: float) -> str:
     """Format a duration as HH:MM:SS, rounded to seconds; hours may exceed 24."""
     minutes, rest = divmod(round(seconds), 60)
@@ -82,12 +93,5 @@ def duration(seconds: float) -> str:
 def gib(size: float) -> str:
     """Format a number of bytes in GiB, or in MiB below 0.01 GiB."""
     if size < 0.01 * 2**30:
-        return f"{_plain(size / 2**20, 1)}{NBSP}MiB"
-    return f"{_plain(size / 2**30, 2)}{NBSP}GiB"
-
-
-def _plain(value: float, digits: int) -> str:
-    text = f"{value:,.{digits}f}"
-    if not text.strip("-0.,"):
-        return text.lstrip("-")
-    return text.replace("-", "−")
+        return f"{decimal(size / 2**20, 1)}{NBSP}MiB"
+    return f"{decimal(size / 2**30, 2)}{NBSP}GiB"

@@ -10,12 +10,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tunediff.report.drawing import COLOURS, chart, picture
+from tunediff.report.drawing import COLOURS, WHEN, chart, picture
 from tunediff.report.notation import counted, decimal, duration, percent, points, points_interval, whole
 from tunediff.report.results import Record
 
 MOST_SLICES = 25
-WHEN = {"base": "before", "tuned": "after"}
 
 
 def loss_picture(log: Sequence[Record]) -> Markup:

@@ -42,7 +42,7 @@ WITH_MODEL = ("predict_base", "train", "predict_tuned")
 
 METRICS = {
     "base_model": (),  # perplexity and the like where it was trained from scratch
-    "prepare": (*("test_n", "dropped_unlabelled", "dropped_shared_sources"),),
+    "prepare": ("test_n", "dropped_unlabelled", "dropped_shared_sources"),
     "count_params": (
         *("base_total", "removed", "head_added", "base_with_head_total", "adapter_added", "tuned_total"),
         "packed_total",
@@ -57,9 +57,9 @@ METRICS = {
     "baselines": (),
     "calibration": (),
 }
-# Present only if the model was trained by the pipeline.
 # Further columns of train_log.csv if a classification head was trained: on the validation split, shares in 0..1.
 EPOCH_COLUMNS = ("validation_accuracy", "validation_precision", "validation_recall", "validation_f1")
+# Present only if the model was trained by the pipeline.
 TRAINING_KEYS = {
     "prepare": (
         *("train_n", "validation_n"),
@@ -132,9 +132,8 @@ class Results:
     baselines: Metrics = field(default_factory=dict)
     calibration: Metrics = field(default_factory=dict)
     pretrain_log: Sequence[Record] = ()  # one row per epoch; a decoder has no accuracies: None
-    train_log: Sequence[
-        Record
-    ] = ()  # one row per epoch, with EPOCH_COLUMNS for labels; a loss that was not measured is None
+    # One row per epoch, with EPOCH_COLUMNS for labels; a loss that was not measured is None.
+    train_log: Sequence[Record] = ()
     parameters: Sequence[Record] = ()  # one row per tensor
     gain: Sequence[Record] = ()  # one row per part
     labels: Sequence[Record] = ()  # one row per label and metric
@@ -297,9 +296,9 @@ def _cost(path: Path) -> dict[str, Any]:
 
 def _environment(path: Path) -> tuple[dict[str, str], Record]:
     """The environment of a stage's model, and the result of its inspection; empty if the stage has no model."""
-    if read_json(path) == {}:
-        return {}, {}
     read = read_json(path)
+    if read == {}:
+        return {}, {}
     served = isinstance(read, dict) and read.get("engine") == "server"
     values = _object(path, () if served else ("torch", "device"))
     model = values.pop("model", {})

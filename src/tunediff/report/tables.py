@@ -11,7 +11,17 @@ from typing import NamedTuple
 
 from tunediff.compare.effects.transitions import TRANSITIONS
 from tunediff.data.cases import MODELS
-from tunediff.report.notation import decimal, interval, level, percent, points, points_interval, signed, whole
+from tunediff.report.notation import (
+    capitalised,
+    decimal,
+    interval,
+    level,
+    percent,
+    points,
+    points_interval,
+    signed,
+    whole,
+)
 from tunediff.report.results import Metrics, Record, Results
 from tunediff.tasks.task import Task
 
@@ -84,8 +94,7 @@ def key_numbers(results: Results) -> list[Number]:
     delta = points_interval(diff["accuracy_delta_low"], diff["accuracy_delta_high"])
     before, after = diff["accuracy_base"], diff["accuracy_tuned"]
     task, measure = results.task, results.task.words.measure
-    name = measure[0].upper() + measure[1:]
-    rows = [Number(name, UP, percent(before), percent(after), points(diff["accuracy_delta"]), delta)]
+    rows = [Number(capitalised(measure), UP, percent(before), percent(after), points(diff["accuracy_delta"]), delta)]
     if base and tuned:
         first, second = (interval(metrics["accuracy_low"], metrics["accuracy_high"]) for metrics in (base, tuned))
         rows.append(Number(f"{level(results.confidence)} interval of the {measure}", "", first, second, "", ""))
@@ -93,14 +102,12 @@ def key_numbers(results: Results) -> list[Number]:
     for row in results.differences[1:]:
         # A threshold that is chosen on the test cases overestimates.
         note = ", threshold chosen on these cases" if row.metric.startswith("best ") else ""
-        name = row.metric[0].upper() + row.metric[1:] + note
-        rows.append(_share(name, UP, row.base, row.tuned, (row.low, row.high)))
+        rows.append(_share(capitalised(row.metric) + note, UP, row.base, row.tuned, (row.low, row.high)))
     for stem, trait in task.traits.items():
         several = f"{stem}_delta_low" in diff
         ends = (diff[f"{stem}_delta_low"], diff[f"{stem}_delta_high"]) if several else None
         of_kind = _share if trait.is_share else _number
-        name = trait.name[0].upper() + trait.name[1:]
-        rows.append(of_kind(name, "", diff[f"{stem}_base"], diff[f"{stem}_tuned"], ends))
+        rows.append(of_kind(capitalised(trait.name), "", diff[f"{stem}_base"], diff[f"{stem}_tuned"], ends))
     for key, name in _kinds(diff, task):
         rows.append(_share(name, UP, diff[f"{key}_base"], diff[f"{key}_tuned"]))
     for key, name in task.evaluated.items():
@@ -123,7 +130,7 @@ def _kinds(diff: Metrics, task: Task) -> list[tuple[str, str]]:
     """The metrics of each kind of cases, if all kinds occur."""
     metrics = {"exact": task.words.measure, **task.scores}
     return [
-        (f"{kind}_{key}", f"{name[0].upper()}{name[1:]}, {whole(diff[f'{kind}_n'])} {task.words.cases} {words}")
+        (f"{kind}_{key}", f"{capitalised(name)}, {whole(diff[f'{kind}_n'])} {task.words.cases} {words}")
         for kind, (_, words) in task.kind_words.items()
         if f"{kind}_n" in diff
         for key, name in metrics.items()

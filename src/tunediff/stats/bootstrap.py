@@ -62,7 +62,7 @@ def units(values: npt.ArrayLike, clusters: Clusters = None) -> Units:
     if clusters is not None:
         if len(clusters) != len(table):
             raise ValueError(f"found clusters of {len(clusters)} cases, expected {len(table)}")
-        codes = cluster_codes(clusters)
+        codes = cluster_codes(clusters, len(table))
         table = np.stack([np.bincount(codes, weights=column) for column in table.T], axis=1)
     totals, counts = np.unique(table, axis=0, return_counts=True)
     return Units(totals, counts)
@@ -84,20 +84,26 @@ def merged(parts: Iterable[Units]) -> Units:
     return Units(totals[first], np.bincount(place, weights=np.concatenate(counts)).astype(np.int64))
 
 
-def cluster_codes(clusters: Clusters) -> npt.NDArray[np.intp]:
-    """Return the cluster number of each case, consecutive from 0; a case with a null cluster gets its own."""
+def cluster_codes(clusters: Clusters, n: int) -> npt.NDArray[np.intp]:
+    """Return the cluster number of each of n cases, consecutive from 0.
+
+    A case with a null cluster gets its own, as does every case if there are no clusters.
+    """
+    if clusters is None:
+        return np.arange(n)
     codes, names = pd.factorize(pd.Series(clusters).reset_index(drop=True))
     alone = codes < 0
     codes[alone] = len(names) + np.arange(alone.sum())
     return np.asarray(codes)
 
 
+def n_clusters(clusters: Clusters, n: int) -> int:
+    """Return the number of clusters of n cases; see `cluster_codes`."""
+    return int(cluster_codes(clusters, n).max()) + 1
+
+
 def bootstrap_interval(
-    strata: Units | Sequence[Units],
-    statistic: Statistic,
-    confidence: float = 0.95,
-    replicates: int | None = None,
-    seed: int = 0,
+    strata: Units | Sequence[Units], statistic: Statistic, confidence: float = 0.95
 ) -> tuple[float, float]:
     """Return the expanded percentile interval of a statistic of sums.
 
@@ -106,28 +112,25 @@ def bootstrap_interval(
         statistic: function of the summed totals of shape (replicates, columns) that returns values of shape
             (replicates,).
         confidence: level of the interval, in 0..1.
-        replicates: number of replicates; None: 5,000, or down to 1,000 if there are very many distinct rows.
-        seed: seed of the random generator.
 
     Raises:
         ValueError: there is a single unit.
     """
-    return expanded_percentiles(*replicated(strata, statistic, replicates, seed), confidence)
+    return expanded_percentiles(*replicated(strata, statistic), confidence)
 
 
-def replicated(
-    strata: Units | Sequence[Units], statistic: Callable[[Floats], Floats], replicates: int | None = None, seed: int = 0
-) -> tuple[Floats, int]:
+def replicated(strata: Units | Sequence[Units], statistic: Statistic) -> tuple[Floats, int]:
     """Return the statistic of each replicate, and the number of units; arguments as for `bootstrap_interval`.
 
-    The statistic may have several values per replicate, of shape (replicates, values).
+    There are 5,000 replicates, or down to 1,000 if there are very many distinct rows. The statistic may have several
+    values per replicate, of shape (replicates, values).
     """
     strata = [strata] if isinstance(strata, Units) else list(strata)
     n = sum(int(stratum.counts.sum()) for stratum in strata)
     if n < 2:
         raise ValueError("found a single unit to draw from, expected at least two")
-    generator = np.random.default_rng(seed)
-    replicates = replicates or affordable(REPLICATES, sum(len(stratum.counts) for stratum in strata))
+    generator = np.random.default_rng(0)
+    replicates = affordable(REPLICATES, sum(len(stratum.counts) for stratum in strata))
     step = max(1, AT_ONCE // max(max(stratum.totals.shape) for stratum in strata))
     values = []
     for start in range(0, replicates, step):
@@ -152,18 +155,16 @@ def expanded_percentiles(values: Floats, n: int, confidence: float = 0.95) -> tu
     return float(low), float(high)
 
 
-def draws(n: int, replicates: int | None = None, seed: int = 0) -> Iterator[Floats]:
+def draws(n: int, replicates: int) -> Iterator[Floats]:
     """Yield the frequencies of n resampled units, in chunks of replicates of shape (n_replicates, n).
 
     For statistics that are not functions of sums over units, such as one whose threshold is tuned in each replicate.
 
     Args:
         n: number of units.
-        replicates: total number of replicates; None: 5,000, or down to 1,000 if there are many units.
-        seed: seed of the random generator.
+        replicates: total number of replicates.
     """
-    generator = np.random.default_rng(seed)
-    replicates = replicates or affordable(REPLICATES, n)
+    generator = np.random.default_rng(0)
     step = max(1, AT_ONCE // n)
     for start in range(0, replicates, step):
         size = min(step, replicates - start)
@@ -176,12 +177,7 @@ def affordable(replicates: int, kinds: int) -> int:
     return max(FEWEST, min(replicates, _DRAWS // kinds))
 
 
-def mean_interval(
-    values: npt.ArrayLike,
-    clusters: Clusters = None,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
+def mean_interval(values: npt.ArrayLike, clusters: Clusters = None, confidence: float = 0.95) -> tuple[float, float]:
     """Return the bootstrap interval of a mean.
 
     For a score: `mean_interval(f1)`. For a paired difference by paragraph: `mean_interval(after - before, paragraphs)`.
@@ -190,11 +186,10 @@ def mean_interval(
         values: value of each case, of length n_cases.
         clusters: cluster of each case, of length n_cases, resampled as a whole; None: cases.
         confidence: level of the interval, in 0..1.
-        seed: seed of the random generator.
 
     Raises:
         ValueError: there are fewer than two cases or clusters, or the lengths differ.
     """
     numbers = np.asarray(values, dtype=np.float64)
     drawn = units(np.stack([numbers, np.ones_like(numbers)], axis=1), clusters)
-    return bootstrap_interval(drawn, lambda sums: sums[:, 0] / sums[:, 1], confidence, seed=seed)
+    return bootstrap_interval(drawn, lambda sums: sums[:, 0] / sums[:, 1], confidence)

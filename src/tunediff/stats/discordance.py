@@ -39,8 +39,8 @@ def pair_tests(right: Flags, clusters: Clusters = None) -> Floats:
         right: whether each run has each case right, of shape (n_runs, n_cases).
         clusters: cluster of each case, of length n_cases; None: cases are independent.
     """
-    codes = None if clusters is None else cluster_codes(clusters)
-    if codes is None or int(codes.max()) + 1 == len(codes):
+    codes = cluster_codes(clusters, right.shape[1])
+    if int(codes.max()) + 1 == len(codes):
         gained = discordance(right)
         flips = gained + gained.T
         return np.asarray(np.minimum(1.0, 2 * scipy.stats.binom.cdf(np.minimum(gained, gained.T), flips, 0.5)))

@@ -73,6 +73,17 @@ def cases_for_rate(successes: int, n: int, limit: float, confidence: float = 0.9
     return fewest(holds)
 
 
+def boundary(inside: float, outside: float, is_outside: Callable[[float], bool], steps: int = 60) -> float:
+    """Return the last value inside before a monotone condition holds, by bisection.
+
+    By hand, because root finders require different signs at the ends, which fails if nothing flips.
+    """
+    for _ in range(steps):
+        middle = (inside + outside) / 2
+        inside, outside = (inside, middle) if is_outside(middle) else (middle, outside)
+    return inside
+
+
 def fewest(holds: Callable[[int], bool]) -> int | None:
     """Return the smallest number for which a monotone condition holds; None if it is more than a billion."""
     most = 1

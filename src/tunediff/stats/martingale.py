@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tunediff.stats.bootstrap import Clusters, Floats, cluster_codes
-from tunediff.stats.intervals import fewest
+from tunediff.stats.intervals import boundary, fewest
 
 STAKES = 500
 # Maximum number of looks, evenly spaced.
@@ -73,7 +73,7 @@ def sequential_units(values: Integers, clusters: Clusters = None, least: int = -
         least: lowest possible value.
     """
     n = len(values)
-    codes = np.arange(n) if clusters is None else cluster_codes(clusters)
+    codes = cluster_codes(clusters, n)
     last = np.zeros(int(codes.max()) + 1, dtype=np.int64)
     last[codes] = np.arange(1, n + 1)
     net, size = np.bincount(codes, weights=values).astype(np.int64), np.bincount(codes)
@@ -126,14 +126,11 @@ def always_valid_interval(units: Units, confidence: float) -> tuple[float, float
     """
     enough = -np.log(1 - confidence)
 
+    def is_rejected(mean: float) -> bool:
+        return bool(log_winnings(units, mean)[0] >= enough)
+
     def limit(end: float) -> float:
-        if log_winnings(units, end)[0] < enough:
-            return end
-        inside, outside = units.mean, end
-        for _ in range(40):
-            middle = (inside + outside) / 2
-            inside, outside = (inside, middle) if log_winnings(units, middle)[0] >= enough else (middle, outside)
-        return inside
+        return boundary(units.mean, end, is_rejected, steps=40) if is_rejected(end) else end
 
     return limit(float(units.least)), limit(1.0)
 

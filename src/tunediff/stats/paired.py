@@ -19,7 +19,7 @@ import numpy.typing as npt
 import scipy
 
 from tunediff.stats.bootstrap import Clusters, cluster_codes
-from tunediff.stats.intervals import fewest
+from tunediff.stats.intervals import boundary, fewest
 
 
 def mcnemar_exact(repaired: int, broken: int) -> float:
@@ -73,12 +73,7 @@ def difference_interval(repaired: int, broken: int, n: int, confidence: float = 
     z = float(scipy.stats.norm.ppf((1 + confidence) / 2))
 
     def limit(end: float) -> float:
-        # Bisection by hand, because root finders require different signs at the ends, which fails if nothing flips.
-        inside, outside = (repaired - broken) / n, end
-        for _ in range(60):
-            middle = (inside + outside) / 2
-            inside, outside = (inside, middle) if _rejected(middle, repaired, broken, n, z) else (middle, outside)
-        return inside
+        return boundary((repaired - broken) / n, end, lambda delta: _rejected(delta, repaired, broken, n, z))
 
     return limit(-1.0), limit(1.0)
 
@@ -101,9 +96,7 @@ def standard_error(change: npt.NDArray[np.int64], clusters: Clusters = None) -> 
         change: change of each case: 1 repaired, -1 broken, else 0; of length n_cases, at least 1.
         clusters: cluster of each case, whose residuals are summed (Liang and Zeger 1986); None: cases are independent.
     """
-    residuals = change - change.mean()
-    if clusters is not None:
-        residuals = np.bincount(cluster_codes(clusters), weights=residuals)
+    residuals = np.bincount(cluster_codes(clusters, len(change)), weights=change - change.mean())
     return sqrt(float(residuals @ residuals)) / len(change)
 
 
@@ -126,7 +119,7 @@ def mean_difference_interval(
     """
     change = after - before
     mean, n = float(change.mean()), len(change)
-    codes = np.arange(n) if clusters is None else cluster_codes(clusters)
+    codes = cluster_codes(clusters, n)
     found = int(codes.max()) + 1
     if found < 2:
         return None

@@ -15,39 +15,34 @@ import numpy as np
 import numpy.typing as npt
 
 from tunediff.stats.bootstrap import AT_ONCE, Clusters, Floats, Statistic, Units, affordable, units
-
-Flags = npt.NDArray[np.bool_]
+from tunediff.stats.discordance import Flags
 
 REPLICATES = 10_000
 # Up to this number of units, all swaps are enumerated instead of sampled.
 _COUNTED = 12
 
 
-def swap_test(pairs: Units, statistic: Statistic, replicates: int | None = None, seed: int = 0) -> float:
+def swap_test(pairs: Units, statistic: Statistic) -> float:
     """Return the two-sided p-value that before and after are interchangeable, in 0..1.
+
+    Up to 12 units, all swaps are enumerated; otherwise 10,000 are sampled, or down to 1,000 if there are very many
+    distinct rows.
 
     Args:
         pairs: the result of `tunediff.stats.bootstrap.units` for a table whose left half has the totals of a unit, and
             whose right half, with the same columns, has them with before and after swapped.
         statistic: function of the summed totals of shape (replicates, columns) that returns the difference after minus
             before; swapping all units must change its sign.
-        replicates: number of swaps to sample, if there are too many to enumerate; None: 10,000, or down to 1,000 if
-            there are very many distinct rows.
-        seed: seed of the random generator.
     """
-    return float(swap_tests(pairs, lambda sums: statistic(sums)[:, None], replicates, seed)[0])
+    return float(swap_tests(pairs, lambda sums: statistic(sums)[:, None])[0])
 
 
-def swap_tests(
-    pairs: Units, statistic: Callable[[Floats], Floats], replicates: int | None = None, seed: int = 0
-) -> Floats:
+def swap_tests(pairs: Units, statistic: Statistic) -> Floats:
     """Return the p-value of `swap_test` for each of several differences of the same sums.
 
     Args:
         pairs: as for `swap_test`.
         statistic: as for `swap_test`, but with values of shape (replicates, differences).
-        replicates: as for `swap_test`.
-        seed: seed of the random generator.
     """
     columns = pairs.totals.shape[1] // 2
     kept, swapped = pairs.totals[:, :columns], pairs.totals[:, columns:]
@@ -64,8 +59,8 @@ def swap_tests(
         each = turned[np.repeat(np.arange(len(counts)), counts)]
         choices = np.arange(2 ** each.shape[0])[:, None] >> np.arange(each.shape[0]) & 1
         return np.asarray(np.mean(np.abs(statistic(start + choices @ each)) >= least, axis=0))
-    generator = np.random.default_rng(seed)
-    replicates = replicates or affordable(REPLICATES, len(counts))
+    generator = np.random.default_rng(0)
+    replicates = affordable(REPLICATES, len(counts))
     step, as_large = max(1, AT_ONCE // max(len(counts), columns)), np.zeros(len(observed))
     for first in range(0, replicates, step):
         size = min(step, replicates - first)
@@ -75,24 +70,21 @@ def swap_tests(
     return (as_large + 1) / (replicates + 1)
 
 
-def swap_test_of(statistic: Callable[[Flags], Floats], n: int, replicates: int | None = None, seed: int = 0) -> float:
+def swap_test_of(statistic: Callable[[Flags], Floats], n: int, replicates: int) -> float:
     """Return the p-value of `swap_test` for a statistic that is not a function of sums over units.
 
     Args:
         statistic: function of whether each unit is swapped, of shape (replicates, n), that returns the difference after
             minus before, of shape (replicates,); swapping all units must change its sign.
         n: number of units.
-        replicates: number of swaps to sample, if there are too many to enumerate; None: 10,000, or down to 1,000 if
-            there are many units.
-        seed: seed of the random generator.
+        replicates: number of swaps to sample, if there are too many to enumerate.
     """
     observed = abs(statistic(np.zeros((1, n), dtype=np.bool_))[0])
     least = observed - 1e-9 * max(1.0, observed)
     if n <= _COUNTED:
         choices = (np.arange(2**n)[:, None] >> np.arange(n) & 1).astype(np.bool_)
         return float(np.mean(np.abs(statistic(choices)) >= least))
-    generator = np.random.default_rng(seed)
-    replicates = replicates or affordable(REPLICATES, n)
+    generator = np.random.default_rng(0)
     step, as_large = max(1, AT_ONCE // n), 0
     for first in range(0, replicates, step):
         swapped = generator.random((min(step, replicates - first), n)) < 0.5

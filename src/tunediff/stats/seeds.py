@@ -19,6 +19,7 @@ import numpy.typing as npt
 import scipy
 
 from tunediff.stats.bootstrap import Clusters, Floats, cluster_codes, expanded_percentiles, units
+from tunediff.stats.intervals import boundary
 from tunediff.stats.paired import difference_interval
 
 # Two seeds are too few to estimate the variance between seeds.
@@ -80,7 +81,7 @@ def two_way(change: npt.NDArray[np.int64], clusters: Clusters = None) -> Layout:
         ValueError: there are fewer than two seeds, or fewer than two clusters.
     """
     seeds, n = change.shape
-    codes = np.arange(n) if clusters is None else cluster_codes(clusters)
+    codes = cluster_codes(clusters, n)
     found = int(codes.max()) + 1 if n else 0
     if seeds < 2 or found < 2:
         raise ValueError(f"found {seeds} seeds and {found} clusters of cases, expected at least two of each")
@@ -132,12 +133,12 @@ def chance_worse(layout: Layout) -> float:
     is the level at which its one-sided prediction bound is zero. It is defined for two seeds, but imprecise.
     """
     varied = layout.of_seeds * (layout.seeds + 1)
-    least, most = 0.5, 1.0
-    for _ in range(60):
-        middle = (least + most) / 2
-        inside = _half(middle, layout.seeds, varied, layout.by_case, layout.clusters) < abs(layout.gain)
-        least, most = (middle, most) if inside else (least, middle)
-    return 1 - least if layout.gain >= 0 else least
+
+    def is_too_wide(quantile: float) -> bool:
+        return _half(quantile, layout.seeds, varied, layout.by_case, layout.clusters) >= abs(layout.gain)
+
+    level = boundary(0.5, 1.0, is_too_wide)
+    return 1 - level if layout.gain >= 0 else level
 
 
 def seeds_needed(layout: Layout, half_width: float, confidence: float) -> int | None:
@@ -161,9 +162,7 @@ def seeds_needed(layout: Layout, half_width: float, confidence: float) -> int | 
     return None
 
 
-def multi_bootstrap(
-    change: npt.NDArray[np.int64], confidence: float, clusters: Clusters = None, seed: int = 0
-) -> tuple[float, float]:
+def multi_bootstrap(change: npt.NDArray[np.int64], confidence: float, clusters: Clusters = None) -> tuple[float, float]:
     """Return the bootstrap interval of the mean gain, with both seeds and cases resampled.
 
     Sellam et al. 2022 (The MultiBERTs); base and tuned model share the sample. With few seeds it is too short, so it is
@@ -173,11 +172,10 @@ def multi_bootstrap(
         change: as for `two_way`.
         confidence: level of the interval.
         clusters: as for `two_way`.
-        seed: seed of the random generator.
     """
     seeds, n = change.shape
     drawn = units(np.concatenate([change, np.ones((1, n))]).T, clusters)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     total = int(drawn.counts.sum())
     sums = generator.multinomial(total, drawn.counts / total, REPLICATES) @ drawn.totals
     weights = generator.multinomial(seeds, np.full(seeds, 1 / seeds), REPLICATES) / seeds

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from tunediff.stats.bootstrap import Clusters, cluster_codes, mean_interval
+from tunediff.stats.bootstrap import Clusters, mean_interval, n_clusters
 
 
 def share_interval(
@@ -33,13 +33,13 @@ def share_interval(
         clusters: cluster of each case, of length n_cases; None: cases are independent.
     """
     n, count = len(flags), int(flags.sum())
-    found = n if clusters is None else int(cluster_codes(clusters).max()) + 1
+    found = n_clusters(clusters, n)
     if found == 1 < n:
         return 0.0, 1.0
     # If all flags are equal, a bootstrap has zero width, so clusters are counted instead of cases.
     alike = count in (0, n)
     low, high = plain(found * (count > 0), found, confidence) if alike else plain(count, n, confidence)
-    if clusters is None or found == n or alike:
+    if found == n or alike:
         return low, high
-    drawn_low, drawn_high = mean_interval(flags.astype(int), clusters, confidence=confidence)
+    drawn_low, drawn_high = mean_interval(flags.astype(int), clusters, confidence)
     return max(0.0, min(low, drawn_low)), min(1.0, max(high, drawn_high))

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tunediff.compare.effects.differences import score_difference
 from tunediff.data.cases import MODELS
-from tunediff.stats.bootstrap import cluster_codes
+from tunediff.stats.bootstrap import n_clusters
 
 if TYPE_CHECKING:
     from tunediff.compare.comparison import Comparison
@@ -26,7 +26,7 @@ def trait_metrics(comparison: "Comparison") -> dict[str, float]:
         cluster.
     """
     aligned, clusters = comparison.aligned, comparison.clusters
-    several = (len(aligned) if clusters is None else int(cluster_codes(clusters).max()) + 1) > 1
+    several = n_clusters(clusters, len(aligned)) > 1
     metrics: dict[str, float] = {}
     for stem, trait in comparison.task.traits.items():
         before, after = (pd.to_numeric(aligned[f"{stem}_{model}"]) for model in MODELS)

@@ -36,7 +36,8 @@ from tunediff.stats.bootstrap import (
     expanded_percentiles,
     units,
 )
-from tunediff.stats.permutation import Flags, swap_test, swap_test_of
+from tunediff.stats.discordance import Flags
+from tunediff.stats.permutation import swap_test, swap_test_of
 
 
 def threshold_differences(aligned: pd.DataFrame, confidence: float, clusters: Clusters) -> list[Difference]:
@@ -57,7 +58,7 @@ def threshold_differences(aligned: pd.DataFrame, confidence: float, clusters: Cl
         return []
     no_answer = np.exp([table[:, 1] for table in tables if table is not None])
     unanswerable = (aligned["label"] == UNANSWERABLE).to_numpy()
-    codes = np.arange(len(aligned)) if clusters is None else cluster_codes(clusters)
+    codes = cluster_codes(clusters, len(aligned))
     rows = []
     for metric, column in (("best exact match", "outcome"), ("best F1", "f1")):
         gains = [_gains(aligned, model, column, ~unanswerable) for model in MODELS]

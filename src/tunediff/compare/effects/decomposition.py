@@ -106,11 +106,10 @@ def gain_parts(steps: pd.DataFrame, confidence: float, clusters: Clusters) -> pd
         of accuracy, with their paired interval low..high. The intervals take the calibration as fixed: they do not
         include how it varies with the sample of cases.
     """
-    codes = None if clusters is None else cluster_codes(clusters)
     rows = []
     for part in steps:
         values = steps[part].to_numpy()
-        low, high = step_interval(values, confidence, codes)
+        low, high = step_interval(values, confidence, clusters)
         net = int(values.sum())
         rows.append(
             {"part": part, "cases": net, "points": 100 * net / len(values), "low": 100 * low, "high": 100 * high}
@@ -138,9 +137,7 @@ def choices_accuracies(answers: pd.DataFrame) -> dict[str, float]:
     return {f"choices_accuracy_{who}": float((answers[f"choices_{who}"] == answers["label"]).mean()) for who in MODELS}
 
 
-def step_interval(
-    values: npt.NDArray[np.int64], confidence: float, clusters: npt.NDArray[np.intp] | None
-) -> tuple[float, float]:
+def step_interval(values: npt.NDArray[np.int64], confidence: float, clusters: Clusters) -> tuple[float, float]:
     """Return an interval of the mean of integer paired differences.
 
     The adjusted Wald interval of Agresti and Min 2005 (Statistics in Medicine 24, 729-740): two pseudo-cases (half a
@@ -151,13 +148,11 @@ def step_interval(
     Args:
         values: of shape (n_cases,), at least one.
         confidence: level of the interval.
-        clusters: cluster number of each case, from 0, of shape (n_cases,); None: cases are independent.
+        clusters: cluster of each case, of length n_cases; None: cases are independent.
     """
     n = len(values) + 2
     mean = float(values.sum()) / n
-    residuals = np.asarray(values - mean, dtype=np.float64)
-    if clusters is not None:
-        residuals = np.asarray(np.bincount(clusters, weights=residuals), dtype=np.float64)
+    residuals = np.bincount(cluster_codes(clusters, len(values)), weights=values - mean)
     largest = max(1.0, float(np.abs(values).max()))
     half = (
         float(scipy.stats.norm.ppf((1 + confidence) / 2)) * sqrt(residuals @ residuals + largest**2 + 2 * mean**2) / n

@@ -25,6 +25,7 @@ from tunediff.stats.bootstrap import (
     cluster_codes,
     mean_interval,
     merged,
+    n_clusters,
     units,
 )
 from tunediff.stats.multiple import holm
@@ -95,9 +96,9 @@ def score_difference(
     """
     scores = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     change = scores[1] - scores[0]
-    drawn = len(change) if clusters is None else cluster_codes(clusters).max() + 1
     # A single unit gives no information about sampling error.
-    low, high = mean_interval(change, clusters, confidence=confidence) if drawn > 1 else (-1.0, 1.0)
+    several = n_clusters(clusters, len(change)) > 1
+    low, high = mean_interval(change, clusters, confidence) if several else (-1.0, 1.0)
     p = sign_flip(change, clusters)
     return Difference(metric, float(scores[0].mean()), float(scores[1].mean()), float(change.mean()), low, high, p, p)
 
@@ -168,7 +169,10 @@ def class_units(aligned: pd.DataFrame, labels: Sequence[str], clusters: Clusters
         together = Units(kept, counts)
     else:
         cases = np.ones(len(gold), dtype=np.int32)
-        by_cluster, step = csr_array((cases, (cluster_codes(clusters), place))), max(1, AT_ONCE // both.shape[1])
+        by_cluster, step = (
+            csr_array((cases, (cluster_codes(clusters, len(gold)), place))),
+            max(1, AT_ONCE // both.shape[1]),
+        )
         starts = range(0, by_cluster.shape[0], step)
         pairs = merged(units((by_cluster[start : start + step] @ both).toarray()) for start in starts)
         together = Units(pairs.totals[:, : kept.shape[1]], pairs.counts)

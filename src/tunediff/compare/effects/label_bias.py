@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp, softmax
 
-Floats = npt.NDArray[np.float64]
+from tunediff.stats.bootstrap import Floats
 
 
 def label_preference(log_probs: Floats) -> Floats:

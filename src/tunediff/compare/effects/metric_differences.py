@@ -76,10 +76,14 @@ def score_metrics(comparison: "Comparison", differences: Sequence[Difference]) -
     """
     aligned, task = comparison.aligned, comparison.task
     by_name = {row.metric: row for row in differences}
+
+    def figures(key: str, name: str) -> dict[str, float]:
+        row = by_name[name]
+        return dict(zip((f"{key}_{end}" for end in (*ENDS, "p")), row[1:7], strict=True))
+
     metrics: dict[str, float] = {}
     for stem, name in task.scores.items():
-        row = by_name[name]
-        metrics |= dict(zip((f"{stem}_{end}" for end in ENDS), row[1:6], strict=True)) | {f"{stem}_p": row.p}
+        metrics |= figures(stem, name)
     if task.kinds and aligned["label"].nunique() == len(task.kinds):
         for kind, label in task.kinds.items():
             inside = aligned[aligned["label"] == label]
@@ -89,7 +93,5 @@ def score_metrics(comparison: "Comparison", differences: Sequence[Difference]) -
                 for stem in task.scores:
                     metrics[f"{kind}_{stem}_{model}"] = float(inside[f"{stem}_{model}"].mean())
     for metric, key in (("best exact match", "best_exact"), ("best F1", "best_f1")):
-        if metric in by_name:
-            row = by_name[metric]
-            metrics |= dict(zip((f"{key}_{end}" for end in ENDS), row[1:6], strict=True)) | {f"{key}_p": row.p}
+        metrics |= figures(key, metric) if metric in by_name else {}
     return metrics

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tunediff.stats.bootstrap import Clusters, Floats, bootstrap_interval, cluster_codes, units
+from tunediff.stats.bootstrap import Clusters, Floats, bootstrap_interval, n_clusters, units
 
 
 def perplexities(
@@ -35,7 +35,7 @@ def perplexities(
     before, after, n = table.sum(axis=0)
     found = {"passages": len(table), "tokens": int(n), "nll_base": before / n, "nll_tuned": after / n}
     found |= {"nll_delta": (after - before) / n}
-    if cluster_codes(clusters).max() > 0:
+    if n_clusters(clusters, len(table)) > 1:
 
         def delta(sums: Floats) -> Floats:
             return np.asarray((sums[:, 1] - sums[:, 0]) / sums[:, 2])

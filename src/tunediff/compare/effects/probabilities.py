@@ -11,12 +11,10 @@ NLL and Brier score are proper scores, so their paired differences decide; the c
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from tunediff.data.cases import MODELS
 from tunediff.metrics.calibration import (
-    Floats,
     adaptive_ece,
     case_brier,
     case_nll,
@@ -27,7 +25,7 @@ from tunediff.metrics.calibration import (
     reliability,
     selective_accuracy,
 )
-from tunediff.stats.bootstrap import Clusters, cluster_codes
+from tunediff.stats.bootstrap import Clusters, Floats, n_clusters
 from tunediff.stats.paired import mean_difference_interval
 
 
@@ -75,25 +73,24 @@ def calibration(
         TunediffError: a label is unknown.
     """
     codes = label_codes(labels, gold)
-    units = np.arange(len(codes)) if clusters is None else cluster_codes(clusters)
     metrics: dict[str, float] = {}
     for name, score in (("nll", case_nll), ("brier", case_brier)):
         before, after = (score(scores[model], codes) for model in MODELS)
         metrics |= {f"{name}_base": float(before.mean()), f"{name}_tuned": float(after.mean())}
         metrics[f"{name}_delta"] = float((after - before).mean())
-        if ends := mean_difference_interval(before, after, confidence, units):
+        if ends := mean_difference_interval(before, after, confidence, clusters):
             metrics |= {f"{name}_delta_low": ends[0], f"{name}_delta_high": ends[1]}
     bins, curves, pair = [], [], []
     for model in MODELS:
         sure, right = confidence_of(scores[model]), scores[model].argmax(axis=1) == codes
         pair.append((sure, right))
-        low, high = ece_interval(sure, right, confidence, units)
+        low, high = ece_interval(sure, right, confidence, clusters)
         metrics |= {f"ece_{model}": adaptive_ece(sure, right), f"ece_{model}_low": low, f"ece_{model}_high": high}
         bins.append(reliability(sure, right, confidence))
         curves.append(selective_accuracy(sure, right))
     metrics["ece_delta"] = metrics["ece_tuned"] - metrics["ece_base"]
-    if units.max() > 0:
-        low, high = ece_difference_interval(pair[0], pair[1], confidence, units)
+    if n_clusters(clusters, len(codes)) > 1:
+        low, high = ece_difference_interval(pair[0], pair[1], confidence, clusters)
         metrics |= {"ece_delta_low": low, "ece_delta_high": high}
     return Calibration(metrics, _by_model(bins), _by_model(curves))
 

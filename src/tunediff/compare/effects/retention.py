@@ -22,8 +22,7 @@ import pandas as pd
 from tunediff.compare.effects.decomposition import gain_steps, step_interval
 from tunediff.compare.effects.evaluation_settings import setting_answers
 from tunediff.data.cases import INVALID, MODELS, RIGHT
-from tunediff.metrics.calibration import Floats
-from tunediff.stats.bootstrap import Clusters, cluster_codes
+from tunediff.stats.bootstrap import Clusters, Floats
 from tunediff.stats.intervals import clopper_pearson
 from tunediff.stats.paired import mean_difference_interval
 from tunediff.stats.shares import share_interval
@@ -63,9 +62,8 @@ def retention(comparison: "Comparison") -> dict[str, float]:
     choices = len(comparison.task.labels)
     if comparison.task.answers_are_labels and choices > 1 and _chosen(comparison):
         found |= {"choices": choices} | above_chance(metrics, choices)
-    codes = None if clusters is None else cluster_codes(clusters)
     for name, steps in format_steps(comparison).items():
-        low, high = step_interval(steps, confidence, codes)
+        low, high = step_interval(steps, confidence, clusters)
         found |= {name: float(steps.mean()), f"{name}_low": low, f"{name}_high": high}
     if comparison.log_probs:
         found |= _divergence(comparison.log_probs, confidence, clusters)

@@ -69,14 +69,13 @@ def slices(
     """
     before, after = (aligned[f"outcome_{who}"].to_numpy() == RIGHT for who in MODELS)
     change = after.astype(int) - before
-    codes = None if clusters is None else cluster_codes(clusters)
+    codes = cluster_codes(clusters, len(aligned))
     rows: list[Any] = []
     for family, places, values, names in _families(aligned, cases, texts, families):
         for value, name in enumerate(names):
             inside = places[values == value]
             if min_cases <= len(inside) < len(before):
-                shared = None if codes is None else codes[inside]
-                ends = change_interval(change[inside], confidence, shared)
+                ends = change_interval(change[inside], confidence, codes[inside])
                 counts = (int(flags[inside].sum()) for flags in (before, after, change > 0, change < 0))
                 rows.append((family, name, len(inside), *counts, *ends))
     return _compared(rows, (len(before), int((change > 0).sum()), int((change < 0).sum())))
@@ -101,14 +100,14 @@ def tag_slices(
     for row, marks in enumerate(tags):
         for tag in dict.fromkeys(marks):
             places[tag].append(row)
-    codes = None if clusters is None else cluster_codes(clusters)
+    codes = cluster_codes(clusters, len(cells))
     rows = []
     for tag, inside in places.items():
         if len(inside) == len(cells):
             continue
         counts, n = cells.iloc[inside].value_counts(), len(inside)
         right, repaired, broken = (int(counts.get(name, 0)) for name in ("both_right", "repaired", "broken"))
-        ends = delta_interval(cells.iloc[inside], confidence, None if codes is None else codes[inside])
+        ends = delta_interval(cells.iloc[inside], confidence, codes[inside])
         shares = (right + broken) / n, (right + repaired) / n, (repaired - broken) / n
         p = mcnemar_exact(repaired, broken)
         rows.append((family, tag, n, *shares, *ends, repaired, broken, p, np.nan, np.nan, np.nan))
@@ -150,15 +149,8 @@ def _compared(rows: list[Any], total: tuple[int, int, int]) -> pd.DataFrame:
         return pd.DataFrame(columns=list(COLUMNS))
     found = [
         (
-            *(family, value, n, right / n, right_after / n, (repaired - broken) / n),
-            *(low, high),
-            *(
-                repaired,
-                broken,
-                mcnemar_exact(repaired, broken),
-                np.nan,
-                *_departure((n, repaired, broken), total),
-            ),
+            *(family, value, n, right / n, right_after / n, (repaired - broken) / n, low, high, repaired, broken),
+            *(mcnemar_exact(repaired, broken), np.nan, *_departure((n, repaired, broken), total)),
         )
         for family, value, n, right, right_after, repaired, broken, low, high in rows
     ]

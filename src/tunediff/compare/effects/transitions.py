@@ -25,7 +25,7 @@ import pandas as pd
 
 from tunediff.data.cases import INVALID, RIGHT, Case
 from tunediff.runtime.errors import TunediffError
-from tunediff.stats.bootstrap import Clusters, cluster_codes, mean_interval
+from tunediff.stats.bootstrap import Clusters, mean_interval, n_clusters
 from tunediff.stats.intervals import clopper_pearson
 from tunediff.stats.paired import difference_interval, mcnemar_exact, mcnemar_midp, smallest_detectable
 
@@ -138,15 +138,15 @@ def changes(cells: pd.Series) -> npt.NDArray[np.int64]:
 def change_interval(change: npt.NDArray[np.int64], confidence: float, clusters: Clusters) -> tuple[float, float]:
     """Return the interval of `delta_interval`, given the change of each case: 1 repaired, -1 broken, else 0."""
     n = len(change)
-    found = n if clusters is None else int(cluster_codes(clusters).max()) + 1
+    found = n_clusters(clusters, n)
     if found == 1 < n:
         return -1.0, 1.0
     repaired, broken = int((change > 0).sum()), int((change < 0).sum())
     # If nothing flips, a bootstrap has zero width, so clusters are counted instead of cases.
     low, high = difference_interval(repaired, broken, n if repaired or broken else found, confidence)
-    if clusters is None or found == n:
+    if found == n:
         return low, high
-    drawn_low, drawn_high = mean_interval(change, clusters, confidence=confidence)
+    drawn_low, drawn_high = mean_interval(change, clusters, confidence)
     return max(-1.0, min(low, drawn_low)), min(1.0, max(high, drawn_high))
 
 

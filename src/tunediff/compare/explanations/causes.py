@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tunediff.compare.comparison import Comparison
 
 FLIPS = ("repaired", "broken")
+NEAREST = 3
 # Two sentences of two clauses.
 MOST_CLAUSES = 4
 
@@ -113,8 +114,8 @@ def evidence(
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def nearest(cases: Sequence[Case], train: Sequence[Case], inputs: Sequence[str], k: int = 3) -> list[list[Neighbour]]:
-    """Return the k nearest training cases of each case, nearest first; ties in the order of training.
+def nearest(cases: Sequence[Case], train: Sequence[Case], inputs: Sequence[str]) -> list[list[Neighbour]]:
+    """Return the three nearest training cases of each case, nearest first; ties in the order of training.
 
     The distance is the cosine distance of the TF-IDF weighted words of all inputs.
     """
@@ -132,13 +133,14 @@ def nearest(cases: Sequence[Case], train: Sequence[Case], inputs: Sequence[str],
     for at in range(0, len(cases), step):
         similar = (wanted[at : at + step] @ known).toarray()
         at_rows, picks = np.arange(len(similar)), []
-        for _ in range(min(k, len(train))):
+        for _ in range(min(NEAREST, len(train))):
             best = similar.argmax(axis=1)
             picks.append((best, similar[at_rows, best]))
             similar[at_rows, best] = -1
         for row in at_rows:
-            near = [(train[best[row]], float(similarity[row])) for best, similarity in picks]
-            found.append([Neighbour(case, _distance(similarity)) for case, similarity in near])
+            near = [(train[best[row]], 1 - float(similarity[row])) for best, similarity in picks]
+            # Rounding can make the cosine of two equal texts slightly larger than 1.
+            found.append([Neighbour(case, round(min(1.0, max(0.0, distance)), 6)) for case, distance in near])
     return found
 
 
@@ -174,8 +176,3 @@ def plain(column: pd.Series) -> list[Any]:
 
 def _text(case: Case, inputs: Sequence[str]) -> str:
     return "\n".join(case.inputs[name] for name in inputs)
-
-
-def _distance(similarity: float) -> float:
-    # Rounding can make the cosine of two equal texts slightly larger than 1.
-    return round(min(1.0, max(0.0, 1 - similarity)), 6)

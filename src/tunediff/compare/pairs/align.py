@@ -141,7 +141,7 @@ def paired_rows(base: Ids, tuned: Ids, names: tuple[str, str]) -> Rows:
     only = [np.sort(order[~shared]) for order, shared in zip(orders, known, strict=True)]
     if any(map(len, only)):
         found = ", ".join(
-            f"{len(rows)} only in {name} ({_first(texts_at(ids(), rows[:4]))})"
+            f"{len(rows)} only in {name} ({first_three(texts_at(ids(), rows[:4]))})"
             for ids, rows, name in zip((base, tuned), only, names, strict=True)
             if len(rows)
         )
@@ -171,7 +171,7 @@ def _check_once(ids: pd.Series, name: str) -> None:
     repeated = ids[ids.duplicated()].drop_duplicates()
     if len(repeated):
         raise TunediffError(
-            f"{name}: case_id: found {len(repeated)} more than once ({_first(repeated)}), expected each once"
+            f"{name}: case_id: found {len(repeated)} more than once ({first_three(repeated)}), expected each once"
         )
 
 
@@ -223,8 +223,8 @@ class SharedColumns:
             before, after = self._first[column]
             raise TunediffError(
                 f"{names[0]} and {names[1]}: {column}: found different values for {self._counts[column]} of "
-                f"{self._cases} cases ({_first(self._ids[column])}; the first: {shown(before)} and {shown(after)}), "
-                "expected the same in both"
+                f"{self._cases} cases ({first_three(self._ids[column])}; the first: {shown(before)} and "
+                f"{shown(after)}), expected the same in both"
             )
 
     def join(self, base: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
@@ -233,6 +233,7 @@ class SharedColumns:
         return pd.concat([*parts, tuned.drop(columns=self.columns).add_suffix("_tuned")], axis=1)
 
 
-def _first(ids: pd.Series) -> str:
-    """The first three ids as text."""
-    return ", ".join(str(case_id) for case_id in ids.head(3)) + (", ..." if len(ids) > 3 else "")
+def first_three(ids: Iterable[object]) -> str:
+    """Return the first three ids as text, with dots if there are more."""
+    texts = list(map(str, ids))
+    return ", ".join(texts[:3]) + (", ..." if len(texts) > 3 else "")

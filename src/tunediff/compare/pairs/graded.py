@@ -141,6 +141,11 @@ def text_or_none(value: Any) -> str | None:
         return shown(value, 1000)
 
 
+def object_or_empty(value: Any) -> Mapping[str, Any]:
+    """Return a JSON value if it is an object, else an empty object."""
+    return value if isinstance(value, dict) else {}
+
+
 def _cluster(one: Graded, field: str | None, name: str) -> str | None:
     if field is None:
         return one.cluster

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from tunediff.compare.pairs.align import first_three
 from tunediff.compare.pairs.label_order import Table
 from tunediff.data.cases import INVALID, RIGHT
 from tunediff.runtime.errors import TunediffError
@@ -133,7 +134,7 @@ def choose(
                 best, words, picks, gold, wrong = fit, in_words, found, meant, against
     checked = sum(pick is not None and bool(right_ones) for pick, right_ones in zip(picks, gold, strict=True))
     if wrong:
-        first = ", ".join(str(rows.index[at]) for at in wrong[:3]) + (", ..." if len(wrong) > 3 else "")
+        first = first_three(rows.index[wrong])
         cases = f"{len(wrong):,} of {checked:,} cases (row{'s' * (len(wrong) > 1)} {first})"
         if 2 * len(wrong) > checked:
             raise TunediffError(

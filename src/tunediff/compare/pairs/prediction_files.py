@@ -87,10 +87,8 @@ def read_predictions(
             f"{path}: found an object with {shown(', '.join(first[1]), 200)}, expected a list of objects, or one of "
             f"these: {', '.join(one.name for one in FORMATS)}"
         )
-    nothing: dict[str, Any] = {}
     wanted = options.fields.wanted(name.strip() for name in first[1])
-    tables = ((table, nothing) for table in in_tables(rows, wanted, str(path)))
-    yield from _checked(tables, options, path)
+    yield from _checked(((table, {}) for table in in_tables(rows, wanted, str(path))), options, path)
 
 
 def _format_of(row: Mapping[str, Any]) -> FileFormat | None:

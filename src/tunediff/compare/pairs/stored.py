@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from tunediff.compare.pairs.align import Rows, SharedColumns, check_columns, check_labels, input_ids, paired_rows
-from tunediff.compare.pairs.label_order import Scored, Table, common_labels, log_probabilities
+from tunediff.compare.pairs.label_order import Scored, common_labels, log_probabilities
 from tunediff.compare.pairs.predictions import CASE_ID, Predictions
 from tunediff.compare.pairs.vocabulary import foreign_answers
 from tunediff.data.cases import Answer
@@ -146,8 +146,9 @@ def store(parts: Iterable[Predictions], name: str, folder: Path | None = None) -
         elif scored is not None:
             if (part.scores.shape[1], part.labels) != (scored.size, scored.labels):
                 raise TunediffError(
-                    f"{name}, row {part.frame.index[0]}: scores: found those of {_described(part)}, expected a finite "
-                    f"number for each label, the same labels in every row"
+                    f"{name}, row {part.frame.index[0]}: scores: found those of "
+                    f"{', '.join(part.labels) if part.labels else f'{part.scores.shape[1]} labels'}, expected a finite "
+                    "number for each label, the same labels in every row"
                 )
             scored.look(part.scores, part.frame["prediction"])
         groups.append(_table(part, first))
@@ -220,11 +221,6 @@ def _store_for(pipe: Any, parts: Iterable[Predictions], name: str, folder: Path 
     except Exception as error:  # raised again by the parent
         error.add_note(traceback.format_exc())
         pipe.send(error)
-
-
-def _described(part: Predictions) -> str:
-    assert part.scores is not None
-    return ", ".join(part.labels) if part.labels else f"{part.scores.shape[1]} labels"
 
 
 def _table(part: Predictions, first: Predictions) -> "pa.Table":
@@ -394,9 +390,6 @@ def _frame(table: "pa.Table", scored: Scored | None, kind: Task) -> pd.DataFrame
         answers = [tuple(Answer(**one) for one in gold) for gold in table[name].to_pylist()]
         frame[name] = pd.Series(answers, dtype=object)
     if scored is not None:
-        frame["log_probs"] = list(log_probabilities(_scores(table, scored.size), scored.probable))
+        scores = table[SCORES].combine_chunks().flatten().to_numpy().reshape(-1, scored.size)
+        frame["log_probs"] = list(log_probabilities(scores, scored.probable))
     return frame
-
-
-def _scores(table: "pa.Table", size: int) -> Table:
-    return np.asarray(table[SCORES].combine_chunks().flatten().to_numpy().reshape(-1, size))

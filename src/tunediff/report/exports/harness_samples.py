@@ -13,14 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tunediff.compare.pairs.formats.harness import NO_ANSWER
 from tunediff.data.cases import INVALID, RIGHT, Case
 from tunediff.report.exports.set_answers import SetAnswers
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import write_jsonl
 from tunediff.runtime.hashing import content_hash
-
-# The result of the harness's filters if they find no answer.
-NO_ANSWER = "[invalid]"
 
 
 def write_samples(folder: Path, answers: SetAnswers) -> list[Path]:

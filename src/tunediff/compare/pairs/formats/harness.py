@@ -51,32 +51,27 @@ def is_sample(row: Mapping[str, Any]) -> bool:
     return {"doc_id", "target", "filtered_resps"} <= row.keys()
 
 
-def read_samples(
-    rows: Rows,
-    name: str,
-    metric: str | None = None,
-    filter_name: str | None = None,
-    cluster: str | None = None,
-    threshold: float | None = None,
-) -> Predictions:
+def read_samples(rows: Rows, name: str, options: ReadOptions) -> Predictions:
     """Return the samples of one task as predictions.
 
     Args:
         rows: samples, each with its line number.
         name: name of the file for error messages.
-        metric: metric of the file that decides what is right; None: the first.
-        filter_name: filter of the file; None if there is only one. Filters without a name, as up to version 0.4.6, are
-            named 1, 2, ... in their order.
-        cluster: a field of `doc` that related documents share.
-        threshold: the lowest value of the metric that counts as right, if it is not 0 or 1.
+        options: metric: decides what is right; None: the first. part: the filter; None if there is only one. Filters
+            without a name, as up to version 0.4.6, are named 1, 2, ... in their order. fields: the cluster, a field of
+            `doc`.
 
     Raises:
         TunediffError: a row is not a sample, there are several filters but none is named, the metric is not 0 or 1, or
             it contradicts most predictions.
     """
-    filter_name, samples = _of_one_filter(list(rows), name, filter_name)
+    cluster, threshold = options.fields.cluster, options.threshold
+    filter_name, samples = _of_one_filter(list(rows), name, options.part)
     found = _metrics(samples[0][1])
-    metric = metric or _usual_metric(samples[0][1], name)
+    metric = options.metric or next(iter(found), None)
+    if metric is None:
+        listed = ", ".join(samples[0][1])
+        raise TunediffError(f"{name}: found no metric among {listed}, expected the name of one as --metric")
     _, described = chosen_metric([*found, metric], metric, name)
     questions = _is_answer(samples[0][1].get(metric))
     read = _question if questions else _graded
@@ -127,13 +122,6 @@ def _of_one_filter(
         )
     wanted = wanted or found[0]
     return wanted, [row for row, one in zip(rows, filters, strict=True) if one == wanted]
-
-
-def _usual_metric(row: Sample, name: str) -> str:
-    found = _metrics(row)
-    if not found:
-        raise TunediffError(f"{name}: found no metric among {', '.join(row)}, expected the name of one as --metric")
-    return found[0]
 
 
 def _metrics(row: Sample) -> list[str]:
@@ -269,8 +257,4 @@ def _number(key: str) -> int:
     return int(digits.group()) if digits else 0
 
 
-def _read(rows: Rows, name: str, options: ReadOptions) -> Predictions:
-    return read_samples(rows, name, options.metric, options.part, options.fields.cluster, options.threshold)
-
-
-FORMAT = FileFormat("samples of lm-evaluation-harness", is_sample, _read)
+FORMAT = FileFormat("samples of lm-evaluation-harness", is_sample, read_samples)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunediff.compare.pairs.file_format import FileFormat, ReadOptions, Rows
-from tunediff.compare.pairs.graded import Graded, chosen_metric, from_graded, text_or_none
+from tunediff.compare.pairs.graded import Graded, chosen_metric, from_graded, object_or_empty, text_or_none
 from tunediff.compare.pairs.predictions import Predictions
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
@@ -47,7 +47,8 @@ def read_instances(rows: Rows, name: str, options: ReadOptions) -> Predictions:
         trial = row.get("train_trial_index", 0)
         if not is_instances(row) or figures is None or type(trial) is not int:
             raise TunediffError(f"{name}, row {number}: found {shown(row)}, expected an instance of HELM")
-        key = str(row["instance_id"]), _perturbed(row.get("perturbation")), trial
+        perturbed = ", ".join(f"{key} {one}" for key, one in object_or_empty(row.get("perturbation")).items())
+        key = str(row["instance_id"]), perturbed, trial
         one = merged.setdefault(key, {"number": number, "figures": {}})
         one["figures"] |= figures
         one["text"] = (
@@ -89,12 +90,6 @@ def _figures(stats: Any) -> dict[str, Any] | None:
         mean = stat.get("mean")
         found[name["name"]] = mean if is_number(mean) and stat.get("count", 1) else None
     return found
-
-
-def _perturbed(perturbation: Any) -> str:
-    if not isinstance(perturbation, dict):
-        return ""
-    return ", ".join(f"{key} {value}" for key, value in perturbation.items())
 
 
 FORMAT = FileFormat("instances of HELM", is_instances, read_instances)

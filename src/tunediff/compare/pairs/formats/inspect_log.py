@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tunediff.compare.pairs.file_format import FileFormat, ReadOptions, Rows
-from tunediff.compare.pairs.graded import Graded, chosen_metric, from_graded, text_or_none
+from tunediff.compare.pairs.graded import Graded, chosen_metric, from_graded, object_or_empty, text_or_none
 from tunediff.compare.pairs.predictions import Predictions
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import from_json, shown, unpacked_limit
@@ -67,17 +67,13 @@ def read_log(rows: Rows, name: str, options: ReadOptions) -> Predictions:
     return from_graded(answers, name, options, f"a log of inspect_ai, {described}{status}", metric)
 
 
-def _scores(sample: Mapping[str, Any]) -> dict[str, Any]:
-    scores = sample.get("scores")
-    if scores is None and isinstance(sample.get("score"), dict):
-        return {"score": sample["score"]}  # older logs have a single score
-    return scores if isinstance(scores, dict) else {}
-
-
 def _values(sample: Mapping[str, Any]) -> dict[str, tuple[Any, dict[str, Any]]]:
     """The value of each scorer, and the score that contains it, by name."""
     found: dict[str, tuple[Any, dict[str, Any]]] = {}
-    for scorer, score in _scores(sample).items():
+    scores = sample.get("scores")
+    if scores is None:
+        scores = {"score": sample.get("score")}  # older logs have a single score
+    for scorer, score in object_or_empty(scores).items():
         value = score.get("value") if isinstance(score, dict) else None
         if isinstance(value, dict):
             found |= {f"{scorer}.{key}": (one, score) for key, one in value.items()}
@@ -88,7 +84,7 @@ def _values(sample: Mapping[str, Any]) -> dict[str, tuple[Any, dict[str, Any]]]:
 
 def _answer(number: int | str, sample: Mapping[str, Any], metric: str, name: str) -> Graded:
     value, score = _values(sample).get(metric, (None, {}))
-    epoch, metadata, output = sample["epoch"], sample.get("metadata"), sample.get("output")
+    epoch = sample["epoch"]
     if type(epoch) is not int:
         raise TunediffError(f"{name}, row {number}: epoch: found {shown(epoch)}, expected a whole number")
     error, why = sample.get("error"), "no score"
@@ -100,8 +96,7 @@ def _answer(number: int | str, sample: Mapping[str, Any], metric: str, name: str
         value, why = None, "no answer"
     if isinstance(value, str):
         value = WORDS.get(value, WORDS.get(value.lower(), _number(value)))
-    completion = output.get("completion") if isinstance(output, dict) else None
-    about = metadata if isinstance(metadata, dict) else {}
+    completion = object_or_empty(sample.get("output")).get("completion")
     return Graded(
         number,
         str(text_or_none(sample["id"])),
@@ -111,7 +106,7 @@ def _answer(number: int | str, sample: Mapping[str, Any], metric: str, name: str
         _prompt(sample),
         repeat=epoch,
         why=why,
-        about=about,
+        about=object_or_empty(sample.get("metadata")),
     )
 
 
@@ -133,10 +128,8 @@ def _prompt(sample: Mapping[str, Any]) -> str:
         texts += [str(part.get("text", part) if isinstance(part, dict) else part) for part in parts]
     choices = sample.get("choices")
     texts += [f"- {choice}" for choice in choices] if isinstance(choices, list) else []
-    attached = sample.get("attachments")
-    if isinstance(attached, dict):
-        texts = [str(attached.get(text.removeprefix(ATTACHMENT), text)) for text in texts]
-    return "\n".join(texts)
+    attached = object_or_empty(sample.get("attachments"))
+    return "\n".join(str(attached.get(text.removeprefix(ATTACHMENT), text)) for text in texts)
 
 
 def archive_rows(path: Path) -> Iterator[tuple[int | str, dict[str, Any]]]:

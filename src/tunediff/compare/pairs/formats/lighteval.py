@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunediff.compare.pairs.file_format import FileFormat, ReadOptions, Rows
-from tunediff.compare.pairs.graded import Graded, chosen_metric, from_graded, text_or_none
+from tunediff.compare.pairs.graded import Graded, chosen_metric, from_graded, object_or_empty, text_or_none
 from tunediff.compare.pairs.harness_choices import Choices
 from tunediff.compare.pairs.predictions import Predictions
 from tunediff.runtime.errors import TunediffError
@@ -133,7 +133,7 @@ def _answer(number: int | str, detail: Mapping[str, Any], metric: str) -> Graded
         label,
         str(doc.get("query") or ""),
         offered,
-        about=doc.get("specific") if isinstance(doc.get("specific"), dict) else {},
+        about=object_or_empty(doc.get("specific")),
     )
 
 

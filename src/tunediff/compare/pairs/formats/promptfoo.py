@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tunediff.compare.pairs.file_format import FileFormat, ReadOptions, Rows
-from tunediff.compare.pairs.graded import Graded, chosen_metric, from_graded, text_or_none
+from tunediff.compare.pairs.graded import Graded, chosen_metric, from_graded, object_or_empty, text_or_none
 from tunediff.compare.pairs.predictions import Predictions
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
@@ -53,7 +53,7 @@ def read_promptfoo(rows: Rows, name: str, options: ReadOptions) -> Predictions:
             "file has both models, --before-field and --after-field)"
         )
     chosen = [(number, one) for number, one in results if _model(one) == (options.part or models[0])]
-    named = [key for _, one in chosen for key in _named(one)]
+    named = [key for _, one in chosen for key in object_or_empty(one.get("namedScores"))]
     metric, described = chosen_metric([SUCCESS, "score", *named], options.metric or SUCCESS, name)
     prompts = {_prompt_label(one): None for _, one in chosen}
     answers = [_answer(number, one, metric, list(prompts)) for number, one in chosen]
@@ -91,32 +91,27 @@ def _model(result: Mapping[str, Any]) -> str:
     return str(provider) if provider else "(unnamed)"
 
 
-def _named(result: Mapping[str, Any]) -> dict[str, Any]:
-    named = result.get("namedScores")
-    return named if isinstance(named, dict) else {}
-
-
 def _prompt_label(result: Mapping[str, Any]) -> str:
-    prompt = result.get("prompt")
     # Without labels, each test has its own prompt.
-    return str(prompt.get("label") or "") if isinstance(prompt, dict) else ""
+    return str(object_or_empty(result.get("prompt")).get("label") or "")
 
 
 def _answer(number: int | str, result: Mapping[str, Any], metric: str, prompts: list[str]) -> Graded:
-    prompt, variables, response = (result.get(key) for key in ("prompt", "vars", "response"))
+    prompt, variables, response = (object_or_empty(result.get(key)) for key in ("prompt", "vars", "response"))
     label = _prompt_label(result)
     test = str(result.get("testIdx", number))
-    scores: dict[str, Any] = {**_named(result), SUCCESS: result[SUCCESS], "score": result.get("score")}
-    error = result.get("failureReason") == ERROR or (response is None and bool(result.get("error")))
+    scores: dict[str, Any] = {**object_or_empty(result.get("namedScores")), SUCCESS: result[SUCCESS]}
+    scores["score"] = result.get("score")
+    error = result.get("failureReason") == ERROR or (result.get("response") is None and bool(result.get("error")))
     return Graded(
         number,
         test if len(prompts) == 1 else f"{test}, prompt {prompts.index(label) + 1}",
         None if error else scores.get(metric),
-        text_or_none(response.get("output")) if isinstance(response, dict) else None,
-        prompt=str(prompt.get("raw") or "") if isinstance(prompt, dict) else "",
-        cluster=content_hash(variables) if isinstance(variables, dict) and variables else test,
+        text_or_none(response.get("output")),
+        prompt=str(prompt.get("raw") or ""),
+        cluster=content_hash(variables) if variables else test,
         why="error" if error else "no score",
-        about=variables if isinstance(variables, dict) else {},
+        about=variables,
     )
 
 

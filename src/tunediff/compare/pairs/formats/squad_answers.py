@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tunediff.compare.pairs.align import first_three
 from tunediff.compare.pairs.file_format import FileFormat, ReadOptions, Rows
 from tunediff.compare.pairs.label_order import Table
 from tunediff.compare.pairs.predictions import Predictions
@@ -194,8 +195,7 @@ def unanswered(answers: Mapping[str, object], ids: Sequence[str], path: Path, da
     missing = [one for one in ids if one not in answers]
     if not missing:
         return None
-    first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-    return f"{path}: found no answer to {len(missing)} of the {len(ids)} questions of {data} ({first})"
+    return f"{path}: found no answer to {len(missing)} of the {len(ids)} questions of {data} ({first_three(missing)})"
 
 
 def check_ids(ids: Sequence[str], path: Path) -> None:
@@ -206,7 +206,7 @@ def check_ids(ids: Sequence[str], path: Path) -> None:
     """
     repeated = [one for one, count in Counter(ids).items() if count > 1]
     if repeated:
-        first = ", ".join(repeated[:3]) + (", ..." if len(repeated) > 3 else "")
+        first = first_three(repeated)
         raise TunediffError(f"{path}: id: found {len(repeated)} more than once ({first}), expected each once")
 
 
