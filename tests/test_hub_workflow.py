@@ -75,11 +75,11 @@ def project(hub, tmp_path_factory):
     return project
 
 
-def force(project, stage, **env):
-    """Run one stage again; the report then takes up what it cost."""
-    assert project.stages_run("dvc", "repro", "--force", "--single-item", stage, **env) == [stage]
+def force(project, *stages, **env):
+    """Run some stages again; the report then takes up what they cost."""
+    assert project.stages_run("dvc", "repro", "--force", "--single-item", *stages, **env) == [*stages]
     project.run("dvc", "repro", **project.env)
-    project.commit(f"{stage} again")
+    project.commit(f"{', '.join(stages)} again")
 
 
 def test_what_was_fetched_once_runs_again_without_the_hub(hub, project):
@@ -87,8 +87,7 @@ def test_what_was_fetched_once_runs_again_without_the_hub(hub, project):
     assert project.stages_run("dvc", "repro", **project.env) == []
     offline = project.env | {"HF_HUB_OFFLINE": "1"}
     before = (project.folder / "data/predictions/base/test.parquet").read_bytes()
-    for stage in ("prepare", "predict_base"):
-        force(project, stage, **offline)
+    force(project, "prepare", "predict_base", **offline)
     assert (project.folder / "data/predictions/base/test.parquet").read_bytes() == before
     assert hub.requests == []
 
