@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tests.hub_server import TOKEN, files_of, serve
 from tests.pipeline import NAMES
 from tests.program import tunediff
-from tests.project import Project
+from tests.project import Project, environment
 from tests.tiny import LABELS, small_tokenizer, write_model
 from tunediff.data.cases import read_cases, read_predictions
 from tunediff.data.synthetic.captions import rows
@@ -97,14 +97,14 @@ def test_a_changed_main_changes_nothing(hub, project):
     hub.commit("dataset", DATA, {"README.md": b"so has this"})
     assert project.stages_run("dvc", "repro", **project.env) == []
     splits = (project.folder / "data/test_sets/test.jsonl").read_bytes()
-    fresh = project.env | {"HF_HOME": str(project.folder.parent / "fresh-home")}
+    fresh = environment() | project.env | {"HF_HOME": str(project.folder.parent / "fresh-home")}  # cold: one use
     force(project, "prepare", **fresh)
     assert (project.folder / "data/test_sets/test.jsonl").read_bytes() == splits
 
 
 def test_a_gated_model_stops_the_run_with_the_page_that_gives_access(hub, project):
     hub.repo("model", MODEL).gated = True
-    fresh = project.env | {"HF_HOME": str(project.folder.parent / "gated-home")}
+    fresh = environment() | project.env | {"HF_HOME": str(project.folder.parent / "gated-home")}  # cold: one use
     output = project.run("dvc", "repro", "--force", "--single-item", "base_model", check=False, **fresh)
     hub.repo("model", MODEL).gated = False
     said = f"is gated; request access on its page {hub.endpoint}/{MODEL}, then run: hf auth login"
