@@ -2,8 +2,8 @@
 
     python stages/train.py --settings data/settings/train.json --train data/splits/train.jsonl \
         --validation data/splits/validation.jsonl --base models/base --features data/features.safetensors \
-        --tuned models/tuned --log data/train_log.csv \
-        --metrics metrics/train.json --environment metrics/environment/train.json --cost metrics/cost/train.json
+        --tuned models/tuned --log data/train_log.csv --loss metrics/loss.json --metrics metrics/train.json \
+        --environment metrics/environment/train.json --cost metrics/cost/train.json
 """
 
 import sys
@@ -27,18 +27,16 @@ from tunediff.runtime.scratch import mark_done, scratch_folder
 from tunediff.runtime.stage import arguments
 from tunediff.training.features import read_features
 from tunediff.training.finetune import finetune, save_epochs
+from tunediff.training.live_loss import LOSS, live_loss
 from tunediff.training.loop import chosen_epoch
 from tunediff.training.targets import parity, row_case_ids, training_rows
-
-# Columns of the log, which has no rows if the model is not trained here.
-LOG = ("epoch", "step", "train_loss", "validation_loss")
 
 
 def main() -> None:
     args = arguments(
         __doc__,
         reads=("settings", "train", "validation", "base", "features"),
-        writes=("tuned", "log", "metrics", "environment", "cost"),
+        writes=("tuned", "log", "loss", "metrics", "environment", "cost"),
     )
     settings, machine = read_settings(args.settings, TrainSettings), read_machine(args.settings)
     model, prompt, adapt = settings.model, settings.prompt, settings.adapt
@@ -62,7 +60,8 @@ def main() -> None:
         proof = {key: sum(counts[key] for counts in proofs) for key in proofs[0]}
         case_ids = partial(row_case_ids, loaded, cases[0], settings.labels, prompt, model.head)
         features = read_features(args.features)
-        log = finetune(loaded, rows[0], rows[1], train, scratch, model.head, note_cost, case_ids, features)
+        live = live_loss(args.loss)
+        log = finetune(loaded, rows[0], rows[1], train, scratch, model.head, note_cost, case_ids, features, live)
         if not is_main_process():
             return
         with replacing(args.tuned) as folder:
@@ -72,6 +71,7 @@ def main() -> None:
         chosen = chosen_epoch(log, train)
         losses = {key: chosen[key] for key in ("train_loss", "validation_loss")}
         write_csv(args.log, log)
+        write_json(args.loss, {key: chosen[key] for key in LOSS})
         write_json(args.metrics, {"epochs": len(log), "steps": log[-1]["step"], **losses, **proof})
         found = with_trained(loaded, loaded.model, adapter=adapt.method in LORA).found
         write_json(args.environment, {**environment(loaded.model), "model": found})
@@ -100,8 +100,8 @@ def pin(args: Namespace, settings: TrainSettings) -> None:
             config = read_json(args.base / CONFIG)
             if tuned.source in FINDERS and (unusual := check_tuned(tuned, config, settings.model, settings.labels)):
                 print(f"train: {unusual}", file=sys.stderr)
-        write_csv(args.log, [], LOG)
-        for path in (args.metrics, args.environment):
+        write_csv(args.log, [], LOSS)
+        for path in (args.loss, args.metrics, args.environment):
             write_json(path, {})
         print(f"train: skipped; the tuned model is {tuned.id or 'another'}, from source {tuned.source}")
 

@@ -80,7 +80,7 @@ def test_what_is_found_is_what_was_asked_for(quantization, tmp_path):
     assert loaded.found["nf4_layers"] == (14 if quantization == "nf4" else 0)
     assert loaded.found["nf4_share"] == (1 if quantization == "nf4" else 0)
     assert set(loaded.found["dtypes"]) == {"float32"}
-    assert (loaded.found["head"], loaded.found["cautions"]) == ("checkpoint", [])
+    assert (loaded.found["head"], "cautions" in loaded.found) == ("checkpoint", False)
 
 
 @pytest.mark.parametrize(("head", "names", "whose"), [("lm", None, "checkpoint"), ("classification", LABELS, "new")])
@@ -232,7 +232,7 @@ def test_a_model_that_sees_the_future_is_refused_as_a_language_model(config, tmp
 
 @pytest.mark.parametrize("name", sorted(set(SMALL) - {"bert"}))
 def test_a_model_that_reads_from_left_to_right_is_not(name, tmp_path):
-    assert load(tmp_path / "base", write_model(tmp_path / "model", name, TOKENIZER)).found["cautions"] == []
+    assert "cautions" not in load(tmp_path / "base", write_model(tmp_path / "model", name, TOKENIZER)).found
 
 
 def test_the_same_layout_reading_from_left_to_right_is_not_refused(tmp_path):

@@ -53,7 +53,8 @@ def stage(name, monkeypatch, **paths):
 
 
 def train(monkeypatch, tuned):
-    written = {"log": "log.csv", "metrics": "metrics.json", "environment": "environment.json", "cost": "cost.json"}
+    written = {"log": "log.csv", "loss": "loss.json", "metrics": "metrics.json"}
+    written |= {"environment": "environment.json", "cost": "cost.json"}
     stage("train", monkeypatch, features="features", tuned=tuned, **written)
     return json.loads(Path("metrics.json").read_text()), load_file(Path(tuned) / "trained.safetensors")
 

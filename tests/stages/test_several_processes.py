@@ -49,7 +49,7 @@ EPOCHS = 15
 SMALL = train_section(per_device_train_batch_size=2, num_train_epochs=EPOCHS, learning_rate=1e-3, num_processes=2)
 TRAIN = ("--train", "cases.jsonl", "--validation", "cases.jsonl", "--base", "base", "--features", "features")
 TRAIN += ("--settings", "data/settings/train.json", "--tuned", "tuned", "--log", "log.csv", "--metrics", "metrics.json")
-TRAIN += ("--environment", "environment.json", "--cost", "cost.json")
+TRAIN += ("--loss", "loss.json", "--environment", "environment.json", "--cost", "cost.json")
 PREDICT = ("--settings", "settings/predict_base.json", "--test-sets", "sets", "--validation", "cases.jsonl")
 PREDICT += ("--base", "base", "--answers", "answers", "--environment", "environment.json", "--cost", "cost.json")
 EVALUATION = {"scoring_method": "choices", "batch_tokens": 128, "settings": ["generation"]}

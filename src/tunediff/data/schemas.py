@@ -223,6 +223,10 @@ METRICS: Mapping[str, Schema] = {
         "epochs steps": "length of the training",
         "train_loss validation_loss": "of the selected epoch, nats per target",
     },
+    "loss": {
+        "epoch step": "the selected epoch; during training, the last complete epoch and the step",
+        "train_loss validation_loss": "the same, nats per target",
+    },
     "diff_cases": {
         **_COMPARED,
         "gain_answer_format gain_label_bias gain_partial_input gain_residual": "parts of the difference",

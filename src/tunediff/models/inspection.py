@@ -68,7 +68,7 @@ def check_files(weights: Path, config: Mapping[str, Any]) -> None:
 
 
 def inspect(network: Any, tokenizer: "PreTrainedTokenizerBase", model: Model) -> dict[str, Any]:
-    """Inspect a loaded model; return what was found by name, and `cautions`, each a sentence.
+    """Inspect a loaded model; return what was found by name, with `cautions` if there are any, each a sentence.
 
     Raises:
         TunediffError: the model is not what params.yaml says, or cannot be used as params.yaml says.
@@ -82,7 +82,8 @@ def inspect(network: Any, tokenizer: "PreTrainedTokenizerBase", model: Model) ->
         if ignored := changes_greedy(network):
             values = ", ".join(f"{key} {shown(value)}" for key, value in ignored.items())
             cautions.append(f"generation_config.json sets {values}, which is ignored in greedy generation")
-    return found | {"adapted_layers": 0, "cautions": cautions}
+    # DVC cannot read an empty list in a file under plots.
+    return found | {"adapted_layers": 0} | ({"cautions": cautions} if cautions else {})
 
 
 def with_adapter(network: Any) -> dict[str, Any]:

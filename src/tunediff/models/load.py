@@ -126,7 +126,7 @@ def load_model(
     found = {"head": _settle_head(network, report, model, labels, section)} | inspect(network, tokenizer, model)
     if HEADS[model.head].scores_labels:
         found["labels"] = [network.config.id2label[number] for number in range(len(labels))]
-    for caution in found["cautions"]:
+    for caution in found.get("cautions", []):
         print(f"{weights}: {caution}", file=sys.stderr)
     context = context_length(network.config, tokenizer, model)
     return Loaded(network, tokenizer, context, pad, model, labels, found, weights, config)
