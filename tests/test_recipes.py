@@ -21,14 +21,14 @@ REACH = {"small-sst2-head": (0.65, 0.75), "small-sst2-lora": (0.7, 0.85)}
 # What takes fewer cases and steps, unless --long: every stage runs as it does at full size. The span head needs all of
 # its 1,300 questions: after 400 it finds 3 % of the spans, no more than by luck.
 PHI2 = {"data.train.limit": 200, "pretrain.documents": 1000, "train.num_train_epochs": 2}
-SST2 = {"data.train.limit": 1000, "data.validation.limit": 150, "data.test.limit": 400}
+SST2 = {"data.train.limit": 1200, "data.validation.limit": 200}
 BERT = {"data.validation.limit": 200, "pretrain.num_train_epochs": 1}
 FEWER = {
     **{f"small-phi2-snli-{system}": PHI2 for system in "abc"},
     "small-sst2-head": SST2,
     "small-sst2-lora": SST2,
     "small-bert-sst2": BERT | {"data.train.limit": 6000},
-    "small-bert-squad": BERT | {"data.train.limit": 1000, "data.test.limit": 500},
+    "small-bert-squad": BERT | {"data.test.limit": 500},
 }
 
 
