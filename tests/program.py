@@ -12,14 +12,14 @@ import sys
 import tempfile
 import traceback
 
-from tests.warm import OF_THE_HUB, warm_python
+from tests.warm import READ_AT_START, warm_python
 
 MODULE = "tunediff.commands.main"
 
 
 def tunediff(folder, *arguments, python=None, **env):
     """Run it in a folder: exit code, standard output, standard error. `python`: one that a process is started of."""
-    if python is None and not OF_THE_HUB & {*os.environ, *env}:
+    if python is None and not READ_AT_START & env.keys():
         from tunediff.commands.main import main
 
         done = _here(folder, "tunediff", main, arguments, env)
@@ -30,14 +30,14 @@ def tunediff(folder, *arguments, python=None, **env):
 
 def script(folder, path, *arguments, python=None, **env):
     """Run the script of a stage in a folder; `python`: as for `tunediff`."""
-    if python is None and not OF_THE_HUB & {*os.environ, *env}:
+    if python is None and not READ_AT_START & env.keys():
         return _here(folder, path, lambda: runpy.run_path(str(path), run_name="__main__"), arguments, env)
     return _process(folder, python, [path, *arguments], env)
 
 
 def _process(folder, python, arguments, env):
     return subprocess.run(
-        [python or warm_python(), *map(str, arguments)],
+        [python or warm_python(env), *map(str, arguments)],
         cwd=folder,
         env=os.environ | {"COLUMNS": "120"} | env,
         capture_output=True,
@@ -52,9 +52,9 @@ def _here(folder, program, main, arguments, env):
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2)]
         stack.enter_context(contextlib.chdir(folder))
-        stack.callback(_restore, os.environ.copy(), sys.argv, sys.path[:])
+        stack.callback(_restore, os.environ.copy(), sys.argv, sys.path[:], sys.executable)
         os.environ |= {"COLUMNS": "120"} | {name: str(value) for name, value in env.items()}
-        sys.argv = arguments
+        sys.argv, sys.executable = arguments, str(warm_python())
         with _outputs(files):
             code = _exit_code(main)
         texts = []
@@ -64,10 +64,10 @@ def _here(folder, program, main, arguments, env):
     return subprocess.CompletedProcess(arguments, code, *texts)
 
 
-def _restore(environment, arguments, path):
+def _restore(environment, arguments, path, executable):
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv, sys.path[:] = arguments, path
+    sys.argv, sys.path[:], sys.executable = arguments, path, executable
 
 
 @contextlib.contextmanager

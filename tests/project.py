@@ -82,7 +82,7 @@ class Project:
     def run(self, *command, check=True, **env):
         """Run a command in the project with this Python first on the path, warm; its whole output."""
         # No .resolve(): a virtual environment's python is a link to the one outside it.
-        path = os.pathsep.join([str(warm_python().parent), str(Path(sys.executable).parent), os.environ["PATH"]])
+        path = os.pathsep.join([str(warm_python(env).parent), str(Path(sys.executable).parent), os.environ["PATH"]])
         done = subprocess.run(
             command,
             cwd=self.folder,

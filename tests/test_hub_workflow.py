@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tests.hub_server import TOKEN, files_of, serve
 from tests.pipeline import NAMES
 from tests.program import tunediff
-from tests.project import Project
+from tests.project import Project, environment
 from tests.tiny import LABELS, small_tokenizer, write_model
 from tunediff.data.cases import read_cases, read_predictions
 from tunediff.data.synthetic.captions import rows
@@ -75,11 +75,11 @@ def project(hub, tmp_path_factory):
     return project
 
 
-def force(project, stage, **env):
-    """Run one stage again; the report then takes up what it cost."""
-    assert project.stages_run("dvc", "repro", "--force", "--single-item", stage, **env) == [stage]
+def force(project, *stages, **env):
+    """Run some stages again; the report then takes up what they cost."""
+    assert project.stages_run("dvc", "repro", "--force", "--single-item", *stages, **env) == [*stages]
     project.run("dvc", "repro", **project.env)
-    project.commit(f"{stage} again")
+    project.commit(f"{', '.join(stages)} again")
 
 
 def test_what_was_fetched_once_runs_again_without_the_hub(hub, project):
@@ -87,8 +87,7 @@ def test_what_was_fetched_once_runs_again_without_the_hub(hub, project):
     assert project.stages_run("dvc", "repro", **project.env) == []
     offline = project.env | {"HF_HUB_OFFLINE": "1"}
     before = (project.folder / "data/predictions/base/test.parquet").read_bytes()
-    for stage in ("prepare", "predict_base"):
-        force(project, stage, **offline)
+    force(project, "prepare", "predict_base", **offline)
     assert (project.folder / "data/predictions/base/test.parquet").read_bytes() == before
     assert hub.requests == []
 
@@ -98,14 +97,14 @@ def test_a_changed_main_changes_nothing(hub, project):
     hub.commit("dataset", DATA, {"README.md": b"so has this"})
     assert project.stages_run("dvc", "repro", **project.env) == []
     splits = (project.folder / "data/test_sets/test.jsonl").read_bytes()
-    fresh = project.env | {"HF_HOME": str(project.folder.parent / "fresh-home")}
+    fresh = environment() | project.env | {"HF_HOME": str(project.folder.parent / "fresh-home")}  # cold: one use
     force(project, "prepare", **fresh)
     assert (project.folder / "data/test_sets/test.jsonl").read_bytes() == splits
 
 
 def test_a_gated_model_stops_the_run_with_the_page_that_gives_access(hub, project):
     hub.repo("model", MODEL).gated = True
-    fresh = project.env | {"HF_HOME": str(project.folder.parent / "gated-home")}
+    fresh = environment() | project.env | {"HF_HOME": str(project.folder.parent / "gated-home")}  # cold: one use
     output = project.run("dvc", "repro", "--force", "--single-item", "base_model", check=False, **fresh)
     hub.repo("model", MODEL).gated = False
     said = f"is gated; request access on its page {hub.endpoint}/{MODEL}, then run: hf auth login"

@@ -34,15 +34,6 @@ def project(small_run, tmp_path_factory):
     return small_run.copy(tmp_path_factory.mktemp("project"))
 
 
-@pytest.fixture
-def learning_rate(project):
-    """The learning rate, put back after the test."""
-    rate = project.params()["train"]["learning_rate"]
-    yield rate
-    project.change(train={"learning_rate": rate})
-    project.run("dvc", "repro")
-
-
 @pytest.mark.slow
 def test_a_second_run_runs_nothing(project):
     assert project.stages_run("dvc", "repro") == []
@@ -74,17 +65,11 @@ def test_the_default_experiment_asks_for_all_evidence(project):
 
 
 @pytest.mark.pipeline
-def test_a_changed_learning_rate_trains_again_and_leaves_the_base_alone(project, learning_rate):
-    project.change(train={"learning_rate": 10 * learning_rate})
+def test_a_changed_learning_rate_trains_again_and_leaves_the_base_alone_and_going_back_runs_nothing(project):
+    before, rate = project.metrics("diff_cases"), project.params()["train"]["learning_rate"]
+    project.change(train={"learning_rate": 10 * rate})
     assert project.stages_run("dvc", "repro") == AFTER_TRAINING
-
-
-@pytest.mark.pipeline
-def test_going_back_to_an_earlier_setting_runs_nothing(project, learning_rate):
-    before = project.metrics("diff_cases")
-    project.change(train={"learning_rate": 3 * learning_rate})
-    project.run("dvc", "repro")
-    project.change(train={"learning_rate": learning_rate})
+    project.change(train={"learning_rate": rate})
     assert project.stages_run("dvc", "repro") == []
     assert project.metrics("diff_cases") == before
 

@@ -2,38 +2,55 @@
 
     subprocess.run([warm_python(), "stages/train.py", ...])        # as with sys.executable, seconds sooner
 
-All that is asked in another way than as a script, `-m` or `-c`, with a seed for hashes or with settings of the hub,
-which libraries read when they are imported, gets a Python of its own. Beside it lies `dvc`, run by it. Tests that kill
-what they start take `sys.executable`.
+All that is asked in another way than as a script, `-m` or `-c`, or with another seed for hashes or other settings of
+the hub than the program was made for, gets a Python of its own. Beside it lies `dvc`, run by it. Tests that kill what
+they start take `sys.executable`.
 """
 
 import functools
+import hashlib
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-
-from filelock import FileLock
 
 from tests.imports import ROOT
 
-# Settings of the hub, which its libraries read when they are imported.
-OF_THE_HUB = {"HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE", "HF_HUB_CACHE"}
+# Also where `sys.executable` is the warm one meanwhile.
+PYTHON = sys.executable
+# What Python reads when it starts, and the libraries of the hub when they are imported.
+READ_AT_START = {"PYTHONHASHSEED", "HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_HUB_DISABLE_XET"}
 
 # Run by every start of a program, so it imports next to nothing.
 CLIENT = """#!{python} -IS
 import os, sys
 arguments = sys.argv[1:]
 known = arguments and (arguments[0].endswith(".py") or arguments[0] in ("-m", "-c"))
-own = {hub!r} & set(os.environ)
-seed = os.environ.get("PYTHONHASHSEED", "random") != "random"
-if own or seed or not known:
+own = {fixed!r} != {{name: os.environ[name] for name in {names!r} if name in os.environ}}
+if own or not known:
     os.execv("{python}", ["{python}", *arguments])
 import array, json, signal, socket, struct
+if not os.path.exists("{folder}/socket"):
+    import fcntl, subprocess, time
+    # What tunediff.models sets before the first of these libraries is imported.
+    quiet = {{"HF_HUB_DISABLE_PROGRESS_BARS": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}}
+    with open("{folder}/lock", "w") as lock, open("{folder}/log", "a") as log:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        started = None
+        while not os.path.exists("{folder}/socket"):
+            started = started or subprocess.Popen(
+                {server!r},
+                env=os.environ | quiet,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+            if started.poll() is not None:
+                sys.exit(open("{folder}/log").read())
+            time.sleep(0.05)
 server = socket.socket(socket.AF_UNIX)
-server.connect("{socket}")
+server.connect("{folder}/socket")
 umask = os.umask(0)
 os.umask(umask)
 request = json.dumps([arguments, os.getcwd(), dict(os.environ), umask]).encode()
@@ -50,28 +67,26 @@ os._exit(code)
 """
 
 
+def warm_python(env=None) -> Path:
+    """The program for what is started in this environment and `env`; each group of READ_AT_START has its own."""
+    given = os.environ | (env or {})
+    return _warm_python(tuple((name, given[name]) for name in sorted(READ_AT_START & given.keys())))
+
+
 @functools.cache
-def warm_python() -> Path:
-    """The program; the first of the workers that asks starts the server, which ends with the tests."""
+def _warm_python(fixed):
+    """The same for all workers. Its server is started with its first use, and ends with the tests."""
     worker = os.environ.get("PYTEST_XDIST_TESTRUNUID")
     owner = os.getppid() if worker else os.getpid()
-    folder = Path(tempfile.gettempdir()) / f"warm-python-{worker or owner}"
+    suffix = f"-{hashlib.sha1(repr(fixed).encode()).hexdigest()[:8]}" if fixed else ""
+    folder = Path(tempfile.gettempdir()) / f"warm-python-{worker or owner}{suffix}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    program, socket = folder / "python", folder / "socket"
-    with FileLock(folder / "lock"):
-        if not program.exists():
-            # What tunediff.models sets before the first of these libraries is imported.
-            quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-            command = [sys.executable, str(ROOT / "tests/warm_server.py"), str(socket), str(owner)]
-            with (folder / "log").open("w") as log:
-                server = subprocess.Popen(
-                    command, env=os.environ | quiet, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-                )
-            while not socket.exists():
-                assert server.poll() is None, (folder / "log").read_text()
-                time.sleep(0.05)
-            (folder / "dvc").write_text(f'#!/bin/sh\nexec "{program}" -m dvc "$@"\n')
-            (folder / "dvc").chmod(0o755)
-            program.write_text(CLIENT.format(python=sys.executable, socket=socket, hub=OF_THE_HUB))
-            program.chmod(0o755)
+    program = folder / "python"
+    server = [PYTHON, str(ROOT / "tests/warm_server.py"), str(folder / "socket"), str(owner)]
+    client = CLIENT.format(python=PYTHON, folder=folder, server=server, fixed=dict(fixed), names=READ_AT_START)
+    for path, text in ((folder / "dvc", f'#!/bin/sh\nexec "{program}" -m dvc "$@"\n'), (program, client)):
+        new = path.with_suffix(f".{os.getpid()}")
+        new.write_text(text)
+        new.chmod(0o755)
+        new.rename(path)
     return program

@@ -113,6 +113,8 @@ def work(request, files):
         os.environ.clear()
         os.environ.update(environment)
         sys.path[:] = [*python_path(), *PATH]
+        # What it starts with its own Python is warm too.
+        sys.executable = str(PROGRAM)
         code = run(arguments)
     except BaseException:
         traceback.print_exc()
@@ -155,4 +157,5 @@ def run(arguments):
 if __name__ == "__main__":
     # Without the folder of this file; PYTHONPATH is each program's own.
     PATH = [part for part in sys.path[1:] if part not in python_path()]
+    PROGRAM = Path(sys.argv[1]).with_name("python")
     serve(Path(sys.argv[1]), int(sys.argv[2]))

@@ -13,6 +13,7 @@ import yaml
 from tests.imports import ROOT
 from tests.installed import environment_of, install
 from tests.prepare_run import file_of, prepared
+from tests.warm import warm_python
 from tunediff.data.cases import read_cases
 from tunediff.tasks.experiment import read_experiment
 
@@ -53,7 +54,7 @@ def typed(tmp_path_factory):
             place["folder"] /= words[1]
             return ""
         assert words[0] == "tunediff"
-        command = [sys.executable, "-m", "tunediff.commands.main", *words[1:]]
+        command = [warm_python(), "-m", "tunediff.commands.main", *words[1:]]
         done = subprocess.run(
             command, cwd=place["folder"], env=environment, capture_output=True, text=True, check=False
         )

