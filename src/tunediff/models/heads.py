@@ -42,6 +42,11 @@ def adds_head(head: Head) -> bool:
     return head in ("classification", "span")
 
 
+def n_outputs(head: Head, labels: int) -> int:
+    """Return the number of outputs of a new head: one per label, or start and end of a span."""
+    return labels if head == "classification" else 2
+
+
 def head_class(configuration: PreTrainedConfig, head: Head) -> Any:
     """Return the class with `from_config` and `from_pretrained` for this layout with this head.
 

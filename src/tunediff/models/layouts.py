@@ -13,7 +13,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from tunediff.models.heads import Head, adds_head, head_class
+from tunediff.models.heads import Head, adds_head, head_class, n_outputs
 from tunediff.runtime.errors import TunediffError
 
 
@@ -32,7 +32,7 @@ def layout(config: Mapping[str, Any], head: Head = "lm", labels: int = 2) -> Pre
     """
     configuration = _configuration(config)
     if adds_head(head):
-        configuration.num_labels = labels if head == "classification" else 2  # start and end of a span
+        configuration.num_labels = n_outputs(head, labels)
     try:
         with torch.device("meta"):
             model: PreTrainedModel = head_class(configuration, head).from_config(configuration, trust_remote_code=False)
