@@ -33,8 +33,6 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="one of the long trials: --long"))
-    # The longest first, so that no worker begins one when the others are done.
-    items.sort(key=lambda item: item.get_closest_marker("recipe") is None)
 
 
 @pytest.fixture(scope="session")
