@@ -9,10 +9,11 @@ finetune(..., log=live_loss(Path("metrics/loss.json")))
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tunediff.data.schemas import METRICS, names
 from tunediff.runtime.files import write_json
 from tunediff.runtime.processes import is_main_process
 
-LOSS = ("epoch", "step", "train_loss", "validation_loss")
+LOSS = names(METRICS["loss"])
 
 
 def live_loss(path: Path) -> Callable[[Mapping[str, float]], None]:

@@ -73,7 +73,7 @@ def pad_answers(rows: Sequence[tuple[list[int], int]], pad: int) -> Batch:
         input_ids; labels, the next token if it belongs to the answer, else IGNORED; prompt_labels, the next token if it
         belongs to the prompt, else IGNORED.
     """
-    parts = [(tokens[:-targets], tokens[-targets:]) for tokens, targets in rows]
+    parts = [(tokens[: len(tokens) - targets], tokens[len(tokens) - targets :]) for tokens, targets in rows]
     return {
         "input_ids": padded([tokens[:-1] for tokens, _ in rows], pad),  # nothing follows the last token
         "labels": padded([[IGNORED] * (len(prompt) - 1) + answer for prompt, answer in parts], IGNORED),
