@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from setting import decoder, finish, parse, snli
+from setting import decoders, finish, parse, snli
 
 from tunediff.config.evaluate import Evaluate
 from tunediff.config.model import Model
@@ -46,9 +46,9 @@ def main() -> None:
         sys.exit("lm-evaluation-harness is not installed: pip install --editable '.[bench]'")
     cases = choices_of_premises(60 if args.quick else 400)
     read = [TEMPLATE.format(**case.inputs) + f" {option}" for case in cases for option in case.options]
-    model, tokenizer = decoder(args.model, read)
+    model, peer, tokenizer = decoders(args, read)
     ours, graded = our_scores(model, tokenizer, cases)
-    theirs, flags = their_scores(model, tokenizer, cases)
+    theirs, flags = their_scores(peer, tokenizer, cases)
     apart = {name: float(np.abs(ours[name] - theirs[name]).max()) for name in theirs}
     # The same numbers but for a rounding may be two that are equal for one side alone.
     differing = {name: int((graded[name] != flags[metric]).sum()) for name, metric in METRICS.items()}

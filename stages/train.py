@@ -15,6 +15,7 @@ from tunediff.config.adapt import LORA
 from tunediff.config.settings import TrainSettings, read_machine, read_settings
 from tunediff.data.cases import read_cases
 from tunediff.models.adapt import adapt_model
+from tunediff.models.dequantized import keep_dequantized
 from tunediff.models.environment import environment
 from tunediff.models.load import load_base
 from tunediff.models.sources import CONFIG, FINDERS
@@ -51,6 +52,8 @@ def main() -> None:
     with measured(args.cost, scratch, all_gather) as note_cost:
         cases = [read_cases(path, settings.inputs, settings.labels) for path in (args.train, args.validation)]
         loaded = load_base(args.base, model, settings.labels)
+        if machine.engine.get("keep_dequantized") == "auto":
+            keep_dequantized(loaded.model)
         loaded = replace(loaded, model=adapt_model(loaded.model, adapt, train.seed))
         rows = [training_rows(loaded, split, settings.labels, prompt, model.head) for split in cases]
         proofs = [

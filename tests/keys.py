@@ -48,7 +48,10 @@ KEYS = {
     **{f"evaluate.{key}": ("machine",) for key in ("num_processes", "workers")},
     "evaluate.metrics": (*GRADED, "report"),
     **{f"evaluate.{key}": ("predict_base", "report") for key in ("few_shot", "noise_batch_tokens", "noise_seed")},
-    **{f"engine.{key}": ("machine",) for key in ("api_key_env", "num_concurrent", "timeout")},
+    **{
+        f"engine.{key}": ("machine",)
+        for key in ("device_map", "keep_dequantized", "api_key_env", "num_concurrent", "timeout")
+    },
     **{f"tuned.{key}": ("train", "report") for key in ("head_labels", "url")},
     "adapt.lora_dropout": (*LEARNED, "report"),
     "train.logging_steps": ("machine",),

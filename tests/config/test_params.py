@@ -612,6 +612,14 @@ CONTRADICTIONS = {
         {"evaluate__workers": 2, "evaluate__num_processes": 2},
         ["evaluate.workers is 2, but evaluate.num_processes is 2; expected only one of them"],
     ),
+    "a spread model in each of two processes": (
+        {"engine__device_map": "auto", "evaluate__num_processes": 2},
+        ["engine.device_map is auto, but evaluate.num_processes is 2", "expected one process"],
+    ),
+    "a spread model in each of two workers": (
+        {"engine__device_map": "auto", "evaluate__workers": 2},
+        ["engine.device_map is auto, but evaluate.workers is 2"],
+    ),
     "noise of the same batches": (
         {"evaluate__batch_tokens": 512, "evaluate__noise_batch_tokens": 512},
         ["evaluate.noise_batch_tokens is 512", "evaluate.batch_tokens", "expected another number"],

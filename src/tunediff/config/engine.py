@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 from pydantic import Field
 
@@ -12,8 +13,8 @@ SERVED = "server"
 # The values of engine.kind, as in `tunediff.engines.ENGINES`; listed here so that params.yaml can be checked without
 # importing the engines.
 KINDS = ["local", SERVED]
-# Keys that change how requests are sent, but no answer.
-MACHINE_KEYS = ("api_key_env", "num_concurrent", "timeout")
+# Keys that change where the model lies or how requests are sent, but no answer.
+MACHINE_KEYS = ("device_map", "keep_dequantized", "api_key_env", "num_concurrent", "timeout")
 
 ADDRESS = re.compile(r"https?://[^/?#@\s]+(/[^?#@\s]*)?")
 
@@ -25,6 +26,16 @@ class EngineSection(Section):
         default="local",
         description="local: transformers in this process; server: a server with OpenAI's interface, such as those of "
         "vLLM and llama.cpp",
+    )
+    device_map: Literal["auto"] | None = Field(
+        default=None,
+        description="local: auto spreads the layers of a model over the GPUs of this machine; none: the model lies on "
+        "one GPU, or in memory without one",
+    )
+    keep_dequantized: Literal["auto", "never"] = Field(
+        default="auto",
+        description="local: auto keeps 4-bit weights dequantized on the CPU, in training too, if that takes at most a "
+        "quarter of the free memory; never dequantizes them in every pass",
     )
     url: Word | None = Field(
         default=None, description="server: its address up to the version, such as http://localhost:8000/v1"
@@ -45,6 +56,8 @@ class EngineSection(Section):
             for key in ("url", "model", "api_key_env"):
                 if getattr(self, key) is not None:
                     yield f"engine.kind is local, but engine.{key} is given"
+        if self.kind == SERVED and self.device_map is not None:
+            yield "engine.kind is server, but engine.device_map is given; the server places its model itself"
         yield from address_problems("engine.url", self.url)
         # The value may be a key that was pasted here by mistake, so the message does not show it.
         if self.api_key_env is not None and not re.fullmatch(r"[A-Za-z_]\w*", self.api_key_env, re.ASCII):

@@ -126,6 +126,17 @@ def _processes_fit_engine(params: Params) -> str | None:
     )
 
 
+def _processes_fit_device_map(params: Params) -> str | None:
+    processes, workers = params.evaluate.num_processes, params.evaluate.workers
+    if params.engine.device_map is None or (processes == 1 and workers is None):
+        return None
+    key, number = ("num_processes", processes) if workers is None else ("workers", workers)
+    return (
+        f"engine.device_map is auto, but evaluate.{key} is {number}: each process has one GPU; expected one process "
+        "for a model that takes all GPUs"
+    )
+
+
 def _served_chat_is_written(params: Params) -> str | None:
     if params.engine.kind != SERVED or params.prompt.messages is None:
         return None
@@ -298,6 +309,7 @@ RULES: tuple[Rule, ...] = (
     _engine_fits_sources,
     _head_fits_engine,
     _processes_fit_engine,
+    _processes_fit_device_map,
     _served_chat_is_written,
     _scoring_fits_head,
     _settings_fit_head,

@@ -86,7 +86,7 @@ def read_mean(network: PreTrainedModel) -> None:
     """
 
     def mean(_: Any, __: Any, inputs: dict[str, Any], output: Any) -> Any:
-        weights = inputs["attention_mask"].unsqueeze(-1).to(output.last_hidden_state.dtype)
+        weights = inputs["attention_mask"].unsqueeze(-1).to(output.last_hidden_state)
         means = (output.last_hidden_state * weights).sum(1) / weights.sum(1)
         return BaseModelOutputWithPooling(last_hidden_state=means[:, None], pooler_output=means)
 
@@ -108,8 +108,8 @@ def label_scores(model: Any, inputs: Mapping[str, "Tensor"]) -> "Tensor":
         return logits
     hidden = network.base_model(**inputs, use_cache=False).last_hidden_state
     last = inputs["attention_mask"].sum(-1) - 1
-    scores: Tensor = network.score(hidden[torch.arange(len(hidden), device=hidden.device), last])
-    return scores
+    scores: Tensor = network.score(hidden[torch.arange(len(hidden), device=hidden.device), last.to(hidden.device)])
+    return scores.to(last.device)
 
 
 def name_labels(network: PreTrainedModel, labels: Sequence[str]) -> None:

@@ -37,8 +37,8 @@ class Loaded:
     """A loaded model in evaluation mode, its context length in tokens, its padding id, and what it was loaded for.
 
     `found` is the result of `inspection.inspect`, with `head` (new or checkpoint) and `labels` in the order of the
-    head. `weights` and `layout` are the folder and config.json that it was loaded from, to load it in another
-    precision.
+    head. `weights`, `layout` and `device_map` are the folder, the config.json and the placement that it was loaded
+    with, to load it in another precision.
     """
 
     model: Network
@@ -50,24 +50,31 @@ class Loaded:
     found: dict[str, Any] = field(default_factory=dict)
     weights: Path = Path()
     layout: dict[str, Any] = field(default_factory=dict)
+    device_map: str | None = None
 
 
-def load_base(base: Path, model: Model, labels: list[str]) -> Loaded:
+def load_base(base: Path, model: Model, labels: list[str], device_map: str | None = None) -> Loaded:
     """Load the base model of `models/base/`, quantized as params.yaml says, onto the GPU if there is one.
 
     Args:
         base: the folder that the stage base_model wrote.
         model: the section model.
         labels: label names; a classification head has an output for each.
+        device_map: `auto` spreads the layers over all GPUs; None: one device.
 
     Raises:
         TunediffError: there is not enough memory, the layout is unknown, or the weights are damaged or do not fit it.
     """
-    return load_model(weights_of(base, model), read_json(base / CONFIG), model, labels)
+    return load_model(weights_of(base, model), read_json(base / CONFIG), model, labels, device_map=device_map)
 
 
 def load_model(
-    weights: Path, config: dict[str, Any], model: Model, labels: list[str], section: str = "model"
+    weights: Path,
+    config: dict[str, Any],
+    model: Model,
+    labels: list[str],
+    section: str = "model",
+    device_map: str | None = None,
 ) -> Loaded:
     """Load the weights and the tokenizer of a folder.
 
@@ -77,6 +84,7 @@ def load_model(
         model: the section model: head, quantization and dtype.
         labels: label names.
         section: section of params.yaml that names the model, for errors.
+        device_map: as in `load_base`.
 
     Raises:
         TunediffError: as `load_base`.
@@ -84,14 +92,15 @@ def load_model(
     _check_shards(weights)
     check_files(weights, config)
     check_precision(config, model.quantization, f"{section}.quantization", weights)
-    check_memory(config, model, len(labels))
+    check_memory(config, model, len(labels), device_map)
     try:
         tokenizer = read_tokenizer(weights)
         torch.manual_seed(model.head_seed)
-        network, report = _load_network(weights, config, model, len(labels))
+        network, report = _load_network(weights, config, model, len(labels), device_map)
     # safetensors, tokenizers and transformers raise errors of many types for invalid files.
     except Exception as error:
         raise TunediffError(f"{weights}: cannot be loaded: {one_line(error)}") from None
+    _check_placement(network)
     if HEADS[model.head].writes and reads_both_ways(network.config):
         raise TunediffError(
             f"params.yaml: model.head: found lm, but a {network.config.model_type} model reads in both directions and "
@@ -129,7 +138,7 @@ def load_model(
     for caution in found.get("cautions", []):
         print(f"{weights}: {caution}", file=sys.stderr)
     context = context_length(network.config, tokenizer, model)
-    return Loaded(network, tokenizer, context, pad, model, labels, found, weights, config)
+    return Loaded(network, tokenizer, context, pad, model, labels, found, weights, config, device_map)
 
 
 def _contiguous(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -221,7 +230,9 @@ def context_length(configuration: "PreTrainedConfig", tokenizer: "PreTrainedToke
     return int(positions if reads_on else min(positions, tokenizer.model_max_length))
 
 
-def _load_network(weights: Path, config: dict[str, Any], model: Model, n_labels: int) -> tuple[Network, dict[str, Any]]:
+def _load_network(
+    weights: Path, config: dict[str, Any], model: Model, n_labels: int, device_map: str | None
+) -> tuple[Network, dict[str, Any]]:
     """The network with its head, and the missing and mismatched weights as reported by transformers."""
     dtype = compute_dtype(model)
     empty = layout(config, model.head, n_labels)
@@ -233,7 +244,7 @@ def _load_network(weights: Path, config: dict[str, Any], model: Model, n_labels:
         "output_loading_info": True,
         # A head of another width becomes a new head; other mismatches are refused by `_check_fit`.
         "ignore_mismatched_sizes": True,
-        "device_map": {"": device()},
+        "device_map": device_map or {"": device()},
     }
     if not HEADS[model.head].writes:
         options["num_labels"] = empty.config.num_labels
@@ -248,6 +259,17 @@ def _load_network(weights: Path, config: dict[str, Any], model: Model, n_labels:
             # For weights that are stored in 8 bits; see BITSANDBYTES.
             module.state.threshold = 0.0
     return network, report
+
+
+def _check_placement(network: Network) -> None:
+    """Refuse a model that accelerate has partly left in memory or on disk, from where each batch would read it."""
+    places, slow = getattr(network, "hf_device_map", {}), ["disk"] if device() == "cpu" else ["disk", "cpu"]
+    left = [name for name, place in places.items() if str(place) in slow]
+    if left:
+        raise TunediffError(
+            f"params.yaml: engine.device_map: found no room on the GPUs for {len(left)} of {len(places)} parts of the "
+            f"model, the first being {left[0]}; expected enough memory for all"
+        )
 
 
 def choose_threads(config: "PreTrainedConfig") -> None:
@@ -267,18 +289,22 @@ def compute_dtype(model: Model) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
-def check_memory(config: dict[str, Any], model: Model, n_labels: int) -> None:
+def check_memory(config: dict[str, Any], model: Model, n_labels: int, device_map: str | None = None) -> None:
     """Check before loading that a model fits into memory.
 
     Raises:
-        TunediffError: the weights and some headroom are larger than the free memory of the device.
+        TunediffError: the weights and some headroom are larger than the free memory of the device, or of all GPUs for a
+            model that is spread over them.
     """
     dtype = str(compute_dtype(model)).removeprefix("torch.")
     weights = weight_bytes(config, head=model.head, labels=n_labels, quantization=model.quantization, dtype=dtype)
     needed = HEADROOM * weights
-    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
+    gpus = range(torch.cuda.device_count()) if device_map else range(min(1, torch.cuda.device_count()))
+    memory = [torch.cuda.mem_get_info(gpu if device_map else None)[0] for gpu in gpus]
+    free = sum(memory) if memory else psutil.virtual_memory().available
     if needed > free:
+        place = f"{len(memory)} GPUs" if len(memory) > 1 else device()
         raise TunediffError(
-            f"not enough memory for {model.id or 'the model'}: found {free / 2**30:.1f} GiB free on {device()}, "
+            f"not enough memory for {model.id or 'the model'}: found {free / 2**30:.1f} GiB free on {place}, "
             f"expected at least {needed / 2**30:.1f} GiB (quantization {model.quantization}, {dtype})"
         )

@@ -70,14 +70,18 @@ def logits_at(model: Network, inputs: Mapping[str, Any], places: Any) -> "Tensor
         places: positions as an index: a mask of shape (n_rows, width), or two tensors of row and column indices.
 
     Returns:
-        Logits of shape (*shape of the indexed positions, vocabulary).
+        Logits of shape (*shape of the indexed positions, vocabulary), on the device of the inputs.
     """
     if model.config.model_type not in PLAIN_LAYOUTS:
         rows, columns = places if isinstance(places, tuple) else places.nonzero(as_tuple=True)
         # logits_to_keep selects the same columns in every row.
         kept, at = columns.unique(return_inverse=True)
-        logits: Tensor = model(**inputs, use_cache=False, logits_to_keep=kept).logits[rows, at]
+        # An index in memory selects from hidden states on any device.
+        logits: Tensor = model(**inputs, use_cache=False, logits_to_keep=kept.cpu()).logits[rows, at]
         return logits.float()
+    device = inputs["input_ids"].device
     hidden = model.get_decoder()(**inputs, use_cache=False).last_hidden_state
-    plain: Tensor = model.get_output_embeddings()(hidden[places])
-    return plain.float()
+    # The layers of a model on several GPUs leave their result on the last one.
+    at = tuple(place.to(hidden.device) for place in places) if isinstance(places, tuple) else places.to(hidden.device)
+    plain: Tensor = model.get_output_embeddings()(hidden[at])
+    return plain.to(device).float()

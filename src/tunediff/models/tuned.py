@@ -123,7 +123,7 @@ def _with_precision(loaded: Loaded, manifest: Manifest) -> Loaded:
     section = loaded_as(loaded.section, manifest)
     if section == loaded.section:
         return loaded
-    again = load_model(loaded.weights, loaded.layout, section, loaded.labels, "tuned")
+    again = load_model(loaded.weights, loaded.layout, section, loaded.labels, "tuned", loaded.device_map)
     return replace(again, tokenizer=loaded.tokenizer)
 
 
@@ -182,7 +182,7 @@ def _load_weights(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
 def _load_whole(loaded: Loaded, folder: Path, manifest: Manifest) -> Loaded:
     weights, model = _weights(folder, manifest), loaded_as(loaded.section, manifest)
     model = model.model_copy(update={"head_labels": manifest.get("head_labels")})
-    tuned = load_model(weights, read_layout(weights), model, loaded.labels, "tuned")
+    tuned = load_model(weights, read_layout(weights), model, loaded.labels, "tuned", loaded.device_map)
     if adds_head(model.head) and tuned.found["head"] == "new":
         raise TunediffError(
             f"{weights}: found no {model.head} head that fits task.labels, expected one in the tuned model"

@@ -18,6 +18,7 @@ from tunediff.inputs.prompts import encode_cases
 from tunediff.inputs.settings import PredictSettings
 from tunediff.inputs.tokens import CHAT, encode_prompts, tokenize
 from tunediff.inputs.windows import read_documents
+from tunediff.models.dequantized import keep_dequantized
 from tunediff.models.environment import environment
 from tunediff.models.load import Loaded, load_base
 from tunediff.models.tuned import load_tuned, own_template
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 def open_local(settings: PredictSettings, base: Path) -> "TransformersEngine":
     """Open the engine of the base model of a folder; see `tunediff.engines.open_engine`."""
-    loaded = load_base(base, settings.model, settings.headline.labels)
-    return TransformersEngine(loaded, settings.evaluate.batch_tokens)
+    loaded = load_base(base, settings.model, settings.headline.labels, settings.engine.device_map)
+    return TransformersEngine(loaded, settings.evaluate.batch_tokens, keep=settings.engine.keep_dequantized == "auto")
 
 
 class TransformersEngine(Engine):
@@ -41,11 +42,14 @@ class TransformersEngine(Engine):
         loaded: the model.
         batch_tokens: tokens per batch; batches are halved if memory runs out.
         others: chat templates that must render the same prompts as the model's own.
+        keep: whether to keep 4-bit weights dequantized (`keep_dequantized`).
     """
 
-    def __init__(self, loaded: Loaded, batch_tokens: int, others: Sequence[Template] = ()) -> None:
+    def __init__(self, loaded: Loaded, batch_tokens: int, others: Sequence[Template] = (), keep: bool = False) -> None:
         self.loaded, self.batch_tokens, self.context = loaded, batch_tokens, loaded.context
-        self._others = others
+        self._others, self._keep = others, keep
+        if keep:
+            keep_dequantized(loaded.model)
         self._chat: Chat | None = None  # set once it has rendered a prompt
         self._joins_printed = False
         self._tokens: dict[str, list[int]] = {}  # of the prompts that were counted last, which are usually asked next
@@ -122,7 +126,7 @@ class TransformersEngine(Engine):
             template = own_template(folder, base)
         else:
             template = template_of(base, self.loaded.model.name_or_path) if base.chat_template else None
-        return TransformersEngine(loaded, self.batch_tokens, [] if template is None else [template])
+        return TransformersEngine(loaded, self.batch_tokens, [] if template is None else [template], self._keep)
 
     def n_tokens(self, prompts: Sequence[str]) -> list[int]:
         """See `Engine`; a BOS counts."""
