@@ -55,7 +55,7 @@ def main() -> None:
         command = train_command(clone)
         taken: dict[str, list[float]] = {}
         tuned: set[str] = set()
-        for _ in range(1 if args.quick else 3):
+        for _ in range(1 if args.quick else 2):
             for state, others, environ in states():
                 with busy(others):
                     taken.setdefault(state, []).append(train(clone, command, environ))
