@@ -82,14 +82,22 @@ def main() -> None:
         return [harness_scores(peer, map(plain, asked(group, tokenizer, args.chat)), texts) for group in groups]
 
     rounds, scores = in_turn({"tunediff": ours, "lm-evaluation-harness": theirs}, 1 if args.quick else 2)
-    agreement = max(float((a - b).abs().max()) for a, b in zip(*scores, strict=True))
+    exact = model.dtype == torch.float32
+    agreement = max(float(apart(a, b, exact).max()) for a, b in zip(*scores, strict=True))
+    same = sum(int((a.argmax(-1) == b.argmax(-1)).sum()) for a, b in zip(*scores, strict=True))
     with watched(model, tokenizer.pad_token_id) as seen:
         ours()
     # Of fewer bits than float32, two batches of the same case differ by more.
-    tolerance = 1e-4 if model.dtype == torch.float32 else ROUNDING[str(model.dtype).removeprefix("torch.")]
-    used = utilisation(model, seen, per_weight=2)
+    tolerance = 1e-4 if exact else ROUNDING[str(model.dtype).removeprefix("torch.")]
+    used = utilisation(model, seen, per_weight=2) | {"same_choice": same, "cases": sum(map(len, scores[0]))}
     reach = REACH[args.labels] if args.model is None else REAL
     conclude(args, f"choices, {args.labels}", rounds, reach, agreement, tolerance, **used)
+
+
+def apart(ours: torch.Tensor, theirs: torch.Tensor, exact: bool) -> torch.Tensor:
+    """How far log-likelihoods are apart in nats; unless they are exact, per 20 nats, as the engine checks its own."""
+    difference = (ours - theirs).abs()
+    return difference if exact else difference / (theirs.abs() / 20).clamp(min=1)
 
 
 def harness_scores(peer: HFLM, prompts: Iterable[str], texts: Sequence[str]) -> torch.Tensor:
