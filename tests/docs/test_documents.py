@@ -115,7 +115,7 @@ def test_the_figures_of_a_result_are_those_of_its_files(name):
     assert expected in row, f"the row should hold: {expected}"
 
 
-@pytest.mark.parametrize("name", ["sums", "orders", "rankings", "smollm2-squad-head"])
+@pytest.mark.parametrize("name", ["sums", "orders", "rankings", "smollm2-squad-head", "smollm2-squad-lora"])
 def test_the_figures_of_other_tasks_are_those_of_their_files(name):
     folder = ROOT / "docs" / "results" / "tasks" / name
     diff = json.loads((folder / "diff_cases.json").read_text(encoding="utf-8"))
