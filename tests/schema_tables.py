@@ -17,7 +17,7 @@ from tunediff.config.params import Params
 from tunediff.config.pretrain import TextFiles, Tokenizer
 from tunediff.config.section import Section
 from tunediff.data.cases import ANSWER_COLUMNS, PREDICTION_COLUMNS, SETTING_COLUMNS
-from tunediff.data.schemas import FREE_TEXT, FURTHER_LABELS, LABELS, METRICS, QUESTIONS, TABLES
+from tunediff.data.schemas import FREE_TEXT, FURTHER_LABELS, LABELS, METRICS, QUESTIONS, STAGE_FILES, TABLES
 
 OF_QUESTIONS = "diff_cases of questions"
 
@@ -121,6 +121,7 @@ PAGES = {
         "Columns of textual answers": keys(ANSWER_COLUMNS, "column"),
         "Tables and plots": files(TABLES, "columns", "csv"),
         "Metrics": files(metrics(), "keys", "json"),
+        "Environments and costs": files(STAGE_FILES, "keys", "json"),
     },
     "metrics.md": {
         "Tasks with labels": keys(LABELS | FURTHER_LABELS),

@@ -274,3 +274,33 @@ METRICS: Mapping[str, Schema] = {
         "ece_delta_high": "expected calibration error",
     },
 }
+# Files per stage, in metrics/environment/ and metrics/cost/. Keys that do not apply are missing.
+STAGE_FILES: Mapping[str, Schema] = {
+    "environment/STAGE": {
+        "torch transformers peft bitsandbytes": "versions of the libraries",
+        "device": "name of the GPU, or the processor and its instruction set",
+        "threads": "number of threads, on the CPU",
+        "attention dtype": "attention kernel and dtype of the computation",
+        "engine server": "`server`, and the name and version of the server, in place of the keys above",
+        "scoring": "how the server scores choices",
+        "chat_template": "hash of the chat template",
+        "model": "properties of the model as it was loaded: the keys below",
+        "model.head": "`new`, `checkpoint` or `trained`",
+        "model.labels": "labels in the order of the outputs of a classification head",
+        "model.parameters": "parameters found in the network",
+        "model.linear_layers model.nf4_layers model.nf4_share": "layers, and the share of their weights in NF4",
+        "model.quantized_layers model.unpacked": "quantized layers by precision, others by type",
+        "model.dtypes": "parameters that are not quantized, by dtype",
+        "model.adapted_layers model.idle_layers": "layers with an adapter, and those whose adapter changes nothing",
+        "model.cautions": "what is unusual, in sentences",
+        "model.served model.url model.scoring": "name and address of a served model, and how choices are scored",
+        "model.repeat_nats model.aligned_nats model.cut_nats": "largest differences in the checks before the first case",
+    },
+    "cost/STAGE": {
+        "seconds": "since the start of the stage's process, imports included",
+        "peak_memory_bytes": "of the GPUs if any were used, else of the process",
+        "device": "GPUs, or the processor, its cores and its memory",
+        "gpu_seconds": "seconds times the number of GPUs, if any were used",
+        "energy_joules": "of these GPUs, if NVML counts it",
+    },
+}
