@@ -294,7 +294,7 @@ STAGE_FILES: Mapping[str, Schema] = {
         "model.adapted_layers model.idle_layers": "layers with an adapter, and those whose adapter changes nothing",
         "model.cautions": "what is unusual, in sentences",
         "model.served model.url model.scoring": "name and address of a served model, and how choices are scored",
-        "model.repeat_nats model.aligned_nats model.cut_nats": "largest differences in the checks before the first case",
+        "model.repeat_nats model.aligned_nats model.cut_nats": "largest differences in the checks before a run",
     },
     "cost/STAGE": {
         "seconds": "since the start of the stage's process, imports included",
