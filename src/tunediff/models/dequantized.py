@@ -6,6 +6,7 @@ Without it, a small model spends two thirds of the time of a generated token on 
 Outputs and gradients are the same to the last bit.
 """
 
+import sys
 from collections.abc import Callable
 from copy import copy
 from typing import Any
@@ -28,6 +29,8 @@ def keep_dequantized(network: Network) -> int:
     Returns:
         The bytes of the kept weights; 0 if there are none or memory is short.
     """
+    if "bitsandbytes" not in sys.modules:  # importing it takes a second
+        return 0
     from bitsandbytes.nn import Linear4bit
 
     packed = [one for one in network.modules() if isinstance(one, Linear4bit) and one.weight.device.type == "cpu"]
