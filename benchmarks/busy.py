@@ -3,7 +3,7 @@
     python benchmarks/busy.py [--quick]
 
 In a fresh clone of this checkout's last commit; what the stage train reads is made there first. Then its command in
-dvc.yaml, each time from nothing, in turn: on the machine as it is, which has to be idle; with threads that spin as long
+dvc.yaml, each time from nothing: on the machine as it is, which has to be idle; with threads that spin as long
 as OpenMP lets them by itself; and beside processes that count without end. The tuned model has to be the same to the
 byte each time: how many threads compute may not depend on what else runs.
 
@@ -15,7 +15,6 @@ import json
 import os
 import shlex
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -43,7 +42,7 @@ FEWER = {
 
 def main() -> None:
     """Time the training in each state of the machine, and print the line of three busy processes."""
-    args = parse(__doc__, quick="1,600 cases, one epoch, one round")
+    args = parse(__doc__, quick="1,600 cases, one epoch")
     load = os.getloadavg()[0]
     print(f"load of the machine before: {load:.2f}")
     with tempfile.TemporaryDirectory() as name:
@@ -53,18 +52,17 @@ def main() -> None:
             fewer(clone / "params.yaml")
         run(clone, "dvc", "repro", "features")
         command = train_command(clone)
-        taken: dict[str, list[float]] = {}
+        taken: dict[str, float] = {}
         tuned: set[str] = set()
-        for _ in range(1 if args.quick else 2):
-            for state, others, environ in states():
-                with busy(others):
-                    taken.setdefault(state, []).append(train(clone, command, environ))
-                print(f"{state:30} {taken[state][-1]:8.1f} s", flush=True)
-                tuned.add(contents(clone / "models" / "tuned"))
+        for state, others, environ in states():
+            with busy(others):
+                taken[state] = train(clone, command, environ)
+            print(f"{state:30} {taken[state]:8.1f} s", flush=True)
+            tuned.add(contents(clone / "models" / "tuned"))
         computed = json.loads((clone / "metrics" / "environment" / "train.json").read_text(encoding="utf-8"))
-    idle = statistics.median(taken["idle"])
-    ratios = {n: round(statistics.median(taken[beside(n)]) / idle, 2) for n in REACH}
-    own = round(statistics.median(taken["idle, spinning on"]) / idle, 2)
+    idle = taken["idle"]
+    ratios = {n: round(taken[beside(n)] / idle, 2) for n in REACH}
+    own = round(taken["idle, spinning on"] / idle, 2)
     more: dict[str, Any] = {
         "reach_is": "at most",
         "load_before": round(load, 2),
@@ -81,7 +79,7 @@ def main() -> None:
         "tolerance": 0,
     }
     wrong = None if len(tuned) == 1 else f"{len(tuned)} different tuned models, expected the same from every run"
-    seconds = {state: [round(one, 1) for one in each] for state, each in taken.items()}
+    seconds = {state: round(each, 1) for state, each in taken.items()}
     finish(args, line | {"device": device()} | more, wrong, seconds=seconds)
 
 

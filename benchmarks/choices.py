@@ -32,8 +32,8 @@ BATCH_TOKENS, PEER_BATCH = (32768, 1024) if torch.cuda.is_available() else (2048
 # The harness holds the logits of all places of a batch, in float32: of 1,024 rows and 128,000 tokens that is 65 GB.
 PEER_LOGITS, ROW_TOKENS = 8 * 2**30, 130
 REACH = {"multi": 6.0, "single": 3.0, "protocols": 10.0}
-# Nats per 20 that the sides may be apart in bfloat16: of 30 cases of SmolLM2-135M, our scores were up to 0.39 from those
-# in float64, those of a row at a time up to 0.3, and both sides round.
+# Nats per 20 that the sides may be apart in bfloat16, in which both round: of 30 cases of SmolLM2-135M, our scores were
+# up to 0.39 from those in float64, those of a row at a time up to 0.3.
 ROUNDED = 1.0
 # Of a real model, such as SmolLM2-135M.
 REAL = 5.0
