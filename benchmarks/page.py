@@ -4,7 +4,8 @@
 
 `tunediff diff` writes the page. Headless Chromium opens it five times, each time in a new tab of a new profile: until
 the page is loaded and its list of cases is filled, which includes reading the file. The page has to name the number of
-cases; its list holds the 10,000 that the report keeps for it. The browser's start is not counted. `ratio` is the target over the seconds.
+cases; its list holds the 10,000 that the report keeps for it. The browser's start is not counted. `ratio` is the target
+over the seconds.
 """
 
 import shutil
