@@ -20,8 +20,9 @@ ROWS = [match.groupdict() for match in ROW.finditer(PAGE)]
 def test_each_row_of_the_first_table_has_its_result():
     scripts = set(re.findall(r"^\| `(\w+)\.py", PAGE, re.MULTILINE))
     assert {path.stem for path in FOLDER.glob("*.py")} - {"setting", "work", "layout"} == scripts
-    told_elsewhere = {"busy", "diff", "leaks", "newcomer", "options", "pipeline", "seeds", "stream"}
-    assert {row["name"].partition("-")[0] for row in ROWS} == scripts - told_elsewhere
+    told_elsewhere = {"busy", "diff", "leaks", "newcomer", "options", "page", "pipeline", "seeds", "stream"}
+    measured = {row["name"].removeprefix("smollm2-").partition("-")[0] for row in ROWS}
+    assert measured == scripts - told_elsewhere
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
@@ -71,9 +72,16 @@ def test_the_table_of_the_pipeline_says_what_its_file_says():
     result = read_json(FOLDER / "results" / "pipeline.json")
     ours, theirs = (median(side) for side in zip(*result["seconds"], strict=True))
     cold = result["cold"]
-    assert f"| {cold['seconds']} s | {cold['stages']} s of its nine stages | {cold['ratio']} x |" in PAGE
+    assert f"| {cold['seconds']} s | {cold['stages']} s of its eleven stages | {cold['ratio']} x |" in PAGE
     assert f"| {ours:.2f} s | {theirs:.2f} s of a bare project of two stages | {result['ratio']} x |" in PAGE
     assert f"`diff.confidence` | {result['diff_changed']['seconds']} s |" in PAGE
+
+
+def test_what_the_page_and_the_leaks_take_is_that_of_their_files():
+    page, leaks = (read_json(FOLDER / "results" / f"{name}.json") for name in ("page", "leaks"))
+    assert f"opens in {page['seconds']} s, reach {page['reach_seconds']:.0f} s" in PAGE
+    assert f"{leaks['seconds']} s, reach {leaks['reach_seconds']:.0f} s" in " ".join(PAGE.split())
+    assert f"peak memory {leaks['peak_memory_mib']:,} MiB" in PAGE
 
 
 def test_the_table_of_the_newcomer_says_what_its_file_says():

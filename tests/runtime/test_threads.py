@@ -15,7 +15,17 @@ import torch
 from tests.tiny import load, write_model
 from tunediff.models.environment import environment
 from tunediff.runtime import threads
-from tunediff.runtime.threads import SPIN, UNITS, cores, limit_threads, quota
+from tunediff.runtime.threads import (
+    CHOSEN,
+    NO_SPIN,
+    SPIN,
+    UNITS,
+    bound_spin,
+    contended,
+    cores,
+    limit_threads,
+    quota,
+)
 
 # Loads torch's OpenMP as importing torch does, without the seconds that torch takes, behind our own package.
 LOADED = "import ctypes, sys, tunediff; ctypes.CDLL(sys.argv[1])"
@@ -36,7 +46,43 @@ def openmp_says(**given):
 
 
 def test_waiting_threads_spin_for_a_bounded_time_when_tunediff_comes_before_torch():
-    assert openmp_says()["GOMP_SPINCOUNT"] == SPIN["GOMP_SPINCOUNT"]
+    # Other tests may run beside this one.
+    assert openmp_says()["GOMP_SPINCOUNT"] in {SPIN["GOMP_SPINCOUNT"], NO_SPIN["GOMP_SPINCOUNT"]}
+
+
+@pytest.fixture
+def environ(monkeypatch):
+    """The environment without any wish about spinning."""
+    for name in (*SPIN, CHOSEN, "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(("running", "expected"), [(1, False), (2, True), (4, True)])
+def test_a_busy_machine_is_one_where_more_runs_than_this_process_leaves_cores_for(running, expected, tmp_path, environ):
+    load = tmp_path / "loadavg"
+    load.write_text(f"0.03 0.87 1.51 {running}/130 12345\n")
+    environ.setattr(os, "cpu_count", lambda: 2)
+    environ.setattr(threads, "cores", lambda: 2)
+    assert contended(load) is expected
+    environ.setattr(os, "cpu_count", lambda: 64)
+    assert contended(load) is False
+    load.write_text("unlike any\n")
+    assert contended(load) is False
+    assert contended(tmp_path / "none") is False
+
+
+def test_a_process_started_by_another_looks_at_the_machine_anew_and_the_users_wish_stays(environ):
+    environ.setattr(threads, "contended", lambda: True)
+    bound_spin()
+    assert {name: os.environ[name] for name in SPIN} == NO_SPIN
+    environ.setattr(threads, "contended", lambda: False)
+    bound_spin()
+    assert {name: os.environ[name] for name in SPIN} == SPIN
+    environ.setenv("GOMP_SPINCOUNT", "7")
+    environ.setattr(threads, "contended", lambda: True)
+    bound_spin()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
 
 
 def test_what_the_user_says_of_waiting_stays():
