@@ -77,6 +77,14 @@ def test_the_table_of_the_pipeline_says_what_its_file_says():
     assert f"`diff.confidence` | {result['diff_changed']['seconds']} s |" in PAGE
 
 
+def test_the_table_of_the_busy_machine_says_what_its_file_says():
+    result = read_json(FOLDER / "results" / "busy.json")
+    seconds, idle = result["seconds"], result["seconds"]["idle"]
+    assert re.findall(r"^\| ([a-z0-9, ]+) \| ([\d.]+) s \| ([\d.]+) x \|", PAGE, re.MULTILINE) == [
+        (state, str(each), f"{each / idle:.2f}") for state, each in seconds.items()
+    ]
+
+
 def test_what_the_page_and_the_leaks_take_is_that_of_their_files():
     page, leaks = (read_json(FOLDER / "results" / f"{name}.json") for name in ("page", "leaks"))
     assert f"opens in {page['seconds']} s, reach {page['reach_seconds']:.0f} s" in PAGE
