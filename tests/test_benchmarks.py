@@ -9,7 +9,6 @@ import json
 import runpy
 import subprocess
 import sys
-from dataclasses import replace
 from importlib.util import find_spec
 
 import pandas as pd
@@ -155,7 +154,7 @@ def test_an_answer_that_is_a_character_longer_ends_the_spans_benchmark(run, monk
     def longer(found):
         [best, *others] = found[0].spans
         # The score of no answer below the span's, so that the span is the answer.
-        first = replace(found[0], spans=[best._replace(end=best.end + 1), *others], null=best.score - 1)
+        first = found[0]._replace(spans=[best._replace(end=best.end + 1), *others], null=best.score - 1)
         return [first, *found[1:]]
 
     changed(monkeypatch, tunediff.engines.local.spans, "find_spans", longer)
