@@ -166,8 +166,7 @@ def decoders(args: argparse.Namespace, texts: Sequence[str], quantization: str =
     theirs = AutoModelForCausalLM.from_pretrained(weights, dtype=section.dtype, use_safetensors=True, **packed).eval()
     for module in theirs.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            # Packed for bitsandbytes' kernel, the weights took five times as long to read 16 rows of 60 tokens, and a
-            # third longer to generate.
+            # With its weights packed for bitsandbytes' kernel, this side was slower, in reading and in generating.
             module.support_avx512bf16_for_cpu = False
     return Decoders(loaded.model, theirs.to("cuda" if torch.cuda.is_available() else "cpu"), loaded.tokenizer)
 
