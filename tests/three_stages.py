@@ -32,6 +32,8 @@ with measured(Path(f"metrics/cost/{name}.json")):
     while name == "train" and Path("wait").exists():
         Path("waiting").touch()
         time.sleep(0.05)
+    # Costs of two runs as short as these may be equal to the last digit; with this much memory they are not.
+    held = b"x" * 2**26 if name == "train" and Path("large").exists() else b""
     writes.parent.mkdir(exist_ok=True)
     if name == "diff_cases":
         values = {"n": 100, "repaired": 49, "broken": 2, "accuracy_delta": 0.47}

@@ -175,6 +175,7 @@ def test_what_dvc_ran_by_itself_is_not_told_as_part_of_the_last_run(pipeline):
     assert "saved" not in pipeline.tunediff("cost")[1].split("\n\n")[1]
     pipeline.tunediff("repro")
     pipeline.change(train={"learning_rate": 0.5})
+    (pipeline.folder / "large").touch()
     pipeline.dvc("repro", "--quiet")
     output = pipeline.tunediff("cost")[1]
     assert states(output) == {"prepare": "from the cache", "train": "changed since", "diff_cases": "from the cache"}
