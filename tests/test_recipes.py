@@ -18,8 +18,8 @@ pytestmark = pytest.mark.recipe
 STAGES = set(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 # Least accuracy of the tuned model, 0..1, on fewer cases and at full size; the majority is 0.51 of the test cases.
 REACH = {"small-sst2-head": (0.65, 0.75), "small-sst2-lora": (0.7, 0.85)}
-# What takes fewer cases and steps, unless --long: every stage runs as it does at full size. The span head needs all of
-# its 1,300 questions: after 400 it finds 3 % of the spans, no more than by luck.
+# What takes fewer cases and steps, unless --long: every stage runs as it does at full size. After 400 questions the
+# span head finds 3 % of the spans, no more than by luck; after 900 a sixth.
 PHI2 = {"data.train.limit": 200, "pretrain.documents": 1000, "train.num_train_epochs": 2}
 SST2 = {"data.train.limit": 1200, "data.validation.limit": 200}
 BERT = {"data.validation.limit": 200, "pretrain.num_train_epochs": 1}
@@ -27,7 +27,8 @@ FEWER = {
     **{f"small-phi2-snli-{system}": PHI2 for system in "abc"},
     "small-sst2-head": SST2,
     "small-sst2-lora": SST2,
-    "small-bert-sst2": BERT | {"data.train.limit": 6000},
+    "small-squad-head": {"data.train.limit": 900},
+    "small-bert-sst2": BERT | {"data.train.limit": 4000},
     "small-bert-squad": BERT | {"data.test.limit": 500},
 }
 
@@ -82,7 +83,7 @@ def test_a_span_head_beats_its_untrained_self_on_articles_that_it_has_not_seen(t
     found = project.metrics("diff_cases")
     assert found["accuracy_delta_low"] > 0
     assert found["f1_delta_low"] > 0
-    assert found["accuracy_tuned"] - found["accuracy_base"] > 0.2
+    assert found["accuracy_tuned"] - found["accuracy_base"] > (0.2 if long else 0.08)
     check_run(project, "small-squad-head", long)
 
 
