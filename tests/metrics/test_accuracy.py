@@ -3,6 +3,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,6 +111,23 @@ def test_brier_and_nll_reach_their_ends():
     assert (right["nll"], right["brier"]) == pytest.approx((0, 0), abs=1e-6)
     assert wrong["brier"] == pytest.approx(2, abs=1e-6)
     assert wrong["nll"] == pytest.approx(-np.log(1e-9))
+
+
+def test_scores_in_blocks_are_those_of_all_cases_at_once(monkeypatch):
+    log_probs = np.log(np.random.default_rng(3).dirichlet([1, 1, 1], size=100))
+    gold = np.random.default_rng(4).choice(NLI, size=100).tolist()
+    at_once = score(NLI, gold, gold, log_probs)
+    monkeypatch.setattr(accuracy, "BLOCK", 7)
+    assert score(NLI, gold, gold, log_probs) == at_once
+    rows = pd.Series(log_probs.tolist(), dtype=pd.ArrowDtype(pa.list_(pa.float64())))
+    kind = pd.CategoricalDtype(NLI)
+    assert score(NLI, *(pd.Series(gold, dtype=kind) for _ in range(2)), rows) == at_once
+    log_probs[40] = 0
+    with pytest.raises(TunediffError, match="of case 41: found exp summing to 3, expected 1"):
+        score(NLI, gold, gold, log_probs)
+    log_probs[70, 1] = np.inf
+    with pytest.raises(TunediffError, match="of case 41"):
+        score(NLI, gold, gold, log_probs)
 
 
 def test_the_accuracy_of_41_of_100_carries_its_golden_wilson_interval():

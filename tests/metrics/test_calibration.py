@@ -64,6 +64,19 @@ def test_an_unknown_gold_label_is_named():
         label_codes(LABELS, ["a", "d"])
 
 
+@given(st.lists(st.sampled_from([*LABELS, "d", None]), min_size=1), st.booleans())
+def test_categories_get_the_codes_and_errors_of_their_texts(names, predictions):
+    column = pd.Series(names, dtype=pd.CategoricalDtype(["d", *LABELS[::-1]]))
+
+    def found(given):
+        try:
+            return label_codes(LABELS, given, predictions).tolist()
+        except TunediffError as error:
+            return str(error).replace("nan", "None")
+
+    assert found(column) == found(names)
+
+
 def test_the_means_of_the_case_scores_are_those_of_the_scorer():
     log_probs = log_softmax(np.random.default_rng(3).normal(size=(200, 3)), axis=1)
     gold = np.random.default_rng(4).integers(3, size=200)

@@ -17,15 +17,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from tunediff.metrics.calibration import case_brier, case_nll, label_codes, number_rows
+from tunediff.metrics.calibration import Codes, case_brier, case_nll, label_codes, number_rows
 from tunediff.runtime.errors import TunediffError
+from tunediff.stats.bootstrap import Floats
 from tunediff.stats.intervals import wilson
 
 Counts = npt.NDArray[np.int64]
 
 # A predictor that gives one label to more than this share of the cases is degenerate.
 ONE_LABEL_SHARE = 0.95
+
+# Cases whose probabilities are computed at a time: ten million at once would take gigabytes.
+BLOCK = 65_536
 
 
 def score(
@@ -54,12 +59,11 @@ def score(
         TunediffError: there is no case, a label is not in `labels`, or log-probabilities have another shape, are not
             finite or not normalised.
     """
-    gold = list(gold)
+    gold = gold if isinstance(gold, pd.Series) else list(gold)
     found = label_scores(labels, gold, predictions, confidence)
-    codes, scores = label_codes(labels, gold), _checked(log_probs, (len(gold), len(labels)))
+    nll, brier = _proper_scores(log_probs, label_codes(labels, gold), len(labels))
     degenerate = found.pop("degenerate")
-    sureness = {"nll": float(case_nll(scores, codes).mean()), "brier": float(case_brier(scores, codes).mean())}
-    return found | sureness | {"degenerate": degenerate}
+    return found | {"nll": float(nll.mean()), "brier": float(brier.mean()), "degenerate": degenerate}
 
 
 def label_scores(
@@ -188,27 +192,38 @@ def repeated_accuracy(metrics: Mapping[str, float], labels: Sequence[str], count
     ]
 
 
-def _checked(
-    log_probs: Iterable[Sequence[float]] | npt.NDArray[np.floating[Any]], shape: tuple[int, int]
-) -> npt.NDArray[np.float64]:
-    """Check log-probabilities, and return them as a new array."""
+def _proper_scores(
+    log_probs: Iterable[Sequence[float]] | npt.NDArray[np.floating[Any]], gold: Codes, n_labels: int
+) -> tuple[Floats, Floats]:
+    """Check log-probabilities, and return `case_nll` and `case_brier`; temporary arrays have at most BLOCK rows."""
     try:
-        array = np.array(number_rows(log_probs), dtype=np.float64)
+        array = np.asarray(number_rows(log_probs), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise TunediffError(
-            f"log-probabilities: found a case without {shape[1]} numbers, expected one per label"
+            f"log-probabilities: found a case without {n_labels} numbers, expected one per label"
         ) from error
-    if array.shape != shape:
+    if array.shape != (shape := (len(gold), n_labels)):
         raise TunediffError(f"log-probabilities: found shape {array.shape}, expected {shape} (cases, labels)")
+    nll, brier = np.empty(len(gold)), np.empty(len(gold))
+    for start in range(0, len(gold), BLOCK):
+        rows = slice(start, start + BLOCK)
+        _check(array[rows], start)
+        nll[rows], brier[rows] = case_nll(array[rows], gold[rows]), case_brier(array[rows], gold[rows])
+    return nll, brier
+
+
+def _check(array: Floats, start: int) -> None:
+    """Check that log-probabilities, those of the cases from `start` on, are finite and normalised."""
     if not np.isfinite(array).all():
         row = int((~np.isfinite(array)).any(axis=1).argmax())
-        raise TunediffError(f"log-probabilities of case {row + 1}: found {array[row]}, expected finite numbers")
+        raise TunediffError(f"log-probabilities of case {start + row + 1}: found {array[row]}, expected finite numbers")
     # The tolerance accepts models in bfloat16, and rejects scores that are not normalised.
     sums = np.exp(array).sum(axis=1)
     if (np.abs(sums - 1) > 0.02).any():
         row = int(np.abs(sums - 1).argmax())
-        raise TunediffError(f"log-probabilities of case {row + 1}: found exp summing to {sums[row]:.4g}, expected 1")
-    return array
+        raise TunediffError(
+            f"log-probabilities of case {start + row + 1}: found exp summing to {sums[row]:.4g}, expected 1"
+        )
 
 
 def _rates(counts: Counts) -> tuple[npt.NDArray[np.float64], ...]:

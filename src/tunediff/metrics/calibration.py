@@ -68,8 +68,15 @@ def label_codes(labels: Sequence[str], given: Iterable[str | None], predictions:
     Raises:
         TunediffError: a gold label or a prediction is not in `labels`.
     """
-    values = pd.Index(list(given), dtype=object)
-    codes = pd.Index(list(labels), dtype=object).get_indexer(values)
+    known = pd.Index(list(labels), dtype=object)
+    values: Any = given
+    if isinstance(given, pd.Series) and isinstance(given.dtype, pd.CategoricalDtype):
+        # Ten million labels as objects would take hundreds of megabytes.
+        values = given.array
+        codes: Codes = np.append(known.get_indexer(values.categories), -1)[values.codes]
+    else:
+        values = pd.Index(list(given), dtype=object)
+        codes = known.get_indexer(values)
     bad = codes < 0
     if predictions:
         bad &= np.asarray(values.notna())
