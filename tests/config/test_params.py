@@ -1,6 +1,7 @@
 """params.yaml is read whole: what is wrong in it is named, all of it at once, with the right name where one is near."""
 
 import copy
+import doctest
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tests.shared_data import shared_data
 from tunediff.compare.comparison import compare_run
 from tunediff.compare.records import case_records
+from tunediff.config import loading
 from tunediff.config.diff import Diff
 from tunediff.config.engine import KINDS
 from tunediff.config.model import ORIGINS, Base
@@ -266,9 +268,9 @@ WIKITEXT = {"text": "wikitext", "columns": []}
         ({"files": {"train": "../a"}}, "files.train: found '../a', expected a file inside pretrain.path"),
         ({"files": {"train": "a", "validation": "/b"}}, "files.validation: found '/b', expected a file inside"),
         ({"tokenizer": {"source": "hub", "id": "a/b"}}, "tokenizer.revision goes with source hub; found None and hub"),
-        ({"whole_word_mask": "yes"}, "whole_word_mask: found 'yes', expected boolean"),
-        ({"mlm_probability": 1}, "mlm_probability: found 1, expected less than 1"),
-        ({"held_out": 0}, "held_out: found 0, expected greater than 0"),
+        ({"whole_word_mask": "yes"}, "whole_word_mask: found 'yes', expected true or false"),
+        ({"mlm_probability": 1}, "mlm_probability: found 1, expected a number less than 1"),
+        ({"held_out": 0}, "held_out: found 0, expected a number greater than 0"),
     ],
 )
 def test_a_text_that_cannot_be_read_is_refused(keys, line, lines_of):
@@ -311,30 +313,30 @@ def test_a_number_as_dvc_writes_it_is_a_number(tmp_path):
 @pytest.mark.parametrize("value", ["fast", "1e-4x", "", "1,5", None, [1], {"a": 1}])
 def test_what_is_no_number_is_refused_where_one_is_wanted(value, lines_of):
     [line] = lines_of(train__learning_rate=value)
-    assert line.startswith(f"train.learning_rate: found {value!r}, expected number")
+    assert line.startswith(f"train.learning_rate: found {value!r}, expected a number")
 
 
 @pytest.mark.parametrize("value", [2.5, "2.5", "three", None])
 def test_what_is_no_whole_number_is_refused_where_one_is_wanted(value, lines_of):
     [line] = lines_of(train__num_train_epochs=value)
-    assert line.startswith(f"train.num_train_epochs: found {value!r}, expected integer")
+    assert line.startswith(f"train.num_train_epochs: found {value!r}, expected an integer")
 
 
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("train__learning_rate", 0, "greater than 0"),
-        ("train__learning_rate", -1e-3, "greater than 0"),
+        ("train__learning_rate", 0, "a number greater than 0"),
+        ("train__learning_rate", -1e-3, "a number greater than 0"),
         ("train__learning_rate", float("nan"), "a finite number"),
         ("train__learning_rate", float("inf"), "a finite number"),
         ("train__max_grad_norm", "inf", "a finite number"),
         ("adapt__lora_alpha", float("inf"), "a finite number"),
         ("pretrain__weight_decay", float("inf"), "a finite number"),
         ("train__num_train_epochs", float("inf"), "a finite number"),
-        ("train__num_train_epochs", 0, "greater than or equal to 1"),
-        ("adapt__lora_dropout", 1.0, "less than 1"),
-        ("diff__confidence", 95, "less than 1"),
-        ("pretrain__vocab_size", 100, "greater than or equal to 300"),
+        ("train__num_train_epochs", 0, "a number greater than or equal to 1"),
+        ("adapt__lora_dropout", 1.0, "a number less than 1"),
+        ("diff__confidence", 95, "a number less than 1"),
+        ("pretrain__vocab_size", 100, "a number greater than or equal to 300"),
     ],
 )
 def test_a_number_out_of_range_is_refused_with_the_range(key, value, expected, lines_of):
@@ -344,7 +346,7 @@ def test_a_number_out_of_range_is_refused_with_the_range(key, value, expected, l
 
 @pytest.mark.parametrize("key", ["train__learning_rate", "adapt__r", "diff__confidence", "data__test__limit"])
 def test_a_truth_value_is_no_number(key, lines_of):
-    assert lines_of(**{key: True}) == [f"{key.replace('__', '.')}: found True, expected number"]
+    assert lines_of(**{key: True}) == [f"{key.replace('__', '.')}: found True, expected a number"]
 
 
 SEEDS = ["train__seed", "pretrain__seed", "model__head_seed", "data__test__seed"]
@@ -353,7 +355,11 @@ SEEDS = ["train__seed", "pretrain__seed", "model__head_seed", "data__test__seed"
 @pytest.mark.parametrize("key", SEEDS)
 @pytest.mark.parametrize(
     ("seed", "expected"),
-    [(-1, "greater than or equal to 0"), (2**32, "less than or equal to 4294967295"), (True, "number")],
+    [
+        (-1, "a number greater than or equal to 0"),
+        (2**32, "a number less than or equal to 4294967295"),
+        (True, "a number"),
+    ],
 )
 def test_a_seed_that_the_generators_do_not_take_is_refused(key, seed, expected, lines_of):
     assert lines_of(**{key: seed}) == [f"{key.replace('__', '.')}: found {seed!r}, expected {expected}"]
@@ -366,7 +372,7 @@ def test_the_largest_seed_is_taken(key, read):
 
 def test_the_seed_of_a_world_has_the_same_limits(lines_of):
     world = {"name": "captions", "seed": 2**32, "train": 9, "validation": 9, "test": 9}
-    assert "data.synthetic.seed: found 4294967296, expected less than or equal to 4294967295" in lines_of(
+    assert "data.synthetic.seed: found 4294967296, expected a number less than or equal to 4294967295" in lines_of(
         data__synthetic=world
     )
 
@@ -385,7 +391,7 @@ def test_a_wrong_value_of_the_label_column_is_one_line(lines_of):
 
 def test_a_key_that_is_no_text_is_named_as_a_key(lines_of):
     columns = {"premise": "a", "hypothesis": "b", "label": "c", 1: "d"}
-    assert lines_of(data__columns=columns) == ["data.columns: found the key 1, expected string"]
+    assert lines_of(data__columns=columns) == ["data.columns: found the key 1, expected a string"]
     assert lines_of(**{"report": {"title": "x", 1: 2}}) == ["report.1: is not a known key"]
 
 
@@ -1177,3 +1183,11 @@ def test_no_value_of_a_section_ends_in_a_traceback(value, tmp_path_factory):
     with pytest.raises(TunediffError) as caught:
         read_experiment(path)
     assert any("train" in line for line in caught.value.args)
+
+
+def test_the_documented_examples_of_messages_hold():
+    assert doctest.testmod(loading) == (0, 3)
+
+
+def test_a_list_without_labels_is_refused_in_plain_words(lines_of):
+    assert "task.labels: found [], expected at least 1 item" in lines_of(task__labels=[])

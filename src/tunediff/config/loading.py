@@ -132,8 +132,23 @@ def _lines(problem: Any) -> list[str]:
         case "string_type" if isinstance(problem["input"], bool):
             return [f"{key}: found {found}, expected text in quotes"]
         case _:
-            expected = problem["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-            return [f"{key}: found {found}, expected {expected[0].lower() + expected[1:]}"]
+            return [f"{key}: found {found}, expected {_expected(problem['msg'])}"]
+
+
+def _expected(message: str) -> str:
+    """What pydantic expects, as a noun.
+
+    >>> _expected("Input should be a valid integer, unable to parse string as an integer")
+    'an integer'
+    >>> _expected("Input should be less than 1")
+    'a number less than 1'
+    >>> _expected("List should have at least 1 item after validation, not 0")
+    'at least 1 item'
+    """
+    noun = re.sub(r"^(Input should be|\w+ should have) (a valid )?", "", message)
+    noun = re.sub(r"( after validation)?, (unable|got|not) .*$", "", noun)
+    noun = re.sub(r"^(greater|less) than", r"a number \g<0>", noun)
+    return {"integer": "an integer", "boolean": "true or false"}.get(noun, f"a {noun}" if noun.isalpha() else noun)
 
 
 def _section_at(loc: tuple[Any, ...]) -> type[Section] | None:
