@@ -86,4 +86,7 @@ def test_a_pipeline_without_dvc_ends_in_the_same_line(tmp_path):
     (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"))
     code, _, error = light(tmp_path, "repro")
-    assert (code, error) == (1, "tunediff: this needs dvc, which is not installed: pip install 'tunediff[models]'\n")
+    assert (code, error) == (
+        1,
+        "tunediff: this needs dvc, which is not installed: pip install '.[models]' in the clone of tunediff\n",
+    )

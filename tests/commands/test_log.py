@@ -1,4 +1,4 @@
-"""The last run in MLflow. What needs MLflow itself runs where `pip install 'tunediff[mlflow]'` was asked for."""
+"""The last run in MLflow. What needs MLflow itself runs where the extra `mlflow` was installed."""
 
 import sys
 from importlib.util import find_spec
@@ -33,13 +33,13 @@ def test_without_mlflow_a_line_names_the_extra(project, monkeypatch, capsys):
         main.main()
     assert ended.value.code == 1
     assert capsys.readouterr().err == (
-        "tunediff: log: this needs mlflow, which is not installed: pip install 'tunediff[mlflow]'\n"
+        "tunediff: log: this needs mlflow, which is not installed: pip install '.[mlflow]' in the clone of tunediff\n"
     )
 
 
 def test_a_run_is_logged_to_a_store_on_disk_with_its_files(project, monkeypatch, tmp_path):
     if find_spec("mlflow") is None:
-        pytest.skip("MLflow is not installed (pip install 'tunediff[mlflow]'): no run was logged")
+        pytest.skip("MLflow is not installed (pip install '.[mlflow]' in the clone of tunediff): no run was logged")
     import mlflow
 
     monkeypatch.chdir(project.folder)

@@ -1,4 +1,4 @@
-"""Cases that Ray deals out get the answers of one process; needs Ray (pip install 'tunediff[ray]')."""
+"""Cases that Ray deals out get the answers of one process; needs Ray (pip install '.[ray]')."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ from tunediff.runtime.errors import TunediffError
 def ray():
     """Ray on this host; stopped when the tests of this file have run."""
     if find_spec("ray") is None:
-        pytest.skip("needs Ray: pip install 'tunediff[ray]'")
+        pytest.skip("needs Ray: pip install '.[ray]'")
     module = import_module("ray")
     yield module
     module.shutdown()
@@ -127,5 +127,7 @@ def test_more_workers_than_there_is_room_for_are_refused(tmp_path):
 def test_without_ray_one_line_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     settings = settings_of(tmp_path)
-    with pytest.raises(TunediffError, match=r"^evaluate.workers: this needs Ray, .*: pip install 'tunediff\[ray\]'$"):
+    with pytest.raises(
+        TunediffError, match=r"^evaluate.workers: this needs Ray, .*: pip install '.\[ray\]' in the clone of tunediff$"
+    ):
         answers(open_engines(settings, tmp_path, workers=2), settings)

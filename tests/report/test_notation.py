@@ -26,6 +26,8 @@ def plain(text):
         (notation.whole(2800655360), "2,800,655,360"),
         (notation.counted(1, "case"), "1 case"),
         (notation.counted(1200, "case"), "1,200 cases"),
+        (notation.counted(2, "body"), "2 bodies"),
+        (notation.counted(2, "reply key"), "2 reply keys"),
         (notation.decimal(-0.0001, 3), "0.000"),
         (notation.gib(3.34 * 2**30), "3.34 GiB"),
         (notation.gib(5 * 2**20), "5.0 MiB"),

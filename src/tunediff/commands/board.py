@@ -1,6 +1,6 @@
 """Compare many runs on the same cases: significant differences, ranks as intervals, groups of ties, recipes by seed.
 
-    tunediff board                                     # this folder and its DVC experiments
+    tunediff board                                     # this folder and the DVC experiments of its commit
     tunediff board lr1e-4 lr3e-4 main ../other         # experiments, revisions, folders of projects
     tunediff board a.jsonl b.jsonl c.csv --id-field id --base a.jsonl --out board
     tunediff board predictions/ --data dev-v2.0.json --json
@@ -43,7 +43,9 @@ HALF_WIDTH = 0.01
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tunediff board`."""
-    parser.add_argument("runs", nargs="*", metavar="EXPERIMENT", help="runs (this folder and all its experiments)")
+    parser.add_argument(
+        "runs", nargs="*", metavar="EXPERIMENT", help="runs (this folder and the experiments of its current commit)"
+    )
     parser.add_argument("--base", metavar="NAME", help="the run to compare the others with (projects: base)")
     add_fields(parser)
     parser.add_argument(

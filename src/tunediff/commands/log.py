@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> None:
         from mlflow.exceptions import MlflowException
     except ModuleNotFoundError as error:
         raise TunediffError(
-            f"log: this needs {error.name}, which is not installed: pip install 'tunediff[mlflow]'"
+            f"log: this needs {error.name}, which is not installed: pip install '.[mlflow]' in the clone of tunediff"
         ) from None
     try:
         if args.mlflow:

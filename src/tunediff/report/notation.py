@@ -9,6 +9,7 @@ Figure and unit are joined by a no-break space; negative numbers have a minus si
 """
 
 import math
+import re
 
 NBSP = "\N{NO-BREAK SPACE}"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -57,8 +58,9 @@ def whole(value: float) -> str:
 
 
 def counted(n: int, noun: str) -> str:
-    """Format a count with its noun: `1 case`, `1,200 cases`."""
-    return f"{whole(n)}{NBSP}{noun}{'s' * (n != 1)}"
+    """Format a count with its noun: `1 case`, `1,200 cases`, `2 bodies`."""
+    several = re.sub("(?<![aeiou])y$", "ie", noun) + "s"
+    return f"{whole(n)}{NBSP}{noun if n == 1 else several}"
 
 
 def p_value(p: float) -> str:

@@ -86,7 +86,8 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(1)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and (package := str(error.name).partition(".")[0]) in EXTRA_PACKAGES:
-            _report(f"tunediff: this needs {package}, which is not installed: pip install 'tunediff[models]'")
+            how = "pip install '.[models]' in the clone of tunediff"
+            _report(f"tunediff: this needs {package}, which is not installed: {how}")
             sys.exit(1)
         reason = unwritable(error)
         if reason is None and _ERROR_FILE not in os.environ:

@@ -165,7 +165,7 @@ def _spreadsheet(path: Path) -> Numbered:
         raise TunediffError(f"{path}: there is no such file") from None
     except ImportError:
         raise TunediffError(
-            f"{path}: this needs openpyxl, which is not installed: pip install 'tunediff[excel]'"
+            f"{path}: this needs openpyxl, which is not installed: pip install '.[excel]' in the clone of tunediff"
         ) from None
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise TunediffError(f"{path}: is not a readable workbook: {error}") from None
