@@ -77,7 +77,7 @@ def test_a_command_that_needs_a_model_ends_in_a_line_that_names_the_extra(tmp_pa
     code, out, error = light(tmp_path, "count-params", ROOT / "recipes/phi2-snli-a.yaml")
     assert (code, out) == (1, "")
     assert re.fullmatch(
-        r"tunediff: this needs \w+, which is not installed: pip install 'tunediff\[models\]'\n", error
+        r"tunediff: this needs \w+, which is not installed: pip install '.\[models\]' in the clone of tunediff\n", error
     ), error
 
 

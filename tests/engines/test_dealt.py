@@ -19,6 +19,9 @@ from tunediff.engines.journal import finished_batches
 from tunediff.inputs.settings import HEADLINE, VALIDATION, PredictSettings
 from tunediff.runtime.errors import TunediffError
 
+# Two processes that start Ray at the same time wait for ever.
+pytestmark = pytest.mark.xdist_group("ray")
+
 
 @pytest.fixture(scope="module")
 def ray():

@@ -22,7 +22,7 @@ CHECKS = {
     "TD101": Check(
         "Degenerate model",
         "A model gives the same answer to nearly every case, or is no better than always giving the most frequent "
-        "gold label: its accuracy and F1 do not require reading the case.",
+        "gold label: such an accuracy and F1 can be reached without reading the case.",
         "Look at the confusion table. Check the prompt, how answers are parsed, the learning rate and the balance of "
         "the training labels.",
     ),
@@ -41,7 +41,7 @@ CHECKS = {
     "TD104": Check(
         "Accuracy repeated",
         "A macro F1, precision, recall or F1 equals the accuracy to six digits although the counts give a different "
-        "value: the figure was copied, or averaged differently than its name implies.",
+        "value: the figure was copied, or averaged differently from what its name implies.",
         "Rerun the evaluation stages; do not use the figures in this file.",
     ),
     "TD105": Check(
