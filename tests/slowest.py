@@ -20,7 +20,7 @@ def table(files):
     """The table of all tests of these files."""
     found = sorted((one for file in files for one in times(file)), reverse=True)
     rows = [f"| {seconds:.1f} | `{path}` | {_cell(name)} |" for seconds, path, name in found[:COUNT]]
-    rest = f"All {len(found):,} together: {sum(seconds for seconds, *_ in found):,.0f} s."
+    rest = f"All {len(found):,} tests together: {sum(seconds for seconds, *_ in found):,.0f} s."
     return "\n".join(["| seconds | file | test |", "|---:|---|---|", *rows, "", rest])
 
 

@@ -12,4 +12,4 @@ def test_the_slowest_of_all_files_come_first_with_what_all_take(tmp_path):
         "| 1.2 | `tests/data/test_cases.py` | `test_a`[…] |",
         "| 0.5 | `tests/test_y.py` | `test_c` |",
     ]
-    assert lines[-1] == "All 3 together: 5 s."
+    assert lines[-1] == "All 3 tests together: 5 s."
