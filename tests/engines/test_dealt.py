@@ -5,6 +5,7 @@ import signal
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -132,5 +133,18 @@ def test_without_ray_one_line_names_the_extra(tmp_path, monkeypatch):
     settings = settings_of(tmp_path)
     with pytest.raises(
         TunediffError, match=r"^evaluate.workers: this needs Ray, .*: pip install '.\[ray\]' in the clone of tunediff$"
+    ):
+        answers(open_engines(settings, tmp_path, workers=2), settings)
+
+
+def test_a_ray_that_cannot_be_reached_is_one_line(tmp_path, monkeypatch):
+    def init(**_):
+        raise ConnectionError("ray client\nconnection timeout")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False, init=init))
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    settings = settings_of(tmp_path)
+    with pytest.raises(
+        TunediffError, match=r"^evaluate.workers: cannot connect to Ray at 10.0.0.1:6379 .*nt connection"
     ):
         answers(open_engines(settings, tmp_path, workers=2), settings)
