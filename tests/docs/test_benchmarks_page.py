@@ -20,7 +20,7 @@ ROWS = [match.groupdict() for match in ROW.finditer(PAGE)]
 def test_each_row_of_the_first_table_has_its_result():
     scripts = set(re.findall(r"^\| `(\w+)\.py", PAGE, re.MULTILINE))
     assert {path.stem for path in FOLDER.glob("*.py")} - {"setting", "work", "layout"} == scripts
-    told_elsewhere = {"busy", "diff", "leaks", "newcomer", "options", "page", "pipeline", "seeds", "stream"}
+    told_elsewhere = {"busy", "diff", "leaks", "memory", "newcomer", "options", "page", "pipeline", "seeds", "stream"}
     measured = {row["name"].removeprefix("smollm2-").partition("-")[0] for row in ROWS}
     assert measured == scripts - told_elsewhere
 
@@ -83,6 +83,14 @@ def test_the_table_of_the_busy_machine_says_what_its_file_says():
     assert re.findall(r"^\| ([a-z0-9, ]+) \| ([\d.]+) s \| ([\d.]+) x \|", PAGE, re.MULTILINE) == [
         (state, str(each), f"{each / idle:.2f}") for state, each in seconds.items()
     ]
+
+
+def test_the_table_of_the_memory_says_what_its_file_says():
+    result = read_json(FOLDER / "results" / "memory.json")
+    assert re.findall(r"^\| `(auto|never)` \| ([\d.]+) s \| ([\d,]+) MB \|$", PAGE, re.MULTILINE) == [
+        (keep, f"{row['seconds']:.1f}", f"{row['peak_memory_mb']:,}") for keep, row in result["rows"].items()
+    ]
+    assert result["rows"]["auto"]["peak_memory_mb"] <= result["reach_mb"]
 
 
 def test_what_the_page_and_the_leaks_take_is_that_of_their_files():
