@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from tunediff.compare.answer_checks import cut_answer_checks, evaluation_checks, invalid_answer_checks, label_checks
-from tunediff.compare.effects.differences import no_classes
 from tunediff.compare.raised import Figures, Models, Raised, Run, count_of, raise_check
 from tunediff.runtime.files import read_json, read_text
 from tunediff.stats.bootstrap import Floats, n_clusters
@@ -97,8 +96,7 @@ def raised_checks(
 
 def _about_classes(comparison: "Comparison") -> Iterator[Raised]:
     """TD107: class metrics that cannot be compared."""
-    task = comparison.task
-    if "classes" in task.compared and (reason := no_classes(comparison.aligned, task.labels)):
+    if "classes" in comparison.task.compared and (reason := comparison.no_classes):
         yield raise_check("TD107", f"Balanced accuracy and macro F1 are left out: {reason}.")
 
 

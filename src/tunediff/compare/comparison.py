@@ -18,7 +18,14 @@ from typing import Any
 
 import pandas as pd
 
-from tunediff.compare.effects.differences import CASES_PER_LABEL, FEW_LABELS, MOST_LABELS
+from tunediff.compare.effects.differences import (
+    CASES_PER_LABEL,
+    FEW_LABELS,
+    MOST_LABELS,
+    ClassSums,
+    class_sums,
+    no_classes,
+)
 from tunediff.compare.effects.label_bias import calibrated
 from tunediff.compare.effects.noise import answered_again, noise_floor
 from tunediff.compare.effects.transitions import in_split_order, transition_metrics, transitions
@@ -146,6 +153,19 @@ class Comparison:
             answers = self.task.classes(self.answers(model))
             columns[f"prediction_{model}"] = pd.Series(answers, self.aligned.index, dtype=object)
         return self.aligned.assign(**columns)
+
+    @cached_property
+    def no_classes(self) -> str | None:
+        """The reason why class metrics cannot be compared, None if they can."""
+        return no_classes(self.labelled, self.task.labels)
+
+    @cached_property
+    def class_sums(self) -> ClassSums | None:
+        """The sums by label that all class metrics are computed from; None for a single case or cluster.
+
+        Every gold label must be among the labels of the task.
+        """
+        return class_sums(self.labelled, self.task.labels, self.clusters)
 
     def answers(self, model: str) -> list[str | None]:
         """The answers of a model, None if invalid."""

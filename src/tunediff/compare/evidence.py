@@ -23,7 +23,6 @@ from tunediff.compare.comparison import Comparison, with_transitions
 from tunediff.compare.effects.answer_changes import trait_metrics
 from tunediff.compare.effects.contamination import clean_metrics, contamination
 from tunediff.compare.effects.decomposition import choices_accuracies, gain_metrics, gain_parts, gain_steps, kind_steps
-from tunediff.compare.effects.differences import no_classes
 from tunediff.compare.effects.evaluation_settings import most_likely, setting_answers
 from tunediff.compare.effects.health import signal_to_noise, suspected_labels
 from tunediff.compare.effects.label_bias import likeliest
@@ -140,11 +139,11 @@ def _differences(comparison: Comparison) -> Effect:
 def _labels(comparison: Comparison) -> Effect:
     """Precision, recall and F1 of each label before and after, if there are several labels."""
     task, labelled = comparison.task, comparison.labelled
-    if task.answers_are_labels and no_classes(labelled, task.labels):
+    if task.answers_are_labels and comparison.no_classes:
         return Effect()
     if len(task.labels) < 2 or not labelled["label"].isin(task.labels).all():
         return Effect()
-    return Effect(tables={"labels": label_rates(labelled, task.labels, comparison.confidence, comparison.clusters)})
+    return Effect(tables={"labels": label_rates(comparison.class_sums, task.labels, comparison.confidence)})
 
 
 def _gain(comparison: Comparison) -> Effect:

@@ -116,14 +116,21 @@ def bootstrap_interval(
     Raises:
         ValueError: there is a single unit.
     """
-    return expanded_percentiles(*replicated(strata, statistic), confidence)
+    sums, n = resampled(strata)
+    return expanded_percentiles(statistic(sums), n, confidence)
 
 
-def replicated(strata: Units | Sequence[Units], statistic: Statistic) -> tuple[Floats, int]:
-    """Return the statistic of each replicate, and the number of units; arguments as for `bootstrap_interval`.
+def resampled(strata: Units | Sequence[Units]) -> tuple[Floats, int]:
+    """Return the sums of each replicate, of shape (replicates, columns), and the number of units.
 
-    There are 5,000 replicates, or down to 1,000 if there are very many distinct rows. The statistic may have several
-    values per replicate, of shape (replicates, values).
+    There are 5,000 replicates, or down to 1,000 if there are very many distinct rows. All statistics of the same sums
+    can be computed from one call.
+
+    Args:
+        strata: as for `bootstrap_interval`.
+
+    Raises:
+        ValueError: there is a single unit.
     """
     strata = [strata] if isinstance(strata, Units) else list(strata)
     n = sum(int(stratum.counts.sum()) for stratum in strata)
@@ -132,14 +139,12 @@ def replicated(strata: Units | Sequence[Units], statistic: Statistic) -> tuple[F
     generator = np.random.default_rng(0)
     replicates = affordable(REPLICATES, sum(len(stratum.counts) for stratum in strata))
     step = max(1, AT_ONCE // max(max(stratum.totals.shape) for stratum in strata))
-    values = []
+    sums = np.zeros((replicates, strata[0].totals.shape[1]))
     for start in range(0, replicates, step):
-        size = min(step, replicates - start)
-        sums = sum(
-            generator.multinomial(int(counts.sum()), counts / counts.sum(), size) @ totals for totals, counts in strata
-        )
-        values.append(statistic(np.asarray(sums)))
-    return np.concatenate(values), n
+        part = sums[start : start + step]
+        for totals, counts in strata:
+            part += generator.multinomial(int(counts.sum()), counts / counts.sum(), len(part)) @ totals
+    return sums, n
 
 
 def expanded_percentiles(values: Floats, n: int, confidence: float = 0.95) -> tuple[float, float]:

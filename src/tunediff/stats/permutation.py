@@ -9,7 +9,7 @@ differences, it is the sign-flip test. Cases of a cluster are swapped together.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,31 @@ REPLICATES = 10_000
 _COUNTED = 12
 
 
+class Swaps(NamedTuple):
+    """The sums over all units, after swaps.
+
+    observed: without a swap, of shape (1, columns). swapped: of shape (replicates, columns). sampled: whether the swaps
+    are a sample; otherwise they are all that there are.
+    """
+
+    observed: Floats
+    swapped: Floats
+    sampled: bool
+
+
 def swap_test(pairs: Units, statistic: Statistic) -> float:
     """Return the two-sided p-value that before and after are interchangeable, in 0..1.
+
+    Args:
+        pairs: as for `swaps`.
+        statistic: function of the summed totals of shape (replicates, columns) that returns the difference after minus
+            before; swapping all units must change its sign.
+    """
+    return float(p_values(swaps(pairs), lambda sums: statistic(sums)[:, None])[0])
+
+
+def swaps(pairs: Units) -> Swaps:
+    """Swap before and after of units at random.
 
     Up to 12 units, all swaps are enumerated; otherwise 10,000 are sampled, or down to 1,000 if there are very many
     distinct rows.
@@ -31,43 +54,40 @@ def swap_test(pairs: Units, statistic: Statistic) -> float:
     Args:
         pairs: the result of `tunediff.stats.bootstrap.units` for a table whose left half has the totals of a unit, and
             whose right half, with the same columns, has them with before and after swapped.
-        statistic: function of the summed totals of shape (replicates, columns) that returns the difference after minus
-            before; swapping all units must change its sign.
-    """
-    return float(swap_tests(pairs, lambda sums: statistic(sums)[:, None])[0])
-
-
-def swap_tests(pairs: Units, statistic: Statistic) -> Floats:
-    """Return the p-value of `swap_test` for each of several differences of the same sums.
-
-    Args:
-        pairs: as for `swap_test`.
-        statistic: as for `swap_test`, but with values of shape (replicates, differences).
     """
     columns = pairs.totals.shape[1] // 2
     kept, swapped = pairs.totals[:, :columns], pairs.totals[:, columns:]
     turned: Any = swapped - kept
-    start = pairs.counts @ kept
-    observed = abs(statistic(start[None])[0])
-    # The order of summation changes the last digits of floats, so ties need a tolerance.
-    least = observed - 1e-9 * np.maximum(1.0, observed)
+    start = (pairs.counts @ kept)[None]
     moves = abs(turned) @ np.ones(columns) > 0
     turned, counts = turned[moves], pairs.counts[moves]
-    if len(counts) == 0:
-        return np.ones(len(observed))
     if counts.sum() <= _COUNTED:
         each = turned[np.repeat(np.arange(len(counts)), counts)]
         choices = np.arange(2 ** each.shape[0])[:, None] >> np.arange(each.shape[0]) & 1
-        return np.asarray(np.mean(np.abs(statistic(start + choices @ each)) >= least, axis=0))
+        return Swaps(start, start + choices @ each, sampled=False)
     generator = np.random.default_rng(0)
     replicates = affordable(REPLICATES, len(counts))
-    step, as_large = max(1, AT_ONCE // max(len(counts), columns)), np.zeros(len(observed))
+    step = max(1, AT_ONCE // max(len(counts), columns))
+    sums = np.empty((replicates, columns))
     for first in range(0, replicates, step):
-        size = min(step, replicates - first)
-        sums = start + generator.binomial(counts, 0.5, (size, len(counts))) @ turned
-        as_large += np.sum(np.abs(statistic(sums)) >= least, axis=0)
+        part = sums[first : first + step]
+        part[:] = start + generator.binomial(counts, 0.5, (len(part), len(counts))) @ turned
+    return Swaps(start, sums, sampled=True)
+
+
+def p_values(found: Swaps, statistic: Statistic) -> Floats:
+    """Return the p-value of `swap_test` for each of several differences of the same sums.
+
+    Args:
+        found: the result of `swaps`.
+        statistic: as for `swap_test`, but with values of shape (replicates, differences).
+    """
+    observed = abs(statistic(found.observed)[0])
+    # The order of summation changes the last digits of floats, so ties need a tolerance.
+    least = observed - 1e-9 * np.maximum(1.0, observed)
+    as_large = np.sum(np.abs(statistic(found.swapped)) >= least, axis=0)
     # The observed table counts as one of the samples; otherwise p could be 0.
-    return (as_large + 1) / (replicates + 1)
+    return np.asarray((as_large + found.sampled) / (len(found.swapped) + found.sampled))
 
 
 def swap_test_of(statistic: Callable[[Flags], Floats], n: int, replicates: int) -> float:

@@ -5,11 +5,16 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from tests.label_pairs import LABELS, aligned_pair, many_labels
 from tunediff.compare.comparison import Comparison, compare_tables
-from tunediff.compare.effects.label_rates import label_rates
+from tunediff.compare.effects.differences import class_sums
+from tunediff.compare.effects.label_rates import label_rates as rates_of_sums
 from tunediff.compare.evidence import EFFECTS, gather
 from tunediff.report.diff_page import diff_pages
 from tunediff.stats.multiple import benjamini_hochberg
 from tunediff.tasks.classification import Classification
+
+
+def label_rates(frame, labels, clusters=None):
+    return rates_of_sums(class_sums(frame, labels, clusters), labels, 0.95)
 
 
 def rates_of(frame, who):
@@ -21,7 +26,7 @@ def rates_of(frame, who):
 
 def test_the_rates_of_each_label_are_those_of_scikit_learn():
     frame = aligned_pair()
-    table = label_rates(frame, LABELS, 0.95, None)
+    table = label_rates(frame, LABELS)
     assert table["label"].tolist() == [label for label in LABELS for _ in range(3)]
     assert table["metric"].tolist() == ["precision", "recall", "F1"] * 3
     for who in ("base", "tuned"):
@@ -43,7 +48,7 @@ def test_the_intervals_of_a_label_are_those_of_a_bootstrap_case_by_case():
             support, found = is_gold[:, sample].sum(axis=1), answers[:, sample].sum(axis=1)
             each.append(np.stack([right / found, right / support, 2 * right / (found + support)], axis=1).ravel())
         drawn.append(each[1] - each[0])
-    table = label_rates(frame, LABELS, 0.95, None)
+    table = label_rates(frame, LABELS)
     assert table["low"].tolist() == pytest.approx(np.quantile(drawn, 0.025, axis=0), abs=0.04)
     assert table["high"].tolist() == pytest.approx(np.quantile(drawn, 0.975, axis=0), abs=0.04)
 
@@ -51,8 +56,8 @@ def test_the_intervals_of_a_label_are_those_of_a_bootstrap_case_by_case():
 def test_copies_of_a_case_in_one_cluster_say_no_more_of_a_label_than_the_case():
     frame = aligned_pair(n=120, seed=5)
     copies = frame.loc[frame.index.repeat(8)].reset_index(drop=True)
-    alone = label_rates(frame, LABELS, 0.95, None)
-    together = label_rates(copies, LABELS, 0.95, np.repeat(np.arange(120), 8))
+    alone = label_rates(frame, LABELS)
+    together = label_rates(copies, LABELS, np.repeat(np.arange(120), 8))
     assert together["delta"].tolist() == pytest.approx(alone["delta"].tolist())
     widths = (together["high"] - together["low"]) / (alone["high"] - alone["low"])
     assert widths.tolist() == pytest.approx([1] * 9, rel=0.2)
@@ -61,7 +66,7 @@ def test_copies_of_a_case_in_one_cluster_say_no_more_of_a_label_than_the_case():
 
 def test_one_cluster_says_nothing_about_another():
     frame = aligned_pair(n=20)
-    assert label_rates(frame, LABELS, 0.95, ["one"] * 20).empty
+    assert label_rates(frame, LABELS, ["one"] * 20).empty
 
 
 def tables_of(frame):
@@ -107,7 +112,7 @@ def test_a_rule_of_ones_own_for_what_is_right_has_no_rates_by_label():
 
 def test_a_label_that_nobody_has_or_gives_has_rates_of_zero():
     frame = pd.DataFrame({"label": ["a", "b"] * 5, "prediction_base": ["a"] * 10, "prediction_tuned": ["a", "b"] * 5})
-    table = label_rates(frame, ["a", "b", "c"], 0.95, None).set_index(["label", "metric"])
+    table = label_rates(frame, ["a", "b", "c"]).set_index(["label", "metric"])
     for name in ("precision", "recall", "F1"):
         assert table.loc[("c", name), ["base", "tuned", "delta", "low", "high"]].tolist() == [0] * 5
         assert table.loc[("c", name), "p"] == 1

@@ -1,6 +1,7 @@
 """Paired differences of classification metrics, with intervals and tests.
 
-    [row.metric for row in class_differences(aligned, ["entailment", "neutral", "contradiction"], 0.95, None)]
+    sums = class_sums(aligned, labels, clusters=None)
+    [row.metric for row in class_differences(sums, labels, confidence=0.95)]
     # ['balanced accuracy', 'macro F1']; with two labels also 'precision of yes', 'recall of yes', 'F1 of yes'
 
 The metrics need only the counts of gold x before x after, so its cells are resampled and swapped, and the cost does not
@@ -21,15 +22,16 @@ from tunediff.stats.bootstrap import (
     Clusters,
     Floats,
     Units,
-    bootstrap_interval,
     cluster_codes,
+    expanded_percentiles,
     mean_interval,
     merged,
     n_clusters,
+    resampled,
     units,
 )
 from tunediff.stats.multiple import holm
-from tunediff.stats.permutation import sign_flip, swap_test
+from tunediff.stats.permutation import Swaps, p_values, sign_flip, swaps
 
 # Without a label list, gold labels count as classes if there are at most FEW_LABELS, or at most MOST_LABELS with
 # CASES_PER_LABEL cases each on average; else they are free text.
@@ -40,24 +42,20 @@ FEW_LABELS, MOST_LABELS, CASES_PER_LABEL = 10, 100, 10
 Rate = Callable[[Floats, int, int], Floats]
 
 
-class ClassUnits(NamedTuple):
-    """The units of two models' answers that are resampled and swapped, as sums by label (see `parts`).
+class ClassSums(NamedTuple):
+    """Sums by label of two models' answers (see `parts`), from which every class metric and its error follow.
 
-    size: number of labels. everything: the sums of all cases, of shape (1, 5 n_labels). together: all units. strata:
-    units by gold label; all units in one stratum if there are clusters, which cross labels. pairs: `together` next to
-    the same with the models swapped.
+    size: number of labels. n: number of cases or clusters. everything: the sums of all cases, of shape (1, 5 n_labels).
+    resampled: those of each bootstrap replicate, of shape (replicates, 5 n_labels). by_label: the same, if each gold
+    label is resampled separately. swaps: those after swapping the models' answers.
     """
 
     size: int
+    n: int
     everything: Floats
-    together: Units
-    strata: list[Units]
-    pairs: Units
-
-    @property
-    def n(self) -> int:
-        """The number of cases or clusters."""
-        return int(self.together.counts.sum())
+    resampled: Floats
+    by_label: Floats
+    swaps: Swaps
 
 
 class Difference(NamedTuple):
@@ -103,12 +101,7 @@ def score_difference(
     return Difference(metric, float(scores[0].mean()), float(scores[1].mean()), float(change.mean()), low, high, p, p)
 
 
-def class_differences(
-    aligned: pd.DataFrame,
-    labels: Sequence[str],
-    confidence: float,
-    clusters: Clusters,
-) -> list[Difference]:
+def class_differences(found: ClassSums, labels: Sequence[str], confidence: float) -> list[Difference]:
     """Compare class metrics: bootstrap intervals, and permutation tests that swap the models' answers.
 
     Definitions are those of `tunediff.metrics.accuracy.score`: an undefined rate is 0, balanced accuracy is the mean
@@ -116,44 +109,43 @@ def class_differences(
     and F1 are those of the last of two labels. The bootstrap of balanced accuracy is stratified by gold label.
 
     Args:
-        aligned: the result of `tunediff.compare.pairs.align.align`.
+        found: the result of `class_sums`.
         labels: the label list.
         confidence: level of the intervals.
-        clusters: cluster of each case, of length n_cases, resampled and swapped as a whole; then there are no strata,
-            because clusters cross labels. None: cases are independent.
-
-    Returns:
-        An empty list if `no_classes` gives a reason.
     """
-    if no_classes(aligned, labels):
-        return []
-    found = class_units(aligned, labels, clusters)
-    if found.n < 2:
-        return []
-    rates: list[tuple[str, Any, list[Units]]] = [
-        ("balanced accuracy", _balanced, found.strata),
-        ("macro F1", _macro_f1, [found.together]),
+    rates: list[tuple[str, Any, Floats]] = [
+        ("balanced accuracy", _balanced, found.by_label),
+        ("macro F1", _macro_f1, found.resampled),
     ]
     if found.size == 2:
         label_rates = {"precision": precision, "recall": recall, "F1": f1}
-        rates += [
-            (f"{name} of {labels[-1]}", _last_label(rate), [found.together]) for name, rate in label_rates.items()
-        ]
+        rates += [(f"{name} of {labels[-1]}", _last_label(rate), found.resampled) for name, rate in label_rates.items()]
     rows = []
     for metric, rate, drawn in rates:
 
         def difference(sums: Floats, rate: Any = rate) -> Floats:
-            return np.asarray(rate(sums, found.size, 1) - rate(sums, found.size, 0))
+            return np.asarray(rate(sums, found.size, 1) - rate(sums, found.size, 0))[:, None]
 
-        low, high = bootstrap_interval(drawn, difference, confidence)
-        p = swap_test(found.pairs, difference)
+        low, high = expanded_percentiles(difference(drawn)[:, 0], found.n, confidence)
+        p = float(p_values(found.swaps, difference)[0])
         base, tuned = (float(rate(found.everything, found.size, who)[0]) for who in (0, 1))
         rows.append(Difference(metric, base, tuned, tuned - base, low, high, p, p))
     return rows
 
 
-def class_units(aligned: pd.DataFrame, labels: Sequence[str], clusters: Clusters) -> ClassUnits:
-    """Return the units to resample and swap; arguments as for `class_differences`, with all gold labels in `labels`."""
+def class_sums(aligned: pd.DataFrame, labels: Sequence[str], clusters: Clusters) -> ClassSums | None:
+    """Resample and swap the answers, by cluster.
+
+    Args:
+        aligned: one row per case with label, prediction_base and prediction_tuned; a prediction outside of `labels`
+            counts as none.
+        labels: the label list, which includes every gold label.
+        clusters: cluster of each case, of length n_cases, resampled and swapped as a whole; then `by_label` is
+            `resampled`, because clusters cross labels. None: cases are independent.
+
+    Returns:
+        None for a single case or cluster.
+    """
     size = len(labels)
     gold, *answers = _codes(aligned, labels)
     code_of_case = (gold.astype(np.int64) * (size + 1) + answers[0]) * (size + 1) + answers[1]
@@ -165,8 +157,6 @@ def class_units(aligned: pd.DataFrame, labels: Sequence[str], clusters: Clusters
     both = csr_array(hstack([kept, swapped]))
     if clusters is None:
         pairs = Units(both, counts)
-        strata = [Units(kept[kind == code], counts[kind == code]) for code in np.unique(kind)]
-        together = Units(kept, counts)
     else:
         cases = np.ones(len(gold), dtype=np.int32)
         by_cluster, step = (
@@ -175,9 +165,13 @@ def class_units(aligned: pd.DataFrame, labels: Sequence[str], clusters: Clusters
         )
         starts = range(0, by_cluster.shape[0], step)
         pairs = merged(units((by_cluster[start : start + step] @ both).toarray()) for start in starts)
-        together = Units(pairs.totals[:, : kept.shape[1]], pairs.counts)
-        strata = [together]
-    return ClassUnits(size, (counts @ kept)[None], together, strata, pairs)
+    if pairs.counts.sum() < 2:
+        return None
+    together, n = resampled(Units(pairs.totals[:, : kept.shape[1]], pairs.counts))
+    by_label = together
+    if clusters is None:
+        by_label, _ = resampled([Units(kept[kind == code], counts[kind == code]) for code in np.unique(kind)])
+    return ClassSums(size, n, (counts @ kept)[None], together, by_label, swaps(pairs))
 
 
 def no_classes(aligned: pd.DataFrame, labels: Sequence[str]) -> str | None:

@@ -1,6 +1,6 @@
 """Paired differences of precision, recall and F1 of each label, with intervals and tests.
 
-    label_rates(aligned, ["negative", "positive"], 0.95, None)
+    label_rates(class_sums(aligned, labels, clusters=None), ["negative", "positive"], 0.95)
     #      label     metric    n   base  tuned  delta    low   high       p       q
     #   negative  precision  101  0.566  0.888  0.322  0.217  0.425  0.0001  0.0001
 
@@ -13,31 +13,28 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from tunediff.compare.effects.differences import class_units, f1, precision, recall
-from tunediff.stats.bootstrap import Clusters, Floats, expanded_percentiles, replicated
+from tunediff.compare.effects.differences import ClassSums, f1, precision, recall
+from tunediff.stats.bootstrap import Floats, expanded_percentiles
 from tunediff.stats.multiple import benjamini_hochberg
-from tunediff.stats.permutation import swap_tests
+from tunediff.stats.permutation import p_values
 
 COLUMNS = ("label", "metric", "n", "base", "tuned", "delta", "low", "high", "p", "q")
 RATES = {"precision": precision, "recall": recall, "F1": f1}
 
 
-def label_rates(aligned: pd.DataFrame, labels: Sequence[str], confidence: float, clusters: Clusters) -> pd.DataFrame:
+def label_rates(found: ClassSums | None, labels: Sequence[str], confidence: float) -> pd.DataFrame:
     """Compare precision, recall and F1 of each label: bootstrap intervals and permutation tests, both by cluster.
 
     Args:
-        aligned: one row per case with label, prediction_base and prediction_tuned; a prediction outside of `labels`
-            counts as none.
-        labels: the label list, which includes every gold label.
+        found: the result of `tunediff.compare.effects.differences.class_sums`.
+        labels: the label list.
         confidence: level of the intervals.
-        clusters: of length n_cases, resampled and swapped as a whole; None resamples and swaps single cases.
 
     Returns:
         One row per label and metric (precision, recall, F1) with `COLUMNS`. n: cases of that gold label. base, tuned:
         0..1. delta: tuned minus base, with its interval low..high. Empty for a single case or cluster.
     """
-    found = class_units(aligned, labels, clusters)
-    if found.n < 2:
+    if found is None:
         return pd.DataFrame(columns=list(COLUMNS))
 
     def rates(sums: Floats, who: int) -> Floats:
@@ -48,9 +45,8 @@ def label_rates(aligned: pd.DataFrame, labels: Sequence[str], confidence: float,
         return (rates(sums, 1) - rates(sums, 0)).reshape(len(sums), -1)
 
     base, tuned = (rates(found.everything, who).ravel() for who in (0, 1))
-    values, n = replicated(found.together, differences)
-    ends = [expanded_percentiles(column, n, confidence) for column in values.T]
-    p = swap_tests(found.pairs, differences)
+    ends = [expanded_percentiles(column, found.n, confidence) for column in differences(found.resampled).T]
+    p = p_values(found.swaps, differences)
     columns = {
         "label": np.repeat(list(labels), len(RATES)),
         "metric": np.tile(list(RATES), len(labels)),

@@ -19,7 +19,9 @@ ENDS = ("base", "tuned", "delta", "delta_low", "delta_high")
 
 
 def _classes(comparison: "Comparison") -> list[Difference]:
-    return class_differences(comparison.aligned, comparison.task.labels, comparison.confidence, comparison.clusters)
+    if comparison.no_classes or comparison.class_sums is None:
+        return []
+    return class_differences(comparison.class_sums, comparison.task.labels, comparison.confidence)
 
 
 def _scores(comparison: "Comparison") -> list[Difference]:
