@@ -8,6 +8,12 @@ from tests.made_pairs import made_up_pair
 from tests.program import tunediff
 from tests.shared_data import shared_data
 from tests.whole_files import write_predictions
+from tunediff.commands.diff import gather_and_write
+from tunediff.compare.comparison import compare_files
+from tunediff.compare.pairs import predictions, stored
+from tunediff.compare.pairs.prediction_files import read_predictions
+from tunediff.compare.pairs.predictions import Fields
+from tunediff.runtime import beside
 
 FILES = {"metrics.json", "cases.jsonl", "checks.json", "report.md", "report.html"}
 
@@ -151,6 +157,19 @@ def test_an_earlier_result_and_its_neighbours_stay_where_a_run_fails(folder):
     }
     assert tunediff(folder, "diff", "before.jsonl", "after.jsonl", "--out", "kept")[0] == 0
     assert {path.name for path in (folder / "kept").iterdir()} == FILES | {"notes.txt"}
+
+
+def test_cases_that_another_process_writes_meanwhile_are_those_written_afterwards(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(beside, "cores", lambda: 2)
+    for module in (predictions, stored):
+        monkeypatch.setattr(module, "ROWS", 7)  # both processes read fifteen parts of the same unnamed files
+    fields = Fields(inputs=("text",))
+    for at_once in (False, True):
+        files = (read_predictions(folder / f"{name}.jsonl", fields) for name in ("before", "after"))
+        comparison = compare_files(*files, folder=tmp_path)
+        gather_and_write(comparison, tmp_path / str(at_once), ("before", "after"), (), at_once)
+    for name in FILES:
+        assert (tmp_path / "True" / name).read_bytes() == (tmp_path / "False" / name).read_bytes()
 
 
 @pytest.mark.slow

@@ -7,8 +7,9 @@ import pytest
 from tests.small_tasks import ONE, PAIR
 from tunediff.compare.effects.label_bias import calibrated, likeliest
 from tunediff.data.cases import make_cases
+from tunediff.runtime import beside
 from tunediff.runtime.errors import TunediffError
-from tunediff.tasks import task_of
+from tunediff.tasks import classification, task_of
 from tunediff.tasks.baselines import majority_label, tfidf_logistic
 
 SNLI = Path(__file__).parents[3] / "shared" / "data" / "snli"
@@ -85,6 +86,15 @@ def test_every_baseline_answers_the_test_cases_in_their_order():
     assert answers["partial_input"] == ["no", "yes"]
     assert answers["calibrated_base"] == ["yes", "no"]
     assert answers["few_shot_base"] == ["no", None]
+
+
+def test_two_processes_give_the_answers_of_one(monkeypatch):
+    train = cases(*[("rain", f"{word} sun", label) for word, label in [("dry", "yes"), ("wet", "no")] * 5])
+    alone = TASK.baselines(train, train, {})
+    monkeypatch.setattr(classification, "MANY_CASES", 0)
+    monkeypatch.setattr(beside, "cores", lambda: 2)
+    assert TASK.baselines(train, train, {}) == alone
+    assert list(alone) == ["majority", "partial_input", "bag_of_words"]
 
 
 def test_the_bag_of_all_inputs_tells_a_word_of_the_premise_from_one_of_the_hypothesis():

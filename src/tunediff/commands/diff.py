@@ -20,20 +20,25 @@ stops at the first conclusive look; its default margin is 0. Bad input ends with
 """
 
 import argparse
+import math
+import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from tunediff.commands.gate import add_promises, end_with, of_labels, promises
-from tunediff.compare.comparison import CONFIDENCE, compare_files
+from tunediff.compare.comparison import CONFIDENCE, Comparison, compare_files
 from tunediff.compare.diff_summary import file_summary, score_interpretations
 from tunediff.compare.effects.transitions import changes
 from tunediff.compare.evidence import Evidence, gather
 from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import GOLD, Fields
 from tunediff.compare.raised import Run
+from tunediff.compare.records import case_lines
 from tunediff.compare.verdict import Judged, judge, verdict_metrics
 from tunediff.report.diff_page import FILES, diff_pages
+from tunediff.runtime.beside import beside
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import replacing, write_json, write_jsonl, write_text
 
@@ -41,6 +46,8 @@ from tunediff.runtime.files import replacing, write_json, write_jsonl, write_tex
 BOTH = {"before": "base_prediction", "after": "tuned_prediction"}
 # Size of each file, in bytes, from which on reading them in parallel is faster.
 LARGE = 2**24
+# Share of the cases that another process writes while this one gathers the effects and writes the pages.
+OTHER_PROCESS = 0.7
 WRITTEN = ("metrics.json", "cases.jsonl", "checks.json", "report.md", "report.html")
 
 
@@ -153,8 +160,7 @@ def main(args: argparse.Namespace) -> None:
     judged = judge(
         wanted, changes(comparison.cells), comparison.clusters, slices, args.confidence, early=args.sequential
     )
-    found = gather(comparison, Run(models=FILES))
-    write(found, args.out, names, judged)
+    found = gather_and_write(comparison, args.out, names, judged, at_once=large)
     print(file_summary(found))
     print(f"  written to {args.out}: {', '.join(WRITTEN)}")
     end_with(judged, args.confidence)
@@ -184,13 +190,35 @@ def _chosen(args: argparse.Namespace, at: int, one_file: bool) -> tuple[Fields, 
     return fields, given[at] or args.filter, args.no_answer[at] if args.no_answer else None
 
 
-def write(found: Evidence, folder: Path, names: tuple[str, str], judged: Sequence[Judged] = ()) -> None:
-    """Write the five files, all or none."""
+def gather_and_write(
+    comparison: Comparison, folder: Path, names: tuple[str, str], judged: Sequence[Judged], at_once: bool
+) -> Evidence:
+    """Return all effects, and write the five files, all or none.
+
+    Args:
+        comparison: the comparison of two files.
+        folder: folder of the five files.
+        names: names of the two files.
+        judged: verdicts on the promises.
+        at_once: write most of cases.jsonl in another process meanwhile, which pays off if it is large.
+    """
+    assert comparison.pairs is not None
     with ExitStack() as stack:
         metrics, cases, checks, markdown, html = (stack.enter_context(replacing(folder / name)) for name in WRITTEN)
-        write_json(metrics, {**found.metrics, **score_interpretations(found.comparison), **verdict_metrics(judged)})
-        write_jsonl(cases, found.records)
+        groups = range(len(comparison.pairs.groups))
+        here = groups[math.ceil(OTHER_PROCESS * len(groups)) :]
+        write_cases = partial(write_jsonl, cases, case_lines(comparison, groups[: len(groups) - len(here)]))
+        written = stack.enter_context(beside(write_cases, str(folder / cases.name), at_once))
+        found = gather(comparison, Run(models=FILES))
+        write_json(metrics, {**found.metrics, **score_interpretations(comparison), **verdict_metrics(judged)})
         write_json(checks, [check._asdict() for check in found.checks])
         pages = diff_pages(found, names)
         write_text(markdown, pages.markdown)
         write_text(html, pages.html)
+        rest = cases.with_name("rest")
+        first = 1 + sum(comparison.pairs.before.sizes[: len(groups) - len(here)])
+        write_jsonl(rest, case_lines(comparison, here), first)
+        written()
+        with cases.open("ab") as file, rest.open("rb") as more:
+            shutil.copyfileobj(more, file)
+    return found

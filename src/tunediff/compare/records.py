@@ -89,15 +89,21 @@ def _clearest(comparison: "Comparison", margins: Mapping[str, Floats]) -> npt.ND
     return np.sort(turn.index[: comparison.settings.causes_limit].to_numpy(dtype=np.intp))
 
 
-def case_lines(comparison: "Comparison") -> Iterator[dict[str, Any]]:
-    """Yield one JSON-ready record per case of two prediction files, in the form of data/cases.jsonl."""
+def case_lines(comparison: "Comparison", groups: Iterable[int] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield one JSON-ready record per case of two prediction files, in the form of data/cases.jsonl.
+
+    Args:
+        comparison: a comparison of two files.
+        groups: groups of its pairs; None: all.
+    """
     assert comparison.pairs is not None
+    pairs = comparison.pairs if groups is None else comparison.pairs.part(groups)
     task = comparison.task
     names = {"case_id": "case_id", **{name: name for name in task.inputs}, "label": "label"}
     names |= {"base_prediction": "prediction_base", "tuned_prediction": "prediction_tuned", "transition": "transition"}
     names |= {f"{who}_{name}": f"{name}_{who}" for name in ("log_probs", *task.scores) for who in MODELS}
     names["cluster"] = "cluster"
-    for cases in with_transitions(comparison.pairs):
+    for cases in with_transitions(pairs):
         known = {key: column for key, column in names.items() if column in cases}
         columns: list[Iterable[Any]] = [
             (row.tolist() for row in cases[column]) if column.startswith("log_probs_") else plain(cases[column])

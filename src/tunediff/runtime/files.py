@@ -351,8 +351,13 @@ def numbered_jsonl(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, dict
     problems.check()
 
 
-def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]], first: int = 1) -> None:
     """Write one JSON object per line; one row is in memory at a time.
+
+    Args:
+        path: the file.
+        rows: the objects.
+        first: number of the first row, for the error message, if another file has the rows before.
 
     Raises:
         TunediffError: a number is NaN or infinite, as for `write_json`.
@@ -360,7 +365,7 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
     # A lone surrogate becomes a question mark, as in `write_text`.
     with replacing(path) as fresh, fresh.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
-        file.writelines(_encoded(encoder, row, f"{path}, row {number}") for number, row in enumerate(rows, start=1))
+        file.writelines(_encoded(encoder, row, f"{path}, row {number}") for number, row in enumerate(rows, first))
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> None:

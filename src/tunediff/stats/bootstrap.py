@@ -68,20 +68,22 @@ def units(values: npt.ArrayLike, clusters: Clusters = None) -> Units:
     return Units(totals, counts)
 
 
-def merged(parts: Iterable[Units]) -> Units:
-    """Merge units with sparse totals, counting equal rows together.
+def merged(parts: Iterable[csr_array]) -> Units:
+    """Return the units whose integer totals are the rows of sparse tables; equal rows are counted together.
 
     Args:
-        parts: units with integer totals.
+        parts: tables of shape (n_units, columns), made one at a time.
     """
-    rows, counts = zip(*((csr_array(part.totals), part.counts) for part in parts), strict=True)
-    if len(rows) == 1:
-        return Units(rows[0], counts[0])
-    totals = csr_array(vstack(rows))
+    found = [_distinct(part, np.ones(part.shape[0], dtype=np.int64)) for part in parts]
+    rows, counts = zip(*found, strict=True)
+    return Units(*_distinct(csr_array(vstack(rows)), np.concatenate(counts)))
+
+
+def _distinct(totals: csr_array, counts: npt.NDArray[np.int64]) -> tuple[csr_array, npt.NDArray[np.int64]]:
     # A hash of 64 bits: among ten million rows, two collide with a probability of 3 in a million.
     numbers = np.random.default_rng(0).integers(-(2**63), 2**63, totals.shape[1])
     _, first, place = np.unique(totals.astype(np.int64) @ numbers, return_index=True, return_inverse=True)
-    return Units(totals[first], np.bincount(place, weights=np.concatenate(counts)).astype(np.int64))
+    return totals[first], np.bincount(place, weights=counts).astype(np.int64)
 
 
 def cluster_codes(clusters: Clusters, n: int) -> npt.NDArray[np.intp]:

@@ -8,6 +8,7 @@ A row of SNLI and the case that it becomes (`data.labels` is {0: entailment, 1: 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from tunediff.data.sources import Row
 from tunediff.data.values import key_of
 from tunediff.inputs.ask import Ask
 from tunediff.metrics.accuracy import Counts, confusion, degenerate_reason, per_class, repeated_accuracy, score
+from tunediff.runtime.beside import beside
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import shown
 from tunediff.tasks.baselines import Answers, majority_label, marked, tfidf_logistic
@@ -41,6 +43,9 @@ from tunediff.tasks.label_clauses import LABEL_CLAUSES
 from tunediff.tasks.label_parsing import parse_answer
 from tunediff.tasks.task import Chance, Tally, Task, Words
 from tunediff.tasks.wording import wording
+
+# Training cases from which on two classifiers are trained in two processes: then a fit takes a second.
+MANY_CASES = 10_000
 
 
 def several_labels(params: Params) -> str | None:
@@ -284,13 +289,17 @@ class Classification(Task):
         """
         labels = [case.label for case in train]
         answers: dict[str, Answers] = {"majority": [majority_label(labels)] * len(test)} if train else {}
-        read = {"partial_input": [self.partial_input]}
-        if len(self.inputs) > 1:
-            read["bag_of_words"] = list(self.inputs)
-        has_words = any(WORD.search(text) for case in train for text in case.inputs.values())
-        for name, inputs in read.items() if has_words and len(set(labels)) > 1 else ():
+
+        def answers_from(inputs: Sequence[str]) -> list[str]:
             learned, tested = ([marked(case, inputs) for case in split] for split in (train, test))
-            answers[name] = tfidf_logistic(learned, labels, tested)
+            return tfidf_logistic(learned, labels, tested)
+
+        several = len(self.inputs) > 1
+        if len(set(labels)) > 1 and any(WORD.search(text) for case in train for text in case.inputs.values()):
+            at_once = several and len(train) > MANY_CASES
+            with beside(partial(answers_from, [self.partial_input]), "the baseline of one input", at_once) as of_one:
+                of_all = {"bag_of_words": answers_from(self.inputs)} if several else {}
+                answers |= {"partial_input": of_one()} | of_all
         return answers | {name: base[name] for name in ("calibrated_base", "few_shot_base") if name in base}
 
     @property

@@ -19,7 +19,7 @@ from tunediff.compare.pairs.prediction_files import read_predictions
 from tunediff.compare.pairs.predictions import Fields, Predictions
 from tunediff.compare.pairs.stored import RowGroups, pair, store
 from tunediff.data.cases import make_cases
-from tunediff.runtime import parquet
+from tunediff.runtime import beside, parquet
 from tunediff.runtime.errors import TunediffError
 from tunediff.tasks.classification import Classification
 
@@ -187,7 +187,7 @@ def test_what_lies_on_disk_has_no_name_and_a_folder_that_cannot_be_written_is_na
 @pytest.fixture
 def two_cores(monkeypatch):
     """A second core, for which there are two processes."""
-    monkeypatch.setattr(stored, "cores", lambda: 2)
+    monkeypatch.setattr(beside, "cores", lambda: 2)
 
 
 @pytest.mark.slow
@@ -227,7 +227,7 @@ def test_a_reading_process_that_is_killed_is_said_in_a_line(tmp_path):
         os.kill(os.getpid(), signal.SIGKILL)
         yield
 
-    with pytest.raises(TunediffError, match=r"^after: the process reading it was killed"):
+    with pytest.raises(TunediffError, match=r"^after: its process was killed"):
         compare_files(read_predictions(paths[0], FIELDS), killed(), folder=tmp_path, at_once=True)
 
 

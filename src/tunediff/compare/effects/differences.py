@@ -159,12 +159,11 @@ def class_sums(aligned: pd.DataFrame, labels: Sequence[str], clusters: Clusters)
         pairs = Units(both, counts)
     else:
         cases = np.ones(len(gold), dtype=np.int32)
-        by_cluster, step = (
-            csr_array((cases, (cluster_codes(clusters, len(gold)), place))),
-            max(1, AT_ONCE // both.shape[1]),
-        )
-        starts = range(0, by_cluster.shape[0], step)
-        pairs = merged(units((by_cluster[start : start + step] @ both).toarray()) for start in starts)
+        by_cluster = csr_array((cases, (cluster_codes(clusters, len(gold)), place)))
+        step = max(1, AT_ONCE // both.shape[1])
+        parts = (by_cluster[start : start + step] @ both for start in range(0, by_cluster.shape[0], step))
+        # A single part is in the order of its totals, on which the draws depend.
+        pairs = units(next(parts).toarray()) if by_cluster.shape[0] <= step else merged(parts)
     if pairs.counts.sum() < 2:
         return None
     together, n = resampled(Units(pairs.totals[:, : kept.shape[1]], pairs.counts))

@@ -8,15 +8,11 @@ those of the second file are rearranged to the row groups of the first, so that 
 Memory is needed for eight bytes per case and for a few groups of `tunediff.runtime.files.ROWS` cases.
 """
 
-import multiprocessing
 import os
-import signal
-import sys
 import tempfile
-import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import reduction
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -29,9 +25,9 @@ from tunediff.compare.pairs.label_order import Scored, common_labels, log_probab
 from tunediff.compare.pairs.predictions import CASE_ID, Predictions
 from tunediff.compare.pairs.vocabulary import foreign_answers
 from tunediff.data.cases import Answer
+from tunediff.runtime.beside import beside
 from tunediff.runtime.errors import TunediffError
 from tunediff.runtime.files import ROWS
-from tunediff.runtime.threads import cores
 from tunediff.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -52,6 +48,7 @@ class RowGroups:
         self._folder = folder or Path(tempfile.gettempdir())
         self._writer: Any = None
         self._reader: Any = None
+        self._process = os.getpid()
         self.sizes: list[int] = []  # rows of each group
         with self._writing():
             self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (lives as long as this object)
@@ -69,26 +66,29 @@ class RowGroups:
         """Return the rows of some groups in order; nothing can be appended afterwards."""
         import pyarrow.parquet as pq
 
+        if self._process != os.getpid():  # after a fork, both would move the position of one handle
+            self._file = Path(f"/proc/self/fd/{self._file.fileno()}").open("rb")  # noqa: SIM115  (see above)
+            self._reader, self._process = None, os.getpid()
         if self._reader is None:
-            if self._writer is not None:
-                self.finished()
+            self.finished()
             # A pre-buffer would stay in memory.
             self._reader = pq.ParquetFile(self._file, pre_buffer=False)
         return self._reader.read_row_groups(list(groups), columns=columns)
 
     def finished(self) -> int:
         """Finish writing and return the descriptor of the file; nothing can be appended afterwards."""
-        with self._writing():
-            self._writer.close()
-            self._file.flush()
+        if self._writer is not None:
+            with self._writing():
+                self._writer.close()
+                self._file.flush()
+            self._writer = None
         return self._file.fileno()
 
-    def attach(self, descriptor: int) -> None:
-        """Read from the file whose descriptor another process has sent."""
-        self._file = os.fdopen(descriptor, "rb")
-
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_file": None, "_writer": None, "_reader": None}
+        return self.__dict__ | {"_file": reduction.DupFd(self.finished()), "_writer": None, "_reader": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_file": os.fdopen(state["_file"].detach(), "rb"), "_process": os.getpid()}
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -112,7 +112,7 @@ class Stored:
     labels: tuple[str, ...] | None
     same: tuple[str, ...]
     scored: Scored | None  # None: not every case has scores
-    environment: Mapping[str, str]
+    environment: dict[str, str]  # a mappingproxy cannot be sent to another process
     kind: Task
     checks: tuple[tuple[str, str], ...]
     origin: str
@@ -158,7 +158,7 @@ def store(parts: Iterable[Predictions], name: str, folder: Path | None = None) -
         groups = _numbered_ids(groups, first.inputs, folder)
     foreign = foreign_answers(groups.column, name) if first.compared else None
     checks = (*first.checks, *([("TD401", foreign)] if foreign else []))
-    about = first.environment, first.kind, checks, first.origin
+    about = dict(first.environment), first.kind, checks, first.origin
     return Stored(groups, first.inputs, first.labels, first.same, scored, *about)
 
 
@@ -181,46 +181,8 @@ def store_both(
     Raises:
         TunediffError: see `store`; errors of the first file take precedence.
     """
-    # On other systems there is no fork, or it is unsafe because system libraries start threads.
-    if not at_once or cores() == 1 or sys.platform != "linux":
-        return store(before, names[0], folder), store(after, names[1], folder)
-    fork = multiprocessing.get_context("fork")
-    receiver, sender = fork.Pipe()
-    process = fork.Process(target=_store_for, args=(sender, after, names[1], folder), daemon=True)
-    process.start()
-    sender.close()
-    try:
-        first = store(before, names[0], folder)
-        try:
-            found = receiver.recv()
-            if isinstance(found, Stored):
-                found.groups.attach(reduction.recv_handle(receiver))
-        except (EOFError, ConnectionError):
-            raise TunediffError(
-                f"{names[1]}: the process reading it was killed, perhaps because memory ran out"
-            ) from None
-    finally:
-        process.kill()
-        process.join()
-        receiver.close()
-    if isinstance(found, Exception):
-        raise found
-    return first, found
-
-
-def _store_for(pipe: Any, parts: Iterable[Predictions], name: str, folder: Path | None) -> None:
-    """Store predictions in a child process, and send the result and the descriptor of the file to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
-    try:
-        found = store(parts, name, folder)
-        pipe.send(replace(found, environment=dict(found.environment)))  # a mappingproxy cannot be pickled
-        reduction.send_handle(pipe, found.groups.finished(), os.getppid())
-        pipe.recv()  # keep the file open until the parent ends this process
-    except EOFError:
-        pass
-    except Exception as error:  # raised again by the parent
-        error.add_note(traceback.format_exc())
-        pipe.send(error)
+    with beside(lambda: store(after, names[1], folder), names[1], at_once) as second:
+        return store(before, names[0], folder), second()
 
 
 def _table(part: Predictions, first: Predictions) -> "pa.Table":
@@ -287,13 +249,17 @@ class Pairs:
         return len(self.rows)
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
-        """Iterate over all cases in chunks.
+        """Iterate over all cases in chunks; see `part`."""
+        return self.part(range(len(self.groups)))
+
+    def part(self, groups: Iterable[int]) -> Iterator[pd.DataFrame]:
+        """Iterate over the cases of some groups of `before`, a chunk each.
 
         Raises:
             TunediffError: at the end, if the two files differ in a shared column.
         """
         agreement = SharedColumns(self.shared)
-        for group in range(len(self.groups)):
+        for group in groups:
             yield self._part(group, agreement)
         agreement.check(self.names)
 
@@ -368,6 +334,8 @@ def _arranged(
     after: RowGroups, rows: Rows, sizes: Sequence[int], folder: Path | None
 ) -> tuple[RowGroups, list[list[int]]]:
     """Rearrange the second file to groups with cases of one group of the first; return them by group of the first."""
+    if after.sizes == sizes and np.array_equal(rows, np.arange(len(rows))):
+        return after, [[group] for group in range(len(sizes))]
     wanted = np.empty(len(rows), dtype=np.int32)
     wanted[rows] = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
     arranged, start = RowGroups(folder), 0
