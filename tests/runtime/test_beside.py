@@ -1,10 +1,15 @@
 import os
 import signal
+import subprocess
+import sys
 import tempfile
+import time
 from multiprocessing import active_children
 
+import psutil
 import pytest
 
+from tests.imports import SOURCE
 from tunediff.runtime import beside as module
 from tunediff.runtime.beside import beside
 from tunediff.runtime.errors import TunediffError
@@ -61,3 +66,28 @@ def test_a_process_that_is_killed_is_said_in_a_line():
         pytest.raises(TunediffError, match=message),
     ):
         result()
+
+
+def test_the_process_ends_when_the_one_that_started_it_is_killed(tmp_path):
+    code = """
+import os, signal, sys, time
+from pathlib import Path
+from tunediff.runtime import beside
+beside.cores = lambda: 2
+def work():
+    Path("process").write_text(str(os.getpid()))
+    os.replace("process", "started")
+    time.sleep(600)
+with beside.beside(work, "a file"):
+    while not Path("started").exists():
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    env = os.environ | {"PYTHONPATH": str(SOURCE)}
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env).returncode == -signal.SIGKILL
+    process = int((tmp_path / "started").read_text())
+    for _ in range(100):
+        if not psutil.pid_exists(process) or psutil.Process(process).status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.1)
+    raise AssertionError("still running")

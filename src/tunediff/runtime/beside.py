@@ -8,14 +8,17 @@ The process is forked, so the function sees all objects as they are, and its val
 """
 
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from tunediff.runtime.errors import TunediffError
+from tunediff.runtime.processes import exit_with_parent
 from tunediff.runtime.threads import cores
 
 Value = TypeVar("Value")
@@ -42,7 +45,7 @@ def beside(work: Callable[[], Value], name: str, at_once: bool = True) -> Iterat
         return
     fork = multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe()
-    process = fork.Process(target=_answer, args=(sender, work), daemon=True)
+    process = fork.Process(target=_answer, args=(sender, work, os.getpid()), daemon=True)
     process.start()
     sender.close()
 
@@ -63,8 +66,9 @@ def beside(work: Callable[[], Value], name: str, at_once: bool = True) -> Iterat
         receiver.close()
 
 
-def _answer(pipe: Any, work: Callable[[], Any]) -> None:
+def _answer(pipe: Any, work: Callable[[], Any], parent: int) -> None:
     """In the other process: send the error or the value of the function."""
+    threading.Thread(target=exit_with_parent, args=(parent,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     try:
         pipe.send((None, work()))

@@ -198,7 +198,7 @@ def _join(reads: tuple[Path, ...]) -> None:
     import torch.distributed as dist
 
     # Not os.getppid(): the launcher may have been killed since it started this process.
-    threading.Thread(target=_exit_with_parent, args=(int(os.environ[PARENT]),), daemon=True).start()
+    threading.Thread(target=exit_with_parent, args=(int(os.environ[PARENT]),), daemon=True).start()
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group()
@@ -216,8 +216,8 @@ def _join(reads: tuple[Path, ...]) -> None:
             )
 
 
-def _exit_with_parent(parent: int) -> None:
-    """End this process when its launcher is gone; a killed launcher cannot stop its workers."""
+def exit_with_parent(parent: int) -> None:
+    """End this process when the one that started it is gone; a process that is killed cannot stop those it started."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
