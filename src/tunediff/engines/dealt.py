@@ -12,6 +12,7 @@ Ray is imported with the first window.
 
 import os
 import signal
+import socket
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,6 +29,10 @@ from tunediff.runtime.errors import HOW_TO_RESUME, TunediffError, one_line
 
 # How often Ray restarts a worker and repeats its window.
 RETRIES = 2
+# Where RAY_ADDRESS is not set: ray.init would also take the address that an earlier `ray start` left in /tmp.
+HERE = "local"
+# Seconds in which the host at RAY_ADDRESS has to accept a connection.
+ACCEPTS = 10
 
 
 class _Worker:
@@ -143,10 +148,10 @@ class DealtEngine:
 
 
 def _connected() -> Any:
-    """Return the module ray, connected to the cluster at RAY_ADDRESS or started on this host.
+    """Return the module ray, connected to the cluster at RAY_ADDRESS or, where it is not set, started on this host.
 
     Raises:
-        TunediffError: Ray is not installed, or it does not answer.
+        TunediffError: Ray is not installed, does not start or does not answer.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     try:
@@ -158,13 +163,21 @@ def _connected() -> Any:
 
     if not ray.is_initialized():
         before = signal.getsignal(signal.SIGTERM)
+        address = os.environ.get("RAY_ADDRESS") or HERE
         try:
-            ray.init(include_dashboard=False, logging_level="error")
-        except (ConnectionError, ValueError) as error:
-            address = os.environ.get("RAY_ADDRESS", "this host")
-            raise TunediffError(
-                f"evaluate.workers: cannot connect to Ray at {address} (RAY_ADDRESS): {one_line(error)}"
-            ) from None
+            _check_listens(address)
+            ray.init(address=address, include_dashboard=False, logging_level="error")
+        except (OSError, RuntimeError, ValueError) as error:
+            what = "start Ray on this host" if address == HERE else f"connect to Ray at {address} (RAY_ADDRESS)"
+            raise TunediffError(f"evaluate.workers: cannot {what}: {one_line(error)}") from None
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray's handler would replace the one of `runtime.errors.run`
     return ray
+
+
+def _check_listens(address: str) -> None:
+    """Raise an OSError if nothing listens at HOST:PORT; other addresses are left to Ray."""
+    # Ray itself tries for 14 minutes and prints 60 warnings.
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), ACCEPTS).close()
