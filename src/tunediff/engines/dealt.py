@@ -7,7 +7,7 @@ A worker answers a window exactly as a single process does, up to rounding on a 
 window, so that a worker which Ray starts in place of a lost one resumes after the last finished batch. All hosts share
 the project folder.
 
-Ray is imported with the first window.
+Ray is imported when the engines are first asked for something.
 """
 
 import os
@@ -36,7 +36,7 @@ ACCEPTS = 10
 
 
 class _Worker:
-    """An actor of Ray with an engine, which it opens for its first window."""
+    """An actor of Ray with an engine, which it opens when it is first asked for something."""
 
     def __init__(self, project: Path, opens: Opens, settings: PredictSettings, base: Path, tuned: Path | None) -> None:
         os.chdir(project)
@@ -94,11 +94,13 @@ class DealtEngine:
 
     def inspected(self) -> dict[str, Any]:
         """See `Engine`."""
-        found: dict[str, Any] = self._get(self._workers()[0].inspected.remote())
+        # All workers are asked, so that they load their models at the same time.
+        asked = [worker.inspected.remote() for worker in self._workers()]
+        found: dict[str, Any] = self._get(asked[0])
         return found
 
     def tuned(self, folder: Path) -> "DealtEngine":
-        """See `Engine`; workers are started for the first window, so none runs with the base model yet."""
+        """See `Engine`; workers start when they are first asked, so none runs with the base model yet."""
         return DealtEngine(self._n, *self._opened, tuned=folder)
 
     def _result(self, answer: Any) -> Answered:
