@@ -79,7 +79,12 @@ def find_leaks(
         pairs=[case.case_id for case in cases if _pair(case, task) in pairs],
         premises=[case.case_id for case in cases if case.inputs[task.source_input] in premises],
         hypotheses=[case.case_id for case in cases if case.inputs[task.partial_input] in hypotheses],
-        near_duplicates=_near_duplicates(cases, train, task, trained),
+        near_duplicates={
+            cases[i].case_id: [train[j].case_id for j in near]
+            for i, near in nearly_equal(
+                [_pair(case, task) for case in cases], [_pair(case, trained) for case in train]
+            ).items()
+        },
     )
 
 
@@ -87,28 +92,29 @@ def _pair(case: Case, task: TaskSection) -> tuple[str, ...]:
     return tuple(case.inputs[name] for name in task.inputs)
 
 
-def _near_duplicates(
-    cases: Sequence[Case], train: Sequence[Case], task: TaskSection, trained: TaskSection
-) -> dict[str, list[str]]:
+def nearly_equal(evaluated: Sequence[tuple[str, ...]], learned: Sequence[tuple[str, ...]]) -> dict[int, list[int]]:
+    """Return the indices of the near-duplicates in `learned` of each row of `evaluated` that has any, both ascending.
+
+    A row is the texts of a case; an equal row is no near-duplicate.
+    """
     import numpy as np
     from scipy.sparse import csr_array
 
-    if not cases or not train:
+    if not evaluated or not learned:
         return {}
     part, whole = NEARLY
-    evaluated, learned = [_pair(case, task) for case in cases], [_pair(case, trained) for case in train]
     left, right, n_shingles = _shingles(evaluated, learned)
     # One row per training case: all of its shingles in one table, only its rarest in the other, for lookup by shingle.
     all_of, few_of = (
-        csr_array((np.ones(len(some.members), np.int8), some.members, some.ends), shape=(len(train), n_shingles))
+        csr_array((np.ones(len(some.members), np.int8), some.members, some.ends), shape=(len(learned), n_shingles))
         for some in (right, _rarest(right))
     )
     rare_in = few_of.tocsc()
     rarest = _rarest(left)
     sizes = np.diff(right.ends)
     wanted = np.zeros(n_shingles, np.int32)
-    found: dict[str, list[str]] = {}
-    for i, case in enumerate(cases):
+    found: dict[int, list[int]] = {}
+    for i, case in enumerate(evaluated):
         spans = [rare_in.indptr[one : one + 2] for one in rarest.row(i)]
         near = np.concatenate([np.empty(0, np.int32), *(rare_in.indices[start:end] for start, end in spans)])
         # Sets of very different sizes cannot be similar enough, and comparing sizes is cheap.
@@ -122,9 +128,9 @@ def _near_duplicates(
         both = all_of[near] @ wanted
         wanted[shingles] = 0
         near = near[whole * both >= part * (size + sizes[near] - both)]
-        ids = [train[j].case_id for j in near.tolist() if learned[j] != evaluated[i]]
-        if ids:
-            found[case.case_id] = ids
+        others = [j for j in near.tolist() if learned[j] != case]
+        if others:
+            found[i] = others
     return found
 
 

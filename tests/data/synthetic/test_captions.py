@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import bag_of_words
+from tunediff.data.leaks import nearly_equal
 from tunediff.data.synthetic import captions, lexicon, scenes, stories
 from tunediff.runtime.errors import TunediffError
 
@@ -84,6 +85,15 @@ def test_no_premise_is_shared_between_splits(splits):
     premises = [{row["premise"] for row in rows} for rows in splits.values()]
     assert all(premises)
     assert len(set.union(*premises)) == sum(len(split) for split in premises)
+
+
+def test_no_training_row_is_a_near_duplicate_of_a_validation_or_test_row(splits):
+    pairs = {split: [(row["premise"], row["hypothesis"]) for row in rows] for split, rows in splits.items()}
+    for split in ("validation", "test"):
+        assert nearly_equal(pairs[split], pairs["train"]) == {}
+    # So it would be without drawing again.
+    alone = captions.rows(6000, 0, 0, seed=1)["train"]
+    assert len(nearly_equal(pairs["test"], [(row["premise"], row["hypothesis"]) for row in alone])) > 50
 
 
 @given(seed=st.integers(0, 2**32 - 1), other=st.integers(0, 2**32 - 1))

@@ -6,7 +6,8 @@
 
 Premise and hypothesis are descriptions of the same scene and of the same participants, as captions are, and the label
 follows from their meanings (`tunediff.data.synthetic.scenes`). The hypothesis is drawn first and the label
-independently of it; the premise is then built to fit. So the hypothesis alone says nothing about the label.
+independently of it; the premise is then built to fit. So the hypothesis alone says nothing about the label. No training
+row is a near-duplicate of a validation or test row.
 """
 
 from functools import cache
@@ -125,5 +126,5 @@ def _draw(split: str, n_rows: int, rng: Random) -> list[SyntheticRow]:
     return [{**texts, "label": wanted, "tags": [phenomenon]}] if texts["premise"] != texts["hypothesis"] else []
 
 
-rows = rows_of("captions", ("premise", "hypothesis"), _draw)
+rows = rows_of("captions", ("premise", "hypothesis"), _draw, far=True)
 """Rows {"premise": str, "hypothesis": str, "label": one of LABELS, "tags": [the difference, see `_phenomenon`]}."""

@@ -5,9 +5,10 @@ split_of("the plot is dull")      # "train", for any seed; called with the conte
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
+from tunediff.data.leaks import nearly_equal
 from tunediff.runtime.errors import TunediffError
 
 LARGEST = 50_000
@@ -23,7 +24,10 @@ def split_of(content: str) -> str:
 
 
 def rows_of(
-    name: str, distinct: Sequence[str], draw: Callable[[str, int, Random], Sequence[SyntheticRow]]
+    name: str,
+    distinct: Sequence[str],
+    draw: Callable[[str, int, Random], Sequence[SyntheticRow]],
+    far: bool = False,
 ) -> Callable[[int, int, int, int], dict[str, list[SyntheticRow]]]:
     """Return the function that generates the rows of a data set.
 
@@ -32,7 +36,26 @@ def rows_of(
         distinct: columns in which all rows of a split differ.
         draw: function of the split, the number of rows so far and a random generator that returns rows of the split, or
             none to be called again.
+        far: whether training rows are drawn again until none is a near-duplicate of a validation or test row in
+            `distinct` (`tunediff.data.leaks`); `draw` returns one row at a time.
     """
+
+    def texts(row: SyntheticRow) -> tuple[str, ...]:
+        return tuple(str(row[column]) for column in distinct)
+
+    def draw_again(
+        done: Mapping[str, list[SyntheticRow]], found: dict[tuple[str, ...], SyntheticRow], rng: Random
+    ) -> None:
+        """Replace training rows that are near-duplicates of other rows; `found` has all that were drawn."""
+        train, others = done["train"], [texts(row) for row in (*done["validation"], *done["test"])]
+        numbers = list(range(len(train)))
+        while near := nearly_equal(others, [texts(train[number]) for number in numbers]).values():
+            numbers = [numbers[at] for at in sorted(set().union(*near))]
+            for number in numbers:
+                n_found = len(found)
+                while len(found) == n_found:
+                    for row in draw("train", number, rng):
+                        train[number] = found.setdefault(texts(row), row)
 
     def rows(train: int, validation: int, test: int, seed: int) -> dict[str, list[SyntheticRow]]:
         """Return so many rows for each split, in random order; the same arguments give the same rows everywhere.
@@ -41,18 +64,20 @@ def rows_of(
             TunediffError: a number is below 0 or above `LARGEST`.
         """
         done: dict[str, list[SyntheticRow]] = {}
-        for split, n in {"train": train, "validation": validation, "test": test}.items():
+        for split, n in {"validation": validation, "test": test, "train": train}.items():
             if not 0 <= n <= LARGEST:
                 raise TunediffError(f"{name}: {split}: found {n} rows, expected 0 to {LARGEST}")
             rng = Random(f"{seed} {split}")
-            found: dict[tuple[object, ...], SyntheticRow] = {}
+            found: dict[tuple[str, ...], SyntheticRow] = {}
             while len(found) < n:
                 for row in draw(split, len(found), rng):
                     if len(found) < n:
-                        found.setdefault(tuple(row[column] for column in distinct), row)
+                        found.setdefault(texts(row), row)
             done[split] = list(found.values())
+            if far and split == "train":
+                draw_again(done, found, rng)
             rng.shuffle(done[split])
-        return done
+        return {split: done[split] for split in ("train", "validation", "test")}
 
     return rows
 
