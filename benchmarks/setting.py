@@ -31,7 +31,7 @@ INSTRUCTION = (
     "think of what a picture of the premise would show.\n"
 )
 CASE = "Premise: {premise}\nHypothesis: {hypothesis}\nAnswer:"
-PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "lm-eval", "trl", "pandas", "dvc")
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "lm-eval", "trl", "ray", "pandas", "dvc")
 
 
 class Seconds(NamedTuple):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -52,10 +53,10 @@ def minutes(long):
         pytest.skip("takes minutes: --long")
 
 
-def needs(peer):
-    """Skip where the extra with the peers is not installed: the set-up for the tests leaves it out."""
+def needs(peer, extra="bench"):
+    """Skip where the extra is not installed: the set-up for the tests leaves it out."""
     if find_spec(peer) is None:
-        pytest.skip(f"needs {peer}: pip install -e .[bench]")
+        pytest.skip(f"needs {peer}: pip install -e .[{extra}]")
 
 
 def changed(monkeypatch, module, name, change):
@@ -187,3 +188,40 @@ def test_before_and_after_in_each_others_place_end_the_diff_benchmark(run, monke
 
     monkeypatch.setattr(subprocess, "Popen", swapped)
     assert "expected" in run("diff.py")[1]
+
+
+def test_without_ray_the_benchmark_of_it_is_one_line(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert run("dealt.py") == (None, "dealt: this needs Ray, which is not installed: pip install '.[ray]'")
+
+
+def test_answers_of_ray_that_differ_end_its_benchmark(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
+    dealt = importlib.import_module("dealt")
+    table = pd.DataFrame(
+        {
+            "case_id": ["a", "b"],
+            "prompt_hash": ["c", "d"],
+            "n_tokens": [3, 4],
+            "truncated": [False, False],
+            "log_probs": [np.log([0.2, 0.8]), np.log([0.5, 0.5])],
+        }
+    )
+    near = table.assign(log_probs=[table["log_probs"][0] + [1e-3, 0], table["log_probs"][1]])
+    assert dealt.compare(table, table.copy(), table) == 0
+    assert dealt.compare(table, table, near) == pytest.approx(1e-3)
+    with pytest.raises(SystemExit, match="other answers of Ray's workers"):
+        dealt.compare(table, near, table)
+    with pytest.raises(SystemExit, match="another order"):
+        dealt.compare(table, table, table[::-1].reset_index(drop=True))
+
+
+@pytest.mark.usefixtures("minutes")
+def test_ray_deals_out_cases_and_the_benchmark_sees_the_same_answers(run):
+    needs("ray", "ray")
+    line, ended = run("dealt.py")
+    assert ended is None
+    assert line["agreement"] <= line["tolerance"]
+    ray, alone = line["peak_memory_mib"].values()
+    assert set(ray) == {"stage", "worker", "ray"}
+    assert set(alone) == {"stage"}
