@@ -7,10 +7,10 @@ transformers' Trainer runs the same model with the base's weights frozen, as its
 every row in every epoch. Both sides have the same head, batches, order and optimizer, and no dropout, which would be
 drawn differently. A second figure says how many times the first epoch, in which the base runs, takes a later one.
 
-`best` are the fastest settings that we found for Trainer in float32: rows of like length share a batch, the dev split is
-measured once, at the end, and nothing is saved. Its order is then another, so that the mean loss of the last epoch and the accuracy
-are compared. The unit is what ten orders of our own side differ by at most, and 1.5 of it is allowed. The learning rate
-falls to zero on both sides, so that the last rows of an order weigh little.
+`best` are the fastest settings that we found for Trainer in float32: rows of like length share a batch, the dev split
+is measured once, at the end, and nothing is saved. Its order is then another, so that the mean loss of the last epoch
+and the accuracy are compared. The unit is what ten orders of our own side differ by at most, and 1.5 of it is allowed.
+The learning rate falls to zero on both sides, so that the last rows of an order weigh little.
 """
 
 import tempfile
@@ -105,7 +105,7 @@ def main() -> None:
         conclude(args, "heads", rounds, 2.5, apart_by_step(*found), 1e-4, **more)
     else:
         apart, figures = apart_by_order(*found, orders)
-        conclude(args, "heads, Trainer best", rounds, 2, apart, 1.5, figures=figures)
+        conclude(args, "heads, Trainer best", rounds, 2.5, apart, 1.5, figures=figures)
 
 
 def apart_by_step(ours: Trained, theirs: Trained) -> float:

@@ -11,6 +11,7 @@ peaks above 1.5 GB, the script ends with 1.
 
 import hashlib
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def predict(clone: Path, keep: str, every: int) -> dict[str, object]:
     (clone / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     run(clone, "dvc", "repro", "predict_base")
     if keep != "auto":  # how the weights are held does not change the stage's settings
+        # The journal of the run before, from which this one would resume.
+        shutil.rmtree(clone / ".scratch", ignore_errors=True)
         run(clone, "dvc", "repro", "--force", "--single-item", "predict_base")
     cost = json.loads((clone / "metrics" / "cost" / "predict_base.json").read_text(encoding="utf-8"))
     files = sorted(path for path in (clone / "data" / "answers" / "base").rglob("*") if path.is_file())
