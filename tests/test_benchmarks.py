@@ -225,3 +225,28 @@ def test_ray_deals_out_cases_and_the_benchmark_sees_the_same_answers(run):
     ray, alone = line["peak_memory_mib"].values()
     assert set(ray) == {"stage", "worker", "ray"}
     assert set(alone) == {"stage"}
+
+
+def test_each_side_of_the_memory_benchmark_computes_its_answers(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
+    memory = importlib.import_module("memory")
+    journal = tmp_path / ".scratch" / "predict_base" / "journal"
+    for name, text in {
+        "recipes/smollm2-snli-b.yaml": "data: {test: {}}\n",
+        "metrics/cost/predict_base.json": '{"seconds": 2.0, "peak_memory_bytes": 3000000}',
+        "data/test_sets/test.jsonl": "{}\n{}\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text)
+    asked = []
+
+    def repro(_folder, *command):
+        asked.append(("--force" in command, journal.exists()))
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        journal.touch()
+
+    monkeypatch.setattr(memory, "run", repro)
+    for keep in ("auto", "never"):
+        assert memory.predict(tmp_path, keep, 20)["cases"] == 2
+    # The last one finds no journal to resume from.
+    assert asked == [(False, False), (False, True), (True, False)]
